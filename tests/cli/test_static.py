@@ -64,7 +64,7 @@ class StaticTests(SynchronousTestCase):
         """
         status, said = self.static("--package-list", "-", said="spam-1.0.tar.gz\n../x\n")
         self.assertEqual(status, 0)
-        self.assertIn("pypid: line 2: '../x' is not a distribution's file name", said)
+        self.assertIn("pypid: line 2: '../x' is not a valid distribution file name", said)
         self.assertIn(
             "pypid: 1 projects. Pages: 10 written, 0 were the same. Lines left out: 1.", said
         )

@@ -283,11 +283,11 @@ class StorageTests(OwnCase):
         self.assertEqual(listed(self.index, "near"), ["near-1.0-py2.py3-none-any.whl"])
         path = "/packages/near/near-1.0-py2.py3-none-any.whl"
         with self.assertRaisesRegex(
-            AssertionError, "-> 503: The storage of this index cannot be used now"
+            AssertionError, "-> 503: The storage of this index is unavailable"
         ):
             call(self.index, "GET", path)
         with self.assertRaisesRegex(
-            AssertionError, "-> 503: The storage of this index cannot be used now"
+            AssertionError, "-> 503: The storage of this index is unavailable"
         ):
             publish(self.index, wheel("far"))
         self.says(

@@ -375,7 +375,7 @@ class MakeTests(SynchronousTestCase):
                     os.killpg(make.process.pid, signal.SIGINT)  # what a terminal does for Ctrl-C
                     make.process.wait(30)
                     self.assertIn(
-                        "stopped; all that was acknowledged is written down", make.output()
+                        "stopped; all acknowledged changes are durable", make.output()
                     )
                     self.assertNotIn("Traceback", make.output())
             litter = {path.name for path in source.iterdir()} - before

@@ -91,7 +91,7 @@ class StoppedTests(CommandCase):
         """
         self.command("rebuild")
         said = self.command("delete", "spam", status=1)
-        self.assertIn("nothing was deleted. In a script, say --yes.", said)
+        self.assertIn("nothing was deleted: stdin is not a terminal. Use --yes in scripts.", said)
         self.assertTrue((self.state / "packages/spam-1.0.tar.gz").exists())
 
     def test_configuration(self) -> None:

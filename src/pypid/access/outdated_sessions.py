@@ -36,7 +36,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 @define(eq=False)
 class OutdatedSessions:
-    """Ends such sessions; what cannot be done now is done the next time `end` is called."""
+    """Ends such sessions; what fails is done the next time `end` is called."""
 
     accounts: SqlAccounts
     state: Path

@@ -69,7 +69,7 @@ _TOLD: dict[int, str] = {
 
 @frozen(kw_only=True)
 class RemoteSourceSettings:
-    """``[remote]``. With a `user` we log in there by HTTP Basic.
+    """``[remote]``. With a `user`, requests carry HTTP Basic authentication.
 
     `cache`: for how many seconds an answer is believed; `patience`: how many a whole answer may
     take.
@@ -302,7 +302,7 @@ def _refuse(response: IResponse) -> None:
 
 @frozen
 class _Document:
-    """A `http_client.request_body.Payload`."""
+    """The body of a request (`http_client.request_body.Payload`)."""
 
     data: bytes = field(repr=False)
 

@@ -68,8 +68,8 @@ class UnknownUser(
 
 @frozen
 class RespelledUser:
-    """It knows the user, but spells the name otherwise. Names are compared exactly here, so this is
-    another one.
+    """The service knows the user, but spells the name otherwise. Names are compared exactly here,
+    so this is another user.
     """
 
     spelled: str

@@ -1,8 +1,8 @@
-"""Wrong passwords cost time: whoever goes on guessing has to wait, longer each time, and nobody
-else has to.
+"""A throttle for wrong passwords: a client that goes on guessing has to wait, longer each time,
+without affecting other clients.
 
-What is counted is counted when an attempt begins, and taken back when it was none: so a burst of
-guesses at once gets no further than the same guesses one after the other.
+An attempt is counted when it begins, and uncounted if it was not wrong: so a burst of guesses at
+once gets no further than the same guesses one after the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FREE = 5
 LONGEST = 900.0
 """Seconds of the longest wait; it begins with one, and doubles."""
 FORGOTTEN = 3600.0
-"""Seconds without an attempt after which a user begins anew at this address."""
+"""Seconds without an attempt after which the count of a user at this address starts over."""
 BURST = 100
 """Wrong passwords from one address, whatever the users."""
 EACH = 5.0
@@ -33,13 +33,13 @@ EACH = 5.0
 PROVEN = 300.0
 """Seconds for which a right password is known to have been right."""
 MOST = 16384
-"""Of everything that is remembered: what was not used for longest goes first."""
+"""Maximum number of entries of each kind; the least recently used are dropped first."""
 _WORTH_A_LINE = 64.0
 
 
 @define
 class _Pair:
-    """What one user's passwords from one address came to."""
+    """The results of one user's passwords from one address."""
 
     failures: int = 0
     until: float = 0.0
@@ -48,7 +48,7 @@ class _Pair:
 
 @define
 class _Level:
-    """A bucket with a hole: `filled` at the time `at`, and `EACH` seconds take one out."""
+    """A leaky bucket: `filled` at the time `at`, and `EACH` seconds take one out."""
 
     filled: float = 0.0
     at: float = 0.0
@@ -62,7 +62,7 @@ class _Level:
 
 @frozen
 class Attempt:
-    """One that has begun. It counts as wrong, unless it is taken back or was right."""
+    """An attempt that has begun. It counts as wrong, unless it is taken back or was right."""
 
     place: str
     """Empty: it is not counted."""
@@ -76,13 +76,13 @@ class Throttle:
     for each address.
 
     An address is an IPv4 address or the /64 of an IPv6 address, which is the least that one
-    customer has. Whoever has no address (the control socket) is not counted.
+    customer has. Clients without an address (the control socket) are not counted.
     """
 
     _log = Logger()
 
     def __init__(self, world: World, *, most: int = MOST) -> None:
-        """`most` of each kind are remembered."""
+        """`most` entries of each kind are kept."""
         self._clock: IReactorTime = world.clock
         self._key = world.random(32)
         self._pairs: Recent[bytes, _Pair] = Recent(most, most)
@@ -90,7 +90,7 @@ class Throttle:
         self._proven: Recent[str, tuple[bytes, float]] = Recent(most, most)
 
     def fingerprint(self, *parts: str) -> bytes:
-        """A keyed hash of the parts: what is remembered in place of them."""
+        """Return a keyed hash of the parts, which is stored in place of them."""
         digest = blake2b(key=self._key, digest_size=32)
         for part in parts:
             data = part.encode("utf-8", "surrogatepass")
@@ -100,8 +100,8 @@ class Throttle:
     # --- passwords --------------------------------------------------------------------------------
 
     def is_proven(self, credential: Credential) -> bool:
-        """Whether the same user and password were right shortly before, from wherever: then nothing
-        delays them.
+        """Return whether the same user and password were right shortly before, from any address:
+        then nothing delays them.
         """
         known = self._proven.get(credential.user)
         if known is None or known[1] <= self._clock.seconds():
@@ -109,20 +109,20 @@ class Throttle:
         return known[0] == self.fingerprint(credential.user, credential.password)
 
     def prove(self, credential: Credential) -> None:
-        """It was right just now: for `PROVEN` seconds it is proven."""
+        """Note that the credential is right: it is proven for `PROVEN` seconds."""
         known = self.fingerprint(credential.user, credential.password)
         self._proven.put(credential.user, (known, self._clock.seconds() + PROVEN))
 
     def begin(self, credential: Credential) -> Attempt:
-        """Count an attempt. Raises `TooManyAttempts` where it is too early for another one, and
-        then nothing was counted.
+        """Count an attempt. Raises `TooManyAttempts` if it is too early for another one, and then
+        nothing is counted.
         """
         place = place_of(credential.address)
         if not place:
             return Attempt("")
         now = self._clock.seconds()
-        # a directory may take "Ada" and "ada" for the same person: so there is no more to gain by
-        # another spelling
+        # a directory may take "Ada" and "ada" for the same user: another spelling must not give
+        # more attempts
         key = self.fingerprint(credential.user.casefold(), place)
         pair = self._pairs.get(key)
         if pair is None or now - max(pair.last, pair.until) > FORGOTTEN:
@@ -136,7 +136,7 @@ class Throttle:
         return Attempt(place, key, pair.until)
 
     def take_back(self, attempt: Attempt) -> None:
-        """It was neither right nor wrong: nobody could say."""
+        """Uncount an attempt that was neither right nor wrong, since the source was unavailable."""
         if not attempt.place:
             return
         self._empty("password", attempt.place)
@@ -148,7 +148,9 @@ class Throttle:
             pair.until = 0.0
 
     def succeeded(self, attempt: Attempt, credential: Credential) -> None:
-        """It was right: the user begins anew at this address, and is proven."""
+        """Note that the attempt was right: the count of the user at this address starts over, and
+        the credential is proven.
+        """
         self.prove(credential)
         if attempt.place:
             self._empty(
@@ -157,17 +159,17 @@ class Throttle:
             self._pairs.forget(attempt.pair)
 
     def forget(self, user: str) -> None:
-        """The user's password may be another one now: nothing is proven."""
+        """Drop the proof of the user's password, which may have changed."""
         self._proven.forget(user)
 
     def forget_all(self) -> None:
-        """Everybody's may be."""
+        """Drop the proofs of all passwords, any of which may have changed."""
         self._proven = Recent(self._proven.most, self._proven.most)
 
     # --- tokens -----------------------------------------------------------------------------------
 
     def wrong_token(self, address: str) -> None:
-        """Count a token that is none. Raises `TooManyAttempts` where there were too many from this
+        """Count an invalid token. Raises `TooManyAttempts` if there were too many from this
         address.
         """
         place = place_of(address)

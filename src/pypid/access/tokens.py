@@ -1,7 +1,7 @@
-"""Tokens: how their secrets are made, and told apart from anything else. Pure; chance is passed in.
+"""Creation of tokens, and the digests of their secrets. No I/O here; randomness is passed in.
 
-A secret is 256 random bits, which nobody guesses: its digest needs no slow hash, and is all that is
-ever stored.
+A secret is 256 random bits, which cannot be guessed: its digest needs no slow hash, and is all that
+is ever stored.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pypid.core.accounts.entries import Token
 from pypid.core.permissions import Scope
 
 PREFIX = "pypi-"
-"""By which people, and programs that look for secrets in repositories, know a token (as on the
-public index).
+"""The prefix by which people, and programs that look for secrets in repositories, recognize a token
+(as on the public index).
 """
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}\Z")
@@ -37,9 +37,9 @@ def new_token(
     expires: datetime | None = None,
     publisher: bool = False,
 ) -> tuple[str, Token]:
-    """A token that nobody has yet: the secret, to be shown once, and what is stored of it.
+    """Return a new token: the secret, to be shown once, and the `Token` to be stored.
 
-    `random` gives that many unpredictable bytes. `now` and `expires` are aware; None: it never
+    `random` returns that many unpredictable bytes. `now` and `expires` are aware; None: it never
     expires.
     """
     secret = PREFIX + _text(random(32))
@@ -57,8 +57,8 @@ def new_token(
 
 
 def token_digest(secret: str) -> str | None:
-    """By what the token is looked up; None for what can be no token (cut short, of other
-    characters).
+    """Return the digest by which the token is looked up; None for a malformed token (cut short, of
+    other characters).
     """
     if not secret.startswith(PREFIX) or not _SECRET.match(secret, len(PREFIX)):
         return None

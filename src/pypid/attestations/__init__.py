@@ -1,0 +1,1 @@
+"""Attestations of uploads (PEP 740): their verification by Sigstore."""

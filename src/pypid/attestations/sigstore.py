@@ -1,4 +1,4 @@
-"""The signatures of attestations, verified by `pypi_attestations` and `sigstore`. Only
+"""Verification of attestations' signatures by `pypi_attestations` and `sigstore`. Only
 `pypid.attestations.verification` imports this.
 """
 
@@ -21,28 +21,26 @@ from pypid.core.accounts.provenance import KINDS, CertificateClaim, Publisher, S
 from pypid.core.errors import shortened
 
 PUBLIC = "https://tuf-repo-cdn.sigstore.dev"
-"""The public instance of Sigstore, by the address of its keys; what it names lies in the library
-and is not fetched.
+"""The public instance of Sigstore, by the address of its keys; its trusted root is part of the
+library and is not fetched.
 """
 
 IN_TOTO = "application/vnd.in-toto+json"
 
 
 class _Anybody:
-    """The policy of `Sigstore.verify`: the identity is no expectation there, it is what is asked
-    for.
-    """
+    """The policy of `Sigstore.verify`: any identity, since the identity is the result."""
 
     def verify(self, cert: x509.Certificate) -> None:
-        """Accept it."""
+        """Accept any certificate."""
 
 
 class Sigstore:
-    """Verifies against a trusted root: Fulcio's certificates and the keys of the logs.
+    """The verifier against a trusted root: Fulcio's certificates and the keys of the logs.
 
     The library's is as old as its release: when Sigstore has changed its keys, the library must be
-    upgraded. To fetch new ones by TUF is not for the time of an upload. Raises `OSError`,
-    `ValueError` where the root cannot be read.
+    upgraded. Fetching new ones by TUF would take too long during an upload. Raises `OSError`,
+    `ValueError` where the root is unreadable.
     """
 
     def __init__(self, trusted_root: Path | None = None) -> None:
@@ -54,19 +52,19 @@ class Sigstore:
             raise ValueError(f"the trusted root of Sigstore cannot be used: {error}") from error
 
     def verify(self, attestation: bytes, about: AttestationSubject) -> Signed:
-        """Who signed the attestation. Raises `ValueError` if it is not a right one, or not for this
+        """Return who signed the attestation. Raises `ValueError` if it is invalid, or not for this
         file.
 
         Verified are: the chain from the certificate to the trusted root at the time of signing,
         that the certificate was logged (SCT), that the signature was logged (inclusion proof,
-        checkpoint and promise), the signature of the statement, and what the statement says. What
-        is returned is what was verified, without anything else that came with it.
+        checkpoint and promise), the signature of the statement, and the content of the statement.
+        Only what was verified is returned, without anything else that came with it.
         """
         try:
             model = Attestation.model_validate_json(attestation)
             kind, statement = self._verifier.verify_dsse(model.to_bundle(), _Anybody())
             Statement(statement)  # what clients will read it with
-        except CertValidationError as error:  # its text is of no help to whoever uploads
+        except CertValidationError as error:  # the library's text does not help the uploader
             raise ValueError(
                 "its certificate was not issued by Sigstore, or was not valid when it was used"
             ) from error
@@ -78,7 +76,7 @@ class Sigstore:
             raise ValueError(f"it signs {kind}, not {IN_TOTO}")
         check_statement(
             statement, about
-        )  # again: these are the very bytes that were signed, whatever another parser saw
+        )  # again, on the very bytes that were signed
         certificate = x509.load_der_x509_certificate(model.verification_material.certificate)
         return Signed(
             _publisher(model.certificate_claims, certificate), model.model_dump_json().encode()

@@ -1,5 +1,5 @@
-"""Who signed the attestations of an upload (PEP 740): asked of `pypi_attestations`, where that is
-installed.
+"""The provenance of an upload (PEP 740): its attestations, verified by `pypi_attestations` where
+that is installed.
 
 No network is used, neither at start-up nor at an upload. The library takes 0.4 s and 45 MB to
 import, so that is done when the first attestation comes, off the reactor thread.
@@ -32,8 +32,8 @@ ADVICE = (
 
 @define(eq=False)
 class Attesting:
-    """Verifies attestations. `trusted_root` is a file of Sigstore's; without it the one of the
-    installed library counts.
+    """The verifier of attestations. `trusted_root` is a file of Sigstore's; by default that of the
+    installed library.
     """
 
     trusted_root: Path | None = None
@@ -42,11 +42,11 @@ class Attesting:
     _lock: Lock = field(factory=Lock, init=False, repr=False)
 
     def provenance(self, upload: Upload) -> bytes | None:
-        """The provenance object to serve for the upload. Blocks.
+        """Return the provenance object to serve for the upload. Blocks.
 
         None where it has no attestations, or where they cannot be verified because the library is
-        not there: then they must not be served. Raises `AttestationsRejected` with all that is
-        wrong with their signatures.
+        missing: then they must not be served. Raises `AttestationsRejected` with all errors of
+        their signatures.
         """
         if not upload.attestations:
             return None
@@ -61,8 +61,8 @@ class Attesting:
             except ValueError as error:
                 problems.append(f"attestation {number}: {error}; {ADVICE}")
             except Exception as error:
-                # The library was written for honest input; what it trips over is refused, and told
-                # to whoever maintains this.
+                # The library was written for honest input; what makes it fail is refused, and
+                # logged for the developers.
                 _log.failure(
                     "pypi_attestations broke off over an attestation of {filename}",
                     filename=about.filename,
@@ -76,7 +76,7 @@ class Attesting:
         return provenance_object(signed)
 
     def _opened(self) -> Sigstore | None:
-        """The library, ready; None where it cannot be had, which is logged once."""
+        """Return the verifier; None where the library is missing, which is logged once."""
         with self._lock:
             if not self._tried:
                 self._tried = True

@@ -1,1 +1,1 @@
-"""Bytes by key: one module for each technology (`ports.Blobs`)."""
+"""Stores of blobs by key: one module for each technology (`ports.Blobs`)."""

@@ -1,7 +1,6 @@
-"""A store that is opened when it is first needed, and again and again until it can be: pypid starts
-without it.
+"""A store that is opened on first use, with retries, so that pypid can start without it.
 
-What is known of a bucket from a snapshot is served while the bucket, or the network, is away.
+What is known of a bucket from a catalog dump is served while the bucket, or the network, is down.
 """
 
 from __future__ import annotations
@@ -24,15 +23,14 @@ D = TypeVar("D", bound=Describing)
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
-"""After a failure it is not tried again for so long: clients do not each wait for the same
-time-out.
+"""How long opening is not retried after a failure: clients do not each wait for the same time-out.
 """
 
 
 @define(eq=False)
 class Awaited(Generic[B]):
-    """A `Blobs` that `open` opens; while that raises `CannotStart` everything raises `StorageDown`,
-    and the log says why.
+    """A `Blobs` that `open` opens. While that raises `CannotStart`, everything raises
+    `StorageDown`, and the cause is logged.
     """
 
     open: Callable[[], Awaitable[B]]
@@ -43,7 +41,7 @@ class Awaited(Generic[B]):
     _failed: float | None = field(default=None, init=False)
 
     async def there(self) -> B:
-        """The store. Raises `StorageDown`."""
+        """Return the opened store. Raises `StorageDown`."""
         if self.opened is not None:
             return self.opened
         if (
@@ -90,7 +88,7 @@ class Awaited(Generic[B]):
 
 @frozen
 class AwaitedDescriptions(Generic[D]):
-    """A `Describing`, once it is open."""
+    """A `Describing` that waits for the store to be opened."""
 
     there: Callable[[], Awaitable[D]]
 

@@ -1,4 +1,4 @@
-"""A store of which it is counted what it is asked, how long that takes, and what comes of it."""
+"""Stores with metrics of their operations: count, duration and outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def outcome_of(error: BaseException | None) -> str:
-    """In a word. Missing and exists are no faults of the store."""
+    """Return the outcome label of an operation. Missing and exists are not faults of the store."""
     match error:
         case None:
             return "ok"
@@ -40,12 +40,12 @@ def outcome_of(error: BaseException | None) -> str:
 
 @frozen
 class BlobsWatch:
-    """Counts what is asked of one store."""
+    """Records metrics of the operations on one store."""
 
     world: World
 
     async def over(self, operation: str, asked: Awaitable[T]) -> T:
-        """What is awaited, counted."""
+        """Await the operation and record its outcome."""
         began, error = self.world.clock.seconds(), None
         try:
             return await asked
@@ -56,21 +56,21 @@ class BlobsWatch:
             self.note(operation, began, error)
 
     def note(self, operation: str, began: float, error: BaseException | None) -> None:
-        """It has ended."""
+        """Record the end of an operation."""
         counts = self.world.counts
         counts.add(STORAGE, (operation, outcome_of(error)))
         counts.observe(STORAGE_SECONDS, (operation,), max(0.0, self.world.clock.seconds() - began))
 
     def wrote(self, blob: Blob) -> Blob:
-        """It was written."""
+        """Record a written blob and return it."""
         self.world.counts.add(STORAGE_WRITTEN, (), blob.size)
         return blob
 
 
 @frozen
 class CountedBlobs:
-    """A `Blobs` in front of another one. Bodies pass through as they are: files are sent by the
-    kernel.
+    """A `Blobs` with metrics in front of another one. Bodies are passed on as they are: files are
+    sent by the kernel.
     """
 
     behind: Blobs
@@ -96,7 +96,7 @@ class CountedBlobs:
             async with aclosing(self.behind.list(prefix)) as listing:
                 async for blob in listing:
                     yield blob
-        except GeneratorExit:  # they had enough of it
+        except GeneratorExit:  # the reader stopped early
             raise
         except BaseException as raised:
             error = raised
@@ -112,7 +112,7 @@ class CountedBlobs:
 
 @frozen
 class CountedDescriptions:
-    """A `Describing` in front of another one."""
+    """A `Describing` with metrics in front of another one."""
 
     behind: Describing
     _watch: BlobsWatch = field(repr=False)

@@ -1,14 +1,12 @@
-"""The storage folder of `blobs.files` as the operating system sees it. All here blocks: call it in
-a thread.
+"""The storage folder of `blobs.files` at the level of the operating system. All here blocks: call
+it in a thread.
 
-Below the root lie the blobs, each at its key, and ``.pypid/tmp``: the drafts of what is being
-written. That folder is also how a root that is there is told from the bare mount point of one that
-is not: it is made once, at the start, and never again, so nothing is ever written to, or reported
-missing from, a disk that is not mounted.
+Below the root are the blobs, each at its key, and ``.pypid/tmp``: the drafts of writes under way.
+That folder also tells a mounted root from a bare mount point: it is created once, at the start, and
+never again, so nothing is ever written to, or reported missing from, a disk that is not mounted.
 
-Another program may look at the folder and must not see some of the blobs (`DiskFolder.veiled`).
-Their files end in ``.meta``, and all else is the same: above this they have the keys that they
-would have anyhow, in the same order.
+Another program may read the folder and must not see some of the blobs (`DiskFolder.veiled`). Their
+files have the suffix ``.meta``; their keys and the order of keys are unaffected.
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
@@ -33,21 +31,21 @@ from pypid.core.model import Blob
 DRAFTS = (b".pypid", b"tmp")
 PART = b".part"
 VEIL = b".meta"
-"""What pypicloud passes over."""
+"""The suffix of files that pypicloud ignores."""
 ABANDONED = timedelta(hours=1)
-"""A draft that no process has touched for so long, and none holds, is a crash's.
+"""Age after which a draft that no process has touched or holds was left by a crash.
 
-On some network file systems a lock does not show to other machines: where these write, too, a free
+On some network file systems a lock is invisible to other machines: where these write, too, a free
 lock is not enough.
 """
 MOST_DURABLE = 1 << 16
 TRIES = 5
-"""How often a folder is made that somebody else removes."""
+"""How often a folder is created again that another process removes."""
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR)
-"""What the system says where no file can be."""
+"""The errors for a path at which there can be no file."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _REASONS = {
@@ -67,7 +65,7 @@ _log = Logger()
 
 @contextmanager
 def our_words(doing: str) -> Iterator[None]:
-    """The system's errors as ours: the log gets all of it, the client a reason without a path."""
+    """Translate the system's errors: the log gets all of it, the client a reason without a path."""
     try:
         yield
     except OSError as error:
@@ -88,8 +86,8 @@ def hung_up(descriptor: int) -> Iterator[int]:
 
 @frozen
 class DiskFolder:
-    """The storage folder. `links`: its file system has hard links. `veiled`: whether others must
-    not see a key's file.
+    """The storage folder. `links`: its file system has hard links. `veiled`: returns whether a
+    key's file must be hidden from other programs.
     """
 
     root: bytes
@@ -99,18 +97,18 @@ class DiskFolder:
     """Folders (path, device, inode) whose names this process has made durable."""
 
     def path(self, parts: tuple[bytes, ...]) -> bytes:
-        """Where a key's parts lead."""
+        """Return the path for a key's parts."""
         return b"/".join((self.root, *parts))
 
     def parts(self, key: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """The parts of the path of the key's file."""
+        """Return the parts of the path of the key's file."""
         if self.veiled is not None and self.veiled(b"/".join(key).decode()):
             return (*key[:-1], key[-1] + VEIL)
         return key
 
     def key_of(self, folder: bytes, name: bytes) -> bytes | None:
-        """The last part of the key of a file of this name, in the folder of the key `folder`; None
-        where it has none.
+        """Return the last part of the key of a file of this name, in the folder of the key
+        `folder`; None if the file has no key.
         """
         if self.veiled is None:
             return name
@@ -120,7 +118,7 @@ class DiskFolder:
         return None if self.veiled((folder + name).decode()) else name
 
     def draft(self, name: bytes) -> bytes:
-        """Where the draft of this name lies."""
+        """Return the path of the draft of this name."""
         return self.path((*DRAFTS, name + PART + self._veil))
 
     @property
@@ -128,9 +126,9 @@ class DiskFolder:
         return b"" if self.veiled is None else VEIL
 
     def prune(self, parts: tuple[bytes, ...]) -> None:
-        """Remove the folders of a file that has gone, as far as they are empty: of a program that
-        others go on with, they are what is left of a project. (Whoever writes into one at that
-        moment makes it again, see `install`.)
+        """Remove the folders of a deleted file, as far as they are empty; only in a folder shared
+        with another program, to which they would look like a project. (A concurrent write creates
+        them again, see `install`.)
         """
         if self.veiled is None or parts[0] == DRAFTS[0]:
             return
@@ -150,8 +148,8 @@ class DiskFolder:
         os.stat(self.path(DRAFTS))
 
     def absent(self, error: OSError, key: str) -> Missing:
-        """`Missing`, if `error` says that no file can be there and the root is; else raises the
-        error to report.
+        """Return `Missing`, if `error` says that there can be no file and the root is there; else
+        raise the error to report.
         """
         if error.errno not in _ABSENT:
             raise error
@@ -159,8 +157,8 @@ class DiskFolder:
         return Missing(key)
 
     def install(self, draft: bytes, parts: tuple[bytes, ...], replace: bool) -> None:
-        """Give a synced draft its key, in one step and durably. Raises `FileExistsError`, then the
-        draft is still there.
+        """Move a synced draft to its key, atomically and durably. Raises `FileExistsError`; then
+        the draft is still there.
         """
         target = self.path(parts)
         folders = [self.path(parts[:depth]) for depth in range(len(parts))]
@@ -172,7 +170,7 @@ class DiskFolder:
                         os.mkdir(folder, FOLDER_MODE)
                 self._put(draft, target, replace)
                 break
-            except FileNotFoundError:  # the folder was empty, and somebody removed it just now
+            except FileNotFoundError:  # another process has just removed the empty folder
                 if self.veiled is None or tries == TRIES - 1 or not os.path.lexists(draft):
                     raise
         self._sync(folders)
@@ -186,12 +184,12 @@ class DiskFolder:
             os.link(draft, target)
 
     def _sync(self, folders: list[bytes]) -> None:
-        """Make the name that was given in the last of the folders durable, and those of the
-        folders, each in the one before it.
+        """Make the name of the file in the last of the folders durable, and the name of each folder
+        in the one before it.
 
-        Also of folders that were there: another writer may have made them a moment ago and not come
-        to syncing them. Only what this process has synced itself it need not sync again, as long as
-        it is that very folder.
+        This includes existing folders: another writer may have created them a moment ago without
+        having synced them yet. Only the very folders that this process has synced itself are
+        skipped.
         """
         sync_folder(folders[-1])
         for above, folder in zip(reversed(folders[:-1]), reversed(folders[1:]), strict=True):
@@ -204,12 +202,12 @@ class DiskFolder:
                 self._durable.add(this)
 
     def _install_locked(self, draft: bytes, target: bytes, replace: bool) -> None:
-        """Where there are no hard links (vfat, exfat, some network shares): look, then rename, one
-        writer at a time.
+        """Install on a file system without hard links (vfat, exfat, some network shares): check,
+        then rename, one writer at a time.
 
-        The lock is every pypid's, and a crash frees it. Reserving the name with an empty file
-        (O_EXCL) would show readers half a blob, and leave it there after a crash; RENAME_NOREPLACE
-        needs ctypes, and those very file systems that lack links often lack it too.
+        The lock is shared by all pypids, and freed by a crash. Reserving the name with an empty
+        file (O_EXCL) would show readers half a blob, and leave it there after a crash;
+        RENAME_NOREPLACE needs ctypes, and file systems without links often lack it too.
         """
         with hung_up(
             os.open(
@@ -225,9 +223,7 @@ class DiskFolder:
 
 
 def sync_folder(folder: bytes) -> None:
-    """Make what was created, renamed or removed in `folder` survive a power cut, where the file
-    system can.
-    """
+    """Make changes of names in `folder` survive a power cut, where the file system can."""
     with hung_up(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
         try:
             os.fsync(descriptor)
@@ -237,7 +233,7 @@ def sync_folder(folder: bytes) -> None:
 
 
 def hold(descriptor: int) -> bool:
-    """Mark an open draft as a living process's; whether that could be done."""
+    """Lock an open draft as belonging to a living process; return whether that succeeded."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -246,11 +242,11 @@ def hold(descriptor: int) -> bool:
 
 
 def blob(key: str, found: os.stat_result) -> Blob:
-    """What a listing says of this file."""
+    """Return the file as a listed blob."""
     etag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
     try:
         modified = datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
-    except (OverflowError, ValueError, OSError):  # a year that datetime does not have
+    except (OverflowError, ValueError, OSError):  # a year that datetime does not support
         modified = datetime.fromtimestamp(0, UTC)
     return Blob(key=key, size=found.st_size, modified=modified, etag=etag)
 
@@ -264,11 +260,11 @@ def prepare(
     *,
     exclusive: bool = False,
 ) -> DiskFolder:
-    """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept.
-    Raises `CannotStart`.
+    """Return the storage folder, ready for use: the drafts' folder created, hard links probed,
+    drafts of crashes removed. Raises `CannotStart`.
 
-    `exclusive`: no other machine writes to it, so each draft that no process holds is a crash's,
-    however young.
+    `exclusive`: no other machine writes to it, so each draft that no process holds was left by a
+    crash, however young.
     """
     path = os.path.abspath(os.fsencode(root))
     try:

@@ -1,5 +1,5 @@
-"""A file on its way into the storage folder: a draft beside it that becomes the blob in one step,
-or goes away.
+"""A write under way in the storage folder: a draft file that becomes the blob atomically, or is
+discarded.
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
@@ -22,9 +22,9 @@ from pypid.core.errors import Exists, StorageDown
 class DraftFile:
     """One write. Its methods block; call them in threads.
 
-    Whoever waits for such a thread may be cancelled, and the thread goes on: the lock makes
-    `discard` wait for it, so that no descriptor is closed (and given to another file) under a
-    write, and a step that comes after `discard` does nothing.
+    The caller that waits for such a thread may be cancelled while the thread continues: the lock
+    makes `discard` wait for it, so that no descriptor is closed (and reused for another file)
+    during a write, and a step after `discard` raises `StorageDown`.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class DraftFile:
         self._discarded = False
 
     def add(self, pieces: Sequence[bytes]) -> None:
-        """Append the pieces. Raises `Exists` early where the key is taken, `StorageFull`,
+        """Append the pieces. Raises `Exists` early if the key is taken, `StorageFull`,
         `StorageDown`.
         """
         with self._lock, our_words("Writing"):
             self._append(pieces)
 
     def commit(self, pieces: Sequence[bytes]) -> os.stat_result:
-        """Append the last pieces; when this returns, the blob is there to stay. Raises as `add`."""
+        """Append the last pieces and install the blob durably. Raises what `add` raises."""
         with self._lock, our_words("Writing"):
             descriptor = self._append(pieces)
             os.fsync(descriptor)
@@ -58,8 +58,8 @@ class DraftFile:
             return found
 
     def adopt(self, file: BinaryIO, path: str, size: int) -> os.stat_result | None:
-        """Make the file itself the blob, without copying; None where that cannot be (another file
-        system, another file).
+        """Make the file itself the blob, without copying; return None if that is impossible
+        (another file system, another file).
         """
         if not self._disk.links:
             return None
@@ -91,7 +91,7 @@ class DraftFile:
             return found
 
     def discard(self) -> None:
-        """Nothing came of it: leave no trace."""
+        """Remove the draft of a failed write."""
         with self._lock:
             self._discarded = True
             self._let_go()
@@ -115,12 +115,12 @@ class DraftFile:
             self._made = True
             os.fchmod(
                 self._descriptor, FILE_MODE
-            )  # whatever the umask: a linked file and a copied one are alike
+            )  # regardless of the umask: a linked file and a copied one get the same mode
             hold(self._descriptor)
         return self._descriptor
 
     def _must_be_free(self) -> None:
-        """An early answer, before a large body is copied; `_install` decides."""
+        """Fail early, before a large body is copied; `_install` decides."""
         target = self._disk.path(self._parts)
         if os.path.isdir(target):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), target)

@@ -1,10 +1,10 @@
-"""Blobs as files below one folder: the key is the path, so that people and other programs find
-their way about in it.
+"""Blobs as files below one folder: the key is the path, so that administrators and other programs
+can find files there.
 
 A write goes to a draft below ``.pypid/tmp`` on the same file system, is synced, and gets its name
-in one step: by a hard link, which fails if the name is taken, or by a rename over it. A crash
-leaves a draft, never half a blob. Several processes (also on several machines, over NFS) may use
-one folder. Another program may find its way about there, too, without seeing what is only ours
+atomically: by a hard link, which fails if the name is taken, or by a rename over it. A crash leaves
+a draft, never half a blob. Several processes (also on several machines, over NFS) may use one
+folder. Another program may share it as well, without seeing pypid's own documents
 (`FilesSettings.veiled`).
 """
 
@@ -35,38 +35,38 @@ from pypid.flow.reserve import FILE, SMALL, Reserve
 from pypid.ports import Blobs, Body
 
 LISTED = 500
-"""Blobs listed in one go in a thread."""
+"""Blobs listed per call in a thread."""
 
 
 @frozen
 class FilesSettings:
-    """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not
-    mounted). `veiled`: the keys that other programs must not see (`disk.Disk.veiled`). `exclusive`:
-    no other machine writes to the folder.
+    """Settings of the folder. `root`: its path. `create`: create it if it is missing (else it may
+    be a disk that is not mounted). `veiled`: the keys to hide from other programs
+    (`DiskFolder.veiled`). `exclusive`: no other machine writes to the folder.
     """
 
     root: str
     create: bool = False
     veiled: Callable[[str], bool] | None = None
     reserve: bool = False
-    """Whether space is kept for small documents, so that files can be deleted, yanked and closed on
-    a full disk.
+    """Whether space is reserved for small documents, so that files can be deleted, yanked and
+    closed on a full disk.
     """
     exclusive: bool = False
 
 
 class FilesBlobs:
-    """A `Blobs` that is a folder. Made by `open`.
+    """A `Blobs` in a folder. Made by `open`.
 
-    Files are made with mode 0640 and folders with 0750. Empty folders stay, but where another
-    program looks at them: to remove one is to race with a write into it.
+    Files are created with mode 0640 and folders with 0750. Empty folders stay, except where another
+    program reads them: removing one races with a write into it.
     """
 
     def __init__(self, disk: DiskFolder, world: World, reserve: Reserve | None = None) -> None:
         self._disk = disk
         self._reserve = reserve
         self._has_given = False
-        """Whether the reserve gave some of its space: what is deleted fills it again first."""
+        """Whether the reserve gave up some of its space: deletions refill it first."""
         self._blocking = world.blocking
         self._random = world.random
 
@@ -96,8 +96,8 @@ class FilesBlobs:
                         raise
 
     async def _make_room(self, body: Body) -> bool:
-        """Return whether the reserve gave space for a record, a mark or a status. (The files
-        themselves get none of it.)
+        """Return whether the reserve freed space for a record, a mark or a status. (Package files
+        get none of it.)
         """
         if self._reserve is None or not isinstance(body, BytesBody) or len(body.data) > SMALL:
             return False
@@ -122,8 +122,8 @@ class FilesBlobs:
         return None
 
     async def _take(self, body: Body, draft: DraftFile) -> os.stat_result:
-        """All of `body` into the draft, and the draft into place: a small body takes one turn in a
-        thread, a spool too.
+        """Write all of `body` to the draft and install it: a small body takes one call in a thread,
+        a spool too.
         """
         if isinstance(body, FileBody) and body.path is not None and body.span.start == 0:
             linked = await self._blocking(draft.adopt, body.file, body.path, body.span.stop)
@@ -141,7 +141,7 @@ class FilesBlobs:
         return await self._blocking(draft.commit, held)
 
     def _path(self, key: str) -> bytes:
-        """Where to look for `key`; raises `Missing` for what is no key, or not one of ours."""
+        """Return the path of `key`. Raises `Missing` for an invalid key, or one of a draft."""
         where = parts(key)
         if where is None or where[: len(DRAFTS)] == DRAFTS:
             self._disk.must_be_there()
@@ -151,7 +151,7 @@ class FilesBlobs:
     def _opened(self, key: str, span: Span | None) -> FileBody:
         with our_words("Reading"):
             try:
-                # O_NONBLOCK: a FIFO that somebody put there must not hold the thread for ever
+                # O_NONBLOCK: opening a stray FIFO must not block the thread for ever
                 descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError as error:
                 raise self._disk.absent(error, key) from None
@@ -198,9 +198,9 @@ def _next(walking: Iterator[Blob]) -> list[Blob]:
 
 
 async def open(settings: FilesSettings, world: World) -> FilesBlobs:
-    """The store in the folder, swept of what a crash left.
+    """Return the store in the folder, after removing what crashes left.
 
-    Raises `CannotStart` where the folder is not there (and not to be created) or cannot be written.
+    Raises `CannotStart` if the folder is missing (and not to be created) or cannot be written.
     """
     probe = world.random(16).hex().encode()
     made = partial(prepare, exclusive=settings.exclusive)

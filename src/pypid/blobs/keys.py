@@ -1,4 +1,4 @@
-"""Which texts are keys, and taking in a body: what every store does alike."""
+"""Validation of keys, and reading a body: shared by all stores."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pypid.ports import Body
 
 
 def parts(key: str) -> tuple[bytes, ...] | None:
-    """The parts of `key` as UTF-8, or None for what is not a key.
+    """Return the parts of `key` as UTF-8, or None if it is not a key.
 
     Not keys: an empty text, empty parts (so also a ``/`` at either end), ``.``, ``..``, NUL, and
-    text that UTF-8 cannot spell. Nothing that leads out of a folder is a key.
+    text that UTF-8 cannot encode. Nothing that leads out of a folder is a key.
     """
     try:
         found = tuple(key.encode().split(b"/"))
@@ -23,8 +23,8 @@ def parts(key: str) -> tuple[bytes, ...] | None:
 
 
 def must_be_key(key: str) -> tuple[bytes, ...]:
-    """The parts of a key to write to; raises `ValueError`, since only a mistake of ours writes to
-    anything else.
+    """Return the parts of a key to write to. Raises `ValueError`: writing to anything else is a
+    programming error.
     """
     found = parts(key)
     if found is None:
@@ -33,8 +33,8 @@ def must_be_key(key: str) -> tuple[bytes, ...]:
 
 
 async def pieces(body: Body) -> AsyncGenerator[bytes]:
-    """The pieces of `body`, up to the last byte; raises `EOFError` where it is not as long as it
-    said.
+    """Yield the pieces of `body`, up to the last byte. Raises `EOFError` if it is not as long as
+    announced.
 
     Close it by hand; that also closes the iteration of the body, not the body.
     """

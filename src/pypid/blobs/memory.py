@@ -1,4 +1,4 @@
-"""Blobs in memory: for tests, for trying pypid out, and for the static export of small things. Gone
+"""Blobs in memory: for tests, for trying pypid out, and for the static export of small things. Lost
 with the process.
 """
 
@@ -20,15 +20,15 @@ from pypid.ports import Blobs, Body
 
 @frozen
 class MemoryBlobsSettings:
-    """`capacity`: how many bytes may be stored in all; more is `StorageFull`. None: as many as the
-    machine has.
+    """Settings of the memory store. `capacity`: maximum number of bytes in total; more is
+    `StorageFull`. None: unlimited.
     """
 
     capacity: int | None = None
 
 
 class MemoryBlobs:
-    """A `Blobs` that is a dict."""
+    """A `Blobs` in a dict."""
 
     def __init__(self, now: Callable[[], datetime], capacity: int | None = None) -> None:
         self._now = now
@@ -62,7 +62,7 @@ class MemoryBlobs:
                     self._must_fit(size)
                     taken.append(piece)
         data = b"".join(taken)
-        if key in self._held and not replace:  # somebody else was faster
+        if key in self._held and not replace:  # another write was faster
             raise Exists(key)
         self._must_fit(size)
         return self._put(key, data)
@@ -110,7 +110,7 @@ class MemoryBlobs:
 
 
 async def open(settings: MemoryBlobsSettings, world: World) -> MemoryBlobs:
-    """A new, empty store."""
+    """Return a new, empty store."""
     return MemoryBlobs(world.now, settings.capacity)
 
 

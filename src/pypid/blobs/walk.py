@@ -23,8 +23,8 @@ _NOT_OURS = (b"/".join(DRAFTS) + b"/", b"lost+found/")
 
 @frozen
 class _Folder:
-    """A folder being listed: its key with a ``/`` at the end (or empty), what tells it from others,
-    what is left of it.
+    """A folder being listed: its key with a trailing ``/`` (or empty), its device and inode, and
+    the remaining names.
     """
 
     key: bytes
@@ -33,10 +33,11 @@ class _Folder:
 
 
 def walk(disk: DiskFolder, prefix: str) -> Iterator[Blob]:
-    """Every file whose key begins with `prefix`, in the order of the keys' bytes. Raises `OSError`.
+    """Yield every file whose key begins with `prefix`, in the order of the keys' bytes. Raises
+    `OSError`.
 
     Holds the names of one folder on each level. Symbolic links are followed, except to a folder
-    that they lie in. Names that are not UTF-8 are no keys.
+    that contains them. Names that are not UTF-8 are not keys.
     """
     disk.must_be_there()
     base, slash, rest = prefix.rpartition("/")
@@ -73,8 +74,8 @@ def _folder(disk: DiskFolder, key: bytes, beginning: bytes, above: list[_Folder]
 
 
 def _names(disk: DiskFolder, path: bytes, key: bytes, beginning: bytes) -> list[bytes]:
-    """The names that are keys, those of folders with a ``/``: in this order, files and folders come
-    as their full keys do.
+    """Return the names that are keys, those of folders with a ``/``: in this order, files and
+    folders are sorted as their full keys are.
     """
     with os.scandir(path) as entries:
         texts = (entry for entry in entries if _is_text(entry.name))

@@ -1,1 +1,1 @@
-"""What we know: one module for each technology (`ports.Catalog`)."""
+"""Implementations of `ports.Catalog`: in memory, in a SQL database, and in Redis."""

@@ -1,5 +1,5 @@
-"""Changing a row of the engine by a function: read, compute, swap, and again with the row of
-whoever was faster.
+"""Compare-and-set on a row of the engine: read, compute, swap, and again with the other node's row
+after a conflict.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ V = TypeVar("V")
 W = TypeVar("W")
 
 MOST_TRIES = 100
-"""Each that fails is somebody else's that went well: more than so many in a row there are not."""
+"""Each attempt that fails is another node's success: there are never so many in a row."""
 
 
 @frozen
 class RowDraft(Generic[V]):
-    """What a row is to become. `line` writes it down; None takes it out."""
+    """The new contents of a row. `line` returns the bytes to write; None removes the row."""
 
     value: V
     seen: bool
     line: Callable[[], bytes] | None = field(repr=False)
     short: bool = True
-    """Whether it is written down in a few milliseconds."""
+    """Whether writing the line takes only a few milliseconds."""
 
 
 @frozen
 class Swapped(Generic[V, W]):
-    """What came of it: what was held where `draft` is None, since nothing was to change, and else
-    the draft, in the row.
+    """The result: the draft, and the row with it; `draft` is None if `held`, the earlier value, did
+    not change.
     """
 
     held: ReplicaEntry[V]
@@ -59,11 +59,13 @@ async def swapped(
     half: Callable[[], Half[V]],
     draft: Callable[[ReplicaEntry[V]], RowDraft[W] | None],
 ) -> Swapped[V, W]:
-    """Make of the row what `draft` says, as one step; this node's copy shows it when that is done.
+    """Replace the row by what `draft` returns, as one atomic step; afterwards this node's copy
+    shows it.
 
-    `draft` is asked again for each row that another node was faster with; None: nothing changes,
-    which is made sure of, too. `half` is that of the copy of now. Raises `CatalogDown`, with
-    nothing changed in the copy (and perhaps in the engine), and what `draft` raises.
+    `draft` is called again for each conflict with another node; None: nothing changes, and it is
+    checked that the held row is current. `half` returns the half of the current copy. Raises
+    `CatalogDown`, with nothing changed in the copy (and perhaps in the engine), and what `draft`
+    raises.
     """
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
@@ -97,7 +99,7 @@ async def _tried(
     held: ReplicaEntry[Any],
     wanted: RowDraft[Any] | None,
 ) -> CatalogRow | Conflict | None:
-    """The row as it is now."""
+    """Return the row as it is now."""
     engine = following.engine
     if not epoch:
         raise Anew
@@ -112,8 +114,8 @@ async def _tried(
 
 
 def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
-    """Whether the row is what is held; the version alone does not tell, as it may be another
-    epoch's.
+    """Return whether the row is the held one; the version alone does not prove it, as it may be of
+    another epoch.
     """
     if row is None:
         return not held.version
@@ -128,9 +130,7 @@ async def _shown(
     row: CatalogRow | None,
     value: Any,
 ) -> None:
-    """Have the copy hold the row, and all that was changed before it: what is read from now on
-    shows it.
-    """
+    """Bring the copy up to the row, and to all changes before it, so that later reads show it."""
     if following.replica.epoch != epoch or (
         row is not None and following.replica.take_own(row, value)
     ):

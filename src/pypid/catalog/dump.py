@@ -1,15 +1,15 @@
-"""Snapshots of the catalog in memory: a folder of JSON that a start reads in place of the whole
-storage.
+"""Dumps of the catalog in memory: a folder of JSON that a start reads instead of the whole storage.
 
 ``<shard>-<hash>.jsonl``
-    A header line, then the projects' lines as the catalog holds them. Named after its content, so never changed.
+    A header line, then the projects' lines as the catalog holds them. Named after its content, so
+    never changed.
 ``manifest.json``
-    Written last, and replaced in one step: it *is* the snapshot. Which shards belong to it and their SHA-256, the catalog's
-    serial, and the identity of the storage that all this was read from.
+    Written last, and replaced atomically: it *is* the dump. It names the shards with their
+    SHA-256, the catalog's serial, and the identity of the storage that all this was read from.
 
-Files of shards that no manifest names are the rest of a write that failed, or of the snapshot
-before: they are removed. A shard that is damaged is left out: its projects are read from the
-storage, as all are where the manifest is damaged.
+Shard files that no manifest names are left over from a write that failed, or from the dump before:
+they are removed. A damaged shard is ignored: its projects are read from the storage, as all
+projects are if the manifest is damaged.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _STATUS = {status.value: status for status in Status}
 
 @frozen
 class Ignored:
-    """Why there is nothing to load; `reason` follows "the snapshot is ignored: ". `usual`: nothing
-    is wrong.
+    """The reason why nothing can be loaded; `reason` follows "The snapshot is ignored: ". `usual`:
+    nothing is wrong.
     """
 
     reason: str
@@ -43,7 +43,7 @@ class Ignored:
 
 
 class CatalogDump:
-    """Keeps a folder up to date with a catalog. `identity` is that of the storage
+    """A folder that is kept up to date with a catalog. `identity` is that of the storage
     (`records.StorageIdentity`).
     """
 
@@ -58,12 +58,10 @@ class CatalogDump:
         self._written: LinesState | None = None
         self._shards: Mapping[int, StoredShard] = {}
         self.is_whole = False
-        """Whether all that was written before was loaded."""
+        """Whether the last dump was loaded completely."""
 
     async def load(self) -> Loaded | Ignored:
-        """Fill the (still empty) catalog from the folder; where that cannot be, the
-        log says why.
-        """
+        """Fill the (still empty) catalog from the folder; if that fails, the log says why."""
         found = await self._blocking(_load, self._shelf, self._identity)
         if isinstance(found, Ignored):
             say = self._log.info if found.usual else self._log.warn
@@ -97,11 +95,11 @@ class CatalogDump:
         return found.loaded
 
     async def write(self) -> bool:
-        """Write what changed since the last time; whether all is written now.
+        """Write what changed since the last time; return whether everything is written now.
 
-        The moment that counts is when the write begins, after one that is under way. What the
-        system refuses (a full disk) is logged, and the snapshot before stays; the next call tries
-        again. Goes on to its end if it is cancelled.
+        The dump shows the catalog at the start of the write, which follows one that is under way.
+        An error of the system (a full disk) is logged, and the dump before stays; the next call
+        tries again. Goes on to its end if it is cancelled.
         """
         return await shielded(self._write_in_turn())
 
@@ -130,7 +128,7 @@ class CatalogDump:
 
 
 def load(folder: str, identity: str) -> Loaded | Ignored:
-    """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never
+    """Return the catalog from the dump in `folder`, if it can be read and is of this storage. Never
     raises; blocks.
     """
     found = _load(DumpFolder(folder), identity)
@@ -139,7 +137,7 @@ def load(folder: str, identity: str) -> Loaded | Ignored:
 
 @frozen
 class _Found:
-    """What could be read: the projects of all `shards` but those that are `damaged`."""
+    """The result of reading: the projects of all `shards` except those that are `damaged`."""
 
     loaded: Loaded
     shards: Mapping[int, StoredShard]
@@ -182,7 +180,7 @@ def _sound_shards(shelf: DumpFolder, manifest: Manifest) -> _Found:
             continue
         shard = shards[number]
         for head, line in projects:
-            # The digest says that we wrote this line, and we write normalised names only.
+            # The digest proves that pypid wrote this line, and it writes normalised names only.
             name = ProjectName(head.name)
             shard[name] = line
             heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)

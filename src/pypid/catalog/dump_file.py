@@ -1,7 +1,7 @@
-"""A snapshot as one file: gzip of a head, and of the lines of all projects as the catalog holds
-them. All here blocks.
+"""A dump as one file: gzip of a head, and of the lines of all projects as the catalog holds them.
+Everything here blocks.
 
-gzip's own checksum and length, and the head's count, prove that it is whole. It can be read with
+gzip's own checksum and length, and the head's count, prove that it is complete. It can be read with
 ``zcat``.
 """
 
@@ -26,14 +26,16 @@ from pypid.core.summaries import MutableSummaries
 LARGEST = 4 << 30
 """Bytes that the lines may have together: those of some eight million files."""
 _LEVEL = 1
-"""Of gzip: the lines are a ninth then, and at its best a twelfth, which takes ten times as long."""
+"""The level of gzip: the lines shrink to a ninth; at its best level to a twelfth, which takes ten
+times as long.
+"""
 _LARGEST_HEAD = 10_000
 _STATUS = {status.value: status for status in Status}
 _WHAT = "the snapshot"
 
 
 class PackHead(msgspec.Struct, frozen=True):
-    """The first line. `identity` is the storage's; `lines` how many follow."""
+    """The first line. `identity` is the storage's; `lines` is the number of lines that follow."""
 
     identity: str
     serial: int
@@ -42,20 +44,22 @@ class PackHead(msgspec.Struct, frozen=True):
 
 
 def everything(head: Head) -> bool:
-    """All lines are wanted."""
+    """Return True: every line is written."""
     return True
 
 
 def what_is_kept(head: Head) -> bool:
-    """Of theirs, what lies in the storage: what they only said is asked again."""
+    """Return whether cached files of the upstream project are in the storage; listings alone are
+    fetched again.
+    """
     return head.keeps
 
 
 def pack(
     path: Path, identity: str, moment: LinesState, wanted: Callable[[Head], bool] = everything
 ) -> str:
-    """Write the `wanted` lines of a moment of all shards to `path`, which is there; the SHA-256 of
-    what was packed, but for the serial. Raises `OSError`.
+    """Write the `wanted` lines of a state with all shards to `path`, an existing file; return the
+    SHA-256 of the lines, without the serial. Raises `OSError`.
     """
     digest = sha256()
     count = (
@@ -84,7 +88,9 @@ def _lines(moment: LinesState, wanted: Callable[[Head], bool]) -> Iterator[bytes
 
 
 def unpack(file: BinaryIO, identity: str) -> Loaded:
-    """What was packed. Raises `Unreadable`, also for what belongs to another storage."""
+    """Return the contents of a packed file. Raises `Unreadable`, also for a dump of another
+    storage.
+    """
     try:
         with GzipFile(fileobj=file, mode="rb") as packed:
             return _read(packed, identity)

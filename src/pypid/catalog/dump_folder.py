@@ -1,5 +1,5 @@
-"""The files of a snapshot: how they are written so that a crash at any step leaves the one before.
-All here blocks.
+"""The files of a dump, written so that a crash at any step leaves the dump before. Everything here
+blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LARGEST_MANIFEST = 1 << 20
 
 
 class StoredShard(msgspec.Struct, frozen=True):
-    """What the manifest says of one shard; `size` in bytes, `sha256` lower-case hex."""
+    """The manifest's entry for one shard; `size` in bytes, `sha256` lower-case hex."""
 
     file: str
     size: int
@@ -34,8 +34,8 @@ class StoredShard(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The snapshot: see `catalog.dump`. Shards are numbered in two hex digits; an empty one is left
-    out.
+    """The manifest of a dump: see `catalog.dump`. Shards are numbered in two hex digits; an empty
+    one is left out.
     """
 
     identity: str
@@ -44,7 +44,7 @@ class Manifest(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
     def by_number(self) -> dict[int, StoredShard]:
-        """The shards by their number."""
+        """Return the shards by their number."""
         return {int(number, 16): shard for number, shard in self.shards.items()}
 
 
@@ -59,13 +59,14 @@ class _Format(msgspec.Struct, frozen=True):
 
 @frozen
 class DumpFolder:
-    """The folder of a snapshot, mode 0700; its files 0600: the names in it are private."""
+    """The folder of a dump, mode 0700; its files have mode 0600, since the names in it are private.
+    """
 
     folder: Path = field(converter=Path)
 
     def manifest(self) -> Manifest | None:
-        """The manifest in place; None where there is none. Raises `Unreadable`; of another format
-        only `format` counts.
+        """Return the current manifest; None if there is none. Raises `Unreadable`; of another
+        format only `format` is filled in.
         """
         try:
             data = self.manifest_bytes()
@@ -84,11 +85,11 @@ class DumpFolder:
         return manifest
 
     def manifest_bytes(self) -> bytes:
-        """The manifest as it was written. Raises `OSError`, `Unreadable`."""
+        """Return the manifest as it was written. Raises `OSError`, `Unreadable`."""
         return self.read(MANIFEST, _LARGEST_MANIFEST)
 
     def read(self, name: str, most: int) -> bytes:
-        """The bytes of a file; raises `OSError`, and `Unreadable` beyond `most` bytes."""
+        """Return the bytes of a file; raises `OSError`, and `Unreadable` beyond `most` bytes."""
         with (self.folder / name).open("rb") as file:
             data = file.read(most + 1)
         if len(data) > most:
@@ -98,8 +99,8 @@ class DumpFolder:
     def store(
         self, identity: str, moment: LinesState, kept: Mapping[int, StoredShard]
     ) -> dict[int, StoredShard]:
-        """Write a snapshot of the `moment`, with its shards, and those `kept` that did not change.
-        Raises `OSError`.
+        """Write a dump of the state, with its shards, and those `kept` that did not change; return
+        all shards. Raises `OSError`.
         """
         shards = dict(kept)
         try:
@@ -131,7 +132,8 @@ class DumpFolder:
         return shard
 
     def _put(self, name: str, pieces: Sequence[bytes]) -> None:
-        """Write beside, sync, rename; the folder is synced by the caller, once for many."""
+        """Write a temporary file, sync, rename; the folder is synced by the caller, once for many.
+        """
         part = self.folder / (name + _PART)
         descriptor = os.open(
             part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -154,10 +156,10 @@ class DumpFolder:
             os.close(descriptor)
 
     def _sweep(self, kept: Mapping[int, StoredShard]) -> None:
-        """Remove what neither the manifest in place nor `kept` names.
+        """Remove files that neither the current manifest nor `kept` names.
 
-        After a failure nobody knows which manifest a power cut would bring back, so both keep their
-        files.
+        After a failure it is unknown which manifest a power cut would bring back, so the files of
+        both stay.
         """
         with suppress(OSError, Unreadable):
             manifest = self.manifest()
@@ -172,16 +174,14 @@ class DumpFolder:
 
 
 READERS = 2
-"""Threads that read shards: to read one and to hash it, which is half of the work, needs no other
-thread to wait.
-"""
+"""Threads that read shards: reading and hashing, which are half of the work, run in parallel."""
 
 
 def read_shards(
     shelf: DumpFolder, shards: Mapping[int, StoredShard]
 ) -> Iterator[tuple[int, list[tuple[Head, LinePart]] | Unreadable]]:
-    """Each shard's number, and the projects in it, as `read_shard` gives them; or what is wrong
-    with this one.
+    """Yield each shard's number, and its projects as `read_shard` returns them, or the error of
+    this shard.
     """
     from concurrent.futures import (
         ThreadPoolExecutor,
@@ -212,7 +212,7 @@ def _read_if_sound(
 
 
 def read_shard(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
-    """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but
+    """Return the head and the line of each project of a shard. Raises `Unreadable` for anything but
     what was written.
     """
     data = shelf.read(stored.file, stored.size)

@@ -1,22 +1,24 @@
-"""What nodes share a catalog by: rows with versions in an engine that exists already (a database,
-Redis), and news of them.
+"""The interface of engines that share a catalog between nodes: versioned rows in a database or
+Redis, and notifications of changes.
 
-An engine knows nothing of projects but their names: a row is a line of bytes. What is asked of it
-is small, so that each is one short transaction: change one row if it is still the one that was
-read, read what changed since, hear that something did.
+An engine knows nothing of projects but their names: a row is a line of bytes. Its operations are
+small, so that each is one short transaction: change a row if it is unchanged since it was read,
+read what changed since, get notified of changes.
 
 ``version``
-    Each change takes the next one, of all rows together, in the order in which changes become visible: who has seen version
-    7 has seen all up to 7. So a row that went and came back is never taken for the one before.
+    Each change takes the next one, of all rows together, in the order in which changes become
+    visible: a reader who has seen version 7 has seen all up to 7. So a row that was removed and
+    added again is never taken for the one before.
 ``serial``
-    What clients see of that: only a change that can be *seen* takes one. It goes on when the catalog is rebuilt.
+    The number that clients see: only a *visible* change takes one. It goes on when the catalog is
+    rebuilt.
 ``epoch``
-    Made by chance when the rows are begun anew (another version of the schema, `clear`, a database that lost its tables):
-    versions of one epoch mean nothing in another.
+    A random name, new whenever the rows are reset (another version of the schema, `clear`, a
+    database that lost its tables): versions of one epoch mean nothing in another.
 
-Whoever follows: `open`, then `changes` from `EngineState.beginning` until there are no `more`;
-then, whenever a `Beat` (or `state`) tells of a later version, `changes` from the last
-`Slice.position`. Nothing is missed so, whatever message was lost.
+A follower calls `open`, then `changes` from `EngineState.beginning` until there are no `more`;
+then, whenever a `Beat` (or `state`) reports a later version, `changes` from the last
+`Slice.position`. So it misses nothing, even if notifications are lost.
 """
 
 from __future__ import annotations
@@ -35,17 +37,17 @@ from pypid.databases.faults import DatabaseFull as DatabaseFull
 from pypid.databases.faults import DatabaseUnusable as DatabaseUnusable
 
 MOST_ROWS = 1000
-"""Of a slice."""
+"""Rows in a slice."""
 MOST_BYTES = 1 << 23
-"""Of a slice's lines, but for one line that is longer by itself."""
+"""Bytes of a slice's lines, except for one line that is longer by itself."""
 HEARTBEAT = 0.3
-"""Seconds after which a feed that lives has told of the state again, whether something changed or
+"""Seconds after which a working feed has reported the state again, whether something changed or
 not.
 """
 
 
 class RowKind(Enum):
-    """Whose project a row is of."""
+    """The half of the catalog that a row is in: local or upstream projects."""
 
     OURS = "ours"
     THEIRS = "theirs"
@@ -53,7 +55,7 @@ class RowKind(Enum):
 
 @frozen
 class Position:
-    """How far somebody has read."""
+    """How far a reader has read."""
 
     epoch: str
     version: int
@@ -61,35 +63,34 @@ class Position:
 
 @frozen
 class EngineState:
-    """The engine's, at one moment. `version` and `serial` are those of the last change."""
+    """The state of the engine at one time. `version` and `serial` are those of the last change."""
 
     epoch: str
     version: int
     serial: int
     complete: bool
-    """Whether all that storage holds has been compared, in this epoch (`Catalog.complete`)."""
+    """Whether the whole storage has been reconciled in this epoch (`Catalog.complete`)."""
     rights: int
     """Grows whenever `note_rights` is called."""
 
     @property
     def position(self) -> Position:
-        """Where somebody stands who has read everything."""
+        """The position of a reader who has read everything."""
         return Position(self.epoch, self.version)
 
     @property
     def beginning(self) -> Position:
-        """Where somebody stands who has read nothing."""
+        """The position of a reader who has read nothing."""
         return Position(self.epoch, 0)
 
 
 @frozen
 class CatalogRow:
-    """A project's, as it is since `version`. `serial` is that of the last change of it that could
-    be seen.
+    """The row of a project, as it is since `version`. `serial` is that of its last visible change.
 
-    `line` is what `records.dump_project` or `heard.dump_heard` makes of a project with serial 0:
-    the serial is known when the row is written, and not before. None: it was taken out. (A
-    project's mark is in its line.)
+    `line` is what `records.dump_project` or `upstream_entry.dump_heard` makes of a project with
+    serial 0: the serial is known only when the row is written. None: it was removed. (A project's
+    mark is in its line.)
     """
 
     kind: RowKind
@@ -99,8 +100,8 @@ class CatalogRow:
     line: bytes | None = field(repr=False)
 
     def numbered(self) -> bytes:
-        """The line with its serial in it, as a catalog in memory holds it. Raises `ValueError`
-        where it is none of ours.
+        """Return the line with its serial in it, as a catalog in memory holds it. Raises
+        `ValueError` for a line of another format.
         """
         assert self.line is not None
         beginning = b'{"name":"%s"' % self.name.encode()
@@ -113,11 +114,11 @@ class CatalogRow:
 
 @frozen
 class RowChange:
-    """What a row is to be, where it still has the version `expected`; 0: where there is none, or it
-    was taken out.
+    """The new contents of a row, if it still has the version `expected`; 0: if there is none, or it
+    was removed.
 
-    `line` as in `CatalogRow`; None takes it out, and then `expected` is not 0. `seen`: it takes a
-    serial. (The version of a row that was taken out is not to be expected: it is a conflict.)
+    `line` as in `CatalogRow`; None removes the row, and then `expected` is not 0. `seen`: the
+    change takes a serial. (Do not expect the version of a removed row: that is a conflict.)
     """
 
     kind: RowKind
@@ -129,15 +130,15 @@ class RowChange:
 
 @frozen
 class Conflict:
-    """Somebody else changed the row. It is now this one; None where there is none."""
+    """The row was changed by another node. It is now `row`; None if there is none."""
 
     row: CatalogRow | None
 
 
 @frozen
 class Slice:
-    """Some changed rows, each as it was last, in the order of their versions. Go on from `position`
-    where there is `more`.
+    """Some changed rows, each in its last state, in the order of their versions. Go on from
+    `position` if there is `more`.
     """
 
     rows: tuple[CatalogRow, ...] = field(repr=False)
@@ -147,8 +148,8 @@ class Slice:
 
 @frozen
 class Beat:
-    """That the feed lives: the state is no older than `asked`, in seconds of
-    the reactor's clock.
+    """A sign of life of the feed: the state is no older than `asked`, in seconds of the reactor's
+    clock.
     """
 
     state: EngineState
@@ -157,7 +158,7 @@ class Beat:
 
 @define
 class Anew(Exception):
-    """There is another epoch, or what changed since the position is not known any more: `open`, and
+    """There is another epoch, or the changes since the position are no longer known: `open`, and
     read from the beginning.
     """
 
@@ -166,110 +167,109 @@ class Anew(Exception):
 
 
 class Feed(Protocol):
-    """What goes on until it is stopped."""
+    """A running subscription to the states of an engine."""
 
     async def stop(self) -> None:
-        """Hear no more: from here on `heard` is not called. Returns when its connection is closed;
-        may be called again.
-        """
+        """Stop calling `heard`. Returns when the connection is closed; may be called again."""
 
 
 class Engine(Protocol):
-    """Rows that several nodes share. What was awaited is durable, and every node that asks from
-    then on sees it.
+    """Rows that several nodes share. What was awaited is durable, and visible to every later call
+    of any node.
 
-    Everything raises `Away` (ask again, or do it again, which is safe) and `Unusable` (another
-    version of pypid has it, it is damaged, its driver is missing). What is given an epoch or a
-    position raises `Anew` where that is another one, and so do `state`, `row` and `clear` where
-    there is none any more (the file is gone, or the tables are).
+    Every method raises `DatabaseAway` (call it again, which is safe) and `DatabaseUnusable`
+    (another version of pypid uses it, it is damaged, its driver is missing). Methods with an epoch
+    or a position raise `Anew` if that is not the current one, and so do `state`, `row` and `clear`
+    if there is none any more (the file or the tables were removed).
     """
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
-        """The state, now that the engine can be used: rows are begun anew where there are none, or
-        of another schema.
+        """Prepare the engine, and return its state: rows are reset if there are none, or they have
+        another schema.
 
         `identity` is that of the storage (`records.StorageIdentity`): raises
-        `core.errors.CannotStart` where the rows are of another one. Serials of a new epoch go on
-        from the last that is known, and from `serial` at least. May be called again, on `Anew`.
+        `core.errors.CannotStart` if the rows are of another storage. Serials of a new epoch go on
+        from the last known one, and from `serial` at least. May be called again, on `Anew`.
         """
 
     async def state(self) -> EngineState:
-        """The state; all that was awaited before, on any node, is in it."""
+        """Return the state; it includes all that was awaited before, on any node."""
 
     async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-        """The row as it is now; None where there is none, or it was taken out."""
+        """Return the row as it is now; None if there is none, or it was removed."""
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
-        """What changed after `since`: at most `most` rows and `MOST_BYTES`, the oldest first; each
-        row once, as it is now.
+        """Return what changed after `since`: at most `most` rows and `MOST_BYTES`, the oldest
+        first; each row once, as it is now.
 
-        From the beginning these are all rows (some that were taken out may be among them).
+        From the beginning these are all rows (some removed ones may be among them).
         """
 
     async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
-        """Change the row if it still is what was expected; what it is now.
+        """Change the row if it has the expected version; return the new row or the conflict.
 
-        Where the row has the line already that was wanted, whoever wrote it, nothing changes and it
-        is returned. So a change of which nobody knows whether it happened (`Away`) is done again.
-        Raises `Full`, `ValueError` for what cannot be.
+        If the row has the wanted line already, whichever node wrote it, nothing changes and it is
+        returned. So a change with an unknown result (`DatabaseAway`) can be repeated. Raises
+        `DatabaseFull`, and `ValueError` for an invalid change.
         """
 
     async def say_complete(self, epoch: str) -> EngineState:
-        """Say that all that storage holds has been compared, for all nodes, until the rows are
-        begun anew.
+        """Record for all nodes that the whole storage has been reconciled, until the rows are
+        reset; return the state.
         """
 
     async def note_rights(self) -> EngineState:
-        """Let all nodes know that people or rights changed: those themselves are not here."""
+        """Notify all nodes that users or rights changed, which are not stored here; return the
+        state.
+        """
 
     async def clear(self) -> EngineState:
-        """Begin anew: no rows, not complete, another epoch. Serials go on; links
-        and leases stay.
+        """Reset the rows: none, not complete, another epoch. Serials go on; links and leases stay.
+        Return the state.
         """
 
     async def tidy(self, tombstones: int = 10_000) -> None:
-        """Forget links and leases that ended, and rows that were taken out, but for the last so
-        many of them.
+        """Remove expired links and leases, and removed rows except the last `tombstones`.
 
-        Who had not heard of one of those by now gets `Anew`.
+        A follower that has not seen one of those yet gets `Anew`.
         """
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
-        """Take, or keep, the lease for that long by the engine's clock; whether it is this holder's
-        now.
+        """Take or extend the lease for that long by the engine's clock; return whether this holder
+        has it now.
         """
 
     async def release(self, name: str, holder: str) -> None:
-        """Give the lease back, where it is this holder's."""
+        """Give the lease back, if this holder has it."""
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        """The signed URL that is kept under `key` (which tells of the signer, too), if it ends
+        """Return the signed URL that is stored under `key` (which includes the signer), if it ends
         after `good_after`.
         """
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        """The URL that all nodes give from now on: this one, or one that is kept already and ends
-        after `good_after`.
+        """Return the URL that all nodes use from now on: this one, or one that is stored already
+        and ends after `good_after`.
         """
 
     def follow(self, heard: Callable[[Beat], None]) -> Feed:
-        """Tell of the state, in the reactor's thread: soon after each change, by whichever node,
-        and each `HEARTBEAT` at least.
+        """Report the state, in the reactor's thread: soon after each change, by any node, and at
+        least each `HEARTBEAT`.
 
-        While the engine cannot be asked, nothing is heard; the feed finds back to it by itself.
+        While the engine is unavailable, nothing is reported; the feed reconnects by itself.
         """
 
     async def close(self) -> None:
-        """Let go of it; feeds are stopped before. May be called again; what is asked later opens it
-        again.
+        """Release the connections, after feeds are stopped. May be called again; later calls open
+        it again.
         """
 
 
 async def slices(
     engine: Engine, since: Position, most: int = MOST_ROWS
 ) -> AsyncGenerator[Slice, None]:
-    """What changed after `since`, slice by slice, up to now. Close it by hand; raises as
-    `Engine.changes`.
+    """Yield what changed after `since`, slice by slice, up to now. The caller closes the generator;
+    raises as `Engine.changes`.
     """
     while True:
         found = await engine.changes(since, most)

@@ -1,4 +1,4 @@
-"""What a catalog tells of the projects that it holds, wherever it holds them."""
+"""Derived values of the catalog's entries, shared by all implementations."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pypid.core.model import File, Project, Status, Summary, UpstreamEntry
 
 
 def files_said(heard: UpstreamEntry) -> tuple[File, ...] | None:
-    """The files that another index says the project has; None where nobody knows, or there is no
-    such project.
+    """Return the files in the upstream listing; None if there is no listing, or no such project
+    upstream.
     """
     return None if heard.said is None else heard.said.files
 
 
 def files_of(heard: UpstreamEntry) -> int:
-    """How many files the entry has."""
+    """Return how many files the entry has."""
     return len(files_said(heard) or ()) + len(heard.kept)
 
 
 def our_head(project: Project) -> Summary:
-    """What a list says of a project of ours."""
+    """Return what a project list says of a local project."""
     return Summary(project.name, project.serial, project.status)
 
 
 def their_head(heard: UpstreamEntry) -> Summary:
-    """What a list says of a project of theirs."""
+    """Return what a project list says of an upstream project."""
     said = heard.said
     status = Status.ACTIVE if said is None else said.status
     gone = said is not None and said.files is None
@@ -33,14 +33,14 @@ def their_head(heard: UpstreamEntry) -> Summary:
 
 
 def same(old: Project | None, new: Project | None) -> bool:
-    """Whether nothing changes; the serial is ours to set, so it does not count."""
+    """Return whether both are equal, apart from the serial, which the catalog sets."""
     if old is None or new is None:
         return old is new
     return evolve(new, serial=old.serial) == old
 
 
 def seen(heard: UpstreamEntry) -> object:
-    """What of it can be seen: not when it was asked, and not what it is revalidated with."""
+    """Return the visible part of the entry: without the time of the request and the validators."""
     said = heard.said
     return (
         heard.kept,

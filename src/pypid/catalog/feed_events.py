@@ -1,5 +1,5 @@
-"""What every feed does with what it finds: it tells of it, and the log of when it is lost and when
-it is back.
+"""The common part of all feeds: they report beats, and log when the feed is lost and when it is
+back.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pypid.catalog.engine import Beat
 _log = Logger()
 
 SILENCE = 1.0
-"""Seconds without an answer after which the connection is given up: nobody believes in this feed
-any longer.
+"""Seconds without an answer after which the connection is given up: nodes no longer trust this
+feed.
 """
 AGAIN = 0.2
-"""Seconds between two attempts to find back."""
+"""Seconds between two attempts to reconnect."""
 
 
 @define(eq=False)
 class Hearing:
-    """`heard` is whoever follows. After `stopped` nothing is told, and nothing is said of what is
-    lost.
+    """The receiver of a feed's events; it calls `heard` for each beat. After `stopped` nothing is
+    reported or logged.
     """
 
     heard: Callable[[Beat], None]
@@ -32,7 +32,7 @@ class Hearing:
     _lost: bool = field(default=False, init=False)
 
     def tell(self, beat: Beat) -> None:
-        """There is a state; what is made of it is no concern of the feed."""
+        """Report a state; an exception of `heard` is only logged."""
         if self.stopped:
             return
         if self._lost:
@@ -44,7 +44,7 @@ class Hearing:
             _log.failure("news of the shared catalog were not taken in")
 
     def lose(self, error: Exception) -> None:
-        """The engine cannot be asked, which is said once."""
+        """Log that the engine is unavailable, once."""
         if not self._lost and not self.stopped:
             reason = str(error).rstrip(".")
             _log.warn(
@@ -54,6 +54,6 @@ class Hearing:
         self._lost = True
 
     def fail(self) -> None:
-        """Called where something was raised that nobody foresaw."""
+        """Log an unexpected exception."""
         _log.failure("the feed of the shared catalog failed; it is tried again")
         self._lost = True

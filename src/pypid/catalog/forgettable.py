@@ -1,8 +1,8 @@
-"""Which projects of other indexes may be forgotten: those of which nothing is kept, the longest
+"""The upstream projects that may be dropped from memory: those without cached files, the longest
 unasked first.
 
-Whoever walks over all of the public index, or asks for names that nobody has, would otherwise fill
-the memory with what upstream said of them: some 20 GB.
+Otherwise a client that walks over the whole public index, or asks for names that do not exist,
+would fill the memory with upstream listings: some 20 GB.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from attrs import define, field
 from pypid.core.packaging.names import ProjectName
 
 MOST = 128 << 20
-"""Bytes that may be remembered of projects of which nothing is kept."""
+"""Bytes that projects without cached files may take."""
 OVERHEAD = 1000
-"""Bytes that a line takes beside its own."""
+"""Bytes that a line takes in addition to its own."""
 
 
 @define(eq=False)
 class Forgettable:
-    """The projects that may go, in the order in which they should."""
+    """The projects that may be dropped, in the order in which they are."""
 
     most: int = MOST
     _sizes: OrderedDict[ProjectName, int] = field(factory=OrderedDict, init=False, repr=False)
     _total: int = field(default=0, init=False)
 
     def note(self, name: ProjectName, size: int) -> None:
-        """So many bytes are remembered of the project, and nothing of it is kept."""
+        """Note the size in bytes of a project without cached files."""
         self.drop(name)
         self._sizes[name] = size + OVERHEAD
         self._total += size + OVERHEAD
 
     def drop(self, name: ProjectName) -> None:
-        """The project may not go, or has gone."""
+        """Note that the project may not be dropped, or was removed."""
         self._total -= self._sizes.pop(name, 0)
 
     def surplus(self) -> Iterator[ProjectName]:
-        """Those that go now, so that no more than `most` bytes stay; the one that was noted last
-        always stays.
+        """Yield the projects to drop now, so that no more than `most` bytes stay; the one that was
+        noted last always stays.
         """
         while self._total > self.most and len(self._sizes) > 1:
             name = next(iter(self._sizes))

@@ -1,8 +1,7 @@
-"""Lines of JSON by project, in shards that know when they changed: what the catalog in memory is
-made of.
+"""Lines of JSON by project, in versioned shards: the storage of the catalog in memory.
 
-A project is held as the bytes that a snapshot writes, and decoded when somebody asks: a million
-files fit in memory, and a snapshot is a join of what is there.
+A project is held as the bytes that a dump writes, and decoded when it is read: a million files fit
+in memory, and writing a dump only joins the lines.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ SHARDS = 256
 
 
 def shard_of(name: str) -> int:
-    """The shard that the project's line lies in; the same in every process and version."""
+    """Return the shard of the project's line; the same in every process and version."""
     return crc32(name.encode()) % SHARDS
 
 
 @frozen(eq=False)
 class Later:
-    """A line that nobody has written yet, as that takes long: any thread may, since `value` does
-    not change.
+    """A line that is encoded later, as that takes long: any thread may encode it, since `value`
+    does not change.
     """
 
     value: Any = field(repr=False)
@@ -38,13 +37,13 @@ class Later:
     mark: str | None = None
 
     def line(self) -> bytes:
-        """The line; the same, whoever asks."""
+        """Return the encoded line."""
         return self.dump(self.value)
 
 
 class LinePart(msgspec.Struct, frozen=True, gc=False):
-    """A line where it lies in what was read of a file: to cut half a gigabyte up takes longer than
-    to read it.
+    """A line as a part of a file's contents: splitting half a gigabyte takes longer than reading
+    it.
 
     All of `data` stays in memory as long as one line of it does.
     """
@@ -57,7 +56,7 @@ class LinePart(msgspec.Struct, frozen=True, gc=False):
         return self.stop - self.start
 
     def line(self) -> bytes:
-        """The line."""
+        """Return a copy of the line's bytes."""
         return self.data[self.start : self.stop]
 
 
@@ -65,12 +64,12 @@ Line = bytes | LinePart | Later
 
 
 def written(line: Line) -> bytes:
-    """The line itself. For one that nobody has written yet this takes long."""
+    """Return the line's bytes. This takes long for a `Later`."""
     return line if isinstance(line, bytes) else line.line()
 
 
 def head_of(line: bytes | LinePart) -> Head:
-    """The line's head; raises `Unreadable`."""
+    """Return the line's head; raises `Unreadable`."""
     return (
         load_head(line) if isinstance(line, bytes) else load_head(line.data, line.start, line.stop)
     )
@@ -78,7 +77,7 @@ def head_of(line: bytes | LinePart) -> Head:
 
 @frozen
 class Loaded:
-    """All lines, as a snapshot brings them. `CatalogLines.fill` takes the containers over."""
+    """All lines of a dump. `CatalogLines.fill` takes the containers over."""
 
     serial: int
     shards: tuple[dict[ProjectName, Line], ...] = field(repr=False)
@@ -86,18 +85,18 @@ class Loaded:
 
     @property
     def heads(self) -> Mapping[ProjectName, Summary]:
-        """The heads of all, by name."""
+        """The heads of all projects, by name."""
         return self.roll.heads
 
 
 def no_shards() -> tuple[dict[ProjectName, Line], ...]:
-    """No lines, to be put together."""
+    """Return empty shards, to be filled."""
     return tuple({} for _ in range(SHARDS))
 
 
 @frozen
 class LinesState:
-    """The lines at one moment: the catalog's serial, a version for each shard, and the lines of the
+    """The lines at one time: the catalog's serial, a version for each shard, and the lines of the
     shards that were asked for.
     """
 
@@ -107,22 +106,22 @@ class LinesState:
 
 
 class Shelved(Protocol):
-    """What a snapshot writes, and fills at a start."""
+    """The interface of what a dump writes, and fills at a start."""
 
     @property
     def moment(self) -> Callable[[Sequence[int] | None], LinesState]:
-        """What is held now, with the lines of the shards that are not at these versions any more
-        (None: of all).
+        """Returns the current state, with the lines of the shards that have other versions than
+        these (None: of all).
         """
 
     @property
     def fill(self) -> Callable[[Loaded], None]:
-        """Begin with what a snapshot held. Raises `ValueError` where something is held already."""
+        """Fills it with the contents of a dump. Raises `ValueError` if it is not empty."""
 
     @property
     def merge(self) -> Callable[[Loaded], None]:
-        """Take in what a snapshot held of all that nobody has looked up meanwhile,
-        which is newer.
+        """Adds the contents of a dump, except for the projects that were looked up meanwhile, whose
+        values are newer.
         """
 
 
@@ -134,16 +133,16 @@ class CatalogLines:
         self._versions = [0] * SHARDS
         self._roll = MutableSummaries()
         self._absent: set[ProjectName] | None = set()
-        """What was found not to be there before a snapshot came; None once one may not come any
-        more.
+        """Projects that were found absent before the dump was loaded; None once no dump may come
+        any more.
         """
 
     def head(self, name: ProjectName) -> Summary | None:
-        """What stands in the list for the project, or None."""
+        """Return the project's entry in the list, or None."""
         return self._roll.heads.get(name)
 
     def get(self, name: ProjectName) -> Line | None:
-        """The project's line, or None."""
+        """Return the project's line, or None."""
         return self._shards[shard_of(name)].get(name)
 
     def put(self, head: Summary, line: Line) -> None:
@@ -154,15 +153,14 @@ class CatalogLines:
         self._versions[number] += 1
 
     def settle(self, name: ProjectName, later: Later, line: bytes) -> None:
-        """The line has been written: hold it, if nothing else came meanwhile. Nothing changes by
-        that.
+        """Hold the encoded line, unless another one was put meanwhile. The project stays the same.
         """
         shard = self._shards[shard_of(name)]
         if shard.get(name) is later:
             shard[name] = line
 
     def take_out(self, name: ProjectName) -> None:
-        """Hold no line for the project, which had one."""
+        """Remove the project's line, which must exist."""
         number = shard_of(name)
         del self._shards[number][name]
         self._versions[number] += 1
@@ -170,12 +168,12 @@ class CatalogLines:
         self.found_absent(name)
 
     def summaries(self) -> Summaries:
-        """All heads, by name; the same object until one changes."""
+        """Return all heads, by name; the same object until one changes."""
         return self._roll.summaries()
 
     def moment(self, serial: int, versions: Sequence[int] | None) -> LinesState:
-        """What is held now, with the lines of the shards that are not at `versions` any more (None:
-        of all).
+        """Return the current state, with the lines of the shards that have other versions than
+        `versions` (None: of all).
 
         Copies references only: a millisecond for a million files.
         """
@@ -187,24 +185,24 @@ class CatalogLines:
         return LinesState(serial, tuple(self._versions), lines)
 
     def fill(self, loaded: Loaded) -> None:
-        """Begin with what a snapshot held. Raises `ValueError` where something is held already."""
+        """Fill it with the contents of a dump. Raises `ValueError` if it is not empty."""
         if len(self._roll):
             raise ValueError("lines that are held cannot be filled from a snapshot")
         self._shards = loaded.shards
         self._roll = loaded.roll
 
     def found_absent(self, name: ProjectName) -> None:
-        """There is no such project: a snapshot that comes later, and says that there was, is older
+        """Note that there is no such project: a dump that is merged later and contains it is older
         than that.
         """
         if self._absent is not None:
             self._absent.add(name)
 
     def merge(self, loaded: Loaded) -> None:
-        """Take in what a snapshot held, except for the projects that are held, or were found
-        absent, by now.
+        """Add the contents of a dump, except for the projects that are held or were found absent by
+        now.
 
-        Takes no longer than there are such projects.
+        The time it takes grows with the number of such projects only.
         """
         for name in self._absent or ():
             if name in loaded.heads:
@@ -218,5 +216,5 @@ class CatalogLines:
         self.settled()
 
     def settled(self) -> None:
-        """No snapshot will come any more."""
+        """Note that no dump will come any more."""
         self._absent = None

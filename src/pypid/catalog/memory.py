@@ -1,8 +1,8 @@
-"""The catalog in memory: lines of JSON (`catalog.lines`), one for each project of ours, and one for
-each of theirs.
+"""The catalog in memory: lines of JSON (`catalog.lines`), one for each local project, and one for
+each upstream project.
 
-A million files are some hundred megabytes so, where objects would be several times that; a project
-is decoded when it is asked for, and the last few stay decoded.
+A million files take some hundred megabytes this way, where objects would take several times that; a
+project is decoded when it is read, and the last few stay decoded.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pypid.ports import Catalog, Glance
 
 @frozen
 class MemoryCatalogSettings:
-    """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes
-    (`catalog.forgettable`).
+    """Settings of the catalog. `serial`: the first serial, so that an earlier catalog's do not come
+    again. `forgettable`: bytes (`catalog.forgettable`).
     """
 
     serial: int = 0
@@ -38,8 +38,8 @@ class MemoryCatalogSettings:
 
 
 class MemoryCatalog:
-    """A `Catalog` that is two tables of lines. `thinking` is for those that take long to read or
-    write (`World.thinking`).
+    """A `Catalog` of two tables of lines. `thinking` runs what takes long to read or write
+    (`World.thinking`).
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MemoryCatalog:
         self._complete = False
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
         self._keeping = (Summaries(), Summaries())
-        """The heads of theirs, and those of them of which files are kept."""
+        """The heads of upstream projects, and those of them with cached files."""
 
     async def ours(self, name: ProjectName) -> Project | Presence:
         held = await self._ours.at_hand(name)
@@ -135,7 +135,7 @@ class MemoryCatalog:
         return new
 
     def _forget_others(self, name: ProjectName) -> None:
-        """Now that something was heard of this project, nothing may be left of another."""
+        """Drop other upstream projects to make space, after this one has changed."""
         head, line = self._theirs.lines.head(name), self._theirs.lines.get(name)
         if head is None or head.kept:
             self._forgettable.drop(name)
@@ -158,20 +158,22 @@ class MemoryCatalog:
 
     @property
     def changes(self) -> int:
-        """As `Glance.changes`: both only ever grow."""
+        """A number that grows with each visible change (`Glance.changes`): both terms only ever
+        grow.
+        """
         return self._serial + self._complete
 
     @property
     def knows_all(self) -> bool:
-        """As `Glance.knows_all`."""
+        """Whether `complete` was called (`Glance.knows_all`)."""
         return self._complete
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """As `Glance.heads`."""
+        """Return the heads of the local and the upstream project (`Glance.heads`)."""
         return self._ours.lines.head(name), self._theirs.lines.head(name)
 
     def asked(self, name: ProjectName) -> datetime | None:
-        """As `Glance.asked`."""
+        """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         heard = self._theirs.get(name)
         return None if heard is None or heard.said is None else heard.said.asked
 
@@ -188,7 +190,7 @@ class MemoryCatalog:
         return self._complete
 
     def begin_comparison(self) -> None:
-        """Nobody else can begin it anew."""
+        """Do nothing: no other process can reset this catalog."""
 
     async def is_away(self) -> bool:
         return False
@@ -200,18 +202,17 @@ class MemoryCatalog:
     # --- for snapshots ---
 
     def moment(self, versions: Sequence[int] | None) -> LinesState:
-        """Our projects now; see `CatalogLines.moment`."""
+        """Return the state of the local projects; see `CatalogLines.moment`."""
         return self._ours.lines.moment(self._serial, versions)
 
     def fill(self, loaded: Loaded) -> None:
-        """Begin with the projects of a snapshot. Raises `ValueError` where something is held
-        already.
+        """Add the projects of a dump to the empty catalog. Raises `ValueError` if it is not empty.
         """
         self._fill(self._ours.lines, loaded)
 
     def merge(self, loaded: Loaded) -> None:
-        """Take in the projects of a snapshot that came late; see `CatalogLines.merge`. Nothing once
-        absence was proven.
+        """Add the projects of a dump that came late; see `CatalogLines.merge`. Does nothing after
+        `complete`.
         """
         if not self._complete:
             self._ours.lines.merge(loaded)
@@ -219,7 +220,7 @@ class MemoryCatalog:
 
     @property
     def heard(self) -> TheirLines:
-        """What is known of theirs, for a snapshot of its own."""
+        """The upstream half, for a dump of its own."""
         return TheirLines(
             lambda versions: self._theirs.lines.moment(self._serial, versions),
             self._fill_theirs,
@@ -242,7 +243,7 @@ class MemoryCatalog:
 
 @frozen
 class TheirLines:
-    """The other half of a catalog in memory; see `catalog.lines.Shelved`."""
+    """The upstream half of a catalog in memory; see `catalog.lines.Shelved`."""
 
     moment: Callable[[Sequence[int] | None], LinesState]
     fill: Callable[[Loaded], None]
@@ -250,7 +251,7 @@ class TheirLines:
 
 
 async def open(settings: MemoryCatalogSettings, world: World) -> MemoryCatalog:
-    """A new, empty catalog."""
+    """Return a new, empty catalog."""
     return MemoryCatalog(settings.serial, world.thinking, settings.forgettable)
 
 

@@ -1,9 +1,8 @@
-"""The snapshot that lies in the storage itself: a new machine reads it with one request, in place
-of every record.
+"""The dump in the storage itself: a new machine reads it with one request, instead of every record.
 
-Whoever writes last wins, which does no harm: what it says is compared with the listing before
-anything counts as absent, and a project whose mark differs is read. It holds what the records say,
-and neither signed URLs nor passwords.
+The last writer wins, which does no harm: the dump is compared with the listing before anything
+counts as absent, and a project whose mark differs is read. It holds what the records contain, and
+neither signed URLs nor passwords.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from pypid.ports import Blobs
 _log = Logger()
 
 EVERY = timedelta(minutes=5)
-"""How often what changed is written."""
+"""How often changes are written."""
 LARGEST = 1 << 30
-"""Bytes of one that is read."""
+"""Bytes of the largest dump that is read."""
 
 
 @define(eq=False)
 class Faraway:
-    """Keeps the blob under `key` up to date with a catalog. `identity` is the storage's; `wanted`
-    says which lines are written.
+    """The blob under `key`, kept up to date with a catalog. `identity` is the storage's; `wanted`
+    selects the lines that are written.
 
-    `spool` is a folder for what is under way.
+    `spool` is a folder for temporary files.
     """
 
     catalog: Shelved
@@ -52,17 +51,17 @@ class Faraway:
     spool: Path
     wanted: Callable[[Head], bool] = everything
     _seen: LinesState | None = field(default=None, init=False, repr=False)
-    """What the blob holds, as far as we wrote it; without lines."""
+    """The state that the blob holds, as far as this node wrote it; without lines."""
     _digest: str | None = field(default=None, init=False)
     _etag: str | None = field(default=None, init=False)
-    """Of the blob that we wrote, or read, last."""
+    """The etag of the blob that this node wrote last."""
 
     async def fill(self) -> int | None:
-        """Take what the blob holds into the catalog, under what was looked up meanwhile; how many
-        projects that were.
+        """Merge the blob's contents into the catalog, where projects that were looked up meanwhile
+        take precedence; return the number of projects.
 
-        None, and a line in the log, where it cannot be used: then the storage is read instead.
-        Raises `StorageDown`.
+        None, and a line in the log, if it cannot be used: then the storage is read instead. Raises
+        `StorageDown`.
         """
         try:
             loaded = await self._read()
@@ -105,11 +104,11 @@ class Faraway:
             return unpack(file, self.identity)
 
     async def write(self, *, anyhow: bool = False) -> bool:
-        """Write it if something changed; whether it is up to date now. What fails is logged: the
-        next call tries again.
+        """Write the blob if something changed; return whether it is up to date now. A failure is
+        logged, and the next call tries again.
 
-        Of several nodes one writes: where another one did so a moment ago that is left alone,
-        unless `anyhow`.
+        Of several nodes one writes: a blob that another node wrote recently is left alone, unless
+        `anyhow`.
         """
         moment = self.catalog.moment(None)
         if self._seen is not None and self._seen.versions == moment.versions:
@@ -129,7 +128,7 @@ class Faraway:
         return True
 
     async def _is_anothers(self) -> bool:
-        """Whether another node wrote it, and not long ago."""
+        """Return whether another node wrote the blob, and less than `EVERY` ago."""
         try:
             there = await self.blobs.stat(self.key)
         except Missing:
@@ -147,7 +146,7 @@ class Faraway:
         return None
 
     def _packed(self, moment: LinesState) -> tuple[str, BinaryIO, int]:
-        """What was packed, by its hash, as a file without a name, and by its size."""
+        """Return the hash of the packed lines, the packed file (without a name), and its size."""
         descriptor, name = mkstemp(prefix=PREFIX, dir=self.spool)  # mode 0600
         try:
             os.close(descriptor)

@@ -1,5 +1,5 @@
-"""A node's copy of what an engine holds: lines, as in the catalog in memory, which know the
-versions of their rows.
+"""A node's copy of the engine's rows: lines, as in the catalog in memory, with the versions of
+their rows.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ V = TypeVar("V")
 
 @frozen
 class ReplicaEntry(Generic[V]):
-    """A project as it was read, and the version of its row; 0: it has none. With one, and no
-    `value`, it is damaged.
+    """A project as it was read, and the version of its row; 0: there is no row. A version without a
+    `value` means a damaged row.
     """
 
     value: V | None
@@ -50,25 +50,23 @@ class Half(Generic[V]):
         self._load = load
         self._thinking = thinking
         self._versions: dict[ProjectName, int] = {}
-        """Of all rows there are, also of those that are damaged and have no line here."""
+        """Versions of all rows, including those that are damaged and have no line here."""
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         return len(self._versions)
 
     def has_row(self, name: ProjectName) -> bool:
-        """Whether there is a row; perhaps nobody can read it."""
+        """Return whether there is a row, which may be damaged."""
         return name in self._versions
 
     def knows(self, row: CatalogRow) -> bool:
-        """Whether it is held already, or a later one."""
+        """Return whether this version of the row, or a later one, is held."""
         return row.version <= self._versions.get(row.name, 0)
 
     def take(self, row: CatalogRow, value: V | None = None) -> None:
-        """Hold the row, which is later than the one that is held. `value` is what its line says,
-        where that is known.
-        """
+        """Hold the row, which is later than the held one. `value` is its decoded line, if known."""
         read = None if row.line is None else _read(row)
         if row.line is None:
             self._versions.pop(row.name, None)
@@ -83,7 +81,7 @@ class Half(Generic[V]):
             self.table.put(head, value, line)
 
     async def fill(self, rows: dict[ProjectName, CatalogRow], serial: int) -> None:
-        """Begin with these rows."""
+        """Add these rows to the empty half."""
         shards, heads = no_shards(), {}
         for name, row in rows.items():
             self._versions[name] = row.version
@@ -93,7 +91,7 @@ class Half(Generic[V]):
         self.table.lines.fill(Loaded(serial, shards, await self._thinking(MutableSummaries, heads)))
 
     async def value(self, name: ProjectName) -> V | None:
-        """What is held of the project; None where there is nothing that can be read."""
+        """Return the project; None if there is none that can be read."""
         try:
             return await self.table.at_hand(name)
         except Unreadable as error:
@@ -101,7 +99,9 @@ class Half(Generic[V]):
             return None
 
     async def held(self, name: ProjectName) -> ReplicaEntry[V]:
-        """The same, with what whoever changes it has to know: all of one moment."""
+        """Return the project with its row's version and line, as an edit needs them: all of one
+        time.
+        """
         await self.value(name)
         try:
             value = self.table.get(name)
@@ -113,7 +113,7 @@ class Half(Generic[V]):
         )
 
     async def read(self, row: CatalogRow | None) -> ReplicaEntry[V]:
-        """What a row says that is not held here."""
+        """Return the entry for a row that is not held here."""
         if row is None or row.line is None:
             return ReplicaEntry(None)
         try:
@@ -128,7 +128,7 @@ class Half(Generic[V]):
 
 
 def _read(row: CatalogRow) -> tuple[Summary, Line] | None:
-    """The head of a row that was not taken out, and its line; None where it is damaged: then
+    """Return the head and the line of a row that was not removed; None if it is damaged: then
     nothing is known of it.
     """
     try:
@@ -148,20 +148,18 @@ def _say_damaged(name: ProjectName, error: Exception) -> None:
 
 @define(eq=False)
 class Replica:
-    """All that the engine holds in one epoch, up to `version`; and what we have changed ourselves
-    since.
-    """
+    """The engine's rows of one epoch, up to `version`, with this node's own later changes."""
 
     epoch: str
     thinking: Blocking
     forgettable: Forgettable = field(factory=lambda: Forgettable(MOST))
     version: int = 0
-    """Everything up to here is held."""
+    """Everything up to this version is held."""
     serial: int = 0
-    """All changes up to here are held."""
+    """All changes up to this serial are held."""
     complete: bool = False
     changes: int = 0
-    """Grows with everything that can be seen."""
+    """Grows with each visible change."""
     ours: Half[Project] = field(init=False)
     theirs: Half[UpstreamEntry] = field(init=False)
     _kept: Sieve = field(
@@ -170,7 +168,7 @@ class Replica:
     _keeping: tuple[Summaries, Summaries] = field(
         factory=lambda: (Summaries(), Summaries()), init=False
     )
-    """The heads of theirs, and those of them of which files are kept."""
+    """The heads of upstream projects, and those of them with cached files."""
 
     def __attrs_post_init__(self) -> None:
         self.ours = Half(load_project, lambda project: len(project.files), self.thinking)
@@ -182,7 +180,7 @@ class Replica:
         return Position(self.epoch, self.version)
 
     def take(self, row: CatalogRow, value: Project | UpstreamEntry | None = None) -> None:
-        """Hold the row, unless it is known. `value` is what it says, where somebody knows that."""
+        """Hold the row, unless it is held. `value` is its decoded line, if known."""
         half = self.ours if row.kind is RowKind.OURS else self.theirs
         if row.version <= self.version or half.knows(row):
             return
@@ -192,7 +190,7 @@ class Replica:
             self._note(row.name, 0 if row.line is None else len(row.line))
 
     def take_own(self, row: CatalogRow, value: Project | UpstreamEntry | None) -> bool:
-        """Hold a row that we wrote ourselves; whether everything up to it is held then."""
+        """Hold a row that this node wrote; return whether everything up to it is held then."""
         following = row.version == self.version + 1
         if following:
             self.take(row, value)
@@ -200,20 +198,20 @@ class Replica:
         return row.version <= self.version
 
     def reach(self, version: int, serial: int = 0) -> None:
-        """Everything up to here is held."""
+        """Note that everything up to this version is held."""
         self.version = max(self.version, version)
         if serial > self.serial:
             self.serial = serial
             self.changes += 1
 
     def now_complete(self) -> None:
-        """All that storage holds has been compared."""
+        """Note that the whole storage has been reconciled."""
         if not self.complete:
             self.complete = True
             self.changes += 1
 
     async def fill(self, rows: Iterable[CatalogRow], version: int, serial: int) -> None:
-        """Begin with these rows: of each name the last counts."""
+        """Fill the copy with these rows: of each name the last counts."""
         ours: dict[ProjectName, CatalogRow] = {}
         theirs: dict[ProjectName, CatalogRow] = {}
         for row in rows:
@@ -236,8 +234,8 @@ class Replica:
             self.forgettable.note(name, size)
 
     def their_summaries(self) -> Summaries:
-        """Those of theirs of which files are kept, by name; the same object until something
-        changes.
+        """Return the heads of upstream projects with cached files, by name; the same object until
+        something changes.
         """
         heads = self.theirs.table.lines.summaries()
         if heads is not self._keeping[0]:

@@ -1,8 +1,9 @@
-"""Keeping a node's copy in step with the engine, and knowing of which moment it is.
+"""Synchronization of a node's copy with the engine, and the time up to which it is known to be
+complete.
 
-What counts is `known`: all that was acknowledged to anybody before that moment of our clock is
-held. A beat of the feed moves it on, and so does each question that the engine answers. When it
-lies `FRESH` seconds back whoever reads asks the engine first.
+That time is `known`: all that was acknowledged to any client before it, on this node's clock, is
+held. Each beat of the feed advances it, and so does each answer of the engine. When it is `FRESH`
+seconds ago, readers ask the engine first.
 """
 
 from __future__ import annotations
@@ -36,23 +37,24 @@ _log = Logger()
 FRESH = 1.0
 """Seconds that the copy may lag behind what was acknowledged elsewhere."""
 PATIENCE = 1.0
-"""Seconds without any answer of the engine after which nobody waits for it any longer: then it is
-away.
+"""Seconds without any answer of the engine after which callers stop waiting: then it counts as
+unavailable.
 """
 PAUSE = 0.3
-"""Seconds after a failure in which it is not asked again for a read: clients do not each wait for
-the same refusal.
+"""Seconds after a failure in which reads do not ask it again: clients do not each wait for the same
+refusal.
 
-Where it is back within them, what is shown may be as old as when it was away; a beat ends that
-sooner.
+If it comes back within them, reads may be as old as during the outage; a beat ends that sooner.
 """
 MOST_EPOCHS = 5
-"""How often the catalog may be begun anew while we read it."""
+"""How often the catalog may be reset while this node reads it."""
 
 
 @define(eq=False)
 class ReplicaFollower:
-    """The copy, and how it goes on. `begin` before anything else, `stop` at the end."""
+    """The copy, and the tasks that keep it current. Call `begin` before anything else, `stop` at
+    the end.
+    """
 
     engine: Engine
     identity: str
@@ -60,19 +62,19 @@ class ReplicaFollower:
     stale_for: timedelta
     first_serial: int = 0
     rights_changed: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Called when people or rights were changed by anybody, perhaps by ourselves."""
+    """Called when users or rights were changed by any node, perhaps by this one."""
     begun_anew: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Called when the copy is one of another epoch: what was compared before counts for nothing."""
+    """Called when the copy is one of another epoch: earlier reconciliation is void."""
     confirmed: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Called when it turns out once more that the copy may be believed: some times each second
-    while the engine is there.
+    """Called whenever the copy is confirmed to be current: several times each second while the
+    engine is available.
     """
     forgettable: int = MOST
     replica: Replica = field(init=False)
     first_epoch: str = field(default="", init=False)
-    """Of the first copy; "" as long as there is none."""
+    """The epoch of the first copy; "" as long as there is none."""
     away: DatabaseAway | DatabaseUnusable | None = field(default=None, init=False)
-    """Why the engine could not be asked the last time; None if it could."""
+    """Why the engine was unavailable the last time; None if it answered."""
     _known: float = field(default=float("-inf"), init=False)
     _answered: float = field(default=0.0, init=False)
     """When the engine answered last, or a question to it began."""
@@ -91,24 +93,23 @@ class ReplicaFollower:
 
     @property
     def is_current(self) -> bool:
-        """Whether the copy may be believed without asking: nothing is missing that was acknowledged
+        """Whether the copy is current without asking: it lacks nothing that was acknowledged
         `FRESH` seconds ago.
         """
         now = self.world.clock.seconds()
-        # a moment that is still to come: the system's clock was set back, and nobody may count from
-        # there
+        # a time in the future: the system's clock was set back, and the copy is not current
         return now - FRESH < self._known <= now
 
     @property
     def age(self) -> float:
-        """Seconds since the last moment of which it is known that nothing is missing; 0 where
+        """Seconds since the last time at which the copy is known to have been complete; 0 if
         nothing was read yet.
         """
         return max(0.0, self.world.clock.seconds() - self._known) if self.first_epoch else 0.0
 
     @property
     def lag(self) -> int:
-        """How many versions the feed has told of that are not held yet."""
+        """How many versions that the feed has reported are not held yet."""
         beat, replica = self._beat, self.replica
         return (
             0
@@ -118,21 +119,19 @@ class ReplicaFollower:
 
     @property
     def until(self) -> float:
-        """Until when, on the clock, the copy may be believed if nobody hears from
-        the engine again.
-        """
+        """Until when, on the clock, the copy is current without another answer of the engine."""
         return self._known + FRESH if self._known <= self.world.clock.seconds() else 0.0
 
     @property
     def may_be_shown(self) -> bool:
-        """Whether what is held is not too old to be shown, though the engine cannot be asked."""
+        """Whether the copy is recent enough to be shown, though the engine is unavailable."""
         return self.world.clock.seconds() - self._known <= self.stale_for.total_seconds()
 
     async def current(self) -> bool:
-        """See to it that the copy may be believed; False where the engine cannot be asked, and what
-        is held may be shown still.
+        """Make sure that the copy is current; return False if the engine is unavailable, and the
+        copy may still be shown.
 
-        Raises `CatalogDown` where that is longer ago than `stale_for`.
+        Raises `CatalogDown` if it has been unavailable for longer than `stale_for`.
         """
         now = self.world.clock.seconds()
         while not now - FRESH < self._known <= self.world.clock.seconds():
@@ -143,7 +142,7 @@ class ReplicaFollower:
         return True
 
     async def _ask(self) -> bool:
-        """Catch up; whether the engine answered. No longer than it takes to see that
+        """Catch up; return whether the engine answered. Waits no longer than it takes to see that
         it does not.
         """
         now = self.world.clock.seconds()
@@ -169,10 +168,10 @@ class ReplicaFollower:
     # --- going on ---
 
     async def begin(self) -> None:
-        """Read everything, and follow from then on. Where the engine is away that is done as soon
-        as it is back.
+        """Read everything, and follow from then on. If the engine is unavailable, that happens as
+        soon as it is back.
 
-        Raises `CannotStart` where it is not ours, or will not do.
+        Raises `CannotStart` if its rows are of another storage, or it is unusable.
         """
         try:
             await self._read_anew()
@@ -185,13 +184,13 @@ class ReplicaFollower:
         self._stop = lambda: start(feed.stop())
 
     async def stop(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._stop is not None:
             await self._stop()
 
     def heard(self, beat: Beat) -> None:
-        """The feed tells of a state."""
-        # one that is behind us is late, or the engine has lost something: whoever asks it finds out
+        """Handle a state that the feed reports."""
+        # one older than the copy is late, or the engine has lost something: asking it shows which
         if not self._is_behind(beat.state, self.replica.version) and self._confirm(
             beat.state, beat.asked
         ):
@@ -217,8 +216,8 @@ class ReplicaFollower:
             self._pursuing = False
 
     async def catch_up(self) -> None:
-        """Have the copy hold all that was acknowledged before somebody began to ask. Raises
-        `DatabaseAway`, `DatabaseUnusable`.
+        """Bring the copy up to all that was acknowledged before the call. Raises `DatabaseAway`,
+        `DatabaseUnusable`.
         """
         await self._flights.single(None, self._catch_up)
 
@@ -264,14 +263,14 @@ class ReplicaFollower:
             self._confirm(state, asked)
 
     def _is_behind(self, state: EngineState, held: int) -> bool:
-        """Whether the engine lacks changes that are `held`."""
+        """Return whether the engine lacks changes that are `held`."""
         return state.epoch == self.replica.epoch and state.version < held
 
     async def _begin_anew(self) -> None:
-        """The engine has lost what it had acknowledged: a backup was restored, or a replica took
-        over that had not got all.
+        """Reset the engine, which has lost acknowledged changes: a backup was restored, or a
+        replica took over that lacked some.
 
-        Versions are then given a second time, to other rows, so that nobody may go on from them.
+        Its versions would be given a second time, to other rows, so no node may go on from them.
         Raises `Anew`.
         """
         _log.error(
@@ -283,8 +282,8 @@ class ReplicaFollower:
         raise Anew
 
     async def _read_anew(self) -> None:
-        """Read another epoch from its beginning, beside what is held: that is shown until the new
-        copy is whole.
+        """Read another epoch from its beginning, while the old copy is shown until the new one is
+        complete.
         """
         for _ in range(MOST_EPOCHS):
             asked = self.world.clock.seconds()
@@ -315,12 +314,14 @@ class ReplicaFollower:
                 rows.extend(each.rows)
                 version = max(version, each.position.version)
         await replica.fill(rows, version, max((row.serial for row in rows), default=0))
-        # beyond what any copy of before said: whoever kept something asks again
+        # higher than in any copy before: what was cached by that number is read again
         replica.changes += self.replica.changes + 1
         return replica
 
     def _confirm(self, state: EngineState, asked: float) -> bool:
-        """The engine was in this state, at that moment or later; whether all of that is held."""
+        """Note that the engine was in this state at time `asked` or later; return whether all of
+        that is held.
+        """
         replica = self.replica
         if state.epoch != replica.epoch or state.version > replica.version:
             return False

@@ -1,16 +1,16 @@
-"""The catalog that several nodes share: a copy of what an engine holds (`catalog.engine`), which
+"""The catalog that several nodes share: a copy of an engine's rows (`catalog.engine`), which
 answers as fast as memory.
 
-* What this node changed it shows at once; what another node changed, at most `FRESH` seconds after
-  that was acknowledged. A node that has not heard from the engine for so long asks it before it
+* This node's own changes show at once; those of another node at most `FRESH` seconds after they
+  were acknowledged. A node that has not heard from the engine for so long asks it before it
   answers.
-* Where the engine cannot be asked, what is held is shown for `stale_for`, counted from the last
-  moment that the copy is known to be of; then, and for all changes at once, there is `CatalogDown`.
-  Meanwhile no absence is claimed, so that no name is newly asked upstream: whoever asks looks into
-  the storage.
-* Nothing is ever the truth here: that is the storage. An engine that lost everything is filled
-  again from there, and each copy follows it; until that is complete what is not held is unknown,
-  and looked for in the storage.
+* While the engine is unavailable, the copy is shown for `stale_for`, counted from the last time at
+  which it is known to have been current; after that, and for all changes at once, there is
+  `CatalogDown`. Meanwhile no absence is claimed, so that no new name is requested upstream: callers
+  look into the storage.
+* The storage, and never the catalog, is authoritative. An engine that lost everything is filled
+  again from there, and each copy follows it; until that is complete, projects that are not held are
+  unknown, and looked up in the storage.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ _log = Logger()
 
 @frozen
 class SharedSettings:
-    """`identity`: of the storage. `serial`: to go on from, where nothing is shared yet.
+    """Settings of the catalog. `identity`: of the storage. `serial`: to go on from, if nothing is
+    shared yet.
 
     `forgettable`: bytes (`catalog.forgettable`).
     """
@@ -65,24 +66,24 @@ class SharedSettings:
 class SharedCatalog:
     """A `Catalog`, and a `Glance`. `open` makes one; `close` it.
 
-    The function that an edit is given may be called several times: with what another node made of
-    the project meanwhile.
+    The function that is passed to an edit may be called several times: with the project as another
+    node has changed it meanwhile.
     """
 
     def __init__(self, following: ReplicaFollower) -> None:
         self.following = following
         self._compared = ""
-        """The epoch in which the comparison with the storage began that may be said to be complete.
-        """
+        """The epoch in which the current reconciliation began, which `complete` refers to."""
         self._looks = 0
         self._was_current = True
         self._forgetting = False
 
     async def begin(self) -> None:
-        """Read what is shared, and follow it from now on; before that all raises `CatalogDown`.
+        """Read what is shared, and follow it from now on; before that all methods raise
+        `CatalogDown`.
 
-        Raises `CannotStart` where the engine's rows are another storage's, or it will not do. Where
-        it is away it is waited for, and all raises `CatalogDown` meanwhile.
+        Raises `CannotStart` if the engine's rows are another storage's, or it is unusable. If it is
+        unavailable, the catalog waits for it, and all methods raise `CatalogDown` meanwhile.
         """
         await self.following.begin()
         self.begin_comparison()
@@ -182,8 +183,8 @@ class SharedCatalog:
         return self._replica.their_summaries()
 
     def _forget_others(self) -> None:
-        """Now that something was heard, nothing may be left of another project: for all nodes, and
-        nobody waits for it.
+        """Drop other upstream projects to make space, for all nodes and in the background, after
+        one has changed.
         """
         if not self._forgetting:
             self._forgetting = True
@@ -217,16 +218,16 @@ class SharedCatalog:
         return self._replica.serial
 
     def begin_comparison(self) -> None:
-        """A comparison with the storage begins: `complete` says that this one is done.
+        """Note that a reconciliation with the storage begins, which `complete` refers to.
 
-        Where the catalog is begun anew in the middle of one, what it had put in before is lost, and
-        it proves nothing.
+        If the catalog is reset in the middle of one, its earlier results are lost, and it proves
+        nothing.
         """
         self._compared = self._replica.epoch
 
     async def complete(self) -> None:
-        """Say it to all nodes; not where the catalog was begun anew since `begin_comparison` (at
-        first: since the start).
+        """Record completeness for all nodes; not if the catalog was reset since `begin_comparison`
+        (at first: since the start).
         """
         following = self.following
         try:
@@ -242,7 +243,7 @@ class SharedCatalog:
             raise CatalogDown("it cannot be said that all was compared.") from error
 
     async def is_complete(self) -> bool:
-        """Whether any node has called `complete`; not as long as that cannot be asked."""
+        """Return whether any node has called `complete`; False while the engine is unavailable."""
         try:
             return await self.following.current() and self._replica.complete
         except CatalogDown:
@@ -250,11 +251,13 @@ class SharedCatalog:
 
     @property
     def was_complete(self) -> bool:
-        """As `Catalog.was_complete`."""
+        """Whether any node had called `complete`, as far as this node knows
+        (`Catalog.was_complete`).
+        """
         return self._replica.complete
 
     async def is_away(self) -> bool:
-        """Whether the engine cannot be asked now."""
+        """Return whether the engine is unavailable now."""
         try:
             return not await self.following.current()
         except CatalogDown:
@@ -262,18 +265,18 @@ class SharedCatalog:
 
     @property
     def epoch(self) -> str:
-        """That of the copy."""
+        """The epoch of the copy."""
         return self._replica.epoch
 
     async def note_rights(self) -> None:
-        """Let all nodes know that people or rights changed. Raises `CatalogDown`."""
+        """Notify all nodes that users or rights changed. Raises `CatalogDown`."""
         try:
             await self.following.engine.note_rights()
         except (DatabaseAway, DatabaseUnusable) as error:
             raise CatalogDown("other nodes were not told of the change.") from error
 
     async def close(self) -> None:
-        """Follow no more, and let go of the engine."""
+        """Stop following, and close the engine."""
         await self.following.stop()
         await self.following.engine.close()
 
@@ -281,15 +284,15 @@ class SharedCatalog:
 
     @property
     def changes(self) -> int:
-        """As `Glance.changes`. Another number at each look while the feed has no beat: then nothing
-        finished is used.
+        """A number that differs after each visible change (`Glance.changes`). It differs at each
+        look while the feed has no beat, so that no cached response is used then.
         """
         self._look()
         return self._replica.changes + self._looks
 
     def _look(self) -> bool:
-        """Whether the copy may be believed. Another number of looks while it may not, and once more
-        when it may again.
+        """Return whether the copy is current. Count a look while it is not, and one more when it is
+        again.
         """
         is_current = self.following.is_current
         if not (is_current and self._was_current):
@@ -299,15 +302,16 @@ class SharedCatalog:
 
     @property
     def knows_all(self) -> bool:
-        """As `Glance.knows_all`; not while the feed has no beat."""
+        """Whether the catalog is complete (`Glance.knows_all`); False while the feed has no beat.
+        """
         return self._replica.complete and self.following.is_current
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """As `Glance.heads`. While the feed has no beat ours is one that no project ever has, and
-        another each time.
+        """Return the heads of the local and the upstream project (`Glance.heads`). While the feed
+        has no beat, the local one is a head that no project ever has, and a new one each time.
 
-        So whoever compares heads, and not `changes` (the front door does that for a project's
-        pages), finds that they changed.
+        So code that compares heads instead of `changes` (the fast path, for a project's pages) sees
+        a change.
         """
         if not self._look():
             return Summary(name, -self._looks), None
@@ -315,7 +319,7 @@ class SharedCatalog:
         return replica.ours.table.lines.head(name), replica.theirs.table.lines.head(name)
 
     def asked(self, name: ProjectName) -> datetime | None:
-        """As `Glance.asked`."""
+        """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         try:
             heard = self._replica.theirs.table.get(name)
         except Unreadable:
@@ -346,8 +350,8 @@ def _their_draft(
 
 
 def make(settings: SharedSettings, engine: Engine, world: World) -> SharedCatalog:
-    """A catalog that will follow the engine, which is its own to close: `begin` it. What it tells
-    of: see `ReplicaFollower`.
+    """Return a catalog that will follow the engine, and closes it: `begin` it. Its callbacks: see
+    `ReplicaFollower`.
     """
     following = ReplicaFollower(
         engine,
@@ -368,7 +372,7 @@ async def open(
     rights_changed: Callable[[], None] = lambda: None,
     begun_anew: Callable[[], None] = lambda: None,
 ) -> SharedCatalog:
-    """One that has begun. Raises as `SharedCatalog.begin`."""
+    """Return a catalog that has begun. Raises as `SharedCatalog.begin`."""
     catalog = make(settings, engine, world)
     catalog.following.rights_changed, catalog.following.begun_anew = rights_changed, begun_anew
     await catalog.begin()

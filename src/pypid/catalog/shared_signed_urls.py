@@ -1,5 +1,5 @@
-"""Signed URLs in the engine that nodes share: so that all of them give the same one, which clients'
-caches know.
+"""Signed URLs in the engine that nodes share: all nodes return the same URL, so that clients'
+caches recognize it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ own.
 
 @frozen
 class EngineLinks:
-    """A `SharedLinks`. `signer` tells of all that makes another URL of the same key: whose keys,
-    how long, which host.
+    """A `SharedLinks` in the engine. `signer` covers all that leads to another URL for the same
+    key: whose keys, how long, which host.
     """
 
     following: ReplicaFollower
@@ -45,11 +45,13 @@ class EngineLinks:
         )
 
     def _named(self, key: str) -> str:
-        """Under what it is kept: short, however long the key is, and without a name of a file."""
+        """Return the engine's key: short, however long `key` is, and without a filename."""
         return blake2b(f"{self.signer}\0{key}".encode(), digest_size=32).hexdigest()
 
     async def _asked(self, question: Coroutine[Any, Any, T]) -> T:
-        """What the engine answers. Raises `CatalogDown`, at once where it is known to be away."""
+        """Return the engine's answer. Raises `CatalogDown`, at once if it is known to be
+        unavailable.
+        """
         if self.following.away is not None:
             question.close()
             raise CatalogDown

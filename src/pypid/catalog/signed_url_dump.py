@@ -1,7 +1,7 @@
-"""Signed URLs, written down beside the snapshot: after a restart clients get the same ones, which
-their caches know.
+"""Signed URLs in a file beside the dump: after a restart clients get the same ones, which their
+caches recognize.
 
-Whoever has such a URL has the file: mode 0600, never in the storage, never in a log.
+Such a URL gives access to the file: mode 0600, never in the storage, never in a log.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ _log = Logger()
 
 FILE = "urls.jsonl"
 LARGEST = MOST * 4096
-"""Bytes of one that is read."""
+"""Bytes of the largest file that is read."""
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """The first line. `signer` tells whose URLs these are; `lines` how many follow."""
+    """The first line. `signer` identifies the signer of these URLs; `lines` is the number of lines
+    that follow.
+    """
 
     signer: str
     lines: int
@@ -46,8 +48,8 @@ class _Line(msgspec.Struct, frozen=True):
 
 @define(eq=False)
 class WrittenLinks:
-    """Keeps a file in `folder`, that of the snapshot, up to date with `links`. `signer`: another
-    one signs other URLs.
+    """A file in `folder`, that of the dump, kept up to date with `links`. `signer`: URLs of another
+    signer are ignored.
     """
 
     links: Links
@@ -57,8 +59,8 @@ class WrittenLinks:
     _changes: int = field(default=0, init=False)
 
     async def load(self) -> int:
-        """Remember the URLs that are still good; how many those are. What cannot be read is no
-        loss.
+        """Load the URLs that are still valid; return their number. An unreadable file is ignored,
+        with a line in the log.
         """
         try:
             found = await self.world.blocking(_read, self.folder / FILE, self.signer)
@@ -75,8 +77,8 @@ class WrittenLinks:
         return len(self.links.good())
 
     async def write(self) -> bool:
-        """Write them down if there are others than the last time; whether that is done. What fails
-        is logged.
+        """Write the URLs if they have changed since the last time; return whether that is done. A
+        failure is logged.
         """
         changes = self.links.changes
         if changes == self._changes:
@@ -116,8 +118,8 @@ def _read(path: Path, signer: str) -> list[tuple[str, SignedUrl]]:
 
 
 def _write(folder: Path, signer: str, links: Iterable[tuple[str, SignedUrl]]) -> None:
-    """In one step, so that a crash leaves the one before. It is not synced: what a power cut makes
-    of it is ignored.
+    """Replace the file atomically, so that a crash leaves the one before. It is not synced: if a
+    power cut damages it, it is ignored.
     """
     lines = [dump(_Line(key, link.url, link.expires, link.signer)) for key, link in links]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

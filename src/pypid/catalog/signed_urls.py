@@ -1,8 +1,7 @@
-"""Signed URLs of files, given again and again while they are good: so that pip's, uv's and proxies'
-caches know them.
+"""Signed URLs of files, reused while they are valid, so that the caches of pip, uv and proxies
+recognize them.
 
-A URL that is new with each request would be another file to every cache between the store and the
-client.
+A new URL for each request would be another file to every cache between the store and the client.
 """
 
 from __future__ import annotations
@@ -21,26 +20,26 @@ from pypid.flow import Flights, World
 from pypid.ports import Blobs
 
 MOST = 50_000
-"""URLs that are remembered, some 30 MB; the longest unused go first."""
+"""URLs that are cached, some 30 MB; the least recently used are dropped first."""
 AGAIN = timedelta(seconds=10)
-"""After which it is tried again to share a URL that could not be shared."""
+"""Time until sharing a URL is tried again after a failure."""
 
 
 RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minutes=5)
-"""At most, of signed URLs of files that not everyone may download."""
+"""Upper limits for signed URLs of files that not everyone may download."""
 
 
 class SharedLinks(Protocol):
-    """The URLs that several nodes give, by what they give. Everything raises `CatalogDown`; a URL
-    is never logged.
+    """Signed URLs that several nodes share, by key. Every method raises `CatalogDown`; a URL is
+    never logged.
     """
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        """The URL that all give, if there is one that ends after `good_after`."""
+        """Return the URL that all nodes use, if there is one that ends after `good_after`."""
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        """The URL that all give from now on: this one, or one that is there already and ends after
-        `good_after`.
+        """Return the URL that all nodes use from now on: this one, or one that is stored already
+        and ends after `good_after`.
         """
 
 
@@ -48,8 +47,8 @@ class SharedLinks(Protocol):
 class Links:
     """The signed URLs of one storage.
 
-    `lifetime` is how long a URL is asked to be good (`[storage] expire_after`); it is forgotten
-    `buffer` before its end (`buffer_time`), so that a client has at least that long to use it.
+    `lifetime` is the requested validity of a URL (`[storage] expire_after`); it is dropped `buffer`
+    before its end (`buffer_time`), so that a client has at least that long to use it.
     """
 
     blobs: Blobs
@@ -58,27 +57,27 @@ class Links:
     buffer: timedelta
     most: int = MOST
     shared: SharedLinks | None = field(default=None, repr=False)
-    """Where other nodes find what this one gives. While that is away each gives its own."""
+    """Shares the URLs with other nodes. While it is unavailable each node uses its own."""
     signer: Callable[[], str | None] = field(default=lambda: "", repr=False)
-    """Who signs now (`SignedUrl.signer`); None while that is not known. URLs that other keys signed
-    are not given any more.
+    """Returns the current signer (`SignedUrl.signer`); None while that is unknown. URLs that other
+    keys signed are not used any more.
     """
     restricted: Links | None = field(default=None, repr=False)
     """Those of files that not everyone may download: they end soon, since a URL outlives the right
     to read, and no dump has them.
     """
     changes: int = field(default=0, init=False)
-    """Grows whenever another URL is remembered: what was written down before is then old."""
+    """Grows with each new URL: then the file of URLs is outdated."""
     _held: OrderedDict[str, SignedUrl] = field(factory=OrderedDict, init=False, repr=False)
     _alone: dict[str, float] = field(factory=dict, init=False, repr=False)
-    """What only this node gives, and when it is tried again to share it."""
+    """Keys whose URL only this node uses, and when sharing is tried again."""
     _flights: Flights[str, SignedUrl | None] = field(factory=Flights, init=False, repr=False)
 
     async def link(self, file: File) -> SignedUrl | None:
-        """A URL that gives the bytes of the file to whoever has it; None where the store has no
-        such thing.
+        """Return a URL that gives access to the bytes of the file; None if the store has no signed
+        URLs.
 
-        Raises `StorageDown` where none can be signed (no credentials).
+        Raises `StorageDown` if none can be signed (no credentials).
         """
         assert file.key is not None  # only what is stored is linked
         held = self._held.get(file.key)
@@ -114,8 +113,8 @@ class Links:
         return self.shared is not None and again is not None and self.world.clock.seconds() >= again
 
     async def _shared(self, shared: SharedLinks, key: str, filename: str) -> SignedUrl | None:
-        """The URL that all nodes give; None where they cannot be asked, or there is none that is
-        good for long enough.
+        """Return the URL that all nodes use; None if sharing fails, or there is none that is valid
+        for long enough.
         """
         signer = self.signer() or ""
         name, good_after = f"{key}\0{filename}\0{signer}", self.world.now() + self.buffer
@@ -138,7 +137,7 @@ class Links:
         return held if held is not None and self._is_good(held) else None
 
     def _is_good(self, link: SignedUrl) -> bool:
-        """Return whether the keys in force signed it and it lasts for `buffer`.
+        """Return whether the current keys signed it and it lasts for `buffer`.
 
         One that outlasts a new one was signed before the clock was set back.
         """
@@ -158,11 +157,11 @@ class Links:
     # --- for the snapshot ---
 
     def good(self) -> list[tuple[str, SignedUrl]]:
-        """The URLs by key that can still be given, the longest unused first."""
+        """Return the valid URLs by key, the least recently used first."""
         return [(key, link) for key, link in self._held.items() if self._is_good(link)]
 
     def remember(self, links: Iterable[tuple[str, SignedUrl]]) -> None:
-        """What was `good` before a restart."""
+        """Load the URLs that were `good` before a restart."""
         for key, link in links:
             if self._is_good(link) and key not in self._held:
                 self._keep(key, link)

@@ -1,4 +1,4 @@
-"""Projects as lines, and those that were asked for last as values."""
+"""A table of projects as lines, with a cache of decoded values."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ published to.
 MOST_FILES = 150_000
 """How many files they may have together: some 80 MB, which the garbage collector need not look at.
 
-An installer asks for 100 projects, and for files of each in turn: where not all stay, each question
-means to read all.
+An installer asks for 100 projects, and for files of each in turn: if not all stay decoded, each
+question decodes them again.
 """
 FEW = 256
-"""Files that are written down, or read, in the reactor thread: in some 2 milliseconds."""
+"""Number of files up to which a line is encoded or decoded in the reactor thread: in some 2
+milliseconds.
+"""
 SHORT = 1 << 17
 """Bytes of a line with about so many files."""
 
 
 class Table(Generic[V]):
-    """The `lines`, read by `load`. `files` counts the files of a value; `thinking` is for what has
-    many (`World.thinking`).
+    """The `lines`, decoded by `load`. `files` counts the files of a value; `thinking` is for values
+    with many (`World.thinking`).
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Table(Generic[V]):
         self._writing = False
 
     def get(self, name: ProjectName) -> V | None:
-        """The project, now, however long that takes; None where there is no line."""
+        """Return the project now, however long decoding takes; None if there is no line."""
         held = self._recent.get(name)
         if held is not None:
             return held
@@ -62,8 +64,8 @@ class Table(Generic[V]):
         return value
 
     async def at_hand(self, name: ProjectName) -> V | None:
-        """The project; a long line is read off the reactor thread. It stays decoded until others
-        have had their turn.
+        """Return the project; a long line is decoded off the reactor thread. It stays decoded until
+        other callers have had their turn.
         """
         while self._takes_long(name):
             await self._flights.single(name, lambda: self._read(name))
@@ -84,11 +86,11 @@ class Table(Generic[V]):
     def put(
         self, head: Summary, value: V, line: Line | Callable[[V], bytes], mark: str | None = None
     ) -> None:
-        """Hold the value in place of an older one. `line` is what it is written down as, or makes
-        it.
+        """Hold the value in place of an older one. `line` is its encoded line, or the function that
+        encodes it.
 
-        With few files that is done at once, and else by `write_down`; readers and snapshots need
-        not wait for it.
+        With few files it is encoded at once, and else by `write_down`; readers and dumps need not
+        wait for it.
         """
         if not isinstance(line, bytes | LinePart | Later):
             line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
@@ -96,13 +98,13 @@ class Table(Generic[V]):
         self._keep(head.name, value)
 
     def put_line(self, head: Summary, line: Line) -> None:
-        """Hold the line in place of an older one; it is decoded when somebody asks."""
+        """Hold the line in place of an older one; it is decoded when it is read."""
         self.lines.put(head, line)
         self._recent.forget(head.name)
 
     def write_down(self, name: ProjectName) -> None:
-        """Have the line written down, so that the value need not be held. Nobody waits for it, and
-        one is written at a time: whatever else computes meanwhile has somebody who does.
+        """Encode the line in the background, one at a time, so that the value need not be held. No
+        request waits for it.
         """
         self._unwritten[name] = None
         if not self._writing:
@@ -125,7 +127,7 @@ class Table(Generic[V]):
         self.lines.settle(name, later, await self._thinking(later.line))
 
     def take_out(self, name: ProjectName) -> None:
-        """Hold nothing of the project."""
+        """Remove the project, if there is one."""
         if self.lines.get(name) is not None:
             self.lines.take_out(name)
         self._recent.forget(name)

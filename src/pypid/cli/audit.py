@@ -95,8 +95,7 @@ def _audit(options: argparse.Namespace) -> None:
 
 @define
 class _Following:
-    """Prints each entry of the audit log once, the oldest first; with `json` as an object per line.
-    """
+    """Prints each audit entry once, the oldest first; with `json` as an object per line."""
 
     json: bool
     last: int = 0

@@ -13,8 +13,7 @@ _BAR = 30
 
 @define
 class ProgressBar:
-    """One line of a terminal that is overwritten with the progress; silent if there is no terminal.
-    """
+    """One line of a terminal, overwritten with the progress; silent if there is no terminal."""
 
     stream: TextIO
     terminal: bool

@@ -177,14 +177,12 @@ def _confirm(options: argparse.Namespace) -> None:
     try:
         typed = input("Type yes to go on: ").strip()
     except EOFError:
-        sys.exit(
-            "pypid: nobody is there to confirm it; nothing was removed. In a script, say --yes."
-        )
+        sys.exit("pypid: nothing was removed: stdin is not a terminal. Use --yes in scripts.")
     if typed != "yes":
         sys.exit("pypid: nothing was removed")
 
 
-# --- words ----------------------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------------
 
 
 def in_words(size: int) -> str:

@@ -130,7 +130,7 @@ def _report(answer: Mapping[str, Any]) -> None:
     print(f"Files: {kept} kept now, {had} were here. Lines not collected, or not wholly: {lines}.")
 
 
-# --- how far it is --------------------------------------------------------------------------------
+# --- progress -------------------------------------------------------------------------------------
 
 
 def _progress(stream: TextIO, *, quiet: bool) -> _Quiet | _Bar | _Plain:

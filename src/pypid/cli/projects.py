@@ -89,9 +89,7 @@ def _delete(options: argparse.Namespace) -> None:
         try:
             typed = input("Type the project's name to go on: ").strip()
         except EOFError:
-            sys.exit(
-                "pypid: nobody is there to confirm it; nothing was deleted. In a script, say --yes."
-            )
+            sys.exit("pypid: nothing was deleted: stdin is not a terminal. Use --yes in scripts.")
         if typed != options.project:
             sys.exit("pypid: nothing was deleted")
     _manage(

@@ -54,6 +54,6 @@ def confirm(what: str, word: str, undone: str) -> None:
     try:
         typed = input(f"Type {word} to go on: ").strip()
     except EOFError:
-        sys.exit(f"pypid: nobody is there to confirm it; {undone}. In a script, say --yes.")
+        sys.exit(f"pypid: {undone}: stdin is not a terminal. Use --yes in scripts.")
     if typed != word:
         sys.exit(f"pypid: {undone}")

@@ -232,8 +232,8 @@ def _check(listed: PackageList, options: argparse.Namespace) -> None:
 
 
 def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> None:
-    """Print the summary; nothing if no file was left out and standard error is no terminal: cron
-    mails any output.
+    """Print the summary; nothing if no file was left out and standard error is no terminal:
+    programs that mail the output are to stay quiet, as before.
     """
     done = outcome.done
     if terminal or listed.left_out:

@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> None:
-    """Follow the first worker's orders until it ends this one, or has ended itself."""
+    """Follow the first worker's orders until it ends this process, or has itself ended."""
     for heard_by_the_first in (
         signal.SIGINT,
         signal.SIGHUP,

@@ -44,9 +44,8 @@ class BadName(PypidError):
 
     def text(self) -> str:
         return (
-            f"{shortened(self.name)!r} is not a project name: use letters, digits, '.', '_' and "
-            f"'-', "
-            "beginning and ending with a letter or a digit, at most 200 characters."
+            f"{shortened(self.name)!r} is not a valid project name: use at most 200 letters, "
+            "digits, '.', '_' and '-', beginning and ending with a letter or a digit."
         )
 
 
@@ -58,7 +57,7 @@ class BadFilename(PypidError):
     reason: str
 
     def text(self) -> str:
-        return f"{shortened(self.filename)!r} is not a distribution's file name: {self.reason}"
+        return f"{shortened(self.filename)!r} is not a valid distribution file name: {self.reason}"
 
 
 @define
@@ -135,20 +134,20 @@ class NoSuchMember(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no {shortened(self.path)!r} in {shortened(self.filename)!r}: its list of "
-            f"contents says what there is."
+            f"{shortened(self.filename)!r} has no member {shortened(self.path)!r}. See its list of "
+            "contents."
         )
 
 
 @define(slots=False, repr=False)
 class Opaque(PypidError):
-    """The contents of an existing file cannot be listed: HTTP 422. It can still be downloaded."""
+    """The contents of a file cannot be read: HTTP 422. The file can still be downloaded."""
 
     filename: str
     reason: str
 
     def text(self) -> str:
-        return f"{shortened(self.filename)!r} cannot be looked into: {self.reason}"
+        return f"{shortened(self.filename)!r} cannot be inspected: {self.reason}"
 
 
 @define(slots=False, repr=False)
@@ -161,14 +160,14 @@ class NotYetKnown(PypidError):
     retry_after: int = 5
 
     def text(self) -> str:
-        advice = "the storage, or the accounts database, is still being read. Try again soon."
-        return f"Whether {shortened(self.name)!r} is hosted here is not known yet: {advice}"
+        advice = "the storage or the accounts database is still being read. Try again soon."
+        return f"It is not known yet whether {shortened(self.name)!r} is hosted here: {advice}"
 
 
 @define(slots=False, repr=False)
 class ListIncomplete(PypidError):
-    """Not every project is known yet, and a client could take a part of the list for all of it:
-    mirrors delete what is missing (503).
+    """Not every project is known yet: HTTP 503. Mirrors would take the partial list for the whole
+    and delete what is missing.
     """
 
     retry_after: int = 5
@@ -199,21 +198,21 @@ class BadMoment(PypidError):
 
     def text(self) -> str:
         return (
-            f"{shortened(self.moment)!r} is no moment that the index can be shown as of: "
+            f"{shortened(self.moment)!r} is not a valid date or time for a view of the index: "
             f"{self.reason}."
         )
 
 
 @define(slots=False, repr=False)
 class NoSuchSnapshot(PypidError):
-    """No snapshot of this name was made, or it was deleted: HTTP 404."""
+    """No snapshot of this name exists: HTTP 404."""
 
     name: str
 
     def text(self) -> str:
         return (
-            f"There is no snapshot {shortened(self.name)!r}. /api/snapshots, or pypid snapshot "
-            f"list, names those there are."
+            f"There is no snapshot {shortened(self.name)!r}. `pypid snapshot list` and "
+            "/api/snapshots list the existing ones."
         )
 
 
@@ -225,7 +224,7 @@ class NotAcceptable(PypidError):
 
     def text(self) -> str:
         return (
-            f"None of the formats that were asked for can be had here. There are: "
+            "None of the requested formats is available. Available formats: "
             f"{', '.join(self.offered)}."
         )
 
@@ -251,8 +250,7 @@ class UploadRejected(PypidError):
 
 @define(slots=False, repr=False)
 class AttestationsRejected(UploadRejected):
-    """The attestations of an upload (PEP 740) are not accepted, and nothing else is wrong with it.
-    """
+    """The attestations of an upload (PEP 740) are not accepted, and nothing else is wrong with it."""
 
     def text(self) -> str:
         return INVALID_ATTESTATIONS + "\n".join(self.problems)
@@ -260,8 +258,7 @@ class AttestationsRejected(UploadRejected):
 
 @define(slots=False, repr=False)
 class AlreadyExists(PypidError):
-    """A different file of this name is already published. Clients look for the first three words.
-    """
+    """A different file of this name is already published. Clients look for the first three words."""
 
     filename: str
     blake2b_256: str | None = None
@@ -274,8 +271,8 @@ class AlreadyExists(PypidError):
 
 @define(slots=False, repr=False)
 class AlreadyThere(AlreadyExists):
-    """A different file of this name is published, as reported at ``/api/package/...`` for
-    pypicloud's scripts: HTTP 409.
+    """A different file of this name is already published: HTTP 409, as pypicloud's scripts expect
+    at ``/api/package/...``.
     """
 
 
@@ -290,8 +287,7 @@ class NameUsedUp(PypidError):
     def text(self) -> str:
         return (
             f"A file named {self.filename!r} was published here and deleted; its name cannot be "
-            f"used for other bytes. "
-            "Raise the version and publish again."
+            "used for different content. Raise the version and publish again."
         )
 
 
@@ -304,7 +300,7 @@ class ProjectClosed(PypidError):
 
     def text(self) -> str:
         advice = "Ask an administrator to set its status to active."
-        return f"The project {self.name!r} is {self.status} and takes no uploads. {advice}"
+        return f"The project {self.name!r} is {self.status} and does not accept uploads. {advice}"
 
 
 @define(slots=False, repr=False)
@@ -325,8 +321,8 @@ class TooManyAttempts(PypidError):
 
     def text(self) -> str:
         return (
-            f"Too many wrong passwords or tokens were tried. Wait {self.retry_after} s, and then "
-            f"log in with the right one."
+            f"Too many attempts with a wrong password or token. Wait {self.retry_after} s before "
+            "you try again."
         )
 
 
@@ -350,10 +346,9 @@ class NoCsrfToken(PypidError):
 
     def text(self) -> str:
         return (
-            "A request that changes something by a session's cookie has to carry the session's "
-            "token in the header "
-            "X-CSRF-Token (GET /api/session tells it). Scripts send a token or a password in the "
-            "Authorization header instead."
+            "A change made with a session cookie needs the session's CSRF token in the "
+            "X-CSRF-Token header (see GET /api/session). Scripts should send a token or a password "
+            "in the Authorization header instead."
         )
 
 
@@ -361,7 +356,7 @@ class NoCsrfToken(PypidError):
 class RegistrationClosed(PypidError):
     """Self-registration is closed, or not available in this way: HTTP 403."""
 
-    reason: str = "Accounts are made by the administrators of this index: ask one of them."
+    reason: str = "Only administrators of this index can create accounts: ask one of them."
 
     def text(self) -> str:
         return self.reason
@@ -372,7 +367,7 @@ class NoRiddles(PypidError):
     """Registration needs no captcha here: HTTP 404."""
 
     def text(self) -> str:
-        return "No riddle has to be solved here: register without one."
+        return "This index does not use a captcha: register without one."
 
 
 @define(slots=False, repr=False)
@@ -381,8 +376,8 @@ class TooManyRegistrations(TooManyAttempts):
 
     def text(self) -> str:
         return (
-            f"Too many registrations were tried from your address. Try again in "
-            f"{self.retry_after} s, or ask an administrator."
+            f"Too many registrations from your address. Try again in {self.retry_after} s, or ask "
+            "an administrator."
         )
 
 
@@ -396,10 +391,7 @@ class PeopleUnknown(PypidError):
     retry_after: int = 10
 
     def text(self) -> str:
-        return (
-            f"Who you are cannot be found out just now: {self.source} cannot be asked. Try again "
-            f"soon."
-        )
+        return f"Cannot verify your identity: {self.source} is unavailable. Try again soon."
 
 
 @define(slots=False, repr=False)
@@ -435,11 +427,9 @@ class PeopleFixed(PypidError):
 
     def text(self) -> str:
         return (
-            "The people of this index, and their rights, stand in its configuration: change "
-            "[users], [groups] and [projects] "
-            "there, and reload pypid (SIGHUP). To change them here write sql into [access] "
-            "backend (backend = config sql), and "
-            "start pypid again."
+            "Users and rights of this index are defined in its configuration: change [users], "
+            "[groups] and [projects] there, and reload pypid (SIGHUP). To change them here, set "
+            "[access] backend = config sql and restart pypid."
         )
 
 
@@ -452,7 +442,7 @@ class InseparableRight(PypidError):
     reason: str
 
     def text(self) -> str:
-        return f"Here whoever may write a project may read it. {self.reason}"
+        return f"Write access to a project includes read access. {self.reason}"
 
 
 @define(slots=False, repr=False)
@@ -462,10 +452,9 @@ class LastAdmin(PypidError):
     name: str
 
     def text(self) -> str:
-        advice = "Make somebody else an administrator first."
         return (
-            f"{shortened(self.name)!r} is the last administrator who can log in, and has to stay "
-            f"one. {advice}"
+            f"{shortened(self.name)!r} is the last administrator who can log in. Make another user "
+            "an administrator first."
         )
 
 
@@ -474,7 +463,7 @@ class NotByToken(PypidError):
     """The action is not allowed with any token: HTTP 403."""
 
     def text(self) -> str:
-        return "This cannot be done with a token. Log in with a user name and a password to do it."
+        return "A token cannot be used for this. Log in with a user name and a password."
 
 
 @define(slots=False, repr=False)
@@ -485,8 +474,8 @@ class NoSuchUser(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no account {shortened(self.name)!r} here. (Users of the configuration or a "
-            f"directory are changed there.)"
+            f"There is no account {shortened(self.name)!r} in the accounts database. (Users of the "
+            "configuration or a directory are changed there.)"
         )
 
 
@@ -498,8 +487,8 @@ class NoSuchGroup(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no group {shortened(self.name)!r} here. (Groups of the configuration or a "
-            f"directory are changed there.)"
+            f"There is no group {shortened(self.name)!r} in the accounts database. (Groups of the "
+            "configuration or a directory are changed there.)"
         )
 
 
@@ -540,12 +529,12 @@ class Forbidden(PypidError):
         where = f" in the project {self.project!r}" if self.project else ""
         if self.token:
             return (
-                f"This token of {self.user!r} may not {self.action}{where}: make one with a scope "
-                f"that has both."
+                f"This token of {self.user!r} may not {self.action}{where}: create one with a scope "
+                "that allows it."
             )
         advice = (
-            "Ask an administrator for the right (`pypid right grant`, or [access] and [projects] "
-            "of the configuration)."
+            "Ask an administrator for access (`pypid right grant`, or [access] and [projects] in "
+            "the configuration)."
         )
         return f"The user {self.user!r} may not {self.action}{where}. {advice}"
 
@@ -564,17 +553,16 @@ class OtherSite(PypidError):
 
     def text(self) -> str:
         refused = (
-            "A page of another site asked your browser to change something here (see the Origin "
-            "header): that is not done."
+            "The change was refused because a page of another site requested it (see the Origin "
+            "header)."
         )
         if "://" not in self.origin or not self.host:
             return refused
         return (
-            f"{refused}\nThat page is of {self.origin}, and this index was asked for as "
-            f"{self.host}. If both are this index, "
-            "an administrator has to set [server] public_url to the address that people use, or "
-            "have the proxy pass on the "
-            "Host that it was asked for (nginx: proxy_set_header Host $http_host)."
+            f"{refused}\nThat page belongs to {self.origin}, and the request named the host "
+            f"{self.host}. If both are this index, set [server] public_url to the address that "
+            "people use, or configure the proxy to pass on the Host header (nginx: proxy_set_header "
+            "Host $http_host)."
         )
 
 
@@ -589,7 +577,7 @@ class TooLarge(PypidError):
 
     def text(self) -> str:
         advice = f" An administrator can raise {self.key}." if self.key else ""
-        return f"The request is larger than the {self.limit} bytes that are allowed.{advice}"
+        return f"The request is larger than the allowed {self.limit} bytes.{advice}"
 
 
 @define(slots=False, repr=False)
@@ -600,8 +588,8 @@ class TooSlow(PypidError):
 
     def text(self) -> str:
         return (
-            f"The request did not arrive within {self.seconds:g} s. Send it again over a faster "
-            f"connection, or less at once."
+            f"The request did not arrive within {self.seconds:g} s. Use a faster connection, or "
+            "send less at once."
         )
 
 
@@ -627,8 +615,8 @@ class StorageDown(PypidError):
 
     def text(self) -> str:
         return (
-            f"The storage of this index cannot be used now: {self.reason} An administrator finds "
-            f"the cause in the log."
+            f"The storage of this index is unavailable: {self.reason} Administrators find the "
+            "cause in the log."
         )
 
 
@@ -644,26 +632,22 @@ class Archived(StorageDown):
 
     def text(self) -> str:
         return (
-            "This file lies in an archive of the storage. It is asked back, which takes some "
-            "hours (GLACIER: 3 to 5, "
-            "DEEP_ARCHIVE: 12): try again then."
+            "This file is archived. A restore was requested and takes several hours (GLACIER: 3 to "
+            "5, DEEP_ARCHIVE: 12). Try again later."
         )
 
 
 @define(slots=False, repr=False)
 class StorageInUse(StorageDown):
-    """Another pypid holds the lease of the storage: HTTP 503. `reason` is the name
-    of that pypid.
-    """
+    """Another pypid holds the lease of the storage: HTTP 503. `reason` is the name of that pypid."""
 
     retry_after: int = 10
 
     def text(self) -> str:
         return (
             f"Another pypid ({self.reason}) writes to the storage of this index, so nothing was "
-            f"published or changed. "
-            "Try again when that one has stopped. An administrator stops it, or lets both share a "
-            "catalog."
+            "published or changed. Try again when that one has stopped; an administrator can stop "
+            "it, or have both share a catalog."
         )
 
 
@@ -673,13 +657,13 @@ class CatalogDown(StorageDown):
     path, no secret.
     """
 
-    reason: str = "nothing is known for certain until it can."
+    reason: str = "nothing is certain until it is available."
     retry_after: int = 10
 
     def text(self) -> str:
         return (
-            f"The catalog of this index cannot be asked now: {self.reason} An administrator finds "
-            f"the cause in the log."
+            f"The catalog of this index is unavailable: {self.reason} Administrators find the cause "
+            "in the log."
         )
 
 
@@ -692,9 +676,8 @@ class StorageFull(PypidError):
 
     def text(self) -> str:
         return (
-            f"There is no space left in the {self.where} of this index. Nothing was stored. "
-            f"Delete files or purge the cache, "
-            "then try again."
+            f"There is no space left in the {self.where} of this index. Nothing was stored. Delete "
+            "files or purge the cache, then try again."
         )
 
 
@@ -710,7 +693,7 @@ class Missing(PypidError):
 
 @define(slots=False, repr=False)
 class Exists(PypidError):
-    """A blob has this key already, and `replace` was not requested (raised by `Blobs`)."""
+    """A blob has this key already (raised by `Blobs` unless `replace` is requested)."""
 
     key: str
 
@@ -776,7 +759,7 @@ class BadListing(PypidError):
     reason: str
 
     def text(self) -> str:
-        return f"The upstream index answered with something that cannot be used: {self.reason}"
+        return f"The upstream index sent an invalid response: {self.reason}"
 
 
 @define(slots=False, repr=False)
@@ -789,15 +772,15 @@ class AddressRefused(BadListing):
 
     def text(self) -> str:
         return (
-            f"The upstream index leads to {shortened(self.reason)!r}, which has no public address. "
+            f"The upstream index refers to {shortened(self.reason)!r}, which has no public address. "
             "If its files are meant to come from there, add the host to [upstream] file_hosts."
         )
 
 
 @define(slots=False, repr=False)
 class UnlistedHost(BadListing):
-    """What cannot be verified was asked of a host that is not configured: HTTP 502. `reason` is the
-    host and port.
+    """The upstream index refers to a host that is not configured for data that cannot be verified:
+    HTTP 502. `reason` is the host and port.
     """
 
     def text(self) -> str:
@@ -829,12 +812,12 @@ class WrongBytes(PypidError):
 
     def text(self) -> str:
         advice = (
-            "Nothing was stored. Try again; if it stays so, upstream, or something on the way to "
-            "it, is not sound."
+            "Nothing was stored. Try again; if the error persists, the upstream index or a proxy "
+            "in between is faulty."
         )
         return (
-            f"The upstream index sent other bytes for {shortened(self.filename)!r} than it lists: "
-            f"{self.reason} {advice}"
+            f"The upstream index sent different content for {shortened(self.filename)!r} than it "
+            f"lists: {self.reason} {advice}"
         )
 
 
@@ -844,8 +827,8 @@ class Loop(PypidError):
 
     def text(self) -> str:
         return (
-            "This index asks itself: its [upstream] url leads back to it, perhaps through another "
-            "pypid. Correct the url."
+            "Proxy loop: [upstream] url leads back to this index, perhaps through another pypid. "
+            "Correct the url."
         )
 
 
@@ -870,8 +853,8 @@ class NeedsExtra(PypidError):
 
     def text(self) -> str:
         return (
-            f"{self.what} needs a part of pypid that is not installed on this server: pip install "
-            f"'pypid[{self.extra}]'."
+            f"{self.what} needs an optional part of pypid that is not installed on this server: "
+            f"pip install 'pypid[{self.extra}]'."
         )
 
 
@@ -881,9 +864,9 @@ class LogElsewhere(PypidError):
 
     def text(self) -> str:
         return (
-            "twistd writes the log of this pypid by itself (--syslog or --logger), so its level "
-            "cannot be changed here. "
-            "Start pypid without that, and have its standard output or its --logfile collected."
+            "twistd writes the log of this pypid (--syslog or --logger), so its level cannot be "
+            "changed here. Start pypid without these options, and collect its standard output or "
+            "its --logfile."
         )
 
 

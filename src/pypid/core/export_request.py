@@ -24,8 +24,8 @@ FIRST_ADMIN = "admin"
 
 @frozen(kw_only=True)
 class ExportWanted:
-    """`target`: an absolute folder, or ``s3://bucket/prefix``. `files_url` and `signed` exclude
-    each other.
+    """The options of an export. `target`: an absolute folder, or ``s3://bucket/prefix``.
+    `files_url` and `signed` exclude each other.
     """
 
     target: str
@@ -118,8 +118,7 @@ def overlap(one: str, other: str) -> bool:
 
 
 def overlap_of_prefixes(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Return whether two prefixes, each with its bucket, are the same, or one contains the other.
-    """
+    """Return whether two prefixes, each with its bucket, are the same, or one contains the other."""
     if one[0] != other[0]:
         return False
     return one[1].startswith(other[1]) or other[1].startswith(one[1])

@@ -160,8 +160,8 @@ class Listing:
 
 @frozen(kw_only=True)
 class UpstreamEntry:
-    """All that we know of a project of theirs: what was `said`, and the files that are `kept` (with
-    their keys).
+    """Everything known about an upstream project: the listing in `said`, and the cached files in
+    `kept` (with their keys).
     """
 
     name: ProjectName

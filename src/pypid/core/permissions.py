@@ -76,7 +76,7 @@ class Credential:
 
 @frozen
 class Scope:
-    """What a token is limited to: `projects` are globs of normalised names."""
+    """The limits of a token: `projects` are globs of normalised names."""
 
     actions: frozenset[Action]
     projects: tuple[str, ...] = ("*",)
@@ -131,8 +131,8 @@ class Principals:
         the reason.
 
         ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``,
-        ``user:alice``; a bare name is a user, but ``Everyone`` is refused as a slip: it would name
-        a user who does not exist.
+        ``user:alice``; a bare name is a user, but ``Everyone`` is refused as a slip: it would grant
+        access to no one.
         """
         words = text.split()
         if "nobody" in words and len(words) > 1:
@@ -303,10 +303,11 @@ def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | N
 
 @frozen
 class Visibility:
-    """Which projects somebody may read: all who see the same have equal ones.
+    """The set of projects that a viewer may read: viewers who see the same have equal values.
 
-    Those without rules of their own if `usual`; `others` are the exceptions, among those with
-    rules. A token sees so `within` some names only, and beyond them what `anyway` says.
+    Contains projects without rules of their own if `usual`; `others` are the exceptions, among
+    those with rules. For a token this holds only `within` some names, and beyond them `anyway`
+    applies.
     """
 
     usual: bool

@@ -152,7 +152,7 @@ class UpstreamState:
 
     @property
     def stored_only(self) -> bool:
-        """Whether only stored files may be shown. Not after a failure: installers would silently
+        """Whether only cached files may be shown. False after a failure: installers would silently
         pick an older release.
         """
         return not self.reachable and self.failure is None
@@ -259,8 +259,7 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
 def hidden(
     policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime
 ) -> Hidden | None:
-    """Return why this upstream file is not visible, or None. `taken` are the names of local files.
-    """
+    """Return why this upstream file is not visible, or None. `taken` are the names of local files."""
     return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
 
 

@@ -88,7 +88,7 @@ class Summaries(Sequence[Summary]):
             and all(map(Summary.__eq__, self, other))
         )
 
-    __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
+    __hash__ = None  # type: ignore[assignment]  # equal to lists, which have none
 
 
 def cut(ordered: Iterable[Summary]) -> Iterator[Run]:
@@ -129,8 +129,7 @@ def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[Pro
 
 
 class MutableSummaries:
-    """A mutable list of projects, by name and in order. It takes ownership of the initial mapping.
-    """
+    """A mutable list of projects, by name and in order. It takes ownership of the initial mapping."""
 
     def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:
         self.heads: dict[ProjectName, Summary] = {} if heads is None else heads

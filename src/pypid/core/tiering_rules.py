@@ -28,8 +28,8 @@ _CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 
 @frozen
 class TieringRule:
-    """Files go into `storage_class` that are older than `older_than` and not of the newest `keep`
-    versions.
+    """A rule that moves files into `storage_class` if they are older than `older_than` and not of
+    the newest `keep` versions.
     """
 
     older_than: timedelta
@@ -103,8 +103,8 @@ class TieringOutcome(Enum):
 
 @frozen(kw_only=True)
 class Moved:
-    """One file that was due. `size` in bytes; `before` is the class that it was in; `reason`: why
-    it failed, else empty.
+    """One file that was due. `size` in bytes; `before` is its former class; `reason`: why it
+    failed, else empty.
     """
 
     project: ProjectName
@@ -117,8 +117,7 @@ class Moved:
 
 @frozen
 class Tiered:
-    """The result of a run: the numbers of projects and files examined, and each file that was due.
-    """
+    """The result of a run: the numbers of projects and files examined, and each file that was due."""
 
     projects: int
     files: int

@@ -232,7 +232,7 @@ class Daemon(MultiService):
         try:
             others = None if self.crew is None else self.crew.stop()
             await self._drain([port.stopListening() for port in self._ports])
-            await _ended(others)  # before the lock is released, and what the workers have written is copied
+            await _ended(others)  # before the lock is released, and records are copied
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.upkeep.end()
             await self.people.end()

@@ -107,7 +107,7 @@ def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) 
     reserve = Reserve(places.state / FILE)
     database = Database(place, threads, world.clock, lived, reserve)
     logged = passing = database
-    if not isinstance(database.place, Server):  # what grows with each upload or download has its own file
+    if not isinstance(database.place, Server):  # what grows with each request has its own file
         logged = Database(
             place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve
         )
@@ -392,7 +392,7 @@ class Identities(MultiService):
         async def look() -> None:
             try:
                 await current.refresh()
-            except PeopleUnknown:  # administrators of the configuration still get in; nothing in the accounts counts for them
+            except PeopleUnknown:  # administrators of the configuration still get in
                 current.doubt()
 
         self.access.freshly = lambda: None if clock.seconds() < told_until() else look()

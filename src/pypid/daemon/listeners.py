@@ -103,7 +103,7 @@ def public(
         reactor, parsed = Adopting(reactor, of.descriptor, of.family), endpoint_text(text)
     try:
         endpoint = serverFromString(reactor, parsed)  # type: ignore[no-untyped-call]
-    except Exception as error:  # the parsers raise ValueError, TypeError, KeyError, IndexError, ImportError
+    except Exception as error:  # ValueError, TypeError, KeyError, IndexError, ImportError
         advice = (
             "No socket was handed over by systemd: is etc/pypid.socket in use?"
             if kind == "systemd"

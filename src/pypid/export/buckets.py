@@ -72,8 +72,7 @@ def content_type(key: str) -> str | None:
 
 
 class BucketPlace:
-    """A store of its own, or a prefix of one. `opening` is called when the store is first needed.
-    """
+    """A store of its own, or a prefix of one. `opening` is called at the first use."""
 
     compressed = False  # nothing in front of a bucket looks for them
 

@@ -71,8 +71,8 @@ class ExportCounts:
 
 @define(eq=False)
 class Exporter:
-    """The state of one tree at one place. `fetch` starts copying files, and returns those that are
-    not there yet.
+    """The state of one tree at one place. `fetch` copies files, now or later, and returns those
+    that are not there yet.
     """
 
     index: Index
@@ -246,7 +246,7 @@ class Exporter:
             pages.append(list(project_pages(each, self.wishes, compressed=compressed)))
         return pages
 
-    # --- all together ---
+    # --- lists ---
 
     async def write_lists(self, look: ExportView, *, people: bool = True) -> None:
         """Write the lists of the projects whose pages are there; with `people` also the HTML start

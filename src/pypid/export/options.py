@@ -100,8 +100,7 @@ def file_path(file: File) -> str:
 
 
 def provenance_path(file: File) -> str | None:
-    """Return the path of the copy of the provenance object; None if the version is no valid path.
-    """
+    """Return the path of a copied provenance object; None if the version is no valid path."""
     if not _PLAIN(file.version):
         return None
     return f"integrity/{file.project}/{file.version}/{file.filename}/provenance"

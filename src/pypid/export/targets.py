@@ -195,9 +195,7 @@ class FolderPlace:
         self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
         self._folder = TreeFolder(root, fits)
         self._world = world
-        self._turn = (
-            DeferredLock()
-        )  # removing an empty folder and writing into it must not overlap
+        self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
         self._incoming = f"{root}/{INCOMING}"
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:

@@ -30,7 +30,7 @@ EVERY = 1.0
 """Minimum seconds between two writes of the lists during a long pass."""
 SERIAL_ALONE = 10.0
 """Minimum seconds between two writes of the lists if only the serial of the index has changed:
-projects asked for upstream have one, too.
+a changed upstream listing takes one, too.
 """
 FULL = 3600.0
 """Seconds between two passes over everything, which repair changes made to the tree from outside.
@@ -107,7 +107,7 @@ class TreeKeeper:
         try:
             if self.exporter.there or gone:
                 await self.exporter.write_lists(self._look, people=bool(gone))
-        finally:  # also if the disk is full
+        finally:  # also if the disk is full: what may no longer be seen must not wait
             await self.exporter.tidy(gone)
         self._todo.update((summary.name, False) for summary in self._look.names)
         self._later.update((summary.name, True) for summary in self._look.names)
@@ -161,7 +161,7 @@ class TreeKeeper:
         for copying in list(self._copying.values()):
             copying.cancel()
 
-    # --- what is to be done ---
+    # --- queue ---
 
     async def _looked(self, now: float) -> set[ProjectName]:
         """Look for changes and queue them first; return the projects that are no longer visible."""

@@ -1,5 +1,5 @@
-"""Reaching other services over HTTP: whom to believe, connections that are kept, bodies both ways,
-and an end to every wait.
+"""Reaching other services over HTTP: trust, connection reuse, bodies both ways, and a limit to
+every wait.
 
-Knows neither indexes nor stores: what went wrong is a `Fault`, and who asked says what it means.
+Knows neither indexes nor stores: an error is a `Fault`, and the caller decides what it means.
 """

@@ -1,5 +1,5 @@
-"""Circuit breakers: stop asking a server that does not answer, and find out when
-it answers again.
+"""Circuit breakers: stop asking a server that does not answer, and find out when it answers
+again.
 """
 
 from __future__ import annotations

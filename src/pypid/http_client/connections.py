@@ -1,6 +1,4 @@
-"""Connections that are kept for the next question, and ended where the head of an answer has no
-end.
-"""
+"""HTTP connections that are reused, and ended if the head of a response is endless."""
 
 # Twisted's web client is not annotated
 # mypy: allow-untyped-calls
@@ -26,22 +24,22 @@ if TYPE_CHECKING:
     from twisted.web.client import URI, HTTPConnectionPool
 
 LONGEST_HEAD = 1 << 18
-"""Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not how many
-there are.
+"""Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not their
+number.
 """
 
 
 @frozen
 class HttpConnections:
-    """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody
-    will ask any more.
+    """The connections to a service: `agent` sends requests; `close` ends the idle connections after
+    the last request.
     """
 
     agent: IAgent
     _pool: HTTPConnectionPool | _Late
 
     def close(self) -> Deferred[Any]:
-        """Fires when they are closed."""
+        """Close the idle connections; fires when they are closed."""
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
 
@@ -49,8 +47,8 @@ class HttpConnections:
 @implementer(IAgent)
 @define(eq=False)
 class _Late:
-    """An agent and its pool that are made for the first question: a start, and a page of ours, need
-    no HTTP client.
+    """An agent and its pool, created at the first request: a start, and a page of a local project,
+    need no HTTP client.
     """
 
     make: Callable[[], tuple[IAgent, HTTPConnectionPool]]
@@ -84,13 +82,13 @@ def connections(
     again: bool = False,
     may_be_anywhere: MayBeAnywhere | None = None,
 ) -> HttpConnections:
-    """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
+    """Return connections over the network of `reactor`, each of which is made within `timeout`
+    seconds.
 
-    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`:
-    what is harmless, and was asked over one that turns out to be closed, is asked once more over
-    another; else whoever asks knows better. `may_be_anywhere`: the hosts that are reached at any
-    address, all others at public ones only (`NotPublic`); None where every URL comes from the
-    configuration.
+    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: a
+    safe request over a connection that turns out to be closed is sent once more over another; else
+    retries are left to the caller. `may_be_anywhere`: the hosts that are reached at any address,
+    all others at public ones only (`NotPublic`); None where every URL comes from the configuration.
     """
 
     def make() -> tuple[IAgent, HTTPConnectionPool]:
@@ -130,7 +128,7 @@ class _Endpoints:
 @implementer(IStreamClientEndpoint)
 @frozen
 class _Bounded:
-    """An endpoint whose protocols take no head that is too long."""
+    """An endpoint whose protocols reject a response head that is too long."""
 
     endpoint: Any
 
@@ -140,7 +138,7 @@ class _Bounded:
 
 
 class _Heads(Factory):
-    """Puts a `_Head` before each protocol of the pool's."""
+    """A factory that puts a `_Head` before each protocol of the pool's."""
 
     noisy = False
 
@@ -154,7 +152,7 @@ class _Heads(Factory):
 
 
 class _Head:
-    """Counts what comes while the head of an answer is not complete."""
+    """A counter of the bytes that come while the head of a response is incomplete."""
 
     def __init__(self, protocol: Any, receive: Any) -> None:
         self._protocol = protocol

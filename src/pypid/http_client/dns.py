@@ -1,8 +1,8 @@
-"""Addresses of hosts, asked for once for all who connect in the same moment.
+"""Addresses of hosts, resolved once for all connections of the same time.
 
-An installer makes us connect fifty times at once. Name servers, those of containers and home
-routers first of all, drop some of fifty equal questions: those take 5 seconds, or fail, and each
-keeps a thread waiting.
+An installer causes fifty connections at once. Name servers, those of containers and home routers
+first of all, drop some of fifty equal queries: those take 5 seconds, or fail, and each keeps a
+thread waiting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zope.interface import implementer
 _log = Logger()
 
 LASTING = 30.0
-"""Seconds that an answer is good for: no longer than name servers mean it to be."""
+"""Seconds that an answer is cached: no longer than name servers mean it to be."""
 
 _Question = tuple[str, int, tuple[type[IAddress], ...] | None, str]
 
@@ -36,15 +36,15 @@ class _Resolution:
     name: str
 
     def cancel(self) -> None:
-        """Nobody uses it, and others may wait for the same answer."""
+        """Not supported: others may wait for the same answer, and Twisted does not call it."""
         raise NotImplementedError
 
 
 @implementer(IHostnameResolver)
 @define(eq=False)
 class HostResolver:
-    """Asks `inner`, one question at a time for each host; that there is no address is told to all
-    who wait, and forgotten.
+    """A resolver that asks `inner`, one query at a time for each host; a failure is passed to all
+    waiting callers, and not cached.
     """
 
     inner: IHostnameResolver
@@ -52,7 +52,7 @@ class HostResolver:
     _known: dict[_Question, tuple[float, list[IAddress]]] = field(
         factory=dict, init=False, repr=False
     )
-    """Until when it is good, and the addresses."""
+    """The addresses, and until when they are valid."""
     _waiting: dict[_Question, list[IResolutionReceiver]] = field(
         factory=dict, init=False, repr=False
     )
@@ -86,7 +86,7 @@ class HostResolver:
         return resolution
 
     def answered(self, question: _Question, addresses: list[IAddress]) -> None:
-        """All that `inner` says."""
+        """Pass the addresses that `inner` found to the waiting callers."""
         now = self.clock.seconds()
         self._known = {other: known for other, known in self._known.items() if now < known[0]}
         if addresses:
@@ -101,7 +101,7 @@ class HostResolver:
 @implementer(IResolutionReceiver)
 @define(eq=False)
 class _Answer:
-    """Hears what `HostResolver.inner` says."""
+    """The receiver of the result of `HostResolver.inner`."""
 
     resolver: HostResolver
     question: _Question
@@ -125,7 +125,7 @@ def _tell(receiver: IResolutionReceiver, addresses: list[IAddress]) -> None:
 
 @implementer(IReactorPluggableNameResolver)
 class _Reactor:
-    """A reactor that knows addresses by another resolver than its own."""
+    """A reactor with another resolver."""
 
     def __init__(self, reactor: Any, resolver: HostResolver) -> None:
         self._reactor = reactor
@@ -139,7 +139,9 @@ class _Reactor:
 
 
 def resolving_once(reactor: Any) -> Any:
-    """The reactor for `HostnameEndpoint`s, whose hosts are then resolved by a `HostResolver`."""
+    """Return the reactor for `HostnameEndpoint`s, whose hosts are then resolved by a
+    `HostResolver`.
+    """
     if not IReactorPluggableNameResolver.providedBy(reactor):
         return reactor
     clock: Any = reactor

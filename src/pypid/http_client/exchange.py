@@ -1,4 +1,4 @@
-"""One request and the head of its answer, with an end to every wait."""
+"""One request and the head of its response, with a limit to every wait."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ async def exchange(
     payload: Payload | None,
     patience: float,
 ) -> IResponse:
-    """The answer, whatever its status; its body is still to come.
+    """Return the response, whatever its status; its body is still to come.
 
-    The other side may be silent for `patience` seconds: take nothing of the payload, or not begin
-    to answer. Raises `Fault`, and what the payload raises.
+    The server may be silent for `patience` seconds: take nothing of the payload, or not begin to
+    answer. Raises `Fault`, and what the payload raises.
     """
     silent: list[bool] = []
 
@@ -42,7 +42,7 @@ async def exchange(
     sent = Headers({name: [value] for name, value in headers.items()})
     try:
         asked = agent.request(method.encode("ascii"), url.encode("ascii"), sent, outgoing)
-    except BaseException:  # this is no URL
+    except BaseException:  # not a URL
         alarm.cancel()
         raise
     try:

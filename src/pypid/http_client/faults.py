@@ -1,4 +1,4 @@
-"""What can go wrong on the way to another service and back."""
+"""What can go wrong between this process and another service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from twisted.python.failure import Failure
 
 
 class Fault(Exception):
-    """No answer, or half of one. `reason` is for people and says no URL.
+    """No response, or half of one. `reason` is for display and contains no URL.
 
-    `timed_out`: nothing came in time. `heard`: there was a connection, so that what was asked may
-    have been done. `lasting`: to ask again is no use before somebody changes something.
+    `timed_out`: nothing came in time. `heard`: there was a connection, so the request may have been
+    processed. `lasting`: a retry is useless before an administrator changes something.
     """
 
     def __init__(
@@ -47,7 +47,9 @@ _LATE = (network.TimeoutError, network.TCPTimedOutError)
 
 
 def understood(error: Exception) -> Exception:
-    """What to raise for what the network, TLS or HTTP raised: a `Fault`, or the cancellation."""
+    """Return what to raise for an error of the network, TLS or HTTP: a `Fault`, or the
+    cancellation.
+    """
     causes = tuple(_causes(error))
     if any(isinstance(cause, CancelledError) for cause in causes):
         return CancelledError()
@@ -73,7 +75,7 @@ def understood(error: Exception) -> Exception:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and all that Twisted has wrapped in it."""
+    """Yield the exception, and all that Twisted has wrapped in it."""
     yield error
     for reason in getattr(error, "reasons", None) or ():
         if isinstance(reason, Failure) and reason.value is not None:

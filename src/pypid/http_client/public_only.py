@@ -33,7 +33,7 @@ _RESERVED = tuple(
         "fec0::/10",  # site-local
     )
 )
-"""Refused whatever this version of `ipaddress` thinks of them: that differs between releases of
+"""Refused whatever this version of `ipaddress` says of them: that differs between releases of
 Python.
 """
 
@@ -46,8 +46,8 @@ class NotPublic(Fault):
 
 
 def is_public(address: str) -> bool:
-    """Whether this is the text of an address that can be reached on the internet, and not of this
-    machine or its network.
+    """Return whether this is the text of an address on the internet, and not of this machine or its
+    network.
     """
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)

@@ -16,24 +16,24 @@ from zope.interface import implementer
 
 
 class Payload(Protocol):
-    """Bytes that can be sent again: each call of `pieces` begins at their beginning. Close what it
-    gives by hand.
+    """Bytes that can be sent again: each call of `pieces` begins at their beginning. Close the
+    returned generator explicitly.
     """
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The bytes, exactly `size` of them; raises where they cannot be read any more."""
+        """Yield the bytes, exactly `size` of them; raises where they are no longer readable."""
 
 
 @implementer(IBodyProducer)
 class OutgoingBody:
-    """One sending of a payload. `progress` is called whenever the connection has taken some more.
+    """One transmission of a payload. `progress` is called whenever the connection has taken some
+    more.
 
-    `failure` is what the payload raised: then it is no fault of the other side's that the request
-    failed.
+    `failure` is what the payload raised: then the server is not to blame for the failed request.
     """
 
     def __init__(self, payload: Payload, progress: Callable[[], None]) -> None:
@@ -90,7 +90,7 @@ class OutgoingBody:
             paused.callback(None)
 
     def stopProducing(self) -> None:
-        """Nobody wants any more of it."""
+        """Stop: the rest is not needed."""
         if self._over:
             return
         self._over = True
@@ -99,8 +99,8 @@ class OutgoingBody:
             self._pouring.cancel()
 
     def abandon(self) -> None:
-        """The answer is here before all was sent: Twisted would wait for the rest for ever, so the
-        connection ends.
+        """End the connection, since the answer came before all was sent: Twisted would wait for the
+        rest forever.
         """
         if self._over or self._consumer is None:
             return

@@ -1,4 +1,4 @@
-"""The body of an answer as a stream: as fast as it is taken, and never silent for long."""
+"""The body of a response as a stream: as fast as it is read, and never silent for long."""
 
 # Twisted's web client and TLS are not annotated
 # mypy: allow-untyped-calls
@@ -19,18 +19,18 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from pypid.http_client.faults import Fault
 
 FULL = 1 << 17
-"""Bytes that may wait unread before no more is taken from the connection, which has one read of its
-own at most besides.
+"""Unread bytes at which reading from the connection pauses; one more read of the connection may
+follow.
 """
 SILENT = "it stopped in the middle of an answer."
 BROKEN_OFF = "its answer broke off."
 
 
 class IncomingBody(Protocol):
-    """A `pypid.ports.Body` of what the connection brings. Raises `Fault` where it ends early or
+    """A `pypid.ports.Body` of what the connection receives. Raises `Fault` where it ends early or
     falls silent.
 
-    Whoever makes one closes it. To close it before its end ends the connection.
+    The caller that creates one closes it. Closing it before its end ends the connection.
     """
 
     transport: Any
@@ -46,7 +46,8 @@ class IncomingBody(Protocol):
         self._failure: Exception | None = None
         self._reader: Deferred[None] | None = None
         self.may_be_cut = False
-        """Once it has ended: whether nobody said where the end is, so that this may be too early.
+        """After the end: whether the response had no length, so that it may have ended too
+        early.
         """
         response.deliverBody(self)
 
@@ -55,7 +56,7 @@ class IncomingBody(Protocol):
         return None if self._response.length is UNKNOWN_LENGTH else int(self._response.length)
 
     def told(self, fault: Fault) -> Exception:
-        """What is raised for a fault: a service may have an error of its own."""
+        """Return the exception to raise for a fault: a service may have an error of its own."""
         return fault
 
     # --- from the connection ---
@@ -108,7 +109,7 @@ class IncomingBody(Protocol):
         return taken
 
     async def _more(self) -> None:
-        """Wait for the connection; only now does the time run that it may be silent."""
+        """Wait for the connection; the time limit for silence runs only now."""
         if self._reader is not None:
             raise RuntimeError("somebody else is reading this body")
         self._reader = Deferred()
@@ -126,7 +127,7 @@ class IncomingBody(Protocol):
         self._wake()
 
     async def aclose(self) -> None:
-        """Want no more."""
+        """Close the body, and the connection if it has not ended."""
         if self._closed:
             return
         self._closed = True
@@ -135,14 +136,14 @@ class IncomingBody(Protocol):
         self._wake()
 
     def _abort(self) -> None:
-        """End the connection at once: one that is asked to close politely may go on sending for
-        ever.
+        """End the connection at once: the server may ignore a polite close and go on sending
+        forever.
         """
         if self._ended:
             return
         connection = getattr(
             self.transport, "_producer", None
-        )  # Twisted's proxy in between knows only how to ask politely
+        )  # Twisted's proxy in between only closes politely
         if connection is not None and hasattr(connection, "abortConnection"):
             connection.abortConnection()
         else:

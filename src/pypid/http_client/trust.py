@@ -1,6 +1,4 @@
-"""Whose certificates are believed: those of the system's authorities, and
-of the configuration's.
-"""
+"""Trusted certificates: those of the system's authorities, and those of the configuration."""
 
 # Twisted's web client and TLS are not annotated
 # mypy: allow-untyped-calls
@@ -33,8 +31,8 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", r
 
 
 def certificates(pem: bytes, setting: str) -> tuple[Certificate, ...]:
-    """The certificates in a PEM file; raises `CannotStart` if there are none, or one cannot be
-    read.
+    """Return the certificates in a PEM file; raises `CannotStart` if there are none, or one is
+    unreadable.
 
     `setting` says where the file is named.
     """
@@ -64,11 +62,11 @@ class _Both:
 @implementer(IPolicyForHTTPS)
 @define(eq=False)
 class Trust:
-    """Verifies who answers. To read the system's authorities takes some ten milliseconds, so what
-    was made for a host is kept.
+    """The verification of servers. Reading the system's authorities takes some ten milliseconds, so
+    the result for a host is cached.
 
-    (Twisted checks the host's name in OpenSSL's callback: to set one of our own, for better
-    messages, would end that.)
+    (Twisted checks the host's name in OpenSSL's callback: setting another one, for better messages,
+    would end that.)
     """
 
     authorities: Sequence[Certificate] = ()

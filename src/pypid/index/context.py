@@ -26,9 +26,7 @@ _log = Logger()
 LONGEST_TURN = 0.005
 """Longest time in seconds that a job may occupy the reactor thread."""
 NOTHING = "nothing was changed. Try again soon."
-STANDS = (
-    "the change is stored, and shows as soon as it can. To send the same once more does no harm."
-)
+STANDS = "the change was saved and will become visible shortly. Retrying is safe."
 
 
 @frozen

@@ -113,7 +113,9 @@ class Contents:
         held = self._opened.get((key, path)) if _may_have(file, asked) else None
         if held is not None:
             return held
-        listing = await self.listing(file, asked)  # before acquiring a slot, since it takes one, too
+        listing = await self.listing(
+            file, asked
+        )  # before acquiring a slot, since it takes one, too
         flight = (key, path, asked.may_reach_out)
         job = partial(self._open, file, listing, path, asked)
         opened = await self._opening.single(flight, lambda: self._in_turn(file, job))

@@ -182,8 +182,7 @@ class Index:
         self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
-        """Return those of `names` that are local projects in quarantine according to the catalog.
-        """
+        """Return those of `names` that are local projects in quarantine according to the catalog."""
         known = in_runs(await self.catalog.names())
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
@@ -475,8 +474,7 @@ class Index:
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
     ) -> CheckReport:
-        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached files.
-        """
+        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached files."""
         from pypid.index.local.storage_check import Checker
         from pypid.index.local.unfinished_uploads import Remnants
         from pypid.index.upstream.cache_check import Auditor

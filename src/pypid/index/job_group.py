@@ -1,5 +1,5 @@
-"""Many small jobs of which some run at once: a storage far away answers each after a while, however
-small it is.
+"""Run many small jobs with bounded concurrency: a remote storage answers each only after a while,
+however small it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Job = Callable[[], Coroutine[Any, Any, T]]
 
 @define(eq=False)
 class JobGroup:
-    """Runs jobs, at most `most` at once. The first failure is raised by `add` or `ended`, whichever
+    """Runs at most `most` jobs at once. The first failure is raised by `add` or `ended`, whichever
     comes next.
     """
 
@@ -29,7 +29,7 @@ class JobGroup:
     _failure: BaseException | None = field(default=None, init=False)
 
     async def add(self, job: Job[None]) -> None:
-        """Begin the job, once there is room for it. For one caller at a time."""
+        """Start the job once a slot is free. For one caller at a time."""
         while len(self._running) >= self.most:
             await self._one_ends()
         self._raise()
@@ -39,13 +39,13 @@ class JobGroup:
         running.addBoth(lambda _: self._ended(running))
 
     async def ended(self) -> None:
-        """Wait for all that runs."""
+        """Wait for all running jobs."""
         while self._running:
             await self._one_ends()
         self._raise()
 
     async def cancel(self) -> None:
-        """Break off what runs, and wait until it has ended; nothing is raised."""
+        """Cancel the running jobs and wait until they have ended; raises nothing."""
         for running in list(self._running):
             running.cancel()
         while self._running:
@@ -73,8 +73,8 @@ class JobGroup:
 
 
 async def all_of(jobs: Iterable[Job[T]], most: int) -> list[T]:
-    """The results of the jobs, in their order. If one fails, or this is cancelled, the others are
-    broken off.
+    """Return the results of the jobs, in their order. If one fails, or this is cancelled, the
+    others are cancelled.
     """
     results: dict[int, T] = {}
     together = JobGroup(most)

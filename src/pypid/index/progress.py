@@ -1,5 +1,5 @@
-"""How far a long job is: a line every few seconds, for the log and for whoever asked
-for the job.
+"""Progress of a long job: a line every few seconds, for the log and for the client that started the
+job.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ EVERY = 5.0
 """Seconds between two lines."""
 
 Tell = Callable[[str], None]
-"""Hears one line; may be called at any time until the job ends."""
+"""Callback that receives one line; may be called at any time until the job ends."""
 
 
 @define
 class Progress:
-    """Says how far a job is, not more often than `EVERY`; a job shorter than that says nothing."""
+    """Reports the progress of a job, at most every `EVERY` seconds; a shorter job reports nothing."""
 
     clock: IReactorTime
     tell: Tell | None = None
@@ -32,7 +32,7 @@ class Progress:
         self._last = self.clock.seconds()
 
     def at(self, line: Callable[[], str]) -> None:
-        """Call this often; `line` is asked for only when it is time."""
+        """Report `line()` if it is time. Call this often; `line` is only called when needed."""
         if self.clock.seconds() - self._last < EVERY:
             return
         self._last = self.clock.seconds()

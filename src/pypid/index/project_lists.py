@@ -1,5 +1,5 @@
-"""The lists of projects, put together once for each change, and not for each request; a change
-costs what it changed.
+"""The lists of projects, computed once per change rather than per request; a change costs only what
+it changed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pypid.flow import Blocking, Flights
 from pypid.ports import Catalog
 
 FEW = 4096
-"""Names that are put together in the reactor thread: in a few milliseconds."""
+"""Largest number of names processed on the reactor thread: it takes a few milliseconds."""
 
 
 @frozen
 class _Made:
     basis: tuple[object, ...]
-    """What it was made of; the catalog gives the same objects until something changes."""
+    """The inputs; the catalog returns the same objects until something changes."""
     names: Summaries
 
 
 @frozen(eq=False)
 class _Rules:
-    """What a list of all that is stored was made by, and remembers."""
+    """The rules by which a list of all stored projects was made, with its memoized state."""
 
     basis: tuple[object, ...]
     blend: Blend
@@ -38,7 +38,7 @@ class _Rules:
 
 @define(eq=False)
 class Names:
-    """The lists of one index. `thinking` is for long ones (`World.thinking`)."""
+    """The project lists of one index. `thinking` runs long computations (`World.thinking`)."""
 
     catalog: Catalog
     policy: Policy
@@ -51,12 +51,12 @@ class Names:
     _rules: _Rules | None = field(default=None, init=False, repr=False)
 
     async def listed(self) -> Summaries:
-        """Ours, by name, without those that are not listed."""
+        """Return the listed local projects, by name."""
         return await self._made_of("listed", (await self.catalog.names(),), self._list)
 
     async def stored(self) -> Summaries:
-        """The same, with the projects of theirs of which files are kept, and which
-        no rule hides.
+        """Return the listed local projects and the upstream projects with cached files that no rule
+        hides, by name.
         """
         ours, kept, complete = (
             await self.catalog.names(),

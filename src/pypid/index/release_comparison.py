@@ -1,5 +1,5 @@
-"""Two releases of a project compared: what has to be read for it is read here, and
-`core.archives.differences` says what differs.
+"""Comparison of two releases of a project: the files are read here, and `core.archives.differences`
+computes the differences.
 """
 
 from __future__ import annotations
@@ -26,22 +26,25 @@ from pypid.index.file_contents import Contents
 from pypid.index.request_context import RequestContext
 
 FEW_FILES = 256
-"""Files of two releases that are sorted into pairs in the reactor thread: in some milliseconds."""
+"""Largest number of files of two releases that are paired on the reactor thread: it takes some
+milliseconds.
+"""
 
 
 @frozen(kw_only=True)
 class Compared:
-    """What differs between two releases, by their versions. Of the pairs of files the members of
-    one are compared.
+    """What differs between two releases, identified by their versions. Of the pairs of files, the
+    members of one are compared.
     """
 
     old: str
     new: str
     fields: tuple[FieldDifference, ...] | None
-    """None: the metadata of one of them cannot be had."""
+    """None: the metadata of one of them is not available."""
     pairs: tuple[Pair, ...]
     chosen: Pair | None
-    """The pair whose members are compared; None where no files of one kind are on both sides."""
+    """The pair whose members are compared; None if the two releases have no files of the same kind.
+    """
     members: MemberDifferences | None = None
     problem: str | None = None
     """Why there are no `members`, though there is a pair."""
@@ -49,7 +52,7 @@ class Compared:
 
 @frozen
 class ComparedText:
-    """The lines of one member that differ; or, where there are none to show, why."""
+    """The differing lines of one member; or, if there are none to show, why."""
 
     path: str
     lines: tuple[DiffLine, ...] | None = field(default=None, repr=False)
@@ -58,14 +61,14 @@ class ComparedText:
 
 @frozen
 class Comparison:
-    """Compares releases of a project, of which whoever calls has found the files visible."""
+    """Compares releases of a project whose files the caller has found visible."""
 
     contents: Contents
     project: ProjectName
     asked: RequestContext
 
     async def compare(self, old: Release, new: Release, kind: str | None = None) -> Compared:
-        """All that differs. What cannot be had is left out, with a word why."""
+        """Return all that differs. Parts that are not available are left out, with the reason."""
         is_long = len(old.files) + len(new.files) > FEW_FILES
         thinking = self.contents.index.world.thinking
         pairs = (
@@ -100,8 +103,8 @@ class Comparison:
         )
 
     async def members(self, old: File, new: File) -> MemberDifferences | None:
-        """What differs in two files, or None where not all of their members are held. Raises as
-        `Contents.listing`.
+        """Return what differs in two files, or None if one has more members than are listed. Raises
+        what `Contents.listing` raises.
         """
         one, other = (
             await self.contents.listing(old, self.asked),
@@ -110,10 +113,10 @@ class Comparison:
         return await self.contents.index.world.thinking(_members, one, other, self.project)
 
     async def text(self, old: File, new: File, path: str) -> ComparedText:
-        """The lines that differ in the member of this path (without the version, as
-        `MemberDifferences` has it).
+        """Return the differing lines of the member with this path (without the version, as in
+        `MemberDifferences`).
 
-        Raises `NoSuchMember` where it does not differ, and as `Contents.member`.
+        Raises `NoSuchMember` if it does not differ, and what `Contents.member` raises.
         """
         found = await self.members(old, new)
         changed = None if found is None else found.changed.get(path)
@@ -155,8 +158,8 @@ class Comparison:
         return await self.contents.index.world.thinking(_fields, one, other)
 
     async def _described(self, release: Release) -> bytes | None:
-        """The core metadata of the release: what is stored of it, else what lies in a wheel, or in
-        an sdist that is here.
+        """Return the core metadata of the release: the stored metadata, else that of a wheel, or of
+        an sdist that is stored here.
         """
         wheels_first = sorted(
             release.files,

@@ -1,4 +1,4 @@
-"""On whose behalf something is looked up: what the middle has to know of a request."""
+"""What the core has to know of a request."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pypid.core.errors import PypidError
 class RequestContext:
     """What a request may cause.
 
-    `via` are the pypids that it has come through (``Via``). `refusal` is what to raise where other
-    indexes would have to be asked for an answer, and this person may not make us ask (`[access]
-    cache_update`): stored files are served all the same. `local`: only what is stored is wanted,
-    and nobody is asked (``/local/``). `before`: the index is wanted as it was before this moment
-    (``/at/``).
+    `via`: the pypids that it has passed through (``Via``). `refusal`: the error to raise if
+    upstream would have to be asked and this user may not cause that (`[access] cache_update`);
+    stored files are still served. `local`: only stored files are wanted, and upstream is not asked
+    (``/local/``). `before`: the index is wanted as it was before this time (``/at/``).
     """
 
     via: tuple[str, ...] = ()
@@ -26,15 +25,15 @@ class RequestContext:
     local: bool = False
     before: datetime | None = None
     spend: Callable[[], None] | None = field(default=None, eq=False, repr=False)
-    """Takes one name that was never asked upstream out of the client's budget, or raises `Busy`;
+    """Spends one name that was never looked up upstream from the client's budget, or raises `Busy`;
     None: there is no limit.
     """
 
     @property
     def may_reach_out(self) -> bool:
-        """Whether other indexes may be asked on behalf of this request."""
+        """Whether upstream may be asked on behalf of this request."""
         return self.refusal is None and not self.local
 
 
 DIRECT = RequestContext()
-"""By a client itself, or by ourselves, with nothing in the way."""
+"""The context of a direct request, or of an internal one, without restrictions."""

@@ -1,5 +1,5 @@
-"""Requirements resolved together, where some of them may be impossible: these are found, and the
-others go on.
+"""Resolution of requirements together when some may be impossible: those are found, and the rest is
+resolved.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pypid.core.packaging.requirements import RequirementLine
 from pypid.ports import Resolver
 
 MOST_RUNS = 200
-"""Times that the resolver is asked for one target: enough for some 25 impossible lines among 2,000.
-"""
+"""Maximum number of resolver runs per target: enough for some 25 impossible lines among 2,000."""
 NOT_TRIED = (
     "it was not tried: too many of the other lines cannot be resolved. Correct those, and collect "
     "again."
@@ -32,16 +31,16 @@ class LineResolution:
     target: InstallTarget
     prereleases: bool
     pins: tuple[Pin, ...] = field(default=(), init=False)
-    """What those of them need that can be resolved together."""
+    """The pins of the lines that can be resolved together."""
     failed: list[tuple[RequirementLine, Problem]] = field(factory=list, init=False)
     _good: list[RequirementLine] = field(factory=list, init=False)
 
     async def resolve(self, wanted: Sequence[RequirementLine]) -> None:
-        """Resolve as many as go together. Of two lines that exclude each other the first one
-        counts.
+        """Resolve as many lines as are compatible. Of two lines that exclude each other the first
+        one is resolved.
 
-        A part that fails is halved until the line that it fails for stands alone; what is known to
-        be good is always with it, so that the last answer is the answer for all good lines.
+        A part that fails is halved until a single failing line remains; lines known to be good are
+        always included, so that the last result covers all good lines.
         """
         todo = [list(wanted)] if wanted else []
         for _ in range(MOST_RUNS):

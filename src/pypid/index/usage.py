@@ -1,5 +1,5 @@
-"""What each project takes of the storage, as the catalog knows it: counted once, and then only what
-has changed since.
+"""Storage used by each project, according to the catalog: counted once, and then only what has
+changed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pypid.ports import Catalog
 _log = Logger()
 
 PATIENCE = 0.5
-"""Seconds that somebody waits for a count; it goes on without them."""
+"""Seconds that a caller waits for a count, which continues without it."""
 
 
 class Sum(msgspec.Struct, frozen=True, gc=False):
-    """Files and their bytes, as they were at this `serial` of their project. No attrs class: there
-    are many of them.
+    """Number and size of a project's files, at this `serial` of the project. Not an attrs class:
+    there are many of them.
     """
 
     serial: int
@@ -36,7 +36,7 @@ class Sum(msgspec.Struct, frozen=True, gc=False):
 
 
 class ProjectUse(msgspec.Struct, frozen=True, gc=False):
-    """What a project takes: `files` of ours and the `kept` ones of theirs. Sizes in bytes, without
+    """Storage used by a project: local `files` and cached ones (`kept`). Sizes in bytes, without
     metadata and records.
     """
 
@@ -49,8 +49,8 @@ class ProjectUse(msgspec.Struct, frozen=True, gc=False):
 
 @frozen
 class Used:
-    """What all take together, and each: the largest first, `by_kept` those of which files are kept.
-    `projects` are ours.
+    """Storage used in total and by project: the largest first, `by_kept` those with cached files.
+    `projects` counts local ones.
     """
 
     projects: int = 0
@@ -68,23 +68,23 @@ _NEVER = Sum(-1)
 
 @define(eq=False)
 class Usage:
-    """Of one catalog. A hundred thousand projects are counted in some seconds, with others having
-    their turn; what did not change since is not counted again.
+    """Counts the storage used by the projects of one catalog. A hundred thousand projects take some
+    seconds, yielding the reactor regularly; unchanged ones are not counted again.
     """
 
     catalog: Catalog
     world: World
     done: int = field(default=0, init=False)
     of: int = field(default=0, init=False)
-    """How far a count is, in projects."""
+    """Progress of a count, in projects."""
     _ours: Sums = field(factory=dict, init=False, repr=False)
     _theirs: Sums = field(factory=dict, init=False, repr=False)
     _basis: tuple[object, object, str] | None = field(default=None, init=False, repr=False)
-    """What the latest one was counted of."""
+    """What the latest result was counted from."""
     _latest: Used | None = field(default=None, init=False, repr=False)
     _failure: PypidError | None = field(default=None, init=False, repr=False)
     _waiting: list[Deferred[None]] | None = field(default=None, init=False, repr=False)
-    """Who waits for the count that is under way."""
+    """Callers waiting for the count that is under way."""
 
     @property
     def is_counting(self) -> bool:
@@ -92,8 +92,8 @@ class Usage:
         return self._waiting is not None
 
     async def told(self) -> Used | None:
-        """All of it, now; what was counted last where that takes longer than `PATIENCE`, None where
-        nothing was.
+        """Return the current usage; the last result if counting takes longer than `PATIENCE`, or
+        None if there is none.
 
         Raises `CatalogDown`.
         """
@@ -167,7 +167,7 @@ def _sum(summary: Summary, files: Sequence[File]) -> Sum:
 def _together(
     names: Iterable[Summary], theirs: Iterable[Summary], ours: Sums, kept: Sums
 ) -> tuple[Sums, Sums, Used]:
-    """What of both sums is still there, and all of it in order."""
+    """Return both sums without removed projects, and the total."""
     ours = {summary.name: ours[summary.name] for summary in names}
     kept = {summary.name: kept[summary.name] for summary in theirs}
     uses = [

@@ -1,4 +1,4 @@
-"""What is seen of projects, worked out once for each change and not for each request."""
+"""The views of projects, computed once per change rather than per request."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from pypid.core.policy import Policy, UpstreamState, changes_at, view
 from pypid.flow import Blocking, Flights
 
 LIMIT = 256
-"""Views that are kept, least recently used first out."""
+"""Maximum number of cached views; the least recently used are dropped first."""
 MOST_FILES = 150_000
-"""How many files they may have together; most are those that the catalog holds as well."""
+"""Maximum number of files in them together; most are shared with the catalog."""
 MOST_OWN = 20_000
-"""Files in what is kept of ours alone, which is soon made again."""
+"""Maximum number of files in the cached views of local projects alone, which are quickly made
+again.
+"""
 FEW = 1000
-"""Files that are judged in the reactor thread: in some 3 milliseconds."""
+"""Largest number of files judged on the reactor thread: it takes some 3 milliseconds."""
 
 
 _Key = tuple[ProjectName, bool, bool]
@@ -29,8 +31,8 @@ _Key = tuple[ProjectName, bool, bool]
 
 @frozen
 class View:
-    """What a client may see of a project. `edition` tells it from the project's other views:
-    another one, another page.
+    """What a client may see of a project. `edition` identifies this view among the project's views:
+    another edition, another page.
     """
 
     project: Project
@@ -41,7 +43,7 @@ class View:
 
 @frozen
 class ViewSources:
-    """A view, and what it was made of."""
+    """A view, and what it was made from."""
 
     view: View
     ours: Project | Presence
@@ -51,9 +53,9 @@ class ViewSources:
 @frozen
 class _Seen:
     basis: Hashable
-    """What it was made of: the catalog's epoch, and the serials of both sides."""
+    """What it was made from: the catalog's epoch, and the serials of both sides."""
     made: datetime
-    """When it was worked out. It says nothing of an earlier time, to which the clock may have been
+    """When it was computed. It is not valid for an earlier time, to which the clock may have been
     set back since.
     """
     until: datetime | None
@@ -67,7 +69,7 @@ class _Seen:
 
 @frozen
 class Views:
-    """The views of one policy, the last ones used. `thinking` is for those of many files
+    """The most recently used views of one policy. `thinking` runs the computation for many files
     (`World.thinking`).
     """
 
@@ -79,7 +81,9 @@ class Views:
     _own: Recent[ProjectName, tuple[Project, str, View]] = field(
         factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False
     )
-    """What is ours alone changes only with the project, which is then another object."""
+    """The view of a local project alone changes only with the project, which is then another
+    object.
+    """
     _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
 
     async def of(
@@ -90,8 +94,8 @@ class Views:
         now: datetime,
         epoch: str = "",
     ) -> View:
-        """The view of what is ours and theirs (`policy.view`), in this `Catalog.epoch` or a later
-        one.
+        """Return the view of the local and the upstream project (`policy.view`), in this
+        `Catalog.epoch` or a later one.
         """
         if theirs is None:
             return self._of_ours(name, ours, now, epoch)
@@ -124,8 +128,8 @@ class Views:
         return made
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
-        """When the view that was made last changes by itself, in a tuple; None where it is not kept
-        any more.
+        """Return when the latest view changes by itself, in a tuple; None if it is no longer
+        cached.
         """
         seen = self._kept.get((name, reachable, not reachable))
         return None if seen is None else (seen.until,)
@@ -153,12 +157,12 @@ def _viewed(project: Project, edition: Hashable) -> View:
 
 
 def _serial_of(ours: Project | Presence) -> Hashable:
-    """What tells what is ours from what was before: the project itself where no catalog has given
-    it a serial.
+    """Return what identifies a version of the local project: the project itself if the catalog gave
+    it no serial.
     """
     if isinstance(ours, Project):
         return ours.serial or ours
-    return ours  # what is not known to be theirs shows nothing of theirs
+    return ours  # an unknown owner shows nothing of upstream
 
 
 def _files_of(theirs: UpstreamState) -> int:

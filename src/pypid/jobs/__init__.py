@@ -1,0 +1,1 @@
+"""Background jobs: cache maintenance, leases, backup, and what nodes agree on."""

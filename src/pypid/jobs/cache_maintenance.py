@@ -1,5 +1,5 @@
-"""What is done about files of theirs while nobody asks: pages refreshed, use written down, the
-surplus evicted.
+"""Background jobs for cached upstream files: refresh pages, write last accesses, evict the
+surplus.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from pypid.jobs.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
 _log = Logger()
 
 WRITE_DOWN = 3600.0
-"""Seconds between two times that it is written down which kept files were used."""
+"""Seconds between two writes of the last accesses of cached files."""
 LOOK_AT_SIZE = 60.0
-"""Seconds between two looks at how much is kept, if something came since. What passes the limit is
-looked at at once.
+"""Seconds between two checks of the cache size, if files came since. A file that exceeds the limit
+is checked at once.
 """
 ROOM = 20
-"""Where files have to go, one part in so many of `max_cache` is left free: not each file that comes
-is worth a look at all.
+"""An eviction leaves one part in so many of `max_cache` free: not every new file should need an
+eviction.
 """
 SETTLE = 3.0
-"""Seconds between two looks whether a shared catalog can be told what it could not be told."""
+"""Seconds between two attempts to send pending updates to a shared catalog."""
 REFRESHES = 4
-"""Pages that are refreshed at the same time; clients' questions come in between."""
+"""Pages that are refreshed concurrently; requests of clients come in between."""
 
 
 @define(slots=False, eq=False)
@@ -66,7 +66,7 @@ class CacheMaintenance(MultiService):
     _asking: set[Deferred[bool]] = field(factory=set, init=False, repr=False)
     _evicting: Deferred[None] | None = field(default=None, init=False, repr=False)
     _size: int | None = field(default=None, init=False)
-    """Bytes that were kept when it was looked at last; None: that is not known."""
+    """Cached bytes at the last check; None: unknown."""
     _came: int = field(default=0, init=False)
     """Bytes that came since."""
 
@@ -89,8 +89,8 @@ class CacheMaintenance(MultiService):
         Periodic(self.index.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def stopService(self) -> Deferred[Any]:
-        """Ends the jobs under way soon: no project is refreshed, and no file evicted, that is not
-        begun.
+        """End the jobs under way soon: no further project is refreshed, and no further file
+        evicted.
         """
         self._stopping = True
         for asking in list(self._asking):
@@ -98,9 +98,7 @@ class CacheMaintenance(MultiService):
         return super().stopService()  # type: ignore[no-any-return,no-untyped-call]
 
     async def end(self) -> None:
-        """When nobody asks any more: break off what is being fetched, and write down
-        what is known.
-        """
+        """Cancel downloads, and write what is known; call it after the last request."""
         try:
             await self.index.keeper.close()
             await self.disconnect()
@@ -128,7 +126,7 @@ class CacheMaintenance(MultiService):
         await self.leases.run(REFRESH, self.refresh_pages, self.refresh.total_seconds() * 0.9)
 
     async def refresh_pages(self) -> None:
-        """Ask anew what upstream has of each project of which files are kept, as far as it may hear
+        """Request the upstream listing of each project with cached files again, if upstream may get
         the name.
         """
         turns = DeferredSemaphore(REFRESHES)
@@ -154,8 +152,8 @@ class CacheMaintenance(MultiService):
         return asking.addCallback(ended)
 
     async def _refreshed(self, name: ProjectName) -> bool:
-        """Whether upstream said something. Never fails: the other projects have their turn whatever
-        happens to this one.
+        """Return whether upstream answered. Never fails: the other projects are refreshed in any
+        case.
         """
         try:
             ours = await self.index.parts.ours(name)
@@ -173,13 +171,13 @@ class CacheMaintenance(MultiService):
     # --- evicting ---
 
     def _arrived(self, size: int) -> None:
-        """So many bytes more are kept. If that is too much nobody waits for the next look: a disk
-        fills up in a minute.
+        """Count new cached bytes. If the limit is exceeded, evict without waiting for the next
+        check: a disk fills up in a minute.
 
-        Nor for the first one: after a start nobody knows how much there is.
+        After a start, too: the size is unknown until the first check.
         """
         self._came += size
-        assert self.max_cache is not None  # else nobody tells us
+        assert self.max_cache is not None  # else this is not called
         is_too_much = self._size is None or self._size + self._came > self.max_cache
         if is_too_much and self._evicting is None and not self._stopping:
             start(self.evict()).addErrback(
@@ -187,14 +185,13 @@ class CacheMaintenance(MultiService):
             )
 
     async def evict(self) -> None:
-        """As `_evict`, unless another node does it just now."""
+        """Evict the surplus, unless another node is doing so."""
         await self.leases.run(EVICT, self._evict)
 
     async def _evict(self) -> None:
-        """Forget the kept files that nobody wanted for longest, until no more than `max_cache`
-        bytes are kept.
+        """Remove the least recently used cached files until at most `max_cache` bytes are cached.
 
-        Whoever reads such a file at that moment has it to its end (`Blobs.read`).
+        A reader of such a file still gets it to its end (`Blobs.read`).
         """
         if (
             self.max_cache is None
@@ -205,9 +202,9 @@ class CacheMaintenance(MultiService):
         done = self._evicting = Deferred()
         try:
             while True:
-                self._size, self._came = None, 0  # what comes from now on may have been seen or not
+                self._size, self._came = None, 0  # a later file may have been counted or not
                 self._size = await self._evicted(self.max_cache)
-                # what is still too much, with nothing new, is what snapshots need
+                # a surplus without new files is what snapshots need
                 if self._stopping or not self._came or self._size + self._came <= self.max_cache:
                     break
         finally:
@@ -215,7 +212,7 @@ class CacheMaintenance(MultiService):
             done.callback(None)
 
     async def _evicted(self, limit: int) -> int:
-        """How many bytes are kept, once the surplus has gone."""
+        """Return how many bytes are cached after the surplus was removed."""
         stock = stock_of(self.index)
         found = await stock.lying()
         left = sum(file.size for file in found)
@@ -244,7 +241,7 @@ class CacheMaintenance(MultiService):
     async def _needed(
         self, found: Sequence[InventoryEntry], limit: int
     ) -> Set[tuple[ProjectName, str]]:
-        """The kept files that snapshots show: they stay."""
+        """Return the cached files that snapshots show: they stay."""
         needed = await self.index.moments.needed({file.project for file in found})
         size = sum(file.size for file in found if (file.project, file.filename) in needed)
         if size > limit:

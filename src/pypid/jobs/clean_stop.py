@@ -35,8 +35,8 @@ class CleanStopNote(msgspec.Struct, frozen=True):
 
 @frozen
 class CleanStop:
-    """The note of one storage. `folders` are those of the dump: local projects,
-    and cached files.
+    """The note of one storage. `folders` are those of the dump: local projects, and cached
+    files.
     """
 
     blobs: Blobs
@@ -44,7 +44,7 @@ class CleanStop:
     blocking: Blocking = field(repr=False)
 
     async def take(self) -> bool:
-        """Remove the note; whether the dump that lies there now is the one that it names."""
+        """Remove the note; return whether it names the current dump."""
         try:
             note = await records.read_document(self.blobs, CleanStopNote, CLEAN_STOP)
             if note is None:
@@ -73,7 +73,7 @@ class CleanStop:
 
 
 def _digest(folders: Sequence[Path]) -> str:
-    """Of the manifests, each of which names its shards by their hashes. Raises `OSError`,
-    `Unreadable`.
+    """Return the digest of the manifests, each of which names its shards by their hashes. Raises
+    `OSError`, `Unreadable`.
     """
     return sha256(b"\0".join(DumpFolder(folder).manifest_bytes() for folder in folders)).hexdigest()

@@ -1,9 +1,9 @@
-"""Which of several nodes does what is to be done once: a lease in the shared catalog says so, and
-ends by itself.
+"""Leases in the shared catalog: they decide which of several nodes does a job, and expire by
+themselves.
 
-Whoever does a job keeps its lease while it goes on, and then as long as nobody need do it again. A
-node that dies in the middle leaves a lease that ends within `HELD`. That two do a job, because the
-engine was away, is waste and no damage.
+The node that does a job keeps its lease while it goes on, and then as long as the job need not be
+repeated. A node that dies in the middle leaves a lease that expires within `HELD`. If two do a job,
+because the engine was unavailable, that is waste and no damage.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pypid.flow import World, shielded, start
 _log = Logger()
 
 HELD, RENEWED = 30.0, 8.0
-"""Seconds that a lease is for while its job goes on, and after which it is renewed."""
+"""Seconds that a lease is valid while its job goes on, and after which it is renewed."""
 RECONCILE, FILL, REFRESH, EVICT, TENDED = "reconcile", "fill", "refresh", "evict", "tidy"
 """The names of the leases of jobs."""
 PUBLISHING = "publish "
-"""Before the place of a file: the lease of whoever publishes it."""
+"""The prefix of a publisher's lease, before the place of the file."""
 COMPARE = 600.0
 """Seconds between two comparisons with a storage that others write to: all is listed, and what has
 not changed is not read.
@@ -37,37 +37,37 @@ Job = Callable[[], Awaitable[object]]
 
 
 class Leases(Protocol):
-    """Does jobs that only one of several nodes is to do."""
+    """A runner of jobs that only one of several nodes is to do."""
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
-        """Do the job, unless another node does it, or did it less than `rest` seconds ago; whether
-        it was done here.
+        """Do the job, unless another node does it, or did it less than `rest` seconds ago; return
+        whether it was done here.
 
         Raises what the job raises: then another node may do it at once.
         """
 
     def holds(self, name: str) -> bool:
-        """False: another node has taken over the job under way here, since we seemed dead. A long
-        one is to end then.
+        """Return False if another node has taken over the job under way here, since this node
+        seemed dead. A long job should end then.
         """
 
 
 class Alone:
-    """Of a pypid that shares its catalog with nobody."""
+    """The leases of a pypid that shares its catalog with no other."""
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
-        """Do it."""
+        """Do the job, always."""
         await job()
         return True
 
     def holds(self, name: str) -> bool:
-        """There is nobody else."""
+        """Return True: there is no other node."""
         return True
 
 
 @define(eq=False)
 class Shared:
-    """By the leases of an engine. `holder` is another one for each process."""
+    """The leases of an engine. `holder` differs for each process."""
 
     engine: Engine
     holder: str
@@ -76,7 +76,9 @@ class Shared:
     _lost: set[str] = field(factory=set, init=False)
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
-        """As `Leases.run`. Where the engine cannot be asked nothing is done."""
+        """Do the job if the lease is free, see `Leases.run`. While the engine is unavailable
+        nothing is done.
+        """
         if name in self._doing:
             return False
         self._doing.add(name)
@@ -90,8 +92,8 @@ class Shared:
         return True
 
     def holds(self, name: str) -> bool:
-        """As `Leases.holds`: what the engine said when the lease was renewed; while it cannot be
-        asked nobody is told more.
+        """Return whether the lease was held at its last renewal, see `Leases.holds`; still True
+        while the engine is unavailable.
         """
         return name not in self._lost
 
@@ -107,7 +109,9 @@ class Shared:
 
     @asynccontextmanager
     async def announced(self, place: str) -> AsyncIterator[bool]:
-        """As `index.local.publish.UnderWay.announced`."""
+        """Hold the publisher's lease of a file for the block, see
+        `index.local.publish.UnderWay.announced`.
+        """
         name = PUBLISHING + place
         if not await self._take(name, HELD):
             yield False
@@ -119,7 +123,7 @@ class Shared:
             await shielded(self._ended(name, ends, 0.0))
 
     def _keep(self, name: str) -> Callable[[], Deferred[LoopingCall]]:
-        """Renew the lease, which we have, until what is returned is called."""
+        """Renew the held lease until the returned function is called."""
         renewing = LoopingCall(self._renew, name)
         renewing.clock = self.world.clock
         renewed: Deferred[LoopingCall] = renewing.start(RENEWED, now=False)
@@ -150,7 +154,7 @@ class Shared:
         return await self._asked(name, seconds) or False
 
     async def _asked(self, name: str, seconds: float) -> bool | None:
-        """Whether the lease is ours; None where the engine cannot be asked."""
+        """Return whether this process has the lease; None where the engine cannot be asked."""
         try:
             return await self.engine.lease(name, self.holder, seconds)
         except (Anew, DatabaseAway, DatabaseUnusable) as error:
@@ -162,7 +166,7 @@ class Shared:
     async def _give_back(self, name: str) -> None:
         try:
             await self.engine.release(name, self.holder)
-        except (Anew, DatabaseAway, DatabaseUnusable):  # it ends by itself
+        except (Anew, DatabaseAway, DatabaseUnusable):  # it expires by itself
             return
 
 

@@ -1,8 +1,8 @@
-"""Whether the nodes of one index agree: on the settings that decide who sees what, and on the time
+"""Whether the nodes of one index agree on the settings that decide who sees what, and on the time
 of day.
 
-They tell each other through the shared catalog. One node leaves a digest of its settings there,
-with a time; the others compare theirs with it, and renew it in turn.
+They exchange this through the shared catalog. One node leaves a digest of its settings there, with
+a time; the others compare theirs with it, and renew it in turn.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pypid.flow import World
 _log = Logger()
 
 LOOK = 30.0
-"""Seconds between two looks."""
+"""Seconds between two comparisons."""
 LASTING = timedelta(minutes=3)
-"""How long a digest counts. It is renewed in the second half, by whichever node looks first."""
+"""How long a digest is valid. It is renewed in the second half, by whichever node comes first."""
 SETTINGS, CLOCK = "settings", "clock"
 """What nodes may differ in."""
 KEY = "pypid node settings"
-"""Under which the digest lies among the links of the catalog: no key of a file has a space."""
+"""The key of the digest among the links of the catalog: no key of a file has a space."""
 _WARNINGS = {
     SETTINGS: "other nodes of this index have other settings ([access], [upstream], [users], [groups], "
     "[projects] or [server] "
@@ -57,7 +57,7 @@ _ACCESS = (
 
 
 def digest_of(config: Config, salt: str) -> str:
-    """Return a digest of what nodes have to agree on. It does not tell the secret, however weak
+    """Return a digest of what nodes have to agree on. It does not reveal the secret, however weak
     that is. Takes 50 ms.
     """
     said: dict[str, Any] = {
@@ -72,7 +72,7 @@ def digest_of(config: Config, salt: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value as JSON has it, and in the same order in each process."""
+    """Return the value as JSON types, and in the same order in each process."""
     match value:
         case None | bool() | int() | float() | str():
             return value
@@ -92,8 +92,8 @@ def _plain(value: Any) -> Any:
 
 @define(eq=False)
 class Agreement:
-    """Compares this node with the others. `config` returns its configuration; `salt` is the same
-    for all nodes.
+    """The comparison of this node with the others. `config` returns its configuration; `salt` is
+    the same for all nodes.
     """
 
     engine: Engine
@@ -101,12 +101,12 @@ class Agreement:
     config: Callable[[], Config]
     salt: str
     differs: frozenset[str] = field(default=frozenset(), init=False)
-    """What it differs from another node in: `SETTINGS`, `CLOCK`."""
+    """What differs from another node: `SETTINGS`, `CLOCK`."""
     _digest: tuple[Config, str] | None = field(default=None, init=False, repr=False)
 
     async def look(self) -> None:
-        """Compare, and warn of what differs since now. While the catalog is
-        away nothing changes.
+        """Compare, and warn of new differences. While the catalog is unavailable nothing
+        changes.
         """
         digest, now = await self._own(), self.world.now()
         ends = now + LASTING

@@ -1,9 +1,8 @@
-"""What a pypid whose files lie in a bucket does so that its machine can be thrown away; and that it
-sees what others put there.
+"""A stateless node: the files are in a bucket, and so is all that makes its machine disposable.
 
-At the start: what is of record is fetched into a new state folder, before anybody can log in; the
-snapshot in the bucket takes the place of one that is not there. Then, for as long as it runs: both
-are kept up to date, and the bucket is compared again.
+At the start the records are fetched into a new state folder, before any user can log in; the dump
+in the bucket replaces a missing one. Then, for as long as it runs: both are kept up to date, and
+the bucket is compared again, to see what others put there.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ from pypid.jobs.storage_lease import StorageLease
 _log = Logger()
 
 LAST_WORDS = 10.0
-"""Seconds that the bucket gets at the end for what is written last."""
+"""Seconds that the last writes into the bucket may take at the end."""
 BY = "pypid"
-"""Who takes in what other tools have put into the bucket."""
+"""The name under which files that other tools put into the bucket are adopted."""
 SHORT = 32
 """Characters that a secret should have."""
 _MOST_TOLD = 10_000
@@ -48,10 +47,10 @@ _MOST_TOLD = 10_000
 
 @define(slots=False, eq=False)
 class StatelessNode(MultiService):
-    """The jobs. `keeper` copies what is of record.
+    """The jobs of a stateless node. `keeper` copies the records.
 
-    `snapshots` are those in the bucket, which `fill` the catalog if they shall. `access` lets
-    nobody in until what is of record is there; `welcome` is then done, once. `close` ends what the
+    `snapshots` are the dumps in the bucket, which `fill` the catalog if wanted. `access` admits no
+    users until the records are there; `welcome` is then called, once. `close` releases what the
     storage has open.
     """
 
@@ -69,7 +68,7 @@ class StatelessNode(MultiService):
     _complete: bool = field(default=False, init=False)
     _takes_lease: bool = field(default=True, init=False)
     _told: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
-    """The strays of which the log has said why they cannot be taken in."""
+    """The strays that were logged as impossible to adopt."""
     _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -101,15 +100,15 @@ class StatelessNode(MultiService):
         return result
 
     def stopService(self) -> Deferred[Any]:
-        """Breaks off the jobs under way: `end` does what has to be done."""
+        """Cancel the jobs under way: `end` does what has to be done."""
         stopped = super().stopService()  # type: ignore[no-untyped-call]
         for running in list(self._running):
             running.cancel()
         return stopped  # type: ignore[no-any-return]
 
     def leave_alone(self) -> None:
-        """Touch nothing of record: this pypid answers one command. It takes the lease only if that
-        writes something.
+        """Leave the records alone: this pypid answers one command. It takes the lease only for a
+        write.
         """
         self.keeper = None
         self._takes_lease = False
@@ -118,7 +117,7 @@ class StatelessNode(MultiService):
     # --- the start ---
 
     async def prepare(self) -> None:
-        """What comes before the first comparison. Raises `StorageDown`, to be tried again, and
+        """Do what comes before the first comparison. Raises `StorageDown`, to be tried again, and
         `CannotStart`.
         """
         if self.lease is not None and self._takes_lease:
@@ -145,8 +144,8 @@ class StatelessNode(MultiService):
         self.access.is_open = True
 
     def _begin_to_copy(self) -> None:
-        """Once it is known what the bucket has; a comparison may take long, or fail as long as one
-        project cannot be read.
+        """Begin to copy once it is known what the bucket has, not after a comparison: that may take
+        long, or fail while a project is unreadable.
         """
         if self._copying or self.keeper is None or self.keeper.secret is None:
             return
@@ -162,8 +161,8 @@ class StatelessNode(MultiService):
             await self.keeper.copy()
 
     async def compared(self) -> None:
-        """The first comparison is done: from now on what we know is worth being kept in the bucket,
-        and compared again.
+        """Begin to write dumps into the bucket and to compare it again, after the first
+        comparison.
         """
         if self._complete or self.keeper is None:
             return
@@ -199,8 +198,8 @@ class StatelessNode(MultiService):
         await self.leases.run(RECONCILE, self.look_around, COMPARE * 0.9)
 
     async def look_around(self) -> None:
-        """Compare again, and take in what other tools have put there and is no publish under way on
-        another node.
+        """Compare again, and adopt the files of other tools, but not those that another node is
+        publishing.
         """
         try:
             found = await self.index.reconcile()
@@ -220,7 +219,7 @@ class StatelessNode(MultiService):
             _log.info(said, read=found.read, projects=found.projects, adopted=adopted)
 
     async def _take_in(self, strays: Sequence[Blob]) -> int:
-        """How many were."""
+        """Adopt strays; return how many were adopted."""
         now = self._world.now()
         resting = [
             blob
@@ -243,8 +242,8 @@ class StatelessNode(MultiService):
     # --- the end ---
 
     async def end(self) -> None:
-        """When nobody asks any more: write what is not in the bucket yet, as far as it answers, and
-        close it.
+        """Write what is not in the bucket yet, as far as it answers, and close it; call it after
+        the last request.
         """
         try:
             if self.keeper is not None and self.access.is_open and self._may_write:
@@ -258,8 +257,8 @@ class StatelessNode(MultiService):
             await self.close()
 
     async def _write(self, *, anyhow: bool = False) -> None:
-        """Those that have been compared: half of one would take the place of a whole one. (Ours is
-        compared first.)
+        """Write the dumps that have been compared: half a dump must not replace a whole one. (The
+        local one is compared first.)
         """
         if not self._may_write:
             return

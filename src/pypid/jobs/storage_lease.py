@@ -7,8 +7,8 @@ stops. Nodes that share a catalog hold the lease together.
 
 The lease is one object below `layout.LEASES`, named by a number. It is taken by writing the next
 number if absent, which the store decides (a store that cannot is asked again after `SETTLE`). Only
-its holder writes that object again. Nothing compares the clocks of two machines: a lease has
-expired when whoever waits for it has seen it unchanged for `EXPIRY` seconds.
+its holder writes that object again. The clocks of two machines are never compared: a lease has
+expired when a waiting process has seen it unchanged for `EXPIRY` seconds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TRUST = 50.0
 `EXPIRY`, for slow requests.
 """
 POLL = 2.0
-"""Seconds between two looks at a lease that another pypid holds."""
+"""Seconds between two checks of a lease that another pypid holds."""
 PATIENCE = 20.0
 """Seconds that a write waits for the lease: in a rolling update the old instance gives it back
 within that time.
@@ -54,8 +54,8 @@ SETTLE = 3.0
 
 
 class LeaseDocument(msgspec.Struct, frozen=True):
-    """Who holds the lease: a state folder or a shared catalog (`holder`), and one process of it.
-    `name` is for logs.
+    """The holder of the lease: a state folder or a shared catalog (`holder`), and one process of
+    it. `name` is for logs.
     """
 
     holder: str
@@ -84,7 +84,7 @@ class StorageLease:
 
     `holder` returns the identity that it is held by: that of the state folder, which one process at
     a time has, or that of the shared catalog (`is_shared`), None while that is not known.
-    `is_exact` tells whether the store decides between writers.
+    `is_exact` returns whether the store decides between writers.
     """
 
     blobs: Blobs
@@ -95,9 +95,7 @@ class StorageLease:
     is_exact: Callable[[], bool] = field(default=lambda: True, repr=False)
     process: str = field(init=False)
     _holders: set[str] = field(factory=set, init=False)
-    """Every identity that this process has had: a shared catalog that is begun anew gets another
-    one.
-    """
+    """Every identity that this process has had: a reset shared catalog gets another one."""
     _since: datetime = field(init=False)
     _number: int | None = field(default=None, init=False)
     _renewed: float = field(default=float("-inf"), init=False)
@@ -135,8 +133,8 @@ class StorageLease:
             self._schedule(POLL)
 
     async def permit(self) -> None:
-        """Return when this process may write. Raises `StorageInUse` after `PATIENCE` seconds, and
-        `StorageDown`.
+        """Wait until this process may write. Raises `StorageInUse` after `PATIENCE` seconds,
+        `CatalogDown` while the holder is unknown, and `StorageDown`.
         """
         deadline = self.world.clock.seconds() + PATIENCE
         while not self.is_held:
@@ -152,7 +150,9 @@ class StorageLease:
             await waited
 
     async def end(self) -> None:
-        """Give the lease back. What nodes share expires by itself: others of them may go on."""
+        """Give the lease back. A lease that nodes share expires by itself: others of them may go
+        on.
+        """
         self._ended = True
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -199,7 +199,7 @@ class StorageLease:
             await self._look_at_other(holder, seen, began)
 
     async def _latest(self, began: float) -> _Seen | None:
-        """The lease object with the highest number; older ones were left by a crash."""
+        """Return the lease object with the highest number; older ones were left by a crash."""
         async with aclosing(self.blobs.list(LEASES)) as listing:
             found = [blob async for blob in listing if blob.key.removeprefix(LEASES).isdigit()]
         if not found:
@@ -211,15 +211,15 @@ class StorageLease:
         return self._seen
 
     async def _look_at_other(self, holder: str, seen: _Seen, began: float) -> None:
-        """The lease is not this process' own: take it where its holder is this pypid's former self,
-        or has gone.
+        """Take a lease of another process if its holder is an earlier process of this pypid, or it
+        has expired.
         """
         document = await self._read(seen.number)
         if document is not None and document.holder in self._holders:
             if self.is_shared:
                 self._number = seen.number
                 await self._renew(holder, seen, began)
-            else:  # before a crash: the state folder is ours now
+            else:  # before a crash: the state folder belongs to this process now
                 await self._take(holder, seen.number + 1, began)
         elif self.world.clock.seconds() - seen.at >= EXPIRY:
             await self._take(holder, seen.number + 1, began)
@@ -246,7 +246,7 @@ class StorageLease:
     async def _take(self, holder: str, number: int, began: float) -> None:
         try:
             await self.blobs.write(_key(number), BytesBody(self._document(holder)))
-        except Exists:  # another one was first
+        except Exists:  # another process was first
             return
         if not self.is_exact():
             settled: Deferred[None] = deferLater(self.world.clock, SETTLE)
@@ -276,7 +276,7 @@ class StorageLease:
 @frozen
 class LeasedBlobs:
     """A `Blobs` that writes only under the lease. Cached upstream files (below `.kept/`) need none:
-    they can be had again.
+    they can be downloaded again.
     """
 
     behind: Blobs
@@ -335,7 +335,7 @@ def _key(number: int) -> str:
 
 
 async def _nothing() -> None:
-    """Wait for the look under way."""
+    """Do nothing, to wait for the look under way."""
 
 
 _: type[Blobs] = LeasedBlobs

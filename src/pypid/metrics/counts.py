@@ -1,4 +1,4 @@
-"""Counting, as cheaply as Python can: one dictionary look-up for each number."""
+"""Counters, as cheap as Python allows: one dictionary look-up for each number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Labels = tuple[str, ...]
 
 
 class MetricsSample(msgspec.Struct, array_like=True, frozen=True):
-    """All numbers of one process at one moment, by the name of the family.
+    """All numbers of one process at one time, by the name of the family.
 
-    A histogram is the count of each of its buckets (by itself, not with those below), of what is
-    above all, and the sum.
+    A histogram is the count of each of its buckets (not cumulative), of what is above all, and the
+    sum.
     """
 
     numbers: dict[str, list[tuple[Labels, float]]] = {}
@@ -37,21 +37,21 @@ class Counts:
             for labels in family.initial:
                 self._numbers[family][labels] = 0
         self.before: list[Callable[[], object]] = []
-        """Called before the numbers are taken: whoever counts in batches, or has something to
-        `set`, does so then.
+        """Callbacks that are called before the numbers are read, for what counts in batches, or has
+        something to `set`.
         """
 
     def add(self, family: Family, labels: Labels = (), amount: float = 1) -> None:
-        """So much more."""
+        """Increase a number."""
         values = self._numbers[family]
         values[labels] = values.get(labels, 0) + amount
 
     def set(self, family: Family, labels: Labels, value: float) -> None:
-        """It is so much now."""
-        self._numbers[family][labels] = float(value)  # a bool is no number in JSON
+        """Set a number."""
+        self._numbers[family][labels] = float(value)  # a bool is not a number in JSON
 
     def observe(self, family: Family, labels: Labels, value: float, times: int = 1) -> None:
-        """It was so much, this time (or so many times)."""
+        """Record an observation of a histogram, once or `times` times."""
         counted = self._histograms[family].get(labels)
         if counted is None:
             counted = self._histograms[family][labels] = [0] * (len(family.buckets) + 2)
@@ -59,13 +59,13 @@ class Counts:
         counted[-1] += value * times
 
     def value(self, family: Family, labels: Labels = ()) -> float:
-        """How much it is: of a histogram, how often it was observed."""
+        """Return a number; for a histogram, the number of observations."""
         if family.kind is MetricKind.HISTOGRAM:
             return sum(self._histograms[family].get(labels, [0, 0])[:-1])
         return self._numbers[family].get(labels, 0)
 
     def taken(self) -> MetricsSample:
-        """All of them, now."""
+        """Return all current numbers."""
         for each in self.before:
             each()
         histograms = {
@@ -79,8 +79,8 @@ class Counts:
 
 
 def is_whole(taken: MetricsSample) -> bool:
-    """Whether all has as many labels and buckets as its family has (those that are not known here
-    count for nothing).
+    """Return whether everything has as many labels and buckets as its family has (unknown families
+    are ignored).
     """
     for name, values in taken.numbers.items():
         if (family := FAMILIES.get(name)) and any(
@@ -101,8 +101,8 @@ def is_whole(taken: MetricsSample) -> bool:
 
 
 def lasting(taken: MetricsSample) -> MetricsSample:
-    """What of it still holds when the process has ended: all but the gauges, and what is told of
-    each worker.
+    """Return what remains valid after the process has ended: all but the gauges, and what is shown
+    for each worker.
     """
     kept = {
         name: values
@@ -118,7 +118,7 @@ def lasting(taken: MetricsSample) -> MetricsSample:
 
 
 def summed(first: MetricsSample, second: MetricsSample) -> MetricsSample:
-    """What lasts of two processes, together."""
+    """Return the lasting metrics of two processes, added."""
     numbers = {name: dict(values) for name, values in first.numbers.items()}
     for name, values in second.numbers.items():
         into = numbers.setdefault(name, {})

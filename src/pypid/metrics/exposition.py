@@ -1,4 +1,4 @@
-"""The page that Prometheus reads, by its own library. Not imported before somebody asks for it."""
+"""The page for Prometheus, by its own library. Imported only when the page is requested."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ OF_PROCESSES = {
     "process_open_fds": "Number of open file descriptors.",
     "process_max_fds": "Maximum number of open file descriptors.",
 }
-"""What prometheus_client tells of a process, on Linux; here for each worker."""
+"""What prometheus_client reports of a process, on Linux; here for each worker."""
 
 
 def page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
-    """The page and its Content-Type: OpenMetrics for whoever accepts it. `here`: the number of the
-    worker that is asked.
+    """Return the page and its Content-Type: OpenMetrics for a client that accepts it. `here`: the
+    number of the worker that answers.
     """
     encode, content_type = exposition.choose_encoder(accept)
     return encode(All(workers, here)), content_type
 
 
 class All(Collector):
-    """All families, those without any number as well."""
+    """The collector of all families, those without any number as well."""
 
     def __init__(self, workers: Sequence[WorkerMetrics], here: str) -> None:
         self._workers = workers
@@ -137,8 +137,8 @@ def _of_processes(workers: Iterable[WorkerMetrics]) -> Iterator[Metric]:
 
 
 def _of_process(pid: int) -> Iterable[Metric]:
-    """What is known of it; nothing without /proc, or without a limit of open files (which the
-    library takes for a number).
+    """Return what is known of the process; nothing without /proc, or without a limit of open files
+    (which the library takes for a number).
     """
     try:
         return list(OfProcess(pid=lambda: pid, registry=None).collect())
@@ -147,8 +147,8 @@ def _of_process(pid: int) -> Iterable[Metric]:
 
 
 class OfProcess(process_collector.ProcessCollector):
-    """The library's own, also where only processes are seen below /proc, as with ``ProcSubset=pid``
-    in a unit of systemd's.
+    """The library's collector, which also works where only processes are visible below /proc, as
+    with ``ProcSubset=pid`` in a systemd unit.
     """
 
     def _boot_time(self) -> float | None:
@@ -163,4 +163,4 @@ def _booted() -> float:
     now = time.time()  # noqa: TID251  # of the machine itself, as what it is compared with
     return float(
         round(now - time.clock_gettime(time.CLOCK_BOOTTIME))
-    )  # whole seconds, as /proc/stat has it
+    )  # whole seconds, as in /proc/stat

@@ -1,7 +1,7 @@
-"""Every number that pypid tells: what it is called, what it means, and by what it is told apart.
+"""The table of all metrics: names, meanings, and labels.
 
-docs/metrics.rst, the dashboard and the alerts are held against this table. No label ever has a
-value that a client or a user makes up: no names of projects, files or people.
+docs/metrics.rst, the dashboard and the alerts are checked against this table. A label never has a
+value that a client or a user invents: no names of projects, files or people.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attrs import frozen
 
 
 class MetricKind(Enum):
-    """What Prometheus calls it."""
+    """The type of a metric in Prometheus."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -22,20 +22,20 @@ class MetricKind(Enum):
 
 
 class Aggregation(Enum):
-    """What the numbers of several workers make together."""
+    """How the numbers of several workers are combined."""
 
     SUM = "sum"
     LEAST = "least"
     MOST = "most"
     EACH = "each"
-    """They stay apart, with a label ``worker``."""
+    """Kept apart, with a label ``worker``."""
     HERE = "here"
-    """All know the same: the one who answers tells it."""
+    """All workers know the same: the one that answers reports it."""
 
 
 @frozen(eq=False)
 class Family:
-    """One number. A counter's name is without the ``_total`` that its samples have; `buckets`:
+    """One metric. A counter's name is without the ``_total`` that its samples have; `buckets`:
     upper bounds.
     """
 
@@ -46,11 +46,11 @@ class Family:
     buckets: tuple[float, ...] = ()
     together: Aggregation = Aggregation.SUM
     values: tuple[tuple[str, ...], ...] = ()
-    """All values of each label, of a counter that an alert looks at."""
+    """All values of each label, of a counter that an alert uses."""
 
     @property
     def initial(self) -> Iterator[tuple[str, ...]]:
-        """The labels of the series that exist from the start, at zero.
+        """Yield the labels of the series that exist from the start, at zero.
 
         Prometheus' ``increase()`` misses the first count of a series that begins with it.
         """
@@ -59,12 +59,12 @@ class Family:
 
     @property
     def shown(self) -> str:
-        """The name that a query has: of a histogram, what its samples begin with."""
+        """The name in a query; for a histogram, the prefix of its samples."""
         return f"{self.name}_total" if self.kind is MetricKind.COUNTER else self.name
 
     @property
     def shown_labels(self) -> tuple[str, ...]:
-        """All labels of its samples, but for a histogram's ``le``."""
+        """All labels of its samples, except a histogram's ``le``."""
         return ("worker", *self.labels) if self.together is Aggregation.EACH else self.labels
 
 
@@ -85,13 +85,13 @@ ANSWERING = (
     30.0,
     60.0,
 )
-"""Seconds. An answer of the front door takes some hundredths of the first."""
+"""Bucket bounds of responses, in seconds. The fast path takes some hundredths of the first."""
 ASKING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds of what goes over a network, or to a disk."""
+"""Bucket bounds of network and disk operations, in seconds."""
 LATE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 TABLE: list[Family] = []
-"""All of them, in the order in which they are shown."""
+"""All families, in the order in which they are shown."""
 
 
 def _family(family: Family) -> Family:

@@ -1,10 +1,10 @@
-"""The numbers of several processes: each writes its own down, and whoever is asked puts all
-together.
+"""The metrics of several processes: each writes its own to a file, and the process that answers
+combines all.
 
-Below `folder`: ``<number>.json`` of each worker, and ``ended.json``, what lasts of those that have
-ended. What was told once is never taken back: a worker writes its numbers down before it tells
-them, and nobody reads while those of an ended one are moved. All of it blocks; each change is one
-rename, under a lock of the folder.
+Below `folder`: ``<number>.json`` of each worker, and ``ended.json``, the lasting metrics of ended
+ones. A reported number never decreases: a worker writes its numbers before it reports them, and
+reading waits while those of an ended one are moved. All of it blocks; each change is one rename,
+under a lock of the folder.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ENDED = "ended"
 
 
 class WrittenMetrics(msgspec.Struct, frozen=True):
-    """What a file holds. `run` tells one process from the next one of the same number; `moved`:
-    those that are in already.
+    """The content of a file. `run` tells one process from the next one of the same number; `moved`:
+    the runs that are included already.
     """
 
     run: str
@@ -39,8 +39,8 @@ _EMPTY = WrittenMetrics("", 0, MetricsSample())
 
 @frozen
 class WorkerMetrics:
-    """What one process tells: its number among the workers, its process id, its numbers. `number`
-    "": of those that ended.
+    """The metrics of one process: its number among the workers, its process id, its numbers.
+    `number` "" is the sum of ended workers.
     """
 
     number: str
@@ -50,8 +50,8 @@ class WorkerMetrics:
 
 @frozen
 class MetricsFolder:
-    """Where workers tell each other their numbers. `run` is this process's: another one each time
-    that it is started.
+    """The folder where workers share their metrics. `run` is this process's: it differs at each
+    start.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class MetricsFolder:
     run: str = field(factory=lambda: f"{os.getpid()}-{os.urandom(6).hex()}")
 
     def write(self, taken: MetricsSample) -> None:
-        """Put down the numbers of this process, in place of its older ones. Raises `OSError`."""
+        """Write the metrics of this process, in place of its older ones. Raises `OSError`."""
         with self._alone():
             self._put(taken)
 
     def told(self, taken: MetricsSample) -> list[WorkerMetrics]:
-        """These are ours now: put them down, and read what all others say. Raises `OSError`."""
+        """Write the metrics of this process, and return those of all. Raises `OSError`."""
         with self._alone():
             self._put(taken)
             found = [WorkerMetrics("", 0, self._read(ENDED).taken)]
@@ -75,7 +75,7 @@ class MetricsFolder:
         return found
 
     def end(self, number: int) -> None:
-        """The worker of this number has ended: keep what lasts of it. Raises `OSError`."""
+        """Keep what lasts of an ended worker's metrics. Raises `OSError`."""
         with self._alone():
             self._move(str(number))
 
@@ -84,7 +84,7 @@ class MetricsFolder:
         if self._read(mine).run not in (
             "",
             self.run,
-        ):  # of the one whose place we took, and whose end nobody has told yet
+        ):  # of the previous process of this number, whose end was not reported yet
             self._move(mine)
         self._replace(mine, WrittenMetrics(self.run, os.getpid(), taken))
 
@@ -104,7 +104,7 @@ class MetricsFolder:
             return _EMPTY
         return (
             written if is_whole(written.taken) else _EMPTY
-        )  # what is damaged counts for nothing: these are only numbers
+        )  # damaged files are ignored: these are only numbers
 
     def _replace(self, name: str, written: WrittenMetrics) -> None:
         beside = self.path / f"{name}.new"
@@ -125,5 +125,5 @@ class MetricsFolder:
 
 
 async def alone(counts: Counts) -> tuple[str, Sequence[WorkerMetrics]]:
-    """What the only worker tells."""
+    """Return the metrics of the only worker."""
     return "1", [WorkerMetrics("1", os.getpid(), counts.taken())]

@@ -1,5 +1,5 @@
-"""Which worker has how many connections, in memory that all of them see: who has more lets others
-take the next one.
+"""The number of connections of each worker, in shared memory: a worker with more lets others accept
+the next one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from attrs import define, field
 
 MOST = 64
-"""Workers that are weighed."""
+"""The largest number of workers that are balanced."""
 _SIZE = 4 * MOST
 _NOBODY = 0xFFFFFFFF
 _LOOK = 0.002
-"""Seconds until it is seen whether somebody else has taken the connection."""
+"""Seconds until a worker checks whether another one has accepted the connection."""
 _LOOKS = 10
-"""How often that is done: then nobody else has the time, and who has more takes it, and all that
+"""The number of checks: then the others are busy, and the worker with more accepts it, and all that
 come in the next `_FREE`.
 """
 _FREE = 0.02
@@ -28,8 +28,8 @@ _FREE = 0.02
 
 @define(eq=False)
 class Scales:
-    """Of one `worker`. `connections` says how many it has. The `descriptor` is that
-    of the memory.
+    """The connection counts as one `worker` sees them. `connections` returns its own number;
+    `descriptor` is that of the memory.
     """
 
     descriptor: int
@@ -41,25 +41,27 @@ class Scales:
         self._counts = memoryview(mmap(self.descriptor, _SIZE)).cast("I")
 
     def weigh(self) -> None:
-        """Have the others see how many they are now. Before it is called for the first time nobody
-        waits for this worker.
+        """Publish this worker's number of connections. Before the first call the others do not wait
+        for this worker.
         """
         if self.worker <= MOST:
             self._counts[self.worker - 1] = self.connections()
 
     def leave(self, worker: int) -> None:
-        """That one has ended."""
+        """Remove a worker that has ended."""
         if worker <= MOST:
             self._counts[worker - 1] = _NOBODY
 
     def has_more(self) -> bool:
-        """Whether this worker has more than some other one, by more than is by chance."""
-        fewest = min(self._counts)  # with ours
+        """Return whether this worker has more connections than some other one, by more than
+        chance.
+        """
+        fewest = min(self._counts)  # including this worker
         return self.connections() > fewest + 1 + fewest // 8
 
 
 def make_scales(folder: Path, connections: Callable[[], int]) -> Scales:
-    """Those of the first worker; the memory is a file in `folder` that has no name. Raises
+    """Return the scales of the first worker; the memory is an unnamed file in `folder`. Raises
     `OSError`.
     """
     with TemporaryFile(dir=folder) as file:
@@ -69,8 +71,8 @@ def make_scales(folder: Path, connections: Callable[[], int]) -> Scales:
 
 
 def weighed(port: Any, scales: Scales) -> None:
-    """Have a port take one connection at a time, and let others take it who have fewer. (Twisted
-    takes a hundred at a time.)
+    """Have a port accept one connection at a time, and let workers with fewer connections go first.
+    (Twisted accepts a hundred at a time.)
     """
     read: Callable[[], object] = port.doRead
     looks, free = 0, 0.0

@@ -1,6 +1,4 @@
-"""The way from a worker to the first one: what it is told, what it tells, and that the first one is
-gone.
-"""
+"""The link from a worker to the first one: orders, messages, and the loss of the first one."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ _log = Logger()
 
 
 def first_orders(descriptor: int = HEARS) -> Message | None:
-    """What the first worker tells before all else; None where it is gone. Blocks until it has come.
-    Raises `GarbledMessage`.
+    """Return the first message of the first worker; None if that has ended. Blocks until it has
+    come. Raises `GarbledMessage`.
     """
     lines = MessageParser()
     while piece := os.read(descriptor, 1):  # no more than this line: the rest is for the reactor
@@ -33,8 +31,8 @@ def first_orders(descriptor: int = HEARS) -> Message | None:
 
 
 class SupervisorLink(Protocol):
-    """`heed` is called with each order; `gone` when there is no first worker any more, or nobody
-    understands it.
+    """The protocol to the first worker. `heed` is called with each order; `gone` when the first
+    worker has ended, or sends garbage.
     """
 
     transport: ITransport
@@ -53,7 +51,7 @@ class SupervisorLink(Protocol):
         self._siblings.send = lambda message: self._send({TOLD: message})
 
     def is_ready(self) -> None:
-        """This worker answers."""
+        """Report that this worker answers."""
         self._send({STATE: READY})
 
     def _send(self, message: Message) -> None:
@@ -76,7 +74,7 @@ class SupervisorLink(Protocol):
                 self._heed(str(message.get(ORDER)))
 
     def end(self) -> None:
-        """From here on it is nothing new that the first worker cannot be heard: this one ends."""
+        """Ignore the loss of the first worker from now on: this worker ends."""
         self._gone = lambda: None
 
     def connectionLost(self, reason: Failure | None = None) -> None:
@@ -84,7 +82,7 @@ class SupervisorLink(Protocol):
 
 
 def connect(link: SupervisorLink, reactor: Any) -> None:
-    """Through the descriptors that the first worker has given. (A pipe whose end is closed is how
-    each system tells.)
+    """Connect through the descriptors that the first worker has passed. (A pipe whose other end is
+    closed is reported on each system.)
     """
     cast(Any, stdio).StandardIO(link, HEARS, TELLS, reactor)  # a name that each system defines

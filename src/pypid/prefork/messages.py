@@ -1,9 +1,8 @@
-"""What workers tell one another: JSON objects, a line each, over the pipes between the first one
-and each of the others.
+"""Messages between workers: JSON objects, a line each, over the pipes between the first one and
+each of the others.
 
-There is no way from one of the others to the next but through the first one. All of it stays within
-one machine and one version of pypid, so what cannot be read is an error of ours, and the connection
-ends.
+The others reach each other through the first one only. All of it stays within one machine and one
+version of pypid, so an unreadable message is a bug of pypid, and the connection ends.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from attrs import define, field
 from twisted.logger import Logger
 
 Message: TypeAlias = Mapping[str, Any]
-"""A JSON object. ``kind`` says what it is, and who wants to hear it."""
+"""A JSON object. ``kind`` says what it is, and selects its callbacks."""
 
 LONGEST = 65536
-"""Bytes of a line, with its end."""
+"""The longest line in bytes, with its end."""
 
 ENDED = "ended"
 """The kind of the message that a worker (``worker``: its number) has ended, whatever the reason;
@@ -28,11 +27,11 @@ another takes its place.
 
 
 class GarbledMessage(Exception):
-    """What came is no message, or a longer one than any that is sent."""
+    """The received bytes are not a message, or one that is too long."""
 
 
 def encode(message: Message) -> bytes:
-    """The line of a message. Raises `ValueError` for what is too long, or no JSON."""
+    """Return the line of a message. Raises `ValueError` for one that is too long, or not JSON."""
     try:
         line = json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     except TypeError as error:
@@ -46,12 +45,12 @@ def encode(message: Message) -> bytes:
 
 @define
 class MessageParser:
-    """Makes messages of the bytes that come, in whatever pieces."""
+    """A parser of received bytes, in whatever pieces, into messages."""
 
     _rest: bytes = field(default=b"", init=False, repr=False)
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete with this. Raises `GarbledMessage`."""
+        """Return the messages that are complete with this. Raises `GarbledMessage`."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) >= LONGEST or any(len(line) >= LONGEST for line in lines):
             raise GarbledMessage(f"a line of more than {LONGEST} bytes")
@@ -61,7 +60,7 @@ class MessageParser:
 def _decoded(line: bytes) -> Message:
     try:
         message = json.loads(line)
-    except ValueError:  # UnicodeDecodeError is one, too
+    except ValueError:  # UnicodeDecodeError included
         raise GarbledMessage("no JSON") from None
     if not isinstance(message, dict):
         raise GarbledMessage("no JSON object")
@@ -70,29 +69,27 @@ def _decoded(line: bytes) -> Message:
 
 @define(eq=False)
 class Siblings:
-    """All workers, this one with them. Where it is the only one, what it tells is
-    heard here alone.
-    """
+    """All workers, this one included. Without others, messages are heard here alone."""
 
     _log = Logger()
     send: Callable[[Message], object] | None = field(default=None, repr=False)
-    """Brings a message to all other workers; None: there are none."""
+    """Sends a message to all other workers; None: there are none."""
     _callbacks: dict[str, list[Callable[[Message], object]]] = field(
         factory=dict, init=False, repr=False
     )
 
     def on(self, kind: str, callback: Callable[[Message], object]) -> None:
-        """Have messages of this kind heard, by whomever they were told, also by this worker. In the
-        reactor's thread.
+        """Register a callback for messages of this kind from any worker, also from this one. It
+        runs in the reactor's thread.
         """
         self._callbacks.setdefault(kind, []).append(callback)
 
     def tell(self, message: Message) -> None:
-        """Have all workers hear it, this one before this returns; those that are starting just now
+        """Send a message to all workers, to this one before this returns; workers that are starting
         may miss it.
 
-        `message` has a ``kind``. In the reactor's thread. Raises `ValueError` for what is too long,
-        or no JSON.
+        `message` has a ``kind``. In the reactor's thread. Raises `ValueError` for one that is too
+        long, or not JSON.
         """
         encode(message)
         if self.send is not None:
@@ -100,7 +97,7 @@ class Siblings:
         self.hear(message)
 
     def hear(self, message: Message) -> None:
-        """Somebody told it. What goes wrong with it is logged."""
+        """Call the callbacks of a received message. Their errors are logged."""
         for callback in self._callbacks.get(str(message.get("kind")), ()):
             try:
                 callback(message)

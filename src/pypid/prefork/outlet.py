@@ -1,6 +1,4 @@
-"""Messages on their way out, no more of them than fit: whoever does not read for long is not waited
-for.
-"""
+"""Outgoing messages, in a bounded queue: a reader that does not read for long is not waited for."""
 
 from __future__ import annotations
 
@@ -15,14 +13,14 @@ from zope.interface import implementer
 from pypid.prefork.messages import Message, encode
 
 MOST = 1000
-"""Messages that wait beside what the transport takes (64 KiB) and the pipe holds."""
+"""Messages that wait beyond what the transport takes (64 KiB) and the pipe holds."""
 
 
 @implementer(IPushProducer)
 @define(eq=False)
 class Outlet:
-    """Sends messages through `consumer`, a transport. `full` is called in place of a message that
-    finds no room.
+    """The sender of messages through `consumer`, a transport. `full` is called in place of a
+    message that does not fit.
     """
 
     consumer: Any
@@ -35,7 +33,9 @@ class Outlet:
         self.consumer.registerProducer(self, True)
 
     def send(self, message: Message) -> None:
-        """Soon, in the order of the calls. Raises `ValueError` for what is too long, or no JSON."""
+        """Send a message soon, in the order of the calls. Raises `ValueError` for one that is too
+        long, or not JSON.
+        """
         line = encode(message)
         if self._over:
             return
@@ -55,6 +55,6 @@ class Outlet:
             self.consumer.write(self._waiting.popleft())
 
     def stopProducing(self) -> None:
-        """Nobody reads any more."""
+        """Drop what waits: the reader has gone."""
         self._over = True
         self._waiting.clear()

@@ -1,9 +1,9 @@
-"""Sockets that several processes listen on: how the first worker gives them away, and the others
-take them.
+"""Listening sockets that several processes share: how the first worker passes them, and the others
+adopt them.
 
-All wait for the same queue of connections, so one that dies takes none of those with it that nobody
-has accepted yet. (Not so with a socket for each, SO_REUSEPORT.) `scales` sees to it that each gets
-its share.
+All accept from the same queue of connections, so a worker that dies takes no connections with it
+that were not accepted yet. (Not so with a socket for each, SO_REUSEPORT.) `connection_balance`
+gives each its share.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from pypid.core.errors import CannotStart
 
 BACKLOG = 50
-"""What Twisted says where an endpoint says nothing."""
+"""Twisted's default backlog."""
 _SYSTEMD = re.compile(r"systemd:.*", re.DOTALL)
 
 
 @frozen
 class ListeningSocket:
-    """One that listens. `text` is its endpoint, as configured."""
+    """A listening socket. `text` is its endpoint, as configured."""
 
     text: str
     descriptor: int
@@ -34,7 +34,7 @@ class ListeningSocket:
 
     @classmethod
     def of(cls, text: str, port: Any) -> ListeningSocket:
-        """The socket of a port of Twisted's. Raises `CannotStart` for what is none."""
+        """Return the socket of a port of Twisted's. Raises `CannotStart` for a port without one."""
         try:
             return cls(text, port.fileno(), port.addressFamily)
         except AttributeError:
@@ -45,20 +45,22 @@ class ListeningSocket:
 
 
 def endure(port: Any) -> None:
-    """Have this port, which Twisted has made, close without ending the socket for everybody who has
-    it: no shutdown(2).
+    """Have this port, which Twisted has made, close without shutdown(2), which would end the socket
+    for all processes.
     """
     port._shouldShutdown = False
 
 
 def endpoint_text(text: str) -> str:
-    """The endpoint's text for `Adopting`: what systemd gives, it gives to the first worker only."""
+    """Return the endpoint's text for `Adopting`: systemd passes its sockets to the first worker
+    only.
+    """
     return _SYSTEMD.sub("tcp:0", text)
 
 
 class Adopting:
-    """A reactor that listens on the socket `descriptor`, whatever it is asked to listen on, and
-    else is `reactor`.
+    """A reactor that listens on the socket `descriptor`, whatever address is given, and otherwise
+    is `reactor`.
     """
 
     def __init__(self, reactor: Any, descriptor: int, family: int) -> None:
@@ -77,7 +79,7 @@ class Adopting:
         interface: str = "",
         **more: object,
     ) -> IListeningPort:
-        """As the reactor's."""
+        """Listen on the adopted socket."""
         return self._adopt(factory, backlog)
 
     def listenSSL(
@@ -88,7 +90,7 @@ class Adopting:
         backlog: int = BACKLOG,
         interface: str = "",
     ) -> IListeningPort:
-        """As the reactor's."""
+        """Listen with TLS on the adopted socket."""
         return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory), backlog)
 
     def listenUNIX(
@@ -99,14 +101,14 @@ class Adopting:
         mode: int = 0o666,
         wantPID: object = 0,
     ) -> IListeningPort:
-        """As the reactor's."""
+        """Listen on the adopted socket."""
         return self._adopt(factory, backlog)
 
     def _adopt(self, factory: IProtocolFactory, backlog: int) -> IListeningPort:
         if self._family != AF_UNIX:
             return self._reactor.adoptStreamPort(self._descriptor, self._family, factory)  # type: ignore[no-any-return]
         port: Any = unix.Port._fromListeningDescriptor(self._reactor, self._descriptor, factory)  # type: ignore[no-untyped-call]
-        port.backlog = backlog  # it says listen(2) once more
+        port.backlog = backlog  # it calls listen(2) again
         port._bindPath = (
             b"\0" + port._bindPath
         )  # else it sets the file's mode, and removes it at the end

@@ -1,4 +1,4 @@
-"""The other workers, as the first one keeps them: started, told, replaced, stopped."""
+"""The supervisor in the first worker: starts, notifies, replaces and stops the other workers."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ from pypid.prefork.worker_process import (
 _log = Logger()
 
 STEADY = 10.0
-"""Seconds after which a worker that ends is no sign that the next one will end as soon."""
+"""Seconds of life after which a worker's end does not delay the next one."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before the next try, where the one before ended sooner."""
+"""Seconds before the next try, if the previous worker ended sooner."""
 PATIENCE = 20.0
-"""Seconds that workers have to end in order: as long as requests under way may take, and the rest
-of an end.
+"""Seconds that workers get to end in order: as long as requests under way may take, and the rest of
+a stop.
 """
 
 
 @frozen(kw_only=True)
 class Command:
-    """How a worker is started. No secret stands in `arguments`: all users of the
-    machine see them.
-    """
+    """How a worker is started. No secrets in `arguments`: all users of the machine see them."""
 
     arguments: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
     folder: str
     orders: Callable[[], Message]
-    """What one that starts is told first, beside its ``worker`` number and the ``sockets``."""
+    """Return the first message to a new worker, to which its ``worker`` number and the ``sockets``
+    are added.
+    """
     text: int
     """The descriptor of a file with the text of the configuration."""
 
 
 @define(eq=False)
 class _Place:
-    """What a worker of one number stands in, and the next one after it."""
+    """The slot of one worker number, for a worker and its replacements."""
 
     number: int
     member: WorkerProcess | None = None
     failures: int = 0
     """How many of them ended soon, one after the other."""
     waiting: Any = None
-    """The call that will start the next one."""
+    """The scheduled call that starts the next one."""
 
 
 @define(eq=False)
@@ -82,7 +82,7 @@ class Supervisor:
     _sockets: tuple[ListeningSocket, ...] = field(default=(), init=False)
     _places: tuple[_Place, ...] = field(default=(), init=False)
     _reloaded: bool = field(default=False, init=False)
-    """Whether the configuration that they start with is not all that is in force."""
+    """Whether more is in force than the configuration that they start with."""
     _stopped: Deferred[None] | None = field(default=None, init=False, repr=False)
     _killing: Any = field(default=None, init=False, repr=False)
 
@@ -92,7 +92,7 @@ class Supervisor:
     # --- start ------------------------------------------------------------------------------------
 
     def begin(self, sockets: Sequence[ListeningSocket]) -> None:
-        """Start them, once; they get these sockets. The reactor runs."""
+        """Start the workers, once, with these sockets. Call it while the reactor runs."""
         if self._places or self._stopped is not None:
             return
         self._sockets = tuple(sockets)
@@ -129,13 +129,13 @@ class Supervisor:
                         },
                     },
                 )
-        except OSError as error:  # no process, or no descriptor, is left
+        except OSError as error:  # the system is out of processes or descriptors
             self._replace(
                 place, f"worker {place.number} cannot be started: {error.strerror}", soon=False
             )
 
     def is_ready(self, member: WorkerProcess) -> None:
-        """It answers."""
+        """Log that the worker answers, and order a reload if there was one."""
         _log.info(
             "worker {worker} (process {pid}) answers, too", worker=member.number, pid=member.pid
         )
@@ -145,7 +145,7 @@ class Supervisor:
     # --- go on ------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Have all read again what can be; those that come later, too."""
+        """Have all workers reload, also those that start later."""
         self._reloaded = True
         self._order(RELOAD)
 
@@ -162,14 +162,14 @@ class Supervisor:
                 member.send({TOLD: message})
 
     def heard(self, member: WorkerProcess, message: Message) -> None:
-        """One told all of them something."""
+        """Pass a worker's message on to all others."""
         self._spread(message, member)
         self.siblings.hear(message)
 
     # --- ends -------------------------------------------------------------------------------------
 
     def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
-        """Replace it, unless all are to end."""
+        """Replace an ended worker, unless all are to end."""
         place = self._places[member.number - 2]
         place.member = None
         self.scales.leave(member.number)
@@ -200,8 +200,8 @@ class Supervisor:
     # --- stop -------------------------------------------------------------------------------------
 
     def stop(self) -> Deferred[None]:
-        """Have all end as this one does: what is under way is ended first. Fires when there are
-        none any more.
+        """Stop all workers as this one stops: requests under way finish first. Fires when all have
+        ended.
         """
         self._stopped = Deferred()
         for place in self._places:
@@ -212,14 +212,14 @@ class Supervisor:
             if member.ready:
                 member.send({ORDER: STOP})
             else:
-                member.kill()  # it has answered nobody yet
+                member.kill()  # it has no clients yet
         if not self._members():
             return succeed(None)
         self._killing = self.reactor.callLater(PATIENCE, self._kill)
         return self._stopped
 
     def hurry(self) -> None:
-        """Do not wait for what is under way."""
+        """Stop waiting for requests under way."""
         self._order(HURRY)
 
     def _kill(self) -> None:
@@ -240,7 +240,7 @@ class Supervisor:
 
 
 def _how(member: WorkerProcess, error: BaseException | None) -> str:
-    """How it ended, in words."""
+    """Return how it ended, in words."""
     if isinstance(error, ProcessTerminated) and error.signal is not None:
         return f"was ended by {Signals(error.signal).name}"
     status = getattr(error, "exitCode", None)

@@ -1,4 +1,4 @@
-"""A worker as the first one sees it: a process, what it says, and the pipes to it."""
+"""A worker as the first one sees it: a process, its messages and log, and the pipes to it."""
 
 from __future__ import annotations
 
@@ -18,41 +18,39 @@ _log = Logger()
 
 HEARS, TELLS, SCALES, TEXT, SOCKETS = 3, 4, 5, 6, 7
 """The descriptors in such a process: where it reads messages and writes them, the memory of
-`Scales`, the text of the configuration, and what listens.
+`Scales`, the text of the configuration, and the listening sockets.
 """
 ORDER, STATE, TOLD = "order", "state", "told"
-"""Keys of what goes through the pipes: from the first worker, to it, and what `Siblings` tell."""
+"""Keys of messages in the pipes: from the first worker, to it, and those of `Siblings`."""
 STOP, HURRY, RELOAD = "stop", "hurry", "reload"
-"""The orders."""
+"""The orders to a worker."""
 READY = "ready"
-"""What a worker says once it answers."""
+"""The state that a worker reports once it answers."""
 _LONGEST = 1 << 20
-"""Bytes of a line of its log that is not waited for any longer."""
+"""Bytes after which an incomplete line of its log is written."""
 
 
 class WorkerObserver(Protocol):
-    """Whom a member tells what became of it."""
+    """The receiver of a worker's events."""
 
     def is_ready(self, member: WorkerProcess) -> None:
-        """It answers."""
+        """Handle that the worker answers."""
 
     def heard(self, member: WorkerProcess, message: Message) -> None:
-        """It told all workers something."""
+        """Handle a message of the worker to all workers."""
 
     def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
-        """There is no such process any more, and all that it said was heard."""
+        """Handle the end of the process, after all its output was read."""
 
 
 @define(slots=False, eq=False)
 class WorkerProcess(ProcessProtocol):
-    """One process. `write` takes whole lines of its log; what it prints to its standard error is
-    logged.
-    """
+    """One process. `write` takes whole lines of its log; its standard error is logged."""
 
     number: int
     crew: WorkerObserver
     orders: Message
-    """Its first message: all that it has to know."""
+    """The first message: all that the worker needs."""
     write: Callable[[str], object] = field(repr=False)
     started: float = 0.0
     ready: bool = field(default=False, init=False)
@@ -69,15 +67,15 @@ class WorkerProcess(ProcessProtocol):
         self._outlet.send(self.orders)
 
     def send(self, message: Message) -> None:
-        """Tell it this, if it is there."""
+        """Send a message, if the process has started."""
         if self._outlet is not None:
             self._outlet.send(message)
 
     def kill(self) -> None:
-        """End it without asking."""
+        """Kill the process."""
         try:
             self.transport.signalProcess("KILL")
-        except (ProcessExitedAlready, AttributeError):  # AttributeError: there was none yet
+        except (ProcessExitedAlready, AttributeError):  # AttributeError: not started yet
             return
 
     def _deaf(self) -> None:

@@ -1,6 +1,5 @@
-"""READMEs as HTML that can do no harm: made in a child process, bounded in time and memory, and
-looked at by nobody else.
+"""READMEs as harmless HTML: rendered in a child process, bounded in time and memory.
 
-`readmes` is what pypid itself imports, and `program` what the child runs. Why it is so:
+`readmes` is what pypid itself imports, and `program` what the child runs. The reasons are in
 ``docs/decisions/0026``.
 """

@@ -1,4 +1,4 @@
-"""What may be in a README on a page of ours: the last word, which is nh3's."""
+"""The allowed HTML of a README: the final filter, by nh3."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import nh3
 from pygments.token import STANDARD_TYPES
 
 PREFIX = "readme-"
-"""Before each id and each class that is not Pygments': none of them is one of the page's own."""
+"""The prefix of each id and each class that is not Pygments': none of them is one of the page's
+own.
+"""
 SCHEMES = ("http:", "https:", "mailto:")
 _ADMONITIONS = {f"{PREFIX}{name}" for name in ("admonition", "warn", "bad")}
 TOKENS = frozenset(name for name in STANDARD_TYPES.values() if name)
-"""Pygments' classes."""
+"""The classes of Pygments."""
 TAGS = frozenset(
     (
         *(
@@ -80,7 +82,7 @@ VALUES = {
     "div": {**_ALIGNED, **_SCROLLED},
     "pre": _SCROLLED,
 }
-"""Attributes that have one of these values, or are not there."""
+"""Attributes that have one of these values, or are removed."""
 CLASSES = {
     "a": {f"{PREFIX}image"},
     "div": {f"{PREFIX}scroll", f"{PREFIX}footnote", f"{PREFIX}lines", *_ADMONITIONS},
@@ -90,7 +92,7 @@ CLASSES = {
 
 
 def clean(html: str) -> str:
-    """Only what is listed here."""
+    """Return the HTML with only what is listed here."""
     return nh3.clean(
         html,
         tags=set(TAGS),

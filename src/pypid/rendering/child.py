@@ -1,5 +1,5 @@
-"""The child process as pypid sees it: asked one thing at a time, and ended when it takes too long
-or says what is no answer.
+"""The child process as pypid sees it: asked one thing at a time, and killed when it takes too long
+or answers garbage.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pypid.rendering.frames import Frames, GarbledFrame, framed
 
 PROGRAM = (sys.executable, "-P", "-s", "-m", "pypid.rendering.program")
 COMPLAINT = 1000
-"""Bytes of what it says last on its standard error that are kept for the log."""
+"""Bytes of its last standard error that are kept for the log."""
 
 
 class ChildEnded(Exception):
-    """It has ended, or had to be. The text says how."""
+    """The child has ended, or was killed. The text says how."""
 
 
 class Child(ProcessProtocol):
-    """One that runs. `expect` comes right after it was started, and after each `say`."""
+    """A running child. Call `expect` right after the start, and after each `say`."""
 
     transport: Any
 
@@ -40,25 +40,25 @@ class Child(ProcessProtocol):
         self._over: str | None = None
         self._gone: list[Deferred[None]] = []
         self.has_gone = False
-        """Whether there is no such process any more."""
+        """Whether the process has ended."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing can be asked any more."""
+        """Whether the child accepts no more requests."""
         return self._over is not None
 
     @property
     def complaint(self) -> str:
-        """The last line that it said on its standard error."""
+        """The last line of its standard error."""
         return self._said.decode(errors="backslashreplace").strip().rpartition("\n")[2]
 
     def say(self, document: Mapping[str, Any]) -> None:
-        """Ask it this."""
+        """Send a request."""
         self.transport.write(framed(document))
 
     async def expect(self, clock: Any, within: float) -> Mapping[str, Any]:
-        """The next object that it says. Raises `ChildEnded`, and then it has ended, or
-        is about to.
+        """Return the next object that it sends. Raises `ChildEnded`, and then it has ended, or is
+        about to.
         """
         if self._over is not None:
             raise ChildEnded(self._over)
@@ -74,13 +74,13 @@ class Child(ProcessProtocol):
             self._expecting = None
 
     def kill(self, why: str) -> None:
-        """End it without asking."""
+        """Kill the process."""
         self._end(why)
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
     async def gone(self) -> None:
-        """Wait until it has."""
+        """Wait until the process has ended."""
         if not self.has_gone:
             waiter: Deferred[None] = Deferred()
             self._gone.append(waiter)
@@ -126,9 +126,9 @@ class Child(ProcessProtocol):
 
 
 def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
-    """One that is about to be ready; `reactor` is an `IReactorProcess`. Raises `OSError`.
+    """Start a child; `reactor` is an `IReactorProcess`. Raises `OSError`.
 
-    Nothing of our environment is around it, and no folder of ours.
+    It gets nothing of this process's environment, and not its folder.
     """
     child = Child()
     found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)

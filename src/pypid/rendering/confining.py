@@ -1,8 +1,8 @@
-"""What the child may do: compute for a while, in so much memory, and read the programs that it is
-made of. Nothing else.
+"""The confinement of the child: it may compute for a while, in so much memory, and read the program
+files that it is made of.
 
-The renderers are told to read no file, and there is nothing in them that would start a process or
-open a connection. This is for the day on which one of them has a hole.
+The renderers are configured to read no file, and nothing in them starts a process or opens a
+connection. This is a second defense, in case one of them has a hole.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 MEMORY = 512 << 20
 """Bytes of address space."""
 CPU = 10
-"""Seconds of computing for a README: more than pypid waits. It ends a child whose pypid has gone
-meanwhile.
+"""Seconds of computing for a README: more than pypid waits. It ends a child whose pypid has
+ended.
 """
 _PROGRAMS = (".py", ".pyc", ".so")
 _NEVER = (
@@ -49,12 +49,12 @@ _NEVER = (
         "os.truncate",
     ),
 )
-"""How the names of events begin that no renderer has any business with."""
+"""Prefixes of audit events that no renderer needs."""
 
 
 def confine() -> None:
-    """From now on, and for good."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pypid, which ends this one then
+    """Confine this process, irrevocably."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pypid, which then ends this one
     for limit, most in (
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_CORE, 0),
@@ -65,14 +65,14 @@ def confine() -> None:
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
-    with suppress(OSError):  # systemd's unit lets nobody set priorities
+    with suppress(OSError):  # systemd's unit forbids setting priorities
         os.nice(5)
     mimetypes.init()  # docutils guesses the type of each image, and the first guess reads files
     _watch()
 
 
 def compute_for(seconds: int) -> None:
-    """End (SIGXCPU) after so much more computing."""
+    """End the process (SIGXCPU) after so much more computing."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + 1 + seconds
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -82,7 +82,7 @@ def compute_for(seconds: int) -> None:
 
 
 def _watch() -> None:
-    """Refuse what Python is asked to open, but for programs, and docutils' own style sheets."""
+    """Refuse to open any file but programs, and docutils' own style sheets."""
     found = find_spec("docutils")
     own = Path(found.origin).parent if found is not None and found.origin else None
 

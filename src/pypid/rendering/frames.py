@@ -1,4 +1,4 @@
-"""What pypid and the child tell each other: JSON objects, each after its length in four bytes
+"""Frames between pypid and the child: JSON objects, each after its length in four bytes
 (big-endian).
 """
 
@@ -16,11 +16,11 @@ HEAD = 4
 
 
 class GarbledFrame(Exception):
-    """What came is no object, or a longer one than any that is sent."""
+    """The received bytes are not an object, or one that is too long."""
 
 
 def framed(document: Mapping[str, Any]) -> bytes:
-    """The object with its length. Raises `ValueError` for one that is too long."""
+    """Return the object with its length. Raises `ValueError` for one that is too long."""
     data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "replace"
     )
@@ -30,7 +30,7 @@ def framed(document: Mapping[str, Any]) -> bytes:
 
 
 def length_of(head: bytes) -> int:
-    """What the first bytes say. Raises `GarbledFrame`."""
+    """Return the length in the first bytes. Raises `GarbledFrame`."""
     length = int.from_bytes(head, "big")
     if length > LONGEST:
         raise GarbledFrame(f"{length} bytes are more than {LONGEST}")
@@ -38,7 +38,7 @@ def length_of(head: bytes) -> int:
 
 
 def read(data: bytes) -> dict[str, Any]:
-    """The object. Raises `GarbledFrame`."""
+    """Return the object. Raises `GarbledFrame`."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -50,12 +50,12 @@ def read(data: bytes) -> dict[str, Any]:
 
 @define(eq=False)
 class Frames:
-    """Makes objects of bytes that come in whatever pieces."""
+    """A parser of bytes, in whatever pieces, into objects."""
 
     _rest: bytearray = field(factory=bytearray, init=False, repr=False)
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Those that are complete with this. Raises `GarbledFrame`."""
+        """Return the objects that are complete with this. Raises `GarbledFrame`."""
         self._rest += data
         found = []
         while len(self._rest) >= HEAD:

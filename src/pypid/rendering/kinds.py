@@ -1,4 +1,4 @@
-"""What a README is written in, as its metadata say (Description-Content-Type of the core metadata
+"""The markup of a README, by its metadata (Description-Content-Type of the core metadata
 specification).
 """
 
@@ -17,10 +17,11 @@ class MarkupKind(Enum):
 
 
 def kind_of(content_type: str | None) -> MarkupKind:
-    """``text/markdown; charset=UTF-8; variant=GFM`` and the like; text/x-rst where nothing is said.
+    """Return the markup of ``text/markdown; charset=UTF-8; variant=GFM`` and the like; text/x-rst
+    by default.
 
-    The charset is not asked: metadata are text by now, and the specification knows UTF-8 only. A
-    variant of Markdown that nobody knows is GFM, which is what stands for none.
+    The charset is ignored: metadata are text by now, and the specification knows UTF-8 only. An
+    unknown variant of Markdown is GFM, which is the default.
     """
     essence, *parameters = (content_type or "").split(";")
     given = dict(_parameter(each) for each in parameters)

@@ -1,5 +1,5 @@
-"""A README rendered, and made harmless for a page of ours. Runs in the child: what it imports is
-large, and slow to come.
+"""Rendering a README, and making it harmless for a page. Runs in the child: its imports are large
+and slow.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def made(text: str, kind: MarkupKind) -> Made:
         raise
     except (
         Exception
-    ) as error:  # a renderer may fail in any way on a text that it was not tested with
+    ) as error:  # a renderer may fail in any way on untested text
         return Made(None, f"{type(error).__name__}: {error}"[:500])
     return Made(found if found and not found.isspace() else None)
 

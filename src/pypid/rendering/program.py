@@ -1,5 +1,5 @@
-"""The child: reads READMEs from its input, and writes what they became to its output, until there
-is no input any more.
+"""The program of the child: reads READMEs from its input, and writes their HTML to its output,
+until the input ends.
 
 Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready.
 A request has a ``number``, ``text`` and ``kind``; an answer has that number, ``html``, which is
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """To the end of the input."""
+    """Answer requests until the end of the input."""
     asked = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a renderer prints is no answer
+    os.dup2(2, 1)  # what a renderer prints is not an answer
     confine()
     from pypid.rendering.making import made
 
@@ -40,7 +40,7 @@ def main() -> None:
 def _answer(number: int, outcome: Made) -> bytes:
     try:
         return framed({"number": number, "html": outcome.html, "error": outcome.error})
-    except ValueError as error:  # far more than it was made of
+    except ValueError as error:  # far longer than its source
         return framed({"number": number, "html": None, "error": str(error)})
 
 

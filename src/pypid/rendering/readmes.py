@@ -1,4 +1,4 @@
-"""READMEs as safe HTML: made by a child process when they are first wanted, and remembered."""
+"""READMEs as safe HTML: rendered by a child process at the first request, and cached."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pypid.rendering.plain import beginning, cleaned, preformatted
 _log = Logger()
 
 LONGEST = 512 << 10
-"""Bytes of a README. Nobody has written a longer one by hand; of such a one `SHOWN` bytes are shown
-as they are.
+"""Bytes of a README. Longer ones are not written by hand; `SHOWN` bytes of them are shown as they
+are.
 """
 SHOWN = 64 << 10
 LIMIT, STARTING = 5.0, 30.0
@@ -30,32 +30,30 @@ LIMIT, STARTING = 5.0, 30.0
 machine busy).
 """
 PATIENCE = 8.0
-"""Seconds that a page waits for its README; it is made all the same, for the next time."""
+"""Seconds that a page waits for its README; the rendering goes on, for the next time."""
 MOST_WAITING = 16
 """READMEs that wait for their turn."""
 OF_ONE = 2
-"""Of one project that are made or wait: its hundred slow versions keep nobody else's README from
-being made.
+"""READMEs of one project that are rendered or wait: its hundred slow versions must not block other
+projects.
 """
 IDLE = 300.0
-"""Seconds after which a child that was not needed ends: it takes 35 MiB, and more after a large
-one.
-"""
+"""Seconds after which an idle child ends: it takes 35 MiB, and more after a large README."""
 AGAIN = 600.0
-"""Seconds after which a README is tried again that a child has not survived."""
+"""Seconds before a README that killed a child is tried again."""
 MOST, HEAVIEST = 500, 8 << 20
-"""READMEs, and characters, that are remembered."""
+"""READMEs, and characters, that are cached."""
 SOURCE_NOTE = '<p class="readme-note">The README could not be rendered, so its source is shown.</p>'
 
 
 @frozen
 class Rendered:
-    """A README as HTML that can stand in a page below a heading of level 2, in an element of the
-    class ``readme``.
+    """A README as HTML for a page, below a heading of level 2, in an element of the class
+    ``readme``.
 
-    It holds no script, no style, no image, no form; its ids and classes are none of ours. `plain`:
-    it is shown as it was written, for what it is, or because it could not be rendered. `cut`: only
-    its beginning is there, and it says so.
+    It holds no script, no style, no image, no form; its ids and classes are none of the page's.
+    `plain`: it is shown as it was written, by its type, or because it could not be rendered. `cut`:
+    only its beginning is there, and it says so.
     """
 
     html: str = field(repr=False)
@@ -65,8 +63,8 @@ class Rendered:
 
 @define(slots=False, eq=False)
 class Readmes(Service):
-    """Renders READMEs. `reactor` is an `IReactorProcess` and `IReactorTime`; None: all are shown as
-    they were written.
+    """The service that renders READMEs. `reactor` is an `IReactorProcess` and `IReactorTime`; None:
+    all are shown as they were written.
     """
 
     reactor: Any = field(default=None, repr=False)
@@ -75,7 +73,7 @@ class Readmes(Service):
     idle: float = IDLE
     patience: float = PATIENCE
     child: Child | None = field(default=None, init=False, repr=False)
-    """The one that is running, if there is one."""
+    """The running child, if there is one."""
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _flights: Flights[object, str | None] = field(factory=Flights, init=False, repr=False)
     _made: Recent[object, str] = field(
@@ -84,24 +82,24 @@ class Readmes(Service):
     _failed: Recent[object, float] = field(
         factory=lambda: Recent(10 * MOST, 10 * MOST), init=False, repr=False
     )
-    """Until when those are not tried again."""
+    """The time before which these are not tried again."""
     _of: Counter[str] = field(factory=Counter, init=False, repr=False)
-    """READMEs that are made or wait, by project."""
+    """READMEs that are rendered or wait, by project."""
     _asked_of: int = field(default=0, init=False)
-    """READMEs that were asked of a child."""
+    """The number of requests to children."""
     _retiring: Any = field(default=None, init=False, repr=False)
     _ending: set[Child] = field(factory=set, init=False, repr=False)
-    """Those that were killed, and may still be there."""
+    """Killed children that may still be there."""
     _over: bool = field(default=False, init=False)
 
     async def html(
         self, text: str, content_type: str | None, digest: str, whose: str = ""
     ) -> Rendered:
-        """The README `text`, written in `content_type` (``Description-Content-Type``), as HTML;
-        never fails.
+        """Return the README `text`, written in `content_type` (``Description-Content-Type``), as
+        HTML; never fails.
 
-        `digest` is that of the text, or of what it was read from: what has the same one is rendered
-        once. `whose`: the project that it is of.
+        `digest` is that of the text, or of what it was read from: texts with equal digests are
+        rendered once. `whose`: its project.
         """
         is_long = len(text) > LONGEST
         kind, text = kind_of(content_type), cleaned(text[:LONGEST])
@@ -115,14 +113,14 @@ class Readmes(Service):
         if kind is not MarkupKind.PLAIN and text.strip() and self.reactor is not None:
             found = await self._rendered(
                 text, kind, (digest, kind, hash(text)), whose
-            )  # who gives a wrong digest gets no other text
+            )  # a wrong digest must not return another text
         if found is not None:
             return Rendered(found)
         note = SOURCE_NOTE if kind is not MarkupKind.PLAIN and text.strip() else ""
         return Rendered(note + preformatted(text), plain=True)
 
     async def _rendered(self, text: str, kind: MarkupKind, key: object, whose: str) -> str | None:
-        """None: it is to be shown as it is."""
+        """Return the rendered HTML; None: show the text as it is."""
         made = self._made.get(key)
         if made is not None:
             return made or None
@@ -145,7 +143,7 @@ class Readmes(Service):
             return await self._make_in_turn(text, kind, key)
         finally:
             self._of[whose] -= 1
-            self._of += Counter()  # without those of which there are none
+            self._of += Counter()  # drops zero counts
 
     async def _make_in_turn(self, text: str, kind: MarkupKind, key: object) -> str | None:
         async with self._turn:
@@ -158,11 +156,11 @@ class Readmes(Service):
                 return None
         self._made.put(
             key, html or "", len(html or "") + 200
-        )  # "": it is no README of its kind, and is not asked again
+        )  # "": not valid markup, and not tried again
         return html
 
     async def _asked(self, text: str, kind: MarkupKind) -> str | None:
-        """What the child says. Raises `ChildEnded`, `OSError`, `ValueError`."""
+        """Return the answer of the child. Raises `ChildEnded`, `OSError`, `ValueError`."""
         self._stay()
         if self.child is not None and self.child.is_over:
             self._dismiss("it has ended")
@@ -201,12 +199,12 @@ class Readmes(Service):
             self._ending = {each for each in (*self._ending, child) if not each.has_gone}
 
     def stopService(self) -> Deferred[None]:
-        """Ends the child; what is asked later is shown as it was written."""
+        """End the child; later READMEs are shown as they were written."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
         return start(self.end())
 
     async def end(self) -> None:
-        """As `stopService`."""
+        """End the child, and wait for its end."""
         self._over = True
         self._stay()
         self._dismiss("pypid ends")
@@ -215,7 +213,7 @@ class Readmes(Service):
 
 
 def _answer(document: Mapping[str, Any], number: int) -> str | None:
-    """The HTML in what the child said. Raises `ChildEnded` where it is no answer to that."""
+    """Return the HTML in the child's answer. Raises `ChildEnded` for a wrong answer."""
     html, error = document.get("html", 0), document.get("error")
     if document.get("number") != number or not (html is None or isinstance(html, str)):
         raise ChildEnded("what it said is no answer")

@@ -1,9 +1,9 @@
-"""What a renderer made, as a part of a page of ours: no images, no links to nowhere, headings below
-the page's own.
+"""Adapting rendered HTML to a page of pypid: no images, no dead links, headings below the page's
+own.
 
-What comes in is nh3's output: balanced, and with the elements that readme_renderer lets through.
-What goes out nh3 looks at once more (`allowed.clean`), so that nothing depends on what is done here
-but whether the page is a good one.
+The input is nh3's output: balanced, and with the elements that readme_renderer allows. nh3 filters
+the output once more (`allowed.clean`), so that this module decides only the quality of the page,
+not its safety.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from attrs import define
 from pypid.rendering.allowed import PREFIX, SCHEMES, TOKENS, clean
 
 BELOW = 2
-"""The level of the heading that the README stands below."""
+"""The level of the heading above the README."""
 SHORT = 30
 """Characters of a line that fit on a phone."""
 THEIR_PREFIX = "user-content-"
-"""What readme_renderer puts before ids."""
+"""The prefix that readme_renderer puts before ids."""
 VOID = frozenset({"br", "col", "hr", "img", "input"})
 HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
 OTHERS = {
@@ -33,9 +33,9 @@ OTHERS = {
     "acronym": "abbr",
     "picture": "span",
 }
-"""Landmarks are the page's own; and elements that have gone out of use."""
+"""Replacements for landmarks, which are the page's own, and for obsolete elements."""
 LITERAL = frozenset({"literal", "math"})
-"""Classes of spans in which docutils has text that means just itself."""
+"""Classes of docutils' spans with literal text."""
 PARENTS = {"li": {"ul", "ol"}, "dt": {"dl"}, "dd": {"dl"}}
 KINDS = {
     **dict.fromkeys(("warning", "caution", "attention"), f"{PREFIX}warn"),
@@ -50,7 +50,7 @@ SAME = {
 
 
 def tamed(html: str) -> str:
-    """What may stand in a page below a heading of level 2. Raises what `HTMLParser` does."""
+    """Return HTML for a page, below a heading of level 2. Raises what `HTMLParser` does."""
     tamer = _Tamer()
     tamer.feed(html)
     tamer.close()
@@ -59,18 +59,16 @@ def tamed(html: str) -> str:
 
 @define(eq=False)
 class _Open:
-    """An element that is open: what it was, what it became (empty: nothing), and what had been
-    written before it.
-    """
+    """An open element: its original tag, its new one (empty: none), and the output before it."""
 
     was: str
     tag: str
     at: int
     said: int
     target: str | None = None
-    """The id that it leads to, within the README."""
+    """The id that it links to, within the README."""
     after: str = ""
-    """What its wrapper needs at its end."""
+    """The end tag of its wrapper."""
 
 
 class _Tamer(HTMLParser):
@@ -79,19 +77,19 @@ class _Tamer(HTMLParser):
         self._out: list[str] = []
         self._stack: list[_Open] = []
         self._depths: dict[str, int] = {}
-        """How many of each are open."""
+        """The number of open elements by tag."""
         self._levels: list[int] = []
-        """Of the headings that the next one may be below."""
+        """The levels of the headings that the next one may be below."""
         self._ids: set[str] = set()
         self._inward: list[tuple[int, int, str]] = []
-        """Where a link within the README begins and ends, and the id that it leads to."""
+        """The beginning and end of links within the README, and the ids that they lead to."""
         self._said = 0
-        """Characters that can be seen."""
+        """The number of visible characters."""
         self._code: list[str] = []
-        """The text of the pre that is open."""
+        """The text of the open pre."""
 
     def made(self) -> str:
-        """All of it."""
+        """Return the whole output."""
         while self._stack:
             self._close(self._stack.pop())
         for begin, end, target in self._inward:
@@ -160,7 +158,7 @@ class _Tamer(HTMLParser):
         elif tag == "span" and LITERAL & set(given.get("class", "").split()):
             element.tag = "code"
         elif tag in PARENTS and (not self._stack or self._stack[-1].tag not in PARENTS[tag]):
-            element.tag = "div"  # an item of no list
+            element.tag = "div"  # an item without a list
         self._stack.append(element)
         self._depths[tag] = self._depths.get(tag, 0) + 1
         self._out.append(before + _started(element.tag, attributes))
@@ -173,7 +171,7 @@ class _Tamer(HTMLParser):
             element.was == "a" or element.was in HEADINGS
         ):  # nothing that could be read out
             name = _only_id(start)
-            self._out[element.at] = f"<span{name}>" if name else ""  # what leads there still does
+            self._out[element.at] = f"<span{name}>" if name else ""  # links to it still work
             self._out.append("</span>" if name else "")
             return
         if is_empty and element.was == "th":
@@ -187,8 +185,8 @@ class _Tamer(HTMLParser):
         self._out.append(f"</{element.tag}>{element.after}")
 
     def _heading(self, level: int) -> str:
-        """One below the last one that was above it, so that no level is left out, whichever they
-        began with.
+        """Return a heading one below the last higher one, so that no level is left out, whatever
+        the first level.
         """
         while self._levels and self._levels[-1] >= level:
             self._levels.pop()
@@ -207,7 +205,9 @@ class _Tamer(HTMLParser):
             attributes.pop("title", None)
 
     def _id(self, name: str) -> str | None:
-        """The first of its name; with a prefix, so that it is none of the page's."""
+        """Return the id for its first use, with a prefix, so that it is none of the page's; else
+        None.
+        """
         name = PREFIX + name.removeprefix(THEIR_PREFIX)
         if (
             name == PREFIX
@@ -220,8 +220,8 @@ class _Tamer(HTMLParser):
         return name
 
     def _classes(self, tag: str, text: str) -> str:
-        """None of the page's own: a README that looks like a part of pypid could ask for a
-        password.
+        """Return the allowed classes, none of the page's own: a README that looks like a part of
+        pypid could ask for a password.
         """
         given = text.split()
         if tag == "span":
@@ -233,8 +233,8 @@ class _Tamer(HTMLParser):
         return " ".join(found)
 
     def _image(self, given: Mapping[str, str]) -> None:
-        """What would be shown of it where it cannot be: others would see who looks at a page, and
-        when.
+        """Write the text of an image, which is never shown: its host would see who visits a page,
+        and when.
         """
         alt, source = given.get("alt", "").strip(), given.get("src", "")
         leads = _leads_out(source, ("http:", "https:"))
@@ -248,7 +248,9 @@ class _Tamer(HTMLParser):
             self._out.append(f'<span class="{PREFIX}image">{words}</span>')
 
     def _task(self, given: Mapping[str, str]) -> None:
-        """A box that nobody can check needs no label as a sign that is read out."""
+        """Write a checkbox as a character: a box that cannot be checked needs no label, and is read
+        out.
+        """
         if given.get("type", "").lower() == "checkbox":
             self._out.append(
                 f'<span class="{PREFIX}task">{"☑" if "checked" in given else "☐"}</span>'
@@ -260,7 +262,7 @@ def _started(tag: str, attributes: Mapping[str, str]) -> str:
 
 
 def _only_id(start: str) -> str:
-    """The attribute of a tag that was written here."""
+    """Return the id attribute of a tag that was written here."""
     _, found, rest = start.partition(' id="')
     return f'{found}{rest.partition(chr(34))[0]}"' if found else ""
 

@@ -1,3 +1,3 @@
-"""Which releases requirements need: uv works it out, by asking this very index as the person who
-wants to know may ask it.
+"""Dependency resolution: uv finds the releases that requirements need, by asking this index with
+the rights of the user.
 """

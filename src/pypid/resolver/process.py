@@ -1,4 +1,6 @@
-"""A program run to its end, within bounds: of time, of output, and of whoever waits for it."""
+"""Running a program to its end, within limits of time and output, or until its caller is
+cancelled.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ MOST = 4 << 20
 
 @frozen
 class ProgramResult:
-    """How it ended: its status (None: a signal ended it), and what it said."""
+    """The result: the exit status (None: a signal ended it), and the output."""
 
     status: int | None
     out: bytes
@@ -30,7 +32,7 @@ class ProgramResult:
 
 
 class _Bounded(ProcessProtocol):
-    """Gives it its input, and takes what it says up to `MOST` bytes."""
+    """The protocol that writes the input, and reads up to `MOST` bytes of each stream."""
 
     def __init__(self, said: bytes) -> None:
         self._said = said
@@ -60,13 +62,13 @@ class _Bounded(ProcessProtocol):
                 each.callback(None)
 
     def kill(self) -> None:
-        """End it, if it is not at its end."""
+        """Kill the program, if it has not ended."""
         assert self.transport is not None
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
     async def ended(self, clock: Any = None, within: float | None = None) -> ProgramResult:
-        """Wait for its end. Raises `TimedOut`."""
+        """Wait for the end of the program. Raises `TimedOut`."""
         if self._ended is None:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
@@ -86,11 +88,11 @@ async def run(
     said: bytes,
     within: float,
 ) -> ProgramResult:
-    """Run the program in `folder`, with `environ` and nothing else around it, and `said` as its
-    input.
+    """Run the program in `folder`, with `environ` and nothing else of the environment, and `said`
+    as its input.
 
     `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than
-    `within` seconds or says too much. However this ends, also if it is cancelled, the program has
+    `within` seconds or writes too much. However this ends, also when cancelled, the program has
     ended then.
     """
     protocol = _Bounded(said)

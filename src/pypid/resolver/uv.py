@@ -1,5 +1,4 @@
-"""uv's resolver, as a program that is run: it asks the index that it is given, for metadata, and
-nobody else.
+"""uv's resolver, run as a program: it asks only the given index, for metadata.
 
 Source: ``uv help pip compile`` (0.7 and later). It ends with 1 where there is no solution, with 2
 where it failed.
@@ -34,7 +33,7 @@ _NO_SOLUTION = 1
 
 
 def find_uv() -> str | None:
-    """The program that the package ``uv`` brings along; None where it is not installed."""
+    """Return the program that the package ``uv`` contains; None where it is not installed."""
     try:
         from uv import find_uv_bin
     except ImportError:
@@ -47,8 +46,8 @@ def find_uv() -> str | None:
 
 @frozen
 class ResolverIndex:
-    """The index that is to be asked. Its `url` holds a password: it travels in the environment,
-    never as an argument.
+    """The index for uv. Its `url` holds a password: it is passed in the environment, never as an
+    argument.
     """
 
     url: str = field(repr=False)
@@ -57,7 +56,7 @@ class ResolverIndex:
 
 @frozen(kw_only=True)
 class Uv:
-    """A `Resolver` for one collection, good `until` that time of the reactor's clock; `folder` is
+    """A `Resolver` for one collection, valid `until` that time of the reactor's clock; `folder` is
     its home and its cache.
     """
 
@@ -70,7 +69,7 @@ class Uv:
     async def resolve(
         self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
     ) -> Sequence[tuple[ProjectName, str]]:
-        """See `ports.Resolver`."""
+        """Resolve the requirements with uv; see `ports.Resolver`."""
         left = self.until - self.reactor.seconds()
         if left <= 0:
             raise Busy(
@@ -116,8 +115,8 @@ class Uv:
         return [*words, *(["--prerelease", "allow"] if prereleases else []), "-"]
 
     def _environ(self) -> dict[str, str]:
-        """All that it sees of this machine: no configuration, proxy, password or cache of anybody
-        else's.
+        """Return the environment of uv: no configuration, proxy, password or cache of this
+        machine.
         """
         home = str(self.folder)
         return {
@@ -147,7 +146,7 @@ class Uv:
 
 
 def _explained(text: str) -> str:
-    """uv's explanation as one paragraph, without the words that it begins each part of it with."""
+    """Return uv's explanation as one paragraph, without the prefixes of its parts."""
     told = re.sub(r"^\W*(?:(?:error|cause): )?", "", text, flags=re.MULTILINE)
     told = re.sub(r"https?://[^\s`]*", "this index", told)
     told = told.removeprefix("No solution found when resolving dependencies").lstrip(":. \n")
@@ -159,7 +158,7 @@ def _explained(text: str) -> str:
 
 
 def _releases(text: str) -> list[tuple[ProjectName, str]]:
-    """The lines ``name==version`` of uv's answer."""
+    """Return the releases in the lines ``name==version`` of uv's answer."""
     from packaging.requirements import (
         InvalidRequirement,
         Requirement,

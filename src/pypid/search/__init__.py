@@ -1,3 +1,1 @@
-"""Searching: an index of words, derived from the catalog and the storage, thrown away and made anew
-at will.
-"""
+"""Search: an index of words, derived from the catalog and the storage, and rebuilt at will."""

@@ -1,5 +1,5 @@
-"""Cards of projects, made of what is seen of them, and of the core metadata of their newest
-release. Pure.
+"""Cards of projects, made from their visible files and the core metadata of their newest release.
+Pure.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ from pypid.core.search.ranking import Card, ProjectDescription
 MOST_KEYWORDS, LONGEST_KEYWORD = 30, 50
 MOST_CLASSIFIERS, LONGEST_CLASSIFIER = 60, 200
 LONGEST_LICENSE = 200
-"""Characters: many write the whole text of it there."""
+"""Characters: many projects put the whole text there."""
 MINORS = {2: range(6, 8), 3: range(21)}
-"""The versions of Python that somebody may look for."""
+"""The versions of Python that can be searched for."""
 NOTHING = ProjectDescription()
 
 
 @frozen
 class CardSource:
-    """What is seen of a project, as it is filed."""
+    """The visible state of a project, as it is indexed."""
 
     project: Project
     ours: bool
     mark: str
-    """Another one when something of it has changed."""
+    """Differs when something of it has changed."""
     until: datetime | None = None
     """When that changes by itself."""
 
 
 @frozen
 class Filed:
-    """A card, and what has to be known to make the next one."""
+    """A card, and what is needed to make the next one."""
 
     card: Card
     mark: str
     until: datetime | None = None
     described: str | None = None
-    """The SHA-256 of the metadata that the description was made of; "" where there is none; None:
-    it is `unread`.
+    """The SHA-256 of the metadata that the description was made of; "" if there is none; None: it
+    is `unread`.
     """
     description: ProjectDescription = NOTHING
     unread: File | None = None
-    """Whose metadata is to be read yet."""
+    """The file whose metadata is still to be read."""
 
     @property
     def name(self) -> ProjectName:
-        """Of the project."""
+        """The name of the project."""
         return self.card.name
 
 
 def filed(seen: CardSource, described: str | None, description: ProjectDescription) -> Filed:
-    """The card. `described` and `description`: what was made of its metadata before; it counts as
-    long as that is the same.
+    """Return the card. `described` and `description`: the result of its earlier metadata, valid
+    while that is unchanged.
     """
     project = seen.project
     version = choose_release(project)
     release = None if version is None else release_of(project, version)
     file = None if version is None else describing_file(project, version)
     if file is not None and file.source is not None and file.key is None:
-        file = None  # it is stored elsewhere only, and nobody is asked
+        file = None  # it is stored upstream only, which is not asked
     wanted = (file.metadata_sha256 or "") if file is not None else ""
     is_known = described == wanted or not wanted
     if not is_known or not wanted:
@@ -111,8 +111,8 @@ def _together(found: list[frozenset[str] | None]) -> frozenset[str] | None:
 
 @lru_cache(maxsize=1024)
 def pythons(requires_python: str) -> frozenset[str] | None:
-    """The versions that it lets through, as `Query.python`; None: any, also where nobody can read
-    it.
+    """Return the versions that it allows, as `Query.python`; None: any, also where it is
+    invalid.
     """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # here, since no page needs it
 
@@ -135,8 +135,10 @@ def pythons(requires_python: str) -> frozenset[str] | None:
 
 
 def describe(metadata: bytes) -> ProjectDescription:
-    """What core metadata says. Never raises: where it cannot be read it says nothing."""
-    # the text below the head is a description of pages, in which nothing is looked for
+    """Return what core metadata says. Never raises: unreadable metadata gives an empty
+    description.
+    """
+    # the text below the head is a long description, which is not searched
     head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     read = read_metadata(head + b"\n\n")
     fields = read.fields
@@ -156,7 +158,7 @@ def _texts(fields: Mapping[str, Any], word: str) -> list[str]:
 
 
 def _keywords(texts: list[str]) -> tuple[str, ...]:
-    """Between commas, as is said; or, as many write them, with nothing but blanks between."""
+    """Return keywords separated by commas, as specified; or, as many write them, by blanks only."""
     if len(texts) == 1:
         texts = texts[0].split()
     plain = (" ".join(text.split())[:LONGEST_KEYWORD] for text in texts)
@@ -175,5 +177,5 @@ def _license(fields: Mapping[str, Any], classifiers: list[str]) -> str:
 
 
 def _encodable(text: str) -> str:
-    """What UTF-8 cannot encode, and NUL, become ``?``."""
+    """Return the text with what UTF-8 cannot encode, and NUL, as ``?``."""
     return text.encode(errors="replace").decode().replace("\0", "?")

@@ -1,5 +1,5 @@
-"""Keeps the cards as the index is: what has changed first, then all that is not filed yet, then
-metadata that was not read.
+"""Keeps the cards in step with the index: first changes, then projects without a card, then unread
+metadata.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from pypid.search.sqlite_files import hash_of
 _log = Logger()
 
 STORED = RequestContext(local=True)
-"""Nobody else is asked for anything."""
+"""Local only: upstream is not asked."""
 BATCH, READ = 256, 32
-"""Projects that are filed, or of which the metadata is read, in one step."""
+"""Projects that are indexed, or whose metadata is read, in one step."""
 AT_ONCE = 4
-"""Files of metadata that are read at the same time."""
+"""Metadata files that are read concurrently."""
 LONG, SHORT = 0.5, 0.15
-"""Seconds after which a look ends: while something is not filed, and while only metadata is read,
-for which nobody waits.
+"""Seconds after which a look ends: while there are projects to index, and while only metadata is
+read, for which no client waits.
 """
 ELSEWHERE = 2.0
-"""Seconds between two tries to become the process that writes."""
+"""Seconds between two attempts to become the writing process."""
 PAUSE = 15.0
-"""Seconds between two tries while the storage, or the disk with the cards, fails."""
+"""Seconds between two attempts while the storage, or the disk with the cards, fails."""
 
 
 @frozen(eq=False)
 class CatalogView:
-    """The lists at one moment; runs that did not change are the same objects as before."""
+    """The lists at one time; unchanged runs are the same objects as before."""
 
     names: Summaries = Summaries()
     ours: Summaries = Summaries()
@@ -55,20 +55,18 @@ class CatalogView:
 
 @define(eq=False)
 class SearchFollower:
-    """Of one index and one cabinet. `look` is to be called a few times a second, never twice at
-    once.
+    """The follower of one index, which writes one `SearchIndex`. Call `look` a few times a second,
+    never twice at once.
     """
 
     index: Index
     cabinet: SearchIndex
     known: CatalogView = field(factory=CatalogView, init=False, repr=False)
-    """What was seen last. Whatever is filed and not in it is among `_todo`, or is taken out with
-    the next step.
-    """
+    """The last view. A card that is not in it is among `_todo`, or removed with the next step."""
     _edition: Hashable = field(default=None, init=False, repr=False)
     _epoch: str = field(default="", init=False)
     _rules: str = field(default="", init=False)
-    """By which something is seen: others, and all is to be filed anew."""
+    """A digest of the visibility rules: when it differs, all is indexed again."""
     _begun: bool = field(default=False, init=False)
     _urgent: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
     _todo: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
@@ -76,19 +74,19 @@ class SearchFollower:
     _is_whole: bool = field(default=False, init=False)
     _all_read: bool = field(default=False, init=False)
     _not_before: float = field(default=0.0, init=False)
-    """When it is worth while to try again what failed, or to become the one that writes."""
+    """The time before which a retry, or becoming the writer, is not worthwhile."""
     _read_from: float = field(default=0.0, init=False)
-    """When it is worth while to read metadata again."""
+    """The time before which reading metadata again is not worthwhile."""
     _failing: bool = field(default=False, init=False)
 
     @property
     def going(self) -> frozenset[ProjectName]:
-        """What has gone, and may still be filed."""
+        """The removed projects that may still have a card."""
         return frozenset(self._gone)
 
     async def look(self) -> bool:
-        """Do what there is to be done, for `LONG` at most; whether something is left. Fails only
-        with what nobody expects.
+        """Do pending work, for `LONG` at most; return whether some is left. Raises unexpected
+        errors only.
         """
         clock = self.index.world.clock
         begun = clock.seconds()
@@ -109,7 +107,7 @@ class SearchFollower:
         return False
 
     async def _failed(self, error: Exception) -> None:
-        """Said once. Cards that are damaged go; the next look makes new ones."""
+        """Log a failure once. Damaged cards are removed; the next look makes new ones."""
         if not self._failing:
             _log.warn(
                 "the search index cannot be kept in step now: {error}. It is tried again.",
@@ -129,7 +127,7 @@ class SearchFollower:
         return True
 
     async def _begin(self) -> None:
-        """Find out what is filed, and what of it is not so any more."""
+        """Find out which projects have a card, and which of these are outdated."""
         world, policy = self.index.world, self.index.policy
         self._urgent.clear()
         self._edition, self._epoch = await self.index.edition(), self.index.catalog.epoch
@@ -145,7 +143,7 @@ class SearchFollower:
         return CatalogView(await self.index.stored_names(), ours, theirs)
 
     async def _step(self) -> bool:
-        """The next thing; whether there may be another one."""
+        """Do the next step; return whether there may be another one."""
         await self._compare()
         if self._gone or self._urgent:
             await self._file(_some(self._urgent, BATCH), at_once=True)
@@ -159,7 +157,7 @@ class SearchFollower:
         return True
 
     async def _compare(self) -> None:
-        """See what has changed since the last look."""
+        """Find what has changed since the last look."""
         edition = await self.index.edition()
         if self.index.catalog.epoch != self._epoch:
             await self._begin()
@@ -175,22 +173,22 @@ class SearchFollower:
             self._gone -= changed
 
     async def _see_what_is_due(self) -> None:
-        """What time has changed."""
+        """Add what has changed with time."""
         now = self.index.world.now().timestamp()
         self._urgent.update(dict.fromkeys(await self.index.world.blocking(self.cabinet.due, now)))
 
     def _changes(self, look: CatalogView) -> tuple[set[ProjectName], set[ProjectName]]:
         known = self.known
         changed, gone = differing(known.names, look.names)
-        # of what is ours and theirs at once the list shows one half only
+        # of a project that is local and upstream the list shows one half only
         beside = differing(known.ours, look.ours)[0] | differing(known.theirs, look.theirs)[0]
         return changed | {name for name in beside if look.names.has(name)}, gone
 
     # --- filing ---
 
     async def _file(self, names: Sequence[ProjectName], *, at_once: bool = False) -> None:
-        """File these anew, and take out what is gone; `at_once`: with what their metadata says,
-        where it is quickly read.
+        """Index these again, and remove what is gone; `at_once`: with their metadata, if that is
+        quickly read.
         """
         world, gone = self.index.world, sorted(self._gone)
         seen = await self._seen(names)
@@ -209,7 +207,7 @@ class SearchFollower:
         self._all_read = self._all_read and not any(card.unread for card in cards)
 
     async def _seen(self, names: Iterable[ProjectName]) -> list[CardSource]:
-        """What is seen of these, as far as they are there."""
+        """Return the visible state of these projects, if they exist."""
         pace, found = Pace(self.index.world), []
         for name in names:
             seen = await self._seen_of(name) if self.known.names.has(name) else None
@@ -239,7 +237,7 @@ class SearchFollower:
     # --- reading metadata ---
 
     async def _read(self) -> bool:
-        """Some of the metadata that was not read yet; whether there may be more."""
+        """Read some of the unread metadata; return whether there may be more."""
         world = self.index.world
         if self._all_read or world.clock.seconds() < self._read_from:
             return False
@@ -252,7 +250,7 @@ class SearchFollower:
         cards = await self._described(seen, await world.thinking(_filed, seen, known))
         there = {card.name for card in cards}
         await world.blocking(self.cabinet.put, cards, [name for name in names if name not in there])
-        if any(card.unread for card in cards):  # the storage is away
+        if any(card.unread for card in cards):  # the storage is unavailable
             self._read_from = world.clock.seconds() + PAUSE
             return False
         return True
@@ -260,9 +258,7 @@ class SearchFollower:
     async def _described(
         self, seen: Sequence[CardSource], cards: Sequence[Filed]
     ) -> Sequence[Filed]:
-        """The cards with what metadata says that was not read yet; where it cannot be read now, as
-        they are.
-        """
+        """Return the cards with their unread metadata; unchanged where it cannot be read now."""
         files = [card.unread for card in cards if card.unread is not None]
         read: dict[ProjectName, bytes] = {}
         for number in range(0, len(files), AT_ONCE):
@@ -278,7 +274,7 @@ class SearchFollower:
         return await self.index.world.thinking(_with_metadata, seen, cards, read) if read else cards
 
     async def _metadata(self, file: File) -> bytes | None:
-        """What is stored; b"" where there is nothing, though it is listed; None where nobody knows
+        """Return the stored metadata; b"" if it is missing though listed; None if it is unavailable
         now.
         """
         try:
@@ -299,8 +295,8 @@ def _some(names: Collection[ProjectName], most: int) -> list[ProjectName]:
 
 
 def _mark(rules: str, ours: int, theirs: int) -> str:
-    """Another one, and the project is to be filed anew. `rules`: by which it is seen, and what
-    serials mean.
+    """Return a mark that differs when the project is to be indexed again. `rules`: the visibility
+    rules, and what serials mean.
     """
     return f"{rules} {ours} {theirs}"
 
@@ -314,7 +310,7 @@ def _filed(
 def _with_metadata(
     seen: Sequence[CardSource], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]
 ) -> list[Filed]:
-    """The cards; those made anew of which the metadata was read."""
+    """Return the cards; new ones where the metadata was read."""
     made = []
     for each, card in zip(seen, cards, strict=True):
         if card.unread is not None and card.name in read:
@@ -326,13 +322,13 @@ def _with_metadata(
 def _differing(
     held: Mapping[ProjectName, str], look: CatalogView, rules: str
 ) -> tuple[dict[ProjectName, None], set[ProjectName]]:
-    """What is to be filed, and what is to be taken out."""
+    """Return what is to be indexed, and what is to be removed."""
     ours = {summary.name: summary.serial for summary in look.ours}
     theirs = {summary.name: summary.serial for summary in look.theirs}
     todo: dict[ProjectName, None] = {}
     for name in (summary.name for summary in look.names):
         own, other = ours.get(name, 0), theirs.get(name, 0)
-        # beside what is ours nothing of theirs is seen, unless both are blended
+        # a local project hides the upstream one, unless both are blended
         if held.get(name) not in (_mark(rules, own, other), _mark(rules, own, 0)):
             todo[name] = None
     return todo, set(held.keys() - {summary.name for summary in look.names})

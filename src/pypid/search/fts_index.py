@@ -1,7 +1,6 @@
-"""The cards, in a file of SQLite with FTS5: derived, and made anew whenever it is not what it
-should be.
+"""The cards in an SQLite file with FTS5: derived, and rebuilt when outdated or damaged.
 
-Everything here blocks. Several processes may read a file; one of them writes, which has its lock.
+Everything here blocks. Several processes may read a file; the one with its lock writes.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ _SCHEMA = (
     TABLE,
 )
 READERS = 4
-"""Connections that read at the same time."""
+"""Connections that read concurrently."""
 LAYOUT = "1"
-"""Another one, and files of before are made anew; so they are when `_SCHEMA` is another."""
+"""The version of the layout. Older files are rebuilt, as they are when `_SCHEMA` changes."""
 
 _PUT = (
     "INSERT INTO project(place, name, mark, ours, version, summary, keywords, created, updated, "
@@ -53,27 +52,27 @@ _encoder = msgspec.json.Encoder()
 
 
 class IndexOutdated(Exception):
-    """The file is not the one that it should be, or damaged: whoever writes makes it anew."""
+    """The file is outdated or damaged: the writing process rebuilds it."""
 
 
 @define(eq=False)
 class SearchIndex:
-    """The cards of one index. `path` None: in memory, of this process alone. `basis`: of what;
-    another one is another file.
+    """The cards of one index. `path` None: in memory, of this process alone. `basis` names the
+    content; another basis means another file.
 
-    What reads raises `IndexOutdated` where there is nothing (yet) that can be read.
+    Reading raises `IndexOutdated` where nothing is readable (yet).
     """
 
     path: Path | None
     basis: str
     _writer: sqlite3.Connection | None = field(default=None, init=False, repr=False)
     _file: tuple[int, int] | None = field(default=None, init=False)
-    """Which file the writer has opened."""
+    """The file that the writer has opened."""
     _lock: IO[bytes] | None = field(default=None, init=False, repr=False)
     _turn: Lock = field(factory=Lock, init=False, repr=False)
-    """Of the one connection to what is in memory."""
+    """The lock of the one connection to an index in memory."""
     _readers: list[Reader] = field(factory=list, init=False, repr=False)
-    """That nobody uses now."""
+    """Idle connections."""
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -83,12 +82,12 @@ class SearchIndex:
 
     @property
     def opened(self) -> object:
-        """What is written to now: another one after it was made anew; None: nothing."""
+        """The connection that is written to: another object after a rebuild; None: not open."""
         return self._writer
 
     def claim(self) -> bool:
-        """Become the one that writes, unless another process is; with a file that is as it should
-        be, empty if it was not.
+        """Become the writing process, unless another process is; with a valid file, empty if it was
+        not valid.
 
         Raises `OSError`, `sqlite3.Error`.
         """
@@ -97,7 +96,7 @@ class SearchIndex:
             if self._lock is None:
                 return False
         if self._writer is not None and self.path is not None and which(self.path) != self._file:
-            self.discard()  # somebody who reads found that it is damaged
+            self.discard()  # a reader found that it is damaged
         if self._writer is None:
             self._begin()
         return True
@@ -110,8 +109,8 @@ class SearchIndex:
             self._writer = self._opened()
 
     def _opened(self) -> sqlite3.Connection:
-        """The file, if its basis is ours, or all anew in it. Raises `sqlite3.DatabaseError` for one
-        that is damaged.
+        """Return the file, if its basis matches, or a new one in it. Raises `sqlite3.DatabaseError`
+        for a damaged one.
         """
         if self.path is not None:
             with suppress(FileExistsError):
@@ -141,7 +140,7 @@ class SearchIndex:
             made.execute("INSERT INTO meta VALUES (?, 0, 0)", (self.basis,))
 
     def discard(self) -> None:
-        """Take the file away, whatever it is: the next `claim` makes it anew."""
+        """Remove the file, whatever it is: the next `claim` rebuilds it."""
         self._let_go()
         if self.path is not None:
             for suffix in ("", "-wal", "-shm", "-journal"):
@@ -157,7 +156,7 @@ class SearchIndex:
             self._readers.clear()
 
     def close(self) -> None:
-        """At the end."""
+        """Close all connections, and release the lock."""
         self._closed = True
         self._let_go()
         if self._lock is not None:
@@ -167,7 +166,7 @@ class SearchIndex:
     # --- what it writes, and needs to know for that ---
 
     def held(self) -> Mapping[ProjectName, str]:
-        """All names, with their marks."""
+        """Return all names, with their marks."""
         with self._writing() as db:
             found = db.execute("SELECT json_group_object(name, mark) FROM project").fetchone()[0]
         return json.loads(found)  # type: ignore[no-any-return]
@@ -175,7 +174,7 @@ class SearchIndex:
     def descriptions(
         self, names: Sequence[ProjectName]
     ) -> Mapping[ProjectName, tuple[str | None, ProjectDescription]]:
-        """What was made of the metadata of these, and of which."""
+        """Return the descriptions of these projects, and the metadata that they were made of."""
         said = (
             "SELECT name, described, description FROM project WHERE name IN (SELECT value FROM "
             "json_each(?))"
@@ -188,7 +187,7 @@ class SearchIndex:
         }
 
     def put(self, cards: Sequence[Filed], gone: Sequence[ProjectName] = ()) -> None:
-        """File these cards, in place of older ones, and take out those of `gone`; as one step."""
+        """Write these cards, in place of older ones, and remove those of `gone`; as one step."""
         names = json.dumps([*gone, *(card.name for card in cards)])
         with self._writing() as db:
             old = db.execute(
@@ -207,14 +206,12 @@ class SearchIndex:
             db.execute("UPDATE meta SET generation = generation + 1")
 
     def is_whole(self) -> None:
-        """All that there was at the beginning has a card."""
+        """Note that every project of the beginning has a card."""
         with self._writing() as db:
             db.execute("UPDATE meta SET whole = 1, generation = generation + 1")
 
     def unread(self, most: int) -> Sequence[ProjectName]:
-        """Some projects whose metadata is to be read yet, those first that
-        searching shows first.
-        """
+        """Return some projects with unread metadata, in the order in which a search shows them."""
         with self._writing() as db:
             rows = db.execute(
                 "SELECT name FROM project WHERE unread ORDER BY place DESC LIMIT ?", (most,)
@@ -222,7 +219,7 @@ class SearchIndex:
         return [name for (name,) in rows]
 
     def due(self, now: float) -> Sequence[ProjectName]:
-        """The projects of which something else is seen by now."""
+        """Return the projects whose visible state has changed with time."""
         with self._writing() as db:
             rows = db.execute("SELECT name FROM project WHERE until <= ?", (now,)).fetchall()
         return [name for (name,) in rows]
@@ -242,7 +239,7 @@ class SearchIndex:
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """Somebody who reads, of one moment, until the end of this. Raises `IndexOutdated`."""
+        """Yield a reader of one consistent state. Raises `IndexOutdated`."""
         if self.path is None:
             if self._writer is None:
                 raise IndexOutdated()
@@ -262,7 +259,7 @@ class SearchIndex:
         except sqlite3.OperationalError:  # busy for very long, or the disk fails
             raise IndexOutdated() from None
         except sqlite3.DatabaseError:
-            self.path.unlink(missing_ok=True)  # which tells whoever writes
+            self.path.unlink(missing_ok=True)  # which notifies the writer
             raise IndexOutdated() from None
         with self._turn:
             if len(self._readers) < READERS and not self._closed:
@@ -288,7 +285,7 @@ class SearchIndex:
 
 
 def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
-    """A place for each that nothing has: nearly all where they stand, a few just below."""
+    """Return a free place for each card: nearly always its standing, for a few just below."""
     wanted = [standing(filed.card) for filed in cards]
     rows = db.execute(
         "SELECT place FROM project WHERE place IN (SELECT value FROM json_each(?))",

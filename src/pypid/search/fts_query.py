@@ -1,8 +1,8 @@
-"""What is looked for, in the language of SQLite's FTS5: the rules of `core.search.ranking` as
-questions to an index of words.
+"""Searches in the language of SQLite's FTS5: the rules of `core.search.ranking` as queries of an
+index of words.
 
-Words are cut by our own rules, and not by SQLite, whose Unicode is another one: its tokenizer
-``ascii`` leaves all letters beyond ASCII as they are.
+Words are cut by pypid's rules, and not by SQLite, whose Unicode differs: its tokenizer ``ascii``
+leaves all letters beyond ASCII as they are.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ANY_PYTHON = "-p-any"
 
 
 def words(card: Card) -> tuple[str, ...]:
-    """What `COLUMNS` hold of a card."""
+    """Return the texts of a card for `COLUMNS`."""
     texts = (card.starts, card.insides, card.keyword_words, card.summary_words, _facts(card))
     return (card.name, *map(" ".join, texts))
 
 
 def _facts(card: Card) -> Sequence[str]:
-    """What filters look at: no typed word begins as these do."""
+    """Return the tokens for filters: no typed word begins as these do."""
     pythons = [ANY_PYTHON] if card.pythons is None else map(_python, sorted(card.pythons))
     licenses = (f"-l-{word}" for word in card.license_words)
     return [
@@ -48,7 +48,7 @@ def _classifier(text: str) -> str:
 
 
 def filters(query: SearchQuery) -> str | None:
-    """What only lets through what the query's filters do; None where there are none."""
+    """Return an expression for the query's filters; None if there are none."""
     found = []
     if query.ours is not None:
         found.append(_in("facts", "-s-ours" if query.ours else "-s-theirs"))
@@ -61,8 +61,8 @@ def filters(query: SearchQuery) -> str | None:
 
 
 def tiers(query: SearchQuery) -> tuple[str, ...]:
-    """For each `Tier`, the best first, what is found there and in those before. The query has
-    words.
+    """Return for each `Tier`, the best first, what is found there and in those before. The query
+    has words.
     """
     name = query.name
     squashed = [] if len(query.words) == 1 else [_in("starts", query.squashed, begins=True)]
@@ -91,18 +91,18 @@ def ranks(query: SearchQuery) -> tuple[str, ...]:
 
 
 def both(one: str, other: str | None) -> str:
-    """What both find."""
+    """Return what matches both expressions."""
     return one if other is None else f"({other}) AND ({one})"
 
 
 def without(one: str, other: str | None) -> str:
-    """What one finds, and the other does not."""
+    """Return what matches `one` and not `other`."""
     return one if other is None else f"({one}) NOT ({other})"
 
 
 def _each(query: SearchQuery, columns: str, whole: str) -> str:
-    """All words: each begins something in `columns`; a short one something of `WORD`, or is all of
-    something in `whole`.
+    """Match all words: each begins something in `columns`; a short one something of `WORD`, or is
+    all of something in `whole`.
     """
     return " AND ".join(f"({_one(word, columns, whole)})" for word in dict.fromkeys(query.words))
 
@@ -118,5 +118,5 @@ def _or(*parts: str) -> str:
 
 
 def _in(columns: str, token: str, *, begins: bool = False) -> str:
-    """Tokens are letters, digits and dashes: there is nothing in them to escape."""
+    """Match a token. Tokens are letters, digits and dashes: there is nothing in them to escape."""
     return f'{{{columns}}} : "{token}"{"*" if begins else ""}'

@@ -1,6 +1,4 @@
-"""Looking into the cards, with the eyes of somebody: what they may not see is in no answer, and in
-no number.
-"""
+"""Reading the cards as a viewer: what the viewer may not see is in no result, and in no number."""
 
 from __future__ import annotations
 
@@ -21,29 +19,29 @@ _MATCHING = ("words WHERE words MATCH ?", "words.rowid")
 FEW = 200
 """Findings that are ranked one by one."""
 _EVERYTHING = ("project WHERE ? IS NULL", "project.place")
-"""What is looked through, with what is given, and where a project stands there."""
+"""The table and condition of a search, and the column of a project's place."""
 
 
 @frozen(eq=False)
 class SearchViewer:
-    """Whose: `gone` is what nobody sees any more, though it may still be filed."""
+    """A viewer: `gone` are removed projects that may still have a card."""
 
     by: Visibility
     gone: frozenset[ProjectName] = frozenset()
 
     @property
     def see_all(self) -> bool:
-        """Whether there is nothing that they do not see."""
+        """Whether the viewer sees everything."""
         return self.by.sees_all and not self.gone
 
     def sees(self, name: str) -> bool:
-        """Whether they see this one."""
+        """Return whether the viewer sees this project."""
         return name not in self.gone and self.by.sees(ProjectName(name))
 
 
 @define(eq=False)
 class Reader:
-    """A connection, and what is prepared on it. `file`: which one it has open; None: what is in
+    """A connection, and what is prepared on it. `file`: the one that it has open; None: in
     memory.
     """
 
@@ -54,13 +52,13 @@ class Reader:
     )
 
     def close(self) -> None:
-        """At the end."""
+        """Close the connection."""
         self.db.close()
 
     def find(
         self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int
     ) -> tuple[Sequence[FoundProject], int]:
-        """At most so many, behind those that are skipped, and how many there are in all."""
+        """Return at most `most` projects after the first `skip`, and how many there are in all."""
         if not query.words:
             return self._all(query, eyes, most, skip)
         let_through = filters(query)
@@ -77,9 +75,7 @@ class Reader:
         return self._found(found[skip : skip + most]), self._count(*_MATCHING, seen, anywhere)
 
     def _ranked(self, query: SearchQuery, places: Sequence[int]) -> Sequence[FoundProject]:
-        """These, in order: of few each is looked at, which takes less time than to ask for each
-        tier.
-        """
+        """Return these in order: ranking a few one by one is faster than a query for each tier."""
         found = self._found(places)
         cards = [
             Card(name=each.name, summary=each.summary, keywords=each.keywords, ours=each.ours)
@@ -93,7 +89,7 @@ class Reader:
     def _all(
         self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int
     ) -> tuple[Sequence[FoundProject], int]:
-        """Without words: whatever the filters let through."""
+        """Return what the filters let through, for a query without words."""
         let_through = filters(query)
         table, place = _EVERYTHING if let_through is None else _MATCHING
         seen = self._seen(eyes, table, place)
@@ -106,7 +102,9 @@ class Reader:
     def _places(
         self, table: str, place: str, seen: str, given: str | None, most: int, skip: int = 0
     ) -> Sequence[int]:
-        """In one row: for each row that Python takes it needs its lock, which others have."""
+        """Return the places, fetched in one row: for each row Python needs its lock, which others
+        hold.
+        """
         limited = (
             f"SELECT {place} AS found FROM {table} {seen} ORDER BY {place} DESC LIMIT ? OFFSET ?"
         )
@@ -125,7 +123,7 @@ class Reader:
     def newest(self, by: str, eyes: SearchViewer, most: int) -> Sequence[ProjectName]:
         """Return the local projects that were `created` or `updated` last, the newest first.
 
-        A cached upstream file is no news of this index, and is dated by its upload elsewhere.
+        A cached upstream file is not news of this index, and is dated by its upload elsewhere.
         """
         said = (
             f"SELECT name FROM project WHERE {by} IS NOT NULL AND ours {self._seen(eyes)} ORDER "
@@ -134,12 +132,12 @@ class Reader:
         return [name for (name,) in self.db.execute(said, (most,))]
 
     def unread(self, eyes: SearchViewer) -> int:
-        """Of how many projects the metadata is to be read yet."""
+        """Return how many projects have unread metadata."""
         said = f"SELECT count(*) FROM project WHERE unread {self._seen(eyes)}"
         return self.db.execute(said).fetchone()[0]  # type: ignore[no-any-return]
 
     def filed(self, eyes: SearchViewer) -> int | None:
-        """How many have a card, as long as not all have that there were at the beginning; else
+        """Return how many have a card, while not all projects of the beginning have one; else
         None.
         """
         if self.db.execute("SELECT whole FROM meta").fetchone()[0]:
@@ -153,17 +151,17 @@ class Reader:
     def _seen(
         self, eyes: SearchViewer, table: str = "project", place: str = "project.place"
     ) -> str:
-        """What is behind a WHERE so that only what they see is found."""
+        """Return the end of a WHERE clause that restricts the result to what the viewer sees."""
         if eyes.see_all:
             return ""
-        if eyes.by.within is not None:  # globs: few look with the eyes of such a token
+        if eyes.by.within is not None:  # globs: few tokens have them
             self.db.create_function("sees", 1, eyes.sees, deterministic=True)
             return f"AND sees((SELECT its.name FROM project AS its WHERE its.place = {place}))"
         self._prepare(eyes)
         return f"AND {place} {'NOT IN' if eyes.by.usual else 'IN'} (SELECT place FROM temp.others)"
 
     def _prepare(self, eyes: SearchViewer) -> None:
-        """Have the places of the exceptions in a table of this connection, until they change."""
+        """Put the places of the exceptions into a table of this connection, until they change."""
         generation = self.db.execute("SELECT generation FROM meta").fetchone()[0]
         by, gone = eyes.by, eyes.gone
         if self._prepared is not None:

@@ -1,4 +1,4 @@
-"""What others ask: what fits, what was uploaded last, and what is new; each only of what somebody
+"""Search queries: what fits, what was uploaded last, and what is new; each only of what the viewer
 may see now.
 """
 
@@ -26,34 +26,34 @@ from pypid.search.reader import Reader, SearchViewer
 T = TypeVar("T")
 
 FILE = "search.sqlite"
-"""Below the state folder."""
+"""The file below the state folder."""
 MOST = 100
-"""Projects on a page of findings."""
+"""Projects on a page of results."""
 FARTHEST = 10_000
-"""Findings that can be paged to."""
+"""Results that can be paged to."""
 WAITING = 64
-"""Questions that wait for their turn; more are refused, as whoever types has gone on meanwhile."""
+"""Queries that wait for their turn; more are refused, as a typing user has gone on meanwhile."""
 FROM_A_PLACE = WAITING // 2
-"""Questions that come from one place and have no answer yet: nobody alone takes all the turns, from
-the first page, too.
+"""Queries from one place that have no answer yet: one client must not take all the turns, from the
+first page, too.
 """
 MARGIN = 20
-"""So many more are looked up than are wanted, since some may have gone a moment ago."""
+"""So many more are looked up than are wanted, since some may have just been removed."""
 
 
 @define(eq=False)
 class Search:
-    """The search index of one process. `promptly`: it is brought up to date before each answer, and
-    not in the background.
+    """The search index of one process. `promptly`: it is updated before each answer, and not in the
+    background.
 
-    Everything that answers raises `Busy` where too many ask, and what `Index.stored_names` raises.
+    Every query raises `Busy` where too many ask, and what `Index.stored_names` raises.
     """
 
     index: Index
     folder: Path | None = None
-    """Where the cards lie; None: in memory."""
+    """The folder of the cards; None: in memory."""
     identity: str = ""
-    """Of the storage."""
+    """The identity of the storage."""
     promptly: bool = False
     following: SearchFollower = field(init=False, repr=False)
     _cabinet: SearchIndex = field(init=False, repr=False)
@@ -61,7 +61,7 @@ class Search:
         factory=lambda: DeferredSemaphore(READERS), init=False, repr=False
     )
     _from: Counter[str] = field(factory=Counter, init=False, repr=False)
-    """Questions that have no answer yet, by place."""
+    """Queries without an answer yet, by place."""
     _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(
         default=None, init=False, repr=False
     )
@@ -75,10 +75,10 @@ class Search:
     async def find(
         self, query: SearchQuery, by: Visibility, *, most: int = 20, skip: int = 0, place: str = ""
     ) -> SearchResults:
-        """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped
+        """Return at most `most` (`MOST`) projects that fit, the best first, after the first `skip`
         (`FARTHEST`).
 
-        `place`: where whoever asks comes from (`core.accounts.client_networks`); "" is everywhere.
+        `place`: the network of the client (`core.accounts.client_networks`); "" is everywhere.
         """
         if not place:
             return await self._find(query, by, most, skip)
@@ -110,11 +110,11 @@ class Search:
         return SearchResults(found=there, total=total - (len(found) - len(there)), unread=unread)
 
     async def updated(self, by: Visibility, most: int = 100) -> Sequence[ProjectName]:
-        """The projects of which a file was uploaded last, the newest first."""
+        """Return the projects of which a file was uploaded last, the newest first."""
         return await self._newest("updated", by, most)
 
     async def created(self, by: Visibility, most: int = 40) -> Sequence[ProjectName]:
-        """The projects whose first file was uploaded last, the newest first."""
+        """Return the projects whose first file was uploaded last, the newest first."""
         return await self._newest("created", by, most)
 
     async def _newest(self, which: str, by: Visibility, most: int) -> Sequence[ProjectName]:
@@ -124,18 +124,16 @@ class Search:
         return [name for name in found if names.has(name)][:most]
 
     async def catch_up(self) -> None:
-        """Until everything that can be known is filed."""
+        """Index until all that is known has a card."""
         while await self.following.look():
             pass
 
     def close(self) -> None:
-        """At the end; blocks."""
+        """Close the index; blocks."""
         self._cabinet.close()
 
     async def _look(self, by: Visibility) -> tuple[Summaries, SearchViewer]:
-        """All projects that there are now, and whose eyes these are: what has gone meanwhile counts
-        nowhere.
-        """
+        """Return all current projects, and the viewer: projects removed meanwhile count nowhere."""
         if self.promptly:
             await self.catch_up()
         names = await self.index.stored_names()
@@ -145,7 +143,9 @@ class Search:
         return names, SearchViewer(by, self._between[2] | self.following.going)
 
     async def _ask(self, ask: Callable[[Reader], T], nothing: T) -> T:
-        """What it says in its turn, in a thread; `nothing` where there are no cards yet."""
+        """Return the result of a query, run in its turn in a thread; `nothing` where there are no
+        cards yet.
+        """
         if len(self._turns.waiting) >= WAITING:
             raise Busy("Too many search at this moment.", 1)
         return await self._turns.run(lambda: start(self._asked(ask, nothing)))

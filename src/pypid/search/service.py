@@ -1,5 +1,5 @@
-"""The search index of a running pypid: kept in step a few times a second, from some moments after
-its start on.
+"""The search index of a running pypid: updated a few times a second, beginning shortly after the
+start.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pypid.flow import Periodic
 
-if TYPE_CHECKING:  # for nothing that a start does
+if TYPE_CHECKING:  # not needed by a start
     from pypid.search.search import Search
 
 LOOK = 0.3
@@ -22,8 +22,8 @@ AFTER = 1.0
 
 
 class Searching(Periodic):
-    """`make` is called when somebody searches, or it is time; then the index is made or brought up
-    to date.
+    """The service of the search index. `make` is called at the first search, or after `AFTER`; then
+    the index is built or updated.
     """
 
     def __init__(self, clock: IReactorTime, make: Callable[[], Search]) -> None:
@@ -34,7 +34,7 @@ class Searching(Periodic):
 
     @property
     def search(self) -> Search:
-        """The one that there is."""
+        """The search of this process, created at its first use."""
         if self._made is None:
             self._made = self._make()
         return self._made
@@ -44,7 +44,7 @@ class Searching(Periodic):
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        """Ends after the look under way."""
+        """Stop after the look under way."""
         return maybeDeferred(super().stopService).addBoth(self._close)
 
     def _close(self, result: object) -> object:

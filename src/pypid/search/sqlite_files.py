@@ -1,4 +1,4 @@
-"""Files of SQLite as a cabinet uses them: opened, told apart, locked by the one process that
+"""SQLite files of the search index: opening, identifying, and locking them for the one process that
 writes. Everything here blocks.
 """
 
@@ -24,7 +24,7 @@ _PRAGMAS = (
 
 
 def connect(path: Path | None) -> sqlite3.Connection:
-    """A connection to a file that is there; None: to a new one in memory."""
+    """Return a connection to an existing file; None: to a new database in memory."""
     where = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw"
     made = sqlite3.connect(
         where, uri=True, timeout=BUSY, check_same_thread=False, isolation_level=None
@@ -49,13 +49,13 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 def basis_of(db: sqlite3.Connection) -> str | None:
     try:
         row = db.execute("SELECT basis FROM meta").fetchone()
-    except sqlite3.OperationalError:  # there is no such table
+    except sqlite3.OperationalError:  # the table does not exist
         return None
     return None if row is None else row[0]
 
 
 def which(path: Path) -> tuple[int, int] | None:
-    """Which file has the name: device and inode."""
+    """Return which file has the name: device and inode."""
     try:
         found = path.stat()
     except OSError:
@@ -64,10 +64,10 @@ def which(path: Path) -> tuple[int, int] | None:
 
 
 def locked(path: Path) -> IO[bytes] | None:
-    """The lock, or None where another process has it. Raises `OSError`."""
+    """Return the lock, or None where another process has it. Raises `OSError`."""
     lock = path.open("ab")
     try:
-        os.fchmod(lock.fileno(), 0o600)  # who may open it may hold it
+        os.fchmod(lock.fileno(), 0o600)  # a user who may open it may hold it
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
@@ -79,5 +79,5 @@ def locked(path: Path) -> IO[bytes] | None:
 
 
 def hash_of(texts: Iterable[str]) -> str:
-    """What tells these texts from others."""
+    """Return a hash that identifies these texts."""
     return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()

@@ -106,8 +106,7 @@ def changelog(
 
 @frozen
 class ChangelogEntry:
-    """A line of the changelog: `href` leads to the file, or to more about it; `uploaded` is aware.
-    """
+    """A line of the changelog: `href` links to the file, or to its project; `uploaded` is aware."""
 
     href: str
     filename: str

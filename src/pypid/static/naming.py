@@ -44,8 +44,7 @@ class PagePlace:
 
 
 def places(filename: str) -> tuple[PagePlace, ...]:
-    """Return where the file is listed: at least one place, dumb-pypi's first. Raises `BadFilename`.
-    """
+    """Return at least one place that lists the file, dumb-pypi's first. Raises `BadFilename`."""
     dashed = _DASHED(filename)
     if dashed is not None and len(filename) < LONGEST_NAME:
         version = _spelled(dashed[2])
@@ -111,8 +110,8 @@ def _of_wheel(filename: str) -> tuple[str, str | None]:
 
 
 def _of_other(filename: str) -> tuple[str, str | None]:
-    """Return name and version: the version begins at the first part after the name that has a dot
-    and a digit; of two parts it is the second.
+    """Return name and version: the version begins at the first part that has a dot and a digit,
+    not counting the very first; of two parts it is the second.
     """
     stem = filename.rpartition(".")[0] if filename.endswith(("gz", "bz2")) else filename
     stem = stem.rpartition(".")[0]

@@ -69,8 +69,7 @@ class BadPackageList(PypidError):
 
 @define
 class PackageList:
-    """The files of a list by project: file name to entry. `notes` say what was left out, and why.
-    """
+    """The files of a list by project: file name to entry. `notes`: what was left out, and why."""
 
     projects: dict[ProjectName, dict[str, PackageListEntry]] = field(factory=dict)
     notes: list[str] = field(factory=list)

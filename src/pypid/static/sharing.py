@@ -35,8 +35,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Said(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line that a child process sends to its parent; `failed` is the arguments of an `OSError`.
-    """
+    """A line that a child process sends to its parent; `failed`: the arguments of an `OSError`."""
 
     done: Done = Done()
     failed: tuple[int | None, str, str | None] | None = None

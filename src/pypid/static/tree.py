@@ -26,8 +26,7 @@ name. Hidden names are reserved for pypid.
 
 
 class TreeTarget(Protocol):
-    """Where pages are written. Paths are relative (`PATH`), with ``/``; others raise `ValueError`.
-    """
+    """Where pages go. Paths are relative (`PATH`), with ``/``; others raise `ValueError`."""
 
     def have(self, path: str) -> bytes | None:
         """Return the `digest` of what is stored there; None if nothing is, or it is unknown."""

@@ -1,15 +1,13 @@
-"""Public: what a backend of your own must keep, as tests, and a world without a network. Needs
-``hypothesis``.
+"""Contract tests for backends, and a world without a network. Public. Needs ``hypothesis``.
 
-A backend's tests are an empty subclass of the contract for its socket, and what is special about
-it::
+A backend's tests are an empty subclass of the contract for its port, and what is special about it::
 
     class MyBlobsTests(BlobsContract, SynchronousTestCase):
         async def make(self):
             return MyBlobs(...)
 
-The contracts run on Deferreds that fire at once: give the backend `world()`, whose clock stands
-until it is told to go, and whose threads are none.
+The contracts run on Deferreds that fire at once: give the backend `world()`, whose clock only moves
+when advanced, and which has no threads.
 """
 
 from pypid.testing.accounts import AccountsContract

@@ -1,4 +1,4 @@
-"""What every `Accounts` keeps, as tests."""
+"""The contract of `Accounts`, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -35,17 +35,17 @@ HOSTILE = (
     "nobody",
     "x" * 10_000,
 )
-"""What nobody can be called."""
+"""Invalid names."""
 
 
 def an_account(name: str, **fields: object) -> Account:
-    """An account made at the beginning."""
+    """Return an account created at `BEGINNING`."""
     values: dict[str, object] = {"hash": "$hash", "created": BEGINNING, "changed": BEGINNING}
     return Account(name=name, **{**values, **fields})  # type: ignore[arg-type]
 
 
 def a_token(id: str, user: str = "alice", **fields: object) -> Token:
-    """A token that may read and write everything; its digest is ``digest-<id>``."""
+    """Return a token for reading and writing everything; its digest is ``digest-<id>``."""
     scope = Scope(frozenset({Action.READ, Action.WRITE}))
     values: dict[str, object] = {
         "digest": f"digest-{id}",
@@ -57,7 +57,7 @@ def a_token(id: str, user: str = "alice", **fields: object) -> Token:
 
 
 def a_session(digest: str, user: str = "alice", **fields: object) -> Session:
-    """A session of an hour."""
+    """Return a session of an hour."""
     values: dict[str, object] = {
         "created": BEGINNING,
         "expires": BEGINNING + HOUR,
@@ -70,29 +70,29 @@ class AccountsContract(Timed):
     """Mix into a `SynchronousTestCase` whose `make` gives new, empty accounts in `self.world`."""
 
     async def make(self) -> Accounts:
-        """New accounts with nobody in them."""
+        """Return new, empty accounts."""
         raise NotImplementedError
 
     async def again(self) -> Accounts:
-        """Other accounts on what the last ones that were made have written: as after a restart, or
+        """Return other accounts on the data of the last ones that were made: as after a restart, or
         on another node.
         """
         raise NotImplementedError
 
     async def after_a_while(self, accounts: Accounts) -> None:
-        """What is done from time to time so that they go on."""
+        """Do the periodic work of the accounts."""
 
     def setUp(self) -> None:
         super().setUp()
         self.accounts = self.have(self.make())
 
     def advance(self, seconds: float) -> None:
-        """So much time goes by."""
+        """Advance the clock, and do the periodic work."""
         self.clock.advance(seconds)
         self.have(self.after_a_while(self.accounts))
 
     def both(self) -> tuple[Accounts, Accounts]:
-        """These, and those who read what these have written."""
+        """Return the accounts under test, and others on the same data."""
         return self.accounts, self.have(self.again())
 
     # --- users ---
@@ -125,7 +125,9 @@ class AccountsContract(Timed):
             )
 
     def test_taken(self) -> None:
-        """A name is taken once, and what was there stays; a group may be called as a user is."""
+        """A name is taken once, and the first account stays; a group may have the name of a
+        user.
+        """
         alice = an_account("alice")
         self.have(self.accounts.add_user(alice))
         self.refused(self.accounts.add_user(an_account("alice", admin=True)), NameTaken)
@@ -134,8 +136,8 @@ class AccountsContract(Timed):
         self.assertEqual(self.have(self.accounts.user("alice")), alice)
 
     def test_hostile_names(self) -> None:
-        """Nobody is given a name with colons, control characters or white space, and asking for one
-        finds nobody.
+        """Names with colons, control characters or white space are refused for new users, and never
+        found.
         """
         self.have(self.accounts.add_group("team"))
         for name in HOSTILE:
@@ -160,9 +162,7 @@ class AccountsContract(Timed):
             self.assertEqual(dict(self.have(accounts.memberships())), {"team": frozenset()})
 
     def test_edits(self) -> None:
-        """An edit is given what is there; what it makes of it is there then, with the time of the
-        change.
-        """
+        """An edit is given the account; its result is stored, with the time of the change."""
         self.have(self.accounts.add_user(an_account("alice")))
         self.advance(60)
         edited = self.have(
@@ -175,7 +175,7 @@ class AccountsContract(Timed):
             self.assertEqual(self.have(accounts.user("alice")), edited)
 
     def test_edits_that_fail(self) -> None:
-        """An edit that raises, or makes somebody else of the account, changes nothing."""
+        """An edit that raises, or changes the name, changes nothing."""
         self.have(self.accounts.add_user(an_account("alice")))
 
         def fail(account: Account) -> Account:
@@ -191,7 +191,7 @@ class AccountsContract(Timed):
             self.assertEqual(list(self.have(accounts.users())), [an_account("alice")])
 
     def test_no_update_is_lost(self) -> None:
-        """Two who change the same account, or the same group, find what the other one has done."""
+        """Two concurrent changes of the same account, or the same group, are both kept."""
         first, second = self.accounts, self.have(self.again())
         self.have(first.add_user(an_account("alice", hash="")))
         self.have(first.add_group("team"))
@@ -209,8 +209,8 @@ class AccountsContract(Timed):
         self.assertEqual(self.have(second.memberships()), self.have(last.memberships()))
 
     def test_removed_user(self) -> None:
-        """With a user go the tokens, sessions, rights and memberships; what others have stays,
-        however it is called.
+        """With a user go the tokens, sessions, rights and memberships; those of others stay,
+        whatever their names.
         """
         for user in ("alice", "bob"):
             self.have(self.accounts.add_user(an_account(user)))
@@ -238,9 +238,7 @@ class AccountsContract(Timed):
             self.assertEqual(list(self.have(accounts.rights())), rights)
 
     def test_new_user_of_an_old_name(self) -> None:
-        """What the name's bearer in another source had to log in with, or one long gone, is good
-        for no new account.
-        """
+        """Tokens and sessions of an earlier user of the name do not work for a new account."""
         for user in ("alice", "bob"):
             self.have(self.accounts.add_token(a_token(f"of-{user}", user)))
             self.have(self.accounts.add_token(a_token(f"workflow-{user}", user, publisher=True)))
@@ -286,9 +284,7 @@ class AccountsContract(Timed):
     # --- groups and rights ---
 
     def test_groups(self) -> None:
-        """People are in groups whether or not they have an account; joining and leaving twice is as
-        once.
-        """
+        """Users are in groups with or without an account; joining and leaving twice is as once."""
         self.refused(self.accounts.join("team", "alice"), NoSuchGroup)
         self.refused(self.accounts.leave("team", "alice"), NoSuchGroup)
         self.refused(self.accounts.remove_group("team"), NoSuchGroup)
@@ -313,8 +309,8 @@ class AccountsContract(Timed):
             self.assertEqual(list(self.have(accounts.rights())), [Right(SPAM, Whom.USER, "others")])
 
     def test_rights(self) -> None:
-        """There is one right for each project, kind and name; the list is by project; those who are
-        many have no name.
+        """There is one right for each project, kind and name; the list is by project; rights of
+        everyone have no name.
         """
         ham = project_name("ham")
         for right in (
@@ -344,9 +340,7 @@ class AccountsContract(Timed):
     # --- tokens ---
 
     def test_tokens(self) -> None:
-        """Every field of a token comes back, the use that was remembered included; the list is by
-        age.
-        """
+        """Every field of a token comes back, its last use included; the list is by age."""
         token = a_token(
             "b",
             name='of "CI"\n\u8de8',
@@ -372,8 +366,8 @@ class AccountsContract(Timed):
         )
 
     def test_revoked(self) -> None:
-        """A revoked token is nobody's from then on, and stays in the list; to revoke it again
-        changes nothing.
+        """A revoked token is invalid from then on, and stays in the list; revoking it again changes
+        nothing.
         """
         self.have(self.accounts.add_token(a_token("t")))
         self.advance(60)
@@ -387,7 +381,7 @@ class AccountsContract(Timed):
             self.assertEqual(list(self.have(accounts.tokens())), [revoked])
 
     def test_expired(self) -> None:
-        """Tokens and sessions are good until the moment that they say, and not in it."""
+        """Tokens and sessions are valid until their expiry time, exclusively."""
         self.have(self.accounts.add_token(a_token("t", expires=BEGINNING + HOUR)))
         self.have(self.accounts.add_session(a_session("s")))
         self.advance(3599)
@@ -401,7 +395,7 @@ class AccountsContract(Timed):
     # --- sessions, and what can be said once ---
 
     def test_sessions(self) -> None:
-        """A session comes back until it ends; to end it twice is as once."""
+        """A session comes back until it ends; ending it twice is as once."""
         for digest in ("s", "other"):
             self.have(self.accounts.add_session(a_session(digest)))
         for accounts in self.both():
@@ -413,7 +407,7 @@ class AccountsContract(Timed):
             self.assertIsNotNone(self.have(accounts.session("other")))
 
     def test_many_sessions(self) -> None:
-        """Of a user's sessions the oldest end where there are too many, and nobody else's."""
+        """The oldest sessions of a user end where there are too many, and no other user's."""
         self.have(self.accounts.add_session(a_session("bob's", "bob", created=BEGINNING)))
         for number in range(MOST_SESSIONS + 2):
             self.have(
@@ -431,8 +425,8 @@ class AccountsContract(Timed):
             self.assertIsNotNone(self.have(accounts.session("bob's")))
 
     def test_once(self) -> None:
-        """A value of a kind is said once, by whomever, until its time is over; whatever the value
-        is.
+        """A value of a kind is accepted once, from any caller, until its time is over; whatever the
+        value is.
         """
         until = BEGINNING + HOUR
         for value in ("a", "", "\0", "\ud800", "\U0001f600" * 10_000):
@@ -447,9 +441,7 @@ class AccountsContract(Timed):
     # --- whatever is done ---
 
     def test_is_some_dicts(self) -> None:
-        """Whatever is changed in whatever order, what is held is what dicts would hold, also after
-        a restart.
-        """
+        """Changes in any order give the state that dicts would have, also after a restart."""
         modest = settings(
             max_examples=8,
             stateful_step_count=15,
@@ -467,7 +459,7 @@ named = st.sampled_from([Whom.USER, Whom.GROUP])
 
 
 class AccountsModel(stateful.RuleBasedStateMachine):
-    """The accounts of a contract beside dicts."""
+    """The accounts of a contract compared with dicts."""
 
     def __init__(self, contract: AccountsContract) -> None:
         super().__init__()

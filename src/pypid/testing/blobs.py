@@ -1,4 +1,4 @@
-"""What every `Blobs` keeps, as tests."""
+"""The contract of `Blobs`, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -44,7 +44,8 @@ NO_KEYS = (
     "nul\0",
     "\udc80",
 )
-# Where "a" lies below a folder and beside its name, the order of keys is not the order of names.
+# Where "a" is a folder and the beginning of other names, the order of keys is not the order of
+# names.
 CROWDED = (
     "a/b",
     "a-b",
@@ -67,7 +68,7 @@ class BlobsContract(Awaiting):
     """Mix into a `SynchronousTestCase` whose `make` gives a new, empty store."""
 
     async def make(self) -> Blobs:
-        """A new store with nothing in it."""
+        """Return a new, empty store."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -75,11 +76,11 @@ class BlobsContract(Awaiting):
         self.blobs = self.have(self.make())
 
     def put(self, key: str, data: bytes, replace: bool = False) -> Blob:
-        """Write, now."""
+        """Write a blob at once."""
         return self.have(self.blobs.write(key, BytesBody(data), replace=replace))
 
     def get(self, key: str, span: Span | None = None) -> bytes:
-        """Read, now."""
+        """Return the bytes of a blob, or of `span`."""
 
         async def read() -> bytes:
             return await whole(await self.blobs.read(key, span), LARGE)
@@ -87,7 +88,7 @@ class BlobsContract(Awaiting):
         return self.have(read())
 
     def size(self, key: str, span: Span | None = None) -> int | None:
-        """How long the body says that it is, now."""
+        """Return the size that the body reports."""
 
         async def look() -> int | None:
             async with aclosing(await self.blobs.read(key, span)) as body:
@@ -98,8 +99,8 @@ class BlobsContract(Awaiting):
     # --- reading and writing ---
 
     def test_reads_what_was_written(self) -> None:
-        """What was written is read, with its size; `write`, `stat` and a listing say the same of
-        it.
+        """A blob is read as it was written, with its size; `write`, `stat` and a listing report the
+        same.
         """
 
         async def listed() -> list[Blob]:
@@ -146,8 +147,8 @@ class BlobsContract(Awaiting):
             self.assertEqual(self.size("spam/x", Span(begin, end)), end - begin)
 
     def test_refuses_spans_outside(self) -> None:
-        """A span beyond the blob's end is as good as missing; one that ends before it begins is a
-        mistake.
+        """A span beyond the blob's end is missing; one that ends before it begins is a
+        `ValueError`.
         """
         self.put("spam/x", b"12345")
         self.refused(self.blobs.read("spam/x", Span(0, 6)), Missing)
@@ -170,8 +171,8 @@ class BlobsContract(Awaiting):
         self.assertGreater(self.have(some()), 0)
 
     def test_is_one_version(self) -> None:
-        """A body that is being read while the blob is replaced or deleted goes on with the version
-        that it began.
+        """A body that is being read while the blob is replaced or deleted continues with its
+        version.
         """
         old, new = b"o" * (3 << 20), b"n" * (3 << 20)
         self.put("spam/x", old)
@@ -190,7 +191,7 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.have(read()), old)
 
     def test_missing(self) -> None:
-        """What was never written is missing; so is a folder, and what would lie below a blob."""
+        """A key that was never written is missing; so is a folder, and a key below a blob."""
         self.put("spam/eggs/x", b"x")
         for key in ("ham", "ham/x", "spam", "spam/eggs", "spam/eggs/x/y", "spam/eggs/" + "y" * 300):
             error = self.refused(self.blobs.read(key), Missing)
@@ -210,8 +211,8 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.have(contents(self.blobs)), sorted(ODD_KEYS, key=str.encode))
 
     def test_no_keys(self) -> None:
-        """What leads out of the store, or nowhere, is missing; to write there is a mistake that
-        stores nothing.
+        """A key that leads out of the store, or nowhere, is missing; writing it raises and stores
+        nothing.
         """
         for key in NO_KEYS:
             self.refused(self.blobs.read(key), Missing)
@@ -235,7 +236,7 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.get("spam/x"), b"first")
 
     def test_replaces(self) -> None:
-        """With `replace` the new bytes take the old ones' place, and the etag is another."""
+        """With `replace` the new bytes replace the old ones, and the etag differs."""
         etags = {
             self.put("spam/x", data, replace=True).etag
             for data in (b"longer than the next", b"short", b"other")
@@ -244,9 +245,7 @@ class BlobsContract(Awaiting):
         self.assertEqual(len(etags), 3)
 
     def test_stores_nothing_of_a_body_that_fails(self) -> None:
-        """A body that raises, early or late, raises out of `write` and leaves what was there
-        before.
-        """
+        """A body that raises, early or late, raises out of `write` and leaves the earlier state."""
         for size in (0, 10, 3 << 20):
             for replace in (False, True):
                 body = Fed(*[b"x" * size] * (size > 0), ConnectionResetError("gone"))
@@ -262,7 +261,7 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.get("spam/x"), b"before")
 
     def test_stores_nothing_of_a_body_of_another_size(self) -> None:
-        """A body that is not as long as it said stores nothing."""
+        """A body of another size than announced stores nothing."""
         for size in (2, 4):
             self.refused(self.blobs.write("spam/x", Fed(b"123", None, size=size)), EOFError)
         self.assertEqual(self.have(contents(self.blobs)), [])
@@ -281,7 +280,7 @@ class BlobsContract(Awaiting):
         self.put("spam/x", b"the key is free")
 
     def test_one_writer_wins(self) -> None:
-        """Of two who write one key at once the first to end wins, whole; the other is told
+        """Of two concurrent writers of one key the first to finish wins, whole; the other gets
         `Exists`.
         """
         one, other = Fed(b"1" * 9), Fed(b"2" * (2 << 20))
@@ -298,7 +297,7 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.have(contents(self.blobs)), ["spam/x"])
 
     def test_last_replacer_wins(self) -> None:
-        """Of two who replace at once the last to end wins, whole."""
+        """Of two concurrent replacements the last to finish wins, whole."""
         one, other = Fed(b"1" * 9), Fed(b"2" * 5)
         writing_one = start(self.blobs.write("spam/x", one, replace=True))
         writing_other = start(self.blobs.write("spam/x", other, replace=True))
@@ -310,7 +309,7 @@ class BlobsContract(Awaiting):
         self.assertEqual(self.get("spam/x"), b"1" * 9)
 
     def test_deletes(self) -> None:
-        """What is deleted is missing and its key free; to delete it again is no error."""
+        """A deleted blob is missing and its key free; deleting it again is no error."""
         self.put("spam/x", b"x")
         self.put("spam/y", b"y")
         self.have(self.blobs.delete("spam/x"))
@@ -342,8 +341,8 @@ class BlobsContract(Awaiting):
             )
 
     def test_lists_while_it_changes(self) -> None:
-        """What is deleted or written while a listing is under way does not break it, and all else
-        comes exactly once.
+        """Deletions and writes during a listing do not break it, and all other blobs come exactly
+        once.
         """
         keys = [f"p{number:03d}/x" for number in range(60)]
         for key in keys:
@@ -367,13 +366,13 @@ class BlobsContract(Awaiting):
         self.assertEqual(len(found), len(set(found)))
 
     def test_links(self) -> None:
-        """A link is a URL that ends, or None."""
+        """A link is a URL, or None."""
         self.put("spam/x", b"x")
         link = self.have(self.blobs.link("spam/x", timedelta(minutes=1)))
         self.assertTrue(link is None or link.url.startswith("http"))
 
     def test_is_a_dict(self) -> None:
-        """Whatever is done in whatever order, the store holds what a dict would."""
+        """Operations in any order give the content that a dict would have."""
         modest = settings(
             max_examples=15,
             stateful_step_count=20,

@@ -1,4 +1,4 @@
-"""What every `Catalog` keeps, as tests."""
+"""The contract of `Catalog`, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -21,7 +21,7 @@ SPAM = project_name("spam")
 
 
 def a_file(name: ProjectName, version: str, **fields: object) -> File:
-    """A file of ours with everything known."""
+    """Return a local file with every field set."""
     filename = f"{name}-{version}.tar.gz"
     values: dict[str, object] = {
         "sha256": "ab" * 32,
@@ -41,12 +41,12 @@ def a_file(name: ProjectName, version: str, **fields: object) -> File:
 
 
 def a_project(name: ProjectName, *versions: str, **fields: object) -> Project:
-    """A project with files of these versions."""
+    """Return a project with files of these versions."""
     return Project(name=name, files=tuple(a_file(name, version) for version in versions), **fields)  # type: ignore[arg-type]
 
 
 def said(name: ProjectName, *versions: str, **fields: object) -> Listing:
-    """What another index says of the project: that it has these versions."""
+    """Return an upstream listing of the project with these versions."""
     files = tuple(
         a_file(name, version, key=None, source="https://files.example/file") for version in versions
     )
@@ -58,7 +58,7 @@ def said(name: ProjectName, *versions: str, **fields: object) -> Listing:
 
 
 def becomes(project: Project | None) -> Callable[[Project | None], Project | None]:
-    """An edit that makes the project this one, whatever it was."""
+    """Return an edit that replaces any state by this project."""
     return lambda _: project
 
 
@@ -66,7 +66,7 @@ class CatalogContract(Awaiting):
     """Mix into a `SynchronousTestCase` whose `make` gives a new, empty catalog."""
 
     async def make(self) -> Catalog:
-        """A new catalog with nothing in it."""
+        """Return a new, empty catalog."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -74,7 +74,7 @@ class CatalogContract(Awaiting):
         self.catalog = self.have(self.make())
 
     def put(self, project: Project, mark: str | None = None) -> Project:
-        """Make the project this one, now; what is held then."""
+        """Store the project; return its new state."""
         held = self.have(self.catalog.edit(project.name, becomes(project), mark=mark))
         assert held is not None
         return held
@@ -96,8 +96,8 @@ class CatalogContract(Awaiting):
         self.assertEqual(self.have(self.catalog.ours(SPAM)), held)
 
     def test_unknown_is_not_absent(self) -> None:
-        """What is not held is unknown until the comparison with storage is complete, and absent
-        from then on.
+        """A project that is not held is unknown until the comparison with storage is complete, and
+        absent from then on.
         """
         self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.UNKNOWN)
         self.assertFalse(self.have(self.catalog.is_complete()))
@@ -113,7 +113,7 @@ class CatalogContract(Awaiting):
         self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.ABSENT)
 
     def test_edits_what_is_held(self) -> None:
-        """An edit is given what is held, with its serial, or None."""
+        """An edit is given the current project, with its serial, or None."""
         seen: list[Project | None] = []
 
         def change(project: Project | None) -> Project | None:
@@ -189,8 +189,8 @@ class CatalogContract(Awaiting):
         self.assertEqual(len(names), 6)
 
     def test_their_summaries(self) -> None:
-        """Of theirs those are listed of which files are kept, by name, and with the status that was
-        said last.
+        """Upstream projects with cached files are listed, by name, and with the status of the last
+        listing.
         """
         for text in ("spam", "ham", "eggs"):
             self.hear(said(project_name(text), "1"))
@@ -215,13 +215,13 @@ class CatalogContract(Awaiting):
         self.assertEqual(list(self.have(self.catalog.names())), [])
 
     def hear(self, remembered: Listing) -> UpstreamEntry:
-        """Upstream says this."""
+        """Store an upstream listing."""
         return self.have(
             self.catalog.edit_theirs(remembered.name, lambda heard: evolve(heard, said=remembered))
         )
 
     def keep(self, name: ProjectName, *versions: str) -> UpstreamEntry:
-        """These files of theirs are kept."""
+        """Store the list of cached files."""
         files = tuple(a_file(name, version) for version in versions)
         return self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files)))
 
@@ -242,7 +242,7 @@ class CatalogContract(Awaiting):
         self.assertIsNone(self.have(self.catalog.mark(SPAM)))
 
     def test_is_a_dict(self) -> None:
-        """Whatever is edited in whatever order, the catalog holds what a dict would."""
+        """Edits in any order give the content that a dict would have."""
         modest = settings(
             max_examples=25,
             stateful_step_count=25,
@@ -258,7 +258,7 @@ versions = st.lists(st.sampled_from(("1.0", "1.1", "2.0")), unique=True).map(sor
 
 
 class CatalogModel(stateful.RuleBasedStateMachine):
-    """The catalog of a contract beside a dict; backends add rules of their own."""
+    """The catalog of a contract compared with a dict; backends add rules of their own."""
 
     def __init__(self, contract: CatalogContract) -> None:
         super().__init__()

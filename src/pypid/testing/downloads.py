@@ -1,4 +1,4 @@
-"""What every `Downloads` keeps, as tests; and one in memory."""
+"""The contract of `Downloads`, as tests; and an implementation in memory."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -17,7 +17,7 @@ from pypid.testing.worlds import BEGINNING, Timed
 
 
 def a_download(number: int, **fields: object) -> DownloadEntry:
-    """One of many."""
+    """Return a download, one of many."""
     values: dict[str, object] = {
         "sha256": "ab" * 32,
         "project": "spam",
@@ -29,7 +29,7 @@ def a_download(number: int, **fields: object) -> DownloadEntry:
 
 @define
 class MemoryDownloads:
-    """`Downloads` that are forgotten with it."""
+    """A `Downloads` in memory."""
 
     _noted: list[DownloadEntry] = field(factory=list, init=False, repr=False)
 
@@ -58,7 +58,7 @@ class DownloadsContract(Timed):
     """Mix into a `SynchronousTestCase` whose `make` gives new, empty downloads in `self.world`."""
 
     async def make(self) -> Downloads:
-        """New ones with nothing in them."""
+        """Return a new, empty download log."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -66,7 +66,7 @@ class DownloadsContract(Timed):
         self.downloads = self.have(self.make())
 
     def test_of_a_file(self) -> None:
-        """All of a download comes back, the newest first, and only those of the file."""
+        """Every field of a download comes back, the newest first, and only those of the file."""
         first = a_download(1, where="2001:db8::1", token="abc")
         second = a_download(2, who="anonymous")
         for each in (first, a_download(1, sha256="cd" * 32), second):
@@ -89,7 +89,7 @@ class DownloadsContract(Timed):
         self.assertEqual(serials, sorted(serials, reverse=True))
 
     def test_many(self) -> None:
-        """Thousands at once are all there."""
+        """Thousands of downloads at once are all stored."""
         for number in range(2500):
             self.downloads.note(a_download(number))
         found = self.have(self.downloads.of("ab" * 32, most=10_000))
@@ -99,7 +99,7 @@ class DownloadsContract(Timed):
         )
 
     def test_hostile(self) -> None:
-        """Whatever a client calls itself, its download is written down."""
+        """A download is recorded whatever name the client uses."""
         for text in ("\0", "\ud800", "x" * 1_000_000):
             self.downloads.note(a_download(1, who=text, where=text, token=text))
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), 3)
@@ -107,11 +107,11 @@ class DownloadsContract(Timed):
     def by_day(
         self, project: str = "spam", since: date = date(2026, 1, 1)
     ) -> list[tuple[date, int]]:
-        """As the port has it."""
+        """Return the downloads of a project by day."""
         return list(self.have(self.downloads.by_day(project, since)))
 
     def test_by_day(self) -> None:
-        """Those of a project are counted by day, in UTC, the oldest first, whichever file it was;
+        """Downloads of a project are counted by day, in UTC, the oldest first, whatever the file;
         days without are left out.
         """
         self.assertEqual(self.by_day(), [])
@@ -128,15 +128,13 @@ class DownloadsContract(Timed):
             self.assertEqual(self.by_day(unknown), [])
 
     def test_by_day_elsewhere(self) -> None:
-        """The day is that of Greenwich, wherever the clock stands."""
+        """The day is that of UTC, in any time zone."""
         east = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))
         self.downloads.note(evolve(a_download(0), when=east))
         self.assertEqual(self.by_day(), [(date(2026, 1, 1), 1)])
 
     def test_many_by_day(self) -> None:
-        """Thousands are counted, all of them, in whatever order they come; and more
-        of them later.
-        """
+        """Thousands are counted, in whatever order they come; and more of them later."""
         for number in range(2500):
             self.downloads.note(a_download(86400 * (number % 3), project=f"spam{number % 5}"))
         days = [BEGINNING.date() + timedelta(days=number) for number in range(3)]

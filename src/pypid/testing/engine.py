@@ -1,4 +1,4 @@
-"""What every `Engine` of a shared catalog keeps, as tests."""
+"""The contract of the `Engine` of a shared catalog, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -44,7 +44,7 @@ HOSTILE = (
     b"%s%(a)s\\n\n\r\t",
     "\u8de8\u202e".encode(),
 )
-"""Lines that an engine gives back as they came."""
+"""Lines that an engine returns unchanged."""
 
 
 def to_be(
@@ -55,7 +55,7 @@ def to_be(
     kind: RowKind = RowKind.OURS,
     seen: bool = True,
 ) -> RowChange:
-    """That the row is to have this line."""
+    """Return a change that gives the row this line."""
     return RowChange(kind, name, line, expected, seen)
 
 
@@ -67,21 +67,21 @@ class EngineContract(Timed):
     """
 
     async def make(self) -> Engine:
-        """An engine that nobody has opened, where nobody has been."""
+        """Return an unopened engine on a new place."""
         raise NotImplementedError
 
     async def again(self) -> Engine:
-        """Another engine, not opened, on the place of the last one that was made: as on another
-        node, or after a restart.
+        """Return another engine, not opened, on the place of the last one that was made: as on
+        another node, or after a restart.
         """
         raise NotImplementedError
 
     def pass_time(self, seconds: float) -> None:
-        """Have that much time go by, for the engine, too."""
+        """Let so many seconds pass, also for the engine."""
         raise NotImplementedError
 
     def until(self, condition: Callable[[], bool], within: float = 2.0) -> bool:
-        """Let feeds go on until that is so, for so many seconds; whether it is."""
+        """Let feeds run until the condition holds, for so many seconds; return whether it does."""
         for _ in range(int(within / 0.05)):
             if condition():
                 return True
@@ -95,18 +95,18 @@ class EngineContract(Timed):
         self.epoch = self.have(self.engine.open(IDENTITY)).epoch
 
     def another(self) -> Engine:
-        """Another node, opened."""
+        """Return another node, opened."""
         made = self.have(self.again())
         self.addCleanup(lambda: self.have(made.close()))
         self.have(made.open(IDENTITY))
         return made
 
     def state(self) -> EngineState:
-        """The engine's."""
+        """Return the state of the engine."""
         return self.have(self.engine.state())
 
     def put(self, line: bytes | None, expected: int = 0, **more: object) -> CatalogRow:
-        """Change a row, as has to be possible."""
+        """Change a row; fails for a conflict."""
         row = self.have(self.engine.swap(self.epoch, to_be(line, expected, **more)))  # type: ignore[arg-type]
         assert isinstance(row, CatalogRow), row
         return row
@@ -114,7 +114,7 @@ class EngineContract(Timed):
     def all_rows(
         self, engine: Engine | None = None, since: Position | None = None, most: int = 1000
     ) -> list[CatalogRow]:
-        """Those that changed since, in slices."""
+        """Return the rows that changed since, read in slices."""
         asked = engine or self.engine
         position = since or self.have(asked.state()).beginning
 
@@ -140,7 +140,7 @@ class EngineContract(Timed):
         self.assertEqual(self.all_rows(engine), [])
 
     def test_opened_again(self) -> None:
-        """Whoever opens it later, on whichever node, finds what is there."""
+        """An engine that is opened later, on any node, has the same state."""
         row = self.put(b"line")
         before = self.state()
         other = self.have(self.again())
@@ -158,7 +158,7 @@ class EngineContract(Timed):
         self.assertEqual(len(self.all_rows()), 1)
 
     def test_closed_and_asked(self) -> None:
-        """One that was closed opens itself when it is asked."""
+        """A closed engine opens itself when it is used."""
         row = self.put(b"line")
         self.have(self.engine.close())
         self.have(self.engine.close())
@@ -167,8 +167,8 @@ class EngineContract(Timed):
     # --- rows ---
 
     def test_holds_what_was_put(self) -> None:
-        """A row has its line, whatever is in it, and the version and serial of its change; ours and
-        theirs are apart.
+        """A row has its line, whatever is in it, and the version and serial of its change; local
+        and upstream rows are separate.
         """
         before = self.state()
         for number, line in enumerate(HOSTILE, 1):
@@ -196,9 +196,7 @@ class EngineContract(Timed):
         self.assertEqual((len(first.rows), first.more), (4, True))
 
     def test_one_wins(self) -> None:
-        """A row that is not what was expected stays, and who wanted another one is told
-        what it is.
-        """
+        """A row of another version than expected stays, and the caller gets the current row."""
         self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", 1))), Conflict(None))
         first = self.put(b"first")
         self.assertEqual(self.have(self.another().swap(self.epoch, to_be(b"new"))), Conflict(first))
@@ -214,8 +212,8 @@ class EngineContract(Timed):
             self.assertEqual(self.state(), before)
 
     def test_done_again(self) -> None:
-        """A change that was done already changes nothing, whoever did it: so one may be repeated
-        whose end nobody heard.
+        """A repeated change does nothing, from any node: so a change with an unknown outcome may be
+        repeated.
         """
         first = self.put(b"first")
         self.assertEqual(self.put(b"first"), first)
@@ -228,9 +226,7 @@ class EngineContract(Timed):
         self.assertEqual(self.state().version, gone.version)
 
     def test_unseen(self) -> None:
-        """A change that nobody can see takes a version, and no serial; the row keeps the one that
-        it had.
-        """
+        """An invisible change takes a version, and no serial; the row keeps its serial."""
         self.put(b"other", name=HAM)
         first = self.put(b"first")
         second = self.put(b"second", first.version, seen=False)
@@ -241,8 +237,8 @@ class EngineContract(Timed):
         self.assertEqual(self.state().serial, first.serial)
 
     def test_taken_out(self) -> None:
-        """A row that was taken out is not there, those who follow hear of it, and another one may
-        come in its place.
+        """A removed row is missing, followers see the removal, and another one may take its
+        place.
         """
         first = self.put(b"first")
         before = self.state()
@@ -263,7 +259,7 @@ class EngineContract(Timed):
         )
 
     def test_taken_out_of_nothing(self) -> None:
-        """What is not expected to be there cannot be taken out."""
+        """Removing a row without an expected version is an error."""
         self.refused(self.engine.swap(self.epoch, to_be(None)), ValueError)
 
     # --- following ---
@@ -296,8 +292,8 @@ class EngineContract(Timed):
         self.assertEqual(self.all_rows(), [row])
 
     def test_tidy(self) -> None:
-        """Of rows that were taken out the last are remembered; who had not heard of the others has
-        to read all again.
+        """The last removed rows are remembered; a follower that missed others has to read all
+        again.
         """
         self.put(b"stays", name=HAM)
         begun = self.state()
@@ -315,8 +311,8 @@ class EngineContract(Timed):
         self.put(b"again", name=rows[0].name)
 
     def test_complete(self) -> None:
-        """What one node has said to be complete is so for all, and for those that come later, until
-        all begins anew.
+        """A catalog that one node marked complete is complete for all nodes, also later ones, until
+        it is reset.
         """
         other = self.another()
         self.assertTrue(self.have(self.engine.say_complete(self.epoch)).complete)
@@ -325,7 +321,7 @@ class EngineContract(Timed):
         self.assertTrue(self.have(self.another().state()).complete)
 
     def test_begun_anew(self) -> None:
-        """Begun anew, it has no rows and is not complete; serials go on, and who followed has to
+        """After a reset, it has no rows and is not complete; serials go on, and followers have to
         read from the beginning.
         """
         row = self.put(b"line")
@@ -345,7 +341,7 @@ class EngineContract(Timed):
     # --- what else is shared ---
 
     def test_rights(self) -> None:
-        """That people or rights changed is a number that grows, and nothing else."""
+        """A change of users or rights is a number that grows, and nothing else."""
         before = self.state()
         after = self.have(self.another().note_rights())
         self.assertEqual(after, evolve(before, rights=after.rights))
@@ -353,7 +349,7 @@ class EngineContract(Timed):
         self.assertEqual(self.state(), after)
 
     def test_leases(self) -> None:
-        """A lease is one holder's, who may keep it; it ends when it is given back by its holder."""
+        """A lease has one holder, who may renew it; it ends when its holder gives it back."""
         other = self.another()
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
@@ -366,7 +362,7 @@ class EngineContract(Timed):
         self.assertFalse(self.have(self.engine.lease("tidy", "a", 60)))
 
     def test_leases_end(self) -> None:
-        """A lease whose holder is gone ends by itself, and one that is kept does not."""
+        """A lease whose holder is gone expires by itself, and a renewed one does not."""
         other = self.another()
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 0.4)))
         self.assertFalse(self.have(other.lease("tidy", "b", 60)))
@@ -378,8 +374,8 @@ class EngineContract(Timed):
         self.assertTrue(self.have(other.lease("tidy", "b", 60)))
 
     def test_links(self) -> None:
-        """All nodes give the URL that the first one has kept, until it is not good
-        for long enough.
+        """All nodes give the URL that the first one has stored, until it is not valid for long
+        enough.
         """
         other = self.another()
         first, second = (
@@ -408,7 +404,7 @@ class EngineContract(Timed):
     # --- the feed ---
 
     def follow(self, engine: Engine) -> tuple[engines.Feed, list[Beat]]:
-        """What is heard from now on."""
+        """Return a feed, and the list of its beats from now on."""
         beats: list[Beat] = []
         feed = engine.follow(beats.append)
         self.addCleanup(lambda: self.have(feed.stop()))
@@ -416,9 +412,7 @@ class EngineContract(Timed):
         return feed, beats
 
     def test_feed_beats(self) -> None:
-        """The feed tells of the state again and again, also where nothing changes, and until it is
-        stopped.
-        """
+        """The feed reports the state again and again, also without changes, until it is stopped."""
         feed, beats = self.follow(self.engine)
         self.assertTrue(self.until(lambda: len(beats) > 4))
         self.assertEqual({beat.state for beat in beats}, {self.state()})
@@ -432,7 +426,7 @@ class EngineContract(Timed):
         self.assertFalse(self.until(lambda: bool(beats), 0.5))
 
     def test_feed_tells(self) -> None:
-        """Each change, of whichever kind and by whichever node, is heard of soon."""
+        """Each change, of any kind and by any node, is reported soon."""
         other = self.another()
         _, beats = self.follow(other)
         self.put(b"line")
@@ -452,12 +446,12 @@ class EngineContract(Timed):
         )
 
     def heard(self, beats: list[Beat]) -> None:
-        """The state that there is now is heard of within a second."""
+        """Assert that the current state is reported within a second."""
         state = self.state()
         self.assertTrue(self.until(lambda: beats[-1].state == state, 1.0), state)
 
     def test_feed_survives_who_hears(self) -> None:
-        """Who hears, and fails at it, hears of the next change all the same."""
+        """A callback that fails still gets the next change."""
         heard: list[EngineState] = []
 
         def fails(beat: Beat) -> None:
@@ -474,9 +468,7 @@ class EngineContract(Timed):
     # --- all of it ---
 
     def test_is_a_dict(self) -> None:
-        """Whatever is changed in whatever order by several nodes, the rows are those of a dict, and
-        of a follower.
-        """
+        """Changes in any order by several nodes give the rows of a dict, and of a follower."""
         modest = settings(
             max_examples=15,
             stateful_step_count=25,
@@ -492,7 +484,7 @@ _lines = st.sampled_from((b"one", b"two", b"\0three"))
 
 
 class EngineModel(stateful.RuleBasedStateMachine):
-    """Two engines on one place beside a dict, and somebody who follows."""
+    """Two engines on one place compared with a dict, and with a follower."""
 
     def __init__(self, contract: EngineContract) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every `Journal` keeps, as tests."""
+"""The contract of `Journal`, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -16,7 +16,7 @@ from pypid.testing.worlds import BEGINNING, Timed
 
 
 def a_deed(number: int, **fields: object) -> AuditEntry:
-    """One of many."""
+    """Return an audit entry, one of many."""
     values: dict[str, object] = {
         "who": "alice",
         "what": "publish-file",
@@ -29,11 +29,11 @@ class JournalContract(Timed):
     """Mix into a `SynchronousTestCase` whose `make` gives a new, empty journal in `self.world`."""
 
     async def make(self) -> Journal:
-        """A new one with nothing in it."""
+        """Return a new, empty journal."""
         raise NotImplementedError
 
     async def again(self) -> Journal:
-        """Another one on what the last one that was made has written."""
+        """Return another journal on the data of the last one that was made."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -41,11 +41,11 @@ class JournalContract(Timed):
         self.journal = self.have(self.make())
 
     def test_empty(self) -> None:
-        """Nothing was done yet."""
+        """A new journal has no entries."""
         self.assertEqual(list(self.have(self.journal.deeds())), [])
 
     def test_every_field(self) -> None:
-        """All of a deed comes back, also after a restart, with its place."""
+        """Every field of an entry comes back, also after a restart, with its serial."""
         details = MappingProxyType({"from": "r", "to": "rw", "\u8de8": '"'})
         deed = a_deed(1, where="2001:db8::1", token="abc", details=details)
         self.have(self.journal.note(deed))
@@ -54,7 +54,7 @@ class JournalContract(Timed):
 
     def test_order_and_pages(self) -> None:
         """Serials grow by one, the newest comes first, and pages follow each other without a gap,
-        whoever writes them.
+        with several writers.
         """
         journals = (self.journal, self.have(self.again()))
         for number in range(7):
@@ -76,8 +76,8 @@ class JournalContract(Timed):
         self.assertEqual(len(self.have(self.journal.deeds(before=10**30, most=10**30))), 7)
 
     def test_filters(self) -> None:
-        """Who, what and subject are compared exactly, all together; a project's deeds are those of
-        its files, too.
+        """Who, what and subject are compared exactly, all together; a project's entries include
+        those of its files.
         """
         for number, (who, what, subject) in enumerate(
             [
@@ -102,9 +102,7 @@ class JournalContract(Timed):
             self.assertEqual(serials(who=hostile), [])
 
     def test_hostile_deeds(self) -> None:
-        """Whatever somebody managed to be called or to name, it is written down, if need be cut and
-        with other characters.
-        """
+        """Any user name or subject is written, if need be cut and with other characters."""
         for number, text in enumerate(
             ("\0", "\ud800", "x" * 1_000_000, "'; DROP TABLE deeds; --", "\U0001f600")
         ):

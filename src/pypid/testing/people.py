@@ -1,4 +1,4 @@
-"""What every source of people (`ports.People`) keeps, as tests."""
+"""The contract of every source of users (`ports.People`), as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -19,12 +19,12 @@ from pypid.ports import People
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as Case
 else:
-    Case = object  # the contracts are mixins: trial would run them by themselves
+    Case = object  # mixins: trial would run them by themselves
 
 USERS = {"alice": "wonder land", "Bob": "pa:ss:wörd", "root": "toor of all"}
-"""Name to password: the source that `make_people` makes knows these, and nobody else."""
+"""Name to password: the only users of the source that `make_people` makes."""
 GROUPS = {"team": frozenset({"alice", "root"}), "crew": frozenset({"Bob", "mallory"})}
-"""Members by group; mallory is somebody whom another source knows."""
+"""Members by group; mallory is a user of another source."""
 ADMIN = "root"
 
 NOBODY = (
@@ -67,8 +67,8 @@ NOBODY = (
         "\ud800",
     ),
 )
-"""Names of nobody: other spellings of those that there are, and what a filter, a path, a query or
-SQL might take for more.
+"""Unknown names: other spellings of the known ones, and what a filter, a path, a query or SQL might
+misinterpret.
 """
 
 WRONG_PASSWORDS = (
@@ -86,8 +86,8 @@ WRONG_PASSWORDS = (
     ),
     *("wonder land\n", "wonder land" + "x" * 5000, "x" * 10_000, "*", "\ud800", USERS["root"]),
 )
-"""None is alice's. An LDAP server takes an empty one for a bind as nobody, and says yes (RFC 4513,
-5.1.2).
+"""None is alice's. An LDAP server takes an empty one for an anonymous bind, and accepts it (RFC
+4513, 5.1.2).
 """
 
 
@@ -95,33 +95,33 @@ class PeopleContract(Case):
     """Mix it into a `twisted.trial.unittest.TestCase` and say how to `make_people`."""
 
     groups = True
-    """Whether the source knows of groups."""
+    """Whether the source has groups."""
     strangers = False
-    """Whether its groups may have members whom another source knows (``mallory``)."""
+    """Whether its groups may have members of another source (``mallory``)."""
     admins = True
-    """Whether it says who is an administrator (else it is only the list in ``[access] admins`` that
+    """Whether it decides who is an administrator (else only the list in ``[access] admins``
     does).
     """
 
     async def make_people(
         self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str
     ) -> People:
-        """A source that knows these users (name to clear password) and groups, of whom `admin` is
-        an administrator.
+        """Return a source of these users (name to clear password) and groups, of whom `admin` is an
+        administrator.
         """
         raise NotImplementedError
 
     async def people(self) -> People:
-        """The source under test."""
+        """Return the source under test."""
         return await self.make_people(USERS, GROUPS, ADMIN)
 
     def known(self, user: str) -> Identity:
-        """Who the user is, as the source should say."""
+        """Return the user's identity, as the source should return it."""
         groups = frozenset(group for group, members in GROUPS.items() if user in members)
         return Identity(user, groups if self.groups else frozenset(), self.admins and user == ADMIN)
 
     async def not_in(self, people: People, user: str, password: str) -> Unauthenticated:
-        """The source knows the user, and refuses the password."""
+        """Assert that the source knows the user, and refuses the password."""
         try:
             found = await people.check(Credential(user, password))
         except Unauthenticated as error:
@@ -132,7 +132,7 @@ class PeopleContract(Case):
 
     async def test_right(self) -> None:
         """The right password gives the identity, also with a colon and UTF-8 in it, and again when
-        it is remembered.
+        it is cached.
         """
         people = await self.people()
         for _ in range(2):
@@ -154,8 +154,8 @@ class PeopleContract(Case):
         await self.not_in(people, "root", USERS["alice"])
 
     async def test_unknown(self) -> None:
-        """Names are compared exactly: whom it does not know it leaves to the next source, whatever
-        the password.
+        """Names are compared exactly: an unknown user is left to the next source, whatever the
+        password.
         """
         people = await self.people()
         await people.check(Credential("alice", USERS["alice"]))
@@ -167,15 +167,15 @@ class PeopleContract(Case):
                 self.assertEqual(await people.groups(user), frozenset(), user[:50])
 
     async def test_find(self) -> None:
-        """Who somebody is can be found without a password, and is the same as with it."""
+        """A user's identity is found without a password, and is the same as with it."""
         people = await self.people()
         for _ in range(2):
             for user in USERS:
                 self.assertEqual(await people.find(user), self.known(user))
 
     async def test_groups_of_others(self) -> None:
-        """It tells the groups of people of other sources where it can, and never one that somebody
-        is not in.
+        """The groups of users of other sources are returned where possible, and never a group that
+        a user is not in.
         """
         people = await self.people()
         strange = self.groups and self.strangers
@@ -184,8 +184,8 @@ class PeopleContract(Case):
             self.assertLessEqual(await people.groups(user), self.known(user).groups)
 
     async def test_says_nothing(self) -> None:
-        """What it says of a wrong password is the same for everybody, and holds nothing of what was
-        sent.
+        """The error for a wrong password is the same for all users, and contains nothing of what
+        was sent.
         """
         people = await self.people()
         errors = [await self.not_in(people, user, "Xyzzy-secret") for user in USERS]
@@ -196,7 +196,7 @@ class PeopleContract(Case):
             )
 
     async def test_at_once(self) -> None:
-        """Many at once each get their own answer."""
+        """Many concurrent checks each get their own answer."""
         people = await self.people()
         tries = [
             (user, password)
@@ -216,7 +216,7 @@ class PeopleContract(Case):
                 self.assertIs(answer, Unauthenticated)
 
     async def test_gone_client(self) -> None:
-        """A client that goes away in the middle takes nothing from the next one."""
+        """A client that disconnects in the middle does not affect the next one."""
         people = await self.people()
         for _ in range(3):
             asked = start(people.check(Credential("alice", USERS["alice"])))

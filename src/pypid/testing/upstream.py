@@ -1,4 +1,4 @@
-"""What every `Upstream` keeps, as tests."""
+"""The contract of `Upstream`, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -25,16 +25,16 @@ class UpstreamContract(Awaiting):
     """Mix into a `SynchronousTestCase` whose `make` gives an upstream that has the project spam,
     and that with one file.
 
-    The file is `FILENAME`; its bytes are what `make` returns beside the upstream, at least 100 of
+    The file is `FILENAME`; its bytes are what `make` returns with the upstream, at least 100 of
     them. `take_away` makes the index behind it unreachable.
     """
 
     async def make(self) -> tuple[Upstream, bytes]:
-        """A new upstream, and the bytes of its file."""
+        """Return a new upstream, and the bytes of its file."""
         raise NotImplementedError
 
     def take_away(self) -> None:
-        """Nobody can reach the index any more."""
+        """Make the index unreachable."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -42,39 +42,37 @@ class UpstreamContract(Awaiting):
         self.upstream, self.data = self.have(self.make())
 
     def said(self, known: Listing | None = None) -> Listing:
-        """What it says of spam."""
+        """Return the upstream listing of spam."""
         return self.have(self.upstream.project(SPAM, known, ()))
 
     def file(self) -> File:
-        """Its one file."""
+        """Return the one file of spam."""
         files = self.said().files
         assert files is not None
         [file] = files
         return file
 
     def test_project(self) -> None:
-        """A project comes with its files, each of which says where it is, and is
-        not stored here.
-        """
+        """A project comes with its files, each of which has a source, and is not stored here."""
         file = self.file()
         self.assertEqual((file.project, file.filename, file.version), (SPAM, FILENAME, "1.0"))
         self.assertIsNotNone(file.source)
         self.assertIsNone(file.key)
 
     def test_again(self) -> None:
-        """What is known and still true comes back the same, as of now."""
+        """A known listing that is still valid comes back the same, with a new time."""
         known = self.said()
         again = self.said(known)
         self.assertGreaterEqual(again.asked, known.asked)
         self.assertEqual(again, evolve(known, asked=again.asked))
 
     def test_unknown(self) -> None:
-        """That it does not have a project is an answer, and no error."""
+        """A project that upstream does not have is an answer, and no error."""
         said = self.have(self.upstream.project(NOTHING, None, ()))
         self.assertEqual((said.name, said.files), (NOTHING, None))
 
     def test_names(self) -> None:
-        """Its projects are listed."""
+        """The upstream projects are listed."""
         self.assertIn(SPAM, self.have(self.upstream.names(())))
 
     def test_file(self) -> None:
@@ -94,7 +92,7 @@ class UpstreamContract(Awaiting):
             self.assertEqual(self.have(whole(body, 1 << 30)), expected)
 
     def test_part_that_is_not_there(self) -> None:
-        """A part that goes on behind the end raises, at the beginning or at the end."""
+        """A part beyond the end raises, at the beginning or at the end."""
         source = self.file().source
         assert source is not None
 
@@ -106,7 +104,7 @@ class UpstreamContract(Awaiting):
         self.refused(all_of_it(), UpstreamDown)
 
     def test_closed_early(self) -> None:
-        """A body need not be read to its end, or at all; the next comes whole all the same."""
+        """A body need not be read to its end, or at all; the next one is still complete."""
         source = self.file().source
         assert source is not None
 
@@ -124,14 +122,14 @@ class UpstreamContract(Awaiting):
         )
 
     def test_no_file(self) -> None:
-        """A file that is not there (any more) is `NotThere`."""
+        """A missing or removed file raises `NotThere`."""
         source = self.file().source
         assert source is not None
         gone = source.replace(FILENAME, "spam-9.0.tar.gz")
         self.refused(self.upstream.fetch(gone, None, ()), NotThere)
 
     def test_away(self) -> None:
-        """While the index cannot be reached, that is what every question says."""
+        """While the index is unreachable, every request raises `UpstreamDown`."""
         known = self.said()
         source = self.file().source
         assert source is not None

@@ -1,4 +1,4 @@
-"""A world without a network, threads, chance or a running clock; and bodies that tests feed by
+"""A world without a network, threads, randomness or a running clock; and bodies that tests feed by
 hand.
 """
 
@@ -24,7 +24,7 @@ from pypid.ports import Blobs
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Case
 else:
-    Case = object  # the contracts are mixins: trial would run them by themselves
+    Case = object  # mixins: trial would run them by themselves
 
 T = TypeVar("T")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class WallClock:
-    """The time of day in a world. It goes with the world's monotonic clock, until it is set."""
+    """The time of day in a world. It follows the world's monotonic clock, until it is set."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -50,10 +50,10 @@ class WallClock:
 def world(
     clock: Clock | None = None, blocking: Blocking = at_once, wall: WallClock | None = None
 ) -> World:
-    """A `World` whose time is that of `clock`, whose blocking calls run here and now, and whose
-    chance is counted.
+    """Return a `World` whose time is that of `clock`, whose blocking calls run here and now, and
+    whose random bytes are reproducible.
 
-    `wall` is its time of day, for tests that set it; timers and ages never go by it.
+    `wall` is its time of day, for tests that set it; timers and ages never depend on it.
     """
     standing = clock or Clock()
     throws = count()
@@ -66,7 +66,7 @@ def world(
 
 
 class Turns:
-    """A `Blocking` whose calls wait until the test lets them through, in the order they came."""
+    """A `Blocking` whose calls wait until the test runs them, in the order they came."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
@@ -77,7 +77,7 @@ class Turns:
         def turn() -> None:
             at_once(call, *args).addBoth(
                 done.callback
-            )  # as a thread does, also if nobody waits any more
+            )  # as a thread does, also after a cancellation
 
         self._waiting.append(turn)
         return done
@@ -86,18 +86,18 @@ class Turns:
         return len(self._waiting)
 
     def turn(self) -> None:
-        """Let the oldest call through."""
+        """Run the oldest call."""
         self._waiting.popleft()()
 
     def all(self) -> None:
-        """Let calls through until none waits."""
+        """Run calls until none waits."""
         while self._waiting:
             self.turn()
 
 
 class Fed:
-    """A body whose pieces the test hands over, one by one; an exception is raised, None
-    is the end.
+    """A body whose pieces the test hands over, one by one; an exception is raised, None is the
+    end.
     """
 
     def __init__(self, *pieces: bytes | Exception | None, size: int | None = None) -> None:
@@ -126,7 +126,7 @@ class Fed:
 
 
 async def contents(blobs: Blobs, prefix: str = "") -> list[str]:
-    """The keys that a listing gives, in its order."""
+    """Return the keys of a listing, in its order."""
     async with aclosing(blobs.list(prefix)) as listing:
         return [blob.key async for blob in listing]
 
@@ -137,19 +137,19 @@ class Awaiting(Case):
     """
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns."""
+        """Return the result of the coroutine."""
         return self.successResultOf(start(coroutine))
 
     def refused(
         self, coroutine: Coroutine[Any, Any, object], kind: type[BaseException]
     ) -> BaseException:
-        """The exception of this kind that the coroutine ends with."""
+        """Return the exception of this kind that the coroutine ends with."""
         error: BaseException = self.failureResultOf(start(coroutine), kind).value
         return error
 
 
 class Timed(Awaiting):
-    """A clock that the test moves, and a world of it."""
+    """A test case with a clock that it moves, and a world of it."""
 
     clock: Clock
     world: World

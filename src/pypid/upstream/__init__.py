@@ -1,1 +1,1 @@
-"""Another index: one module for each way to ask it (`ports.Upstream`)."""
+"""Upstream indexes: one module for each way to access them (`ports.Upstream`)."""

@@ -1,9 +1,9 @@
-"""One question to another index over HTTP: redirects, credentials, the chain of pypids, and an end
-to every wait.
+"""One HTTP request to an upstream index: redirects, credentials, the chain of pypids, and a
+time-out for every wait.
 
-Not treq: it keeps cookies, asks for gzip also where that would change a file, unpacks it without a
-bound, and rewrites URLs, signed ones too. What is left is `twisted.web.client.Agent`, and any
-`IAgent` will do.
+Not treq: it keeps cookies, requests gzip even where that would change a file, unpacks it without a
+bound, and rewrites URLs, signed ones too. Without these, only `twisted.web.client.Agent` is left,
+and any `IAgent` will do.
 """
 
 from __future__ import annotations
@@ -34,16 +34,14 @@ T = TypeVar("T")
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 SMALL = 1 << 16
-"""Bytes of a body that nobody wants, which are read so that the connection can be used again; a
-longer one ends it.
+"""Maximum size in bytes of an unused body that is read to reuse the connection; a longer one closes
+it.
 """
 
 
 @frozen
 class UpstreamResponse:
-    """What came back: the last URL after redirects, and the body, which whoever has the answer
-    closes.
-    """
+    """A response: the last URL after redirects, and the body, which the caller closes."""
 
     status: int
     url: str = field(repr=False)
@@ -51,15 +49,15 @@ class UpstreamResponse:
     body: IncomingBody = field(repr=False)
 
     def header(self, name: str) -> str:
-        """The header's first value, without white space around it; "" where there is none."""
+        """Return the header's first value, stripped; "" if there is none."""
         values = self.headers.getRawHeaders(name.encode("ascii"))
         return values[0].decode("latin-1").strip() if values else ""
 
 
 @frozen
 class UpstreamClient:
-    """Asks. `identity` is ours in the chain of pypids; `timeout` is how long, in seconds, the other
-    side may be silent.
+    """Sends requests. `identity` is this pypid's in the chain of pypids; `timeout` is how long, in
+    seconds, the other side may be silent.
     """
 
     agent: IAgent = field(repr=False)
@@ -78,10 +76,10 @@ class UpstreamClient:
         *,
         listed_only: bool = False,
     ) -> UpstreamResponse:
-        """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown`,
+        """Return the response, whatever its status, after all redirects. Raises `UpstreamDown`,
         `AddressRefused` and `Loop`.
 
-        With `listed_only` no other hosts than `hosts` are asked: raises `UnlistedHost` where the
+        With `listed_only` no other hosts than `hosts` are contacted: raises `UnlistedHost` if the
         URL, or a redirect, leads elsewhere.
         """
         refuse_loop(via, self.identity)
@@ -98,7 +96,7 @@ class UpstreamClient:
             await self.discard(answer)
             url = redirected(url, location)
             if base.authorization(url) is None:
-                authorization = None  # and it stays so, wherever that one leads
+                authorization = None  # and none again, wherever that one leads
         raise UpstreamDown(f"it redirects more than {MOST_REDIRECTS} times, perhaps in a circle.")
 
     def _must_be_listed(self, url: str) -> None:
@@ -143,7 +141,7 @@ class UpstreamClient:
         return response
 
     async def discard(self, answer: UpstreamResponse) -> None:
-        """Be done with a body that nobody wants."""
+        """Finish an unused response, so that its connection can be reused if the body is short."""
         body = answer.body
         try:
             if body.size is not None and body.size <= SMALL:
@@ -160,7 +158,7 @@ class UpstreamClient:
 
 
 def _host(url: str) -> str:
-    """The host and port of a URL, for messages."""
+    """Return the host and port of a URL, for messages."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
@@ -172,7 +170,7 @@ async def _drain(body: IncomingBody) -> None:
 async def within(
     clock: IReactorTime, seconds: float, result: Deferred[T], too_late: Exception
 ) -> T:
-    """The result, or `too_late` raised after so many seconds, when it has been cancelled."""
+    """Return the result, or cancel it and raise `too_late` after so many seconds."""
     expired: list[bool] = []
 
     def expire() -> None:
@@ -195,7 +193,7 @@ async def within(
 
 
 class CountedBody(IncomingBody):
-    """The body of an answer, counted. Raises `UpstreamDown` where it ends early or falls silent."""
+    """The body of a response, counted. Raises `UpstreamDown` if it ends early or falls silent."""
 
     def __init__(
         self, response: IResponse, clock: IReactorTime, patience: float, counts: Counts
@@ -212,7 +210,7 @@ class CountedBody(IncomingBody):
 
 
 def down(fault: Fault) -> UpstreamDown:
-    """What no answer, or half of one, means to us."""
+    """Return the `UpstreamDown` for a missing or incomplete response."""
     advice = " (see [upstream] ca_certificates)." if fault.reason == UNVERIFIED else ""
     reason = fault.reason.removesuffix(".") + advice if advice else fault.reason
     return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.heard)

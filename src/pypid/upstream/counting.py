@@ -1,4 +1,4 @@
-"""What is counted of the questions to other indexes."""
+"""Metrics of requests to upstream indexes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ async def counted(
     question: Awaitable[T],
     outcome_of: Callable[[T], str] = lambda answer: "ok",
 ) -> T:
-    """The answer. `operation` is a word for the question, as is what `outcome_of` makes of the
-    answer.
+    """Await the request and record it under `operation`, with the outcome that `outcome_of` returns
+    for its result.
     """
     began, outcome = world.clock.seconds(), "failed"
     try:

@@ -1,4 +1,4 @@
-"""Content-Encoding: taken off in steps of bounded size, so that a small answer cannot become a
+"""Content-Encoding: removed in steps of bounded size, so that a small response cannot become a
 large one in memory.
 """
 
@@ -14,23 +14,23 @@ from pypid.core.errors import BadListing, UpstreamDown
 from pypid.ports import Body
 
 STEP = 1 << 16
-"""Bytes that are unpacked at a time."""
+"""Bytes unpacked at a time."""
 _GZIP = 31
-"""zlib's number for: a gzip header, and the largest window."""
+"""zlib's window bits for a gzip header, and the largest window."""
 _MAGIC = b"\x1f\x8b"
 _NONE = ("", "identity")
 _PACKED = ("gzip", "x-gzip")
 
 
 class _Gunzip:
-    """One or more gzip members, one after the other."""
+    """Unpacks one or more concatenated gzip members."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP)
         self._begun = False
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """What comes out of some more bytes. Raises `zlib.error`."""
+        """Yield the output for some more bytes. Raises `zlib.error`."""
         while data:
             if self._member.eof:
                 if not data.startswith(_MAGIC[: len(data)]):
@@ -41,19 +41,19 @@ class _Gunzip:
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
             while out:
                 yield out
-                # some output may be held back although all input is taken
+                # some output may be held back although all input is consumed
                 out = b"" if data or self._member.eof else self._member.decompress(b"", STEP)
 
     @property
     def whole(self) -> bool:
-        """Whether the last member has ended, or nothing came at all."""
+        """Whether the last member has ended, or there was no input at all."""
         return self._member.eof or not self._begun
 
 
 def unpacked(data: bytearray, encoding: str, limit: int) -> Generator[None, None, bytearray]:
-    """A page without its Content-Encoding, in slices.
+    """Return a page without its Content-Encoding, as a generator of slices.
 
-    Raises `BadListing` beyond `limit` bytes, `UpstreamDown` where it breaks off.
+    Raises `BadListing` beyond `limit` bytes, `UpstreamDown` if it breaks off.
     """
     if encoding in _NONE:
         return data
@@ -76,11 +76,11 @@ def unpacked(data: bytearray, encoding: str, limit: int) -> Generator[None, None
 
 @define
 class Gunzipped:
-    """A file that came in gzip although identity was asked for.
+    """A file that came with gzip although identity was requested.
 
     `is_gzip`: it is a gzip file itself. Then the header may only mean that (old configurations of
-    Apache say so of every ``.tar.gz``), and what comes out is looked at: if that is no gzip, then
-    what came in was the file.
+    Apache send it for every ``.tar.gz``), and the output is inspected: if that is not gzip, the
+    input was the file.
     """
 
     body: Body

@@ -1,4 +1,4 @@
-"""The hosts that upstream's files may come from without further conditions (`[upstream]
+"""The hosts from which upstream files may come without further conditions (`[upstream]
 file_hosts`).
 """
 
@@ -19,8 +19,8 @@ _STANDARD_PORTS = (80, 443)
 
 @frozen
 class FileHosts:
-    """`own` are the hosts and ports of the configured indexes, `listed` the entries of
-    ``file_hosts``.
+    """The trusted file hosts. `own` are the hosts and ports of the configured indexes, `listed` the
+    entries of ``file_hosts``.
 
     Of an index's own host its configured port counts, and the standard ports, where ``http``
     redirects to ``https``. Another port of the same host may be another service: it has to be
@@ -32,8 +32,8 @@ class FileHosts:
 
     @classmethod
     def of(cls, urls: Iterable[str], listed: Iterable[str] = ()) -> FileHosts:
-        """Of the URLs of the configured indexes, and the entries: host or glob, with ``:port`` or
-        without.
+        """Return the hosts of the configured indexes' URLs, and of the entries: host or glob, with
+        or without ``:port``.
         """
         origins = [Base.parse(url).origin for url in urls]
         own = {
@@ -42,7 +42,7 @@ class FileHosts:
         return cls(frozenset(own), tuple(entry.lower() for entry in listed))
 
     def holds(self, host: str, port: int) -> bool:
-        """Whether the host is an index's own, or listed."""
+        """Return whether the host is an index's own, or listed."""
         name = _ascii(host.lower().rstrip("."))
         if (name, port) in self.own:
             return True
@@ -54,7 +54,7 @@ class FileHosts:
         )
 
     def serves(self, url: str) -> bool:
-        """Whether the URL is at such a host; False for what is no http or https URL."""
+        """Return whether the URL is at such a host; False if it is not an http or https URL."""
         try:
             _, host, port = origin(url)
         except ValueError:

@@ -1,4 +1,4 @@
-"""No other index: `[upstream] mode = offline`."""
+"""The absent upstream index: `[upstream] mode = offline`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OFFLINE = "this index is offline ([upstream] mode), and asks nobody."
 
 @frozen
 class Nothing:
-    """An upstream that is never there. To say that it has no projects would be a lie that is
+    """An upstream that is always down. Reporting that it has no projects would be wrong, and be
     remembered when it is back.
     """
 

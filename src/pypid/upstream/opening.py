@@ -1,4 +1,4 @@
-"""The indexes of the configuration."""
+"""Opening the upstream indexes of the configuration."""
 
 from __future__ import annotations
 
@@ -20,21 +20,19 @@ from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
 
 IDLE = 32
-"""Connections to one host that wait for the next question; installers ask for fifty pages and files
-at a time.
-"""
+"""Idle connections kept per host; installers request fifty pages and files at a time."""
 IDLE_TIME = 30
-"""Seconds that they wait."""
+"""Seconds for which they are kept."""
 CERTIFICATES = "[upstream] ca_certificates"
-"""Where authorities are named beside the system's."""
+"""The setting that names authorities in addition to the system's."""
 
 
 @frozen
 class UpstreamSourceSettings:
-    """`urls`: bases of Simple APIs, at least one, perhaps with ``user:password@``. `timeout`:
-    seconds of silence.
+    """Settings of the upstream indexes. `urls`: bases of Simple APIs, at least one, perhaps with
+    ``user:password@``. `timeout`: seconds of silence.
 
-    `file_hosts`: hosts beside the indexes' own that files come from (`FileHosts`).
+    `file_hosts`: hosts of files in addition to the indexes' own (`FileHosts`).
     """
 
     urls: Sequence[str] = field(repr=False)
@@ -48,8 +46,8 @@ class UpstreamSourceSettings:
 
 
 def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> HttpConnections:
-    """How other indexes are reached; all questions are harmless, and asked again where a connection
-    was closed meanwhile.
+    """Return the connections to upstream indexes; all requests are idempotent, and repeated if a
+    connection was closed meanwhile.
     """
     return connections(
         reactor,
@@ -65,7 +63,7 @@ def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> H
 def open(
     settings: UpstreamSourceSettings, world: World, identity: str, reached: HttpConnections
 ) -> Upstream:
-    """The other indexes. `identity` is ours in the chain of pypids
+    """Return the upstream indexes. `identity` is this pypid's in the chain of pypids
     (`core.simple_api.via.identity`).
     """
     asker = UpstreamClient(

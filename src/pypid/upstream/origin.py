@@ -1,5 +1,5 @@
-"""URLs of other indexes: what is asked, and to whom the user and password of the configuration may
-be shown.
+"""URLs of upstream indexes: what can be requested, and which origins may receive the configured
+user and password.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import field, frozen
 from pypid.core.errors import UpstreamDown
 
 Origin = tuple[str, str, int]
-"""Scheme, host, port: lower case, the port of the scheme where none is written."""
+"""Scheme, host, port: lower case, with the scheme's default port if the URL has none."""
 
 LONGEST_URL = 8192
 _PORTS = {"http": 80, "https": 443}
@@ -22,7 +22,7 @@ _KEPT = "/%:@!$&'()*+,;=~-._"
 
 
 def origin(url: str) -> Origin:
-    """The origin of an http or https URL; raises `ValueError` for any other."""
+    """Return the origin of an http or https URL. Raises `ValueError` for any other."""
     parts = urlsplit(url)
     if (
         parts.scheme not in _PORTS
@@ -35,8 +35,8 @@ def origin(url: str) -> Origin:
 
 
 def askable(url: str) -> bytes:
-    """The URL as a request can carry it: without user and fragment, in
-    ASCII. Raises `ValueError`.
+    """Return the URL as a request can carry it: without user and fragment, in ASCII. Raises
+    `ValueError`.
     """
     _, host, _ = origin(url)
     parts = urlsplit(url)
@@ -54,7 +54,7 @@ def askable(url: str) -> bytes:
 
 @frozen
 class Base:
-    """The base URL of a Simple API, ending in ``/``, and who we are there."""
+    """The base URL of a Simple API, ending in ``/``, with the credentials for it."""
 
     url: str
     """Without user and password."""
@@ -63,7 +63,7 @@ class Base:
 
     @classmethod
     def parse(cls, text: str) -> Base:
-        """From the configuration; ``user:password@`` may stand before the host."""
+        """Return the base for a configured URL; ``user:password@`` may precede the host."""
         parts = urlsplit(text)
         userinfo, at, netloc = parts.netloc.rpartition("@")
         authorization = None
@@ -77,17 +77,17 @@ class Base:
         return cls(url, origin(url), authorization)
 
     def page(self, name: str) -> str:
-        """Where the page of this project is; "": where the list of projects is."""
+        """Return the URL of the project's page; for "" that of the list of projects."""
         return f"{self.url}{name}/" if name else self.url
 
     def authorization(self, url: str) -> str | None:
-        """What to say of ourselves when this URL is asked: something only at the very origin that
-        the password is for.
+        """Return the ``Authorization`` for this URL: None unless it is at the very origin that the
+        password is for.
         """
         return self._authorization if self.holds(url) else None
 
     def holds(self, url: str) -> bool:
-        """Whether the URL is at this very origin."""
+        """Return whether the URL is at this very origin."""
         try:
             return origin(url) == self.origin
         except ValueError:
@@ -95,7 +95,7 @@ class Base:
 
 
 def redirected(url: str, location: str) -> str:
-    """Where a redirect leads; raises `UpstreamDown` for somewhere that must not be gone to."""
+    """Return the target of a redirect. Raises `UpstreamDown` for one that must not be followed."""
     try:
         there = urljoin(url, location[:LONGEST_URL])
         askable(there)

@@ -1,4 +1,4 @@
-"""Pages of another index, read off the reactor thread in slices, turn and turn about."""
+"""Parsing upstream pages off the reactor thread, in slices, in turns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 Slices = Generator[None, None, T]
 
 AT_ONCE = 4
-"""Pages that are read at the same time, turn and turn about; the others wait as they came."""
+"""Pages parsed at the same time, in turns; the others wait unparsed."""
 TURN = 0.005
-"""Seconds that one of them has; then whatever else computes has its turn (`World.thinking`)."""
+"""Seconds of one turn; then other computations have theirs (`World.thinking`)."""
 
 
 async def received(answer: UpstreamResponse, limit: int) -> bytearray:
-    """The page as it came. Raises `BadListing` beyond `limit` bytes."""
+    """Return the page as received. Raises `BadListing` beyond `limit` bytes."""
     too_large = BadListing(f"it is larger than {limit >> 20} MiB.")
     if (answer.body.size or 0) > limit:
         raise too_large
@@ -38,7 +38,7 @@ async def received(answer: UpstreamResponse, limit: int) -> bytearray:
 
 @frozen
 class PageReader:
-    """Reads pages."""
+    """Parses pages in turns."""
 
     thinking: Blocking
     _places: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), repr=False)
@@ -46,7 +46,7 @@ class PageReader:
     async def read(
         self, data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]
     ) -> T:
-        """What `slices` makes of the page, once its Content-Encoding is off. Raises what they
+        """Return the result of `slices` for the page without its Content-Encoding. Raises what they
         raise.
         """
         await self._places.acquire()
@@ -73,7 +73,7 @@ def _page(
 
 
 def _turn(slices: Slices[T]) -> _Done[T] | None:
-    """Some slices; None where there are more."""
+    """Run some slices; return None if there are more."""
     end = monotonic() + TURN
     while monotonic() < end:
         try:

@@ -1,6 +1,6 @@
-"""Several other indexes, in the order of the configuration: the first that knows a name wins.
+"""Several upstream indexes, in the order of the configuration: the first that has a name wins.
 
-The first one that is down ends the search for every name. A later one concerns only the names that
+If the first one is down, the search ends for every name. A later one matters only for names that
 the earlier ones do not have: it has a circuit breaker of its own, and its failures are marked
 `secondary`.
 """
@@ -24,23 +24,25 @@ from pypid.upstream.simple import SimpleUpstream
 
 @frozen
 class Several:
-    """At least one index.
+    """An upstream of at least one index.
 
-    One that is down ends the search: the name may be its own, and to take it from a later one would
-    be to let somebody else in whenever an index is away (dependency confusion). What is remembered
-    is served meanwhile.
+    An index that is down ends the search: the name may be its own, and taking it from a later one
+    would allow dependency confusion whenever an index is down. The remembered listing is served
+    meanwhile.
     """
 
     indexes: Sequence[SimpleUpstream]
     _breakers: Sequence[CircuitBreaker]
     """One for each index but the first, whose breaker the caller has (`UpstreamGate.outage`)."""
     _thinking: Blocking = at_once
-    """To put long lists together."""
+    """Runs the merging of long lists."""
 
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
-        """What the first index says that has the project; that none has it is said by the first."""
+        """Return the listing of the first index that has the project; if none has it, that of the
+        first.
+        """
         first = await self.indexes[0].project(name, known, via)
         if first.files is not None:
             return first
@@ -51,8 +53,8 @@ class Several:
         return first
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        """The names of all, in order, each once. Raises `UpstreamDown` if one is away: half a list
-        is none.
+        """Return the names of all, in order, each once. Raises `UpstreamDown` if one is down: a
+        partial list is useless.
         """
         lists = [await self.indexes[0].names(via)]
         for index in self.indexes[1:]:
@@ -70,8 +72,7 @@ class Several:
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
-        """The file, asked for as the user that the configuration has for the URL's origin, if it
-        has one.
+        """Return the file, requested with the configured user of the URL's origin, if there is one.
         """
         here = [index for index in self.indexes if index.is_at(url)]
         nearest = max(here, key=lambda index: _common(index.base.url, url), default=self.indexes[0])
@@ -92,7 +93,7 @@ async def _ask_secondary(
         breaker.refuse_unless_probe()
         said = await index.project(name, known, via)
     except UpstreamDown as error:
-        if not error.secondary:  # not from the breaker
+        if not error.secondary:  # else it was not raised by the breaker
             breaker.failed(error)
         error.secondary = True
         raise
@@ -104,7 +105,7 @@ async def _ask_secondary(
 
 
 def _common(one: str, other: str) -> int:
-    """How many characters both begin with."""
+    """Return the length of the common prefix."""
     return next(
         (count for count, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
         len(one),

@@ -1,4 +1,4 @@
-"""One other index, asked through the Simple API over HTTP (PEP 503, 691)."""
+"""One upstream index, accessed through the Simple API over HTTP (PEP 503, 691)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGEST_NAMES = 256 << 20
 """Bytes, unpacked."""
 PAGE_TIME = 60.0
 NAMES_TIME = 180.0
-"""Seconds for all of it, from the question to the end of reading."""
+"""Seconds in total, from the request to the end of parsing."""
 LONGEST_ETAG = 512
 
 _ACCEPT = (
@@ -58,19 +58,19 @@ class SimpleUpstream:
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
-        """What it says of the project now (`ports.Upstream.project`)."""
+        """Return the current listing of the project (`ports.Upstream.project`)."""
         asking = self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
         return await counted(self._world, "page", asking, lambda said: _outcome(said, known))
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        """All names on its list of projects, in order."""
+        """Return all names on its list of projects, in order."""
         asking = self._in_time("the list of projects", NAMES_TIME, self._names(via))
         return await counted(self._world, "names", asking)
 
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
-        """The bytes behind a URL of its pages (`ports.Upstream.fetch`)."""
+        """Return the bytes of a URL from its pages (`ports.Upstream.fetch`)."""
         filename = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
         asking = self._noted(
             f"the file {filename[:250]!r}", self._fetch(url, filename, span, via, verified=verified)
@@ -78,8 +78,8 @@ class SimpleUpstream:
         return await counted(self._world, "file", asking)
 
     def is_at(self, url: str) -> bool:
-        """Whether the URL is at this index's origin: only there are we who
-        the configuration says.
+        """Return whether the URL is at this index's origin: only there the configured credentials
+        are used.
         """
         return self.base.holds(url)
 
@@ -125,7 +125,7 @@ class SimpleUpstream:
         )
 
     def _offered(self, file: File) -> File:
-        """The file without the metadata that could not be verified (`fetch`)."""
+        """Return the file without offered metadata that could not be verified (`fetch`)."""
         is_unverified = file.metadata_offered and file.metadata_sha256 is None
         if not is_unverified or file.source is None or self._asker.hosts.serves(file.source):
             return file
@@ -142,7 +142,7 @@ class SimpleUpstream:
     async def _read(
         self, answer: UpstreamResponse, limit: int, slices: Callable[[bytearray, bool], Slices[T]]
     ) -> T:
-        """What `slices` makes of the page; the answer is closed."""
+        """Return the result of `slices` for the page; the response is closed."""
         try:
             if answer.status != HTTPStatus.OK:
                 await self._asker.discard(answer)
@@ -197,14 +197,14 @@ _: type[Upstream] = SimpleUpstream
 
 
 def _outcome(said: Listing, known: Listing | None) -> str:
-    """In a word, for the metrics."""
+    """Return the outcome label for the metrics."""
     if said.files is None:
         return "missing"
     return "unchanged" if known is not None and said.files is known.files else "ok"
 
 
 def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
-    """The body of a file, or of the part that was asked for."""
+    """Return the body of a file, or of the requested part."""
     encoding = answer.header("Content-Encoding").lower()
     is_plain = encoding in ("", "identity")
     if answer.status == HTTPStatus.PARTIAL_CONTENT and span is not None:
@@ -224,11 +224,11 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
     )
     if span is None:
         return body
-    return Cut(body, span)  # it knows no ranges
+    return Cut(body, span)  # it does not support ranges
 
 
 def refuse(answer: UpstreamResponse) -> NoReturn:
-    """Raise for an answer that is none."""
+    """Raise the error for an unsuccessful response."""
     error: PypidError
     match answer.status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
@@ -269,6 +269,6 @@ def _seconds(text: str) -> int | None:
 
 
 def _usable(etag: str) -> str | None:
-    """An ETag that may be sent back as it is."""
+    """Return the ETag if it may be sent back unchanged, else None."""
     fits = 2 <= len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable()
     return etag if fits and etag.endswith('"') and etag.startswith(('"', 'W/"')) else None

@@ -1,4 +1,4 @@
-"""Parts of a file: what an index answers to ``Range``, and what it should have answered."""
+"""Ranges of a file: the ``Range`` of a request, and checking the response."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _CONTENT_RANGE = re.compile(
 
 
 def header(span: Span) -> str:
-    """The ``Range`` header that asks for `span`."""
+    """Return the ``Range`` header for `span`."""
     return f"bytes={span.start}-{span.stop - 1}"
 
 
 def is_answered(span: Span, content_range: str) -> bool:
-    """Whether this ``Content-Range`` is exactly the span."""
+    """Return whether this ``Content-Range`` is exactly the span."""
     match = _CONTENT_RANGE.match(content_range)
     return match is not None and (int(match[1]), int(match[2])) == (span.start, span.stop - 1)
 
 
 @define
 class Cut:
-    """The bytes `start` to `stop` of a body; raises `UpstreamDown` if there are fewer. What comes
-    behind them is not read.
+    """The bytes `start` to `stop` of a body; raises `UpstreamDown` if there are fewer. Bytes after
+    them are not read.
     """
 
     body: Body
@@ -53,7 +53,7 @@ class Cut:
                 if wanted:
                     yield wanted
                 if position >= self.span.stop and self.body.size != self.span.stop:
-                    # else its end is next, and taking it leaves the connection open for others
+                    # else its end is next, and reading it keeps the connection open for reuse
                     return
         if position >= self.span.stop:
             return

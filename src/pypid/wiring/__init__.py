@@ -1,0 +1,1 @@
+"""How everything is put together: the only package that imports all others."""

@@ -1,6 +1,4 @@
-"""The wiring of the faces: what the routes are given, for the public and for whoever comes by the
-control socket.
-"""
+"""The wiring of the apps: what the routes are given, for the public and for the control socket."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ from pypid.web.app.name_budget import NameBudget
 from pypid.wiring.storage import OpenedStorage, bucket_settings
 from pypid.wiring.upstreams import indexes_of
 
-if TYPE_CHECKING:  # what a start does not need
+if TYPE_CHECKING:  # not needed by a start
     from pypid.core.configuration.in_force import SettingSection
     from pypid.export.publish import Publishing
     from pypid.search.search import Search
@@ -44,7 +42,7 @@ if TYPE_CHECKING:  # what a start does not need
 
 @frozen
 class AppWiring:
-    """The faces, the public one first, and what runs behind them as long as pypid does."""
+    """The apps, the public one first, and the services behind them."""
 
     faces: tuple[App, ...]
     services: tuple[IService, ...]
@@ -60,7 +58,7 @@ def facing(
     storage: OpenedStorage,
     reactor: Any,
 ) -> AppWiring:
-    """The faces of this index; nobody serves them yet."""
+    """Return the apps of this index, not yet served."""
     settings = _face_settings(config, places, state)
     condition = _condition(config, storage, shares, people, index.world)
     readmes, parser = Readmes(reactor), CollectionParser(reactor)
@@ -89,7 +87,9 @@ def facing(
 def _searching(
     state: StateFolder, index: Index, faces: tuple[App, ...], storage: OpenedStorage
 ) -> Searching:
-    """What finds projects: the cards of all workers lie in one file, which one of them writes."""
+    """Return the search service: the cards of all workers are in one file, which one of them
+    writes.
+    """
 
     def make() -> Search:
         from pypid.search.search import Search  # here, since it is not what a start waits for
@@ -111,12 +111,14 @@ def publishing_of(
     leases: Leases,
     reactor: Any,
 ) -> Publishing | None:
-    """What keeps `[publish] target`, if there is one; and have the faces write exports."""
+    """Return the service that maintains `[publish] target`, if there is one; and enable exports in
+    the apps.
+    """
     settings = partial(bucket_settings, config.storage, places)
     made: list[Exports] = []
 
     async def export(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
-        if not made:  # here: few ask so
+        if not made:  # imported here: rarely needed
             from pypid.wiring.exports import Exports
 
             made.append(
@@ -159,7 +161,7 @@ def _resolver(reactor: Any, face: App, who: Identity) -> AbstractAsyncContextMan
 def _condition(
     config: Config, storage: OpenedStorage, shares: Sharing | None, people: Identities, world: World
 ) -> Condition:
-    """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog
+    """Return the condition of the parts. A bucket was not reached yet, and of a shared catalog
     nothing was read.
     """
     is_bucket, is_lasting = (
@@ -167,7 +169,7 @@ def _condition(
         config.storage.backend is StorageBackend.FILES,
     )
     there = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
-    if storage.answers is not None:  # a bucket has no such object: to ask for it takes two requests
+    if storage.answers is not None:  # a bucket has no such object: asking for it takes two requests
         there = whether_it_answers(storage.answers)
     files = HealthWatch(world.clock, "storage", there, is_well=not is_bucket)
     condition = Condition(

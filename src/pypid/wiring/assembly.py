@@ -1,5 +1,5 @@
-"""Everything put together, but not running and without sockets: index, access, snapshots, jobs,
-faces.
+"""The assembly of everything, but not running and without sockets: index, access, dumps, jobs,
+apps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # for buckets only
 
 @frozen
 class Assembly:
-    """A pypid that is put together and not running yet. `faces`: the public one, and the
+    """A pypid that is assembled and not running yet. `faces`: the public app, and the
     operator's.
     """
 
@@ -60,11 +60,11 @@ class Assembly:
     faces: tuple[App, ...]
     throwaway: StatelessNode | None = None
     sharing: Sharing | None = None
-    """Where several nodes share the catalog."""
+    """Set where several nodes share the catalog."""
     publishing: Publishing | None = None
-    """Where the index is kept as files, too (`[publish]`)."""
+    """Set where the index is also published as files (`[publish]`)."""
     clean_stop: CleanStop | None = None
-    """Where the storage is a folder that no other process shares."""
+    """Set where the storage is a folder that no other process shares."""
 
 
 def assemble(
@@ -75,11 +75,13 @@ def assemble(
     reactor: Any,
     greet: Callable[[], object] | None = None,
 ) -> Assembly:
-    """Everything but the sockets. `greet`: see `Identities`. Raises `CannotStart`, `Unreadable`."""
+    """Return everything but the sockets. `greet`: see `Identities`. Raises `CannotStart`,
+    `Unreadable`.
+    """
     _prepare_spool(state)
     storage = at_once(open_storage(config, places, world, reactor))
-    # serials never come again, even if the catalog is lost: mirrors (bandersnatch) remember the
-    # last one that they saw
+    # serials never repeat, even if the catalog is lost: mirrors (bandersnatch) remember the last
+    # one that they saw
     serial = int(world.now().timestamp())
     shares = sharing(config, places, storage.identity, serial, world, reactor)
     catalog = (
@@ -140,8 +142,8 @@ def assemble(
 def _clean_stop(
     config: Config, places: StatePaths, storage: OpenedStorage, shares: Sharing | None, world: World
 ) -> CleanStop | None:
-    """None where other processes may write to the storage while this one does not run: nodes, a
-    bucket's users, a pypicloud.
+    """Return None where other processes may write to the storage while this one does not run:
+    nodes, a bucket's users, a pypicloud.
     """
     is_own_folder = (
         config.storage.backend is StorageBackend.FILES and config.storage.layout is Layout.PYPID
@@ -194,9 +196,7 @@ def _throwaway(
     *,
     fill: bool,
 ) -> StatelessNode:
-    """What a pypid on a bucket does besides: the snapshots there, and copies of what
-    is of record.
-    """
+    """Return what a pypid on a bucket also does: dumps there, and copies of the records."""
     from pypid.catalog.dump_file import what_is_kept
     from pypid.catalog.remote_dump import Faraway
     from pypid.jobs.backup.copies import Backup
@@ -206,7 +206,7 @@ def _throwaway(
     keeper = Backup(storage.blobs, places.state, storage.identity, config.server.secret, world)
     catalog = index.catalog
     snapshots: tuple[Faraway, ...] = ()
-    if isinstance(catalog, MemoryCatalog):  # what several nodes share outlives each of them
+    if isinstance(catalog, MemoryCatalog):  # a shared catalog outlives each of its nodes
         ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
         snapshots = (
             ours,
@@ -236,7 +236,7 @@ def _throwaway(
 def _leased(
     config: Config, places: StatePaths, storage: OpenedStorage, shares: Sharing | None, world: World
 ) -> tuple[OpenedStorage, StorageLease | None]:
-    """The storage of which a bucket is written to under a lease only, and that lease. Raises
+    """Return the storage, which writes to a bucket under a lease only, and that lease. Raises
     `CannotStart`; blocks.
     """
     if config.storage.backend is not StorageBackend.S3:

@@ -1,4 +1,4 @@
-"""Reading the configuration: the file and the environment, as they are now."""
+"""Reading the configuration from the file and the environment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pypid.core.errors import BadConfig, ConfigProblem
 
 
 def load_config(file: Path, workers: int | None = None, text: bytes | None = None) -> Config:
-    """The configuration in force: the file's, with the environment's. The file may be a pypicloud's
-    config.ini.
+    """Return the configuration in force: the file's, with the environment's. The file may be a
+    pypicloud's config.ini.
 
-    `workers` is what the command line says of them, if it does; `text` is what to take in place of
-    what the file says now. Raises `BadConfig` with all the problems; blocks.
+    `workers` is the number on the command line, if any; `text` replaces the current text of the
+    file. Raises `BadConfig` with all the problems; blocks.
     """
     try:
         data = file.read_bytes() if text is None else text

@@ -1,5 +1,5 @@
-"""What a start finds of the run before it: snapshots of the catalog, and signed URLs that are still
-good.
+"""State restored from the previous run: dumps of the catalog, and signed URLs that are still
+valid.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _log = Logger()
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for, since the reactor does
-    not run yet.
+    """Return the result of a coroutine that has nothing to wait for, since the reactor does not run
+    yet.
     """
     results: list[T] = []
     failures: list[BaseException] = []
@@ -45,12 +45,12 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 def snapshots_of(
     config: Config, catalog: Catalog, places: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[CatalogDump, ...]:
-    """What writes down ours and theirs."""
-    if not isinstance(catalog, MemoryCatalog):  # it is written down elsewhere
+    """Return the dumps of local projects and of upstream."""
+    if not isinstance(catalog, MemoryCatalog):  # stored elsewhere
         return ()
     if (
         config.storage.backend is StorageBackend.MEMORY
-    ):  # gone at the next start, and so is what is known of it
+    ):  # removed at the next start
         return ()
     ours = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
     theirs = CatalogDump(catalog.heard, str(places.their_snapshot), storage.identity, world)
@@ -58,8 +58,8 @@ def snapshots_of(
 
 
 def load(snapshots: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
-    """Have the catalog hold what was written down before; whether something was."""
-    if storage.new or not snapshots:  # of a new storage there can be none
+    """Load the dumps into the catalog; return whether there was one."""
+    if storage.new or not snapshots:  # a new storage has none
         return False
     found = [at_once(snapshot.load()) for snapshot in snapshots]
     counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in found]
@@ -75,7 +75,7 @@ def load(snapshots: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
 def links_of(
     config: Config, storage: OpenedStorage, shares: Sharing | None, world: World
 ) -> Links | None:
-    """Signed URLs, if clients are sent there; among nodes all give the same."""
+    """Return the signed URLs, if clients are redirected to them; all nodes give the same."""
     wanted = config.storage
     if wanted.backend is not StorageBackend.S3 or not wanted.redirect:
         return None
@@ -100,7 +100,7 @@ def links_of(
 
 
 def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
-    """Whose URLs those of this storage are: another one signs others."""
+    """Return the identity of the signer of this storage's URLs: another signer makes other URLs."""
     wanted = config.storage
     by = (
         storage.identity,
@@ -115,7 +115,7 @@ def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
 def written_links(
     config: Config, links: Links | None, places: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[WrittenLinks, ...]:
-    """What writes down the signed URLs, once they hold what is still good of those that were."""
+    """Return the dump of signed URLs, after loading those that are still valid."""
     if links is None:
         return ()
     from pypid.catalog.signed_url_dump import WrittenLinks

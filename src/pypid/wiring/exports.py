@@ -1,5 +1,5 @@
-"""The wiring of exports: which places there are, whose tree it is, and what `[publish]` keeps up to
-date.
+"""The wiring of exports: the possible places, the identity whose view is exported, and what
+`[publish]` maintains.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ANONYMOUS = "anonymous"
 
 
 def authority_of(face: App) -> Authority:
-    """What the routes go by."""
+    """Return the authority that the routes use."""
 
     async def find(user: str) -> Identity | None:
         return await face.known.find(user)
@@ -55,7 +55,7 @@ def authority_of(face: App) -> Authority:
 
 @define(eq=False)
 class Exports:
-    """Exports that somebody asks for, one at a time. `identity` is the storage's."""
+    """Exports on request, one at a time. `identity` is the storage's."""
 
     config: Config
     places: StatePaths
@@ -68,8 +68,8 @@ class Exports:
     _busy: bool = field(default=False, init=False)
 
     async def __call__(self, wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
-        """Write it. Raises `BadRequest` for a target that cannot be one or be written to, `Busy`,
-        `StorageDown`, and as `export.one_pass.export`.
+        """Write an export. Raises `BadRequest` for a target that is invalid or not writable,
+        `Busy`, `StorageDown`, and as `export.one_pass.export`.
         """
         from pypid.export.one_pass import export
 
@@ -142,7 +142,9 @@ def publishing(
     reactor: Any,
     settings: Callable[[], S3Settings],
 ) -> Publishing | None:
-    """What keeps `[publish] target` up to date; None where there is none. Raises `CannotStart`."""
+    """Return the service that keeps `[publish] target` up to date; None without a target. Raises
+    `CannotStart`.
+    """
     wanted = config.publish
     if wanted.target is None:
         return None
@@ -172,7 +174,7 @@ def open_place(
     reactor: Any,
     settings: Callable[[], S3Settings],
 ) -> ExportPlace:
-    """The place that is called so. Raises `BadRequest` for what cannot be one."""
+    """Return the place of this name. Raises `BadRequest` for an invalid one."""
     try:
         bucket = bucket_of(target)
     except ValueError as error:

@@ -1,5 +1,5 @@
-"""Looks at what cannot be counted where it happens, when somebody wants the numbers; and has the
-workers know each other's.
+"""Metrics that are not counted where they happen: read when the metrics are requested, and shared
+by the workers.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _log = Logger()
 FIRST = 1
 """The number of the worker that started the others."""
 EVERY = 0.5
-"""Seconds between two looks at how late the reactor is."""
+"""Seconds between two measurements of the reactor's delay."""
 WRITES = 2
-"""After so many looks the numbers are written down for the other workers."""
+"""The numbers are written for the other workers after so many measurements."""
 WINDOW = 120
-"""Looks of which the latest is remembered; and those of the window before."""
+"""Measurements of which the longest delay is remembered; also that of the window before."""
 
 
 @define(slots=False, eq=False)
 class Measuring(Service):
-    """The numbers of this process, and of all. `folder`: where workers find each other's; None:
+    """The metrics of this process, and of all. `folder`: where workers find each other's; None:
     this is the only one.
     """
 
@@ -65,11 +65,13 @@ class Measuring(Service):
 
     @property
     def counts(self) -> Counts:
-        """Of this process."""
+        """The counters of this process."""
         return self.world.counts
 
     async def told(self) -> tuple[str, Sequence[WorkerMetrics]]:
-        """The number of this worker, and what all of them tell now. Raises `OSError`."""
+        """Return the number of this worker, and the current metrics of all of them. Raises
+        `OSError`.
+        """
         if self.folder is None:
             return await alone(self.counts)
         return str(self.folder.number), await self.world.blocking(
@@ -77,7 +79,7 @@ class Measuring(Service):
         )
 
     def heed(self, siblings: Siblings) -> None:
-        """Keep what those have counted that end."""
+        """Keep the counts of workers that end."""
         siblings.on(ENDED, self._has_ended)
 
     def _has_ended(self, said: Message) -> None:
@@ -125,7 +127,7 @@ class Measuring(Service):
         self._writing = None
 
     async def _write(self) -> None:
-        """If they have changed."""
+        """Write the metrics, if they have changed."""
         taken = self.counts.taken()
         if self.folder is None or taken == self._written:
             return
@@ -180,7 +182,7 @@ class Measuring(Service):
             put(families.THINKING_QUEUE, (), self.world.thinking.waiting)
         team = getattr(
             self.reactor.getThreadPool(), "_team", None
-        )  # the pool itself does not tell how many wait
+        )  # the pool itself does not report how many calls wait
         if team is not None:
             threads = team.statistics()
             put(families.THREADS, ("busy",), threads.busyWorkerCount)
@@ -191,8 +193,8 @@ class Measuring(Service):
 def measure(
     daemon: Any, faces: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings
 ) -> None:
-    """Measure as long as the daemon runs, and tell its faces. The first worker keeps what ended
-    ones have counted.
+    """Measure as long as the daemon runs, and give the result to its apps. The first worker keeps
+    the counts of ended ones.
     """
     face = faces[0]
     site.counts = face.world.counts

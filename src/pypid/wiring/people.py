@@ -1,4 +1,4 @@
-"""The sources of people that the configuration lists, opened; and with them all that knows people
+"""The sources of users that the configuration lists, opened; and with them everything on users
 (`identities`).
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # imported where it is configured
     from pypid.http_client.connections import HttpConnections
 
 BELIEVED = 60.0
-"""Seconds that a directory is not asked again about a password that was right: a page of pip's is
+"""Seconds for which a correct password is not checked with the directory again: a run of pip is
 fifty requests.
 """
 
@@ -37,8 +37,8 @@ fifty requests.
 def identities(
     config: Config, places: StatePaths, world: World, reactor: Any, claims: Claims
 ) -> Identities:
-    """All of it, as the configuration wants it; nothing is read yet but certificates. Raises
-    `CannotStart`, `Unreadable`.
+    """Return the identities as configured; only certificates are read yet. Raises `CannotStart`,
+    `Unreadable`.
     """
     stores = open_stores(config, places, world, reactor)
     verifier = Verifier(world)
@@ -73,8 +73,8 @@ def _sources(
     sql_people: People,
     opened: list[HttpConnections],
 ) -> Iterable[Source]:
-    """Those of ``[access] backend``, but the configuration itself: it is always asked first, so
-    that nobody is locked out.
+    """Yield the sources of ``[access] backend``, except the configuration itself: it is always
+    asked first, so that administrators are never locked out.
     """
     for backend in config.access.backend:
         match backend:

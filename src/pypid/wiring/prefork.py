@@ -24,7 +24,7 @@ from pypid.prefork.sockets import ListeningSocket
 from pypid.prefork.supervisor import Command, Supervisor
 
 PROGRAM = "pypid.cli.worker"
-"""What Python runs as a further worker, with its number."""
+"""The module that Python runs as a further worker, with its number."""
 _OF_THE_SERVICE = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -38,8 +38,8 @@ _OF_THE_SERVICE = (
 
 @frozen
 class Joining:
-    """What a further worker is given by the first one. `notify` hears what the service manager
-    would.
+    """What a further worker gets from the first one. `notify` gets the notifications for the
+    service manager.
     """
 
     worker: int
@@ -53,7 +53,9 @@ class Joining:
 def scales_of(
     config: Config, state: StateFolder, connections: Callable[[], int], joining: Joining | None
 ) -> Scales | None:
-    """Where there are several workers. `connections` says how many this one has."""
+    """Return the scales, if there are several workers. `connections` returns how many this one
+    has.
+    """
     if joining is not None:
         return Scales(joining.scales, joining.worker, connections)
     return make_scales(state.folder, connections) if config.server.workers > 1 else None
@@ -67,7 +69,7 @@ def sockets_of(
     joining: Joining | None,
     scales: Scales | None,
 ) -> list[Listener]:
-    """Where it listens for clients: as configured, or where the first worker does. Raises
+    """Return the listeners for clients: as configured, or on the first worker's sockets. Raises
     `CannotStart`.
     """
     listener = partial(
@@ -93,10 +95,10 @@ def crew_of(
     workers: int | None,
     loudness: logs.Threshold | None,
 ) -> Supervisor:
-    """The other workers, not started. `workers` is what the command line said of them.
+    """Return the other workers, not started. `workers` is the number on the command line.
 
-    Whenever one starts it takes the configuration that the file has now: all have the same, whoever
-    edits it meanwhile.
+    A worker that starts gets the text that the configuration file had here: all have the same, even
+    if the file is edited meanwhile.
     """
 
     def orders() -> Message:
@@ -125,8 +127,8 @@ def crew_of(
 
 
 def _nameless(places: StatePaths) -> int:
-    """The descriptor of a file that nobody else can open, with the text of the configuration (which
-    may hold secrets).
+    """Return the descriptor of an unnamed file, which no other process can open, with the text of
+    the configuration (which may hold secrets).
     """
     with TemporaryFile(dir=places.state) as file:
         file.write(places.ini.read_bytes())
@@ -135,8 +137,8 @@ def _nameless(places: StatePaths) -> int:
 
 
 def _environ(ours: Mapping[str, str]) -> dict[str, str]:
-    """Ours, and Python finds there what it has found here, also where it was told to (a zip file,
-    ``-m``, a folder).
+    """Return this process's environment, with the import path of this Python, also where it was
+    given explicitly (a zip file, ``-m``, a folder).
     """
     found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
     return {

@@ -1,5 +1,5 @@
-"""The wiring: which backends there are, and how everything is put together. Only here may anybody
-know everybody.
+"""The wiring: the available backends, and how everything is put together. Only this module may
+import all others.
 """
 
 from __future__ import annotations
@@ -59,15 +59,14 @@ T = TypeVar("T")
 _log = Logger()
 
 THREADS = 16
-"""For what blocks: the disk, password hashes, archives."""
+"""Threads for blocking calls: the disk, password hashes, archives."""
 
 
 # --- the configuration ----------------------------------------------------------------------------
 
 
 def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
-    """pypicloud's config.ini as the text of an ini of pypid's, and the names of the secrets that it
-    holds.
+    """Return pypicloud's config.ini as the text of a pypid ini, and the names of the secrets in it.
 
     Raises `BadConfig` as `load_config` does, and for a file that is pypid's already; blocks.
     """
@@ -90,8 +89,8 @@ def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def the_world(reactor: Any) -> World:
-    """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done
-    at once.
+    """Return the real world. Before the reactor runs there is nothing to stall: blocking calls then
+    run at once.
 
     Gives the reactor a monotonic clock: call it before anything is scheduled.
     """
@@ -104,7 +103,7 @@ def the_world(reactor: Any) -> World:
             return at_once(call, *arguments)
         return deferToThreadPool(
             reactor, pool, copy_context().run, call, *arguments
-        )  # what is logged there says for whom
+        )  # for the request id of log lines
 
     return World(
         clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes
@@ -124,11 +123,12 @@ def make_daemon(
     workers: int | None = None,
     joining: Joining | None = None,
 ) -> Daemon:
-    """The service. With `only_control` it listens on the control socket alone: it answers one
-    command, and greets nobody.
+    """Return the service. With `only_control` it listens on the control socket alone, to answer one
+    command, and prints no greeting.
 
-    `loudness` is that of the log; None: the log is somebody else's. `workers` is what the command
-    line said of them, which is in `config`. `joining`: it is a further worker beside a first one.
+    `loudness` is the threshold of the log; None: pypid does not write the log. `workers` is the
+    number on the command line, which is in `config`. `joining`: it is a further worker beside a
+    first one.
     """
     places = where(config, environ)
     world = the_world(reactor)
@@ -211,11 +211,10 @@ def _assembled(
     alone: bool,
     is_first: bool,
 ) -> Assembly:
-    """Everything but the sockets; at a first run somebody is greeted. `alone`: it answers one
-    command, and greets nobody.
+    """Return everything but the sockets; a first run prints a greeting. `alone`: it answers one
+    command, and prints none.
     """
-    # on a new machine what is of record comes from the bucket first, and an administrator may be in
-    # it
+    # on a new machine the records come from the bucket first, and an administrator may be in them
     greets_later = config.storage.backend is StorageBackend.S3 and is_new(places.state)
     if alone and greets_later:
         raise CannotStart(
@@ -235,11 +234,11 @@ def _assembled(
 
 
 def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tuple[Site, Site]:
-    """The public one, and the one behind the control socket."""
+    """Return the public site, and the one behind the control socket."""
     face, operators = assembly.faces
     ids = Ids.drawn(world.random)
     access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
-    # without this line, or with [server] front_door = no, all goes through the routes
+    # without this line, or with [server] front_door = no, all requests go through the routes
     door = FastPath(face, assembly.glance, access_log) if config.server.front_door else None
     ours = Site(
         resource(face),
@@ -284,7 +283,7 @@ def _certificate(config: Config, places: StatePaths) -> Certificate | None:
 
 
 def _greet(config: Config, places: StatePaths, world: World) -> None:
-    """At a first run: make the admin, and print its password. Never logged."""
+    """Create the admin at a first run, and print its password. Never logged."""
     password = first_run(places.state, config.users, world.random)
     if password is None:
         return
@@ -294,7 +293,7 @@ def _greet(config: Config, places: StatePaths, world: World) -> None:
     )
     try:
         print(text, flush=True, file=_in_sight())
-    except OSError as error:  # nobody has seen it
+    except OSError as error:  # the password was never seen
         (places.state / RECORD).unlink(missing_ok=True)
         reason = "The password of the first administrator cannot be printed"
         raise CannotStart(
@@ -303,8 +302,8 @@ def _greet(config: Config, places: StatePaths, world: World) -> None:
 
 
 def _in_sight() -> TextIO | LoggingFile:
-    """Standard output, also when what is printed goes to the log by now; the log for a daemon,
-    whose output nobody sees.
+    """Return standard output, also when prints go to the log by now; the log for a daemon, whose
+    output is discarded.
     """
     own = sys.__stdout__
     if own is None or own.closed or not isinstance(sys.stdout, LoggingFile):
@@ -314,7 +313,7 @@ def _in_sight() -> TextIO | LoggingFile:
 
 
 async def _welcome(config: Config, places: StatePaths, assembly: Assembly) -> None:
-    """What is of record is there, if there was anything: go on as every start does."""
+    """Finish the start after the records were fetched, if there were any."""
     world = assembly.index.world
     if config.inherits is None:
         await world.blocking(_greet, config, places, world)
@@ -347,8 +346,8 @@ class Options(UsageOptions):
     """None where twistd writes the log alone."""
 
     def postOptions(self) -> None:
-        """Read the configuration, so that what is wrong with it is said before anything starts, and
-        without twistd's help.
+        """Read the configuration, so that its errors are reported before anything starts, and
+        without twistd's help text.
         """
         try:
             self.loaded = load_config(Path(self["config"]), self["workers"])
@@ -369,7 +368,7 @@ class Options(UsageOptions):
 
 
 def makeService(options: Options) -> IService:
-    """What twistd starts; ends with a line of advice where it cannot start."""
+    """Return the service that twistd starts; exits with a line of advice where it cannot start."""
     return _process(options.loaded, options.loudness, options["workers"])
 
 
@@ -392,7 +391,7 @@ def tac_application(file: Path) -> Any:
         opt_r = opt_reactor
 
     options, twistd = Options(), Twistd()  # type: ignore[no-untyped-call]
-    with suppress(UsageError):  # read by something else than twistd
+    with suppress(UsageError):  # not run by twistd
         twistd.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
         options.parent = twistd
     options.parseOptions(["--config", str(file)])  # type: ignore[no-untyped-call]
@@ -435,7 +434,7 @@ def serve(file: Path, workers: int | None = None) -> None:
 def begin_logging(
     level: str | logs.Threshold, form: str, stream: logs.LogStream, *, redirect: bool
 ) -> None:
-    """From here on lines are written there."""
+    """Write log lines to `stream` from now on."""
     globalLogBeginner.beginLoggingTo(
         [logs.observer(level, form, stream)], redirectStandardIO=redirect
     )

@@ -1,4 +1,4 @@
-"""What a reload brings into force, and what of the configuration waits for a restart."""
+"""Reloading: what takes effect at once, and what of the configuration waits for a restart."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ async def reload(
     assembly: Assembly,
     loudness: logs.Threshold | None,
 ) -> None:
-    """The users, and who may do what, and the log's level, as the file has them now; all else needs
-    a restart.
+    """Apply the users, the rules and the log level of the current file; all else needs a restart.
 
     `config` was in force at the start; `load` reads one.
     """
@@ -62,7 +61,7 @@ async def reload(
     _log.info(
         "[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later
     )
-    if prefork.number() != 1:  # the first one writes it down
+    if prefork.number() != 1:  # the first worker writes the audit entry
         return
     deed = AuditEntry(
         when=assembly.index.world.now(),
@@ -75,7 +74,7 @@ async def reload(
 
 
 def _differing(old: Config, new: Config) -> list[str]:
-    """The sections that differ."""
+    """Return the sections that differ."""
     before, after = (attrs.asdict(each, recurse=False) for each in (old, new))
     return [
         name

@@ -1,6 +1,4 @@
-"""Work of a single command that needs a reactor: of one that starts a pypid for its question, since
-none runs.
-"""
+"""A single command that needs a reactor: it starts a pypid for its question, since none runs."""
 
 from __future__ import annotations
 
@@ -23,10 +21,10 @@ T = TypeVar("T")
 
 
 def ask(config: Config, question: ControlRequest) -> Any:
-    """The answer of a pypid that is started for the question, and ends with it.
+    """Return the answer of a pypid that is started for the question, and ends with it.
 
-    Runs the reactor, once. Raises `Refused` and whatever the start raises; `KeyboardInterrupt` if
-    it is stopped.
+    Runs the reactor, once. Raises `ControlRefused` and whatever the start raises;
+    `KeyboardInterrupt` if it is stopped.
     """
     from twisted.internet import reactor
 
@@ -47,8 +45,8 @@ def ask(config: Config, question: ControlRequest) -> Any:
 def run(
     reactor: Any, work: Callable[[], Coroutine[Any, Any, T]], daemon: Daemon | None = None
 ) -> T:
-    """What `work` gives, with the reactor running for as long as it takes, once (and with `daemon`,
-    if there is one).
+    """Return the result of `work`, running the reactor as long as it takes, once (and `daemon`, if
+    there is one).
 
     Raises what it raises; `KeyboardInterrupt` if a signal ends the reactor before.
     """

@@ -1,4 +1,4 @@
-"""Opening the storage: which backend, and whether it is the one that we know."""
+"""Opening the storage: its backend, and whether it is the expected one."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _log = Logger()
 
 @frozen
 class OpenedStorage:
-    """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: what
-    it can do if it is a bucket. `close` ends what it has open.
+    """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: its
+    abilities as a bucket. `close` releases what it has open.
     """
 
     blobs: Blobs
@@ -45,15 +45,15 @@ class OpenedStorage:
     describing: Describing | None = None
     close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
     answers: Callable[[], Awaitable[object]] | None = None
-    """Asks a bucket in one request whether it is there; raises `StorageDown`."""
+    """Checks in one request that a bucket is reachable; raises `StorageDown`."""
     signer: Callable[[], str | None] = lambda: ""
-    """Who signs its URLs now (`Link.signer`); None while that is not known."""
+    """Return who signs its URLs now (`Link.signer`); None while that is not known."""
     is_exact: Callable[[], bool] = lambda: True
-    """Whether exactly one of several processes can write what is to be written only if absent."""
+    """Return whether exactly one of several processes wins a write-if-absent."""
 
 
 def plan_of(wanted: StorageSettings) -> Plan:
-    """Where new files go."""
+    """Return where new files go."""
     is_bucket = wanted.backend is StorageBackend.S3
     return Plan(
         wanted.layout is Layout.PYPICLOUD,
@@ -65,7 +65,7 @@ def plan_of(wanted: StorageSettings) -> Plan:
 async def open_storage(
     config: Config, places: StatePaths, world: World, reactor: Any
 ) -> OpenedStorage:
-    """The storage that is configured, counted. Raises `CannotStart`."""
+    """Return the configured storage, counted. Raises `CannotStart`."""
     opened, watch = await _opened(config, places, world, reactor), BlobsWatch(world)
     describing = (
         None if opened.describing is None else CountedDescriptions(opened.describing, watch)
@@ -79,8 +79,8 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
     if places.storage is None:
         return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
     known = _manifest(places)
-    # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one
-    # would hide what is ours
+    # a missing folder that a dump knows is a disk that is not mounted: a new one would hide local
+    # projects
     create = known is None or _knows_nothing(known)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
     try:
@@ -114,8 +114,8 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
 
 
 def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
-    """Raise `CannotStart` for a folder of ours that is laid out otherwise: what is ours in it would
-    not be seen.
+    """Raise `CannotStart` for a pypid folder with the other layout: its local projects would be
+    invisible.
     """
     plain, veiled = folder / STORAGE_IDENTITY, folder / (STORAGE_IDENTITY + DESCRIBED)
     if is_veiled and plain.exists():
@@ -137,8 +137,8 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
 def _bucket(
     wanted: StorageSettings, places: StatePaths, world: World, reactor: Any
 ) -> OpenedStorage:
-    """A bucket, which is opened when it is first needed: the network is there once the reactor
-    runs, and may be late.
+    """Return a bucket, which is opened at its first use: the network needs the running reactor, and
+    may be late.
     """
     try:
         from pypid.blobs.s3 import store
@@ -149,7 +149,7 @@ def _bucket(
             ) from None
         raise
     settings = bucket_settings(wanted, places)
-    store.check(settings)  # what cannot be is said before anything starts
+    store.check(settings)  # report impossible settings before anything starts
 
     async def opened() -> store.S3Blobs:
         found = await store.open(settings, world, reactor)
@@ -198,7 +198,7 @@ def _bucket(
 
 
 def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
-    """What the configuration says of the bucket; paths are absolute."""
+    """Return the configured settings of the bucket; paths are absolute."""
     from pypid.blobs.s3.store import S3Settings
 
     return S3Settings(
@@ -221,7 +221,7 @@ def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
 
 
 async def _nothing_to_close() -> None:
-    """It has nothing open."""
+    """Do nothing: no resources are open."""
 
 
 async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
@@ -243,8 +243,8 @@ async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
 
 
 async def _is_empty(blobs: Blobs) -> bool:
-    """Whether nothing is stored: no identity either, which every storage has that
-    pypid has used.
+    """Return whether nothing is stored: no identity either, which every storage has that pypid has
+    used.
     """
     async with aclosing(blobs.list()) as listing:
         async for _ in listing:
@@ -260,10 +260,10 @@ def _manifest(places: StatePaths) -> Manifest | None:
 
 
 def _knows_nothing(manifest: Manifest) -> bool:
-    """Whether the index was empty. A snapshot of another format may know anything."""
+    """Return whether the index was empty. A dump of another format may know anything."""
     return manifest.format == FORMAT and not manifest.shards
 
 
 def _cause(error: StorageDown | StorageFull) -> str:
-    """What the log would tell, which nobody sees yet."""
+    """Return the cause, which is not in a log yet."""
     return str(error.__cause__ or error)

@@ -1,4 +1,4 @@
-"""Opening the other indexes that are configured."""
+"""Opening the configured upstream indexes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pypid.upstream.nothing import Nothing
 
 @frozen
 class Reached:
-    """The other indexes, and what ends the connections to them at the end."""
+    """The upstream indexes, and the function that closes their connections."""
 
     upstream: Upstream
     close: Callable[[], Awaitable[object]]
 
 
 def reach(config: Config, places: StatePaths, world: World, reactor: Any, identity: str) -> Reached:
-    """The other indexes; nobody, if pypid is offline. `identity` is ours (`core.simple_api.via`).
-    Raises `CannotStart`; blocks.
+    """Return the upstream indexes; none, if pypid is offline. `identity` is this index's
+    (`core.simple_api.via`). Raises `CannotStart`; blocks.
     """
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
@@ -54,7 +54,7 @@ def reach(config: Config, places: StatePaths, world: World, reactor: Any, identi
 
 
 def indexes_of(config: Config) -> tuple[str, ...]:
-    """The URLs of those that are configured, for people: without anybody's name and password."""
+    """Return the URLs of the configured indexes for display, without user names and passwords."""
     return tuple(without_userinfo(url) for url in config.upstream.url or (PUBLIC_INDEX,))
 
 
@@ -74,8 +74,8 @@ def _authorities(file: Path | None) -> Any:
 
 @define(eq=False)
 class Late:
-    """Other indexes that are opened for the first question: a start, and a page of ours, can do
-    without.
+    """Upstream indexes that are opened at the first request: a start, and a page of a local
+    project, do not need them.
     """
 
     _make: Callable[[], Reached]
@@ -89,21 +89,21 @@ class Late:
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
-        """As `Upstream.project`."""
+        """Return the upstream listing; see `Upstream.project`."""
         return await self._opened().upstream.project(name, known, via)
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        """As `Upstream.names`."""
+        """Return the upstream project names; see `Upstream.names`."""
         return await self._opened().upstream.names(via)
 
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
-        """As `Upstream.fetch`."""
+        """Return the bytes of an upstream file; see `Upstream.fetch`."""
         return await self._opened().upstream.fetch(url, span, via, verified=verified)
 
     async def close(self) -> None:
-        """End the connections, if there are any."""
+        """Close the connections, if there are any."""
         if self._made is not None:
             await self._made.close()
 
@@ -112,4 +112,4 @@ _: type[Upstream] = Late
 
 
 async def _nothing_to_close() -> None:
-    """There are no connections."""
+    """Do nothing: there are no connections."""

@@ -1,6 +1,4 @@
-"""A further worker: it does what `service` does, on the sockets of the first one, and ends when
-that one does.
-"""
+"""A further worker: it serves on the sockets of the first worker, and ends when that one does."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ _log = Logger()
 
 
 def work(orders: Message) -> None:
-    """Run until the first worker says that it is enough. Ends the process where it cannot start:
-    its text says why.
+    """Run until the first worker orders a stop. Exits where it cannot start, with the error's
+    text.
     """
     from twisted.internet import reactor
 
@@ -87,7 +85,7 @@ def _heed(worker: WorkerProgram, daemon: Daemon, order: str) -> Any:
 
 
 def _gone() -> None:
-    """There is no first worker: at once, so that a new one gets the sockets. It is as if this one
-    was killed, too.
+    """End at once, since the first worker is gone, so that a new one gets the sockets. As if this
+    worker was killed, too.
     """
     os._exit(1)

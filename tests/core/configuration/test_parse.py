@@ -666,7 +666,7 @@ class Problems(SynchronousTestCase):
             "acme.everyone =\nacme.User.bob = r\nacme.user.bob:hunter2 = r\n",
             "x.ini:2: [projects] acme.user.bob: 'w' was read; allowed: r, rw",
             "x.ini:3: [projects] acme.bob: a rule is called <project>.user.<name>",
-            "x.ini:4: [projects] -acme.everyone: '-acme' is not a project name",
+            "x.ini:4: [projects] -acme.everyone: '-acme' is not a valid project name",
             "x.ini:5: [projects] acme.user.everyone: 'everyone' stands for many",
             "x.ini:6: [projects] acme.group.: |cannot be empty",
             "x.ini:7: [projects] acme.everyone: '' was read; allowed: r, rw",

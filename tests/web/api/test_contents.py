@@ -270,7 +270,7 @@ class TheirsTests(ContentsCase):
             answer = self.look(filename, "ham", pypid=pypid)
             self.assertEqual(answer.status, status, (filename, answer))
             if status == 422:
-                self.assertIn("cannot be looked into", answer.text)
+                self.assertIn("cannot be inspected", answer.text)
             else:
                 self.assertEqual(
                     self.look(filename, "ham", "?path=ham.py", pypid=pypid).status, 422

@@ -475,7 +475,7 @@ class SnapshotTests(MomentsCase):
         self.assertEqual(self.make("first", moment=FIRST).json["moment"], "2026-01-02T00:00:00Z")
         self.assertEqual(self.files("/snapshots/first/"), self.files(f"/at/{FIRST}/"))
         for moment in ("2026-01-03", "2026-01-03T00:09:01Z", "now", ""):
-            self.refused(self.make("other", moment=moment), 400, "is no moment")
+            self.refused(self.make("other", moment=moment), 400, "is not a valid date or time")
 
     def test_refused(self) -> None:
         """A name is taken once, and has plain letters; who may not administrate makes and deletes

@@ -54,7 +54,7 @@ class AccountTests(BrowsedCase):
         ):
             answer = self.browser.post(f"/account/{path}", by_token, **said)
             self.assertEqual(answer.status, 403, path)
-            self.assertIn("cannot be done with a token", answer.text)
+            self.assertIn("A token cannot be used for this", answer.text)
         self.assertEqual(len(self.done()), before)
 
 

@@ -143,7 +143,7 @@ class ContentsPageTests(WholeCase):
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
         answer = self.see(sdist_filename("ham"), project="ham", pypid=pypid)
         self.assertEqual(answer.status, 422)
-        self.assertIn("cannot be looked into", answer.text)
+        self.assertIn("cannot be inspected", answer.text)
         self.assertIn("../../../../packages/ham/ham-1.0.tar.gz", answer.text)
 
     def test_not_there(self) -> None:

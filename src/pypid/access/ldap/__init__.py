@@ -31,13 +31,12 @@ def _groups(text: str | None) -> str:
 
 @frozen(kw_only=True)
 class LdapSourceSettings:
-    """``[ldap]``. The filters are those of `core.accounts.ldap_filters`; None, or nothing, stands
-    for its defaults.
+    """``[ldap]``. The filters have the syntax of `core.accounts.ldap_filters`; None or an empty
+    text means its defaults.
 
-    `bind_dn` None: the directory is searched by nobody in particular. `group_base_dn` None: groups
-    are below `base_dn`, too. `ca_certificates`: a PEM file, trusted beside the system's. `step` and
-    `patience` in seconds: for one answer of the directory, and for all that has to be asked and
-    waited for to know one user.
+    `bind_dn` None: searches are anonymous. `group_base_dn` None: groups are below `base_dn`, too.
+    `ca_certificates`: a PEM file, trusted in addition to the system's. `step` and `patience` are
+    seconds: for one answer of the directory, and for all questions and waiting to look up one user.
     """
 
     url: str

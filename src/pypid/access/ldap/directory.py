@@ -30,8 +30,8 @@ _MEANT_FOR_THE_USER = (
 
 @define
 class DirectoryConnection:
-    """An open connection. Everything raises `ldap.LDAPError`; what takes longer than a step, or is
-    due, `ldap.TIMEOUT`.
+    """An open connection to the directory. Every method raises `ldap.LDAPError`; `ldap.TIMEOUT` if
+    it takes longer than a step, or the total time is used up.
     """
 
     _link: Any

@@ -45,7 +45,7 @@ class DirectoryEntry:
 
     @classmethod
     def of(cls, dn: str, values: Mapping[str, Sequence[bytes]]) -> DirectoryEntry:
-        """As python-ldap has it."""
+        """Return the entry for a result of python-ldap."""
         return cls(dn, {attribute.lower(): given for attribute, given in values.items()})
 
     def only(self, attribute: str) -> str | None:

@@ -35,7 +35,7 @@ _MOST_TOLD = 1000
 
 @frozen
 class _Person:
-    """Who was found. `left_out`: groups whose names cannot be names of groups here."""
+    """A user who was found. `left_out`: groups whose names are not valid names of groups here."""
 
     identity: Identity
     left_out: tuple[str, ...]
@@ -43,8 +43,8 @@ class _Person:
 
 @frozen
 class _Refused:
-    """Known, and it is not to be: a wrong password, or (then there is something for the log) not
-    one entry with one name.
+    """A user who exists but may not log in: a wrong password, or (then `why` is for the log) not
+    exactly one entry with one name.
     """
 
     why: str = ""

@@ -42,8 +42,8 @@ AFTER_FAILURE = 10.0
 
 @frozen(kw_only=True)
 class Trusted:
-    """What the configuration says of an issuer. `name` stands behind ``issuer:``; `url` is without
-    its last slash.
+    """The configuration of an issuer. `name` follows ``issuer:`` in the section's name; `url` is
+    without its last slash.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Trusted:
 
 @frozen
 class _Known:
-    """What was heard of an issuer: how it spells itself, its keys, and when it was asked (by the
-    reactor's clock).
+    """What an issuer published: its own spelling of its URL, its keys, and when it was asked (by
+    the reactor's clock).
     """
 
     issuer: str
@@ -65,7 +65,7 @@ class _Known:
 
 @define(eq=False)
 class Keyring:
-    """The keys of the issuer at `url`. They are fetched when they are wanted, by one flight."""
+    """The keys of the issuer at `url`, fetched when they are needed, by one request at a time."""
 
     url: str
     world: World

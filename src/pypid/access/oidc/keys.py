@@ -23,7 +23,7 @@ _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
 @frozen
 class IssuerKey:
-    """One public key: what it is called, and the algorithms that it is for."""
+    """One public key: its id, and the algorithms that it is for."""
 
     id: str | None
     algorithms: frozenset[str]

@@ -49,7 +49,7 @@ _SCOPE = frozenset({Action.READ, Action.WRITE})
 
 @define(eq=False)
 class TrustedPublishing:
-    """`Publishers` of the issuers that the configuration trusts."""
+    """`Publishers` for the issuers that the configuration trusts."""
 
     accounts: Accounts
     journal: Journal

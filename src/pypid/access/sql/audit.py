@@ -33,7 +33,7 @@ _MOST_DETAILS = 50
 
 @frozen
 class _Failed:
-    """Nobody waits for the same failure again."""
+    """A failure to write, so that callers do not wait for the same failure again."""
 
     reason: str
 

@@ -1,6 +1,4 @@
-"""What a change of the accounts does to their tables, in a transaction that is under way.
-Everything here blocks.
-"""
+"""Changes of the accounts' tables, within a transaction. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.packaging.names import ProjectName
 
 REMEMBERED = 10_000
-"""Changes of which it is known what they touched."""
+"""The last changes whose touched keys are stored."""
 
 
 class Writing:
@@ -59,17 +57,19 @@ class Writing:
     # --- users ---
 
     def add_user(self, account: Account) -> None:
-        """Raises `NameTaken`."""
+        """Add a user. Raises `NameTaken`."""
         if self._has(users.c.name == account.name):
             raise NameTaken(account.name)
         self._connection.execute(insert(users).values(account_row(account)))
         self._touch("user", account.name)
-        # of somebody whom another source knew by this name, and who may be another person
+        # these belong to a user of another source with this name, who may be another person
         self._revoke(account.name)
         self._end_sessions(sessions.c.user == account.name)
 
     def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
-        """Raises `NoSuchUser`, `ValueError` for another name, and what `change` raises."""
+        """Replace the user's account by the result of `change`; return it. Raises `NoSuchUser`,
+        `ValueError` for another name, and what `change` raises.
+        """
         old = self._user(name)
         new = change(old)
         if new.name != name:
@@ -93,15 +93,15 @@ class Writing:
         return account_of(row)
 
     def rehash(self, name: str, old: str, new: str) -> None:
-        """Another hash of the same password, unless there is another password by now. Nothing ends
-        by it.
+        """Replace the hash by another one of the same password, unless the password has changed. No
+        session ends by it.
         """
         condition = (users.c.name == name) & (users.c.hash == old)
         if self._connection.execute(update(users).where(condition).values(hash=new)).rowcount:
             self._touch("user", name)
 
     def remove_user(self, name: str) -> None:
-        """Raises `NoSuchUser`."""
+        """Remove the user, with memberships, rights, tokens and sessions. Raises `NoSuchUser`."""
         self._user(name)
         for group in self._connection.scalars(
             select(members.c.group).where(members.c.user == name)
@@ -115,7 +115,7 @@ class Writing:
         self._touch("user", name)
 
     def merge(self, dump: Dump) -> Merged:
-        """Add what is not there yet. Raises as `merging.merge`."""
+        """Add what is missing here. Raises as `import_people.merge`."""
         merged = import_people.merge(self._connection, self._now, dump, self.touched.add)
         tokened = {
             *self._connection.scalars(select(tokens.c.user)),
@@ -127,8 +127,8 @@ class Writing:
         return merged
 
     def inherit(self, dump: Dump, digest: str) -> Merged | None:
-        """The same where nobody is there yet, and nobody was ever inherited; else None, and nothing
-        is done.
+        """Merge the dump if there are no users yet and nothing was ever inherited; else return
+        None, and change nothing.
         """
         if not import_people.is_empty(self._connection) or import_people.is_marked(
             self._connection, digest
@@ -140,14 +140,14 @@ class Writing:
     # --- groups and rights ---
 
     def add_group(self, name: str) -> None:
-        """Raises `NameTaken`."""
+        """Add a group. Raises `NameTaken`."""
         if self._has(groups.c.name == name):
             raise NameTaken(name)
         self._connection.execute(insert(groups).values(name=name))
         self._touch("group", name)
 
     def remove_group(self, name: str) -> None:
-        """Raises `NoSuchGroup`."""
+        """Remove the group, with its members and rights. Raises `NoSuchGroup`."""
         self._group(name)
         self._connection.execute(delete(members).where(members.c.group == name))
         self._withdraw((rights.c.whom == Whom.GROUP.value) & (rights.c.name == name))
@@ -159,21 +159,21 @@ class Writing:
             raise NoSuchGroup(name)
 
     def join(self, group: str, user: str) -> None:
-        """Raises `NoSuchGroup`."""
+        """Add a member. Raises `NoSuchGroup`."""
         self._group(group)
         if not self._has((members.c.group == group) & (members.c.user == user)):
             self._connection.execute(insert(members).values(group=group, user=user))
             self._touch("group", group)
 
     def leave(self, group: str, user: str) -> None:
-        """Raises `NoSuchGroup`."""
+        """Remove a member. Raises `NoSuchGroup`."""
         self._group(group)
         condition = (members.c.group == group) & (members.c.user == user)
         if self._connection.execute(delete(members).where(condition)).rowcount:
             self._touch("group", group)
 
     def grant(self, right: Right) -> None:
-        """In place of another one."""
+        """Store the right, in place of another one of the same project, kind and name."""
         key = _right(right.project, right.whom, right.name)
         if self._has(key & (rights.c.write == right.write)):
             return
@@ -188,7 +188,7 @@ class Writing:
         self._touch("right", right.project, right.whom.value, right.name)
 
     def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
-        """If it is there."""
+        """Remove the right, if it exists."""
         self._withdraw(_right(project, whom, name))
 
     def _withdraw(self, condition: ColumnElement[bool]) -> None:
@@ -199,12 +199,12 @@ class Writing:
     # --- tokens and sessions ---
 
     def add_token(self, token: Token) -> None:
-        """Its id and digest are new ones: they are of chance."""
+        """Add a token. Its id and digest are random, and so new."""
         self._connection.execute(insert(tokens).values(token_row(token)))
         self._touch("token", token.id)
 
     def revoke_token(self, id: str) -> Token:
-        """Raises `NoSuchToken`."""
+        """Revoke the token; return it. Raises `NoSuchToken`."""
         row = self._connection.execute(select(tokens).where(tokens.c.id == id)).one_or_none()
         if row is None:
             raise NoSuchToken(id)
@@ -227,7 +227,7 @@ class Writing:
         self._connection.execute(delete(tokens).where(condition))
 
     def tokens_used(self, uses: Mapping[str, tuple[datetime, str]]) -> None:
-        """When and from where they were used last, by id."""
+        """Store when and from which address tokens were used last, by id."""
         later = or_(tokens.c.used.is_(None), tokens.c.used < bindparam("when"))
         one = update(tokens).where((tokens.c.id == bindparam("token")) & later)
         for id, (when, address) in uses.items():
@@ -236,7 +236,9 @@ class Writing:
                 self._touch("token", id)
 
     def add_session(self, session: Session) -> None:
-        """Its digest is of chance."""
+        """Add a session, and end the user's oldest beyond `MOST_SESSIONS`. Its digest is random,
+        and so new.
+        """
         theirs = select(sessions.c.digest).where(sessions.c.user == session.user)
         newest = theirs.order_by(sessions.c.created.desc(), sessions.c.digest)
         for surplus in self._connection.scalars(newest.offset(MOST_SESSIONS - 1)).all():
@@ -245,7 +247,7 @@ class Writing:
         self._touch("session", session.digest)
 
     def end_session(self, digest: str) -> None:
-        """If it is there."""
+        """End the session, if it exists."""
         self._end_sessions(sessions.c.digest == digest)
 
     def _end_sessions(self, condition: ColumnElement[bool]) -> None:
@@ -276,10 +278,11 @@ def change(
     now: datetime,
     work: Callable[[Writing], Any],
 ) -> tuple[Any, AccountsState]:
-    """Do `work`, and what it returns; with it the roll as it is then. `roll` is the one before,
-    None: there is none yet.
+    """Run `work`; return its result, and the state after it. `roll` is the state before it, None if
+    unknown.
 
-    Where nothing was touched the serial stays as it was. Raises what `work` raises, `Unusable`.
+    If `work` touched nothing, the serial stays as it was. Raises what `work` raises,
+    `DatabaseUnusable`.
     """
     serial = take(connection, PART)
     writing = Writing(connection, now)
@@ -288,7 +291,7 @@ def change(
         take(connection, PART, -1)
         now_there = load(connection) if roll is None else follow(connection, roll)
         if (transaction := connection.get_transaction()) is not None:
-            # so that not a byte of a file is another one, and nobody copies it
+            # the file stays the same to the byte, so that no backup copies it
             transaction.rollback()
         return done, now_there
     rows = [
@@ -313,7 +316,9 @@ def change(
 
 
 def say_once(connection: Connection, digest: str, until: datetime, now: datetime) -> bool:
-    """Whether the digest was not there, or only until `now`."""
+    """Store the digest until `until`; return False if it was stored already, and not only until
+    `now`.
+    """
     take(connection, PART, 0)
     connection.execute(delete(once).where((once.c.digest == digest) & (once.c.until <= now)))
     if connection.scalar(select(select(1).where(once.c.digest == digest).exists())):
@@ -323,7 +328,7 @@ def say_once(connection: Connection, digest: str, until: datetime, now: datetime
 
 
 def forget(connection: Connection, now: datetime) -> None:
-    """Remove used-once values whose time is over, and what changes of long ago have touched."""
+    """Remove used-once values that have expired, and the touched keys of old changes."""
     serial = take(connection, PART, 0)
     connection.execute(delete(once).where(once.c.until <= now))
     connection.execute(delete(changes).where(changes.c.serial <= serial - REMEMBERED))

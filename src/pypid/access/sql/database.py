@@ -1,5 +1,5 @@
-"""A database that is opened when it is first needed, asked in threads of its own, and opened again
-after it was gone.
+"""A database that is opened when it is first needed, queried in threads of its own, and opened
+again after it was unavailable.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST = 8.0
-"""Seconds after which a server that has not answered gets no more time (its connections are cut).
-"""
+"""Seconds after which the connections of a server that does not answer are cut."""
 
 
 class TablesMarker(Protocol):
-    """Remembers that a file had tables. Both block."""
+    """Remembers that a file had tables. Both methods block."""
 
     def note(self) -> None:
-        """Note that it has. Raises `OSError`."""
+        """Note that the file has tables. Raises `OSError`."""
 
     def refuse_loss(self) -> None:
-        """Raise `Unusable`, with advice, if it had. Called where it is empty or not there."""
+        """Raise `DatabaseUnusable`, with advice, if the file had tables. Called if it is empty or
+        missing.
+        """
 
 
 class Database:
-    """One place, for the parts that lie there (``accounts``, ``journal``, ``downloads``); they
-    share its connections.
+    """One place, for the parts that are stored there (``accounts``, ``journal``, ``downloads``);
+    they share its connections.
 
-    `blocking` is a `Threads`. Cheap to make: nothing is imported and nothing opened before it is
-    used.
+    `blocking` is a `Threads`. Cheap to create: nothing is imported or opened before it is used.
     """
 
     _log = Logger()
@@ -59,8 +59,8 @@ class Database:
         lived: TablesMarker | None = None,
         reserve: Reserve | None = None,
     ) -> None:
-        """`lived` remembers that a file had tables: one that is lost is then not begun anew.
-        `reserve`: room on a full disk.
+        """`lived` remembers that a file had tables, so that a lost file is not replaced by an empty
+        one. `reserve`: space that is freed on a full disk.
         """
         self.place = place
         self._lived = lived
@@ -71,38 +71,37 @@ class Database:
         self._opening = Lock()
         self._engines: Engines | None = None
         self._identity: tuple[int, int] | None = None
-        """Of the file that is open: device and inode."""
+        """Device and inode of the file that is open."""
         self._ready: set[str] = set()
         self._running = 0
 
     def is_there(self) -> bool:
-        """Whether there is something to open; a server always is."""
+        """Return whether the file exists; for a server always True."""
         return self._identity is not None or self.place.is_there()
 
     def refuse_loss(self) -> None:
-        """Raise `Unusable` if the file, which is not there, has been there before. Blocks for a
-        moment.
+        """Raise `DatabaseUnusable` if the file, which is missing, existed before. Blocks briefly.
         """
         if self._lived is not None:
             self._lived.refuse_loss()
 
     async def read(self, part: str, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, which sees one state of the part's tables. Raises `DatabaseAway`,
-        `Unusable`, and what `work` raises.
+        """Return the result of `work`, which sees one state of the part's tables. Raises
+        `DatabaseAway`, `DatabaseUnusable`, and what `work` raises.
         """
         return await self._run(part, work, False)
 
     async def write(self, part: str, work: Callable[[Connection], T]) -> T:
-        """The same, for work that changes something: all of it is durable by then, or nothing, and
-        then that is raised.
+        """Return the result of `work`, which changes the part's tables: all of it is durable, or
+        nothing is changed and the error is raised.
 
-        Goes on if whoever waits goes away. Also raises `StorageFull`. After `DatabaseAway` it may
-        have happened all the same, where the answer to the last word was lost.
+        Goes on if the caller is cancelled. Raises as `read`, and `StorageFull`. After
+        `DatabaseAway` the change may be stored all the same, if only the last answer was lost.
         """
         return await shielded(self._run(part, work, True))
 
     async def close(self) -> None:
-        """Let go of it; nobody may be using it any more. What is asked later opens it again."""
+        """Close the connections, when there are no more callers. Later calls open it again."""
         await self._blocking(self._dispose)
 
     async def _run(self, part: str, work: Callable[[Connection], T], writing: bool) -> T:
@@ -126,11 +125,11 @@ class Database:
                 raise DatabaseAway(f"{type(error).__name__}: {error.strerror}") from None
 
     def make_room(self) -> bool:
-        """Return whether the reserve gave some of its space."""
+        """Return whether the reserve freed some space."""
         return self._reserve is not None and self._reserve.release()
 
     def note_read_only(self) -> None:
-        """Note that the disk is full: what is open now is used once, so that the next attempt may
+        """Note that the disk is full: the connection is used once, so that the next attempt may
         write again.
         """
         if not self._told:
@@ -193,8 +192,8 @@ class Database:
             return self._engines
 
     def _note(self, *, made: bool) -> None:
-        """Note that there are tables. Where they were there before a full disk does not matter: the
-        next start notes it.
+        """Note that there are tables. If they existed before the disk was full, a failure is only
+        logged, and the next start tries again.
         """
         if self._lived is None:
             return
@@ -209,8 +208,7 @@ class Database:
             )
 
     def _still_there(self) -> None:
-        """Raise `DatabaseAway` if what was just written lies in a file that has no
-        name any more.
+        """Raise `DatabaseAway` if what was just written is in a file that was replaced or removed.
         """
         if isinstance(self.place, SqliteFile) and _identity(self.place) != self._identity:
             raise DatabaseAway(f"{self.place.path} was replaced")

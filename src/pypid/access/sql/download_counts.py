@@ -1,5 +1,5 @@
-"""How many downloads of a project there were on each day: counted as they come, and kept apart from
-them. All blocks.
+"""Number of downloads of a project on each day: counted as they are added, and stored apart from
+them. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pypid.access.sql.tables import downloads as given
 from pypid.core.accounts.entries import DownloadEntry
 
 AT_ONCE = 10_000
-"""Lines, and downloads, that are looked at in one transaction."""
+"""Lines, and downloads, that are handled in one transaction."""
 _BEGINNING = date(1970, 1, 1)
 
 
 def day_of(moment: datetime) -> int:
-    """Days since 1970, in UTC."""
+    """Return the number of days since 1970, in UTC."""
     return (moment.astimezone(UTC).date() - _BEGINNING).days
 
 
 def count(connection: Connection, downloads: Sequence[DownloadEntry]) -> None:
-    """These are there, too."""
+    """Add these downloads to the counts."""
     _add(connection, Counter((each.project, day_of(each.when)) for each in downloads))
 
 
@@ -38,7 +38,7 @@ def _add(connection: Connection, counted: Mapping[tuple[str, int], int]) -> None
     adding = make(days)
     more = {"count": days.c["count"] + adding.excluded["count"]}
     adding = adding.on_conflict_do_update(index_elements=[days.c.project, days.c.day], set_=more)
-    # in one order: of two nodes none waits for a line of the other that waits for one of its own
+    # in one order, so that two nodes cannot wait for each other's rows
     rows = [
         {"project": project, "day": day, "count": number}
         for (project, day), number in sorted(counted.items())
@@ -47,7 +47,7 @@ def _add(connection: Connection, counted: Mapping[tuple[str, int], int]) -> None
 
 
 def find_days(connection: Connection, project: str, since: date) -> Sequence[tuple[date, int]]:
-    """Those with downloads, the oldest first."""
+    """Return the days with downloads and their counts, the oldest first."""
     wanted = (days.c.project == project) & (days.c.day >= (since - _BEGINNING).days)
     found = connection.execute(
         select(days.c.day, days.c["count"]).where(wanted).order_by(days.c.day)
@@ -56,8 +56,8 @@ def find_days(connection: Connection, project: str, since: date) -> Sequence[tup
 
 
 def forget_days(connection: Connection, begin: datetime, most: int) -> bool:
-    """Remove some of the lines from before the day of `begin`, and the oldest where there are more
-    than `most`; whether there may be more to do.
+    """Remove some of the lines from before the day of `begin`, and the oldest if there are more
+    than `most`; return whether there may be more to do.
     """
     first = day_of(begin)
     if (connection.scalar(select(func.count()).select_from(days)) or 0) > most:
@@ -72,9 +72,7 @@ def forget_days(connection: Connection, begin: datetime, most: int) -> bool:
 
 
 def count_older(connection: Connection) -> bool:
-    """Count some of the downloads that were there before days were counted; whether
-    there are more.
-    """
+    """Count some of the downloads from before days were counted; return whether there are more."""
     last: int | None = connection.scalar(select(uncounted.c.id).with_for_update())
     if last is None:
         return False

@@ -1,4 +1,4 @@
-"""Who was given which file: noted in memory, written in batches, forgotten after a while."""
+"""The download log: entries are noted in memory, written in batches, and removed after a while."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PART = "downloads"
 NAME = "the database of downloads"
 AT_ONCE = 500
-"""Downloads that are written together; as many as these do not wait for `flush`."""
+"""Downloads that are written together; when so many wait, they are written without `flush`."""
 MOST_WAITING = 50_000
-"""Downloads that wait for the database; those that come then are only counted."""
+"""Downloads that wait for the database; of further ones only the number is kept."""
 AGE = timedelta(days=400)
 ROWS = 10_000_000
-"""How long, and how many, are kept; so are the counts of a project's days."""
+"""How long, and how many, are stored; the same limits hold for the counts of a project's days."""
 MOST = 10_000
 """Downloads in one answer."""
 
@@ -49,7 +49,7 @@ class SqlDownloads:
         self._missed = 0
         self._reason: str | None = None
         self._counted = False
-        """Whether all are counted by day, those of an older pypid, too."""
+        """Whether all downloads are counted by day, including those of an older pypid."""
         self._closing = False
 
     def note(self, download: DownloadEntry) -> None:
@@ -61,7 +61,8 @@ class SqlDownloads:
             start(self.flush())
 
     async def flush(self) -> None:
-        """Write what waits. What fails is logged, once, and is tried again with the next call."""
+        """Write the downloads that wait. A failure is logged, once, and the next call tries again.
+        """
         if self._waiting:
             await self._flights.single("write", self._write)
 
@@ -113,7 +114,8 @@ class SqlDownloads:
             raise PeopleUnknown(NAME) from None
 
     async def _count(self) -> None:
-        """Count what is older than the counts. What fails is logged, and tried again."""
+        """Count the downloads that are older than the counts. A failure is logged, and tried again.
+        """
         try:
             more = True
             while more and not self._closing:
@@ -125,7 +127,7 @@ class SqlDownloads:
             )
 
     async def sweep(self) -> None:
-        """Forget what is too old or too much. What fails is logged."""
+        """Remove downloads that are too old or too many. A failure is logged."""
         if not self._database.is_there():
             return
         if not self._counted:
@@ -140,7 +142,9 @@ class SqlDownloads:
             )
 
     async def close(self) -> None:
-        """Write what waits; what cannot be written is lost, and the log says how many."""
+        """Write the downloads that wait; those that cannot be written are lost, and the log says
+        how many.
+        """
         self._closing = True
         await self._flights.single("count", self._nothing)  # whoever counts has ended then
         await self.flush()

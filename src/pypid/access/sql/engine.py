@@ -1,4 +1,4 @@
-"""SQLAlchemy's engine for a place of accounts, and what its exceptions are to us. Everything here
+"""SQLAlchemy's engine for an accounts database, and translation of its exceptions. Everything here
 blocks.
 """
 
@@ -17,7 +17,7 @@ SETTING = "[access] url"
 
 
 class Engines:
-    """The engine of a place, and the connections that it has open."""
+    """The engine of a place, and its open connections."""
 
     def __init__(self, place: Place, no_room: NoRoom | None = None) -> None:
         self._connections: PostgresqlConnections | None = None
@@ -29,8 +29,8 @@ class Engines:
                 self.engine = self._connections.engine
 
     def cut(self) -> None:
-        """Have everybody who waits for the server wait no longer: it keeps connections and does not
-        answer. Does not block.
+        """End all waiting for the server, by cutting every connection, for when it keeps
+        connections open and does not answer. Does not block.
         """
         if self._connections is not None:
             self._connections.cut()
@@ -42,7 +42,7 @@ def _sqlite(place: SqliteFile, no_room: NoRoom | None) -> Engine:
 
 
 def fault(place: Place, error: BaseException) -> Exception:
-    """What an exception of SQLAlchemy, of a driver or of the system is to us."""
+    """Return pypid's error for an exception of SQLAlchemy, of a driver or of the system."""
     match trouble(error):
         case Trouble.DAMAGED:
             return DatabaseUnusable(

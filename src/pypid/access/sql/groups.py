@@ -1,5 +1,5 @@
-"""The groups of the accounts database, where its users may not log in: they may have members whom
-other sources know.
+"""The groups of the accounts database, for an index whose accounts may not log in: they may have
+members from other sources.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pypid.ports import People
 
 @frozen
 class GroupsOnly:
-    """A source that knows nobody, and puts people of other sources into groups."""
+    """A source without users, which puts users of other sources into groups."""
 
     accounts: SqlAccounts
 
     async def check(self, credential: Credential) -> Identity | None:
-        """Nobody."""
+        """Return None: this source has no users."""
         return None
 
     async def find(self, user: str) -> Identity | None:
-        """Nobody."""
+        """Return None: this source has no users."""
         return None
 
     async def groups(self, user: str) -> frozenset[str]:
-        """The groups that have the user as a member. Raises `PeopleUnknown`."""
+        """Return the groups that have the user as a member. Raises `PeopleUnknown`."""
         return self.accounts.current.roll().groups.get(user, NO_GROUPS)
 
 

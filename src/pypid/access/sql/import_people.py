@@ -1,7 +1,6 @@
-"""Taking over people whom somebody else wrote down (a pypicloud), as one change. Everything here
-blocks.
+"""Import of the users, groups and rights of a pypicloud, as one change. Everything here blocks.
 
-Whoever and whatever is there already stays as it is: what is added is only what is missing.
+Existing entries stay as they are: only what is missing is added.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest
 
 FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""Until when it is known that a pypicloud's people were taken over."""
+"""Expiry of the mark that a pypicloud's users were imported."""
 
 
 def merge(
     connection: Connection, now: datetime, dump: Dump, touch: Callable[[Touch], None]
 ) -> Merged:
-    """Add what is not there. Raises `BadRequest` where a group that shall be empty has members
-    here.
+    """Add what is missing here; return what was added. Raises `BadRequest` if a group that must be
+    empty has members here.
     """
     before = {row.name: row for row in connection.execute(select(users))}
     here = _Here.of(connection)
@@ -68,8 +67,8 @@ def merge(
 
 @frozen
 class _Here:
-    """What was there before: groups with their members, and rights, by name of the group or user
-    that they are given to.
+    """The state before the import: groups with their members, and rights, by name of the group or
+    user that has them.
     """
 
     members: Mapping[str, frozenset[str]]
@@ -91,8 +90,8 @@ class _Here:
         )
 
     def wider(self, dump: Dump, added: Set[str]) -> Iterator[Oddity]:
-        """Who gets what he had neither there nor here, because a name there and one here are the
-        same.
+        """Yield the users who get rights that they had neither there nor here, because a name there
+        and one here are equal.
         """
         by_dump: dict[tuple[str, str], set[tuple[str, bool]]] = {}
         for right in dump.rights:
@@ -121,8 +120,8 @@ class _Here:
 
 
 def _more(these: Set[tuple[str, bool]], those: Set[tuple[str, bool]]) -> bool:
-    """Whether the first, projects and whether they may be written, give more than the second in
-    some project.
+    """Return whether the first set (projects, and whether they may be written) gives more than the
+    second in some project.
     """
     return any(
         (project, write) not in those and (project, True) not in those for project, write in these
@@ -130,7 +129,7 @@ def _more(these: Set[tuple[str, bool]], those: Set[tuple[str, bool]]) -> bool:
 
 
 def account_of(person: DumpedPerson, now: datetime) -> Account:
-    """The account to be."""
+    """Return the account for a user of the dump."""
     standing = AccountStatus.PENDING if person.pending else AccountStatus.ACTIVE
     return Account(
         name=person.name,
@@ -143,7 +142,7 @@ def account_of(person: DumpedPerson, now: datetime) -> Account:
 
 
 def _groups(connection: Connection, dump: Dump, touch: Callable[[Touch], None]) -> tuple[int, int]:
-    """How many there were not yet, and how many members."""
+    """Add missing groups and members; return the number of each."""
     there = set(connection.scalars(select(groups.c.name)))
     fresh = sorted(dump.groups.keys() - there)
     _insert(connection, groups, [{"name": name} for name in fresh])
@@ -166,8 +165,8 @@ def _groups(connection: Connection, dump: Dump, touch: Callable[[Touch], None]) 
 def _rights(
     connection: Connection, wanted: Iterable[Right], touch: Callable[[Touch], None]
 ) -> tuple[int, list[Right]]:
-    """How many were given, or became greater; and those that are greater here than in the dump, and
-    stay so.
+    """Add missing rights; return the number of those added or extended, and those that are greater
+    here than in the dump, and stay so.
     """
     held = {
         (row.project, row.whom, row.name): row.write for row in connection.execute(select(rights))
@@ -212,14 +211,14 @@ def _insert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
 
 
 def is_marked(connection: Connection, digest: str) -> bool:
-    """Whether the mark is there that people were taken over."""
+    """Return whether there is the mark that users were imported."""
     return (
         connection.execute(select(once.c.digest).where(once.c.digest == digest)).first() is not None
     )
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nobody and nothing is written down."""
+    """Return whether there are no users, groups, members and rights."""
     return all(
         connection.execute(select(table).limit(1)).first() is None
         for table in (users, groups, members, rights)

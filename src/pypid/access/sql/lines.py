@@ -1,5 +1,5 @@
-"""The lines of the audit log and of the downloads: what is only ever added, and asked for the
-newest first. All blocks.
+"""The rows of the audit log and of the downloads: only ever added, and read newest first.
+Everything here blocks.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pypid.access.sql.tables import downloads as given
 from pypid.core.accounts.entries import AuditEntry, DownloadEntry
 
 AT_ONCE = 10_000
-"""Downloads that are forgotten in one transaction."""
+"""Downloads that are removed in one transaction."""
 _ADD = insert(log)
 
 
 def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
-    """With the next serials, in their order: whoever else adds some waits, so that no serial comes
-    after a later one.
+    """Add entries with the next serials, in their order: other writers wait, so that serials become
+    visible in order.
     """
     first = take(connection, PARTS["journal"], len(deeds)) - len(deeds) + 1
     rows = [
@@ -46,7 +46,7 @@ def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
 
 
 def has_any(connection: Connection, what: Sequence[str]) -> bool:
-    """Return whether there is a line of any of these kinds."""
+    """Return whether there is an entry of any of these kinds."""
     return (
         connection.execute(select(log.c.serial).where(log.c.what.in_(what)).limit(1)).first()
         is not None
@@ -56,7 +56,7 @@ def has_any(connection: Connection, what: Sequence[str]) -> bool:
 def find_deeds(
     connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]
 ) -> Sequence[AuditEntry]:
-    """The newest first. A project as ``subject`` is that of its files, too."""
+    """Return matching entries, newest first. A project as ``subject`` also matches its files."""
     found = select(log).order_by(log.c.serial.desc()).limit(most)
     if before is not None:
         found = found.where(log.c.serial < max(0, min(before, 1 << 62)))
@@ -80,7 +80,7 @@ def find_deeds(
 
 
 def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) -> None:
-    """In this order; and they are counted."""
+    """Add the downloads in this order, and count them."""
     download_counts.count(connection, downloads)
     rows = [
         {
@@ -100,8 +100,7 @@ def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) ->
 def find_downloads(
     connection: Connection, sha256: str, most: int, before: int | None
 ) -> Sequence[DownloadEntry]:
-    """Return downloads of a file, newest first; only those with a serial below
-    `before`, if given.
+    """Return downloads of a file, newest first; only those with a serial below `before`, if given.
     """
     found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
     if before is not None:
@@ -122,8 +121,8 @@ def find_downloads(
 
 
 def forget_downloads(connection: Connection, begin: datetime, rows: int) -> bool:
-    """Remove some of those from before `begin`, and beyond the newest `rows`; whether there may be
-    more of them.
+    """Remove some of the downloads from before `begin`, and beyond the newest `rows`; return
+    whether there may be more of them.
     """
     newest = connection.scalar(select(func.max(given.c.id))) or 0
     unwanted = (

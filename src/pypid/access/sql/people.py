@@ -1,4 +1,4 @@
-"""The users of the accounts database, as a source of people."""
+"""The users of the accounts database, as a source of users."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NOT_ACTIVE = {
     AccountStatus.PENDING: "This account waits for an administrator to approve it.",
     AccountStatus.DISABLED: "This account is disabled. Ask an administrator to enable it.",
 }
-"""What somebody is told who knows the password."""
+"""Errors for users who gave the right password, and may not log in."""
 
 
 class SqlPeople:
-    """Who the users of the accounts database are. `verifier` is shared with other sources.
+    """The `People` of the accounts database. `verifier` is shared with other sources.
 
     A hash of another kind than pypid makes is replaced after the login that proved the password, in
     the background.
@@ -41,7 +41,7 @@ class SqlPeople:
         accounts.current.on_change.append(self._resemble)
 
     def _resemble(self, roll: AccountsState) -> None:
-        """Whom nobody knows shall take as long as one of these."""
+        """Let the verification of unknown users take as long as that of these."""
         if roll.accounts is not self._resembled:
             self._resembled = roll.accounts
             self._verifier.resemble(roll.hashes, "sql")
@@ -58,8 +58,8 @@ class SqlPeople:
         return _identity(account, self._accounts.current.roll().groups.get(user, NO_GROUPS))
 
     async def _proved(self, account: Account, password: str) -> Account:
-        """The account as it is once its password is proved. Raises `Unauthenticated`, also where it
-        has gone meanwhile.
+        """Return the account as it is once its password is proved. Raises `Unauthenticated`, also
+        if the account was removed meanwhile.
         """
         while True:
             if (
@@ -106,7 +106,7 @@ class SqlPeople:
             self._log.warn(said, user=account.name, error=error)
 
     async def close(self) -> None:
-        """Wait for what goes on in the background."""
+        """Wait for the upgrades of hashes in the background."""
         await gatherResults(list(self._upgrades.values()))
 
     def _forget(self, user: str) -> None:

@@ -1,4 +1,4 @@
-"""Where accounts, journals and downloads lie."""
+"""The location of the accounts, the audit log and the downloads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ACCOUNTS = Named(
 
 
 def place_of(url: str, file: Path, *, of_record: bool = True) -> Place:
-    """The place that `[access] url` names, else `file`. Raises `CannotStart`, without a word of the
-    URL in it.
+    """Return the place that `[access] url` names, else `file`. Raises `CannotStart`, whose message
+    contains no part of the URL.
     """
     place = _ACCOUNTS.place(url) if url else SqliteFile(file)
     return evolve(place, of_record=of_record) if isinstance(place, SqliteFile) else place

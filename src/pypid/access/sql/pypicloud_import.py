@@ -1,4 +1,4 @@
-"""At the first start in place of a pypicloud: its people become those of our accounts database,
+"""Import at the first start in place of a pypicloud: its users are added to the accounts database,
 which is empty till then.
 """
 
@@ -30,15 +30,16 @@ async def inherit(
     world: World,
     asked_first: Container[str] = (),
 ) -> Mapping[str, str] | None:
-    """Read pypicloud's database at `url` and take its people over, if nobody is in ours and it was
-    never done before.
+    """Read pypicloud's database at `url`, and import its users, if the accounts database is empty
+    and there was no import before.
 
-    `asked_first` are users of the configuration: nobody else logs in by such a name.
+    `asked_first` are users of the configuration, who take precedence over imported users of the
+    same name.
 
-    What was taken over, for the audit log; None where nothing was read. The log says the same, and
-    all that was odd. Raises `CannotStart`, and then nobody was taken over: also where others are in
-    our database, and pypicloud's rules of some projects are not, for the defaults would hold for
-    these.
+    Returns what was imported, for the audit log; None if nothing was read. The log says the same,
+    and lists all oddities. Raises `CannotStart`, and then nothing was imported: also if the
+    accounts database has other users, and lacks pypicloud's rules of some projects, since the
+    defaults would hold for these.
     """
     try:
         if not await accounts.may_inherit():
@@ -93,7 +94,9 @@ async def inherit(
 async def _refuse_without_rules(
     accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World
 ) -> None:
-    """Raise `CannotStart` where a project has rules in pypicloud's database and none in ours."""
+    """Raise `CannotStart` if a project has rules in pypicloud's database and none in the accounts
+    database.
+    """
     try:
         found = await world.blocking(_read, url, folders)
     except CannotStart as error:

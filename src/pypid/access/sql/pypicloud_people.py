@@ -1,4 +1,4 @@
-"""The people of a pypicloud, out of its own database (its ``auth.db.url``), which is read and never
+"""Reader for the users of a pypicloud in its own database (its ``auth.db.url``), which is never
 written. Blocks.
 
 Source: the tables of pypicloud 1.3.12's ``access/sql.py``.
@@ -45,7 +45,7 @@ from pypid.databases.faults import DatabaseUnusable
 from pypid.databases.sqlite import BEGINNING
 
 LOCKED = 5.0
-"""Seconds that somebody else may keep the file."""
+"""Seconds to wait while another process locks the file."""
 _EXPORT = (
     "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, "
     "make a file of pypid's by "
@@ -87,12 +87,12 @@ _NEEDED = (_USERS, _GROUPS, _MEMBERS, _RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS)
 
 
 def read_people(url: str, *folders: Path) -> ParsedAcl | None:
-    """What the database says, with all that is odd in it. None for one in memory, of which
-    pypicloud kept nothing either.
+    """Return the contents of the database, with all oddities in it. None for a database in memory,
+    which pypicloud did not keep either.
 
-    A relative path of sqlite begins where pypicloud was started; it is looked for in `folders`.
-    Raises `CannotStart`, without the URL in it, where it cannot be read as a whole: nobody's rights
-    may become others because a database is away.
+    A relative path of sqlite is relative to pypicloud's working directory; it is looked for in
+    `folders`. Raises `CannotStart`, without the URL in it, if it cannot be read as a whole: no
+    user's rights may change because a database is unavailable.
     """
     place = _place(url, folders)
     if place is None:
@@ -132,7 +132,7 @@ def _place(url: str, folders: tuple[Path, ...]) -> SqliteFile | Server | None:
 
 
 def _file(rest: str, folders: tuple[Path, ...]) -> SqliteFile | None:
-    """The file; None for a database in memory."""
+    """Return the file; None for a database in memory."""
     name = unquote(rest.partition("?")[0].removeprefix("///"))
     if rest in ("", "//") or name in ("", ":memory:"):
         return None
@@ -156,7 +156,7 @@ def _file(rest: str, folders: tuple[Path, ...]) -> SqliteFile | None:
 
 
 def _from_file(place: SqliteFile) -> AclDocument:
-    """Opened so that nothing of it is written, nor made beside it."""
+    """Read the file; it is opened so that neither the file nor any companion file is written."""
     with place.path.open("rb") as file:
         if file.read(len(BEGINNING)) != BEGINNING:
             raise DatabaseUnusable(f"{place.path} is no database of sqlite.")
@@ -173,7 +173,7 @@ def _from_file(place: SqliteFile) -> AclDocument:
 
 
 def _decoded(data: bytes) -> str:
-    """Sqlite's own error would show the text, which may be the hash of a password."""
+    """Decode a text; SQLite's own error would show it, and it may be the hash of a password."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -247,7 +247,9 @@ def _rights(connection: Connection, of: TableClause) -> dict[str, dict[str, list
 
 
 def _text(value: object) -> str:
-    """Sqlite lets anything be in any column."""
+    """Return the value if it is a text: SQLite allows any type in any column. Raises
+    `DatabaseUnusable`.
+    """
     if not isinstance(value, str):
         raise DatabaseUnusable("there is something in it that is no text where a name has to be.")
     return value

@@ -1,5 +1,5 @@
-"""Rows of the accounts' tables as the values that they stand for: all of them, or those that
-somebody has touched.
+"""Conversion between rows of the accounts' tables and their values: all of them, or those that
+changes have touched.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pypid.core.permissions import Action, Scope
 from pypid.databases.faults import DatabaseUnusable
 
 AT_ONCE = 500
-"""Keys in one question: databases allow only so many."""
+"""Keys in one query: databases limit their number."""
 MOST_TOUCHED = 2000
-"""More than these are read together with all the rest."""
+"""If more keys were touched, everything is read again."""
 PART = tables.PARTS["accounts"]
 
 
 @frozen
 class Touch:
-    """A thing that a change has touched. `kind`: user, group, right, token (its id) or session (its
+    """A key that a change has touched. `kind`: user, group, right, token (its id) or session (its
     digest).
     """
 
@@ -43,7 +43,7 @@ class Touch:
 
 
 def account_row(account: Account) -> dict[str, Any]:
-    """For `tables.users`."""
+    """Return the row of `tables.users` for an account."""
     return {
         "name": account.name,
         "hash": account.hash,
@@ -55,7 +55,7 @@ def account_row(account: Account) -> dict[str, Any]:
 
 
 def account_of(row: Row[Any]) -> Account:
-    """From `tables.users`."""
+    """Return the account for a row of `tables.users`."""
     return Account(
         name=row.name,
         hash=row.hash,
@@ -67,7 +67,7 @@ def account_of(row: Row[Any]) -> Account:
 
 
 def token_row(token: Token) -> dict[str, Any]:
-    """For `tables.tokens`."""
+    """Return the row of `tables.tokens` for a token."""
     return {
         "id": token.id,
         "digest": token.digest,
@@ -85,7 +85,7 @@ def token_row(token: Token) -> dict[str, Any]:
 
 
 def token_of(row: Row[Any]) -> Token:
-    """From `tables.tokens`."""
+    """Return the token for a row of `tables.tokens`."""
     return Token(
         id=row.id,
         digest=row.digest,
@@ -105,7 +105,7 @@ def token_of(row: Row[Any]) -> Token:
 
 
 def session_row(session: Session) -> dict[str, Any]:
-    """For `tables.sessions`."""
+    """Return the row of `tables.sessions` for a session."""
     return {
         "digest": session.digest,
         "user": session.user,
@@ -126,7 +126,7 @@ def _session_of(row: Row[Any]) -> Session:
 
 
 def right_of(row: Row[Any]) -> Right:
-    """From `tables.rights`."""
+    """Return the right for a row of `tables.rights`."""
     return Right(ProjectName(row.project), Whom(row.whom), row.name, row.write)
 
 
@@ -134,7 +134,7 @@ def right_of(row: Row[Any]) -> Right:
 
 
 def load(connection: Connection) -> AccountsState:
-    """Everything. Raises `DatabaseUnusable`."""
+    """Return the whole state of the accounts. Raises `DatabaseUnusable`."""
     members: dict[str, set[str]] = {
         name: set() for name in connection.scalars(select(tables.groups.c.name))
     }
@@ -163,7 +163,9 @@ def _serial(connection: Connection) -> int:
 
 
 def follow(connection: Connection, roll: AccountsState) -> AccountsState:
-    """The roll as it is now: the same one if nothing has changed. Raises `DatabaseUnusable`."""
+    """Return the current state, read from the changes since `roll`: the same object if nothing has
+    changed. Raises `DatabaseUnusable`.
+    """
     serial = _serial(connection)
     if serial == roll.serial:
         return roll
@@ -182,7 +184,7 @@ def follow(connection: Connection, roll: AccountsState) -> AccountsState:
 
 
 def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Patch:
-    """What is there now of what was touched."""
+    """Return the current values of what was touched."""
     keys: dict[str, list[str]] = {"user": [], "group": [], "right": [], "token": [], "session": []}
     for touch in touched:
         keys[touch.kind].append(touch.key)

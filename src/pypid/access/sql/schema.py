@@ -1,9 +1,8 @@
-"""Which version of its tables a database has: they are made, brought up to date in one transaction,
-or left alone.
+"""Versions of a database's tables: they are created, migrated in one transaction, or left alone.
 
-There is a row for each part (accounts, journal, downloads). Its `serial` counts the changes;
-whoever changes the part takes that row first, so that one change follows the other, whoever makes
-them and on whichever node.
+There is a row for each part (accounts, journal, downloads). Its `serial` counts the changes; each
+transaction that changes the part takes that row first, so that changes follow one another on all
+nodes.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from sqlalchemy import (
 from pypid.databases.faults import DatabaseUnusable
 
 _LOCK = 0x70797069_64
-"""PostgreSQL's number for "somebody makes or migrates pypid's tables"."""
+"""PostgreSQL's number for the lock on creating and migrating pypid's tables."""
 
 _metadata = MetaData()
 parts = Table(
@@ -46,15 +45,15 @@ _TAKE = (
     .where(parts.c.part == bindparam("of"))
     .values(serial=parts.c.serial + bindparam("taken"))
 )
-"""Made once: to put them together each time took as long as the disk, and each upload waits for a
-line of the audit log.
+"""Built once: building them each time took as long as the disk, and each upload waits for an entry
+of the audit log.
 """
 
 
 @frozen
 class SchemaPart:
-    """Some tables that belong together. `migrations` has what leads from each older version to the
-    next one.
+    """Tables that belong together. `migrations` maps each older version to the function that leads
+    to the next one.
     """
 
     name: str
@@ -65,15 +64,15 @@ class SchemaPart:
 
 @define
 class SchemaState:
-    """What the row of a part says."""
+    """The row of a part."""
 
     version: int
     serial: int
 
 
 def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
-    """What the row says; None where there is no row. Raises `DatabaseUnusable` where a newer pypid
-    has written it.
+    """Return the row; None if there is none. Raises `DatabaseUnusable` if a newer pypid has written
+    it.
     """
     row = connection.execute(_STANDING, {"of": part.name}).one_or_none()
     if row is None:
@@ -88,7 +87,7 @@ def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
 
 
 def is_ready(connection: Connection, part: SchemaPart) -> bool:
-    """Whether the tables are there and up to date. Raises as `standing`."""
+    """Return whether the tables exist and are up to date. Raises as `standing`."""
     if not inspect(connection).has_table(parts.name):
         return False
     found = standing(connection, part)
@@ -101,9 +100,7 @@ def is_new(connection: Connection, part: SchemaPart) -> bool:
 
 
 def prepare(connection: Connection, part: SchemaPart) -> None:
-    """Make the tables, or bring them up to date, in the transaction that is under way. Raises as
-    `standing`.
-    """
+    """Create or migrate the tables, in the current transaction. Raises as `standing`."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     _metadata.create_all(connection)
@@ -118,10 +115,10 @@ def prepare(connection: Connection, part: SchemaPart) -> None:
 
 
 def take(connection: Connection, part: SchemaPart, count: int = 1) -> int:
-    """Make the next `count` serials this transaction's, and whoever wants others wait for its end;
+    """Take the next `count` serials for this transaction, so that others wait for its end; return
     the last of them.
 
-    Raises `DatabaseUnusable` where another version of the tables is there by now.
+    Raises `DatabaseUnusable` if the tables have another version by now.
     """
     connection.execute(_TAKE, {"of": part.name, "taken": count})
     found = standing(connection, part)

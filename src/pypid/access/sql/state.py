@@ -1,5 +1,5 @@
-"""All that the accounts database says, at one time, as one value: requests look here and nowhere
-else. Pure.
+"""The contents of the accounts database at one time, as one value, which all requests read. No I/O
+here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 RightKey = tuple[ProjectName, Whom, str]
-"""What there is at most one right for."""
+"""The key of a right: there is at most one for each."""
 NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 NO_GROUPS: frozenset[str] = frozenset()
 KEPT = timedelta(days=30)
@@ -27,14 +27,14 @@ KEPT = timedelta(days=30)
 
 
 def key_of(right: Right) -> RightKey:
-    """Project, kind and name."""
+    """Return project, kind and name."""
     return right.project, right.whom, right.name
 
 
 @frozen(kw_only=True)
 class Patch:
-    """What one or more changes left behind: values by key, None for what is gone. `serial` is the
-    last change's.
+    """The result of one or more changes: values by key, None for removed ones. `serial` is the last
+    change's.
     """
 
     serial: int
@@ -49,18 +49,18 @@ class Patch:
 
 @frozen(kw_only=True, eq=False)
 class AccountsState:
-    """Everybody and everything, after the change with this `serial`.
+    """All users, groups, rights, tokens and sessions, after the change with this `serial`.
 
-    What a change does not touch is the same object in the next roll: ``new.rights is old.rights``
-    where no right changed.
+    What a change does not touch is the same object in the next state: ``new.rights is old.rights``
+    if no right changed.
     """
 
     serial: int = 0
     accounts: Mapping[str, Account] = field(factory=dict)
     members: Mapping[str, frozenset[str]] = NOTHING
-    """Of each group."""
+    """Members of each group."""
     groups: Mapping[str, frozenset[str]] = NOTHING
-    """Of each user who is in any, accounts here or not."""
+    """Groups of each user who is in any, with or without an account here."""
     by_right: Mapping[RightKey, Right] = field(factory=dict)
     by_id: Mapping[str, Token] = field(factory=dict)
     by_digest: Mapping[str, Token] = field(factory=dict)
@@ -74,12 +74,12 @@ class AccountsState:
 
     @property
     def hashes(self) -> list[str]:
-        """Those of the passwords, for `Verifier.resemble`."""
+        """Password hashes of all users, for `Verifier.resemble`."""
         return [account.hash for account in self.accounts.values() if account.hash]
 
     def patched(self, patch: Patch) -> AccountsState:
-        """The roll after what the patch says. Takes some milliseconds with ten thousand of each:
-        off the reactor thread.
+        """Return the state with the patch applied. Takes some milliseconds with ten thousand of
+        each: off the reactor thread.
         """
         by_id = _with(self.by_id, patch.tokens)
         accounts = _with(self.accounts, patch.accounts)
@@ -129,7 +129,7 @@ def roll_of(
     tokens: Iterable[Token],
     sessions: Iterable[Session],
 ) -> AccountsState:
-    """The roll with all of these."""
+    """Return the state with all of these."""
     groups: dict[str, set[str]] = {}
     for group, users in members.items():
         for user in users:

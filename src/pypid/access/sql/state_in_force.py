@@ -1,8 +1,8 @@
-"""The roll that is in force: replaced with each change of ours, and of other nodes; unknown once
-nobody can say what it is.
+"""The current state of the accounts: replaced with each change by this or another node; unknown
+while the database is unavailable.
 
-The order is always the same: first the database, durably, and then memory. One change follows the
-other.
+The order is always the same: first the database, durably, and then memory. Changes follow one
+another.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ T = TypeVar("T")
 NAME = "the accounts database"
 PART = "accounts"
 POLL = 1.0
-"""Seconds between two looks at whether another node has changed something, and whether the database
-is still there.
+"""Seconds between two checks whether another node has changed something, and whether the database
+is still available.
 """
 CONTACT = 5.0
-"""Seconds without an answer of a server after which what it said last counts no more."""
+"""Seconds without an answer of a server after which its last answer is no longer valid."""
 PATIENCE = 2.0
-"""Seconds that somebody who logs in waits for a server that does not answer."""
+"""Seconds that a login waits for a server that does not answer."""
 PAUSE = 1.0
-"""Seconds after a failure in which nobody else waits for the same one."""
+"""Seconds after a failure in which no further change waits for the same failure."""
 MOST_WAITING = 200
 _FORGET = timedelta(minutes=10)
 _NOBODY = AccountsState()
@@ -51,18 +51,17 @@ FOR_EVER = float("inf")
 
 @frozen
 class _Since:
-    """That it cannot be asked: since when (seconds of the clock), and why."""
+    """An outage: since when (seconds of the clock), and why."""
 
     when: float
     reason: str = field(repr=False)
 
 
 class Current:
-    """What the accounts database says now.
+    """The current contents of the accounts database.
 
-    `on_change` are called with each new roll, on the reactor thread, and awaited if they take
-    longer: only then is whoever made the change answered. One that raises is logged, and the others
-    are called.
+    Each of `on_change` is called with each new state, on the reactor thread, and awaited before the
+    change is reported as done. An exception of one is logged, and the others are called.
     """
 
     _log = Logger()
@@ -71,10 +70,10 @@ class Current:
         self.database = database
         self.on_change: list[Callable[[AccountsState], Awaitable[object] | None]] = []
         self.on_contact: list[Callable[[], object]] = []
-        """Called whenever `until` may be another one."""
+        """Called whenever `until` may have changed."""
         self.on_write: list[Callable[[], object]] = []
-        """Called when this process has changed something itself: other nodes look sooner if
-        somebody tells them.
+        """Called when this process has changed something itself: other nodes look sooner if they
+        are notified.
         """
         self._world = world
         self._roll: AccountsState | None = None
@@ -87,34 +86,34 @@ class Current:
 
     @property
     def known(self) -> AccountsState:
-        """What it said last, also while it cannot be asked: for rules, which must not become laxer
-        then.
+        """The last known state, also while the database is unavailable: for rules, which must not
+        become laxer then.
         """
         return self._roll or _NOBODY
 
     @property
     def is_open(self) -> bool:
-        """Whether anything was ever read of it."""
+        """Whether anything was ever read from it."""
         return self._roll is not None
 
     @property
     def looked(self) -> float:
-        """When the last look at it began that came to its end, on the clock."""
+        """When the last completed look at it began, on the clock."""
         return self._heard
 
     def is_there(self) -> bool:
-        """Whether there is a database; a server always is one."""
+        """Return whether there is a database; for a server always True."""
         return self.database.is_there()
 
     def roll(self) -> AccountsState:
-        """What it says. Raises `PeopleUnknown` where that is not certain."""
+        """Return the current state. Raises `PeopleUnknown` if it is not certain."""
         if self._is_unknown():
             raise PeopleUnknown(NAME)
         return self.known
 
     @property
     def until(self) -> float:
-        """Until when, on the clock, what it said last is certain, if nobody hears from it again."""
+        """Until when, on the clock, the last known state is certain without another answer."""
         if isinstance(self.database.place, Server):
             return self._heard + CONTACT
         return 0.0 if self._failed is not None else FOR_EVER
@@ -129,11 +128,12 @@ class Current:
     # --- reading ---
 
     async def open(self) -> None:
-        """Read it, if it is there; call this at every start, before or after the reactor runs.
+        """Read the database, if there is one; call this at every start, before or after the reactor
+        runs.
 
-        Raises `CannotStart`, with advice, where it is damaged or of a newer version, or a file that
-        may not be read. A server that does not answer is asked again by `poll`; until then
-        everybody in it is unknown.
+        Raises `CannotStart`, with advice, if it is damaged or of a newer version, or a file that
+        cannot be read. A server that does not answer is asked again by `poll`; until then all its
+        users are unknown.
         """
         try:
             await self._look()
@@ -144,8 +144,8 @@ class Current:
             raise CannotStart(f"The accounts database cannot be used: {error}") from None
 
     async def refresh(self) -> None:
-        """See now what it says. Raises `PeopleUnknown` where that cannot be seen, of a server
-        within `PATIENCE`.
+        """Read the current state now. Raises `PeopleUnknown` if that fails, for a server within
+        `PATIENCE`.
         """
         looking = start(self._refresh(self._world.clock.seconds()))
         if isinstance(
@@ -175,18 +175,18 @@ class Current:
         return True
 
     def doubt(self) -> None:
-        """What it said last counts no more, however fresh: a change may have gone unheard, and a
-        look at it has failed.
+        """Distrust the last known state, however fresh: a change may have been missed, and a look
+        at the database has failed.
         """
         if isinstance(self.database.place, Server):
             self._heard = float("-inf")
             self._tell_of_contact()
 
     async def poll(self) -> None:
-        """See whether somebody else has changed something, or whether it is there again. Call it
+        """Look for changes by other nodes, and whether the database is available again. Call it
         every `POLL` seconds.
 
-        What fails is logged, once.
+        Each new failure is logged once.
         """
         await shielded(self._see())
 
@@ -214,8 +214,8 @@ class Current:
 
     @property
     def _trusted(self) -> AccountsState | None:
-        """The roll, if what came after it can be added to it: not if the database may have been
-        another one meanwhile.
+        """The state, if later changes can be added to it: not if the database may have been
+        replaced meanwhile.
         """
         return None if self._failed else self._roll
 
@@ -252,9 +252,9 @@ class Current:
     # --- changing ---
 
     async def change(self, work: Callable[[Writing], T]) -> T:
-        """Do `work` in the database, and then in memory; what it returns.
+        """Apply `work` in the database, and then in memory; return its result.
 
-        Goes on if whoever waits goes away. Raises what `work` raises, `PeopleUnknown`,
+        Goes on if the caller is cancelled. Raises what `work` raises, `PeopleUnknown`,
         `StorageFull`, `Busy`.
         """
         now = self._world.now()
@@ -270,7 +270,7 @@ class Current:
         return done
 
     async def say_once(self, digest: str, until: datetime) -> bool:
-        """Whether nobody said it before. Raises as `change`."""
+        """Return whether the digest was not used before, and store it. Raises as `change`."""
         now = self._world.now()
 
         def job(
@@ -284,7 +284,7 @@ class Current:
         return await shielded(self._in_turn(job, hears=False))
 
     async def forget(self) -> None:
-        """Remove what nobody asks for any more, now and then. What fails is logged."""
+        """Remove obsolete entries, at most every ten minutes. A failure is logged."""
         now, seconds = self._world.now(), self._world.clock.seconds()
         if self._roll is None or (
             self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()
@@ -329,7 +329,9 @@ class Current:
             self._turn.release()
 
     async def _failed_to_change(self, error: DatabaseAway | DatabaseUnusable) -> None:
-        """Whether it was changed nobody knows, so all of it is read again."""
+        """Note the failure; it is unknown whether the change is stored, so a file is read again at
+        once.
+        """
         self._fail(error)
         if not isinstance(self.database.place, Server):  # perhaps it was only held by somebody else
             try:

@@ -1,5 +1,5 @@
 """The tables, as SQLAlchemy Core has them. Their names begin with ``pypid_``: a PostgreSQL may hold
-other people's as well.
+tables of other applications as well.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ downloads = Table(
     Column("token", Text),
     Index("pypid_downloads_sha256", "sha256", "id"),
 )
-# how many there were of a project on a day: a million of them cannot be counted while a page waits
+# number of downloads of a project on a day: a million of them cannot be counted while a page waits
 days = Table(
     "pypid_downloads_days",
     _downloads,
@@ -168,8 +168,8 @@ uncounted = Table(
 
 
 def _with_days(connection: Connection) -> None:
-    """From version 1. To count ten million would take longer than a server is waited for: see
-    `days.count_older`.
+    """Migrate from version 1. Counting ten million downloads would exceed the time limit of a
+    server: see `download_counts.count_older`.
     """
     for table in (days, uncounted):
         table.create(connection)

@@ -1,4 +1,6 @@
-"""Texts that a database takes: PostgreSQL has no NUL, and no database has half a character."""
+"""Texts that a database can store: PostgreSQL accepts no NUL, and no database accepts half a
+character.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from pypid.core.permissions import account_name
 LONGEST_NAME = 200
 """Characters of a user's or group's name."""
 LONGEST = 1000
-"""Characters of any other text; what is longer is cut."""
+"""Characters of any other text; longer ones are cut."""
 
 
 def storable(text: str, most: int = LONGEST) -> str:
-    """The text, cut, and with U+FFFD in place of what cannot be stored."""
+    """Return the text, cut, and with U+FFFD in place of what cannot be stored."""
     return text[:most].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def sound(name: str) -> bool:
-    """Whether there can be a user or a group of this name."""
+    """Return whether a user or a group can have this name."""
     try:
         new_name(name)
     except BadRequest:
@@ -26,7 +28,7 @@ def sound(name: str) -> bool:
 
 
 def new_name(name: str) -> str:
-    """The name of a user or group to be. Raises `BadRequest` with the reason."""
+    """Return the name, if a new user or group can have it. Raises `BadRequest` with the reason."""
     if len(name) > LONGEST_NAME:
         raise BadRequest(f"a name of a user or group has at most {LONGEST_NAME} characters")
     try:

@@ -1,4 +1,4 @@
-"""Which URL a key has: endpoints by region, and the two ways to name a bucket. The rules are
+"""The URLs of keys: endpoints by region, and the two ways to address a bucket. The rules are
 botocore's.
 """
 
@@ -25,18 +25,20 @@ Query = Sequence[tuple[str, str]]
 
 @frozen
 class Address:
-    """Where the bucket is. `base` has no slash at its end; `region` is what signatures name."""
+    """The address of the bucket. `base` has no trailing slash; `region` is the one that signatures
+    name.
+    """
 
     base: str
     region: str
 
     @property
     def host(self) -> str:
-        """What goes into ``Host``: without the port where it is the scheme's own."""
+        """The value of the ``Host`` header: without the scheme's default port."""
         return host(self.base)
 
     def url(self, key: str = "", query: Query = ()) -> str:
-        """The URL of the key, or of the bucket itself. What is not a letter, digit or one of
+        """Return the URL of the key, or of the bucket itself. Everything but letters, digits and
         ``-._~/`` is percent-encoded.
         """
         asked = queried(sorted(query))
@@ -44,26 +46,26 @@ class Address:
 
 
 def host(url: str) -> str:
-    """What goes into ``Host``, and is signed."""
+    """Return the value of the ``Host`` header, as it is signed."""
     parts = urlsplit(url)
     own = {"http": ":80", "https": ":443"}[parts.scheme]
     return parts.netloc.rpartition("@")[2].lower().removesuffix(own)
 
 
 def queried(query: Iterable[tuple[str, str]]) -> str:
-    """The query as it is signed."""
+    """Return the query string as it is signed."""
     return "&".join(
         [f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query]
     )
 
 
 def quoted(key: str) -> str:
-    """The key as a path: exactly what is signed, too."""
+    """Return the key as a URL path, exactly as it is signed."""
     return quote(key, safe="/~")
 
 
 def check(bucket: str, region: str) -> None:
-    """Raise `CannotStart` for names that no store has."""
+    """Raise `CannotStart` for invalid names of buckets or regions."""
     if not is_bucket_name(bucket):
         raise CannotStart(f"[storage] bucket: {bucket!r} cannot be a bucket's name.")
     if not is_region_name(region):
@@ -77,9 +79,7 @@ def check(bucket: str, region: str) -> None:
 
 
 def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
-    """Where the bucket is reached. Raises `CannotStart` where there can be no
-    such place; blocks.
-    """
+    """Return the address of the bucket. Raises `CannotStart` if there can be none; blocks."""
     check(bucket, region)
     path = addressing is Addressing.PATH or (
         addressing is Addressing.AUTO and endpoint_url is not None

@@ -1,5 +1,4 @@
-"""One question to S3: signed anew for each try, and tried again where that helps, for a bounded
-time.
+"""One request to S3: signed again for each try, and retried where that helps, for a bounded time.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from pypid.http_client.response_body import IncomingBody
 from pypid.metrics.families import S3, S3_SECONDS
 
 TRIES = 6
-"""Of a request that no client waits for patiently (`flow.is_patient`)."""
+"""Maximum number of tries of a request for which no client waits patiently (`flow.is_patient`)."""
 LONGEST = 60.0
-"""Seconds after which nothing is tried again."""
+"""Seconds after which nothing is retried."""
 LEAST_PATIENT_PAUSE = 1.0
-"""Seconds between two tries after the first `TRIES`."""
+"""Minimum number of seconds between two tries after the first `TRIES`."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 SMALL = 1 << 16
-"""Bytes of an answer that is not an object's or a listing's."""
+"""Maximum size in bytes of a response that is not an object's or a listing's."""
 SKEW = timedelta(minutes=4)
-"""S3 refuses signatures that are 15 minutes off; so much less than that says that it is not the
-clock.
+"""Clock difference below which the clock is not the cause: S3 refuses signatures that are 15
+minutes off.
 """
 EMPTY = sha256(b"").hexdigest()
 _log = Logger()
@@ -49,9 +48,9 @@ _log = Logger()
 
 @frozen
 class S3Request:
-    """What is asked. `operation` is S3's name for it; `digest` is the SHA-256 of the payload.
+    """A request. `operation` is S3's name for it; `digest` is the SHA-256 of the payload.
 
-    `patience` is how many times as long as usual the answer may take.
+    `patience` is a factor of the usual time-out of the response.
     """
 
     operation: str
@@ -65,15 +64,15 @@ class S3Request:
 
     @property
     def content_sha256(self) -> str:
-        """As the signature names it. It is always that of the bytes, so that S3 refuses any others,
-        also without TLS.
+        """The payload hash in the signature. It is always that of the bytes, so that S3 refuses any
+        others, even without TLS.
         """
         return EMPTY if self.digest is None else self.digest.hex()
 
 
 @frozen
 class S3Response:
-    """A success. `headers` by lower-case name. Whoever has it closes `body`."""
+    """A success. `headers` by lower-case name. The caller closes `body`."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -82,8 +81,7 @@ class S3Response:
 
 @frozen
 class Told:
-    """A success, and all that was said. `doubtful`: an earlier try may have been
-    carried out, too.
+    """A success with its whole body. `doubtful`: an earlier try may have been carried out as well.
     """
 
     status: int
@@ -93,7 +91,9 @@ class Told:
 
 
 class S3Client:
-    """Asks the bucket at `address`. `timeout` is how long, in seconds, it may be silent."""
+    """Sends requests to the bucket at `address`. `timeout` is how long, in seconds, it may be
+    silent.
+    """
 
     def __init__(
         self,
@@ -111,12 +111,12 @@ class S3Client:
         self._ahead = timedelta()
 
     def there(self) -> timedelta:
-        """How far the store's clock is ahead of ours, as far as we noticed."""
+        """Return how far the store's clock is known to be ahead of the local one."""
         return self._ahead
 
     async def ask(self, question: S3Request) -> S3Response:
-        """The answer, of which the body is still to come. Raises `S3Refusal` and `Fault`, once
-        nothing helps any more.
+        """Return the response, with its body still to be read. Raises `S3Refusal` and `Fault` once
+        no retry helps.
         """
         tries = _Tries(self, self._world, question)
         while True:
@@ -133,8 +133,8 @@ class S3Client:
                 await tries.again(problem, keys, ahead)
 
     async def tell(self, question: S3Request, most: int = SMALL) -> Told:
-        """The answer with all of its body, at most `most` bytes. An error that comes with a 200 is
-        one. Raises as `ask`.
+        """Return the response with all of its body, at most `most` bytes. An error document with a
+        status of 200 counts as an error. Raises what `ask` raises.
         """
         tries = _Tries(self, self._world, question)
         while True:
@@ -175,11 +175,11 @@ class S3Client:
         )
 
     def correct_clock(self, problem: S3Refusal, signed_ahead: timedelta) -> bool:
-        """Take the time from an answer that says that ours is wrong. Return whether a new try is
-        signed at another time.
+        """Correct the clock offset by a response that refuses the time of the signature. Return
+        whether a new try is signed at another time.
 
-        `signed_ahead` is the offset that the refused try was signed with: of several requests that
-        were in flight together, the first one to come back corrects the clock for all.
+        `signed_ahead` is the offset that the refused try was signed with: of several concurrent
+        requests, the first response corrects the clock for all.
         """
         if problem.date is None:
             return False
@@ -194,7 +194,7 @@ class S3Client:
         return True
 
     async def explain(self, problem: S3Refusal) -> None:
-        """Find out why a HEAD was refused: ask for a listing, which is refused with a reason if
+        """Find out why a HEAD was refused: request a listing, which is refused with a reason if
         keys or clock are at fault.
         """
         question = S3Request(
@@ -212,7 +212,7 @@ class S3Client:
             problem.code = told.code
 
     def failed(self, problem: S3Refusal | Fault, question: S3Request) -> StorageDown | StorageFull:
-        """What to raise in the end; the log gets the cause."""
+        """Return the error to raise in the end; the log gets the cause."""
         _log.error(
             "{operation} in S3 failed: {problem}", operation=question.operation, problem=problem
         )
@@ -220,7 +220,7 @@ class S3Client:
 
 
 class _Tries:
-    """What has been tried for one question."""
+    """The retries of one request."""
 
     def __init__(self, asker: S3Client, world: World, question: S3Request) -> None:
         self._asker = asker
@@ -234,7 +234,7 @@ class _Tries:
         self.doubtful = False
 
     async def again(self, problem: S3Refusal | Fault, keys: Keys, ahead: timedelta) -> None:
-        """Return when it is time to try again; raise the problem where that is no use."""
+        """Return when it is time to try again; raise the problem if that is useless."""
         self._count += 1
         if isinstance(problem, S3Refusal):
             problem.doubtful = self.doubtful
@@ -272,8 +272,8 @@ class _Tries:
         return False
 
     def _pause(self, problem: S3Refusal | Fault) -> float:
-        """Longer each time, and by chance shorter than that ("full jitter"): who was refused
-        together does not come back so.
+        """Return the seconds to wait: exponential backoff with full jitter, so that requests
+        refused together are not repeated together.
         """
         if isinstance(problem, S3Refusal) and problem.remedy is not Remedy.AGAIN:
             return 0.0
@@ -295,7 +295,9 @@ def _may_be_done(problem: S3Refusal | Fault) -> bool:
 
 
 def _is_error(data: bytes) -> bool:
-    """Whether it is an ``<Error>``: S3 begins to answer 200 before it knows whether it succeeds."""
+    """Return whether the body is an ``<Error>``: S3 may send a status of 200 before it knows the
+    outcome.
+    """
     if b"<Error" not in data:
         return False
     root = refusals.parsed(data)

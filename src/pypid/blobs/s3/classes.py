@@ -1,4 +1,4 @@
-"""Storage classes: where an object stands, moving it, and asking for it back out of an archive."""
+"""Storage classes: reading and changing an object's class, and restoring it from an archive."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ from pypid.http_client.faults import Fault
 from pypid.ports import Bucket
 
 LARGEST_COPY = 5 << 30
-"""Bytes that one request can copy (S3: CopyObject); what is larger is copied in parts."""
+"""Maximum size in bytes of a copy in one request (S3: CopyObject); larger objects are copied in
+parts.
+"""
 COPY_PART = 512 << 20
 AT_ONCE = 4
-"""Parts that are copied at the same time."""
+"""Parts copied at the same time."""
 COPYING = 20.0
-"""How many times as long as usual a copy may take: nothing passes through here, and nothing is
-heard until it is done.
+"""Factor of the usual time-out for a copy: nothing is transferred here, and there is no response
+until it is done.
 """
 RESTORED_DAYS = 7
 """How long a restored copy stays."""
 SHELF = "INTELLIGENT_TIERING"
-"""A class that may archive by itself, and takes back for good."""
+"""A class that may archive objects by itself, and restores them permanently."""
 _SAID = (
     "cache-control",
     "content-disposition",
@@ -62,7 +64,8 @@ class Classes:
     blocking: Blocking
 
     async def standing(self, key: str) -> ArchiveState:
-        """See `ports.Bucket`, as for all here."""
+        """Return the object's storage class and state. See `ports.Bucket`, as for all methods here.
+        """
         head = await self._head(key)
         storage_class = head.get(CLASS, STANDARD)
         is_archived = storage_class in ARCHIVES or "x-amz-archive-status" in head
@@ -74,7 +77,7 @@ class Classes:
         )
 
     async def move(self, key: str, storage_class: str) -> None:
-        """Copy the object onto itself."""
+        """Change the object's storage class by copying it onto itself."""
         head = await self._head(key)
         etag = plain_etag(head.get("etag", ""))
         said = {
@@ -101,7 +104,7 @@ class Classes:
                 and problem.status == 412
                 and (await self.standing(key)).storage_class == storage_class
             ):
-                return  # an earlier try did it, and its answer was lost
+                return  # an earlier try did it, and its response was lost
             if problem.status in (400, 501) and problem.code in _UNKNOWN_CLASS:
                 raise BadRequest(
                     f"The storage refuses the storage class {storage_class} ({problem.code})."
@@ -111,7 +114,7 @@ class Classes:
             raise await self._failed(problem, question, key) from problem
 
     async def restore(self, key: str) -> None:
-        """Ask once: where it is asked for already, that will do."""
+        """Request a restore, unless one was requested already."""
         head = await self._head(key)
         if "x-amz-restore" in head:
             return
@@ -139,13 +142,13 @@ class Classes:
             raise await self._failed(problem, question, key) from problem
 
     async def unfinished(self) -> AsyncGenerator[Unfinished]:
-        """All of them, in the order of their keys."""
+        """Yield all unfinished multipart uploads, in the order of their keys."""
         async with aclosing(unfinished(self.asker, self.prefix)) as found:
             async for upload, begun in found:
                 yield Unfinished(upload.key.removeprefix(self.prefix), upload.upload_id, begun)
 
     async def abandon(self, upload: Unfinished) -> None:
-        """What fails is logged."""
+        """Abort an unfinished upload. Failures are logged."""
         await multipart.abort(self.asker, MultipartUpload(self.prefix + upload.key, upload.upload))
 
     # --- asking ---
@@ -158,7 +161,7 @@ class Classes:
             raise await absent(self.asker, problem, question, key) from problem
 
     async def _failed(self, problem: S3Refusal | Fault, question: S3Request, key: str) -> Exception:
-        """What to raise; an archive is nothing for the log."""
+        """Return the error to raise; an archived object is not logged."""
         if isinstance(problem, S3Refusal) and problem.code in (
             "InvalidObjectState",
             "ObjectNotInActiveTierError",
@@ -204,7 +207,7 @@ class Classes:
 
 
 def _all(results: Sequence[tuple[bool, UploadPart | Failure]]) -> list[UploadPart]:
-    """The parts, once none of them is under way any more; raises what the first that failed did."""
+    """Return the parts, once all have ended; raise the first failure."""
     for _, result in results:
         if isinstance(result, Failure):
             result.raiseException()

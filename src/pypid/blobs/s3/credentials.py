@@ -1,8 +1,8 @@
-"""Whose keys sign: those of the configuration, or what botocore's chain finds.
+"""The credentials for signing: from the configuration, or from botocore's chain.
 
 The chain (environment, shared files, web identity, container, instance) blocks: it reads files and
-asks AWS's services by itself. So it runs in threads, at the start, and again in time before keys
-end.
+sends requests to AWS's services by itself. So it runs in threads, at the start, and again in time
+before keys expire.
 """
 
 # botocore is not annotated
@@ -23,37 +23,36 @@ from pypid.core.errors import StorageDown
 from pypid.flow import Flights, World, start
 
 EARLY = timedelta(minutes=15)
-"""So long before their end new keys are fetched, while the old ones go on signing. botocore's chain
-thinks likewise.
+"""How long before their expiry new keys are fetched, while the old ones are still used. botocore's
+chain does likewise.
 """
 LATE = timedelta(minutes=2)
-"""So long before their end nothing is signed with them any more."""
+"""How long before their expiry keys are no longer used."""
 PAUSE = timedelta(seconds=20)
-"""How long to wait before trying again to fetch new keys, while the old ones are good or the chain
+"""How long to wait before trying again to fetch new keys, while the old ones are valid or the chain
 has no others.
 """
 _log = Logger()
 
 
 class Credentials(Protocol):
-    """The keys that sign."""
+    """The keys for signing."""
 
     @property
     def known(self) -> Keys | None:
-        """The keys in force, as far as that is known without waiting."""
+        """The current keys, as far as they are known without waiting."""
 
     async def current(self) -> Keys:
-        """Keys that are good now, and for some time. Raises `StorageDown` where there are none."""
+        """Return keys that stay valid for some time. Raises `StorageDown` if there are none."""
 
     async def renewed(self, refused: Keys) -> Keys:
-        """Other keys than those, which the store does not take any more; the same where there are
-        no others.
+        """Return keys other than those, which the store refused; the same if there are no others.
         """
 
 
 @frozen
 class FixedCredentials:
-    """Keys of the configuration."""
+    """Keys from the configuration."""
 
     keys: Keys
 
@@ -69,7 +68,7 @@ class FixedCredentials:
 
 
 class BotocoreChain:
-    """Keys of botocore's standard chain, fetched when they are needed."""
+    """Keys from botocore's standard chain, fetched when they are needed."""
 
     def __init__(self, world: World, session: Any = botocore.session.Session) -> None:
         self._world = world
@@ -78,8 +77,7 @@ class BotocoreChain:
         self._keys: Keys | None = None
         self._fetched: float | None = None
         self._in_vain: float | None = None
-        """When other keys than refused ones were looked for, and not found (seconds of the clock).
-        """
+        """When other keys than refused ones were last looked for in vain (seconds of the clock)."""
         self._flights: Flights[None, Keys] = Flights()
 
     @property
@@ -99,7 +97,7 @@ class BotocoreChain:
             self._fetched = self._world.clock.seconds()
             start(self._fetch(fresh=False)).addErrback(
                 lambda _: None
-            )  # was logged; the old ones are good for a while
+            )  # already logged; the old ones are valid for a while
         return keys
 
     async def renewed(self, refused: Keys) -> Keys:
@@ -132,8 +130,8 @@ class BotocoreChain:
         return self._keys
 
     def _resolve(self, fresh: bool) -> Keys:
-        """Blocks. botocore fetches new keys itself where these are about to end; `fresh`: begin at
-        the beginning.
+        """Return the chain's keys. Blocks. botocore renews keys that are about to expire; `fresh`:
+        run the whole chain again.
         """
         try:
             if self._source is None or fresh:
@@ -160,7 +158,9 @@ class BotocoreChain:
 
 
 def of(access: str | None, secret: str | None, token: str | None, world: World) -> Credentials:
-    """Those that are given, else the chain's. Raises `ValueError` where half of them is given."""
+    """Return the given credentials, else the chain's. Raises `ValueError` if only half of them is
+    given.
+    """
     if not access and not secret:
         if token:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Pages of a listing (ListObjectsV2), and of what was begun and never finished."""
+"""Pages of listings: of objects (ListObjectsV2), and of unfinished uploads."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pypid.flow import World
 from pypid.http_client.faults import Fault
 
 LONGEST_PAGE = 8 << 20
-"""Bytes: a thousand keys of 1,024 bytes, each percent-encoded, and what is said of them."""
+"""Bytes: a thousand keys of 1,024 bytes, each percent-encoded, with their properties."""
 SCRATCH = ".pypid/tmp/"
-"""Where `probing` tries what the store can do; as in a folder (`blobs.files`), nothing below it is
-a blob.
+"""The prefix where `probing` tests the store; as in a folder (`blobs.files`), nothing below it is a
+blob.
 """
 
 
 @frozen
 class ListPage:
-    """Some blobs, in order; `folders` is what keys have in common up to a delimiter. `token` asks
-    for the next page, if any.
+    """One page of blobs, in order; `folders` are the common prefixes up to a delimiter. `token`
+    requests the next page, if any.
     """
 
     blobs: Sequence[Blob]
@@ -40,7 +40,7 @@ class ListPage:
 
 
 class Lister:
-    """Lists what lies below `prefix` in the bucket; keys in pages are without it."""
+    """Lists the objects below `prefix` in the bucket; keys in pages are without it."""
 
     def __init__(self, asker: S3Client, prefix: str, world: World) -> None:
         self._asker = asker
@@ -56,7 +56,7 @@ class Lister:
         delimiter: str = "",
         most: int = 1000,
     ) -> ListPage:
-        """One page of the keys that begin with `prefix`, after the key `after`. Raises
+        """Return one page of the keys that begin with `prefix`, after the key `after`. Raises
         `StorageDown`.
         """
         query = {
@@ -80,7 +80,7 @@ class Lister:
 
 
 def _page(data: bytes, prefix: str) -> ListPage:
-    """Reads it; takes some milliseconds. Raises `Fault` where it is no listing."""
+    """Parse a page; takes some milliseconds. Raises `Fault` if it is not a listing."""
     root = _root(data, "ListBucketResult")
     said = {local(child): child.text or "" for child in root}
     is_encoded = said.get("EncodingType", "").lower() == "url"
@@ -109,8 +109,8 @@ def _root(data: bytes, name: str) -> ElementTree.Element:
 
 
 def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | None:
-    """None for what is no blob of ours: markers of folders, keys that lead nowhere, and our own
-    scratch.
+    """Return the blob of an entry; None for markers of folders, invalid keys, and pypid's own
+    scratch objects.
     """
     said = {local(child): child.text or "" for child in entry}
     key = _ours(said.get("Key", ""), prefix, is_encoded)
@@ -143,12 +143,12 @@ def _ours(text: str, prefix: str, is_encoded: bool) -> str | None:
     try:
         key = unquote_plus(text, errors="strict") if is_encoded else text
     except UnicodeDecodeError:
-        return None  # some other program's: no text of ours can name it
+        return None  # another program's: not a valid key of pypid's
     return key.removeprefix(prefix) if key.startswith(prefix) else None
 
 
 def _date(text: str) -> datetime | None:
-    """To the second, as the answer to a HEAD has it."""
+    """Return the time to the second, as in the response to a HEAD."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -163,8 +163,7 @@ def _date(text: str) -> datetime | None:
 async def unfinished(
     asker: S3Client, prefix: str
 ) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
-    """The multipart uploads that were begun and neither ended nor taken away, and when. Raises
-    `StorageDown`.
+    """Yield the unfinished multipart uploads, with the time they were begun. Raises `StorageDown`.
     """
     marks: dict[str, str] = {}
     while True:
@@ -183,7 +182,7 @@ async def unfinished(
                 text = told_of.get("Key", "")
                 key = _ours(
                     text if is_encoded else unquote(text), prefix, is_encoded
-                )  # radosgw encodes, and does not say so
+                )  # radosgw encodes without saying so
                 begun = _date(told_of.get("Initiated", ""))
                 if key is not None and begun is not None:
                     yield MultipartUpload(prefix + key, told_of.get("UploadId", "")), begun

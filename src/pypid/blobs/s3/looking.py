@@ -1,4 +1,4 @@
-"""Whether an object is there, and what it is like."""
+"""Whether an object exists, and its properties."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pypid.core.tiering_rules import ARCHIVES
 from pypid.http_client.faults import Fault
 
 CLASS = "x-amz-storage-class"
-"""Not said of what has none."""
+"""Not sent for objects of the standard class."""
 MARK = "x-amz-meta-pypid-write"
-"""Kept with each object: which of our writes made it. So one that was repeated, because its answer
-got lost, is known again.
+"""Metadata of each object: which write of pypid's created it. So a write that was repeated because
+its response was lost is recognized.
 """
 
 
@@ -26,8 +26,8 @@ META = "x-amz-meta-"
 
 @frozen
 class ObjectHead:
-    """An object. `mark` is "" where the store, or another program, set none. `said` is its user
-    metadata, the mark left out.
+    """The properties of an object. `mark` is "" if the store, or another program, set none. `said`
+    is its user metadata without the mark.
     """
 
     blob: Blob
@@ -36,8 +36,8 @@ class ObjectHead:
 
 
 def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
-    """What the head of an answer says of the object. Raises `Fault` where it lacks what every S3
-    says.
+    """Return the object's properties from the headers of a response. Raises `Fault` if one is
+    missing that every S3 sends.
     """
     length = headers.get("content-length", "")
     modified = http_date(headers.get("last-modified", ""))
@@ -54,12 +54,12 @@ def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
 
 
 def plain_etag(text: str) -> str:
-    """Without the quotes, which listings leave out in some stores."""
+    """Return the ETag without its quotes, which some stores omit in listings."""
     return text.strip().strip('"')
 
 
 async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
-    """The object, or None where it certainly is not there. Raises `StorageDown`."""
+    """Return the object, or None if it certainly does not exist. Raises `StorageDown`."""
     question = S3Request("HeadObject", "HEAD", prefix + key)
     try:
         return seen(key, (await asker.tell(question)).headers)
@@ -73,9 +73,7 @@ async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
 
 
 async def must_be_there(asker: S3Client) -> None:
-    """Raise `StorageDown` unless the bucket is there: without it every object seems
-    to be missing.
-    """
+    """Raise `StorageDown` unless the bucket exists: without it every object seems to be missing."""
     question = S3Request("HeadBucket", "HEAD")
     try:
         await asker.tell(question)
@@ -90,7 +88,9 @@ async def must_be_there(asker: S3Client) -> None:
 async def absent(
     asker: S3Client, problem: S3Refusal | Fault, question: S3Request, key: str
 ) -> Missing | StorageDown:
-    """What to raise for a refusal to give an object: `Missing` where it certainly is not there."""
+    """Return the error to raise for a refused read: `Missing` if the object certainly does not
+    exist.
+    """
     if isinstance(problem, S3Refusal) and problem.status == 404:
         if problem.code in ("NoSuchKey", "NoSuchVersion"):
             return Missing(key)

@@ -1,5 +1,5 @@
-"""Large objects: sent in parts, each repeated by itself where it fails, and put together at the end
-or taken away.
+"""Multipart uploads of large objects: parts are retried individually, and completed or aborted at
+the end.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ CHECKSUM = "x-amz-checksum-sha256"
 ALGORITHM = "x-amz-checksum-algorithm"
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 ASSEMBLY = 4.0
-"""How many times as long as usual it may take to put the parts together: some stores copy them."""
+"""Factor of the usual time-out for completing an upload: some stores copy the parts."""
 _log = Logger()
 
 
 @frozen
 class MultipartUpload:
-    """One that was begun. `key` is the whole one, in the bucket. `checked`: the store keeps
+    """An upload that was begun. `key` is the full key in the bucket. `checked`: the store keeps
     checksums of its parts.
     """
 
@@ -42,7 +42,7 @@ class MultipartUpload:
 
 @frozen
 class UploadPart:
-    """One that was sent: its number, from 1, and what the store said of it."""
+    """A part that was sent: its number, from 1, and the store's ETag and checksum."""
 
     number: int
     etag: str
@@ -50,12 +50,12 @@ class UploadPart:
 
 
 def checksum(digest_: bytes) -> str:
-    """A SHA-256 as S3 writes it."""
+    """Return a SHA-256 in S3's notation (base64)."""
     return b64encode(digest_).decode("ascii")
 
 
 async def create(asker: S3Client, key: str, headers: Mapping[str, str]) -> MultipartUpload:
-    """Begin. Raises `S3Refusal` and `Fault`, as all here."""
+    """Begin an upload. Raises `S3Refusal` and `Fault`, as all functions here."""
     told = await asker.tell(
         S3Request("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers)
     )
@@ -77,8 +77,8 @@ async def send(
     parts: AsyncIterator[Payload],
     at_once: int,
 ) -> Sequence[UploadPart]:
-    """All the parts, `at_once` of them at a time. Raises also what the parts raise, and then
-    nothing is under way any more.
+    """Send all parts, `at_once` of them at a time. Also raises what `parts` raises; then no request
+    is under way any more.
     """
     under_way: deque[Deferred[UploadPart]] = deque()
     sent: list[UploadPart] = []
@@ -89,7 +89,7 @@ async def send(
             if len(under_way) >= at_once:
                 sent.append(await _first(under_way))
             under_way.append(start(send_part(asker, blocking, upload, number, payload)))
-            del payload  # the next one is collected meanwhile
+            del payload  # frees it while the next one is collected
         while under_way:
             sent.append(await _first(under_way))
     finally:
@@ -100,8 +100,8 @@ async def send(
 
 
 async def _first(under_way: deque[Deferred[UploadPart]]) -> UploadPart:
-    """What the oldest comes to; it stays in the queue while we wait, so that whoever gives up can
-    cancel it.
+    """Return the result of the oldest request, which stays in the queue meanwhile, so that the
+    caller can cancel it.
     """
     part = await under_way[0]
     under_way.popleft()
@@ -111,7 +111,7 @@ async def _first(under_way: deque[Deferred[UploadPart]]) -> UploadPart:
 async def send_part(
     asker: S3Client, blocking: Blocking, upload: MultipartUpload, number: int, payload: Payload
 ) -> UploadPart:
-    """One part."""
+    """Send one part and return the store's answer for it."""
     hashed = await digest(payload, blocking)
     query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
     headers = {CHECKSUM: checksum(hashed)} if upload.checked else {}
@@ -131,7 +131,7 @@ async def complete(
     parts: Sequence[UploadPart],
     headers: Mapping[str, str],
 ) -> tuple[Told, str]:
-    """Put the parts together: from now on the object is there. Returns the answer and the object's
+    """Complete the upload: from now on the object exists. Return the response and the object's
     ETag.
     """
     body = BytesPayload((_manifest(parts),))
@@ -163,9 +163,7 @@ def _manifest(parts: Sequence[UploadPart]) -> bytes:
 
 
 async def abort(asker: S3Client, upload: MultipartUpload) -> None:
-    """Take the parts away; what fails is logged (and found later among those
-    that are unfinished).
-    """
+    """Delete the parts; a failure is logged (and found later among the unfinished uploads)."""
     try:
         await asker.tell(
             S3Request(

@@ -1,7 +1,8 @@
-"""What is sent to S3: bytes that can be sent twice, since a request may have to be repeated.
+"""Payloads of requests to S3: bytes that can be sent twice, since a request may have to be
+repeated.
 
-A body comes once. What lies in a file is read from there again; all else is collected into parts of
-some megabytes.
+A body can be read once. The bytes of a file are read from there again; everything else is collected
+into parts of some megabytes.
 """
 
 from __future__ import annotations
@@ -21,17 +22,15 @@ from pypid.ports import Body
 
 MEBI = 1 << 20
 SINGLE = 64 * MEBI
-"""What is sent in one request at most, if it can be read again."""
+"""Maximum size of a payload sent in one request, if it can be read again."""
 FILE_PART = 16 * MEBI
 HELD_PART = 8 * MEBI
-"""The parts of what is collected in memory: of one body, four are there at a time at most."""
+"""Size of parts collected in memory: of one body, at most four are held at a time."""
 MOST_PARTS = 10_000
 SENT = 1 << 18
-"""Bytes handed to the connection at a time. It must take them within the time that it may be
-silent.
-"""
+"""Bytes handed to the connection at a time. It must accept them within the time-out for silence."""
 AT_ONCE = 1 << 16
-"""What is hashed on the spot: the way to a thread and back takes longer."""
+"""Maximum size hashed on the reactor thread: the round trip to a thread takes longer."""
 
 
 @frozen
@@ -52,9 +51,7 @@ class BytesPayload:
 
 @frozen
 class FilePayload:
-    """The bytes `start` up to `stop` of an open file. Raises `EOFError` where the
-    file is shorter.
-    """
+    """The bytes `start` up to `stop` of an open file. Raises `EOFError` if the file is shorter."""
 
     file: Any = field(repr=False)
     start: int
@@ -73,7 +70,7 @@ class FilePayload:
             yield piece
 
     def at(self, position: int) -> bytes:
-        """The next bytes from there. Blocks. (Unlike a read after a seek, it may be done in several
+        """Return the next bytes from there. Blocks. (Unlike seek and read, it is safe in several
         threads at once.)
         """
         piece = os.pread(self.file.fileno(), min(SENT, self.stop - position), position)
@@ -86,7 +83,7 @@ NOTHING = BytesPayload(())
 
 
 async def digest(payload: Payload, blocking: Blocking) -> bytes:
-    """The SHA-256 of a payload of ours."""
+    """Return the SHA-256 of a payload."""
     match payload:
         case BytesPayload() if payload.size <= AT_ONCE:
             return _held_digest(payload)
@@ -115,11 +112,11 @@ def _stretch_digest(stretch: FilePayload) -> bytes:
 
 
 async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
-    """The body as parts for separate requests, at least one, which may be empty. All but the last
-    are of one size.
+    """Yield the body as parts for separate requests, at least one, which may be empty. All but the
+    last have the same size.
 
-    Raises `EOFError` where the body is not as long as it said, before the last part is given. Close
-    it by hand.
+    Raises `EOFError` if the body is not as long as announced, before the last part is yielded.
+    Close it by hand.
     """
     match body:
         case BytesBody(data=data) if len(data) <= SINGLE:
@@ -152,7 +149,7 @@ def _cuts(size: int, part: int) -> list[tuple[int, int]]:
 
 
 def _part_size(size: int | None, part: int) -> int:
-    """Larger where there would be too many; a whole number of mebibytes."""
+    """Return the size of parts: larger if there would be too many; a whole number of mebibytes."""
     needed = -(-(size or 0) // MOST_PARTS)
     return max(part, -(-needed // MEBI) * MEBI)
 

@@ -1,4 +1,6 @@
-"""What this store can do: asked of it once, at the start, with an object that nobody sees."""
+"""Probing the abilities of the store, at the start, with a scratch object that is invisible to
+clients.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,23 @@ from pypid.http_client.faults import Fault
 
 TEXT = BytesPayload((b"pypid tries here what this store can do; this may be deleted.\n",))
 RACERS = 4
-"""Writers at the same moment, of whom one must win."""
+"""Concurrent writers, of which exactly one must win."""
 OPENSTACK = "x-openstack-request-id"
-"""Swift says so; and that several who write at once may all be told that they won, we know, and
-need no luck to find out.
+"""Swift sends this header. It may report success to several concurrent writers, which a probe would
+only find by luck.
 """
 
 
 async def probe(asker: S3Client, key: str, wishes: Mapping[str, str], world: World) -> Ability:
-    """Try it with the key (the whole one, in the bucket), which nobody else uses. Raises
-    `S3Refusal` and `Fault`.
+    """Probe the store with the full key, which no other process uses. Raises `S3Refusal` and
+    `Fault`.
     """
     probing = _Probing(asker, key, wishes, world)
     gone = S3Request("DeleteObject", "DELETE", key)
     try:
         once, checksums = await probing.whole()
         once_in_parts, checksums_of_parts = await probing.in_parts()
-        deleted = await asker.tell(gone)  # and so it is known whether we may delete
+        deleted = await asker.tell(gone)  # also proves the permission to delete
         exact = once and OPENSTACK not in deleted.headers and await probing.races(checksums, gone)
     except (S3Refusal, Fault):
         with suppress(S3Refusal, Fault):
@@ -53,7 +55,7 @@ class _Probing:
     world: World
 
     async def whole(self) -> tuple[bool, bool]:
-        """Whether an object can be written only if there is none, and with a checksum."""
+        """Return whether an object can be written only if absent, and with a checksum."""
         for once, checksums in ((True, True), (True, False), (False, True)):
             try:
                 await self._put(once, checksums)
@@ -66,8 +68,8 @@ class _Probing:
         return False, False
 
     async def races(self, checksums: bool, gone: S3Request) -> bool:
-        """Whether at most one of several at once wins; twice, since the first time they are held up
-        by connecting.
+        """Return whether at most one of several concurrent writers wins; tried twice, since the
+        first time connecting delays them.
         """
         first = await self._race(checksums)
         await self.asker.tell(gone)
@@ -79,7 +81,7 @@ class _Probing:
         return sum(1 for succeeded, won in results if succeeded and won) <= 1
 
     async def _wins(self, checksums: bool) -> bool:
-        """Whether a write that is to be the first is told that it was."""
+        """Return whether the store reports success to a write-if-absent."""
         try:
             await self._put(True, checksums)
         except S3Refusal as problem:
@@ -98,7 +100,7 @@ class _Probing:
         await self.asker.tell(S3Request("PutObject", "PUT", self.key, (), headers, TEXT, hashed))
 
     async def in_parts(self) -> tuple[bool, bool]:
-        """The same of what is sent in parts. The object is there by now."""
+        """Return what `whole` does, for multipart uploads. The object exists already."""
         try:
             upload = await multipart.create(
                 self.asker, self.key, {**self.wishes, ALGORITHM: "SHA256"}

@@ -1,5 +1,4 @@
-"""A body out of S3: exactly the bytes that it should have, of one version, also where the
-connection breaks meanwhile.
+"""Bodies read from S3: exactly the requested bytes, of one version, even if the connection breaks.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from pypid.http_client.faults import Fault
 from pypid.ports import Body
 
 RESUMED = 4
-"""How often a body goes on after a break, without a byte in between."""
+"""How often in a row a body is resumed without receiving a byte in between."""
 CHANGED = "the file was replaced or deleted while it was read."
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z", re.IGNORECASE)
 _log = Logger()
 
 
 async def read(asker: S3Client, prefix: str, key: str, span: Span | None) -> Body:
-    """The bytes of the key, or those of `span`. Raises `Missing` and `StorageDown`."""
+    """Return the bytes of the key, or those of `span`. Raises `Missing` and `StorageDown`."""
     if span is not None and span.start == span.stop:
         found = await look(asker, prefix, key)
         if found is None or span.stop > found.blob.size:
@@ -37,7 +36,7 @@ async def read(asker: S3Client, prefix: str, key: str, span: Span | None) -> Bod
     try:
         answer = await asker.ask(question)
     except S3Refusal as problem:
-        if problem.status == 416:  # it begins behind the end
+        if problem.status == 416:  # the span begins after the end
             raise Missing(key) from None
         raise await absent(asker, problem, question, key) from problem
     except Fault as problem:
@@ -117,12 +116,12 @@ class ObjectReader:
                 continue
             breaks += 1
             await self._go_on(problem, breaks)
-        with suppress(Fault):  # all is here; to take the end leaves the connection to others
+        with suppress(Fault):  # all is received; reading the end frees the connection for reuse
             async for _ in self._answer.body:
                 raise StorageDown("its answer is longer than it said.")
 
     async def _go_on(self, problem: Fault, breaks: int) -> None:
-        """Ask for the rest of the same version. (``If-Match`` is of no use: radosgw wants ETags
+        """Request the rest of the same version. (``If-Match`` is useless: radosgw wants ETags
         without quotes, Swift none.)
         """
         question = _question(self._full, Span(self._position, self._span.stop))

@@ -1,4 +1,4 @@
-"""What an S3 says no with: reading it, and what is to be done."""
+"""Error responses of S3: parsing them, and what to do about each."""
 
 # botocore is not annotated
 # mypy: allow-untyped-calls
@@ -22,7 +22,7 @@ _AGAIN = frozenset(
     {
         *ThrottledRetryableChecker._THROTTLED_ERROR_CODES,
         *TransientRetryableChecker._TRANSIENT_ERROR_CODES,
-        "BadDigest",  # what arrived is not what was sent
+        "BadDigest",  # the bytes received differ from those sent
         "ConditionalRequestConflict",
         "IncompleteBody",
         "InternalError",
@@ -71,11 +71,10 @@ class Remedy(Enum):
 
 
 class S3Refusal(Exception):
-    """An answer that is none of those that were hoped for. Its text is for the log: no secret, no
-    signature.
+    """An error response. Its text is for the log: no secret, no signature.
 
-    `code` is S3's word for it, "" where it said none (as to HEAD). `doubtful`: an earlier try may
-    have been carried out.
+    `code` is S3's error code, "" if it sent none (as to HEAD). `doubtful`: an earlier try may have
+    been carried out.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class S3Refusal(Exception):
 
     def __str__(self) -> str:
         said = f"{self.operation} was answered {self.status} {self.code}".rstrip()
-        # only this message: others quote what was signed, which may hold a session token
+        # only this message: others quote what was signed, which may include a session token
         told = f" ({self.message})" if self.code == "AccessDenied" and self.message else ""
         return f"{said}{told}{self._advice()}"
 
@@ -127,7 +126,7 @@ class S3Refusal(Exception):
 
     @property
     def region(self) -> str:
-        """Where the bucket is, if the answer says so."""
+        """The bucket's region, if the response names it."""
         return self.headers.get("x-amz-bucket-region", "")
 
     @property
@@ -142,25 +141,25 @@ class S3Refusal(Exception):
 
     @property
     def is_mute(self) -> bool:
-        """Whether it is a refusal that does not say why, as to HEAD: the keys, the clock or a
-        permission may be behind it.
+        """Whether the refusal has no reason, as to HEAD: the keys, the clock or a permission may be
+        the cause.
         """
         return not self.code and self.status in (400, 401, 403)
 
     @property
     def retry_after(self) -> float:
-        """Seconds that it asks us to wait; 0 where it does not say."""
+        """Seconds that the store asks to wait; 0 if it does not say."""
         text = self.headers.get("retry-after", "")
         return float(text) if text.isdigit() and len(text) < 6 else 0.0
 
     @property
     def date(self) -> datetime | None:
-        """What time it is there."""
+        """The time at the store."""
         return http_date(self.headers.get("date", ""))
 
     @property
     def is_unknown_wish(self) -> bool:
-        """Whether it says that it does not know what was asked for."""
+        """Whether the store does not support what was requested."""
         return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_WISH)
 
 
@@ -185,12 +184,12 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "UploadPart": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",
     }
 )
-"""What AWS's policies call the right to do each thing that pypid does."""
+"""The AWS policy permission needed for each of pypid's operations."""
 
 
 def parsed(data: bytes) -> ElementTree.Element | None:
-    """The XML document; None for what is none, or has declarations of its own (entities can grow
-    without an end).
+    """Return the parsed XML document; None if it is not XML, or has declarations of its own
+    (entities can expand without bound).
     """
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         return None
@@ -201,7 +200,9 @@ def parsed(data: bytes) -> ElementTree.Element | None:
 
 
 def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes) -> S3Refusal:
-    """What the answer says. `headers` by lower-case name; only what is needed of them is kept."""
+    """Return the error response as an exception. `headers` by lower-case name; only the needed ones
+    are kept.
+    """
     root = parsed(data)
     code = message = region = ""
     if root is not None and local(root) == "Error":
@@ -224,7 +225,7 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes
 
 
 def down(problem: S3Refusal | Fault) -> StorageDown | StorageFull:
-    """What to raise for it to whoever asked us; the cause is for the log."""
+    """Return the error to raise to the caller for a failed request; the cause is for the log."""
     if isinstance(problem, Fault):
         return StorageDown(problem.reason)
     if problem.code in _FULL or problem.status == 507:
@@ -245,12 +246,12 @@ def down(problem: S3Refusal | Fault) -> StorageDown | StorageFull:
 
 
 def local(element: ElementTree.Element) -> str:
-    """The element's name without its namespace, which not every S3 sends."""
+    """Return the element's name without its namespace, which not every S3 sends."""
     return element.tag.rpartition("}")[2]
 
 
 def http_date(text: str) -> datetime | None:
-    """A date as HTTP writes it, in UTC."""
+    """Return an HTTP date in UTC; None if it is invalid."""
     try:
         return parsedate_to_datetime(text).astimezone(UTC)
     except (ValueError, TypeError, IndexError):

@@ -29,7 +29,9 @@ HASH = "X-Amz-Content-SHA256"
 
 @frozen
 class Keys:
-    """What signs. `expires`: when these keys end, if they do. Nothing of it is shown."""
+    """The keys for signing. `expires`: when they expire, if they do. No secret is shown in its
+    repr.
+    """
 
     access: str = field(repr=False)
     secret: str = field(repr=False)
@@ -38,18 +40,18 @@ class Keys:
 
     @property
     def signer(self) -> str:
-        """Identify the keys without telling them: others that are in force sign URLs that replace
-        those of these.
+        """An identifier of the keys that does not disclose them: URLs signed by other current keys
+        replace those signed by these.
 
-        All temporary keys count as one signer: each URL ends with the keys that signed it, and each
-        node has keys of its own.
+        All temporary keys count as one signer: each URL expires with the keys that signed it, and
+        each node has keys of its own.
         """
         if self.expires is not None:
             return "temporary"
         return sha256(f"pypid signer\0{self.access}\0{self.secret}".encode()).hexdigest()[:16]
 
     def given(self) -> ReadOnlyCredentials:
-        """As botocore wants them."""
+        """Return the keys in botocore's format."""
         return ReadOnlyCredentials(self.access, self.secret, self.token, None)
 
 
@@ -62,17 +64,15 @@ def signed(
     headers: Mapping[str, str],
     content_sha256: str,
 ) -> dict[str, str]:
-    """The headers, and those that prove who asks. `at` is the time where the other side
-    is, in UTC.
-    """
+    """Return the headers with those of the signature added. `at` is the store's time, in UTC."""
     request = AWSRequest(method=method, url=url, headers=dict(headers))
     _InHeaders(keys, region, at, content_sha256).add_auth(request)
     return dict(request.headers.items())
 
 
 def presigned(keys: Keys, region: str, at: datetime, url: str, seconds: int) -> str:
-    """The URL, which may have a query, with a signature that lets whoever holds it GET it for so
-    many seconds.
+    """Return the URL, which may have a query, with a signature that permits any client to GET it
+    for so many seconds.
     """
     request = AWSRequest(method="GET", url=url, headers={"Host": host(url)})
     _InQuery(keys, region, at, seconds).add_auth(request)
@@ -86,7 +86,9 @@ class _InHeaders(S3SigV4Auth):
         self._content_sha256 = content_sha256
 
     def add_auth(self, request: AWSRequest) -> None:
-        """As botocore's, at a time that is given, and without telling a log what is signed."""
+        """Sign the request like botocore, but at the given time, and without logging what is
+        signed.
+        """
         request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
         self._modify_request_before_signing(request)
         told = self.string_to_sign(request, self.canonical_request(request))
@@ -108,8 +110,8 @@ class _InQuery(S3SigV4QueryAuth):
         self._inject_signature_to_request(request, self.signature(told, request))
 
     def _modify_request_before_signing(self, request: AWSRequest) -> None:
-        """As botocore's, which takes all of the query apart and puts it together again: half of the
-        time of a signature.
+        """Set the signing parameters like botocore, which also parses and rebuilds the whole query:
+        half of the time of a signature.
         """
         said = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
@@ -125,8 +127,8 @@ class _InQuery(S3SigV4QueryAuth):
 
 @frozen
 class CloudFront:
-    """Signs URLs of a CloudFront distribution, in front of the bucket, with a canned policy (RSA
-    and SHA-1: so it demands).
+    """Signs URLs of a CloudFront distribution in front of the bucket, with a canned policy (RSA and
+    SHA-1, as it demands).
     """
 
     domain: str
@@ -135,13 +137,13 @@ class CloudFront:
     _signer: CloudFrontSigner = field(repr=False)
 
     def link(self, key: str, expires: datetime) -> str:
-        """A URL that gives the key until then, to the second."""
+        """Return a URL of the key that is valid until then, to the second."""
         url = f"https://{self.domain}/{quoted(key)}"
         return str(self._signer.generate_presigned_url(url, date_less_than=expires))
 
 
 def cloudfront(domain: str, key_id: str, key_file: str) -> CloudFront:
-    """The signer whose private key is in the PEM file. Raises `CannotStart`; blocks."""
+    """Return the signer whose private key is in the PEM file. Raises `CannotStart`; blocks."""
     where = f"[storage] cloudfront_key_file ({key_file})"
     try:
         key = serialization.load_pem_private_key(Path(key_file).read_bytes(), password=None)

@@ -1,8 +1,8 @@
-"""A long listing, many pages at a time, and yet in the order of the keys.
+"""A long listing, read as many concurrent listings, and yet in the order of the keys.
 
-Each page of a listing names the next one, so that one listing is as slow as all its pages one after
-the other. Several that begin at different keys are not. Where to begin is asked of the store: its
-folders, which come a thousand at a time.
+Each page of a listing names the next one, so one listing is as slow as all its pages one after the
+other. Several that begin at different keys are not. The keys to begin at are taken from the store:
+its folders, which come a thousand at a time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,16 @@ from pypid.flow import start
 T = TypeVar("T")
 
 AT_ONCE = 16
-"""Listings under way."""
+"""Concurrent listings."""
 PAGES = 4
-"""How long each is meant to be; so many folders are taken together as the first page makes one
-expect.
-"""
+"""Intended length of each in pages; the first page shows how many folders that is."""
 AHEAD = 12
-"""Pages that one of them may be ahead of whoever takes them. (A page of blobs needs about 400 kB.)
-"""
+"""Pages that each may be ahead of the reader. (A page of blobs needs about 400 kB.)"""
 
 
 async def listed(lister: Lister, prefix: str) -> AsyncGenerator[Blob]:
-    """Every blob whose key begins with `prefix`, in order, each once. Raises `StorageDown`. Close
-    it by hand.
+    """Yield every blob whose key begins with `prefix`, in order, each once. Raises `StorageDown`.
+    Close it by hand.
     """
     last = None
     async with aclosing(_pages(lister, prefix)) as pages:
@@ -74,7 +71,7 @@ async def _following(lister: Lister, prefix: str, token: str | None) -> AsyncGen
 
 
 class _Queue(Generic[T]):
-    """Things in the order they were put; who puts waits while `room` of them wait to be taken."""
+    """A bounded FIFO queue: `put` waits while `room` items are in it."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -94,7 +91,7 @@ class _Queue(Generic[T]):
         self._tell()
 
     async def take(self) -> T | None:
-        """The next, or None at the end. Raises what it ended with."""
+        """Return the next item, or None at the end. Raises the error it ended with."""
         while not self._held:
             if self._error is not None:
                 raise self._error
@@ -119,7 +116,7 @@ class _Queue(Generic[T]):
 
 @frozen
 class _Stretch:
-    """The keys after `after`, up to and with `until` (None: the end), as pages."""
+    """The keys after `after`, up to and including `until` (None: the end), as pages."""
 
     after: str
     until: str | None
@@ -127,7 +124,7 @@ class _Stretch:
 
 
 class _Spread:
-    """All that follows a first page."""
+    """The concurrent listing of all that follows a first page."""
 
     def __init__(self, lister: Lister, prefix: str, first: ListPage) -> None:
         self._lister = lister
@@ -143,7 +140,7 @@ class _Spread:
                 yield page
 
     def stop(self) -> None:
-        """Nobody wants any more."""
+        """Cancel all listings."""
         for running in list(self._running):
             running.cancel()
 
@@ -154,7 +151,7 @@ class _Spread:
         running.addBoth(lambda _: self._running.discard(running))
 
     async def _divide(self) -> None:
-        """Make stretches out of the folders, as they become known."""
+        """Divide the folders into stretches, as they become known."""
         after = self._first.blobs[-1].key
         together = max(1, PAGES * len({_top(blob.key, self._prefix) for blob in self._first.blobs}))
         count = 0
@@ -191,5 +188,5 @@ class _Spread:
 
 
 def _top(key: str, prefix: str) -> str:
-    """The key up to the first slash behind the prefix."""
+    """Return the key up to the first slash after the prefix."""
     return prefix + key[len(prefix) :].partition("/")[0]

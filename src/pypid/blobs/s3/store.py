@@ -1,8 +1,8 @@
-"""Blobs in a bucket of S3, or of what speaks its language. The key is the object's, behind a
+"""Blobs in a bucket of S3, or of a compatible store. The object's key is the blob's key after a
 prefix.
 
-Nothing that matters is kept here: what a bucket holds is read from it. See the package for its
-rooms.
+No state that matters is held here: the bucket's contents are read from it. See the package for its
+modules.
 """
 
 from __future__ import annotations
@@ -43,29 +43,28 @@ from pypid.http_client.trust import Trust, certificates
 from pypid.ports import Blobs, Body, Describing
 
 CONNECTING = 10.0
-"""Seconds in which a connection is made."""
+"""Maximum seconds to make a connection."""
 IDLE, IDLE_TIME = 24, 15
-"""Connections that wait to be used again, and for how many seconds: S3 closes them a little later.
+"""Number of idle connections, and the seconds for which they are kept: S3 closes them a little
+later.
 """
 CLOSING = 10.0
-"""Seconds that uploads which were given up get to be taken away at the end; `pypid check` finds
-what stays.
-"""
+"""Seconds that abandoned uploads get to be aborted at shutdown; `pypid check` finds the rest."""
 LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)
-"""SigV4 knows no longer ones."""
+"""The maximum of SigV4."""
 KEPT_BY_CLIENTS = f"private, max-age={int(LONGEST_LINK.total_seconds())}, immutable"
-"""What lies under a key of ours is not replaced by other bytes; without this pip asks again before
-it uses its cache.
+"""The bytes under a key are never replaced; without this header pip revalidates before it uses its
+cache.
 """
 
 
 @frozen(kw_only=True)
 class S3Settings:
-    """Which bucket, and how. `timeout`: seconds that the store may be silent. `ca_certificates`: a
-    PEM file, trusted beside the system's. `cloudfront_*`: all three, for signed URLs of a
-    CloudFront distribution in place of S3's.
+    """Settings of the bucket. `timeout`: seconds that the store may be silent. `ca_certificates`: a
+    PEM file, trusted in addition to the system's. `cloudfront_*`: all three, for signed URLs of a
+    CloudFront distribution instead of S3's.
     """
 
     bucket: str
@@ -85,13 +84,11 @@ class S3Settings:
     cloudfront_key_file: str | None = None
     timeout: float = 30.0
     page_type: Callable[[str], str | None] = field(default=lambda key: None, repr=False)
-    """The Content-Type of what is a page under its key, for browsers and installers; None for
-    files.
-    """
+    """The Content-Type of keys that are pages for browsers and installers; None for files."""
 
     def wishes(self) -> Mapping[str, str]:
-        """The headers that every object is written with. Raises `CannotStart` where
-        they cannot be.
+        """Return the headers that every object is written with. Raises `CannotStart` if they are
+        contradictory.
         """
         if self.kms_key_id and self.encryption is not Encryption.KMS:
             raise CannotStart("[storage] kms_key_id needs server_side_encryption = aws:kms.")
@@ -109,7 +106,7 @@ class S3Settings:
 
 
 class S3Blobs:
-    """A `Blobs` that is a bucket. Made by `open`."""
+    """A `Blobs` in a bucket. Made by `open`."""
 
     def __init__(
         self,
@@ -194,12 +191,12 @@ class S3Blobs:
     async def link(
         self, key: str, lifetime: timedelta, filename: str | None = None
     ) -> SignedUrl | None:
-        """A URL that gives the object to whoever GETs it. It ends earlier where the keys that
+        """Return a URL with which any client can GET the object. It expires early if the keys that
         signed it do.
 
-        It is saved as `filename`, or else under the name that the key has.
+        It is saved as `filename`, by default under the name in the key.
 
-        Nobody looks whether the object is there. Raises `Missing` for what cannot be.
+        The object's existence is not checked. Raises `Missing` for an invalid key.
         """
         self._must_be_possible(key)
         now = self._world.now().replace(microsecond=0)
@@ -225,7 +222,7 @@ class S3Blobs:
 
     @property
     def signer(self) -> str | None:
-        """Who signs URLs now (`SignedUrl.signer`); None while no keys are known."""
+        """The signer of current URLs (`SignedUrl.signer`); None while no keys are known."""
         if self._front is not None:
             return self._front.key_name
         keys = self._asker.credentials.known
@@ -234,7 +231,7 @@ class S3Blobs:
     # --- beyond `Blobs` ---
 
     async def leftovers(self) -> AsyncGenerator[tuple[multipart.MultipartUpload, datetime]]:
-        """The uploads in parts that a crash left unfinished, and when they began; those under way
+        """Yield the unfinished multipart uploads, with the time they were begun; those under way
         are among them.
 
         They take up space, and no listing shows them. Raises `StorageDown`. Close it by hand.
@@ -244,15 +241,15 @@ class S3Blobs:
                 yield upload
 
     async def clear(self, upload: multipart.MultipartUpload) -> None:
-        """Take an unfinished upload away; what fails is logged."""
+        """Abort an unfinished upload; a failure is logged."""
         await multipart.abort(self._asker, upload)
 
     async def answers(self) -> None:
-        """Return if the bucket is there and lets us in. One request. Raises `StorageDown`."""
+        """Return if the bucket exists and is accessible. One request. Raises `StorageDown`."""
         await must_be_there(self._asker)
 
     async def close(self) -> None:
-        """End what is idle, once nobody asks any more."""
+        """Close idle connections, at shutdown."""
         settled = start(self._writer.settled())
         settled.addTimeout(CLOSING, self._world.clock)
         with suppress(TimedOut):
@@ -281,11 +278,11 @@ def _is_text(text: str) -> bool:
 
 
 async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
-    """The store in the bucket, which is there, lets us in and has been asked what it can do;
-    `reactor` is the network.
+    """Return the store in the bucket, after checking access and probing its abilities; `reactor` is
+    the network.
 
-    Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, an
-    answer.
+    Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, a
+    response.
     """
     wishes = settings.wishes()
     if parts(settings.prefix + "x") is None:
@@ -317,8 +314,8 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
 
 
 def check(settings: S3Settings) -> None:
-    """Raise `CannotStart` for settings that no later try can mend: headers, names, and files that
-    are needed. Blocks.
+    """Raise `CannotStart` for settings that no retry can correct: headers, names, and required
+    files. Blocks.
     """
     settings.wishes()
     addresses.check(settings.bucket, settings.region)
@@ -336,7 +333,7 @@ def _credentials(settings: S3Settings, world: World) -> Credentials:
 
 
 def _prepared(settings: S3Settings) -> tuple[addresses.Address, Trust, CloudFront | None]:
-    """Blocks."""
+    """Return the address, the trust and the CloudFront signer. Blocks."""
     address = addresses.resolve(
         settings.bucket, settings.region, settings.endpoint_url, settings.addressing
     )

@@ -1,4 +1,4 @@
-"""Writing one object: whole or not at all, and once where it is to be once."""
+"""Writing one object: whole or not at all, and only if absent where that is required."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _log = Logger()
 
 @frozen
 class Ability:
-    """What a store can do. `once`, `once_in_parts`: write only where nothing is. `checksums`: keep
-    SHA-256s that are sent.
+    """The abilities of a store. `once`, `once_in_parts`: write only if absent. `checksums`: store
+    SHA-256 checksums that are sent.
 
-    `exact`: `once` also holds for those who write at the same moment (not in Swift).
+    `exact`: `once` also holds for concurrent writers (not in Swift).
     """
 
     once: bool
@@ -54,8 +54,9 @@ class Ability:
 
 
 class Writer:
-    """Writes. `wishes` are the headers that every object is written with (encryption, storage
-    class); `page_type` is the Content-Type of what is a page under its key, and None for files.
+    """Writes objects. `wishes` are the headers that every object is written with (encryption,
+    storage class); `page_type` returns the Content-Type of a key that is a page, and None for
+    files.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Writer:
     async def write(
         self, key: str, body: Body, *, replace: bool, said: Mapping[str, str] = NOTHING_SAID
     ) -> Blob:
-        """Store the body, which the caller closes. `said` is kept with it, as user metadata."""
+        """Store the body, which the caller closes. `said` is stored with it, as user metadata."""
         async with aclosing(parts_of(body, self._world.blocking)) as parts:
             first = await anext(parts, NOTHING)
             second = await anext(parts, None)
@@ -95,7 +96,7 @@ class Writer:
                 raise self._asker.failed(problem, S3Request("PutObject", "PUT", key)) from problem
 
     async def settled(self) -> None:
-        """All that was given up is taken away, too."""
+        """Wait until all abandoned uploads are aborted."""
         await DeferredList(list(self._aborting))
 
     # --- in one go ---
@@ -155,7 +156,7 @@ class Writer:
         return await self._looked_after(key, mark, counted.size, told, etag)
 
     def _abort(self, upload: multipart.MultipartUpload) -> None:
-        """Nobody waits for that: whoever wanted to write hears at once that it failed."""
+        """Abort the upload in the background: the caller gets the failure at once."""
         aborting = start(multipart.abort(self._asker, upload))
         self._aborting.add(aborting)
         aborting.addErrback(_told)
@@ -167,7 +168,7 @@ class Writer:
         return self._world.random(16).hex()
 
     def _headers(self, key: str, mark: str, said: Mapping[str, str]) -> dict[str, str]:
-        page = self._page_type(key)  # which a browser is to show, and not to save
+        page = self._page_type(key)  # pages are shown by browsers, not saved
         said_of_it = {
             "Content-Type": content_type(key),
             "Content-Disposition": disposition(file_name(key)),
@@ -177,10 +178,10 @@ class Writer:
 
     @asynccontextmanager
     async def _alone(self, key: str, replace: bool) -> AsyncIterator[None]:
-        """Let one at a time try; where the store lets several writers win, look first.
+        """Hold the key's lock; if the store lets several writers win, check for the object first.
 
-        That it lets one win may be chance: a store that fails only sometimes cannot be told by
-        trying.
+        That a probe saw one winner may be chance: a store that fails only sometimes cannot be
+        detected by probing.
         """
         async with self._locks.hold(key):
             if (
@@ -192,8 +193,8 @@ class Writer:
             yield
 
     async def _refused(self, key: str, mark: str, replace: bool, problem: S3Refusal) -> ObjectHead:
-        """The object, where it was an earlier try of ours that made it (so that this one came too
-        late); else raises.
+        """Return the object if an earlier try of this write created it (so that this one came too
+        late); else raise.
         """
         late = problem.status in (304, 409, 412) or problem.code == "NoSuchUpload"
         if not late:
@@ -210,17 +211,17 @@ class Writer:
         raise problem
 
     async def _looked_after(self, key: str, mark: str, size: int, told: Told, etag: str) -> Blob:
-        """What a listing says of the object that was just written, whose date only
-        the store knows.
+        """Return the object that was just written as a listing shows it: only the store knows its
+        date.
         """
         try:
             there = await look(self._asker, self._prefix, key)
         except PypidError:
-            there = None  # it is stored all the same
+            there = None  # it is stored nevertheless
         if there is None or (
             there.mark != mark and there.blob.etag != etag
-        ):  # and replaced, or deleted, meanwhile
-            if not etag:  # every S3 gives one: this was some proxy's 200
+        ):  # replaced, or deleted, meanwhile
+            if not etag:  # every S3 sends one: this was some proxy's 200
                 raise StorageDown("its answer to a write lacks an ETag: this is no S3.")
             modified = http_date(told.headers.get("date", "")) or self._world.now().replace(
                 microsecond=0
@@ -235,12 +236,12 @@ class Writer:
 
 
 def _told(failure: Failure) -> None:
-    if not isinstance(failure.value, CancelledError):  # pypid stops
+    if not isinstance(failure.value, CancelledError):  # raised when pypid stops
         _log.failure("aborting an upload failed", failure=failure)
 
 
 class _Counted:
-    """Parts, and how many bytes they have together."""
+    """Counts the bytes of the parts that pass through."""
 
     def __init__(self, parts: AsyncIterator[Payload]) -> None:
         self._parts = parts
@@ -256,7 +257,7 @@ class _Counted:
 
 
 async def _chained(first: list[Payload], rest: AsyncIterator[Payload]) -> AsyncGenerator[Payload]:
-    """All of them; what was given is not held any longer."""
+    """Yield all of them; yielded ones are not held any longer."""
     first.reverse()
     while first:
         yield first.pop()

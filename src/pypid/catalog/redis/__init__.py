@@ -1,4 +1,4 @@
-"""The shared catalog in a Redis, for several machines. `open` gives the `Engine`."""
+"""The shared catalog in a Redis, for several machines. `open` returns the `Engine`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ NEEDS = ("txredisapi", "hiredis")
 
 
 def open(url: str, world: World, reactor: Any) -> Engine:
-    """The engine at `[cache] url`; it connects when it is used. `reactor` makes connections, and
-    has the world's clock.
+    """Return the engine at `[cache] url`; it connects when it is used. `reactor` makes connections,
+    and has the world's clock.
 
-    Raises `CannotStart` for a URL that cannot be used, and where what speaks to Redis is not
-    installed.
+    Raises `CannotStart` for an invalid URL, and if the Redis client libraries are not installed.
     """
     place = place_of(url)
     if not all(map(find_spec, NEEDS)):

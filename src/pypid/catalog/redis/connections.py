@@ -1,4 +1,4 @@
-"""Connections to the server: made when they are needed, a few that are kept, each used by one
+"""Connections to the server: opened when they are needed, a few stay open, each used by one
 question at a time.
 """
 
@@ -36,13 +36,11 @@ CONNECTIONS = 4
 REACHED_WITHIN = 3.0
 """Seconds for a connection to be made."""
 IDLE = 30.0
-"""Seconds after which a connection is not used again: somebody on the way may have forgotten it,
-and say nothing.
+"""Seconds after which an idle connection is not used again: a firewall may have dropped it
+silently.
 """
 OLDEST = 5
-"""The first Redis with streams, whose scripts may write after they asked for something that
-changes.
-"""
+"""The first Redis with streams, whose scripts may write after a command with a varying result."""
 
 
 class _Wires(Factory):
@@ -56,7 +54,7 @@ class _Wires(Factory):
 
 
 class RedisConnections:
-    """Those of one node. `reactor` makes them; waiting is by `clock`."""
+    """The connections of one node. `reactor` makes them; waiting is by `clock`."""
 
     def __init__(self, place: RedisPlace, reactor: Any, clock: IReactorTime) -> None:
         self.place = place
@@ -71,8 +69,8 @@ class RedisConnections:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[RedisWire]:
-        """A connection, for as long as it is held. Raises `DatabaseAway` and `DatabaseUnusable`,
-        where none can be had.
+        """Yield a connection for exclusive use. Raises `DatabaseAway` and `DatabaseUnusable`, if
+        none is available.
         """
         turn = self._free.acquire()
         try:
@@ -108,7 +106,9 @@ class RedisConnections:
             wire.cut()
 
     async def open(self, patience: float = PATIENCE) -> RedisWire:
-        """A connection of one's own: `cut` it. Raises `DatabaseAway` and `DatabaseUnusable`."""
+        """Return a new connection, which the caller `cut`s. Raises `DatabaseAway` and
+        `DatabaseUnusable`.
+        """
         wire = await self._reached()
         self._all.add(wire)
         wire.ended.addCallback(lambda _: self._all.discard(wire))
@@ -143,7 +143,7 @@ class RedisConnections:
         return wrapClientTLS(optionsForClientTLS(server.name), endpoint) if server.tls else endpoint
 
     async def _enter(self, wire: RedisWire, patience: float) -> None:
-        """Say who we are, and hear which process that is."""
+        """Authenticate, and read the id of the server's process."""
         place = self.place
         if place.password:
             await wire.ask(
@@ -179,7 +179,7 @@ class RedisConnections:
             )
 
     async def close(self) -> None:
-        """End all of them. Those who wait for an answer get `DatabaseAway`."""
+        """End all connections. Callers that wait for an answer get `DatabaseAway`."""
         self._closings += 1
         for reaching in list(self._reaching):
             reaching.cancel()

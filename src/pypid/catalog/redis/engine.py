@@ -1,8 +1,8 @@
-"""An `Engine` that is a Redis: each question is one script (`catalog.redis.scripts`).
+"""An `Engine` in a Redis: each operation is one script (`catalog.redis.scripts`).
 
-What was awaited every node sees, and it is as durable as the server makes it: not at all, to the
-last second, or wholly. That is enough: the storage is the truth, and a server that was started
-again, or took another one's place, begins anew.
+An awaited change is visible to every node, and as durable as the server makes it: not at all, up to
+the last second, or wholly. That is enough: the storage is authoritative, and a server that was
+restarted, or took another one's place, resets its rows.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from pypid.flow import World, shielded
 T = TypeVar("T")
 
 ONCE_MORE = 0.5
-"""Seconds after which a change of which nobody knows whether it happened is tried again: a server
-that restarts may be back.
+"""Seconds after which a change with an unknown result is tried again: a server that restarts may be
+back.
 """
 GAP = 10_000
-"""Added to the last known serial where something was lost: others may have been given meanwhile, of
-which nobody knows here.
+"""Added to the last known serial after a loss: the server may have given further serials that this
+node does not know.
 """
 MOST_EPOCHS = 5
 TIDIED = 1000
@@ -61,16 +61,17 @@ TIDIED = 1000
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 LONGEST_TIME = 18
-"""Digits of a moment in microseconds, and more."""
+"""More than the digits of a time in microseconds."""
 _KINDS = frozenset(kind.value for kind in RowKind)
 _HELD = re.compile(rb"(?P<serial>[0-9]{1,18})(?P<mark>[+-])")
 _LOST = EngineState("", 0, 0, False, 0)
-"""What is there is not to be believed, or nothing is: `open` begins anew. No copy is of this epoch.
+"""The state if the rows are missing or not to be trusted: `open` resets them. No copy is of this
+epoch.
 """
 
 
 class RedisEngine:
-    """An `Engine`. Cheap to make: it connects when it is used."""
+    """An `Engine`. Cheap to create: it connects when it is used."""
 
     def __init__(self, place: RedisPlace, world: World, reactor: Any) -> None:
         self._place = place
@@ -81,7 +82,7 @@ class RedisEngine:
             self._prefix + name for name in (b"standing", b"lines", b"order", b"gone", b"news")
         ]
         self._known: tuple[str, int] | None = None
-        """Whose rows they are, and their serial when they were opened."""
+        """The identity of the storage, and the serial when the rows were opened."""
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
         gap = 0 if self._known is None else GAP
@@ -152,7 +153,7 @@ class RedisEngine:
         return None if link is None or link.expires <= good_after else link
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        # counted from here, and not as a time of the day: the server's clock may be another one
+        # a duration, and not a time: the server's clock may differ
         milliseconds = max(1, (link.expires - self._world.now()) // timedelta(milliseconds=1))
         written = b"%d %s" % (_ticks(link.expires), link.url.encode())
         return _link(
@@ -181,8 +182,8 @@ class RedisEngine:
         return _state(answer), answer[6]
 
     async def _with_one(self, job: Callable[[RedisWire], Awaitable[T]]) -> T:
-        """What comes of it on a connection; again, at once, where that turns out to be closed. (All
-        may be done twice.)
+        """Return the result of `job` on a connection; try again, at once, if that turns out to be
+        closed. (So `job` may run twice.)
         """
         for again in (True, False):
             try:
@@ -197,12 +198,12 @@ class RedisEngine:
         return await self._with_one(lambda wire: self._on(wire, script, *words))
 
     async def _write(self, script: Script, *words: Word) -> list[Any]:
-        """Goes on if whoever waits goes away."""
+        """Run the script to its end even if the caller is cancelled."""
         return await shielded(self._read(script, *words))
 
     async def _repeated(self, script: Script, *words: Word) -> list[Any]:
-        """The same, for what may be done twice: it is done again where the first time was cut
-        short.
+        """Run the script as `_write`, and once more if the first attempt was interrupted: it must
+        be repeatable.
         """
         return await shielded(self._twice(script, *words))
 
@@ -216,7 +217,7 @@ class RedisEngine:
             return await self._read(script, *words)
 
     async def _anyhow(self, script: Script, *words: Word) -> list[Any]:
-        """The same, for what is not about an epoch: where all was lost it is begun anew before."""
+        """Run a script that concerns no epoch: if the rows were lost, reset them before."""
         for _ in range(MOST_EPOCHS):
             try:
                 return await self._repeated(script, *words)
@@ -230,7 +231,7 @@ class RedisEngine:
         raise DatabaseAway("it is begun anew again and again")
 
     async def _alone(self, script: Script, key: bytes, *words: Word) -> Any:
-        """A script about one key, which has nothing to do with rows."""
+        """Run a script about one key that does not concern rows."""
         return await shielded(
             self._with_one(lambda wire: wire.run_script(script, [self._prefix + key], *words))
         )
@@ -238,8 +239,8 @@ class RedisEngine:
     async def _on(
         self, wire: RedisWire, script: Script, *words: Word, patience: float = PATIENCE
     ) -> list[Any]:
-        """The answer of a script about rows. Raises `Anew` where they are not to
-        be believed, too.
+        """Return the answer of a script about rows. Raises also `Anew`, if they are not to be
+        trusted.
         """
         answer: list[Any] = await wire.run_script(
             script, self._keys, scripts.SCHEMA, wire.run, *words, patience=patience
@@ -287,14 +288,14 @@ def _field(kind: RowKind, name: ProjectName) -> bytes:
 
 
 def _unfield(field: bytes) -> tuple[RowKind, ProjectName] | None:
-    """What `_field` made of these; None for what it never makes."""
+    """Return the arguments of `_field` for its result; None for what it never makes."""
     kind, _, name = field.decode(errors="replace").partition("/")
     return None if kind not in _KINDS else (RowKind(kind), ProjectName(name))
 
 
 def _row(kind: RowKind, name: ProjectName, version: bytes, held: bytes) -> CatalogRow:
-    """`held` is the row's serial, and ``+`` with its line, or ``-``; what is damaged is a line that
-    nobody can read.
+    """Return the row. `held` is its serial, and ``+`` with its line, or ``-``; damaged data becomes
+    a line that cannot be decoded.
     """
     match = _HELD.match(held)
     if match is None:

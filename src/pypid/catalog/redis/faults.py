@@ -1,5 +1,5 @@
-"""What a server, its driver or the network says, as an exception of `catalog.engine`, with what to
-do about it.
+"""Translation of errors of the server, its driver or the network into exceptions of
+`catalog.engine`, with advice.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ _AWAY = {
 
 
 class Lost(DatabaseAway):
-    """The connection was closed, perhaps long before it was used: what was asked may be asked again
-    at once.
+    """The connection was closed, perhaps long before it was used: the question may be repeated at
+    once.
     """
 
 
@@ -83,7 +83,7 @@ _NO_ROOM = "OOM command not allowed"
 
 
 def refusal(place: RedisPlace, text: str) -> Exception:
-    """The exception that says what an error of the server says."""
+    """Return the exception for an error reply of the server."""
     if _NO_ROOM in text:
         return DatabaseFull(
             "it has no memory left (maxmemory). Give it more: a catalog needs about twice the "
@@ -99,7 +99,7 @@ def refusal(place: RedisPlace, text: str) -> Exception:
 
 
 def loss(place: RedisPlace, error: BaseException) -> Exception:
-    """The exception that says that a connection was not made, or is lost."""
+    """Return the exception for a connection that failed or was lost."""
     if isinstance(error, VerificationError) or (
         isinstance(error, SSL.Error) and "certificate" in repr(error.args)
     ):

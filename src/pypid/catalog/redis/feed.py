@@ -1,9 +1,9 @@
-"""A feed: on a connection of its own it waits for an entry of the stream, or a heartbeat, and then
-asks for the state.
+"""A feed over a connection of its own: it waits for an entry of the stream, or a heartbeat, and
+then asks for the state.
 
-The entries say nothing: what they would tell is in the state, which is asked for anyway, and so one
-that is lost, or trimmed, is not missed. The state names the last entry, so that one which comes
-before we wait ends the wait at once.
+The entries carry no data: the state, which is asked for anyway, has it all, so a lost or trimmed
+entry does no harm. The state names the last entry, so that one which was added before the wait
+begins ends it at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pypid.catalog.redis.wire import RedisWire
 from pypid.flow import start
 
 BREATH = 0.01
-"""Seconds between two looks: in a storm of changes nobody needs to hear of each."""
+"""Seconds between two looks: in a storm of changes not each one is reported."""
 
 Looked = tuple[EngineState, bytes]
 """The state, and the last entry of the stream."""
@@ -69,7 +69,7 @@ class StreamFeed:
                 await deferLater(self._clock, AGAIN)
 
     async def _follow(self) -> None:
-        """As long as the connection holds."""
+        """Report states as long as the connection holds."""
         wire = await self._connections.open(SILENCE)
         try:
             while True:

@@ -1,5 +1,5 @@
-"""Where a Redis is, and how it is entered: what `[cache] url` says. A password is a secret, and so
-is what may be one.
+"""Location and credentials of a Redis, from `[cache] url`. A password is secret, and so is every
+part that may be one.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class RedisPlace:
     prefix: str = PREFIX
 
     def clean(self, text: str) -> str:
-        """A text of the server or of a driver, fit for the log. (Redis repeats words of a command
-        that it does not know.)
+        """Return a text of the server or of a driver in a form fit for the log. (Redis repeats
+        words of a command that it does not know.)
         """
         for secret in sorted(
             {self.password, repr(self.password)[1:-1]} - {""}, key=len, reverse=True
@@ -78,7 +78,9 @@ class RedisPlace:
 
 
 def place_of(url: str) -> RedisPlace:
-    """The place that `[cache] url` names. Raises `CannotStart`, without a word of the URL in it."""
+    """Return the place that `[cache] url` names. Raises `CannotStart`, whose message contains no
+    part of the URL.
+    """
     scheme, _, rest = url.partition("://")
     if scheme not in ("redis", "rediss", "unix") or not rest or re.search(r"[\x00-\x20\x7f]", url):
         raise CannotStart(f"The URL of the shared catalog cannot be used. {_ADVICE}")
@@ -90,8 +92,7 @@ def place_of(url: str) -> RedisPlace:
         )
     except ValueError:
         raise _unreadable() from None
-    # more than one @, or one after the authority: a password that is not quoted was taken for
-    # something else
+    # more than one @, or one after the authority: an unquoted password was taken for something else
     if (
         parts.fragment
         or "#" in url

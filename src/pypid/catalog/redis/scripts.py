@@ -1,26 +1,32 @@
-"""What is asked of Redis, each one script: nothing comes between its steps, and who reads sees all
+"""The operations of the Redis engine, each one Lua script: it runs atomically, so readers see all
 of it or nothing.
 
-``standing``  (hash) one row about all: whose storage it is, schema, epoch, version, serial, ... It has had the fields `schema`,
-              `identity` and `serial` in every version, so that each can tell the others.
-``lines``     (hash) of each row its serial, then ``+`` and its line, or ``-`` where it was taken out
-``order``     (sorted set) of each row its version
-``gone``      (sorted set) the same, of those that were taken out
-``news``      (stream) an entry for each change: "look"
+``standing``
+    (hash) The state: identity of the storage, schema, epoch, version, serial, ... It has had the
+    fields `schema`, `identity` and `serial` in every version, so that each version can recognize
+    the others.
+``lines``
+    (hash) Each row's serial, then ``+`` and its line, or ``-`` if it was removed.
+``order``
+    (sorted set) Each row's version.
+``gone``
+    (sorted set) Each removed row's version.
+``news``
+    (stream) An entry for each change: "look".
 
-Each script that looks at rows first makes sure that they can be believed, or says ``ANEW``:
+Each script that reads rows first checks that they can be trusted, or returns ``ANEW``:
 
-* `run` is the process that answers and the history of its data: a server that was started again, or
-  that was made the master in place of another one, may lack the last changes, and would go on from
-  an older version with the same numbers.
-* `count` is how many rows there are: a server that throws keys away where memory is short takes
-  `lines` or `order` as a whole.
+* `run` is the process that answers and the history of its data: a server that was restarted, or
+  that was promoted to master, may lack the last changes, and would go on from an older version with
+  the same numbers.
+* `count` is the number of rows: a server that evicts keys when memory is short removes `lines` or
+  `order` as a whole.
 * `version` is that of the last row: a script that fails in its middle (its user may not use a
-  command) leaves what it did, and so begins with `order`, and ends with `standing`.
+  command) is not rolled back, and so each begins with `order`, and ends with `standing`.
 
-The first write of a script is one that a server without memory refuses. Where something is to be
-possible all the same (to take out or yank, to tell that rights changed) it is one that is never
-refused: Redis looks at its memory before that one only.
+The first write of a script is one that a server without memory refuses. Operations that must work
+all the same (remove or yank, notify of changed rights) begin with one that is never refused: Redis
+checks its memory only before the first.
 """
 
 from __future__ import annotations
@@ -31,19 +37,18 @@ from attrs import field, frozen
 
 SCHEMA = 1
 NEWS = 100
-"""About so many entries the stream keeps: they say nothing but "look", and nobody is behind for
+"""About so many entries stay in the stream: they only say "look", and no reader is behind for
 longer than a heartbeat.
 """
 
 SMALL = 512
-"""Bytes by which a line may grow in a server that is full: that a file was yanked has to be seen
-all the same.
+"""Bytes by which a line may grow on a server without memory: a yank must be visible all the same.
 """
 
 
 @frozen
 class Script:
-    """`digest` is what the server knows it by, once it has seen it."""
+    """A Lua script. `digest` identifies it to the server, once the server has seen it."""
 
     text: str = field(repr=False)
     digest: str = field(init=False)
@@ -117,9 +122,9 @@ return state()
 )
 """ARGV: schema, run, identity, serial, epoch (one that was never used), gap.
 
-`gap` is what is added to the serial that is found: the last ones that were given may be lost with
-what was lost. `rights` begin at the time, for the same reason: a number that some node has seen
-must not be told of something later.
+`gap` is added to the serial that is found: the last serials that were given may be lost with the
+rest. `rights` begin at the time, for the same reason: a number that some node has seen must not
+stand for something later.
 """
 
 STATE = Script(f"{_BELIEVE}return state()")
@@ -197,7 +202,7 @@ return {'OK', whole(version), its}
 """ARGV: schema, run, epoch, field, expected, seen, and ``+`` with the line, or ``-``."""
 
 _ALWAYS = "redis.call('HDEL', standing, '') "
-"""A server without memory does not refuse what follows."""
+"""A first write that a server without memory does not refuse, so that what follows works, too."""
 
 SAY_COMPLETE = Script(
     f"{_OF_EPOCH}{_ALWAYS}redis.call('HSET', standing, 'complete', '1') tell() return state()"

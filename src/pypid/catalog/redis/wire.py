@@ -1,15 +1,14 @@
-"""One connection: txredisapi's protocol, with what it lacks for us around it.
+"""One connection: txredisapi's protocol, with additions for what it lacks.
 
-* Its own pool (`RedisFactory`) tries again after up to ten seconds, in Twisted's global reactor,
-  and logs what the server said of a refused login; so `catalog.redis.connections` makes
-  connections, when they are needed.
-* It says "Lost connection" whatever the reason was: the certificate, or the refusal of a server
-  that has too many clients, is kept here.
-* An answer that it cannot read is an error in Twisted's log; here it ends the connection.
-* An answer that nobody asked for would be taken for that to the next question; here it ends the
-  connection.
-* Its parser in Python takes a turn of the reactor for each value, and megabytes line by line; so
-  hiredis is needed.
+* Its own pool (`RedisFactory`) reconnects after up to ten seconds, in Twisted's global reactor, and
+  logs the server's reply to a refused login; so `catalog.redis.connections` makes connections, when
+  they are needed.
+* It reports "Lost connection" for every reason; here the reason is kept: a certificate error, or
+  the refusal of a server that has too many clients.
+* An unreadable answer is an error in Twisted's log; here it ends the connection.
+* An unrequested answer would be taken for that to the next question; here it ends the connection.
+* Its parser in Python takes an iteration of the reactor for each value, and splits megabytes line
+  by line; so hiredis is needed.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ from pypid.catalog.redis.place import RedisPlace
 from pypid.catalog.redis.scripts import Script
 
 PATIENCE = 5.0
-"""Seconds without a byte of the server, while an answer is waited for, after which the connection
-is cut.
+"""Seconds without a byte of the server, while an answer is awaited, after which the connection is
+cut.
 """
 
 Word = bytes | str | int
 
 
 class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annotated
-    """One question at a time. `run`: the process that answers (its ``run_id``), where somebody has
-    asked for it.
+    """A connection for one question at a time. `run`: the server's process (its ``run_id``), once
+    it was asked for.
 
-    What is asked raises `DatabaseAway`, `Unusable` and `DatabaseFull`; who goes away while he
-    waits, or waits too long, cuts the connection.
+    Questions raise `DatabaseAway`, `DatabaseUnusable` and `DatabaseFull`; a caller that is
+    cancelled or times out cuts the connection.
     """
 
     run = ""
@@ -54,26 +53,26 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
         self._clock = clock
         self._heard = 0.0
         self._said: BaseException | None = None
-        """Why it ended, where that was said."""
+        """Why it ended, if that is known."""
 
     @property
     def is_open(self) -> bool:
-        """Whether something can be asked."""
+        """Whether a question can be asked."""
         return bool(self.connected) and not self.ended.called and self._said is None
 
     def silent_for(self) -> float:
-        """Seconds since it was used last."""
+        """Return the seconds since it was used last."""
         return self._clock.seconds() - self._heard
 
     def cut(self) -> None:
-        """End it now: what is under way fails."""
+        """End the connection now: the question under way fails."""
         self._said = self._said or ConnectionAborted()
         self.transport.abortConnection()
 
     # --- asking ---
 
     async def ask(self, *words: Word, patience: float = PATIENCE) -> Any:
-        """The answer to a command."""
+        """Return the answer to a command."""
         try:
             return await self._answer(words, patience)
         except txredisapi.ResponseError as error:
@@ -82,7 +81,7 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
     async def run_script(
         self, script: Script, keys: Sequence[bytes], *words: Word, patience: float = PATIENCE
     ) -> Any:
-        """What the script returns."""
+        """Return the result of the script."""
         rest = (len(keys), *keys, *words)
         try:
             try:
@@ -119,7 +118,7 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
                 self._late.cancel()
 
     def _look(self, patience: float) -> None:
-        """Cut, unless something was heard meanwhile: long answers take their time."""
+        """Cut the connection, unless data arrived meanwhile: long answers take their time."""
         left = self._heard + patience - self._clock.seconds()
         if left <= 0:
             self._said = self._said or TimeoutError()

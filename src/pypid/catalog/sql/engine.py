@@ -1,4 +1,4 @@
-"""An `Engine` that is a database: each question is one transaction, in one of a few threads."""
+"""An `Engine` in a database: each operation is one transaction, in one of a few threads."""
 
 from __future__ import annotations
 
@@ -45,22 +45,19 @@ T = TypeVar("T")
 _log = Logger()
 
 LONGEST = 6.0
-"""Seconds after which a server that has not answered gets no more time (its connections are cut).
-"""
+"""Seconds after which the connections of a server that does not answer are cut."""
 WRITERS = 2
-"""Of a server, how many changes wait for their turn at once; of a file one. So threads are left for
-those who read.
-"""
+"""Concurrent changes on a server; a file takes one at a time. So threads are left for reads."""
 ONCE_MORE = 0.5
-"""Seconds after which a change of which nobody knows whether it happened is tried again: a server
-that restarts may be back.
+"""Seconds after which a change with an unknown result is tried again: a server that restarts may be
+back.
 """
 
 
 @frozen
 class SqlSettings:
-    """`feeding` is a thread that the feed has for itself; all else runs in `World.blocking`.
-    `closed` is run after `close`.
+    """Settings of the engine. `feeding` is a thread for the feed alone; all else runs in
+    `World.blocking`. `closed` is run after `close`.
     """
 
     place: Place
@@ -69,7 +66,7 @@ class SqlSettings:
 
 
 class SqlEngine:
-    """An `Engine`. Cheap to make: nothing is imported and nothing opened before it is used."""
+    """An `Engine`. Cheap to create: nothing is imported or opened before it is used."""
 
     def __init__(self, settings: SqlSettings, world: World) -> None:
         self._place = settings.place
@@ -195,12 +192,12 @@ class SqlEngine:
         return await self._run(work, writing=False)
 
     async def _write(self, work: Callable[[Connection], T], *, making: bool = False) -> T:
-        """Goes on if whoever waits goes away."""
+        """Run the transaction to its end even if the caller is cancelled."""
         return await shielded(self._run(work, writing=True, making=making))
 
     async def _repeated(self, work: Callable[[Connection], T]) -> T:
-        """The same, for work that may be done twice: it is done again where the first time was cut
-        short.
+        """Run the transaction as `_write`, and once more if the first attempt was interrupted: it
+        must be repeatable.
         """
         return await shielded(self._twice(work))
 
@@ -263,8 +260,8 @@ class SqlEngine:
             return done
         except errors() as error:
             found = fault(self._place, error)
-        # out here, where it holds no frame of the driver, with a socket in it, until the garbage is
-        # collected
+        # raised outside of `except`: otherwise the exception would hold frames of the driver, with
+        # a socket in them, until the garbage is collected
         raise found
 
     def _opened(self) -> Sqlite | Postgresql:
@@ -281,7 +278,9 @@ class SqlEngine:
 
 
 async def _whatever_epoch(asked: Coroutine[Any, Any, T]) -> T:
-    """Who is given no epoch need know of none: until whoever follows has begun anew it is away."""
+    """Await an operation that takes no epoch: report `DatabaseAway` until a follower has reset the
+    rows.
+    """
     try:
         return await asked
     except Anew:

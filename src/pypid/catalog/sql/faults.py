@@ -1,4 +1,4 @@
-"""What an exception of SQLAlchemy, of a driver or of the system is to a catalog."""
+"""Translation of exceptions of SQLAlchemy, of a driver or of the system for a catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pypid.databases.places import Place, SqliteFile
 
 
 def fault(place: Place, error: BaseException) -> Exception:
-    """The exception of `catalog.engine` that says the same."""
+    """Return the exception of `catalog.engine` for an error."""
     match trouble(error):
         case Trouble.DAMAGED:
             return DatabaseUnusable(

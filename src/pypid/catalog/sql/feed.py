@@ -1,4 +1,4 @@
-"""A feed: somebody looks, again and again, in a thread of its own, and tells of what there is."""
+"""A feed that polls or listens in a thread of its own, and reports the state."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pypid.flow import Blocking, start
 
 
 class Looking(Protocol):
-    """One connection that is used for nothing else, opened when it is needed. But for `cut` it is
-    used in one thread.
+    """One connection for the feed alone, opened when it is needed. Except for `cut` it is used in
+    one thread.
     """
 
     @property
@@ -25,19 +25,19 @@ class Looking(Protocol):
         """Seconds between two looks."""
 
     def look(self) -> Beat:
-        """The state, soon after it changed, or after `HEARTBEAT` at the latest. Raises
+        """Return the state, soon after it changed, or after `HEARTBEAT` at the latest. Raises
         `DatabaseAway`, `DatabaseUnusable` and `Anew`.
         """
 
     def cut(self) -> None:
-        """Have `look` wait no longer. Called in another thread; does not block."""
+        """End the waiting of `look`. Called in another thread; does not block."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 class LookingFeed:
-    """A `Feed`. `feeding` has a thread that nothing else waits for."""
+    """A `Feed`. `feeding` has a thread that is used for nothing else."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Changes that wait for each other are made in one transaction: one write to the disk, and one word
-to the other nodes.
+"""Grouping of concurrent changes into one transaction: one write to the disk, and one notification
+of other nodes.
 
-Alone a change waits for nothing. Many at once (a catalog that is filled, a storm of uploads) would
+A single change waits for nothing. Many at once (a catalog that is filled, a storm of uploads) would
 each wait for the disk.
 """
 
@@ -21,11 +21,11 @@ from pypid.flow import start
 
 MOST_CHANGES = 64
 MOST_BYTES = 4 << 20
-"""Of the lines of one transaction, but for one line that is longer by itself."""
+"""Bytes of the lines of one transaction, except for one line that is longer by itself."""
 
 Made: TypeAlias = CatalogRow | Conflict
 Make: TypeAlias = Callable[[str, Sequence[RowChange]], Coroutine[Any, Any, list[Made]]]
-"""Makes changes, all in one transaction and one after the other; what came of each."""
+"""Makes changes, all in one transaction and in order; returns their results."""
 
 
 @define(eq=False)
@@ -34,7 +34,7 @@ class _Wanted:
     change: RowChange
     made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
     patience: IDelayedCall | None = field(default=None, init=False)
-    """While it waits for its turn."""
+    """The timeout while it waits for its turn."""
 
     @property
     def size(self) -> int:
@@ -47,8 +47,8 @@ class _Wanted:
 
 @define(eq=False)
 class Grouping:
-    """One transaction at a time, of all that wait when it begins and fit. Who waits for `longest`
-    seconds waits in vain.
+    """Runs one transaction at a time, with the waiting changes that fit. A change that waits for
+    `longest` seconds fails.
     """
 
     make: Make
@@ -58,7 +58,9 @@ class Grouping:
     _is_busy: bool = field(default=False, init=False)
 
     async def swap(self, epoch: str, change: RowChange) -> Made:
-        """As `Engine.swap`. Goes on if whoever waits goes away."""
+        """Change the row together with others (see `Engine.swap`). Goes on if the caller is
+        cancelled.
+        """
         wanted = _Wanted(epoch, change)
         self._waiting.append(wanted)
         if self._is_busy:
@@ -81,7 +83,7 @@ class Grouping:
             self._is_busy = False
 
     def _next(self) -> list[_Wanted]:
-        """Those that waited longest, of one epoch."""
+        """Return the changes that waited longest, all of one epoch."""
         group = [self._take()]
         size = group[0].size
         while (

@@ -17,16 +17,16 @@ from pypid.databases.threads import Threads
 from pypid.flow import World
 
 THREADS = 4
-"""As many questions at once as there are connections."""
+"""As many as there are connections."""
 
 
 def open(url: str, folder: Path, world: World, reactor: Any) -> Engine:
-    """The engine in the database that `[cache] url` names; an empty one is the file ``catalog.db``
-    in `folder`.
+    """Return the engine in the database that `[cache] url` names; if that is empty, the file
+    ``catalog.db`` in `folder`.
 
-    Nothing is asked yet. Its threads, four and one for its feed, are made when they are needed, and
-    end with `Engine.close`. Raises `CannotStart`, with advice and without a word of the URL, where
-    that cannot be used or its driver is missing.
+    It does not connect yet. Its threads, four and one for its feed, are started when they are
+    needed, and end with `Engine.close`. Raises `CannotStart`, with advice and without any part of
+    the URL, if that is invalid or its driver is missing.
     """
     place = place_of(url, folder)
     if isinstance(place, Server):

@@ -1,4 +1,4 @@
-"""Where a shared catalog lies."""
+"""The location of a shared catalog."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CATALOG = Named(
 
 
 def place_of(url: str, folder: Path) -> Place:
-    """The place that `[cache] url` names: `FILE` where it is empty; `folder` is what a file is
+    """Return the place that `[cache] url` names: `FILE` if it is empty; `folder` is what a file is
     relative to.
 
-    Raises `CannotStart`, without a word of the URL in it.
+    Raises `CannotStart`, whose message contains no part of the URL.
     """
     return _CATALOG.place(url, folder) if url else SqliteFile(folder / FILE)

@@ -1,4 +1,4 @@
-"""A PostgreSQL, for several machines. Everything here blocks."""
+"""The shared catalog in PostgreSQL, for several machines. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pypid.databases.postgresql import STATEMENT_WITHIN, PostgresqlConnections, 
 
 SETTING = "[cache] url"
 PAUSE = 0.02
-"""Seconds: so many looks, and not more, follow a storm of changes."""
+"""Seconds between two looks, so that a storm of changes causes no more."""
 
 
 class Postgresql(PostgresqlConnections):
@@ -29,22 +29,22 @@ class Postgresql(PostgresqlConnections):
         self.place = place
 
     def make(self) -> None:
-        """It is there."""
+        """Do nothing: the database of a server exists."""
 
     def which(self) -> object:
-        """There is only one."""
+        """Return None: there is only one database."""
         return None
 
     def looking(self, clock: IReactorTime) -> Looking:
-        """What a feed looks with."""
+        """Return the feed's connection."""
         return PostgresqlListener(self.place, clock)
 
 
 class PostgresqlListener:
-    """Listens (``LISTEN``), and asks for the state after each notification, and from time to time
+    """Waits for notifications (``LISTEN``), and reads the state after each, and from time to time
     without any.
 
-    So a notification that is lost, or that a pooler keeps, costs `HEARTBEAT` and nothing else.
+    So a notification that is lost, or held back by a pooler, costs only `HEARTBEAT`.
     """
 
     pause = PAUSE

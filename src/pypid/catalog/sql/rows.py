@@ -1,4 +1,4 @@
-"""What is asked of the tables, each in a transaction of its own that is under way."""
+"""The operations on the tables, each within a transaction."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
 
 CHANNEL = "pypid_catalog"
-"""Of PostgreSQL's notifications: "look". All catalogs of one database share it."""
+"""The channel of PostgreSQL's notifications: "look". All catalogs of one database share it."""
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
 def read(connection: Connection) -> EngineState:
-    """As `Engine.state`."""
+    """Return the state (see `Engine.state`)."""
     return standing_of(connection).state
 
 
 def row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-    """As `Engine.row`."""
+    """Return the row; None if there is none, or it was removed (see `Engine.row`)."""
     standing_of(connection)
     found = _row(connection, kind, name)
     return None if found is None or found.line is None else found
@@ -61,7 +61,7 @@ def _row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow
 
 
 def changes(connection: Connection, since: Position, most: int) -> Slice:
-    """As `Engine.changes`."""
+    """Return a slice of the rows that changed after `since` (see `Engine.changes`)."""
     now = standing_of(connection, since.epoch)
     if since.version > now.state.version or 0 < since.version < now.lost:
         raise Anew
@@ -81,7 +81,7 @@ def changes(connection: Connection, since: Position, most: int) -> Slice:
 
 
 def _that_fit(sizes: Sequence[int]) -> int:
-    """How many of the lines make a slice: one at least."""
+    """Return how many of the lines fit in a slice: one at least."""
     total = 0
     for count, size in enumerate(sizes):
         total += size
@@ -91,7 +91,7 @@ def _that_fit(sizes: Sequence[int]) -> int:
 
 
 def swap(connection: Connection, epoch: str, change: RowChange) -> CatalogRow | Conflict:
-    """As `Engine.swap`."""
+    """Change the row if it has the expected version (see `Engine.swap`)."""
     now = standing_of(connection, epoch, take=True).state
     new = CatalogRow(
         change.kind, change.name, now.version + 1, now.serial + change.seen, change.line
@@ -114,7 +114,7 @@ def swap(connection: Connection, epoch: str, change: RowChange) -> CatalogRow | 
 
 
 def _unseen(connection: Connection, new: CatalogRow) -> CatalogRow:
-    """The row with the serial that it had."""
+    """Return the row with the serial that it had."""
     serial = (
         connection.execute(
             select(rows.c.serial).where(_is(new.kind, new.name))
@@ -125,7 +125,9 @@ def _unseen(connection: Connection, new: CatalogRow) -> CatalogRow:
 
 
 def _replace(connection: Connection, new: CatalogRow, expected: int) -> bool:
-    """Write it in place of the one that is expected; not where nothing would change."""
+    """Replace the row that is expected, unless its line is the same; return whether it was
+    replaced.
+    """
     there = and_(_is(new.kind, new.name), rows.c.version == expected, rows.c.line.is_not(None))
     if new.line is not None:
         there = and_(there, rows.c.line != new.line)
@@ -134,7 +136,7 @@ def _replace(connection: Connection, new: CatalogRow, expected: int) -> bool:
 
 
 def _add(connection: Connection, new: CatalogRow) -> bool:
-    """Write it where there is none, or one that was taken out."""
+    """Add the row if there is none, or it was removed; return whether it was added."""
     values = {"version": new.version, "serial": new.serial, "line": new.line}
     return _upsert(
         connection,
@@ -146,7 +148,7 @@ def _add(connection: Connection, new: CatalogRow) -> bool:
 
 
 def say_complete(connection: Connection, epoch: str) -> EngineState:
-    """As `Engine.say_complete`."""
+    """Record that the whole storage was reconciled (see `Engine.say_complete`)."""
     standing_of(connection, epoch, take=True)
     connection.execute(update(standing).values(complete=True))
     _tell(connection)
@@ -154,7 +156,7 @@ def say_complete(connection: Connection, epoch: str) -> EngineState:
 
 
 def note_rights(connection: Connection) -> EngineState:
-    """As `Engine.note_rights`."""
+    """Notify all nodes of changed users or rights (see `Engine.note_rights`)."""
     standing_of(connection, take=True)
     connection.execute(update(standing).values(rights=standing.c.rights + 1))
     _tell(connection)
@@ -162,7 +164,7 @@ def note_rights(connection: Connection) -> EngineState:
 
 
 def clear(connection: Connection, epoch: str) -> EngineState:
-    """As `Engine.clear`; `epoch` is the new one."""
+    """Remove all rows (see `Engine.clear`); `epoch` is the new one."""
     now = standing_of(connection, take=True).state
     connection.execute(delete(rows))
     begin_anew(connection, epoch, now.serial)
@@ -171,7 +173,7 @@ def clear(connection: Connection, epoch: str) -> EngineState:
 
 
 def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
-    """As `Engine.tidy`."""
+    """Remove expired links and leases, and old tombstones (see `Engine.tidy`)."""
     standing_of(connection, take=True)
     connection.execute(delete(leases).where(leases.c.ends <= _clock(connection)))
     connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
@@ -190,7 +192,7 @@ def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
 
 
 def lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
-    """As `Engine.lease`."""
+    """Take or extend the lease; return whether the holder has it (see `Engine.lease`)."""
     standing_of(connection)
     now = _clock(connection)
     free = or_(leases.c.holder == holder, leases.c.ends <= now)
@@ -199,13 +201,13 @@ def lease(connection: Connection, name: str, holder: str, seconds: float) -> boo
 
 
 def release(connection: Connection, name: str, holder: str) -> None:
-    """As `Engine.release`."""
+    """Give the lease back (see `Engine.release`)."""
     standing_of(connection)
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
 
 def link(connection: Connection, key: str, good_after: datetime) -> SignedUrl | None:
-    """As `Engine.link`."""
+    """Return the signed URL under `key`, if it ends after `good_after` (see `Engine.link`)."""
     standing_of(connection)
     asked = select(links.c.url, links.c.ends).where(
         links.c.key == key, links.c.ends > _ticks(good_after)
@@ -215,7 +217,9 @@ def link(connection: Connection, key: str, good_after: datetime) -> SignedUrl | 
 
 
 def keep_link(connection: Connection, key: str, new: SignedUrl, good_after: datetime) -> SignedUrl:
-    """As `Engine.keep_link`."""
+    """Store the signed URL, unless there is a valid one; return the one in force (see
+    `Engine.keep_link`).
+    """
     standing_of(connection)
     values = {"url": new.url, "ends": _ticks(new.expires)}
     ended = links.c.ends <= _ticks(good_after)
@@ -226,7 +230,9 @@ def keep_link(connection: Connection, key: str, new: SignedUrl, good_after: date
 def _upsert(
     connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any
 ) -> bool:
-    """Insert, or update what is there, if `where` holds of it; whether one of both was done."""
+    """Insert the row, or update an existing one that matches `where`; return whether either was
+    done.
+    """
     make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     keys = list(table.primary_key.columns)
     made = (
@@ -250,7 +256,7 @@ def _made(found: Any) -> CatalogRow:
 
 
 def _clock(connection: Connection) -> ColumnElement[float]:
-    """The engine's own time, in seconds."""
+    """Return an expression for the database's own time, in seconds."""
     if connection.dialect.name == "postgresql":
         return cast(func.extract("epoch", func.clock_timestamp()), Double)
     return (func.julianday("now") - 2440587.5) * 86400.0

@@ -1,10 +1,10 @@
-"""The tables, and which version of them a database has: they are made, or made anew; another
-version is never read.
+"""The tables of the shared catalog, and their version: they are created, or replaced; tables of
+another version are never read.
 
-The table `pypid_catalog` has one row and has looked like this in every version, so that each can
-tell the version, whose storage it is and which serial was the last. Whoever changes anything takes
-that row first (SQLite: the whole file): so changes become visible in the order of the versions that
-they get.
+The table `pypid_catalog` has one row and the same columns in every version, so that each version
+can read the schema, the identity of the storage and the last serial. Every change takes that row
+first (SQLite: the whole file): so changes become visible in the order of the versions that they
+get.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pypid.core.errors import CannotStart
 
 SCHEMA = 1
 PLACE = "place"
-"""What a connection's info calls the file that it has opened."""
+"""The key of the opened file in a connection's info."""
 _LOCK = 0x70797069_65
-"""PostgreSQL's number for "somebody makes the tables of pypid's shared catalog"."""
+"""PostgreSQL's number for the lock on creating the tables of pypid's shared catalog."""
 
 _standing = MetaData()
 standing = Table(
@@ -53,10 +53,10 @@ standing = Table(
     Column("complete", Boolean, nullable=False),
     Column("rights", BigInteger, nullable=False),
 )
-"""`lost` is the last version of which it may be forgotten that a row was taken out.
+"""`lost` is the last version up to which removed rows may be missing.
 
-`place` is the file that the rows were written into (of a server: nothing). A copy that is put in
-its place is not believed: it may be from last week, and SQLite would read the log of changes to the
+`place` is the file that the rows were written into (for a server: nothing). A copy that is put in
+its place is not trusted: it may be from last week, and SQLite would read the log of changes to the
 one before into it.
 """
 
@@ -92,7 +92,7 @@ _TAKE = _READ.with_for_update()
 
 @define
 class CatalogSchemaState:
-    """What the one row says, beside the state."""
+    """The one row of the table `pypid_catalog`."""
 
     state: EngineState
     lost: int
@@ -101,11 +101,9 @@ class CatalogSchemaState:
 def standing_of(
     connection: Connection, epoch: str | None = None, *, take: bool = False
 ) -> CatalogSchemaState:
-    """What the row says; `take`: and nobody else changes anything before the end of this
-    transaction.
+    """Return the row; `take`: lock it against other changes until the end of this transaction.
 
-    Raises `Anew` where it is of another epoch, and `DatabaseUnusable` where it is of another
-    version.
+    Raises `Anew` if it is of another epoch, and `DatabaseUnusable` if it is of another version.
     """
     found = connection.execute(_TAKE if take else _READ).one_or_none()
     if found is None:
@@ -124,11 +122,10 @@ def standing_of(
 def prepare(
     connection: Connection, identity: str, serial: int, epoch: str
 ) -> tuple[EngineState, int | None]:
-    """Make the tables where they are not there, or of another version, in the transaction that is
-    under way.
+    """Create the tables, or replace those of another version, in the current transaction.
 
-    Returns the state, and the version that they were of before, if that was another one. `epoch` is
-    one that was never used. Raises `CannotStart` where they are of another storage.
+    Returns the state, and the version of the replaced tables, if that was another one. `epoch` is
+    one that was never used. Raises `CannotStart` if they are of another storage.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -166,7 +163,7 @@ def prepare(
 
 
 def begin_anew(connection: Connection, epoch: str, serial: int) -> None:
-    """All that the row says of rows that are not there any more."""
+    """Reset the state of the catalog, after its rows were removed."""
     new = {
         "schema": SCHEMA,
         "place": _place(connection),
@@ -192,7 +189,7 @@ def _place(connection: Connection) -> str:
 
 
 def _check(connection: Connection) -> None:
-    """Raise `DatabaseUnusable` where SQLite has made one of two files."""
+    """Raise `DatabaseUnusable` if SQLite has mixed two files."""
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
         raise DatabaseUnusable(

@@ -1,4 +1,6 @@
-"""A file of SQLite in WAL mode, for the processes of one machine. Everything here blocks."""
+"""The shared catalog in a SQLite file in WAL mode, for the processes of one machine. Everything
+here blocks.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from pypid.databases.sqlite import BUSY, SqliteConnection, make_file, sqlite_eng
 
 POLL = 0.1
 PRAGMAS: Mapping[str, str | int] = {
-    # what was acknowledged is there after a power cut, too: "complete" stays, and what is not here
-    # is then absent
+    # acknowledged changes survive a power cut: "complete" stays, and what is not here then counts
+    # as absent
     "synchronous": "FULL",
     "journal_size_limit": 1 << 26,
 }
@@ -33,7 +35,7 @@ _COMPANIONS = ("-wal", "-shm")
 
 
 class Sqlite:
-    """The file's connections."""
+    """The connections to the file."""
 
     def __init__(self, place: SqliteFile, busy: float | None = None) -> None:
         self.place = place
@@ -41,12 +43,12 @@ class Sqlite:
         self.engine = self._engine()
 
     def make(self) -> None:
-        """An empty database that only we may read, where there is none."""
+        """Create an empty database that only pypid's user may read, if there is none."""
         _make(self.place.path)
 
     def which(self) -> object:
-        """Which file it is. Raises `Anew` where there is none. (One that was put in its place is
-        another epoch.)
+        """Return the identity of the file. Raises `Anew` if there is none. (A file that was put in
+        its place is another epoch.)
         """
         found = identity(self.place.path)
         if found is None:
@@ -54,10 +56,10 @@ class Sqlite:
         return found
 
     def cut(self) -> None:
-        """Nobody waits for a file for long."""
+        """Do nothing: waits for a file are short."""
 
     def looking(self, clock: IReactorTime) -> Looking:
-        """What a feed looks with."""
+        """Return the feed's connection."""
         return Polling(self.place, clock)
 
     def _engine(self) -> Engine:
@@ -67,7 +69,7 @@ class Sqlite:
 
 
 def _follow_the_name(pool: Pool, path: Path) -> None:
-    """Have connections to a file that has lost its name thrown away."""
+    """Discard connections to a file that was replaced or removed."""
 
     def connected(driver: SqliteConnection, record: Any) -> None:
         record.info[PLACE] = str(driver.file[1])
@@ -81,7 +83,7 @@ def _follow_the_name(pool: Pool, path: Path) -> None:
 
 
 def identity(path: Path) -> str | None:
-    """Which file has the name: its inode."""
+    """Return the identity of the file with this name, its inode; None if there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -90,8 +92,8 @@ def identity(path: Path) -> str | None:
 
 
 def _make(path: Path) -> None:
-    """One process at a time: what is left over of a file that was deleted would be taken for the
-    new one's.
+    """Create the database, one process at a time: companion files of a deleted database are
+    removed, since SQLite would take them for the new one's.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -107,8 +109,8 @@ def _make(path: Path) -> None:
 
 
 class Polling:
-    """Looks at the file's ``data_version``, which another connection's commit changes, on a
-    connection of its own.
+    """Polls the file's ``data_version``, which another connection's commit changes, on a connection
+    of its own.
     """
 
     pause = POLL
@@ -149,7 +151,7 @@ class Polling:
         self._connection = self._engine.connect()
 
     def cut(self) -> None:
-        """It waits for nobody."""
+        """Do nothing: looks are short."""
 
     def close(self) -> None:
         connection, self._connection, self._seen = self._connection, None, None

@@ -1,0 +1,1 @@
+"""Accounts: rights, sessions, registration, trusted publishers, and pypicloud's ACL."""

@@ -45,8 +45,8 @@ def refused(description: str, code: str = "invalid-token") -> MintRefused:
 
 @frozen
 class Unproven:
-    """What a token says of itself, and anybody may have written. `key_id` tells which of the
-    issuer's keys to try.
+    """The unverified contents of a token, which any client may have written. `key_id` tells which
+    of the issuer's keys to try.
     """
 
     token: str = field(repr=False)

@@ -96,8 +96,8 @@ _NOT_ONE = (
 
 @frozen
 class Invitation:
-    """Lets one person register, once, until it `expires`. Signed, so that nothing is stored before
-    it is used.
+    """An invitation for one person to register, once, until it `expires`. Signed, so that nothing
+    is stored before it is used.
     """
 
     id: str

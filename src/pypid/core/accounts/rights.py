@@ -59,7 +59,8 @@ def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
 def _principals(rights: Iterable[Right]) -> Principals:
     everyone = authenticated = False
     users, groups = [], []
-    for right in rights:  # ten thousand projects may have rights: allocate no more for each than necessary
+    # ten thousand projects may have rights: allocate no more for each than necessary
+    for right in rights:
         match right.whom:
             case Whom.USER:
                 users.append(right.name)

@@ -25,8 +25,8 @@ _FORGES = {
 
 @frozen
 class Signer:
-    """Somebody who signed: which service vouches for them, of which repository (or account), and by
-    which workflow.
+    """A signer of a file: the service that vouches for them, the repository (or account), and the
+    workflow.
     """
 
     service: str

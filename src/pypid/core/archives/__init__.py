@@ -1,0 +1,1 @@
+"""Distribution files: reading, checking and comparing wheels, sdists, zips and tars."""

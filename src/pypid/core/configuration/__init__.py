@@ -1,0 +1,1 @@
+"""The configuration: its keys, parsing, environment variables and checks."""

@@ -1,4 +1,4 @@
-"""Names of buckets and regions of S3, as far as any store may allow them."""
+"""Names of S3 buckets and regions, as permissive as any store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ BUCKET_RULE = (
 
 
 def is_bucket_name(text: str) -> bool:
-    """Return whether some store may have a bucket of this name (AWS's rules of
-    today are stricter).
-    """
+    """Return whether some store may have a bucket of this name (AWS's current rules are stricter)."""
     return _BUCKET.match(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Single keys judged: what may be said for one in this version, and whether a text does."""
+"""Check single keys: the values that this version allows, and whether a text is one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pypid.core.errors import shortened
 
 
 def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
-    """Advice that ends in the known word which is most like `word`: ``; did you mean 'listen'?``;
-    empty if none is.
+    """Return advice with the known word most similar to `word`: ``; did you mean 'listen'?``; empty
+    if none is similar.
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = get_close_matches(word[:80].lower(), by_lower, 1)
@@ -22,12 +22,12 @@ def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
 
 
 def is_open(key: Key, not_yet: AbstractSet[str]) -> bool:
-    """Whether this version lets the key be set."""
+    """Return whether this version allows the key to be set."""
     return not (isinstance(key.needs, str) and key.needs in not_yet)
 
 
 def allowed(key: Key, not_yet: AbstractSet[str] = frozenset()) -> str:
-    """What may be said for the key, in words."""
+    """Return the description of the key's allowed values."""
     if not is_open(key, not_yet):
         return f"only the default, {key.default}" if key.default else "only an empty value"
     if key.kind.words and not isinstance(key.needs, str):
@@ -36,8 +36,8 @@ def allowed(key: Key, not_yet: AbstractSet[str] = frozenset()) -> str:
 
 
 def value_of(key: Key, text: str, not_yet: AbstractSet[str]) -> Any:
-    """The value that `text` spells; raises `ValueError` with what was read (unless it is secret)
-    and what is allowed.
+    """Return the value that `text` spells. Raises `ValueError` with the text (unless it is secret)
+    and the allowed values.
     """
     may = allowed(key, not_yet)
     shown = _shown(key, text)
@@ -64,6 +64,6 @@ def _shown(key: Key, text: str) -> str:
         return "a value (not shown, it may be secret)"
     if (
         key.kind.url
-    ):  # a password may stand before the @, and what is no URL need not end where one does
+    ):  # a password may precede the @, and invalid text may continue past the end of a URL
         text = re.sub(r".*@", "(set)@", text, flags=re.DOTALL)
     return repr(shortened(text))

@@ -1,6 +1,4 @@
-"""The words that keys of the configuration choose from; the values are as an INI
-file spells them.
-"""
+"""Enumerations for keys of the configuration; the values are as an INI file spells them."""
 
 from __future__ import annotations
 
@@ -8,14 +6,14 @@ from enum import Enum
 
 
 class Tls(Enum):
-    """TLS versions that may be demanded."""
+    """Minimum TLS versions."""
 
     V1_2 = "1.2"
     V1_3 = "1.3"
 
 
 class StorageBackend(Enum):
-    """Where the bytes lie."""
+    """Kinds of storage for the files."""
 
     FILES = "files"
     S3 = "s3"
@@ -23,14 +21,14 @@ class StorageBackend(Enum):
 
 
 class Layout(Enum):
-    """Where new files lie in the storage; see `core.records.layout.Plan`."""
+    """Layouts of new files in the storage; see `core.records.layout.Plan`."""
 
     PYPID = "pypid"
     PYPICLOUD = "pypicloud"
 
 
 class Addressing(Enum):
-    """How S3 URLs name the bucket."""
+    """Ways to name the bucket in S3 URLs."""
 
     AUTO = "auto"
     PATH = "path"
@@ -45,7 +43,7 @@ class Encryption(Enum):
 
 
 class CatalogStore(Enum):
-    """Where the catalog lives."""
+    """Kinds of storage for the catalog."""
 
     MEMORY = "memory"
     SQL = "sql"
@@ -53,7 +51,7 @@ class CatalogStore(Enum):
 
 
 class Mode(Enum):
-    """What is done about projects that are not ours."""
+    """Treatments of projects that are not local."""
 
     CACHE = "cache"
     REDIRECT = "redirect"
@@ -62,7 +60,7 @@ class Mode(Enum):
 
 
 class AccessStore(Enum):
-    """Where users and their rights come from."""
+    """Sources of users and their rights."""
 
     CONFIG = "config"
     SQL = "sql"
@@ -71,14 +69,14 @@ class AccessStore(Enum):
 
 
 class Needed(Enum):
-    """What somebody must be allowed to do to a project anyway."""
+    """Rights on a project that a user must have as well."""
 
     READ = "read"
     WRITE = "write"
 
 
 class Registration(Enum):
-    """Who may make an account."""
+    """Modes of self-registration."""
 
     CLOSED = "closed"
     APPROVAL = "approval"
@@ -87,14 +85,14 @@ class Registration(Enum):
 
 
 class Linking(Enum):
-    """How files come into published pages."""
+    """Ways to include files in published pages."""
 
     LINK = "link"
     COPY = "copy"
 
 
 class Level(Enum):
-    """What is logged: this and everything graver (the words of twisted.logger)."""
+    """Minimum severities of log messages (the words of twisted.logger)."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -104,7 +102,7 @@ class Level(Enum):
 
 
 class LogFormat(Enum):
-    """How the log is written."""
+    """Formats of the log."""
 
     TEXT = "text"
     JSON = "json"

@@ -1,4 +1,6 @@
-"""What must fit together in a section of the configuration, where each value is good by itself."""
+"""Check combinations of keys in a section of the configuration, where each value is valid by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ IN_CLEAR = (
 
 
 def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[str, str]]:
-    """What is wrong with `[remote]`: key and advice. `listed`: the service is asked ([access]
-    backend).
+    """Yield the problems of `[remote]`: key and advice. `listed`: [access] backend uses the
+    service.
     """
     if remote.url is None:
         if listed:
@@ -47,8 +49,8 @@ def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[st
 
 
 def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str]]:
-    """What is wrong with `[ldap]`: key and advice. `listed`: the directory is asked ([access]
-    backend).
+    """Yield the problems of `[ldap]`: key and advice. `listed`: [access] backend uses the
+    directory.
     """
     if listed and ldap.url is None:
         yield (
@@ -80,8 +82,8 @@ def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str
 
 
 def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
-    """What is wrong with `[access] registration`: advice. Whoever registers is `authenticated` from
-    then on.
+    """Yield the problems of `[access] registration`: advice. Users who register become
+    `authenticated`.
     """
     if access.registration is Registration.CLOSED:
         return
@@ -104,7 +106,7 @@ def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
 def misfits_of_workers(
     server: ServerSettings, cache: CacheSettings, storage: StorageSettings
 ) -> Iterator[str]:
-    """What is wrong with `[server] workers`: advice."""
+    """Yield the problems of `[server] workers`: advice."""
     if server.workers == 1:
         return
     if storage.backend is StorageBackend.MEMORY:

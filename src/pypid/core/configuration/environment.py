@@ -1,5 +1,5 @@
-"""Environment variables that speak for keys: ``PYPID_<SECTION>_<KEY>``, and ``..._FILE`` for a file
-with the value.
+"""Environment variables that set keys: ``PYPID_<SECTION>_<KEY>``, and ``..._FILE`` for a file with
+the value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ISSUER = re.compile(
 
 @frozen
 class _Meant:
-    """What a variable speaks for, and whether it names a file that holds the value."""
+    """The key that a variable sets, and whether it names a file that holds the value."""
 
     section: str
     key: str
@@ -31,24 +31,24 @@ class _Meant:
 
 
 def variable(section: str, key: str) -> str:
-    """The variable that speaks for the key: ``variable("issuer:github", "url")`` is
+    """Return the variable that sets the key: ``variable("issuer:github", "url")`` is
     ``PYPID_ISSUER_GITHUB_URL``.
     """
     return PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{section}_{key}".upper())
 
 
 def no_files(path: str) -> str:
-    """For who reads no files: raises `OSError`."""
+    """Raise `OSError`: the file reader of callers that read no files."""
     raise OSError("files are not read here")
 
 
 def read(
     environ: Mapping[str, str], issuers: Iterable[str], read_file: Callable[[str], str]
 ) -> tuple[dict[tuple[str, str], IniEntry], list[ConfigProblem]]:
-    """What the variables say for each (section, key), and what is wrong with them.
+    """Return the values of the variables by (section, key), and the problems with them.
 
-    `issuers` are the ``issuer:`` sections of the file; a variable may make another one. Variables
-    that do not begin with ``PYPID_`` are not looked at.
+    `issuers` are the ``issuer:`` sections of the file; a variable may add another one. Variables
+    that do not begin with ``PYPID_`` are ignored.
     """
     ours = {name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX)}
     names = _names([*issuers, *_issuers(ours)])
@@ -85,14 +85,14 @@ def _names(issuers: Iterable[str]) -> dict[str, _Meant]:
     for (
         section,
         key,
-    ) in places:  # afterwards: cloudfront_key_file is a key, not the file of another one
+    ) in places:  # after all keys: cloudfront_key_file is a key, not the file of another one
         names.setdefault(variable(section, key) + "_FILE", _Meant(section, key, file=True))
     return names
 
 
 def _issuers(environ: Iterable[str]) -> list[str]:
-    """The sections that variables speak of; those of the file come before them where both spell the
-    same.
+    """Return the sections that variables name; the caller puts those of the file first, which win
+    over another spelling.
     """
     return [ISSUER + match["name"].lower() for match in map(_ISSUER.match, environ) if match]
 

@@ -1,5 +1,5 @@
-"""The configuration in force, in words: what `pypid check-config` prints, and an administrator
-looks at.
+"""The effective configuration as text: the output of `pypid check-config`, and the administrators'
+view of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 
 SET = "(set)"
-"""What stands for a secret that is set."""
+"""Stands for a secret that is set."""
 _ORIGIN_COLUMN = 48
 _LIVE = frozenset({("log", "level"), ("server", "metrics")})
 _LASTING = frozenset({("access", "backend"), ("access", "url")})
@@ -26,29 +26,29 @@ _LASTING = frozenset({("access", "backend"), ("access", "url")})
 
 @frozen
 class SettingLine:
-    """A key: its value in words (`SET` for a secret that is set), and where it was found
-    (``default``: nowhere).
+    """A key, its value as text (`SET` for a secret that is set), and its origin (``default`` if it
+    is not set).
     """
 
     key: str
     value: str
     origin: str
     by_reload: bool = False
-    """Whether another value takes effect by a reload; else by a restart."""
+    """Whether a new value takes effect after a reload; else after a restart."""
     waits: bool = False
-    """Whether the file says something else by now, which waits for a restart."""
+    """Whether the file has a new value that takes effect after a restart."""
 
 
 @frozen
 class SettingSection:
-    """A section with its lines; there is at least one."""
+    """A section with its lines, at least one."""
 
     section: str
     lines: tuple[SettingLine, ...]
 
 
 def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
-    """The configuration in force, as INI text: each value with where it came from, secrets and
+    """Return the effective configuration as INI text: each value with its origin, secrets and
     hashes as ``(set)``.
 
     Keys of capabilities that this version does not have are left out.
@@ -57,13 +57,13 @@ def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
 
 
 def written(said: Iterable[SettingSection]) -> str:
-    """The sections as INI text."""
+    """Return the sections as INI text."""
     return "\n".join("".join(f"{text}\n" for text in _texts(each)) for each in said)
 
 
 def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
-    """The sections as they are in force, where pypid was `started` with one configuration, and has
-    `read` another since.
+    """Return the effective sections, given the configuration that pypid `started` with and the one
+    it has `read` since.
     """
     return sections(started) if read is started else sections(_after_reload(started, read), read)
 
@@ -71,8 +71,8 @@ def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
 def sections(
     config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET
 ) -> tuple[SettingSection, ...]:
-    """The sections of `config`. `read`: what the file says by now. Takes a tenth of a second for
-    ten thousand rules.
+    """Return the sections of `config`. `read`: the current content of the file. Takes a tenth of a
+    second for ten thousand rules.
     """
     return tuple(said for said in _sections(config, read or config, not_yet) if said.lines)
 
@@ -144,14 +144,16 @@ def _texts(said: SettingSection) -> Iterator[str]:
 
 
 def _by_reload(section: str, key: str) -> bool:
-    """Whether a reload is enough; `wiring.reload.reload` does it."""
+    """Return whether a reload (`wiring.reload.reload`) applies the key."""
     if (section, key) in _LASTING:
         return False
     return section in (*FREE, "access") or section.startswith(ISSUER) or (section, key) in _LIVE
 
 
 def _after_reload(started: Config, read: Config) -> Config:
-    """What is in force: of `read` what a reload brings, and all else of `started`."""
+    """Return the effective configuration: the keys of `read` that a reload applies, and all others
+    of `started`.
+    """
     origins = {at: found for at, found in started.origins.items() if not _by_reload(*at)}
     origins |= {at: found for at, found in read.origins.items() if _by_reload(*at)}
     return evolve(

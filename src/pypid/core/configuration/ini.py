@@ -1,10 +1,10 @@
-"""INI text -> sections of keys, each with its line, and everything that is wrong with the text.
+"""Parse INI text into sections of keys, each with its line, and all problems of the text.
 
-Our dialect is configparser's, with ``delimiters=('=',)``, ``comment_prefixes=('#', ';')``,
+pypid's dialect is configparser's, with ``delimiters=('=',)``, ``comment_prefixes=('#', ';')``,
 ``inline_comment_prefixes=(';',)``, no interpolation, no default section and case-sensitive names (a
-test compares the two). configparser itself knows no line numbers and stops at the first duplicate,
-so that it cannot say all problems at once. The files of others (`PASTE`) are read by the same rules
-but for what their `Dialect` says.
+test compares the two). configparser itself reports no line numbers and stops at the first
+duplicate, so it cannot report all problems at once. Files of other programs (`PASTE`) follow the
+same rules except for their `Dialect`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COLON_AS_DELIMITER = re.compile(r"(?P<key>[A-Za-z_]+)\s*:")
 
 @frozen
 class IniEntry:
-    """What was read for one key: its text (lines joined by newlines; it may be secret), and where.
+    """The value of one key: its text (lines joined by newlines; it may be secret), and its origin.
 
     `where` is the name of a file, with the key's line (from 1), or of an environment variable.
     """
@@ -34,17 +34,17 @@ class IniEntry:
 
     @property
     def origin(self) -> str:
-        """Where it was found, in words."""
+        """The origin as text."""
         return self.where if self.line is None else f"{self.where}:{self.line}"
 
 
 @frozen
 class Dialect:
-    """What differs between INI files. `delimiters` stand between a key and its value; a ``;``
-    behind white space may begin a comment, or not.
+    """The differences between INI dialects. `delimiters` separate a key from its value;
+    `inline_comments` tells whether a ``;`` after white space begins a comment.
 
-    Where duplicates are `overridden` the last one holds, else the first; either way
-    `IniDocument.repeated` or a problem tells.
+    If duplicates are `overridden` the last one wins, else the first; they are reported in
+    `IniDocument.repeated` or as a problem, respectively.
     """
 
     delimiters: str = "="
@@ -54,7 +54,7 @@ class Dialect:
 
 OURS = Dialect()
 PASTE = Dialect(delimiters="=:", inline_comments=False, overridden=True)
-"""PasteDeploy's: configparser as it is by default (Python 2's, which pypicloud began with, took the
+"""PasteDeploy's dialect: configparser's defaults (Python 2's, which pypicloud began with, took the
 last of several).
 """
 
@@ -69,19 +69,17 @@ class IniSection:
 
 @frozen
 class IniDocument:
-    """All the sections of a text, by name, and what is wrong with it. No problem's text shows a
-    value.
-    """
+    """All the sections of a text, by name, and its problems. No problem's text shows a value."""
 
     sections: Mapping[str, IniSection]
     problems: tuple[ConfigProblem, ...]
     repeated: tuple[ConfigProblem, ...] = ()
-    """What came twice, where the last one holds."""
+    """Duplicates, if the last one wins."""
 
 
 def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> IniDocument:
-    """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is passed
-    over. Never raises.
+    """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is ignored.
+    Never raises.
     """
     undecodable: list[int] = []
     if isinstance(text, bytes):
@@ -119,7 +117,7 @@ def _undecodable(text: bytes) -> Iterator[int]:
 
 @define
 class _Open:
-    """The key whose value may go on in the next line."""
+    """The key whose value may continue in the next line."""
 
     line: int
     indent: int
@@ -234,7 +232,7 @@ class _Reader:
             keys[key] = self._key
 
     def _comment(self, line: str) -> int | None:
-        """Where the comment of the line begins, if it has one."""
+        """Return the position of the line's comment, or None."""
         if line.lstrip().startswith(("#", ";")):
             return 0
         inline = _INLINE_COMMENT.search(line) if self.dialect.inline_comments else None
@@ -242,7 +240,9 @@ class _Reader:
 
 
 def printable(text: str, most: int = 120) -> str:
-    """`text` fit for one line of a terminal or a log: cut, and what is not printable escaped."""
+    """Return `text` for one line of a terminal or a log: truncated, and with unprintable characters
+    escaped.
+    """
     cut = text if len(text) <= most else text[:most] + "..."
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in cut

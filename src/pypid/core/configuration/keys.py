@@ -1,8 +1,8 @@
 """The table of the configuration: every section and key, declared once.
 
-From these declarations come parsing, `pypid check-config` and docs/configuration. A field of a
-class below is a key: its kind, the text of its default, one line of documentation
-(reStructuredText), whether it is secret, and which capability it needs.
+Parsing, `pypid check-config` and docs/configuration are derived from these declarations. A field of
+a class below is a key: its kind, the text of its default, one line of documentation
+(reStructuredText), whether it is secret, and the capability it needs.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from pypid.core.configuration.value_kinds import (
 from pypid.core.permissions import Principals
 
 NOT_YET: frozenset[str] = frozenset()
-"""Capabilities that the contract names and this version does not have: deleting a word here opens
-all that needs it.
+"""Capabilities in the specification that this version does not have: deleting a word here enables
+everything that needs it.
 """
 
 PUBLIC_INDEX = "https://pypi.org/simple/"
-"""The public Python Package Index: what is upstream where `[upstream] url` is empty."""
+"""The public Python Package Index: the upstream index if `[upstream] url` is empty."""
 
 PUBLIC_FILES = "files.pythonhosted.org"
 """The host of the public index's files."""
@@ -62,9 +62,7 @@ _DECLARED = "pypid"
 
 @frozen
 class Key:
-    """The declaration of one key. `needs` names a capability: of the key, or of each word that may
-    be said.
-    """
+    """The declaration of one key. `needs` names a capability, of the key or of each allowed word."""
 
     kind: ValueKind[Any]
     default: str
@@ -81,7 +79,7 @@ def key(
     secret: bool = False,
     needs: str | Mapping[str, str] = "",
 ) -> T:
-    """Declare a key, as a field of a section's class; the field's name is the key's."""
+    """Declare a key as a field of a section's class; the field's name is the key's."""
     if secret:
         shown: Any = False
     else:
@@ -95,7 +93,7 @@ def key(
 
 
 def keys(section: type[Any]) -> dict[str, Key]:
-    """The keys that a section's class declares, by name, in order."""
+    """Return the keys that a section's class declares, by name, in order."""
     return {attribute.name: attribute.metadata[_DECLARED] for attribute in attrs.fields(section)}
 
 
@@ -106,7 +104,7 @@ _PATH = optional(value_kinds.PATH)
 
 @frozen(kw_only=True)
 class ServerSettings:
-    """Where pypid listens, and how it stands towards the network."""
+    """Listeners, TLS, limits and the state folder."""
 
     listen: tuple[str, ...] = key(
         several(value_kinds.ENDPOINT),
@@ -229,7 +227,7 @@ class ServerSettings:
 
 @frozen(kw_only=True)
 class StorageSettings:
-    """Where the files lie."""
+    """The storage of the files."""
 
     backend: StorageBackend = key(
         choice(StorageBackend), "files", "A folder, S3, or memory (all is gone at the end)."
@@ -291,7 +289,7 @@ class StorageSettings:
 
 @frozen(kw_only=True)
 class CacheSettings:
-    """Where the catalog (what pypid knows of the files) lives."""
+    """The catalog: the derived database of projects."""
 
     backend: CatalogStore = key(
         choice(CatalogStore),
@@ -324,7 +322,7 @@ class CacheSettings:
 
 @frozen(kw_only=True)
 class UpstreamSettings:
-    """The other index: where projects come from that are not ours."""
+    """The upstream index: the source of projects that are not local."""
 
     mode: Mode = key(
         choice(Mode),
@@ -412,7 +410,7 @@ class UpstreamSettings:
 
 @frozen(kw_only=True)
 class AccessSettings:
-    """Who may do what, where a project has no rules of its own."""
+    """Access rules for projects without rules of their own, and the sources of users."""
 
     backend: tuple[AccessStore, ...] = key(
         several(choice(AccessStore)),
@@ -535,7 +533,7 @@ class RemoteSettings:
 
 @frozen(kw_only=True)
 class IssuerSettings:
-    """Trusted publishing: one section for each OIDC issuer, any name after the colon."""
+    """Trusted publishing: one section for each OIDC issuer, with any name after the colon."""
 
     url: str | None = key(
         optional(value_kinds.BASE_URL), "", "The issuer; its JWKS is found by discovery."
@@ -548,7 +546,7 @@ class IssuerSettings:
 
 @frozen(kw_only=True)
 class PublishSettings:
-    """The same index as static files."""
+    """Export of the index as static files."""
 
     as_user: str | None = key(
         optional(value_kinds.USER),
@@ -572,7 +570,7 @@ class PublishSettings:
 
 @frozen(kw_only=True)
 class LogSettings:
-    """What pypid tells of itself."""
+    """The log's level and format."""
 
     level: Level = key(choice(Level), "info", "This and everything graver is logged.")
     format: LogFormat = key(choice(LogFormat), "text", "Lines for people, or JSON for machines.")
@@ -595,7 +593,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
 """The sections with fixed names; each is a field of `Config`."""
 
 ISSUER = "issuer:"
-"""What the names of `IssuerSettings` sections begin with."""
+"""Prefix of the names of `IssuerSettings` sections."""
 
 FREE = ("users", "groups", "projects")
 """Sections whose keys are names that users choose. They come from the file only."""

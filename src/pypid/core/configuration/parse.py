@@ -1,8 +1,8 @@
-"""The configuration: INI text and environment -> `Config`, or all the problems at once.
+"""Parse INI text and environment into a `Config`, or report all problems at once.
 
-Nothing is read here: the text, the environment and a function that reads files come in as
-arguments. A config.ini of pypicloud's is translated first (`core.pypicloud`); what it says is then
-judged as if it stood in one of ours.
+Nothing is read here: the text, the environment and a function that reads files are arguments. A
+config.ini of pypicloud is translated first (`core.pypicloud`), and the result is checked like a
+pypid configuration.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ from pypid.core.pypicloud import is_pypicloud
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 SHORTEST_SECRET = 16
-"""Characters of `[server] secret`; copies in a bucket are sealed with it, so guesses can be tried
-without asking pypid.
+"""Minimum characters of `[server] secret`: it encrypts copies in a bucket, so an attacker can try
+guesses without pypid.
 """
 
 
 @frozen
 class TakenOver:
-    """That the configuration is pypicloud's. `accounts`: the SQLAlchemy URL of its accounts
-    database, if people are there.
+    """Marks a configuration that is pypicloud's. `accounts`: the SQLAlchemy URL of its accounts
+    database, if that holds the users.
     """
 
     accounts: str | None = field(default=None, repr=False)
@@ -71,7 +71,7 @@ class TakenOver:
 
 @frozen(kw_only=True)
 class Config:
-    """The configuration, checked. `Config()` is what holds when nothing is said."""
+    """The checked configuration. `Config()` has all defaults."""
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
@@ -83,36 +83,36 @@ class Config:
     publish: PublishSettings = PublishSettings()
     log: LogSettings = LogSettings()
     users: Mapping[str, str] = field(default=_NONE, repr=lambda users: f"<{len(users)} users>")
-    """Password hashes by name of user; in no repr."""
+    """Password hashes by user name; not in the repr."""
     groups: Mapping[str, tuple[str, ...]] = _NONE
-    """Members by name of group."""
+    """Members by group name."""
     projects: Mapping[str, Right] = _NONE
     """The rules of projects, by their keys."""
     issuers: Mapping[str, IssuerSettings] = _NONE
-    """By the name after ``issuer:``."""
+    """Issuers by the name after ``issuer:``."""
     source: str = "pypid.ini"
-    """The name of the file it came from."""
+    """The name of the configuration file."""
     origins: Mapping[tuple[str, str], str] = field(default=_NONE, repr=False, eq=False)
-    """Where the value of (section, key) was found, if it was: ``file:line`` or the name of an
-    environment variable.
+    """The origin of each set value, by (section, key): ``file:line`` or the name of an environment
+    variable.
     """
     taken_over: TakenOver | None = None
-    """Set if it is a config.ini of pypicloud's."""
+    """Set if the file is a config.ini of pypicloud."""
     notes: tuple[str, ...] = field(default=(), repr=False, eq=False)
-    """What a config.ini of pypicloud's says that is not taken over, or not as it is: a line for
+    """The parts of a config.ini of pypicloud that are not taken over, or not unchanged: a line for
     each, with the reason.
     """
 
     @property
     def inherits(self) -> str | None:
-        """The URL of a pypicloud's database of people, to be read once, at the first start. It may
-        hold a password.
+        """The URL of pypicloud's accounts database, to be read once, at the first start. It may
+        contain a password.
         """
         return None if self.taken_over is None else self.taken_over.accounts
 
     def path(self, text: str) -> str:
-        """A path of the configuration as seen from where `source` is seen: relative ones begin at
-        the file's folder.
+        """Return a path of the configuration, resolved like `source`: relative ones begin at the
+        file's folder.
         """
         return str(PurePosixPath(self.source).parent / text)
 
@@ -127,15 +127,13 @@ def parse(
     cwd: str = "/",
     options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
 ) -> Config:
-    """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say
-    together.
+    """Return the configuration from the INI `text` and the ``PYPID_*`` variables of `environ`.
 
-    `filename` is for messages, and where relative paths begin. `read_file` gives the text of the
+    `filename` is for messages, and the base of relative paths. `read_file` returns the text of the
     file that a ``PYPID_..._FILE`` variable names (it may raise `OSError` and `ValueError`).
-    `not_yet` are the capabilities to refuse. `cwd` is the folder that `filename` is seen from: in a
-    config.ini of pypicloud's relative paths begin there, and ``PPC_*`` variables hold. `options`
-    are what the command line says, by (section, key). Raises `BadConfig` with all problems, nothing
-    else.
+    `not_yet` are the capabilities to refuse. `cwd` is the base of `filename`: in a config.ini of
+    pypicloud relative paths begin there, and ``PPC_*`` variables apply. `options` are the values of
+    the command line, by (section, key). Raises `BadConfig` with all problems, nothing else.
     """
     document = ini.read(text, filename)
     translation = None
@@ -173,7 +171,7 @@ def parse(
 
 @define
 class _Judge:
-    """Makes a `Config` of what was found, and collects what is wrong with it."""
+    """Builds a `Config` from the entries and collects their problems."""
 
     filename: str
     not_yet: AbstractSet[str]
@@ -187,7 +185,7 @@ class _Judge:
         )
 
     def names(self, document: ini.IniDocument) -> None:
-        """Find the sections and keys of the file that nobody knows."""
+        """Report the unknown sections and keys of the file."""
         for name, section in document.sections.items():
             here = IniEntry("", self.filename, section.line)
             if name in FREE:
@@ -266,7 +264,7 @@ class _Judge:
         entries = found.get(name, {})
         given = {}
         for key, entry in entries.items():
-            shown = key.partition(":")[0]  # somebody may have written alice:password
+            shown = key.partition(":")[0]  # the key may be a slip such as alice:password
             try:
                 given[key] = read(key, entry.text.strip())
                 self.origins[name, key] = entry.origin
@@ -275,7 +273,7 @@ class _Judge:
         return MappingProxyType(given)
 
     def _together(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """What must fit together; only values that are good by themselves are looked at."""
+        """Check combinations of keys; only values that are valid by themselves are considered."""
         pair = [found.get("server", {}).get(key) for key in ("tls_certificate", "tls_key")]
         given = [entry for entry in pair if entry is not None and entry.text.strip()]
         if len(given) == 1:
@@ -321,7 +319,7 @@ class _Judge:
         for name, issuer in issuers.items():
             entries = found[ISSUER + name]
             said = entries.get("url")
-            if issuer.url is None and said is not None and said.text.strip():  # it is bad by itself
+            if issuer.url is None and said is not None and said.text.strip():  # already reported
                 continue
             for key, message in issuer_problems(name, issuer.url, issuer.allow):
                 self.problem(ISSUER + name, key, entries.get(key) or entries.get("allow"), message)
@@ -334,8 +332,8 @@ class _Judge:
                 )
 
     def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """Where all groups stand in the file, another name is a mistake, and may be a rule that
-        lets nobody in, or out.
+        """Report unknown groups, if all groups are defined in the file: the rule may grant or deny
+        access to no user.
         """
         if config.access.backend != (AccessStore.CONFIG,):
             return
@@ -402,7 +400,7 @@ class _Judge:
             )
 
     def _sources(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """The sections of those that are asked who somebody is."""
+        """Check the sections of the external sources of users."""
         listed, backend = config.access.backend, found.get("access", {}).get("backend")
         misfits = {
             "remote": misfits_of_remote(config.remote, AccessStore.REMOTE in listed),
@@ -416,7 +414,7 @@ class _Judge:
                     and said.text.strip()
                     and getattr(getattr(config, name), key) is None
                 )
-                if not is_bad:  # by itself
+                if not is_bad:  # already reported
                     self.problem(name, key, said or backend, advice)
 
     def _groups(
@@ -441,7 +439,7 @@ class _Judge:
 
 
 def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:
-    """For sections whose keys are names of users or groups."""
+    """Return a reader for sections whose keys are names of users or groups."""
 
     def entry(name: str, text: str) -> Any:
         account_name(name)

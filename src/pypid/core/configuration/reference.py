@@ -1,4 +1,4 @@
-"""The table of the configuration in words: the page docs/configuration is made here."""
+"""Generate the page docs/configuration from the table of the configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pypid.core.configuration.keys import ISSUER, NOT_YET, SECTIONS, IssuerSetti
 
 @frozen
 class KeyRow:
-    """One key of the table. `variable` is the environment variable that speaks for it."""
+    """One key of the table. `variable` is the environment variable that sets it."""
 
     section: str
     key: str
@@ -27,7 +27,7 @@ class KeyRow:
 
 
 def table() -> tuple[KeyRow, ...]:
-    """All keys of all sections with fixed keys, in the contract's order; issuers are shown as
+    """Return all keys of all sections with fixed keys, in the table's order; issuers are shown as
     ``issuer:<name>``.
     """
     return tuple(_rows())
@@ -101,7 +101,7 @@ _LATER = "*Not part of this version yet.*"
 
 
 def configuration_rst() -> str:
-    """The page ``docs/configuration.rst``, made of the table."""
+    """Return the page ``docs/configuration.rst``, generated from the table."""
     parts = [_HEAD]
     rows = table()
     for section, declared in _sections():

@@ -1,8 +1,7 @@
-"""Kinds of values that the configuration knows: how each is read, how it is written, and what is
-allowed.
+"""Kinds of configuration values: how each is parsed and written, and what is allowed.
 
-A kind's `parse` raises nothing but `ValueError` (its text, if any, is advice). What it reads,
-`show` writes so that `parse` reads it again.
+A kind's `parse` raises nothing but `ValueError` (its text, if any, is advice). `parse` reads the
+output of `show` as the same value.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ E = TypeVar("E", bound=Enum)
 
 @frozen
 class ValueKind(Generic[T]):
-    """A kind of value. `words` are all that may be said, where these are few; a `url` may hold a
+    """A kind of value. `words` are all allowed values, if they are few; a `url` may contain a
     password before its @.
     """
 
@@ -38,7 +37,7 @@ class ValueKind(Generic[T]):
 
 
 def optional(kind: ValueKind[T]) -> ValueKind[T | None]:
-    """`kind`, or None for an empty text."""
+    """Return the kind `kind`, with None for an empty text."""
     return ValueKind(
         lambda text: kind.parse(text) if text else None,
         lambda value: "" if value is None else kind.show(value),
@@ -49,7 +48,7 @@ def optional(kind: ValueKind[T]) -> ValueKind[T | None]:
 
 
 def several(kind: ValueKind[T]) -> ValueKind[tuple[T, ...]]:
-    """Any number of `kind`, with white space between them."""
+    """Return the kind of any number of `kind`, separated by white space."""
 
     def parse(text: str) -> tuple[T, ...]:
         return tuple(one(word) for word in text.split())
@@ -85,12 +84,12 @@ def _measured(text: str, units: dict[str, int]) -> int:
 
 
 def parse_size(text: str) -> int:
-    """Bytes: ``4G`` is 4 * 1024 ** 3."""
+    """Return the number of bytes: ``4G`` is 4 * 1024 ** 3."""
     return _measured(text, _SIZES)
 
 
 def size_text(size: int) -> str:
-    """The shortest text that `parse_size` reads as `size` (bytes, 0 or more)."""
+    """Return the shortest text that `parse_size` reads as `size` (bytes, 0 or more)."""
     unit = (
         next(unit for unit, factor in _SIZES.items() if size >= factor and size % factor == 0)
         if size
@@ -100,7 +99,7 @@ def size_text(size: int) -> str:
 
 
 def parse_duration(text: str) -> timedelta:
-    """A time span: ``90`` and ``90s`` are 90 seconds; at most 1000 years."""
+    """Return the time span: ``90`` and ``90s`` are 90 seconds; at most 1000 years."""
     seconds = _measured(text, {**_SECONDS, "": 1})
     if seconds > _LONGEST.total_seconds():
         raise ValueError("it is longer than 1000 years")
@@ -108,7 +107,9 @@ def parse_duration(text: str) -> timedelta:
 
 
 def duration_text(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads as `duration` (whole seconds, 0 or more)."""
+    """Return the shortest text that `parse_duration` reads as `duration` (whole seconds, 0 or
+    more).
+    """
     seconds = int(duration.total_seconds())
     unit = next(unit for unit, factor in _SECONDS.items() if seconds % factor == 0)
     return f"{seconds // _SECONDS[unit]}{unit}" if seconds else "0"
@@ -125,7 +126,7 @@ def _within(parse: Callable[[str], Any], least: Any, most: Any) -> Callable[[str
 
 
 def size(least: int = 0) -> ValueKind[int]:
-    """A number of bytes."""
+    """Return the kind of numbers of bytes, from `least` on."""
     above = f" from {size_text(least)}" if least else ""
     return ValueKind(
         _within(parse_size, least, None),
@@ -135,7 +136,7 @@ def size(least: int = 0) -> ValueKind[int]:
 
 
 def duration(least: str = "0", most: str | None = None) -> ValueKind[timedelta]:
-    """A time span."""
+    """Return the kind of time spans from `least` to `most`."""
     bounds = (f" from {least}" if least != "0" else "") + (f" up to {most}" if most else "")
     return ValueKind(
         _within(parse_duration, parse_duration(least), parse_duration(most) if most else None),
@@ -145,7 +146,7 @@ def duration(least: str = "0", most: str | None = None) -> ValueKind[timedelta]:
 
 
 def count(least: int) -> ValueKind[int]:
-    """A whole number."""
+    """Return the kind of whole numbers from `least` on."""
     return ValueKind(
         _within(lambda text: _measured(text, {"": 1}), least, 100_000),
         str,
@@ -157,7 +158,7 @@ def count(least: int) -> ValueKind[int]:
 
 
 def choice(of: type[E]) -> ValueKind[E]:
-    """One of the values of an `Enum`."""
+    """Return the kind whose values are those of an `Enum`."""
     words = tuple(str(member.value) for member in of)
 
     def parse(text: str) -> E:
@@ -284,7 +285,7 @@ def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
         parts = urlsplit(text)  # raises ValueError for a broken [IPv6] host
         if parts.scheme not in schemes or not parts.hostname:
             raise ValueError()
-        if parts.port == 0:  # reading it raises ValueError for what is no port
+        if parts.port == 0:  # reading it raises ValueError for an invalid port
             raise ValueError()
         if not userinfo and "@" in parts.netloc:
             raise ValueError()
@@ -362,8 +363,8 @@ GROUP_FILTER = ValueKind(
 
 
 def is_this_machine(host: str | None) -> bool:
-    """Whether what is sent to the host does not leave this machine: a loopback address, or
-    ``localhost`` (RFC 6761).
+    """Return whether data for the host stays on this machine: a loopback address, or ``localhost``
+    (RFC 6761).
     """
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
@@ -372,15 +373,15 @@ def is_this_machine(host: str | None) -> bool:
 
 
 def is_readable_on_the_way(url: str) -> bool:
-    """Whether others could read a password that is sent there: nothing encrypts it, and it leaves
-    this machine.
+    """Return whether a password sent to the URL is readable on the network: not encrypted, and not
+    for this machine.
     """
     parts = urlsplit(url)
     return parts.scheme in ("http", "ldap") and not is_this_machine(parts.hostname)
 
 
 def without_userinfo(text: str) -> str:
-    """The text of URLs with what stands before their @ hidden."""
+    """Return the text with the part before the @ of URLs hidden."""
     return re.sub(r"//\S*@", "//(set)@", text)
 
 
@@ -407,8 +408,8 @@ _HASH = re.compile(r"\$[A-Za-z0-9._-]+\$[\x21-\x7e]+\Z")
 
 
 def parse_hash(text: str) -> str:
-    """A password hash as crypt and passlib write them, ``$kind$...``; the `ValueError` does not
-    show what was read.
+    """Return `text` if it is a password hash as crypt and passlib write it, ``$kind$...``. The
+    `ValueError` does not show the text.
     """
     if not _HASH.match(text):
         raise ValueError(
@@ -424,8 +425,8 @@ def parse_hash(text: str) -> str:
 
 @frozen
 class Cooldown:
-    """How young a file may not be, and for which projects (names and globs) another age holds; the
-    first that fits counts.
+    """The minimum age of a file, and the projects (names and globs) with another minimum; the first
+    match counts.
     """
 
     age: timedelta = timedelta()

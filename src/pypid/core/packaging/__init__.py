@@ -1,0 +1,1 @@
+"""The packaging specifications: names, versions, requirements, metadata, tags and locks."""

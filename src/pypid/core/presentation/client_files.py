@@ -1,8 +1,8 @@
-"""The settings of clients for this very index: pip.conf, .pypirc and uv.toml, ready to be saved.
+"""Client configuration for this index: pip.conf, .pypirc and uv.toml, ready to be saved.
 
-What each program reads: pip's "Configuration" (``[global] index-url``, ``cert``, ``trusted-host``),
-the ``.pypirc`` specification (packaging.python.org), and uv's "Package indexes" (``[[index]]``). No
-file has a password in it.
+The formats are pip's "Configuration" (``[global] index-url``, ``cert``, ``trusted-host``), the
+``.pypirc`` specification (packaging.python.org), and uv's "Package indexes" (``[[index]]``). No
+file contains a password.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 NAME = "ours"
-"""What the index is called in them."""
+"""The name of the index in these files."""
 CA = "ca.pem"
 TOKEN = "__token__"
 
 
 @frozen
 class IndexAddress:
-    """Where clients find the index. `base` is its absolute URL without a last slash; `ca`: it has a
-    certificate to be trusted (``/config/ca.pem``); `login`: nobody in particular may read nothing
-    here.
+    """The address of the index for clients. `base` is its absolute URL without a last slash; `ca`:
+    it has a certificate to be trusted (``/config/ca.pem``); `login`: reading requires a login.
     """
 
     base: str
@@ -38,7 +37,7 @@ class IndexAddress:
 
 
 def pip_conf(place: IndexAddress) -> str:
-    """What pip reads."""
+    """Return the configuration of pip."""
     lines = [
         (
             "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application "
@@ -64,7 +63,7 @@ def pip_conf(place: IndexAddress) -> str:
 
 
 def pypirc(place: IndexAddress) -> str:
-    """What twine, flit, hatch and setuptools read."""
+    """Return the configuration of twine, flit, hatch and setuptools."""
     lines = [
         (
             "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a "
@@ -92,7 +91,7 @@ def pypirc(place: IndexAddress) -> str:
 
 
 def uv_toml(place: IndexAddress) -> str:
-    """What uv reads."""
+    """Return the configuration of uv."""
     lines = [
         (
             "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as "
@@ -124,7 +123,7 @@ def uv_toml(place: IndexAddress) -> str:
 FILES: Mapping[str, Callable[[IndexAddress], str]] = MappingProxyType(
     {"pip.conf": pip_conf, ".pypirc": pypirc, "uv.toml": uv_toml}
 )
-"""The files by their names, which are those of ``/config/<name>`` as well."""
+"""The files by their names, which are also those of ``/config/<name>``."""
 
 
 def _netrc(place: IndexAddress, client: str) -> list[str]:
@@ -136,7 +135,7 @@ def _netrc(place: IndexAddress, client: str) -> list[str]:
 
 
 def is_safe(base: str) -> bool:
-    """Whether pip takes the URL without being told to, as it judges that: TLS, or this very
+    """Return whether pip accepts the URL without ``trusted-host``, by pip's own rule: TLS, or this
     machine.
     """
     parts = urlsplit(base)

@@ -1,4 +1,4 @@
-"""Why a client sees of a project what it sees: the rules of `policy`, asked one by one, for people.
+"""Explain what a client sees of a project: the rules of `policy` applied one by one, for users.
 Pure.
 """
 
@@ -27,7 +27,7 @@ from pypid.core.policy import (
 
 
 class NameStatus(Enum):
-    """What a name is here; the values complete the sentence "the name is ..."."""
+    """The status of a name here; the values complete the sentence "the name is ..."."""
 
     OURS = "ours"
     BLENDED = "ours, and upstream's files stand beside ours ([upstream] blend)"
@@ -41,7 +41,9 @@ class NameStatus(Enum):
 
 
 class Absent(Enum):
-    """Why a file is not there, where no rule about upstream hides it; the values are for people."""
+    """The reasons for a missing file that no rule about upstream hides; the values are shown to
+    users.
+    """
 
     CLOSED = "the project is in quarantine here (`pypid status` ends it)"
     NOT_LISTED = (
@@ -51,7 +53,7 @@ class Absent(Enum):
 
 
 Reason = Hidden | Silence | Absent
-"""What hides a file."""
+"""The reasons to hide a file."""
 
 
 @frozen
@@ -59,7 +61,7 @@ class FileWhy:
     """One file: what hides it, or None if it is visible; `until` when it becomes visible by itself,
     if it will.
 
-    `ours` says whose it is; `kept` that it is theirs, and stored here.
+    `ours` tells whether it is local; `kept` whether it is an upstream file that is cached.
     """
 
     filename: str
@@ -76,11 +78,11 @@ class FileWhy:
 
 @frozen(kw_only=True)
 class Why:
-    """All that can be said of a name. `files` are those of ours, then those of theirs, each
-    `in_order`.
+    """Everything known about the visibility of a name. `files` are the local ones, then those of
+    upstream, each `in_order`.
 
-    `told` is why the name is not asked upstream (None: it may be), `shown` why files of theirs are
-    not shown even if they are stored (None: they may be).
+    `told` is why the name is not sent to upstream (None: it may be), `shown` why upstream files are
+    not shown even if they are cached (None: they may be).
     """
 
     name: ProjectName
@@ -92,8 +94,8 @@ class Why:
     files: tuple[FileWhy, ...]
 
     def file(self, filename: str) -> FileWhy:
-        """Of the file of this name, whether it is known or not. Ours is meant, where
-        both have one.
+        """Return the entry of the file of this name, known or not. The local file wins if upstream
+        has one, too.
         """
         found = next((file for file in self.files if file.filename == filename), None)
         if found is not None:
@@ -101,7 +103,7 @@ class Why:
         return FileWhy(filename, ours=False, kept=False, because=self._nowhere())
 
     def _nowhere(self) -> Reason:
-        """Why there is no file of a name that nobody has spoken of."""
+        """Return the reason for a file name that neither the local project nor upstream has."""
         if self.shown is not None:
             return self.shown
         if self.theirs.said is not None:
@@ -116,10 +118,10 @@ def explain(
     theirs: UpstreamState,
     now: datetime,
 ) -> Why:
-    """Why clients see of the project what `policy.view` shows them.
+    """Return why clients see what `policy.view` shows them of the project.
 
-    `theirs` is all that is known of the project of theirs, also where nothing of it may be shown;
-    `reachable` in it says whether upstream answered the last time that it was asked.
+    `theirs` is everything known about the upstream project, even if nothing of it may be shown; its
+    `reachable` tells whether upstream answered the last request.
     """
     told = silence(policy, name, ours)
     shown = silence(evolve(policy, mode=Mode.CACHE), name, ours)
@@ -141,7 +143,7 @@ def _standing(policy: Policy, ours: Project | Presence, shown: Silence | None) -
         case None:
             return NameStatus.OFFLINE if policy.mode is Mode.OFFLINE else NameStatus.THEIRS
         case _:
-            return NameStatus[shown.name]  # OFFLINE is none of these
+            return NameStatus[shown.name]  # never OFFLINE
 
 
 def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
@@ -159,7 +161,7 @@ def _their_files(
     now: datetime,
     shown: Silence | None,
 ) -> Iterator[FileWhy]:
-    """As `policy.view` decides: first for all of them, then for each."""
+    """Yield the upstream files, judged like `policy.view`: first all together, then each."""
     closed = isinstance(ours, Project) and not ours.status.offers_files
     all_hidden: Reason | None = Absent.CLOSED if closed else shown
     taken = (
@@ -181,7 +183,9 @@ def _their_files(
 
 
 def _until(policy: Policy, file: File, because: Reason | None) -> datetime | None:
-    """When it becomes visible by itself: only time that passes is certain to come."""
+    """Return when the file becomes visible without a change of rules or data: only for the
+    cooldown.
+    """
     if because is not Hidden.COOLDOWN:
         return None
     time = visible_from(policy, file)

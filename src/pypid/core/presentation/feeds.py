@@ -1,8 +1,8 @@
-"""RSS 2.0 as the public index has it: the newest releases, the newest projects, and the releases of
-one project.
+"""RSS 2.0 feeds like the public index's: the newest releases, the newest projects, and the releases
+of one project.
 
-``/rss/updates.xml``, ``/rss/packages.xml`` and ``/rss/project/<name>/releases.xml``. Pure, and it
-says no time of its own.
+``/rss/updates.xml``, ``/rss/packages.xml`` and ``/rss/project/<name>/releases.xml``. Pure; the
+feeds contain no time of generation.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pypid.core.simple_api.render import plain
 
 CONTENT_TYPE = "text/xml; charset=utf-8"
 UPDATES, PROJECTS, OF_PROJECT = 100, 40, 100
-"""Items of each feed."""
+"""Maximum number of items of each feed."""
 
 
 @frozen
 class FeedLinks:
-    """Where the links of a feed lead: a project's page below the base, and whether each release has
-    one below that.
+    """Targets of a feed's links: the folder of project pages below the base, and whether each
+    release has a page below its project's.
     """
 
     project: str
@@ -36,12 +36,12 @@ class FeedLinks:
 
 
 SIMPLE, PAGES = FeedLinks("simple", False), FeedLinks("project", True)
-"""To the pages of the Simple API, which files have as well; and to those for people."""
+"""Links to the pages of the Simple API, which static exports have as well, and to the web pages."""
 
 
 @frozen
 class News:
-    """A release, since its first file was uploaded."""
+    """A release, dated by its first upload."""
 
     project: ProjectName
     version: str
@@ -51,8 +51,8 @@ class News:
 
 
 def news_of(project: Project) -> tuple[News, ...]:
-    """The releases of what somebody may see of a project, the newest first; those of which nobody
-    knows when are left out.
+    """Return the releases in a viewer's view of a project, the newest first, without those of
+    unknown upload time.
     """
     found = []
     for release in releases(project):
@@ -68,13 +68,13 @@ def news_of(project: Project) -> tuple[News, ...]:
 
 
 def newest_first(news: News) -> tuple[float, str, str]:
-    """The order of a feed."""
+    """Return the sort key of a feed's items."""
     return (-news.uploaded.timestamp(), news.project, news.version)
 
 
 def updates(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
-    """The feed of releases. `base_url`: of the index, absolute or relative to the feed, without its
-    last slash.
+    """Return the feed of releases. `base_url`: that of the index, absolute or relative to the feed,
+    without its last slash.
     """
     return _feed(
         "Updates",
@@ -85,7 +85,7 @@ def updates(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) ->
 
 
 def projects(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
-    """The feed of projects: each with its first release."""
+    """Return the feed of projects, each with its first release."""
     items = (
         _item(
             f"{news.project} added",
@@ -102,7 +102,7 @@ def projects(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -
 def releases_of(
     name: ProjectName, newest: Sequence[News], base_url: str, where: FeedLinks = SIMPLE
 ) -> bytes:
-    """The feed of one project's releases."""
+    """Return the feed of one project's releases."""
     items = (_release(news, base_url, where, news.version) for news in newest[:OF_PROJECT])
     return _feed(
         f"Releases of {name}",

@@ -1,5 +1,5 @@
-"""A small plot of numbers by day, as SVG that stands in a page: classes only, and no word in it
-that is not escaped.
+"""A small plot of numbers by day, as SVG embedded in a page: styled by classes only, and all text
+is escaped.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from html import escape
 from attrs import frozen
 
 MOST_DAYS, MOST_WEEKS = 100, 105
-"""Longer times are shown in weeks, and of still longer ones the last of these."""
+"""Longer periods are shown in weeks, at most the latest `MOST_WEEKS`."""
 WIDTH, HEIGHT = 360, 110
 TOP, FLOOR, BOTTOM = 16, 92, 106
-"""Where the highest bar ends, where all of them stand, and the line of the words below."""
+"""The top of the highest bar, the base of all bars, and the line of the labels below."""
 _WEEK = 7
 
 
 @frozen
 class PlotBar:
-    """How many there were from `first` to `last` (the same for one day)."""
+    """The count from `first` to `last` (the same for one day)."""
 
     first: date
     last: date
@@ -28,16 +28,16 @@ class PlotBar:
 
     @property
     def when(self) -> str:
-        """In words."""
+        """The day or the period as text."""
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
 
 
 def gathered(counted: Iterable[tuple[date, int]], since: date, until: date) -> tuple[PlotBar, ...]:
-    """A bar for each day from `since` to `until`, or for each week that ends with `until`, the
-    oldest first.
+    """Return a bar for each day from `since` to `until`, or for each week that ends with `until`,
+    the oldest first.
 
-    Days outside are left out, and counts below 0 are 0; the first week may be a shorter one. None
-    where `since` is later.
+    Days outside the period are ignored, and counts below 0 are 0; the first week may be shorter.
+    Empty if `since` is later.
     """
     counts: dict[date, int] = {}
     for day, count in counted:
@@ -58,11 +58,11 @@ def _bar(counts: Mapping[date, int], last: date, days: int) -> PlotBar:
 def bars(
     counted: Iterable[tuple[date, int]], since: date, until: date, *, title: str, name: str = "plot"
 ) -> str:
-    """The plot of what `Downloads.by_day` gives, as one ``<svg class="plot">`` of well-formed XML.
+    """Return the plot of `Downloads.by_day` as one ``<svg class="plot">`` of well-formed XML.
 
-    `title` says what is counted ("Downloads of spam"), and is read out with a sentence on how many
-    there were; `name` begins the ids in it, and is letters, digits and dashes that no other id of
-    the page begins with. Its style is in ``plot.css``.
+    `title` names what is counted ("Downloads of spam"), and is read out with a sentence on the
+    total; `name` is the prefix of the ids in it: letters, digits and dashes that begin no other id
+    of the page. The style is in ``plot.css``.
     """
     shown = gathered(counted, since, until)
     highest = max((bar.count for bar in shown), default=0)
@@ -115,8 +115,8 @@ def _words(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
 
 
 def _xml(text: str) -> str:
-    """Without what XML cannot hold: most control characters, halves of characters, and two that are
-    none.
+    """Return the text without characters that XML cannot contain: most control characters,
+    surrogates, and two noncharacters.
     """
     return "".join(
         each

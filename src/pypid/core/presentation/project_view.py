@@ -1,7 +1,6 @@
-"""What a project's page shows of its files: one release, and those before and after it. Pure, and
-bounded.
+"""The view of a project's page: one release, and those before and after it. Pure and bounded.
 
-All of it is worked out once for each change of the project: a project may have ten thousand files.
+It is computed once for each change of the project: a project may have ten thousand files.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from pypid.core.packaging.releases import Release, choose_release, describing_fi
 from pypid.core.packaging.tags import Fit, fit_of
 
 MOST_FILES = 200
-"""Files of a release on its page; the Simple API has all of them."""
+"""Maximum files of a release on its page; the Simple API has all of them."""
 LARGEST_INSIDE = 4 << 20
-"""Bytes of a file that is looked into for its page."""
+"""Maximum bytes of a file that is opened for its page."""
 MOST_RELEASES = 20
-"""Releases on the page of one; the others have a page of their own."""
+"""Maximum releases on the page of one; another page lists all."""
 
 
 class Whose(Enum):
-    """Whose a project is; the values are shown."""
+    """The origin of a project; the values are shown."""
 
     OURS = "ours"
     THEIRS = "upstream"
@@ -33,7 +32,7 @@ class Whose(Enum):
 
 
 class Age(Enum):
-    """What a release is beside the one that installers choose."""
+    """The relation of a release to the one that installers choose."""
 
     CHOSEN = "chosen"
     OLDER = "older"
@@ -43,8 +42,8 @@ class Age(Enum):
 
 @frozen
 class ReleaseLine:
-    """A release in a list. `uploaded`: when its first file was; `size` in bytes, None where one of
-    them is not known.
+    """A release in a list. `uploaded`: time of its first upload; `size` in bytes, None if that of a
+    file is unknown.
     """
 
     version: str
@@ -59,8 +58,8 @@ class ReleaseLine:
 
 @frozen
 class FileLine:
-    """A file in a list, and where it runs. `requires_python` where it is another one than the
-    release's.
+    """A file in a list, and the platforms that it runs on. `requires_python` only if it differs
+    from the release's.
     """
 
     file: File
@@ -70,7 +69,7 @@ class FileLine:
 
 @frozen(kw_only=True)
 class ShownRelease:
-    """A release, as its page shows it, among the project's."""
+    """A release for its page, with the project's other releases."""
 
     name: ProjectName
     line: ReleaseLine
@@ -80,18 +79,17 @@ class ShownRelease:
     """The version that installers choose."""
     age: Age
     older: str | None
-    """The release before this one, to compare it with; one that is not yanked, where there is one.
-    """
+    """The previous release, for a comparison; preferably one that is not yanked."""
     lines: tuple[ReleaseLine, ...]
     """The newest `MOST_RELEASES`, the newest first."""
     count: int
-    """Releases in all."""
+    """Total number of releases."""
     describing: File | None
-    """The file whose metadata describes it."""
+    """The file whose metadata describes the release."""
     inside: File | None
-    """Where there is none of that: a file of ours, which has its metadata inside."""
+    """If there is none: a stored file that contains its metadata."""
     summary: str | None
-    """What was said of it where it was published; there may be more in the metadata."""
+    """The summary from the upload; the metadata may have more."""
     whose: Whose
 
     @property
@@ -101,8 +99,8 @@ class ShownRelease:
 
 
 def shown(project: Project, version: str | None) -> ShownRelease | None:
-    """The release (in any spelling; None: that which installers choose); None where there is no
-    such release.
+    """Return the release (in any spelling; None: the one that installers choose), or None if there
+    is no such release.
     """
     chosen, newest = choose_release(project, version), choose_release(project)
     if chosen is None or newest is None:
@@ -134,7 +132,7 @@ def shown(project: Project, version: str | None) -> ShownRelease | None:
 @frozen
 class ReleaseLines:
     """All releases of a project, the newest first; `newest` is the version that installers choose,
-    if there is any.
+    if any.
     """
 
     newest: str | None
@@ -142,14 +140,14 @@ class ReleaseLines:
 
 
 def all_lines(project: Project) -> ReleaseLines:
-    """All its releases."""
+    """Return all releases of the project."""
     return ReleaseLines(
         choose_release(project), tuple(line_of(release) for release in reversed(releases(project)))
     )
 
 
 def line_of(release: Release) -> ReleaseLine:
-    """The release in a list."""
+    """Return the release as a line of a list."""
     sizes = [file.size for file in release.files]
     known = [size for size in sizes if size is not None]
     moments = [file.uploaded for file in release.files if file.uploaded is not None]
@@ -166,14 +164,14 @@ def line_of(release: Release) -> ReleaseLine:
 
 
 def requires_python_of(release: Release) -> str | None:
-    """What most installers will find: that of the wheels, or of whatever file says any."""
+    """Return the requirement that most installers see: that of the wheels, or of any other file."""
     said = [file for file in release.files if file.requires_python]
     chosen = min(said, key=lambda file: not file.filename.endswith(".whl"), default=None)
     return None if chosen is None else chosen.requires_python
 
 
 def whose(project: Project) -> Whose:
-    """Whose its files are; it has some."""
+    """Return the origin of the project, which must have files."""
     ours = sum(1 for file in project.files if file.source is None)
     if ours == len(project.files):
         return Whose.OURS
@@ -191,15 +189,15 @@ def _age(version: str, newest: str) -> Age:
 
 
 def _before(earlier: tuple[Release, ...]) -> str | None:
-    """Of the releases before, oldest first, the one to compare with."""
+    """Return the one of the earlier releases, oldest first, to compare with."""
     good = next((release for release in reversed(earlier) if not release.is_yanked), None)
     found = good or (earlier[-1] if earlier else None)
     return None if found is None else found.version
 
 
 def _tellable(release: Release) -> File | None:
-    """A file of theirs whose metadata is not known here yet, and might be found: upstream offers
-    it, or it is a wheel.
+    """Return an upstream file whose metadata is not known here yet but may be available: upstream
+    offers it, or it is a wheel.
     """
     theirs = [file for file in release.files if file.source is not None]
     found = (file for file in theirs if file.metadata_offered or file.filename.endswith(".whl"))
@@ -207,8 +205,8 @@ def _tellable(release: Release) -> File | None:
 
 
 def _to_be_opened(release: Release) -> File | None:
-    """A file that is here, and small: old sdists have a PKG-INFO that installers do not trust, and
-    people may read.
+    """Return a small stored file: old sdists have a PKG-INFO that installers do not trust but users
+    can read.
     """
     here = (
         file
@@ -221,7 +219,9 @@ def _to_be_opened(release: Release) -> File | None:
 
 
 def is_pkg_info(path: str) -> bool:
-    """Whether metadata lie there in an sdist (``spam-1.0/PKG-INFO``), an egg, or a wheel."""
+    """Return whether the path is that of the metadata in an sdist (``spam-1.0/PKG-INFO``), an egg,
+    or a wheel.
+    """
     folder, _, name = path.rpartition("/")
     return (
         name == "PKG-INFO" and "/" not in folder

@@ -1,9 +1,8 @@
-"""What core metadata says of a release, as people are shown it: who made it, its licence, its
-links, what it needs.
+"""The core metadata of a release for display: its authors, licence, links and requirements.
 
-Everything in it is a stranger's text: it is bounded here, what is linked is certain to be a web
-page or a mail address, and the page escapes it. Sources: "Core metadata specifications", PEP 639
-(licences), PEP 753 (well-known project URLs).
+All of it is untrusted text: it is bounded here, links lead only to web pages or mail addresses, and
+the page escapes it. Sources: "Core metadata specifications", PEP 639 (licences), PEP 753
+(well-known project URLs).
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from pypid.core.packaging.core_metadata import read_metadata
 from pypid.core.packaging.dependencies import Needs, needs_of
 
 LONGEST_DESCRIPTION = 120_000
-"""Characters of a README that a page shows; of more than 400 kB of the largest nobody reads the
-end.
+"""Maximum characters of a README on a page; the largest ones have more than 400 kB, too long to
+read.
 """
 LONGEST = 300
-"""Characters of any other text."""
+"""Maximum characters of any other text."""
 MOST_PEOPLE, MOST_KEYWORDS, MOST_CLASSIFIERS, MOST_LINKS = 20, 40, 150, 40
 
 _UNKNOWN = "UNKNOWN"
@@ -43,33 +42,27 @@ _WELL_KNOWN = (
     ("Download", ("download",)),
     ("Funding", ("funding", "sponsor", "donate", "donation")),
 )
-"""PEP 753's labels, as they are shown, with their aliases in its normal form; in the order in which
-they are shown.
-"""
+"""PEP 753's labels as displayed, with their aliases in its normal form, in display order."""
 _RANKS = {alias: rank for rank, (_, aliases) in enumerate(_WELL_KNOWN) for alias in aliases}
 _LICENCE = "License"
 
 
 @frozen
 class Contact:
-    """Somebody who wrote or keeps it up. `mailto` is what a link may lead to; None without an
-    address that can be one.
-    """
+    """An author or maintainer. `mailto` is the target of a link; None without a valid address."""
 
     name: str
     address: str | None = None
 
     @property
     def mailto(self) -> str | None:
-        """The link that writes to them."""
+        """The ``mailto:`` link, if there is an address."""
         return None if self.address is None else f"mailto:{quote(self.address, safe='@')}"
 
 
 @frozen
 class ProjectLink:
-    """A project's link: its label, what leads there (None where nothing safe does), and what to
-    show of it.
-    """
+    """A project's link: its label, its URL (None if that is not safe), and the text to show."""
 
     label: str
     url: str | None
@@ -78,7 +71,7 @@ class ProjectLink:
 
 @frozen
 class ClassifierKind:
-    """Classifiers of one kind (``Programming Language``): each without the kind, and whole."""
+    """Classifiers of one kind (``Programming Language``): each without the kind, and in full."""
 
     name: str
     each: tuple[tuple[str, str], ...]
@@ -86,16 +79,14 @@ class ClassifierKind:
 
 @frozen(kw_only=True)
 class Facts:
-    """What metadata says, as it is shown. Texts are plain, on one line (but
-    for the description).
-    """
+    """The metadata for display. Texts are plain, on one line (except the description)."""
 
     name: str | None = None
-    """As its authors spell it."""
+    """The name as its authors spell it."""
     summary: str | None = None
     description: str = field(default="", repr=False)
     is_cut: bool = False
-    """Whether the description goes on."""
+    """Whether the description is truncated."""
     content_type: str | None = None
     authors: tuple[Contact, ...] = ()
     maintainers: tuple[Contact, ...] = ()
@@ -112,16 +103,16 @@ class Facts:
     platforms: tuple[str, ...] = ()
     needs: Needs = Needs()
     weight: int = 0
-    """Some measure of the memory that it takes."""
+    """Approximate memory use."""
 
 
 NOTHING = Facts()
-"""Of a release whose metadata nobody has."""
+"""The facts of a release without available metadata."""
 
 
 def facts_of(data: bytes) -> Facts:
-    """What this METADATA says. Never raises. It may take some 50 ms (many requirements): not for
-    the reactor's thread.
+    """Return the facts in this METADATA. Never raises. May take some 50 ms (many requirements), so
+    do not call it in the reactor's thread.
     """
     metadata = read_metadata(data)
     said = metadata.fields
@@ -152,7 +143,9 @@ def facts_of(data: bytes) -> Facts:
 
 
 def line(value: object, most: int = LONGEST) -> str | None:
-    """A field's text on one line, printable and no longer than that; None where it says nothing."""
+    """Return a field's text on one line, printable and of at most `most` characters; None if it is
+    empty.
+    """
     text = value.strip() if isinstance(value, str) else ""
     if text in ("", _UNKNOWN):
         return None
@@ -161,12 +154,12 @@ def line(value: object, most: int = LONGEST) -> str | None:
 
 
 def people(names: object, addresses: object) -> tuple[Contact, ...]:
-    """The people of ``Author`` and ``Author-email`` (or a maintainer's fields), each once."""
+    """Return the people of ``Author`` and ``Author-email`` (or a maintainer's fields), each once."""
     named, mailed = line(names), line(addresses, 2000)
     found: list[Contact] = []
     try:
         pairs = getaddresses([mailed]) if mailed else []
-    except RecursionError:  # a comment in a comment in a comment (RFC 5322 lets them)
+    except RecursionError:  # nested comments, which RFC 5322 allows
         pairs = [(str(line(mailed)), "")]
     for name, address in pairs:
         shown, good = line(name), address if _ADDRESS.match(address) else None
@@ -180,7 +173,7 @@ def people(names: object, addresses: object) -> tuple[Contact, ...]:
 
 
 def keywords(said: Iterable[str]) -> tuple[str, ...]:
-    """Each keyword once: between commas, or where there is none, between blanks."""
+    """Return each keyword once: separated by commas, or, if there are none, by blanks."""
     each = [text for text in said if isinstance(text, str)]
     if len(each) == 1:
         each = each[0].split(",") if "," in each[0] else each[0].split()
@@ -189,7 +182,7 @@ def keywords(said: Iterable[str]) -> tuple[str, ...]:
 
 
 def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
-    """The project's links, well-known ones first, each address once."""
+    """Return the project's links, well-known ones first, each address once."""
     urls = said.get("project_urls")
     pairs = [
         (str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())
@@ -207,8 +200,8 @@ def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
 
 
 def safe_url(text: str) -> str | None:
-    """The address, if it is one of a web page: http or https, a host, and nobody's name before it
-    (which could feign one).
+    """Return the address if it is that of a web page: http or https, with a host, and without user
+    information (which could imitate a host).
     """
     if (
         len(text) > 2000
@@ -230,12 +223,12 @@ def _link(label: str, text: str) -> ProjectLink:
 
 
 def shorter(text: str, most: int) -> str:
-    """`text`, or its beginning."""
+    """Return `text`, truncated to `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _description(value: object) -> tuple[str, bool]:
-    """The README, cut between two paragraphs where it is too long; and whether it was."""
+    """Return the README, cut between two paragraphs if it is too long, and whether it was cut."""
     text = value if isinstance(value, str) and value.strip() not in ("", _UNKNOWN) else ""
     if len(text) <= LONGEST_DESCRIPTION:
         return text, False
@@ -244,7 +237,7 @@ def _description(value: object) -> tuple[str, bool]:
 
 
 def _first_line(value: object) -> str | None:
-    """Of a licence that is all there, its first line."""
+    """Return the first line of a licence, which may be a full text."""
     text = value.strip() if isinstance(value, str) else ""
     first, _, more = text.partition("\n")
     shown = line(first, 120)

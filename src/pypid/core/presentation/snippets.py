@@ -1,9 +1,9 @@
-"""How clients are pointed at this very index, in commands to copy: for the first page. No password
-stands in any of them.
+"""Commands that configure clients for this index, to copy from the home page. None contains a
+password.
 
-What each program takes: pip's ``--index-url`` and ``--trusted-host``, uv's ``--default-index``
-(docs: "Package indexes"), poetry's ``source add`` and ``config repositories``, pdm's ``pypi.url``
-and ``--repository``, twine's ``--repository-url``.
+The options are pip's ``--index-url`` and ``--trusted-host``, uv's ``--default-index`` (docs:
+"Package indexes"), poetry's ``source add`` and ``config repositories``, pdm's ``pypi.url`` and
+``--repository``, twine's ``--repository-url``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attrs import frozen
 from pypid.core.presentation.client_files import NAME, TOKEN, IndexAddress, is_safe
 
 PROJECT = "PROJECT"
-"""What stands where the reader puts the name."""
+"""Placeholder for the project's name."""
 
 
 @frozen
@@ -29,8 +29,8 @@ class Snippet:
 def to_install(
     place: IndexAddress, user: str | None = None, project: str = PROJECT
 ) -> tuple[Snippet, ...]:
-    """How to install a project from here. `user`: as whom, where the index wants to
-    know who asks.
+    """Return the commands to install a project from here. `user`: the user to log in as, if the
+    index requires a login.
     """
     index = _url(place, user if place.login else None)
     trust = "" if is_safe(place.base) else f" --trusted-host {place.host}"
@@ -52,8 +52,8 @@ def to_install(
 
 
 def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, ...]:
-    """How to publish here. The clients ask for the password, which may be a token's (then the user
-    is ``__token__``).
+    """Return the commands to publish here. The clients ask for the password, which may be a token
+    (then the user is ``__token__``).
     """
     who = user or TOKEN
     url = f"{place.base}/legacy/"
@@ -70,8 +70,8 @@ def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, .
 
 
 def _url(place: IndexAddress, user: str | None) -> str:
-    """The index, with the user's name in it, for which clients ask the password or look it up
-    (keyring, netrc).
+    """Return the index URL, with the user's name if there is one: clients then ask for the password
+    or look it up (keyring, netrc).
     """
     scheme, _, rest = place.base.partition("://")
     return f"{scheme}://{quote(user, safe='')}@{rest}/simple/" if user else f"{place.base}/simple/"

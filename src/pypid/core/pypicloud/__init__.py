@@ -1,8 +1,8 @@
-"""The configuration of a pypicloud (1.3.12 and all before it) in our words. Pure.
+"""Translate the configuration of pypicloud (1.3.12 and earlier) into pypid's. Pure.
 
-`keys` is the table of all keys and of what becomes of each; `paste` reads the file as PasteDeploy
-does; `storage`, `upstream`, `people`, `rules`, `directory` and `serving` each translate a part into
-the `ledger`; `translation` puts them together, and is imported only where there is such a file.
+`keys` is the table of all keys and their translations; `paste` reads the file as PasteDeploy does;
+`storage`, `upstream`, `people`, `rules`, `directory` and `serving` each translate a part into the
+`ledger`; `translation` combines them, and is imported only if there is such a file.
 """
 
 from __future__ import annotations
@@ -14,5 +14,7 @@ LEADING = ("app", "application", "composite", "composit", "pipeline", "filter-ap
 
 
 def is_pypicloud(sections: Iterable[str]) -> bool:
-    """Whether sections of these names are of a file for PasteDeploy, and so of no file of ours."""
+    """Return whether sections with these names belong to a PasteDeploy file, and so not to one of
+    pypid's.
+    """
     return any(name.partition(":")[0] in LEADING for name in sections)

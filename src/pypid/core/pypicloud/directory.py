@@ -1,5 +1,5 @@
-"""``auth.ldap.*`` -> ``[ldap]``, as far as the two mean the same. pypicloud knows no groups of a
-directory.
+"""Translate ``auth.ldap.*`` into ``[ldap]``, as far as their meanings agree. pypicloud does not use
+the groups of a directory.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pypid.core.pypicloud.people import may_be_called
 from pypid.core.pypicloud.settings import PypicloudSettings, asbool
 
 NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
-"""Finds none: a group of the directory must not be taken for one of the file."""
+"""A filter that finds no groups: a group of the directory must not be mistaken for one of the file.
+"""
 _L = "auth.ldap."
 
 
 def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> None:
-    """Say where people are looked for, and which of them administer. `in_file`: groups and rights
-    are those of the file.
+    """Translate where users are searched, and which of them are administrators. `in_file`: groups
+    and rights come from the file.
     """
     _copied(settings, ledger, "url", "url")
     url = settings.found.get(f"{_L}url")
@@ -51,7 +52,7 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
         ledger.say("ldap", "group_filter", NO_GROUPS)
     for key in ("ignore_cert", "ignore_multiple_results"):
         if f"{_L}{key}" in settings.found and not asbool(settings.found[f"{_L}{key}"].text):
-            settings.entry(f"{_L}{key}")  # what it says is so
+            settings.entry(f"{_L}{key}")  # already the behaviour of pypid
 
 
 def _copied(settings: PypicloudSettings, ledger: Ledger, ours: str, theirs: str) -> None:
@@ -61,7 +62,7 @@ def _copied(settings: PypicloudSettings, ledger: Ledger, ours: str, theirs: str)
 
 
 def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
-    """The filter, ours; None if there is none."""
+    """Translate and return the user filter; None if there is none."""
     said = settings.entry(f"{_L}user_search_filter")
     if said is not None and said[1].text.strip():
         text = said[1].text.strip().replace("{username}", "{user}")
@@ -80,8 +81,8 @@ def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
 def _admins(
     settings: PypicloudSettings, ledger: Ledger, found: str | None, *, in_file: bool
 ) -> bool:
-    """Say who administers, where that can be said here; returns whether a group of the directory's
-    does.
+    """Translate the administrators, where possible; returns whether a group of the directory gives
+    them that right.
     """
     field, value = settings.entry(f"{_L}admin_field"), settings.entry(f"{_L}admin_value")
     if field is None or value is None:
@@ -114,7 +115,7 @@ def _leave(ledger: Ledger, entry: IniEntry, *keys: str) -> None:
 
 
 def _is_name(attribute: str, found: str) -> bool:
-    """Whether the attribute is the one that holds users' names."""
+    """Return whether the attribute is the one that holds users' names."""
     try:
         return (
             name_attribute(user_filter(found)).lower() == attribute.lower()

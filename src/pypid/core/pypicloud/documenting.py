@@ -1,4 +1,4 @@
-"""The table of pypicloud's keys in words: the page docs/migrate/pypicloud-ini is made here."""
+"""Generate the page docs/migrate/pypicloud-ini from the table of pypicloud's keys."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ _WORDS = {Fate.TRANSLATED: "", Fate.IGNORED: "*ignored*: ", Fate.REFUSED: "*refu
 
 
 def page() -> str:
-    """The page ``docs/migrate/pypicloud-ini.rst``, made of the table."""
+    """Return the page ``docs/migrate/pypicloud-ini.rst``, generated from the table."""
     parts = [_HEAD]
     for title, known in _TITLES:
         parts.append(f"{title}\n{'~' * len(title)}\n")

@@ -1,8 +1,8 @@
-"""All keys that any pypicloud knew, from the first to 1.3.12, and what becomes of each.
+"""All configuration keys of all pypicloud versions, up to 1.3.12, and the translation of each.
 
 Sources: pypicloud's code and documentation in all its versions (a test holds their names as a list
-of its own). A key that is not here had no effect in any pypicloud, so that to leave it out cannot
-let anybody in.
+of its own). A key that is not here had no effect in any pypicloud, so leaving it out cannot grant
+access.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attrs import frozen
 
 
 class Fate(Enum):
-    """What becomes of a key."""
+    """The ways to treat a key."""
 
     TRANSLATED = "translated"
     IGNORED = "ignored"
@@ -23,10 +23,10 @@ class Fate(Enum):
 
 @frozen
 class KnownKey:
-    """One key, or all that begin with `name` if it ends in a dot. `text`: what it becomes in our
-    configuration, or why not.
+    """One key, or all that begin with `name` if it ends in a dot. `text`: the key of pypid's
+    configuration that it becomes, or the reason that it does not.
 
-    `since`: which pypicloud had it, where 1.3 has not.
+    `since`: the pypicloud versions that had it, if 1.3 does not.
     """
 
     name: str
@@ -39,8 +39,8 @@ _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
 _FRAMEWORK = "it is of the framework that pypicloud is made with"
-# it is no [cache] of ours: they had one for one process, too, and without accounts that nodes share
-# it is of no use
+# not translated to [cache]: pypicloud used one for a single process, too, and it is useless unless
+# nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
     "storage, in memory. Several pypids "
@@ -279,7 +279,7 @@ KEYS: tuple[KnownKey, ...] = (
     *OTHER_STORAGES,
     *NOT_NEEDED,
 )
-"""All, in the order of the documentation. A whole name comes before the family that it is of."""
+"""All keys, in the order of the documentation. A whole name comes before its family."""
 
 _BY_NAME = {known.name: known for known in KEYS}
 _FAMILIES = tuple(
@@ -293,17 +293,17 @@ _FIRST = {
     *("aws.expire_after", "aws.buffer_time"),
     *("pypi.use_fallback", "pypi.fallback_url", "sqlalchemy."),
 }
-"""The keys of the README of pypicloud 0.1, besides `user.`. 0.1 had no keys for rights."""
+"""The keys of the README of pypicloud 0.1, without `user.`. 0.1 had no keys for rights."""
 _FRAMEWORKS = tuple(each.name for each in NOT_NEEDED if each.text == _FRAMEWORK)
 
 PEOPLE = ("user.", "group.", "package.")
 """Families that come from the file only, as in pypicloud."""
 SWEPT = ("auth.db.", "session.", "db.")
-"""Families of which environment variables may say any key, as in pypicloud."""
+"""Families for which environment variables can set any key, as in pypicloud."""
 
 
 def known(name: str) -> KnownKey | None:
-    """What becomes of the key of that name; None for a key that no pypicloud had."""
+    """Return the entry for the key of that name; None for a key that no pypicloud had."""
     return _BY_NAME.get(name) or next(
         (family for family in _FAMILIES if name.startswith(family.name)), None
     )
@@ -313,8 +313,8 @@ def are_first_generation(names: Iterable[str]) -> bool:
     """Return whether these are the keys of a pypicloud 0.1: its `aws.bucket`, and none that came
     later.
 
-    One key of a later version (say `auth.admins` or `pypi.default_read`) is enough for the defaults
-    of later versions, which allow less.
+    One key of a later version (for example `auth.admins` or `pypi.default_read`) is enough for the
+    defaults of later versions, which allow less.
     """
     found = [name for name in names if not name.startswith(("user.", *_FRAMEWORKS))]
     families = {each.name if (each := known(name)) else name for name in found}
@@ -322,5 +322,5 @@ def are_first_generation(names: Iterable[str]) -> bool:
 
 
 def names() -> Iterator[str]:
-    """The whole names."""
+    """Return the names of all keys that are not families."""
     return (known.name for known in KEYS if not known.name.endswith("."))

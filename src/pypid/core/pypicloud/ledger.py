@@ -1,4 +1,6 @@
-"""What a translation says: our sections, what it left out and why, and what stops it."""
+"""The result of a translation: pypid's sections, what was left out and why, and the problems that
+stop the start.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,13 @@ from pypid.core.configuration.ini import IniEntry, IniSection, printable
 from pypid.core.errors import ConfigProblem
 
 DEFAULT = "pypicloud's default"
-"""Where a value comes from that the file does not say."""
+"""Origin of a value that the file does not set."""
 
 
 @frozen
 class Note:
-    """Something of the file that is not taken over, or not as it is, and why. `keys` as the file
-    spells them; no value of a secret is in it.
+    """A part of the file that is not taken over, or not unchanged, and the reason. `keys` as the
+    file spells them; contains no value of a secret.
     """
 
     where: str
@@ -31,7 +33,7 @@ class Note:
 
 @frozen
 class TranslatedValue:
-    """A value of ours, and the keys of pypicloud's that it comes from."""
+    """A value of pypid's configuration, and the pypicloud keys that it comes from."""
 
     entry: IniEntry
     keys: tuple[str, ...]
@@ -39,7 +41,7 @@ class TranslatedValue:
 
 @define
 class Ledger:
-    """Collects what a translation says. `filename` is for messages."""
+    """Collects the result of a translation. `filename` is for messages."""
 
     filename: str
     said: dict[str, dict[str, TranslatedValue]] = field(factory=dict)
@@ -47,32 +49,32 @@ class Ledger:
     accounts: IniEntry | None = None
     """The URL of pypicloud's accounts database."""
     _notes: dict[str, tuple[dict[str, None], IniEntry]] = field(factory=dict)
-    """Keys by reason, and where the first of them stands."""
+    """The keys for each reason, and the entry of the first of them."""
 
     def say(
         self, section: str, key: str, text: str, entry: IniEntry | None = None, *keys: str
     ) -> None:
-        """That our key has this value; it stands in `entry`, or is pypicloud's default."""
+        """Set a key of pypid's to a value that comes from `entry`, or is pypicloud's default."""
         where = (
             IniEntry(text, DEFAULT) if entry is None else IniEntry(text, entry.where, entry.line)
         )
         self.said.setdefault(section, {})[key] = TranslatedValue(where, keys)
 
     def note(self, reason: str, entry: IniEntry | None, *keys: str) -> None:
-        """That keys are not taken over, or not as they are; those with the same reason become one
-        note.
+        """Record that keys are not taken over, or not unchanged; keys with the same reason share
+        one note.
         """
         found, _ = self._notes.setdefault(reason, ({}, entry or IniEntry("", self.filename)))
         found.update(dict.fromkeys(keys))
 
     def refuse(self, message: str, entry: IniEntry, key: str, section: str = "") -> None:
-        """That something stops the start."""
+        """Record a problem that stops the start."""
         self.problems.append(
             ConfigProblem(entry.where, entry.line, printable(section), printable(key), message)
         )
 
     def accounted(self) -> frozenset[str]:
-        """The keys of pypicloud's that something was said of."""
+        """Return the pypicloud keys that have a translation, a note or a problem."""
         said = {
             key for section in self.said.values() for one in section.values() for key in one.keys
         }
@@ -81,7 +83,7 @@ class Ledger:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """By where they stand in the file."""
+        """All notes, in the order of the file."""
         made = [
             (entry, Note("" if entry.origin in keys else entry.origin, tuple(keys), reason))
             for reason, (keys, entry) in self._notes.items()
@@ -92,7 +94,7 @@ class Ledger:
         )
 
     def sections(self) -> Mapping[str, IniSection]:
-        """As `ini.read` gives them."""
+        """Return the translated sections, in the format of `ini.read`."""
         return {
             name: IniSection(
                 min((one.entry.line or 1 for one in said.values()), default=1),

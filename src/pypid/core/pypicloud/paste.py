@@ -1,8 +1,8 @@
-"""PasteDeploy's files: which section is the app, what it inherits, what stands before it, and what
-its values are.
+"""Read PasteDeploy files: find the app's section, what it inherits, the filters before it, and its
+values.
 
-As ``paste.deploy.loadwsgi`` reads them (PasteDeploy 3.1): names are case-sensitive; ``[DEFAULT]``
-is for interpolation only, and a key that stands there, too, is no setting of the app's.
+Follows ``paste.deploy.loadwsgi`` (PasteDeploy 3.1): names are case-sensitive; ``[DEFAULT]`` is for
+interpolation only, and a key that is also in there is not a setting of the app.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pypid.core.pypicloud.ledger import Ledger
 _APP = ("app", "application")
 _COMPOSITE = ("composite", "composit")
 _OWN = ("pypi.", "storage.", "aws.", "auth.", "db.", "sqlalchemy.", "user.", "session.")
-"""What keys of pypicloud's begin with."""
+"""Prefixes of pypicloud's keys."""
 _SYNTAX = ("use", "filter-with", "require", "paste.app_factory")
 _REFERENCE = re.compile(r"%%|%\((?P<name>[^)]+)\)s|(?P<stray>%)")
 _DEEPEST = 10
@@ -27,15 +27,15 @@ _HARMLESS = re.compile(
     r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*)\Z",
     re.IGNORECASE,
 )
-"""Filters that keep nobody out."""
+"""Filters that do not restrict access."""
 _NO_PYPICLOUD = "this is a file for PasteDeploy, but no pypicloud is in it"
 PREFIX_FILTER = "egg:PasteDeploy#prefix"
 
 
 @frozen
 class PasteApp:
-    """What was found: settings with values filled in, why some could not be, and the sections that
-    were looked at.
+    """The app that was found: settings with interpolated values, why some could not be
+    interpolated, and the sections that were read.
     """
 
     found: Mapping[str, IniEntry]
@@ -45,7 +45,7 @@ class PasteApp:
 
 @define
 class Paste:
-    """A file of PasteDeploy's. `here`: the folder that it is in, absolute; `file`: its own path."""
+    """A PasteDeploy file. `here`: the absolute folder that it is in; `file`: its own path."""
 
     document: IniDocument
     ledger: Ledger
@@ -53,13 +53,13 @@ class Paste:
     file: str
     _looked_at: set[str] = field(factory=lambda: {"DEFAULT"})
     _set: dict[str, tuple[str, str]] = field(factory=dict)
-    """What is set for all, and in which section."""
+    """Values set for all apps, each with the section that sets it."""
     _found: dict[str, IniEntry] = field(factory=dict)
     _broken: dict[str, str] = field(factory=dict)
 
     def app(self) -> PasteApp | None:
-        """The pypicloud of the file; None, with a problem, if there is none, or one that nobody can
-        tell.
+        """Return the pypicloud app of the file; None, with a problem, if there is none or more than
+        one candidate.
         """
         start = self._start()
         if start is None or not self._follow(start):
@@ -67,8 +67,8 @@ class Paste:
         return PasteApp(self._found, self._broken, frozenset(self._looked_at))
 
     def values(self, section: str) -> tuple[Mapping[str, IniEntry], Mapping[str, str]]:
-        """The keys of any section, with their values filled in as far as that can be, and why some
-        cannot be.
+        """Return the keys of any section, with interpolated values where possible, and why the
+        others failed.
         """
         self._looked_at.add(section)
         filled, broken = {}, {}
@@ -109,8 +109,8 @@ class Paste:
         ) + _text(entries, "paste.app_factory")
 
     def _follow(self, name: str) -> bool:
-        """Take over what the section says, and what it stands on. False, with a problem, where that
-        leads to no pypicloud.
+        """Take over the settings of the section and of those it builds on. False, with a problem,
+        if that leads to no pypicloud.
         """
         if name in self._looked_at:
             return self._refuse(name, "it leads back to itself")
@@ -241,8 +241,8 @@ class Paste:
     # --- values -----------------------------------------------------------------------------------
 
     def _local(self, name: str) -> dict[str, IniEntry]:
-        """The settings of one section: without what is for all, and with what it
-        gets from there.
+        """Return the settings of one section: without those for all apps, and with those that it
+        gets from them.
         """
         defaults = self._defaults()
         local: dict[str, IniEntry] = {}
@@ -275,7 +275,9 @@ class Paste:
         return local
 
     def _made(self, key: str, entry: IniEntry, text: str, name: str) -> IniEntry:
-        """The entry with its value filled in; what cannot be is `broken`."""
+        """Return the entry with its value interpolated; a value that cannot be is recorded as
+        `broken`.
+        """
         filled = self._filled(text, name)
         self._broken.pop(key, None)
         if isinstance(filled, _Broken):
@@ -292,8 +294,8 @@ class Paste:
         }
 
     def _filled(self, text: str, name: str, depth: int = 0) -> str | _Broken:
-        """The text with what ``%(name)s`` stands for, as configparser does it."""
-        if "%" not in text:  # as almost all: a file may have ten thousand rights
+        """Return the text with each ``%(name)s`` replaced, as configparser does."""
+        if "%" not in text:  # almost always: a file may have ten thousand rights
             return text
         own = self.document.sections[name].entries if name in self.document.sections else {}
         values = {**self._defaults(), **{key: entry.text for key, entry in own.items()}}
@@ -331,7 +333,7 @@ class Paste:
         return False
 
     def rest(self, looked_at: frozenset[str]) -> Iterator[tuple[str, IniSection]]:
-        """The sections that nobody has looked at."""
+        """Yield the sections that were not read."""
         return (
             (name, section)
             for name, section in self.document.sections.items()
@@ -341,14 +343,14 @@ class Paste:
 
 @frozen
 class _Broken:
-    """Why a value cannot be had."""
+    """The reason that a value is not available."""
 
     reason: str
 
 
 def _kind(name: str) -> tuple[str, str]:
-    """The two parts of a section's name: ``app`` and ``main`` of ``app:main``; the second is empty
-    in ``app``.
+    """Return the two parts of a section's name: ``app`` and ``main`` of ``app:main``; the second is
+    empty in ``app``.
     """
     kind, _, rest = name.partition(":")
     return kind, rest.strip()

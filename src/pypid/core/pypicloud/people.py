@@ -1,4 +1,4 @@
-"""Who there is: ``user.*``, ``group.*`` and ``auth.admins`` -> ``[users]``, ``[groups]`` and
+"""Translate ``user.*``, ``group.*`` and ``auth.admins`` into ``[users]``, ``[groups]`` and
 ``[access] admins``.
 """
 
@@ -26,20 +26,20 @@ HASHES = (
     "$argon2i$",
     "$argon2d$",
 )
-"""What the hashes begin with that pypicloud made, and that can be verified here
-(`access.passwords`; a test compares).
+"""Prefixes of the hashes that pypicloud made and that can be verified here (`access.passwords`; a
+test compares).
 """
 _HASH = re.compile(r"[\x21-\x7e]+\Z")
 EVERYONE = frozenset({"everyone", "system.Everyone"})
 AUTHENTICATED = frozenset({"authenticated", "system.Authenticated"})
 _ALL_HAVE = EVERYONE | AUTHENTICATED
-"""Groups that pypicloud has by itself: what a file says of their members had no effect."""
+"""pypicloud's built-in groups: members listed in a file had no effect."""
 
 
 @frozen
 class PypicloudGroups:
-    """The groups of the file: members by pypicloud's name, and our names. `others`: there may be
-    more, in a database.
+    """The groups of the file: members by pypicloud's name, and pypid's names. `others`: there may
+    be more, in a database.
     """
 
     members: Mapping[str, tuple[str, ...]]
@@ -47,14 +47,14 @@ class PypicloudGroups:
     others: bool = False
 
     def name(self, group: str) -> str | None:
-        """What the group is called here; None if there is none that could be."""
+        """Return the group's name here; None if no such group can exist."""
         if group in self.names:
             return self.names[group]
         return group if self.others and may_be_called(group) else None
 
 
 def may_be_called(name: str) -> bool:
-    """Whether an account or a group can have the name here."""
+    """Return whether an account or a group can have the name here."""
     try:
         account_name(name)
     except ValueError:
@@ -63,8 +63,8 @@ def may_be_called(name: str) -> bool:
 
 
 def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
-    """Say who can log in; returns their names. Who could not log in before, or cannot be called so
-    here, is left out.
+    """Translate the users who can log in; returns their names. Users who could not log in before,
+    or cannot have their name here, are left out.
     """
     there = set()
     for name, entry in settings.family("user."):
@@ -84,7 +84,7 @@ def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
 
 
 def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
-    """Say who is in which group. A group with a name that none can have here gets another one."""
+    """Translate the members of each group. A group whose name is not valid here is renamed."""
     members: dict[str, tuple[str, ...]] = {}
     names: dict[str, str] = {}
     entries = dict(settings.family("group."))
@@ -111,7 +111,7 @@ def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
 
 
 def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -> frozenset[str]:
-    """Say who administers, of those who can log in; returns them."""
+    """Translate the administrators among the users who can log in; returns their names."""
     said = settings.entry("auth.admins")
     if said is None:
         return frozenset()

@@ -1,8 +1,8 @@
-"""Who may do what: the defaults and ``package.*`` -> ``[access]`` and ``[projects]``. Never more
-than pypicloud allows.
+"""Translate access rules: the defaults and ``package.*`` into ``[access]`` and ``[projects]``.
+Never grants more than pypicloud.
 
-pypicloud's rule (1.3.12, ``access/base.py``): a package with any entry of its own takes no
-defaults, even if the entry allows nothing; otherwise the lists of groups hold. Names of packages
+pypicloud's rule (1.3.12, ``access/base.py``): the defaults do not apply to a package with any entry
+of its own, even if the entry allows nothing; otherwise the lists of groups apply. Names of packages
 are compared as they are spelled, with normalised ones.
 """
 
@@ -21,18 +21,18 @@ from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, PypicloudGroups
 from pypid.core.pypicloud.settings import PypicloudSettings, asbool, is_boolean
 
 SHUT = "pypicloud-nobody"
-"""A group without members: whom a project is for whose rules let in nobody."""
+"""A group without members, for projects whose rules grant access to no user."""
 
 
 @frozen
 class ListedGroups:
-    """Groups in a list of pypicloud's, as it has them. `words`: specials and names of groups."""
+    """Groups in a pypicloud list, as spelled there. `words`: specials and names of groups."""
 
     words: tuple[str, ...]
 
     def text(self, groups: PypicloudGroups, *, admin: bool) -> str:
-        """As ``[access]`` spells it; what names nobody is left out. `admin`: that word means
-        administrators, too.
+        """Return the list as ``[access]`` spells it, without unknown groups. `admin`: that word
+        also means administrators.
         """
         found: list[str] = []
         for word in self.words:
@@ -47,7 +47,7 @@ class ListedGroups:
         return " ".join(dict.fromkeys(found)) or "nobody"
 
     def unknown(self, groups: PypicloudGroups, *, admin: bool) -> list[str]:
-        """What names nobody."""
+        """Return the words that name no known group."""
         return [
             word
             for word in self.words
@@ -58,9 +58,9 @@ class ListedGroups:
 def defaults(
     settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, mode: Mode | None
 ) -> None:
-    """Say what holds for projects without rules.
+    """Translate the rules for projects without rules of their own.
 
-    Version 0.1 knew no rules: everyone could read, and every user could publish.
+    Version 0.1 had no rules: everyone could read, and every user could publish.
     """
     first = settings.is_first_generation
     if first:
@@ -78,7 +78,7 @@ def defaults(
         "everyone" if first else "authenticated",
     )
     _list(settings, ledger, groups, "write", "pypi.default_write", "authenticated" if first else "")
-    if mode is Mode.REDIRECT:  # whoever may read is sent on
+    if mode is Mode.REDIRECT:  # every reader is redirected
         said = settings.entry("pypi.cache_update")
         if said is not None:
             ledger.note("pypicloud looks at it with pypi.fallback = cache only", said[1], said[0])
@@ -122,7 +122,9 @@ def _changes(
     old: str,
     default: str,
 ) -> None:
-    """Overwriting and deleting: by a list of groups, or by the older yes or no."""
+    """Translate the rule for overwriting or deleting, given as a list of groups or as the older yes
+    or no.
+    """
     key = f"{old}_groups"
     said = settings.entry(old) if old in settings.found and key not in settings.found else None
     if said is None:
@@ -151,7 +153,7 @@ def _changes(
 
 @frozen
 class _Rule:
-    """One entry of a package's. `whom`: ``user`` or ``group``, as pypicloud spells it."""
+    """One entry of a package. `whom`: ``user`` or ``group``, as pypicloud spells it."""
 
     key: str
     entry: IniEntry
@@ -161,7 +163,7 @@ class _Rule:
 
     @property
     def can(self) -> frozenset[str]:
-        """``read`` and ``write``, as ``access/config.py`` understands the value."""
+        """The rights ``read`` and ``write``, as ``access/config.py`` parses the value."""
         text = self.entry.text.strip()
         if len(text) > 2:
             return frozenset(text.split()) & {"read", "write"}
@@ -169,7 +171,7 @@ class _Rule:
 
 
 def projects(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups) -> None:
-    """Say the rules of projects."""
+    """Translate the rules of projects."""
     by_package: dict[str, list[_Rule]] = {}
     for rest, entry in settings.family("package."):
         rule = _rule(rest, entry, ledger)
@@ -226,10 +228,10 @@ def _odd(
     project: ProjectName,
     rules: list[_Rule],
 ) -> None:
-    """Rules for a spelling that no name is normalised to: pypicloud heeded them before 0.4, and
-    later the defaults held.
+    """Translate the rules for a spelling that is not normalised: pypicloud applied them before 0.4,
+    and the defaults later.
 
-    Nobody gets more than by both.
+    The result never grants more than both do.
     """
     reason = (
         f"pypicloud does not heed it since 0.4, where names are normalised: it is for {project} "
@@ -256,7 +258,7 @@ def _narrowed(
 
 
 def _within(rule: _Rule, listed: frozenset[str], groups: PypicloudGroups) -> bool:
-    """Whether all whom the rule names are in one of the groups of the list."""
+    """Return whether all principals of the rule are in one of the groups of the list."""
     if listed & EVERYONE:
         return True
     if rule.whom == "group" and rule.name in EVERYONE:

@@ -1,5 +1,5 @@
-"""Where the old server listened -> ``[server]``: waitress' and gunicorn's ``[server:main]``, or
-``[uwsgi]``.
+"""Translate the old server's endpoint into ``[server]``: ``[server:main]`` of waitress and
+gunicorn, or ``[uwsgi]``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SAY_IT = "say [server] listen (PYPID_SERVER_LISTEN)"
 
 @frozen
 class _Server:
-    """The keys of the section, by name, and why some values cannot be had."""
+    """The keys of the section, by name, and why some values are not available."""
 
     name: str
     found: Mapping[str, IniEntry]
@@ -50,7 +50,7 @@ class _Server:
 
 
 def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
-    """Say where to listen; returns the sections that were looked at."""
+    """Translate where to listen; returns the sections that were read."""
     sections = paste.document.sections
     servers = [name for name in sections if name.partition(":")[0] == "server"]
     named = [name for name in servers if name.partition(":")[2].strip() in ("main", "")]
@@ -68,7 +68,7 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
         if "uwsgi" in sections:
             where = IniEntry("", ledger.filename, sections["uwsgi"].line)
             ledger.note(f"[{chosen}] says where to listen", where, "[uwsgi]")
-    elif "uwsgi" in sections:  # its % are its own
+    elif "uwsgi" in sections:  # its % signs are uwsgi's own
         _uwsgi(_Server("uwsgi", sections["uwsgi"].entries, {}), ledger, cwd)
     else:
         ledger.note(
@@ -107,7 +107,9 @@ def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
 
 
 def _listed(server: _Server, ledger: Ledger) -> list[str]:
-    """waitress' ``listen`` and gunicorn's ``bind``: several, white space or commas between them."""
+    """Parse waitress' ``listen`` and gunicorn's ``bind``: several, separated by white space or
+    commas.
+    """
     endpoints = []
     for key in ("listen", "bind"):
         if key in server.broken:
@@ -159,7 +161,7 @@ def _known_port(server: _Server, ledger: Ledger) -> str:
 
 
 def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
-    """Whose X-Forwarded-* headers were believed."""
+    """Translate which proxies' X-Forwarded-* headers are trusted."""
     trusted = server.text("trusted_proxy")
     if trusted == "*" and local:
         ledger.say(
@@ -199,7 +201,7 @@ def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
 
 
 def _certificate(server: _Server, ledger: Ledger, cwd: str) -> None:
-    """gunicorn's."""
+    """Translate gunicorn's TLS certificate and key."""
     for key, ours in (("certfile", "tls_certificate"), ("keyfile", "tls_key")):
         if path := server.text(key):
             ledger.say("server", ours, _absolute(path, cwd), server.found[key], key)
@@ -264,7 +266,7 @@ def _socket(path: str, mode: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """For an endpoint string of Twisted's."""
+    """Return the text escaped for a Twisted endpoint string."""
     return re.sub(r"([\\:=])", r"\\\1", text)
 
 

@@ -1,4 +1,4 @@
-"""The settings of the pypicloud in a file, with the environment's, read as pypicloud reads them."""
+"""The settings of the pypicloud app in a file and in the environment, read as pypicloud reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FALSE = frozenset({"f", "false", "n", "no", "off", "0", ""})
 
 
 def without_comment(text: str) -> str:
-    """Return `text` up to a comment that begins with ``;`` or ``#`` behind white space.
+    """Return `text` up to a comment that begins with ``;`` or ``#`` after white space.
 
     Python 2's ConfigParser dropped the first kind, and the README of pypicloud 0.1 shows the
     second.
@@ -28,14 +28,12 @@ def without_comment(text: str) -> str:
 
 
 def variable(name: str) -> str:
-    """The environment variable that speaks for a key:
-    ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``.
-    """
+    """Return the environment variable for a key: ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``."""
     return PREFIX + name.upper().replace(".", "_")
 
 
 def asbool(text: str) -> bool:
-    """As Pyramid's settings are read: what is no word for yes is no."""
+    """Return whether the text means yes to Pyramid's settings: every other text means no."""
     return text.strip().lower() in _TRUE
 
 
@@ -46,18 +44,18 @@ def is_boolean(text: str) -> bool:
 
 @define
 class PypicloudSettings:
-    """The keys of the app, by name. Whatever is asked for counts as accounted for."""
+    """The keys of the app, by name. A key that is requested counts as accounted for."""
 
     ledger: Ledger
     found: Mapping[str, IniEntry]
     broken: Mapping[str, str]
-    """Why the value of a key cannot be had, where it cannot (interpolation)."""
+    """Why the values of some keys are not available (interpolation)."""
     is_first_generation: bool = False
     """Whether the names are those of pypicloud 0.1 (`keys.are_first_generation`)."""
     _used: set[str] = field(factory=set)
 
     def entry(self, *spellings: str) -> tuple[str, IniEntry] | None:
-        """The value of the first of these keys that is there, and that key; one that cannot be had
+        """Return the first of these keys that is set, and its value; a value that is not available
         is refused.
         """
         there = [name for name in spellings if name in self.found]
@@ -75,27 +73,27 @@ class PypicloudSettings:
         return first, self.found[first]
 
     def text(self, *spellings: str) -> str:
-        """The text of the first of these keys that is there, or an empty one."""
+        """Return the text of the first of these keys that is set, or an empty one."""
         said = self.entry(*spellings)
         return said[1].text.strip() if said else ""
 
     def family(self, prefix: str) -> Iterator[tuple[str, IniEntry]]:
-        """All keys that begin so, by what is left of their names; those that cannot be had are
-        refused.
+        """Yield all keys with the prefix, by the rest of their names; values that are not available
+        are refused.
         """
         for name in self.found:
             if name.startswith(prefix) and (said := self.entry(name)):
                 yield name.removeprefix(prefix), said[1]
 
     def ignore(self, reason: str, *prefixes: str) -> None:
-        """Leave out all keys that begin so."""
+        """Leave out all keys with one of the prefixes."""
         for name, entry in self.found.items():
             if name.startswith(prefixes) and name not in self._used:
                 self._used.add(name)
                 self.ledger.note(reason, entry, name)
 
     def leave_the_rest(self) -> None:
-        """Account for the keys that nobody asked for, and for those that made no difference."""
+        """Account for the keys that were not requested, and for those that made no difference."""
         accounted = self.ledger.accounted()
         for name, entry in self.found.items():
             if name in self._used:
@@ -125,8 +123,8 @@ class PypicloudSettings:
 
 
 def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, IniEntry]:
-    """What ``PPC_*`` variables say, by key. Users, groups and rights on packages come from the file
-    only, as in pypicloud.
+    """Return the values of ``PPC_*`` variables, by key. Users, groups and rights on packages come
+    from the file only, as in pypicloud.
     """
     meant = {variable(name): name for name in names()}
     found: dict[str, IniEntry] = {}

@@ -1,4 +1,4 @@
-"""Where the files lie -> ``[storage]``."""
+"""Translate the location of the files into ``[storage]``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADVICE = {
     "azure-blob": "Azure Blob Storage",
 }
 _LONGEST = 7 * 86400
-"""Seconds: Signature Version 4 allows no more."""
+"""Maximum seconds that Signature Version 4 allows."""
 _BUFFER = 300
 _AMAZON = re.compile(r"s3(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com\Z")
 _FORMATS = {
@@ -37,8 +37,8 @@ _OLD_REGIONS = {"EU": "eu-west-1", "US": "us-east-1", "": "us-east-1"}
 def storage(
     settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
 ) -> None:
-    """Say where files lie, and that those of pypid's own lie so that pypicloud finds them. Paths
-    begin at `cwd`, as with it.
+    """Translate the location of the files, and choose the layout in which pypicloud finds pypid's
+    files. Paths are relative to `cwd`, as in pypicloud.
     """
     kind = _kind(settings, ledger)
     match kind:
@@ -58,7 +58,7 @@ def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
     if said is None:
         if "pypi.storage" in settings.found:
             return None
-        # before it had this key there was S3 only
+        # before this key existed, S3 was the only storage
         return (
             "s3"
             if "storage.dir" not in settings.found
@@ -156,7 +156,7 @@ def _word(value: bool) -> str:
 
 
 def _place(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str]) -> None:
-    """Region, endpoint and addressing."""
+    """Translate region, endpoint and addressing."""
     said = settings.entry("storage.region_name", "storage.region", "aws.region")
     host = settings.entry("storage.host", "aws.host")
     secure = settings.entry("storage.is_secure", "aws.is_secure")
@@ -205,7 +205,7 @@ def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
         text = without_comment(entry.text)
         ledger.say("storage", "expire_after", text, entry, key)
         if not text.isdecimal() or not text.isascii() or len(text) > 15:
-            return  # it is refused as any value of ours that is none
+            return  # the check of pypid's values refuses it
         seconds = int(text)
         if seconds > _LONGEST:
             ledger.note(
@@ -244,7 +244,7 @@ def _authorities(said: tuple[str, IniEntry], ledger: Ledger, cwd: str) -> None:
 
 
 def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
-    """CloudFront with signed URLs; without a key for them, S3's own signed URLs do it."""
+    """Translate CloudFront with signed URLs; without a key for them, use S3's own signed URLs."""
     domain = settings.entry("storage.cloud_front_domain", "aws.cloud_front_domain")
     key_id = settings.entry("storage.cloud_front_key_id", "aws.cloud_front_key_id")
     file = settings.entry("storage.cloud_front_key_file", "aws.cloud_front_key_file")

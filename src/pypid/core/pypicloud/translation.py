@@ -1,5 +1,5 @@
-"""pypicloud's config.ini -> a document of ours, that our own judge then looks at. Pure, as all of
-this package.
+"""Translate pypicloud's config.ini into a document of pypid's configuration, which is then checked
+as usual. Pure, like the whole package.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _TAKE_ALONG = (
 _HARMLESS = re.compile(
     r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens|ppc_logger)(\.\w+)*\Z"
 )
-"""Parts of the framework that keep nobody out."""
+"""Parts of the framework that do not restrict access."""
 _LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_.*)\Z")
 
 
 @frozen
 class Translation:
-    """What a config.ini says in our words. `accounts`: the URL of pypicloud's accounts database, if
-    people are there.
+    """A config.ini in pypid's terms. `accounts`: the URL of pypicloud's accounts database, if it
+    holds the users.
     """
 
     document: IniDocument
@@ -56,7 +56,7 @@ class Translation:
     accounts: str | None = field(default=None, repr=False)
 
     def in_its_words(self, problem: ConfigProblem) -> ConfigProblem:
-        """A problem of one of our keys, with the keys of pypicloud's that it comes from."""
+        """Return a problem of one of pypid's keys, with the pypicloud keys that it comes from."""
         said = self.said.get(problem.section, {}).get(problem.key or "")
         if said is None or not said.keys or said.entry.line != problem.line:
             return problem
@@ -68,11 +68,11 @@ class Translation:
 def translate(
     text: bytes | str, *, filename: str, environ: Mapping[str, str], cwd: str = "/"
 ) -> Translation:
-    """The translation of the file's text and of the ``PPC_*`` variables of `environ`, which win, as
-    in pypicloud.
+    """Translate the file's text and the ``PPC_*`` variables of `environ`, which win, as in
+    pypicloud.
 
-    `filename` is for messages, and tells the folder of the file, seen from `cwd`: relative paths
-    begin at that. What stops the start are the document's problems. Never raises.
+    `filename` is for messages, and gives the folder of the file, relative to `cwd`: relative paths
+    are relative to that folder. Problems that stop the start are in the document. Never raises.
     """
     file = normpath(join(cwd, filename))
     document = ini.read(text, filename, ini.PASTE)
@@ -109,13 +109,13 @@ def _translated(app: PasteApp, ledger: Ledger, environ: Mapping[str, str], cwd: 
 
 
 def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, PypicloudGroups]:
-    """Say who there is, and the rights on projects; returns the accounts database, and the groups
-    that there are.
+    """Translate the users, groups and rights on projects; returns the accounts database and the
+    groups.
     """
     nobody = PypicloudGroups({}, {})
     said = settings.entry("pypi.auth", "pypi.access_backend")
     if said is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):
-        return None, nobody  # refused already
+        return None, nobody  # already refused
     key, entry = said or ("pypi.auth", None)
     word = entry.text.strip() if entry else "config"
     dotted = _DOTTED.match(word)
@@ -150,7 +150,7 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
             reason = f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}"
         case _:
             reason = f"pypid cannot run {printable(word)!r}: {_TAKE_ALONG}"
-    assert entry is not None  # by itself it is config
+    assert entry is not None  # the default is config
     ledger.refuse(reason, entry, key)
     return None, nobody
 
@@ -197,7 +197,7 @@ def _ldap(
 
 
 def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
-    """Code that ran in pypicloud, and may have kept people out."""
+    """Refuse code that ran in pypicloud and may have restricted access."""
     for key in ("pyramid.includes", "pyramid.tweens"):
         said = settings.entry(key)
         if said is None:

@@ -1,4 +1,4 @@
-"""The fallback -> ``[upstream]``."""
+"""Translate the fallback into ``[upstream]``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
 
 def upstream(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
-    """Say what is done about names that are not ours; returns that, or None where it cannot be
-    known.
+    """Translate the treatment of names that are not local; returns the mode, or None if it is
+    unknown.
     """
     mode = _mode(settings, ledger)
     _url(settings, ledger)
@@ -37,7 +37,7 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
     said = settings.entry("pypi.fallback")
     old = settings.entry("pypi.use_fallback")
     if said is None and "pypi.fallback" in settings.found:
-        return None  # refused already
+        return None  # already refused
     if said is None:
         mode = (
             Mode.REDIRECT if old is None or asbool(without_comment(old[1].text)) else Mode.OFFLINE

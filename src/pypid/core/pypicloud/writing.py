@@ -1,4 +1,4 @@
-"""A translation as the text of an INI of ours, with comments that say where each value comes from:
+"""Write a translation as the text of a pypid INI file, with comments on the origin of each value:
 `pypid convert-config`.
 """
 
@@ -18,8 +18,8 @@ _WIDTH = 124
 
 
 def written(translation: Translation, filename: str) -> str:
-    """The text. It holds whatever secrets the file holds. Raises `BadConfig` where a value cannot
-    be written in an INI of ours.
+    """Return the text, including all secrets of the file. Raises `BadConfig` if a value cannot be
+    written in a pypid INI file.
 
     `filename` is pypicloud's file, for the comments.
     """
@@ -84,7 +84,7 @@ def _wrapped(text: str) -> Iterator[str]:
 
 
 def _check(translation: Translation, text: str, filename: str) -> None:
-    """Whether the text says the same when it is read again."""
+    """Raise `BadConfig` unless the text has the same values when it is read again."""
     read = ini.read(text, filename)
     problems = [*read.problems]
     for section, said in translation.said.items():
@@ -102,7 +102,7 @@ def _check(translation: Translation, text: str, filename: str) -> None:
 
 
 def secrets_in(translation: Translation) -> tuple[str, ...]:
-    """The secrets that the text holds, by name: ``[storage] secret_key``."""
+    """Return the names of the secrets in the text: ``[storage] secret_key``."""
     found = [
         f"[{section}] {key}"
         for section, declared in SECTIONS.items()

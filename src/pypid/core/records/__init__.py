@@ -1,0 +1,1 @@
+"""The documents in the storage: layout, formats, history and upstream entries."""

@@ -1,0 +1,1 @@
+"""The rules of search: queries, ranking, and the legacy search of PyPI."""

@@ -1,5 +1,5 @@
-"""Searching projects by words, as ``pip search`` does: what XML-RPC's ``search(criteria,
-query_type)`` answers.
+"""Search of projects by words, as in ``pip search``: the answer of XML-RPC's ``search(criteria,
+query_type)``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import frozen
 from pypid.core.model import File, Project
 
 MOST_WORDS = 50
-"""Of one column: whoever searches types a few, and each is looked for in every summary."""
+"""Maximum words in one column: users type a few, and each is searched in every summary."""
 COLUMNS = ("name", "summary")
 
 _RUNS = re.compile(r"[-_.]+")
@@ -21,7 +21,7 @@ _RUNS = re.compile(r"[-_.]+")
 
 @frozen
 class LegacySearchHit:
-    """A project that was found: its newest release that fits, and what that says of itself."""
+    """A matching project: its newest matching release, and that release's summary."""
 
     name: str
     version: str
@@ -30,8 +30,8 @@ class LegacySearchHit:
 
 @frozen
 class LegacySearchQuery:
-    """What is looked for: in each column any of its words, or all of them; what fits in one column
-    fits.
+    """The words to search for: any or all of the words of a column must match; a match in one
+    column is enough.
     """
 
     names: tuple[str, ...]
@@ -40,11 +40,10 @@ class LegacySearchQuery:
 
     @classmethod
     def read(cls, criteria: object, query_type: object) -> LegacySearchQuery:
-        """As clients send it: lists of words by column; of another column nothing is known, and so
-        nothing is looked for.
+        """Parse the query from clients: lists of words by column; other columns are ignored.
 
-        ``and`` wants all words of a column, anything else any of them. Raises `ValueError` for what
-        is none of that.
+        ``and`` requires all words of a column, anything else any of them. Raises `ValueError` for
+        any other structure.
         """
         if not isinstance(criteria, Mapping) or not isinstance(query_type, str):
             raise ValueError("search takes a structure of lists of words, and 'or' or 'and'")
@@ -53,17 +52,17 @@ class LegacySearchQuery:
 
     @property
     def wants_all(self) -> bool:
-        """Whether no word was given: then there is nothing that a project could lack."""
+        """Whether there are no words: then every project matches."""
         return not self.names and not self.summaries
 
     def fits_name(self, name: str) -> bool:
-        """Whether a project of this name is meant. Words are normalised as names are: ``my_pkg``
+        """Return whether a project's name matches. Words are normalised like names: ``my_pkg``
         finds ``my-pkg``.
         """
         return self._fits(self.names, lambda word: word in name or _RUNS.sub("-", word) in name)
 
     def fits_summary(self, summary: str | None) -> bool:
-        """Whether a release that says this of itself is meant."""
+        """Return whether a release's summary matches."""
         text = (summary or "").lower()
         return bool(text) and self._fits(self.summaries, lambda word: word in text)
 
@@ -82,7 +81,9 @@ def _words(value: object) -> Iterator[str]:
 
 
 def search(projects: Iterable[Project], query: LegacySearchQuery) -> list[LegacySearchHit]:
-    """Those that fit, in their order. Yanked files are looked at only where there are no others."""
+    """Return the matching projects, in their order. Yanked files are considered only if there are
+    no others.
+    """
     found = (_best(project, query) for project in projects)
     return [
         LegacySearchHit(file.project, file.version, file.summary or "")
@@ -92,7 +93,7 @@ def search(projects: Iterable[Project], query: LegacySearchQuery) -> list[Legacy
 
 
 def _best(project: Project, query: LegacySearchQuery) -> File | None:
-    """The newest file that fits."""
+    """Return the newest matching file."""
     files = [file for file in project.files if file.yanked is None] or project.files
     if query.wants_all or query.fits_name(project.name):
         return next(reversed(files), None)

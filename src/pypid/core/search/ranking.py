@@ -1,8 +1,8 @@
-"""Searching for people: what was typed, what is known of a project, how well both fit, and which
-comes first.
+"""Search for users: the query, the description of a project, whether they match, and the order of
+results.
 
-Pure. `pypid.search` keeps cards in an index that answers as the rules here do, without looking at
-each card. (What ``pip search`` asks is `core.search.legacy_search`.)
+Pure. `pypid.search` stores cards in an index that gives the same answers as these rules, without
+reading each card. (``pip search`` uses `core.search.legacy_search`.)
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from attrs import frozen
 from pypid.core.packaging.names import ProjectName
 
 LONGEST_QUERY = 200
-"""Characters of what was typed that are looked at."""
+"""Maximum characters of a query that are used."""
 MOST_WORDS = 8
-"""Words of it."""
+"""Maximum words of a query."""
 LONGEST_WORD = 40
-"""Characters of a word, typed or written."""
+"""Maximum characters of a word, in queries and in texts."""
 LONGEST_FILTER = 200
 SHORT = 3
-"""Shorter words are looked for at the beginnings of names, and elsewhere as whole words: there are
-too many that begin so.
+"""Shorter words match the beginnings of names, and elsewhere whole words only: too many words begin
+with them.
 """
 
 _WORDS = re.compile(r"[^\W_]+")
 _PYTHON = re.compile(r"([23])(?:\.([0-9]{1,2})(?:\.[0-9]{1,3})?)?\Z", re.ASCII)
 _TIE = 20
 _SECONDS = 36
-"""Bits of what tells apart those of the same second, and of the second."""
+"""Bits for the tie-breaker within a second, and for the second."""
 
 
 def words_of(text: str, most: int = MOST_WORDS) -> tuple[str, ...]:
-    """The words of a text as they are looked for: letters and digits without accents and case; at
-    most so many.
+    """Return at most `most` words of a text in their search form: letters and digits without
+    accents and case.
     """
-    if text.isascii():  # nearly all are, and the other way takes ten times as long
+    if text.isascii():  # nearly all texts are, and the other branch takes ten times as long
         plain = text.lower()
     else:
         plain = "".join(
@@ -52,7 +52,7 @@ def words_of(text: str, most: int = MOST_WORDS) -> tuple[str, ...]:
 
 
 def classifier_of(text: str) -> str:
-    """A classifier, or the beginning of one, as it is compared."""
+    """Return a classifier, or the beginning of one, in the form for comparisons."""
     return " :: ".join(part.strip().casefold() for part in text.split("::"))
 
 
@@ -61,17 +61,17 @@ def classifier_of(text: str) -> str:
 
 @frozen(kw_only=True)
 class SearchQuery:
-    """What was typed, and the filters. Without any words it is all that the filters let through."""
+    """The words and filters of a search. Without words everything that passes the filters matches."""
 
     words: tuple[str, ...] = ()
     ours: bool | None = None
-    """Only projects of ours, or only those of theirs."""
+    """Only local projects, or only upstream ones."""
     python: str | None = None
-    """``3.12`` or ``3``: only what runs there."""
+    """``3.12`` or ``3``: only projects that run there."""
     license: tuple[str, ...] = ()
-    """Words that the licence has to have."""
+    """Words that the licence must contain."""
     classifier: str = ""
-    """Only what has this one, or one below it; as `classifier_of` spells it."""
+    """Only projects with this classifier or one below it; as `classifier_of` spells it."""
 
     @classmethod
     def read(
@@ -83,10 +83,10 @@ class SearchQuery:
         license: str = "",
         classifier: str = "",
     ) -> SearchQuery:
-        """As it comes from a form: "" is no filter. Raises `ValueError` with what is wrong with a
+        """Parse the fields of a form: "" is no filter. Raises `ValueError` with the problem of a
         filter.
 
-        Of what was typed nothing is wrong: its first words are looked for.
+        The text is always valid: its first words are used.
         """
         if source not in ("", "ours", "upstream"):
             raise ValueError("The filter source is either ours or upstream.")
@@ -103,12 +103,12 @@ class SearchQuery:
 
     @property
     def name(self) -> str:
-        """The name of a project that the words would be: ``My_Pkg`` is ``my-pkg``."""
+        """The words as the name of a project: ``My_Pkg`` is ``my-pkg``."""
         return "-".join(self.words)
 
     @property
     def squashed(self) -> str:
-        """The same with nothing in between."""
+        """The words joined without separators."""
         return "".join(self.words)
 
 
@@ -117,7 +117,7 @@ class SearchQuery:
 
 @frozen(kw_only=True)
 class ProjectDescription:
-    """What the core metadata of its newest release says."""
+    """The core metadata of a project's newest release."""
 
     summary: str = ""
     keywords: tuple[str, ...] = ()
@@ -128,8 +128,8 @@ class ProjectDescription:
 
 @frozen(kw_only=True)
 class Card:
-    """What is known of a project. `version` and `summary` are those of its newest release: a yanked
-    one only if all are.
+    """The searchable data of a project. `version` and `summary` are those of its newest release: a
+    yanked one only if all are.
     """
 
     name: ProjectName
@@ -137,10 +137,10 @@ class Card:
     version: str = ""
     summary: str = ""
     yanked: bool = False
-    """Whether nothing else is left."""
+    """Whether all releases are yanked."""
     created: datetime | None = None
     updated: datetime | None = None
-    """When its first and its last file were uploaded."""
+    """The upload times of its first and its last file."""
     keywords: tuple[str, ...] = ()
     license: str = ""
     classifiers: tuple[str, ...] = ()
@@ -149,15 +149,15 @@ class Card:
 
     @property
     def starts(self) -> tuple[str, ...]:
-        """What begins at a word of its name but the first; and the name without anything between
-        the words.
-        """
+        """The rest of the name from each word but the first on, and the name without separators."""
         parts = self.name.split("-")
         return (*("-".join(parts[number:]) for number in range(1, len(parts))), "".join(parts))
 
     @property
     def insides(self) -> tuple[str, ...]:
-        """What begins within a word of its name, and is not `SHORT`."""
+        """The suffixes of each word of the name, without the word itself and those shorter than
+        `SHORT`.
+        """
         parts = self.name.split("-")
         return tuple(part[start:] for part in parts for start in range(1, len(part) - SHORT + 1))
 
@@ -178,7 +178,7 @@ class Card:
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """Its classifiers, and whatever they are below of; as `classifier_of` spells them."""
+        """Its classifiers and all their ancestors; as `classifier_of` spells them."""
         found: dict[str, None] = {}
         for classifier in self.classifiers:
             parts = classifier_of(classifier).split(" :: ")
@@ -190,24 +190,22 @@ class Card:
 
 
 class Tier(IntEnum):
-    """Where the words were found; the lower, the better. A project is as good as the worst of
-    several words.
-    """
+    """Where the words match; lower is better. With several words the worst one counts."""
 
     NAME = 0
-    """It is the name."""
+    """The name is equal."""
     BEGINNING = 1
-    """The name begins so."""
+    """The name begins with the words."""
     WORD = 2
-    """A word of the name begins so; or each word does so."""
+    """A word of the name begins with the words; or with each single word."""
     INSIDE = 3
-    """It is in the name."""
+    """The name contains the word."""
     KEYWORD = 4
     SUMMARY = 5
 
 
 def tier(query: SearchQuery, card: Card) -> Tier | None:
-    """How well the words fit; None: not at all. Without words everything fits alike."""
+    """Return the tier of a match; None if the words do not match. Without words all are equal."""
     if not query.words:
         return Tier.NAME
     name, starts = query.name, card.starts
@@ -250,7 +248,7 @@ def _is_among(words: Iterable[str], word: str) -> bool:
 
 
 def fits(query: SearchQuery, card: Card) -> bool:
-    """Whether the filters let it through."""
+    """Return whether the project passes the filters."""
     return (
         (query.ours is None or query.ours == card.ours)
         and (query.python is None or card.pythons is None or query.python in card.pythons)
@@ -260,11 +258,11 @@ def fits(query: SearchQuery, card: Card) -> bool:
 
 
 def standing(card: Card) -> int:
-    """Where it stands among those that fit alike: the higher, the better; positive, below 2 to the
-    power of 63.
+    """Return the position among equal matches: higher is better; positive, below 2 to the power of
+    63.
 
-    What is all yanked comes last; ours before theirs; then what was uploaded last. Another number
-    where one is taken: nearly all differ.
+    Fully yanked projects are last; local projects precede upstream ones; then the latest upload is
+    first. A hash of the name makes nearly all numbers distinct.
     """
     moment = 0 if card.updated is None else max(0, int(card.updated.timestamp()))
     rank = (not card.yanked) << 1 | card.ours
@@ -284,7 +282,7 @@ def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
 
 @frozen(kw_only=True)
 class FoundProject:
-    """A project that was found."""
+    """A project in the results of a search."""
 
     name: ProjectName
     version: str = ""
@@ -296,14 +294,12 @@ class FoundProject:
 
 @frozen(kw_only=True)
 class SearchResults:
-    """What was found, the best first. `total`: how many there are in all, of those that whoever
-    asks may see.
-    """
+    """The results, best first. `total`: the number of all matches that the viewer may see."""
 
     found: tuple[FoundProject, ...] = ()
     total: int = 0
     unread: int = 0
-    """Of so many projects that they may see it is not known yet what their metadata says."""
+    """The number of visible projects whose metadata is not known yet."""
 
     def __iter__(self) -> Iterator[FoundProject]:
         return iter(self.found)

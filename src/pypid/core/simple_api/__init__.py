@@ -1,0 +1,1 @@
+"""The Simple API: parsing and rendering of its pages, and content negotiation."""

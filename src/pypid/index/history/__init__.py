@@ -1,0 +1,1 @@
+"""The history of the index: as-of views and named snapshots."""

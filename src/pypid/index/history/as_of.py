@@ -34,8 +34,8 @@ FEW = 1000
 
 @frozen
 class Looked:
-    """What is seen of a project now, and before when it is asked about: enough to know whether its
-    page is there already.
+    """The current view of a project and the requested time: enough to tell whether its page is
+    cached already.
     """
 
     name: ProjectName

@@ -44,8 +44,8 @@ def snapshot_name(text: str) -> str:
 
 @define(eq=False)
 class NamedSnapshots:
-    """Those of one storage. Everything raises `StorageDown`, but what was read before is shown
-    then.
+    """The snapshots of one storage. Every method raises `StorageDown`, except that snapshots read
+    before are still returned.
     """
 
     blobs: Blobs

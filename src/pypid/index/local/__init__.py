@@ -1,0 +1,1 @@
+"""Local projects: publishing, managing, adopting, checking and repairing their files."""

@@ -1,9 +1,8 @@
-"""Adopting: making files that already lie in the storage ours, in place, by writing their records
-beside them.
+"""Adoption: publish files that are already in the storage, in place, by writing their records.
 
-For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for
-files that somebody dropped into the storage. The operator vouches for them: what is odd but can be
-served is taken in, and every oddity is told.
+For folders made by ``pip download`` or cached by another index, for what a pypicloud left, and for
+files that were copied into the storage by hand. The administrator vouches for them: a file that is
+odd but can be served is adopted, and every oddity is reported.
 """
 
 from __future__ import annotations
@@ -48,14 +47,12 @@ from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 
 AT_ONCE = 16
-"""Files that are looked at, and taken in, at the same time: a bucket answers each question after a
-while.
-"""
+"""Files inspected and adopted at the same time: a bucket answers each request after a while."""
 
 
 class Result(Enum):
-    """What became of a file that had no record. Of one that was `LEFT` nothing is lost: its bytes
-    are served all the same, or it was never an index's.
+    """The outcome for a file that had no record. `LEFT` loses nothing: the file's bytes are served
+    anyway, or it never belonged to an index.
     """
 
     ADOPTED = "adopted"
@@ -65,10 +62,10 @@ class Result(Enum):
 
 @frozen
 class Adopted:
-    """One file: where it lies, what became of it, and all that is odd about it.
+    """One file: its key, its outcome, and all that is odd about it.
 
-    `lasting`: it will be so the next time. `names`: the projects that it is, or was said to be, of;
-    `uploader` is who published it, if that is known.
+    `lasting`: the outcome will be the same next time. `names`: the projects that it belongs to, or
+    was listed under; `uploader`: who published it, if that is known.
     """
 
     key: str
@@ -81,23 +78,23 @@ class Adopted:
 
 @frozen
 class Adopter:
-    """Makes files in the storage ours."""
+    """Adopts files in the storage."""
 
     parts: IndexContext
     tell: Tell | None = None
-    """Hears how far it is, as the log does."""
+    """Notified of the progress, like the log."""
     bare: frozenset[ProjectName] = frozenset()
-    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it,
-    and nobody publishes yet. So nobody asks for what is not there. They come into view with their
+    """Projects with nothing in the storage but these strays: a listing has shown it, and no publish
+    is possible yet, so lookups that would find nothing are skipped. They become visible with their
     last file (`IndexContext.pending`).
     """
 
     async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
-        """Adopt each of `strays`; what became of them, in order of their keys. `by` published what
-        nobody is said to have.
+        """Adopt each of `strays`; return the outcomes in order of their keys. `by` is the uploader
+        of files that have none recorded.
 
-        Raises `StorageDown`, `StorageFull`; what was adopted till then stays. Goes on to its end if
-        whoever asked goes away.
+        Raises `StorageDown`, `StorageFull`; files adopted until then stay. Runs to its end even if
+        the caller is cancelled.
         """
         return await shielded(self._adopt_all(list(strays), by))
 
@@ -105,7 +102,7 @@ class Adopter:
         progress = Progress(self.parts.world.clock, self.tell)
         claims, awaited = await self.parts.world.thinking(
             _claims, strays
-        )  # many thousands of names
+        )  # there may be many thousands of names
         adopted: list[Adopted] = []
 
         async def settle(filename: str, claimed: Mapping[str, Blob]) -> None:
@@ -125,7 +122,7 @@ class Adopter:
         return sorted(adopted, key=lambda came: came.key)
 
     async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
-        """What became of the file; None if it has been published since it was listed."""
+        """Adopt one file and return its outcome; None if it has been published since it was listed."""
         try:
             distribution = parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:
@@ -151,13 +148,14 @@ class Adopter:
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
             except (
                 StorageDown
-            ) as error:  # of this one: a storage that is away refuses the writes as well
+            ) as error:  # of this file only: if the storage is down, the writes fail as well
                 problem = f"it cannot be read. {error}"
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
 
     async def _is_newer(self, blob: Blob, distribution: Distribution) -> bool:
-        """Whether a pypicloud has overwritten the very file that is published here, while it had
-        the storage to itself: by what it wrote down then, so that damage is never taken for it.
+        """Return whether a pypicloud has overwritten this very file while it had the storage to
+        itself. Decided by the hash that pypicloud wrote down, so that damage is never mistaken for
+        an overwrite.
         """
         if not self.parts.plan.pypicloud or distribution.project in self.bare:
             return False
@@ -174,7 +172,7 @@ class Adopter:
     async def _refused(
         self, blob: Blob, distribution: Distribution, older: File | None
     ) -> Adopted | None:
-        """Why the file is not looked at at all; None if it is."""
+        """Return the refusal if the file need not even be read; None if it has to be."""
         project, filename = distribution.project, distribution.filename
         is_young = self.parts.world.now() - blob.modified < UNDER_WAY
         if is_young and self.parts.shared and not self.parts.is_sole():
@@ -203,7 +201,7 @@ class Adopter:
         return None
 
     async def _second(self, blob: Blob, older: File) -> Adopted:
-        """A file of a name that is published already."""
+        """Return the outcome for a file whose name is published already."""
         if blob.size == older.size and await digest(self.parts, blob) == older.sha256:
             problem = f"the same bytes are served from {older.key!r}: this copy may be removed."
             return Adopted(blob.key, Result.LEFT, (problem,))
@@ -215,7 +213,7 @@ class Adopter:
     async def _looked_at(
         self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool
     ) -> Adopted:
-        """Raises `Missing`, `Archived`, `StorageDown`."""
+        """Read the file and adopt it. Raises `Missing`, `Archived`, `StorageDown`."""
         said = await described(self.parts, blob)
         other = _other_name(said, distribution)
         if other is not None:
@@ -276,10 +274,10 @@ class Adopter:
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
 
     def _is_lenient(self, found: Evidence, said: PypicloudDescription) -> bool:
-        """Whether what cannot be installed well is served all the same: a pypicloud did, and
-        somebody may live with it.
+        """Return whether a file that cannot be installed well is served anyway: a pypicloud served
+        it, and clients may rely on it.
 
-        Not what is not even what was uploaded.
+        Never for bytes that are not those that were uploaded.
         """
         return (
             self.parts.plan.pypicloud
@@ -290,8 +288,8 @@ class Adopter:
     async def _served(
         self, distribution: Distribution, metadata: bytes, *, replaces: bool
     ) -> tuple[bytes | None, tuple[str, ...]]:
-        """The metadata that lies beside the file now, and what is odd about it. What somebody else
-        put there stays.
+        """Write the metadata beside the file; return what is served, and what is odd about it. A
+        different document that is already there stays.
         """
         served = served_metadata(distribution, metadata)
         if served is None:
@@ -317,8 +315,8 @@ class Adopter:
 def _claims(
     strays: Sequence[Blob],
 ) -> tuple[dict[str, dict[str, Blob]], Counter[ProjectName | None]]:
-    """The strays by file name and key, in order of their keys; and how many names of each project
-    there are.
+    """Return the strays by file name and key, in order of their keys; and the number of file names
+    of each project.
     """
     claims: dict[str, dict[str, Blob]] = {}
     for blob in sorted(strays, key=lambda blob: blob.key):
@@ -327,7 +325,7 @@ def _claims(
 
 
 def project_of(filename: str) -> ProjectName | None:
-    """The project of a distribution of this name; None where the name tells none."""
+    """Return the project of a distribution with this file name; None if the name is invalid."""
     try:
         return project_and_version(filename)[0]
     except BadFilename:
@@ -335,8 +333,8 @@ def project_of(filename: str) -> ProjectName | None:
 
 
 def _other_name(said: PypicloudDescription, distribution: Distribution) -> ProjectName | None:
-    """The project under which a pypicloud listed the file, where that is not the one that its name
-    tells.
+    """Return the project under which a pypicloud listed the file, if it is not the one in the file
+    name.
     """
     try:
         name = None if said.name is None else project_name(said.name)
@@ -346,7 +344,9 @@ def _other_name(said: PypicloudDescription, distribution: Distribution) -> Proje
 
 
 def _other_version(said: PypicloudDescription, distribution: Distribution) -> tuple[str, ...]:
-    """What to say where a pypicloud listed the file as another version than its name tells."""
+    """Return the problem to report if a pypicloud listed the file as another version than its name
+    says.
+    """
     if said.version is None or same_version(said.version, distribution.version):
         return ()
     return (
@@ -362,8 +362,8 @@ def _file_of(
     served: bytes | None,
     by: str | None,
 ) -> File:
-    """The file that the bytes become, where they lie, as old as they are. Where the file itself
-    says something, that holds: what a pypicloud wrote down may have lost letters.
+    """Return the file that the bytes become, in place, with their own age. The file's own metadata
+    takes precedence: what a pypicloud wrote down may have lost characters.
     """
     is_right = not contradictions(distribution, metadata)
     return File(

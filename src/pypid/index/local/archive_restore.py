@@ -1,4 +1,4 @@
-"""Files whose bytes lie in an archive: they are asked back, once, when somebody wants them."""
+"""Requests a restore, once, of archived files that a client wants."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from pypid.ports import Bucket
 _log = Logger()
 
 PATIENCE = timedelta(hours=12)
-"""What was asked for is not asked for again for so long: the slowest archive needs as much."""
+"""How long a restore is not requested again: the slowest archive takes as long."""
 MOST = 10_000
-"""Keys that are remembered."""
+"""Maximum number of remembered keys."""
 
 
 @define(eq=False)
 class Thawing:
-    """Asks for blobs back out of an archive. `bucket` is the store, or None where there are no
+    """Requests restores of blobs from an archive. `bucket` is the store, or None if there are no
     archives.
     """
 
     bucket: Callable[[], Awaitable[Bucket]] | None
     seconds: Callable[[], float]
-    """The monotonic clock."""
+    """Returns the monotonic clock."""
     _asked: OrderedDict[str, float] = field(factory=OrderedDict, init=False, repr=False)
     _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
 
     async def ask_for(self, key: str) -> None:
-        """Have the blob restored, unless that was asked a short time ago. What fails is logged, and
-        tried by the next one.
+        """Have the blob restored, unless that was requested recently. Failures are logged; the next
+        call tries again.
         """
         asked = self._asked.get(key)
         if self.bucket is None or (

@@ -1,8 +1,8 @@
-"""Copying all that lies in one storage into another: from a folder into a bucket, from one bucket
-into the next.
+"""Copying the whole contents of one storage into another: from a folder into a bucket, or between
+buckets.
 
-Bytes first, then yanks and projects' statuses, records last: a copy that breaks off names nothing
-that is not there, and nothing without these. It is gone on with by calling it again.
+Bytes first, then yanks and project statuses, records last: an interrupted copy has no record
+without its bytes and marks. Calling it again continues it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from pypid.index.store import records
 from pypid.ports import Blobs, Describing
 
 AT_ONCE = 8
-"""Objects that are copied at the same time."""
+"""Objects copied at the same time."""
 _ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
-"""What says something of the one storage alone."""
+"""Prefixes of documents that describe one storage only."""
 _MARKS = (
     ObjectKind.YANKED.value,
     ObjectKind.DELETED.value,
@@ -49,8 +49,8 @@ _RECORDS = ObjectKind.RECORD.value
 
 @frozen
 class Copied:
-    """What became of it: numbers of objects. `differ` are keys under which the target has something
-    of another size.
+    """The result of a copy, in numbers of objects. `differ` are keys whose object in the target has
+    another size.
     """
 
     copied: int
@@ -61,8 +61,8 @@ class Copied:
 
 @define
 class Copier:
-    """Copies from `source` to `target`. What is there already, as long, stays; nothing is replaced
-    and nothing is removed.
+    """Copies from `source` to `target`. An object of the same size that is already there stays;
+    nothing is replaced or removed.
     """
 
     source: Blobs
@@ -70,8 +70,8 @@ class Copier:
     world: World
     tell: Tell | None = None
     said: tuple[Describing | None, Describing | None] = (None, None)
-    """What source and target can do besides: what a pypicloud said of a file in a bucket goes with
-    it, also into a folder.
+    """The blob descriptions of source and target, if supported: what a pypicloud wrote about a file
+    in a bucket is copied with it, also into a folder.
     """
     _copied: int = field(default=0, init=False)
     _there: int = field(default=0, init=False)
@@ -79,8 +79,8 @@ class Copier:
     _differ: list[str] = field(factory=list, init=False, repr=False)
 
     async def copy(self) -> Copied:
-        """Everything. Raises `StorageDown`, `StorageFull`; what was copied till then stays, and is
-        not copied again.
+        """Copy everything. Raises `StorageDown`, `StorageFull`; objects copied until then stay, and
+        are not copied again.
         """
         progress = Progress(self.world.clock, self.tell)
         await self._pass(progress, lambda key: not key.endswith((*_MARKS, _RECORDS)))
@@ -90,8 +90,8 @@ class Copier:
         return Copied(self._copied, self._there, self._size, tuple(sorted(self._differ)))
 
     async def _note_since(self) -> None:
-        """The target is a storage of its own, perhaps a new one: since when changes were noted is
-        as it was in the source.
+        """Note in the target, perhaps a new storage, since when changes were recorded in the
+        source.
         """
         with suppress(Unreadable):
             identity = await records.read_document(self.source, StorageIdentity, STORAGE_IDENTITY)

@@ -1,9 +1,9 @@
-"""What is known of a file that somebody put into the storage: what is said of it beside, its
-hashes, what is inside.
+"""What is known of a file that was put into the storage by hand: its description, its hashes, its
+contents.
 
-What a pypicloud described need not be read whole: it hashed what was uploaded. Of a wheel only the
-end is read then, in which its metadata lies; of an sdist nothing, whose metadata no installer asks
-for (but where PEP 643 allows it).
+A file that a pypicloud described need not be read whole: pypicloud hashed the upload. Of a wheel
+only the end is read then, which holds its metadata; of an sdist nothing, since no installer
+requests its metadata (except where PEP 643 allows it).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _log = Logger()
 
 @frozen
 class Evidence:
-    """What a file is. `is_read`: it was read whole, and so was judged; else `inside` is what a look
-    at its end shows.
+    """What a file is. `is_read`: it was read whole and inspected; else `inside` is what its end
+    shows.
     """
 
     blob: Blob
@@ -45,8 +45,8 @@ class Evidence:
 
 
 async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
-    """What a pypicloud said of the file: in the bucket, or beside it (also in a bucket into which
-    somebody copied a folder).
+    """Return what a pypicloud wrote about the file: in the bucket, or in a document beside it (also
+    in a bucket into which a folder was copied).
 
     Raises `Missing`, `StorageDown`.
     """
@@ -67,7 +67,7 @@ async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
 async def look(
     parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
 ) -> Evidence | None:
-    """What can be known of the file; None if somebody wrote to it meanwhile. Raises `Missing`,
+    """Return what is known of the file; None if it was written to meanwhile. Raises `Missing`,
     `StorageDown`, `Archived`.
     """
     if said.sha256 is None or blob.size == 0:
@@ -79,14 +79,14 @@ async def look(
         metadata = await _peeked(parts, blob, distribution)
     except Archived:
         return Evidence(blob, digests, Inside(None), is_read=False)
-    except (UnusableArchive, EOFError, OSError):  # the whole file says why
+    except (UnusableArchive, EOFError, OSError):  # reading the whole file tells why
         return await _compared(parts, blob, distribution, said)
     return Evidence(blob, digests, Inside(metadata), is_read=False)
 
 
 async def digest(parts: IndexContext, blob: Blob) -> str | None:
-    """The SHA-256 of the file: what is said of it, else that of its bytes; None where they cannot
-    be had.
+    """Return the SHA-256 of the file, from its description or else from its bytes; None if they are
+    not available.
     """
     try:
         said = await described(parts, blob)
@@ -98,7 +98,7 @@ async def digest(parts: IndexContext, blob: Blob) -> str | None:
 
 
 async def _peeked(parts: IndexContext, blob: Blob, distribution: Distribution) -> bytes:
-    """METADATA out of a wheel of which only its end is read."""
+    """Return the METADATA of a wheel, reading only its end."""
 
     async def read(span: Span) -> bytes:
         return await whole(await parts.blobs.read(blob.key, span), LARGEST_PART)
@@ -109,7 +109,7 @@ async def _peeked(parts: IndexContext, blob: Blob, distribution: Distribution) -
 async def _compared(
     parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
 ) -> Evidence | None:
-    """The file, read whole; with a word where it is not the one that was uploaded."""
+    """Read the whole file; add a problem if it is not the one that was uploaded."""
     found = await _read(parts, blob.key, distribution)
     if found is None or found.digests.sha256 == said.sha256:
         return found
@@ -141,7 +141,7 @@ async def _read(parts: IndexContext, where: str, distribution: Distribution) -> 
 
 @asynccontextmanager
 async def _seekable(parts: IndexContext, body: Body) -> AsyncIterator[BinaryIO]:
-    """The body as a file that can be looked into: itself, if it is one, else a temporary copy."""
+    """Yield the body as a seekable file: its own file if it has one, else a temporary copy."""
     if isinstance(body, FileBody):
         yield body.file
         return
@@ -155,7 +155,7 @@ async def _seekable(parts: IndexContext, body: Body) -> AsyncIterator[BinaryIO]:
 
 
 def _digested(file: BinaryIO, distribution: Distribution) -> tuple[Digests, Inside]:
-    """Blocks: reads the file once for its hashes, then looks inside."""
+    """Hash the file, then inspect it. Blocks."""
     hashes = Hashes()
     file.seek(0)
     while data := file.read(BATCH):

@@ -1,5 +1,5 @@
-"""What is there already under the name of an upload: by the catalog, by the storage, or on its way
-at another node.
+"""Find a file that already exists under the name of an upload: in the catalog, in the storage, or
+being published by another node.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from pypid.index.store import records
 _log = Logger()
 
 LOOKS, PAUSE = 10, 0.5
-"""How often, and after how many seconds each, it is looked whether what another node publishes has
-come to its end.
+"""How often, and after how many seconds each, to check whether another node's publish has finished.
 """
 
 
 @frozen
 class ExistingFile:
-    """A file that is published under the name already; `is_whole`: its bytes are there;
+    """A file that is already published under the name; `is_whole`: its bytes are there;
     `is_listed`: the catalog has it.
     """
 
@@ -36,13 +35,13 @@ class ExistingFile:
 
 @frozen
 class ExistingFiles:
-    """Finds it. Everything raises `StorageDown`."""
+    """Finds existing files. Everything raises `StorageDown`."""
 
     parts: IndexContext
 
     async def find(self, ours: Project | Presence, upload: Upload) -> ExistingFile | None:
-        """The file of this name, by the catalog or (another node's, a moment ago) by its record,
-        which counts.
+        """Return the file of this name from the catalog, or from its record (another node's, a
+        moment ago), which takes precedence.
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         held = ours.file(filename) if isinstance(ours, Project) else None
@@ -67,8 +66,8 @@ class ExistingFiles:
         return await self._listed(recorded)
 
     async def awaited(self, upload: Upload) -> ExistingFile | None:
-        """What another node publishes under the name just now, once that is done; None if it takes
-        longer than `LOOKS`.
+        """Wait for the file that another node is publishing under the name; None if that takes
+        longer than `LOOKS` checks.
         """
         for look in range(LOOKS + 1 if self.parts.shared else 1):
             if look:
@@ -79,13 +78,13 @@ class ExistingFiles:
         return None
 
     async def _listed(self, recorded: File) -> ExistingFile:
-        """What is recorded, and listed by now if that is possible: the catalog lags behind."""
+        """Return the recorded file after a refresh of the catalog, which lags behind."""
         await self.parts.look(recorded.project)
         is_listed = recorded.project not in self.parts.unsettled
         return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
 
     async def recorded(self, upload: Upload) -> File | None:
-        """The file of this name, by its record."""
+        """Return the file of this name according to its record."""
         name, filename = upload.distribution.project, upload.distribution.filename
         try:
             return await records.read_record(self.parts.blobs, name, filename)
@@ -94,20 +93,20 @@ class ExistingFiles:
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
 
     async def is_whole(self, file: File) -> bool:
-        """Whether the bytes of a published file are still there."""
+        """Return whether the bytes of a published file are still there."""
         try:
             return (await self.parts.blobs.stat(file.key or "")).size == file.size
         except Missing:
             return False
 
     async def may_be_there(self, ours: Project | Presence, upload: Upload) -> bool:
-        """Whether a pypicloud may have left a file of this name, and it is not taken in yet."""
+        """Return whether a pypicloud may have left a file of this name that is not adopted yet."""
         name, filename = upload.distribution.project, upload.distribution.filename
         if not isinstance(ours, Project):
             return True
         if ours.file(filename) is not None:
             return False
-        for hashed in (False, True):  # it may have been told either
+        for hashed in (False, True):  # pypicloud may have been configured either way
             with suppress(Missing):
                 await self.parts.blobs.stat(
                     evolve(self.parts.plan, hashed=hashed).artifact(name, upload.version, filename)

@@ -1,7 +1,7 @@
-"""Managing what is published: yank, status, delete, and giving a name back.
+"""Managing published files: yank, status, delete, and releasing a name.
 
-The storage is changed first, under the project's lock, then the catalog: views may lag the truth,
-never lead it.
+The storage is changed first, under the project's lock, then the catalog: views may lag behind the
+storage, never lead it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pypid.index.context import IndexContext, with_files, with_pasts, without_fi
 from pypid.index.store import records
 
 LONGEST_REASON = 1000
-"""Characters that a reason (of a yank, of a status) may have."""
+"""Maximum length of a reason (of a yank or a status), in characters."""
 _WITNESSES = (ObjectKind.DELETED, ObjectKind.PROJECT, ObjectKind.YANKED, ObjectKind.HISTORY)
-"""What keeps the name of a project without files."""
+"""Documents that reserve the name of a project without files."""
 
 
 @frozen
 class Manager:
-    """Changes what is published. Every method raises `NoSuchProject`, `NoSuchFile`, `StorageDown`.
+    """Changes published files. Every method raises `NoSuchProject`, `NoSuchFile`, `StorageDown`.
 
-    `CatalogDown`, which is one, says whether nothing was changed (the catalog was away before), or
-    the change stands in the storage and shows later. Bytes of files that were deleted then stay,
-    for whoever still sees them listed, until ``pypid check --sweep``.
+    `CatalogDown`, a subclass, says whether nothing was changed (the catalog was unavailable
+    before), or the change was saved and becomes visible later. In that case the bytes of deleted
+    files stay until ``pypid check --sweep``, for clients that still see them listed.
     """
 
     parts: IndexContext
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
-        """Mark the files yanked (PEP 592); an empty reason is none. Yanking again replaces the
+        """Mark the files yanked (PEP 592); an empty reason means none. Yanking again replaces the
         reason.
         """
         _check_reason(reason)
@@ -60,7 +60,7 @@ class Manager:
             )
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
-        """Take the mark off the files."""
+        """Remove the yank from the files."""
         return await shielded(self._unyank(name, frozenset(filenames)))
 
     async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
@@ -75,8 +75,8 @@ class Manager:
             )
 
     async def _noted(self, file: File, event: Event) -> list[FileHistory]:
-        """Note what is going to happen to the file, so that it can be told later how things stood
-        before.
+        """Record what is about to happen to the file, so that as-of views can show its former
+        state.
         """
         if event.was == event.yanked and not event.gone:
             return []
@@ -98,13 +98,13 @@ class Manager:
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
         """Delete the files for good; their names can be used again only for the same bytes. The
-        project stays ours.
+        project stays local.
         """
         return await shielded(self._delete(name, frozenset(filenames), by))
 
     async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> Project:
         async with AsyncExitStack() as held:
-            # a publish of one of these names must not put its bytes where ours are being removed
+            # a publish of one of these names must not store its bytes while they are being removed
             for filename in sorted(filenames):
                 await held.enter_async_context(self.parts.places.hold(f"{name}/{filename}"))
             await held.enter_async_context(self._changing(name))
@@ -135,8 +135,8 @@ class Manager:
             return project
 
     async def _is_back(self, file: File) -> bool:
-        """Whether another node has published the name again since its record went: then its bytes
-        and its entry stay.
+        """Return whether another node has published the name again since its record was deleted:
+        then its bytes and its entry stay.
         """
         if not self.parts.shared:
             return False
@@ -147,8 +147,8 @@ class Manager:
         return recorded is not None
 
     async def _current(self, file: File) -> File:
-        """The file as its record has it, which says nothing of yanks: the catalog may lag behind an
-        overwrite.
+        """Return the file from its record, with the catalog's yank: the catalog may lag behind an
+        overwrite, and the record has no yanks.
         """
         try:
             recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
@@ -167,7 +167,7 @@ class Manager:
             await self.parts.blobs.delete(file.key)
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
-        """Delete all files of the project; it stays ours, empty, with its status, until
+        """Delete all files of the project; it stays local, empty, with its status, until
         `release_name`.
         """
         return await shielded(self._delete_project(name, by))
@@ -181,8 +181,8 @@ class Manager:
         return project
 
     async def release_name(self, name: ProjectName) -> None:
-        """Forget that an empty project was ever ours, tombstones and all. Raises `BadRequest` while
-        it has files.
+        """Remove all traces of an empty local project, tombstones included. Raises `BadRequest`
+        while it has files.
         """
         await shielded(self._release_name(name))
 
@@ -190,7 +190,7 @@ class Manager:
         async with self._changing(name):
             async with aclosing(self.parts.blobs.list(folder(name))) as listing:
                 placed = [(blob.key, place(blob.key)) async for blob in listing]
-            # records, also those that cannot be read: a file of theirs may come back from a backup
+            # including unreadable records: an upstream file may be restored from a backup
             if any(
                 meaning is not None and meaning.kind is ObjectKind.RECORD for _, meaning in placed
             ):
@@ -204,10 +204,10 @@ class Manager:
 
     @asynccontextmanager
     async def _changing(self, name: ProjectName) -> AsyncIterator[None]:
-        """Hold the lock of a project of ours. Raises `NoSuchProject`, and `CatalogDown` before
+        """Hold the lock of a local project. Raises `NoSuchProject`, and `CatalogDown` before
         anything is changed.
 
-        A change that breaks off leaves no lie in the catalog.
+        If a change breaks off, the catalog is resynced.
         """
         await self.parts.refuse_while_away()
         await self.parts.known(name)
@@ -220,7 +220,7 @@ class Manager:
 
 
 def files_of_release(project: Project, version: str) -> frozenset[str]:
-    """The names of the release's files; raises `NoSuchFile` where there is no such release."""
+    """Return the names of the release's files. Raises `NoSuchFile` if there is no such release."""
     filenames = frozenset(
         file.filename for file in project.files if same_version(file.version, version)
     )
@@ -238,8 +238,8 @@ def _chosen(project: Project, filenames: frozenset[str]) -> tuple[File, ...]:
 
 
 def _marked(project: Project, files: Iterable[File], reason: str | None) -> Project:
-    """The project with these files yanked, or not; those of them that it has: another node may have
-    deleted or replaced one.
+    """Return the project with the yank of these files set or removed; files that another node has
+    deleted or replaced are skipped.
     """
     names = {file.filename for file in files}
     return with_files(

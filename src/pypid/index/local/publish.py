@@ -1,6 +1,8 @@
-"""Publishing: artifact, metadata, then the record, which is the commit; then the catalog.
+"""Publishing: write the artifact, its metadata, then the record, which is the commit; then update
+the catalog.
 
-A crash between any two steps leaves at worst blobs that no record names, which nobody sees.
+A crash between any two steps leaves at worst blobs that no record names, which are invisible to
+clients.
 """
 
 from __future__ import annotations
@@ -40,29 +42,29 @@ from pypid.ports import Body
 _log = Logger()
 
 UNDER_WAY = timedelta(minutes=15)
-"""On storage that others write to, an artifact without a record this young belongs to somebody's
-publish.
+"""Age below which an artifact without a record, on storage with other writers, is taken to belong
+to a publish under way.
 """
 
 
 BodyAnew = Callable[[], Awaitable[Body]]
-"""Gives the bytes of an upload, from their beginning with each call."""
+"""Returns the bytes of an upload, from their beginning with each call."""
 
 
 class PublishOutcome(Enum):
-    """What came of a publish."""
+    """The outcome of a publish."""
 
     PUBLISHED = "published"
     OVERWRITTEN = "overwritten"
     UNCHANGED = "unchanged"
-    """The same bytes were published before; nothing was done (twine >= 6.2 knows no other way to
-    try again).
+    """The same bytes were published before; nothing was done (twine >= 6.2 has no other way to
+    retry).
     """
 
 
 @frozen
 class Publisher:
-    """Puts uploads into the storage, one at a time for each file name."""
+    """Stores uploads, one at a time for each file name."""
 
     parts: IndexContext
 
@@ -73,14 +75,14 @@ class Publisher:
     async def publish(
         self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
     ) -> PublishOutcome:
-        """Store the upload durably and list it; `body` gives its bytes, anew with each call.
+        """Store the upload durably and list it; `body` returns its bytes, from the beginning with
+        each call.
 
-        Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`,
-        `NameUsedUp`, `ProjectClosed`, `Busy`, `NotYetKnown` (it may be among what a pypicloud left
-        and is being taken in), `StorageFull`, `StorageDown`; then nothing of it is visible (after
-        `StorageDown` it may become so later, whole). Of several nodes that publish one name that
-        one wins whose record is in the storage first, whether or not the catalog that they share
-        can be asked.
+        Once begun it runs to its end even if the client disconnects. Raises `AlreadyExists`,
+        `NameUsedUp`, `ProjectClosed`, `Busy`, `NotYetKnown` (it may be among pypicloud files that
+        are being adopted), `StorageFull`, `StorageDown`; then nothing of it is visible (after
+        `StorageDown` it may become visible later, whole). Of several nodes that publish one name,
+        the first record in the storage wins, whether or not their shared catalog is available.
         """
         before = is_patient.set(True)  # the client waits, and would have to send everything again
         try:
@@ -107,7 +109,7 @@ class Publisher:
                 return await self._beside_older(older, upload, body, by, overwrite)
             try:
                 return await self._store(upload, body, by, None, is_alone=is_alone)
-            except (AlreadyExists, Busy) as error:  # somebody else was faster
+            except (AlreadyExists, Busy) as error:  # another process was faster
                 refusal = error
             first = await self._finder.awaited(upload)
             if first is None:
@@ -120,7 +122,7 @@ class Publisher:
         if older.file.sha256 == upload.digests.sha256:
             if not older.is_whole:
                 return await self._restore(older.file, upload, body)
-            if not older.is_listed:  # what is acknowledged is listed, too
+            if not older.is_listed:  # an acknowledged file must also be listed
                 raise CatalogDown(STANDS)
             return PublishOutcome.UNCHANGED
         if not overwrite:
@@ -128,8 +130,8 @@ class Publisher:
         return await self._store(upload, body, by, older.file)
 
     async def _decided_by_storage(self, upload: Upload, overwrite: bool) -> PublishOutcome:
-        """While the catalog cannot be asked nothing is stored, since it could not be listed; a
-        record that is there says who was first all the same.
+        """Decide about an upload while the catalog is unavailable. Nothing is stored, since it
+        could not be listed; an existing record still decides who was first.
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         admits(self.parts.policy, upload, await self.parts.look(name))
@@ -145,8 +147,8 @@ class Publisher:
     # --- what is there already ---
 
     async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
-        """Nothing of this name is published: if it once was, only the same bytes may come back
-        (tombstone).
+        """Check a name without a published file: if it was once published, only the same bytes may
+        come back (tombstone).
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         tombstone = await records.tombstone(self.parts.blobs, name, filename)
@@ -154,11 +156,11 @@ class Publisher:
             return
         if tombstone.sha256 != upload.digests.sha256 and not overwrite:
             raise NameUsedUp(filename)
-        # a delete that broke off may have left the yank of the file that was
+        # a delete that broke off may have left the yank of the former file
         await self.parts.blobs.delete(key(name, filename, ObjectKind.YANKED))
 
     async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
-        """The very bytes that the record names and the storage has lost: put them back."""
+        """Put back the very bytes that the record names and the storage has lost."""
         _log.warn(
             "The bytes of {filename} were lost, and are put back out of an upload",
             filename=file.filename,
@@ -201,21 +203,21 @@ class Publisher:
             if is_new:
                 written.append(artifact.key)
             for where, data in beside:
-                written.append(where)  # before: a write that fails may have written all the same
+                written.append(where)  # before the write: it may fail and have written anyway
                 await self.parts.blobs.write(where, BytesBody(data), replace=True)
             if not await self._is_mine(artifact):
                 written.clear()
                 raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
-            is_recorded = True  # perhaps: a write that fails may have written all the same
+            is_recorded = True  # perhaps: a write may fail and have written anyway
             await self.commit(file, replace=older is not None, older=older)
-        except CatalogDown:  # its record is there, and others may have been answered by it
+        except CatalogDown:  # its record is there, and other clients may have been answered by it
             raise
         except BaseException as error:
             is_ours = is_recorded and not isinstance(error, AlreadyExists)
             await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
             raise
-        # bytes that lay where this file belongs were copied aside; if their writer still lives,
-        # this record was first
+        # bytes found at this file's key were copied aside; if their writer is still alive, this
+        # record was first
         replaced = named if older is None and file.key != named.key else older
         if replaced is not None:
             file = await self._brought_home(file, upload, body)
@@ -226,8 +228,8 @@ class Publisher:
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
-        """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go
-        there as well, and are then listed from there.
+        """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
+        and list them from there.
         """
         plan = self.parts.plan
         home = plan.home(file)
@@ -239,7 +241,9 @@ class Publisher:
             for where, data in documents_of(there, upload, plan):
                 await self.parts.blobs.write(where, BytesBody(data), replace=True)
             await self.commit(there, replace=True)
-        except CatalogDown:  # what is listed is still there; the record names the other already
+        except (
+            CatalogDown
+        ):  # the listed bytes are still there; the record already names the new key
             return there
         except PypidError as error:
             text = (
@@ -254,13 +258,13 @@ class Publisher:
         return there
 
     async def _write(self, file: File, body: BodyAnew, *, replace: bool = False) -> Blob:
-        """The bytes, where the file says, with what a pypicloud wants to know of them."""
+        """Write the bytes to the file's key, with the description that a pypicloud needs."""
         describing = self.parts.describing if self.parts.plan.pypicloud else None
         if describing is None:
             return await self.parts.blobs.write(file.key or "", await body(), replace=replace)
         from pypid.core.records.pypicloud_descriptions import (
             as_texts,
-        )  # here, since no page needs it
+        )  # imported here: no page needs it
 
         return await describing.write_described(
             file.key or "", await body(), as_texts(file), replace=replace
@@ -269,12 +273,12 @@ class Publisher:
     async def _write_artifact(
         self, file: File, body: BodyAnew, *, is_alone: bool = False
     ) -> tuple[Blob, bool]:
-        """Write the bytes only if absent. Return the blob, and whether nothing lay there before.
+        """Write the bytes only if absent. Return the blob, and whether there was none before.
 
-        Bytes without a record belong to a publish under way, to one that broke off, or to somebody
-        who dropped them there. Other bytes never take their place: the process that wrote them may
-        be asleep, or be unknown to this one, and commits its record later. So the new bytes lie by
-        their hash, and each record names bytes of its own, whichever is first.
+        Bytes without a record belong to a publish under way, to one that broke off, or were copied
+        there by hand. They are never replaced by other bytes: the process that wrote them may be
+        asleep, or unknown to this one, and commit its record later. So the new bytes are stored
+        under their hash, and each record names bytes of its own, whichever is first.
         """
         where = file.key or ""
         try:
@@ -289,11 +293,11 @@ class Publisher:
         return await self._write(structs.replace(file, key=apart), body, replace=True), True
 
     async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
-        """Copy what lies under the key, unless it is the very file or gone; return whether nothing
-        else lies there.
+        """Copy the bytes under the key aside, unless they are the very file or missing; return
+        whether no other bytes are there.
 
-        Raises `Busy` if another process may be publishing it. `is_alone`: none is, so the one that
-        began has died.
+        Raises `Busy` if another process may be publishing the file. `is_alone`: no other process
+        is, so the one that began has died.
         """
         try:
             there = await self.parts.blobs.stat(where)
@@ -320,15 +324,15 @@ class Publisher:
         return self.parts.world.now() - moment < UNDER_WAY
 
     async def _is_being_deleted(self, file: File) -> bool:
-        """Whether another node has just deleted the file: its bytes go last, and what we would put
-        in their place as well.
+        """Return whether another node has just deleted the file: it removes the bytes last, and
+        would remove their replacement as well.
         """
         tombstone = await records.tombstone(self.parts.blobs, file.project, file.filename)
         return tombstone is not None and self._is_young(tombstone.deleted)
 
     async def _is_mine(self, artifact: Blob) -> bool:
-        """Whether what is to be committed is still there: another process may have put its bytes in
-        place of ours.
+        """Return whether the artifact to commit is still there: another process may have replaced
+        it.
         """
         try:
             return (await self.parts.blobs.stat(artifact.key)).etag == artifact.etag
@@ -338,15 +342,15 @@ class Publisher:
     async def commit(
         self, file: File, *, replace: bool = False, older: File | None = None, is_new: bool = False
     ) -> None:
-        """Write the record and list the file; `is_new`: nothing of this name was ever ours;
-        `older`: what it replaces.
+        """Write the record and list the file. `is_new`: the name was never local; `older`: the file
+        that it replaces.
 
-        Raises `AlreadyExists` if somebody else's record was first; `CatalogDown` where the record
-        stands, and the file is listed later.
+        Raises `AlreadyExists` if another process's record was first; `CatalogDown` if the record is
+        saved and the file is listed later.
         """
         where = key(file.project, file.filename, ObjectKind.RECORD)
         async with self.parts.locks.hold(file.project):
-            # the mark stays when the bytes are overwritten: only an un-yank takes it off
+            # an overwrite keeps the yank: only an un-yank removes it
             yanked = (
                 None
                 if is_new
@@ -382,8 +386,8 @@ class Publisher:
     # --- when it does not come to its end ---
 
     async def _undo(self, file: File, written: list[str], *, is_ours: bool, replaces: bool) -> None:
-        """Remove what was written, the record first, if it may be ours: it may be there although
-        its write failed.
+        """Remove what was written, the record first if it may be this process's: it may exist
+        although its write failed.
         """
         try:
             if not await self._is_withdrawn(file, is_ours, replaces):
@@ -394,11 +398,11 @@ class Publisher:
                 filename=file.filename,
                 error=error,
             )
-            return  # then all of it stays, so that what a record names is there
+            return  # keep all of it, so that a record's bytes are there
         await self._sweep(written)
 
     async def _is_withdrawn(self, file: File, is_ours: bool, replaces: bool) -> bool:
-        """Whether no record names the bytes any more."""
+        """Return whether no record names the bytes any more."""
         recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
         if recorded is None or recorded.key != file.key:
             return True
@@ -412,7 +416,7 @@ class Publisher:
         return not replaces
 
     async def _sweep(self, keys: Iterable[str]) -> None:
-        """Remove what nobody sees; what cannot be removed now is left for `pypid check`."""
+        """Remove invisible blobs; one that cannot be removed now is left for `pypid check`."""
         for where in reversed(list(keys)):
             try:
                 await self.parts.blobs.delete(where)

@@ -1,9 +1,9 @@
-"""What a pypicloud left in the storage becomes ours, in place: all of it at the first start, at
-later ones what is new.
+"""Adoption of what a pypicloud left in the storage, in place: everything at the first start, later
+only what is new.
 
-Until that is done a name that is not known is not known to be absent, and is not asked upstream
-(`IndexContext.is_taking_over`). Each file that is not taken in is told once; its name stays ours,
-since a pypicloud served it as such.
+Until it is complete, an unknown name is not proven absent, and is not looked up upstream
+(`IndexContext.is_taking_over`). Each file that is not adopted is reported once; its name stays
+local, since pypicloud served it as such.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _log = Logger()
 
 MOST_REMEMBERED = 20_000
 MOST_LINES = 1000
-"""Files that the log tells one by one."""
+"""Files that are logged one by one."""
 MOST_NAMES = 200
-"""Projects that one line of the log names."""
+"""Projects that one log line names."""
 _UNKNOWN = (
     "Nobody is said to have uploaded any file of these {count} projects, so pypicloud may have "
     "fetched them from the public "
@@ -46,7 +46,7 @@ _UNKNOWN = (
 
 
 class _Left(msgspec.Struct, frozen=True):
-    """The document: what was left where it lies, each as a hash of its key and its ETag."""
+    """Document: the files that were not adopted, each as a hash of its key and its ETag."""
 
     left: tuple[str, ...] = ()
     format: int = FORMAT
@@ -54,18 +54,15 @@ class _Left(msgspec.Struct, frozen=True):
 
 @frozen
 class TakeOver:
-    """Takes in what lies in the storage without a record, and looks at what else a pypicloud may
-    have listed.
-    """
+    """Adopts distributions without a record, and reports what else a pypicloud may have listed."""
 
     parts: IndexContext
     tell: Tell | None = None
-    """Hears how far it is, as the log does."""
+    """Notified of the progress, like the log."""
 
     async def at_start(self, compared: Reconciled) -> Reconciled:
-        """Take in what a comparison found and was not told before; the log says what came of it.
-        Raises `StorageDown`, `StorageFull`; what was taken in till then stays, and the next time
-        goes on.
+        """Adopt what a comparison found and was not reported before; log the outcome. Raises
+        `StorageDown`, `StorageFull`; files adopted until then stay, and the next run continues.
         """
         strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
         if strays or foreign:
@@ -94,8 +91,8 @@ class TakeOver:
         *,
         bare: frozenset[ProjectName] = frozenset(),
     ) -> Sequence[Adopted]:
-        """What became of each, by key; remembered, so that `fresh` leaves out what was left. `bare`
-        as in `Adopter`.
+        """Adopt the files and return the outcomes by key. Files that were left are remembered, so
+        that `fresh` leaves them out. `bare` as in `Adopter`.
         """
         came = list(await Adopter(self.parts, self.tell, bare).adopt(strays, by))
         came += await all_of([partial(self._judged, blob) for blob in foreign], AT_ONCE)
@@ -107,15 +104,15 @@ class TakeOver:
         return sorted(came, key=lambda each: each.key)
 
     async def fresh(self, blobs: Iterable[Blob]) -> tuple[Blob, ...]:
-        """Those that were not told before."""
+        """Return the blobs that were not reported before."""
         known = await self._known()
         return tuple(blob for blob in blobs if _mark(blob) not in known)
 
     # --- what is no distribution ---
 
     async def _judged(self, blob: Blob) -> Adopted:
-        """What to say of something that is no distribution by its name: a pypicloud
-        took any name.
+        """Return the outcome for a file whose name is not a distribution's: a pypicloud accepted
+        any name.
         """
         name = self._listed_as(blob.key)
         try:
@@ -141,13 +138,15 @@ class TakeOver:
         return Adopted(blob.key, Result.REFUSED, (problem,), names=frozenset({name}))
 
     def _listed_as(self, where: str) -> ProjectName | None:
-        """The project of which a pypicloud takes this for a file, of which nothing is said: its
-        file store takes any name.
+        """Return the project that a pypicloud derives from the key of a file without a description:
+        its file store accepts any name.
         """
         if not self.parts.plan.folders:
             return listed_as(where)
         folders = where.split("/")
-        if len(folders) != 3 or folders[2].startswith("."):  # with a dot: it broke off a write
+        if len(folders) != 3 or folders[2].startswith(
+            "."
+        ):  # a leading dot: a write of pypicloud's that broke off
             return None
         try:
             return project_name(folders[0])
@@ -157,8 +156,8 @@ class TakeOver:
     # --- the names ---
 
     async def _claim(self, name: ProjectName) -> None:
-        """The name stays ours although none of its files could be taken in: nobody else's files
-        come under it.
+        """Reserve the name although none of its files could be adopted: upstream files must not
+        appear under it.
         """
         async with self.parts.locks.hold(name):
             found = await records.read_project(self.parts.blobs, name)
@@ -169,7 +168,7 @@ class TakeOver:
             await self.parts.bring(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:
-        """Name the projects that seem to be the public index's."""
+        """Log the names of projects that seem to come from the public index."""
         names = []
         pace = Pace(self.parts.world)
         for name in sorted(
@@ -204,7 +203,7 @@ class TakeOver:
 
 
 def _names_of(strays: Sequence[Blob]) -> frozenset[ProjectName]:
-    """The projects that the file names tell."""
+    """Return the projects of the file names."""
     found = (project_of(blob.key.rpartition("/")[2]) for blob in strays)
     return frozenset(name for name in found if name is not None)
 
@@ -214,7 +213,7 @@ def _mark(blob: Blob) -> str:
 
 
 def _say(came: Sequence[Adopted]) -> None:
-    """One line for each that is odd, and one for all."""
+    """Log one line for each odd file, and a summary."""
     odd = [each for each in came if each.problems]
     for each in odd[:MOST_LINES]:
         say = _log.warn if each.outcome is Result.REFUSED else _log.info

@@ -1,9 +1,9 @@
-"""Putting published bytes back that lie elsewhere in the storage, where other bytes, or none, lie
-in their place.
+"""Putting back published bytes from a copy elsewhere in the storage, where other bytes, or none,
+are in their place.
 
-Bytes that lay where a file was published are copied aside (`publishing`). If a record names them
+Bytes found where a file was to be published are copied aside (`publish`). If a record names them
 after all, since its writer was another pypid that shared the storage without a lease, they are the
-published bytes, and go back where the record says.
+published bytes, and are put back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Mender:
         return True
 
     async def _set_aside(self, file: File) -> None:
-        """Keep the bytes that lie in the wrong place, if there are any."""
+        """Copy the bytes that are in the wrong place aside, if there are any."""
         where = file.key or ""
         with suppress(Missing, Exists):
             other = (await digests_of(self.parts, where)).sha256

@@ -1,4 +1,4 @@
-"""What an upload becomes in the storage: the file, and the documents that lie beside its bytes."""
+"""The file that an upload becomes in the storage, and its sidecar documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pypid.index.store import records
 
 
 def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> File:
-    """The file that the upload becomes."""
+    """Return the file that the upload becomes."""
     distribution, digests = upload.distribution, upload.digests
     project, filename = distribution.project, distribution.filename
     where = plan.artifact(project, upload.version, filename)
@@ -37,7 +37,7 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
 
 
 def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
-    """What is to be stored beside the bytes, by key."""
+    """Return the documents to store beside the bytes, by key."""
     beside = (
         (ObjectKind.METADATA, upload.metadata),
         (ObjectKind.SIGNATURE, upload.signature),
@@ -50,18 +50,18 @@ def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, byte
 
 
 def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
-    """What a pypicloud wants to know of the file, where that lies beside it."""
+    """Return the description that a pypicloud needs, if the layout stores it beside the file."""
     where = plan.description(file.key or "")
     if where is None:
         return []
-    from pypid.core.records.pypicloud_descriptions import as_json  # here, since no page needs it
+    from pypid.core.records.pypicloud_descriptions import as_json  # imported here: no page needs it
 
     return [(where, as_json(file))]
 
 
 def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
-    """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under
-    keys of their own.
+    """Return the keys that an overwritten file leaves behind: the new bytes and their documents
+    have keys of their own.
     """
     keys = [older.key, plan.description(older.key or "")]
     keys += [

@@ -1,8 +1,9 @@
-"""Checking the storage: what a crash, a disk or a hand has left wrong, and what to do about each.
+"""Checking the storage for damage by crashes, disk errors or manual edits, with advice for each
+finding.
 
-Nothing is changed, unless it is told to sweep: then what no record names and nobody can see is
-removed, if it is old enough not to belong to a publish under way. A distribution that could be
-taken in is never removed.
+Nothing is changed unless a sweep is requested: then blobs that no record names and that are
+invisible to clients are removed, if they are too old to belong to a publish under way. A
+distribution that could be adopted is never removed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _DOCUMENTS: Mapping[ObjectKind, type[_Document]] = {
 
 
 class StorageProblem(Enum):
-    """What can be wrong; the values are words for programs."""
+    """The kinds of damage; the values are identifiers for programs."""
 
     LOST_BYTES = "lost-bytes"
     OTHER_BYTES = "other-bytes"
@@ -97,9 +98,8 @@ _COPIED = (
 
 @frozen
 class Finding:
-    """One thing that is wrong: the key, what, and what to do. `swept`: it has been removed.
-    `mended`: published bytes that were kept elsewhere (`copy`) have been put back where the record
-    of `file` names them.
+    """One finding: the key, what is wrong, and what to do. `swept`: it was removed. `mended`:
+    published bytes found elsewhere (`copy`) were put back where the record of `file` names them.
     """
 
     key: str
@@ -114,8 +114,8 @@ class Finding:
 
 @frozen
 class CheckReport:
-    """What a check saw: how many objects, published files and `kept` ones of theirs, and all that
-    is wrong, by key.
+    """The result of a check: numbers of objects, of published files and of `kept` (cached) ones,
+    and all findings by key.
     """
 
     objects: int
@@ -141,14 +141,14 @@ class _Seen:
 
 @frozen
 class Checker:
-    """Compares what lies in the storage with what its records say."""
+    """Compares the contents of the storage with its records."""
 
     parts: IndexContext
     tell: Tell | None = None
-    """Hears how far it is, as the log does."""
+    """Notified of the progress, like the log."""
 
     async def check(self, *, sweep: bool = False, hashes: bool = False) -> CheckReport:
-        """Look at everything; `hashes` reads all the bytes, too. Raises `StorageDown`."""
+        """Check everything; `hashes` reads all the bytes, too. Raises `StorageDown`."""
         seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
         async with aclosing(self.parts.blobs.list()) as listing:
             group: list[Blob] = []
@@ -179,7 +179,7 @@ class Checker:
             elif where is not None:
                 placed.append((where, blob))
             elif blob.key.startswith(KEPT):
-                continue  # theirs: `index.upstream.cache_check` looks at them
+                continue  # cached files: `index.upstream.cache_check` checks them
             elif project_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()
@@ -197,7 +197,7 @@ class Checker:
     async def _record(
         self, seen: _Seen, where: ObjectPlace, listed: Set[str], hashes: bool
     ) -> File | None:
-        """The file of a record, with its bytes and documents looked at; None if the record is
+        """Check the bytes and documents of a record and return its file; None if the record is
         damaged.
         """
         try:
@@ -227,7 +227,7 @@ class Checker:
         return file
 
     async def _wrong_with_bytes(self, file: File, hashes: bool) -> StorageProblem | None:
-        assert file.key is not None  # `read_record` has seen to it
+        assert file.key is not None  # `read_record` guarantees it
         try:
             found = await self.parts.blobs.stat(file.key)
             if found.size != file.size:
@@ -243,14 +243,14 @@ class Checker:
         return None
 
     async def _with_copy(self, finding: Finding, file: File) -> Finding:
-        """The finding, with the copy of the published bytes that can be put back."""
+        """Add the copy from which the published bytes can be restored, if there is one."""
         copy = await Mender(self.parts).copy_of(file)
         if copy is None:
             return finding
         return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
 
     async def _loose(self, where: str) -> Finding:
-        """What to do with a distribution outside any project's place that no record names."""
+        """Return the finding for a distribution outside any project's place that no record names."""
         found = lies_at(where)
         if found is None:
             return _finding(where, StorageProblem.NO_RECORD)
@@ -282,7 +282,7 @@ class Checker:
             await self._report(seen, _finding(blob.key, StorageProblem.DAMAGED))
 
     async def _report(self, seen: _Seen, finding: Finding, *, is_there: bool = True) -> None:
-        """Note the finding, unless what was listed has gone meanwhile."""
+        """Add the finding, unless the blob was removed meanwhile."""
         if is_there:
             try:
                 await self.parts.blobs.stat(finding.key)
@@ -296,7 +296,9 @@ class Checker:
     # --- sweeping ---
 
     async def _swept(self, finding: Finding) -> Finding:
-        """The finding, removed if that can be; looked at once more, with nobody else at it."""
+        """Remove the blob of the finding if possible, after checking it again under the file's
+        locks.
+        """
         if finding.file is not None:
             try:
                 return evolve(finding, mended=await Mender(self.parts).mend(finding.file))
@@ -326,8 +328,8 @@ class Checker:
             return evolve(finding, swept=True)
 
     async def _is_deleted(self, where: ObjectPlace, found: str) -> bool:
-        """Whether these are the bytes of a file whose delete broke off: they alone may go, no
-        others of its name.
+        """Return whether these are the bytes of a file whose delete broke off: only they may be
+        removed, no others of its name.
         """
         tombstone = await records.tombstone(self.parts.blobs, where.project, where.filename)
         return (
@@ -345,7 +347,7 @@ def _finding(
 
 
 def _promised(file: File) -> Iterator[str]:
-    """The keys of the documents that the record says lie beside the bytes."""
+    """Return the keys of the documents that the record promises."""
     kinds = (
         (ObjectKind.METADATA, file.metadata_sha256),
         (ObjectKind.SIGNATURE, file.signed),
@@ -355,15 +357,15 @@ def _promised(file: File) -> Iterator[str]:
 
 
 def _referred(file: File) -> set[str]:
-    """All keys that the record keeps alive."""
+    """Return all keys that the record refers to."""
     return {*_promised(file), file.key or "", key(file.project, file.filename, ObjectKind.YANKED)}
 
 
 def _unclaimed(
     placed: Sequence[tuple[ObjectPlace, Blob]], files: Mapping[str, File | None], now: datetime
 ) -> Iterator[Finding]:
-    """What no record refers to. `files` are those of the records, by name; None for a damaged one:
-    it may refer to anything.
+    """Yield findings for what no record refers to. `files` are those of the records, by name; None
+    for a damaged one: it may refer to anything.
     """
     referred = {where for file in files.values() if file is not None for where in _referred(file)}
     places = {where for where, _ in placed}
@@ -390,7 +392,7 @@ def _unclaimed(
             )
             yield _finding(blob.key, wrong, sweepable=is_deleted)
             continue
-        # what lies beside a file that was never published, or not by us, belongs to whoever put it
+        # documents beside a file that was not published by pypid belong to the user who put them
         # there
         has_bytes = (
             ObjectPlace(where.project, where.filename, ObjectKind.ARTIFACT) in places

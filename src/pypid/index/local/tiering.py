@@ -1,5 +1,5 @@
-"""Moving old files into a cheaper storage class. Only their bytes go: records and metadata are
-small, and always needed.
+"""Moving old files into a cheaper storage class. Only their bytes are moved: records and metadata
+are small, and always needed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pypid.index.store.reconcile import Reconciler
 from pypid.ports import Bucket
 
 AT_ONCE = 8
-"""Files that are looked at, and moved, at the same time."""
+"""Files inspected and moved at the same time."""
 
 
 def ignored(moved: Moved) -> None:
-    """Hears of no file."""
+    """Ignore the notification about a file."""
 
 
 @define
 class _Run:
-    """One run."""
+    """The state of one run."""
 
     rule: TieringRule
     dry: bool
@@ -44,8 +44,8 @@ class _Run:
 
 @frozen
 class Tierer:
-    """Moves the files of ours that a rule is for. `tell` hears how far it is, `of_file` of each
-    file that was due.
+    """Moves the local files to which a rule applies. `tell` is notified of the progress, `of_file`
+    of each file that was due.
     """
 
     parts: IndexContext
@@ -54,8 +54,8 @@ class Tierer:
     of_file: Callable[[Moved], object] = ignored
 
     async def tier(self, rule: TieringRule, *, dry: bool = False) -> Tiered:
-        """Look at all projects; with `dry` nothing is moved. Raises `StorageDown`, and `BadRequest`
-        for an unknown class.
+        """Apply the rule to all projects; with `dry` nothing is moved. Raises `StorageDown`, and
+        `BadRequest` for an unknown class.
         """
         if not await self.parts.catalog.is_complete():
             await Reconciler(self.parts, self.tell).reconcile()
@@ -88,7 +88,7 @@ class Tierer:
         run.of_file(moved)
 
     async def _moved(self, run: _Run, file: File) -> Moved:
-        assert file.key is not None  # ours
+        assert file.key is not None  # local files have one
         size = file.size or 0
         try:
             standing = await self.bucket.standing(file.key)
@@ -112,12 +112,12 @@ class Tierer:
         )
 
     async def _move(self, file: File, storage_class: str) -> None:
-        """Move the bytes, while nobody writes them; then the catalog knows whether they can be read
-        at once.
+        """Move the bytes while no publish can write them, and note in the catalog whether they can
+        be read at once.
         """
         name, archived = file.project, storage_class in ARCHIVES
         async with self.parts.places.hold(f"{name}/{file.filename}"):
-            if archived:  # before: who is sent there a moment later would be refused
+            if archived:  # before the move: a client redirected a moment later would be refused
                 await self._note(name, file, archived=True)
             try:
                 await self.bucket.move(file.key or "", storage_class)
@@ -151,7 +151,7 @@ async def tierer(
     tell: Tell | None = None,
     of_file: Callable[[Moved], object] = ignored,
 ) -> Tierer:
-    """Raises `BadRequest` for a storage that is no bucket."""
+    """Return a `Tierer`. Raises `BadRequest` for a storage that is not a bucket."""
     if bucket is None:
         raise BadRequest(
             "Only a storage that is a bucket of S3 ([storage] backend = s3) has storage classes."

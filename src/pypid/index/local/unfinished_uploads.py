@@ -1,4 +1,4 @@
-"""Uploads in parts that a crash left unfinished: they take up space in a bucket, and no listing
+"""Multipart uploads that a crash left unfinished: they take up space in a bucket, and no listing
 shows them.
 """
 
@@ -26,13 +26,13 @@ ADVICE = (
 
 @frozen
 class Remnants:
-    """Finds those that are too old to belong to a publish under way, and takes them away."""
+    """Finds unfinished uploads that are too old to belong to a publish under way, and removes them."""
 
     parts: IndexContext
     bucket: Bucket
 
     async def check(self, *, sweep: bool) -> Sequence[Finding]:
-        """One finding for each. Raises `StorageDown`."""
+        """Return one finding for each. Raises `StorageDown`."""
         now = self.parts.world.now()
         async with aclosing(self.bucket.unfinished()) as uploads:
             old = [upload async for upload in uploads if now - upload.begun >= UNDER_WAY]
@@ -45,7 +45,9 @@ class Remnants:
         return evolve(found, swept=await self._swept(upload)) if sweep else found
 
     async def _swept(self, upload: Unfinished) -> bool:
-        """Whether it has gone; a publish of ours of the same file, which may be it, ends before."""
+        """Abort the upload and return whether it is removed. A local publish of the same file, to
+        which it may belong, ends first.
+        """
         where = place(upload.key) or lies_at(upload.key)
         try:
             if where is None:

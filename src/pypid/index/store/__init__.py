@@ -1,0 +1,1 @@
+"""Records in the storage: reading, changing, checking and reconciling them."""

@@ -1,8 +1,8 @@
-"""Putting what was read from the storage into the catalog, unless somebody has changed the entry
-since the reading began.
+"""Compare-and-set edits: put what was read from the storage into the catalog, unless another
+process has changed the entry since the read began.
 
-Another node may have written a record and listed its file in between: what was read before that
-would take it away again.
+Another node may have written a record and listed its file in between: a stale read would remove it
+again.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from attrs import define
 T = TypeVar("T")
 
 READINGS = 5
-"""How often a project is read because other nodes go on changing it meanwhile."""
+"""How often a project is read if other nodes keep changing it meanwhile."""
 
 
 @define
 class ConcurrentChange(Exception):
-    """What was read is older than what the catalog has by now."""
+    """What was read is older than the catalog's entry."""
 
 
 @define
 class CompareAndSet(Generic[T]):
-    """An edit: makes `found` of the entry if `is_as_before` says that it is the one from before;
-    else it raises `ConcurrentChange`.
+    """An edit that sets the entry to `found` if `is_as_before` confirms that it is unchanged; else
+    raises `ConcurrentChange`.
     """
 
     is_as_before: Callable[[T], bool]
     found: Callable[[T], T]
     old: T | None = None
-    """What it was."""
+    """The entry before the edit."""
 
     def __call__(self, held: T) -> T:
         if not self.is_as_before(held):
@@ -42,5 +42,5 @@ class CompareAndSet(Generic[T]):
 
 
 def as_it_is(held: T) -> T:
-    """An edit that changes nothing: then the catalog has looked what others changed."""
+    """Return the entry unchanged: an edit that makes the catalog load what other nodes changed."""
     return held

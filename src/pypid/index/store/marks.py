@@ -1,10 +1,10 @@
-"""Marks for projects that changed here since the last comparison, so that the catalog dump is worth
-as much as one.
+"""Marks for projects that changed here since the last reconciliation, so that a catalog dump is
+worth as much as one.
 
 A project's mark is the fingerprint of the listing that it was read from; a change through this
-pypid takes it away. A new machine that starts from a dump without marks reads every such project
-whole. One listing of the project's folder gives the mark back, if the listing has what the catalog
-says and nothing else.
+pypid removes it. A new machine that starts from a dump without marks reads every such project
+whole. One listing of the project's folder restores the mark, if the listing agrees with the catalog
+exactly.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pypid.index.store import records
 from pypid.index.store.compare_and_set import as_it_is
 
 AT_ONCE = 8
-"""Projects that are listed at the same time."""
+"""Projects listed at the same time."""
 _WITNESSES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
-"""What says nothing of a file that is there; this process has written it and holds it in the
-catalog.
+"""Kinds of documents that say nothing of an existing file; this process has written them and has
+their state in the catalog.
 """
 
 
@@ -70,7 +70,7 @@ async def _mark(parts: IndexContext, name: ProjectName) -> bool:
 
 
 def _agrees(project: Project, listing: Sequence[Blob]) -> bool:
-    """Whether the folder holds the files of the project, what belongs to them, and nothing else."""
+    """Return whether the folder holds the project's files and their documents, and nothing else."""
     expected = {where: size for file in project.files for where, size in _expected(file).items()}
     archived = {file.key for file in project.files if file.archived}
     inside = {where for where in expected if where.startswith(folder(project.name))}
@@ -89,7 +89,7 @@ def _agrees(project: Project, listing: Sequence[Blob]) -> bool:
 
 
 def _expected(file: File) -> dict[str, int | None]:
-    """The keys of the file, and the size of its bytes."""
+    """Return the keys of the file, with the size of its bytes."""
     found: dict[str, int | None] = {key(file.project, file.filename, ObjectKind.RECORD): None}
     if file.key is not None:
         found[file.key] = file.size

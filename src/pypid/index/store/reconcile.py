@@ -1,4 +1,4 @@
-"""Comparing the catalog with the storage: in the background, one project at a time, reading only
+"""Reconciling the catalog with the storage: in the background, one project at a time, reading only
 what differs.
 """
 
@@ -41,32 +41,34 @@ _SUFFIXES = (".whl", ".egg", *SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)
 _OVERWRITE = ObjectKind.OVERWRITE.value
 _RECORD = ObjectKind.RECORD.value
 PROJECTS_AT_ONCE = 8
-"""Projects that are read at the same time."""
+"""Projects read at the same time."""
 MOST_FOREIGN = 10_000
 _DOCUMENTS = (_RECORD, ObjectKind.DELETED.value, f"/{ObjectKind.PROJECT.value}")
-"""What makes a name ours."""
+"""Kinds of documents that make a name local."""
 
 
 @frozen
 class Reconciled:
-    """What a comparison found. `strays` are distributions that no record names; see `adopting`."""
+    """The result of a reconciliation. `strays` are distributions that no record names; see
+    `index.local.adoption`.
+    """
 
     projects: int
     changed: int
     strays: tuple[Blob, ...] = field(default=(), repr=False)
     foreign: tuple[Blob, ...] = field(default=(), repr=False)
-    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`, and all that a pypicloud
-    lists by its name; looked for where a pypicloud may have listed it.
+    """Blobs that are neither distributions nor pypid's, up to `MOST_FOREIGN`, and all that a
+    pypicloud lists by their name; collected only if a pypicloud may have listed them.
     """
     ours: frozenset[ProjectName] = field(default=frozenset(), repr=False)
-    """The projects of which something of ours was listed: records and the like."""
+    """The projects with listed local documents: records and the like."""
     read: int = 0
     """How many projects were read, whether they had changed or not."""
 
 
 @define
 class ReconcileProgress:
-    """How far a comparison is: the objects that were listed, and the projects that were read."""
+    """Progress of a reconciliation: numbers of listed objects and of projects read."""
 
     objects: int = 0
     projects: int = 0
@@ -74,7 +76,7 @@ class ReconcileProgress:
 
 @define
 class _Walk:
-    """The state of one comparison."""
+    """The state of one reconciliation."""
 
     pace: Pace
     progress: Progress
@@ -82,7 +84,7 @@ class _Walk:
     reading: JobGroup = field(factory=lambda: JobGroup(PROJECTS_AT_ONCE))
     seen: set[ProjectName] = field(factory=set)
     loose: dict[str, Blob] = field(factory=dict)
-    """Distributions without a record beside them, by key: strays, or adopted where they lay."""
+    """Distributions without a record beside them, by key: strays, or files adopted in place."""
     elsewhere: set[ProjectName] = field(factory=set)
     """Projects that may have files whose bytes are not in the project's folder."""
     changed: set[ProjectName] = field(factory=set)
@@ -90,20 +92,20 @@ class _Walk:
     foreign: int = 0
     some_foreign: list[Blob] = field(factory=list)
     failure: StorageDown | None = None
-    """What kept a project from being read; all others are compared all the same."""
+    """Why a project could not be read; all others are still compared."""
 
 
 @frozen
 class Reconciler:
-    """Brings the catalog up to the storage, and proves absence (`Catalog.complete`)."""
+    """Brings the catalog in line with the storage, and proves absence (`Catalog.complete`)."""
 
     parts: IndexContext
     tell: Tell | None = None
-    """Hears how far it is, as the log does."""
+    """Notified of the progress, like the log."""
     counted: ReconcileProgress = field(factory=ReconcileProgress)
 
     async def reconcile(self) -> Reconciled:
-        """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read
+        """Reconcile everything. Raises `StorageDown`; then absence is not proven, and what was read
         so far is kept.
         """
         walk = _Walk(
@@ -133,7 +135,7 @@ class Reconciler:
         strays = await self._unclaimed(walk)
         if walk.failure is not None:
             raise walk.failure
-        if not self.parts.plan.pypicloud:  # else what was found has to be taken in before
+        if not self.parts.plan.pypicloud:  # else what was found has to be adopted first
             await self.parts.catalog.complete()
             self.parts.verified.clear()
         if walk.foreign:
@@ -155,7 +157,7 @@ class Reconciler:
         )
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
-        """Read one project anew."""
+        """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
         async with self.parts.locks.hold(name):
             found = await self.parts.bring(name)
         if not found.told:
@@ -165,7 +167,7 @@ class Reconciler:
         )
 
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
-        """All blobs below one top folder: a project's, or files that somebody dropped."""
+        """Process all blobs below one top-level folder: a project's, or stray files."""
         counted = walk.counted
         walk.progress.at(
             lambda: (
@@ -177,7 +179,7 @@ class Reconciler:
         if f"{top}/" in (
             OURS_AS_A_WHOLE,
             KEPT,
-        ):  # what is kept of theirs is compared by `storing.KeptFiles`
+        ):  # cached files are compared by `CacheStore`
             return
         keys = {blob.key for blob in group}
         is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)
@@ -199,8 +201,8 @@ class Reconciler:
             await self._project(walk, ProjectName(top), group, keys)
 
     def _is_foreign(self, where: str, keys: set[str], is_ours: bool) -> bool:
-        """Whether somebody else put it there. A pypicloud's descriptions belong to its files; what
-        lies among ours is looked for where a pypicloud may have listed it.
+        """Return whether the blob is not pypid's. A pypicloud's descriptions belong to its files;
+        blobs in local folders count only where a pypicloud may have listed them.
         """
         if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
             return False
@@ -225,15 +227,15 @@ class Reconciler:
             if (await self.reconcile_project(name)).changed:
                 walk.changed.add(name)
             walk.counted.projects += 1
-        except CatalogDown:  # nothing would come of reading all others
+        except CatalogDown:  # reading the others would be useless
             raise
         except StorageDown as error:
             _log.error("The project {name} could not be read: {error}", name=name, error=error)
             walk.failure = error
 
     async def _forget_gone(self, walk: _Walk) -> None:
-        """Projects that the catalog holds and the listing did not show are looked at once more,
-        then taken out.
+        """Read the projects again that the catalog holds and the listing did not show, and remove
+        those that are gone.
         """
         for summary in await self.parts.catalog.names():
             if summary.name not in walk.seen:
@@ -241,10 +243,10 @@ class Reconciler:
             await walk.pace.keep()
 
     async def _unclaimed(self, walk: _Walk) -> tuple[Blob, ...]:
-        """The loose distributions that no project's file is; projects whose files lie elsewhere are
-        compared with them.
+        """Return the loose distributions that belong to no project's file, after comparing the
+        projects with files elsewhere.
 
-        That they have come, gone or changed does not show in the listing of the project's folder.
+        Changes of such files do not show in the listing of the project's folder.
         """
         claimed: set[str] = set()
         for name in sorted(walk.elsewhere):
@@ -262,9 +264,7 @@ class Reconciler:
 
 
 def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
-    """Whether the files of the project that lie outside its folder are there, as the catalog has
-    them.
-    """
+    """Return whether the project's files outside its folder are as the catalog has them."""
     outside = [
         file
         for file in ours.files
@@ -278,7 +278,7 @@ def _is_there(file: File, found: Blob | None) -> bool:
 
 
 def _lie_elsewhere(group: list[Blob], keys: set[str]) -> bool:
-    """Whether a record's bytes are not beside it: neither under the file's name, nor as an
+    """Return whether a record's bytes are not beside it: neither under the file's name, nor as an
     overwrite.
     """
     bare = [blob.key.removesuffix(_RECORD) for blob in group if blob.key.endswith(_RECORD)]
@@ -294,8 +294,8 @@ def _is_project(top: str) -> bool:
 
 
 def project_at(where: str) -> ProjectName | None:
-    """The project of a distribution, wherever it lies, as its file name tells; None for what is
-    none.
+    """Return the project of a distribution at any key, by its file name; None if it is not a
+    distribution.
     """
     filename = where.rpartition("/")[2]
     if not filename.endswith(_SUFFIXES):

@@ -1,7 +1,8 @@
-"""What the storage says: small documents read and written, and a whole project out of its listing.
+"""The documents in the storage: small ones read and written, and a whole project read from its
+listing.
 
-The record is the commit: a file is there if its record is there, and is shown if its bytes are
-there as well.
+The record is the commit: a file exists if its record is there, and is shown if its bytes are there
+as well.
 """
 
 from __future__ import annotations
@@ -48,25 +49,25 @@ _log = Logger()
 _D = TypeVar("_D", bound=msgspec.Struct)
 
 LARGEST_DOCUMENT = 1 << 20
-"""Bytes that a record, or another document of ours, may have."""
+"""Maximum size in bytes of a record, or of another document of pypid's."""
 LARGEST_METADATA = 8 << 20
-"""Bytes that core metadata, a signature or a provenance object may have."""
+"""Maximum size in bytes of core metadata, a signature or a provenance object."""
 RECORDS_AT_ONCE = 8
 """Records of a project that are read at the same time."""
 
 
 @frozen
 class StoredProject:
-    """A project as the storage holds it; `project` is None where nothing makes the name ours."""
+    """A project as the storage holds it; `project` is None if nothing makes the name local."""
 
     project: Project | None
     mark: str | None
-    """The fingerprint of the listing; None where something of it could not be read, so that the
-    next comparison tries again.
+    """The fingerprint of the listing; None if something could not be read, so that the next
+    reconciliation tries again.
     """
     strays: tuple[Blob, ...] = field(default=(), repr=False)
-    """Artifacts that no record names: a publish under way or broken off, or files that somebody
-    dropped.
+    """Artifacts that no record names: a publish under way or broken off, or files that were copied
+    there by hand.
     """
 
 
@@ -74,13 +75,15 @@ class StoredProject:
 
 
 async def read_document(blobs: Blobs, kind: type[_D], where: str) -> _D | None:
-    """The document under the key, or None. Raises `Unreadable`, `StorageDown`."""
+    """Return the document under the key, or None. Raises `Unreadable`, `StorageDown`."""
     data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
     return None if data is None else load(kind, data, where)
 
 
 async def read_bytes(blobs: Blobs, where: str, limit: int = LARGEST_METADATA) -> bytes | None:
-    """A small blob whole, or None. Raises `Unreadable` for one beyond `limit`, `StorageDown`."""
+    """Return a small blob whole, or None. Raises `Unreadable` for one beyond `limit`,
+    `StorageDown`.
+    """
     try:
         return await whole(await blobs.read(where), limit)
     except Missing:
@@ -93,12 +96,12 @@ async def read_bytes(blobs: Blobs, where: str, limit: int = LARGEST_METADATA) ->
 
 
 async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> None:
-    """Put the document under the key, in place of an older one."""
+    """Write the document under the key, replacing an older one."""
     await blobs.write(where, BytesBody(dump(document)), replace=True)
 
 
 async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File | None:
-    """The file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
+    """Return the file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
     where = key(project, filename, ObjectKind.RECORD)
     data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
     return (
@@ -107,8 +110,8 @@ async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File
 
 
 def recorded(data: bytes, place: ObjectPlace) -> File:
-    """The file of the record that lies at `place`. Raises `Unreadable`, also where it is another
-    file's, or lacks something.
+    """Return the file of the record at `place`. Raises `Unreadable`, also if it is another file's,
+    or incomplete.
     """
     where = key(place.project, place.filename, ObjectKind.RECORD)
     file = load_record(data, where)
@@ -124,27 +127,25 @@ def recorded(data: bytes, place: ObjectPlace) -> File:
 
 
 async def yanked(blobs: Blobs, project: ProjectName, filename: str) -> str | None:
-    """The reason for which the file is yanked; None if it is not. A mark that cannot be read is
-    still a mark.
+    """Return the reason for which the file is yanked; None if it is not. An unreadable mark still
+    counts as a yank.
     """
     return (await _marked(blobs, key(project, filename, ObjectKind.YANKED)))[0]
 
 
 async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
-    """The reason of a yank, and whether it could be read."""
+    """Return the reason of a yank, and whether it could be read."""
     try:
         document = await read_document(blobs, Yanked, where)
     except Unreadable as error:
-        # nobody un-yanks by accident
+        # no file is un-yanked by accident
         _log.error("{error}; the file counts as yanked without a reason", error=error)
         return "", False
     return (None if document is None else document.reason), True
 
 
 async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
-    """The tombstone of a file name that was used, or None. One that cannot be read lets no bytes
-    come back.
-    """
+    """Return the tombstone of a used file name, or None. An unreadable one lets no bytes come back."""
     where = key(project, filename, ObjectKind.DELETED)
     try:
         return await read_document(blobs, Deleted, where)
@@ -154,13 +155,13 @@ async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Delete
 
 
 async def past(blobs: Blobs, project: ProjectName, filename: str) -> FileHistory:
-    """What happened to the file name. Raises `Unreadable`, `StorageDown`."""
+    """Return the history of the file name. Raises `Unreadable`, `StorageDown`."""
     document = await read_document(blobs, History, key(project, filename, ObjectKind.HISTORY))
     return FileHistory(filename, () if document is None else document.events)
 
 
 async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
-    """Note what is going to happen to the file, before it does; what has happened to it then."""
+    """Record an event of the file, before it happens; return the history with it."""
     try:
         before = await past(blobs, file.project, file.filename)
     except Unreadable as error:
@@ -177,28 +178,26 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
 
 
 async def read_project(blobs: Blobs, name: ProjectName) -> StoredProject:
-    """The project out of one listing of its folder and its documents."""
+    """Read the project from one listing of its folder and its documents."""
     async with aclosing(blobs.list(folder(name))) as listing:
         return await project_of(blobs, name, [blob async for blob in listing])
 
 
 def mark_of(listing: Sequence[Blob]) -> str:
-    """A fingerprint of a listing: another one whenever a blob came, went or was written again."""
+    """Return a fingerprint of a listing: it changes whenever a blob is added, removed or rewritten."""
     digest = blake2b(digest_size=16)
     for blob in listing:
-        archived = "\0archived" if blob.archived else ""  # its bytes and its ETag are as they were
+        archived = "\0archived" if blob.archived else ""  # its bytes and its ETag do not change
         digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
     if any(blob.key.endswith(ObjectKind.HISTORY.value) for blob in listing):
-        # an older pypid that shares the catalog leaves out what it does not know: what it put there
-        # is read again by us
+        # an older pypid that shares the catalog drops fields that it does not know: what it stored
+        # is read again
         digest.update(b"with history\n")
     return digest.hexdigest()
 
 
 async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> StoredProject:
-    """The project out of the listing of its folder. What cannot be read is left out, with a line in
-    the log.
-    """
+    """Read the project from the listing of its folder. Unreadable parts are left out and logged."""
     placed = {
         where: blob
         for blob in listing
@@ -232,7 +231,7 @@ async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -
 async def _history(
     reading: _Reading, name: ProjectName, placed: Mapping[ObjectPlace, Blob], there: Set[str]
 ) -> tuple[FileHistory, ...]:
-    """What happened to the files; of those that are not there only to those that went last."""
+    """Return the history of the files; of deleted ones only that of the most recent."""
     noted = {
         where.filename: blob for where, blob in placed.items() if where.kind is ObjectKind.HISTORY
     }
@@ -249,7 +248,7 @@ async def _history(
 
 
 def _is_artifact(where: str, name: ProjectName) -> bool:
-    """Whether the key is that of a distribution of the project."""
+    """Return whether the key is that of a distribution of the project."""
     found = place(where) or lies_at(where)
     return found is not None and (found.project, found.kind) == (name, ObjectKind.ARTIFACT)
 
@@ -263,8 +262,8 @@ class _Reading:
     understood: bool = True
 
     async def file(self, where: ObjectPlace) -> File | None:
-        """The file of a record, if its bytes are there as well (a page never names what cannot be
-        downloaded).
+        """Return the file of a record, if its bytes are there as well (a page never lists a file
+        that cannot be downloaded).
         """
         record = key(where.project, where.filename, ObjectKind.RECORD)
         try:
@@ -294,18 +293,18 @@ class _Reading:
         return None
 
     async def _find_bytes(self, file: File) -> Blob:
-        """Raises `Missing`, also for bytes of another length: those are not the ones that were
-        published.
+        """Return the blob of the file's bytes. Raises `Missing`, also for bytes of another length:
+        those are not the ones that were published.
         """
-        assert file.key is not None  # `recorded` has seen to it
-        # what is not in the project's folder was adopted where it lay
+        assert file.key is not None  # `recorded` guarantees it
+        # a file outside the project's folder was adopted in place
         found = self.listed.get(file.key) or await self.blobs.stat(file.key)
         if found.size != file.size:
             raise Missing(file.key)
         return found
 
     def _with_what_is_there(self, file: File) -> File:
-        """The file without the metadata, signature or provenance that it had and that is gone:
+        """Return the file without promised metadata, signature or provenance that is missing:
         installers stop at a 404.
         """
         promised = (
@@ -342,7 +341,7 @@ class _Reading:
         return reason
 
     async def past(self, where: ObjectPlace) -> FileHistory:
-        """What happened to a file."""
+        """Return the history of a file."""
         try:
             return await past(self.blobs, where.project, where.filename)
         except Unreadable as error:
@@ -355,14 +354,14 @@ class _Reading:
             return FileHistory(where.filename)
 
     async def status(self, name: ProjectName) -> ProjectStatus:
-        """The project's status document."""
+        """Return the project's status document."""
         where = key(name, "", ObjectKind.PROJECT)
         if where not in self.listed:
             return ProjectStatus()
         try:
             return await read_document(self.blobs, ProjectStatus, where) or ProjectStatus()
         except Unreadable as error:
-            # it may say "quarantined": nothing is offered until an administrator sets the status
+            # it may say "quarantined": no files are offered until an administrator sets the status
             # again
             _log.error("{error}; the project counts as quarantined", error=error)
             self.understood = False
@@ -370,5 +369,5 @@ class _Reading:
 
 
 def sha256_of(data: bytes | None) -> str | None:
-    """The hash of a small document that is served, lower-case hex."""
+    """Return the SHA-256 of a small document that is served, in lower-case hex; None for None."""
     return None if data is None else sha256(data).hexdigest()

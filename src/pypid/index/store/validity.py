@@ -1,7 +1,7 @@
-"""For how long an answer about a project holds: until something that it was made of has changed.
+"""How long a response about a project is valid: until something that it was made from has changed.
 
-Whoever keeps an answer asks here, without waiting for anything, whether it would be made again as
-it is.
+A cache of responses checks here, without waiting for anything, whether a response would be made
+again unchanged.
 """
 
 from __future__ import annotations
@@ -20,30 +20,29 @@ from pypid.ports import Glance
 
 @frozen(kw_only=True)
 class Validity:
-    """What a project's view was made of."""
+    """What a project's view was made from."""
 
     name: ProjectName
     ours: Summary | None
     theirs: Summary | None
     shows_theirs: bool = False
     asks: bool = False
-    """Whether the other index is asked for it, which then must not be away."""
+    """Whether upstream is asked for it, which then must not be down."""
     until: datetime | None = None
-    """When it has to be asked again, or a file has become old enough to be seen; None: not by
-    itself.
+    """When upstream has to be asked again, or a file passes the cooldown; None: it does not expire.
     """
     epoch: str = ""
-    """Of the catalog: in another one the same heads may be those of other projects."""
+    """The catalog's epoch: in another one the same heads may belong to other states."""
 
 
 def standing_of(
     index: Index, glance: Glance, name: ProjectName, asked: RequestContext = DIRECT
 ) -> Validity | None:
-    """What holds of the project now. None: each request has to find out, since nothing is certain
-    without waiting.
+    """Return the validity of the project's current view. None: each request has to find out, since
+    nothing is certain without waiting.
     """
     ours, theirs = glance.heads(name)
-    if ours is None and not glance.knows_all:  # the storage is looked at each time
+    if ours is None and not glance.knows_all:  # the storage is read each time
         return None
     presence = Presence.ABSENT if ours is None else Project(name=name)
     asks = asked.may_reach_out and asks_upstream(index.policy, name, presence)
@@ -72,7 +71,7 @@ def standing_of(
 
 
 def stands(glance: Glance, standing: Validity) -> bool:
-    """Whether nothing of it has changed but the time, and whether the other index is away."""
+    """Return whether nothing has changed, apart from the time and the availability of upstream."""
     ours, theirs = glance.heads(standing.name)
     if glance.epoch != standing.epoch:
         return False

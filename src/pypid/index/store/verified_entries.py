@@ -1,8 +1,8 @@
 """Which catalog entries were compared with the storage since this process started.
 
 A catalog dump may be older than what was acknowledged before a crash. Until the reconciliation is
-complete an entry of the dump is therefore compared with one listing of its project's folder before
-anything is answered, or changed, by it.
+complete, an entry of the dump is therefore compared with one listing of its project's folder before
+it is used for an answer or a change.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from pypid.index.store import records
 from pypid.ports import Blobs, Catalog
 
 FEW = 1000
-"""Objects whose fingerprint is computed in the reactor thread: about a millisecond."""
+"""Largest number of objects whose fingerprint is computed on the reactor thread: it takes about a
+millisecond.
+"""
 
 
 @define(eq=False)
 class VerifiedEntries:
-    """The verified entries of local projects. A `shared` catalog holds no dump: each change is in
-    it before it is acknowledged.
+    """The verified entries of local projects. A `shared` catalog has no dump: each change is in it
+    before it is acknowledged.
 
     `dump_is_exact`: the dump was written after the last change (`pypid.jobs.clean_stop`), so all
     its entries are as good as verified.
@@ -56,8 +58,8 @@ class VerifiedEntries:
         self._names.clear()
 
     async def matches(self, name: ProjectName) -> bool:
-        """Whether the project's folder is listed as it was when the entry was read. Raises
-        `StorageDown`.
+        """Return whether the listing of the project's folder is the same as when the entry was
+        read. Raises `StorageDown`.
         """
         async with aclosing(self.blobs.list(folder(name))) as listing:
             found = [blob async for blob in listing]

@@ -1,0 +1,1 @@
+"""Upstream projects: listings, hiding rules, downloads, and the cache of their files."""

@@ -1,7 +1,6 @@
-"""Checking what is kept of theirs: what a crash, a disk or a hand has left wrong there.
+"""Checking the cached files for damage by crashes, disk errors or manual edits.
 
-All of it can be had again, so a sweep removes all that is wrong: damaged files too, which are then
-fetched anew.
+All of it can be fetched again, so a sweep removes every finding, damaged files included.
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ class _Seen:
 
 @frozen
 class Auditor:
-    """Compares what lies below `layout.KEPT` with its records."""
+    """Compares the blobs below `layout.KEPT` with their records."""
 
     parts: IndexContext
     kept: CacheStore
     tell: Tell | None = None
-    """Hears how far it is, as the log does."""
+    """Notified of the progress, like the log."""
 
     async def check(self, *, sweep: bool = False, hashes: bool = False) -> CheckReport:
-        """Look at everything; `hashes` reads all the bytes, too. The objects are not counted.
-        Raises `StorageDown`.
+        """Check everything; `hashes` reads all the bytes, too. The objects are not counted. Raises
+        `StorageDown`.
         """
         seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
         group: list[tuple[ObjectPlace, Blob]] = []
@@ -68,7 +67,7 @@ class Auditor:
                 place = kept_place(blob.key)
                 if (
                     place is not None and place.filename
-                ):  # what somebody else has put there is none of our business
+                ):  # foreign files below the prefix are ignored
                     if group and group[0][0].project != place.project:
                         await self._project(seen, group, hashes)
                         group = []
@@ -100,7 +99,7 @@ class Auditor:
                 self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)
 
     async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> File | None:
-        """The file of a record, looked at; None if it has none that can be used."""
+        """Check the file of a record and return it; None if there is no usable one."""
         where = kept_key(place.project, place.filename, ObjectKind.RECORD)
         file = await recorded(self.parts.blobs, place.project, place.filename)
         if file is None:
@@ -116,7 +115,7 @@ class Auditor:
         return file
 
     async def _wrong_with(self, file: File, hashes: bool) -> StorageProblem | None:
-        assert file.key is not None  # `recorded` has seen to it
+        assert file.key is not None  # `recorded` guarantees it
         try:
             found = await self.parts.blobs.stat(file.key)
             if found.size != file.size:
@@ -134,8 +133,8 @@ class Auditor:
         return None
 
     async def _has_other_metadata(self, file: File) -> bool:
-        """Whether the metadata beside the file is not that of its record; one that is not there is
-        not promised either.
+        """Return whether the metadata beside the file is not that of its record; missing metadata
+        is not promised either.
         """
         data = None if file.metadata_sha256 is None else await small(self.parts.blobs, beside(file))
         return data is not None and records.sha256_of(data) != file.metadata_sha256
@@ -146,8 +145,8 @@ class Auditor:
         files: Mapping[str, File | None],
         heard: UpstreamEntry,
     ) -> Iterator[tuple[ObjectPlace, Blob]]:
-        """What no record refers to, and is not being stored just now. (What a damaged record refers
-        to goes with it.)
+        """Yield what no record refers to, and is not being stored just now. (What a damaged record
+        refers to is removed with it.)
         """
         said = heard.said
         listed = None if said is None else {file.filename for file in said.files or ()}
@@ -160,8 +159,8 @@ class Auditor:
                 or not self._is_old(blob)
             ):
                 continue
-            # metadata is fetched without its file as well, and serves as long as upstream lists
-            # that
+            # metadata is also fetched without its file, and is valid as long as upstream lists the
+            # file
             is_unlisted = (
                 place.kind is ObjectKind.METADATA
                 and listed is not None
@@ -187,7 +186,7 @@ class Auditor:
     # --- sweeping ---
 
     async def _swept(self, place: ObjectPlace, finding: Finding) -> Finding:
-        """The finding, removed if that can be."""
+        """Remove the blob of the finding if possible, and return the finding."""
         try:
             if finding.wrong in (StorageProblem.LEFT_OVER, StorageProblem.OTHER_DOCUMENT):
                 await self._remove(place, finding)

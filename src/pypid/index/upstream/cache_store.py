@@ -1,5 +1,5 @@
-"""Files of theirs come into the storage, and go: bytes, metadata, then the record, which is the
-commit; then the catalog.
+"""Storing and removing cached files: bytes, metadata, then the record, which is the commit; then
+the catalog.
 
 A crash between two steps leaves at worst bytes that no record names, which the next fetch of the
 same file uses.
@@ -45,16 +45,16 @@ from pypid.ports import Blobs, Body, Catalog
 _log = Logger()
 
 BodyAnew = Callable[[], Awaitable[Body]]
-"""Gives the bytes of a file, from their beginning with each call."""
+"""Returns the bytes of a file, from their beginning with each call."""
 MOST_LOOKED = 10_000
-"""Names of which it is remembered that the storage was asked: clients may make up any number of
-them.
+"""Maximum number of remembered names that were looked up in the storage: clients may make up any
+number of them.
 """
 
 
 @define(eq=False)
 class CacheStore:
-    """Puts files of theirs into the storage, takes them out, and keeps the catalog in step.
+    """Stores and removes cached files, and updates the catalog.
 
     Several processes may do so in one storage at once. Everything raises `StorageDown`.
     """
@@ -63,36 +63,36 @@ class CacheStore:
     catalog: Catalog
     blocking: Blocking
     arrived: Callable[[int], object] = field(default=lambda size: None, init=False, repr=False)
-    """Told of all that was stored: how many bytes it has."""
+    """Called with the number of bytes stored."""
     hides: bool = field(default=False, init=False)
-    """Whether no bytes lie under a distribution's own name (`layout.Plan.hides`)."""
+    """Whether no bytes may be stored under a distribution's own name (`layout.Plan.hides`)."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
-    """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never
-    after.
+    """Locks by ``<project>/<filename>``, held while bytes are written or removed; taken before the
+    project's, never after.
     """
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
-    """Held while a record and the catalog's entry change together."""
+    """Locks by project, held while a record and the catalog's entry change together."""
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
-    """Projects of which the storage says something that a shared catalog could not be told."""
+    """Projects with an update that a shared catalog is still missing."""
     dump_is_exact: bool = field(default=False, init=False)
     """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
     shared: bool = field(default=False, init=False)
-    """Whether the catalog is that of several nodes, which holds no dump."""
+    """Whether the catalog is shared by several nodes; it has no dump then."""
     _compared_in: str | None = field(default=None, init=False)
-    """The epoch of the catalog in which all were compared."""
+    """The epoch of the catalog in which all projects were compared."""
     _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
-    """Read anew before all were compared, in this epoch of the catalog."""
+    """Projects read again before all were compared, in this epoch of the catalog."""
     _looked_in: str = field(default="", init=False)
     _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
     async def heard(self, name: ProjectName) -> UpstreamEntry:
-        """What the catalog knows. Until all were compared, an entry of a dump is compared with a
-        listing before its first use, and a project without cached files is looked for in the
-        storage.
+        """Return the catalog's entry. Until all projects were compared, an entry of a dump is
+        compared with a listing before its first use, and a project without cached files is looked
+        up in the storage.
 
         A dump may be old or missing: unknown is not absent.
         """
-        if self._looked_in != self.catalog.epoch:  # it has lost what was looked up
+        if self._looked_in != self.catalog.epoch:  # the new epoch has lost what was looked up
             self._looked_in = self.catalog.epoch
             self._looked.clear()
         heard = await self.catalog.theirs(name)
@@ -100,15 +100,15 @@ class CacheStore:
         if is_current or self._are_compared or name in self._looked:
             return heard
         heard = await self._looking.single(name, lambda: self._verify(name))
-        if not await self.catalog.is_away():  # it has it now
+        if not await self.catalog.is_away():  # else the catalog has it now
             self._looked[name] = None
             if len(self._looked) > MOST_LOOKED:
                 self._looked.popitem(last=False)
         return heard
 
     async def _verify(self, name: ProjectName) -> UpstreamEntry:
-        """The catalog's entry, if a listing of the cached files agrees with it; else what the
-        storage says.
+        """Return the catalog's entry, if a listing of the cached files agrees with it; else read it
+        from the storage.
         """
         if (await self.catalog.theirs(name)).kept:
             async with aclosing(self.blobs.list(kept_folder(name))) as listing:
@@ -123,8 +123,8 @@ class CacheStore:
         return self.catalog.was_complete or self._compared_in == self.catalog.epoch
 
     async def find(self, file: File) -> File | None:
-        """Our copy of these very bytes, if there is one, by the catalog or (another process's) by
-        its record.
+        """Return the cached copy of these very bytes, if there is one, from the catalog or from its
+        record (another process's).
         """
         held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
         if held is not None and is_copy(held, file):
@@ -141,8 +141,8 @@ class CacheStore:
         return found
 
     async def look(self, name: ProjectName) -> UpstreamEntry:
-        """Read anew what is kept of the project; the storage's word, also where the catalog cannot
-        be told.
+        """Read the project's cached files from the storage again, and return the entry, even if the
+        catalog cannot be updated.
         """
         async with self._projects.hold(name):
             before = await self.catalog.theirs(name)
@@ -151,7 +151,7 @@ class CacheStore:
                 try:
                     heard = await self.catalog.edit_theirs(name, _become(before.kept, files))
                 except ConcurrentChange:
-                    with suppress(CatalogDown):  # it will say so again
+                    with suppress(CatalogDown):  # the next catalog call raises it again
                         before = await self.catalog.edit_theirs(name, as_it_is)
                 except CatalogDown:
                     break
@@ -165,8 +165,8 @@ class CacheStore:
     async def _learn(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> None:
-        """Have the catalog know what was changed in the storage; where it cannot be told, later
-        (`settle`).
+        """Update the catalog after a change of the storage; if it is unavailable, `settle` does it
+        later.
         """
         try:
             await self.catalog.edit_theirs(name, change)
@@ -174,7 +174,7 @@ class CacheStore:
             self.unsettled.add(name)
 
     async def settle(self) -> None:
-        """Tell the catalog what it could not be told. Raises `StorageDown`."""
+        """Send the pending updates to the catalog. Raises `StorageDown`."""
         for name in list(self.unsettled):
             if await self.catalog.is_away():
                 return
@@ -183,11 +183,10 @@ class CacheStore:
     async def keep(
         self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None
     ) -> File:
-        """Store the bytes, which have been proven; `body` gives them, anew with each call. Returns
-        the kept file.
+        """Store the verified bytes; `body` returns them, from the beginning with each call. Return
+        the cached file.
 
-        What another process stored of the same bytes meanwhile is as good as ours. Raises
-        `StorageFull`.
+        The same bytes stored by another process meanwhile are used as well. Raises `StorageFull`.
         """
         async with self._places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
@@ -203,7 +202,7 @@ class CacheStore:
             try:
                 kept = await self._write_metadata(kept, metadata)
                 async with self._projects.hold(file.project):
-                    # as it will be read again: without what may change
+                    # as it will be read again: without the mutable fields
                     kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
                     await self._learn(file.project, lambda heard: with_kept(heard, kept))
             except StorageFull:
@@ -216,11 +215,11 @@ class CacheStore:
     async def _write_bytes(
         self, file: File, digests: Digests, body: BodyAnew, there: File | None
     ) -> tuple[str, bool]:
-        """Where the bytes lie, and whether it was we who wrote them. Bytes that are there already
-        are never replaced.
+        """Write the bytes unless they are there; return their key, and whether this call wrote
+        them. Existing bytes are never replaced.
 
-        What lies under a name is whole (`Blobs.write`), and is the same if a crash left it, or
-        another process wrote it.
+        A blob under a name is complete (`Blobs.write`), and has the same bytes if a crash left it,
+        or another process wrote it.
         """
         plain = kept_key(file.project, file.filename)
         if not self.hides:
@@ -241,7 +240,7 @@ class CacheStore:
         return other, True
 
     async def _is_whole(self, where: str, digests: Digests, sha256: str | None) -> bool:
-        """Whether a blob of this length, and (if it is given) of this hash, lies there."""
+        """Return whether there is a blob of this length and, if given, of this hash."""
         try:
             if (await self.blobs.stat(where)).size != digests.size:
                 return False
@@ -261,25 +260,23 @@ class CacheStore:
         return hashes.digests().sha256
 
     async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
-        """Put the metadata beside the bytes, if it is what upstream announces; or find that it lies
-        there already.
+        """Write the metadata beside the bytes, if it is what upstream announces; or find it there
+        already.
         """
         where = beside(kept)
         there = records.sha256_of(await small(self.blobs, where))
         found = records.sha256_of(metadata)
         if found is not None and kept.metadata_sha256 in (None, found):
-            if there != found:  # mostly a client has asked for it already
+            if there != found:  # usually a client has requested it already
                 await self.blobs.write(where, BytesBody(metadata or b""), replace=True)
             return replace(kept, metadata_sha256=found)
         if there is not None and there == kept.metadata_sha256:
             return kept
-        await self.blobs.delete(where)  # of other bytes that had this name
+        await self.blobs.delete(where)  # it belonged to other bytes of this name
         return replace(kept, metadata_sha256=None)
 
     async def _commit(self, kept: File, replaces: File | None) -> File:
-        """Write the record. If another process's was first and is of the same bytes, that is the
-        file.
-        """
+        """Write the record. If another process's was first and has the same bytes, return its file."""
         where = kept_key(kept.project, kept.filename, ObjectKind.RECORD)
         if replaces == kept:
             return kept
@@ -297,7 +294,7 @@ class CacheStore:
         return kept
 
     async def _sweep(self, where: str) -> None:
-        """Remove bytes that no record names; what cannot be removed now is an orphan."""
+        """Remove bytes that no record names; a blob that cannot be removed now becomes an orphan."""
         for each in (where + ObjectKind.METADATA.value, where):
             try:
                 await self.blobs.delete(each)
@@ -309,8 +306,8 @@ class CacheStore:
                 )
 
     async def forget(self, name: ProjectName, filename: str) -> None:
-        """Take a kept file out of the storage: record, bytes and what lies beside them, then the
-        catalog's entry.
+        """Remove a cached file from the storage: record, bytes and sidecars, then the catalog's
+        entry.
         """
         async with self._places.hold(f"{name}/{filename}"), self._projects.hold(name):
             await self.blobs.delete(kept_key(name, filename, ObjectKind.RECORD))
@@ -325,9 +322,7 @@ class CacheStore:
     async def discard(
         self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Remove one blob that belongs to a file, if it is `unwanted` once nobody else is at the
-        file.
-        """
+        """Remove one blob that belongs to a file, if it is `unwanted` once the file's lock is held."""
         async with self._places.hold(f"{name}/{filename}"):
             if await unwanted():
                 await self.blobs.delete(where)
@@ -336,7 +331,7 @@ class CacheStore:
     # --- metadata ---
 
     async def metadata(self, file: File) -> bytes | None:
-        """The metadata that is stored of the file, if it has the hash that is known of it."""
+        """Return the stored metadata of the file, if it has the expected hash."""
         if file.metadata_sha256 is None:
             return None
         held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
@@ -352,8 +347,8 @@ class CacheStore:
     async def keep_metadata(
         self, file: File, data: bytes, learn: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> None:
-        """Store the metadata of a file, which itself need not be kept; `learn` is what the catalog
-        then knows.
+        """Store the metadata of a file, which itself need not be cached; `learn` is the edit of the
+        catalog's entry.
         """
         async with (
             self._places.hold(f"{file.project}/{file.filename}"),
@@ -370,9 +365,9 @@ class CacheStore:
     # --- keeping in step with the storage ---
 
     async def compare(self) -> int:
-        """Bring the catalog up to the storage; returns how many projects had to be read.
+        """Bring the catalog in line with the storage; return how many projects had to be read.
 
-        One listing; a project is read only where the listing and the catalog disagree. Raises
+        Uses one listing; a project is read only if listing and catalog disagree. Raises
         `CatalogDown`.
         """
         epoch = self.catalog.epoch

@@ -1,7 +1,8 @@
-"""Files of theirs in the storage: what is there, out of their records.
+"""Reading cached files from their records in the storage.
 
-They lie below a prefix of their own (`layout.KEPT`). As with files of ours the record is the
-commit, what no record names is nobody's, and what the catalog says can be read again from here.
+They are stored below a prefix of their own (`layout.KEPT`). As with local files the record is the
+commit, blobs that no record names are orphans, and the catalog's entries can be read again from
+here.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _log = Logger()
 
 
 async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[File, ...]:
-    """The files of theirs that the storage holds of the project, `in_order`. Raises `StorageDown`.
+    """Return the project's cached files in the storage, `in_order`. Raises `StorageDown`.
 
-    What cannot be read, or has no bytes of its length, is left out with a line in the log: it can
-    be fetched again.
+    A file that is unreadable, or has no bytes of its length, is left out and logged: it can be
+    fetched again.
     """
     async with aclosing(blobs.list(kept_folder(name))) as listing:
         return await _files_of(blobs, name, [blob async for blob in listing])
@@ -62,8 +63,8 @@ def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
 
 
 async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> File:
-    """The file with the hash of the metadata that lies beside it: it may have come after the
-    record, or have gone.
+    """Return the file with the hash of the metadata beside it, which may have been added or removed
+    since the record was written.
     """
     if beside(file) not in present:
         return replace(file, metadata_sha256=None)
@@ -73,7 +74,7 @@ async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> 
 
 
 async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | None:
-    """The file of a record, or None where there is none that can be used."""
+    """Return the file of a record, or None if there is no usable one."""
     where = kept_key(name, filename, ObjectKind.RECORD)
     data = await small(blobs, where)
     if data is None:
@@ -101,23 +102,23 @@ async def small(blobs: Blobs, where: str) -> bytes | None:
 
 
 def beside(file: File) -> str:
-    """Where the metadata of a kept file lies: beside its very bytes."""
+    """Return the key of the metadata of a cached file: beside its very bytes."""
     return (file.key or kept_key(file.project, file.filename)) + ObjectKind.METADATA.value
 
 
 def with_kept(heard: UpstreamEntry, file: File) -> UpstreamEntry:
-    """`heard`, with this file kept."""
+    """Return `heard` with this cached file added."""
     others = (other for other in heard.kept if other.filename != file.filename)
     return evolve(heard, kept=in_order((*others, file)))
 
 
 def without_kept(heard: UpstreamEntry, filename: str) -> UpstreamEntry:
-    """`heard`, with the file of this name not kept."""
+    """Return `heard` without the cached file of this name."""
     return evolve(heard, kept=tuple(file for file in heard.kept if file.filename != filename))
 
 
 def agrees(heard: UpstreamEntry, present: dict[str, Blob]) -> bool:
-    """Whether the listing of a project's kept files is that of the files that the catalog holds."""
+    """Return whether the listing of a project's cached files agrees with the catalog's entry."""
     records = {
         placed.filename
         for key in present

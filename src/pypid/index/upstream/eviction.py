@@ -1,6 +1,4 @@
-"""Which kept files go when there is too much of them: those that nobody wanted
-for longest. Pure.
-"""
+"""Choosing which cached files to evict: the least recently used. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +14,12 @@ def surplus(
     target: int | None = None,
     needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[InventoryEntry]:
-    """The files to forget (`FileCache.forget`) so that no more than `limit` bytes stay, the longest
-    unwanted first.
+    """Return the files to evict (`FileCache.forget`) so that at most `limit` bytes stay, the least
+    recently used first.
 
-    Where any have to go for that, so many go that no more than `target` stay (`limit`, if it is not
-    given). A file that alone has more than `limit` goes first, and nothing goes in its place. The
-    `needed` ones stay, whatever they take of the room.
+    If any have to be evicted, so many are that at most `target` bytes stay (default: `limit`). A
+    file larger than `limit` by itself is evicted first, and nothing in its place. The `needed`
+    files stay, however much space they take.
     """
     if needed:
         room = sum(file.size for file in files if (file.project, file.filename) in needed)

@@ -1,4 +1,6 @@
-"""Files of theirs, streamed to clients while they are stored: one fetch, however many ask."""
+"""The cache of upstream files, streamed to clients while they are stored: one fetch for any number
+of clients.
+"""
 
 from __future__ import annotations
 
@@ -39,28 +41,25 @@ from pypid.ports import Blobs, Body, Catalog
 _log = Logger()
 
 LARGEST = 64 << 30
-"""Bytes that a file of theirs may have; the largest on the public index have 5 GB."""
+"""Maximum size of an upstream file in bytes; the largest on the public index have 5 GB."""
 BATCH = 1 << 18
-"""Bytes that are written at a time. Installers have us fetch fifty files at once, and of each two
-batches are in memory.
+"""Bytes written at a time. Installers cause fifty fetches at once, each with two batches in memory.
 """
 _REMEMBERED = 1000
 SLOWEST = 1 << 10
-"""Bytes a second that have to come on the average; an upstream that only trickles would be waited
-for without an end.
-"""
+"""Minimum average rate in bytes per second: a trickling upstream would be waited for endlessly."""
 PATIENCE = 60.0
-"""Seconds before that is looked at."""
+"""Seconds before that rate is enforced."""
 
 _Flight = tuple[ProjectName, str, str]
 
 
 @define(eq=False)
 class FileCache:
-    """Gives clients the bytes of files of theirs, and stores them on the way.
+    """Returns the bytes of upstream files to clients, and stores them on the way.
 
-    Whoever calls has made sure that the file is visible (`policy.delivery`). `spool` is the folder
-    for what is on its way in; `via` are the pypids that the request has come through.
+    The caller has checked that the file is visible (`policy.delivery`). `spool` is the folder for
+    files that are being fetched; `via` are the pypids that the request has passed through.
     """
 
     blobs: Blobs
@@ -75,9 +74,7 @@ class FileCache:
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _describer: Describer = field(init=False, repr=False)
     _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
-    """Files that somebody wanted whole, whose fetch failed: a client that goes on with the rest
-    starts it again.
-    """
+    """Files whose whole fetch failed: a client that resumes with the rest starts it again."""
 
     def __attrs_post_init__(self) -> None:
         self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking)
@@ -87,25 +84,27 @@ class FileCache:
     # --- giving ---
 
     async def open(self, file: File, span: Span | None, via: Sequence[str] = ()) -> Body:
-        """The bytes of the file, or those of `span`: from the storage, from the fetch that is under
+        """Return the bytes of the file, or those of `span`: from the storage, from the fetch under
         way, or from a new one.
 
-        Of a whole file (`span` is None, or is all of it) the last 64 KiB come only once its hash is
-        proven, and the fetch goes on to its end if the client goes away. The body's `size` is what
-        upstream announced; None if it announced nothing. The body raises `WrongBytes`,
+        Of a whole file (`span` is None, or is all of it) the last 64 KiB are sent only once its
+        hash is verified, and the fetch continues if the client disconnects. The body's `size` is
+        what upstream announced; None if it announced nothing. The body raises `WrongBytes`,
         `UpstreamDown`, `StorageFull` after fewer bytes.
 
         A span that is not at hand comes straight from upstream and is not stored. It cannot be
-        verified here: whoever reads parts (pip and uv do) verifies the whole in the end. At a host
-        that is not in ``file_hosts`` the whole file is fetched instead.
+        verified here: clients that read ranges (pip and uv do) verify the whole in the end. At a
+        host that is not in ``file_hosts`` the whole file is fetched instead.
 
         Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`,
-        `UnknownOwner`, `Loop`; the next one who asks tries anew.
+        `UnknownOwner`, `Loop`; the next call tries again.
         """
-        self.envoy.refuse_loop(via)  # before it waits for a fetch that it may be the cause of
+        self.envoy.refuse_loop(
+            via
+        )  # before waiting for a fetch that this request may be the cause of
         if (
             is_mutable(file.filename) and claim_of(file) is None
-        ):  # nobody says which bytes it has: those that it has now
+        ):  # without an announced hash, the current bytes are the right ones
             return await self.envoy.fetch(file.project, _source(file), span, via)
         growing = self._fetch_of(file)
         if growing is None:
@@ -130,7 +129,7 @@ class FileCache:
         return await growing.join(span.start, span.stop)
 
     async def store(self, file: File, via: Sequence[str]) -> None:
-        """Fetch the whole file and store it; raises what that fails with."""
+        """Fetch the whole file and store it. Raises what the fetch fails with."""
         growing = self._fetch_of(file) or self._start(
             file, via, SharedDownload(self.world.blocking, file.size)
         )
@@ -139,11 +138,11 @@ class FileCache:
             raise growing.error
 
     async def metadata(self, file: File, via: Sequence[str] = ()) -> bytes:
-        """The core metadata of the file; see `Describer.metadata`."""
+        """Return the core metadata of the file; see `Describer.metadata`."""
         return await self._describer.metadata(file, via)
 
     async def settled(self, file: File) -> File | None:
-        """The kept file, once the fetch of it that may be under way is over; None if it is not
+        """Return the cached file, after waiting for a fetch of it under way; None if it is not
         stored.
         """
         growing = self._growing.get(_flight(file))
@@ -152,11 +151,11 @@ class FileCache:
         return await self.kept.find(file)
 
     async def forget(self, project: ProjectName, filename: str) -> None:
-        """Take a kept file out of the storage and the catalog. A file of ours is never touched."""
+        """Remove a cached file from the storage and the catalog. Never touches a local file."""
         await self.kept.forget(project, filename)
 
     def touched(self, file: File) -> None:
-        """Somebody was given the file now; see `LastAccess`."""
+        """Note that the file was downloaded now; see `LastAccess`."""
         self.touches.touch(file.project, file.filename)
 
     async def close(self) -> None:
@@ -167,8 +166,8 @@ class FileCache:
             await fetch
 
     async def stored(self, file: File, span: Span | None) -> Body | None:
-        """The bytes out of the storage, or None if they are not there (any more).
-        Nobody is asked.
+        """Return the bytes from the storage, or None if they are not there (any more). Upstream is
+        not asked.
         """
         kept = await self.kept.find(file)
         if kept is None or kept.key is None:
@@ -188,7 +187,7 @@ class FileCache:
     # --- fetching ---
 
     def _fetch_of(self, file: File) -> SharedDownload | None:
-        """The fetch that is under way, unless it has failed and is only being tidied up."""
+        """Return the fetch under way, unless it has failed and is only being cleaned up."""
         growing = self._growing.get(_flight(file))
         return None if growing is None or growing.error is not None else growing
 
@@ -197,7 +196,7 @@ class FileCache:
         growing = SharedDownload(self.world.blocking, file.size)
         joined = start(
             growing.join(0, None)
-        )  # first, so that the spool is not gone again before it is opened
+        )  # first, so that the spool is not removed before it is opened
         self._start(file, via, growing)
         return await joined
 
@@ -209,12 +208,12 @@ class FileCache:
         return growing
 
     async def _fetch(self, growing: SharedDownload, file: File, via: Sequence[str]) -> None:
-        """Fetch the file and keep it, whoever reads meanwhile."""
+        """Fetch the file and store it, independently of its readers."""
         async with Spool(
             self.spool, self.world.blocking, batch=BATCH, written=growing.grew, also=Checksum
         ) as spool:
             growing.spool = spool
-            spool.make()  # while upstream is asked
+            spool.make()  # while the upstream request is under way
             try:
                 await self._receive(growing, file, spool, via)
                 digests = await spool.finish()
@@ -229,7 +228,7 @@ class FileCache:
                 growing.end()
 
     def _failed(self, growing: SharedDownload, file: File, error: BaseException) -> None:
-        """Tell the readers and the log, before anything else has its turn."""
+        """Notify the readers and the log of the failure, before any other event is handled."""
         if isinstance(error, PypidError):
             _log.warn(
                 "{filename} could not be fetched: {error}", filename=file.filename, error=error
@@ -247,8 +246,8 @@ class FileCache:
     async def _receive(
         self, growing: SharedDownload, file: File, spool: Spool, via: Sequence[str]
     ) -> None:
-        """All that upstream sends, into the spool; stops as soon as it is not
-        what was announced.
+        """Write all that upstream sends into the spool; stop as soon as it contradicts what was
+        announced.
         """
         body = await self.envoy.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
@@ -287,8 +286,8 @@ class FileCache:
             raise UpstreamDown(f"{file.filename} ended after {came} of {growing.size} bytes.")
 
     async def _prove(self, file: File, digests: Digests, spool: Spool) -> None:
-        """Raises `WrongBytes` unless the bytes have the strongest hash that upstream gave; without
-        one the length must do.
+        """Raise `WrongBytes` unless the bytes have the strongest hash that upstream gave; without
+        one only the length is checked.
         """
         claim = claim_of(file)
         if claim is None:
@@ -303,7 +302,7 @@ class FileCache:
             )
 
     async def _keep(self, file: File, digests: Digests, spool: Spool) -> None:
-        """Store what is proven. If that fails, the clients have their bytes all the same."""
+        """Store the verified bytes. A failure is only logged: the clients have their bytes."""
         try:
             metadata = (
                 await self.world.blocking(_metadata_in, spool, file)
@@ -327,7 +326,7 @@ class FileCache:
 
 
 def _flight(file: File) -> _Flight:
-    """Fetches are one if they are of the same bytes, as far as is said."""
+    """Return the key of a fetch: files with the same announced hash share one."""
     claim = claim_of(file)
     return (
         file.project,
@@ -345,7 +344,9 @@ def _source(file: File) -> str:
 
 
 def _announced(file: File, size: int | None) -> int | None:
-    """How many bytes will come; raises `WrongBytes` where page and answer contradict each other."""
+    """Return how many bytes will come. Raises `WrongBytes` if page and response contradict each
+    other.
+    """
     if None not in (file.size, size) and file.size != size:
         raise WrongBytes(file.filename, f"it has {size} bytes, and should have {file.size}.")
     return file.size if size is None else size
@@ -357,10 +358,10 @@ def _hash_of_spool(spool: Spool, algorithm: str) -> str:
 
 
 def _metadata_in(spool: Spool, file: File) -> bytes | None:
-    """The METADATA of the wheel in the spool, or None if it has none that can be read."""
+    """Return the METADATA of the wheel in the spool, or None if it cannot be read."""
     from pypid.core.archives.partial_wheel import (
         metadata_of,
-    )  # here, since no page needs to look into archives
+    )  # imported here: no page needs archives
 
     archive: BinaryIO
     with spool.inspected() as archive:

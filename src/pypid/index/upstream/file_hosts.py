@@ -1,8 +1,7 @@
 """The servers that upstream files come from: retries, and circuit breakers.
 
-A file that fails tells nothing about the index that lists it, nor about other files. So its
-failures count for its URL, and failures to connect for the origin of the URL (scheme, host and
-port).
+A file that fails says nothing about the index that lists it, nor about other files. So its failures
+count for its URL, and failures to connect for the origin of the URL (scheme, host and port).
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from pypid.http_client.circuit_breaker import STRIKES, CircuitBreaker
 from pypid.ports import Body
 
 RETRIES = (0.2, 0.6)
-"""Seconds before the second and the third try, to which up to as much again is added at random."""
+"""Seconds before the second and the third try; up to as much again is added at random."""
 LONGEST_WAIT = 2
-"""Seconds of a ``Retry-After`` that are waited for here; after a longer one the client gets the
+"""Longest ``Retry-After`` in seconds that is waited for; after a longer one the client gets the
 failure at once.
 """
 MOST_BREAKERS = 1024
-"""How many are remembered, of origins and of URLs that failed; the least recently used are
-forgotten first.
+"""Maximum number of remembered origins and failed URLs; the least recently used are forgotten
+first.
 """
 
 

@@ -1,5 +1,5 @@
-"""Core metadata of files of theirs: kept, fetched, or read out of the wheel, of which only some
-parts are fetched.
+"""Core metadata of upstream files: cached, fetched, or read from the wheel, of which only some
+ranges are fetched.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from pypid.index.upstream.gate import UpstreamGate
 _log = Logger()
 
 Read = Callable[[Span], Awaitable[bytes]]
-"""Gives exactly these bytes of a file."""
+"""Returns exactly these bytes of a file."""
 
 
 @define(eq=False)
 class Describer:
-    """Gives the metadata of files of theirs, once for many, and stores what it found."""
+    """Returns the metadata of upstream files, with one fetch for concurrent requests, and stores
+    it.
+    """
 
     kept: CacheStore
     envoy: UpstreamGate
@@ -52,11 +54,11 @@ class Describer:
     )
 
     async def metadata(self, file: File, via: Sequence[str]) -> bytes:
-        """The METADATA of the file: what is stored; else, of a wheel that is kept, what lies in it;
-        else what upstream offers, if it has the hash that is listed; else what lies in upstream's
-        wheel. It is stored even if the file is not.
+        """Return the METADATA of the file: the stored one; else that in a cached wheel; else the
+        one that upstream offers, if it has the listed hash; else that in upstream's wheel. It is
+        stored even if the file is not.
 
-        Raises `NoSuchFile` where there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
+        Raises `NoSuchFile` if there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
         """
         self.envoy.refuse_loop(via)
         stored = await self.kept.metadata(file)
@@ -92,7 +94,7 @@ class Describer:
         return data
 
     async def _offered(self, file: File, via: Sequence[str]) -> bytes | None:
-        """What upstream has beside the file, or None where it has nothing, whatever
+        """Return the metadata that upstream has beside the file, or None if it has none, whatever
         its page says.
         """
         if file.source is None or not (file.metadata_offered or file.metadata_sha256):
@@ -115,8 +117,8 @@ class Describer:
             raise WrongBytes(f"{file.filename}.metadata", f"{error}.") from None
 
     async def _in_kept(self, file: File) -> bytes | None:
-        """What lies in our copy of the wheel, or None where there is no copy, or nothing of the
-        hash that is listed.
+        """Return the metadata in the cached wheel, or None if there is no copy, or none with the
+        listed hash.
         """
         kept = await self.kept.find(file) if file.filename.endswith(".whl") else None
         if kept is None or kept.key is None or kept.size is None:
@@ -134,12 +136,12 @@ class Describer:
             Archived,
             EOFError,
             OSError,
-        ):  # not to be read here now: upstream can be asked
+        ):  # unreadable here now: upstream can be asked
             return None
         return data if file.metadata_sha256 in (None, records.sha256_of(data)) else None
 
     async def _in_theirs(self, file: File, via: Sequence[str]) -> bytes:
-        """What lies in upstream's wheel."""
+        """Return the metadata in upstream's wheel."""
         source = file.source
         if source is None or not file.filename.endswith(".whl"):
             raise NoSuchFile(f"{file.filename}.metadata")
@@ -173,7 +175,7 @@ class Describer:
         return data
 
     async def _size_of(self, project: ProjectName, source: str, via: Sequence[str]) -> int:
-        """What upstream announces; of the bytes none is read."""
+        """Return the size that upstream announces, without reading the bytes."""
         async with aclosing(await self.envoy.fetch(project, source, None, via)) as body:
             if body.size is None:
                 raise UpstreamDown("it does not say how large the file is.")
@@ -181,10 +183,10 @@ class Describer:
 
 
 async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
-    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8.
-    Raises `UnusableArchive`.
+    """Return the METADATA of a wheel of `size` bytes, of which `read` returns ranges: usually one,
+    at most 8. Raises `UnusableArchive`.
     """
-    # here, since no page needs to look into archives
+    # imported here: no page needs archives
     from pypid.core.archives.partial_wheel import (
         WheelParts,
         first_part,
@@ -200,6 +202,8 @@ async def read_metadata(read: Read, size: int, project: ProjectName, blocking: B
 
 
 def metadata_url(source: str) -> str:
-    """The URL of the metadata: that of the file with ``.metadata`` behind its path (PEP 658)."""
+    """Return the URL of the metadata: that of the file with ``.metadata`` appended to its path (PEP
+    658).
+    """
     url = urlsplit(source)
     return url._replace(path=f"{url.path}.metadata", fragment="").geturl()

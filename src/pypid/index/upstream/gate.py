@@ -1,5 +1,5 @@
-"""The only one who talks to other indexes: sees to it, each time, that they may hear the name;
-knows whether they answer.
+"""The only module that sends requests to upstream: checks each time that the name may be disclosed,
+and tracks whether upstream responds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pypid.ports import Body, Upstream
 T = TypeVar("T")
 
 Ours = Callable[[ProjectName], Awaitable[Project | Presence]]
-"""What is ours of a name, as the storage itself says now (`Parts.ours_now`)."""
+"""Returns the local project of a name, according to the storage now (`IndexContext.ours_now`)."""
 
 
 async def _never() -> bool:
@@ -30,15 +30,15 @@ async def _never() -> bool:
 
 @define(eq=False)
 class UpstreamGate:
-    """An `Upstream` that is asked by name, and only what may be told.
+    """An `Upstream` that is only asked for names that may be disclosed.
 
-    Just before each question the storage is asked whether the name is ours: what another process
-    published a moment ago is not in our catalog yet (unknown is not absent). While a shared catalog
-    is `away` no name is told that was not told before (`NotYetKnown`). Everything raises
-    `UnknownOwner` for a name that must not go upstream, `StorageDown` where that cannot be found
-    out, `Loop` for a request that was here before, and what `Upstream` raises.
+    Just before each request the storage is asked whether the name is local: what another process
+    published a moment ago is not in this catalog yet (unknown is not absent). While a shared
+    catalog is `away`, no name is disclosed that was not before (`NotYetKnown`). Everything raises
+    `UnknownOwner` for a name that must not go upstream, `StorageDown` if that cannot be determined,
+    `Loop` for a request that has passed through here before, and what `Upstream` raises.
 
-    Only questions to the index itself count for its circuit breaker (`outage`). Failures of files
+    Only requests to the index itself count for its circuit breaker (`outage`). Failures of files
     count for their host and their URL (`hosts`).
     """
 
@@ -53,7 +53,7 @@ class UpstreamGate:
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
-        """What they say of the project now."""
+        """Return the current upstream listing of the project."""
         await self.make_sure(name, via)
         if known is None and await self.away():
             raise NotYetKnown(name)
@@ -68,25 +68,25 @@ class UpstreamGate:
         *,
         verified: bool = True,
     ) -> Body:
-        """The bytes of a file of the project, or of what lies beside it (`Upstream.fetch`)."""
+        """Return the bytes of a file of the project, or of a sidecar (`Upstream.fetch`)."""
         await self.make_sure(name, via)
         return await self.hosts.fetch(
             url, lambda: self.upstream.fetch(url, span, via, verified=verified)
         )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        """All projects that they have."""
+        """Return all upstream projects."""
         refuse_loop(via, self.identity)
         return await self._noted(self.upstream.names(via))
 
     def refuse_loop(self, via: Sequence[str]) -> None:
-        """Raise `Loop` if the request was here before. To be called before it waits for what it may
-        itself be the cause of.
+        """Raise `Loop` if the request has passed through here before. Call this before waiting for
+        a fetch that the request itself may be the cause of.
         """
         refuse_loop(via, self.identity)
 
     async def make_sure(self, name: ProjectName, via: Sequence[str]) -> None:
-        """Raise unless the name may be told, now."""
+        """Raise unless the name may be disclosed now."""
         refuse_loop(via, self.identity)
         why = silence(self.policy, name, await self.ours(name))
         if why is not None:

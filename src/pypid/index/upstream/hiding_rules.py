@@ -1,4 +1,4 @@
-"""Why something of another index is not to be had here: the rule that keeps it away."""
+"""Why an upstream file is not available here: the rule that hides it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Hiding:
 
 @frozen
 class Reasons:
-    """Asks nobody: says what follows from what is known."""
+    """Explains missing projects and files from what is known, without asking upstream."""
 
     index: Index
 
     async def of_nothing(self, name: ProjectName, error: PypidError) -> str:
-        """Why there is nothing of the project, which was looked up in vain."""
+        """Return why the project was not found; `error` is the result of looking it up."""
         if not isinstance(error, NoSuchProject):
             return str(error)
         why = silence(self.index.policy, name, await self.index.parts.ours(name))
         return str(error) if why is None else f"{error} Nobody else was asked: {why.value}."
 
     async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
-        """The files of theirs, of versions that fit, that a rule hides; None where no rule is the
-        cause.
+        """Return the upstream files with matching versions that a rule hides; None if no rule is
+        the cause.
         """
         index = self.index
         ours = await index.parts.ours(name)

@@ -1,7 +1,7 @@
-"""What is kept of theirs, as a whole: how many bytes really lie in the storage, file by file, and
-when each was last wanted.
+"""The inventory of the cache: the size of each cached file in the storage, and when it was last
+accessed.
 
-Only what lies below `layout.KEPT` is looked at: files of ours are no part of it.
+Only blobs below `layout.KEPT` are read: local files are no part of it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pypid.ports import Blobs, Catalog
 
 @frozen
 class InventoryEntry:
-    """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in
+    """All blobs of one cached file together. `size` in bytes; `wanted` is the last access, in
     seconds since 1970.
 
-    `recorded`: it can be served; else there is its metadata alone (an installer has looked at it),
+    `recorded`: it can be served; else there is only its metadata (an installer has requested it),
     or what a crash left.
     """
 
@@ -55,7 +55,7 @@ _Sums = Mapping[tuple[ProjectName, str], _Sum]
 
 @frozen
 class CacheInventory:
-    """Takes stock. There may be a hundred thousand files: others have their turn meanwhile."""
+    """Lists the cached files. There may be a hundred thousand: it yields the reactor regularly."""
 
     blobs: Blobs
     catalog: Catalog
@@ -63,8 +63,8 @@ class CacheInventory:
     world: World
 
     async def lying(self, project: ProjectName | None = None) -> Sequence[InventoryEntry]:
-        """All that is kept (of one project), by name, also what no record names; as if wanted when
-        it was stored.
+        """Return all cached files (of one project), by name, including blobs that no record names;
+        the time of storing counts as the last access.
 
         Raises `StorageDown`.
         """

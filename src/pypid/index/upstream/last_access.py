@@ -1,8 +1,8 @@
-"""When kept files were last wanted: in memory to the second, and from time to time in the catalog,
+"""When cached files were last accessed: in memory to the second, and periodically in the catalog,
 to the hour.
 
-So the least recently used can go first (`[upstream] max_cache`). At each download that would be a
-write for each read.
+So the least recently used can be evicted first (`[upstream] max_cache`). Storing each download
+would be a write for each read.
 """
 
 from __future__ import annotations
@@ -26,29 +26,31 @@ Times = dict[ProjectName, dict[str, int]]
 
 @define(eq=False)
 class LastAccess:
-    """`touch` costs nothing; `write_down` is for a periodic job, and for the end."""
+    """Last access times. `touch` costs nothing; `write_down` is for a periodic job, and for
+    shutdown.
+    """
 
     now: Callable[[], datetime]
     _unwritten: Times = field(factory=dict, init=False, repr=False)
     _written: Times = field(factory=dict, init=False, repr=False)
-    """What was written down less than an hour ago: in the order of the last hour, the seconds
-    count.
+    """Times written less than an hour ago, still to the second: within the last hour, their order
+    matters.
     """
 
     def touch(self, name: ProjectName, filename: str) -> None:
-        """The file was wanted now."""
+        """Note that the file is accessed now."""
         self._unwritten.setdefault(name, {})[filename] = int(self.now().timestamp())
 
     def wanted(self, heard: UpstreamEntry) -> Mapping[str, int]:
-        """When files of the project were last wanted: in seconds since 1970, to the hour where that
-        is long ago.
+        """Return when files of the project were last accessed: in seconds since 1970, rounded to
+        the hour if long ago.
         """
         hours = {filename: hour * HOUR for filename, hour in heard.touched}
         return {**hours, **self._written.get(heard.name, {}), **self._unwritten.get(heard.name, {})}
 
     async def write_down(self, catalog: Catalog) -> None:
-        """Tell the catalog what was touched since the last time; what a shared one cannot be told
-        now, the next time.
+        """Write the accesses since the last call to the catalog; if a shared one is unavailable,
+        keep them for the next call.
         """
         self._forget(int(self.now().timestamp()) - HOUR)
         while self._unwritten:
@@ -64,7 +66,9 @@ class LastAccess:
             self._written.setdefault(name, {}).update(times)
 
     def _forget(self, before: int) -> None:
-        """Of what is written down the hour will do, if it was wanted before that time."""
+        """Drop the seconds of times that are older than this: the hour in the catalog is precise
+        enough.
+        """
         recent = {
             name: {filename: seconds for filename, seconds in times.items() if seconds >= before}
             for name, times in self._written.items()
@@ -73,8 +77,8 @@ class LastAccess:
 
 
 def with_touched(heard: UpstreamEntry, hours: dict[str, int]) -> UpstreamEntry:
-    """`heard`, in which these files (those of them that are kept) were wanted at these hours, at
-    the earliest.
+    """Return `heard` with the last access of these files (those that are cached) set to these
+    hours, unless it is later already.
     """
     kept = {file.filename for file in heard.kept}
     known = {filename: hour for filename, hour in heard.touched if filename in kept}

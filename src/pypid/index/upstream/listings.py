@@ -1,9 +1,9 @@
-"""What another index says of a project: asked once for many, remembered, and believed while it
-cannot be asked.
+"""Upstream listings of projects: fetched once for concurrent requests, remembered, and used while
+upstream is down.
 
-Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down its last listing is
-served whole: to leave out the files that are not stored would have installers pick an older
-release. A short while after a failure nobody waits for it again.
+A listing is fresh for `ttl`, then revalidated. A 404 is remembered as well. While upstream is down
+its last listing is served whole: leaving out the files that are not cached would make installers
+pick an older release. For a short while after a failure, no client waits for upstream.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from pypid.ports import Catalog
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
-"""After a failure upstream is left alone for so long, for this project: clients do not each wait
+"""How long upstream is not asked again for this project after a failure: clients do not each wait
 for the same time-out.
 """
 MOST_LATE = 64
-"""Pages that are read on behind at a time. While there are so many, known listings are not renewed.
+"""Pages being read in the background at a time. While there are so many, known listings are not
+renewed.
 """
 FEW = 256
-"""Files that are compared in the reactor thread: in a few milliseconds."""
+"""Largest number of files compared on the reactor thread: it takes a few milliseconds."""
 
 Failure = UpstreamDown | BadListing
 
 
 @define(eq=False)
 class UpstreamListings:
-    """Asks upstream on behalf of everybody. Whoever calls has made sure that the name may be told
-    (`policy.asks_upstream`).
+    """Fetches upstream listings on behalf of all clients. The caller has checked that the name may
+    be disclosed (`policy.asks_upstream`).
     """
 
     envoy: UpstreamGate
@@ -54,15 +55,15 @@ class UpstreamListings:
     world: World
     ttl: timedelta
     timeout: timedelta = timedelta(seconds=10)
-    """How long a client with a known listing waits for a new one; then it gets the known one, and
-    the page is read on behind.
+    """How long a client waits for a new listing if there is a known one; then it gets the known
+    one, and the page is read in the background.
     """
     _late: set[ProjectName] = field(factory=set, init=False, repr=False)
-    """Projects whose page is read on behind: at most a minute each (`Upstream`)."""
+    """Projects whose page is read in the background: at most a minute each (`Upstream`)."""
     _flights: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
     _failed: dict[ProjectName, tuple[float, Failure]] = field(factory=dict, init=False, repr=False)
     _doubts: dict[ProjectName, float] = field(factory=dict, init=False, repr=False)
-    """When pages that may be error pages came first, in seconds of the monotonic clock; only of
+    """When pages that may be error pages first came, in seconds of the monotonic clock; only of
     projects with a known listing.
     """
 
@@ -74,15 +75,18 @@ class UpstreamListings:
         anew: bool = False,
         spend: Callable[[], None] | None = None,
     ) -> UpstreamState:
-        """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
+        """Return the upstream state of the project; fetch the listing if it is not fresh, or with
+        `anew`.
 
-        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known;
-        `Loop`, `UnknownOwner`, `StorageDown` as `UpstreamGate`. While a shared catalog is away
-        nobody is asked: what upstream said before is shown as it was, and what it never was asked
-        for is `NotYetKnown`. `spend` is called before a question about a name that was never asked
-        before, and raises where the client has no budget left for one.
+        Raises `UpstreamDown`, `BadListing` if upstream cannot be asked and nothing is known;
+        `Loop`, `UnknownOwner`, `StorageDown` as `UpstreamGate`. While a shared catalog is down,
+        upstream is not asked: the last listing is used as it was, and a project that was never
+        asked for is `NotYetKnown`. `spend` is called before a request for a name that was never
+        asked for before, and raises if the client has no budget left.
         """
-        self.envoy.refuse_loop(via)  # before it waits for a flight that it may be the cause of
+        self.envoy.refuse_loop(
+            via
+        )  # before waiting for a flight that this request may be the cause of
         heard = await self.kept.heard(name)
         outage = self.envoy.outage
         if not outage.is_down and not anew and self._is_fresh(heard):
@@ -112,7 +116,7 @@ class UpstreamListings:
             return _known(heard, failure=error)
 
     async def _renewed(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
-        """What upstream says now; one question for all who ask at the same time."""
+        """Fetch the current listing; one request for all concurrent callers."""
 
         async def renew() -> UpstreamEntry:
             try:
@@ -123,8 +127,8 @@ class UpstreamListings:
         return await self._flights.single(name, renew)
 
     async def _renewed_soon(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
-        """What upstream says now, if that takes no longer than `timeout`. Raises `UpstreamDown`
-        else, and reads on behind.
+        """Fetch the current listing, if that takes no longer than `timeout`. Else raise
+        `UpstreamDown`, and read on in the background.
         """
         seconds = self.timeout.total_seconds()
         late = UpstreamDown(f"its page did not come within {seconds:g} seconds.", timed_out=True)
@@ -139,10 +143,10 @@ class UpstreamListings:
             raise late from None
 
     def _as_it_was(self, heard: UpstreamEntry) -> UpstreamState:
-        """What is shown while what upstream would say could not be remembered, for this node or any
+        """Return the known state while a new listing could not be stored, for this node or any
         other.
 
-        What it did not have is not said to be absent any longer than what it said is fresh.
+        A remembered absence is only used while it is fresh.
         """
         failure = self.envoy.outage.error or self._failed_just_now(heard.name)
         has_it = heard.said is not None and (heard.said.files is not None or self._is_fresh(heard))
@@ -154,12 +158,12 @@ class UpstreamListings:
         return _known(heard, failure=failure or unknown)
 
     async def known(self, name: ProjectName) -> UpstreamState:
-        """What is known already; nobody is asked (offline, `/local/`)."""
+        """Return the known state; upstream is not asked (offline, `/local/`)."""
         return _known(await self.kept.heard(name), failure=None, reachable=False)
 
     async def standing(self, name: ProjectName) -> UpstreamState:
-        """What a client would be shown if upstream were not asked before: as `known`, but only
-        where it did not answer the last time is it taken to be away.
+        """Return the state that a client would see if upstream were not asked first: like `known`,
+        but upstream counts as down only if its last response failed.
         """
         return _known(
             await self.kept.heard(name),
@@ -170,17 +174,15 @@ class UpstreamListings:
         return heard.said is not None and is_recent(heard.said.asked, self.world.now(), self.ttl)
 
     def _respect_pause(self, name: ProjectName) -> None:
-        """Raise what upstream failed with a moment ago, in place of asking it again."""
+        """Raise the failure of a moment ago instead of asking upstream again."""
         self.envoy.outage.refuse_unless_probe()
         failure = self._failed_just_now(name)
         if failure is not None:
-            raise failure.with_traceback(None)  # else each raise adds to its traceback
+            raise failure.with_traceback(None)  # without this each raise adds to its traceback
         self._failed.pop(name, None)
 
     def _failed_just_now(self, name: ProjectName) -> Failure | None:
-        """What upstream failed with when it was asked for the project, if that was within the
-        `PAUSE`.
-        """
+        """Return the last failure for the project, if it was within the `PAUSE`."""
         failed = self._failed.get(name)
         return (
             failed[1]
@@ -202,8 +204,8 @@ class UpstreamListings:
         return await self._remember(said)
 
     def _doubt(self, said: Listing, before: Listing | None) -> None:
-        """Raise `BadListing` for a page without files in place of a known listing, unless it came
-        before, a `ttl` ago.
+        """Raise `BadListing` for a page without files that would replace a known listing, unless
+        such a page already came a `ttl` ago.
         """
         if before is None or not before.files:
             return
@@ -214,9 +216,7 @@ class UpstreamListings:
             )
 
     async def _remember(self, said: Listing) -> UpstreamEntry:
-        """Put down what upstream says; where that is much, it is compared with what it said before
-        off the reactor thread.
-        """
+        """Store the listing; a large one is compared with the previous one off the reactor thread."""
         before = await self.catalog.theirs(said.name)
         if said.is_doubtful:
             said = with_stored(said, before)

@@ -1,5 +1,5 @@
-"""What is kept of theirs, for whoever runs the index: how much there is, and taking it away. Ours
-is never looked at.
+"""Cache maintenance for administrators: the inventory, and deleting cached files. Local files are
+never touched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
 
 
 def stock_of(index: Index) -> CacheInventory:
-    """Takes stock of what the index keeps."""
+    """Return the inventory of the index's cache."""
     return CacheInventory(index.blobs, index.catalog, index.keeper.touches, index.world)
 
 
@@ -26,10 +26,10 @@ async def purge(
     unwanted: timedelta | None = None,
     needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[InventoryEntry]:
-    """Take away what is kept: all, of one project, one file; with `unwanted` only what nobody
-    wanted for so long.
+    """Delete cached files: all, those of one project, or one file; with `unwanted` only those that
+    were not accessed for so long.
 
-    The `needed` files stay (project and name). Returns what went; that nothing did is no error.
+    The `needed` files stay (project and name). Return the deleted files; deleting none is no error.
     Raises `StorageDown`.
     """
     found = await stock_of(index).taken(project=project)

@@ -1,10 +1,10 @@
-"""A file of theirs on its way in: one writes it to the spool, and any number read what is there
-already.
+"""A download shared by several readers: one fetch writes the file to the spool, and any number of
+readers read what is there already.
 
-Who keeps up has the bytes out of memory, as they come; who is slower takes them from the spool's
-file at its own pace, so that a slow client holds up nobody and costs no memory. The last part is
-held back from all of them until the whole is proven: what a client has before that is short, and
-seen to be.
+Readers that keep up get the bytes from memory, as they come; slower ones read them from the spool
+file at their own pace, so that a slow client delays no other and costs no memory. The last part is
+held back from all of them until the whole is verified: what a client has before that is visibly too
+short.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from pypid.flow import PIECE, Blocking, at_hand
 from pypid.flow.spool import Spool
 
 HELD_BACK = 1 << 16
-"""Bytes at the end that nobody gets until the hash is right; a smaller file is held back whole."""
+"""Bytes at the end that no reader gets until the hash is verified; a smaller file is held back
+whole.
+"""
 NEAR = 1 << 20
-"""Bytes that are waited for, rather than asking upstream for them once more."""
+"""Distance in bytes up to which a reader waits for this fetch instead of asking upstream again."""
 RECENT = 1 << 18
-"""Bytes that stay in memory once they are written, for those who are a little behind."""
+"""Bytes that stay in memory once they are written, for readers that are a little behind."""
 
 
 @define(eq=False)
 class SharedDownload:
-    """The state of one fetch; it is looked at and changed on the reactor's thread only.
+    """The state of one fetch; used on the reactor thread only.
 
-    `size` is what was announced, None where nobody said. `came`, `grew`, `prove`, `fail` and `end`
-    are for whoever fetches.
+    `size` is what was announced, None if nothing was. `came`, `grew`, `prove`, `fail` and `end` are
+    for the fetching side.
     """
 
     blocking: Blocking
@@ -44,21 +46,18 @@ class SharedDownload:
     proven: bool = False
     error: BaseException | None = None
     over: bool = False
-    """Whether it was stored, or will not be."""
+    """Whether the fetch has ended: the file was stored, or will not be."""
     come: int = field(default=0, init=False)
-    """Bytes that have come: those that lie in the file (`written`), and behind them those that are
-    in memory only.
-    """
+    """Number of bytes received: those in the file (`written`), followed by those in memory only."""
     _recent: deque[tuple[int, bytes]] = field(factory=deque, init=False, repr=False)
-    """The last ones, each with where it begins: all that are not written, and perhaps some that
-    are.
+    """The last pieces, each with its offset: all that are not written, and perhaps some that are.
     """
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
 
     # --- for the one who fetches ---
 
     def came(self, piece: bytes) -> None:
-        """More bytes have come, and will be written."""
+        """Add a piece that was received and will be written."""
         self._recent.append((self.come, piece))
         self.come += len(piece)
         self._let_go()
@@ -66,52 +65,50 @@ class SharedDownload:
             self._ring()
 
     def grew(self, written: int) -> None:
-        """So many bytes lie in the spool's file."""
+        """Note that so many bytes are in the spool file."""
         self.written = max(self.written, written)
         self._let_go()
         self._ring()
 
     def prove(self) -> None:
-        """All has come and is written, and is what was listed: the part that was held
-        back may go.
-        """
+        """Note that all bytes are received, written and verified: release the part held back."""
         self.size = self.come
         self.proven = True
         self._ring()
 
     def fail(self, error: BaseException) -> None:
-        """Nothing will come of it: every reader raises `error`, unless all was proven before."""
+        """Note that the fetch failed: every reader raises `error`, unless all was verified before."""
         if not self.proven:
             self.error = error
         self._ring()
 
     def end(self) -> None:
-        """Nothing more will happen."""
+        """Note that the fetch has ended."""
         self.over = True
         self._ring()
 
     # --- for those who read ---
 
     async def ended(self) -> None:
-        """Wait until nothing more will happen, whatever came of it."""
+        """Wait until the fetch has ended, successfully or not."""
         while not self.over:
             await self._change()
 
     @property
     def reach(self) -> int:
-        """How far it may be read now."""
+        """The offset up to which the file may be read now."""
         if self.proven:
             return self.come
         end = self.come if self.size is None else self.size
         return min(self.come, max(0, end - HELD_BACK))
 
     def is_near(self, span: Span) -> bool:
-        """Whether the bytes are there, or will be in a moment."""
+        """Return whether the start of the span is received, or will be soon."""
         return span.start <= self.come + NEAR
 
     async def join(self, start: int, stop: int | None) -> SharedDownloadBody:
-        """The bytes from `start` on, once the first of the file lie in the spool: there is room for
-        them, as it seems.
+        """Return a body from `start` on, once the first bytes of the file are in the spool: then
+        the disk is not full, it seems.
 
         Raises what the fetch failed with.
         """
@@ -129,11 +126,11 @@ class SharedDownload:
         return SharedDownloadBody(self, descriptor, start, stop)
 
     def recent(self, start: int, stop: int) -> bytes:
-        """These bytes, up to where others have come, if the first of them is in memory; else
-        nothing.
+        """Return these bytes, as far as they were received, if the first of them is in memory; else
+        none.
         """
         found: list[bytes] = []
-        for begins, piece in reversed(self._recent):  # mostly it is the last one
+        for begins, piece in reversed(self._recent):  # usually it is the last one
             if begins < stop:
                 found.append(
                     piece
@@ -146,8 +143,8 @@ class SharedDownload:
         return b""
 
     async def reaches(self, position: int) -> int:
-        """Wait for a byte at `position` that may be read, or for the end; how far it may be read.
-        Raises as `join`.
+        """Wait until the byte at `position` may be read, or for the end; return the offset up to
+        which it may be read. Raises what `join` raises.
         """
         while True:
             self._must_be_well()
@@ -183,8 +180,8 @@ class SharedDownload:
 
 @define(eq=False)
 class SharedDownloadBody:
-    """What one reader gets. Raises what the fetch fails with; then fewer bytes came than `size`
-    says.
+    """The body that one reader gets. Raises what the fetch fails with, after fewer bytes than
+    `size`.
     """
 
     _growing: SharedDownload
@@ -213,7 +210,7 @@ class SharedDownloadBody:
             raise EOFError("the file is shorter than it was said to be")
 
     async def _read(self, position: int, most: int) -> bytes:
-        """From memory, from what the kernel has in memory, or from the disk."""
+        """Read from memory, from the page cache, or from the disk."""
         piece = self._growing.recent(position, position + most) or at_hand(
             self._descriptor, position, most
         )

@@ -1,3 +1,3 @@
-"""Parsing of what clients send in a confined child process, so that a costly text costs nobody else
-anything.
+"""Parsing of client input in a confined child process, so that a costly text slows down no other
+client.
 """

@@ -1,6 +1,4 @@
-"""Parses what is to be collected: in a child process of its own for each request, which ends with
-it.
-"""
+"""The parser of collections: in a child process for each request, which ends with it."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ TOO_LONG = "These files cannot be read within {limit:g} s: divide them, or corre
 
 @define(eq=False)
 class CollectionParser:
-    """Parses collections. `reactor` is an `IReactorProcess` and `IReactorTime`; None: in this
-    process.
+    """The parser of collections. `reactor` is an `IReactorProcess` and `IReactorTime`; None: in
+    this process.
     """
 
     reactor: Any = field(default=None, repr=False)
@@ -37,8 +35,8 @@ class CollectionParser:
     limit: float = LIMIT
 
     async def parse(self, parts: Parts, running: str) -> CollectOptions | None:
-        """As `parse_collection`. Returns, raises or is cancelled only when nothing computes any
-        more.
+        """Parse the parts as `parse_collection` does. Returns, raises or is cancelled only after
+        the child has ended.
         """
         if self.reactor is None:
             from pypid.core.packaging.collection_request import (
@@ -66,7 +64,7 @@ class CollectionParser:
             await child.gone()
 
     async def _asked(self, child: Child, parts: Parts, running: str) -> CollectOptions | None:
-        """Raises `ChildEnded` and `BadRequest`."""
+        """Return the child's answer. Raises `ChildEnded` and `BadRequest`."""
         from pypid.resolver.collection_parser.wire import FrameAssembler  # no first page needs it
 
         await child.expect(self.reactor, STARTING)

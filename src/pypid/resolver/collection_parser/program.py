@@ -1,4 +1,5 @@
-"""The child: reads one collection from its input, and writes what it asks for to its output.
+"""The program of the child: reads one collection from its input, and writes its parsed form to its
+output.
 
 Run as ``python -m pypid.resolver.collection_parser.program``. Its first frame, an empty one, says
 that it is ready. The request is a frame with ``running`` (a Python) and ``parts`` (names and

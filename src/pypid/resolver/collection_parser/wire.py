@@ -1,5 +1,5 @@
-"""How a parsed collection comes from the child: in frames of bounded size, each of which is decoded
-in about a millisecond.
+"""The frames of a parsed collection from the child: of bounded size, each decoded in about a
+millisecond.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Document = Mapping[str, Any]
 
 
 def frames_of(wishes: CollectOptions | None) -> Iterator[Document]:
-    """Yield what the parent needs, the last frame with ``end``; `FrameAssembler` is
-    the other side.
+    """Yield the frames for the parent, the last one with ``end``; `FrameAssembler` is the other
+    side.
     """
     if wishes is None:
         yield {"end": True, "empty": True}
@@ -56,7 +56,7 @@ def _spelled(line: RequirementLine) -> list[Any]:
 
 
 def _pins(lock: Lock, targets: Sequence[InstallTarget]) -> Iterator[list[Any]]:
-    """Each pin of the lock once, with the numbers of the targets that it is for."""
+    """Yield each pin of the lock once, with the numbers of the targets that it is for."""
     pins: dict[object, tuple[Pin, list[int]]] = {}
     for number, target in enumerate(targets):
         for pin in lock.pins_for(target):
@@ -89,7 +89,7 @@ def _size(item: object) -> int:
 
 @define
 class FrameAssembler:
-    """Puts the frames together again."""
+    """The assembler of frames into a collection."""
 
     _targets: list[InstallTarget] = field(factory=list)
     _lines: dict[InstallTarget, list[RequirementLine]] = field(factory=dict)
@@ -98,8 +98,8 @@ class FrameAssembler:
     _pins: list[dict[InstallTarget, list[Pin]]] = field(factory=list)
 
     def add(self, document: Document) -> None:
-        """Take in one frame. Raises `LookupError`, `TypeError` or `ValueError` for one that
-        `frames_of` does not make.
+        """Add one frame. Raises `LookupError`, `TypeError` or `ValueError` for one that `frames_of`
+        does not make.
         """
         for platform, python in document.get("targets", ()):
             self._targets.append(InstallTarget(platform, python))
@@ -119,7 +119,7 @@ class FrameAssembler:
                 self._pins[lock][self._targets[number]].append(pin)
 
     def wishes(self, last: Document) -> CollectOptions | None:
-        """Return what all frames say, of which `last` is the last one."""
+        """Return the content of all frames, of which `last` is the last one."""
         if last.get("empty"):
             return None
         unparseable, ignored = (tuple(self._remarks[name]) for name in ("unparseable", "ignored"))

@@ -1,0 +1,1 @@
+"""Routes of pypid's JSON API."""

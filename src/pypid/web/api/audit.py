@@ -1,4 +1,4 @@
-"""What was done, by whom: ``/api/audit``."""
+"""The audit log: ``GET /api/audit``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 MOST = 1000
-"""Lines in one answer."""
+"""Most entries in one answer."""
 USUAL = 100
 ASKS = (
     Parameter("who", "What this user did."),
@@ -34,9 +34,7 @@ ASKS = (
 
 
 class DeedDocument(TypedDict):
-    """A line of the audit log. `where`: the address that it came from; `token`: the id of the token
-    that was used.
-    """
+    """An audit entry. `where`: the client's address; `token`: the id of the token that was used."""
 
     serial: int
     when: Moment
@@ -49,8 +47,8 @@ class DeedDocument(TypedDict):
 
 
 class Deeds(TypedDict):
-    """Some lines of the audit log. `before`: what to send for the next of them, null where there
-    are none.
+    """A page of the audit log. `before`: the value to send for the next page, null if there is
+    none.
     """
 
     deeds: list[DeedDocument]
@@ -60,7 +58,7 @@ class Deeds(TypedDict):
 @guarded(app, "/api/audit", may=Action.ADMIN)
 @Described(Deeds, asks=ASKS, refuses=(NotAvailable,))
 async def audit(face: App, request: Request, who: Identity) -> None:
-    """The lines of the audit log, the newest first."""
+    """List the entries of the audit log, newest first."""
     given = parameters(request, *names(ASKS))
     most = number(given, "most", 1, MOST) or USUAL
     before = number(given, "before", 0, LARGEST_SERIAL)

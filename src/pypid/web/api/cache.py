@@ -1,4 +1,4 @@
-"""What is kept of theirs, listed and taken away by hand: ``/api/cache``."""
+"""The cache of upstream files, listed and purged by hand: ``/api/cache``."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ ASKS = (
 
 
 class HeldProject(TypedDict):
-    """Files of a project that are kept. `size` in bytes, with metadata and records; `wanted`: when
-    one was wanted last.
+    """The cached files of a project. `size` in bytes, with metadata and records; `wanted`: the last
+    access to one of them.
     """
 
     name: str
@@ -51,7 +51,7 @@ class HeldProject(TypedDict):
 
 
 class HeldFile(TypedDict):
-    """A file that is kept. `whole`: false where there is metadata only, or what a crash left."""
+    """A cached file. `whole`: false if only metadata is cached, or what a crash left."""
 
     filename: str
     size: int
@@ -60,8 +60,8 @@ class HeldFile(TypedDict):
 
 
 class Purged(TypedDict):
-    """What was taken away. `needed`: how many of the files stay whatever their age, since snapshots
-    show them.
+    """The files removed from the cache. `needed`: how many files stay whatever their age, since
+    snapshots show them.
     """
 
     files: int
@@ -71,13 +71,13 @@ class Purged(TypedDict):
 
 
 class Cache(Purged):
-    """All that is kept. `limit` in bytes, or null."""
+    """The contents of the cache. `limit` in bytes, or null."""
 
     limit: int | None
 
 
 class CachedProject(TypedDict):
-    """What is kept of a project. `limit` in bytes, of all projects together, or null."""
+    """The cached files of a project. `limit`: of the whole cache, in bytes, or null."""
 
     name: str
     size: int
@@ -93,7 +93,7 @@ class _Sums(TypedDict):
 @guarded(app, "/api/cache", may=Action.ADMIN)
 @Described(Cache)
 async def projects(face: App, request: Request, who: Identity) -> None:
-    """The projects of which files are kept."""
+    """List the projects that have cached files."""
     held = await stock_of(face.index).taken()
     sums = _sums(held)
     document: Cache = {
@@ -108,7 +108,7 @@ async def projects(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN)
 @Described(CachedProject)
 async def files(face: App, request: Request, who: Identity, project: str) -> None:
-    """What is kept of a project."""
+    """List the cached files of a project."""
     name = project_name(project)
     held = await stock_of(face.index).taken(project=name)
     kept: list[HeldFile] = [
@@ -132,7 +132,7 @@ async def files(face: App, request: Request, who: Identity, project: str) -> Non
 @guarded(app, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
 async def purge_all(face: App, request: Request, who: Identity) -> None:
-    """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
+    """Delete all cached files. With ``?older_than=30d``, only those not accessed for so long."""
     if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
         raise BadRequest(
             "No project is named after the slash. To remove all that is kept: DELETE /api/cache"
@@ -143,8 +143,8 @@ async def purge_all(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
 async def purge_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """Take away what is kept of a project; with ``?older_than=30d`` what nobody wanted
-    for so long.
+    """Delete the cached files of a project. With ``?older_than=30d``, only those not accessed for
+    so long.
     """
     await _purge(face, request, who, project_name(project))
 
@@ -154,9 +154,7 @@ async def purge_project(face: App, request: Request, who: Identity, project: str
 async def purge_file(
     face: App, request: Request, who: Identity, project: str, filename: str
 ) -> None:
-    """Take away what is kept of a file; with ``?older_than=30d`` only if nobody wanted it for so
-    long.
-    """
+    """Delete a cached file. With ``?older_than=30d``, only if it was not accessed for so long."""
     await _purge(face, request, who, project_name(project), filename)
 
 
@@ -167,9 +165,8 @@ async def _purge(
     name: ProjectName | None = None,
     filename: str | None = None,
 ) -> None:
-    given = parameters(
-        request, *names(ASKS)
-    )  # with a slip in a parameter's name everything would be taken away
+    # unknown parameters are refused: after a misspelled one, everything would be removed
+    given = parameters(request, *names(ASKS))
     wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
     gone, needed = await purged(face, request, who, wanted)
     sums = _sums(gone)
@@ -181,8 +178,8 @@ async def _purge(
 
 @frozen
 class Purge:
-    """What is to be taken away: all, of one project, one file of it; `unwanted`: only what nobody
-    wanted for so long; `force`: also what snapshots show.
+    """What to remove from the cache: all files, those of one project, or one file of it.
+    `unwanted`: only files not accessed for so long; `force`: also files that snapshots show.
     """
 
     name: ProjectName | None = None
@@ -194,8 +191,8 @@ class Purge:
 async def purged(
     face: App, request: Request, who: Identity, wanted: Purge
 ) -> tuple[Sequence[InventoryEntry], int]:
-    """Take it away; what went, and how many files stay whatever their age, since snapshots show
-    them.
+    """Remove the files from the cache; return their entries, and how many files stay whatever their
+    age, since snapshots show them.
     """
     needed = frozenset[tuple[ProjectName, str]]()
     if not wanted.force:
@@ -212,7 +209,7 @@ async def purged(
 async def _needed(
     face: App, name: ProjectName | None, filename: str | None
 ) -> frozenset[tuple[ProjectName, str]]:
-    """What snapshots show of it."""
+    """Return those of the files that snapshots show."""
     projects = await face.index.catalog.their_names() if name is None else (name,)
     needed = await face.index.moments.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
@@ -226,7 +223,7 @@ def _purged(gone: Sequence[InventoryEntry]) -> Details:
 
 
 def _older_than(given: Mapping[str, str]) -> timedelta | None:
-    """Raises `BadRequest`."""
+    """Return the duration of ``older_than``, or None without it. Raises `BadRequest`."""
     text = given.get("older_than")
     if text is None:
         return None

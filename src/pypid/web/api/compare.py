@@ -1,6 +1,4 @@
-"""What differs between two releases of a project, for programs; the page stands in
-`web.ui.compare`.
-"""
+"""The comparison of two releases of a project, as JSON; the page is in `web.ui.compare`."""
 
 from __future__ import annotations
 
@@ -28,14 +26,14 @@ from pypid.web.http.small_responses import send_json
 from pypid.web.installers.page_cache import FEW_FILES
 
 MOST_LISTED = 2000
-"""Members of each sort that are told in one answer."""
+"""Most members of each kind (added, removed, changed) in one answer."""
 
 ChangedText = TypedDict("ChangedText", {"from": str, "to": str})
-"""A value on both sides."""
+"""A changed value, in both releases."""
 
 
 class FieldDocument(TypedDict):
-    """What differs in a field of the metadata."""
+    """The differences in one metadata field."""
 
     field: str
     added: list[str]
@@ -53,18 +51,18 @@ PairDocument = TypedDict(
         "to_size": int | None,
     },
 )
-"""The files of one kind, by their names; null where a release has none."""
+"""The files of one kind, by filename; null if a release has none."""
 
 
 class SizedMember(TypedDict):
-    """A member of one of the two files."""
+    """An archive member that only one of the two files has."""
 
     path: str
     size: int
 
 
 class ChangedMember(TypedDict):
-    """A member of both."""
+    """An archive member that differs between the two files."""
 
     path: str
     from_size: int
@@ -72,7 +70,9 @@ class ChangedMember(TypedDict):
 
 
 class MembersDocument(TypedDict):
-    """What differs in the contents of two files. `more`: how many are told in none of the lists."""
+    """The differences between the contents of two files. `more`: how many members are in none of
+    the lists.
+    """
 
     added: list[SizedMember]
     removed: list[SizedMember]
@@ -84,11 +84,11 @@ class MembersDocument(TypedDict):
 LineDocument = TypedDict(
     "LineDocument", {"mark": str, "from": int | None, "to": int | None, "text": str}
 )
-"""A line, with its number in each text that has it; ``@``: here some are left out."""
+"""A line, with its number in each text that has it. The mark ``@`` stands for omitted lines."""
 
 
 class TextDocument(TypedDict):
-    """The lines of one member that differ. `lines` is null where there are none to show: `problem`
+    """The lines of one member that differ. `lines` is null if there are none to show; `problem`
     says why.
     """
 
@@ -111,9 +111,8 @@ ComparedDocument = TypedDict(
         "text": TextDocument | None,
     },
 )
-"""Two releases compared. `metadata` is null where that of one of them cannot be had; `contents` is
-about the files of `kind`, null where there is no such pair, or they cannot be looked into
-(`problem`).
+"""Two releases compared. `metadata` is null if that of one of them is not available; `contents` is
+about the files of `kind`, null if there is no such pair or they cannot be read (`problem`).
 """
 
 OF_COMPARISONS = (
@@ -129,9 +128,7 @@ OF_COMPARISONS = (
 @guarded(app, "/api/projects/<project>/compare", may=Action.READ)
 @Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
 async def compare(face: App, request: Request, who: Identity, project: str) -> None:
-    """What differs between two releases: their metadata, their files, and what lies in two of
-    these.
-    """
+    """Compare two releases: their metadata, their files, and the contents of one pair of files."""
     given = parameters(request, *names(OF_COMPARISONS))
     asked = asked_of(face, request, who, project)
     found = await face.index.project(project_name(project), asked)
@@ -145,7 +142,7 @@ async def compare(face: App, request: Request, who: Identity, project: str) -> N
 
 
 async def both(face: App, project: Project, old: str, new: str) -> tuple[Release, Release]:
-    """The releases of these versions. Raises `NoSuchFile`."""
+    """Return the releases of both versions. Raises `NoSuchFile`."""
     if len(project.files) <= FEW_FILES:
         return _both(project, old, new)
     return await face.world.thinking(_both, project, old, new)
@@ -163,8 +160,8 @@ def _release(project: Project, version: str) -> Release:
 
 
 async def text_of(comparison: Comparison, compared: Compared, path: str) -> ComparedText:
-    """The lines of a member that differ. Raises `BadRequest` where no files are compared,
-    `NoSuchMember`.
+    """Return the lines of a member that differ. Raises `NoSuchMember`, and `BadRequest` if no two
+    files are compared.
     """
     chosen = compared.chosen
     if chosen is None or chosen.old is None or chosen.new is None:

@@ -17,12 +17,12 @@ from pypid.web.http.small_responses import send_json
 @guarded(app, "/api/configuration", may=Action.ADMIN)
 @Described(ConfigurationDocument)
 async def configuration(face: App, request: Request, who: Identity) -> None:
-    """The configuration in force, without secrets: each value with where it came from."""
+    """Return the configuration in force, without secrets: each value with its origin."""
     send_json(request, await face.world.thinking(_document, await said(face)))
 
 
 async def said(face: App) -> Sequence[SettingSection]:
-    """The sections as they are in force."""
+    """Return the sections of the configuration in force."""
     return await face.world.thinking(face.configuration)
 
 

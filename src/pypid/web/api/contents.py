@@ -1,8 +1,8 @@
-"""What is inside a file, for programs; the pages stand in `web.ui`.
+"""The contents of a file, as JSON; the pages are in `web.ui`.
 
-Whoever sees a file sees what is in it: it is looked up as for a download, and what a rule hides is
-hidden here, too. Nothing of an archive is ever sent as what it is: its texts are texts in JSON, and
-all else is only told of.
+A client that may see a file may see its contents: the file is looked up as for a download, and what
+a rule hides is hidden here, too. No member of an archive is ever sent in its own media type: texts
+are JSON strings, and all else is only described.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 MOST_LISTED = 5000
-"""Members in one answer."""
+"""Most members in one answer."""
 
 
 class MemberDocument(TypedDict):
-    """A member of an archive. `compressed`: what it takes up in a zip. `kind`: ``file``, or what
-    else it is.
+    """A member of an archive. `compressed`: its size within a zip. `kind`: ``file``, or the other
+    type that it has.
     """
 
     path: str
@@ -56,10 +56,11 @@ class MemberDocument(TypedDict):
 
 
 class ContentsDocument(TypedDict):
-    """What is inside a file. `total`: all members; `more`: how many of them come after these.
+    """The contents of a file. `total`: the number of members; `more`: how many of them follow
+    these.
 
-    Asked for one member, it is that member instead: `text` is null where it is none (`binary`);
-    `cut`: it goes on after what is shown.
+    If one member was requested, it is described instead: `text` is null if it is not text
+    (`binary`); `cut`: it continues after what is shown.
     """
 
     filename: str
@@ -103,8 +104,8 @@ OF_CONTENTS = (
 @guarded(app, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
 @Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
 async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """What is inside a wheel, an egg or an sdist; with a path, the text of one member, of which 1
-    MiB is shown at most.
+    """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,
+    at most 1 MiB of it.
     """
     given = parameters(request, *names(OF_CONTENTS))
     skip = number(given, "skip", 0, 1_000_000) or 0
@@ -120,7 +121,7 @@ async def contents(face: App, request: Request, who: Identity, project: str, fil
 
 
 def text_of(opened: OpenedMember) -> Text | None:
-    """The text of a member, or None where it is none."""
+    """Return the text of a member, or None if it is not text."""
     return read_text(opened.data, cut=opened.is_cut) if opened.member.kind is TarKind.FILE else None
 
 

@@ -1,8 +1,7 @@
-"""Who was given which file, ``GET /api/downloads``, and how many a project's were; what is told
-here is noted in `web.app.download_log`.
+"""The download log, ``GET /api/downloads``, and the download counts of a project; the entries are
+written by `web.app.download_log`.
 
-How many there were of a project all may know who may read it; who it was only administrators are
-told.
+All users who may read a project may see its counts; only administrators see who downloaded a file.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 MOST = 1000
-"""Lines in one answer."""
+"""Most entries in one answer."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ASKS = (
@@ -58,7 +57,7 @@ ASKS = (
 
 REFUSES = (NotAvailable, NoSuchProject, Busy, NotYetKnown, UpstreamDown, BadListing, Loop)
 DAYS, MOST_DAYS = 90, 400
-"""Days that are told of, and that are remembered."""
+"""Days that are reported by default, and days that are remembered."""
 ASKS_DAYS = (
     Parameter(
         "days",
@@ -69,8 +68,8 @@ ASKS_DAYS = (
 
 
 class DownloadDocument(TypedDict):
-    """That somebody was given the file. `where`: the address they asked from; `token`: the id of
-    the one that was used.
+    """A download of the file. `where`: the client's address; `token`: the id of the token that was
+    used.
     """
 
     serial: int
@@ -83,8 +82,8 @@ class DownloadDocument(TypedDict):
 
 
 class DownloadsOf(TypedDict):
-    """Who was given a file, the newest first. `before`: what to send for the next ones, null where
-    there are none.
+    """The downloads of a file, newest first. `before`: the value to send for the next page, null if
+    there is none.
     """
 
     sha256: str
@@ -93,15 +92,15 @@ class DownloadsOf(TypedDict):
 
 
 class DayDocument(TypedDict):
-    """How many downloads there were on a day (in UTC)."""
+    """The number of downloads on one day (in UTC)."""
 
     day: str
     count: int
 
 
 class DownloadsOfProject(TypedDict):
-    """How many downloads there were from `since` to today: `total`, and on each day that had any,
-    the oldest first.
+    """The number of downloads from `since` to today: `total`, and of each day that had any, oldest
+    first.
     """
 
     project: str
@@ -113,7 +112,7 @@ class DownloadsOfProject(TypedDict):
 @guarded(app, "/api/downloads", may=Action.ADMIN)
 @Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
 async def downloads(face: App, request: Request, who: Identity) -> None:
-    """Who was given a file, the newest first."""
+    """List the downloads of a file, newest first."""
     asked = parameters(request, *names(ASKS))
     sha256 = asked.get("sha256", "").lower()
     if not _SHA256.match(sha256):
@@ -135,12 +134,11 @@ async def downloads(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/projects/<project>/downloads", may=Action.READ)
 @Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
 async def downloads_of_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """How often files of a project were downloaded, by day."""
+    """Return how often files of a project were downloaded, by day."""
     name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
     days = number(asked, "days", 1, MOST_DAYS) or DAYS
-    await face.index.project(
-        name, asked_of(face, request, who, project)
-    )  # what is not there has none
+    # raises for a project that does not exist
+    await face.index.project(name, asked_of(face, request, who, project))
     since = face.world.now().date() - timedelta(days=days - 1)
     found = await face.downloads.by_day(name, since)
     document: DownloadsOfProject = {

@@ -21,11 +21,11 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 EVERY = 0.2
-"""Seconds between two lines that say how far it is."""
+"""Seconds between two progress lines."""
 
 
 class Export(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an export: where to, and what it is to be like."""
+    """The body of an export: its target and options."""
 
     target: str
     copy_files: bool = False
@@ -38,8 +38,8 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ExportedIndex(TypedDict):
-    """What came of an export. `hidden` projects are left out, since whoever it was written for may
-    not see them; `left` ones are still there, though nobody sees them any more.
+    """The result of an export. `hidden` projects are left out, since the user of the export may not
+    see them; `left` ones are still in the target, though they are no longer visible.
     """
 
     target: str
@@ -58,7 +58,7 @@ Heard = Callable[[int, int], None]
 @guarded(app, "/api/export", may=Action.ADMIN, methods=("POST",))
 @Described(ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True)
 async def export(face: App, request: Request, who: Identity) -> None:
-    """Write what somebody may see as files."""
+    """Write what a user may see to static files."""
     wanted = _wanted(await read_json(request, Export))
     exports = face.exports
     if exports is None:
@@ -142,4 +142,4 @@ def _document(wanted: ExportWanted, came: Exported) -> ExportedIndex:
 
 
 def _nobody(done: int, of: int) -> None:
-    """Nobody listens."""
+    """Ignore the progress, for a client that wants no stream."""

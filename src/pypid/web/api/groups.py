@@ -25,7 +25,7 @@ IN_THE_FILE = (
 
 
 class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new group."""
+    """The body of a request to create a group."""
 
     name: NewName
 
@@ -39,13 +39,13 @@ GroupDocument = TypedDict(
         "warnings": NotRequired[list[str]],
     },
 )
-"""`members`: null for groups of the configuration. `warnings`: what may not have been meant, after
-a change.
+"""A group. `members`: null for a group of the configuration. `warnings`: possible mistakes, after a
+change.
 """
 
 
 class Groups(TypedDict):
-    """All of them."""
+    """The list of groups."""
 
     groups: list[GroupDocument]
 
@@ -56,8 +56,8 @@ NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
 @guarded(app, "/api/groups", may=Action.ADMIN)
 @Described(Groups, refuses=(NotAvailable,))
 async def groups(face: App, request: Request, who: Identity) -> None:
-    """The groups with their members; of those of the configuration the names. (Nobody lists those
-    of a directory.)
+    """List the groups with their members. Groups of the configuration are listed by name only,
+    those of a directory not at all.
     """
     found = [
         _document(name, members) for name, members in (await face.accounts.memberships()).items()
@@ -73,7 +73,7 @@ async def groups(face: App, request: Request, who: Identity) -> None:
 @guarded(app, GROUP, may=Action.ADMIN)
 @Described(GroupDocument, refuses=NO_GROUP)
 async def group(face: App, request: Request, who: Identity, name: str) -> None:
-    """One group with its members."""
+    """Return a group with its members."""
     send_json(request, _document(name, await members_of(face, name)))
 
 
@@ -82,7 +82,7 @@ async def group(face: App, request: Request, who: Identity, name: str) -> None:
     GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable)
 )
 async def add(face: App, request: Request, who: Identity) -> None:
-    """A new group, empty. Rights that its name was given before are its own."""
+    """Create an empty group. Rights given to its name before are its own."""
     name = await added(face, request, who, (await read_json(request, NewGroup)).name)
     send_json(request, _document(name, ()), 201)
 
@@ -90,7 +90,7 @@ async def add(face: App, request: Request, who: Identity) -> None:
 @guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=NO_GROUP)
 async def remove(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take the group away, with its rights."""
+    """Delete a group and its rights."""
     await removed(face, request, who, name)
     document: Removed = {"name": name, "removed": True}
     send_json(request, document)
@@ -99,7 +99,7 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
 @Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
 async def join(face: App, request: Request, who: Identity, name: str, user: str) -> None:
-    """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
+    """Add a user to a group. An unknown user can be added, too; the answer then has a warning."""
     warnings = await joined(face, request, who, name, user)
     document: GroupDocument = {
         **_document(name, await members_of(face, name)),
@@ -111,16 +111,16 @@ async def join(face: App, request: Request, who: Identity, name: str, user: str)
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("DELETE",))
 @Described(GroupDocument, refuses=NO_GROUP)
 async def leave(face: App, request: Request, who: Identity, name: str, user: str) -> None:
-    """Make somebody no member any more; who is none already stays none."""
+    """Remove a user from a group. Removing a user who is not a member changes nothing."""
     await left(face, request, who, name, user)
     send_json(request, _document(name, await members_of(face, name)))
 
 
-# --- what these do, and pages, too ----------------------------------------------------------------
+# --- shared with the pages -----------------------------------------------------------------------
 
 
 async def added(face: App, request: Request, who: Identity, text: str) -> str:
-    """Make the group; its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
+    """Create the group; return its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
     name = new_name(text)
     demand_changeable(face, name)
     await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
@@ -128,7 +128,7 @@ async def added(face: App, request: Request, who: Identity, text: str) -> str:
 
 
 async def removed(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take the group away, with its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
+    """Delete the group and its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
     members = await members_of(face, name)
     removing = face.accounts.remove_group(name)
     await recorded(
@@ -137,7 +137,9 @@ async def removed(face: App, request: Request, who: Identity, name: str) -> None
 
 
 async def joined(face: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
-    """Make them a member; what may not have been meant. Raises `BadRequest`, and as `removed`."""
+    """Add the user to the group; return warnings. Raises `BadRequest`, `NoSuchGroup`,
+    `ChangedElsewhere`.
+    """
     before = await members_of(face, name)
     try:
         account_name(user)
@@ -158,7 +160,7 @@ async def joined(face: App, request: Request, who: Identity, name: str, user: st
 
 
 async def left(face: App, request: Request, who: Identity, name: str, user: str) -> None:
-    """Make them no member any more. Raises as `removed`."""
+    """Remove the user from the group. Raises `NoSuchGroup`, `ChangedElsewhere`."""
     before = await members_of(face, name)
     leaving = face.accounts.leave(name, user)
     await recorded(
@@ -173,8 +175,8 @@ async def left(face: App, request: Request, who: Identity, name: str, user: str)
 
 
 async def members_of(face: App, name: str) -> frozenset[str]:
-    """Whoever is in the group. Raises `ChangedElsewhere` for one of the configuration,
-    `NoSuchGroup`.
+    """Return the members of the group. Raises `NoSuchGroup`, and `ChangedElsewhere` for a group of
+    the configuration.
     """
     found = (await face.accounts.memberships()).get(name)
     if found is None:

@@ -1,4 +1,4 @@
-"""`/health` and `/ready`, for machines that look whether pypid is well."""
+"""``/health`` and ``/ready``, for monitors and load balancers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pypid.web.http.responses import set_head
 from pypid.web.http.small_responses import send_json
 
 AGAIN = 5
-"""Seconds after which it is worth while to ask again."""
+"""Seconds after which a client should ask again (``Retry-After``)."""
 
 
 @guarded(app, "/health", may=ANYBODY)
 async def health(face: App, request: Request, who: Identity) -> None:
-    """200 as long as the process answers; the condition of its parts is told besides, and how far
-    comparing is.
+    """Answer 200 as long as the process runs, with the condition of its parts and the progress of a
+    reconcile.
     """
     send_json(request, {"status": "ok", **condition_of(face)})
 
 
 @guarded(app, "/ready", may=ANYBODY)
 async def ready(face: App, request: Request, who: Identity) -> None:
-    """200 while clients should be sent here, 503 while they should be sent to another one, if there
-    is one.
+    """Answer 200 while clients should be sent here, 503 while they should be sent to another
+    server, if there is one.
     """
     said = condition_of(face)
     if said["ready"]:
@@ -34,13 +34,13 @@ async def ready(face: App, request: Request, who: Identity) -> None:
 
 
 def condition_of(face: App) -> dict[str, object]:
-    """What is remembered of the parts: nothing here waits for any of them, and nothing tells where
-    they are.
+    """Return the last known condition of the parts: waits for none of them, and does not disclose
+    where they are.
     """
     condition, under_way = face.condition, face.index.comparing
     access = condition.access() and face.closed is None
     cache, storage = condition.cache(), condition.storage()
-    # who need not log in needs no accounts; and a catalog that is away shows for a while what it
+    # without a login no accounts are needed; and an unreachable catalog shows for a while what it
     # held
     needs_accounts = face.closed is not None or face.rules.read != EVERYONE
     readable = storage and condition.shows() and (access or not needs_accounts)

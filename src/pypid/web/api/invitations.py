@@ -1,5 +1,5 @@
-"""Invitations to register, below ``/api/invitations``. One is in a single answer: the one that made
-it.
+"""Invitations to register, below ``/api/invitations``. The secret is in one answer only: the one to
+the request that created it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ _ID = re.compile(r"[0-9a-f]{24}\Z")
 
 
 class NewInvitation(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new invitation. `expires`: a duration (7d), at most 30 days."""
+    """The body of a request to create an invitation. `expires`: a duration (7d), at most 30
+    days.
+    """
 
     expires: Duration | None = None
 
 
 class InvitationDocument(TypedDict):
-    """A new invitation. `secret`: what whoever registers by it has to say."""
+    """A new invitation. `secret`: what the applicant must send to register."""
 
     id: str
     secret: str
@@ -46,7 +48,9 @@ class InvitationDocument(TypedDict):
 
 
 class Withdrawn(TypedDict):
-    """`withdrawn`: false if somebody has registered by it already, or it was withdrawn before."""
+    """The result of a withdrawal. `withdrawn`: false if the invitation was used or withdrawn
+    before.
+    """
 
     id: str
     withdrawn: bool
@@ -55,7 +59,7 @@ class Withdrawn(TypedDict):
 @guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
 @Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
 async def make(face: App, request: Request, who: Identity) -> None:
-    """A new invitation, for one account."""
+    """Create an invitation for one account."""
     demand_invitations(face)
     new = await made(face, request, who, (await read_json(request, NewInvitation)).expires)
     document: InvitationDocument = {
@@ -67,7 +71,7 @@ async def make(face: App, request: Request, who: Identity) -> None:
 
 
 def demand_invitations(face: App) -> None:
-    """Raise `NotAvailable`, or `BadRequest` where nobody registers by invitation."""
+    """Raise `NotAvailable`, or `BadRequest` if registration is not by invitation."""
     _, mode = face.known, face.settings.people.registration
     if mode is not Registration.TOKEN:
         raise BadRequest(
@@ -77,7 +81,9 @@ def demand_invitations(face: App) -> None:
 
 
 async def made(face: App, request: Request, who: Identity, expires: str | None) -> Invitation:
-    """A new one, good for as long (``7d``). Raises `BadRequest`, and as `demand_invitations`."""
+    """Create an invitation that is valid for this long (``7d``). Raises `BadRequest`,
+    `NotAvailable`.
+    """
     demand_invitations(face)
     new = invite(face.known.session_key, face.world.now(), _lifetime(expires), face.world.random)
     await note(face, request, who, "make-invitation", new.id, {"expires": utc_text(new.expires)})
@@ -87,16 +93,16 @@ async def made(face: App, request: Request, who: Identity, expires: str | None) 
 @guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
 async def withdraw(face: App, request: Request, who: Identity, id: str) -> None:
-    """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already
-    the answer tells.
+    """Withdraw an invitation, which can then no longer be used. The answer tells whether it was
+    used or withdrawn before.
     """
     document: Withdrawn = {"id": id, "withdrawn": await withdrawn(face, request, who, id)}
     send_json(request, document)
 
 
 async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool:
-    """Withdraw it; False if somebody has registered by it already, or it was withdrawn before.
-    Raises `BadRequest`.
+    """Withdraw the invitation; return False if it was used or withdrawn before. Raises
+    `BadRequest`.
     """
     if not _ID.match(id):
         raise BadRequest(
@@ -104,7 +110,7 @@ async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool
             "and "
             "the audit log has it."
         )
-    until = face.world.now() + LONGEST_INVITATION  # it has ended by then, if there was one
+    until = face.world.now() + LONGEST_INVITATION  # it has expired by then, if it exists
     withdrawing = face.accounts.once("invitation", id, until)
     return await recorded(
         face,

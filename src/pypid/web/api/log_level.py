@@ -1,4 +1,4 @@
-"""The level of the log, changed while pypid runs: ``/api/log-level``."""
+"""The log level, changed while pypid runs: ``/api/log-level``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Level = Literal["debug", "info", "warn", "error", "critical", "default"]
 
 
 class LogLevel(TypedDict):
-    """From which level on lines are written: the one in force, and the one that the file says."""
+    """The log level in force, and the one of the configuration file."""
 
     level: str
     configured: str
 
 
 class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
-    """``default`` is what the file says."""
+    """The body of a change. ``default`` is the level of the configuration file."""
 
     level: Level
 
@@ -34,15 +34,15 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
 @guarded(app, "/api/log-level", may=Action.ADMIN)
 @Described(LogLevel, refuses=(LogElsewhere,))
 async def log_level(face: App, request: Request, who: Identity) -> None:
-    """From which level on lines are written to the log."""
+    """Return the log level in force and the configured one."""
     send_json(request, _said(_loudness(face)))
 
 
 @guarded(app, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
 @Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
 async def set_log_level(face: App, request: Request, who: Identity) -> None:
-    """Write lines to the log from this level on, in all workers, until pypid ends or the file says
-    another one.
+    """Set the log level of all workers, until pypid stops or the configuration file says another
+    one.
     """
     send_json(
         request, await changed(face, request, who, (await read_json(request, WantedLevel)).level)
@@ -50,7 +50,7 @@ async def set_log_level(face: App, request: Request, who: Identity) -> None:
 
 
 async def changed(face: App, request: Request, who: Identity, level: Level) -> LogLevel:
-    """Have all workers go on with it."""
+    """Set the log level of all workers; return the level in force and the configured one."""
     loudness = _loudness(face)
     was = loudness.in_force
 

@@ -1,4 +1,4 @@
-"""What the JSON API says of the machine: the configuration in force, what projects take, other
+"""Documents of the JSON API about the server: the configuration in force, storage use, upstream
 indexes.
 """
 
@@ -14,7 +14,7 @@ class KeyDocument(TypedDict):
     """A key of the configuration. `value` is ``(set)`` for a secret; `origin`: a file and line, a
     variable, or ``default``.
 
-    `takes_effect` by a ``reload`` or a ``restart``; `waits`: the file says something else by now,
+    `takes_effect` by a ``reload`` or a ``restart``; `waits`: the file has another value by now,
     which waits for a restart.
     """
 
@@ -40,15 +40,15 @@ class ConfigurationDocument(TypedDict):
 
 
 class DiskDocument(TypedDict):
-    """The disk that a folder lies on, in bytes."""
+    """The disk that a folder is on, in bytes."""
 
     total: int
     free: int
 
 
 class UseDocument(TypedDict):
-    """What a project takes. `files` and `size` are ours, `kept` and `kept_size` theirs; sizes in
-    bytes.
+    """The storage used by a project. `files` and `size` are of local files, `kept` and `kept_size`
+    of cached ones; sizes in bytes.
     """
 
     name: str
@@ -59,20 +59,20 @@ class UseDocument(TypedDict):
 
 
 class CountingDocument(TypedDict):
-    """How far a count is, in projects."""
+    """The progress of a count, in projects."""
 
     done: int
     of: int
 
 
 class StorageDocument(TypedDict):
-    """What the storage holds, as the catalog knows it; sizes in bytes, without metadata and
+    """The contents of the storage, as the catalog knows them; sizes in bytes, without metadata and
     records.
 
-    `place`: a folder, or ``s3://bucket/prefix``. `limit`: of what is kept, or null. `counting` is
-    null where all is counted; else what is told is what was counted last, and null where nothing
-    was yet. A disk is null where it does not answer, or where there is none. `projects`: those that
-    take most, the largest first.
+    `place`: a folder, or ``s3://bucket/prefix``. `limit`: of the cache, or null. `counting` is null
+    when all is counted; before, the numbers are those of the last count, null if there was none. A
+    disk is null if it does not answer, or if there is none. `projects`: the largest ones, largest
+    first.
     """
 
     place: str
@@ -88,18 +88,18 @@ class StorageDocument(TypedDict):
 
 
 class OutageDocument(TypedDict):
-    """Since when upstream does not answer, as far as it was noticed, and how."""
+    """An outage of upstream: since when it was noticed, and the error."""
 
     since: Moment | None
     error: str
 
 
 class UpstreamDocument(TypedDict):
-    """What is in force for what is not ours. `outage` is null where upstream answered the last time
-    that it was asked.
+    """The settings in force for upstream projects. `outage` is null if upstream answered the last
+    request.
 
-    `ttl` and `cooldown` are spelt as in the configuration; `limit`, in bytes, is of what is kept,
-    or null.
+    `ttl` and `cooldown` are spelled as in the configuration; `limit`, in bytes, is of the cache, or
+    null.
     """
 
     mode: Mode

@@ -1,5 +1,5 @@
-"""``GET /metrics``: what Prometheus reads. No name of a project, of a file or of a person is ever
-in it.
+"""``GET /metrics``, which Prometheus reads. It never contains the name of a project, a file or a
+person.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 @guarded(app, "/metrics", may=Action.METRICS)
 async def metrics(face: App, request: Request, who: Identity) -> None:
-    """The numbers of all workers, in Prometheus' text format, or as OpenMetrics for whoever accepts
-    it.
+    """Return the metrics of all workers in Prometheus' text format, or as OpenMetrics if the client
+    accepts it.
     """
     counts = face.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
     try:
         counts.set(PROJECTS, ("ours",), len(await face.index.catalog.names()))
         counts.set(PROJECTS, ("theirs",), len(await face.index.catalog.their_names()))
-    except CatalogDown:  # what it was last is told, and that it is away
+    except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:
         here, workers = await face.measured()
@@ -49,7 +49,9 @@ async def metrics(face: App, request: Request, who: Identity) -> None:
 
 
 def _page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
-    """Blocks: Prometheus' library is brought, and the kernel asked for memory and open files."""
+    """Return the page and its content type. Blocks: imports Prometheus' library, and asks the
+    kernel for memory and open files.
+    """
     from pypid.metrics.exposition import page
 
     return page(workers, here, accept)

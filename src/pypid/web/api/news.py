@@ -1,5 +1,5 @@
-"""What is new: the RSS feeds of the public index, ``GET /api/news``, and the lists of the first
-page.
+"""New releases and projects: the RSS feeds of the public index, ``GET /api/news``, and the lists of
+the home page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ASKS = (
 
 
 class NewsDocument(TypedDict):
-    """A release, since its first file was uploaded."""
+    """A release. `uploaded`: when its first file was uploaded."""
 
     project: str
     version: str
@@ -54,24 +54,24 @@ class NewsDocuments(TypedDict):
 
 
 async def releases(face: App, who: Identity, most: int) -> tuple[News, ...]:
-    """The newest releases that they see, the newest first."""
+    """Return the newest releases that the user may see, newest first."""
     return await face.newest.releases(await face.sight(who), face.search.updated, most)
 
 
 async def latest(face: App, who: Identity, most: int) -> tuple[News, ...]:
-    """The newest release of each of so many projects, the newest first."""
+    """Return the newest release of each of `most` projects, newest first."""
     return await face.newest.latest(await face.sight(who), face.search.updated, most)
 
 
 async def projects(face: App, who: Identity, most: int) -> tuple[News, ...]:
-    """The newest projects that they see, each with its first release."""
+    """Return the newest projects that the user may see, each with its first release."""
     return await face.newest.projects(await face.sight(who), face.search.created, most)
 
 
 @guarded(app, "/api/news", may=Action.READ)
 @Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,))
 async def news(face: App, request: Request, who: Identity) -> None:
-    """What is new, of all that is stored and that they may read."""
+    """List the newest releases and projects, of all that is stored and that the user may read."""
     most = number(parameters(request, *names(ASKS)), "most", 1, MOST) or FEW
     document: NewsDocuments = {
         "releases": [_document(one) for one in await releases(face, who, most)],
@@ -82,7 +82,7 @@ async def news(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/rss/updates.xml", may=Action.READ)
 async def updates(face: App, request: Request, who: Identity) -> None:
-    """The feed of releases (C114)."""
+    """Return the RSS feed of releases (C114)."""
     await _send(
         face,
         request,
@@ -92,7 +92,7 @@ async def updates(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/rss/packages.xml", may=Action.READ)
 async def packages(face: App, request: Request, who: Identity) -> None:
-    """The feed of projects (C114)."""
+    """Return the RSS feed of projects (C114)."""
     await _send(
         face,
         request,
@@ -102,13 +102,13 @@ async def packages(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/rss/project/<project>/releases.xml", may=Action.READ)
 async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """The feed of a project's releases (C114), of those of which files are stored."""
+    """Return the RSS feed of a project's releases (C114), of those with stored files."""
     name = project_name(project)
     if project != name:
         return redirect(
             request, f"/rss/project/{name}/releases.xml", permanent=True, restricted=face.restricted
         )
-    await face.index.project(name, STORED)  # raises what is said of a project that is not there
+    await face.index.project(name, STORED)  # raises for a project that does not exist
     found = await face.newest.of(name, await face.sight(who))
     return await _send(
         face, request, feed_of_project(name, found[:OF_PROJECT], _base(face, request), PAGES)
@@ -121,7 +121,9 @@ async def _send(face: App, request: Request, feed: bytes) -> None:
 
 
 def _base(face: App, request: Request) -> str:
-    """The links of a feed are absolute: readers know of no others."""
+    """Return the base URL for the links of a feed: readers know only absolute ones. Raises
+    `BadRequest`.
+    """
     base = face.base_url(request)
     if base is None:
         raise BadRequest(NO_HOST)

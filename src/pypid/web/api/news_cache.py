@@ -1,5 +1,5 @@
-"""What came last, of all that somebody sees: gathered once for each change, for the first page and
-the feeds.
+"""The newest releases that a viewer sees, gathered once for each change, for the home page and the
+feeds.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pypid.index.request_context import RequestContext
 from pypid.web.installers.page_cache import FEW_FILES
 
 STORED = RequestContext(local=True)
-"""Nobody else is asked for anything."""
+"""Only what is stored here: upstream is not asked."""
 SEERS = 32
-"""So many lists are kept, of those who see different things."""
+"""How many lists are cached, for viewers who see different things."""
 PROJECTS, RELEASES = 1000, 200_000
-"""Of so many projects, and releases together, it is remembered what is new: one has changed, and
+"""How many projects, and releases in total, have their news cached: a change is of one project, and
 the lists need a hundred.
 """
 
 Names = Callable[[Visibility, int], Awaitable[Sequence[ProjectName]]]
-"""The projects that somebody sees, in the order of what came last; so many. It may lag behind."""
+"""Returns the projects that a viewer sees, the latest first; so many. It may lag behind."""
 
 
 @frozen
@@ -41,7 +41,7 @@ class _Kept:
 
 @define(eq=False)
 class NewsCache:
-    """The news of one index. Raises `StorageDown`, `CatalogDown`."""
+    """The news of one index, cached. Raises `StorageDown`, `CatalogDown`."""
 
     index: Index
     _kept: Recent[Hashable, _Kept] = field(
@@ -53,10 +53,10 @@ class NewsCache:
     _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
 
     async def releases(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
-        """The newest releases of all projects that `by` sees; `names` gives the projects by their
-        newest upload.
+        """Return the newest releases of all projects that `by` sees; `names` gives the projects by
+        their newest upload.
 
-        Exact as far as `names` is: a release that is among the newest is of a project that is.
+        Exact as far as `names` is: a release among the newest is of a project among the newest.
         """
         found = await names(by, most)
 
@@ -67,9 +67,8 @@ class NewsCache:
         return await self._once(("releases", by, tuple(found), most), gather)
 
     async def latest(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
-        """The newest release of each of the projects in which something is new: for people, whom
-        one project's ten releases of a morning would tell nothing of the others. `names` as for
-        `releases`.
+        """Return the newest release of each of the projects changed last: for people, to whom ten
+        releases of one project in a morning would hide the others. `names` as for `releases`.
         """
         found = await names(by, most)
 
@@ -80,8 +79,8 @@ class NewsCache:
         return await self._once(("latest", by, tuple(found), most), gather)
 
     async def projects(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
-        """The first releases of the newest projects; `names` gives the projects by their first
-        upload.
+        """Return the first releases of the newest projects; `names` gives the projects by their
+        first upload.
         """
         found = await names(by, most)
 
@@ -92,8 +91,8 @@ class NewsCache:
         return await self._once(("projects", by, tuple(found), most), gather)
 
     async def of(self, name: ProjectName, by: Visibility) -> tuple[News, ...]:
-        """The releases of one project of which files are stored, the newest first; none of one that
-        is not seen (any more).
+        """Return the releases of one project with stored files, newest first; none if `by` cannot
+        see the project, or it does not exist any more.
         """
         if not by.sees(name):
             return ()

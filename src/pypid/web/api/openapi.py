@@ -1,8 +1,8 @@
 """The JSON API below ``/api/`` as an OpenAPI 3.1 document: ``GET /api/openapi.json``.
 
-Made of what the routes are themselves: their rules and rights (`web.app.guard`), what they say of
-themselves (`web.app.descriptions`), the types that bodies are decoded with, and the table of errors.
-There is no second list that somebody could forget.
+Built from the routes themselves: their rules and rights (`web.app.guard`), their descriptions
+(`web.app.descriptions`), the types that bodies are decoded with, and the table of errors. There is
+no second list that could become outdated.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "id": {"type": "string", "minLength": 1},
     "snapshot": {"type": "string", "minLength": 1},
 }
-"""What can stand in each place of an address."""
+"""The schema of each path parameter."""
 
 NEEDS = {
     Action.READ: "Needs the right to read.",
@@ -67,7 +67,7 @@ NEEDS = {
 }
 
 WHOEVER_ASKS = (errors.Unauthenticated, errors.TooManyAttempts, errors.PeopleUnknown)
-"""Who somebody is, is found out for every route."""
+"""Errors of all routes, since each request is authenticated."""
 WHOEVER_CHANGES = (errors.OtherSite, errors.NoCsrfToken, errors.StorageDown, errors.StorageFull)
 WHATEVER_IS_SENT = (errors.BadRequest, errors.TooLarge)
 
@@ -81,7 +81,9 @@ _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 @guarded(app, "/api/openapi.json", may=ANYBODY)
 @Described(dict[str, Any])
 async def openapi(face: App, request: Request, who: Identity) -> None:
-    """This document (OpenAPI 3.1). It shows nothing of the index, and is the same for everybody."""
+    """Return this document (OpenAPI 3.1). It discloses nothing of the index, and is the same for
+    all clients.
+    """
     base = face.base_url(request)
     send_json(
         request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]}
@@ -90,16 +92,18 @@ async def openapi(face: App, request: Request, who: Identity) -> None:
 
 @cache
 def document(*, secure: bool = False) -> Mapping[str, Any]:
-    """The document without its ``servers``. `secure`: for clients that come by TLS, whose cookie
+    """Return the document without its ``servers``. `secure`: for clients that use TLS, whose cookie
     has another name.
 
-    Raises `TypeError` for a route that does not say what it takes and answers.
+    Raises `TypeError` for a route that does not describe what it takes and answers.
     """
     return _document(app, secure=secure)
 
 
 def described_routes(routes: Klein) -> Iterator[tuple[GuardedRoute, Described]]:
-    """The routes below ``/api/``. Raises `TypeError` if one is not described."""
+    """Yield the routes below ``/api/`` with their descriptions. Raises `TypeError` if one has
+    none.
+    """
     for route in guarded_routes(routes):
         if route.rule.startswith(PREFIX):
             said = getattr(route.does, "__pypid_described__", None)
@@ -179,14 +183,16 @@ def _operation(
 
 
 def _identifier(method: str, rule: str) -> str:
-    """``GET /api/users/<name>``: ``getUsersName``."""
+    """Return the operation id: ``getUsersName`` for ``GET /api/users/<name>``."""
     return method.lower() + "".join(
         word.capitalize() for word in re.findall(r"[A-Za-z]+", rule[len(PREFIX) :])
     )
 
 
 def _may_be_left_out(kind: Any) -> bool:
-    """Whether a body can be empty, which is as an empty object (`web.http.small_responses.read_json`)."""
+    """Return whether a body may be empty, which counts as an empty object
+    (`web.http.small_responses.read_json`).
+    """
     try:
         msgspec.convert({}, kind)
     except msgspec.ValidationError:
@@ -194,7 +200,7 @@ def _may_be_left_out(kind: Any) -> bool:
     return True
 
 
-# --- what stands in the address -------------------------------------------------------------------
+# --- parameters -----------------------------------------------------------------------------------
 
 
 def _places(rule: str) -> Iterator[dict[str, Any]]:
@@ -217,7 +223,7 @@ def _asks(said: Described) -> Iterator[dict[str, Any]]:
         yield {**found, "required": True} if asked.required else found
 
 
-# --- who ------------------------------------------------------------------------------------------
+# --- security -------------------------------------------------------------------------------------
 
 
 def _schemes(*, secure: bool) -> dict[str, Any]:
@@ -257,11 +263,11 @@ def _security(route: GuardedRoute, method: str) -> list[dict[str, list[str]]]:
         found.append(
             {"session": []} if method.encode() in HARMLESS else {"session": [], "csrf": []}
         )
-    # whether everybody may read, the configuration says
+    # the configuration says whether anonymous clients may read
     return [{}, *found] if route.may in (ANYBODY, Action.READ) else found
 
 
-# --- what is answered -----------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------
 
 
 def _responses(
@@ -282,8 +288,8 @@ def _responses(
 
 
 def _file_answers() -> dict[str, Any]:
-    """Of a route that gives files: all of one, or a part; where it lies; and what conditions (RFC
-    9110, 13) come to.
+    """Return the responses of a route that sends files: all or a part of one, a redirect to it, and
+    the results of conditions (RFC 9110, 13).
     """
     found: dict[str, Any] = {
         str(status): {"description": HTTPStatus(status).phrase}
@@ -299,7 +305,7 @@ def _file_answers() -> dict[str, Any]:
 def _refusals(
     route: GuardedRoute, said: Described, method: str
 ) -> dict[int, tuple[type[PypidError], ...]]:
-    """The errors that it may be refused with, by status."""
+    """Return the errors that a request may be refused with, by status."""
     found: dict[int, tuple[type[PypidError], ...]] = {}
     for kind in dict.fromkeys(_kinds(route, said, method)):
         status = status_of(kind, method.encode())
@@ -323,7 +329,7 @@ def _kinds(route: GuardedRoute, said: Described, method: str) -> Iterator[type[P
 
 
 def _all_refusals(routes: Iterable[tuple[GuardedRoute, Described]], shape: Any) -> dict[str, Any]:
-    """Each once, for most routes are refused alike."""
+    """Return each response once, since most routes share them."""
     found = {}
     for route, said in routes:
         for method in route.methods - {"HEAD"}:
@@ -356,6 +362,6 @@ def _refusal(status: int, kinds: Iterable[type[PypidError]], shape: Any) -> dict
 
 
 def _reason(kind: type[PypidError]) -> str:
-    """What its docstring says, without the status, and without what is for Python only."""
+    """Return an error's docstring without the status, and without what is for Python only."""
     text = " ".join((kind.__doc__ or "").split())
     return _FOR_PYTHON.split(text, maxsplit=1)[0].rstrip(".") + "."

@@ -1,4 +1,4 @@
-"""What the JSON API says of people."""
+"""Documents of the JSON API about users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pypid.web.app.descriptions import Moment
 
 
 class Powers(TypedDict):
-    """What is allowed, for some project at least."""
+    """What is allowed, for at least one project."""
 
     read: bool
     publish: bool
@@ -21,7 +21,7 @@ class Powers(TypedDict):
 
 
 class TokenUsed(TypedDict):
-    """The token that was used. `publisher`: the workflow that it was made for."""
+    """The token that was used. `publisher`: whether it was made for a workflow."""
 
     id: str | None
     actions: list[str]
@@ -30,7 +30,7 @@ class TokenUsed(TypedDict):
 
 
 class Me(TypedDict):
-    """Who asks. `token`: the one that was used."""
+    """The identity of the client. `token`: the one that was used."""
 
     user: str | None
     groups: list[str]
@@ -51,11 +51,11 @@ UserDocument = TypedDict(
         "hidden": NotRequired[bool],
     },
 )
-"""`hidden`: the configuration has another user of that name, which is asked first."""
+"""A user. `hidden`: the configuration has another user of that name, which takes precedence."""
 
 
 class WholeUser(UserDocument):
-    """One user. `warnings`: why nobody can log in, if so."""
+    """One user. `warnings`: why the user cannot log in, if so."""
 
     groups: list[str]
     can_log_in: bool
@@ -63,20 +63,20 @@ class WholeUser(UserDocument):
 
 
 class MadeUser(WholeUser):
-    """A new user. `password`: one that pypid made, which no other answer tells."""
+    """A new user. `password`: one that pypid generated, which is in no other answer."""
 
     password: NotRequired[str]
 
 
 class Users(TypedDict):
-    """All that can be listed."""
+    """All users that can be listed."""
 
     users: list[UserDocument]
     warnings: list[str]
 
 
 class NewSecret(TypedDict):
-    """`password`: the new one, if pypid made it."""
+    """The result of a password change. `password`: the new one, if pypid generated it."""
 
     name: str
     password: NotRequired[str]

@@ -1,4 +1,4 @@
-"""What the JSON API says of projects and their files."""
+"""Documents of the JSON API about projects and their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pypid.web.app.descriptions import Moment
 
 
 class FileDocument(TypedDict):
-    """A file. `size` in bytes; `yanked_reason` is null also where none was given."""
+    """A file. `size` in bytes; `yanked_reason` is null also if none was given."""
 
     filename: str
     version: str
@@ -36,8 +36,8 @@ class ProjectDocument(TypedDict):
 
 
 class ChangedProject(TypedDict):
-    """A project after a change, and the files that it was about; of one that may not be read only
-    the name.
+    """A project after a change, and the files concerned; only the name if the client may not read
+    it.
     """
 
     name: str
@@ -49,20 +49,20 @@ class ChangedProject(TypedDict):
 
 
 class Projects(TypedDict):
-    """The projects' names."""
+    """The names of the projects."""
 
     projects: list[str]
 
 
 class Released(TypedDict):
-    """A name that is given back."""
+    """The result of releasing a project name."""
 
     name: str
     released: bool
 
 
 class AdoptedDocument(TypedDict):
-    """A file in the storage that had no record. `problems`: why it was refused, or left alone, or
+    """A file in the storage that had no record. `problems`: why it was refused or left alone, or
     what is odd about it.
     """
 
@@ -72,7 +72,7 @@ class AdoptedDocument(TypedDict):
 
 
 class Rebuilt(TypedDict):
-    """What came of a comparison with the storage."""
+    """The result of reconciling the catalog with the storage."""
 
     projects: int
     changed: int
@@ -80,7 +80,7 @@ class Rebuilt(TypedDict):
 
 
 class FindingDocument(TypedDict):
-    """Something wrong in the storage."""
+    """A problem in the storage."""
 
     key: str
     wrong: StorageProblem
@@ -90,7 +90,7 @@ class FindingDocument(TypedDict):
 
 
 class CheckedStorage(TypedDict):
-    """What came of a check of the storage."""
+    """The result of a storage check."""
 
     objects: int
     files: int
@@ -99,7 +99,7 @@ class CheckedStorage(TypedDict):
 
 
 def project_document(project: Project) -> ProjectDocument:
-    """Of a project."""
+    """Return the document of a project."""
     return {
         "name": project.name,
         "status": project.status,
@@ -110,7 +110,7 @@ def project_document(project: Project) -> ProjectDocument:
 
 
 def file_document(file: File) -> FileDocument:
-    """Of a file."""
+    """Return the document of a file."""
     return {
         "filename": file.filename,
         "version": file.version,

@@ -1,4 +1,6 @@
-"""The JSON API for managing what is published, below ``/api/``; described in docs/http-api."""
+"""The JSON API for managing published projects and files, below ``/api/``; described in
+docs/http-api.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +45,19 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a change of status (PEP 792)."""
+    """The body of a status change (PEP 792)."""
 
     status: Status
     reason: str = ""
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/projects", may=Action.READ)
 @Described(Projects)
 async def projects(face: App, request: Request, who: Identity) -> None:
-    """The projects' names."""
+    """List the names of the projects."""
     document: Projects = {"projects": [summary.name for summary in await face.names(who)]}
     send_json(request, document)
 
@@ -63,7 +65,7 @@ async def projects(face: App, request: Request, who: Identity) -> None:
 @guarded(app, PROJECT, may=Action.READ)
 @Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
 async def project(face: App, request: Request, who: Identity, project: str) -> None:
-    """A project with its files."""
+    """Return a project with its files."""
     send_json(
         request,
         project_document(
@@ -112,7 +114,7 @@ async def _yank(
 async def unyank_file(
     face: App, request: Request, who: Identity, project: str, filename: str
 ) -> None:
-    """Take the yank off one file."""
+    """Un-yank one file."""
     await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
@@ -121,7 +123,7 @@ async def unyank_file(
 async def unyank_release(
     face: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
-    """Take the yank off all files of a release."""
+    """Un-yank all files of a release."""
     name = project_name(project)
     await _unyank(face, request, who, name, version, await face.index.release(name, version))
 
@@ -146,7 +148,7 @@ async def _unyank(
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
 @Described(ChangedProject, takes=NewStatus, refuses=ABSENT)
 async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
-    """Set the project's status."""
+    """Set the status of a project."""
     name = project_name(project)
     wanted = await read_json(request, NewStatus)
     changed = await changes.set_status(face, request, who, name, wanted.status, wanted.reason)
@@ -161,7 +163,7 @@ async def set_status(face: App, request: Request, who: Identity, project: str) -
 async def delete_file(
     face: App, request: Request, who: Identity, project: str, filename: str
 ) -> None:
-    """Delete one file for good."""
+    """Delete one file permanently."""
     await delete_files(
         face, request, who, project_name(project), "delete-file", filename, frozenset({filename})
     )
@@ -172,7 +174,7 @@ async def delete_file(
 async def delete_release(
     face: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
-    """Delete all files of a release for good."""
+    """Delete all files of a release permanently."""
     name = project_name(project)
     await delete_files(
         face, request, who, name, "delete-release", version, await face.index.release(name, version)
@@ -188,8 +190,8 @@ async def delete_files(
     subject: str,
     filenames: frozenset[str],
 ) -> None:
-    """Delete them and answer with the project as it is then; `what` and `subject` say it in the
-    audit log.
+    """Delete the files and answer with the project after that; `what` and `subject` name the
+    deletion in the audit log.
     """
     _changed(
         face,
@@ -203,7 +205,7 @@ async def delete_files(
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
 async def delete_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """Delete all files of a project for good; its name stays ours."""
+    """Delete all files of a project permanently. Its name stays local."""
     left, filenames = await changes.delete_all(face, request, who, project_name(project))
     _changed(face, request, who, left, filenames)
 
@@ -211,7 +213,7 @@ async def delete_project(face: App, request: Request, who: Identity, project: st
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Released, refuses=(*ABSENT, BadRequest))
 async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
-    """Give the name of an empty project back: it may then belong to somebody else again."""
+    """Release the name of an empty project, which any other user may then take."""
     name = project_name(project)
     await changes.give_back(face, request, who, name)
     document: Released = {"name": name, "released": True}
@@ -221,8 +223,8 @@ async def release_name(face: App, request: Request, who: Identity, project: str)
 def _changed(
     face: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]
 ) -> None:
-    """The project, after the change. Who may change it but not read it (a token to publish) learns
-    only that it is done.
+    """Send the project after the change. A client that may change but not read it (with a token to
+    publish) learns only that it is done.
     """
     document: ChangedProject = {"name": project.name}
     if may(face.rules, who, Action.READ, project.name):

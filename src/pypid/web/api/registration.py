@@ -1,5 +1,5 @@
-"""Making an account for oneself, if ``[access] registration`` lets people: the riddle, the
-invitation, the account.
+"""Self-registration, if ``[access] registration`` allows it: the captcha, the invitation, the
+account.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WELCOME = {
 
 
 class Applicant(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a registration. `captcha`: a solved riddle, as the widget gives it; `token`: an
+    """The body of a registration. `captcha`: a solved captcha, as the widget gives it; `token`: an
     invitation.
     """
 
@@ -69,7 +69,7 @@ class Welcome(TypedDict):
 @guarded(app, "/api/captcha", may=ANYBODY)
 @Described(Captcha, refuses=(NoRiddles, NotAvailable))
 async def captcha(face: App, request: Request, who: Identity) -> None:
-    """A riddle for ALTCHA's widget."""
+    """Return a captcha for ALTCHA's widget."""
     if not face.settings.people.captcha:
         raise NoRiddles()
     send_json(request, riddle(face.known.session_key, face.world.now(), face.world.random))
@@ -83,7 +83,7 @@ async def captcha(face: App, request: Request, who: Identity) -> None:
     refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
 )
 async def register(face: App, request: Request, who: Identity) -> None:
-    """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
+    """Register an account. The cheap checks come first, and a typing error uses nothing up."""
     mode_of(face)
     wanted = await read_json(request, Applicant)
     account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
@@ -96,8 +96,8 @@ async def register(face: App, request: Request, who: Identity) -> None:
 
 
 def mode_of(face: App) -> Registration:
-    """How people register. Raises `NotAvailable` where there are
-    no accounts, `RegistrationClosed`.
+    """Return the mode of registration. Raises `RegistrationClosed`, and `NotAvailable` if there are
+    no accounts.
     """
     _, mode = face.known, face.settings.people.registration
     if mode is Registration.CLOSED:
@@ -108,7 +108,7 @@ def mode_of(face: App) -> Registration:
 async def enrolled(
     face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
 ) -> Account:
-    """The account that was made for somebody who may register. Raises as `register`."""
+    """Create the account of an applicant who may register; return it. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
     face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
     await _use_up_riddle(face, wanted.captcha)
@@ -126,8 +126,8 @@ async def enrolled(
 
 
 async def _add(face: App, account: Account, invitation: Invitation | None) -> None:
-    """One after the other: two who want names that look alike at the same moment do not both get
-    them.
+    """Add the account, one at a time: two applicants who want names that look alike at the same
+    time do not both get them.
     """
     async with face.turnstile.turn:
         await _demand_free(face, account.name)
@@ -139,9 +139,8 @@ async def _add(face: App, account: Account, invitation: Invitation | None) -> No
 
 
 async def _demand_free(face: App, name: str) -> None:
-    await demand_free(
-        face, name, inherit=True
-    )  # what is given to it, and where, is not told to strangers: below
+    # inherit: which rights the name has, and where, must not be disclosed to strangers (see below)
+    await demand_free(face, name, inherit=True)
     rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
     members = frozenset[str]().union(*(await face.accounts.memberships()).values())
     owners = {token.user for token in await face.accounts.tokens()}
@@ -149,7 +148,7 @@ async def _demand_free(face: App, name: str) -> None:
 
 
 def invitation_of(face: App, token: str | None) -> Invitation | None:
-    """The invitation by which somebody registers; None where none is needed. Raises
+    """Return the invitation that the applicant uses; None if none is needed. Raises
     `RegistrationClosed`, `BadRequest`.
     """
     if face.settings.people.registration is not Registration.TOKEN:

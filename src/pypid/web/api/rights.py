@@ -1,5 +1,5 @@
 """Rights on single projects, below ``/api/projects/<project>/rights``; and ``/api/rights``, which
-lists all.
+lists all of them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ ONE = MANY + "/<name>"
 
 
 class NewRight(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a right: to read, or to read and write."""
+    """The body of a grant: to read, or to read and write."""
 
     right: Literal["r", "rw"]
 
 
 class Origin(Enum):
-    """Where a right comes from."""
+    """The source of a right."""
 
     CONFIGURATION = "configuration"
     DATABASE = "database"
@@ -43,17 +43,17 @@ class Origin(Enum):
 RightDocument = TypedDict(
     "RightDocument", {"kind": Whom, "name": str, "right": Literal["r", "rw"], "from": Origin}
 )
-"""`name`: the user's or the group's, else empty."""
+"""A right. `name`: the user's or the group's, else empty."""
 
 
 class RightOfProject(RightDocument):
-    """A right on a project."""
+    """A right, with its project."""
 
     project: str
 
 
 class Defaults(TypedDict):
-    """Who may do what where a project has no rights of its own, spelled as in the configuration."""
+    """Who may do what in a project without rights of its own, spelled as in the configuration."""
 
     read: str
     write: str
@@ -64,21 +64,21 @@ class Defaults(TypedDict):
 
 
 class Rights(TypedDict):
-    """All rights."""
+    """The defaults, and all rights on single projects."""
 
     defaults: Defaults
     rights: list[RightOfProject]
 
 
 class Effective(TypedDict):
-    """What all the rights of a project make together, spelled as in the configuration."""
+    """The effect of all rights of a project together, spelled as in the configuration."""
 
     read: str
     write: str
 
 
 class ProjectRights(TypedDict):
-    """The rights of one project. `warnings`: what may not have been meant, after a change."""
+    """The rights of one project. `warnings`: possible mistakes, after a change."""
 
     project: str
     rights: list[RightDocument]
@@ -89,7 +89,7 @@ class ProjectRights(TypedDict):
 
 @frozen
 class AllRights:
-    """All the rights in force. What is said twice counts once, and the greater one counts."""
+    """All rights in force. Of duplicates, only the greater one counts."""
 
     configured: Sequence[Right]
     kept: Sequence[Right]
@@ -108,29 +108,29 @@ class AllRights:
 
 
 async def rights_now(face: App) -> AllRights:
-    """Those of the configuration, and those of the database."""
+    """Return the rights of the configuration and those of the database."""
     return AllRights(face.known.configured().rights, await face.accounts.rights())
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/rights", may=Action.ADMIN)
 @Described(Rights, refuses=(NotAvailable,))
 async def rights(face: App, request: Request, who: Identity) -> None:
-    """The defaults, and all rights on single projects."""
+    """List the defaults, and all rights on single projects."""
     send_json(request, await listed(face))
 
 
 @guarded(app, RIGHTS, may=Action.ADMIN)
 @Described(ProjectRights, refuses=(NotAvailable,))
 async def project(face: App, request: Request, who: Identity, project: str) -> None:
-    """The rights of one project, with where each comes from, and what they make together."""
+    """Return the rights of one project, the source of each, and their effect together."""
     send_json(request, whole(face, project_name(project), await rights_now(face)))
 
 
 async def listed(face: App) -> Rights:
-    """The defaults, and all rights on single projects, by project."""
+    """Return the defaults, and all rights on single projects, sorted by project."""
     found = await rights_now(face)
     rights: list[RightOfProject] = [
         {"project": right.project, **_document(right, origin)} for right, origin in _each(found)
@@ -140,7 +140,7 @@ async def listed(face: App) -> Rights:
 
 
 def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
-    """The rights of one project, with where each comes from, and what they make together."""
+    """Return the rights of one project, the source of each, and their effect together."""
     found = all_rights.of(name)
     read, write = effective(face, name, all_rights)
     return {
@@ -152,7 +152,7 @@ def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
 
 
 def effective(face: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
-    """Who may read the project, and who may write it, by all its rights together, or by the
+    """Return who may read and who may write the project, by all its rights together, or by the
     defaults.
     """
     own = grants_of(all_rights.of(name).whole).get(name)
@@ -195,7 +195,7 @@ def _defaults(face: App) -> Defaults:
 async def grant(
     face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
 ) -> None:
-    """Give a right, in place of the one that was there."""
+    """Grant a right, replacing the existing one."""
     wanted = await read_json(request, NewRight)
     whom = whom_of(kind, name)
     send_json(
@@ -207,7 +207,7 @@ async def grant(
 
 
 async def granted(face: App, request: Request, who: Identity, right: Right) -> ProjectRights:
-    """Give the right; the rights of its project then, with warnings."""
+    """Grant the right; return the rights of its project after that, with warnings."""
     before = await rights_now(face)
     warnings = [
         *_of_the_first(face, right, before),
@@ -228,7 +228,7 @@ async def granted(face: App, request: Request, who: Identity, right: Right) -> P
 async def withdraw(
     face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
 ) -> None:
-    """Take a right away; one that is not there is no error."""
+    """Remove a right. Removing one that does not exist is no error."""
     send_json(
         request,
         await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)),
@@ -238,7 +238,7 @@ async def withdraw(
 async def withdrawn(
     face: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]
 ) -> ProjectRights:
-    """Take the right away; the rights of its project then, with warnings. Raises
+    """Remove the right; return the rights of its project after that, with warnings. Raises
     `ChangedElsewhere`.
     """
     before = await rights_now(face)
@@ -270,7 +270,7 @@ def _key(right: Right) -> tuple[ProjectName, Whom, str]:
 
 
 def whom_of(kind: str, name: str) -> Whom:
-    """Whom these words mean. Raises `BadRequest`."""
+    """Return the kind of grantee in an address. Raises `BadRequest`."""
     try:
         whom = Whom(kind)
     except ValueError:
@@ -292,11 +292,11 @@ def _words(right: Right) -> str:
     return f"{right.whom.value} {right.name}".strip()
 
 
-# --- what an administrator may not expect ---------------------------------------------------------
+# --- warnings -------------------------------------------------------------------------------------
 
 
 def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
-    """The first rule takes a project out of the defaults, for everybody."""
+    """Return warnings: the first right takes a project out of the defaults, for all users."""
     grants = grants_of(before.of(right.project).whole)
     found = []
     if not grants:

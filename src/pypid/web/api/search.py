@@ -1,7 +1,7 @@
-"""``GET /api/search``: projects that fit what somebody types, the best first; and what its page
-asks, too.
+"""``GET /api/search``: projects that match a query, best first; the search page uses the same
+results.
 
-(What ``pip search`` asks is in `web.installers.xmlrpc`.)
+(``pip search`` is answered in `web.installers.xmlrpc`.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 FEW = 20
-"""Projects on a page of the answer, unless somebody says how many."""
+"""Projects on a page of the answer, unless the client says how many."""
 PYTHON = r"^[23](\.[0-9]{1,2}(\.[0-9]{1,3})?)?$"
 ASKS = (
     Parameter(
@@ -57,7 +57,7 @@ ASKS = (
 
 
 class FoundDocument(TypedDict):
-    """A project. `updated`: when its last file was uploaded, where that is known."""
+    """A project. `updated`: when its last file was uploaded, if known."""
 
     name: str
     version: str
@@ -68,8 +68,8 @@ class FoundDocument(TypedDict):
 
 
 class SearchDocument(TypedDict):
-    """What fits, the best first. `unread`: of so many projects nobody has looked yet into what
-    their metadata says.
+    """The matching projects, best first. `unread`: how many projects have metadata that was not
+    read yet.
     """
 
     found: list[FoundDocument]
@@ -81,7 +81,7 @@ class SearchDocument(TypedDict):
 
 @frozen
 class Results:
-    """A page of what was found."""
+    """A page of search results."""
 
     found: tuple[FoundProject, ...]
     total: int
@@ -93,7 +93,7 @@ class Results:
 async def results(
     face: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW
 ) -> Results:
-    """The page, of what they see. Raises `Busy`."""
+    """Return a page of the results that the user may see. Raises `Busy`."""
     search: Search = face.search
     place = place_of(request.client_address() or "")
     findings = await search.find(
@@ -106,7 +106,7 @@ async def results(
 @guarded(app, "/api/search", may=Action.READ)
 @Described(SearchDocument, asks=ASKS, refuses=(Busy,))
 async def searched(face: App, request: Request, who: Identity) -> None:
-    """Projects that fit, the best first, of all that is stored and that they may read."""
+    """Search the stored projects that the user may read, best match first."""
     given = parameters(request, *names(ASKS))
     most = number(given, "most", 1, MOST) or FEW
     page = number(given, "page", 1, FARTHEST // most) or 1

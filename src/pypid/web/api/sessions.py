@@ -1,5 +1,5 @@
-"""Sessions for browsers, below ``/api/session``: a login gives a cookie, and a token to say beside
-it.
+"""Sessions for browsers, below ``/api/session``: a login returns a cookie, and a CSRF token to send
+with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
-"""Names by which nobody logs in: a session may do all that its user may, and a token perhaps far
+"""Names that cannot log in: a session may do all that its user may, and a token perhaps far
 less.
 """
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -39,7 +39,7 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SessionDocument(TypedDict):
-    """Who is logged in, and of a session its end, and what is sent beside its cookie in
+    """The user who is logged in; of a session its end, and the value to send with its cookie in
     ``X-CSRF-Token``.
     """
 
@@ -50,7 +50,7 @@ class SessionDocument(TypedDict):
 
 
 class LoggedOut(TypedDict):
-    """`user` is null."""
+    """The answer to a logout: `user` is null."""
 
     user: None
 
@@ -58,7 +58,9 @@ class LoggedOut(TypedDict):
 @guarded(app, "/api/session", may=ANYBODY)
 @Described(SessionDocument, refuses=(NotAvailable,))
 async def session(face: App, request: Request, who: Identity) -> None:
-    """Who is logged in, by whatever; and of a session its token and its end."""
+    """Return the user who is logged in, by any credentials. Of a session, also its CSRF token and
+    its end.
+    """
     found = None
     if request.session is not None:
         found = await face.accounts.session(digest_of(request.session, face.known.session_key))
@@ -68,16 +70,16 @@ async def session(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
 async def log_in(face: App, request: Request, who: Identity) -> None:
-    """Begin a session: always a new one, whatever cookie came along (so that nobody is led into
-    somebody else's).
+    """Begin a session. It is always a new one, whatever cookie the client sent, so that no user is
+    led into the session of another.
     """
     user, secret, begun = await begin(face, request, await read_json(request, Login))
     send_json(request, _document(user, secret, begun))
 
 
 async def begin(face: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
-    """Log in, and have the browser keep the cookie of a new session: who that is, the cookie's
-    secret, the session.
+    """Log in, and set the cookie of a new session; return the user, the cookie's secret, and the
+    session.
 
     Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
     """
@@ -97,7 +99,7 @@ async def begin(face: App, request: Request, login: Login) -> tuple[Identity, st
         face, request, user, "begin-session", begun.user, _begun(face, request, login, begun)
     )
     before = credential_of_cookie(request)
-    if before is not None:  # the browser forgets its secret now, so nobody could end it any more
+    if before is not None:  # the browser forgets its secret now: it could never be ended
         await face.accounts.end_session(digest_of(before.password, key))
     begin_session(request, secret, int(lifetime.total_seconds()))
     return user, secret, begun
@@ -106,7 +108,7 @@ async def begin(face: App, request: Request, login: Login) -> tuple[Identity, st
 @guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))
 @Described(LoggedOut, refuses=(NotAvailable,))
 async def log_out(face: App, request: Request, who: Identity) -> None:
-    """End the session, at once and for good. What has ended already stays so."""
+    """End the session, at once and permanently. Ending it again is no error."""
     await end(face, request, who)
     end_session(request)
     document: LoggedOut = {"user": None}
@@ -114,15 +116,15 @@ async def log_out(face: App, request: Request, who: Identity) -> None:
 
 
 async def end(face: App, request: Request, who: Identity) -> None:
-    """End the session by whose cookie they came, if they did."""
+    """End the session whose cookie the client sent, if any."""
     if request.session is not None:
         ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
         await recorded(face, request, who, "end-session", str(who.user), ending)
 
 
 async def _begun(face: App, request: Request, login: Login, begun: Session) -> None:
-    """Keep the session, unless the password has become another one meanwhile: that ended only those
-    that were there then.
+    """Store the session, unless the password has changed meanwhile: that change ended only the
+    sessions that existed then.
     """
     await face.accounts.add_session(begun)
     try:
@@ -133,8 +135,8 @@ async def _begun(face: App, request: Request, login: Login, begun: Session) -> N
 
 
 async def _proven(face: App, request: Request, login: Login) -> Identity:
-    """Whoever the name and the password prove. Raises `LoginRefused`, and all else that
-    `Access.identify` does.
+    """Return the user whom the name and the password prove. Raises `LoginRefused`, and all else
+    that `Access.identify` does.
     """
     if (
         login.user in NOT_PEOPLE

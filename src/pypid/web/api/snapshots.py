@@ -1,4 +1,4 @@
-"""Snapshots made, listed and deleted: ``/api/snapshots``."""
+"""Snapshots, created, listed and deleted: ``/api/snapshots``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from pypid.web.http.small_responses import read_json, send_json
 
 
 class NewSnapshot(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new snapshot. `moment` as in ``/at/<moment>/``; without one it is now."""
+    """The body of a request to create a snapshot. `moment` as in ``/at/<moment>/``; without it,
+    now.
+    """
 
     name: str
     moment: str | None = None
@@ -29,8 +31,8 @@ class NewSnapshot(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Snapshot(TypedDict):
-    """A snapshot. What happened before `moment` is in it. `index` is its path; `by` is told to
-    administrators.
+    """A snapshot. It contains what happened before `moment`. `index` is its path; `by` is for
+    administrators only.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Snapshot(TypedDict):
 
 
 class Snapshots(TypedDict):
-    """All, by name."""
+    """All snapshots, by name."""
 
     snapshots: list[Snapshot]
 
@@ -50,7 +52,7 @@ class Snapshots(TypedDict):
 @guarded(app, "/api/snapshots", may=Action.READ)
 @Described(Snapshots)
 async def snapshots(face: App, request: Request, who: Identity) -> None:
-    """The snapshots that were made."""
+    """List the snapshots."""
     found = (await face.index.moments.snapshots.all()).values()
     document: Snapshots = {
         "snapshots": [_document(each, who) for each in sorted(found, key=lambda each: each.name)]
@@ -61,8 +63,8 @@ async def snapshots(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
 @Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
 async def make(face: App, request: Request, who: Identity) -> None:
-    """A new snapshot, of now or of a moment that is over; kept files of upstream's that it shows
-    are not evicted.
+    """Create a snapshot of now or of a past time. Cached upstream files that it shows are not
+    evicted.
     """
     send_json(
         request,
@@ -72,7 +74,7 @@ async def make(face: App, request: Request, who: Identity) -> None:
 
 
 async def made(face: App, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
-    """Make it."""
+    """Create the snapshot; return its record."""
     now = face.world.now()
     before = now if wish.moment is None else settled(parse_moment(wish.moment), now).before
     snapshot = SnapshotDocument(snapshot_name(wish.name), before, now, user_of(who), wish.note)
@@ -86,14 +88,14 @@ async def made(face: App, request: Request, who: Identity, wish: NewSnapshot) ->
 @guarded(app, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(NoSuchSnapshot,))
 async def delete(face: App, request: Request, who: Identity, snapshot: str) -> None:
-    """Take the snapshot away; files stay, and so does ``/at/`` of its moment."""
+    """Delete a snapshot. Files stay, and so does ``/at/`` of its time."""
     await deleted(face, request, who, snapshot)
     document: Removed = {"name": snapshot, "removed": True}
     send_json(request, document)
 
 
 async def deleted(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take it away."""
+    """Delete the snapshot of this name."""
     await recorded(
         face,
         request,

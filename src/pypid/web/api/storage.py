@@ -1,5 +1,5 @@
-"""The JSON API for the storage as a whole: compare with it, take in what lies in it, look what is
-wrong in it.
+"""The JSON API for the storage as a whole: reconcile with it, adopt files in it, check it for
+problems.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 Came = tuple[Reconciled, Sequence[Adopted]]
-"""What a comparison found, and what became of files that had no record."""
+"""The result of reconciling, and what became of files that had no record."""
 
 
 class Folder(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class Folder(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Checkup(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a check: whether to remove what nothing refers to, and whether to read all the
+    """The body of a check: whether to remove what nothing refers to, and whether to read all
     bytes.
     """
 
@@ -48,21 +48,23 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 @guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
 async def rebuild(face: App, request: Request, who: Identity) -> None:
-    """Compare with the storage, and take in files without a record."""
+    """Reconcile the catalog with the storage, and adopt files without a record."""
     await _told(request, partial(rebuilt, face, request, who, None))
 
 
 @guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
 async def rebuild_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """Compare one project with the storage, and take in its files without a record."""
+    """Reconcile one project with the storage, and adopt its files without a record."""
     await _told(request, partial(rebuilt, face, request, who, project_name(project)))
 
 
 async def rebuilt(
     face: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None
 ) -> Came:
-    """Compare all, or the project of this name, with the storage; `tell` hears how far it is."""
+    """Reconcile all projects, or the one of this name, with the storage; `tell` receives the
+    progress.
+    """
     job = face.index.rebuild(user_of(who), name, tell=tell)
     return await attempted(face, request, who, "rebuild", name or "storage", job, _counts)
 
@@ -70,7 +72,7 @@ async def rebuilt(
 @guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
 async def adopt(face: App, request: Request, who: Identity) -> None:
-    """Take in the files of a folder that lies in the storage."""
+    """Adopt the files of a folder in the storage."""
     wanted = await read_json(request, Folder)
     prefix = _prefix_of(face, Path(wanted.folder))
 
@@ -84,7 +86,7 @@ async def adopt(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
 @Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
 async def check(face: App, request: Request, who: Identity) -> None:
-    """Look for what is wrong in the storage."""
+    """Check the storage for problems."""
     found = await checked(face, request, who, await read_json(request, Checkup))
     findings: list[FindingDocument] = [
         {
@@ -108,7 +110,7 @@ async def check(face: App, request: Request, who: Identity) -> None:
 async def checked(
     face: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None
 ) -> CheckReport:
-    """Look for what is wrong; `tell` hears how far it is."""
+    """Check the storage for problems; `tell` receives the progress."""
     checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
     return await (
         attempted(face, request, who, "sweep", "storage", checking, _swept)
@@ -118,7 +120,7 @@ async def checked(
 
 
 def _prefix_of(face: App, folder: Path) -> str:
-    """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a
+    """Return the prefix of the keys of the folder's files. Raises `BadRequest`, with advice, for a
     folder outside the storage.
     """
     storage = face.settings.storage_folder
@@ -139,7 +141,7 @@ def _prefix_of(face: App, folder: Path) -> str:
 
 
 async def _told(request: Request, run: Callable[[Tell | None], Awaitable[Came]]) -> None:
-    """Answer with what came of it; whoever wants a stream hears meanwhile how far it is."""
+    """Answer with the result; a client that wants a stream receives the progress meanwhile."""
     kind = stream_of(request)
     if kind is None:
         return send_json(request, _rebuilt(*await run(None)))

@@ -1,4 +1,4 @@
-"""What the storage holds, by project: ``/api/storage``."""
+"""Storage use by project: ``/api/storage``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 USUAL, MOST = 100, 1000
-"""Projects in one answer."""
+"""Projects in one answer: by default, and at most."""
 LARGEST = (1 << 31) - 1
 ASKS = (
     Parameter(
@@ -34,7 +34,7 @@ ASKS = (
 @guarded(app, "/api/storage", may=Action.ADMIN)
 @Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
 async def storage(face: App, request: Request, who: Identity) -> None:
-    """What the storage holds, ours and kept, and which projects take most of it."""
+    """Return what the storage holds, local and cached, and which projects use most of it."""
     given = parameters(request, *names(ASKS))
     skip = number(given, "skip", 0, LARGEST) or 0
     most = number(given, "most", 1, MOST) or USUAL

@@ -1,4 +1,4 @@
-"""``POST /api/tier``: old files into a cheaper storage class."""
+"""``POST /api/tier``: moving old files into a cheaper storage class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pypid.web.http.small_responses import read_json, send_json
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The body: ``older_than`` is a duration (180d)."""
+    """The body of a tiering request. ``older_than`` is a duration (180d)."""
 
     older_than: Duration
     keep: int
@@ -42,13 +42,11 @@ FileMoved = TypedDict(
         "reason": str | None,
     },
 )
-"""What became of a file. `class`: where it was."""
+"""The outcome for a file. `class`: its storage class before."""
 
 
 class TieredFiles(TypedDict):
-    """What became of the files. `outcomes` counts them; `size`: bytes that are
-    moved, all together.
-    """
+    """The outcome for all files. `outcomes` counts them; `size`: bytes that are moved, in total."""
 
     projects: int
     seen: int
@@ -61,8 +59,8 @@ class TieredFiles(TypedDict):
 @guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
 @Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
 async def tier(face: App, request: Request, who: Identity) -> None:
-    """Move old files into a cheaper storage class, and tell of each that was due what
-    became of it.
+    """Move old files into a cheaper storage class, and report the outcome for each file that was
+    due.
     """
     wanted = await read_json(request, Wanted)
     rule = _rule(wanted)

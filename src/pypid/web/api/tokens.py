@@ -1,5 +1,5 @@
-"""Tokens of people and their machines, below ``/api/tokens``. A secret is in one answer only: the
-one that made it.
+"""API tokens of users and their machines, below ``/api/tokens``. A secret is in one answer only:
+the one to the request that created it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ ACTIONS = {
     "admin": Action.ADMIN,
     "metrics": Action.METRICS,
 }
-"""What a token can be good for, by the words of the API."""
+"""What a token can allow, by the words of the API."""
 MOST = 200
-"""Usable tokens of one user."""
+"""Most usable tokens of one user."""
 MOST_A_DAY = 500
-"""Tokens that are made for one user: those that were revoked at once are kept for a month, too."""
+"""Most tokens created for one user in a day: those revoked at once are stored for a month, too."""
 MOST_GLOBS = 100
 MOST_WILD = 50
-"""Of ``*``, ``?`` and ``[`` in the globs of a token: what is compiled of each takes 0.1 ms, on the
-reactor thread.
+"""Most ``*``, ``?`` and ``[`` in the globs of a token: what is compiled of each takes 0.1 ms, on
+the reactor thread.
 """
 ALL = ("*",)
 
@@ -56,12 +56,12 @@ Glob = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(ACTIONS)})]
-"""Others are refused by `scope_of`, which says what there is."""
+"""A word of `ACTIONS`. Others are refused by `scope_of`, which lists the valid ones."""
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a new token. `expires`: a duration (30d), a moment with its offset from UTC, or
-    null for never.
+    """The body of a request to create a token. `expires`: a duration (30d), a time with its offset
+    from UTC, or null for never.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
@@ -85,7 +85,7 @@ ASKS = (
 
 
 class TokenDocument(TypedDict):
-    """All of a token but its secret. `publisher`: whether it was made for a workflow (trusted
+    """A token without its secret. `publisher`: whether it was made for a workflow (trusted
     publishing).
     """
 
@@ -104,13 +104,13 @@ class TokenDocument(TypedDict):
 
 
 class MadeToken(TokenDocument):
-    """A new token, with its secret, which no other answer tells."""
+    """A new token with its secret, which is in no other answer."""
 
     secret: str
 
 
 class Tokens(TypedDict):
-    """Tokens of one user, or of all."""
+    """The tokens of one user, or of all."""
 
     tokens: list[TokenDocument]
 
@@ -118,8 +118,8 @@ class Tokens(TypedDict):
 @guarded(app, "/api/tokens", may=SOMEBODY)
 @Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
 async def tokens(face: App, request: Request, who: Identity) -> None:
-    """The tokens: one's own; an administrator's ``?user=alice`` and ``?all``. By
-    a token: itself.
+    """List tokens. Users see their own; administrators can select those of a user (``?user=alice``)
+    or all (``?all``). A token sees only itself.
     """
     given = parameters(request, *names(ASKS))
     is_admin = may(face.rules, who, Action.ADMIN)
@@ -142,7 +142,9 @@ async def tokens(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/tokens", may=SOMEBODY, methods=("POST",))
 @Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
 async def make(face: App, request: Request, who: Identity) -> None:
-    """A new token: one's own, or by an administrator somebody else's. Tokens make no tokens."""
+    """Create a token for oneself, or as an administrator for another user. A token cannot create
+    tokens.
+    """
     demand_no_token(who)
     secret, token = await made(face, request, who, await read_json(request, NewToken))
     document: MadeToken = {**document_of(token, face.world.now()), "secret": secret}
@@ -150,15 +152,15 @@ async def make(face: App, request: Request, who: Identity) -> None:
 
 
 def demand_no_token(who: Identity) -> str:
-    """The user who has come without a token. Raises `NotByToken`."""
+    """Return the user, who must have authenticated without a token. Raises `NotByToken`."""
     if who.scope is not None or who.user is None:
         raise NotByToken()
     return who.user
 
 
 async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
-    """Make the token; its secret, which nobody tells again. Raises `NotByToken`, `Forbidden`,
-    `BadRequest`.
+    """Create the token; return its secret, which cannot be retrieved again, and the token. Raises
+    `NotByToken`, `Forbidden`, `BadRequest`.
     """
     own = demand_no_token(who)
     user = own if wanted.user is None else wanted.user
@@ -187,14 +189,16 @@ async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> 
 @guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
 async def revoke(face: App, request: Request, who: Identity, id: str) -> None:
-    """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that
+    """Revoke a token, which is no longer accepted. A client with only a token may revoke that
     one.
     """
     send_json(request, document_of(await revoked(face, request, who, id), face.world.now()))
 
 
 async def revoked(face: App, request: Request, who: Identity, id: str) -> Token:
-    """Revoke it; what is left of it. Raises `NoSuchToken`, also for one that is not theirs."""
+    """Revoke the token; return what is left of it. Raises `NoSuchToken`, also for one that the
+    client may not revoke.
+    """
     token = next((token for token in await face.accounts.tokens() if token.id == id), None)
     if token is None or not _is_theirs(face, who, token):
         raise NoSuchToken(id)
@@ -212,11 +216,13 @@ def _is_theirs(face: App, who: Identity, token: Token) -> bool:
     return who.user == token.user and not token.publisher
 
 
-# --- what is asked for ----------------------------------------------------------------------------
+# --- request parameters ---------------------------------------------------------------------------
 
 
 def scope_of(actions: Sequence[str], projects: Sequence[str]) -> Scope:
-    """The scope that these words and globs say. Raises `BadRequest`, with what there is."""
+    """Return the scope of these words and globs. Raises `BadRequest`, which lists the valid
+    words.
+    """
     unknown = [word for word in actions if word not in ACTIONS]
     if unknown:
         raise BadRequest(
@@ -246,10 +252,10 @@ def scope_of(actions: Sequence[str], projects: Sequence[str]) -> Scope:
 
 
 def expiry_of(text: str | None, now: datetime) -> datetime | None:
-    """When a token expires: after a duration (``30d``), at a moment (ISO 8601, with its offset), or
-    never (None).
+    """Return when a token expires: after a duration (``30d``), at a time (ISO 8601, with its
+    offset), or never (None).
 
-    Raises `BadRequest`, also for what is past already.
+    Raises `BadRequest`, also for a time in the past.
     """
     if text is None:
         return None
@@ -286,8 +292,8 @@ def _label(text: str) -> str:
 
 
 async def _demand_may(face: App, user: str, scope: Scope) -> None:
-    """Raise unless `user` may, somewhere, do all that the token shall do. (What it may do is asked
-    anew at each use.)
+    """Raise unless `user` may, somewhere, do all that the token shall do. (The rights are checked
+    again at each use.)
     """
     whose = await face.known.find(user)
     if whose is None:
@@ -323,20 +329,20 @@ async def _demand_few(face: App, user: str, now: datetime) -> None:
 
 
 def words_of(actions: Iterable[Action]) -> list[str]:
-    """The API's words for them, in its order."""
+    """Return the API's words for the actions, in its order."""
     wanted = frozenset(actions)
     return [word for word, action in ACTIONS.items() if action in wanted]
 
 
 def state_of(token: Token, now: datetime) -> State:
-    """``usable``, ``expired`` or ``revoked``."""
+    """Return the state of a token: ``usable``, ``expired`` or ``revoked``."""
     if token.revoked is not None:
         return "revoked"
     return "expired" if token.expires is not None and token.expires <= now else "usable"
 
 
 def document_of(token: Token, now: datetime) -> TokenDocument:
-    """All of a token but its digest."""
+    """Return the document of a token, without its digest."""
     return {
         "id": token.id,
         "name": token.name,

@@ -1,4 +1,4 @@
-"""What is in force for what is not ours, and whether upstream answers: ``/api/upstream``."""
+"""The settings in force for upstream projects, and whether upstream answers: ``/api/upstream``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pypid.web.http.small_responses import send_json
 @guarded(app, "/api/upstream", may=Action.ADMIN)
 @Described(UpstreamDocument, refuses=(CatalogDown,))
 async def upstream(face: App, request: Request, who: Identity) -> None:
-    """The other indexes, whether they answer, what may be asked of them, and how much of theirs is
-    kept.
+    """Return the upstream indexes, whether they answer, what may be requested of them, and how much
+    of theirs is cached.
     """
     policy, outage = face.index.policy, face.index.envoy.outage
     used = await face.measures.usage.told()

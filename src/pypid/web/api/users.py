@@ -1,4 +1,4 @@
-"""Accounts, below ``/api/users``; and ``/api/me``, which tells somebody who they are."""
+"""Accounts, below ``/api/users``; and ``/api/me``, which returns the identity of the client."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 @guarded(app, "/api/me", may=ANYBODY)
 @Described(Me)
 async def me(face: App, request: Request, who: Identity) -> None:
-    """Who asks, and what they may do to some project at least."""
+    """Return the identity of the client, and what it may do in at least one project."""
     document: Me = {
         "user": who.user,
         "groups": sorted(who.groups),
@@ -75,30 +75,32 @@ def _token(who: Identity) -> TokenUsed | None:
     }
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/users", may=Action.ADMIN)
 @Described(Users, refuses=(NotAvailable,))
 async def users(face: App, request: Request, who: Identity) -> None:
-    """The accounts, and the users of the configuration. (Nobody lists those of a directory.)"""
+    """List the accounts, and the users of the configuration. Users of a directory are not
+    listed.
+    """
     send_json(request, await listed(face))
 
 
 @guarded(app, USER, may=Action.ADMIN)
 @Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
 async def user(face: App, request: Request, who: Identity, name: str) -> None:
-    """One user, whoever knows them, with their groups."""
+    """Return one user, from any source, with their groups."""
     send_json(request, await told(face, name))
 
 
-# --- making and changing --------------------------------------------------------------------------
+# --- creating and changing ------------------------------------------------------------------------
 
 
 @guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
 @Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
 async def add(face: App, request: Request, who: Identity) -> None:
-    """A new account."""
+    """Create an account."""
     wanted = await read_json(request, NewUser)
     password = await added(face, request, who, wanted)
     document = cast(MadeUser, await told(face, wanted.name))
@@ -110,8 +112,8 @@ async def add(face: App, request: Request, who: Identity) -> None:
 @guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
 @Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
 async def change(face: App, request: Request, who: Identity, name: str) -> None:
-    """Make somebody an administrator, or no longer; disable an account, or open it again (or for
-    the first time).
+    """Change an account: make the user an administrator, or no longer; disable the account, or
+    enable it (also for the first time).
     """
     await changed(face, request, who, name, await read_json(request, Change))
     send_json(request, await told(face, name))
@@ -120,7 +122,7 @@ async def change(face: App, request: Request, who: Identity, name: str) -> None:
 @guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
 async def remove(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take an account away, with its tokens, sessions, rights and memberships."""
+    """Delete an account, with its tokens, sessions, rights and memberships."""
     await removed(face, request, who, name)
     document: Removed = {"name": name, "removed": True}
     send_json(request, document)
@@ -129,7 +131,7 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
 @guarded(app, USER + "/password", may=SOMEBODY, methods=("PUT",))
 @Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
 async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
-    """A new password: somebody's own, or by an administrator."""
+    """Set a new password: one's own, or as an administrator that of another user."""
     demand_may_set_password(face, who, name)
     password = await password_set(face, request, who, name, await read_json(request, NewPassword))
     document: NewSecret = {"name": name}

@@ -1,7 +1,7 @@
-"""Why something is not there: ``/api/why/``, for those who may publish and read.
+"""Why something is hidden or missing: ``/api/why/``, for users who may publish and read.
 
-Whoever may only read is not told: the answer names rules of the configuration, and files that they
-hide.
+Users who may only read are refused: the answer names rules of the configuration, and files that
+they hide.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pypid.web.http.small_responses import send, send_json
 
 
 class OursWhy(TypedDict):
-    """What is published here of the project."""
+    """The local part of the project."""
 
     status: Status
     files: int
 
 
 class UpstreamWhy(TypedDict):
-    """What the other index said. `status` and `files` are null where it has no such project."""
+    """The upstream listing. `status` and `files` are null if upstream has no such project."""
 
     asked: Moment
     index: str | None
@@ -44,14 +44,14 @@ class UpstreamWhy(TypedDict):
 
 
 class OutageWhy(TypedDict):
-    """That the other index does not answer."""
+    """An outage of the upstream index."""
 
     since: Moment
     error: str
 
 
 class VisibleWhy(TypedDict):
-    """How many files are visible, by where they come from."""
+    """The number of visible files, by their source."""
 
     ours: int
     kept: int
@@ -73,7 +73,7 @@ class FileOfWhy(TypedDict):
 
 
 class ProjectWhyCommon(TypedDict):
-    """What a name is here. `standing` is for programs, and what it `says` for people."""
+    """The state of a name. `standing` is for programs, and `says` is the same for people."""
 
     name: str
     standing: str
@@ -88,13 +88,13 @@ class ProjectWhyCommon(TypedDict):
 
 
 class ProjectWhy(ProjectWhyCommon):
-    """What a name is here, and the files of it that are hidden."""
+    """The state of a name, and its hidden files."""
 
     hidden: list[FileOfWhy]
 
 
 class OneFileWhy(ProjectWhyCommon):
-    """What a name is here, and why one file of it is visible or not."""
+    """The state of a name, and why one file of it is visible or not."""
 
     file: FileOfWhy
 
@@ -102,9 +102,9 @@ class OneFileWhy(ProjectWhyCommon):
 @guarded(app, "/api/why/<project>", may=Action.WRITE)
 @Described(ProjectWhy, refuses=(NotYetKnown,))
 async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
-    """What a name is here, what upstream said of it, and each file of it that is hidden."""
+    """Return the state of a project name, its upstream listing, and each hidden file."""
     found = await found_of(face, who, project)
-    # off the reactor thread: ten thousand files may be hidden, while upstream is away
+    # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
     body = await face.world.thinking(_encoded, found, face.index.envoy.outage)
     send(request, 200, "application/json", body)
 
@@ -112,8 +112,8 @@ async def of_project(face: App, request: Request, who: Identity, project: str) -
 @guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
 @Described(OneFileWhy, refuses=(NotYetKnown,))
 async def of_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """What a name is here, and why a file of it is visible or hidden, whether there is one of this
-    name or not.
+    """Return the state of a project name, and why a file is visible or hidden, whether the file
+    exists or not.
     """
     found = await found_of(face, who, project)
     document: OneFileWhy = {
@@ -124,13 +124,12 @@ async def of_file(face: App, request: Request, who: Identity, project: str, file
 
 
 async def found_of(face: App, who: Identity, project: str) -> Why:
-    """All that can be said of the name to somebody who may publish. Raises `Forbidden` for whom may
-    not read it.
+    """Return all that is known of the name, for a user who may publish. Raises `Forbidden` for a
+    user who may not read it.
     """
     name = project_name(project)
-    demand(
-        face.rules, who, Action.READ, name
-    )  # it tells of files: a token to publish is not enough
+    # the answer names files: a token to publish is not enough
+    demand(face.rules, who, Action.READ, name)
     return await why(face.index, name)
 
 
@@ -185,5 +184,5 @@ def _file(file: FileWhy) -> FileOfWhy:
 
 
 def _word(of: Enum) -> str:
-    """For programs: ``not-listed``."""
+    """Return the name for programs: ``not-listed``."""
     return of.name.lower().replace("_", "-")

@@ -1,0 +1,1 @@
+"""What all routes share: the app, accounts, audit, rate limits, visibility and errors."""

@@ -1,4 +1,5 @@
-"""Operations on accounts: list, create, change and remove them, for the JSON API and the web pages.
+"""Operations on accounts: list, create, change and remove them, for the JSON API and the web
+pages.
 """
 
 from __future__ import annotations

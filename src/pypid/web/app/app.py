@@ -56,7 +56,8 @@ LOOKING = 2
 """
 
 COLLECTIONS = 2
-"""Maximum number of collections at once: each may run a resolver, and fetches four files at a time.
+"""Maximum number of collections at once: each may run a resolver, and fetches four files at a
+time.
 """
 
 COLLECTION_BODIES = 64 << 20
@@ -166,7 +167,8 @@ class App:
     report a little later anyway.
     """
     readmes: Readmes = field(factory=Readmes)
-    """Renders READMEs; shows their source unless it is given a reactor to start its process with.
+    """Renders READMEs; shows their source unless it is given a reactor to start its process
+    with.
     """
     since: datetime = field(init=False)
     """When this process was assembled."""

@@ -68,7 +68,8 @@ class Guards(Protocol):
 
 @frozen
 class GuardedRoute:
-    """A route: its rule as Klein spells it, its methods (HEAD with GET), and the right it requires.
+    """A route: its rule as Klein spells it, its methods (HEAD with GET), and the right it
+    requires.
     """
 
     rule: str

@@ -1,4 +1,5 @@
-"""What a request may cause upstream: who sends it, and which pypid instances it has come through.
+"""What a request may cause upstream: who sends it, and which pypid instances it has come
+through.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A change to the map of Klein's routes: URL builders, which pypid does not use, are not compiled.
+"""A change to the map of Klein's routes: URL builders, which pypid does not use, are not
+compiled.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class VisibilityCache:
 
 @define(eq=False)
 class Lists:
-    """One list as each viewer sees it: for unchanged runs of the list, the visible part is cached.
+    """One list as each viewer sees it: for unchanged runs of the list, the visible part is
+    cached.
     """
 
     _sieves: Recent[Visibility, Sieve] = field(

@@ -1,7 +1,7 @@
-"""The front door: answers that were given before, to the same question in the same words, as long
-as nothing has changed.
+"""The fast path: repeats earlier responses from memory for identical requests, as long as nothing
+has changed.
 
-Nothing is decided here. Klein's path answers whatever is asked for the first time; what it said is
-kept as the bytes that it wrote, together with what they depend on, and each time before it is said
-again is looked whether that is still so. A site without a front door gives the same answers, later.
+Nothing is decided here. Klein's path answers each request the first time; its response is cached as
+the bytes that it wrote, together with its dependencies, which are checked before each reuse. A site
+without a fast path gives the same responses, more slowly.
 """

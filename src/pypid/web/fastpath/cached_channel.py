@@ -1,5 +1,5 @@
-"""The ways in: what is known is answered here, and what is not is asked of Klein's path, and
-learned from it.
+"""The cache lookup for connections: known requests are answered here, others go through Klein's
+path, whose responses are recorded.
 """
 
 from __future__ import annotations
@@ -25,44 +25,42 @@ if TYPE_CHECKING:
     from pypid.web.http.channel import Channel
 
 LINES = 2000
-"""Lines of the access log that wait at most."""
+"""Maximum number of access log lines that wait."""
 _VERSION = b" HTTP/1.1"
 KEYED = (
     sys.hash_info.algorithm.startswith("siphash")
     and sys.hash_info.width >= 64
     and sys.flags.hash_randomization > 0
 )
-"""Whether Python's hash of bytes is SipHash with a key of this process: then nobody finds other
-words with the hash of some that they do not know. So what a connection said last may be told by it,
-without the words; all else is told by BLAKE2.
+"""Whether Python's hash of bytes is SipHash with a key of this process: then clients cannot find
+other bytes with the hash of bytes that they do not know. So the last header block of a connection
+may be recognized by it, without storing the block; everything else is recognized by BLAKE2.
 """
 
 Known = tuple[int, ResponseVariant, bytes | None]
-"""Python's hash of a block, who asks in it, and what they have already."""
+"""Python's hash of a header block, its client, and the value of its If-None-Match."""
 
 
 @define(eq=False)
 class CachedChannel:
-    """The way in for one kind of connections: what is said there in the same words
-    means the same.
-    """
+    """The cache lookup for one kind of connections, on which equal header blocks mean the same."""
 
     door: FastPath
     kind: tuple[bool, bool, bool]
     public: dict[bytes, ResponseVariant] = field(factory=dict, repr=False)
     secret: dict[bytes, ResponseVariant] = field(factory=dict, repr=False)
-    """By a keyed hash of the words."""
+    """The variants by a keyed hash of their header blocks."""
 
     def answer(self, channel: Channel, data: bytes) -> bool:
-        """Answer what came, if it is exactly one request to which the answer is known. Else nothing
-        has happened.
+        """Answer the data if it is exactly one request whose response is cached; else return False
+        without effect.
         """
         self.door.look_around()
         return self.give(channel, data)
 
     def give(self, channel: Channel, data: bytes) -> bool:
-        """As `answer`, for whoever has looked around."""
-        # long, since each call of a part of it would take a hundredth of the time that an answer
+        """Answer the data like `answer`, for a caller that has already called `look_around`."""
+        # long, since each call of a part of it would take a hundredth of the time that a response
         # takes
         line, _, block = data.partition(_VERSION)
         tag = None
@@ -77,7 +75,7 @@ class CachedChannel:
                     return False
         answer = variant.shelf.get(line)
         if answer is None:
-            channel.known = None  # they may be somebody else by now
+            channel.known = None  # the identity may have changed by now
             return False
         door = self.door
         now = door.now
@@ -131,7 +129,9 @@ class CachedChannel:
         return True
 
     def _begin(self, channel: Channel, said: Sent, told: Callable[[int], None]) -> bool:
-        """Send what is long; whether all of it went out at once, and nobody will be `told`."""
+        """Send a long response; return whether all of it went out at once, so that `told` will not
+        be called.
+        """
         self.door.quiet = False
         blocking = self.door.face.world.blocking
         if said.file is not None:
@@ -144,7 +144,9 @@ class CachedChannel:
     def _recognised(
         self, channel: Channel, block: bytes
     ) -> tuple[ResponseVariant | None, bytes | None]:
-        """Who asks in these words, and what they have already; the connection remembers it."""
+        """Return the client of a header block and the value of its If-None-Match; the connection
+        remembers them.
+        """
         words, tag = cut(block)
         variant = self.public.get(words) or self._secretly(words)
         if variant is not None and KEYED:
@@ -155,7 +157,7 @@ class CachedChannel:
         return self.secret.get(self.hashed(block)) if self.secret else None
 
     def _let_go(self, answer: CachedResponse, variant: ResponseVariant, now: float) -> None:
-        """Keep no longer what is over."""
+        """Drop entries that have expired."""
         door = self.door
         if now >= answer.until or answer.seen != door.seen:
             door.store.drop(answer)
@@ -165,7 +167,9 @@ class CachedChannel:
     def _conditionally(
         self, answer: CachedResponse, etag: bytes, tag: bytes, data: bytes
     ) -> Sent | None:
-        """What is said to somebody who has something already, and perhaps not the same."""
+        """Return the response for a client that sends If-None-Match with another value than the
+        entity tag.
+        """
         if len(data) > LONGEST or not is_tags(tag):
             return None
         same = names(tag.decode("ascii"), etag.decode("latin-1"), weakly=True)
@@ -174,11 +178,11 @@ class CachedChannel:
     def hashed(self, block: bytes) -> bytes:
         return blake2b(block, key=self.door.key, digest_size=16).digest()
 
-    # --- learning ---
+    # --- recording ---
 
     def question(self, channel: Channel, data: bytes) -> Asking | None:
-        """What is asked by bytes that are exactly one request whose answer may be kept; None for
-        anything else.
+        """Return the cache key for data that are exactly one request whose response may be cached;
+        else None.
         """
         door = self.door
         if len(data) > LONGEST or door.face.closed is not None:
@@ -192,8 +196,8 @@ class CachedChannel:
 
 @frozen(eq=False)
 class Asking:
-    """A request that is on its way through Klein's path: its line and its words, and how things
-    were when it came.
+    """A request on its way through Klein's path: its line and its header block, and the state when
+    it came.
     """
 
     doorway: CachedChannel
@@ -203,6 +207,6 @@ class Asking:
     epoch: int
 
     def answered(self, request: Request) -> None:
-        """As `Question.answered`."""
+        """Record the response if the route has declared its dependencies (`RequestKey`)."""
         if request.about is not None:
             learn(self, request, request.about)

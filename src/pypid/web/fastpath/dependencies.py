@@ -1,5 +1,5 @@
-"""What the routes say of an answer so that the front door may keep it, and how the front door
-learns that it was given.
+"""What routes declare about a response so that the fast path may cache it, and the interface by
+which the fast path records it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @frozen
 class ResponseDependencies:
-    """What an answer depends on, beside its request, who sends it, and the rules.
+    """The dependencies of a response, other than its request, its client, and the rules.
 
-    The view of a `project`, or the lists of all; by what is `asked`. `file` is what whoever gets
-    the answer is given; it says nothing of it `until` then.
+    The view of a `project`, or the lists of all; in the context `asked`. `file` is the file that
+    the response sends, for the download log; the response expires at `until`.
     """
 
     project: ProjectName | None
@@ -32,19 +32,19 @@ class ResponseDependencies:
 
 
 OF_LISTS = ResponseDependencies(None)
-"""An answer that any change of any project may change."""
+"""A response that any change of any project may change."""
 
 
 @frozen
 class SentHead:
-    """The status line and the fields of an answer, in the order in which they were sent."""
+    """The status line and the fields of a response, in the order in which they were sent."""
 
     first: bytes
     fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
 
 
 class RequestKey(Protocol):
-    """A request, as far as the answer to the next one in the same words may be the same."""
+    """A request whose response may be reused for the next identical one."""
 
     def answered(self, request: Request) -> None:
-        """The answer to it is complete."""
+        """Record the response, which is complete."""

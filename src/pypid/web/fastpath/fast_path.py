@@ -1,5 +1,5 @@
-"""The door itself: what it keeps, whether that still holds, and what is noted of each answer. It
-answers in its doorways.
+"""The fast path itself: its cache, whether entries still hold, and the accounting of each response.
+It answers through its `CachedChannel` objects.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from pypid.web.http.access_log import AccessLog, LogClient, SharedLogFields, ent
 from pypid.web.http.response_counts import count_long, count_short
 
 LIMIT = 64 << 20
-"""Bytes of all that is kept."""
+"""Maximum size of the cache in bytes."""
 STEP = 1.0
-"""Seconds by which the wall clock and the reactor's clock differ more than before: then the wall
-clock was set.
+"""Change in seconds of the difference between the wall clock and the reactor's clock that means
+that the wall clock was set.
 """
 LATER = 0.1
-"""Seconds that the lines of the access log wait at most."""
+"""Maximum seconds that lines of the access log wait."""
 
 Line = tuple[str, str | None, LogClient, SharedLogFields]
 SAID = itemgetter(3)
 
 
 class FastPath:
-    """The front door of one face. `access_log` as the site's; None: nothing is logged.
+    """The fast path of one app. `access_log` as the site's; None: nothing is logged.
 
-    For a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last lines
-    are written.
+    It needs a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last
+    lines are written.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class FastPath:
         self.store = ResponseCache(limit)
         self.files = OpenFiles(face.world.clock, self.store.drop)
         self.log: list[Any] = []
-        """What waits to be written and counted: each a `Line`; or a `SharedLogFields`, where
-        nothing is written.
+        """Entries that wait to be written and counted: each a `Line`; or a `SharedLogFields`, if no
+        log is written.
         """
         self.writes = access_log is not None
         self._counts = face.world.counts
@@ -61,17 +61,17 @@ class FastPath:
         self.outage = face.index.envoy.outage
         self.epoch = face.epoch
         self.answered = 0
-        """How many requests were answered here."""
+        """The number of requests that were answered here."""
         self.now, self.next_second = 0.0, 0.0
         self._ahead = self._ahead_of(self.seconds())
         self.date, self.moment = b"", ""
         self.quiet = False
-        """Whether nothing but giving short answers was done since `look_around`: for whoever gives
-        several in one go.
+        """Whether only short responses were sent since `look_around`: for callers that send several
+        in one go.
         """
         self.seen = 0
         self.rights = 0
-        """Grows with each change of the rules."""
+        """Increases with each change of the rules."""
         self.changes = -1
         self.rules = face.rules
         self.claimed = self.claims.names
@@ -81,19 +81,19 @@ class FastPath:
         self._later: IDelayedCall | None = None
 
     def doorway(self, secure: bool, trusted: bool, strict_host: bool = False) -> CachedChannel:
-        """The one for connections with TLS or without, of trusted proxies or not, with unknown
-        hosts refused or not.
+        """Return the `CachedChannel` for connections with or without TLS, of trusted proxies or
+        not, with unknown hosts refused or not.
         """
         kind = (secure, trusted, strict_host)
         if kind not in self._doorways:
             self._doorways[kind] = CachedChannel(self, kind)
         return self._doorways[kind]
 
-    # --- what is so now ---
+    # --- current state ---
 
     def look(self) -> int:
-        """Look around; another number after anything has changed that an answer may depend on, but
-        time and outages.
+        """Check for changes; return a number that differs after any change that a response may
+        depend on, except time and outages.
         """
         changes, rules, claimed = self.glance.changes, self.face.rules, self.claims.names
         if changes != self.changes or rules is not self.rules or claimed is not self.claimed:
@@ -101,8 +101,8 @@ class FastPath:
         return self.seen
 
     def look_around(self) -> None:
-        """See what is so `now`: before each answer, unless it is still `quiet` and nobody else was
-        at work either.
+        """Update `now` and check for changes: before each response, unless it is still `quiet` and
+        no other code ran either.
         """
         now = self.now = self.seconds()
         if now >= self.next_second:
@@ -111,7 +111,7 @@ class FastPath:
         self.quiet = True
 
     def notice(self) -> None:
-        """Something has changed."""
+        """Register a change of the catalog, the rules or the claimed names."""
         self.changes = self.glance.changes
         if self.face.rules is not self.rules or self.claims.names != self.claimed:
             self.rules = self.face.rules
@@ -120,7 +120,7 @@ class FastPath:
         self.seen += 1
 
     def still_holds(self, answer: CachedResponse) -> bool:
-        """Whether it would be made again as it is, though something has changed."""
+        """Return whether the response would be the same now, although something has changed."""
         if answer.rights != self.rights:
             return False
         if answer.standing is None:
@@ -132,12 +132,12 @@ class FastPath:
         return True
 
     def tick(self, now: float) -> None:
-        """Another second has begun: it is said in each answer, and in each line of the log."""
+        """Begin another second: update the date of responses and log lines."""
         self.next_second = now // 1 + 1
         ahead = self._ahead_of(now)
         if (
             abs(ahead - self._ahead) > STEP
-        ):  # what ends at a time of day (a session, a cooldown) ends at another second now
+        ):  # sessions and cooldowns end at a time of day, which is another second now
             self.store.clear()
         self._ahead = ahead
         self.date = datetimeToString()  # type: ignore[no-untyped-call]
@@ -147,7 +147,7 @@ class FastPath:
         """Return the wall clock's lead over the reactor's clock, in seconds."""
         return self.face.world.now().timestamp() - now
 
-    # --- what was done ---
+    # --- accounting ---
 
     def flush(self) -> None:
         """Write the lines that wait, and count them."""
@@ -158,7 +158,7 @@ class FastPath:
                 self._access_log.many(lines)
 
     def begin_lines(self, log: list[Any]) -> None:
-        """There are lines to be written, soon; many at once."""
+        """Schedule the writing of lines, many at once."""
         if len(log) >= LINES:
             self.flush()
         if not self.due:
@@ -172,12 +172,12 @@ class FastPath:
     def note_line(
         self, begun: float, client: str | None, asker: LogClient, said: SharedLogFields, size: int
     ) -> None:
-        """A long answer has gone out, or this much of it. Its line does not wait: pypid may be
-        about to stop.
+        """Log and count a long response that has gone out, or `size` bytes of it. Its line does not
+        wait: pypid may be about to stop.
         """
         count_long(self._counts, said, size, self.seconds() - begun)
         if self._access_log is not None:
-            self.flush()  # the lines come in the order of the answers
+            self.flush()  # keeps the lines in the order of the responses
             took = round((self.seconds() - begun) * 1000, 1)
             log = self._access_log
             log.write(entry_of(log.time(), client, asker, said, size, took, log.ids.next()))
@@ -191,7 +191,7 @@ class FastPath:
         self.files.close()
 
     def note_use(self, variant: ResponseVariant, client: str | None) -> None:
-        """A token was used: once a second that is noted for each, and from each address."""
+        """Record the use of a token: once a second for each token and address."""
         noted = (self.date, client)
         if variant.noted != noted and self.face.registry is not None and variant.token is not None:
             variant.noted = noted
@@ -201,9 +201,7 @@ class FastPath:
     def note_given(
         self, answer: CachedResponse, variant: ResponseVariant, client: str | None
     ) -> None:
-        """A file was given: once a second that is noted, of one after the other to
-        the same client.
-        """
+        """Record the download of a file: consecutive ones of the same client once a second."""
         noted = (self.date, client, variant)
         if answer.noted != noted and answer.file is not None:
             answer.noted = noted

@@ -1,5 +1,5 @@
-"""Files that are too large to lie in memory: their heads are kept, and the files open; the kernel
-sends them.
+"""Responses with files that are too large for memory: their heads are cached, and the files stay
+open; the kernel sends them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pypid.web.http.channel import Channel
 
 OPEN_FOR = 10.0
-"""Seconds that a file stays open: so long it takes room on the disk after it was deleted."""
+"""Seconds that a file stays open: it takes disk space for so long after it was deleted."""
 MOST_OPEN = 64
 
 _log = Logger()
@@ -33,8 +33,8 @@ _log = Logger()
 def pass_on(
     channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]
 ) -> bool:
-    """Send the head and the file behind it; whether all went out at once. Else `told`, once: how
-    many bytes of the file did.
+    """Send the head and then the file; return whether all went out at once. Else `told` is called
+    once, with the bytes of the file that were sent.
 
     What the kernel takes at once goes at once; for the rest the channel is busy, as with any
     request.
@@ -49,27 +49,27 @@ def pass_on(
 
 
 def _begin(transport: Any, head: bytes, file: OpenFile) -> int:
-    """Send what can be sent without waiting: how much of the file that was."""
+    """Send what can be sent without waiting; return how many bytes of the file were sent."""
     if transport._tempDataBuffer or transport.dataBuffer:
         transport.write(head)
         return 0
     try:
         taken = transport.socket.send(head, getattr(socket, "MSG_MORE", 0))
-    except OSError:  # it is full; or the connection is lost, which the transport finds out
+    except OSError:  # full; or the connection is lost, which the transport finds out
         taken = 0
     if taken < len(head):
         transport.write(head[taken:])
         return 0
     try:
         return os.sendfile(transport.fileno(), file.descriptor, 0, min(WINDOW, file.size))
-    except OSError:  # whatever it is, whoever goes on finds it out
+    except OSError:  # any error will recur when the rest is sent
         return 0
 
 
 @define(eq=False)
 class OpenFiles:
-    """The answers that have a file open: `MOST_OPEN`, each for `OPEN_FOR` seconds; then `drop` is
-    called.
+    """The cached responses that have a file open: at most `MOST_OPEN`, each for `OPEN_FOR` seconds;
+    then `drop` is called.
     """
 
     clock: IReactorTime
@@ -79,11 +79,11 @@ class OpenFiles:
 
     @property
     def full(self) -> bool:
-        """Whether no more may be open."""
+        """Whether the maximum number of files is open."""
         return len(self._until) >= MOST_OPEN
 
     def add(self, answer: CachedResponse) -> None:
-        """There is one more, or another file of one."""
+        """Add a response, or extend the time of one with another file."""
         until = self.clock.seconds() + OPEN_FOR
         self._until.pop(answer, None)
         self._until[answer] = until
@@ -101,7 +101,7 @@ class OpenFiles:
             self._close(answer)
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all files."""
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
@@ -115,14 +115,14 @@ class OpenFiles:
 
 @define(eq=False)
 class Passing:
-    """A file on its way out; for the channel, and for what sends files, it is a request whose
-    answer has begun.
+    """A file that is being sent; to the channel, and to `web.http.sendfile`, it is a request whose
+    response has begun.
     """
 
     channel: Channel | None
     file: OpenFile | None = field(repr=False)
     _told: Callable[[int], None] = field(repr=False)
-    sentLength: int  # as twisted.web's requests have it
+    sentLength: int  # named as in twisted.web's requests
     _has_told: bool = field(default=False, init=False)
     question: None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
@@ -145,44 +145,46 @@ class Passing:
         channel.requestDone(cast("Any", self))
 
     def _tell(self) -> None:
-        """Once: the connection may still be lost when all is said, and the channel waits for its
-        buffer.
+        """Report the bytes sent, once: the connection may still be lost after that, while the
+        channel waits for its buffer.
         """
         if not self._has_told:
             self._has_told = True
             self._told(self.sentLength)
 
     def _failed(self, failure: Failure) -> None:
-        """The connection is closed, or about to be: what was sent cannot be taken for the whole."""
+        """Log the failure, unless it is a cancellation. The connection is closed, or about to be,
+        so what was sent cannot be taken for the whole.
+        """
         if not isinstance(failure.value, CancelledError):
             _log.failure("sending a file failed", failure=failure)
 
-    # --- what is expected of a request ---
+    # --- interface of a request ---
 
     def write(self, data: bytes) -> None:
-        """Of what the kernel cannot send by itself."""
+        """Write data that the kernel cannot send by itself."""
         if self.channel is not None:
             self.sentLength += len(data)
             self.channel.write(data)
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Whom the channel pauses and resumes."""
+        """Register the producer that the channel pauses and resumes."""
         if self.channel is not None:
             self.channel.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """Nobody any more."""
+        """Unregister the producer."""
         if self.channel is not None:
             self.channel.unregisterProducer()
 
     def notifyFinish(self) -> Deferred[None]:
-        """Fails when the connection is lost."""
+        """Return a Deferred that fails when the connection is lost."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
     def connectionLost(self, reason: Failure) -> None:
-        """Called by the channel."""
+        """Report the bytes sent and fail the waiting Deferreds. Called by the channel."""
         self.channel = None
         self._tell()
         waiting, self._waiting = self._waiting, []

@@ -1,5 +1,5 @@
-"""A large answer, at the pace of its client: what the kernel does not take at once stays where it
-is kept, for all clients.
+"""Large responses at the pace of the client: bytes that the kernel does not take at once stay in
+the cache, shared by all clients.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def sent_at_once(channel: Channel, said: Sent) -> bool:
-    """Send both as far as possible without waiting; whether that was all. Else `pour_on` has to
-    follow.
+    """Send head and body as far as possible without waiting; return whether that was all. Else
+    `pour_on` has to follow.
     """
     transport: Any = channel.transport
     head, body = said.head, said.body
@@ -48,7 +48,7 @@ def sent_at_once(channel: Channel, said: Sent) -> bool:
 
 
 def pour_on(channel: Channel, body: bytes, blocking: Blocking, told: Callable[[int], None]) -> None:
-    """Send the rest of the body. `told`, once: how many bytes of it went out."""
+    """Send the rest of the body. `told` is called once, with the bytes of it that were sent."""
     passing = PassingBytes(channel, None, told, channel.out, body)
     channel.occupy(passing)
     passing.go_on(blocking)
@@ -56,7 +56,7 @@ def pour_on(channel: Channel, body: bytes, blocking: Blocking, told: Callable[[i
 
 @define(eq=False)
 class PassingBytes(Passing):
-    """The rest of an answer on its way out."""
+    """The rest of a response that is being sent."""
 
     body: bytes = field(repr=False)
     _producer: _Rest | None = field(default=None, init=False, repr=False)
@@ -76,8 +76,8 @@ class PassingBytes(Passing):
             producer.resumeProducing()
 
     def send_more(self, producer: _Rest) -> None:
-        """Send what can be sent now; the last of it may be on its way when the channel goes on, as
-        with any answer.
+        """Send what can be sent now; the last of it may still be in the transport when the channel
+        goes on, as with any response.
         """
         channel = self.channel
         if channel is None:
@@ -110,7 +110,9 @@ class PassingBytes(Passing):
             self._wait()
 
     def _wait(self) -> None:
-        """Until the kernel has room. We say what the transport says when its own buffer is full."""
+        """Wait until the kernel has space, by pausing as the transport does when its own buffer is
+        full.
+        """
         channel = self.channel
         assert channel is not None
         transport: Any = channel.transport
@@ -126,7 +128,7 @@ class PassingBytes(Passing):
 
 @define(eq=False)
 class _Rest(Producer):
-    """What the channel pauses and resumes for it."""
+    """The producer that the channel pauses and resumes for it."""
 
     @property
     def paused(self) -> bool:

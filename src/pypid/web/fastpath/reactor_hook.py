@@ -1,11 +1,11 @@
-"""The reactor's turn, with a shorter way for connections that wait for a request which the front
-door may know.
+"""A shorter turn of the reactor for connections that wait for a request which the fast path may
+know.
 
-Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nobody
-looks at here, and room for 64 KiB. That is a third of the time that an answer takes. So this module
-takes the place of the `doIteration` of an `EPollReactor`: what comes for a connection that is idle
-is read here and shown to the front door; all else goes Twisted's way. With another reactor, or
-where a name that this needs is missing, all goes Twisted's way.
+Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nothing
+uses here, and a buffer of 64 KiB. That is a third of the time that a response takes. So this module
+replaces the `doIteration` of an `EPollReactor`: data for an idle connection are read here and
+passed to the fast path; everything else goes Twisted's way. With another reactor, or if a name that
+this needs is missing, everything goes Twisted's way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ try:
     from select import EPOLLIN
 
     from twisted.internet.epollreactor import EPollReactor
-except ImportError:  # no Linux
+except ImportError:  # not Linux
     EPollReactor, EPOLLIN = None, 0  # type: ignore[assignment, misc]
 
 if TYPE_CHECKING:
@@ -36,31 +36,29 @@ _NOBODY: tuple[Any, None] = (None, None)
 
 
 class ReactorHook:
-    """What a reactor does in place of its own `doIteration`, until all who wanted it have called
-    `release`.
-    """
+    """Replacement for a reactor's `doIteration`, until all its users have called `release`."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._users = 0
         self._guests: dict[int, tuple[Callable[[int], bytes], Channel]] = {}
-        """By the number of their socket: how to read from it."""
+        """How to read from each connection's socket, by file descriptor."""
 
     def begin(self) -> ReactorHook:
-        """One more wants it."""
+        """Add a user and install the hook."""
         self._users += 1
         self._reactor.doIteration = self
         return self
 
     def release(self) -> None:
-        """One less wants it."""
+        """Remove a user; the last one restores the reactor's own `doIteration`."""
         self._users -= 1
         if not self._users:
             del self._reactor.doIteration
 
     def seat(self, guest: Channel) -> Callable[[], object] | None:
-        """Have this connection go the shorter way, where it is read from as any; what is returned
-        ends that.
+        """Register a connection for the shorter way, if it is an ordinary one; return the function
+        that unregisters it, else None.
         """
         transport = guest.transport
         if (
@@ -73,9 +71,7 @@ class ReactorHook:
         return lambda: self._guests.pop(number, None)
 
     def __call__(self, delay: float | None) -> None:
-        """Wait for what happens, `delay` seconds at most (None: for as long as it takes), and do
-        what it asks for.
-        """
+        """Poll for events, `delay` seconds at most (None: without limit), and serve them."""
         reactor = self._reactor
         try:
             events = reactor._poller.poll(-1 if delay is None else delay, len(reactor._selectables))
@@ -88,14 +84,14 @@ class ReactorHook:
     def _serve(self, events: Sequence[tuple[int, int]]) -> None:
         reactor, guests = self._reactor, self._guests
         in_context: Any = callWithLogger
-        looked = None  # the front door that has looked around since anybody else was at work
+        looked = None  # the fast path that has looked around since other code ran
         for number, event in events:
             receive, guest = guests.get(number, _NOBODY)
             if guest is not None and guest.idle and event == EPOLLIN:
                 data = error = None
                 try:
                     data = receive(LONGEST)
-                    doorway: CachedChannel = guest.doorway  # type: ignore[assignment]  # who is idle has one
+                    doorway: CachedChannel = guest.doorway  # type: ignore[assignment]  # an idle channel has one
                     door = doorway.door
                     if looked is not door or not door.quiet:
                         door.look_around()
@@ -111,8 +107,8 @@ class ReactorHook:
                 in_context(selectable, reactor._doReadOrWrite, selectable, number, event)
 
     def _go_on(self, guest: Channel, data: bytes | None, error: BaseException | None) -> None:
-        """What there is to do beside giving answers: as Twisted does it. (No `data`: the socket
-        raised the `error`.)
+        """Handle data without a cached response, or an error, as Twisted does. (No `data`: the
+        socket raised the `error`.)
         """
         if error is None and data:
             try:
@@ -131,7 +127,9 @@ class ReactorHook:
 
 
 def shortened(reactor: Any) -> ReactorHook | None:
-    """Shorten this reactor's turn; None where that cannot be done."""
+    """Install a hook on this reactor, or add a user to the installed one; return None if that is
+    impossible.
+    """
     turn = getattr(reactor, "doIteration", None)
     if isinstance(turn, ReactorHook):
         return turn.begin()

@@ -1,5 +1,5 @@
-"""What the front door learns from Klein's path: the answer as it was written, who asked, and what
-it depends on.
+"""The recorder of responses from Klein's path: the bytes written, the client, and the
+dependencies.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 def learn(asking: Asking, request: Request, about: ResponseDependencies) -> None:
-    """Keep the answer that was given."""
+    """Cache the response, if it is still current."""
     door = asking.doorway.door
     if (
         door.look() != asking.seen
         or door.epoch.changes != asking.epoch
         or door.face.closed is not None
     ):
-        return  # what it was made of may have been older
+        return  # it may have been made from older data
     standing = None
     if about.project is not None:
         standing = standing_of(door.face.index, door.glance, about.project, about.asked)
@@ -121,7 +121,7 @@ def _sent(door: FastPath, request: Request) -> Sent | None:
 
 
 def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
-    """Who asks; None for somebody of whom it is not clear."""
+    """Return the variant for the client; None if the client cannot be identified by the request."""
     door = asking.doorway.door
     read = read_block(asking.block)
     if read is None:
@@ -132,7 +132,7 @@ def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
         client = request.client_address()
         if (
             client == request.channel.client
-        ):  # of whoever passes it on, perhaps since nobody can read what is said
+        ):  # of the proxy itself, perhaps since the forwarded address is unreadable
             return None
     who = request.identity
     if not read.credential and who != ANONYMOUS:

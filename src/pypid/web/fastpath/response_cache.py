@@ -1,5 +1,5 @@
-"""What the front door keeps: askers by the words of their requests, and for each kind of them the
-answers by request line.
+"""The cache of the fast path: clients by their header blocks, and for each kind of client the
+responses by request line.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pypid.web.http.access_log import LogClient, SharedLogFields
 from pypid.web.http.open_file import OpenFile
 
 SMALL = 1 << 15
-"""Bytes of a body that lies behind its head in one piece; a larger one stays where it is."""
+"""Maximum bytes of a body that is copied behind its head; a larger one stays separate."""
 COST = 1500
-"""Bytes that anything kept takes beside what it holds, about."""
+"""Approximate overhead of an entry in bytes."""
 FOR_EVER = float("inf")
 
 
 @define(eq=False)
 class Sent:
-    """An answer as it was written: all but its date."""
+    """A response as it was written: all but its date."""
 
     before: bytes = field(repr=False)
     after: bytes = field(repr=False)
@@ -35,24 +35,24 @@ class Sent:
     """What follows `after`, if it is too long to be copied each second."""
     said: SharedLogFields
     gives: bool
-    """Whether the file that the answer is about is given by it."""
+    """Whether the response sends the file that it is about."""
     file: OpenFile | None = field(default=None, repr=False)
     """What follows `after`, if it is a file."""
     date: bytes = b""
     head: bytes = field(default=b"", repr=False)
     """All but `body`, with this date."""
     pages: MemoryFile | None = field(default=None, repr=False)
-    """`body` again, for the kernel."""
+    """A copy of `body` in a memory file, for the kernel to send."""
 
     def renew(self, date: bytes) -> None:
-        """It is another second."""
+        """Rebuild the head with another date."""
         self.date, self.head = date, self.before + date + self.after
 
 
 def sent(
     head: SentHead, body: bytes, said: SharedLogFields, *, gives: bool, file: OpenFile | None = None
 ) -> Sent | None:
-    """The answer that was sent so; None where its date is not where it should be."""
+    """Return the response that was sent; None if it does not have exactly one date."""
     dates = [at for at, (name, _) in enumerate(head.fields) if name == b"Date"]
     if len(dates) != 1:
         return None
@@ -67,14 +67,14 @@ def sent(
 
 
 class SharedResponses(dict[bytes, "CachedResponse"]):
-    """The answers for everybody of one kind, by request line."""
+    """The responses for all clients of one kind, by request line."""
 
     __slots__ = ("__weakref__",)
 
 
 @define(eq=False)
 class LruEntry:
-    """Something that is kept until it is the one that was used longest ago."""
+    """A cache entry that is dropped when it is the least recently used."""
 
     weight: int
     used: float
@@ -82,67 +82,68 @@ class LruEntry:
 
 @define(eq=False)
 class CachedResponse(LruEntry):
-    """What one request line is answered with, for one kind of askers."""
+    """The response to one request line, for one kind of client."""
 
     line: bytes = field(repr=False)
     shelf: SharedResponses = field(repr=False)
     rights: int
-    """Which rules it was made by."""
+    """The version of the rules it was made by."""
     changes: int
     standing: Validity | None
-    """What holds of its project; None: it is of all projects, as they were after so many `changes`.
+    """The validity of its project's view; None: it depends on all projects, as they were after so
+    many `changes`.
     """
     until: float
-    """When it ends by itself, on the reactor's clock."""
+    """When it expires, on the reactor's clock."""
     etag: bytes | None
     file: File | None
     seen: int
-    """At which look around it was last found to hold."""
+    """The state (`FastPath.seen`) in which it was last found to hold."""
     asks: bool
     full: Sent | None = None
-    """The whole of it."""
+    """The full response."""
     same: Sent | None = None
-    """What says that it is what the client has already."""
+    """The 304 response."""
     noted: tuple[bytes, str | None, ResponseVariant] | None = field(default=None, repr=False)
-    """At which date, and to whom, it was last noted that the file was given."""
+    """The date and the client of the last recorded download."""
 
     def drop(self) -> None:
-        """Be no answer any more."""
+        """Remove the response from its shelf."""
         if self.shelf.get(self.line) is self:
             del self.shelf[self.line]
 
 
 @define(eq=False)
 class ResponseVariant(LruEntry):
-    """Somebody who asks, in these words."""
+    """A client that sends this header block."""
 
     words: bytes = field(repr=False)
-    """Themselves, or a keyed hash of them."""
+    """The header block, or a keyed hash of it."""
     among: dict[bytes, ResponseVariant] = field(repr=False)
     shelf: SharedResponses = field(repr=False)
     asker: LogClient
     client: str | None
-    """The address, where the words say it; "" where the connection does."""
+    """The client's address, if the block states it; "" if it is that of the connection."""
     identity: Identity
     token: str | None
     proven: bool
-    """Whether they have proved who they are: then only for an `epoch`, and `until` a time on the
-    reactor's clock.
+    """Whether the identity comes from credentials: then it is valid only for an `epoch`, and
+    `until` a time on the reactor's clock.
     """
     epoch: int
     until: float
     noted: tuple[bytes, str | None] | None = None
-    """At which date, and from where, the use of a token was last noted."""
+    """The date and the address of the last recorded use of the token."""
 
     def drop(self) -> None:
-        """Be nobody that is known."""
+        """Remove this client from the cache."""
         if self.among.get(self.words) is self:
             del self.among[self.words]
 
 
 @define(eq=False)
 class ResponseCache:
-    """All that is kept, no more than `limit` bytes; what was used longest ago goes first, to the
+    """All entries, at most `limit` bytes; the least recently used is dropped first, to the
     second.
     """
 
@@ -157,21 +158,21 @@ class ResponseCache:
         return len(self._held)
 
     def shelf(self, kind: object) -> SharedResponses:
-        """The answers for askers of this kind."""
+        """Return the responses for clients of this kind."""
         found = self.shelves.get(kind)
         if found is None:
             found = self.shelves[kind] = SharedResponses()
         return found
 
     def add(self, held: CachedResponse | ResponseVariant) -> None:
-        """Keep it; others may have to go."""
+        """Add an entry; others may be dropped."""
         self._held.add(held)
         self.weight += held.weight
         if self.weight > self.limit:
             self._make_room()
 
     def grow(self, held: CachedResponse, weight: int) -> None:
-        """There is more of it; others may have to go."""
+        """Increase the weight of an entry; others may be dropped."""
         held.weight += weight
         if held in self._held:
             self.weight += weight
@@ -179,19 +180,21 @@ class ResponseCache:
                 self._make_room()
 
     def drop(self, held: CachedResponse | ResponseVariant) -> None:
-        """Keep it no longer."""
+        """Drop an entry."""
         if held in self._held:
             self._held.discard(held)
             self.weight -= held.weight
         held.drop()
 
     def clear(self) -> None:
-        """Keep nothing any longer."""
+        """Drop all entries."""
         for held in tuple(self._held):
             self.drop(held)
 
     def _make_room(self) -> None:
-        """A tenth at once: to look for the oldest one each time would take long."""
+        """Drop the least recently used tenth at once: searching for the oldest entry each time
+        would take long.
+        """
         for held in sorted(self._held, key=lambda held: held.used):
             if self.weight <= self.limit * 0.9:
                 break
@@ -199,7 +202,7 @@ class ResponseCache:
 
 
 def weight_of(answers: Iterable[Sent | None]) -> int:
-    """Bytes."""
+    """Return the approximate size of the responses in bytes."""
     return sum(
         len(each.before) + 2 * len(each.after) + 2 * len(each.body)
         for each in answers
@@ -208,5 +211,7 @@ def weight_of(answers: Iterable[Sent | None]) -> int:
 
 
 def seconds_until(moment: datetime | None, now: datetime, seconds: Callable[[], float]) -> float:
-    """A time of day, on the reactor's clock; rather a moment too early than too late."""
+    """Convert a time of day to the reactor's clock, rounded down to be safe; `FOR_EVER` for
+    None.
+    """
     return FOR_EVER if moment is None else seconds() + (moment - now).total_seconds() - 1e-4

@@ -1,9 +1,8 @@
-"""Bytes on their way out: straight into the socket where that is possible, and into the transport
-where it is not.
+"""Writes of bytes: straight into the socket if possible, else into the transport.
 
-`transport.write` alone appends, asks epoll for a turn, comes back, sends, and tells epoll that it
-is done: half of the time that a finished answer takes. Where a private name of Twisted's is missing
-`transport.write` does it all.
+`transport.write` alone appends, asks epoll for a turn, comes back, sends, and notifies epoll that
+it is done: half of the time that a cached response takes. If a private name of Twisted's is
+missing, `transport.write` does it all.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ _OF_SOCKETS = ("_tempDataBuffer", "dataBuffer", "socket")
 Send = Callable[[Any, bytes], None]
 
 LARGE = 1 << 16
-"""Bytes of a body from which on it is sent quicker from a file than from memory: nothing is copied
+"""Bytes of a body from which it is sent quicker from a file than from memory: nothing is copied
 into the kernel.
 """
 MOST_PAGES = 64
 
 
 class MemoryFile:
-    """A body as a file that is nowhere but in memory."""
+    """A body as a file that exists only in memory."""
 
     there: ClassVar[int] = 0
-    """How many there are."""
+    """The number of existing ones."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor, self.size = descriptor, size
@@ -43,7 +42,9 @@ class MemoryFile:
 
 
 def pages_of(body: bytes) -> MemoryFile | None:
-    """The body as a file; None where such files are not to be had, or are too many already."""
+    """Return the body as a file; None if such files are unavailable, or there are too many
+    already.
+    """
     if (
         MemoryFile.there >= MOST_PAGES
         or not hasattr(os, "memfd_create")
@@ -58,26 +59,28 @@ def pages_of(body: bytes) -> MemoryFile | None:
 
 
 def send_pages(transport: Any, head: bytes, pages: MemoryFile) -> int:
-    """As `send_direct`, of a body that lies in a file."""
+    """Send what can be sent at once of the head and a body in a memory file, and have the transport
+    send the rest of the head; return how many bytes of the body were sent.
+    """
     if transport._tempDataBuffer or transport.dataBuffer:
         transport.write(head)
         return 0
     try:
         taken = transport.socket.send(head, socket.MSG_MORE)
-    except OSError:  # it is full; or the connection is lost, which the transport finds out
+    except OSError:  # full; or the connection is lost, which the transport finds out
         taken = 0
     if taken < len(head):
         transport.write(head[taken:])
         return 0
     try:
         return os.sendfile(transport.fileno(), pages.descriptor, 0, pages.size)
-    except OSError:  # whoever sends the rest finds it out
+    except OSError:  # any error will recur when the rest is sent
         return 0
 
 
 def goes_direct(transport: Any) -> bool:
-    """Whether it is a plain socket of a Twisted that we know, so that what is to be sent may go
-    past it.
+    """Return whether it is a plain socket of a known Twisted version, so that data may bypass the
+    transport.
     """
     return (
         isinstance(transport, Connection)
@@ -87,25 +90,25 @@ def goes_direct(transport: Any) -> bool:
 
 
 def way_of(transport: Any) -> Send:
-    """How to send something small by this transport."""
+    """Return the function that sends short data by this transport."""
     if goes_direct(transport):
         return _send
     at_once: Send | None = getattr(
         type(transport), "send_at_once", None
-    )  # of `pypid.web.fastpath.tls_wire.Wire`
+    )  # of `pypid.web.fastpath.tls_wire.TlsWire`
     return _write if at_once is None else at_once
 
 
 def send_direct(transport: Any, head: bytes, body: bytes) -> int:
-    """Send what can be sent at once, and have the transport send the rest of the head; how much of
-    the body went out.
+    """Send what can be sent at once, and have the transport send the rest of the head; return how
+    many bytes of the body were sent.
     """
     if transport._tempDataBuffer or transport.dataBuffer:
         transport.write(head)
         return 0
     try:
         sent: int = transport.socket.sendmsg((head, body))
-    except OSError:  # it is full; or the connection is lost, which the transport finds out
+    except OSError:  # full; or the connection is lost, which the transport finds out
         sent = 0
     if sent < len(head):
         transport.write(head[sent:])
@@ -127,7 +130,7 @@ def _send(transport: Any, data: bytes) -> None:
         return
     try:
         sent = transport.socket.send(data)
-    except OSError:  # it is full; or the connection is lost, which the transport finds out
+    except OSError:  # full; or the connection is lost, which the transport finds out
         sent = 0
     if sent < len(data):
         transport.write(data[sent:])

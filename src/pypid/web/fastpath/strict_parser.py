@@ -1,5 +1,4 @@
-"""The words of a request, read so strictly that nobody can mean two things by them. Whatever is odd
-is left to twisted.web.
+"""A strict parser of requests that leaves no ambiguity. Anything unusual is left to twisted.web.
 
 A block is what follows the version in the request line: its end, the header fields, and the empty
 line behind them. Sources: RFC 9112, sections 2 to 6.
@@ -14,11 +13,11 @@ from attrs import field, frozen
 from pypid.web.http.proxies import HOST
 
 LONGEST = 8192
-"""Bytes of a request; twisted.web reads twice as many."""
+"""Maximum bytes of a request; twisted.web reads twice as many."""
 MOST_FIELDS = 64
 
 _LINE = re.compile(rb"(?:GET|HEAD) /[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?format=[A-Za-z0-9.+/%-]*)?")
-"""No other query than this one is remembered: there might be a secret in it."""
+"""Request lines that may be cached. Other queries than this one might contain a secret."""
 _FIELD = re.compile(
     rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ?"
     rb"((?:[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)"
@@ -52,7 +51,7 @@ _OF_NO_MATTER = _CREDENTIALS | {
     b"user-agent",
     b"x-forwarded-for",
 }
-"""What no answer depends on, beside who it is for."""
+"""Fields that no response depends on, except through the client's identity."""
 _PUBLIC = frozenset(
     {
         b"accept",
@@ -69,34 +68,34 @@ _PUBLIC = frozenset(
         b"x-forwarded-proto",
     }
 )
-"""What is no secret; a block of these alone may be remembered as it is."""
+"""Fields that hold no secret; a block of these alone may be stored as it is."""
 _TAG = re.compile(rb'\*|(?:W/)?"[\x21\x23-\x7e]*"(?:, ?(?:W/)?"[\x21\x23-\x7e]*")*')
 
 
 @frozen
 class Block:
-    """The header fields of a request. `kind`: those that an answer may depend on, beside who it is
-    for.
+    """The header fields of a request. `kind`: those that a response may depend on, besides the
+    client's identity.
     """
 
     kind: tuple[tuple[bytes, bytes], ...] = field(repr=False)
     agent: str
     credential: bool
-    """Whether it says who sends it."""
+    """Whether it contains credentials."""
     public: bool
     """Whether nothing in it can be a secret."""
     forwarded: bool
-    """Whether it says for whom it is sent on."""
+    """Whether a proxy states the client's address in it."""
 
 
 def read_line(line: bytes) -> bool:
-    """Whether the answer to a request of this line (without its version) may be kept."""
+    """Return whether the response to a request of this line (without its version) may be cached."""
     return _LINE.fullmatch(line) is not None
 
 
 def read_block(block: bytes) -> Block | None:
-    """What is in a block; None where it is odd, or asks for more than an answer that
-    may be kept.
+    """Return the parsed block; None if it is unusual, or asks for more than a cached response can
+    give.
     """
     if len(block) > LONGEST or not block.startswith(b"\r\n") or not block.endswith(b"\r\n\r\n"):
         return None
@@ -127,8 +126,8 @@ def read_block(block: bytes) -> Block | None:
 
 
 def cut(block: bytes) -> tuple[bytes, bytes | None]:
-    """The block without its If-None-Match, and the value of that; None where there is none, or it
-    is spelled oddly.
+    """Return the block without its If-None-Match, and the value of that; None if there is none, or
+    it is spelled unusually.
     """
     start = block.find(b"\r\nIf-None-Match: ")
     if start < 0:
@@ -138,11 +137,11 @@ def cut(block: bytes) -> tuple[bytes, bytes | None]:
     stop = block.find(b"\r\n", start + 17)
     if stop < 0 or not block.endswith(
         b"\r\n\r\n"
-    ):  # else what is cut might lie behind the empty line
+    ):  # else what is cut might be behind the empty line
         return block, None
     return block[:start] + block[stop:], block[start + 17 : stop]
 
 
 def is_tags(value: bytes) -> bool:
-    """Whether this is a plain list of entity tags, or ``*``."""
+    """Return whether this is a plain list of entity tags, or ``*``."""
     return len(value) <= 1024 and _TAG.fullmatch(value) is not None

@@ -1,11 +1,11 @@
-"""TLS as Twisted speaks it, without what costs more than to encrypt: bytes are encrypted and sent
-in the turn in which they are written, and OpenSSL is not asked for more than there is.
+"""TLS as in Twisted, without its overhead: bytes are encrypted and sent in the turn in which they
+are written, and OpenSSL is called no more often than needed.
 
 Twisted's own layer takes two thirds of a page's time: what is written waits for the next turn of
 the reactor, is cut, copied and goes to a transport that asks epoll for a turn of its own; each
 request ends in an exception which says that nothing is left to be read; and each call of
-pyOpenSSL's is several. What is rare (a handshake, an error, an end, words that OpenSSL cannot take
-now) is Twisted's still. Where a name of theirs is missing `quicken` changes nothing.
+pyOpenSSL's is several. Rare cases (a handshake, an error, an end, data that OpenSSL cannot take
+now) are left to Twisted. If a name that this needs is missing, `quicken` changes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OF_OPENSSL = (
 _OF_CONNECTIONS = ("_from_ssl", "_into_ssl", "_ssl")
 
 _RECORD = 1 << 14
-"""Bytes that one record of TLS holds at most."""
+"""Maximum bytes of one TLS record."""
 _LOT = 1 << 18
 """Bytes that are encrypted before they are sent on."""
 
@@ -42,7 +42,7 @@ _ffi: Any = getattr(SSL, "_ffi", None)
 
 
 def fits() -> bool:
-    """Whether Twisted and pyOpenSSL are as `TlsWire` knows them."""
+    """Return whether Twisted and pyOpenSSL have the names that `TlsWire` needs."""
     return (
         _ffi is not None
         and all(hasattr(BufferingTLSTransport, name) for name in _OF_LAYER)
@@ -51,8 +51,8 @@ def fits() -> bool:
 
 
 def quicken(factory: object) -> None:
-    """Have the connections that this factory accepts from now on speak TLS by `TlsWire`, if it is
-    Twisted's and `fits`.
+    """Have future connections of this factory speak TLS by `TlsWire`, if it is Twisted's and
+    `fits`.
     """
     if (
         isinstance(factory, TLSMemoryBIOFactory)
@@ -74,7 +74,7 @@ if fits():
     _ROOM_FOR = _LOT + 4 * _RECORD
     _room = _ffi.new(
         "char[]", _ROOM_FOR
-    )  # for all connections, which are all of the reactor's thread
+    )  # one for all connections, which share the reactor's thread
     _plain = _ffi.new("char[]", _RECORD)
 
 
@@ -84,7 +84,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
     _usual = False
     """Whether OpenSSL's connection has all the names that are used here."""
     _direct = False
-    """Whether what is encrypted may go past the transport, straight into the socket."""
+    """Whether encrypted data may bypass the transport and go straight to the socket."""
 
     def makeConnection(self, transport: ITransport) -> None:
         self._direct = goes_direct(transport)
@@ -93,7 +93,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
             getattr(self._tlsConnection, name, None) is not None for name in _OF_CONNECTIONS
         )
 
-    # --- what comes in ---
+    # --- input ---
 
     def dataReceived(self, data: bytes) -> None:
         if not self._usual or not self._handshakeDone or self._appSendBuffer:
@@ -101,13 +101,13 @@ class TlsWire(_Layer):  # type: ignore[misc]
             return
         connection = self._tlsConnection
         if _feed(connection._into_ssl, data, len(data)) != len(data):
-            self.abortConnection()  # there is no memory
+            self.abortConnection()  # out of memory
             return
         self._flushReceiveBIO()
 
     def _flushReceiveBIO(self) -> None:
-        """Hand over what can be read; as Twisted's, but it stops when nothing is left, and not when
-        it is told so.
+        """Deliver what can be read, like Twisted's method, but without the final read that only
+        finds nothing left.
         """
         connection = self._tlsConnection
         if not self._usual:
@@ -117,7 +117,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
             got = _read(connection._ssl, _plain, _RECORD)
             if got <= 0:
                 if _error(connection._ssl, got) != _WANT_READ:
-                    super()._flushReceiveBIO()  # is told the same again
+                    super()._flushReceiveBIO()  # which gets the same error again and handles it
                     return
                 break
             if not self._aborted:
@@ -126,10 +126,10 @@ class TlsWire(_Layer):  # type: ignore[misc]
                 break
         self._flushSendBIO()
 
-    # --- what goes out ---
+    # --- output ---
 
     def send_at_once(self, data: bytes) -> None:
-        """As `write`, but in this turn of the reactor, unless something waits already."""
+        """Write in this turn of the reactor, unless earlier data wait already."""
         if (
             not self.connected
             or self.disconnecting
@@ -141,7 +141,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
             self._write(data)
 
     def send_both(self, head: bytes, body: bytes, most: int) -> int:
-        """Send the head, and behind it `most` bytes of the body at most; how many these were."""
+        """Send the head, and then `most` bytes of the body at most; return how many."""
         if (
             not self.connected
             or self.disconnecting
@@ -178,10 +178,12 @@ class TlsWire(_Layer):  # type: ignore[misc]
         if filled:
             self._hand_on(filled)
         if done < size:
-            super()._write(data[done:])  # is told the same again, and knows what to do
+            super()._write(data[done:])  # which gets the same error again and handles it
 
     def _hand_on(self, size: int) -> None:
-        """Send what is in the room; what the socket does not take, the transport does."""
+        """Send `size` encrypted bytes from the buffer; the transport sends what the socket does not
+        take.
+        """
         transport = self.transport
         sent = 0
         if (
@@ -191,7 +193,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
         ):
             try:
                 sent = transport.socket.send(_view(_room, size))
-            except OSError:  # it is full; or the connection is lost, which the transport finds out
+            except OSError:  # full; or the connection is lost, which the transport finds out
                 sent = 0
         if sent < size:
             transport.write(_view(_room + sent, size - sent)[:])

@@ -1,0 +1,1 @@
+"""HTTP for the routes: connections, requests, responses, headers, forms and cookies."""

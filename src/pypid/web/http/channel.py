@@ -142,7 +142,8 @@ class Channel(TimedChannel):
     service.
     """
     _claimed = False
-    """Whether it counts for the client that a trusted proxy names, while its request is answered.
+    """Whether it counts for the client that a trusted proxy names, while its request is
+    answered.
     """
 
     def connectionMade(self) -> None:
@@ -225,7 +226,8 @@ class Channel(TimedChannel):
             self.idle = self._is_idle()
 
     def _is_idle(self) -> bool:
-        """Return whether the next byte is the first one of a request that the fast path may answer.
+        """Return whether the next byte is the first one of a request that the fast path may
+        answer.
         """
         return not (
             self.requests
@@ -436,9 +438,7 @@ class Channel(TimedChannel):
             self._receiving = None
             self._continue_due = False
             self._body_is_in()
-            self.setTimeout(
-                self._patience
-            )  # twisted.web restores it when the response is finished
+            self.setTimeout(self._patience)  # twisted.web restores it when the response is finished
             self._read_at_once(None)
         super().allContentReceived()
 
@@ -524,7 +524,7 @@ class Channel(TimedChannel):
                 (name, value) for name, values in headers.getAllRawHeaders() for value in values
             )
             request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
-        if self.site.tells_ids:  # after what is cached, since the next response is to another request
+        if self.site.tells_ids:  # not cached, since the next response has another id
             headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
         super().writeHeaders(version, code, reason, headers)
 
@@ -675,7 +675,8 @@ class Site(server.Site):
         return bool(self.channels)
 
     def drain(self) -> None:
-        """Close idle connections; those with a request in progress are closed after its response.
+        """Close idle connections; those with a request in progress are closed after its
+        response.
         """
         for channel in tuple(self.channels):
             channel.drain()

@@ -67,7 +67,8 @@ def http_date(moment: datetime) -> str:
 
 
 def parse_http_date(text: str) -> datetime | None:
-    """Return the time that an HTTP date names (all three forms), aware, UTC; None if it is invalid.
+    """Return the time that an HTTP date names (all three forms), aware, UTC; None if it is
+    invalid.
     """
     try:
         moment = parsedate_to_datetime(text.strip())

@@ -23,7 +23,8 @@ SAMPLE = 64
 is bounded.
 """
 _OWN_SHARE, _OWN_LEAST = 8, 64
-"""The part of the descriptors, and the least number, that files, databases and other servers need.
+"""The part of the descriptors, and the least number, that files, databases and other servers
+need.
 """
 
 
@@ -48,7 +49,8 @@ class ConnectionSettings:
 
     @property
     def for_one_client(self) -> int:
-        """The maximum number of connections of one client, which leaves a quarter of all to others.
+        """The maximum number of connections of one client, which leaves a quarter of all to
+        others.
         """
         return (
             self.per_client

@@ -17,7 +17,8 @@ EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
 
 def stream_of(request: Request) -> str | None:
-    """Return the kind of stream that the request accepts; None if it wants one document at the end.
+    """Return the kind of stream that the request accepts; None if it wants one document at
+    the end.
     """
     wishes = qualities(header_of(request, "accept") or "")
     wanted = max((EVENTS, LINES), key=lambda kind: wishes.get(kind, 0.0))

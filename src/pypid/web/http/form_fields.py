@@ -1,4 +1,5 @@
-"""Form fields and query parameters as text. The guard reads forms before it identifies the client.
+"""Form fields and query parameters as text. The guard reads forms before it identifies the
+client.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
 
 
 def body_head(page: RenderedPage, encoding: Encoding) -> Head:
-    """Return the header fields of a page's 200 in addition to `page_head`; `page` is in `encoding`.
+    """Return the header fields of a page's 200 in addition to `page_head`; `page` is in
+    `encoding`.
     """
     head: Head = (
         (b"Content-Type", page.content_type.encode("latin-1")),

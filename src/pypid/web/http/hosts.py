@@ -100,7 +100,8 @@ class HostPolicy:
 
 
 def host_name(host: str) -> str:
-    """Return the host without port and final dot, in lower case; an IPv6 address without brackets.
+    """Return the host without port and final dot, in lower case; an IPv6 address without
+    brackets.
     """
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
@@ -121,7 +122,8 @@ def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | Non
 
 
 def loopback_ports(endpoints: Iterable[str]) -> frozenset[int]:
-    """Return the ports of the listeners, given as endpoint strings, that only this machine reaches.
+    """Return the ports of the listeners, given as endpoint strings, that only this machine
+    reaches.
     """
     found = set()
     for text in endpoints:

@@ -1,5 +1,5 @@
-"""What a client would rather have: Accept and Accept-Encoding, weighed. Pure; nothing a client
-sends makes it raise.
+"""Content negotiation: Accept and Accept-Encoding with quality values. Pure; no header that a
+client sends makes it raise.
 
 Source: RFC 9110, sections 12.4.2 (quality values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding).
 """
@@ -15,14 +15,14 @@ _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
 
 
 class Encoding(Enum):
-    """How the bytes of a page travel; the values are those of Content-Encoding."""
+    """The encoding of a page in transit; the values are those of Content-Encoding."""
 
     IDENTITY = "identity"
     GZIP = "gzip"
 
 
 class ErrorFormat(Enum):
-    """How an error's text is sent; the values are exact Content-Types.
+    """The format of an error; the values are exact Content-Types.
 
     uv reads the JSON only if its type is exactly ``application/json``, without a charset.
     """
@@ -33,10 +33,10 @@ class ErrorFormat(Enum):
 
 
 def qualities(header: str) -> dict[str, float]:
-    """The wishes in a header of the Accept family: lower-case name to quality (0 to 1).
+    """Return the preferences in a header of the Accept family: lower-case name to quality (0 to 1).
 
-    Parameters other than ``q`` are ignored; a quality that is none counts as 0, as if it was not
-    asked for.
+    Parameters other than ``q`` are ignored; an invalid quality counts as 0, as if the name was not
+    given.
     """
     found: dict[str, float] = {}
     for element in header.split(","):
@@ -54,14 +54,14 @@ def qualities(header: str) -> dict[str, float]:
 
 
 def choose_encoding(accept_encoding: str | None) -> Encoding:
-    """gzip where the client takes it and does not like identity better; else identity.
+    """Return gzip if the client accepts it and does not prefer identity; else identity.
 
     Identity is sent even to a client that refuses it (``identity;q=0``) and gzip too: RFC 9110
     allows this in place of 406, and no client of a package index is helped by a 406.
     """
     if accept_encoding is None:
         return Encoding.IDENTITY
-    # What is remembered must stay small, whatever headers strangers make up.
+    # The cache must stay small, whatever headers clients make up.
     return (
         _remembered(accept_encoding)
         if len(accept_encoding) <= _LONGEST_REMEMBERED
@@ -81,8 +81,8 @@ _remembered = lru_cache(maxsize=256)(_chosen)
 
 
 def choose_error_format(accept: str | None) -> ErrorFormat:
-    """The format that the client likes best for an error; plain text for one that does not care, or
-    likes none of them.
+    """Return the client's preferred format for an error; plain text if it states no preference, or
+    accepts none of them.
 
     Between equals the named type wins over the wildcard; of several named ones JSON, then HTML.
     """

@@ -1,4 +1,4 @@
-"""A file that stays open between answers, so that the next one need not look for it."""
+"""A file that stays open between responses, so that the next one need not look it up."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pypid.web.http.sendfile import WINDOW
 
 
 class OpenFile:
-    """Open for as long as anybody has this: whoever keeps it, and each answer that is
-    on its way.
+    """An open file, closed when the last reference is dropped: those of caches and of responses in
+    progress.
     """
 
     __slots__ = ("descriptor", "size")
 
     def __init__(self, descriptor: int, size: int) -> None:
-        """`descriptor` stays its owner's: we have one of our own."""
+        """Duplicate `descriptor`, which the caller keeps."""
         self.descriptor = os.dup(descriptor)
         self.size = size
 
@@ -26,14 +26,14 @@ class OpenFile:
         os.close(self.descriptor)
 
     def is_at_hand(self) -> bool:
-        """Whether its first window can be sent without waiting for a disk."""
+        """Return whether its first window can be sent without waiting for a disk."""
         return bool(
             at_hand(self.descriptor, 0, 1)
             and at_hand(self.descriptor, min(WINDOW, self.size) - 1, 1)
         )
 
     def body(self, position: int, blocking: Blocking) -> FileBody:
-        """What comes from there on, to the end."""
+        """Return a body from this position to the end."""
         return FileBody(cast("BinaryIO", _Reading(self)), Span(position, self.size), blocking)
 
 
@@ -51,7 +51,7 @@ class _Reading:
         self._position = position
 
     def read(self, most: int) -> bytes:
-        file = self._file  # nobody closes it before we are done
+        file = self._file  # a local reference keeps it open until the read is done
         return b"" if file is None else os.pread(file.descriptor, most, self._position)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""What a trusted proxy says of the client: who it is, and by which scheme and host it came. Pure.
+"""Forwarding headers of trusted proxies: the client's address, scheme and host. Pure.
 
-``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are believed only if the peer of
-the connection is trusted: anybody can send them.
+``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are trusted only if the peer of
+the connection is: any client can send them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from attrs import frozen
 
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
-"""What a Host header may hold (RFC 9110, 7.2: uri-host [":" port]; RFC 3986, 3.2.2)."""
+"""Syntax of a Host header (RFC 9110, 7.2: uri-host [":" port]; RFC 3986, 3.2.2)."""
 
 
 _PLAIN = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 
 def is_plain(host: str) -> bool:
-    """Whether it is a host that addresses can be made of: a name or an address, and perhaps a port.
-    More may come in a Host header, and be part of no name that anybody has.
+    """Return whether URLs can be made of the host: a name or an address, and perhaps a port.
+
+    A Host header may hold other characters, which no real host name has.
     """
     match = _PLAIN.fullmatch(host)
     return match is not None and (match["address"] is None or _is_six(match["address"]))
 
 
 def plain_host(host: str, scheme: str) -> str:
-    """A host in small letters, without the port that its scheme has anyway (as browsers write it in
-    ``Origin``).
+    """Return the host in lower case, without the default port of the scheme (as browsers write it
+    in ``Origin``).
     """
     return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme.lower(), " "))
 
@@ -45,17 +46,17 @@ def _is_six(text: str) -> bool:
 
 @frozen
 class TrustedProxies:
-    """Whose forwarding headers are believed.
+    """The proxies whose forwarding headers are trusted.
 
-    `unix`: peers on a unix socket too. They have no address, so they are trusted only where this is
-    asked for by name.
+    `unix`: peers on a unix socket too. They have no address, so they are trusted only if this is
+    configured by name.
     """
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     unix: bool = False
 
     def trust(self, peer: str | None) -> bool:
-        """Whether a peer of this address is one of them; None is a peer on a unix socket."""
+        """Return whether a peer of this address is one of them; None is a peer on a unix socket."""
         if peer is None:
             return self.unix
         if not self.networks:
@@ -66,9 +67,9 @@ class TrustedProxies:
 
 @lru_cache(maxsize=1024)
 def read_address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in one entry of ``X-Forwarded-For``, with or without a port, or None.
+    """Return the address in one entry of ``X-Forwarded-For``, with or without a port, or None.
 
-    An IPv4 address inside IPv6 (what a socket for both says) is an IPv4 address.
+    An IPv4 address inside IPv6 (as dual-stack sockets report it) becomes an IPv4 address.
     """
     text = text.strip().strip('"')
     if text.startswith("["):
@@ -87,11 +88,12 @@ def read_address(text: str) -> IPv4Address | IPv6Address | None:
 def client_of(
     peer: str | None, forwarded_for: Sequence[str], trusted: TrustedProxies
 ) -> str | None:
-    """The client's address: the right-most one that no trusted proxy has, or the peer's where the
-    peer is not trusted.
+    """Return the client's address: the right-most one that is no trusted proxy, or the peer's if
+    the peer is not trusted.
 
-    `forwarded_for` are the values of the header as they came. What stands left of an untrusted or
-    unreadable entry is hearsay. None: a peer on a unix socket that said nothing more.
+    `forwarded_for` are the values of the header as they came. Entries left of an untrusted or
+    unreadable one are ignored, since any client can write them. None: a peer on a unix socket that
+    forwarded no address.
     """
     nearest = peer
     if not trusted.trust(peer):
@@ -109,8 +111,8 @@ def client_of(
 def scheme_of(
     peer: str | None, secure: bool, forwarded_proto: Sequence[str], trusted: TrustedProxies
 ) -> str:
-    """``http`` or ``https``: how the client came. The last entry counts: the proxy next to us wrote
-    it.
+    """Return ``http`` or ``https``: how the client came. The last entry counts: the nearest proxy
+    wrote it.
     """
     if trusted.trust(peer) and forwarded_proto:
         said = forwarded_proto[-1].rpartition(",")[2].strip().lower()
@@ -122,7 +124,7 @@ def scheme_of(
 def host_of(
     peer: str | None, host: str, forwarded_host: Sequence[str], trusted: TrustedProxies
 ) -> str:
-    """The host (and port) that the client asked for; `host` is the Host header."""
+    """Return the host (and port) that the client asked for; `host` is the Host header."""
     if trusted.trust(peer) and forwarded_host:
         said = forwarded_host[-1].rpartition(",")[2].strip()
         if said and HOST.fullmatch(said):

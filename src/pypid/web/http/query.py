@@ -1,6 +1,4 @@
-"""The parameters behind the question mark of an address, decoded strictly: an unknown one is an
-error, not ignored.
-"""
+"""Strict decoding of query parameters: an unknown one is an error, not ignored."""
 
 from __future__ import annotations
 
@@ -14,14 +12,14 @@ from pypid.core.errors import BadRequest, shortened
 from pypid.web.http.request import Request
 
 LARGEST_SERIAL = (1 << 63) - 1
-"""What a database can hold as the serial of a log entry."""
+"""The largest serial of a log entry that a database can hold."""
 LONGEST = 300
-"""Characters of a value."""
+"""Maximum length of a value in characters."""
 
 
 @frozen
 class Parameter:
-    """One that a route knows: its name, what it does, and the JSON Schema of its text
+    """A query parameter of a route: its name, what it does, and the JSON Schema of its text
     (`web.api.openapi`).
     """
 
@@ -32,10 +30,10 @@ class Parameter:
 
 
 def parameters(request: Request, *known: str) -> dict[str, str]:
-    """The values that were given, by name; a name alone (``?all``) has an empty one.
+    """Return the query's values by name; a name alone (``?all``) has an empty one.
 
-    Raises `BadRequest` for other names, for a name that comes twice, and for what is no printable
-    text in UTF-8. (Twisted's ``args`` leave out a name alone.)
+    Raises `BadRequest` for other names, for a name that comes twice, and for values that are not
+    printable text in UTF-8. (Twisted's ``args`` leave out a name alone.)
     """
     try:
         query = request.uri.partition(b"?")[2].decode("ascii")
@@ -64,13 +62,13 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
 
 
 def names(asks: Iterable[Parameter]) -> tuple[str, ...]:
-    """Theirs, for `parameters`."""
+    """Return the names of the parameters, for `parameters`."""
     return tuple(parameter.name for parameter in asks)
 
 
 def flag(given: Mapping[str, str], name: str) -> bool:
-    """Whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything but
-    ``yes`` and ``no``.
+    """Return whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything
+    but ``yes`` and ``no``.
     """
     if given.get(name, "no") not in ("", "yes", "no"):
         raise BadRequest(f"{name} is given alone, or with yes or no.")
@@ -78,8 +76,8 @@ def flag(given: Mapping[str, str], name: str) -> bool:
 
 
 def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
-    """The whole number that was given under this name, if any. Raises `BadRequest` for any other
-    text.
+    """Return the whole number that was given under this name, if any. Raises `BadRequest` for any
+    other text.
     """
     text = given.get(name)
     if text is None:

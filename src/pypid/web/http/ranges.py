@@ -1,9 +1,9 @@
-"""Range and If-Range: which part of a file is asked for. Pure; nothing a client sends makes it
+"""Range and If-Range: the requested part of a file. Pure; no header that a client sends makes it
 raise.
 
-Source: RFC 9110, sections 13.1.5 and 14. Who asks: pip resumes (``N-`` with If-Range), uv and pip's
+Source: RFC 9110, sections 13.1.5 and 14. Clients: pip resumes (``N-`` with If-Range), uv and pip's
 fast-deps read the end of a wheel (``a-b``), poetry asks for a suffix that is longer than many files
-(``-10000``). Nobody asks for several ranges.
+(``-10000``). No client asks for several ranges.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pypid.web.http.conditional import Validators, names, parse_http_date
 
 _RANGE = re.compile(r"[ \t]*bytes[ \t]*=[ \t]*([0-9]*)-([0-9]*)[ \t]*\Z", re.IGNORECASE)
 _LONGEST_NUMBER = 20
-"""Digits; more than any size has. (Python refuses to read more than 4,300.)"""
+"""Maximum number of digits, more than any size has. (Python refuses to read more than 4,300.)"""
 
 
 @frozen
 class Unsatisfiable:
-    """The range lies behind the end: HTTP 416."""
+    """A range that begins after the end: HTTP 416."""
 
 
 Wanted = Span | Unsatisfiable | None
@@ -30,7 +30,7 @@ Wanted = Span | Unsatisfiable | None
 
 
 def wanted(header: str | None, size: int) -> Wanted:
-    """The part of `size` bytes that a Range header asks for.
+    """Return the part of `size` bytes that a Range header asks for.
 
     A header that is malformed, of another unit or of several ranges is ignored (RFC 9110, 14.2
     allows it): the whole.
@@ -65,7 +65,7 @@ def _number(digits: str) -> int:
 
 
 def still_the_same(if_range: str | None, validators: Validators) -> bool:
-    """Whether a range may be sent: there is no If-Range, or it names what we have.
+    """Return whether a range may be sent: there is no If-Range, or it names the current file.
 
     Tags are compared strongly (a weak one never matches), a date must be that of Last-Modified
     exactly.

@@ -1,4 +1,4 @@
-"""Redirects whose Location holds behind any proxy."""
+"""Redirects whose Location is valid behind any proxy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from pypid.web.http.response_body import write
 from pypid.web.http.responses import set_head
 
 PERMANENT_FOR = 3600
-"""Seconds; said outright, because pip's cache keeps a permanent redirect for ever where nothing is
-said.
-"""
+"""Seconds; stated explicitly, because pip's cache keeps a permanent redirect for ever otherwise."""
 
 _SAFE = "/?#[]@!$&'()*+,;=:~%-._"
 
@@ -27,12 +25,12 @@ def redirect(
     restricted: bool = False,
     storable: bool = True,
 ) -> None:
-    """Answer 301 (308 where the request is no GET or HEAD) or 302 (307).
+    """Answer 301 (308 for methods other than GET and HEAD) or 302 (307).
 
-    `location` is a path of ours (``/simple/foo/``), sent relative to the request's, so that a
-    prefix that a proxy took away stays; or an absolute URL, of which user name and password are
-    taken out. The request's query is kept if `location` has none. (uv follows a redirect of a POST
-    only to an absolute URL.) Where it is not `storable` nobody may keep the answer: it holds a
+    `location` is a path of this site (``/simple/foo/``), sent relative to the request's, so that a
+    prefix that a proxy removed stays; or an absolute URL, from which user name and password are
+    removed. The request's query is kept if `location` has none. (uv follows a redirect of a POST
+    only to an absolute URL.) If it is not `storable`, no cache may store the response: it holds a
     signed URL.
     """
     plain = request.method in (b"GET", b"HEAD")
@@ -61,8 +59,8 @@ def redirect(
 
 
 def relative(path: str, target: str) -> str:
-    """The relative reference that leads from the URL path `path` to `target` (RFC 3986, 4.2); both
-    begin with a slash.
+    """Return the relative reference that leads from the URL path `path` to `target` (RFC 3986,
+    4.2); both begin with a slash.
 
     It never begins with a slash or anything like a scheme, so that ``//elsewhere/`` stays on this
     host.

@@ -1,7 +1,7 @@
 """A request whose handler runs when the headers are in, and whose body is a stream.
 
-`Request.body` is a `pypid.ports.Body`: take it at any pace, or answer without it (401, 403, 413).
-Requests without a body are exactly those of twisted.web.
+`Request.body` is a `pypid.ports.Body`: handlers read it at any pace, or answer without reading it
+(401, 403, 413). Requests without a body are exactly those of twisted.web.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ __all__ = ["ClientGone", "Request", "read_small"]
 
 
 class Request(server.Request):
-    """One request; `client_address`, `scheme` and `base_host` heed the trusted proxies
-    of the site.
+    """One request; `client_address`, `scheme` and `base_host` heed the trusted proxies of the
+    site.
     """
 
     channel: Channel
     body: Body
     """The body. A handler need not read it, and need not close it."""
     identity: Identity = ANONYMOUS
-    """Who sends it, once the guard knows; for the access log."""
+    """The client's identity, once the guard has determined it; for the access log."""
     session: str | None = None
-    """The secret of the session by whose cookie the guard knows it; in no repr."""
+    """The secret of the session whose cookie identified the client; not in the repr."""
     page = False
     """Whether it asks for a page of the site: then errors are pages, too."""
     form: Fields | None = None
     """The fields of a form that the guard has read."""
     question: RequestKey | None = None
-    """What the front door may keep the answer for."""
+    """The key under which the fast path may cache the response."""
     about: ResponseDependencies | None = None
-    """What the answer depends on, if the route says so: only then it may be kept."""
+    """What the response depends on, if the route says so; without it the response is not cached."""
     whole: bytes = b""
-    """The body of an answer that may be kept, as it was sent."""
+    """The body of a response that may be cached, as it was sent."""
     opened: OpenFile | None = None
-    """The file that is the whole body, for an answer that may be kept."""
+    """The file that is the whole body, for a response that may be cached."""
     head: SentHead | None = None
-    """The head of the answer as it was sent; noted only where there is a `question`."""
+    """The head of the response as it was sent; recorded only if there is a `question`."""
     rule: str | None = None
     """The rule of its route, once that is found; for the metrics."""
     over = False
-    """Whether the answer is complete, or the client has gone."""
+    """Whether the response is complete, or the client has disconnected."""
     _streamed: RequestBody | None = None
     _begun = False
     _id: str | None = None
@@ -79,17 +79,17 @@ class Request(server.Request):
         self._hosts: HostPolicy = channel.site.hosts
         self._strict_host: bool = channel.strict_host
         self.cors: tuple[str, ...] = channel.site.cors
-        """The origins whose scripts may read answers that everyone may read; see `web.http.cors`."""
+        """The origins whose scripts may read responses that everyone may read; see
+        `web.http.cors`.
+        """
         self._ids: Ids = channel.site.ids
         self.begun_at: float = channel.site.seconds()
-        """When it began to come, on the reactor's clock; for the access log."""
+        """When its first bytes arrived, on the reactor's clock; for the access log."""
 
     # --- for the channel ---
 
     def gotLength(self, length: int | None) -> None:
-        """Called by the channel with the length of the body, None where it is chunked; makes
-        `body`.
-        """
+        """Make `body`. Called by the channel with the length of the body, None if it is chunked."""
         if length == 0:
             self.body = BytesBody(b"")
             super().gotLength(0)  # type: ignore[no-untyped-call]
@@ -97,15 +97,15 @@ class Request(server.Request):
             self.body = self._streamed = RequestBody(length, self.channel)
 
     def headersReceived(self, command: bytes, uri: bytes, version: bytes) -> None:
-        """Called by the channel when the headers of a request with a body are in: what
-        `requestReceived` does without one.
+        """Process the headers of a request with a body, as `requestReceived` does without one.
+        Called by the channel.
         """
         self.method, self.uri, self.clientproto = command, uri, version
         self.path, _, query = uri.partition(b"?")
         self.args = http.parse_qs(query, 1)  # type: ignore[no-untyped-call]
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Called by the decoder of the body: keeps the bytes for `deliver`."""
+        """Store bytes for `deliver`. Called by the decoder of the body."""
         if self._streamed is not None:
             self._streamed.feed(data)
             if (
@@ -114,8 +114,8 @@ class Request(server.Request):
                 channel.site.note_received(len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Called by the channel when the request is complete: the end of a body, or a request
-        without one.
+        """End the body, or handle a request without one. Called by the channel when the request is
+        complete.
         """
         if self._streamed is None:
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
@@ -123,10 +123,9 @@ class Request(server.Request):
             self._streamed.end()
 
     def deliver(self) -> None:
-        """Called by the channel when its parser is done with what came: run the handler, or go on
-        with it.
+        """Run the handler, or wake it. Called by the channel when its parser is done with the data.
 
-        Never from inside the parser, because the handler may end the request.
+        Never called from inside the parser, because the handler may end the request.
         """
         if self._streamed is None or self._disconnected:
             return
@@ -136,7 +135,7 @@ class Request(server.Request):
         self._streamed.wake()
 
     def finish(self) -> None:
-        """The answer is complete."""
+        """Complete the response."""
         if self.question is not None:
             self.question.answered(self)
         self.opened = None
@@ -149,12 +148,12 @@ class Request(server.Request):
         return self._streamed is not None and self._streamed.full
 
     def failBody(self, error: Exception) -> None:
-        """Called by the channel when the rest of the body cannot come."""
+        """Fail the body. Called by the channel when the rest of it cannot come."""
         if self._streamed is not None:
             self._streamed.fail(error)
 
     def discardBody(self) -> None:
-        """Called by the channel when the answer is complete: nobody wants the rest."""
+        """Discard the rest of the body. Called by the channel when the response is complete."""
         if self._streamed is not None:
             self._streamed.discard()
 
@@ -162,11 +161,11 @@ class Request(server.Request):
         if self.startedWriting and not self.finished:
             self.channel.site.log(
                 self
-            )  # twisted.web logs finished answers only; this one broke off
+            )  # twisted.web logs finished responses only; this one was broken off
         self.opened = None
         self.over = True
-        # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does
-        # not answer into the void.
+        # The order matters: notifyFinish makes Klein cancel the handler, so that it does not answer
+        # after the connection is lost.
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self._streamed is not None:
             self._streamed.fail(ClientGone())
@@ -175,21 +174,21 @@ class Request(server.Request):
     # --- for handlers ---
 
     def client_address(self) -> str | None:
-        """The IP address of the client; None for a client on a unix socket."""
+        """Return the IP address of the client; None for a client on a unix socket."""
         if not self._by_proxy:
             return self._peer
         return client_of(self._peer, self._said("x-forwarded-for"), self._trusted)
 
     @property
     def scheme(self) -> str:
-        """``http`` or ``https``: how the client reached us, or the proxy before us."""
+        """``http`` or ``https``: how the client reached this server, or the proxy before it."""
         secure = bool(super().isSecure())  # type: ignore[no-untyped-call]
         said = self._said("x-forwarded-proto") if self._by_proxy else ()
         return scheme_of(self._peer, secure, said, self._trusted)
 
     @property
     def base_host(self) -> str:
-        """The host, with its port if one was given, that the client asked for; "" where it named
+        """The host, with its port if one was given, that the client asked for; "" if it named
         none.
         """
         named = self._said("host")
@@ -198,7 +197,7 @@ class Request(server.Request):
 
     @property
     def is_for_us(self) -> bool:
-        """Whether the Host header is one of this index, or of no matter: a trusted proxy decides
+        """Whether the Host header names this index, or does not matter: a trusted proxy decides
         itself.
         """
         named = self._said("host")
@@ -208,10 +207,10 @@ class Request(server.Request):
 
     @property
     def url_host(self) -> str | None:
-        """The host that generated URLs begin with, with its port; None where none may be believed.
+        """The host that generated URLs begin with, with its port; None if no host is trusted.
 
-        What a proxy forwards counts only if the configuration names it: not every proxy replaces
-        the X-Forwarded-Host of the client by its own.
+        A host that a proxy forwards counts only if the configuration names it: not every proxy
+        replaces the X-Forwarded-Host of the client by its own.
         """
         forwarded, named = self.base_host, self._said("host")
         host = forwarded if self._hosts.is_configured(forwarded) else named[0] if named else ""
@@ -227,9 +226,9 @@ class Request(server.Request):
         return bool(host) and plain_host(self.base_host, scheme) == plain_host(host, scheme)
 
     def is_of(self, origin: str) -> bool:
-        """Whether pages of this origin (RFC 6454, 6.2) are ours: of the host that was asked for,
-        here or at a trusted proxy, or of ``public_url``. By which scheme does not matter: not every
-        proxy says so.
+        """Return whether pages of this origin (RFC 6454, 6.2) belong to this index: to the host
+        that was asked for, here or at a trusted proxy, or to ``public_url``. The scheme does not
+        matter, since not every proxy reports it.
         """
         hosts = [
             *self._said("host")[:1],
@@ -243,8 +242,8 @@ class Request(server.Request):
 
     @property
     def id(self) -> str:
-        """What it is called in the log: as a trusted proxy calls it, or as we do. For when the
-        headers are in.
+        """The id of the request in the log: the one from a trusted proxy, or one of `Ids`. To be
+        read after the headers are in.
         """
         if self._id is None:
             given = given_id(self._said(HEADER.decode("ascii"))) if self._by_proxy else None
@@ -252,12 +251,12 @@ class Request(server.Request):
         return self._id
 
     def isSecure(self) -> bool:
-        """Whether the client came by https."""
+        """Return whether the client came by https."""
         return self.scheme == "https"
 
     def getRequestHostname(self) -> bytes:
-        """The host without its port, for the router; HTTP/1.0 need not name one, and a unix socket
-        has none.
+        """Return the host without its port, for the router; HTTP/1.0 need not name one, and a unix
+        socket has none.
         """
         if self.requestHeaders.hasHeader(b"host") or host_at(self.host) is not None:
             return bytes(super().getRequestHostname())  # type: ignore[no-untyped-call]
@@ -265,7 +264,7 @@ class Request(server.Request):
 
     @property
     def _by_proxy(self) -> bool:
-        """Whether what is forwarded is heeded at all."""
+        """Whether forwarding headers of the peer are trusted."""
         return self._trusted.trust(self._peer)
 
     @property
@@ -281,6 +280,6 @@ class Request(server.Request):
 
 
 def host_at(address: IAddress) -> str | None:
-    """The IP address in a Twisted address; None for a unix socket."""
+    """Return the IP address in a Twisted address; None for a unix socket."""
     host = getattr(address, "host", None)
     return host if isinstance(host, str) else None

@@ -1,6 +1,4 @@
-"""The body of a request as a stream: what the parser puts in at one end, somebody takes out at the
-other.
-"""
+"""The body of a request as a stream from the parser to its reader."""
 
 from __future__ import annotations
 
@@ -17,35 +15,36 @@ from pypid.flow import whole
 from pypid.ports import Body
 
 FULL = 1 << 18
-"""Bytes that may wait unread before we stop reading from the client."""
+"""Bytes that may wait unread before reading from the client stops."""
 PIECE_COST = 64
-"""What a piece costs beside its bytes; counted, so that a body of one-byte chunks is bounded too.
+"""Overhead of a piece beside its bytes; counted, so that a body of one-byte chunks is bounded
+too.
 """
 
 
 @define
 class ClientGone(PypidError):
-    """The connection was lost before the body was in: nobody waits for an answer."""
+    """The connection was lost before the body was complete; no response can be sent."""
 
     def text(self) -> str:
         return "The client went away before its request was complete."
 
 
 class BodyFeed(Protocol):
-    """What a body asks of the connection that it comes from."""
+    """The connection as a body sees it."""
 
     def bodyAsked(self) -> None:
-        """Somebody waits for bytes, and there are none."""
+        """Called when the reader waits for bytes and there are none."""
 
     def bodyDrained(self) -> None:
-        """There is room again."""
+        """Called when the buffer has space again."""
 
 
 class RequestBody:
     """A `pypid.ports.Body` that the connection fills; `size` is the Content-Length, None for a
     chunked body.
 
-    Iterating raises `ClientGone`, or `BadRequest` where the framing is broken.
+    Iterating raises `ClientGone`, or `BadRequest` if the framing is broken.
     """
 
     def __init__(self, size: int | None, tap: BodyFeed) -> None:
@@ -67,7 +66,7 @@ class RequestBody:
         """Whether so much waits unread that the client should pause."""
         return self._waiting > FULL
 
-    # --- for who takes ---
+    # --- for the reader ---
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -85,7 +84,7 @@ class RequestBody:
             await self._more()
 
     def _take(self) -> bytes:
-        """All that waits, as one piece: fewer turns for whoever parses it."""
+        """Return everything that waits as one piece, which saves the reader turns."""
         taken = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
@@ -104,29 +103,29 @@ class RequestBody:
             self._reader = None
 
     async def aclose(self) -> None:
-        """Want no more: what still comes is thrown away."""
+        """Stop reading: data that still comes is discarded."""
         self.discard()
         self.wake()
 
-    # --- for who puts in ---
+    # --- for the connection ---
 
     def feed(self, data: bytes) -> None:
-        """Add bytes; nobody is told before `wake`."""
+        """Add bytes; the reader is not woken before `wake`."""
         if data and not self._closed:
             self._pieces.append(data)
             self._waiting += len(data) + PIECE_COST
 
     def end(self) -> None:
-        """The last byte has come."""
+        """Mark the body as complete."""
         self._complete = True
 
     def fail(self, error: Exception) -> None:
-        """No more will come, and that is wrong."""
+        """Mark the body as failed: no more will come."""
         if not self._complete and self._failure is None:
             self._failure = error
 
     def discard(self) -> None:
-        """Throw away what waits and what will come."""
+        """Discard data that waits and data that will come."""
         self._closed = True
         self._pieces.clear()
         if self._waiting:
@@ -134,7 +133,7 @@ class RequestBody:
             self._tap.bodyDrained()
 
     def wake(self) -> None:
-        """Run whoever waits, if there is something to say."""
+        """Resume a waiting reader, if there is data, the end or an error for it."""
         reader = self._reader
         if reader is not None and (
             self._pieces or self._complete or self._closed or self._failure is not None
@@ -145,8 +144,8 @@ class RequestBody:
 
 @define(eq=False)
 class BodyBudget:
-    """Bounds the bytes that bodies hold together while they are read into memory
-    for one purpose.
+    """Bounds the bytes that bodies hold together while they are read into memory for one
+    purpose.
     """
 
     most: int
@@ -154,8 +153,8 @@ class BodyBudget:
 
     @contextmanager
     def counted(self, body: Body) -> Iterator[Body]:
-        """Count what is read of the body until the end of the block. Reading raises `Busy` where
-        there is no room.
+        """Count what is read of the body until the end of the block. Reading raises `Busy` if the
+        budget is exhausted.
         """
         counted = _Counted(body, self)
         try:
@@ -189,13 +188,15 @@ class _Counted:
 
 
 def refuse_early(size: int | None, limit: int, key: str | None = None) -> None:
-    """Before the first byte is read: raise `TooLarge` if the announced `size` is over `limit`."""
+    """Raise `TooLarge`, before the first byte is read, if the announced `size` is over `limit`."""
     if size is not None and size > limit:
         raise TooLarge(limit, key)
 
 
 async def read_small(body: Body, limit: int) -> bytes:
-    """All of a small body (a JSON document), closed; raises `TooLarge` beyond `limit` bytes."""
+    """Return all of a small body (a JSON document), closed; raises `TooLarge` beyond `limit`
+    bytes.
+    """
     refuse_early(body.size, limit)
     try:
         return await whole(body, limit)

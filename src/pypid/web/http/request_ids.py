@@ -1,5 +1,5 @@
-"""What a request is called: in the access log, in the lines that are logged on its behalf, and in
-its answer.
+"""Request ids: in the access log, in the lines that are logged for a request, and in its
+response.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from contextvars import ContextVar
 
 HEADER = b"X-Request-ID"
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""What a trusted proxy may call a request: nothing that a log or a shell could take for more than a
-name.
+"""Syntax of the request ids that a trusted proxy may set: nothing that a log or a shell could take
+for more than a name.
 """
 CHANCE = 8
-"""Random bytes that an id is made of."""
+"""Random bytes in an id."""
 
 _LAST = tuple(f"{number:03x}" for number in range(1 << 12))
-"""How the last 12 bits of a number are written: to look that up takes a tenth of the time that
-formatting a number takes.
+"""Formatted values of the last 12 bits of a number: a lookup takes a tenth of the time that
+formatting takes.
 """
 
 OF_REQUEST: ContextVar[str | None] = ContextVar("pypid.request", default=None)
-"""The id of the request on whose behalf something is done; None: nobody's."""
+"""The id of the request that is being processed; None outside requests."""
 
 
 class Ids:
     """Ids of requests, unique within a log.
 
-    An id that a client is told is random: numbers would tell each client how many requests others
-    sent meanwhile. Requests that are answered from memory are not told theirs, and get a prefix
-    drawn for this process, and a number. Without `random` all ids are such numbers.
+    An id that is sent to a client is random: numbers would show each client how many requests
+    others sent meanwhile. Requests that are answered from memory do not return theirs, and get a
+    prefix drawn for this process, and a number. Without `random` all ids are such numbers.
     """
 
     def __init__(self, prefix: str = "", random: Callable[[int], bytes] | None = None) -> None:
@@ -41,31 +41,31 @@ class Ids:
 
     @classmethod
     def drawn(cls, random: Callable[[int], bytes]) -> Ids:
-        """Those of a new process."""
+        """Return the ids of a new process, with a random prefix."""
         return cls(_drawn(random)[:6], random)
 
     def next(self) -> str:
-        """An id for a request whose client is told."""
+        """Return an id for a request whose response carries it."""
         if self._random is not None:
             return _drawn(self._random)
         self._given += 1
         return f"{self.prefix}{self._given:06x}"
 
     def take(self, count: int) -> int:
-        """The number of the first of so many more: for whoever writes many at once."""
+        """Reserve `count` numbers for a caller that writes many lines at once; return the first."""
         first = self._given + 1
         self._given += count
         return first
 
 
 def _drawn(random: Callable[[int], bytes]) -> str:
-    """12 random characters, which hold 60 bits."""
+    """Return 12 random characters, which hold 60 bits."""
     return b32encode(random(CHANCE)).decode("ascii")[:12].lower()
 
 
 def blocks(prefix: str, first: int, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """So many ids, as `Ids` writes them: beginnings, and for each what follows in one id after the
-    other.
+    """Yield so many ids as `Ids` writes them: in blocks of a common beginning and the endings of
+    successive ids.
     """
     stop = first + count
     while first < stop:
@@ -76,5 +76,5 @@ def blocks(prefix: str, first: int, count: int) -> Iterator[tuple[str, tuple[str
 
 
 def given_id(values: list[str]) -> str | None:
-    """The id that a proxy gives in its header, if it is one and plain."""
+    """Return the id that a proxy sends in its header, if there is exactly one and it is plain."""
     return values[0] if len(values) == 1 and PLAIN.fullmatch(values[0]) is not None else None

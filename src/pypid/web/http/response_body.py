@@ -1,4 +1,4 @@
-"""A body, poured into a response at the pace of the client."""
+"""Streaming of a body into a response at the pace of the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zope.interface import implementer
 from pypid.flow import PIECE
 
 PATIENCE = 120.0
-"""Seconds between two looks at a client; one that took no piece meanwhile is cut off (nginx:
+"""Seconds between two checks of a client; one that took no piece meanwhile is disconnected (nginx:
 send_timeout, 60).
 """
 
@@ -41,7 +41,7 @@ def let_pieces_through(request: Request) -> None:
     reactor and a copy of the rest.
     """
     transport = None if request.channel is None else request.channel.transport
-    while (below := getattr(transport, "transport", None)) is not None:  # TLS lies on TCP
+    while (below := getattr(transport, "transport", None)) is not None:  # TLS runs over TCP
         transport = below
     if getattr(transport, "SEND_LIMIT", PIECE) < PIECE:
         transport.SEND_LIMIT = PIECE  # type: ignore[union-attr]  # of twisted.internet.abstract.FileDescriptor
@@ -50,8 +50,8 @@ def let_pieces_through(request: Request) -> None:
 async def gone(request: Request) -> NoReturn:
     """Wait until the connection is lost, then raise `CancelledError`.
 
-    For a response that broke off: whoever renders the request must not finish it, and finishes it
-    when we return.
+    For a response that was broken off: the caller that renders the request must not finish it, and
+    would do so on return.
     """
     if request.channel is not None:  # else it was lost before, and notifyFinish would never fire
         try:
@@ -67,7 +67,7 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
 
     In memory are the piece being sent and the next one. A body that fails, or is not of `size`
     bytes, closes the connection at once and raises what happened (`WrongLength`); a client that
-    goes away raises `CancelledError`.
+    disconnects raises `CancelledError`.
     """
     let_pieces_through(request)
     async with producing(request) as producer:
@@ -76,10 +76,11 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
 
 @asynccontextmanager
 async def producing(request: Request) -> AsyncIterator[Producer]:
-    """The response's body is produced inside: at the client's pace, and watched.
+    """Context manager that provides the `Producer` of the response's body: at the client's pace,
+    and watched.
 
-    What fails inside closes the connection at once; a client that went away raises `CancelledError`
-    at the end.
+    An exception inside closes the connection at once; a client that disconnects raises
+    `CancelledError` at the end.
     """
     producer = Producer(request)
     request.registerProducer(producer, True)  # type: ignore[no-untyped-call]
@@ -113,7 +114,9 @@ async def _write_all(
 @implementer(IPushProducer)
 @define(eq=False)
 class Producer:
-    """What the channel pauses while its buffer is full, and stops when the client goes away."""
+    """Push producer of a response: the channel pauses it while its buffer is full, and stops it
+    when the client disconnects.
+    """
 
     request: Request
     sent: int = 0
@@ -141,20 +144,20 @@ class Producer:
         write(self.request, piece)
 
     def count(self, sent: int) -> None:
-        """Bytes of the body have left by another way than `write`; for the watch, and for the
-        access log.
+        """Count bytes of the body that were sent by another way than `write`; for the watch, and
+        for the access log.
         """
         self.sent += sent
         self.request.sentLength += sent
 
     async def room(self) -> None:
-        """Wait until the client has taken what was written, or has gone."""
+        """Wait until the client has taken what was written, or has disconnected."""
         while self._paused and not self.stopped:
             self._waiting = Deferred()
             await self._waiting
 
     def watch(self) -> None:
-        """Cut off a client that took nothing since the last look."""
+        """Disconnect a client that took nothing since the last check."""
         if self._paused and self.sent == self._sent_then:
             abort(self.request)
             return

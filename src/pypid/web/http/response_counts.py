@@ -1,4 +1,6 @@
-"""What is counted of each answer: the routes' one by one, the front door's in batches."""
+"""Counting of responses for the metrics: those of routes one by one, those of the fast path in
+batches.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,14 @@ _METHODS = {
 
 
 def kind_of(request: Request) -> tuple[str, str, str]:
-    """The route (`NONE` where there is none), the method (`OTHER` for what has no route anyway) and
-    the status.
+    """Return the route (`NONE` if there is none), the method (`OTHER` for one that has no route
+    anyway) and the status.
     """
     return request.rule or NONE, _METHODS.get(request.method, OTHER), str(request.code)
 
 
 def count_answer(counts: Counts, request: Request, now: float) -> None:
-    """A route's answer has come to its end, or broke off."""
+    """Count a route's response that is complete or was broken off."""
     kind = route, method, _ = kind_of(request)
     counts.add(REQUESTS, kind)
     counts.observe(REQUEST_SECONDS, (route, method), max(0.0, now - request.begun_at))
@@ -38,20 +40,20 @@ def count_answer(counts: Counts, request: Request, now: float) -> None:
 
 
 def count_received(counts: Counts, size: int) -> None:
-    """So many bytes of a request's body came."""
+    """Count the bytes of a piece of a request's body."""
     counts.add(RECEIVED, (), size)
 
 
 def count_refused(counts: Counts, size: int, status: str = "400") -> None:
-    """What came got no further than the connection, and was answered with a body
-    of `size` bytes.
+    """Count a request that was refused by the connection, and answered with a body of `size`
+    bytes.
     """
     counts.add(REQUESTS, (NONE, OTHER, status))
     counts.add(SENT, (), size)
 
 
 def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
-    """The front door gave these, at once."""
+    """Count responses that the fast path sent at once."""
     kinds: dict[tuple[str, str, str], int] = {}
     size = 0
     for said, times in Counter(answers).items():
@@ -65,7 +67,7 @@ def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
 
 
 def count_long(counts: Counts, said: SharedLogFields, size: int, seconds: float) -> None:
-    """The front door gave this at the client's pace, or `size` bytes of it."""
+    """Count a response that the fast path sent at the client's pace, or `size` bytes of it."""
     counts.add(REQUESTS, said.kind)
     counts.add(FRONT_DOOR)
     counts.observe(REQUEST_SECONDS, said.kind[:2], max(0.0, seconds))

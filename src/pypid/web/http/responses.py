@@ -1,6 +1,6 @@
-"""Answers: files, pages and redirects, written into a request.
+"""Responses: files, pages and redirects, written into a request.
 
-Nothing here finishes the request: whoever renders it (Klein) does, once the coroutine has returned.
+Nothing here finishes the request: its renderer (Klein) does, once the coroutine has returned.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from pypid.web.http.response_body import pour, write
 from pypid.web.http.sendfile import send, socket_of, warm
 
 BodyOf = Callable[[Span | None], Awaitable[Body]]
-"""Opens the bytes, or a part of them; raises `Missing` or `StorageDown` where they cannot be read.
-"""
+"""Opens the bytes, or a part of them; raises `Missing` or `StorageDown` if they cannot be read."""
 
 SMALL = 1 << 16
-"""Bytes that are gathered and written at once, with the head, in place of being poured."""
+"""Maximum size in bytes of a body that is gathered and written at once, with the head, instead of
+being streamed.
+"""
 
 _CONDITIONS = {
     name.encode("ascii"): name
@@ -88,7 +89,9 @@ async def send_file(
 async def send_text(
     request: Request, data: bytes, what: DownloadHead, *, restricted: bool = False
 ) -> None:
-    """As `send_file`, for bytes that are in memory (core metadata, a signature)."""
+    """Answer GET and HEAD for bytes in memory (core metadata, a signature); otherwise like
+    `send_file`.
+    """
 
     async def part_of(span: Span | None) -> Body:
         return BytesBody(data if span is None else data[span.start : span.stop])
@@ -99,7 +102,7 @@ async def send_text(
 async def send_page(
     request: Request, finished: FinishedPage, *, serial: int | None = None, restricted: bool = False
 ) -> None:
-    """Answer GET and HEAD for a page, gzipped where the client takes it: 200, 304 or 412.
+    """Answer GET and HEAD for a page, gzipped if the client accepts it: 200, 304 or 412.
 
     `serial`: the catalog's, for ``X-PyPI-Last-Serial``. `restricted`: not everyone may read it.
     """
@@ -119,13 +122,13 @@ async def send_page(
 
 
 async def _send_body(request: Request, body: bytes, head: Head) -> None:
-    """A page's 200. A large one goes at the pace of the client.
+    """Send a page's 200. A large one goes at the pace of the client.
 
     Written at once, all of it would wait in memory for each request of a client that sends many and
-    reads nothing, and twisted.web would cut off a slow reader a minute after the page was handed
+    reads nothing, and twisted.web would disconnect a slow reader a minute after the page was handed
     over.
     """
-    if request.channel is None:  # the client went away while the page was made
+    if request.channel is None:  # the client disconnected while the page was made
         raise CancelledError()
     set_head(request, 200, head)
     _is_all(request, body)
@@ -137,13 +140,13 @@ async def _send_body(request: Request, body: bytes, head: Head) -> None:
 
 
 def _is_all(request: Request, body: bytes) -> None:
-    """Leave word that these bytes are the whole body, for the front door."""
+    """Record these bytes as the whole body, for the fast path."""
     if isinstance(request, OurRequest) and request.method != b"HEAD":
         request.whole = body
 
 
 def _is_in(request: Request, body: FileBody, size: int) -> None:
-    """The same of what lies in a file."""
+    """Record the open file as the whole body, for the fast path."""
     if isinstance(request, OurRequest) and request.question is not None:
         request.opened = OpenFile(body.file.fileno(), size)
 
@@ -159,13 +162,13 @@ def preflight(request: Request, *, restricted: bool = False) -> None:
 
 
 def header_of(request: Request, name: str) -> str | None:
-    """The values of a header of the request, joined as RFC 9110, 5.3 has it; None without one."""
+    """Return the values of a request header, joined as in RFC 9110, 5.3; None without one."""
     values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
     return None if values is None else _joined(values)
 
 
 def conditions_of(request: Request) -> dict[str, str]:
-    """The conditions of the request, by lower-case name."""
+    """Return the conditional headers of the request, by lower-case name."""
     found = (
         (_CONDITIONS.get(name.lower()), values)
         for name, values in request.requestHeaders.getAllRawHeaders()
@@ -178,11 +181,11 @@ def _joined(values: Sequence[bytes]) -> str:
 
 
 def set_head(request: Request, status: int, head: Head) -> None:
-    """The status and header fields, in place of those of these names that were set before."""
+    """Set the status and header fields, replacing earlier fields of these names."""
     request.setResponseCode(status)
     fields = request.responseHeaders
     raw: dict[bytes, list[bytes]] | None = getattr(fields, "_rawHeaders", None)
-    if raw is None:  # Twisted's own name for it, so that it may have another one some day
+    if raw is None:  # a private name of Twisted's, which may change
         for name, value in head:
             fields.setRawHeaders(name, [value])
     else:
@@ -192,8 +195,8 @@ def set_head(request: Request, status: int, head: Head) -> None:
 
 @lru_cache(maxsize=512)
 def _as_twisted_keeps(head: Head) -> Head:
-    """The fields as `Headers` spells and cleans them, which takes longer than anything else about a
-    page that is kept.
+    """Return the fields as `Headers` spells and cleans them, which takes longer than anything else
+    about a cached page.
     """
     fields = Headers()
     for name, value in head:
@@ -208,7 +211,7 @@ def _without_body(request: Request, status: int, head: Head) -> None:
 
 
 def _begin(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
-    """The head of a 200 or 206, followed by nothing yet."""
+    """Set the head of a 200 or 206; write it only for HEAD."""
     length = what.size if span is None else span.stop - span.start
     body = (
         (b"Content-Type", what.content_type.encode("latin-1")),
@@ -237,7 +240,7 @@ async def _send_bytes(
     body = await _open(body_of, span)
     try:
         socket = socket_of(request)
-        # a body that is not as long as it should be is poured: that finds out
+        # a body of the wrong length is streamed, which detects it
         if socket is not None and isinstance(body, FileBody) and body.size == size > SMALL:
             await _warm(body)
             _begin_if_there(request, what, span, head)
@@ -269,7 +272,7 @@ async def _pour(
 
 
 def _begin_if_there(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
-    if request.channel is None:  # the client went away while the first bytes were read
+    if request.channel is None:  # the client disconnected while the first bytes were read
         raise CancelledError()
     _begin(request, what, span, head)
 
@@ -282,8 +285,8 @@ async def _warm(body: FileBody) -> None:
 
 
 async def _prove(what: DownloadHead, body_of: BodyOf) -> None:
-    """Make sure that the bytes are there, for HEAD. One byte is asked for, so that a store far away
-    does not send them all.
+    """Check, for HEAD, that the bytes are readable. Only one byte is requested, so that a remote
+    store does not send them all.
     """
     body = await _open(body_of, Span(0, 1) if what.size > 1 else None)
     await body.aclose()
@@ -297,7 +300,7 @@ async def _open(body_of: BodyOf, span: Span | None) -> Body:
 
 
 async def _first(pieces: AsyncIterator[bytes], size: int) -> bytes:
-    """The first piece; of a small body all of it, checked."""
+    """Return the first piece; of a small body all of it, checked."""
     try:
         first = await anext(pieces, b"")
         if size > SMALL:
@@ -318,7 +321,7 @@ def _bytes_are_gone() -> StorageDown:
 
 
 async def _close(pieces: AsyncIterator[bytes]) -> None:
-    """Close an async generator by hand: Twisted does not."""
+    """Close an async generator explicitly: Twisted does not."""
     close = getattr(pieces, "aclose", None)
     if close is not None:
         await close()

@@ -1,9 +1,9 @@
-"""A file, sent by the kernel: ``sendfile(2)`` from the file's pages to the socket, without a copy
-of ours in between.
+"""Sending of files by the kernel: ``sendfile(2)`` from the file's pages to the socket, without a
+copy in user space.
 
-500 MB to one client cost us three copies of each byte when they went through `pypid.web.http.response_body`, and
-half of nginx's speed. TLS needs the bytes in our hands, so does a store that is no folder: these
-are still poured.
+500 MB to one client cost three copies of each byte when they went through
+`pypid.web.http.response_body`, and half of nginx's speed. TLS needs the bytes in user space, and so
+does a storage that is not a folder: these are still streamed.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from pypid.flow import FileBody
 from pypid.web.http.response_body import Producer, abort, gone, pour, producing, write
 
 WINDOW = 1 << 21
-"""Bytes that one connection sends before the others have their turn (as nginx has it:
+"""Bytes that one connection sends before the others have their turn (as in nginx:
 sendfile_max_chunk).
 """
 
 _TWISTED = ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "socket")
-"""The names of `tcp.Connection` that `flush` lives on; where one is missing the transport sends the
-head, a turn later.
+"""The private names of `tcp.Connection` that `flush` depends on; if one is missing, the transport
+sends the head, a turn later.
 """
 _NOT_FROM_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What ``sendfile`` says where a file system, or a kernel, cannot do it."""
+"""Errors of ``sendfile`` where a file system, or a kernel, does not support it."""
 
 
 def socket_of(request: Request) -> Connection | None:
-    """The plain stream socket (TCP or unix) that the answer goes out on; None where it is not one,
-    or the client has gone.
+    """Return the plain stream socket (TCP or unix) of the response; None if it is not one, or the
+    client has disconnected.
     """
     transport = None if request.channel is None else request.channel.transport
-    # a class, not an interface: what wraps a transport claims its interfaces, and TLS claims those
-    # of what it lies on
+    # a class, not an interface: wrappers of a transport claim its interfaces, and TLS claims those
+    # of its transport
     if (
         isinstance(transport, Connection)
         and not ISSLTransport.providedBy(transport)
@@ -50,7 +50,7 @@ def socket_of(request: Request) -> Connection | None:
 
 
 async def warm(body: FileBody) -> None:
-    """Have the beginning of `body` in memory, for a failure that can still be answered; raises what
+    """Read the beginning of `body` into memory, while a failure can still be answered; raises what
     `send` would raise.
     """
     await body.have_at_hand(body.span.start, _window(body, body.span.start))
@@ -61,14 +61,14 @@ async def send(request: Request, body: FileBody, socket: Connection) -> None:
     body.
 
     A file that cannot be read, or ended early (`EOFError`), closes the connection at once, so that
-    what was sent cannot be taken for the whole; a client that goes away raises `CancelledError`.
+    what was sent cannot be taken for the whole; a client that disconnects raises `CancelledError`.
     """
     write(request, b"")  # the head
     await proceed(request, body, socket)
 
 
 async def proceed(request: Request, body: FileBody, socket: Connection) -> None:
-    """As `send`, behind a head that has been written."""
+    """Write `body` like `send`, after the head has been written."""
     async with producing(request) as producer:
         reached = await _send_all(producer, body, socket)
     if reached < body.span.stop:
@@ -77,8 +77,8 @@ async def proceed(request: Request, body: FileBody, socket: Connection) -> None:
 
 
 async def _send_all(producer: Producer, body: FileBody, socket: Connection) -> int:
-    """The position that was reached: before the end only where the client has gone, or the kernel
-    cannot send this file.
+    """Return the position that was reached: before the end only if the client has disconnected, or
+    the kernel cannot send this file.
     """
     position = body.span.start
     at_once = flush(socket)
@@ -109,8 +109,8 @@ async def _send_all(producer: Producer, body: FileBody, socket: Connection) -> i
 
 
 def flush(socket: Connection) -> bool:
-    """Send what waits in the transport now, as the beginning of more; whether nothing waits any
-    more.
+    """Send what waits in the transport now, as the beginning of more; return whether nothing waits
+    any more.
 
     So the head and the first of a file go in one packet, and in the turn of the reactor in which
     the request came.
@@ -124,7 +124,7 @@ def flush(socket: Connection) -> bool:
     waiting = b"".join(socket._tempDataBuffer)
     try:
         sent = socket.socket.send(waiting, getattr(sockets, "MSG_MORE", 0)) if waiting else 0
-    except OSError:  # no room; or the connection is lost, which the transport finds out
+    except OSError:  # full; or the connection is lost, which the transport finds out
         return False
     socket._tempDataBuffer = [waiting[sent:]] if sent < len(waiting) else []
     socket._tempDataLen = len(waiting) - sent
@@ -138,12 +138,12 @@ def _window(body: FileBody, position: int) -> int:
 
 
 async def _writable(producer: Producer, socket: Connection) -> None:
-    """Wait until the kernel has all that was written before (what we send must not overtake it) and
-    has room for more.
+    """Wait until the kernel has all that was written before, which `sendfile` must not overtake,
+    and has space for more.
 
-    Always a turn of the reactor, so that others are heard. We say what the transport says when its
-    own buffer is full; it resumes the channel, and that our producer, when the buffer is empty and
-    the socket writable.
+    This always takes a turn of the reactor, so that other connections are served. It pauses the
+    channel as the transport does when its own buffer is full; the transport resumes the channel,
+    and that the producer, when the buffer is empty and the socket writable.
     """
     if producer.stopped:
         return

@@ -1,4 +1,6 @@
-"""Small answers that are made for one request: plain text and JSON, in and out."""
+"""Small responses that are made for one request, as plain text and JSON; reading of small JSON
+requests.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from pypid.web.http.responses import set_head
 T = TypeVar("T")
 
 LARGEST = 64 << 10
-"""Bytes of a JSON document that a request may carry."""
+"""Maximum size in bytes of a JSON document in a request."""
 
 
 def send(request: Request, status: int, content_type: str, body: bytes) -> None:
-    """Answer with these bytes, which nobody keeps."""
+    """Answer with these bytes, which no cache stores."""
     head = (
         (b"Content-Type", content_type.encode("ascii")),
         (b"Content-Length", b"%d" % len(body)),
@@ -41,7 +43,7 @@ def send_json(request: Request, document: Any, status: int = 200) -> None:
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
-    """The JSON document that the request carries; an empty body is an empty object. Raises
+    """Return the JSON document in the request; an empty body is an empty object. Raises
     `BadRequest`, `TooLarge`.
     """
     data = await read_small(request.body, LARGEST)

@@ -1,5 +1,5 @@
-"""An upload form, taken apart while it comes: the distribution goes into a spool, the other fields
-into bounded memory.
+"""Streaming parser of upload forms: the distribution goes into a spool, the other fields into
+bounded memory.
 
 The forms that clients really send are listed in the tests, one body for each client.
 """
@@ -46,7 +46,7 @@ _BOUNDARY = re.compile(
 
 
 class Sink(Protocol):
-    """Where the distribution goes (`pypid.flow.spool.Spool`)."""
+    """The destination of the distribution (`pypid.flow.spool.Spool`)."""
 
     def want(self, checksums: Iterable[Checksum]) -> None: ...
 
@@ -57,7 +57,7 @@ class Sink(Protocol):
 
 @frozen(kw_only=True)
 class Limits:
-    """How much of a form is taken, in bytes.
+    """Limits on the parts of a form, in bytes.
 
     Descriptions are whole READMEs, so a field may be large; the Python Package Index has known
     forms with hundreds of classifiers and requirements, one part each.
@@ -73,7 +73,7 @@ class Limits:
     """
     parts: int = 5000
     urlencoded: int = 256 << 10
-    """A whole form without a file; to take one of 8 MiB apart held up everybody for 2.7 s."""
+    """A whole form without a file; parsing one of 8 MiB stalled the reactor for 2.7 s."""
     signature: int = 64 << 10
     attestations: int = 1 << 20
 
@@ -83,14 +83,14 @@ class Limits:
         return self.content + 2 * self.total
 
     def of(self, name: str) -> int:
-        """What the text field `name` may take."""
+        """Return the limit of the text field `name`."""
         return {"gpg_signature": self.signature, "attestations": self.attestations}.get(
             name, self.text
         )
 
 
 def refuse_early_form(size: int | None, limits: Limits) -> None:
-    """By its announced size alone: raise `TooLarge` for a form that cannot be within `limits`."""
+    """Raise `TooLarge` for a form whose announced size exceeds `limits`."""
     if size is not None and size > limits.body:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
@@ -98,11 +98,12 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
 async def read_form(
     body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content"
 ) -> UploadFields:
-    """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the
-    body to its end.
+    """Return the form in `body`; the file in its `part` goes to `spool`, which is finished then.
+    Reads the body to its end.
 
-    Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool
-    raise. Whether fields make sense is not judged here: `pypid.core.packaging.upload` does that.
+    Raises `BadRequest` for a body that is not a form, `TooLarge` beyond `limits`, and what body and
+    spool raise. Whether fields make sense is not checked here: `pypid.core.packaging.upload` does
+    that.
     """
     refuse_early_form(body.size, limits)
     kind = content_type.partition(";")[0].strip().lower()
@@ -113,8 +114,8 @@ async def read_form(
 
 
 def boundary_in(content_type: str) -> bytes:
-    """What stands between the parts of a multipart form, by its Content-Type. Raises `BadRequest`
-    for what is no such form.
+    """Return the boundary of a multipart form, from its Content-Type. Raises `BadRequest` if it is
+    not such a form.
     """
     boundary = _BOUNDARY.search(content_type)
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data" or boundary is None:
@@ -130,7 +131,7 @@ async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
         if len(data) > limits.urlencoded:
             raise TooLarge(limits.urlencoded)
     try:
-        # latin-1 in and out keeps the bytes
+        # decoding and encoding as latin-1 preserves the bytes
         pairs = parse_qsl(
             data.decode("latin-1"),
             keep_blank_values=True,
@@ -158,7 +159,7 @@ async def _read_multipart(
                 if len(bare) > limits.urlencoded:
                     raise BadRequest(BARE_LF)
                 continue
-            # what is wrong within the limit is said first, wherever the piece began that crosses it
+            # errors within the limit are reported first, wherever the piece began that crosses it
             for event in parts.parse(piece[:room]):
                 if isinstance(event, MultipartSegment):
                     reading.begin(event)
@@ -178,8 +179,8 @@ async def _read_multipart(
 
 
 def _registration(data: bytes) -> UploadFields:
-    """The form of distutils' ``register``, whose lines end with LF alone in every version: only its
-    action matters.
+    """Return the form of distutils' ``register``, whose lines end with LF alone in every version:
+    only its action matters.
 
     Raises `BadRequest` for another form like that.
     """
@@ -195,7 +196,7 @@ def _registration(data: bytes) -> UploadFields:
 
 
 def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
-    """What is wrong with the form, of which at most so many parts are read, in words that help."""
+    """Return the error of the form, of which at most so many parts are read, with advice."""
     if "Invalid line break" in str(error):
         return BadRequest(BARE_LF)
     if isinstance(error, ParserLimitReached):
@@ -249,7 +250,7 @@ class _Fields:
 
 
 class _Reading:
-    """Where we are in the form."""
+    """State of reading a form."""
 
     def __init__(self, limits: Limits, spool: Sink, part: str) -> None:
         self._limits = limits
@@ -300,13 +301,13 @@ class _Reading:
         if self._has_content:
             self._spool.want(
                 checksums_in(self._fields.texts)
-            )  # old distutils sends its MD5 behind the file
+            )  # old distutils sends its MD5 after the file
             digests = await self._spool.finish()
         return self._fields.form(self._filename, digests)
 
 
 def file_name_in(disposition: str) -> str | None:
-    """The file name in a Content-Disposition header, with the path that it may have; None where
+    """Return the file name in a Content-Disposition header, with the path that it may have; None if
     there is none.
 
     ``filename*`` (RFC 5987) is not allowed in forms, but urllib3 sent it for a long time.
@@ -322,7 +323,9 @@ def file_name_in(disposition: str) -> str | None:
 
 
 def text_of(data: bytes) -> str:
-    """UTF-8, as everybody sends now; else latin-1, as old clients did."""
+    """Decode `data` as UTF-8, which all current clients send; else as latin-1, as old clients
+    did.
+    """
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,0 +1,1 @@
+"""Routes for installers and upload clients: Simple API, files, uploads and legacy APIs."""

@@ -1,3 +1,3 @@
-"""The site: pages for people, made on the server. `pages` makes one, the other modules are the
-rooms of the site.
+"""The web site: HTML pages rendered on the server. `pages` renders a page; the other modules are
+the sections of the site.
 """

@@ -1,4 +1,4 @@
-"""One's own account: who one is and may do here, the password, and tokens for machines."""
+"""The account page of a user: identity and permissions, the password, and tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ say(
 
 @guarded(app, "/account/", may=SOMEBODY, page=True)
 async def account(face: App, request: Request, who: Identity) -> None:
-    """Who one is, what one may do, and all that is one's own."""
+    """Show the user's identity, permissions and tokens."""
     if not await has_no_accounts(face, request, who):
         await _page(face, request, who)
 
@@ -77,7 +77,9 @@ async def _page(
 
 
 async def _tokens(face: App, who: Identity) -> Sequence[Token]:
-    """One's own, the newest first; whoever comes by a token sees that one."""
+    """Return the user's tokens, the newest first; a client that logs in by a token sees only that
+    one.
+    """
     found = await face.accounts.tokens(who.user)
     if who.scope is not None:
         return [token for token in found if token.id == who.token]
@@ -85,7 +87,7 @@ async def _tokens(face: App, who: Identity) -> Sequence[Token]:
 
 
 async def _fixed(face: App, who: Identity) -> str | None:
-    """Why the password cannot be changed here, if so."""
+    """Return why the password cannot be changed here, or None."""
     name = str(who.user)
     if who.scope is not None:
         return "You have come by a token, which changes no password."
@@ -100,7 +102,7 @@ async def _fixed(face: App, who: Identity) -> str | None:
 
 @guarded(app, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
 async def set_password(face: App, request: Request, who: Identity) -> None:
-    """Change one's own password; the current one has to be said, also by administrators."""
+    """Change the user's own password; the current one is required, also of administrators."""
     name, said = demand_no_token(who), sent(request)
     try:
         fixed = await _fixed(face, who)
@@ -123,7 +125,7 @@ async def set_password(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
 async def make_token(face: App, request: Request, who: Identity) -> None:
-    """Make a token, and show its secret on this one answer."""
+    """Create a token, and show its secret in this response only."""
     demand_no_token(who)
     said = sent(request)
     try:
@@ -140,6 +142,6 @@ async def make_token(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
 async def revoke_token(face: App, request: Request, who: Identity) -> None:
-    """Revoke one of one's own tokens."""
+    """Revoke one of the user's own tokens."""
     await revoked(face, request, who, sent(request).text("id"))
     go(request, "account/", done="token-revoked")

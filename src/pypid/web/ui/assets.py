@@ -1,5 +1,5 @@
-"""The style sheet, the script and the icon: put together out of the rooms' own, at an address that
-says what is in them.
+"""The style sheet, the script and the icon, joined from the files of the sections, at an address
+that contains their digest.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from pypid.web.http.responses import header_of, set_head
 
 FOR_EVER = b"public, max-age=31536000, immutable"
 FOR_NOW = b"public, no-cache"
-"""For whoever asks with the address of another version: a page that was open while pypid was
-replaced.
-"""
+"""For the address of another version: from a page that was open while pypid was replaced."""
 
 
 @frozen
 class Asset:
-    """A file of the site, as it is sent."""
+    """A file of the site with its content type, plain and compressed."""
 
     content_type: bytes
     plain: bytes = field(repr=False)
@@ -41,7 +39,7 @@ def _asset(content_type: bytes, data: bytes) -> Asset:
 
 
 def _together(folder: Traversable, comment: str) -> bytes:
-    """The files of a folder, the base first, then by name."""
+    """Return the files of a folder joined: the base first, then by name."""
     found = [file for file in folder.iterdir() if file.is_file()]
     found.sort(key=lambda file: (not file.name.startswith("base."), file.name))
     return b"".join(
@@ -62,14 +60,13 @@ def _assets() -> dict[str, Asset]:
 
 ASSETS = _assets()
 DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest()[:16]
-"""In the addresses of all of them: with other bytes they have another address, so that browsers may
-keep them for ever.
+"""Part of all addresses: changed files get new addresses, so that browsers can cache them for ever.
 """
 
 
 @guarded(app, "/_/ui/<digest>/<name>", may=ANYBODY)
 async def asset(face: App, request: Request, who: Identity, digest: str, name: str) -> None:
-    """A file of the site."""
+    """Send a file of the site."""
     found = ASSETS.get(name)
     if found is None:
         raise NotFound()

@@ -1,4 +1,4 @@
-"""The audit log on a page: who changed what, when, from where."""
+"""The audit log page: who changed what, when, from where."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pypid.web.ui.form_helpers import has_no_accounts
 from pypid.web.ui.pages import show
 
 MOST = 100
-"""Lines on a page."""
+"""Number of lines on a page."""
 FILTERS = ("who", "what", "subject")
 
 
 @guarded(app, "/manage/audit", may=Action.ADMIN, page=True)
 async def audit(face: App, request: Request, who: Identity) -> None:
-    """The newest lines first, of those that fit, before the one of a serial."""
+    """Show the matching entries, the newest first, before a given serial if there is one."""
     if await has_no_accounts(face, request, who):
         return
     given = asked(request)

@@ -1,5 +1,5 @@
-"""What differs between two releases of a project: their metadata, files, and what lies in two of
-these; lines of a member.
+"""The comparison of two releases of a project: their metadata, their files, the members of two of
+these, and the lines of a member.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from pypid.web.ui.contents import line_of
 from pypid.web.ui.pages import show
 
 MOST_VERSIONS = 1000
-"""That can be chosen, the newest; in more nobody finds anything."""
+"""Number of versions, the newest, that can be chosen: longer lists are of no use."""
 MOST_MEMBERS, MOST_FILES, MOST_LINES = 200, 200, 3000
-"""Members of each sort, kinds of files, and lines that are shown."""
+"""Number of members of each sort, kinds of files, and lines that are shown."""
 MOST_VALUES, LONGEST_VALUE = 100, 300
-"""Values of each sort in a field of the metadata that are shown, and characters of one: strangers
-write thousands of them.
+"""Number of values of each sort in a metadata field that are shown, and characters of one:
+uploaders write thousands of them.
 """
 
 
 @frozen
 class MemberLine:
     """A member that is on one side, or differs. `size` in bytes, of the newer one of two; `grown`:
-    since the older one.
+    the difference to the older one.
     """
 
     path: str
@@ -62,7 +62,7 @@ class Sort:
 
 @frozen
 class Field:
-    """What differs in a field of the metadata; `more`: how many values are not shown."""
+    """The differences in a metadata field; `more`: how many values are not shown."""
 
     name: str
     added: Sequence[str]
@@ -73,8 +73,8 @@ class Field:
 
 @frozen
 class TextLine:
-    """A line of a comparison: ``added``, ``removed``, ``same``, or a ``gap`` in which the same
-    lines are left out.
+    """A line of a comparison: ``added``, ``removed``, ``same``, or a ``gap`` in which equal lines
+    are left out.
     """
 
     kind: str
@@ -85,7 +85,7 @@ class TextLine:
 
 @guarded(app, "/project/<project>/-/compare", may=Action.READ, page=True)
 async def compare(face: App, request: Request, who: Identity, project: str) -> None:
-    """Two releases compared; without their versions the newest with the one before it."""
+    """Show the comparison of two releases; by default of the newest with the one before it."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
@@ -146,7 +146,7 @@ async def _show_text(
     new: Release,
     values: dict[str, Any],
 ) -> None:
-    """The lines of one member that differ."""
+    """Show the lines of one member that differ."""
     given = asked(request)
     path = given.text("path")
     is_long = len(old.files) + len(new.files) > FEW_FILES
@@ -183,15 +183,15 @@ def _shown(lines: Sequence[DiffLine]) -> list[TextLine]:
 
 
 def _versions(project: Project) -> list[str]:
-    """All of them, the newest first."""
+    """Return all versions, the newest first."""
     return [release.version for release in reversed(releases(project))]
 
 
 def _chosen(project: Project, versions: Sequence[str], old: str, new: str) -> tuple[str, str]:
-    """What is compared, "" where there is nothing: by itself the release that installers choose,
-    and the one before it.
+    """Return the two versions to compare, "" for one that does not exist: by default the release
+    that installers choose, and the one before it.
 
-    Raises `NoSuchFile` for a version that is not there.
+    Raises `NoSuchFile` for an unknown version.
     """
     found = choose_release(project, new or None)
     if found is None and new:
@@ -202,12 +202,14 @@ def _chosen(project: Project, versions: Sequence[str], old: str, new: str) -> tu
 
 
 def _comparable(pairs: Sequence[Pair]) -> list[str]:
-    """The kinds of files that both releases have."""
+    """Return the kinds of files that both releases have."""
     return [pair.kind for pair in pairs if pair.old is not None and pair.new is not None]
 
 
 def fields_of(fields: Sequence[FieldDifference]) -> list[Field]:
-    """What differs in the metadata, in lists that have an end, and of which all can be seen."""
+    """Return the differences in the metadata for display, with limited length and invisible
+    characters spelled out.
+    """
     return [
         Field(
             field.name,
@@ -228,7 +230,7 @@ def _value(text: str) -> str:
 
 
 def sorts_of(members: MemberDifferences) -> list[Sort]:
-    """What differs in the contents, in lists that have an end."""
+    """Return the differences in the contents for display, in lists of limited length."""
     changed: Mapping[str, Changed[Inner]] = members.changed
     one_side = [
         Sort(

@@ -1,4 +1,4 @@
-"""The configuration in force, and the level of the log."""
+"""The page of the effective configuration and the log level."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pypid.web.ui.flash import say as say_done
 from pypid.web.ui.pages import go, show
 
 MOST = 300
-"""Lines of a section that are shown: there may be a rule for each project."""
+"""Number of lines of a section that are shown: there may be a rule for each project."""
 LEVELS: tuple[str, ...] = get_args(Level)
 
 say_done(
@@ -41,13 +41,13 @@ class ShownSection:
 
 @guarded(app, "/manage/configuration", may=Action.ADMIN, page=True)
 async def configuration(face: App, request: Request, who: Identity) -> None:
-    """What is in force, and where it stands."""
+    """Show the effective configuration and its sources."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def set_log_level(face: App, request: Request, who: Identity) -> None:
-    """Write lines to the log from this level on."""
+    """Set the log level."""
     wanted = (request.form or Fields()).text("level")
     for level in get_args(Level):
         if level == wanted:

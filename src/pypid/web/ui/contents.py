@@ -1,8 +1,7 @@
-"""What is inside a file: the list of its members, and one of them as text, with the numbers of its
-lines.
+"""The contents of a file: the list of its members, and a member as text with line numbers.
 
-Of an archive nothing but text comes into a page, and nothing that turns it around or cannot be seen
-(`core.archives.contents.visible`).
+Only text of an archive comes into a page, and no characters that change its direction or are
+invisible (`core.archives.contents.visible`).
 """
 
 from __future__ import annotations
@@ -35,19 +34,21 @@ from pypid.web.ui.pages import part, show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 MEMBERS, LINES = 200, 1000
-"""On one page."""
+"""Maximum number of members, and of lines, on one page."""
 FEW_MEMBERS = 2000
-"""That are put into folders at once; more take some milliseconds."""
+"""Number of members that are sorted into folders in the reactor thread; more take some
+milliseconds.
+"""
 LONGEST_LINE = 2000
-"""Characters of a line that are shown."""
+"""Number of characters of a line that are shown."""
 
 
 @frozen
 class ContentsEntry:
-    """A line of a list: what it is asked for by (``path`` or ``in``), its path, and how it is named
-    there; sizes in bytes.
+    """A line of a list: the query parameter that opens it (``path`` or ``in``), its path, and the
+    name shown; sizes in bytes.
 
-    `members`: of a folder; `mark`: what a member is that is no file.
+    `members`: of a folder; `mark`: the kind of a member that is no file.
     """
 
     by: str
@@ -60,7 +61,7 @@ class ContentsEntry:
 
 @frozen
 class ShownMember:
-    """What a page shows of a member. `lines` of the text, with what cannot be seen spelled out;
+    """A member as a page shows it. `lines` of the text, with invisible characters spelled out;
     None: it is no text.
     """
 
@@ -70,7 +71,7 @@ class ShownMember:
 
 @guarded(app, "/project/<project>/-/contents/<filename>", may=Action.READ, page=True)
 async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """The members of a file, or one of them."""
+    """Show the members of a file, or one of them."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
@@ -120,7 +121,7 @@ async def _show_list(
     leaf: ListSlice[ArchiveFolder | Inner] = leaf_of(entries, request, "find", "in", most=MEMBERS)
     lines = [
         _entry(entry, "" if wanted else folder) for entry in leaf.lines
-    ]  # and not of all the twenty thousand
+    ]  # only of this page: there may be twenty thousand
     await show(
         face,
         request,
@@ -154,7 +155,7 @@ def _entry(entry: ArchiveFolder | Inner, folder: str) -> ContentsEntry:
 
 
 def steps_to(folder: str) -> list[tuple[str, str]]:
-    """The way to a folder: the path of each on it, and its name."""
+    """Return the path and the name of each folder on the way to this one."""
     parts = folder.split("/")[:-1]
     return [("/".join(parts[: length + 1]) + "/", name) for length, name in enumerate(parts)]
 
@@ -193,7 +194,7 @@ def _shown(opened: OpenedMember) -> ShownMember:
 
 
 def line_of(line: str) -> str:
-    """A line for a page: not too long, and nothing in it that cannot be seen."""
+    """Return a line for display, shortened, with invisible characters spelled out."""
     if len(line) <= LONGEST_LINE:
         return visible(line)
     return f"{visible(line[:LONGEST_LINE])}… ({len(line) - LONGEST_LINE:,} more characters)"

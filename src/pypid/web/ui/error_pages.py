@@ -1,4 +1,4 @@
-"""Errors as pages, for browsers: what happened, and what to do next."""
+"""Errors as HTML pages: what happened, and what to do next."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from pypid.web.ui.pages import common, environment
 
 @frozen
 class NextStep:
-    """Something to do next: a link, by its path from the root, or mere advice."""
+    """A suggestion on an error page: a link, by its path from the root, or mere text."""
 
     words: str
     path: str | None = None
 
 
 def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
-    """The page that tells of the error, as bytes of HTML."""
+    """Return the error page as bytes of HTML."""
     values = common(face, request, request.identity)
     text = (
         environment()

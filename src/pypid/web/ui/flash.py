@@ -1,6 +1,7 @@
-"""What a page says once, after a form has done something: ``?done=`` and one of these words.
+"""Flash messages after a form was carried out: ``?done=`` and one of these words.
 
-Nothing else that stands in an address is ever shown there."""
+No other text of an address is ever shown there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ DONE = {
     "logged-in": "You are logged in.",
     "logged-out": "You are logged out.",
 }
-"""By the word in the address: what was done. Rooms add theirs where they are read (`say`)."""
+"""The message of each word in the address. Other modules add messages when imported (`say`)."""
 
 
 def say(**words: str) -> None:

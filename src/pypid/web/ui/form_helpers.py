@@ -1,6 +1,4 @@
-"""What pages with forms have in common: what was sent, what was wrong with it, and words that have
-to be typed.
-"""
+"""Helpers of pages with forms: the fields sent, the errors, and words typed for confirmation."""
 
 from __future__ import annotations
 
@@ -36,17 +34,17 @@ MISTAKES = (
     RegistrationClosed,
     TooManyAttempts,
 )
-"""What a form is shown again for, with what is wrong above it."""
+"""Errors for which the form is shown again, with the reason above it."""
 
 
 def sent(request: Request) -> Fields:
-    """The form that the guard has read."""
+    """Return the form that the guard has read."""
     return request.form or Fields()
 
 
 def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
-    """The status of the page that shows the form again, and what it says; fields of the answer's
-    head are set.
+    """Return the status and the messages for the page that shows the form again; sets the headers
+    of the error response.
     """
     refusal = refusal_of(error, b"POST")
     if refusal is None:
@@ -57,13 +55,13 @@ def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
 
 
 def demand_typed(said: Fields, word: str) -> None:
-    """Raise `BadRequest` unless the word was typed that confirms what cannot be undone."""
+    """Raise `BadRequest` unless the word was typed that confirms an irreversible change."""
     if said.text("confirm").strip() != word:
         raise BadRequest(f"Nothing was changed. To confirm it, type {word} into the field.")
 
 
 async def has_no_accounts(face: App, request: Request, who: Identity) -> bool:
-    """Whether this pypid writes no people down; then a page has said so."""
+    """Return whether this pypid has no accounts database; if so, a page that says it was sent."""
     if face.registry is not None:
         return False
     await show(face, request, who, "no_accounts.html")

@@ -1,4 +1,4 @@
-"""Groups on pages: who is in them, and what they may."""
+"""The pages of groups: their members and rights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pypid.web.ui.pagination import leaf_of
 
 GROUPS, GROUP = "/manage/groups", "/manage/groups/<name>"
 MOST = 200
-"""Rights of a group that are shown; there is a page with all."""
+"""Number of rights of a group that are shown; another page has all."""
 
 say(
     group_added="The group was made: it is empty.",
@@ -32,7 +32,7 @@ say(
 
 @guarded(app, GROUPS, may=Action.ADMIN, page=True)
 async def groups(face: App, request: Request, who: Identity) -> None:
-    """All groups. (Nobody lists those of a directory.)"""
+    """Show all groups but those of a directory, which cannot be listed."""
     if not await has_no_accounts(face, request, who):
         await _list(face, request, who)
 
@@ -65,7 +65,7 @@ async def _list(
 
 @guarded(app, GROUPS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def add(face: App, request: Request, who: Identity) -> None:
-    """A new group."""
+    """Create a group."""
     text = sent(request).text("name").strip()
     try:
         name = await added(face, request, who, text)
@@ -77,7 +77,7 @@ async def add(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, GROUP, may=Action.ADMIN, page=True)
 async def group(face: App, request: Request, who: Identity, name: str) -> None:
-    """One group."""
+    """Show a group with its members and rights."""
     if not await has_no_accounts(face, request, who):
         await _one(face, request, who, name)
 
@@ -120,7 +120,7 @@ async def _one(
 
 @guarded(app, GROUP + "/join", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def join(face: App, request: Request, who: Identity, name: str) -> None:
-    """Make somebody a member."""
+    """Add a user to the group."""
     said = sent(request)
     try:
         warnings = await joined(face, request, who, name, said.text("user").strip())
@@ -133,7 +133,7 @@ async def join(face: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, GROUP + "/leave", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def leave(face: App, request: Request, who: Identity, name: str) -> None:
-    """Make somebody no member any more."""
+    """Remove a user from the group."""
     try:
         await left(face, request, who, name, sent(request).text("user"))
     except MISTAKES as error:
@@ -143,7 +143,7 @@ async def leave(face: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, GROUP + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def remove(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take the group away."""
+    """Remove the group."""
     try:
         demand_typed(sent(request), name)
         await removed(face, request, who, name)
@@ -160,9 +160,7 @@ async def _again(
     error: PypidError,
     said: Fields | None = None,
 ) -> None:
-    """The page of the group once more, with what was wrong. Raises the error where there is no such
-    group.
-    """
+    """Show the group's page again, with the error. Raises the error if there is no such group."""
     if isinstance(error, NoSuchGroup):
         raise error
     status, problems = refused(request, error)

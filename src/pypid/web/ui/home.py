@@ -1,4 +1,4 @@
-"""The first page: what is new, and how programs are pointed at this index."""
+"""The home page: new releases and projects, and how to configure clients for this index."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from pypid.web.installers.client_files import place_of
 from pypid.web.ui.pages import show
 
 RELEASES, PROJECTS = 10, 6
-"""Lines of the lists."""
+"""Number of lines of the lists."""
 
 
 @guarded(app, "/", may=Action.READ, page=True)
 async def home(face: App, request: Request, who: Identity) -> None:
-    """What is new, and how to connect: with commands for this host, and for whoever asks."""
+    """Show new releases and projects, and the commands to connect, for this host and the client's
+    user.
+    """
     place = await place_of(face, request)
     try:
         count, releases, new = (

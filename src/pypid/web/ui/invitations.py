@@ -1,4 +1,4 @@
-"""Invitations on pages: a new one, which is shown once, and those that are open still."""
+"""The pages of invitations: a new one, which is shown once, and those still open."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pypid.web.ui.form_helpers import sent
 from pypid.web.ui.pages import go, show
 
 EXPIRES = {"1d": "a day", "7d": "a week", "30d": "30 days"}
-"""How long a new one lasts."""
+"""The lifetimes of a new invitation."""
 MOST = 1000
-"""Lines of the audit log of each kind that are looked at."""
+"""Number of entries of the audit log of each kind that are read."""
 
 say(
     invitation_withdrawn="The invitation was taken back: nobody registers by it any more.",
@@ -33,7 +33,7 @@ say(
 
 @frozen
 class OpenInvitation:
-    """An invitation that somebody may still register by, as the audit log tells of it."""
+    """An invitation that can still be used, from its entry in the audit log."""
 
     id: str
     by: str
@@ -42,8 +42,8 @@ class OpenInvitation:
 
 
 async def open_invitations(face: App) -> Sequence[OpenInvitation]:
-    """The newest first. Nothing is stored of one that was not used, so it is the audit log that
-    knows of them.
+    """Return the open invitations, the newest first, from the audit log: an unused invitation is
+    stored nowhere else.
     """
     made, taken, used = [
         await face.journal.deeds(what=what, most=MOST)
@@ -68,13 +68,13 @@ def _moment(text: str, instead: datetime) -> datetime:
 
 @guarded(app, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def invite(face: App, request: Request, who: Identity) -> None:
-    """A new invitation, which is on this one answer."""
+    """Create an invitation, shown in this response only."""
     expires = sent(request).text("expires", "7d")
     if expires not in EXPIRES:
         raise BadRequest(f"An invitation made here lasts for one of: {', '.join(EXPIRES)}.")
     new = await made(face, request, who, expires)
     base = face.base_url(request)
-    # behind the #, which no browser sends: so it is in no log, here or on the way
+    # in the fragment, which no browser sends: so it is in no log, here or on the way
     link = None if base is None else f"{base}/account/register#invitation={new.secret}"
     await show(face, request, who, "invitation_made.html", status=201, invitation=new, link=link)
 
@@ -83,6 +83,6 @@ async def invite(face: App, request: Request, who: Identity) -> None:
     app, "/manage/invitations/withdraw", may=Action.ADMIN, methods=("POST",), page=True, form=True
 )
 async def withdraw(face: App, request: Request, who: Identity) -> None:
-    """Take an invitation back."""
+    """Withdraw an invitation."""
     done = await withdrawn(face, request, who, sent(request).text("id").strip())
     go(request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")

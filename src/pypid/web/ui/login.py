@@ -1,4 +1,4 @@
-"""Logging in and out, by forms."""
+"""The forms to log in and out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pypid.web.ui.pages import go, show
 
 @guarded(app, "/account/login", may=ANYBODY, page=True)
 async def login_page(face: App, request: Request, who: Identity) -> None:
-    """A form for people; whoever is logged in is sent on."""
+    """Show the login form; a logged-in user is redirected."""
     back = way_back(asked(request).text("next"))
     if who.user is not None:
         return go(request, back)
@@ -30,7 +30,7 @@ async def login_page(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/account/login", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True)
 async def log_in(face: App, request: Request, who: Identity) -> None:
-    """Begin a session, and go where they wanted to go."""
+    """Begin a session, and redirect to the page that the user came from."""
     said = sent(request)
     user, back = said.text("user").strip(), way_back(said.text("next"))
     try:

@@ -1,4 +1,4 @@
-"""The way to the login page and back: ``account/login?next=`` and a path of ours."""
+"""Redirects to the login page and back: ``account/login?next=`` and a local path."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pypid.web.http.responses import set_head
 
 LOGIN = "account/login"
 LONGEST = 2000
-"""Characters of an address that is come back to."""
+"""Maximum characters of an address to come back to."""
 
 
 def root_of(request: Request) -> str:
-    """The relative way from the page to the root: links hold below any path that a proxy has put
-    before us.
+    """Return the relative path from the page to the root: such links work below any path that a
+    proxy adds.
     """
     depth = request.uri.partition(b"?")[0].count(b"/") - 1
     return "../" * depth if depth > 0 else "./"
 
 
 def login_address(request: Request) -> str:
-    """Where to log in, from the root, to come back to the page that was asked for (not to a form
+    """Return the login address, from the root, that leads back to the requested page (not to a form
     that was sent).
     """
     here = request.uri.decode("latin-1").lstrip("/") if request.method == b"GET" else ""
@@ -31,14 +31,14 @@ def login_address(request: Request) -> str:
 
 
 def way_back(text: str) -> str:
-    """The path, from the root, that ``next`` names; "" for what might lead anywhere else, or would
-    be no address.
+    """Return the path, from the root, that ``next`` names; "" if it might lead to another site, or
+    is no valid address.
     """
     path = text.partition("?")[0]
     plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= LONGEST
     dots = path.lower().replace(
         "%2e", "."
-    )  # which browsers take for dots (WHATWG URL, "double-dot URL path segment")
+    )  # browsers treat it as a dot (WHATWG URL, "double-dot URL path segment")
     leads_away = (
         dots.startswith(("/", "\\", "."))
         or ":" in path
@@ -50,13 +50,13 @@ def way_back(text: str) -> str:
 
 
 def go_and_log_in(request: Request) -> None:
-    """303 to the login page: what a page answers somebody who is nobody yet."""
+    """Redirect an unauthenticated client to the login page (303)."""
     see_other(request, login_address(request))
 
 
 def see_other(request: Request, where: str) -> None:
-    """303 to an address of ours, from the root, in ASCII: browsers ask for it by GET, and nobody
-    keeps that.
+    """Redirect to a local address, from the root, in ASCII (303): browsers request it by GET, and
+    the redirect is not cached.
     """
     location = (root_of(request) + where).encode("ascii")
     head: Head = (

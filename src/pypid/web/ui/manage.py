@@ -1,4 +1,4 @@
-"""The administration's first page: how each part is, how much there is, and what was done last."""
+"""The administration's start page: status, usage, and recent activity."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
 
 LAST = 10
-"""Deeds that are shown."""
+"""Number of audit entries that are shown."""
 
 
 @frozen
 class MachinePart:
-    """A part of the machine: how it is, in a word (on a badge of this `kind`) and in a sentence;
-    what to do about it.
+    """The status of a part of the system: a word (on a badge of this `kind`), a sentence, and what
+    to do about it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class MachinePart:
 
 @guarded(app, "/manage/", may=Action.ADMIN, page=True)
 async def manage(face: App, request: Request, who: Identity) -> None:
-    """How each part is."""
+    """Show status, usage and recent activity."""
     used, _ = await used_of(face)
     usage, measures = face.measures.usage, face.measures
     disks = {"state": await measures.disk("state"), "storage": await measures.disk("storage")}
@@ -61,7 +61,7 @@ async def manage(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/manage/why", may=Action.ADMIN, page=True)
 async def ask_why(face: App, request: Request, who: Identity) -> None:
-    """To the page that tells why a name is as it is here."""
+    """Redirect to the page that explains why a name is as it is here."""
     typed, problems = asked(request).text("name").strip(), []
     try:
         return go(request, f"project/{part(project_name(typed))}/-/why")
@@ -78,7 +78,7 @@ async def ask_why(face: App, request: Request, who: Identity) -> None:
     )
 
 
-# --- the parts ------------------------------------------------------------------------------------
+# --- status ---------------------------------------------------------------------------------------
 
 
 def _parts(face: App) -> Iterator[MachinePart]:
@@ -250,11 +250,11 @@ async def _workers(face: App) -> list[MachinePart]:
     return [MachinePart("Processes", str(len(alive)), "", many)]
 
 
-# --- people ---------------------------------------------------------------------------------------
+# --- activity -------------------------------------------------------------------------------------
 
 
 async def _pending(face: App) -> int | None:
-    """How many have registered and wait for somebody; None where that is not known."""
+    """Return how many registrations wait for approval; None if unknown."""
     if face.registry is None:
         return None
     try:
@@ -268,7 +268,7 @@ async def _pending(face: App) -> int | None:
 
 
 async def _deeds(face: App) -> Sequence[AuditEntry] | None:
-    """What was done last, the newest first; None where that is not known."""
+    """Return the last audit entries, the newest first; None if unavailable."""
     if face.registry is None:
         return None
     try:

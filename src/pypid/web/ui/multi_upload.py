@@ -1,8 +1,8 @@
-"""The site's upload form, taken apart while it comes: each file in it goes through a spool of its
-own, and is published or not.
+"""The site's upload form, parsed as it arrives: each file has a spool of its own, and is published
+or refused.
 
-What went well stays, whatever comes after it: what is wrong with one file is said of this file, and
-the next one is taken.
+Published files stay, whatever follows: an error in one file concerns only this file, and the next
+one is processed.
 """
 
 from __future__ import annotations
@@ -36,47 +36,45 @@ from pypid.web.http.upload_form import (
 from pypid.web.installers.uploads import Published, counted, publish
 
 FILES, OVERWRITE = "files", "overwrite"
-"""The parts of the form beside the token against CSRF, which comes first: the files, and a box that
-is ticked before them.
+"""The fields of the form after the CSRF token, which comes first: the files, and a checkbox before
+them.
 """
 MOST_FILES = 50
-"""Files that one form may have."""
+"""Maximum number of files in a form."""
 _BESIDE = 10
-"""Parts that are none."""
+"""Maximum number of other fields."""
 _TEXT = 1 << 10
-"""Bytes of a field that is no file."""
+"""Maximum bytes of a field that is no file."""
 _FRAME = 1 << 20
-"""Bytes of a form beside its files."""
+"""Maximum bytes of a form without its files."""
 
 
 @frozen(kw_only=True)
 class ReceivedFile:
-    """What became of one file."""
+    """The result of one file."""
 
     filename: str
     outcome: str
     """A value of `index.local.publish.PublishOutcome`, or ``refused``."""
     words: str
     problems: tuple[str, ...] = ()
-    """All that is wrong with it."""
+    """All that is wrong with the file."""
     project: str | None = None
     version: str | None = None
     status: int = 200
-    """What HTTP calls it."""
+    """The HTTP status of this file."""
 
 
 @define
 class MultiUpload:
-    """What became of a form: of its files in their order, and what is wrong with the form itself,
-    if anything is.
-    """
+    """The result of a form: its files in order, and the error of the form itself, if any."""
 
     files: list[ReceivedFile] = field(factory=list)
     problem: PypidError | None = None
 
     @property
     def status(self) -> int:
-        """The status of the whole answer: what is wrong, where that is one thing, else 400."""
+        """Return the status of the response: that of the error if all are the same, else 400."""
         bad = {file.status for file in self.files if file.problems}
         refusal = None if self.problem is None else refusal_of(self.problem, b"POST")
         bad |= set() if refusal is None else {refusal.status}
@@ -84,7 +82,8 @@ class MultiUpload:
 
 
 async def take(face: App, request: Request, who: Identity) -> MultiUpload:
-    """Publish the files of the form, one after the other; to the end, even if the client goes away.
+    """Publish the files of the form, one after the other; to the end, even if the client
+    disconnects.
 
     Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such
     form at all, `ClientGone`.
@@ -93,7 +92,7 @@ async def take(face: App, request: Request, who: Identity) -> MultiUpload:
     try:
         boundary = boundary_in(header_of(request, "content-type") or "")
     except BadRequest:
-        if request.session is not None:  # the sort of form that any page can have a browser send
+        if request.session is not None:  # a content type that any page can have a browser send
             demand_csrf_token(request, request.session)
         raise
     return await shielded(counted(face, _taken(face, request, who, boundary)))
@@ -126,7 +125,7 @@ async def _taken(face: App, request: Request, who: Identity, boundary: bytes) ->
 
 
 class _Reading:
-    """Where we are in the form."""
+    """The state of the form while it is read."""
 
     def __init__(self, face: App, request: Request, who: Identity) -> None:
         self.taking = MultiUpload()
@@ -141,15 +140,15 @@ class _Reading:
         self._failure: PypidError | None = None
 
     def trust(self, said: str | None) -> None:
-        """Raise `NoCsrfToken` unless the form, or the request's head, says the token of the session
-        that sends it.
+        """Raise `NoCsrfToken` unless the form or a request header has the CSRF token of its
+        session.
         """
         if not self._is_trusted and self._request.session is not None:
             demand_csrf_token(self._request, self._request.session, said)
             self._is_trusted = True
 
     async def hear(self, event: Event) -> None:
-        """What comes next in the form."""
+        """Process the next event of the parser."""
         if isinstance(event, MultipartSegment):
             self._begin(event)
         elif event is None:
@@ -172,7 +171,7 @@ class _Reading:
         named = (
             file_name_in(segment.header("Content-Disposition", "")) if self._name == FILES else None
         )
-        if not named:  # a browser where no file was chosen sends one without a name
+        if not named:  # sent by browsers if no file was chosen
             self._filename = None
             return
         if len(self.taking.files) >= MOST_FILES:
@@ -185,8 +184,8 @@ class _Reading:
         self._spool = Spool(self._face.settings.spool, self._face.world.blocking)
 
     async def _more(self, data: bytes) -> None:
-        """More of a file. Of one that has failed the rest is read, and thrown away: there may be
-        others behind it.
+        """Add data to a file. The rest of a file that failed is read and dropped: other files may
+        follow.
         """
         self._came += len(data)
         if self._failure is not None or self._spool is None:
@@ -225,7 +224,7 @@ class _Reading:
             return refused(filename, error)
 
     async def _still(self) -> Identity:
-        """Who they are by now: fifty files take as long as whoever sends them likes, and a session
+        """Return the current identity of the client: fifty files can take any time, and the session
         may have ended meanwhile.
 
         Raises `Unauthenticated`, `PeopleUnknown`.
@@ -234,8 +233,8 @@ class _Reading:
         return self._who if cookie is None else await self._face.access.identify(cookie)
 
     def break_off(self, error: PypidError) -> None:
-        """Nothing more of the form is read. Raises the error where it has no files that anything
-        could be said of.
+        """Stop reading the form. Raises the error if there is no file that it could be reported
+        with.
         """
         if self._filename is not None:
             self.taking.files.append(refused(self._filename, error))
@@ -246,14 +245,14 @@ class _Reading:
             self.taking.problem = error
 
     async def discard(self) -> None:
-        """Forget the file."""
+        """Discard the spool of the current file."""
         spool, self._spool = self._spool, None
         if spool is not None:
             await spool.discard()
 
 
 def published(done: Published) -> ReceivedFile:
-    """What is said of a file that is there now."""
+    """Return the result of a published file."""
     distribution = done.upload.distribution
     return ReceivedFile(
         filename=distribution.filename,
@@ -265,9 +264,7 @@ def published(done: Published) -> ReceivedFile:
 
 
 def refused(filename: str, error: PypidError) -> ReceivedFile:
-    """What is said of a file that was not published. Raises the error if it is not meant for
-    anybody.
-    """
+    """Return the result of a refused file. Raises the error if it is not meant for clients."""
     refusal = refusal_of(error, b"POST")
     if refusal is None:
         raise error

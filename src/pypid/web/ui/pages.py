@@ -1,8 +1,8 @@
-"""How a page for people is made: a template, what every page has, and the head that lets nothing
-but our own files in.
+"""Rendering of HTML pages: templates, the values that every page has, and headers that allow only
+local files.
 
-Whatever is stored is text here: Jinja2 escapes it, and nothing but a README that was made safe
-(`marked_up`) is anything else.
+Stored data is text here: Jinja2 escapes it. The only exception is HTML that was made safe, such as
+a README (`marked_up`).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from pypid.web.ui.login_redirect import root_of, see_other
 
 HTML = b"text/html; charset=utf-8"
 SMALL = 1024
-"""Bytes that are not worth while to compress."""
+"""Bodies of so many bytes or fewer are not compressed."""
 LARGE = 1 << 17
-"""Bytes that are compressed in a thread: of fewer it takes a millisecond."""
+"""Bodies of more bytes are compressed in a thread; smaller ones take a millisecond."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @cache
 def environment() -> Environment:
-    """The templates, made once; a name that a page forgot to give is an error, and not nothing."""
+    """Return the templates, loaded once; an undefined name is an error, not an empty text."""
     made = Environment(
         loader=PackageLoader("pypid.web.ui"),
         autoescape=True,
@@ -60,23 +60,21 @@ def environment() -> Environment:
 
 
 _compiled: set[str] = set()
-"""The templates that are programs by now, with all that they include."""
+"""Names of the templates that are compiled, with all that they include."""
 
 
 async def show(
     face: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any
 ) -> None:
-    """Answer with the page: the template, filled in with `values` and what every page has
-    (`common`).
-    """
-    if template not in _compiled:  # a tenth of a second, the first time
+    """Send the page: the template, rendered with `values` and those of every page (`common`)."""
+    if template not in _compiled:  # takes a tenth of a second, the first time
         await face.world.blocking(_compile, template)
     text = environment().get_template(template).render(**common(face, request, who), **values)
     await send_html(face, request, text, status=status)
 
 
 def _compile(template: str) -> None:
-    """Make programs of the template and of those that it needs. Blocks."""
+    """Compile the template and those that it refers to. Blocks."""
     made, needed, seen = environment(), {template}, set[str]()
     while needed - seen:
         name = (needed - seen).pop()
@@ -89,7 +87,7 @@ def _compile(template: str) -> None:
 
 
 async def send_html(face: App, request: Request, text: str, *, status: int = 200) -> None:
-    """Answer with these words of a page, which nobody keeps."""
+    """Send the text of a page; browsers revalidate it, or do not store it (`page_head`)."""
     body, zips = text.encode("utf-8", "replace"), _zips(request)
     plain = len(body)
     if zips and plain > SMALL:
@@ -106,8 +104,8 @@ async def send_html(face: App, request: Request, text: str, *, status: int = 200
 
 
 def page_head(request: Request) -> Head:
-    """The head of a page but its length. Pages of somebody who is known are kept nowhere, also not
-    for the way back.
+    """Return the headers of a page but its length. Pages of a logged-in user are stored nowhere,
+    also not for the back button.
     """
     keep = b"private, no-cache" if request.identity.user is None else b"private, no-store"
     return (
@@ -122,7 +120,7 @@ def page_head(request: Request) -> Head:
 
 
 def common(face: App, request: Request, who: Identity) -> dict[str, Any]:
-    """What the layout, and so every page, is given."""
+    """Return the values that the layout, and so every page, needs."""
     return {
         "root": root_of(request),
         "path": path_of(request),
@@ -139,11 +137,10 @@ def common(face: App, request: Request, who: Identity) -> dict[str, Any]:
 
 
 def go(request: Request, where: str, *, done: str | None = None, **asked: str) -> None:
-    """303 to a page of ours, by its path from the root (``project/spam/``): what a form that was
-    carried out answers.
+    """Redirect to a local page, by its path from the root (``project/spam/``), after a form (303).
 
-    `done`: a word of `ui.said.DONE`, which that page says; `asked`: what stands behind the question
-    mark besides.
+    `done`: a word of `ui.flash.DONE`, whose message that page shows; `asked`: other query
+    parameters.
     """
     given = {**asked, **({} if done is None else {"done": done})}
     query = "&".join(
@@ -154,34 +151,34 @@ def go(request: Request, where: str, *, done: str | None = None, **asked: str) -
 
 
 def path_of(request: Request) -> str:
-    """The address below the root, as it was asked, without its query: ``project/spam/``."""
+    """Return the requested path below the root, without its query: ``project/spam/``."""
     return bytes(request.uri.partition(b"?")[0]).decode("latin-1").lstrip("/")
 
 
 def said(request: Request) -> str:
-    """What was done just now, in words of ours; "" where nothing was."""
+    """Return the flash message of this request; "" if there is none."""
     return DONE.get(asked(request).text("done"), "")
 
 
 def part(text: str) -> str:
-    """A text as one part of a path, or the value of a parameter."""
+    """Return a text quoted as one part of a path, or as the value of a parameter."""
     return quote(text, safe="")
 
 
 def marked_up(safe: str) -> Markup:
-    """HTML that was made safe in `pypid.rendering`, or is made of numbers and escaped text alone
-    (`core.presentation.plot`).
+    """Return HTML as `Markup`. It must have been made safe in `pypid.rendering`, or consist of
+    numbers and escaped text alone (`core.presentation.plot`).
     """
     return Markup(safe)
 
 
 def when(moment: datetime | None) -> Markup:
-    """A moment to the minute, in UTC: ``22 Nov 2026 11:02``, with the exact one for machines."""
+    """Return a time to the minute, in UTC: ``22 Nov 2026 11:02``; as an attribute, to the second."""
     return _moment(moment, lambda utc: f"{utc.day} {utc:%b %Y %H:%M}")
 
 
 def day(moment: datetime | None) -> Markup:
-    """A moment to the day: ``22 Nov 2026``."""
+    """Return a time to the day: ``22 Nov 2026``."""
     return _moment(moment, lambda utc: f"{utc.day} {utc:%b %Y}")
 
 
@@ -194,7 +191,7 @@ def _moment(moment: datetime | None, words: Callable[[datetime], str]) -> Markup
 
 
 def size(count: int | None) -> str:
-    """Bytes, for people: ``12.3 KiB``."""
+    """Return a number of bytes in readable form: ``12.3 KiB``."""
     if count is None:
         return "unknown"
     number, unit = float(count), 0
@@ -204,17 +201,17 @@ def size(count: int | None) -> str:
 
 
 def count(number: int, one: str = "", many: str = "") -> str:
-    """A number with its thousands apart, and the right word behind it: ``1 file``, ``12,300
-    files``.
-    """
+    """Return a number with thousands separators, and its noun: ``1 file``, ``12,300 files``."""
     if not one:
         return f"{number:,}"
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _zips(request: Request) -> bool:
-    """Not where the token against CSRF stands beside words of the address, which any link may say:
-    the length of both, packed together, would tell whoever sees it how much they have in common
+    """Return whether the response is compressed.
+
+    Not if the CSRF token is in one page with words of the address, which any link can set: the
+    length of both, compressed together, would tell an observer how much they have in common
     (BREACH, CVE-2013-3587).
     """
     if request.session is not None and b"?" in request.uri:

@@ -1,4 +1,4 @@
-"""A long list, a page at a time: ``?page=2``."""
+"""Pagination of long lists: ``?page=2``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from pypid.web.http.request import Request
 T = TypeVar("T")
 
 LINES = 100
-"""Of a list on one page."""
+"""Number of lines of a list on one page."""
 
 
 @frozen
 class ListSlice(Generic[T]):
-    """The lines of one page of a list; `link` is the address of the list without
-    the page's number.
-    """
+    """The lines of one page of a list; `link` is the list's address without the page number."""
 
     lines: Sequence[T]
     total: int
@@ -31,8 +29,8 @@ class ListSlice(Generic[T]):
 
 
 def leaf_of(lines: Sequence[T], request: Request, *filters: str, most: int = LINES) -> ListSlice[T]:
-    """The page of the list that was asked for, by ``page=`` and what else narrows the list
-    (`filters`).
+    """Return the requested page of the list, by ``page=``; `filters` are the other parameters that
+    narrow the list.
     """
     given = asked(request)
     pages = max(1, -(-len(lines) // most))

@@ -1,7 +1,7 @@
-"""The page of a project: one release, described, with its files; and what there is besides.
+"""The page of a project: one release with its description and files, and what else there is.
 
-Of somebody's metadata nothing but text comes into it (`core.presentation.release_facts`), and a
-README that was made safe (`pypid.rendering`).
+Only text of uploaded metadata comes into it (`core.presentation.release_facts`), and a README that
+was made safe (`pypid.rendering`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STATUS_WORDS = {
 
 @guarded(app, "/project/<project>/", may=Action.READ, page=True)
 async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
-    """A project, by the release that installers would choose."""
+    """Show a project, by the release that installers would choose."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/project/{name}/", permanent=True, restricted=face.restricted)
@@ -46,7 +46,7 @@ async def project_page(face: App, request: Request, who: Identity, project: str)
 async def release_page(
     face: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
-    """One release of a project."""
+    """Show one release of a project."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(
@@ -103,7 +103,7 @@ async def _quarantined(face: App, who: Identity, facts: Facts) -> frozenset[Proj
 
 
 def project_values(face: App, who: Identity, seen: ViewSources) -> dict[str, Any]:
-    """What each page about a project is given."""
+    """Return the values that each page about a project needs."""
     project = seen.view.project
     return {
         "project": project,
@@ -116,7 +116,7 @@ def project_values(face: App, who: Identity, seen: ViewSources) -> dict[str, Any
 
 
 def _spelled(found: ShownRelease, facts: Facts) -> str:
-    """The name as its authors write it, if it is this project's: metadata from elsewhere may say
+    """Return the name as its authors write it, if it is this project's: upstream metadata may say
     anything.
     """
     return (
@@ -127,7 +127,7 @@ def _spelled(found: ShownRelease, facts: Facts) -> str:
 
 
 async def _files(face: App, request: Request, seen: ViewSources, found: ShownRelease) -> str:
-    """The list of files as HTML: it is most of the page, and the same for everybody."""
+    """Return the list of files as HTML: it is most of the page, and the same for every user."""
     root, signers = root_of(request), await face.exhibits.signers(found.files)
     template = environment().get_template("project_files.html")
     write = partial(
@@ -137,7 +137,7 @@ async def _files(face: App, request: Request, seen: ViewSources, found: ShownRel
 
 
 async def _description(face: App, found: ShownRelease, facts: Facts) -> Any:
-    """The README as HTML that was made safe; "" where there is none."""
+    """Return the README as HTML that was made safe; "" if there is none."""
     file = found.describing or found.inside
     if not facts.description.strip() or file is None:
         return ""
@@ -151,8 +151,8 @@ async def _plot(face: App, project: Project) -> str:
 
 
 def requirement(found: ShownRelease, *, pinned: bool) -> str:
-    """What installers are told: the name, and an exact version where they would
-    choose another one.
+    """Return the requirement for installers: the name, with an exact version if they would choose
+    another one.
     """
     exact = (
         pinned or found.age is not Age.CHOSEN or found.line.is_yanked or found.line.is_prerelease
@@ -163,6 +163,6 @@ def requirement(found: ShownRelease, *, pinned: bool) -> str:
 def _commands(
     face: App, request: Request, who: Identity, what: str, *, login: bool
 ) -> tuple[Snippet, ...]:
-    """How clients install it; none where the host that was asked may not be believed."""
+    """Return the install commands; none if the requested host cannot be trusted."""
     base = face.base_url(request)
     return () if base is None else to_install(IndexAddress(base, login=login), who.user, what)

@@ -1,5 +1,5 @@
-"""What the forms of a project's settings do, by `web.app.changes`: yank, unyank, delete, set the
-status, give the name back.
+"""The forms of a project's settings, by `web.app.changes`: yank, unyank, delete, set the status,
+release the name.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from pypid.web.ui.pages import go, part
 from pypid.web.ui.settings import ADDRESS, show_settings
 
 FILE, RELEASE, PROJECT = "filename", "version", "project"
-"""The fields of which one says what the form is about."""
+"""The fields of which one names the subject of the form."""
 CONFIRM = "confirm"
-"""The field where its name is typed before it is deleted."""
+"""The field in which the name is typed before deletion."""
 Done = tuple[Project | None, str]
-"""The project as it is then, None if there is none any more; and the word for it in `ui.said`."""
+"""The project after the change, None if it is removed; and the word of its message in `ui.flash`.
+"""
 BACK, PAGE = "back", "page"
-"""Fields that say which page the form stood on: which release's, and which of its pages."""
+"""Fields with the page that contained the form: which release's, and its number."""
 
 say(
     yanked="Yanked: installers that were not told this very version choose another one.",
@@ -55,7 +56,7 @@ async def yank(face: App, request: Request, who: Identity, project: str) -> None
 
 @guarded(app, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
 async def unyank(face: App, request: Request, who: Identity, project: str) -> None:
-    """Take the yank off a release or a file."""
+    """Unyank a release or a file."""
     name, fields = project_name(project), _fields(request)
 
     async def unyanked() -> Done:
@@ -108,7 +109,7 @@ async def set_status(face: App, request: Request, who: Identity, project: str) -
 
 @guarded(app, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
-    """Give the name of an empty project back."""
+    """Release the name of an empty project."""
     name, fields = project_name(project), _fields(request)
 
     async def given_back() -> Done:
@@ -124,8 +125,8 @@ def _fields(request: Request) -> Fields:
 
 
 def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
-    """Which of these fields says what is meant, and what it says. Raises `BadRequest` unless it is
-    one, once.
+    """Return the one of these fields that is set, and its value. Raises `BadRequest` unless exactly
+    one is set, once.
     """
     said = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
     if len(said) != 1:
@@ -137,7 +138,7 @@ def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
 
 
 async def _chosen(face: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
-    """The file or release that is meant, and the names of its files. Raises `NoSuchProject`,
+    """Return the file or release of the form, and the names of its files. Raises `NoSuchProject`,
     `NoSuchFile`.
     """
     kind, subject = _meant(fields, FILE, RELEASE)
@@ -147,8 +148,8 @@ async def _chosen(face: App, name: ProjectName, fields: Fields) -> tuple[str, fr
 
 
 def _confirm(fields: Fields, *words: str) -> None:
-    """Raise `BadRequest` unless what was typed is each of these (which are the same, where all is
-    well).
+    """Raise `BadRequest` unless the typed text is each of these words (which are the same in a
+    correct form).
     """
     typed = fields.text(CONFIRM).strip()
     if any(typed != word for word in words):
@@ -161,7 +162,9 @@ def _confirm(fields: Fields, *words: str) -> None:
 async def _answer(
     face: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]
 ) -> None:
-    """Do it, and lead back to where the form stood, or show it again with what is wrong with it."""
+    """Carry out the change and redirect to the page of the form, or show the form again with the
+    error.
+    """
     fields = _fields(request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)
     sees_settings = all(may(face.rules, who, right, name) for right in (Action.WRITE, Action.READ))
@@ -178,6 +181,6 @@ async def _answer(
     asked = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
     if back is not None and any(file.version == back for file in project.files):
         asked["version"] = back
-    elif back is not None:  # the release has gone
+    elif back is not None:  # the release was removed
         asked = {}
     return go(request, f"project/{part(name)}/-/settings", done=done, **asked)

@@ -1,8 +1,8 @@
-"""What project pages are made of, worked out once for each change and kept: a page of what is kept
-costs a template.
+"""A cache of the parts of project pages, computed once for each change: a page from the cache costs
+a template.
 
-All of it is made of what somebody may see already (`Index.seen`): by the edition of that, or by the
-digest of its bytes.
+All parts are made from what the user may see already (`Index.seen`): keyed by the edition of that,
+or by the digest of its bytes.
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ from pypid.web.installers.page_cache import FEW_FILES
 T = TypeVar("T")
 
 MOST = 1000
-"""Of each kind that are kept."""
+"""Maximum number of entries of each kind."""
 LINES = 100_000
-"""Files and releases that are kept together."""
+"""Maximum number of files and releases of all entries."""
 FACTS = 32 << 20
-"""Bytes of metadata, READMEs and all."""
+"""Maximum bytes of metadata, with READMEs."""
 SIGNED = 16
-"""Files of a release whose provenance is read for its page."""
+"""Number of files of a release whose provenance is read for its page."""
 AT_ONCE = 8
 DAYS = 90
 FRESH = 60
-"""Seconds for which a plot of downloads is shown again."""
+"""Seconds for which a plot of downloads is reused."""
 PATIENCE = 0.5
-"""Seconds that a page waits for it; it is drawn all the same, for the next one."""
+"""Seconds that a page waits for the plot; drawing continues, for the next page."""
 PLOTS = 8 << 20
 FEW_LINES = 40
-"""Files whose list is written in the reactor thread: in some 3 milliseconds."""
+"""Number of files whose list is rendered in the reactor thread: in some 3 milliseconds."""
 LISTS = 16 << 20
-"""Characters of lists of files that are kept."""
+"""Maximum characters of cached file lists."""
 
 
 @define(eq=False)
 class ProjectPageCache:
-    """The project pages of one index."""
+    """The cached parts of the project pages of one index."""
 
     index: Index
     world: World
@@ -99,7 +99,7 @@ class ProjectPageCache:
     _drawings: Flights[ProjectName, str] = field(factory=Flights, init=False, repr=False)
 
     async def shown(self, view: View, version: str | None) -> ShownRelease | None:
-        """The release as its page shows it; None where there is none of this version."""
+        """Return the release as its page shows it; None if there is none of this version."""
         key = view.project.name, version
         kept = self._shown.get(key)
         if kept is not None and kept[0] == view.edition:
@@ -110,7 +110,7 @@ class ProjectPageCache:
         return found
 
     async def lines(self, view: View) -> ReleaseLines:
-        """All its releases."""
+        """Return all releases of the project."""
         kept = self._lines.get(view.project.name)
         if kept is not None and kept[0] == view.edition:
             return kept[1]
@@ -124,8 +124,8 @@ class ProjectPageCache:
     async def listed(
         self, view: View, found: ShownRelease, root: str, write: Callable[[], str]
     ) -> str:
-        """The list of the release's files as HTML, written by `write` for pages from where `root`
-        leads to the root.
+        """Return the list of the release's files as HTML, rendered by `write`, for pages from which
+        `root` is the path to the root.
         """
         key = found.name, found.line.version, root
         kept = self._lists.get(key)
@@ -136,13 +136,13 @@ class ProjectPageCache:
         return written
 
     async def facts(self, file: File | None, asked: RequestContext) -> Facts | None:
-        """What the metadata of the file says; None where it cannot be had. Raises as
-        `Index.metadata` for files of ours.
+        """Return the facts of the file's metadata; None if unavailable. Raises as `Index.metadata`
+        for local files.
         """
         if file is None:
             return None
-        # with its project: of a digest that upstream says nothing is shown that is another
-        # project's
+        # the key includes the project: upstream may name the digest of another project's metadata,
+        # which must not be shown
         key = file.project, file.filename, file.metadata_sha256, file.sha256
         kept = self._facts.get(key)
         if kept is not None:
@@ -158,15 +158,15 @@ class ProjectPageCache:
 
         async def read() -> Facts:
             made = await self.world.thinking(facts_of, data)
-            if file.metadata_sha256 or file.sha256:  # else it may be another file the next time
+            if file.metadata_sha256 or file.sha256:  # else another file may come under this key
                 self._facts.put(key, made, made.weight)
             return made
 
         return await self._flights.single(key, read)
 
     async def inside(self, file: File, contents: Contents) -> Facts | None:
-        """What the metadata inside a file of ours say, whose metadata lie nowhere else; None where
-        they cannot be had.
+        """Return the facts of the metadata inside a local file whose metadata is stored nowhere
+        else; None if unavailable.
         """
         key = file.project, file.filename, "inside", file.sha256
         kept = self._facts.get(key)
@@ -180,7 +180,7 @@ class ProjectPageCache:
                 data = (await contents.member(file, path)).data
                 made = await self.world.thinking(facts_of, data)
             except (NoSuchMember, Opaque):
-                made = NOTHING  # and it never will have any
+                made = NOTHING  # the file will never have any
             self._facts.put(key, made, made.weight)
             return made
 
@@ -191,7 +191,7 @@ class ProjectPageCache:
         return found if found.weight else None
 
     async def signers(self, files: Sequence[FileLine]) -> Mapping[str, tuple[Signer, ...]]:
-        """Who signed them, by file name: of the first ones that have a provenance object here."""
+        """Return the signers by file name, of the first files that have provenance here."""
         found: dict[str, tuple[Signer, ...]] = {}
         together = JobGroup(AT_ONCE)
         for file in [line.file for line in files if line.file.attested][:SIGNED]:
@@ -215,7 +215,7 @@ class ProjectPageCache:
         return kept
 
     async def plot(self, name: ProjectName, downloads: Downloads) -> str:
-        """The downloads of the last days as SVG; "" where they cannot be had now, or not soon."""
+        """Return the downloads of the last days as SVG; "" if unavailable, or not in time."""
         now = self.world.clock.seconds()
         kept = self._plots.get(name)
         if kept is not None and kept[0] <= now < kept[0] + FRESH:

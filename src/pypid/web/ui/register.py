@@ -1,4 +1,4 @@
-"""Making an account for oneself, by a form, as ``[access] registration`` lets people."""
+"""The registration form, as ``[access] registration`` allows it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ say(
 
 @guarded(app, "/account/register", may=ANYBODY, page=True)
 async def register_page(face: App, request: Request, who: Identity) -> None:
-    """A form, or why there is none."""
+    """Show the form, or why there is none."""
     if not await has_no_accounts(face, request, who):
         await _form(face, request, who, Fields({"token": asked(request).all("token")}))
 
@@ -47,7 +47,7 @@ async def register_page(face: App, request: Request, who: Identity) -> None:
     app, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
 )
 async def register(face: App, request: Request, who: Identity) -> None:
-    """Make the account, and say what comes next."""
+    """Create the account, and redirect to the login page with what comes next."""
     said = sent(request)
     try:
         mode_of(face)

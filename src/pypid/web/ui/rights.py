@@ -1,4 +1,4 @@
-"""Rights on pages: those of one project, in words, and all of them."""
+"""The pages of rights: those of one project, in words, and all of them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pypid.web.ui.pagination import leaf_of
 
 PROJECT = "/project/<project>/-/rights"
 LINES = 200
-"""Of all rights on one page."""
+"""Number of rights on one page of all."""
 MOST = 500
-"""Names that are proposed."""
+"""Number of names that are suggested."""
 DEFAULTS = {
     "read": "See and install projects",
     "write": "Publish",
@@ -39,7 +39,7 @@ say(right_given="The right was given.", right_taken="The right was taken away.")
 
 @guarded(app, "/manage/rights", may=Action.ADMIN, page=True)
 async def rights(face: App, request: Request, who: Identity) -> None:
-    """The defaults, and all rights on single projects."""
+    """Show the defaults, and all rights on single projects."""
     if await has_no_accounts(face, request, who):
         return
     found, wanted = await listed(face), asked(request).text("q").strip()
@@ -70,7 +70,7 @@ async def rights(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, PROJECT, may=Action.ADMIN, page=True)
 async def project(face: App, request: Request, who: Identity, project: str) -> None:
-    """The rights of one project."""
+    """Show the rights of one project."""
     if not await has_no_accounts(face, request, who):
         await _one(face, request, who, project_name(project))
 
@@ -109,8 +109,8 @@ async def _one(
 
 
 async def _is_there(face: App, request: Request, who: Identity, name: ProjectName) -> bool:
-    """Whether the project has a page: a name can have rights before anything is
-    published under it.
+    """Return whether the project has a page: a name can have rights before anything is published
+    under it.
     """
     try:
         await face.index.project(name, asked_of(face, request, who, name, local=True))
@@ -120,7 +120,7 @@ async def _is_there(face: App, request: Request, who: Identity, name: ProjectNam
 
 
 async def _names(face: App) -> Sequence[str]:
-    """Names of groups and users, for who types one."""
+    """Return the names of groups and users, as suggestions."""
     configured = face.known.configured()
     groups = {*configured.groups, *await face.accounts.memberships()}
     users = {*configured.users, *(account.name for account in await face.accounts.users())}
@@ -129,9 +129,7 @@ async def _names(face: App) -> Sequence[str]:
 
 @guarded(app, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def change(face: App, request: Request, who: Identity, project: str) -> None:
-    """Give a right, or take one away (``do=withdraw``); what may not have been meant is said at
-    once.
-    """
+    """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
     name, said = project_name(project), sent(request)
     taking = said.text("do") == "withdraw"
     try:
@@ -156,7 +154,7 @@ async def change(face: App, request: Request, who: Identity, project: str) -> No
 async def _demand_confirmed(face: App, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
     """Raise `BadRequest` if this would remove the last right and the form did not say so.
 
-    Another administrator may have removed the others since the form was made.
+    Another administrator may have removed the others since the form was loaded.
     """
     found = (await rights_now(face)).of(right[0])
     keys = [(each.project, each.whom, each.name) for each in found.kept]
@@ -169,7 +167,7 @@ async def _demand_confirmed(face: App, right: tuple[ProjectName, Whom, str], sai
 
 
 def _whom(said: Fields) -> tuple[Whom, str]:
-    """Whom the form names. Raises `BadRequest`."""
+    """Return the principal that the form names. Raises `BadRequest`."""
     kind, name = said.text("kind"), said.text("name").strip()
     is_named = kind in {whom.value for whom in NAMED}
     if is_named and not name:
@@ -178,7 +176,7 @@ def _whom(said: Fields) -> tuple[Whom, str]:
 
 
 def in_words(principals: Principals) -> list[str]:
-    """Whom a rule names, in words; administrators may do everything anyway."""
+    """Return the principals of a rule in words; administrators may do everything anyway."""
     if principals.everyone:
         return ["everyone"]
     found = ["everybody who is logged in"] if principals.authenticated else []

@@ -1,6 +1,4 @@
-"""The page on which projects are looked for: words, filters, and what was found; with its script,
-as one types.
-"""
+"""The search page: words, filters and results; its script searches while the user types."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ from pypid.web.ui.pages import show
 
 FILTERS = ("source", "python", "license", "classifier")
 PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
-"""That are offered; others may be typed."""
+"""The versions that are offered; others may be typed."""
 NONE = Results((), 0, 1, 1, 0)
 
 
 @guarded(app, "/search", may=Action.READ, page=True)
 async def search(face: App, request: Request, who: Identity) -> None:
-    """What was looked for, and what was found."""
+    """Show the search form and its results."""
     given = asked(request)
     typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
     text = given.text("page")

@@ -1,5 +1,5 @@
-"""The settings of a project: what is published, to yank and delete it; its status; its name. The
-page, and what it shows.
+"""The settings page of a project: its releases and files, to yank and delete them; its status; its
+name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.pages import show
 
 LINES = 100
-"""Releases, or files of one release, on a page."""
+"""Number of releases, or files of one release, on a page."""
 ADDRESS = "/project/<project>/-/"
 
 MEANINGS = {
@@ -45,35 +45,35 @@ MEANINGS = {
         "until the status is another."
     ),
 }
-"""By status: what it means to installers and publishers (PEP 792)."""
+"""What each status means for installers and publishers (PEP 792)."""
 
 
 @frozen(kw_only=True)
 class ReleaseSettings:
-    """A release, with what is said of its files together."""
+    """A release, with the state of all its files together."""
 
     version: str
     count: int
     yanked: int
-    """How many of them are yanked."""
+    """Number of yanked files."""
     reason: str
-    """Why the release is, if all of them are."""
+    """The reason, if all files are yanked."""
     uploaded: datetime | None
-    """When the last one came."""
+    """When the last file was uploaded."""
 
     @property
     def is_yanked(self) -> bool:
-        """Whether all of it is."""
+        """Whether all files of the release are yanked."""
         return self.yanked == self.count
 
 
 @frozen(kw_only=True)
 class ProjectSettings:
-    """What of a project is on the page."""
+    """The part of a project that is on the page."""
 
     project: Project
     release: ReleaseSettings | None
-    """The one whose files are shown; None: the releases are."""
+    """The release whose files are shown; None: the releases are."""
     releases: Sequence[ReleaseSettings]
     files: Sequence[File]
     page: int
@@ -82,7 +82,7 @@ class ProjectSettings:
 
 @guarded(app, ADDRESS + "settings", may=Action.WRITE, page=True)
 async def settings(face: App, request: Request, who: Identity, project: str) -> None:
-    """What can be changed of a project of ours by whoever asks."""
+    """Show what the user can change of a local project."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         redirect(request, f"/project/{name}/-/settings", permanent=True, restricted=face.restricted)
@@ -102,11 +102,11 @@ async def show_settings(
     error: PypidError | None = None,
     sent: Fields | None = None,
 ) -> None:
-    """The page: a page of the releases, or of the files of the release that has this `version` in
-    any spelling.
+    """Show a page of the releases, or of the files of the release that has this `version` in any
+    spelling.
 
-    With what is wrong with a form that was `sent`, and its fields as they were. Raises
-    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `demand` does for somebody who may
+    `error`: what is wrong with a form that was `sent`, whose fields are kept. Raises
+    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `demand` raises for a client that may
     publish the project but not read it (a token).
     """
     demand(face.rules, who, Action.READ, name)
@@ -135,8 +135,8 @@ async def show_settings(
 
 
 def listing(project: Project, version: str | None, page: str) -> ProjectSettings:
-    """The lines of a page, the newest first; a page that is not there is the first or the last.
-    Raises `NoSuchFile`.
+    """Return the lines of a page, the newest first; a page number out of range is the first or the
+    last. Raises `NoSuchFile`.
     """
     release = None if version is None else release_of(project, version)
     if version is not None and release is None:

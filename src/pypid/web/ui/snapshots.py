@@ -1,4 +1,4 @@
-"""Names for moments: made, listed, deleted."""
+"""The page of snapshots: create, list and delete them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ say(
 
 @guarded(app, "/manage/snapshots", may=Action.ADMIN, page=True)
 async def snapshots(face: App, request: Request, who: Identity) -> None:
-    """The snapshots that there are."""
+    """Show the snapshots."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/snapshots", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def make(face: App, request: Request, who: Identity) -> None:
-    """A new one."""
+    """Create a snapshot."""
     fields = request.form or Fields()
     wish = NewSnapshot(
         fields.text("name").strip(),
@@ -45,7 +45,7 @@ async def make(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/manage/snapshots/delete", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def delete(face: App, request: Request, who: Identity) -> None:
-    """Take one away, whose name was typed."""
+    """Delete a snapshot, whose name was typed."""
     fields = request.form or Fields()
     name = fields.text("name")
     if fields.text("confirm").strip() != name:

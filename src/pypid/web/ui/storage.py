@@ -1,4 +1,4 @@
-"""What the storage holds, by project; and the work on it as a whole: compare, take in, check."""
+"""The storage page: its use by project, and the jobs reconcile, adopt and check."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from pypid.web.ui.pagination import ListSlice, leaf_of
 from pypid.web.ui.streamed_page import show_meanwhile
 
 MOST_TOLD = 500
-"""Files, or findings, that a page tells of; of more it says how many there are."""
+"""Number of files, or findings, that a page shows; of more only the number."""
 SWEEP = "sweep"
 """The word that has to be typed before anything is removed."""
 
 
 @guarded(app, "/manage/storage", may=Action.ADMIN, page=True)
 async def storage(face: App, request: Request, who: Identity) -> None:
-    """What is used, and by which projects."""
+    """Show what is used, and by which projects."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def rebuild(face: App, request: Request, who: Identity) -> None:
-    """Compare with the storage; the page tells how far it is."""
+    """Reconcile with the storage, and show the progress."""
     typed = (request.form or Fields()).text("project").strip()
     try:
         name = project_name(typed) if typed else None
@@ -57,7 +57,7 @@ async def rebuild(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def check(face: App, request: Request, who: Identity) -> None:
-    """Look for what is wrong; the page tells how far it is."""
+    """Check the storage, and show the progress."""
     form = request.form or Fields()
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
     if wanted.sweep and form.text("confirm").strip() != SWEEP:
@@ -79,7 +79,9 @@ async def check(face: App, request: Request, who: Identity) -> None:
 
 @frozen
 class RebuildOutcome:
-    """What came of a comparison, for the page: what was taken in, and what needs a look first."""
+    """The result of a reconciliation, for the page: adopted files, with those that need attention
+    first.
+    """
 
     projects: int
     changed: int
@@ -91,7 +93,7 @@ class RebuildOutcome:
 
 @frozen
 class CheckOutcome:
-    """What came of a check, for the page."""
+    """The result of a check, for the page."""
 
     objects: int
     files: int
@@ -143,8 +145,8 @@ async def _page(
 
 
 async def used_of(face: App) -> tuple[Used | None, str]:
-    """What all take, and why that is not known: a page of an administrator is there also where the
-    catalog is not.
+    """Return the usage of all projects, and why it is unknown: administrators can open the page
+    also while the catalog is unreachable.
     """
     try:
         return await face.measures.usage.told(), ""

@@ -1,7 +1,7 @@
-"""A page that is written while something goes on: its head, a line each time that there is one, and
-what came of it.
+"""A page that is streamed while a job runs: its head, a line for each progress message, and the
+result.
 
-It needs no script: a browser shows what has come, and the page is whole when the work is done.
+It needs no script: a browser shows what has arrived, and the page is complete when the job ends.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pypid.web.http.responses import set_head
 from pypid.web.ui.pages import common, environment, page_head
 
 HERE = "<!-- it goes on -->"
-"""Stands in the template where the lines go; it cannot be in any text, which is escaped."""
+"""Marks in the template where the lines go; it cannot be in any text, which is escaped."""
 LEAST = 4096
-"""Bytes with which every browser begins to show a page."""
+"""Bytes after which every browser begins to show a page."""
 STILL = 10.0
-"""Seconds between two signs of life, so that no proxy gives up."""
+"""Seconds between two keep-alive bytes, so that no proxy times out."""
 
 
 async def show_meanwhile(
@@ -36,11 +36,10 @@ async def show_meanwhile(
     run: Callable[[Tell], Awaitable[Any]],
     **values: Any,
 ) -> None:
-    """Answer with the page, of which what stands before `HERE` is sent at once, and the rest when
-    `run` has ended.
+    """Send the page: the part before `HERE` at once, and the rest when `run` has ended.
 
     The template is given `came`, what `run` returned (None: not yet, or it failed), and `problems`,
-    why it failed. A client that goes away has `run` cancelled, as everywhere.
+    why it failed. If the client disconnects, `run` is cancelled, as everywhere.
     """
 
     def page(came: Any, problems: list[str]) -> tuple[str, str]:
@@ -68,6 +67,6 @@ async def show_meanwhile(
 
 
 def _say(request: Request, text: str) -> None:
-    """Some of the page, unless the client has gone."""
+    """Send some of the page, unless the client has disconnected."""
     if request.channel is not None:
         write(request, text.encode("utf-8", "replace"))

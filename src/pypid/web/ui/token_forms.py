@@ -1,4 +1,4 @@
-"""Tokens on pages: the form for a new one, how one is used, and what a list says of each."""
+"""Tokens on pages: the form for a new one, how to use it, and the lines of a list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEANS = {
     "admin": "administer this index",
     "metrics": "read its metrics",
 }
-"""What the words of a token's actions mean."""
+"""The meaning of a token's actions."""
 EXPIRES = {
     "30d": "in 30 days",
     "90d": "in 90 days",
@@ -33,7 +33,7 @@ EXPIRES = {
     "never": "never",
     "own": "at the end of another day",
 }
-"""By what the form sends: when a new token expires."""
+"""When a new token expires, by the value of the form."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _NOWHERE = "https://INDEX"
 
@@ -57,7 +57,7 @@ class TokenLine:
 
 @frozen
 class TokenUse:
-    """How some program is told the token."""
+    """How to configure a program with the token."""
 
     program: str
     words: str
@@ -65,7 +65,7 @@ class TokenUse:
 
 
 def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
-    """The tokens, as a list shows them."""
+    """Return the tokens as a list shows them."""
     return [
         TokenLine(
             id=token.id,
@@ -85,7 +85,7 @@ def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
 
 
 def wanted_token(said: Fields) -> NewToken:
-    """The token that the form asks for. Raises `BadRequest`."""
+    """Return the token that the form requests. Raises `BadRequest`."""
     if not said.text("name").strip():
         raise BadRequest("Give the token a name: what it is for, or where it is kept.")
     if not said.all("actions"):
@@ -115,8 +115,8 @@ def _expiry(said: Fields) -> str | None:
 
 
 def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[TokenUse]:
-    """How the token is told to twine, uv and pip, as far as it is good for what they do. `base`:
-    the index's URL.
+    """Return how to use the token with twine, uv and pip, as far as its actions allow. `base`: the
+    index's URL.
     """
     index = base or _NOWHERE
     machine = urlsplit(index).hostname or index

@@ -1,4 +1,4 @@
-"""All tokens, for administrators."""
+"""The page of all tokens, for administrators."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pypid.web.ui.pagination import leaf_of
 from pypid.web.ui.token_forms import lines_of
 
 STATES = ("usable", "expired", "revoked", "all")
-"""Which are listed: the first of these, unless something else is asked for."""
+"""The states to filter by; the first is the default."""
 
 
 @guarded(app, "/manage/tokens", may=Action.ADMIN, page=True)
 async def tokens(face: App, request: Request, who: Identity) -> None:
-    """The tokens of everybody, the newest first."""
+    """Show the tokens of all users, the newest first."""
     if await has_no_accounts(face, request, who):
         return
     given = asked(request)
@@ -42,6 +42,6 @@ async def tokens(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def revoke(face: App, request: Request, who: Identity) -> None:
-    """Revoke anybody's token."""
+    """Revoke the token of any user."""
     await revoked(face, request, who, sent(request).text("id"))
     go(request, "manage/tokens", done="token-revoked")

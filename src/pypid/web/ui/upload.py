@@ -1,4 +1,4 @@
-"""Publishing in the page: a form for several files, and what became of each."""
+"""Upload in the browser: a form for several files, and the result of each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pypid.web.ui.multi_upload import FILES, MOST_FILES, OVERWRITE, MultiUpload,
 from pypid.web.ui.pages import show
 
 MOST_NAMES = 20
-"""Names of projects that somebody is told who may publish these alone."""
+"""Number of projects that are listed for a user who may publish only these."""
 
 
 class FileTaken(TypedDict):
-    """What became of a file. `outcome`: ``published``, ``overwritten``, ``unchanged`` or
+    """The result of a file. `outcome`: ``published``, ``overwritten``, ``unchanged`` or
     ``refused``.
     """
 
@@ -39,7 +39,7 @@ class FileTaken(TypedDict):
 
 
 class FormTaken(TypedDict):
-    """What became of a form; `problems` are those of the form itself."""
+    """The result of a form; `problems` are those of the form itself."""
 
     files: list[FileTaken]
     problems: list[str]
@@ -47,17 +47,17 @@ class FormTaken(TypedDict):
 
 @guarded(app, "/upload", may=Action.WRITE, page=True)
 async def form(face: App, request: Request, who: Identity) -> None:
-    """The form."""
+    """Show the upload form."""
     await _show(face, request, who, MultiUpload())
 
 
 @guarded(app, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
 async def upload(face: App, request: Request, who: Identity) -> None:
-    """Publish the files of the form; answers with what became of each, as a page, or as JSON for
-    who accepts that.
+    """Publish the files of the form; answers with the result of each, as a page, or as JSON for
+    clients that accept it.
 
-    In JSON each file has a status of its own, so that the answer as a whole is 200 where the form
-    was read to its end.
+    In JSON each file has a status of its own, so that the answer as a whole is 200 if the form was
+    read to its end.
     """
     taking = await take(face, request, who)
     if error_format(request) is ErrorFormat.JSON:
@@ -111,8 +111,8 @@ def _problems(taking: MultiUpload) -> list[str]:
 
 
 async def _only_these(face: App, who: Identity) -> Sequence[ProjectName] | None:
-    """The projects that they may publish, where that is not any; None where it is, or may be what
-    nobody has listed.
+    """Return the projects that the client may publish; None if it may publish any, or if they
+    cannot be listed.
     """
     rules = face.rules
     if (who.scope is not None) or who.admin or rules.write.include(who):

@@ -1,5 +1,5 @@
-"""What is in force for what is not ours, whether upstream answers, and what is kept of it: seen,
-and taken away.
+"""The upstream page: the settings in force, whether upstream answers, and the cached files, which
+can be purged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pypid.web.ui.storage import used_of
 from pypid.web.ui.streamed_page import show_meanwhile
 
 ALL = "everything"
-"""The word that has to be typed before all that is kept is taken away."""
+"""The word that has to be typed before all cached files are removed."""
 MODES = {
     Mode.CACHE: (
         "What is asked for is fetched from upstream, checked, kept here and served from here "
@@ -44,14 +44,12 @@ MODES = {
     Mode.OFFLINE: "No other index is asked; what is stored is served (offline).",
 }
 MOST_GLOBS = 200
-"""Names of a rule that are shown."""
+"""Number of names of a rule that are shown."""
 
 
 @frozen
 class UpstreamRule:
-    """A rule of ``[upstream]``: its key, what it says for people, and its names and globs (the
-    first ones).
-    """
+    """A rule of ``[upstream]``: its key, its meaning, and its names and globs (the first ones)."""
 
     key: str
     says: str
@@ -61,7 +59,7 @@ class UpstreamRule:
 
 @frozen
 class Gone:
-    """What a purge took away, for the page, and how many files stay since snapshots show them."""
+    """The result of a purge, for the page; `needed`: files that stay since snapshots show them."""
 
     projects: int
     files: int
@@ -71,13 +69,13 @@ class Gone:
 
 @guarded(app, "/manage/upstream", may=Action.ADMIN, page=True)
 async def upstream(face: App, request: Request, who: Identity) -> None:
-    """How upstream is, what may be asked of it, and what is kept."""
+    """Show the state of upstream, its settings, and the cached files."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def purge(face: App, request: Request, who: Identity) -> None:
-    """Take away what is kept: of a project, what nobody wanted for long, or all."""
+    """Purge cached files: of a project, those unused for long, or all."""
     fields = request.form or Fields()
     try:
         wanted = _wanted(fields)
@@ -99,7 +97,7 @@ async def purge(face: App, request: Request, who: Identity) -> None:
 
 
 def _wanted(fields: Fields) -> Purge:
-    """What the form asks for. Raises `BadRequest`, `BadName`."""
+    """Return the purge that the form requests. Raises `BadRequest`, `BadName`."""
     project, age, force = (
         fields.text("project").strip(),
         fields.text("older_than").strip(),
@@ -192,7 +190,7 @@ def _rules(face: App) -> list[UpstreamRule]:
 
 
 async def _snapshots(face: App) -> int | None:
-    """How many there are, for their files stay; None where that is not known now."""
+    """Return how many snapshots there are, for their files stay; None if unknown now."""
     try:
         return len(await face.index.moments.snapshots.all())
     except StorageDown:

@@ -1,6 +1,4 @@
-"""The administration of people: who there is, who waits to be let in, and what is done to one of
-them.
-"""
+"""The administration of users: the list, pending registrations, and changes to an account."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ from pypid.web.ui.token_forms import MEANS, lines_of
 
 USERS, USER = "/manage/users", "/manage/users/<name>"
 MOST = 200
-"""Rights and tokens of one user that are shown; there are pages with all."""
+"""Number of rights and tokens of one user that are shown; other pages have all."""
 
 say(
     user_added="The account was made.",
@@ -55,7 +53,7 @@ say(
 
 @guarded(app, USERS, may=Action.ADMIN, page=True)
 async def users(face: App, request: Request, who: Identity) -> None:
-    """All who can be listed, and above them whoever waits to be approved."""
+    """Show all users that can be listed, and above them those that wait for approval."""
     if not await has_no_accounts(face, request, who):
         await _list(face, request, who)
 
@@ -94,7 +92,7 @@ async def _list(
 
 @guarded(app, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def add(face: App, request: Request, who: Identity) -> None:
-    """A new account; a password that pypid makes for it is on this one answer."""
+    """Create an account; a generated password is shown in this response only."""
     said = sent(request)
     name = said.text("name").strip()
     wanted = NewUser(
@@ -117,7 +115,7 @@ async def add(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, USER, may=Action.ADMIN, page=True)
 async def user(face: App, request: Request, who: Identity, name: str) -> None:
-    """One user, and what can be done to the account."""
+    """Show one user, and the forms to change the account."""
     if not await has_no_accounts(face, request, who):
         await _one(face, request, who, name)
 
@@ -152,7 +150,7 @@ async def _one(
 
 
 def _where(them: WholeUser) -> str | None:
-    """Where that user is changed, if not here."""
+    """Return where that user is changed, if not here, or None."""
     match them["from"]:
         case "configuration":
             return f"The user {them['name']!r} is changed elsewhere: {IN_THE_FILE}."
@@ -163,7 +161,7 @@ def _where(them: WholeUser) -> str | None:
 
 
 async def _powers(face: App, name: str) -> list[tuple[str, bool]]:
-    """What they may do, to some project at least; empty where they cannot log in."""
+    """Return what the user may do, on at least one project; empty if the user cannot log in."""
     found = await face.known.find(name)
     if found is None:
         return []
@@ -171,7 +169,7 @@ async def _powers(face: App, name: str) -> list[tuple[str, bool]]:
 
 
 async def _rights(face: App, them: WholeUser) -> Sequence[Any]:
-    """The rights that name the user, or a group that the user is in."""
+    """Return the rights that name the user, or a group of the user."""
 
     def is_theirs(kind: Whom, name: str) -> bool:
         return (kind is Whom.USER and name == them["name"]) or (
@@ -184,7 +182,7 @@ async def _rights(face: App, them: WholeUser) -> Sequence[Any]:
 
 @guarded(app, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def change(face: App, request: Request, who: Identity, name: str) -> None:
-    """Disable the account, or open it; make its user an administrator, or no longer."""
+    """Disable or enable the account; grant or revoke administration."""
     said = sent(request)
     wanted = Change()
     if said.flag("admin"):
@@ -204,8 +202,8 @@ async def change(face: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
-    """A new password for somebody: the one that was typed, or one that pypid makes, which is on
-    this one answer.
+    """Set a user's password: the one that was typed, or a generated one, shown in this response
+    only.
     """
     wanted = NewPassword(password=sent(request).text("password") or None)
     try:
@@ -219,7 +217,7 @@ async def set_password(face: App, request: Request, who: Identity, name: str) ->
 
 @guarded(app, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
 async def remove(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take the account away; whoever was never let in is refused without further ado."""
+    """Remove the account; refusing a pending registration takes no confirmation."""
     said = sent(request)
     try:
         waits = (
@@ -235,9 +233,7 @@ async def remove(face: App, request: Request, who: Identity, name: str) -> None:
 
 
 async def _again(face: App, request: Request, who: Identity, name: str, error: Any) -> None:
-    """The page of the user once more, with what was wrong. Raises the error where there is no such
-    user.
-    """
+    """Show the user's page again, with the error. Raises the error if there is no such user."""
     if isinstance(error, NoSuchUser):
         raise error
     status, problems = refused(request, error)

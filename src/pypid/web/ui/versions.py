@@ -1,6 +1,4 @@
-"""All the releases of a project, in pages of a hundred; two of them can be chosen
-to be compared.
-"""
+"""All releases of a project, a hundred per page; two of them can be chosen to compare."""
 
 from __future__ import annotations
 
@@ -17,12 +15,12 @@ from pypid.web.ui.pages import show
 from pypid.web.ui.project import project_values
 
 LINES = 100
-"""Releases on one page."""
+"""Number of releases on one page."""
 
 
 @guarded(app, "/project/<project>/-/versions", may=Action.READ, page=True)
 async def versions(face: App, request: Request, who: Identity, project: str) -> None:
-    """All releases of a project, the newest first."""
+    """Show all releases of a project, the newest first."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
@@ -47,7 +45,9 @@ async def versions(face: App, request: Request, who: Identity, project: str) -> 
 
 
 def page_asked(request: Request, pages: int) -> int:
-    """Which page is wanted: what is no number, or beyond the last, is the nearest that there is."""
+    """Return the requested page number; an invalid one counts as 1, one beyond the last as the
+    last.
+    """
     query = request.uri.partition(b"?")[2].decode("latin-1")
     try:
         text = parse_qs(query, max_num_fields=50).get("page", ["1"])[-1]

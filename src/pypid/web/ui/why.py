@@ -1,4 +1,6 @@
-"""Why a name is as it is here, and what hides its files: for those who may publish and read."""
+"""The page that explains why a project is shown as it is, and what hides its files: for users who
+may publish and read.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from pypid.web.ui.pagination import ListSlice, leaf_of
 
 @guarded(app, "/project/<project>/-/why", may=Action.WRITE, page=True)
 async def why(face: App, request: Request, who: Identity, project: str) -> None:
-    """What the name is, what upstream said of it, and each file that is hidden."""
+    """Show the status of the name, the last upstream listing, and each hidden file."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
