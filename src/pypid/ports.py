@@ -364,8 +364,8 @@ class Accounts(Protocol):
         """End the session; do nothing if it has ended already."""
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:
-        """Return whether this `value` is new: True for exactly one caller, until then (a JWT's
-        ``jti``).
+        """Return whether this `value` is new: True for exactly one caller, before the time `until`
+        (a JWT's ``jti``).
         """
 
 

@@ -155,9 +155,7 @@ class AccessChain:
 
     async def _by_name_and_password(self, credential: Credential) -> Identity:
         if not _is_a_name(credential.user) or not is_usable(credential.password):
-            raise Unauthenticated(
-                WRONG
-            )  # costs nothing and tells nothing: so it is whoever is asked
+            raise Unauthenticated(WRONG)  # reveals nothing: the answer is the same for every user
         if self._throttle.is_proven(credential):
             return await self._ask_again(credential)
         # a client that requests fifty pages at once sends its password fifty times: that is one
@@ -216,7 +214,8 @@ class AccessChain:
             raise
 
     async def _decoy(self, credential: Credential) -> None:
-        """Do the work of a verification, so that an unknown user takes as long as a wrong password.
+        """Do the work of a verification, so that an unknown user takes as long as a wrong
+        password.
         """
         await self._verifier.check(credential.user, credential.password, None)
 
@@ -305,7 +304,7 @@ class AccessChain:
                 raise
             return (
                 frozenset()
-            )  # an administrator is not locked out by a database or a directory that is away
+            )  # an outage of a database or a directory must not lock administrators out
 
     def _people(self, source: Source) -> People:
         if source.local:

@@ -110,7 +110,7 @@ def readable_password(random: Callable[[int], bytes]) -> str:
     """
     chance = int.from_bytes(
         random(32)
-    )  # so many more bits than are used that the remainders are even
+    )  # many more bits than needed, so that the characters are equally likely
     letters = []
     for _ in range(_GROUPS * _GROUP):
         chance, index = divmod(chance, len(_ALPHABET))

@@ -98,7 +98,7 @@ def _read(state: Path) -> _Seen | None:
         OSError,
         msgspec.DecodeError,
         UnicodeDecodeError,
-    ):  # nothing is known of an earlier time
+    ):  # there is no record to compare with
         return None
 
 

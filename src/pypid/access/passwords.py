@@ -91,7 +91,7 @@ class PasswordVerdict(Enum):
 
 @cache
 def _ours() -> PasswordHasher:
-    from argon2 import PasswordHasher  # a start needs no hash, unless it is the first
+    from argon2 import PasswordHasher  # here, since only a first start needs a hash
 
     return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)
 

@@ -258,7 +258,7 @@ class RemotePeople:
         if self._settings.user is not None:
             pair = f"{self._settings.user}:{self._settings.password or ''}".encode(
                 errors="surrogateescape"
-            )  # as the environment had it
+            )  # undecodable bytes of the environment are sent unchanged
             headers["Authorization"] = "Basic " + b64encode(pair).decode("ascii")
         return headers
 

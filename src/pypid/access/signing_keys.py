@@ -80,5 +80,5 @@ def _publish(beside: Path, path: Path) -> None:
         return
     except (
         OSError
-    ):  # a file system without hard links; the state folder is locked, so that nobody else is here
+    ):  # a file system without hard links; the lock on the state folder keeps other processes out
         beside.replace(path)

@@ -155,7 +155,7 @@ class Throttle:
         if attempt.place:
             self._empty(
                 "password", attempt.place
-            )  # by this one only: else an own account would pay for guesses at others'
+            )  # by one only: otherwise logins to an attacker's own account would allow more guesses
             self._pairs.forget(attempt.pair)
 
     def forget(self, user: str) -> None:

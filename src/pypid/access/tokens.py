@@ -76,7 +76,7 @@ def _text(data: bytes) -> str:
 def _id(random: Random) -> str:
     chance = int.from_bytes(
         random(32)
-    )  # so many more bits than are used that the remainders are even
+    )  # many more bits than needed, so that the characters are equally likely
     letters = []
     for _ in range(_ID):
         chance, index = divmod(chance, len(_ALPHABET))

@@ -74,9 +74,7 @@ class Sigstore:
             ) from error
         if kind != IN_TOTO:
             raise ValueError(f"it signs {kind}, not {IN_TOTO}")
-        check_statement(
-            statement, about
-        )  # again, on the very bytes that were signed
+        check_statement(statement, about)  # again, on the very bytes that were signed
         certificate = x509.load_der_x509_certificate(model.verification_material.certificate)
         return Signed(
             _publisher(model.certificate_claims, certificate), model.model_dump_json().encode()

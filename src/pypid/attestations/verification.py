@@ -76,7 +76,7 @@ class Attesting:
         return provenance_object(signed)
 
     def _opened(self) -> Sigstore | None:
-        """Return the verifier; None where the library is missing, which is logged once."""
+        """Return the verifier; None where it is unavailable, which is logged once."""
         with self._lock:
             if not self._tried:
                 self._tried = True

@@ -18,7 +18,7 @@ from pypid.core.model import Blob
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_OURS = (b"/".join(DRAFTS) + b"/", b"lost+found/")
-"""Drafts; and what ext4 puts at the root of a disk, which only root may read."""
+"""Drafts; and what ext4 creates at the root of a disk, which only root may read."""
 
 
 @frozen

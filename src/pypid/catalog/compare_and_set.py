@@ -146,6 +146,6 @@ async def _shown(
         for _ in range(2):  # the first may have begun before the row was written
             if not shows_it():
                 await following.catch_up()
-    except (DatabaseAway, DatabaseUnusable):  # it is changed, though: this much is known
+    except (DatabaseAway, DatabaseUnusable):  # the change itself has succeeded
         if row is not None and following.replica.epoch == epoch:
             following.replica.take(row)

@@ -73,7 +73,7 @@ class CatalogDump:
         self._catalog.fill(found.loaded)
         moment = self._catalog.moment(
             None
-        )  # its serial may be ahead of the snapshot's, which is nothing to write down
+        )  # its serial may be ahead of the dump's, which need not be written
         versions = tuple(
             -1 if number in found.damaged else version
             for number, version in enumerate(moment.versions)
@@ -163,9 +163,7 @@ def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
         )
     except Unreadable as error:
         return Ignored(f"{error}.")
-    except (
-        Exception
-    ) as error:  # whatever is wrong with it: a snapshot is never a reason not to start
+    except Exception as error:  # no error in a dump may prevent a start
         return Ignored(f"it cannot be read: {error!r}.")
 
 

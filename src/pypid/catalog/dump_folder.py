@@ -59,7 +59,8 @@ class _Format(msgspec.Struct, frozen=True):
 
 @frozen
 class DumpFolder:
-    """The folder of a dump, mode 0700; its files have mode 0600, since the names in it are private.
+    """The folder of a dump, mode 0700; its files have mode 0600, since the names in it are
+    private.
     """
 
     folder: Path = field(converter=Path)
@@ -132,7 +133,8 @@ class DumpFolder:
         return shard
 
     def _put(self, name: str, pieces: Sequence[bytes]) -> None:
-        """Write a temporary file, sync, rename; the folder is synced by the caller, once for many.
+        """Write a temporary file, sync, rename; the folder is synced by the caller, once for
+        many.
         """
         part = self.folder / (name + _PART)
         descriptor = os.open(
@@ -185,7 +187,7 @@ def read_shards(
     """
     from concurrent.futures import (
         ThreadPoolExecutor,
-    )  # here, since without a snapshot nobody needs it
+    )  # here, since only a dump needs it
 
     with ThreadPoolExecutor(READERS) as pool:
         try:

@@ -153,7 +153,8 @@ class CatalogLines:
         self._versions[number] += 1
 
     def settle(self, name: ProjectName, later: Later, line: bytes) -> None:
-        """Hold the encoded line, unless another one was put meanwhile. The project stays the same.
+        """Hold the encoded line, unless another one was put meanwhile. The project stays the
+        same.
         """
         shard = self._shards[shard_of(name)]
         if shard.get(name) is later:

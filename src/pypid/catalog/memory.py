@@ -73,7 +73,7 @@ class MemoryCatalog:
         mark: str | None = None,
     ) -> Project | None:
         await self._ours.at_hand(name)
-        old = self._ours.get(name)  # again, and from here to the change nobody else has a turn
+        old = self._ours.get(name)  # again: from here to the change no other task runs
         new = change(old)
         if new is not None and new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
@@ -112,7 +112,7 @@ class MemoryCatalog:
         await self._theirs.at_hand(name)
         old = self._theirs.get(name) or UpstreamEntry(
             name=name
-        )  # again, and from here to the change nobody else has a turn
+        )  # again: from here to the change no other task runs
         new = change(old)
         if new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
@@ -199,14 +199,15 @@ class MemoryCatalog:
     def epoch(self) -> str:
         return ""
 
-    # --- for snapshots ---
+    # --- for dumps ---
 
     def moment(self, versions: Sequence[int] | None) -> LinesState:
         """Return the state of the local projects; see `CatalogLines.moment`."""
         return self._ours.lines.moment(self._serial, versions)
 
     def fill(self, loaded: Loaded) -> None:
-        """Add the projects of a dump to the empty catalog. Raises `ValueError` if it is not empty.
+        """Add the projects of a dump to the empty catalog. Raises `ValueError` if it is not
+        empty.
         """
         self._fill(self._ours.lines, loaded)
 

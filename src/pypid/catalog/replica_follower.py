@@ -329,7 +329,7 @@ class ReplicaFollower:
             max(self._known, asked) if self._known <= self.world.clock.seconds() else asked
         )
         replica.reach(state.version, state.serial)
-        if state.complete:  # only now: what was compared is held
+        if state.complete:  # only now that the reconciled rows are held
             replica.now_complete()
         if state.rights != self._rights:
             was, self._rights = self._rights, state.rights

@@ -98,7 +98,7 @@ class SharedCatalog:
     def _their_half(self) -> Half[UpstreamEntry]:
         return self._replica.theirs
 
-    # --- ours ---
+    # --- local projects ---
 
     async def ours(self, name: ProjectName) -> Project | Presence:
         certain = await self.following.current()
@@ -148,7 +148,7 @@ class SharedCatalog:
         await self.following.current()
         return _mark((await self._replica.ours.held(name)).line)
 
-    # --- theirs ---
+    # --- upstream projects ---
 
     async def theirs(self, name: ProjectName) -> UpstreamEntry:
         await self.following.current()
@@ -302,7 +302,8 @@ class SharedCatalog:
 
     @property
     def knows_all(self) -> bool:
-        """Whether the catalog is complete (`Glance.knows_all`); False while the feed has no beat.
+        """Whether the catalog is complete (`Glance.knows_all`); False while the feed has no
+        beat.
         """
         return self._replica.complete and self.following.is_current
 

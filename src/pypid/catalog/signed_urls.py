@@ -63,7 +63,7 @@ class Links:
     keys signed are not used any more.
     """
     restricted: Links | None = field(default=None, repr=False)
-    """Those of files that not everyone may download: they end soon, since a URL outlives the right
+    """URLs of files that not everyone may download: they end soon, since a URL outlives the right
     to read, and no dump has them.
     """
     changes: int = field(default=0, init=False)
@@ -96,7 +96,7 @@ class Links:
     async def _signed(self, key: str, filename: str) -> SignedUrl | None:
         if (
             self.signer() is None
-        ):  # the storage is not open yet: afterwards it is known whose URLs are good
+        ):  # the storage is not open yet; after this call the signer is known
             await self.blobs.link(key, self.lifetime, filename)
         shared = None if self.shared is None else await self._shared(self.shared, key, filename)
         link = shared or self._good(key) or await self.blobs.link(key, self.lifetime, filename)
@@ -123,7 +123,7 @@ class Links:
             if link is None:
                 link = self._good(key) or await self.blobs.link(key, self.lifetime, filename)
                 if link is not None and self._is_good(link):
-                    self._keep(key, link)  # whatever becomes of it elsewhere
+                    self._keep(key, link)  # also if sharing it fails
                     link = await shared.keep_link(name, link, good_after)
             link = None if link is None else evolve(link, signer=signer)
         except CatalogDown:
@@ -154,7 +154,7 @@ class Links:
             forgotten, _ = self._held.popitem(last=False)
             self._alone.pop(forgotten, None)
 
-    # --- for the snapshot ---
+    # --- for the dump ---
 
     def good(self) -> list[tuple[str, SignedUrl]]:
         """Return the valid URLs by key, the least recently used first."""

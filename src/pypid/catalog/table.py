@@ -103,8 +103,8 @@ class Table(Generic[V]):
         self._recent.forget(head.name)
 
     def write_down(self, name: ProjectName) -> None:
-        """Encode the line in the background, one at a time, so that the value need not be held. No
-        request waits for it.
+        """Encode the line in the background, so that the value need not be held. One is encoded at
+        a time, since other computations have callers who wait.
         """
         self._unwritten[name] = None
         if not self._writing:

@@ -250,7 +250,7 @@ class UploadRejected(PypidError):
 
 @define(slots=False, repr=False)
 class AttestationsRejected(UploadRejected):
-    """The attestations of an upload (PEP 740) are not accepted, and nothing else is wrong with it."""
+    """The attestations of an upload (PEP 740) are not accepted; nothing else is wrong with it."""
 
     def text(self) -> str:
         return INVALID_ATTESTATIONS + "\n".join(self.problems)
@@ -258,7 +258,7 @@ class AttestationsRejected(UploadRejected):
 
 @define(slots=False, repr=False)
 class AlreadyExists(PypidError):
-    """A different file of this name is already published. Clients look for the first three words."""
+    """A different file of this name is published already. Clients check the first three words."""
 
     filename: str
     blake2b_256: str | None = None
@@ -639,7 +639,7 @@ class Archived(StorageDown):
 
 @define(slots=False, repr=False)
 class StorageInUse(StorageDown):
-    """Another pypid holds the lease of the storage: HTTP 503. `reason` is the name of that pypid."""
+    """Another pypid holds the lease of the storage: HTTP 503. `reason` is that pypid's name."""
 
     retry_after: int = 10
 

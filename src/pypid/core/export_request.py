@@ -118,7 +118,7 @@ def overlap(one: str, other: str) -> bool:
 
 
 def overlap_of_prefixes(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Return whether two prefixes, each with its bucket, are the same, or one contains the other."""
+    """Return whether two prefixes, each with its bucket, are equal, or one contains the other."""
     if one[0] != other[0]:
         return False
     return one[1].startswith(other[1]) or other[1].startswith(one[1])

@@ -153,8 +153,8 @@ class Listing:
     serial: int = 0
     """The catalog's serial of the last change of the listing."""
     is_doubtful: bool = False
-    """Whether it may be an error page (`Listing.is_doubtful`); set only on an answer, never on a
-    stored listing.
+    """Whether it may be an error page (`ParsedListing.is_doubtful`); set only on an answer, never
+    on a stored listing.
     """
 
 

@@ -259,7 +259,7 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
 def hidden(
     policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime
 ) -> Hidden | None:
-    """Return why this upstream file is not visible, or None. `taken` are the names of local files."""
+    """Return why this upstream file is not visible, or None. `taken` are the local file names."""
     return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
 
 

@@ -3,7 +3,7 @@ folder.
 
 Plain blocking sockets: such a command needs no reactor, and importing Twisted's HTTP client took
 four times as long as the whole command does now. A caller that has a reactor uses it in a thread
-(see `alone`).
+(see `wiring.single_command`).
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ class Daemon(MultiService):
         self.failed = True
         self.reactor.stop()
 
-    # --- go on ------------------------------------------------------------------------------------
+    # --- reload -----------------------------------------------------------------------------------
 
     def reload(self) -> Deferred[None]:
         """Read the certificate and the users again (SIGHUP), one reload after the other;

@@ -82,7 +82,7 @@ _ONCE_MORE = (
 )
 
 
-# --- all together ---------------------------------------------------------------------------------
+# --- the databases --------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -277,7 +277,7 @@ class Identities(MultiService):
         hashed: str = await self._hashing.run(self.world.blocking, hash_password, password)
         return hashed
 
-    # --- what is in force ---
+    # --- rules in force ---
 
     async def use(self, config: Config) -> None:
         """Apply the users and rules of this configuration. Raises `Unreadable`, and then nothing

@@ -1,4 +1,5 @@
-"""This index for one collection: a listener on 127.0.0.1 with a one-time password.
+"""This index for one collection: a listener on 127.0.0.1 with a password of its own, valid for that
+time only.
 
 It never sends uv to an upstream URL: uv would ask it from this machine, without the checks of
 `[upstream] file_hosts`. Requests there have the identity of the user who wants the collection, and

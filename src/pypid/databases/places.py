@@ -1,4 +1,5 @@
-"""Locations of databases: a file of SQLite, or a PostgreSQL server. The parts of a URL are secret.
+"""Locations of databases: a file of SQLite, or a PostgreSQL server. The parts of a URL are
+secret.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def sqlite_engine(
                     raise
                 if not no_room.make_room():
                     break
-        if _has_log(path):  # what it says is not in the file itself
+        if _has_log(path):  # its changes are not in the file itself
             raise sqlite3.OperationalError(
                 f"the disk is full. Free some space: {path}-wal cannot be read without"
             )

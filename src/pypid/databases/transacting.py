@@ -23,7 +23,7 @@ def transact(connection: Connection, work: Callable[[Connection], T], writing: b
     options: dict[str, Any] = {"writing": writing}
     if (
         connection.dialect.name == "postgresql"
-    ):  # a writer waits for its turn, and then sees what those before it did
+    ):  # a writer waits for its turn, and has to see the changes before it
         options["isolation_level"] = "READ COMMITTED" if writing else "REPEATABLE READ"
     connection = connection.execution_options(**options)
     with connection.begin():

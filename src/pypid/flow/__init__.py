@@ -307,7 +307,7 @@ class Hashes:
         )
 
 
-# --- doing things once, in turn, and again --------------------------------------------------------
+# --- shared jobs, locks, periodic jobs ------------------------------------------------------------
 
 
 class Flights(Generic[K, T]):

@@ -45,8 +45,8 @@ class CircuitBreaker:
         return self.error is not None
 
     def may_probe(self) -> bool:
-        """Whether the caller may ask the server although the breaker is open. At most one caller
-        for each pause may.
+        """Return whether the caller may ask the server although the breaker is open. At most one
+        caller for each pause may.
         """
         now = self.world.clock.seconds()
         if self._again is not None and now < self._again:

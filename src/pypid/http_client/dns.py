@@ -36,7 +36,7 @@ class _Resolution:
     name: str
 
     def cancel(self) -> None:
-        """Not supported: others may wait for the same answer, and Twisted does not call it."""
+        """Not supported: no caller uses it, and others may wait for the same answer."""
         raise NotImplementedError
 
 

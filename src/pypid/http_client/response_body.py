@@ -87,7 +87,7 @@ class IncomingBody(Protocol):
         if reader is not None:
             reader.callback(None)
 
-    # --- for who takes ---
+    # --- reading ---
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -219,7 +219,7 @@ class IndexContext:
             try:
                 held = await self.catalog.edit(name, become, mark=found.mark)
             except ConcurrentChange:
-                with suppress(CatalogDown):  # it will say so again
+                with suppress(CatalogDown):  # the next catalog call raises it again
                     before = _serial(await self.catalog.edit(name, as_it_is))
             except CatalogDown:
                 break

@@ -31,7 +31,9 @@ from pypid.ports import Blobs, Body
 
 @frozen
 class FileReader:
-    """Reads files that the caller has looked up, and that are visible to the client (`Index.file`)."""
+    """Reads files that the caller has looked up, and that are visible to the client
+    (`Index.file`).
+    """
 
     blobs: Blobs
     parts: IndexContext

@@ -66,8 +66,8 @@ any time.
 class Index:
     """One package index: what is stored, seen through the policy.
 
-    What may be asked of whom is not decided here (see `web.app.guard`). Everything raises `StorageDown`
-    where the storage is needed and away.
+    Permissions are not checked here (see `web.app.guard`). Everything raises `StorageDown` if the
+    storage is needed and unavailable.
     """
 
     blobs: Blobs
@@ -182,7 +182,9 @@ class Index:
         self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
-        """Return those of `names` that are local projects in quarantine according to the catalog."""
+        """Return those of `names` that are local projects in quarantine according to the
+        catalog.
+        """
         known = in_runs(await self.catalog.names())
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
@@ -474,7 +476,9 @@ class Index:
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
     ) -> CheckReport:
-        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached files."""
+        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached
+        files.
+        """
         from pypid.index.local.storage_check import Checker
         from pypid.index.local.unfinished_uploads import Remnants
         from pypid.index.upstream.cache_check import Auditor

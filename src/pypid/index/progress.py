@@ -22,7 +22,9 @@ Tell = Callable[[str], None]
 
 @define
 class Progress:
-    """Reports the progress of a job, at most every `EVERY` seconds; a shorter job reports nothing."""
+    """Reports the progress of a job, at most every `EVERY` seconds; a shorter job reports
+    nothing.
+    """
 
     clock: IReactorTime
     tell: Tell | None = None

@@ -85,7 +85,7 @@ class Names:
         else:
             names = await self._flights.single(
                 (what, *map(id, basis)), job
-            )  # `job` holds on to what has these ids
+            )  # `job` keeps the objects with these ids alive
         self._made[what] = _Made(basis, names)
         return names
 
@@ -93,8 +93,8 @@ class Names:
         return self._listed.of(in_runs(ours))
 
     def _store(self, ours: Sequence[Summary], kept: Sequence[Summary], *basis: Any) -> Summaries:
-        """`basis`: what is known of a name that is not among `ours`, and the policy's claims of
-        now.
+        """Return the list of stored projects. `basis`: the presence of a name that is not among
+        `ours`, and the policy's current claims.
         """
         rules = self._rules
         if rules is None or not all(map(is_, rules.basis, basis)):
@@ -109,7 +109,7 @@ def _listed(run: Run) -> Run:
 def _stored(policy: Policy, presence: Presence, ours: Run, kept: Run) -> Run:
     held = set(
         map(name_of, ours)
-    )  # also those that are not listed: then no files of theirs are shown either
+    )  # including unlisted ones: their upstream files are not shown either
     shown = [
         summary
         for summary in kept

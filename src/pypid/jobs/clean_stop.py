@@ -1,10 +1,8 @@
 """A note in the storage folder that the catalog dump was written after the last change.
 
-A clean stop leaves it, a start removes it.
-
-With it a restart serves lists at once. It lies in the storage, and names the dump, so that it is
-missing after a crash, and after anything else has used the storage: another machine, another state
-folder, a backup that was restored.
+A clean stop leaves it, a start removes it. With it a restart serves lists at once. It is in the
+storage, and names the dump, so that it is missing after a crash, and after anything else has used
+the storage: another machine, another state folder, a backup that was restored.
 """
 
 from __future__ import annotations

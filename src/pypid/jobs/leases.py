@@ -110,7 +110,7 @@ class Shared:
     @asynccontextmanager
     async def announced(self, place: str) -> AsyncIterator[bool]:
         """Hold the publisher's lease of a file for the block, see
-        `index.local.publish.UnderWay.announced`.
+        `index.context.UnderWay.announced`.
         """
         name = PUBLISHING + place
         if not await self._take(name, HELD):

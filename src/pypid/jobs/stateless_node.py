@@ -192,7 +192,7 @@ class StatelessNode(MultiService):
                 state=str(keeper.state),
             )
 
-    # --- what others put there ---
+    # --- files of other tools ---
 
     async def _look_around(self) -> None:
         await self.leases.run(RECONCILE, self.look_around, COMPARE * 0.9)

@@ -156,7 +156,7 @@ RECEIVED = _counter(
 CONNECTIONS = _gauge("pypid_http_connections", "Connections of clients that are open.")
 UNDER_WAY = _gauge("pypid_http_requests_under_way", "Requests that are not answered yet.")
 
-# --- what is kept ---------------------------------------------------------------------------------
+# --- pages, publishing, projects ------------------------------------------------------------------
 
 PAGES = _counter(
     "pypid_pages",
@@ -204,7 +204,7 @@ COMPARING_PROJECTS = _gauge(
     "pypid_storage_comparing_projects", "Projects that the comparison under way has seen."
 )
 
-# --- others that are asked ------------------------------------------------------------------------
+# --- upstream, storage, users ---------------------------------------------------------------------
 
 UPSTREAM = _counter(
     "pypid_upstream_requests",

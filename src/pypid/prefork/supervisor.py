@@ -142,7 +142,7 @@ class Supervisor:
         if self._reloaded:
             member.send({ORDER: RELOAD})
 
-    # --- go on ------------------------------------------------------------------------------------
+    # --- reload and messages ----------------------------------------------------------------------
 
     def reload(self) -> None:
         """Have all workers reload, also those that start later."""

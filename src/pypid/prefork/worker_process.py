@@ -86,7 +86,7 @@ class WorkerProcess(ProcessProtocol):
         )
         self.kill()
 
-    # --- what it says -----------------------------------------------------------------------------
+    # --- messages and output ----------------------------------------------------------------------
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         if childFD == TELLS:

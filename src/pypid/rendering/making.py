@@ -30,9 +30,7 @@ def made(text: str, kind: MarkupKind) -> Made:
         found = None if rendered is None else tamed(rendered)
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # a renderer may fail in any way on untested text
+    except Exception as error:  # a renderer may fail in any way on untested text
         return Made(None, f"{type(error).__name__}: {error}"[:500])
     return Made(found if found and not found.isspace() else None)
 

@@ -248,8 +248,8 @@ class _Tamer(HTMLParser):
             self._out.append(f'<span class="{PREFIX}image">{words}</span>')
 
     def _task(self, given: Mapping[str, str]) -> None:
-        """Write a checkbox as a character: a box that cannot be checked needs no label, and is read
-        out.
+        """Write a checkbox as a character, which is read out and, unlike an input, needs no
+        label.
         """
         if given.get("type", "").lower() == "checkbox":
             self._out.append(

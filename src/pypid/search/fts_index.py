@@ -78,7 +78,7 @@ class SearchIndex:
     def __attrs_post_init__(self) -> None:
         self.basis = f"{LAYOUT} {hash_of(_SCHEMA)} {self.basis}"
 
-    # --- one writes ---
+    # --- the writer ---
 
     @property
     def opened(self) -> object:
@@ -163,7 +163,7 @@ class SearchIndex:
             self._lock.close()
             self._lock = None
 
-    # --- what it writes, and needs to know for that ---
+    # --- writing ---
 
     def held(self) -> Mapping[ProjectName, str]:
         """Return all names, with their marks."""
@@ -235,7 +235,7 @@ class SearchIndex:
             with transaction(self._writer):
                 yield self._writer
 
-    # --- all read ---
+    # --- reading ---
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:

@@ -79,7 +79,7 @@ def tiers(query: SearchQuery) -> tuple[str, ...]:
 
 
 def ranks(query: SearchQuery) -> tuple[str, ...]:
-    """Return the expressions of `finding.rank`, each with all that those before it find.
+    """Return the expressions of `ranking.rank`, each with all that those before it find.
 
     "Not upstream" is asked rather than "local": an index holds far fewer upstream projects, and an
     expression costs what its lists of projects are long.

@@ -392,7 +392,7 @@ class AccountsContract(Timed):
             self.assertIsNone(self.have(accounts.token("digest-t")))
             self.assertIsNone(self.have(accounts.session("s")))
 
-    # --- sessions, and what can be said once ---
+    # --- sessions, and values used once ---
 
     def test_sessions(self) -> None:
         """A session comes back until it ends; ending it twice is as once."""
@@ -438,7 +438,7 @@ class AccountsContract(Timed):
         self.assertTrue(self.have(self.accounts.once("jti", "a", until + HOUR)))
         self.assertFalse(self.have(self.accounts.once("jti", "a", until + HOUR)))
 
-    # --- whatever is done ---
+    # --- model ---
 
     def test_is_some_dicts(self) -> None:
         """Changes in any order give the state that dicts would have, also after a restart."""

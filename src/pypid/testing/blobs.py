@@ -223,7 +223,7 @@ class BlobsContract(Awaiting):
             self.assertTrue(body.closed)
         self.assertEqual(self.have(contents(self.blobs)), [])
 
-    # --- once, and whole ---
+    # --- writing ---
 
     def test_writes_once(self) -> None:
         """A key that is taken is refused and keeps its bytes; the refused body is closed."""

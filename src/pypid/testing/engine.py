@@ -338,7 +338,7 @@ class EngineContract(Timed):
         self.assertEqual(self.epoch, state.epoch)
         self.assertEqual(self.put(b"line").serial, before.serial + 1)
 
-    # --- what else is shared ---
+    # --- rights, leases, links ---
 
     def test_rights(self) -> None:
         """A change of users or rights is a number that grows, and nothing else."""
@@ -465,7 +465,7 @@ class EngineContract(Timed):
         self.have(feed.stop())
         self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 0)
 
-    # --- all of it ---
+    # --- model ---
 
     def test_is_a_dict(self) -> None:
         """Changes in any order by several nodes give the rows of a dict, and of a follower."""

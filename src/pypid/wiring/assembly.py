@@ -196,7 +196,7 @@ def _throwaway(
     *,
     fill: bool,
 ) -> StatelessNode:
-    """Return what a pypid on a bucket also does: dumps there, and copies of the records."""
+    """Return the jobs of a pypid on a bucket: dumps there, and copies of the records."""
     from pypid.catalog.dump_file import what_is_kept
     from pypid.catalog.remote_dump import Faraway
     from pypid.jobs.backup.copies import Backup

@@ -48,9 +48,7 @@ def snapshots_of(
     """Return the dumps of local projects and of upstream."""
     if not isinstance(catalog, MemoryCatalog):  # stored elsewhere
         return ()
-    if (
-        config.storage.backend is StorageBackend.MEMORY
-    ):  # removed at the next start
+    if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
     ours = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
     theirs = CatalogDump(catalog.heard, str(places.their_snapshot), storage.identity, world)

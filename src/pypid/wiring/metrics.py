@@ -137,7 +137,7 @@ class Measuring(Service):
         except OSError as error:
             _log.warn("other workers cannot be told what this one counts: {error}", error=error)
 
-    # --- what is so now ---------------------------------------------------------------------------
+    # --- current values ---------------------------------------------------------------------------
 
     def _look(self) -> None:
         self._look_at_process()

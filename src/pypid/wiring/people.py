@@ -74,7 +74,7 @@ def _sources(
     opened: list[HttpConnections],
 ) -> Iterable[Source]:
     """Yield the sources of ``[access] backend``, except the configuration itself: it is always
-    asked first, so that administrators are never locked out.
+    asked first, so that its users are never locked out.
     """
     for backend in config.access.backend:
         match backend:

@@ -47,7 +47,7 @@ class OpenedStorage:
     answers: Callable[[], Awaitable[object]] | None = None
     """Checks in one request that a bucket is reachable; raises `StorageDown`."""
     signer: Callable[[], str | None] = lambda: ""
-    """Return who signs its URLs now (`Link.signer`); None while that is not known."""
+    """Return who signs its URLs now (`SignedUrl.signer`); None while that is not known."""
     is_exact: Callable[[], bool] = lambda: True
     """Return whether exactly one of several processes wins a write-if-absent."""
 

@@ -1,4 +1,5 @@
-"""One connection to the directory, for one question. Everything here blocks: it runs in a thread.
+"""One connection to the directory, for one question. Everything here blocks: it runs in a
+thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _NOWHERE = "ldapi://%2Fdev%2Fnull%2Fnowhere"
 _MEANT_FOR_THE_USER = (
     ldap.INVALID_CREDENTIALS,
     ldap.INAPPROPRIATE_AUTH,  # the entry has no password
-    ldap.NO_SUCH_OBJECT,  # gone since it was found
+    ldap.NO_SUCH_OBJECT,  # removed since it was found
     ldap.INSUFFICIENT_ACCESS,
     ldap.CONSTRAINT_VIOLATION,  # 389 Directory Server: too many wrong passwords
     ldap.UNWILLING_TO_PERFORM,  # 389 Directory Server: the account is not active
@@ -98,7 +99,7 @@ def connected(
         os.close(descriptor)
         raise
     try:
-        link.set_option(ldap.OPT_REFERRALS, 0)  # to another server with our password: never
+        link.set_option(ldap.OPT_REFERRALS, 0)  # never send the password to another server
         link.set_option(ldap.OPT_DEREF, ldap.DEREF_NEVER)
         link.set_option(ldap.OPT_RESTART, 1)  # a signal is no reason to give up
         connection = DirectoryConnection(link, settings.step, left)

@@ -62,7 +62,7 @@ class _Side(Protocol):
         self.lost = reason
         if (
             self.other is not None and self.other.lost is None
-        ):  # a transport that is lost can do nothing of this
+        ):  # a lost transport supports none of these calls
             self.other.transport.unregisterProducer()
             self.other.transport.loseConnection()
         self.closed.callback(None)
@@ -171,7 +171,7 @@ class DirectoryRoute:
             far.transport.abortConnection()
             raise
         finally:
-            ours.close()  # adopted is a duplicate
+            ours.close()  # the reactor has adopted a duplicate
         near.join(far)
         far.join(near)
         return Pipe(theirs.detach(), self._reactor, far, near)

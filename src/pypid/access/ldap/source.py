@@ -1,4 +1,5 @@
-"""The source of users that asks the directory: it finds users, checks passwords and reads groups.
+"""The source of users that asks the directory: it finds users, checks passwords and reads
+groups.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class LdapPeople:
                 late.cancel()
             await pipe.closed()
 
-    # --- what the log is told ---
+    # --- logging ---
 
     def _tell(self, answer: _Person | _Refused | None) -> None:
         match answer:

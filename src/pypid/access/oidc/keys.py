@@ -68,7 +68,7 @@ def _algorithms(described: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _public(described: Mapping[str, Any], algorithm: str) -> Any:
-    import jwt  # here, since most have no issuer
+    import jwt  # here, since most indexes have no issuer
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 

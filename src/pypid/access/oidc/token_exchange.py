@@ -75,8 +75,8 @@ class TrustedPublishing:
         return self._trusted[0].audience if self._trusted else None
 
     async def mint(self, jwt: str, address: str) -> Minted:
-        """Return a pypid token for the identity token. Raises `MintRefused`, and `Busy` if too many
-        requests wait.
+        """Return a pypid token for the identity token. Raises `MintRefused`, `PeopleUnknown` if
+        the issuer is unavailable, and `Busy` if too many requests wait.
         """
         if not self._trusted:
             raise refused(

@@ -128,7 +128,7 @@ class SqlAccounts:
         if sound(name) if whom in NAMED else not name:
             await self._change(lambda writing: writing.withdraw(project, whom, name))
 
-    # --- people of elsewhere ---
+    # --- users of other systems ---
 
     async def merge(self, dump: Dump) -> Merged:
         return await self._change(lambda writing: writing.merge(dump))
@@ -245,7 +245,7 @@ class SqlAccounts:
 
             try:
                 await self._change(work)
-            except PypidError:  # the log has it
+            except PypidError:  # it is logged already
                 self._uses = {**uses, **self._uses}
                 return
         await self.current.forget()

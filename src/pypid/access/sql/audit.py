@@ -39,7 +39,8 @@ class _Failed:
 
 
 class SqlJournal:
-    """`Journal` in a database, which may be that of the accounts. Call `retry` every few seconds.
+    """`Journal` in a database, which may be that of the accounts. Call `retry` every few
+    seconds.
     """
 
     _log = Logger()

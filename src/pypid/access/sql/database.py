@@ -80,7 +80,8 @@ class Database:
         return self._identity is not None or self.place.is_there()
 
     def refuse_loss(self) -> None:
-        """Raise `DatabaseUnusable` if the file, which is missing, existed before. Blocks briefly.
+        """Raise `DatabaseUnusable` if the file, which is missing, existed before. Blocks
+        briefly.
         """
         if self._lived is not None:
             self._lived.refuse_loss()
@@ -208,7 +209,8 @@ class Database:
             )
 
     def _still_there(self) -> None:
-        """Raise `DatabaseAway` if what was just written is in a file that was replaced or removed.
+        """Raise `DatabaseAway` if what was just written is in a file that was replaced or
+        removed.
         """
         if isinstance(self.place, SqliteFile) and _identity(self.place) != self._identity:
             raise DatabaseAway(f"{self.place.path} was replaced")

@@ -61,7 +61,8 @@ class SqlDownloads:
             start(self.flush())
 
     async def flush(self) -> None:
-        """Write the downloads that wait. A failure is logged, once, and the next call tries again.
+        """Write the downloads that wait. A failure is logged, once, and the next call tries
+        again.
         """
         if self._waiting:
             await self._flights.single("write", self._write)
@@ -106,7 +107,7 @@ class SqlDownloads:
         if not (self._counted or self._closing):
             start(
                 self._flights.single("count", self._count)
-            )  # what an older pypid left is there soon, and not waited for
+            )  # not awaited: counts of an older pypid's downloads may come later
         try:
             return await self._database.read(PART, partial(_select_days, storable(project), since))
         except (DatabaseAway, DatabaseUnusable) as error:
@@ -114,7 +115,8 @@ class SqlDownloads:
             raise PeopleUnknown(NAME) from None
 
     async def _count(self) -> None:
-        """Count the downloads that are older than the counts. A failure is logged, and tried again.
+        """Count the downloads that are older than the counts. A failure is logged, and tried
+        again.
         """
         try:
             more = True
@@ -135,7 +137,7 @@ class SqlDownloads:
         begin = self._world.now() - AGE
         try:
             while await self._database.write(PART, partial(_forget, begin, self._rows)):
-                pass  # a piece at a time, so that nobody else waits long
+                pass  # a piece at a time, so that other callers do not wait long
         except (DatabaseAway, DatabaseUnusable, PypidError) as error:
             self._log.error(
                 "Old downloads cannot be removed, which is tried again: {error}", error=str(error)
@@ -146,7 +148,7 @@ class SqlDownloads:
         how many.
         """
         self._closing = True
-        await self._flights.single("count", self._nothing)  # whoever counts has ended then
+        await self._flights.single("count", self._nothing)  # wait until counting has ended
         await self.flush()
         if self._waiting:
             self._log.error(

@@ -100,7 +100,8 @@ def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) ->
 def find_downloads(
     connection: Connection, sha256: str, most: int, before: int | None
 ) -> Sequence[DownloadEntry]:
-    """Return downloads of a file, newest first; only those with a serial below `before`, if given.
+    """Return downloads of a file, newest first; only those with a serial below `before`, if
+    given.
     """
     found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
     if before is not None:

@@ -192,7 +192,7 @@ def _read(engine: Engine) -> AclDocument:
         with engine.connect() as connection:
             if (
                 connection.dialect.name == "sqlite"
-            ):  # one state of all tables; the module would begin none before a SELECT
+            ):  # all tables in one state; sqlite3 begins no transaction before a SELECT
                 connection.exec_driver_sql("BEGIN")
             return _document(connection)
     finally:

@@ -150,7 +150,7 @@ class Current:
         looking = start(self._refresh(self._world.clock.seconds()))
         if isinstance(
             self.database.place, Server
-        ):  # it may keep connections and not answer; it is asked on
+        ):  # it may accept connections and not answer; the look itself goes on
             looking.addTimeout(PATIENCE, self._world.clock)
         try:
             is_seen = await looking
@@ -163,7 +163,7 @@ class Current:
         is_seen = await shielded(self._looks.single(None, self._see))
         if (
             is_seen and self._heard < asked
-        ):  # that was somebody else's look, and may have missed what we want to see
+        ):  # an earlier caller's look, which may have missed the latest change
             return await shielded(self._looks.single(None, self._see))
         return is_seen
 
@@ -333,7 +333,7 @@ class Current:
         once.
         """
         self._fail(error)
-        if not isinstance(self.database.place, Server):  # perhaps it was only held by somebody else
+        if not isinstance(self.database.place, Server):  # perhaps another process only locked it
             try:
                 await self._look_now()
             except (DatabaseAway, DatabaseUnusable):

@@ -103,7 +103,7 @@ once = Table(
     Column("digest", Text, primary_key=True),
     Column("until", TimestampColumn, nullable=False, index=True),
 )
-changes = Table(  # what each change has touched, so that another node reads that anew and no more
+changes = Table(  # what each change has touched, so that other nodes read only that again
     "pypid_changes",
     _accounts,
     Column("serial", BigInteger, primary_key=True),

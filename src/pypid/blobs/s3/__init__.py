@@ -17,6 +17,6 @@ Each module has one subject::
     naming.py       the type and file name of a key for browsers
     probing.py      the abilities of this store
 
-Everything specific to AWS (signatures, the chain of credentials, endpoints) is computed by botocore,
-which sends nothing; only credentials are fetched by botocore itself, in threads.
+Everything specific to AWS (signatures, the chain of credentials, endpoints) is computed by
+botocore, which sends nothing; only credentials are fetched by botocore itself, in threads.
 """

@@ -87,7 +87,7 @@ class RedisConnections:
             finally:
                 if wire.is_open and closings == self._closings:
                     self._idle.append(wire)
-                else:  # and the others are of that server, too
+                else:  # and the idle ones lead to the same server
                     self._cut(wire, *self._idle)
         finally:
             self._free.release()

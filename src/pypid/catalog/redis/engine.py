@@ -308,7 +308,7 @@ def _link(held: bytes) -> SignedUrl:
     ends, _, url = held.partition(b" ")
     if not (
         ends.isdigit() and len(ends) < LONGEST_TIME
-    ):  # nobody of us has written it: it has ended long ago
+    ):  # not written by pypid: treat it as expired
         return SignedUrl("", _BEGINNING)
     return SignedUrl(url.decode(errors="replace"), _BEGINNING + int(ends) * _TICK)
 

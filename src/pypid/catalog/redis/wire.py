@@ -110,7 +110,7 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
             raise
         except txredisapi.RedisError:
             raise self._lost() from None
-        except BaseException:  # whoever asked went away; the answer would be taken for another one
+        except BaseException:  # the caller was cancelled; the answer would be taken for another one
             self.cut()
             raise
         finally:

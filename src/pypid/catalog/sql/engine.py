@@ -255,7 +255,7 @@ class SqlEngine:
                 done = transact(connection, work, writing)
             if (
                 driver.which() != before
-            ):  # what was written lies in a file that has no name any more
+            ):  # the change was written to a file that was removed or replaced
                 raise Anew
             return done
         except errors() as error:

@@ -41,7 +41,7 @@ class _Wanted:
         return len(self.change.line or b"")
 
     def settle(self, made: Made | Failure) -> None:
-        if not self.made.called:  # nobody has gone away
+        if not self.made.called:  # its caller still waits
             self.made.callback(made)
 
 

@@ -43,7 +43,7 @@ def open(url: str, folder: Path, world: World, reactor: Any) -> Engine:
 def _see_to_the_driver() -> None:
     try:
         import_module("psycopg")
-    except ImportError:  # it, or the library of PostgreSQL that it stands on
+    except ImportError:  # psycopg itself, or libpq
         raise CannotStart(
             "[cache] url names a PostgreSQL, which needs the extra postgresql: pip install "
             "'pypid[postgresql]'."

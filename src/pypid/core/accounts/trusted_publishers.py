@@ -118,7 +118,7 @@ def _text(value: object) -> str | None:
 
 @frozen
 class Allowance:
-    """One rule: a token that meets all the conditions may publish the projects that match the glob."""
+    """One rule: a token that meets all the conditions may publish the projects matching the glob."""
 
     projects: str
     conditions: tuple[ClaimCondition, ...]
@@ -131,7 +131,7 @@ class Allowance:
 
 
 def parse_allowance(text: str, forge: Forge) -> Allowance:
-    """Parse one line of ``allow``. Raises `ValueError` with the reason and what to write instead."""
+    """Parse one line of ``allow``. Raises `ValueError` with the reason and the correction."""
     projects, *rest = text.split() or [""]
     if "=" in projects:
         shown = shortened(printable(projects))

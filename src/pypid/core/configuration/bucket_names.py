@@ -13,7 +13,7 @@ BUCKET_RULE = (
 
 
 def is_bucket_name(text: str) -> bool:
-    """Return whether some store may have a bucket of this name (AWS's current rules are stricter)."""
+    """Return whether some store may have a bucket of this name (AWS's rules are stricter now)."""
     return _BUCKET.match(text) is not None
 
 

@@ -62,7 +62,7 @@ _DECLARED = "pypid"
 
 @frozen
 class Key:
-    """The declaration of one key. `needs` names a capability, of the key or of each allowed word."""
+    """The declaration of one key. `needs` names a capability, of the key or of each of its words."""
 
     kind: ValueKind[Any]
     default: str

@@ -1,4 +1,4 @@
-"""What is to be collected, and what became of it. Pure values."""
+"""The request and the result of a collection. Pure values."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from pypid.core.packaging.requirements import RequirementLine, Requirements
 
 @frozen
 class CollectOptions:
-    """What somebody wants to have here: requirements, which have to be resolved, and locks, which
-    are; for each target.
+    """What to collect: requirements, which have to be resolved, and lock files, which are; for each
+    target.
     """
 
     requirements: Requirements
     locks: tuple[Lock, ...]
     targets: tuple[InstallTarget, ...]
     lines: Mapping[InstallTarget, tuple[RequirementLine, ...]] = field(hash=False)
-    """Those of the requirements whose markers hold there."""
+    """The requirement lines whose markers hold there."""
 
 
 class CollectOutcome(Enum):
-    """What became of a file."""
+    """The outcome for a file."""
 
     KEPT = "kept"
     """It was fetched, and is stored now."""
     HAD = "had"
-    """It was stored before, or is ours."""
+    """It was stored before, or is local."""
     REFUSED = "refused"
-    """A rule of this index, or a hash that somebody gave, is against it."""
+    """Refused by a rule of this index, or by a hash in the request."""
     FAILED = "failed"
     """It could not be fetched."""
 
 
 @frozen(kw_only=True)
 class FileReport:
-    """One file. `needs_build`: an installer has to build it (it is an sdist). `reason`: why it is
-    not here, else empty.
+    """The report on one file. `needs_build`: an installer has to build it (it is an sdist).
+    `reason`: why it is not here, else empty.
     """
 
     project: ProjectName
@@ -61,8 +61,8 @@ class FileReport:
 
 @frozen
 class Problem:
-    """Why a line was not collected, or not wholly. `target` is None where it is so for
-    all of them.
+    """Why a line was not collected, or not completely. `target` is None if it concerns all
+    of them.
     """
 
     line: str
@@ -72,7 +72,7 @@ class Problem:
 
 @frozen
 class Collected:
-    """The whole outcome."""
+    """The whole result."""
 
     files: tuple[FileReport, ...]
     failed: tuple[Problem, ...]
@@ -81,7 +81,7 @@ class Collected:
 
     @property
     def complete(self) -> bool:
-        """Whether all that was asked for is here."""
+        """Whether everything requested is here."""
         return (
             not self.failed
             and not self.requirements.unparseable
@@ -94,9 +94,7 @@ class Collected:
 
 @frozen
 class Resolving:
-    """It is worked out what a target needs. `seconds`: for how long already; said
-    again and again.
-    """
+    """Progress: a target is being resolved. `seconds`: for how long already; sent repeatedly."""
 
     target: InstallTarget
     seconds: float
@@ -104,7 +102,7 @@ class Resolving:
 
 @frozen
 class Resolved:
-    """What a target needs."""
+    """Progress: the pins that a target needs."""
 
     target: InstallTarget
     pins: tuple[Pin, ...] = field(repr=False)
@@ -112,7 +110,7 @@ class Resolved:
 
 @frozen
 class FileDone:
-    """One of the files is settled: the `done`-th of `of`."""
+    """Progress: one of the files is done, the `done`-th of `of`."""
 
     report: FileReport
     done: int

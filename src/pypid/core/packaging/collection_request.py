@@ -1,4 +1,4 @@
-"""What a client asks to be collected, and how it is read. Pure.
+"""Parsing a client's request for a collection. Pure.
 
 In a daemon this runs in a confined child process (`pypid.resolver.collection_parser`): a lock file
 of the largest size takes seconds.
@@ -19,11 +19,11 @@ from pypid.core.packaging.lock_files import Lock, parse_pylock, parse_uv_lock
 from pypid.core.packaging.requirements import parse_requirements
 
 MOST_TEXTS = 200
-"""Files of one collection."""
+"""Maximum number of files in one collection request."""
 LARGEST = 20 << 20
-"""Bytes of one request."""
+"""Maximum size in bytes of one request."""
 JSON = ""
-"""The name of the part that is not a field of a form but a JSON document with all of them."""
+"""The name of the part that is not a form field but a JSON document with all of them."""
 
 Texts = str | tuple[str, ...]
 Parts = Sequence[tuple[str, bytes]]
@@ -45,16 +45,16 @@ FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(Coll
 
 
 def parse_collection(parts: Parts, running: str) -> CollectOptions | None:
-    """Return what is to be collected; None where nothing is.
+    """Return what is to be collected; None if nothing is.
 
-    `running` is the Python that stands for none. Raises `BadRequest` with what is wrong.
+    `running` is the default Python version. Raises `BadRequest` with the problem.
     """
     request = _decoded(parts)
     requirements = _texts(request.requirements)
     pylocks, uv_locks = _texts(request.pylock_toml), _texts(request.uv_lock)
     if not requirements and not pylocks and not uv_locks:
         return None
-    if len(requirements) + len(pylocks) + len(uv_locks) > MOST_TEXTS:  # JSON has room for millions
+    if len(requirements) + len(pylocks) + len(uv_locks) > MOST_TEXTS:  # JSON may hold millions
         raise BadRequest(f"At most {MOST_TEXTS} files can be collected for at once.")
     chosen = targets(_words(request.platform), _words(request.python), running=running)
     wanted = parse_requirements(*requirements)

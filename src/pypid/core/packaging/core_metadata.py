@@ -1,8 +1,8 @@
-"""Core metadata: what METADATA and PKG-INFO say.
+"""Core metadata: parsing METADATA and PKG-INFO.
 
 Sources: packaging.python.org "Core metadata specifications", versions 1.0 (PEP 241) to 2.6. Read
-leniently, as installers do: unknown fields are ignored, odd bytes are tolerated, only what an index
-lives on (name, version, Requires-Python) is judged.
+leniently, as installers do: unknown fields are ignored, odd bytes are tolerated, only the fields
+that an index needs (name, version, Requires-Python) are checked.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.names import ProjectName, project_name, version_of
 
 LONGEST_METADATA = 8 << 20
-"""Bytes of METADATA or PKG-INFO that are read; the largest on PyPI hold a whole manual and stay
-below 1 MiB.
+"""Maximum size in bytes of METADATA or PKG-INFO; the largest on PyPI contain a whole manual and
+stay below 1 MiB.
 """
 
 _MOST_LINES = 200_000
 _MOST_FIELDS = 10_000
 _MOST_NAMES = 200
-"""Lines in all, fields, and different names of fields (the specification has some 35). The parser
-takes 9 s for 10,000 different names, and a hundred times as long for ten times as many; within
-these bounds it takes half a second at most.
+"""Maximum number of lines, of fields, and of different field names (the specification has some 35).
+The parser takes 9 s for 10,000 different names, and a hundred times as long for ten times as many;
+within these bounds it takes half a second at most.
 """
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 _LONGEST_SPECIFIER = 500
@@ -40,16 +40,16 @@ refuses to read it).
 _LONGEST_REQUIREMENT = 10_000
 """Characters. Markers that tools write for many platforms have some thousand."""
 _JUDGED_REQUIREMENTS = 256 << 10
-"""Characters of all requirements that are judged: to parse them takes up to 4 s for each MiB."""
+"""Characters of all requirements that are checked: parsing takes up to 4 s for each MiB."""
 
 _LONGEST_SUMMARY = 512
-"""What the specification's readers (and PyPI) keep of a summary."""
+"""The length to which the specification's readers (and PyPI) cut a summary."""
 _METADATA_VERSION = re.compile(r"([0-9]{1,4})(\.[0-9]{1,4})?\Z")
 _MAJOR = 2
 """The specification: refuse metadata of a greater major version, accept a greater minor one."""
 KNOWN_VERSIONS = f"versions 1.0 to {_MAJOR}.x are"
 _UNKNOWN = "UNKNOWN"
-"""What distutils writes where it knows nothing."""
+"""What distutils writes for an unknown value."""
 _WORDS = {
     "metadata-version": "metadata_version",
     "name": "name",
@@ -60,38 +60,37 @@ _WORDS = {
 
 @frozen(kw_only=True)
 class CoreMetadata:
-    """What core metadata says. Texts are as written, without white space around them; absent and
-    ``UNKNOWN`` are None.
+    """Parsed core metadata. Texts are as written, stripped; absent and ``UNKNOWN`` are None.
 
-    `problems` is what forbids publishing; it is empty for metadata that an index can live with.
+    `problems` is what forbids publishing; it is empty for acceptable metadata.
     """
 
     metadata_version: str | None = None
     name: str | None = None
     project: ProjectName | None = None
-    """`name`, normalised; None if it is absent or no project name."""
+    """`name`, normalised; None if it is absent or invalid."""
     version: str | None = None
-    """PEP 440 normalised; None if it is absent or no version."""
+    """PEP 440 normalised; None if it is absent or invalid."""
     requires_python: str | None = None
     summary: str | None = None
     """One line, at most 512 characters."""
     dynamic: frozenset[str] = frozenset()
     """The fields that the build may change (PEP 643), lower-case, as ``requires-dist``."""
     fields: Mapping[str, Any] = field(factory=dict, repr=False)
-    """All that `packaging.metadata.parse_email` understood: its `RawMetadata` (``requires_dist``,
-    ``classifiers``, ...).
+    """Everything that `packaging.metadata.parse_email` parsed: its `RawMetadata`
+    (``requires_dist``, ``classifiers``, ...).
     """
     problems: tuple[str, ...] = ()
 
     def is_since(self, major: int, minor: int) -> bool:
-        """Whether `metadata_version` is this one or a later one."""
+        """Return whether `metadata_version` is this one or a later one."""
         match = _METADATA_VERSION.match(self.metadata_version or "")
         return match is not None and (int(match[1]), int((match[2] or ".0")[1:])) >= (major, minor)
 
 
 def read_metadata(data: bytes) -> CoreMetadata:
-    """What `data`, a METADATA or PKG-INFO file, says. Never raises; what is wrong is in the
-    result's `problems`.
+    """Parse `data`, a METADATA or PKG-INFO file. Never raises; problems are in the result's
+    `problems`.
     """
     if len(data) > LONGEST_METADATA:
         return CoreMetadata(
@@ -104,7 +103,7 @@ def read_metadata(data: bytes) -> CoreMetadata:
         )
     from packaging.metadata import (
         parse_email,
-    )  # here, since no page needs it, and it brings all licenses along
+    )  # imported here: no page needs it, and it loads all licenses
 
     try:
         raw, unparsed = parse_email(data)
@@ -138,7 +137,7 @@ def read_metadata(data: bytes) -> CoreMetadata:
 
 
 def _excess(data: bytes) -> str | None:
-    """What there is too much of for the email parser; None where it may have the metadata."""
+    """Return which limit of the email parser is exceeded; None if the metadata may be parsed."""
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if data.count(b"\n") > _MOST_LINES:
         return f"{_MOST_LINES} lines"
@@ -151,7 +150,7 @@ def _excess(data: bytes) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    """A field's text, or None where it says nothing."""
+    """Return a field's text, or None if it is empty or unknown."""
     text = value.strip() if isinstance(value, str) else ""
     return None if text in ("", _UNKNOWN) else text
 
@@ -169,7 +168,7 @@ def _judge_metadata_version(text: str | None, problems: list[str]) -> None:
 
 
 def is_metadata_version(text: str) -> bool:
-    """Whether this is a version of core metadata that may be published."""
+    """Return whether this is a version of core metadata that may be published."""
     match = _METADATA_VERSION.match(text)
     return match is not None and 1 <= int(match[1]) <= _MAJOR
 
@@ -199,8 +198,8 @@ def _version(text: str | None, problems: list[str]) -> str | None:
 
 
 def python_specifier(text: str | None, problems: list[str]) -> str | None:
-    """A Requires-Python on one line; None, with a line in `problems`, if it is no version specifier
-    (PEP 440).
+    """Return a Requires-Python on one line; None, with a line in `problems`, if it is not a version
+    specifier (PEP 440).
     """
     if text is None:
         return None
@@ -220,11 +219,10 @@ def python_specifier(text: str | None, problems: list[str]) -> str | None:
 
 
 def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
-    """What is wrong with the Requires-Dist of metadata that installers resolve dependencies by; the
-    first three only.
+    """Return problems with the Requires-Dist by which installers resolve dependencies; the first
+    three only.
 
-    Not part of `CoreMetadata.problems`: files with such metadata that are stored already stay
-    published.
+    Not part of `CoreMetadata.problems`: already stored files with such metadata stay published.
     """
     problems: list[str] = []
     room = _JUDGED_REQUIREMENTS
@@ -242,7 +240,7 @@ def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
 
 
 def _is_requirement(text: str) -> bool:
-    from packaging.requirements import Requirement  # here, since no page needs it
+    from packaging.requirements import Requirement  # imported here: no page needs it
 
     if len(text) > _LONGEST_REQUIREMENT:
         return False
@@ -251,13 +249,13 @@ def _is_requirement(text: str) -> bool:
     except (
         ValueError,
         RecursionError,
-    ):  # InvalidRequirement is a ValueError, as is what it does not wrap
+    ):  # InvalidRequirement is a ValueError, as are errors that it does not wrap
         return False
     return True
 
 
 def summary_line(value: object) -> str | None:
-    """A summary on one line of at most 512 characters, or None where `value` says nothing."""
+    """Return a summary as one line of at most 512 characters, or None if `value` is empty."""
     words = (_text(value) or "").split()
     return (
         "".join(letter for letter in " ".join(words) if letter.isprintable())[:_LONGEST_SUMMARY]

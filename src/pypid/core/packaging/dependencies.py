@@ -1,8 +1,7 @@
-"""What a release needs: its Requires-Dist, grouped by the extra that asks for it, as people are
-shown it.
+"""The dependencies of a release: its Requires-Dist, grouped by extra, for display.
 
 Sources: "Dependency specifiers" (PEP 508), core metadata's Requires-Dist and Provides-Extra. What
-cannot be understood is shown as it stands.
+cannot be parsed is shown as it is.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name
 
 MOST = 300
-"""Requirements that are understood and shown, each of them as often as there are extras that it
-stands under; the most that is known of has some hundred.
+"""Maximum number of requirements parsed and shown, each counted once per extra that requires it;
+the largest known release has some hundred.
 """
 MOST_EXTRAS = 100
 LONGEST = 300
-"""Characters of a name, a version (or an address) and a marker that are shown."""
+"""Maximum length in characters of a name, a version (or an address) and a marker as shown."""
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]{1,100})['"]|['"]([^'"]{1,100})['"]\s*==\s*extra""")
 _RUNS = re.compile(r"[-_.]+")
 
 
 @frozen
 class Need:
-    """One requirement. `project` is None where it is no name; `name` is it as it was written, all
-    of it where it is nothing else that can be understood. `marker` is when it is needed, without
-    the extra that it stands under.
+    """One requirement. `project` is None if the name is invalid; `name` is it as written, or the
+    whole text if that cannot be parsed. `marker` is the condition, without the extra under which it
+    is grouped.
     """
 
     name: str
@@ -43,8 +42,8 @@ class Need:
 
 @frozen
 class Needs:
-    """What is always `needed`, and what each of the `extras` needs besides; `more`: how many
-    requirements are not shown.
+    """The requirements that are always `needed`, and the additional ones of each of the `extras`;
+    `more`: how many are not shown.
     """
 
     needed: tuple[Need, ...] = ()
@@ -53,12 +52,12 @@ class Needs:
 
     @property
     def count(self) -> int:
-        """How many requirements there are."""
+        """The number of requirements."""
         return len(self.needed) + sum(len(each) for _, each in self.extras) + self.more
 
 
 def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
-    """The requirements in groups. Never raises; 300 of them take some 30 ms."""
+    """Return the requirements in groups. Never raises; 300 of them take some 30 ms."""
     spellings = {_plain(extra): extra for extra in reversed(provided[:MOST_EXTRAS])}
     groups: dict[str, list[Need]] = {_plain(extra): [] for extra in provided[:MOST_EXTRAS]}
     needed: list[Need] = []
@@ -75,7 +74,7 @@ def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
             need.name, need.project, need.extras, need.version, _shown(_without_extra(need.marker))
         )
         for extra in extras[:MOST_EXTRAS]:
-            if shown >= MOST:  # else 300 times 100 of them, of which each may be long
+            if shown >= MOST:  # else up to 300 times 100 of them, each perhaps long
                 left_out[extra] = left_out.get(extra, 0) + 1
             elif extra in groups or len(groups) < MOST_EXTRAS:
                 groups.setdefault(extra, []).append(under)
@@ -91,11 +90,11 @@ def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
 
 
 def need_of(text: str) -> Need:
-    """One requirement, as it is shown."""
+    """Parse one requirement for display."""
     from packaging.requirements import (
         InvalidRequirement,
         Requirement,
-    )  # here, since no page for installers needs it
+    )  # imported here: no page for installers needs it
 
     try:
         read = Requirement(text)
@@ -116,8 +115,8 @@ def _plain(extra: str) -> str:
 
 
 def _without_extra(marker: str) -> str:
-    """The marker without its ``extra == "..."``, where that is plainly one of several conditions
-    that all have to hold.
+    """Return the marker without its ``extra == "..."``, if that is clearly one of several
+    conditions joined by ``and``.
     """
     parts = _conditions(marker)
     if parts is None:
@@ -127,7 +126,7 @@ def _without_extra(marker: str) -> str:
 
 
 def _conditions(marker: str) -> list[str] | None:
-    """What stands between the outermost ``and``s; None where an ``or`` stands there."""
+    """Return the operands of the outermost ``and``s; None if there is an outermost ``or``."""
     parts, depth, begun = [], 0, 0
     for token in re.finditer(r"'[^']*'|\"[^\"]*\"|[()]|\band\b|\bor\b", marker):
         match token[0]:

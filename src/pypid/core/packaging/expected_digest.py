@@ -1,4 +1,4 @@
-"""Whether bytes are the ones that another index listed."""
+"""Comparing bytes with the hashes that upstream listed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 from pypid.core.model import Digests, File
 
 BLAKE2B_256 = "blake2b_256"
-"""BLAKE2b with 32 bytes, which hashlib has no name for."""
+"""BLAKE2b with 32 bytes, for which hashlib has no name."""
 _ENDLESS = ("shake_128", "shake_256")
 
 
@@ -25,8 +25,8 @@ class ExpectedDigest:
 
 
 def claim_of(file: File) -> ExpectedDigest | None:
-    """What the bytes of the file must hash to; None where upstream says nothing that can be
-    computed here.
+    """Return the expected hash of the file's bytes; None if upstream gave none that can be computed
+    here.
     """
     if file.sha256 is not None:
         return ExpectedDigest("sha256", file.sha256)
@@ -39,13 +39,13 @@ def claim_of(file: File) -> ExpectedDigest | None:
 
 
 def computed(digests: Digests, algorithm: str) -> str | None:
-    """The hash of this name, if it is among those that every body gets."""
+    """Return the hash of this name, if it is among those computed for every body."""
     known = {"sha256": digests.sha256, "md5": digests.md5, BLAKE2B_256: digests.blake2b_256}
     return known.get(algorithm)
 
 
 def is_copy(kept: File, file: File) -> bool:
-    """Whether the kept file has the bytes that `file` is listed with."""
+    """Return whether the cached file has the bytes that `file` is listed with."""
     claim = claim_of(file)
     if file.size not in (None, kept.size):
         return False
@@ -59,6 +59,6 @@ def is_copy(kept: File, file: File) -> bool:
 
 
 def hash_of(file: BinaryIO, algorithm: str) -> str:
-    """The hash of an open file, from its beginning, lower-case hex; blocks."""
+    """Return the hash of an open file, from its beginning, as lower-case hex. Blocks."""
     file.seek(0)
     return hashlib.file_digest(file, algorithm).hexdigest()  # type: ignore[arg-type]  # a BinaryIO is what it reads

@@ -1,4 +1,4 @@
-"""Which file of a release will do, and which release a line means. Pure."""
+"""Choosing the files of a release that fit, and the releases that a line allows. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def applicable(
     lines: Iterable[RequirementLine], targets: Sequence[InstallTarget]
 ) -> dict[InstallTarget, tuple[RequirementLine, ...]]:
     """Return the lines whose markers hold on each target."""
-    from packaging.markers import Marker  # here, since no page needs it
+    from packaging.markers import Marker  # imported here: no page needs it
 
     environments = [{**target.environment, "extra": ""} for target in targets]
     found: dict[InstallTarget, list[RequirementLine]] = {target: [] for target in targets}
@@ -28,7 +28,7 @@ def applicable(
 
 
 def by_release(files: Iterable[File]) -> dict[object, list[File]]:
-    """The files of each release, by the `version_key` of its version."""
+    """Return the files of each release, by the `version_key` of its version."""
     found: dict[object, list[File]] = {}
     for file in files:
         found.setdefault(version_key(file.version), []).append(file)
@@ -36,7 +36,7 @@ def by_release(files: Iterable[File]) -> dict[object, list[File]]:
 
 
 def allowed(project: Project, line: RequirementLine) -> list[str]:
-    """The releases that the line allows, the newest first."""
+    """Return the releases that the line allows, the newest first."""
     versions = []
     for text in project.versions:
         try:
@@ -47,12 +47,12 @@ def allowed(project: Project, line: RequirementLine) -> list[str]:
 
 
 def named(file: File, pin: Pin) -> bool:
-    """Whether the lock names the file, if it names any."""
+    """Return whether the lock file names the file; True if it names none."""
     return not pin.hashes or file.filename in pin.hashes
 
 
 def proven(file: File, lines: Sequence[RequirementLine]) -> bool:
-    """Whether the file has one of the hashes of each line that gives some."""
+    """Return whether the file has one of the hashes of each line that gives some."""
     return all(
         not line.hashes
         or any(digest(file, name) == f"{name}={value}" for name, value in line.hashes)
@@ -61,7 +61,7 @@ def proven(file: File, lines: Sequence[RequirementLine]) -> bool:
 
 
 def digest(file: File, algorithm: str) -> str | None:
-    """``algorithm=hex`` of the file, if it is known."""
+    """Return ``algorithm=hex`` of the file, or None if it is unknown."""
     known = {"sha256": file.sha256, "md5": file.md5}.get(algorithm)
     if known is not None:
         return f"{algorithm}={known}"

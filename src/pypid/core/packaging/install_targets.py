@@ -1,5 +1,5 @@
-"""For whom something is collected: a platform and a Python, the wheels that fit them, and what
-markers say there. Pure.
+"""Targets of a collection: a platform and a Python version, the wheels that fit them, and their
+marker environment. Pure.
 
 The names of platforms are those of uv's ``--python-platform``, and mean the same: where uv chooses
 a version because a wheel of it fits, a wheel of it fits here. Sources: PEP 425, 600, 656 (tags),
@@ -22,7 +22,7 @@ from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, Packagetype, parse_fi
 
 DEFAULT_PLATFORM = "linux"
 MOST = 12
-"""Targets of one collection."""
+"""Maximum number of targets of one collection."""
 
 _PYTHON = re.compile(r"3\.(\d{1,2})(?:\.(\d{1,2}))?\Z")
 _OLDEST = 7
@@ -42,13 +42,13 @@ _GLIBC_NAMED = (
 )
 _OLD_NAMES = {17: ("manylinux2014",), 12: ("manylinux2010",), 5: ("manylinux1",)}
 _MACOS = (13, 0)
-"""The oldest that uv aims at unless told otherwise."""
+"""The oldest version that uv targets by default."""
 
 
 @frozen
 class Platform:
-    """What wheels and markers see of a platform. `tags` are the last part of a wheel's tags, the
-    best first.
+    """A platform as wheels and markers see it. `tags` are platform tags of wheels, the best
+    first.
     """
 
     tags: tuple[str, ...]
@@ -109,19 +109,21 @@ def _table() -> dict[str, Platform]:
 
 
 PLATFORMS = _table()
-"""By the name that uv gives them."""
+"""The platforms by uv's name."""
 
 
 @frozen
 class InstallTarget:
-    """A platform (a key of `PLATFORMS`) and a Python (``3.12``, ``3.12.4``); `target` makes one."""
+    """A platform (a key of `PLATFORMS`) and a Python version (``3.12``, ``3.12.4``); made by
+    `target`.
+    """
 
     platform: str
     python: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What PEP 508 markers see there, of CPython."""
+        """The environment of PEP 508 markers, for CPython."""
         platform = PLATFORMS[self.platform]
         full = self.python if self.python.count(".") == 2 else f"{self.python}.0"
         return {
@@ -140,7 +142,7 @@ class InstallTarget:
 
     @property
     def ranks(self) -> dict[Tag, int]:
-        """The tags that fit, each with its place: the smallest is the best."""
+        """The tags that fit, each with its rank: the smallest is the best."""
         return _ranks(PLATFORMS[self.platform].tags, int(self.python.split(".")[1]))
 
     def __str__(self) -> str:
@@ -161,7 +163,7 @@ def _ranks(platforms: tuple[str, ...], minor: int) -> dict[Tag, int]:
 
 
 def target(platform: str, python: str) -> InstallTarget:
-    """The target of these names. Raises `BadRequest`, with what is known."""
+    """Return the target of these names. Raises `BadRequest` that lists the known ones."""
     if platform not in PLATFORMS:
         known = ", ".join(name for name in PLATFORMS if "manylinux_" not in name)
         raise BadRequest(
@@ -180,8 +182,8 @@ def target(platform: str, python: str) -> InstallTarget:
 def targets(
     platforms: Iterable[str], pythons: Iterable[str], *, running: str
 ) -> tuple[InstallTarget, ...]:
-    """Each platform with each Python, each once. Nothing said: Linux on x86_64, and the Python that
-    is `running` here.
+    """Return each platform with each Python version, each once. Defaults: Linux on x86_64, and the
+    `running` version. Raises `BadRequest`.
     """
     named = tuple(dict.fromkeys(platforms)) or (DEFAULT_PLATFORM,)
     versions = tuple(dict.fromkeys(pythons)) or (running,)
@@ -193,8 +195,8 @@ def targets(
 
 
 def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
-    """Of files of one release the one that an installer takes there: the best wheel, without one
-    the sdist, else None.
+    """Return the file of a release that an installer takes on the target: the best wheel, else the
+    sdist, else None.
     """
     ranks = wanted.ranks
     wheels: list[tuple[int, tuple[int, str], File]] = []
@@ -211,7 +213,7 @@ def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
         if rank is not None and kind.packagetype is Packagetype.WHEEL:
             wheels.append((rank, _build(file.filename), file))
     if wheels:
-        # of wheels that fit equally well the one with the highest build number
+        # of wheels with the same rank the one with the highest build number
         first = min(rank for rank, _, _ in wheels)
         return max(
             ((build, file) for rank, build, file in wheels if rank == first),
@@ -226,5 +228,5 @@ def _build(filename: str) -> tuple[int, str]:
 
 
 def needs_build(file: File) -> bool:
-    """Whether an installer has to build it."""
+    """Return whether an installer has to build the file."""
     return not file.filename.endswith(".whl")

@@ -1,9 +1,8 @@
-"""File names on a page of another index: the project is known there, and more names can be read
-than without it.
+"""File names on an upstream page: knowing the project, more names can be parsed than without.
 
-Installers take the project's name off the front of an sdist's name, and the rest is the version
-(pip's ``_find_name_version_sep``, uv's ``SourceDistFilename::parse``): so it may hold hyphens, as
-in ``cffi-1.2.0-1.tar.gz``.
+Installers strip the project's name from the front of an sdist's name, and the rest is the version
+(pip's ``_find_name_version_sep``, uv's ``SourceDistFilename::parse``): so it may contain hyphens,
+as in ``cffi-1.2.0-1.tar.gz``.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ from pypid.core.packaging.names import (
 _VARIANT = re.compile(
     r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+-(?P<label>[a-z0-9_.]{1,16})\.whl\Z"
 )
-"""A wheel of a variant (PEP 825, draft): a label behind the tags."""
+"""A wheel of a variant (PEP 825, draft): with a label after the tags."""
 _VARIANTS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
 
 
 _OLD_VERSION = re.compile(r"[0-9][^/]*\Z|[^-/]+\Z").match
-"""A version that PEP 440 does not know, and pip took until 24.0; ``bar-1.0`` is rather the end of
-another project's name.
+"""A version that is not valid by PEP 440, and that pip accepted until 24.0; ``bar-1.0`` is rather
+the end of another project's name.
 """
 
 
 def version_of(filename: str, name: ProjectName) -> str | None:
-    """The version in the file name; None for what no installer takes, or for another project's
-    file.
+    """Return the version in the file name; None for a file that no installer takes, or of another
+    project.
 
-    It is PEP 440's spelling, but of an sdist with an older kind of version
-    (``mercurial-4.x-rc.tar.gz``), which is as it is written: old installers take it, new ones pass
-    over it.
+    It is normalised by PEP 440, except that the invalid version of an old sdist
+    (``mercurial-4.x-rc.tar.gz``) is returned as written: old installers take it, new ones ignore
+    it.
     """
     try:
         project, version = project_and_version(filename)
@@ -77,14 +76,14 @@ def _version_of_sdist(filename: str, name: ProjectName) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _prefix(name: ProjectName) -> re.Pattern[str]:
-    """The name under any spelling, and the hyphen behind it."""
+    """Return a pattern for the name under any spelling, with the hyphen after it."""
     return re.compile(
         "[-_.]+".join(map(re.escape, name.split("-"))) + "-", re.IGNORECASE | re.ASCII
     )
 
 
 def is_mutable(filename: str) -> bool:
-    """Whether the file may change under its name: the list of a release's variants (PEP 825, draft;
-    C37).
+    """Return whether the contents of the file may change: the list of a release's variants (PEP
+    825, draft; C37).
     """
     return _VARIANTS.match(filename) is not None

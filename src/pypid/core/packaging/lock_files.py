@@ -1,8 +1,8 @@
-"""What a lock file pins: ``pylock.toml`` (PEP 751) and ``uv.lock``. Pure.
+"""The pins of lock files: ``pylock.toml`` (PEP 751) and ``uv.lock``. Pure.
 
-A lock names releases, their files and the hashes of these; which of the releases a target needs is
-found here, which of the files in `core.packaging.install_targets`. All extras and all groups of a
-lock are taken: what is collected may be more than one installation wants.
+A lock file names releases, their files and the hashes of these; the releases that a target needs
+are selected here, the files in `core.packaging.install_targets`. All extras and all groups of a
+lock file are included: a collection may be more than one installation needs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock
 
 LARGEST = 16 << 20
-"""Characters of one lock file."""
+"""Maximum length of one lock file in characters."""
 MOST = 20_000
-"""Releases in one lock file."""
+"""Maximum number of releases in one lock file."""
 MOST_OF_ONE = 100
-"""Releases of one project in one lock file: uv locks several where platforms need different ones.
+"""Maximum number of releases of one project in one lock file: uv locks several if platforms need
+different ones.
 """
 LONGEST_KEY = 8
-"""Parts of one key (``a.b.c`` has three); those of real lock files have three at most."""
+"""Maximum number of parts of one key (``a.b.c`` has three); real lock files have three at most."""
 
 _OPAQUE = re.compile(
     r"""#[^\n]*+"""
@@ -43,7 +44,9 @@ _OPAQUE = re.compile(
     r"""|'[^'\n]*+'?""",
     re.DOTALL,
 )
-"""A comment or a string of TOML. One without an end goes to the end of its line, or of the text."""
+"""A comment or a string of TOML. One without an end extends to the end of its line, or of
+the text.
+"""
 _PART = r"""(?:[A-Za-z0-9_-]++|"")"""
 _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{LONGEST_KEY}}}")
 """A key of too many parts, in a text whose strings are empty. No search begins within a word, so
@@ -55,8 +58,8 @@ T = TypeVar("T")
 
 @frozen
 class Pin:
-    """One release that is wanted. `hashes`: the files that will do, with their hashes
-    (``sha256=<hex>``, None); empty: any.
+    """One required release. `hashes`: the acceptable files with their hashes (``sha256=<hex>``,
+    None); empty: any.
     """
 
     project: ProjectName
@@ -66,7 +69,7 @@ class Pin:
 
 @frozen
 class Lock:
-    """A lock file that was read. `pins_for` gives what a target needs of it."""
+    """A parsed lock file. `pins_for` returns the pins that a target needs."""
 
     pins_for: Callable[[InstallTarget], Sequence[Pin]]
     unparseable: tuple[Remark, ...] = ()
@@ -77,9 +80,9 @@ def _toml(text: str, what: str) -> dict[str, Any]:
         raise BadRequest(f"{what} may have {LARGEST} characters.")
     if _LONG_KEY.search(
         _OPAQUE.sub('""', text)
-    ):  # tomllib takes memory and time in the square of the number of parts
+    ):  # tomllib's memory and time are quadratic in the number of parts
         raise BadRequest(f"{what} has a key of more than {LONGEST_KEY} parts.")
-    import tomllib  # here, as all that no page needs
+    import tomllib  # imported here: no page needs it
 
     try:
         return tomllib.loads(text)
@@ -88,8 +91,8 @@ def _toml(text: str, what: str) -> dict[str, Any]:
 
 
 def _bound_releases(what: str, names: Iterable[str]) -> None:
-    """Raise `BadRequest` where one project has more releases than `MOST_OF_ONE`: each is compared
-    with all its files.
+    """Raise `BadRequest` if one project has more releases than `MOST_OF_ONE`: each is compared with
+    all its files.
     """
     if any(count > MOST_OF_ONE for count in Counter(names).values()):
         raise BadRequest(f"A {what} may have {MOST_OF_ONE} releases of one project.")
@@ -99,7 +102,7 @@ def _bound_releases(what: str, names: Iterable[str]) -> None:
 
 
 def parse_pylock(text: str) -> Lock:
-    """A ``pylock.toml``. Raises `BadRequest` where it is none."""
+    """Parse a ``pylock.toml``. Raises `BadRequest` if it is invalid."""
     from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 
     document = _toml(text, "pylock.toml")
@@ -163,8 +166,8 @@ def _strongest(hashes: Mapping[str, str]) -> str | None:
 
 
 def _holds(marker: Marker, environment: dict[str, Any], context: Any) -> bool:
-    """Whether the marker holds; one that nobody can judge does, for too much is better than too
-    little.
+    """Return whether the marker holds; one that cannot be evaluated does, since too much is better
+    than too little.
     """
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 
@@ -224,11 +227,11 @@ class _UvLock(msgspec.Struct, rename="kebab"):
 
 
 UV_LOCK = 1
-"""The version of the format that is known here; uv raises it where older readers would go wrong."""
+"""The supported version of the format; uv raises it if older readers would misread it."""
 
 
 def parse_uv_lock(text: str) -> Lock:
-    """A ``uv.lock``. Raises `BadRequest` where it is none."""
+    """Parse a ``uv.lock``. Raises `BadRequest` if it is invalid."""
     document = _toml(text, "uv.lock")
     try:
         lock = msgspec.convert(document, _UvLock)
@@ -262,7 +265,7 @@ def _pin(package: _Locked) -> Pin | None:
 
 
 class _Walk:
-    """From what was locked along the dependencies whose markers hold."""
+    """Traversal from the locked project along the dependencies whose markers hold."""
 
     def __init__(self, lock: _UvLock, environment: dict[str, str]) -> None:
         self._lock = lock
@@ -270,7 +273,7 @@ class _Walk:
         self._by_name: dict[str, list[_Locked]] = {}
         self._markers: dict[str, bool] = {}
         self._followed: set[tuple[str, str | None, str | None]] = set()
-        """Project, release and extra that a dependency has led to: those that thousands name are
+        """Project, release and extra that a dependency has led to: those named by thousands are
         followed once.
         """
         for package in lock.package:
@@ -278,8 +281,8 @@ class _Walk:
                 self._by_name.setdefault(package.name, []).append(package)
 
     def pins(self) -> list[Pin]:
-        """What is reached. Where nothing says where to begin (a lock of something else), all that
-        fits.
+        """Return the pins reached. Without any roots (a lock file of another kind), all
+        that fit.
         """
         seen: dict[tuple[str, str | None], _Locked] = {}
         done: set[tuple[str, str | None, str | None]] = set()
@@ -342,7 +345,7 @@ class _Walk:
     def _judged(self, text: str) -> bool:
         if (
             "extra" in text
-        ):  # how uv spells groups and extras that exclude each other: all of them are wanted here
+        ):  # uv's encoding of mutually exclusive groups and extras: all of them are wanted here
             return True
         from packaging.markers import InvalidMarker, Marker
 

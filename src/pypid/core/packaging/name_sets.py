@@ -1,7 +1,7 @@
-"""Very many names of projects, sorted: a million of them as some hundred texts.
+"""Very many project names, sorted: a million of them in some hundred texts.
 
-As a tuple they would take four times the memory, and to drop it, or to have the garbage collector
-look at it, would hold up everybody for 50 milliseconds.
+As a tuple they would take four times the memory, and freeing it, or a pass of the garbage collector
+over it, would block the process for 50 milliseconds.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from attrs import field, frozen
 from pypid.core.packaging.names import ProjectName
 
 RUN = 2000
-"""Names in one text; as many are put in order without a stop."""
+"""Names in one text; as many are merged without a pause."""
 _LINES = re.compile(r"[^\n]+").finditer
 
 
 @frozen(eq=False, hash=False)
 class ManyNames(Sequence[ProjectName]):
-    """Names in order, each once. Equal to any sequence of the same names."""
+    """A sorted sequence of distinct names. Equal to any sequence of the same names."""
 
     _runs: tuple[str, ...] = field(default=(), repr=False)
-    """Each `RUN` names with a line end between two; the last may have fewer."""
+    """Each has `RUN` names separated by line ends; the last may have fewer."""
     _length: int = 0
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class ManyNames(Sequence[ProjectName]):
             return False
         run = bisect_right(
             self._runs, f"{name}\n~"
-        )  # behind the run that begins with it: "~" sorts behind all names
+        )  # after the run that begins with it: "~" sorts after all names
         return run > 0 and f"\n{name}\n" in f"\n{self._runs[run - 1]}\n"
 
     def __eq__(self, other: object) -> bool:
@@ -69,9 +69,7 @@ class ManyNames(Sequence[ProjectName]):
 
 
 def in_order(parts: Iterable[Iterable[ProjectName]]) -> Generator[None, None, ManyNames]:
-    """The names of all parts, each of which is in order, in slices; what is in several of them is
-    taken once.
-    """
+    """Merge the names of all parts, each of which is sorted, in slices; duplicates are dropped."""
     runs: list[str] = []
     run: list[str] = []
     last = ""
@@ -88,7 +86,7 @@ def in_order(parts: Iterable[Iterable[ProjectName]]) -> Generator[None, None, Ma
 
 
 def lines(names: Iterable[ProjectName]) -> Iterable[ProjectName]:
-    """The same names, held as one text meanwhile."""
+    """Return an iterable of the same names that holds them as one text."""
     return _Lines("\n".join(names))
 
 

@@ -1,4 +1,4 @@
-"""Names: of projects, and what a distribution's file name says.
+"""Project names, and the parsing of distributions' file names.
 
 Sources: packaging.python.org "Names and normalization" (the regular expressions), "Binary
 distribution format" and "Source distribution format" (file names), PEP 440 (versions).
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
 
 ProjectName = NewType("ProjectName", str)
-"""A normalised project name; only `project_name` makes one."""
+"""A normalised project name; made only by `project_name`."""
 
 LONGEST_NAME = 200
 LONGEST_FILENAME = 220
-"""Leaves room for our suffixes (`layout`) below the 255 bytes that file systems allow."""
+"""Leaves room for pypid's suffixes (`layout`) below the 255 bytes that file systems allow."""
 
 _VALID = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
@@ -34,8 +34,8 @@ _EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?
 
 @lru_cache(maxsize=8192)
 def project_name(text: str) -> ProjectName:
-    """The normalised form of `text`; raises `BadName` if it is no project name (also over 200
-    characters).
+    """Return the normalised form of `text`. Raises `BadName` if it is not a project name (also over
+    200 characters).
     """
     if len(text) > LONGEST_NAME or not _VALID.match(text):
         raise BadName(text)
@@ -43,7 +43,7 @@ def project_name(text: str) -> ProjectName:
 
 
 class Packagetype(Enum):
-    """What a distribution is; the values are those of the legacy upload API's ``filetype``."""
+    """The type of a distribution; the values are those of the legacy upload API's ``filetype``."""
 
     WHEEL = "bdist_wheel"
     SDIST = "sdist"
@@ -52,8 +52,8 @@ class Packagetype(Enum):
 
 @frozen
 class Distribution:
-    """What a distribution's file name says. `version` is as the name spells it,
-    PEP 440 normalised.
+    """The parts of a distribution's file name. `version` is the one in the name, PEP 440
+    normalised.
     """
 
     filename: str
@@ -71,7 +71,7 @@ SDIST_SUFFIXES = (".tar.gz", ".zip")
 OLD_SDIST_SUFFIXES = (".tar.bz2", ".tgz", ".tar.xz")
 """Made by old tools; pip installs them, so they may be published and adopted."""
 UPSTREAM_SDIST_SUFFIXES = (".tar", ".tbz", ".txz", ".tlz", ".tar.lz", ".tar.lzma")
-"""pip takes these as well (``pip._internal.utils.filetypes``): listed where an upstream has them,
+"""pip accepts these as well (``pip._internal.utils.filetypes``): listed if an upstream has them,
 and never published here.
 """
 ALL_SDIST_SUFFIXES = (*SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES, *UPSTREAM_SDIST_SUFFIXES)
@@ -88,12 +88,12 @@ _CANONICAL = re.compile(
     rf"{_NUMBER}(?:\.{_NUMBER})*+(?:(?:a|b|rc){_NUMBER})?+(?:\.post{_NUMBER})?+(?:\.dev{_NUMBER})?+\Z",
     re.ASCII,
 ).match
-"""A version that is spelled as PEP 440 wants it already (its appendix B, without epochs)."""
+"""A version already in PEP 440's canonical spelling (its appendix B, without epochs)."""
 
 
 def project_and_version(filename: str) -> tuple[ProjectName, str]:
-    """What `parse_filename` says of both, and raises, ten times faster: a page has ten thousand
-    files of few kinds.
+    """Return project and version as `parse_filename` does, and raise the same, but ten times
+    faster: a page has ten thousand files of few kinds.
     """
     if len(filename) <= LONGEST_NAME:
         found = _usual(filename)
@@ -104,9 +104,7 @@ def project_and_version(filename: str) -> tuple[ProjectName, str]:
 
 
 def _usual(filename: str) -> tuple[ProjectName, str] | None:
-    """Of a name whose parts all are what nearly all are; None for any other, of which nothing is
-    said by that.
-    """
+    """Parse a file name of the usual form; return None for any other, which may still be valid."""
     if filename.endswith(".whl"):
         parts = filename[:-4].split("-", 2)
         return _usual_two(parts[0], parts[1]) if len(parts) == 3 and _are_tags(parts[2]) else None
@@ -124,7 +122,7 @@ def _usual_two(written: str, version: str) -> tuple[ProjectName, str] | None:
 
 @lru_cache(maxsize=16384)
 def _are_tags(text: str) -> bool:
-    """Whether these are the tags of a wheel, perhaps with a build number before them."""
+    """Return whether these are the tags of a wheel, perhaps with a build number before them."""
     return _USUAL_TAGS(text) is not None
 
 
@@ -133,7 +131,7 @@ def _usual_name(text: str) -> ProjectName | None:
 
 
 def _spelled(version: str) -> str | None:
-    """A version as PEP 440 spells it, or None for what is none."""
+    """Return the version as PEP 440 spells it, or None if it is invalid."""
     if _CANONICAL(version):
         return version
     if not _USUAL_VERSION(version):
@@ -145,14 +143,12 @@ def _spelled(version: str) -> str | None:
 
 
 def is_safe_filename(filename: str) -> bool:
-    """Whether the name has only characters that names of distributions have, and no path
-    separators.
-    """
+    """Return whether the name has only characters of distribution names, and no path separators."""
     return _FILENAME.match(filename) is not None
 
 
 def parse_filename(filename: str) -> Distribution:
-    """What `filename` says of its distribution.
+    """Return the parts of a distribution's file name.
 
     Accepts wheels, sdists (also ``.tar.bz2``, ``.tgz`` and ``.tar.xz`` of old tools) and eggs.
     Raises `BadFilename` with the reason for anything else: other characters, path separators, more
@@ -182,7 +178,7 @@ def _wheel(filename: str) -> Distribution:
     from packaging.utils import (
         InvalidWheelFilename,
         parse_wheel_filename,
-    )  # here, since no page needs it
+    )  # imported here: no page needs it
 
     try:
         name, version, _build, tags = parse_wheel_filename(filename)
@@ -222,7 +218,7 @@ def _sdist(filename: str) -> Distribution:
     from packaging.utils import (
         InvalidSdistFilename,
         parse_sdist_filename,
-    )  # here, since no page needs it
+    )  # imported here: no page needs it
 
     try:
         name, version = parse_sdist_filename(plain)
@@ -246,9 +242,9 @@ def _parsed(version: str) -> Version:
 
 
 def version_of(text: str) -> Version:
-    """The version that `text` spells; raises `ValueError`. No longer than a file name, so that
-    nobody can make us read digits without end (Python itself refuses more than 4,300 of them, by
-    another exception than `InvalidVersion`).
+    """Parse a version. Raises `ValueError`. It may be no longer than a file name, so that no client
+    can have endless digits parsed (Python itself refuses more than 4,300 of them, by another
+    exception than `InvalidVersion`).
     """
     if len(text) > LONGEST_FILENAME:
         raise InvalidVersion(f"Invalid version: {text[:40]!r}...")
@@ -256,7 +252,7 @@ def version_of(text: str) -> Version:
 
 
 def version_key(version: str) -> tuple[int, Any]:
-    """A sort key for versions: those that PEP 440 does not know come first, by their text."""
+    """Return a sort key for versions: those invalid by PEP 440 come first, by their text."""
     try:
         return (1, version_of(version))
     except ValueError:
@@ -264,13 +260,13 @@ def version_key(version: str) -> tuple[int, Any]:
 
 
 def same_version(one: str, other: str) -> bool:
-    """Whether both spell one release (``1.0`` and ``1.0.0`` do, PEP 440)."""
+    """Return whether both spell one release (``1.0`` and ``1.0.0`` do, PEP 440)."""
     return version_key(one) == version_key(other)
 
 
 def is_prerelease(version: str) -> bool:
-    """Whether `version` is a pre- or development release; what PEP 440 does not know
-    counts as one.
+    """Return whether `version` is a pre- or development release; one invalid by PEP 440 counts as
+    such.
     """
     try:
         return version_of(version).is_prerelease

@@ -2,7 +2,7 @@
 
 PEP 440 says when two spellings are one version (``1.0`` and ``1.0.0``): their files are one
 release, under the spelling of the file that was uploaded first, so that the release keeps its name
-when somebody adds a file to it.
+when a file is added to it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Release:
 
     @property
     def yanked_reason(self) -> str | None:
-        """Why the release is yanked: the first reason that a file gives. None: it is not yanked, or
-        nobody said why.
+        """The first reason that a yanked file of the release gives. None: the release is not
+        yanked, or no file has a reason.
         """
         return (
             next((file.yanked for file in self.files if file.yanked), None)
@@ -43,7 +43,7 @@ class Release:
 
 
 def releases(project: Project) -> tuple[Release, ...]:
-    """The releases of the project, oldest version first."""
+    """Return the releases of the project, oldest version first."""
     global _last
     last, found = _last
     if last is not project:
@@ -53,13 +53,13 @@ def releases(project: Project) -> tuple[Release, ...]:
 
 
 _last: tuple[Project | None, tuple[Release, ...]] = (None, ())
-"""What was worked out last: whoever renders a project asks ten times for its releases."""
+"""The latest result: rendering a project asks for its releases ten times."""
 
 
 def _releases(project: Project) -> tuple[Release, ...]:
     groups: list[list[File]] = []
     for file in project.files:
-        # Files come in order of version, so what belongs together stands together.
+        # files are sorted by version, so those of one release are consecutive
         if groups and (
             groups[-1][0].version == file.version
             or same_version(groups[-1][0].version, file.version)
@@ -77,12 +77,12 @@ def _spelling(files: list[File]) -> str:
 
 
 def choose_release(project: Project, version: str | None = None) -> str | None:
-    """The version of the release that is asked for, as the project spells it; None where there is
-    no such release.
+    """Return the version of the requested release, as the project spells it; None if there is no
+    such release.
 
-    `version` is any spelling, straight from a URL. Without one it is the newest: among those that
-    are not yanked, final ones before pre-releases; a yanked one only where there is nothing else
-    (as the public index chooses).
+    `version` is any spelling, straight from a URL. Without one it is the newest: among those not
+    yanked, final ones before pre-releases; a yanked one only if there is nothing else (as the
+    public index chooses).
     """
     candidates = releases(project)
     if version is None:
@@ -100,7 +100,7 @@ def _preference(release: Release) -> tuple[bool, bool, object]:
 
 
 def _key(version: str) -> tuple[int, Version] | None:
-    """As `version_key`, but nothing that a stranger puts into a URL is remembered."""
+    """Return `version_key` of text from a URL, without caching it, or None if it is invalid."""
     if len(version) > LONGEST_FILENAME:
         return None
     try:
@@ -110,15 +110,15 @@ def _key(version: str) -> tuple[int, Version] | None:
 
 
 def release_of(project: Project, version: str) -> Release | None:
-    """The release of this version, in any spelling; or None."""
+    """Return the release of this version, in any spelling; or None."""
     chosen = choose_release(project, version)
     return next((release for release in releases(project) if release.version == chosen), None)
 
 
 def describing_file(project: Project, version: str) -> File | None:
-    """The file whose stored core metadata describes the release: a wheel's if there is one.
+    """Return the file whose stored core metadata describes the release: a wheel's if there is one.
 
-    None where there is no such release, or none of its files has metadata stored.
+    None if there is no such release, or none of its files has metadata stored.
     """
     release = release_of(project, version)
     described = [file for file in release.files if file.metadata_sha256] if release else []

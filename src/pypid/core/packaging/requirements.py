@@ -1,8 +1,8 @@
-"""What a ``requirements.txt`` asks for, line by line. Pure.
+"""Parsing ``requirements.txt``, line by line. Pure.
 
 Source: pip's "Requirements File Format" (comments, continued lines, options), PEP 508 (the
-requirements themselves). A line that cannot be collected is no error: it is told, with the reason,
-and the others go on.
+requirements themselves). A line that cannot be collected is not an error: it is reported with the
+reason, and the others are processed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 LARGEST = 1 << 20
-"""Characters of all the files of one collection."""
+"""Maximum length in characters of all files of one collection."""
 MOST = 2000
-"""Requirements of one collection."""
+"""Maximum number of requirements of one collection."""
 MOST_LINES = 10_000
-"""Logical lines of one collection."""
+"""Maximum number of logical lines of one collection."""
 LONGEST = 2000
-"""Characters of one requirement, without its hashes."""
+"""Maximum length in characters of one requirement, without its hashes."""
 LONGEST_LINE = 128 << 10
-"""Characters of one logical line: room for 1,000 hashes."""
+"""Maximum length in characters of one logical line: room for 1,000 hashes."""
 MOST_CLAUSES = 50
-"""Clauses of a version specifier (``>=1,<2`` has two)."""
+"""Maximum number of clauses of a version specifier (``>=1,<2`` has two)."""
 
 # Every pattern here is linear in the length of the line: no repeated part can match the same text
 # in two ways.
@@ -92,7 +92,7 @@ _IGNORED = {
 _OF_ONE = frozenset(
     {"--global-option", "--install-option", "--config-setting", "--config-settings", "-C"}
 )
-"""Options that pip takes behind a requirement, and that mean something to a build only."""
+"""Options that pip accepts after a requirement, and that matter only to a build."""
 
 
 _ARCHIVES = (".whl", *ALL_SDIST_SUFFIXES)
@@ -100,8 +100,8 @@ _ARCHIVES = (".whl", *ALL_SDIST_SUFFIXES)
 
 @frozen
 class Remark:
-    """A line about which there is something to say: the line as it stands in the file (joined,
-    without comments), and what.
+    """A remark on a line: the line as it is in the file (joined, without comments), and the
+    reason.
     """
 
     line: str
@@ -111,29 +111,29 @@ class Remark:
 @frozen
 class RequirementLine:
     """One requirement. `text` is its normal form; `hashes` are ``(algorithm, lower-case hex)``, any
-    of which will do.
+    of which is acceptable.
     """
 
     line: str
     project: ProjectName
     text: str
     specifiers: str = ""
-    """Its clauses about versions, as PEP 440 spells them."""
+    """Its version clauses, as PEP 440 spells them."""
     marker: str = field(default="", eq=False)
-    """Where it applies (PEP 508); empty: everywhere."""
+    """The condition (PEP 508); empty: always."""
     hashes: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def specifier(self) -> SpecifierSet:
-        """The versions that are allowed."""
-        from packaging.specifiers import SpecifierSet  # here, since no page needs it
+        """The allowed versions."""
+        from packaging.specifiers import SpecifierSet  # imported here: no page needs it
 
         return SpecifierSet(self.specifiers)
 
 
 @frozen
 class Requirements:
-    """A file, taken apart. `prereleases`: it says ``--pre``."""
+    """Parsed requirements files. `prereleases`: they contain ``--pre``."""
 
     wanted: tuple[RequirementLine, ...] = ()
     unparseable: tuple[Remark, ...] = ()
@@ -142,8 +142,7 @@ class Requirements:
 
 
 def parse_requirements(*texts: str) -> Requirements:
-    """Parse the text of requirements files. Raises `BadRequest` only where they are beyond the
-    limits.
+    """Parse the text of requirements files. Raises `BadRequest` only if they exceed the limits.
 
     Time and memory are linear in the length of the texts.
     """
@@ -164,7 +163,8 @@ def parse_requirements(*texts: str) -> Requirements:
         except ValueError as error:
             unparseable.append(Remark(line, str(error)))
             continue
-        # Each option once: a line of thousands of them is repeated in the answer for each remark.
+        # Each option once: otherwise a line of thousands of them is repeated in the response for
+        # each remark.
         ignored += (
             Remark(line, f"{option}: {reason}") for option, reason in dict.fromkeys(without)
         )
@@ -176,7 +176,7 @@ def parse_requirements(*texts: str) -> Requirements:
 
 
 def _bounded(lines: Iterable[str]) -> Iterator[str]:
-    """Pass the lines on. Raises `BadRequest` for too many of them, and for one that is too long."""
+    """Yield the lines. Raises `BadRequest` for too many of them, and for one that is too long."""
     for number, line in enumerate(lines, 1):
         if number > MOST_LINES:
             raise BadRequest(
@@ -192,7 +192,7 @@ def _bounded(lines: Iterable[str]) -> Iterator[str]:
 
 
 def logical_lines(text: str) -> Iterator[str]:
-    """The lines that say something: continued ones joined, without comments, as pip reads them."""
+    """Yield the lines with content: continued ones joined, without comments, as pip reads them."""
     for line in _joined(text.removeprefix("\ufeff")):
         comment = _COMMENT.search(line)
         said = (line if comment is None else line[: comment.start()]).strip()
@@ -201,7 +201,7 @@ def logical_lines(text: str) -> Iterator[str]:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """A backslash at the end goes on in the next line; a comment ends what is continued (pip,
+    """Join lines continued by a backslash; a comment ends the continuation (pip,
     ``req_file.join_lines``).
     """
     parts: list[str] = []
@@ -218,8 +218,8 @@ def _joined(text: str) -> Iterator[str]:
 
 
 def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:
-    """The requirement of a line, and the options of it that mean nothing here. Raises `ValueError`
-    with the reason.
+    """Return the requirement of a line, and its options that are ignored. Raises `ValueError` with
+    the reason.
     """
     before, options = _options(line)
     if before:
@@ -234,7 +234,7 @@ def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:
 
 
 def _options(line: str) -> tuple[str, list[tuple[str, str]]]:
-    """What stands before the first option, and the options with their values."""
+    """Return the text before the first option, and the options with their values."""
     words = line.split(" ")
     begin = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     before = " ".join(words[:begin]).strip()
@@ -256,9 +256,9 @@ def _options(line: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _words(text: str) -> Iterator[str]:
-    """The words of a line as a shell reads them. Raises `ValueError` for an open quotation.
+    """Yield the words of a line as a shell splits them. Raises `ValueError` for an open quotation.
 
-    `shlex.split` takes time in the square of the length of a word.
+    `shlex.split` takes quadratic time in the length of a word.
     """
     end = 0
     while end < len(text):
@@ -312,7 +312,7 @@ def _parsed(text: str) -> Requirement:
     from packaging.requirements import (
         InvalidRequirement,
         Requirement,
-    )  # here, since no page needs it
+    )  # imported here: no page needs it
 
     try:
         requirement = Requirement(text)
@@ -325,12 +325,12 @@ def _parsed(text: str) -> Requirement:
     except (
         ValueError,
         RecursionError,
-    ):  # a version of thousands of digits, thousands of parentheses
+    ):  # a version of thousands of digits, or thousands of parentheses
         raise ValueError("it is not a requirement that can be read (PEP 508)") from None
     if len(requirement.specifier) > MOST_CLAUSES:
         raise ValueError(f"it has more than {MOST_CLAUSES} clauses about versions")
     if requirement.url is not None or requirement.name.lower().endswith(
         _ARCHIVES
-    ):  # to pip a file, where there is one
+    ):  # pip takes it for a file if one exists
         raise ValueError(ELSEWHERE)
     return requirement

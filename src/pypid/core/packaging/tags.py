@@ -1,7 +1,6 @@
-"""What the name of a file says of where it runs, in words: Python, ABI and platform.
+"""Where a file runs, according to its name, in words: Python, ABI and platform.
 
-Source: "Platform compatibility tags" (packaging.python.org). Tags that nobody knows are shown as
-they are.
+Source: "Platform compatibility tags" (packaging.python.org). Unknown tags are shown as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from attrs import frozen
 from pypid.core.packaging.names import ALL_SDIST_SUFFIXES
 
 MOST = 8
-"""Of each kind of tag that are put into words; a universal wheel has six platforms."""
+"""Maximum number of tags of each kind put into words; a universal wheel has six platforms."""
 _INTERPRETERS = {
     "cp": "CPython",
     "pp": "PyPy",
@@ -51,15 +50,15 @@ _WINDOWS = {"win32": "x86 (32 bit)", "win_amd64": "x86-64", "win_arm64": "ARM64"
 
 @frozen
 class Fit:
-    """What a file is, and where it runs, in words; `python` and `platform` are empty for what says
-    nothing of that.
+    """What a file is, and where it runs, in words; `python` and `platform` are empty if the name
+    does not restrict them.
     """
 
     kind: str
     """``wheel``, ``sdist`` or ``egg``."""
     python: str = ""
     abi: str = ""
-    """Empty where it says no more than `python`."""
+    """Empty if it adds nothing to `python`."""
     platform: str = ""
 
 
@@ -72,7 +71,7 @@ def _of_tags(tags: str) -> Fit:
 
 
 def fit_of(filename: str) -> Fit:
-    """Of a distribution's file name; never raises."""
+    """Return the description of a distribution's file name; never raises."""
     if filename.endswith(".whl"):
         parts = filename[:-4].split("-")
         return _of_tags("-".join(parts[-3:])) if len(parts) >= 5 else Fit("wheel")
@@ -83,8 +82,8 @@ def fit_of(filename: str) -> Fit:
 
 
 def python_words(tag: str, *, or_newer: bool = False) -> str:
-    """``cp311`` is CPython 3.11, ``py3`` Python 3; with a stable ABI those that come
-    after it, too.
+    """Return a Python tag in words: ``cp311`` is CPython 3.11, ``py3`` Python 3; with a stable ABI
+    also later versions.
     """
     match = _PYTHON.match(tag)
     if match is None:
@@ -94,7 +93,9 @@ def python_words(tag: str, *, or_newer: bool = False) -> str:
 
 
 def abi_words(tag: str) -> str:
-    """Empty for none, and for the one that a CPython of that version has anyway."""
+    """Return an ABI tag in words; empty for none, and for the default one of that CPython
+    version.
+    """
     if tag == "abi3":
         return "stable ABI"
     if tag == "abi3t":
@@ -108,7 +109,9 @@ def abi_words(tag: str) -> str:
 
 
 def platform_words(tag: str) -> str:
-    """``manylinux_2_17_x86_64`` is Linux (glibc 2.17 or newer), x86-64; empty for any."""
+    """Return a platform tag in words: ``manylinux_2_17_x86_64`` is Linux (glibc 2.17 or newer),
+    x86-64; empty for any.
+    """
     if tag == "any":
         return ""
     if tag in _WINDOWS:
@@ -145,6 +148,6 @@ def _machine(name: str) -> str:
 
 
 def _joined(tags: str, words: Callable[[str], str]) -> str:
-    """The words of each tag, each once; of what runs everywhere nothing more is said."""
+    """Return the distinct words of the tags; tags without restriction add none."""
     each: Iterable[str] = dict.fromkeys(words(tag) for tag in tags.split(".")[:MOST])
     return "; ".join(text for text in each if text)

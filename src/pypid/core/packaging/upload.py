@@ -1,9 +1,9 @@
-"""An upload: a form and a file become an `Upload`, or all that is wrong with them at once.
+"""Uploads: a form and a file become an `Upload`, or a list of all their problems.
 
-Two steps, so that what the form alone shows is refused before the archive is opened:
-`distribution_of`, then `check` with what `archive.inspect` found. Source: the legacy upload API as
-PyPI documents it and as its clients speak it (each oddity below names its client). The metadata
-inside the file is the truth; the form is compared with it and fills gaps.
+Two steps, so that problems of the form are reported before the archive is opened:
+`distribution_of`, then `check` with what `inspection.inspect` found. Source: the legacy upload API
+as PyPI documents it and as its clients use it (each oddity below names its client). The metadata
+inside the file is authoritative; the form is compared with it and fills gaps.
 """
 
 from __future__ import annotations
@@ -43,21 +43,19 @@ from pypid.core.packaging.names import (
 )
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
-"""What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for fields that they do not
-have.
-"""
+"""What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for absent fields."""
 _MD5, _BLAKE2 = "md5_digest", "blake2_256_digest"
 _BLAKE2_512 = re.compile(r"[0-9A-Fa-f]{128}\Z")
-"""What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 come with
-it, and are compared.
+"""What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 are sent
+with it, and are compared.
 """
 _RESOLVED_BY = frozenset({"name", "version", "requires-dist", "requires-python", "provides-extra"})
-"""The fields that an installer resolves dependencies by."""
+"""The fields by which an installer resolves dependencies."""
 _ARMOUR = b"-----BEGIN PGP SIGNATURE-----"
 
 
 class FormAction(Enum):
-    """What a form asks for with ``:action``."""
+    """The action that a form requests with ``:action``."""
 
     FILE_UPLOAD = "file_upload"
     SUBMIT = "submit"
@@ -70,37 +68,39 @@ class FormAction(Enum):
 
 @frozen(kw_only=True)
 class UploadFields:
-    """What came in the form. The content itself is not here, only its `filename` and its hashes."""
+    """The contents of the form. The file itself is not included, only its `filename` and its
+    hashes.
+    """
 
     fields: Mapping[str, tuple[str, ...]] = field(repr=False)
     """The text fields; a name that came several times has several values."""
     filename: str | None
-    """As the part ``content`` gives it; None if there was no such part."""
+    """As in the part ``content``; None if there was no such part."""
     content_digests: Digests | None
-    """The hashes of the content as it came; None if there was none."""
+    """The hashes of the content as received; None if there was none."""
     signature: bytes | None = field(default=None, repr=False)
     """The last ``gpg_signature`` that is not empty (pdm sends its file name before it, as another
     value).
     """
 
     def values(self, name: str) -> tuple[str, ...]:
-        """What the fields of this name say, each once, without those that say nothing."""
+        """Return the values of the fields of this name, each once, without empty ones."""
         return _said(self.fields.get(name, ()))
 
     def identifiers(self, name: str) -> tuple[str, ...]:
-        """The values of a field that identifies the file, each once, also those that say nothing
-        elsewhere.
+        """Return the values of a field that identifies the file, each once, including those that
+        count as empty elsewhere.
         """
         return tuple(dict.fromkeys(text.strip() for text in self.fields.get(name, ())))
 
     def value(self, name: str) -> str | None:
-        """The first of `values`, or None."""
+        """Return the first of `values`, or None."""
         return next(iter(self.values(name)), None)
 
 
 def action_of(form: UploadFields, query_action: str | None) -> FormAction:
-    """What the form asks for; `query_action` is ``:action`` of the URL's query, which old clients
-    use instead.
+    """Return the requested action; `query_action` is ``:action`` of the URL's query, which old
+    clients use instead.
     """
     said = form.value(":action") or query_action
     match said:
@@ -115,8 +115,8 @@ def action_of(form: UploadFields, query_action: str | None) -> FormAction:
 
 
 def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
-    """What has to be known of the content beside its SHA-256: what these fields of a form say of
-    it.
+    """Return the checksums of the content needed in addition to its SHA-256: those that these
+    fields of a form contain.
     """
     names = {_MD5: Checksum.MD5, _BLAKE2: Checksum.BLAKE2B_256}
     return frozenset(
@@ -127,8 +127,9 @@ def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
 
 
 def distribution_of(form: UploadFields) -> Distribution:
-    """What the content's file name says, if the form agrees with it; raises `UploadRejected` with
-    all that does not.
+    """Return the distribution of the content's file name, if the form agrees with it. Raises
+    `UploadRejected` with all contradictions, `AttestationsRejected` if only the attestations are
+    invalid.
     """
     if form.filename is None or form.content_digests is None:
         raise UploadRejected(
@@ -155,10 +156,10 @@ def distribution_of(form: UploadFields) -> Distribution:
 
 
 def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upload:
-    """The upload, ready to be published; raises `UploadRejected` with all the problems of form,
-    archive and metadata.
+    """Return the upload, ready to be published. Raises `UploadRejected` with all the problems of
+    form, archive and metadata.
 
-    `distribution` comes from `distribution_of`, `inside` from `archive.inspect` of the content.
+    `distribution` comes from `distribution_of`, `inside` from `inspection.inspect` of the content.
     """
     metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
     attestations = _attestations(form, distribution)
@@ -193,8 +194,8 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
 
 
 def contradictions(distribution: Distribution, metadata: CoreMetadata) -> tuple[str, ...]:
-    """Where the metadata inside the file is not that of the distribution that the
-    file name says.
+    """Return the contradictions between the metadata inside the file and the distribution of the
+    file name.
     """
     problems = []
     if metadata.project is not None and metadata.project != distribution.project:
@@ -213,12 +214,12 @@ def contradictions(distribution: Distribution, metadata: CoreMetadata) -> tuple[
 
 
 def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes | None:
-    """What is served as ``<file>.metadata`` (PEP 658, PEP 714), the exact bytes, or None where
-    clients must open the file.
+    """Return the exact bytes to serve as ``<file>.metadata`` (PEP 658, PEP 714), or None if clients
+    must open the file.
 
     Of wheels always. Of sdists only what the build cannot change: Metadata-Version 2.2 or later
     with no ``Dynamic`` field that resolution depends on (PEP 643). Of eggs never: no installer
-    asks.
+    requests it.
     """
     if metadata is None or distribution.packagetype is Packagetype.EGG:
         return None
@@ -249,7 +250,7 @@ def _form_problems(form: UploadFields, distribution: Distribution) -> list[str]:
 
 
 def _protocol_problems(form: UploadFields) -> list[str]:
-    # Python 2.7's distutils sends protcol_version, which is no field and so not read
+    # Python 2.7's distutils sends protcol_version, which is not a field and so not read
     return [
         f"protocol_version {shortened(v)!r} is not known here: 1 is."
         for v in form.values("protocol_version")
@@ -258,8 +259,8 @@ def _protocol_problems(form: UploadFields) -> list[str]:
 
 
 def _digest_problems(form: UploadFields) -> list[str]:
-    """All digests that came must match; none need come (TLS and the archive's own checks protect
-    the way).
+    """All digests sent must match; none is required (TLS and the archive's own checks protect the
+    transfer).
     """
     digests = form.content_digests
     if digests is None:
@@ -325,7 +326,9 @@ def _name_problems(form: UploadFields, distribution: Distribution) -> list[str]:
 
 
 def _metadata_version_problems(form: UploadFields) -> list[str]:
-    """Not compared with the file: flit sends 2.3 and distutils 1.0 whatever the file says."""
+    """Return problems with the form's metadata_version. Not compared with the file: flit sends 2.3
+    and distutils 1.0 whatever the file says.
+    """
     return [
         f"metadata_version {shortened(said)!r} of the form is not known here: {KNOWN_VERSIONS}."
         for said in form.values("metadata_version")
@@ -346,7 +349,7 @@ def _signature(form: UploadFields) -> bytes | None:
 
 
 def _fallback(form: UploadFields, distribution: Distribution, name: str) -> str | None:
-    """What the form says where the file cannot: PKG-INFO of old tools lacks fields (Requires-Python
-    came with 1.2); METADATA of wheels says everything.
+    """Return the form's value if the file cannot have one: PKG-INFO of old tools lacks fields
+    (Requires-Python came with 1.2); METADATA of wheels is complete.
     """
     return None if distribution.packagetype is Packagetype.WHEEL else form.value(name)

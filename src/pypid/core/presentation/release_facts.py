@@ -154,7 +154,9 @@ def line(value: object, most: int = LONGEST) -> str | None:
 
 
 def people(names: object, addresses: object) -> tuple[Contact, ...]:
-    """Return the people of ``Author`` and ``Author-email`` (or a maintainer's fields), each once."""
+    """Return the people of ``Author`` and ``Author-email`` (or of a maintainer's fields), each one
+    once.
+    """
     named, mailed = line(names), line(addresses, 2000)
     found: list[Contact] = []
     try:

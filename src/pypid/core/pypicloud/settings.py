@@ -1,4 +1,4 @@
-"""The settings of the pypicloud app in a file and in the environment, read as pypicloud reads them."""
+"""The settings of the pypicloud app in a file and in the environment, read like pypicloud."""
 
 from __future__ import annotations
 

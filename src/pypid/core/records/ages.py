@@ -1,4 +1,4 @@
-"""Ages of what outlives the process, by the wall clock, which may have been set back since."""
+"""Ages of data that outlives the process, by the wall clock, which may have been set back since."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ clock that was set back.
 
 
 def is_recent(moment: datetime, now: datetime, lifetime: timedelta) -> bool:
-    """Return whether `moment` is less than `lifetime` ago. A time in the future is not recent:
-    nothing lasts longer by it.
+    """Return whether `moment` is less than `lifetime` ago. A time in the future is not recent, so
+    that a wrong clock extends no lifetime.
     """
     return -AHEAD < now - moment < lifetime

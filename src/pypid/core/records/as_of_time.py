@@ -1,9 +1,9 @@
-"""A moment in an address: ``/at/2026-08-01/simple/``. Pure.
+"""The time in an as-of address: ``/at/2026-08-01/simple/``. Pure.
 
-Spelt as uv's ``exclude-newer`` is: a date means that whole day (uv takes it in the zone of the
-machine, we take it in UTC, so that it is the same everywhere), and a time with or without a zone
-(without one it is UTC) means that instant. What happened before it, or before the end of the day,
-counts, and nothing else.
+Written like uv's ``exclude-newer``: a date means that whole day (uv takes it in the zone of the
+machine, pypid in UTC, so that it is the same everywhere), and a time with or without a zone
+(without one it is UTC) means that instant. Only what happened before it, or before the end of the
+day, counts.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from attrs import frozen
 from pypid.core.errors import BadMoment
 
 SETTLED = timedelta(minutes=1)
-"""So old a moment has to be: what is being published has its upload time already, and is not listed
-yet; clocks differ.
+"""Minimum age of an as-of time: a file being published has its upload time already, and is not
+listed yet; and clocks differ.
 """
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 
 @frozen
 class AsOfTime:
-    """A moment: what happened `before` it (aware, UTC) counts. `text` is its one canonical
+    """An as-of time: what happened `before` it (aware, UTC) counts. `text` is its canonical
     spelling.
     """
 
@@ -37,7 +37,7 @@ class AsOfTime:
 
 
 def parse_moment(text: str) -> AsOfTime:
-    """The moment that is meant, however it is spelt; raises `BadMoment`."""
+    """Return the time that `text` spells. Raises `BadMoment`."""
     try:
         if _DATE.fullmatch(text):
             day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
@@ -46,7 +46,7 @@ def parse_moment(text: str) -> AsOfTime:
         if found is not None:
             return moment_of(_time(found["date"], found["time"], found["zone"] or "Z"))
     except (ValueError, OverflowError):
-        pass  # no day of any calendar, or beyond the years that can be written
+        pass  # an invalid date, or a year that cannot be represented
     raise BadMoment(
         text,
         (
@@ -57,7 +57,7 @@ def parse_moment(text: str) -> AsOfTime:
 
 
 def moment_of(before: datetime) -> AsOfTime:
-    """The moment that is written as a time (in whole seconds, or with its fraction)."""
+    """Return the as-of time of an instant (in whole seconds, or with its fraction)."""
     text = before.astimezone(UTC).replace(tzinfo=None).isoformat()
     return AsOfTime(f"{text}Z", before.astimezone(UTC))
 
@@ -69,7 +69,7 @@ def _time(date: str, time: str, zone: str) -> datetime:
 
 
 def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
-    """The moment, if it is over for good; raises `BadMoment` for one in the future or within the
+    """Return the time if it is in the past. Raises `BadMoment` for one in the future or within the
     last minute.
     """
     if moment.before > now - SETTLED:

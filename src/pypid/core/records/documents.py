@@ -1,9 +1,9 @@
-"""What pypid writes down, as JSON: one format, versioned.
+"""The documents that pypid stores, as JSON: one format, versioned.
 
 Each file has a *record* of what never changes; yank, tombstone and project status are small
-documents of their own. The snapshot's lines are whole projects (`dump_project`). Keys are those of
-the Simple API and the upload API where they have one. Optional keys are left out, never null. A
-reader refuses a higher ``format`` and ignores unknown keys.
+documents of their own. The lines of the catalog dump are whole projects (`dump_project`). Keys are
+those of the Simple API and the upload API where they have one. Optional keys are omitted, never
+null. A reader refuses a higher ``format`` and ignores unknown keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 class StoredFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """A file, as it is written down inside a record or a line."""
+    """A file inside a record or a line."""
 
     filename: str
     version: str
@@ -93,8 +93,8 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """What happened to a file name of ours; stays when the file is deleted. An older pypid passes
-    it over.
+    """The history of a local file name; stays when the file is deleted. An older pypid
+    ignores it.
     """
 
     events: tuple[Event, ...]
@@ -102,7 +102,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 class ProjectStatus(msgspec.Struct, frozen=True):
-    """The document of a project: its status (PEP 792). That it is there makes the project ours."""
+    """The document of a project: its status (PEP 792). Its existence makes the project local."""
 
     status: Status = Status.ACTIVE
     reason: str = ""
@@ -110,27 +110,27 @@ class ProjectStatus(msgspec.Struct, frozen=True):
 
 
 class StorageIdentity(msgspec.Struct, frozen=True):
-    """Written once into a new storage, so that a snapshot of another storage is never taken for
-    this one's.
+    """The identity of a storage, written once into a new one, so that a dump of another storage is
+    never mistaken for this one's.
     """
 
     identity: str
     format: int = FORMAT
     recorded: datetime | msgspec.UnsetType = msgspec.UNSET
-    """From when on yanks and deletes were noted with their moments; not in older ones (see
+    """Since when yanks and deletes are recorded with their times; unset in older storages (see
     `Recording`).
     """
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """From when on this was so in a storage that is older."""
+    """Since when changes are recorded in a storage older than this feature."""
 
     since: datetime
     format: int = FORMAT
 
 
 class SnapshotDocument(msgspec.Struct, frozen=True):
-    """A snapshot: the index as of a moment, by a name."""
+    """A snapshot: a named point in time of the index."""
 
     name: str
     moment: datetime
@@ -143,21 +143,21 @@ class SnapshotDocument(msgspec.Struct, frozen=True):
 _T = TypeVar("_T")
 _project_decoder = msgspec.json.Decoder(_Project)
 FILES = b',"files":'
-"""Where the head of a line ends. No text in JSON holds this: a quote in one has a backslash before
-it.
+"""The end of a line's head. No JSON string contains this: a quote in one is preceded by a
+backslash.
 """
 _head_decoder = msgspec.json.Decoder(Head)
 _encoder = msgspec.json.Encoder()
 
 
 def dump(document: msgspec.Struct) -> bytes:
-    """The bytes of one of the documents above."""
+    """Return one of the documents above as bytes."""
     return _encoder.encode(document) + b"\n"
 
 
 def load(kind: type[_T], data: bytes, what: str) -> _T:
-    """The document in `data`; raises `Unreadable`, naming `what`, for anything torn, foreign or of
-    a higher format.
+    """Return the document in `data`. Raises `Unreadable`, naming `what`, for anything torn, foreign
+    or of another format.
     """
     document = decoded(msgspec.json.Decoder(kind), data, what)
     if getattr(document, "format", FORMAT) != FORMAT:
@@ -166,12 +166,12 @@ def load(kind: type[_T], data: bytes, what: str) -> _T:
 
 
 def dump_record(file: File) -> bytes:
-    """The record of `file`: all that never changes (not: yanked, archived)."""
+    """Return the record of `file`: all that never changes (not: yanked, archived)."""
     return dump(_Record(format=FORMAT, project=file.project, file=stored(file, changing=False)))
 
 
 def load_record(data: bytes, what: str) -> File:
-    """The file of a record; raises `Unreadable`."""
+    """Return the file of a record. Raises `Unreadable`."""
     record = load(_Record, data, what)
     try:
         return taken_up(project_name(record.project), record.file)
@@ -180,7 +180,8 @@ def load_record(data: bytes, what: str) -> File:
 
 
 def dump_project(project: Project, mark: str | None = None) -> bytes:
-    """The project as one line of JSON, without a line end; begins with what `load_head` reads.
+    """Return the project as one line of JSON, without a line end; begins with what `load_head`
+    reads.
 
     `mark` is the reconciler's fingerprint of the listing that the project was read from.
     """
@@ -198,7 +199,7 @@ def dump_project(project: Project, mark: str | None = None) -> bytes:
 
 
 def load_project(line: bytes) -> Project:
-    """The project of a line; raises `Unreadable`."""
+    """Return the project of a line. Raises `Unreadable`."""
     document = decoded(_project_decoder, line, "a project's line")
     try:
         name = project_name(document.name)
@@ -215,8 +216,8 @@ def load_project(line: bytes) -> Project:
 
 
 def load_head(data: bytes, start: int = 0, stop: int | None = None) -> Head:
-    """The head of a project's line, which is all of `data`, or from `start` up to `stop` of it;
-    raises `Unreadable`.
+    """Return the head of a project's line, which is all of `data`, or from `start` up to `stop` of
+    it. Raises `Unreadable`.
     """
     end = data.find(FILES, start, stop)
     return decoded(
@@ -225,7 +226,7 @@ def load_head(data: bytes, start: int = 0, stop: int | None = None) -> Head:
 
 
 def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
-    """What the bytes say; raises `Unreadable`, naming `what`."""
+    """Return the decoded document. Raises `Unreadable`, naming `what`."""
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -233,7 +234,7 @@ def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
 
 
 def stored(file: File, changing: bool = True) -> StoredFile:
-    """The file as it is written down, or (not `changing`) all of it that never changes."""
+    """Return the file as it is stored, or (not `changing`) only the part that never changes."""
     return StoredFile(
         filename=file.filename,
         version=file.version,
@@ -260,7 +261,7 @@ def stored(file: File, changing: bool = True) -> StoredFile:
 
 
 def taken_up(project: ProjectName, file: StoredFile) -> File:
-    """The file of the project that was written down so."""
+    """Return the file of the project from its stored form."""
     return File(
         project=project,
         filename=file.filename,

@@ -1,9 +1,9 @@
-"""What happened to a file since it was first there: yanked, un-yanked, taken away, put back.
-Written down, and bounded.
+"""The history of a file since it first existed: yanked, un-yanked, deleted, restored. Stored, and
+bounded.
 
-When a file came is known without this (its upload time), and so most files have no past. Of ours an
-event is noted by whoever makes the change, of theirs when another index is seen to say something
-else. `core.records.history` tells from it how things stood.
+The upload time of a file is known without this, so most files have no history. Events of local
+files are recorded by the code that makes the change, those of upstream files when a changed listing
+is seen. `core.records.history` reconstructs former states from it.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from datetime import datetime
 import msgspec
 
 MOST_EVENTS = 32
-"""Of one file; the oldest go. What was before the oldest that is known is told by its `was`."""
+"""Maximum number of events per file; the oldest are dropped. The state before the oldest known
+event is its `was`.
+"""
 MOST_DELETED = 100
-"""Files of a project that are not there any more, and whose past is still held: those that were
-last.
+"""Maximum number of deleted files of a project whose history is still held: the most recent
+ones.
 """
 
 
 class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """One change. Whatever it was, it says whether the file was yanked before and after: `was` and
-    `yanked`, as `File.yanked`.
+    """One change. Each has the yank before and after it: `was` and `yanked`, as `File.yanked`.
 
-    `gone`: from then on it was not there, or other bytes were; these, of the hash `sha256`, had
-    been there since `begun` (None: for ever). `back`: from then on it was there again, though it
-    says another upload time (of theirs only: a file of ours that comes back has a new one).
+    `gone`: from then on the file did not exist, or had other bytes; the former ones, of the hash
+    `sha256`, had existed since `begun` (None: always). `back`: from then on it existed again,
+    though it has another upload time (upstream files only: a local file that comes back has a new
+    one).
     """
 
     at: datetime
@@ -40,15 +42,17 @@ class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 
 
 class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """What happened to one file, in order. Of theirs, the one without a `filename` is the project's
-    as a whole.
+    """The history of one file, in order. For upstream, the one without a `filename` is the
+    project's as a whole.
     """
 
     filename: str
     events: tuple[Event, ...] = ()
 
     def since(self, uploaded: datetime | None) -> datetime | None:
-        """When it came for the last time, where it says `uploaded` (None: nobody knows)."""
+        """Return when the file last appeared, if its upload time is `uploaded`; None if it is
+        unknown.
+        """
         for event in reversed(self.events):
             if event.back:
                 return event.at
@@ -58,11 +62,10 @@ class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=Tru
 
 
 def noted(past: FileHistory, event: Event) -> FileHistory:
-    """`past` with one more event.
+    """Return `past` with one more event.
 
-    A change is noted before it is made, and may then not have been made: the last event is not so
-    if it says another thing of the yank than this one says was so, or that those bytes had gone
-    already which go now.
+    A change is recorded before it is made, and may then not have been made: the last event is
+    dropped if the yank after it is not the one before this event, or if both remove the same bytes.
     """
     events = past.events
     if events and _is_void(events[-1], event):
@@ -77,17 +80,17 @@ def _is_void(last: Event, event: Event) -> bool:
 
 
 def of_file(history: Iterable[FileHistory], filename: str) -> FileHistory:
-    """What happened to the file of this name; an empty one where nothing did."""
+    """Return the history of the file of this name; an empty one if it has none."""
     return next((past for past in history if past.filename == filename), FileHistory(filename))
 
 
 def in_bounds(
     history: Iterable[FileHistory], there: Collection[str], most: int | None = None
 ) -> tuple[FileHistory, ...]:
-    """The pasts by name, each once (the last one counts), without the oldest of files that are not
-    `there`.
+    """Return the histories by name, each once (the last one counts), without the oldest of files
+    that are not `there`.
 
-    Of them all only the `most` that changed last, where that is given.
+    With `most`, only that many are kept, the most recently changed ones.
     """
     by_name = {past.filename: past for past in history if past.events}
     gone = sorted((past.events[-1].at, name) for name, past in by_name.items() if name not in there)

@@ -1,11 +1,11 @@
-"""How things stood at a moment, told from how they stand now and what happened since. Pure.
+"""The state of a project at a time, reconstructed from its present state and its history. Pure.
 
-Only when files came and went, and yanks, are of that moment. Which files somebody may see, what is
-denied, in quarantine, too young, or ours by its name, is as it is now: what is told here goes
-through `policy.view` of today. And a file whose bytes can be had no more is not shown, since a page
-never names what cannot be downloaded; it is counted.
+Only the existence and the yanks of files are of that time. Visibility, denied files, quarantine,
+cooldown and local names are those of now: the result passes through `policy.view` of today. A file
+whose bytes are no longer available is not shown, since a page never lists what cannot be
+downloaded; it is counted.
 
-A moment is told by its end, `before`: what happened earlier than that counts.
+A time is given by its end, `before`: what happened earlier than that counts.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_theirs,
 from pypid.core.records.file_history import FileHistory, of_file
 
 Spans = tuple[tuple[datetime, datetime | None], ...]
-"""Times from, and up to."""
+"""Time spans: from, and up to."""
 REMOVED_EARLY = timedelta(days=14)
-"""An upstream file that is removed within this time of its upload is taken for malware or a
+"""An upstream file that is removed within this time of its upload is assumed to be malware or a
 mistake.
 """
 THE_PROJECT = ""
-"""In place of a file's name: the project of theirs as a whole."""
+"""In place of a file name: the upstream project as a whole."""
 
 
 @frozen(kw_only=True)
 class ObservedLife:
-    """From `begun` (None: for ever) until `ended` (None: it has not) there were bytes of this hash
-    under a name.
+    """A period from `begun` (None: always) until `ended` (None: not ended) in which a name had
+    bytes of this hash.
     """
 
     begun: datetime | None
@@ -44,7 +44,7 @@ class ObservedLife:
     sha256: str | None
 
     def covers(self, before: datetime) -> bool:
-        """Whether it was there at the moment."""
+        """Return whether the period includes this time."""
         return (self.begun is None or self.begun < before) and (
             self.ended is None or before <= self.ended
         )
@@ -52,12 +52,12 @@ class ObservedLife:
 
 @frozen(kw_only=True)
 class AsOfState:
-    """What was to be seen of a project.
+    """What a client could see of a project at a time.
 
-    `gone`: how many files more there were, whose bytes cannot be had any more. `apart`: files that
-    the other index has taken away since; they are stored here, and what is seen of the project now
-    does not have them. `since`: from when on changes were noticed, where that was later; None: all
-    of them were, or nobody knows.
+    `gone`: number of further files whose bytes are no longer available. `apart`: files that
+    upstream has removed since; they are cached, and the current view of the project does not have
+    them. `since`: from when on changes were recorded, if that was later; None: all of them were, or
+    it is unknown.
     """
 
     project: Project
@@ -67,31 +67,34 @@ class AsOfState:
 
 
 def lives(past: FileHistory, file: File | None) -> Iterator[ObservedLife]:
-    """The lives of a file's name, the ended ones first; `file` is what has the name now."""
+    """Yield the periods of a file name, the ended ones first; `file` is the present file of the
+    name.
+    """
     for event in past.events:
         if event.gone:
             yield ObservedLife(begun=event.begun, ended=event.at, sha256=event.sha256)
     if file is not None:
         begun = past.since(file.uploaded or file.seen)
-        if begun is not None:  # of what nobody knows when it came nobody can say that it was there
+        if begun is not None:  # without a known start, existence at any time cannot be shown
             yield ObservedLife(begun=begun, ended=None, sha256=file.sha256)
 
 
 def yanked_then(past: FileHistory, now: str | None, before: datetime) -> str | None:
-    """Whether the file was yanked then (as `File.yanked`), which is so `now`."""
+    """Return the yank of the file at that time (as `File.yanked`); it is `now` today."""
     events = past.events
     if not events:
         return now
     if events[0].at >= before:
         return events[0].was
     last = max(number for number, event in enumerate(events) if event.at < before)
-    # of the time since the last change that is what is so now: it may be that the change did not
-    # come to be
+    # since the last change the present state counts: the recorded change may not have been made
     return now if last == len(events) - 1 else events[last].yanked
 
 
 def file_then(file: File, past: FileHistory, before: datetime) -> File | None:
-    """The file as it was then; None if it was not there, or had other bytes, which are gone."""
+    """Return the file as it was then; None if it did not exist, or had other bytes, which
+    are gone.
+    """
     life = _life(past, file, before)
     if life is None or not _same(life.sha256, file.sha256):
         return None
@@ -100,9 +103,7 @@ def file_then(file: File, past: FileHistory, before: datetime) -> File | None:
 
 
 def _life(past: FileHistory, file: File | None, before: datetime) -> ObservedLife | None:
-    """The one in which the moment falls; the last where one begins before another has ended (clocks
-    differ).
-    """
+    """Return the period that includes the time; the last one if periods overlap (clocks differ)."""
     return next((life for life in reversed([*lives(past, file)]) if life.covers(before)), None)
 
 
@@ -122,7 +123,7 @@ def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
 def ours_then(
     files: Iterable[File], history: Iterable[FileHistory], before: datetime
 ) -> tuple[File, ...]:
-    """The files of ours that were there."""
+    """Return the local files that existed then."""
     pasts = _by_name(history)
     found = (_then(file, pasts, before) for file in files)
     return tuple([file for file in found if file is not None])
@@ -162,10 +163,10 @@ def said_then(
     before: datetime,
     restored: Collection[str] = (),
 ) -> Listing:
-    """What the other index said then, as far as it can be had: what it took away since only where
-    it is kept here.
+    """Return the upstream listing of that time, as far as it is available: files removed since only
+    if they are cached.
 
-    A file that it took away within `REMOVED_EARLY` of its upload is left out, unless its name is in
+    A file that was removed within `REMOVED_EARLY` of its upload is left out, unless its name is in
     `restored`.
     """
     if said.files is None:
@@ -186,10 +187,10 @@ def said_then(
 
 
 def _was_removed_early(file: File, past: FileHistory) -> bool:
-    """Whether upstream removed this stored file for good within `REMOVED_EARLY` of its upload, or
-    of its first sight.
+    """Return whether upstream removed this cached file for good within `REMOVED_EARLY` of its
+    upload, or of its first sight.
 
-    A file that is still listed was not removed. Of one whose age is not known it counts as so.
+    A file that is still listed was not removed. One of unknown age counts as removed early.
     """
     if not past.events or not past.events[-1].gone:
         return False
@@ -199,16 +200,16 @@ def _was_removed_early(file: File, past: FileHistory) -> bool:
 
 
 def _left(file: File, past: FileHistory, before: datetime) -> File | None:
-    """A kept file that the other index has taken away, if it was there then."""
+    """Return a cached file that upstream has removed, if it was listed then."""
     life = _life(past, None, before)
     if life is None or not _same(life.sha256, file.sha256):
         return None
-    # where its provenance would be is answered by what is seen now
+    # its provenance is determined by the current view
     return replace(file, yanked=yanked_then(past, None, before), attested=False)
 
 
 def _was_there(past: FileHistory, before: datetime) -> bool:
-    """Whether the other index had the project: `gone` and `back` of it as a whole."""
+    """Return whether upstream had the project: `gone` and `back` of it as a whole."""
     for event in reversed(past.events):
         if event.at < before:
             return not event.gone
@@ -227,8 +228,8 @@ def view_then(
     before: datetime,
     recorded: datetime | None,
 ) -> AsOfState:
-    """What a client may see today of the project as it was; `recorded`: since when changes of ours
-    are noted, if not always.
+    """Return what a client may see today of the project as it was; `recorded`: since when changes
+    of local files are recorded, if not always.
     """
     own = ours if isinstance(ours, Project) else None
     then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
@@ -246,7 +247,7 @@ def view_then(
         gone = _lost(theirs.history, held.get, before) if theirs.said.status.offers_files else 0
     elif (
         theirs is not None and theirs.said is None
-    ):  # kept, and never heard of: what the storage says
+    ):  # cached, but never listed: use the stored files
         then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
     seen = view(policy, ours, then, now, name)
     if own is None:
@@ -271,7 +272,9 @@ def _later(since: datetime | None, before: datetime) -> datetime | None:
 
 
 def _may_be_shown(file: File, pasts: Mapping[str, FileHistory], restored: Collection[str]) -> bool:
-    """Whether a stored upstream file is in any as-of view: not if it was removed early."""
+    """Return whether a cached upstream file appears in any as-of view: not if it was
+    removed early.
+    """
     past = pasts.get(file.filename)
     return past is None or file.filename in restored or not _was_removed_early(file, past)
 
@@ -279,8 +282,8 @@ def _may_be_shown(file: File, pasts: Mapping[str, FileHistory], restored: Collec
 def spans(
     own: Project | None, heard: UpstreamEntry | None, restored: Collection[str] = ()
 ) -> Spans:
-    """When the project had any of the files that are stored now; for a list of projects. In order,
-    none touches another.
+    """Return when the project had any of the files that are stored now, for a list of projects. In
+    order, and disjoint.
     """
     lived: list[ObservedLife] = []
     if own is not None:
@@ -308,8 +311,8 @@ def shown_at(
 
 
 def _covers_any(life: ObservedLife, befores: Sequence[datetime]) -> bool:
-    """Whether it was there at any of the moments, which are in order: there may be a thousand, for
-    each of many files.
+    """Return whether the period includes any of the times, which are sorted: there may be a
+    thousand, for each of many files.
     """
     first = 0 if life.begun is None else bisect_right(befores, life.begun)
     return first < len(befores) and life.covers(befores[first])
@@ -318,8 +321,8 @@ def _covers_any(life: ObservedLife, befores: Sequence[datetime]) -> bool:
 def _lives_of_kept(
     heard: UpstreamEntry, restored: Collection[str]
 ) -> Iterator[tuple[str, Sequence[ObservedLife]]]:
-    """The names of the kept files that may be shown, each with when the other index had these very
-    bytes under it.
+    """Yield the names of the cached files that may be shown, each with the periods in which
+    upstream had these very bytes under it.
     """
     pasts, said = _by_name(heard.history), heard.said
     is_heard = said is not None and said.files is not None
@@ -343,7 +346,7 @@ def _lives_of_kept(
 
 
 def _of_these(sha256: str | None, lived: Iterable[ObservedLife]) -> Iterator[ObservedLife]:
-    """Those in which there were these very bytes."""
+    """Return the periods with these very bytes."""
     return (life for life in lived if _same(life.sha256, sha256))
 
 
@@ -361,5 +364,5 @@ def _merged(lived: Iterable[ObservedLife]) -> Spans:
 
 
 def was_any(spans: Spans, before: datetime) -> bool:
-    """Whether the moment falls into one of the spans."""
+    """Return whether the time is in one of the spans."""
     return any(begun < before and (ended is None or before <= ended) for begun, ended in spans)

@@ -47,27 +47,27 @@ OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
 SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
 SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/ours.jsonl.gz"
-"""What the records of all our projects say, for a new machine (`catalog.remote_dump`)."""
+"""The records of all local projects, for a new machine (`catalog.remote_dump`)."""
 THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
-"""The same of what is kept of theirs."""
+"""The cached files of all upstream projects, likewise."""
 OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
-"""Sealed copies of what is of record below `state` (`safekeeping`)."""
+"""Encrypted copies of the documents of record below `state` (`backup`)."""
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
 """Says which catalog dump is as new as the storage (`pypid.jobs.clean_stop`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
-"""What lies in the storage and was not taken in, so that it is told once
+"""The files in the storage that were not adopted, so that each is reported once
 (`index.local.pypicloud_takeover`).
 """
 RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
-"""Since when changes are noted with their moments, in a storage that is older than that."""
+"""Since when changes are recorded with their times, in a storage older than this feature."""
 SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
-"""The snapshots that people made (`index.history.named_snapshots`): ``<name>.json``."""
+"""The snapshots that users made (`index.history.named_snapshots`): ``<name>.json``."""
 LEASES = f"{OURS_AS_A_WHOLE}lease/"
 """The lease of a bucket (`storage_lease`): one object, named by a number."""
 KEPT = ".kept/"
 DESCRIBED = ".meta"
-"""What pypicloud's file store lays beside each file: JSON (`core.records.pypicloud_descriptions`).
-It looks at no file of such a name.
+"""The suffix of the JSON that pypicloud's file store writes beside each file
+(`core.records.pypicloud_descriptions`). It ignores files with such a name.
 """
 
 
@@ -107,7 +107,7 @@ _OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
 
 @frozen
 class ObjectPlace:
-    """What a key means. `filename` is empty for `ObjectKind.PROJECT`."""
+    """The meaning of a key. `filename` is empty for `ObjectKind.PROJECT`."""
 
     project: ProjectName
     filename: str
@@ -115,20 +115,20 @@ class ObjectPlace:
 
 
 def key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.ARTIFACT) -> str:
-    """The key of the object of this kind that belongs to the file."""
+    """Return the key of the object of this kind that belongs to the file."""
     if kind is ObjectKind.PROJECT:
         return f"{project}/{kind.value}"
     return f"{project}/{filename}{kind.value}"
 
 
 def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
-    """The key of bytes that take an older file's place."""
+    """Return the key of bytes that replace an older file's."""
     return f"{project}/{filename}{ObjectKind.OVERWRITE.value}{sha256[:16]}"
 
 
 def beside_key(file: File, kind: ObjectKind) -> str:
-    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it
-    belongs to, or, where these lie as pypicloud's do, where they would lie.
+    """Return the key of the file's metadata, signature or provenance: beside the very bytes that it
+    belongs to; or, if these are stored in pypicloud's layout, where it would be in pypid's.
     """
     beside = key(file.project, file.filename)
     if file.key is not None and _OVERWRITE.match(file.key):
@@ -139,40 +139,40 @@ def beside_key(file: File, kind: ObjectKind) -> str:
 
 
 def metadata_key(file: File) -> str:
-    """Where the file's core metadata lies; see `beside_key`."""
+    """Return the key of the file's core metadata; see `beside_key`."""
     return beside_key(file, ObjectKind.METADATA)
 
 
 def folder(project: ProjectName) -> str:
-    """The prefix of all that belongs to the project."""
+    """Return the prefix of all that belongs to the project."""
     return f"{project}/"
 
 
 def kept_key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.ARTIFACT) -> str:
-    """The key of the object of this kind that belongs to a kept file of theirs."""
+    """Return the key of the object of this kind that belongs to a cached file."""
     return KEPT + key(project, filename, kind)
 
 
 def kept_beside_key(project: ProjectName, filename: str, sha256: str) -> str:
-    """The key of a kept file's bytes where other bytes lie under its name."""
+    """Return the key of a cached file's bytes if there are other bytes under its name."""
     return KEPT + overwrite_key(project, filename, sha256)
 
 
 def kept_folder(project: ProjectName) -> str:
-    """The prefix of all that is kept of the project of theirs."""
+    """Return the prefix of all that is cached of the upstream project."""
     return KEPT + folder(project)
 
 
 def kept_place(key: str) -> ObjectPlace | None:
-    """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of
-    them.)
+    """Return the meaning of a key below `KEPT`, or None if it is not in its layout. (`place`
+    recognizes none of them.)
     """
     return _place(key.removeprefix(KEPT), _is_listed_as) if key.startswith(KEPT) else None
 
 
 def place(key: str) -> ObjectPlace | None:
-    """What `key` means, or None for what is not in our layout (foreign objects, files that someone
-    dropped elsewhere).
+    """Return the meaning of `key`, or None if it is not in pypid's layout (foreign objects, stray
+    files).
     """
     return _place(key, _is_of)
 
@@ -198,14 +198,14 @@ def _is_of(filename: str, project: ProjectName) -> bool:
 
 
 def _is_listed_as(filename: str, project: ProjectName) -> bool:
-    """Whether an upstream's page of the project may list the file."""
+    """Return whether an upstream page of the project may list the file."""
     return version_of(filename, project) is not None
 
 
 @lru_cache(maxsize=64)
 def _project_of(filename: str) -> ProjectName:
-    """The project that the file name tells; raises `BadFilename`. In a listing, what belongs to one
-    file lies together.
+    """Return the project of the file name. Raises `BadFilename`. Cached, since in a listing all
+    objects of one file are consecutive.
     """
     return parse_filename(filename).project
 
@@ -225,14 +225,13 @@ def _split(rest: str) -> tuple[str, ObjectKind]:
 
 @frozen
 class Plan:
-    """Where new bytes go, by ``[storage] layout`` and ``prepend_hash``; what lies there already
-    stays where it is.
+    """Where new bytes are stored, by ``[storage] layout`` and ``prepend_hash``; existing bytes stay
+    where they are.
 
-    `pypicloud`: a pypicloud that is started on the same storage finds them again, and what it left
-    there is taken in by itself. `folders`: as its file store has them,
-    ``<project>/<version>/<filename>`` with ``.meta`` beside; else as in its buckets,
-    ``<project>/<filename>``, with the object's user metadata. `hashed`: behind four digits of the
-    MD5 of the file name.
+    `pypicloud`: a pypicloud started on the same storage finds them, and files that it left there
+    are adopted automatically. `folders`: as in its file store, ``<project>/<version>/<filename>``
+    with ``.meta`` beside; else as in its buckets, ``<project>/<filename>``, with the object's user
+    metadata. `hashed`: prefixed with four digits of the MD5 of the file name.
     """
 
     pypicloud: bool = False
@@ -240,7 +239,7 @@ class Plan:
     hashed: bool = False
 
     def artifact(self, project: ProjectName, version: str, filename: str) -> str:
-        """The key of a new file's bytes."""
+        """Return the key of a new file's bytes."""
         if self.pypicloud and self.folders:
             return f"{project}/{version}/{filename}"
         return (
@@ -248,9 +247,9 @@ class Plan:
         )
 
     def overwrite(self, project: ProjectName, version: str, filename: str, sha256: str) -> str:
-        """The key of bytes that take an older file's place.
+        """Return the key of bytes that replace an older file's.
 
-        pypicloud takes the last part of a key for the file's name, so in a bucket the bytes get a
+        pypicloud takes the last part of a key for the file name, so in a bucket the bytes get a
         folder of their own.
         """
         if self.pypicloud and not self.folders:
@@ -259,16 +258,16 @@ class Plan:
         return overwrite_key(project, filename, sha256)
 
     def home(self, file: File) -> str | None:
-        """Where bytes go at last that took an older file's place, if that is elsewhere: in folders
-        the path says all.
+        """Return the final key of bytes that replaced an older file's, if it differs: in folders
+        pypicloud finds a file by its path only.
         """
         if not (self.pypicloud and self.folders):
             return None
         return self.artifact(file.project, file.version, file.filename)
 
     def description(self, where: str) -> str | None:
-        """The key of the description beside bytes that lie there; None where it is kept with the
-        bytes, or not at all.
+        """Return the key of the description beside the bytes at `where`; None if it is stored with
+        the bytes, or not at all.
         """
         return (
             where + DESCRIBED
@@ -277,22 +276,24 @@ class Plan:
         )
 
     def aside(self, project: ProjectName, filename: str, sha256: str) -> str:
-        """Where bytes are kept that had no record and lay where a publish has to write."""
+        """Return the key for bytes without a record that were found where a publish has to
+        write.
+        """
         return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}" + (".aside" if self.hides else "")
 
     @property
     def hides(self) -> bool:
-        """Whether bytes that are no distributions of ours must not have a distribution's name:
+        """Whether bytes that are not local distributions must not have a distribution's name:
         pypicloud would list them.
         """
         return self.pypicloud and not self.folders
 
     def claims(self, keys: Iterable[str]) -> Sequence[str]:
-        """The keys that claim one file name, in the order in which they are believed: the one that
-        pypicloud would serve first.
+        """Return the keys that claim one file name, in order of precedence: the one that pypicloud
+        would serve first.
 
-        In a bucket that is the last of its listing; in a folder it serves what lies where it would
-        have put it.
+        In a bucket that is the last of its listing; in a folder the one where pypicloud would have
+        stored it.
         """
         ordered = sorted(keys)
         if not self.pypicloud:
@@ -309,8 +310,8 @@ def _hash_of(filename: str) -> str:
 
 
 def lies_at(where: str) -> ObjectPlace | None:
-    """The file whose bytes lie under this key, if that is where ours or a pypicloud's may lie; None
-    for any other.
+    """Return the file whose bytes are at this key, if pypid or a pypicloud may store them there;
+    None for any other key.
     """
     *folders, filename = where.split("/")
     if folders and _OVERWRITE_FOLDER.match(folders[-1]):
@@ -334,10 +335,10 @@ def lies_at(where: str) -> ObjectPlace | None:
 
 
 def listed_as(where: str) -> ProjectName | None:
-    """The project of which a pypicloud lists an object under this key by its name alone; None where
-    it passes it over.
+    """Return the project under which a pypicloud lists an object with this key, by its name alone;
+    None if it ignores it.
 
-    It took more kinds of files than installers do today (``util.parse_filename`` of 1.3.12).
+    It accepted more kinds of files than installers do today (``util.parse_filename`` of 1.3.12).
     """
     match = _LISTED.match(where.rpartition("/")[2])
     try:
@@ -347,7 +348,7 @@ def listed_as(where: str) -> ProjectName | None:
 
 
 def is_only_ours(where: str) -> bool:
-    """Whether what lies under the key is no distribution but pypid's own, by its name: a record,
+    """Return whether the key is, by its name, not a distribution but pypid's own: a record,
     ``.pypid/``, and the like.
     """
     name = where.rpartition("/")[2]

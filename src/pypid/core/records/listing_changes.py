@@ -1,4 +1,4 @@
-"""What upstream says of a project, with what we know better because it said so before."""
+"""Merging a new upstream listing with what is known from earlier ones."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pypid.core.model import File, Listing, UpstreamEntry, in_order
 from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, noted
 
 MOST = 2000
-"""Files of a project of theirs whose past is held."""
+"""Maximum number of files of an upstream project whose history is held."""
 LONGEST = 200
-"""Characters of a yank's reason that are held in it: it is theirs, and each change of it would be
-held.
+"""Maximum length in characters of a yank's reason in the history: it is foreign text, and each
+change of it would be held.
 """
 _THE_PROJECT = ""
 
 
 def heard_now(heard: UpstreamEntry, said: Listing) -> UpstreamEntry:
-    """`heard`, now that another index says this; with what has changed since it said something
-    before.
+    """Return `heard` with this new listing, and with the changes since the previous one in its
+    history.
     """
     before, now = heard.said, remembered(said, heard.said)
     since = heard.since or (said if before is None else before).asked
@@ -29,8 +29,8 @@ def heard_now(heard: UpstreamEntry, said: Listing) -> UpstreamEntry:
 
 
 def with_stored(said: Listing, before: UpstreamEntry) -> Listing:
-    """A doubtful answer, with the listed files of before that are stored: an error page never hides
-    them.
+    """Return a doubtful listing with the previously listed files that are cached: an error page
+    never hides them.
     """
     kept = {file.filename: file for file in before.kept}
     if before.said is None:
@@ -43,13 +43,13 @@ def with_stored(said: Listing, before: UpstreamEntry) -> Listing:
 def _noticed(
     history: tuple[FileHistory, ...], before: Listing | None, now: Listing
 ) -> tuple[FileHistory, ...]:
-    """What has changed is noted as of now. When a file came it says itself; and a first look tells
-    nothing.
+    """Return the history with the changes as of now. Additions are not recorded, since files have
+    upload times; a first listing has no changes.
     """
     if before is None or before.files is now.files:
         return history
     pasts = {past.filename: past for past in history}
-    # of a project that has gone as a whole only so many pasts would be held
+    # limits the histories held of a project that was removed as a whole
     were = {
         file.filename: file
         for file in (before.files or ())[-MOST_DELETED if now.files is None else 0 :]
@@ -78,7 +78,7 @@ def _of_the_whole(past: FileHistory | None, now: Listing) -> list[Event]:
 
 
 def _of_file(past: FileHistory, was: File | None, now: File | None, at: datetime) -> list[Event]:
-    """What has happened to a file that was listed so, and is so now."""
+    """Return the events of a file that was listed as `was`, and is as `now`."""
     if was is None:
         is_back = now is not None and bool(past.events) and past.events[-1].gone
         return [Event(at, past.events[-1].yanked, _yank(now), back=True)] if is_back else []
@@ -98,11 +98,11 @@ def _yank(file: File | None) -> str | None:
 
 
 def remembered(said: Listing, before: Listing | None) -> Listing:
-    """`said`, with what was learnt of files that are still the same.
+    """Return `said` with what was learnt before about files that are unchanged.
 
-    That is when a file without upload time was first seen here, and the hash of metadata that
-    upstream gives none of. A file that is as it was is the same object as before, and so are the
-    files as a whole: to compare them again costs nothing, and they are in memory once.
+    That is when a file without upload time was first seen here, and the hash of metadata for which
+    upstream gives none. An unchanged file is the same object as before, and so is the tuple of all
+    files: comparing them again is free, and they are in memory once.
     """
     if said.files is None:
         return said

@@ -1,8 +1,8 @@
-"""What pypicloud says of a file beside its bytes: S3 user metadata in a bucket, ``<file>.meta`` in
-a folder.
+"""What pypicloud writes about a file beside its bytes: S3 user metadata in a bucket,
+``<file>.meta`` in a folder.
 
 Source: pypicloud 1.3.12, ``models.Package`` and ``util.normalize_metadata``. It writes ASCII only
-into a bucket: letters lose their accents there, and others are left out, for good.
+into a bucket: letters lose their accents there, and others are dropped, for good.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pypid.core.model import File
 from pypid.core.packaging.core_metadata import python_specifier, summary_line
 
 _LONGEST = 200
-"""Characters of a name, a version or an uploader."""
+"""Maximum length in characters of a name, a version or an uploader."""
 _LONGEST_TEXT = 512
-"""Characters of what goes into a bucket. One letter may become several (\u3374 is "bar"), and S3
-takes 2 KB in all.
+"""Maximum length in characters of a text in a bucket. One letter may become several (\u3374 is
+"bar"), and S3 accepts 2 KB in all.
 """
 _LONGEST_WORDS = 8192
-"""Characters of what is decoded: user metadata has 2 KB in all."""
+"""Maximum length in characters of a text that is decoded: user metadata has 2 KB in all."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @frozen(kw_only=True)
 class PypicloudDescription:
-    """What is said of a file; None where nothing is. `name` and `version` are as they were
-    uploaded. `odd`: what is no use.
+    """The description of a file; absent fields are None. `name` and `version` are as they were
+    uploaded. `odd`: problems with unusable fields.
     """
 
     name: str | None = None
@@ -47,8 +47,8 @@ class PypicloudDescription:
 
 
 def of_texts(texts: Mapping[str, object]) -> PypicloudDescription:
-    """Out of the names and texts of user metadata, or of the JSON, whose names have underscores.
-    Anything may stand there.
+    """Return the description in the names and texts of user metadata, or of the JSON, whose names
+    have underscores. Any content is accepted.
     """
     said = {
         name.replace("_", "-"): _decoded(text).strip()
@@ -69,7 +69,7 @@ def of_texts(texts: Mapping[str, object]) -> PypicloudDescription:
 
 
 def of_json(data: bytes, what: str) -> PypicloudDescription:
-    """Out of a ``.meta``. Raises `Unreadable`, naming `what`."""
+    """Return the description in a ``.meta``. Raises `Unreadable`, naming `what`."""
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -80,13 +80,15 @@ def of_json(data: bytes, what: str) -> PypicloudDescription:
 
 
 def as_json(file: File) -> bytes:
-    """What pypicloud's file store writes: no name and no version, on which it fails."""
+    """Return the description as pypicloud's file store writes it: without name and version, on
+    which it fails.
+    """
     said = {name.replace("-", "_"): text for name, text in _said(file).items()}
     return msgspec.json.encode(said) + b"\n"
 
 
 def as_texts(file: File) -> Mapping[str, str]:
-    """What pypicloud writes into a bucket."""
+    """Return the description as pypicloud writes it into a bucket."""
     said = {"name": str(file.project), "version": file.version, **_said(file)}
     return {name: ascii_text for name, text in said.items() if (ascii_text := _ascii(text))}
 
@@ -103,7 +105,9 @@ def _said(file: File) -> Mapping[str, str]:
 
 
 def _decoded(text: str) -> str:
-    """S3 gives what is not ASCII as encoded words (RFC 2047); the oldest pypiclouds wrote such."""
+    """Decode RFC 2047 encoded words, in which S3 returns non-ASCII text; the oldest pypiclouds
+    wrote such.
+    """
     if len(text) > _LONGEST_WORDS or not (text.startswith("=?") and text.endswith("?=")):
         return text
     from email.errors import MessageError

@@ -1,10 +1,9 @@
-"""What was heard of a project of theirs, as one line of JSON: in a snapshot, and in the memory of
-the catalog.
+"""The known state of an upstream project as one line of JSON: in a catalog dump, and in the memory
+of the catalog.
 
-The line ends with the files that were said, which are many and seldom change, and begins with all
-else. So a revalidation, or a file that is kept, costs a new beginning only. The files stand in
-blocks, whose lengths the beginning tells: whoever writes or reads a line lets other threads have
-their turn after each.
+The line ends with the listed files, which are many and seldom change, and begins with all else. So
+a revalidation, or a newly cached file, costs a new beginning only. The files are in blocks, whose
+lengths are in the beginning: the writer or reader of a line yields to other threads after each.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pypid.core.records.documents import FILES, StoredFile, decoded, stored, tak
 from pypid.core.records.file_history import FileHistory
 
 BLOCK = 256
-"""Files that are written or read in one call: a quarter of a millisecond."""
+"""Files written or read in one call: a quarter of a millisecond."""
 _WHAT = "a line of what was heard"
 
 
@@ -36,7 +35,7 @@ class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     name: str
     serial: int = 0
-    status: str = "active"  # what can be told from the rest, said once more: for the head
+    status: str = "active"  # derivable from the rest, repeated for the head
     keeps: bool = False
     gone: bool = False
     said: _Said | None = None
@@ -45,8 +44,8 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
     blocks: tuple[int, ...] | None = None
-    """The lengths of the blocks of files, in bytes; None: no files were said, which is not the same
-    as none.
+    """The lengths of the blocks of files, in bytes; None: the listing has no files at all (the
+    project is absent), which differs from an empty list.
     """
 
 
@@ -56,11 +55,10 @@ _block = msgspec.json.Decoder(list[StoredFile])
 
 
 def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
-    """What is known of a project of theirs as one line of JSON, whose beginning `records.load_head`
-    reads.
+    """Return the known state of an upstream project as one line of JSON, whose beginning
+    `documents.load_head` reads.
 
-    `earlier` is a line with the same `said.files`: they are taken over from there, so that this
-    takes no time.
+    `earlier` is a line with the same `said.files`: they are copied from it, which takes no time.
     """
     said = heard.said
     if said is None or said.files is None:
@@ -70,7 +68,7 @@ def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
         beginning = _dumped_beginning(heard, tuple(map(len, blocks)))
         return b"".join(
             (beginning, FILES, b"[", *_between(blocks), b"]}")
-        )  # in one go: they are megabytes
+        )  # joined once: they are megabytes
     end = earlier.index(FILES)
     return b"".join(
         (_dumped_beginning(heard, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:])
@@ -78,7 +76,7 @@ def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
 
 
 def _dumped_beginning(heard: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
-    """All before the files, without the last brace."""
+    """Return all before the files, without the last brace."""
     said = heard.said
     beginning = _Beginning(
         name=heard.name,
@@ -117,7 +115,7 @@ def _between(blocks: list[bytes]) -> Iterator[bytes]:
 
 
 def load_heard(line: bytes) -> UpstreamEntry:
-    """What a line of `dump_heard` says; raises `Unreadable`."""
+    """Return the state in a line of `dump_heard`. Raises `Unreadable`."""
     end = line.find(FILES)
     document = _read_beginning(line, end)
     try:

@@ -61,7 +61,7 @@ def classifier_of(text: str) -> str:
 
 @frozen(kw_only=True)
 class SearchQuery:
-    """The words and filters of a search. Without words everything that passes the filters matches."""
+    """The words and filters of a search. Without words all projects that pass the filters match."""
 
     words: tuple[str, ...] = ()
     ours: bool | None = None

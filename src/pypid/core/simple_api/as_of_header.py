@@ -1,5 +1,5 @@
-"""What a page of the Simple API says besides when it shows a moment: which, and what is not known
-of it.
+"""The additional information of a Simple API page that shows an as-of view: its time, and what is
+unknown of it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pypid.core.records.as_of_time import moment_of
 
 @frozen(kw_only=True)
 class AsOf:
-    """A `moment`, as it is called; `since` when changes were noted, if later; how many files are
-    `gone` (`history.Then`).
+    """Information on an as-of view: its time as `moment`; `since` when changes were recorded, if
+    later; how many files are `gone` (`history.AsOfState`).
     """
 
     moment: str
@@ -23,8 +23,8 @@ class AsOf:
     gone: int = 0
 
     def keys(self) -> dict[str, str | int]:
-        """In the ``meta`` of JSON, where they begin with ``_``: such keys are the index's own (PEP
-        700).
+        """Return the keys for the ``meta`` of JSON, where they begin with ``_``: such keys are the
+        index's own (PEP 700).
         """
         keys: dict[str, str | int] = {"moment": self.moment}
         if self.since is not None:
@@ -34,12 +34,12 @@ class AsOf:
         return keys
 
     def head(self) -> str:
-        """The same in HTML, for programs."""
+        """Return the information as HTML ``meta`` elements."""
         named = ((key.replace("_", "-"), escape(str(value))) for key, value in self.keys().items())
         return "".join([f'<meta name="pypid:{key}" content="{value}">\n' for key, value in named])
 
     def notice(self) -> str:
-        """The same for people."""
+        """Return the information as an HTML paragraph for users."""
         since = (
             ""
             if self.since is None

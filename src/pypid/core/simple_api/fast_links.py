@@ -1,9 +1,9 @@
-"""A link as nearly all indexes write it, understood at once: a page has ten thousand, and most
-pages are nothing else.
+"""Fast parsing of links in the form that nearly all indexes write: a page has ten thousand, and
+most pages consist of nothing else.
 
-Only what is written just so is taken here: the URL is absolute and clean, the hash is a sha256,
-each attribute is there once and has double quotes and the usual escapes. Of anything else nothing
-is said: `core.simple_api.parse_html` reads it with care, and gives the same file for the same link.
+Only links of exactly this form are accepted: the URL is absolute and clean, the hash is a sha256,
+each attribute occurs once and has double quotes and the usual escapes. Any other link is left to
+`core.simple_api.parse_html`, which yields the same file for the same link.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName
 from pypid.core.simple_api.parse import LONGEST_TEXT, moment_of, secure, specifier_of, yanked_of
 
 Usual = tuple[str | None, ...]
-"""What the groups of `_LINK` found."""
+"""The groups of `_LINK`."""
 
 ESCAPED = r"[^\"<>&]*+(?:&(?:amp|lt|gt|quot|\#39|\#x27);[^\"<>&]*+)*+"
-"""The value of an attribute, if its escapes are those that all know: `unescape` makes of it what
-any reader of HTML does.
+"""The value of an attribute with common escapes only: `unescape` decodes it exactly like an HTML
+parser.
 """
 LINE_END = r"\s*+>[^<>&]*+</a>\s*+(<br\s*+/?>)?"
-"""The rest of a link, and what stands behind it in most pages."""
+"""The rest of a link, and what follows it in most pages."""
 _URL = r"https?://[A-Za-z0-9.-]{1,253}(?::[1-9][0-9]{0,3})?+(?:/[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+)++"
 _VALUES = (
     ("data-requires-python", ESCAPED),
@@ -38,7 +38,7 @@ _VALUES = (
     ("data-gpg-sig", r"true|false"),
     ("rel", ESCAPED),
 )
-# (?(3)(?!)): the third group has found something already, so this would be the second time
+# (?(3)(?!)): the third group has matched already, so this would be a duplicate
 _ONCE = "|".join(
     rf'{name}="(?({group})(?!))({value})"' for group, (name, value) in enumerate(_VALUES, 3)
 )
@@ -48,9 +48,7 @@ _LINK = re.compile(
 
 
 def usual_links(text: str, position: int, links: list[Usual]) -> int:
-    """Append the links that stand at `position`, one behind the other; where the next thing stands
-    that is none of them.
-    """
+    """Append the consecutive links at `position`; return the position after them."""
     while (found := _LINK(text, position)) is not None:
         links.append(found.groups())
         position = found.end()
@@ -58,7 +56,7 @@ def usual_links(text: str, position: int, links: list[Usual]) -> int:
 
 
 def file_of_usual(link: Usual, name: ProjectName) -> File | None:
-    """The file of a link, or None where it cannot be used: as `listing.file_of` has it."""
+    """Return the file of a link, or None if it cannot be used, like `parse.file_of`."""
     url, sha256, requires, uploaded, yanked, size, metadata, older_metadata, provenance, *_ = link
     assert url is not None
     filename = url.rpartition("/")[2]
@@ -86,12 +84,12 @@ def file_of_usual(link: Usual, name: ProjectName) -> File | None:
 
 @lru_cache(maxsize=1024)
 def _specifier(said: str) -> str | None:
-    """A page has few of them, each many times."""
+    """Return the parsed specifier; cached, since a page has few of them, each many times."""
     return specifier_of(unescape(said))
 
 
 def said_by(link: Usual) -> dict[str, str | None]:
-    """The attributes of the link as a parser of HTML gives them."""
+    """Return the attributes of the link as an HTML parser does."""
     said: dict[str, str | None] = {"href": f"{link[0]}#sha256={link[1]}"}
     for (name, _), value in zip(_VALUES, link[2:-1], strict=True):
         if value is not None:

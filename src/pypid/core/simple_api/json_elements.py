@@ -1,10 +1,10 @@
-"""A large JSON document, read some elements of its one long array at a time, so that nobody is held
-up by it.
+"""Incremental decoding of a large JSON document with one long array, some elements at a time, so
+that other threads are not blocked.
 
-To decode 40 MB in one call takes 150 ms, during which no other thread runs. So the text is cut, and
-each cut is proven by decoding: JSON is read from left to right without looking ahead, so where
-``[`` + the beginning of an array + ``]`` is valid, that beginning is whole elements, and the array
-goes on behind it.
+Decoding 40 MB in one call takes 150 ms, during which no other thread runs. So the text is cut, and
+each cut is verified by decoding: JSON is read from left to right without lookahead, so if ``[`` +
+the beginning of an array + ``]`` is valid, that beginning consists of whole elements, and the array
+continues after it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ import msgspec
 from pypid.core.errors import BadListing
 
 SLICE = 1 << 16
-"""Bytes that are decoded at a time: some 300 microseconds."""
+"""Bytes decoded at a time: some 300 microseconds."""
 LARGEST_ELEMENT = 4 << 20
-"""Bytes of one element; more is no file of any index. Also of what stands before the array, or
-behind it.
+"""Maximum size in bytes of one element; no index has larger ones. Also of what precedes or follows
+the array.
 """
 GUESSES_AT_BEGINNING = 32
 GUESSES_AT_END = 4
-"""Places that are tried for the beginning of the array, and for the end of a slice."""
+"""Positions tried for the beginning of the array, and for the end of a slice."""
 
 _END = re.compile(rb"\s*\]")
 _COMMA = re.compile(rb"\s*,\s*")
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-"""Texts and brackets; a text without end goes on to the end, so that nothing is looked at twice."""
+"""Strings and brackets; a string without an end extends to the end, so that nothing is scanned
+twice.
+"""
 
 
 def elements(data: bytes | bytearray, key: str) -> Generator[list[Any], None, dict[str, Any]]:
-    """The elements of the array under `key` of the JSON object `data`, some at a time; returns the
-    rest of the object.
+    """Yield the elements of the array under `key` of the JSON object `data`, some at a time; return
+    the rest of the object.
 
-    Raises `BadListing` for what is no object with an array of objects there, or where one is larger
-    than `LARGEST_ELEMENT`.
+    Raises `BadListing` if it is not an object with such an array of objects, or if an element is
+    larger than `LARGEST_ELEMENT`.
     """
     head, position = _beginning(data, key)
     while (end := _END.match(data, position)) is None:
@@ -62,20 +64,20 @@ def elements(data: bytes | bytearray, key: str) -> Generator[list[Any], None, di
 
 
 def _beginning(data: bytes | bytearray, key: str) -> tuple[dict[str, Any], int]:
-    """What stands before the array, and where its first element begins."""
+    """Return what precedes the array, and the position of its first element."""
     opening = re.compile(rb'"' + key.encode() + rb'"\s*:\s*\[\s*')
     for found in islice(opening.finditer(data, 0, LARGEST_ELEMENT), GUESSES_AT_BEGINNING):
         try:
             head = msgspec.json.decode(data[: found.end()] + b"]}")
         except (ValueError, RecursionError):
-            continue  # in a text, or deeper
+            continue  # inside a string, or nested deeper
         if isinstance(head, dict):
             return head, found.end()
     raise BadListing(f"it is no JSON object with a list of {key!r}, or it is damaged.")
 
 
 def _slice(data: bytes | bytearray, start: int) -> tuple[list[Any], int]:
-    """Whole elements from `start` on, and where the last of them ends."""
+    """Return whole elements from `start` on, and the position after the last of them."""
     stop = min(start + SLICE, len(data))
     for _ in range(GUESSES_AT_END):
         stop = data.rfind(b"}", start, stop)
@@ -84,7 +86,7 @@ def _slice(data: bytes | bytearray, start: int) -> tuple[list[Any], int]:
         try:
             found: list[Any] = msgspec.json.decode(b"[" + data[start : stop + 1] + b"]")
         except (ValueError, RecursionError):
-            continue  # the brace is in a text, in an element, or behind the array
+            continue  # the brace is in a string, in an element, or after the array
         return found, stop + 1
     stop = _scanned(data, start)
     try:
@@ -94,8 +96,8 @@ def _slice(data: bytes | bytearray, start: int) -> tuple[list[Any], int]:
 
 
 def _scanned(data: bytes | bytearray, start: int) -> int:
-    """Where elements that begin at `start` end, found bracket by bracket: slow, for what is no use
-    to guess at.
+    """Return the end of the elements that begin at `start`, found bracket by bracket: slow, for
+    texts where guessing fails.
     """
     depth, stop = 0, start
     for token in _TOKENS.finditer(data, start, start + LARGEST_ELEMENT):

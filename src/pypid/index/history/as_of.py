@@ -46,13 +46,13 @@ class Looked:
 
     @property
     def edition(self) -> Hashable:
-        """Another one for another moment, and after another change."""
+        """A value that changes with the requested time and with every change of the project."""
         return self.seen.view.edition, self.before, self.recorded
 
 
 @frozen
 class ThenSeen:
-    """What was to be seen of a project; `edition` as `Looked.edition`."""
+    """The state of a project as of a time; `edition` as `Looked.edition`."""
 
     then: AsOfState
     edition: Hashable
@@ -60,8 +60,8 @@ class ThenSeen:
 
 @define(eq=False)
 class Moments:
-    """The moments of one index. What it remembers is bounded by what the index holds, not by how
-    many moments are asked for.
+    """As-of views of one index. Memory use is bounded by what the index holds, not by the number of
+    times that clients ask for.
     """
 
     index: Index
@@ -196,8 +196,8 @@ class Recorded:
 
 @define(eq=False)
 class Spanned:
-    """When each project had any files: looked up once for each change of it, and not for each
-    moment.
+    """When each project had any files: computed once per change of the project, not for each
+    requested time.
     """
 
     index: Index

@@ -122,7 +122,9 @@ class Adopter:
         return sorted(adopted, key=lambda came: came.key)
 
     async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
-        """Adopt one file and return its outcome; None if it has been published since it was listed."""
+        """Adopt one file and return its outcome; None if it has been published since it was
+        listed.
+        """
         try:
             distribution = parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:

@@ -408,7 +408,7 @@ class Publisher:
             return True
         if (
             recorded != file or not is_ours
-        ):  # another node's, who committed the same key, perhaps with the same bytes
+        ):  # another node has committed the same key, perhaps with the same bytes
             return False
         if not replaces:
             await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))

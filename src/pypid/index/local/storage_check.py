@@ -250,7 +250,9 @@ class Checker:
         return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
 
     async def _loose(self, where: str) -> Finding:
-        """Return the finding for a distribution outside any project's place that no record names."""
+        """Return the finding for a distribution outside any project's place that no record
+        names.
+        """
         found = lies_at(where)
         if found is None:
             return _finding(where, StorageProblem.NO_RECORD)

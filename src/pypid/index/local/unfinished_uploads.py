@@ -26,7 +26,9 @@ ADVICE = (
 
 @frozen
 class Remnants:
-    """Finds unfinished uploads that are too old to belong to a publish under way, and removes them."""
+    """Finds unfinished uploads that are too old to belong to a publish under way, and removes
+    them.
+    """
 
     parts: IndexContext
     bucket: Bucket

@@ -145,7 +145,9 @@ async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
 
 
 async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
-    """Return the tombstone of a used file name, or None. An unreadable one lets no bytes come back."""
+    """Return the tombstone of a used file name, or None. An unreadable one lets no bytes come
+    back.
+    """
     where = key(project, filename, ObjectKind.DELETED)
     try:
         return await read_document(blobs, Deleted, where)
@@ -184,7 +186,9 @@ async def read_project(blobs: Blobs, name: ProjectName) -> StoredProject:
 
 
 def mark_of(listing: Sequence[Blob]) -> str:
-    """Return a fingerprint of a listing: it changes whenever a blob is added, removed or rewritten."""
+    """Return a fingerprint of a listing: it changes whenever a blob is added, removed or
+    rewritten.
+    """
     digest = blake2b(digest_size=16)
     for blob in listing:
         archived = "\0archived" if blob.archived else ""  # its bytes and its ETag do not change

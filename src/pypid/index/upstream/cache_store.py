@@ -276,7 +276,9 @@ class CacheStore:
         return replace(kept, metadata_sha256=None)
 
     async def _commit(self, kept: File, replaces: File | None) -> File:
-        """Write the record. If another process's was first and has the same bytes, return its file."""
+        """Write the record. If another process's was first and has the same bytes, return its
+        file.
+        """
         where = kept_key(kept.project, kept.filename, ObjectKind.RECORD)
         if replaces == kept:
             return kept
@@ -294,7 +296,9 @@ class CacheStore:
         return kept
 
     async def _sweep(self, where: str) -> None:
-        """Remove bytes that no record names; a blob that cannot be removed now becomes an orphan."""
+        """Remove bytes that no record names; a blob that cannot be removed now becomes an
+        orphan.
+        """
         for each in (where + ObjectKind.METADATA.value, where):
             try:
                 await self.blobs.delete(each)
@@ -322,7 +326,9 @@ class CacheStore:
     async def discard(
         self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Remove one blob that belongs to a file, if it is `unwanted` once the file's lock is held."""
+        """Remove one blob that belongs to a file, if it is `unwanted` once the file's lock is
+        held.
+        """
         async with self._places.hold(f"{name}/{filename}"):
             if await unwanted():
                 await self.blobs.delete(where)

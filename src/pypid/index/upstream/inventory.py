@@ -83,8 +83,8 @@ class CacheInventory:
     async def taken(
         self, files: Sequence[InventoryEntry] | None = None, project: ProjectName | None = None
     ) -> Sequence[InventoryEntry]:
-        """The same (or `files` of it), with when each was last wanted. This reads what is known of
-        each project.
+        """Return the cached files (or `files` of them) with their last access. This reads the
+        catalog's entry of each project.
         """
         pace = Pace(self.world)
         known: list[InventoryEntry] = []

@@ -216,7 +216,9 @@ class UpstreamListings:
             )
 
     async def _remember(self, said: Listing) -> UpstreamEntry:
-        """Store the listing; a large one is compared with the previous one off the reactor thread."""
+        """Store the listing; a large one is compared with the previous one off the reactor
+        thread.
+        """
         before = await self.catalog.theirs(said.name)
         if said.is_doubtful:
             said = with_stored(said, before)

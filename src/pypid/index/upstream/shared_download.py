@@ -77,7 +77,9 @@ class SharedDownload:
         self._ring()
 
     def fail(self, error: BaseException) -> None:
-        """Note that the fetch failed: every reader raises `error`, unless all was verified before."""
+        """Note that the fetch failed: every reader raises `error`, unless all was verified
+        before.
+        """
         if not self.proven:
             self.error = error
         self._ring()
@@ -120,7 +122,7 @@ class SharedDownload:
         try:
             descriptor = (
                 self.spool.descriptor_of_its_own()
-            )  # now: it stays readable when the spool has gone
+            )  # now: it stays readable after the spool is removed
         except (OSError, RuntimeError) as error:
             raise StorageDown("a file that was being fetched has gone from its spool.") from error
         return SharedDownloadBody(self, descriptor, start, stop)

@@ -84,7 +84,7 @@ class MembersDocument(TypedDict):
 LineDocument = TypedDict(
     "LineDocument", {"mark": str, "from": int | None, "to": int | None, "text": str}
 )
-"""A line, with its number in each text that has it. The mark ``@`` stands for omitted lines."""
+"""A line, with its number in each text that has it; ``@`` marks omitted lines."""
 
 
 class TextDocument(TypedDict):

@@ -116,7 +116,7 @@ async def leave(face: App, request: Request, who: Identity, name: str, user: str
     send_json(request, _document(name, await members_of(face, name)))
 
 
-# --- shared with the pages -----------------------------------------------------------------------
+# --- shared with the pages ------------------------------------------------------------------------
 
 
 async def added(face: App, request: Request, who: Identity, text: str) -> str:

@@ -213,7 +213,7 @@ async def delete_project(face: App, request: Request, who: Identity, project: st
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Released, refuses=(*ABSENT, BadRequest))
 async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
-    """Release the name of an empty project, which any other user may then take."""
+    """Release the name of an empty project, which others may then use."""
     name = project_name(project)
     await changes.give_back(face, request, who, name)
     document: Released = {"name": name, "released": True}

@@ -139,7 +139,8 @@ async def _add(face: App, account: Account, invitation: Invitation | None) -> No
 
 
 async def _demand_free(face: App, name: str) -> None:
-    # inherit: which rights the name has, and where, must not be disclosed to strangers (see below)
+    # inherit: the error would disclose to strangers what is granted to the name, and where; such
+    # names are refused below
     await demand_free(face, name, inherit=True)
     rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
     members = frozenset[str]().union(*(await face.accounts.memberships()).values())

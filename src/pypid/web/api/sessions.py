@@ -99,7 +99,7 @@ async def begin(face: App, request: Request, login: Login) -> tuple[Identity, st
         face, request, user, "begin-session", begun.user, _begun(face, request, login, begun)
     )
     before = credential_of_cookie(request)
-    if before is not None:  # the browser forgets its secret now: it could never be ended
+    if before is not None:  # the browser forgets its secret now, so this is the last chance
         await face.accounts.end_session(digest_of(before.password, key))
     begin_session(request, secret, int(lifetime.total_seconds()))
     return user, secret, begun

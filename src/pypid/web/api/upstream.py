@@ -18,7 +18,7 @@ from pypid.web.http.small_responses import send_json
 @Described(UpstreamDocument, refuses=(CatalogDown,))
 async def upstream(face: App, request: Request, who: Identity) -> None:
     """Return the upstream indexes, whether they answer, what may be requested of them, and how much
-    of theirs is cached.
+    is cached.
     """
     policy, outage = face.index.policy, face.index.envoy.outage
     used = await face.measures.usage.told()

@@ -35,7 +35,7 @@ from pypid.web.http.cors import share
 from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import OF_REQUEST
-from pypid.web.installers import simple  # the room that is open from the start
+from pypid.web.installers import simple  # the only route module imported at startup
 from pypid.web.ui.login_redirect import go_and_log_in
 
 _log = Logger()

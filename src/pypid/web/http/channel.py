@@ -503,7 +503,7 @@ class Channel(TimedChannel):
         self._savedTimeOut = self.setTimeout(None)
         self._handlingRequest = True
         self.setRawMode()  # no line is read before `requestDone`
-        self.requests.append(passing)  # type: ignore[arg-type]  # it has what twisted.web needs of a request
+        self.requests.append(passing)  # type: ignore[arg-type]  # has what twisted.web needs
 
     def _settle(self) -> None:
         """Check, after something has ended, whether the fast path may answer again."""
@@ -648,7 +648,7 @@ class Site(server.Site):
         format that is not used.
         """
 
-    def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
+    def log(self, request: Request) -> None:  # type: ignore[override]  # always this Request
         """Log and count a response that is complete or was broken off."""
         if self.front_door is not None:
             self.front_door.flush()  # keeps the lines in the order of the responses

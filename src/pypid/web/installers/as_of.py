@@ -1,9 +1,9 @@
-"""The index as of a moment, ``/at/<moment>/simple/``, and by a name for one,
+"""The index as of a time, ``/at/<moment>/simple/``, and as of a snapshot,
 ``/snapshots/<name>/simple/``: docs/moments.rst.
 
-Who may see what is as on ``/simple/``: the same guard, the same rules, of now. Links lead to the
-files of now, so that nothing is there twice; only what upstream has taken away since, and is kept
-here, is given below the moment itself.
+Access is as on ``/simple/``: the same guard and the same rules, those of now. Links lead to the
+current files, so that nothing is duplicated; only those to files that upstream has removed since,
+and that are cached here, lead below the path of the time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES, PROJECT, FILE = "simple/", "simple/<project>/", "packages/<project>/<file
 
 @frozen
 class _Where:
-    """A moment, and the path of the index there."""
+    """A time, and the path of the index as of it."""
 
     moment: AsOfTime
     path: str
@@ -39,26 +39,26 @@ class _Where:
 
 
 def _at(face: App, text: str) -> _Where:
-    """Raises `BadMoment`."""
+    """Return the time in an address. Raises `BadMoment`."""
     moment = settled(parse_moment(text), face.world.now())
     return _Where(moment, f"/at/{moment.text}/", moment.text == text)
 
 
 async def _of_snapshot(face: App, name: str) -> _Where:
-    """Raises `NoSuchSnapshot`."""
+    """Return the time of a snapshot. Raises `NoSuchSnapshot`."""
     snapshot = await face.index.moments.snapshots.find(name)
     return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
 
 
 @guarded(app, AT + NAMES, may=Action.READ)
 async def names_then(face: App, request: Request, who: Identity, moment: str) -> None:
-    """The projects of which there were files then."""
+    """Send the list of projects that had files at a time."""
     await _send_names(face, request, who, _at(face, moment))
 
 
 @guarded(app, SNAPSHOT + NAMES, may=Action.READ)
 async def names_of_snapshot(face: App, request: Request, who: Identity, snapshot: str) -> None:
-    """The same, of a snapshot."""
+    """Send the list of projects that had files at the time of a snapshot."""
     await _send_names(face, request, who, await _of_snapshot(face, snapshot))
 
 
@@ -75,8 +75,8 @@ async def _send_names(face: App, request: Request, who: Identity, where: _Where)
 async def project_then(
     face: App, request: Request, who: Identity, moment: str, project: str
 ) -> None:
-    """A project's page, as it was; another spelling of the moment or the project is sent to the
-    canonical one.
+    """Send a project's page as of a time; other spellings of the time or the project are redirected
+    to the canonical one.
     """
     await _send_project(face, request, who, _at(face, moment), project)
 
@@ -85,7 +85,7 @@ async def project_then(
 async def project_of_snapshot(
     face: App, request: Request, who: Identity, snapshot: str, project: str
 ) -> None:
-    """The same, of a snapshot."""
+    """Send a project's page as of a snapshot."""
     await _send_project(face, request, who, await _of_snapshot(face, snapshot), project)
 
 
@@ -113,8 +113,8 @@ async def _send_project(
 async def file_then(
     face: App, request: Request, who: Identity, moment: str, project: str, filename: str
 ) -> None:
-    """A file that was there then, or what lies beside it: pages name those here that upstream has
-    taken away since.
+    """Send a file that existed at a time, or a sidecar of it: pages link here for files that
+    upstream has removed since.
     """
     await _send_file(face, request, who, _at(face, moment), project, filename)
 
@@ -123,7 +123,7 @@ async def file_then(
 async def file_of_snapshot(
     face: App, request: Request, who: Identity, snapshot: str, project: str, filename: str
 ) -> None:
-    """The same, of a snapshot."""
+    """Send a file of a snapshot, or a sidecar of it."""
     await _send_file(face, request, who, await _of_snapshot(face, snapshot), project, filename)
 
 
@@ -132,7 +132,7 @@ async def _send_file(
 ) -> None:
     asked = as_of(asked_of(face, request, who, project), where.moment.before)
     await send_named(face, request, who, project, filename, asked)
-    request.about = None  # the front door need not keep what hardly anybody asks for
+    request.about = None  # rarely requested, so the fast path need not cache it
 
 
 @guarded(app, AT + NAMES, may=Action.READ, methods=("OPTIONS",))
@@ -150,5 +150,5 @@ async def options(
     project: str = "",
     filename: str = "",
 ) -> None:
-    """What browsers ask before micropip may read (C116)."""
+    """Answer the preflight request that browsers send before micropip can read (C116)."""
     preflight(request, restricted=face.restricted)

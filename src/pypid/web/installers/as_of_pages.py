@@ -1,8 +1,8 @@
-"""Finished pages of the index as of a moment: the last ones asked for, and no more, for anybody may
-ask for any moment.
+"""Rendered pages of the index as of a time: only the most recently used are cached, since any
+client may ask for any time.
 
-They are kept apart from the pages of now, and the front door keeps none of them: a million moments
-drive none of those out.
+They are cached apart from current pages, and not by the fast path: requests for a million times
+evict no current page.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pypid.web.app.visibility import seen
 from pypid.web.http.finished_page import FinishedPage
 
 MOST = 512
-"""Pages that are kept."""
+"""Most cached pages."""
 LIMIT = 16 << 20
-"""Bytes that they may have together."""
+"""Most bytes of cached pages, in total."""
 FEW = 256
-"""Lines of a page that are rendered in the reactor thread."""
+"""Most lines of a page that are rendered in the reactor thread."""
 FILES_URL, APART_URL = "../../../../packages/", "../../packages/"
-"""From ``/at/<moment>/simple/<project>/`` to where files are: all as ever, and those that are seen
-at that moment alone.
+"""From ``/at/<moment>/simple/<project>/`` to the files: current ones, and those that are visible at
+that time only.
 """
 
 
@@ -45,7 +45,7 @@ class _Kept:
 
 
 class ThenPages:
-    """Those of one index."""
+    """The as-of pages of one index."""
 
     def __init__(self, index: Index, world: World) -> None:
         self._index = index
@@ -63,10 +63,10 @@ class ThenPages:
         absolute: Callable[[str], str],
         provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """The project's page as of `asked.before`, which is `called` so there; and its serial.
-        Raises as `Index.view`.
+        """Return the project's page as of `asked.before`, a time that the page names `called`, and
+        its serial. Raises as `Index.view`.
 
-        `absolute`: the URL to write for one that is relative to the page.
+        `absolute`: returns the URL to write for one that is relative to the page.
         """
         moments = self._index.moments
         looked = await moments.look(name, asked)
@@ -101,7 +101,9 @@ class ThenPages:
     async def names(
         self, before: datetime, format: Format, by: Visibility
     ) -> tuple[FinishedPage, int]:
-        """The list of projects that had a file then, as far as `by` sees them; and its serial."""
+        """Return the list of projects that had a file then, as far as `by` sees them, and its
+        serial.
+        """
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
         key = (before, format, by)
         kept = self._kept.get(key)
@@ -111,8 +113,7 @@ class ThenPages:
 
         def make() -> _Kept:
             shown = seen(names, by)
-            # the catalog's serial would tell them whenever something happens to what they may not
-            # know of
+            # the catalog's serial would disclose changes of projects that the viewer cannot see
             number = (
                 serial if by.sees_all else max((summary.serial for summary in shown), default=0)
             )
@@ -142,5 +143,5 @@ class ThenPages:
 
 
 def as_of(asked: RequestContext, before: datetime) -> RequestContext:
-    """The same, of the index before the moment."""
+    """Return the request context for the index as of `before`."""
     return evolve(asked, before=before)

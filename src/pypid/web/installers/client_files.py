@@ -1,5 +1,5 @@
-"""``/config/``: the settings of clients, made for the host that was asked, and the certificate that
-they have to trust.
+"""``/config/``: configuration files of clients, made for the requested host, and the certificate
+that clients have to trust.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PUBLIC = (
 
 @guarded(app, "/config/ca.pem", may=ANYBODY)
 async def ca(face: App, request: Request, who: Identity) -> None:
-    """The certificates of the chain that nobody else vouches for: what a client has to trust."""
+    """Send the self-issued certificates of the chain: what a client has to trust."""
     found = await _roots(face)
     if not found:
         return send_refusal(request, ErrorResponse(404, PUBLIC))
@@ -34,7 +34,7 @@ async def ca(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/config/<filename>", may=ANYBODY)
 async def client_file(face: App, request: Request, who: Identity, filename: str) -> None:
-    """pip.conf, .pypirc, uv.toml."""
+    """Send pip.conf, .pypirc or uv.toml."""
     write = FILES.get(filename)
     if write is None:
         return send_refusal(request, ErrorResponse(404, f"Here are {', '.join(FILES)} and {CA}."))
@@ -45,8 +45,8 @@ async def client_file(face: App, request: Request, who: Identity, filename: str)
 
 
 async def place_of(face: App, request: Request) -> IndexAddress | None:
-    """Where whoever asks finds the index; None where the host that they named may
-    not be believed.
+    """Return the address of the index for this client; None if the host that it named is not
+    trusted.
     """
     base = face.base_url(request)
     if base is None:
@@ -61,11 +61,11 @@ async def _roots(face: App) -> bytes:
 
 
 def roots(chain: Path) -> bytes:
-    """The certificates in the PEM file `chain` that vouch for themselves, as PEM. Blocks.
+    """Return the self-issued certificates in the PEM file `chain`, as PEM. Blocks.
 
-    Empty also while the file is being replaced: what is in force was read before.
+    Empty also while the file is being replaced: the certificate in force was read before.
     """
-    from cryptography import x509  # here: few ask for it
+    from cryptography import x509  # here: rarely needed
     from cryptography.hazmat.primitives.serialization import Encoding
 
     try:

@@ -1,9 +1,9 @@
-"""``POST /requirements.txt``: pypicache's way to have all the files that requirements need, and
-ours of seeing how far it is.
+"""``POST /requirements.txt``: pypicache's way to cache all files that requirements need, with
+progress reports added by pypid.
 
 A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and ``uv.lock`` (texts,
-each any number of times), ``platform`` and ``python``. The answer is JSON; who accepts an event
-stream or newline JSON is told while it happens.
+each any number of times), ``platform`` and ``python``. The answer is JSON; a client that accepts an
+event stream or newline JSON receives the progress.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, read_form
 
 LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, parts=MOST_TEXTS)
-"""There is no file among the fields; `content` is what the refusal of a body that is too large
+"""Limits of the form. No field is a file; `content` is what the refusal of a body that is too large
 names.
 """
 WITH_FIELDS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 MISSING = "Missing requirements data."
 READING = 60.0
-"""Seconds in which the body has to be there."""
+"""Seconds within which the body must arrive."""
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -67,17 +67,16 @@ class MissingRequirements(msgspec.Struct, frozen=True):
 
 @guarded(app, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
 async def collect(face: App, request: Request, who: Identity) -> None:
-    """Keep all the files that are needed, and tell of each what became of it."""
+    """Cache all files that are needed, and report the outcome for each."""
     demand(face.rules, who, Action.READ)
     _refuse_if_busy(face)
     if not _has_fields(header_of(request, "content-type") or ""):
-        return send_json(
-            request, MissingRequirements(), 400
-        )  # such a body has no requirements, as pypicache says
+        # such a body has no requirements, as pypicache says
+        return send_json(request, MissingRequirements(), 400)
     parts = await _read_in_time(face, request)
     _refuse_if_busy(face)
-    # Taken only now: a client that sends slowly keeps nobody else waiting. Given back when nothing
-    # computes any more.
+    # Acquired only now: a client that sends slowly does not keep others waiting. Released when
+    # nothing computes any more.
     await face.collecting.acquire()
     try:
         wishes = await face.parser.parse(parts, RUNNING)
@@ -89,7 +88,7 @@ async def collect(face: App, request: Request, who: Identity) -> None:
 
 
 def _has_fields(content_type: str) -> bool:
-    """Whether a body of this type is a form or a JSON document."""
+    """Return whether a body of this type is a form or a JSON document."""
     return content_type.partition(";")[0].strip().lower() in WITH_FIELDS
 
 
@@ -98,12 +97,12 @@ def _refuse_if_busy(face: App) -> None:
         raise Busy("Others are being collected for.", 30)
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- request --------------------------------------------------------------------------------------
 
 
 async def _read_in_time(face: App, request: Request) -> Parts:
-    """Read the body within `READING` seconds. Raises `TooSlow`,
-    `Busy`, `TooLarge`, `BadRequest`.
+    """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`,
+    `BadRequest`.
     """
     with face.collecting_bodies.counted(request.body) as body:
         reading = start(_read(body, header_of(request, "content-type") or ""))
@@ -115,8 +114,8 @@ async def _read_in_time(face: App, request: Request) -> Parts:
 
 
 async def _read(body: Body, content_type: str) -> Parts:
-    """The fields of the form, or the JSON document, as they came: what is in them the child finds
-    out.
+    """Return the fields of the form, or the JSON document, as received: the child process parses
+    them.
     """
     refuse_early(body.size, LARGEST)
     if content_type.partition(";")[0].strip().lower() == "application/json":
@@ -131,7 +130,7 @@ async def _read(body: Body, content_type: str) -> Parts:
 
 
 class _NoFile:
-    """For the part ``content``, which has no meaning here."""
+    """The spool for the part ``content``, which has no meaning here."""
 
     def want(self, checksums: Iterable[Checksum]) -> None:
         return None
@@ -145,7 +144,7 @@ class _NoFile:
         return Digests("", None, None, 0)
 
 
-# --- doing it -------------------------------------------------------------------------------------
+# --- collection -----------------------------------------------------------------------------------
 
 
 async def _answer(face: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
@@ -187,8 +186,8 @@ async def _collected(
 async def _kept(
     face: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]
 ) -> Collected:
-    """With a line in the audit log, if it went to its end; else what was kept is what anybody's
-    download would have kept.
+    """Record the collection in the audit log if it completed; otherwise the files are cached as by
+    any download.
     """
     collected = await collecting
     kept = {
@@ -244,7 +243,9 @@ def _resolved(resolved: Resolved) -> dict[str, Any]:
 
 
 def _problems(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    """Each once, with the targets for which it is so; none of them: for all."""
+    """Return each problem once, with the targets that have it; without targets, it holds for
+    all.
+    """
     where: dict[tuple[str, str], list[InstallTarget]] = {}
     for problem in problems:
         found = where.setdefault((problem.line, problem.reason), [])

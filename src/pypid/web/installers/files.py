@@ -1,4 +1,4 @@
-"""Files, and what lies beside them: core metadata (PEP 658), signatures, provenance (PEP 740)."""
+"""Files and their sidecars: core metadata (PEP 658), signatures, provenance (PEP 740)."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pypid.web.http.responses import header_of, send_file, send_page, send_text
 
 METADATA, SIGNATURE = ".metadata", ".asc"
 PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json")
-"""The first is preferred (index-hosted attestations)."""
+"""Media types of provenance, the preferred one first (index-hosted attestations)."""
 
 
 @guarded(app, "/packages/<project>/<filename>", may=Action.READ)
 async def file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """The bytes of a file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
+    """Send a file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
     await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
 
 async def send_named(
     face: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext
 ) -> None:
-    """Answer with the file of this name, or with what lies beside it, if it is visible."""
+    """Send the file of this name, or the sidecar, if it is visible."""
     name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
@@ -85,8 +85,8 @@ async def send_named(
 async def _send_unmeasured(
     face: App, request: Request, who: Identity, found: File, asked: RequestContext
 ) -> None:
-    """A file of which upstream's page does not say how long it is: its bytes do, or nobody does
-    before all of them are here.
+    """Send a file whose size the upstream page does not state: it is taken from the response, or
+    else counted once all bytes are here.
     """
     opened = [await face.index.open(found, None, asked)]
     try:
@@ -108,7 +108,7 @@ async def _send_unmeasured(
 
 
 async def _length(body: Body) -> int:
-    """How many bytes there are; they are kept meanwhile."""
+    """Return the number of bytes, after reading all of them; they are cached meanwhile."""
     async with aclosing(body):
         length = 0
         async for piece in body:
@@ -145,7 +145,7 @@ async def _beside(
 async def provenance(
     face: App, request: Request, who: Identity, project: str, version: str, filename: str
 ) -> None:
-    """The provenance object of a file (index-hosted attestations)."""
+    """Send the provenance object of a file (index-hosted attestations)."""
     wishes = qualities(header_of(request, "accept") or "*/*")
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
     if not _wish(wishes, content_type):

@@ -1,4 +1,4 @@
-"""The older APIs that clients still ask: legacy JSON, classifiers, and XML-RPC, for mirrors and for
+"""Older APIs that clients still use: legacy JSON, classifiers, and XML-RPC, for mirrors and for
 ``pip search``.
 """
 
@@ -33,7 +33,7 @@ NO_HOST = (
 
 @guarded(app, "/pypi/<project>/json", may=Action.READ)
 async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
-    """A project, described by its newest release (C110)."""
+    """Send a project, described by its newest release, in legacy JSON (C110)."""
     name = project_name(project)
     if project != name:
         return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=face.restricted)
@@ -44,7 +44,7 @@ async def project_json(face: App, request: Request, who: Identity, project: str)
 async def release_json(
     face: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
-    """A release (C110)."""
+    """Send a release in legacy JSON (C110)."""
     name = project_name(project)
     if project != name:
         return redirect(
@@ -56,8 +56,8 @@ async def release_json(
 async def describe(
     face: App, request: Request, who: Identity, project: str, version: str | None
 ) -> None:
-    """Answer with the project in legacy JSON, told by one release; by its
-    newest without `version`.
+    """Send the project in legacy JSON, described by one release; without `version`, by its
+    newest.
     """
     base_url = face.base_url(request)
     if base_url is None:
@@ -71,12 +71,12 @@ async def describe(
         else _describing(found, version)
     )
     metadata = None if described is None else await _metadata(face, described, asked)
-    # off the reactor thread: metadata may have a manual in it
+    # off the reactor thread: metadata may contain a manual
     elsewhere = face.world.thinking if is_long else face.world.blocking
     page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
-    if described is None or metadata is not None:  # else it may be had the next time
+    if described is None or metadata is not None:  # else it may be available next time
         request.about = ResponseDependencies(found.name, asked)
     await send_page(
         request,
@@ -87,13 +87,13 @@ async def describe(
 
 
 def _describing(project: Project, version: str | None) -> File | None:
-    """The file whose metadata the page is told by."""
+    """Return the file whose metadata describes the project, or None."""
     release = choose_release(project, version)
     return None if release is None else describing_file(project, release)
 
 
 async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | None:
-    """What describes the release, or None where that cannot be had."""
+    """Return the metadata of the file, or None if it is not available."""
     try:
         return await face.index.metadata(file, asked)
     except PypidError as error:
@@ -106,7 +106,9 @@ async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | Non
 
 @guarded(app, "/pypi/", may=Action.READ)
 async def pypi(face: App, request: Request, who: Identity) -> None:
-    """``?:action=list_classifiers`` (C72); else the list of projects is what is meant."""
+    """Send the classifiers (``?:action=list_classifiers``, C72), or redirect to the list of
+    projects.
+    """
     if (request.args or {}).get(b":action") == [b"list_classifiers"]:
         from trove_classifiers import sorted_classifiers
 
@@ -115,10 +117,10 @@ async def pypi(face: App, request: Request, who: Identity) -> None:
 
 
 async def answer_call(face: App, request: Request, who: Identity) -> None:
-    """What bandersnatch asks of a master: the names with their serials, and what changed since one
-    (C112); and searches.
+    """Answer an XML-RPC call: what bandersnatch asks of a master, which is the names with their
+    serials and the changes since one (C112), or a search.
     """
-    from pypid.web.installers.xmlrpc import SEARCH, answer, read_call  # here: few ask so
+    from pypid.web.installers.xmlrpc import SEARCH, answer, read_call  # here: rarely needed
 
     call = await read_small(request.body, 64 << 10)
     try:
@@ -130,7 +132,8 @@ async def answer_call(face: App, request: Request, who: Identity) -> None:
         await face.names(who),
         await face.sight(who),
     )
-    if not sight.sees_all:  # the whole list's would tell of changes of what they may not know of
+    # the catalog's serial would disclose changes of projects that the viewer cannot see
+    if not sight.sees_all:
         serial = max((summary.serial for summary in names), default=0)
     projects = await face.stock.projects(sight) if method == SEARCH else ()
     # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words

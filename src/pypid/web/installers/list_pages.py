@@ -1,11 +1,11 @@
-"""The list of projects as a page that is patched: what a change costs is the piece of the list in
-which it lies.
+"""The list of projects as a page that is patched: a change costs as much as the piece of the list
+that contains it.
 
-A piece is what a run of the list is rendered as, and that, compressed. deflate's blocks may stand
-one behind the other in one stream, if each begins at a byte and looks back at nothing of the one
-before (zlib's "full flush"): so what is sent compressed is put together of pieces as well, and is
-still one gzip member, as uv and browsers demand. What is left to do for the whole are a copy, a
-hash and a checksum, none of which a page of which each byte is known can do without.
+A piece is a rendered run of the list, and the same compressed. Deflate blocks may follow one
+another in one stream if each begins at a byte and does not look back at the one before (zlib's
+"full flush"): so the compressed page is assembled from pieces as well, and is still one gzip
+member, as uv and browsers demand. What remains to be done for the whole page is a copy, a hash and
+a checksum, which every page needs whose bytes are all known.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pypid.core.summaries import Run, Summaries
 from pypid.web.http.finished_page import LEVEL, gzipped_etag
 
 _GZIP = struct.pack("<4BLBB", 31, 139, 8, 0, 0, 0, 3)
-"""The head of a gzip member: deflate, no name, no time, of some Unix; as zlib writes it."""
+"""The head of a gzip member, as zlib writes it: deflate, no name, no time, Unix."""
 
 
 @define(eq=False)
 class ListPiece:
-    """What a run of the list is rendered as; `serial` is the highest in it."""
+    """A rendered run of the list; `serial` is the highest in it."""
 
     serial: int
     text: bytes = field(repr=False)
     _deflated: bytes | None = field(default=None, init=False, repr=False)
 
     def deflated(self) -> bytes:
-        """The same, compressed. Any thread may ask: all get the same."""
+        """Return the piece, compressed. Thread-safe: all threads get the same bytes."""
         if self._deflated is None:
             self._deflated = _deflate(self.text)
         return self._deflated
@@ -49,17 +49,19 @@ class Patchwork:
     format: Format
     serial: int
     pieces: Mapping[int, tuple[Run, ListPiece]] = field(repr=False)
-    """By the identity of the run, in order."""
+    """The pieces by the identity of their run, in order."""
 
     def says(self, other: Patchwork) -> bool:
-        """Whether it says what the `other` one said. (They may say the same and not know it.)"""
+        """Return whether the content is the same as that of `other`. (False also for some lists
+        that are equal.)
+        """
         return (self.format, self.serial) == (
             other.format,
             other.serial,
         ) and self.pieces.keys() == other.pieces.keys()
 
     def page(self) -> RenderedPage:
-        """All of it."""
+        """Return the whole page, uncompressed."""
         beginning, end = names_frame(self.serial, self.format)
         texts = [piece.text for _, piece in self.pieces.values()]
         return finished(
@@ -68,8 +70,8 @@ class Patchwork:
         )
 
     def gzipped(self, page: RenderedPage) -> RenderedPage:
-        """The `page`, compressed: what it is depends on the page alone (a strong tag names bytes),
-        not on how it came to be.
+        """Return the `page`, compressed: the bytes depend on the page alone (a strong tag names
+        bytes), not on how it was assembled.
         """
         beginning, end = names_frame(self.serial, self.format)
         pieces = _strung(
@@ -84,8 +86,8 @@ class Patchwork:
 def patched(
     names: Summaries, format: Format, *, serial: int | None = None, last: Patchwork | None = None
 ) -> Patchwork:
-    """The list of these names, with the pieces of the `last` one, in the same format, that are
-    still good.
+    """Return the list of these names, with those pieces of the `last` one, in the same format, that
+    are still valid.
 
     `serial` is the catalog's last; without it, the highest of the names.
     """
@@ -101,7 +103,7 @@ def _piece(run: Run, format: Format) -> ListPiece:
 
 
 def _strung(between: bytes, pieces: list[bytes]) -> Iterator[bytes]:
-    """The pieces with this between each two of them."""
+    """Return the pieces, with `between` between each two of them."""
     return islice(chain.from_iterable(zip(repeat(between), pieces, strict=False)), 1, None)
 
 

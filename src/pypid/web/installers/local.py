@@ -1,9 +1,9 @@
-"""What is stored, and nothing else: the Simple API below ``/local/``, for builds that must not
-reach out.
+"""The Simple API of stored files only, below ``/local/``, for builds that must not use other
+indexes.
 
-Ours, and the files of theirs that are kept; no other index is asked for anything, whatever the
-mode. Links lead to files below ``/local/`` too: a client that has this as its only index gets
-nothing but what the page listed.
+It has local files and cached upstream files; upstream is not asked, whatever the mode. Links lead
+to files below ``/local/`` too: a client that has this as its only index gets nothing but what the
+page listed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
 STORED = RequestContext(local=True)
-"""Nobody else's leave is needed for what is here already, so `[access] cache_update` does not
-matter.
+"""The context of requests for stored files: they need no upstream request, so `[access]
+cache_update` does not matter.
 """
 
 
 @guarded(app, "/local/", may=Action.READ)
 async def names(face: App, request: Request, who: Identity) -> None:
-    """The list of projects of which files are stored."""
+    """Send the list of projects that have stored files."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/local/", permanent=True, restricted=face.restricted)
     finished, serial = await face.pages.names(format_of(request), await face.sight(who))
@@ -41,7 +41,9 @@ async def names(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/local/<project>/", may=Action.READ)
 async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
-    """The stored files of a project; another spelling of its name is sent to the normalised one."""
+    """Send the stored files of a project; other spellings of its name are redirected to the
+    normalised one.
+    """
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/local/{name}/", permanent=True, restricted=face.restricted)
@@ -57,7 +59,7 @@ async def project_page(face: App, request: Request, who: Identity, project: str)
 
 @guarded(app, "/local/<project>/<filename>", may=Action.READ)
 async def file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """A stored file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
+    """Send a stored file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
     await send_named(face, request, who, project, filename, STORED)
 
 
@@ -67,5 +69,5 @@ async def file(face: App, request: Request, who: Identity, project: str, filenam
 async def options(
     face: App, request: Request, who: Identity, project: str = "", filename: str = ""
 ) -> None:
-    """What browsers ask before micropip may read (C116)."""
+    """Answer the preflight request that browsers send before micropip can read (C116)."""
     preflight(request, restricted=face.restricted)

@@ -1,5 +1,5 @@
-"""Finished pages, kept until their project changes: rendered and gzipped once for each change, not
-for each request.
+"""Rendered pages, cached until their project changes: rendered and gzipped once for each change,
+not for each request.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from pypid.web.http.finished_page import FinishedPage
 from pypid.web.installers.list_pages import Patchwork, patched
 
 LIMIT = 64 << 20
-"""Bytes of page bodies that are kept, least recently used first out."""
+"""Most bytes of cached page bodies; the least recently used are evicted first."""
 MOST = 1 << 16
-"""How many are kept, however small."""
+"""Most cached pages, however small."""
 FEW_FILES = 256
 FEW_NAMES = 4096
-"""Lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
+"""Most lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
 BEHIND = 3
-"""So many times the bytes of its body does a list weigh: with its pieces, and both compressed."""
+"""The weight of a list, in bytes of its body: it has its pieces, and both compressed."""
 
 
 @frozen
 class _Kept:
     edition: Hashable
-    """Of the project's view, or of the index: another one, another page."""
+    """Of the project's view, or of the index: the page is valid for this edition only."""
     finished: FinishedPage
     serial: int
     patchwork: Patchwork | None = None
-    """Of a list: what the next one is made of."""
+    """Of a list: the pieces that the next one reuses."""
 
 
 class ProjectPages:
-    """The pages of one index."""
+    """The cached pages of one index."""
 
     def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
         self._index = index
@@ -61,8 +61,8 @@ class ProjectPages:
         files_url: str,
         provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """The project's page and its serial. `provenance`: below which URL provenance objects are.
-        Raises as `Index.view`.
+        """Return the project's page and its serial. `provenance`: returns the URL below which
+        provenance objects are. Raises as `Index.view`.
         """
         view = await self._index.view(name, asked)
         project = view.project
@@ -82,13 +82,13 @@ class ProjectPages:
         )
 
     async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
-        """The list of projects of which files are stored, ours and theirs, as far as `by` sees
-        them; and its serial.
+        """Return the list of projects with stored files, local and upstream, as far as `by` sees
+        them, and its serial.
 
-        Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks
-        for it.
+        Other projects of upstream are not in it: that is a list of hundreds of thousands, and no
+        installer asks for it.
         """
-        # what is not known to be ours or not is not shown yet, nor what is theirs under a name that
+        # not listed yet: projects not known to be local or not, and upstream ones under a name that
         # is claimed now
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
         names = await self._index.stored_names()
@@ -96,8 +96,7 @@ class ProjectPages:
 
         def make() -> _Kept:
             before = None if last is None else last.patchwork
-            # the catalog's serial would tell them whenever something happens to what they may not
-            # know of
+            # the catalog's serial would disclose changes of projects that the viewer cannot see
             patchwork = patched(
                 through(names), format, serial=serial if by.sees_all else None, last=before
             )
@@ -117,8 +116,8 @@ class ProjectPages:
         *,
         at_once: bool,
     ) -> tuple[FinishedPage, int]:
-        """The page and its serial, kept or made; what takes long is made off the reactor thread,
-        once for all who ask.
+        """Return the page and its serial, cached or rendered; long pages are rendered off the
+        reactor thread, once for all requests.
         """
         kept = self._kept.get(key)
         is_kept = kept is not None and kept.edition == edition

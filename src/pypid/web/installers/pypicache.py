@@ -1,8 +1,8 @@
-"""The addresses of pypicache: what its documentation told people to send and to ask works here.
+"""The routes of pypicache: the requests in its documentation work here.
 
-Its routes ``/simple/``, ``/local/`` and ``/packages/<project>/<file>`` are ours as well and stand
-in rooms of their own. Files come in through the checks of `web.installers.uploads`; nothing is overwritten by
-these addresses, whoever asks.
+Its routes ``/simple/``, ``/local/`` and ``/packages/<project>/<file>`` are also pypid's, and have
+modules of their own. Uploads go through the checks of `web.installers.uploads`; these routes never
+overwrite a file, whatever the user's rights.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class MissingFile(msgspec.Struct, frozen=True):
     message: str = "Missing package data."
 
 
-# --- a form ---------------------------------------------------------------------------------------
+# --- upload form ----------------------------------------------------------------------------------
 
 
 @guarded(app, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
 async def upload(face: App, request: Request, who: Identity) -> None:
-    """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as pypicache
-    took them.
+    """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as in
+    pypicache.
     """
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
@@ -69,7 +69,7 @@ async def upload(face: App, request: Request, who: Identity) -> None:
 async def _taken(
     face: App, request: Request, content_type: str, who: Identity, limits: Limits
 ) -> bool:
-    """The whole upload, to its end; whether there was a file."""
+    """Receive and publish the upload; return whether there was a file."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
         if not form.filename:
@@ -78,7 +78,7 @@ async def _taken(
         return True
 
 
-# --- an address -----------------------------------------------------------------------------------
+# --- file addresses -------------------------------------------------------------------------------
 
 
 @guarded(app, PLACE, may=Action.READ)
@@ -91,7 +91,7 @@ async def file(
     project: str,
     filename: str,
 ) -> None:
-    """As ``/packages/<project>/<filename>``, which is where pages link to."""
+    """Send a file or sidecar, as ``/packages/<project>/<filename>`` does, to which pages link."""
     distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
     if _place_of(distribution) != _place(distribution, python, letter, project):
         raise NoSuchFile(filename)
@@ -122,7 +122,7 @@ async def put(
 
 
 async def _put(face: App, request: Request, filename: str, who: Identity) -> None:
-    """The whole upload, to its end."""
+    """Receive and publish the upload."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         digests = await _received(request.body, spool, face.settings.max_upload)
         form = UploadFields(fields={}, filename=filename, content_digests=digests)
@@ -143,12 +143,12 @@ _Place = tuple[str, str, str]
 
 
 def _place_of(distribution: Distribution) -> _Place:
-    """Where the file belongs, by its name: the Python, the letter, the project."""
+    """Return where the file belongs, by its name: the Python, the letter, the project."""
     return distribution.python_version or "any", distribution.project[0], distribution.project
 
 
 def _place(distribution: Distribution, python: str, letter: str, project: str) -> _Place:
-    """Where the address says that it is; an egg need not say for which Python it is, and then any
-    will do.
+    """Return the place that the address states; an egg need not name its Python, and then any will
+    do.
     """
     return python if distribution.python_version else "any", letter.lower(), project_name(project)

@@ -19,7 +19,7 @@ from pypid.web.http.responses import header_of, preflight, send_page
 
 @guarded(app, "/simple/", may=Action.READ)
 async def names(face: App, request: Request, who: Identity) -> None:
-    """The list of projects."""
+    """Send the list of projects."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/simple/", permanent=True, restricted=face.restricted)
     finished, serial = await face.pages.names(format_of(request), await face.sight(who))
@@ -29,7 +29,7 @@ async def names(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/simple/<project>/", may=Action.READ)
 async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
-    """A project's page; another spelling of its name is sent to the normalised one."""
+    """Send a project's page; other spellings of its name are redirected to the normalised one."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/simple/{name}/", permanent=True, restricted=face.restricted)
@@ -38,8 +38,8 @@ async def project_page(face: App, request: Request, who: Identity, project: str)
 
 @guarded(app, "/simple/<project>/json", may=Action.READ)
 async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
-    """The legacy JSON of the project, which pypicloud had here, too."""
-    from pypid.web.installers.legacy import describe  # here: nobody asks so while pypid starts
+    """Send the legacy JSON of the project, which pypicloud also had at this address."""
+    from pypid.web.installers.legacy import describe  # here: not needed at startup
 
     name = project_name(project)
     if project != name:
@@ -49,8 +49,8 @@ async def project_json(face: App, request: Request, who: Identity, project: str)
 
 @guarded(app, "/+simple/<project>/", may=Action.READ)
 async def plus_simple(face: App, request: Request, who: Identity, project: str) -> None:
-    """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it
-    with a regular expression.
+    """Send the page that hatch reads before it publishes, below the upload URL (C115): always HTML,
+    since hatch reads it with a regular expression.
     """
     return await send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
 
@@ -58,7 +58,7 @@ async def plus_simple(face: App, request: Request, who: Identity, project: str) 
 @guarded(app, "/simple/+simple/<project>/", may=Action.READ)
 @guarded(app, "/legacy/+simple/<project>/", may=Action.READ)
 async def plus_simple_below(face: App, request: Request, who: Identity, project: str) -> None:
-    """The same below the other upload URLs."""
+    """Send the page that hatch reads before it publishes, below the other upload URLs."""
     return await send_project(face, request, who, project, Format.TEXT_HTML, "../../../packages/")
 
 
@@ -67,7 +67,9 @@ async def plus_simple_below(face: App, request: Request, who: Identity, project:
 async def published(
     face: App, request: Request, who: Identity, project: str, version: str = ""
 ) -> None:
-    """The page that hatch names after publishing (``<upload URL>/<project>/<version>/``)."""
+    """Redirect to the project's page from the one that hatch names after publishing (``<upload
+    URL>/<project>/<version>/``).
+    """
     redirect(
         request, f"/simple/{project_name(project)}/", permanent=False, restricted=face.restricted
     )
@@ -86,14 +88,14 @@ async def options(
     version: str = "",
     filename: str = "",
 ) -> None:
-    """What browsers ask before micropip may read (C116)."""
+    """Answer the preflight request that browsers send before micropip can read (C116)."""
     preflight(request, restricted=face.restricted)
 
 
 async def send_project(
     face: App, request: Request, who: Identity, project: str, format: Format, files_url: str
 ) -> None:
-    """Answer with the project's page; `files_url` leads from it to where files are."""
+    """Send the project's page; `files_url` leads from it to the files."""
     name, asked = project_name(project), asked_of(face, request, who, project)
     files_url = absolute_below(face, request, format, files_url)
     finished, serial = await face.pages.project(
@@ -108,7 +110,7 @@ async def send_project(
 
 
 def format_of(request: Request) -> Format:
-    """The representation to answer with. Raises `NotAcceptable`."""
+    """Return the representation to answer with. Raises `NotAcceptable`."""
     wanted = (request.args or {}).get(b"format")
     chosen = negotiate(
         header_of(request, "accept"), wanted[0].decode("latin-1") if wanted else None

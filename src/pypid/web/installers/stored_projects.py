@@ -1,8 +1,7 @@
-"""Everything that is stored, as somebody sees it: all projects with their files, put together once
-for each change.
+"""All stored projects that a viewer sees, with their files, gathered once for each change.
 
-For the answers that speak of every file at once (``/packages/``, a search), so that such a request
-costs no more than others.
+For the answers about every file (``/packages/``, a search), so that such a request costs no more
+than others.
 """
 
 from __future__ import annotations
@@ -23,11 +22,13 @@ from pypid.web.app.visibility import seen
 from pypid.web.http.finished_page import FinishedPage
 
 FEW = 256
-"""Projects, and files, that are made a page of in the reactor thread: in some milliseconds."""
+"""Most projects and files that are rendered in the reactor thread: in some milliseconds."""
 SEERS = 16
-"""So many who see different things have theirs kept; least recently used first out."""
+"""Most viewers who see different things and whose projects are cached; the least recently used are
+evicted first.
+"""
 LIMIT = 64 << 20
-"""Bytes of pages that are kept, all together."""
+"""Most bytes of cached pages, in total."""
 
 Render = Callable[[Sequence[Project]], RenderedPage]
 
@@ -45,7 +46,7 @@ class _Made:
 
 
 class StoredProjects:
-    """What is stored in one index."""
+    """The stored projects of one index."""
 
     def __init__(self, index: Index, world: World) -> None:
         self._index = index
@@ -56,10 +57,10 @@ class StoredProjects:
         self._pages: Flights[Hashable, FinishedPage] = Flights()
 
     async def projects(self, by: Visibility) -> tuple[Project, ...]:
-        """The projects that `by` sees, by name, each with its visible files that are stored; none
+        """Return the projects that `by` sees, by name, each with its visible stored files; none
         without any.
 
-        Nobody else is asked for anything. Raises `StorageDown`.
+        Upstream is not asked. Raises `StorageDown`.
         """
         edition = await self._index.edition()
         kept = self._kept.get(by)
@@ -74,7 +75,7 @@ class StoredProjects:
         return await self._flights.single((edition, by), job)
 
     async def page(self, what: Hashable, by: Visibility, render: Render) -> FinishedPage:
-        """What `render` makes of them: kept by `what`, which tells it from other pages."""
+        """Return the page that `render` makes of the projects, cached under `what`."""
         edition = await self._index.edition()
         made = self._made.get((what, by))
         if made is not None and made.edition == edition:
@@ -101,8 +102,8 @@ class StoredProjects:
         return tuple(found)
 
     async def _stored(self, name: ProjectName) -> Project:
-        """As `Index.project` with what is asked for ``/local/``; but who looks at all of them
-        drives nobody's view out of what is remembered.
+        """Return the project as `Index.project` does for ``/local/``, but without evicting cached
+        views of other projects.
         """
         index = self._index
         ours = await index.catalog.ours(name)

@@ -1,8 +1,8 @@
-"""Trusted publishing: a workflow shows who it is, by the word of its forge, and is given a token
+"""Trusted publishing: a workflow proves its identity by a token of its forge, and gets an API token
 for a quarter of an hour.
 
 The addresses and answers are the public index's, which clients have built in (uv, pdm,
-pypa/gh-action-pypi-publish); where they are can also be asked for (PEP 807, a draft).
+pypa/gh-action-pypi-publish); the addresses can also be discovered (PEP 807, a draft).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ NOT_ENABLED = "not-enabled"
 
 
 class Shown(msgspec.Struct):
-    """The body: an identity token. What clients send besides does not matter."""
+    """The body: an identity token. Other keys are ignored."""
 
     token: str
 
 
 @guarded(app, AUDIENCE, may=ANYBODY)
 async def audience(face: App, request: Request, who: Identity) -> None:
-    """For whom identity tokens are to be made. 404 where there is no trusted publishing: clients go
-    on without it.
+    """Send the audience that identity tokens must have; 404 without trusted publishing, in which
+    case clients continue without it.
     """
     found = None if face.publishers is None else face.publishers.audience
     if found is None:
@@ -51,8 +51,8 @@ async def audience(face: App, request: Request, who: Identity) -> None:
 @guarded(app, MINT, may=ANYBODY, methods=("POST",))
 @guarded(app, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
 async def mint(face: App, request: Request, who: Identity) -> None:
-    """A token for an identity token. Whatever goes wrong is told as clients read it: ``errors``,
-    each with its code.
+    """Exchange an identity token for an API token. Failures are reported as clients read them:
+    ``errors``, each with its code.
     """
     try:
         shown = _shown(await read_small(request.body, LARGEST))
@@ -95,8 +95,8 @@ def _failure(message: str, error: PypidError) -> dict[str, Any]:
 
 @guarded(app, "/.well-known/pytp", may=ANYBODY)
 async def discover(face: App, request: Request, who: Identity) -> None:
-    """Where the above is, for uploads to the path in ``?discover=`` (PEP 807, a draft): 404 where
-    it is not.
+    """Send the addresses of trusted publishing for uploads to the path in ``?discover=`` (PEP 807,
+    a draft); 404 if that path has none.
     """
     accept = header_of(request, "accept")
     wishes = {PYTP: 1.0} if accept is None else qualities(accept)
@@ -116,5 +116,5 @@ async def discover(face: App, request: Request, who: Identity) -> None:
 
 
 def _problem(request: Request, status: int, detail: str) -> None:
-    """An error as RFC 9457 has it."""
+    """Send an error in the format of RFC 9457."""
     send(request, status, PROBLEM, msgspec.json.encode({"status": status, "detail": detail}))

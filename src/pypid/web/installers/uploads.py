@@ -32,7 +32,7 @@ REGISTERED = "Projects need not be registered here: publish a file, and the proj
 
 @guarded(app, "/legacy/", may=Action.WRITE, methods=("POST",))
 async def upload(face: App, request: Request, who: Identity) -> None:
-    """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
+    """Publish one distribution (200; with the same bytes again: 200, and nothing changes)."""
     taken = await take(face, request, who)
     if isinstance(taken, Published):
         send_plain(request, 200, f"{taken.upload.distribution.filename}: {taken.words}\n")
@@ -42,7 +42,7 @@ async def upload(face: App, request: Request, who: Identity) -> None:
 
 @frozen
 class Published:
-    """A file that was published, and what became of it, in words."""
+    """A published file, and the outcome, also in words."""
 
     upload: Upload
     outcome: PublishOutcome
@@ -52,20 +52,20 @@ class Published:
 async def take(
     face: App, request: Request, who: Identity, *, unsaid: str | None = None
 ) -> Published | ErrorResponse | str:
-    """What the upload form asks for, done; what was published, or what else is to be said (`say`).
+    """Do what the upload form asks for; return what was published, or another answer, for `say`.
     Raises as `publish`.
 
-    `unsaid` is what is done where neither the form nor the address says it.
+    `unsaid` is the action if neither the form nor the address names one.
     """
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
-    # what has begun goes to its end, and its spool with it, even if the client goes away (a body
-    # that breaks off is an end too)
+    # an upload that has begun is finished, and its spool closed, even if the client disconnects (a
+    # body that breaks off ends it, too)
     return await shielded(counted(face, _taken(face, request, who, limits, unsaid)))
 
 
 async def counted(face: App, taking: Coroutine[Any, Any, T]) -> T:
-    """While it is under way it is counted."""
+    """Count the upload while it is in progress."""
     face.world.counts.add(UPLOADS)
     try:
         return await taking
@@ -76,7 +76,7 @@ async def counted(face: App, taking: Coroutine[Any, Any, T]) -> T:
 async def _taken(
     face: App, request: Request, who: Identity, limits: Limits, unsaid: str | None
 ) -> Published | ErrorResponse | str:
-    """The whole upload, to its end."""
+    """Receive the form and do what it asks for."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         content_type = header_of(request, "content-type") or ""
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
@@ -92,7 +92,7 @@ async def _taken(
 
 
 def say(request: Request, answer: ErrorResponse | str) -> None:
-    """Answer with what is no publication."""
+    """Send an answer other than that a file was published."""
     if isinstance(answer, ErrorResponse):
         send_refusal(request, answer)
     else:
@@ -123,11 +123,11 @@ async def publish(
 ) -> Published:
     """Check and publish the file in the `spool`, which is finished. To be `shielded`.
 
-    `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and
-    as `Index.publish`.
+    `overwriting`: whether a user who may overwrite does so. Raises `UploadRejected`, `Forbidden`,
+    and as `Index.publish`.
     """
     distribution = distribution_of(form)
-    # the guard has asked in general; now that the project is known, it is asked about
+    # the guard checked for any project; only now the project is known
     demand(face.rules, who, Action.WRITE, distribution.project)
     upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
     overwrite = overwriting and may(face.rules, who, Action.OVERWRITE, distribution.project)
@@ -159,7 +159,9 @@ def _published(outcome: PublishOutcome, upload: Upload) -> Details | None:
 
 
 def _checked(face: App, form: UploadFields, distribution: Distribution, spool: Spool) -> Upload:
-    """Blocks: the archive is opened and looked through, and signatures are verified."""
+    """Return the upload, checked. Blocks: opens and inspects the archive, and verifies
+    signatures.
+    """
     with spool.inspected() as file:
         upload = check(form, distribution, inspect(file, distribution))
     return evolve(upload, provenance=face.attesting.provenance(upload))
@@ -172,7 +174,7 @@ def _query_action(request: Request) -> str | None:
 
 @guarded(app, "/legacy/", may=Action.READ)
 async def wrong_method(face: App, request: Request, who: Identity) -> None:
-    """A browser, or an installer that was given the upload URL (C71)."""
+    """Refuse a browser, or an installer that was given the upload URL, with advice (C71)."""
     advice = (
         "This is where distributions are uploaded (POST, by twine or uv). To install, use "
         "/simple/ as the index URL."

@@ -1,6 +1,6 @@
-"""XML-RPC calls: read, and answered out of the projects that somebody sees.
+"""XML-RPC calls, parsed and answered from the projects that a viewer sees.
 
-The methods that mirrors ask (C112), and the search of ``pip search``, as pypicloud had it.
+The methods that mirrors use (C112), and the search of ``pip search``, as in pypicloud.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ KNOWN = (
 
 
 def read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
-    """As `xmlrpc.client.loads`, which would expand entities: a second's work for half a kilobyte.
-    No call has any.
+    """Return the parameters and the method of a call, like `xmlrpc.client.loads`, which would
+    expand entities: a second's work for half a kilobyte. Document types are refused: no call has
+    one.
     """
 
     def refuse(*_: object) -> NoReturn:
@@ -46,8 +47,8 @@ def answer(
     serial: int,
     projects: Sequence[Project] = (),
 ) -> bytes:
-    """The answer, about the projects that whoever asks sees; `serial` is that of their list. Takes
-    a second for 100,000.
+    """Return the answer, about the projects that the client sees; `serial` is that of their list.
+    Takes a second for 100,000.
 
     `projects` are those with their files, for a search.
     """
@@ -84,7 +85,7 @@ def _search(projects: Sequence[Project], criteria: object, query_type: object) -
         query = LegacySearchQuery.read(criteria, query_type)
     except ValueError as error:
         return Fault(-32602, f"{error}; there are {KNOWN}")
-    # control characters would make the answer no XML
+    # control characters would make the answer invalid XML
     return [
         {"name": found.name, "version": plain(found.version), "summary": plain(found.summary)}
         for found in search(projects, query)

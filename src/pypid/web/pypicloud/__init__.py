@@ -1,3 +1,3 @@
-"""The HTTP API of pypicloud, route by route, over the same face, guard and rules as all other
+"""The HTTP API of pypicloud, route by route, over the same app, guard and rules as all other
 routes.
 """

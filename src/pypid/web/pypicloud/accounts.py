@@ -1,4 +1,4 @@
-"""pypicloud's ``/api/user/`` and ``/acct/``: registering, logging in and out, and one's own
+"""pypicloud's ``/api/user/`` and ``/acct/``: registration, login, logout, and one's own
 password.
 """
 
@@ -43,12 +43,12 @@ from pypid.web.pypicloud.inviting import read_token
 from pypid.web.ui.login_redirect import LOGIN
 
 LONGEST = 100
-"""Characters of a password by which somebody registers, as with pypicloud."""
+"""Most characters of a password in a registration, as in pypicloud."""
 
 
 class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of a registration. `captcha` and `token`: where this index asks for a riddle,
-    or an invitation.
+    """The arguments of a registration. `captcha` and `token`: if this index requires a captcha, or
+    an invitation.
     """
 
     password: str
@@ -57,13 +57,13 @@ class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NamedAccount(NewAccount, kw_only=True, forbid_unknown_fields=True):
-    """The same where the address does not say who."""
+    """The arguments of a registration at an address without the user's name."""
 
     username: str
 
 
 class OwnPassword(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of a new password."""
+    """The arguments of a password change."""
 
     old_password: str
     new_password: str
@@ -84,26 +84,26 @@ class TokenAccount(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LoggedIn(TypedDict):
-    """Where to go next; and what is sent in ``X-CSRF-Token`` beside the cookie with all that
-    changes something.
+    """Where to go next, and the value to send in ``X-CSRF-Token`` with the cookie, in all requests
+    that change something.
     """
 
     next: str
     csrf_token: str
 
 
-# --- registering ----------------------------------------------------------------------------------
+# --- registration ---------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
 @guarded(
     app, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True
-)  # somebody may be called so
+)  # a user may have this name
 @Described(
     Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable)
 )
 async def register(face: App, request: Request, who: Identity, name: str = "password") -> None:
-    """Make an account for oneself, if ``[access] registration`` lets people."""
+    """Register an account, if ``[access] registration`` allows it."""
     mode_of(face)
     wanted = await arguments(request, NewAccount)
     await _register(face, request, who, name, wanted)
@@ -111,7 +111,7 @@ async def register(face: App, request: Request, who: Identity, name: str = "pass
 
 @guarded(app, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
 async def register_by_form(face: App, request: Request, who: Identity) -> None:
-    """The same, the name among the arguments."""
+    """Register an account, with the name among the arguments."""
     mode_of(face)
     wanted = await arguments(request, NamedAccount)
     await _register(face, request, who, wanted.username, wanted)
@@ -130,7 +130,7 @@ async def _register(
 async def _enrol(
     face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
 ) -> None:
-    """As pypicloud, a name that is taken is 400."""
+    """Register the account. As in pypicloud, a name that is taken is answered with 400."""
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
@@ -147,7 +147,7 @@ async def _enrol(
 
 @guarded(app, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
 async def register_by_token(face: App, request: Request, who: Identity) -> None:
-    """Make an account by a token that an administrator has made for this name (``GET
+    """Register an account by a token that an administrator has created for this name (``GET
     /admin/token/NAME``), and log in.
     """
     known = face.known
@@ -180,7 +180,7 @@ async def register_by_token(face: App, request: Request, who: Identity) -> None:
     refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
 )
 async def set_password(face: App, request: Request, who: Identity) -> None:
-    """Change one's own password: the old one has to be said, too."""
+    """Change one's own password. The old one is required."""
     if who.scope is not None or who.user is None:
         raise NotByToken()
     wanted = await arguments(request, OwnPassword)
@@ -201,19 +201,17 @@ async def set_password(face: App, request: Request, who: Identity) -> None:
 
 
 def demand_changing(face: App) -> None:
-    """Raise `PeopleFixed` where the people stand in the configuration alone: pypicloud failed then
-    (500).
-    """
+    """Raise `PeopleFixed` if users are in the configuration alone, where pypicloud failed (500)."""
     if not face.known.configured().accounts_log_in:
         raise PeopleFixed()
 
 
-# --- logging in and out ---------------------------------------------------------------------------
+# --- login and logout -----------------------------------------------------------------------------
 
 
 @guarded(app, "/acct/login", may=ANYBODY)
 async def login_page(face: App, request: Request, who: Identity) -> None:
-    """The page where one logs in is another one now."""
+    """Redirect to the login page, which has another address now."""
     _go(request, _home(request) + LOGIN.encode())
 
 
@@ -237,8 +235,8 @@ async def _log_in(face: App, request: Request, name: str, password: str) -> None
 
 @guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
 async def log_out(face: App, request: Request, who: Identity) -> None:
-    """End the session, at once and for good. A form of another site's comes without the cookie, and
-    takes none away.
+    """End the session, at once and permanently. A form of another site comes without the cookie,
+    and ends none.
     """
     await end(face, request, who)
     if credential_of_cookie(request) is not None:
@@ -255,7 +253,7 @@ def _home(request: Request) -> bytes:
 
 
 def _go(request: Request, where: bytes) -> None:
-    """302, which browsers and scripts follow by GET, whatever they have sent."""
+    """Send 302, which browsers and scripts follow by GET, whatever method they used."""
     head = ((b"Location", where), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
     set_head(request, 302, head)
     write(request, b"")

@@ -1,5 +1,5 @@
-"""All people and rights as pypicloud dumps them: ``/admin/acl.json.gz``, and ``/api/acl``, which is
-what `pypid acl` asks.
+"""All users and rights as a pypicloud dump: ``/admin/acl.json.gz``, and ``/api/acl``, which `pypid
+acl` uses.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FILENAME = "acl.json.gz"
 
 
 class OddityDocument(TypedDict):
-    """Something in a dump that could not be taken as it stands. `loss`: somebody loses a right by
-    it; `gain`: somebody gets one that he had neither there nor here.
+    """Something in a dump that could not be imported unchanged. `loss`: a user loses a right by it;
+    `gain`: a user gets one that they had neither there nor here.
     """
 
     what: str
@@ -41,7 +41,7 @@ class OddityDocument(TypedDict):
 
 
 class Import(TypedDict):
-    """How much of a dump was new here; and what was odd about it."""
+    """The result of an import: how much of the dump was new here, and what was odd about it."""
 
     users: int
     users_there: int
@@ -52,8 +52,8 @@ class Import(TypedDict):
 
 
 async def _dump(face: App) -> acl_dump.Dump:
-    """Everybody whom the configuration or the accounts database has. Who cannot log in here waits
-    for approval there.
+    """Return all users of the configuration and the accounts database, with groups and rights.
+    Users who cannot log in here await approval there.
     """
     configured, known = face.known.configured(), await face.accounts.users()
 
@@ -69,7 +69,7 @@ async def _dump(face: App) -> acl_dump.Dump:
         )
         for account in known
     }
-    for name, hash in configured.hashes.items():  # asked first, so it is these who log in
+    for name, hash in configured.hashes.items():  # the configuration takes precedence at login
         users[name] = acl_dump.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
     groups = {
         name: frozenset(members) for name, members in (await face.accounts.memberships()).items()
@@ -86,8 +86,8 @@ async def _dump(face: App) -> acl_dump.Dump:
 
 
 async def _exported(face: App, request: Request, who: Identity) -> Any:
-    """The document, with the hashes of all passwords: a token, which may be lying about somewhere,
-    does not get them.
+    """Return the dump with all password hashes. Tokens are refused: they may be stored carelessly.
+    Raises `NotByToken`.
     """
     if who.scope is not None:
         raise NotByToken()
@@ -98,7 +98,7 @@ async def _exported(face: App, request: Request, who: Identity) -> Any:
 
 @guarded(app, f"/admin/{FILENAME}", may=Action.ADMIN)
 async def download(face: App, request: Request, who: Identity) -> None:
-    """The dump as ``ppc-import`` reads it."""
+    """Send the dump, as ``ppc-import`` reads it."""
     packed = await face.world.thinking(acl_dump.write_dump, await _exported(face, request, who))
     disposition = f'attachment; filename="{FILENAME}"'.encode()
     request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
@@ -108,16 +108,14 @@ async def download(face: App, request: Request, who: Identity) -> None:
 @guarded(app, "/api/acl", may=Action.ADMIN)
 @Described(dict[str, Any], refuses=(NotByToken, NotAvailable))
 async def export(face: App, request: Request, who: Identity) -> None:
-    """All people and rights as pypicloud dumps them, with the hashes of the passwords."""
+    """Return all users and rights as a pypicloud dump, with the password hashes."""
     send_json(request, await _exported(face, request, who))
 
 
 @guarded(app, "/api/acl", may=Action.ADMIN, methods=("POST",))
 @Described(Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
 async def take_in(face: App, request: Request, who: Identity) -> None:
-    """Take over a dump of a pypicloud: what is missing here is added, and whoever is here stays as
-    he is.
-    """
+    """Import a pypicloud dump. What is missing here is added, and existing users stay unchanged."""
     if who.scope is not None:
         raise NotByToken()
     demand_changing(face)
@@ -153,8 +151,8 @@ async def take_in(face: App, request: Request, who: Identity) -> None:
 
 
 def _beside_the_file(face: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
-    """Without the users and groups that the configuration has: it is asked first. Raises
-    `BadRequest` where a group that shall be empty has members there.
+    """Return the dump without the users and groups of the configuration, which takes precedence.
+    Raises `BadRequest` if a group that must be empty has members there.
     """
     configured, oddities, users = face.known.configured(), list(taken.oddities), []
     for person in taken.dump.users:

@@ -1,8 +1,8 @@
-"""pypicloud's ``/admin/``: users, groups, tokens to register by, and who may register. (Rights:
-`web.pypicloud.permissions`.)
+"""pypicloud's ``/admin/``: users, groups, registration tokens, and whether users may register.
+(Rights: `web.pypicloud.permissions`.)
 
-What is asked for and is so already is no error (200), as there. What cannot be done is refused with
-the reason, where pypicloud answered 200 and did nothing, or failed with 500.
+As in pypicloud, asking for a state that exists already is no error (200). What cannot be done is
+refused with the reason, where pypicloud answered 200 and did nothing, or failed with 500.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ USERS = "/admin/user"
 USER = "/admin/user/<name>"
 GROUP = "/admin/group/<name>"
 MANY = frozenset({"everyone", "authenticated"})
-"""Groups that pypicloud has for everybody."""
+"""Groups that pypicloud has built in."""
 
 
 class ListedUser(TypedDict):
@@ -49,32 +49,32 @@ class ListedUser(TypedDict):
 
 
 class Whole(ListedUser):
-    """A user."""
+    """A user, with their groups."""
 
     groups: list[str]
 
 
 class NewUserArguments(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of a new user."""
+    """The arguments of a request to create a user."""
 
     password: str
 
 
 class AdminFlag(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether somebody is an administrator."""
+    """The arguments of a request to make a user an administrator, or no longer."""
 
     admin: str | bool
 
 
 class Allow(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether people may register."""
+    """The arguments of a request to open or close registration."""
 
     allow: str | bool
 
 
 class SignupToken(TypedDict):
-    """A token to register by: it holds for one name and one account. `token_url`: where pypicloud
-    had its page for that.
+    """A token to register by, valid for one name and one account. `token_url`: where pypicloud had
+    its page for that.
     """
 
     token: str
@@ -82,7 +82,7 @@ class SignupToken(TypedDict):
 
 
 def done(request: Request) -> None:
-    """Answer that it was done, with nothing more, as pypicloud does."""
+    """Send 200 without a body, as pypicloud does."""
     set_head(request, 200, ((b"Content-Length", b"0"), (b"Cache-Control", b"no-store")))
     request.responseHeaders.removeHeader(b"Content-Type")
     write(request, b"")
@@ -94,7 +94,9 @@ guarded(app, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
 
 
 async def people(face: App) -> dict[str, bool]:
-    """Everybody who can log in and can be listed, and whether they are administrators; sorted."""
+    """Return all users who can log in and can be listed, and whether they are administrators;
+    sorted.
+    """
     configured = face.known.configured()
     found = {name: name in configured.admins for name in configured.users}
     for account in await face.accounts.users() if configured.accounts_log_in else ():
@@ -105,7 +107,7 @@ async def people(face: App) -> dict[str, bool]:
 
 @guarded(app, USERS, may=Action.ADMIN)
 async def users(face: App, request: Request, who: Identity) -> None:
-    """Those who can log in, but for those of a directory."""
+    """List the users who can log in, except those of a directory."""
     document: list[ListedUser] = [
         {"username": name, "admin": admin} for name, admin in (await people(face)).items()
     ]
@@ -114,7 +116,7 @@ async def users(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, USER, may=Action.ADMIN)
 async def user(face: App, request: Request, who: Identity, name: str) -> None:
-    """One; null for nobody, and for somebody who cannot log in (yet)."""
+    """Send one user; null if there is none, or they cannot log in (yet)."""
     found = await face.known.find(name)
     document: Whole | None = None
     if found is not None:
@@ -124,7 +126,7 @@ async def user(face: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, "/admin/pending_users", may=Action.ADMIN)
 async def pending_users(face: App, request: Request, who: Identity) -> None:
-    """Who has registered and waits for approval."""
+    """List the users who have registered and wait for approval."""
     send_json(
         request,
         [
@@ -137,7 +139,7 @@ async def pending_users(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, USER, may=Action.ADMIN, methods=("PUT",))
 async def add_user(face: App, request: Request, who: Identity, name: str) -> None:
-    """A new account, which can be used at once."""
+    """Create an account, which can be used at once."""
     demand_changing(face)
     password = (await arguments(request, NewUserArguments)).password
     await demand_free(face, name)
@@ -149,7 +151,7 @@ async def add_user(face: App, request: Request, who: Identity, name: str) -> Non
 
 @guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
 async def remove_user(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take an account away, with its tokens, sessions, rights and memberships."""
+    """Delete an account, with its tokens, sessions, rights and memberships."""
     demand_changing(face)
     with suppress(NoSuchUser):
         await changeable_account(face, name)
@@ -160,7 +162,7 @@ async def remove_user(face: App, request: Request, who: Identity, name: str) -> 
 
 @guarded(app, USER + "/approve", may=Action.ADMIN, methods=("POST",))
 async def approve(face: App, request: Request, who: Identity, name: str) -> None:
-    """Let somebody in who has registered."""
+    """Approve a user who has registered."""
     demand_changing(face)
     account = await changeable_account(face, name)
     if account.standing is AccountStatus.DISABLED:
@@ -190,7 +192,7 @@ async def approve(face: App, request: Request, who: Identity, name: str) -> None
 
 @guarded(app, USER + "/admin", may=Action.ADMIN, methods=("POST",))
 async def set_admin(face: App, request: Request, who: Identity, name: str) -> None:
-    """Make somebody an administrator, or no longer."""
+    """Make a user an administrator, or no longer."""
     demand_changing(face)
     admin = truth("admin", (await arguments(request, AdminFlag)).admin)
     account = await changeable_account(face, name)
@@ -222,12 +224,12 @@ async def set_admin(face: App, request: Request, who: Identity, name: str) -> No
     done(request)
 
 
-# --- registering ----------------------------------------------------------------------------------
+# --- registration ---------------------------------------------------------------------------------
 
 
 @guarded(app, "/admin/register", may=Action.ADMIN, methods=("POST",))
 async def allow_register(face: App, request: Request, who: Identity) -> None:
-    """Whether people may register, says the configuration: this can only confirm it."""
+    """Confirm whether users may register; only the configuration can change it."""
     demand_changing(face)
     allow = truth("allow", (await arguments(request, Allow)).allow)
     mode = face.settings.people.registration
@@ -243,8 +245,8 @@ async def allow_register(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/admin/token/<name>", may=Action.ADMIN)
 async def token(face: App, request: Request, who: Identity, name: str) -> None:
-    """A token by which one account of this name can be made. Nothing is stored before it is used;
-    the audit log tells of it.
+    """Create a token by which one account of this name can be registered. Nothing is stored before
+    it is used; the audit log records it.
     """
     demand_changing(face)
     if face.settings.people.registration is not Registration.TOKEN:
@@ -274,7 +276,7 @@ async def token(face: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, "/admin/group", may=Action.ADMIN)
 async def groups(face: App, request: Request, who: Identity) -> None:
-    """Their names, but for those of a directory."""
+    """List the names of the groups, except those of a directory."""
     send_json(
         request, sorted({*await face.accounts.memberships(), *face.known.configured().groups})
     )
@@ -282,7 +284,7 @@ async def groups(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("PUT",))
 async def add_group(face: App, request: Request, who: Identity, name: str) -> None:
-    """A new group, empty."""
+    """Create an empty group."""
     demand_changing(face)
     if name in MANY:
         raise BadRequest(f"'{name}' is a reserved name")
@@ -293,7 +295,7 @@ async def add_group(face: App, request: Request, who: Identity, name: str) -> No
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
 async def remove_group(face: App, request: Request, who: Identity, name: str) -> None:
-    """Take a group away, with its rights."""
+    """Delete a group and its rights."""
     demand_changing(face)
     members = (await face.accounts.memberships()).get(name)
     if members is None:
@@ -315,7 +317,7 @@ async def remove_group(face: App, request: Request, who: Identity, name: str) ->
 
 @guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
 async def join(face: App, request: Request, who: Identity, name: str, group: str) -> None:
-    """Make somebody a member of a group."""
+    """Add a user to a group."""
     demand_changing(face)
     try:
         account_name(name)
@@ -326,7 +328,7 @@ async def join(face: App, request: Request, who: Identity, name: str, group: str
 
 @guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
 async def leave(face: App, request: Request, who: Identity, name: str, group: str) -> None:
-    """Make somebody no member of a group any more."""
+    """Remove a user from a group."""
     demand_changing(face)
     await _member(face, request, who, group, name, joins=False)
 

@@ -1,7 +1,7 @@
 """The arguments of pypicloud's API: the fields of a form, or the keys of a JSON object, whichever a
 request carries.
 
-What pypicloud also took out of the query is not: passwords in a URL end up in logs.
+Unlike pypicloud, arguments in the query are not accepted: passwords in a URL end up in logs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0"})
 
 
 class _Nowhere:
-    """Where a form's file would go: none of these forms has one."""
+    """The spool for a form's file: none of these forms has one."""
 
     def want(self, checksums: Iterable[Checksum]) -> None:
-        """Nothing comes."""
+        """Do nothing: no file comes."""
 
     async def write(self, data: bytes) -> None:
         raise BadRequest("This form has a part without a name.")
@@ -42,8 +42,8 @@ class _Nowhere:
 
 
 async def arguments(request: Request, kind: type[S]) -> S:
-    """The arguments. Raises `TooLarge`, and `BadRequest` with the name of one that is missing, or
-    that nobody asks for.
+    """Return the arguments. Raises `TooLarge`, and `BadRequest` with the name of a missing or
+    unknown one.
     """
     content_type = header_of(request, "content-type") or ""
     if content_type.partition(";")[0].strip().lower() in _FORMS:
@@ -75,7 +75,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def truth(name: str, said: str | bool) -> bool:
-    """Yes or no, in JSON or in the words of a form. Raises `BadRequest`."""
+    """Return the truth value of JSON, or of a word of a form. Raises `BadRequest`."""
     if isinstance(said, bool):
         return said
     word = said.strip().lower()

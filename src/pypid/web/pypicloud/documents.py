@@ -1,5 +1,5 @@
-"""What pypicloud's API says of projects and their files: its words, its keys, its dates (whole
-seconds since 1970, UTC).
+"""Documents of pypicloud's API about projects and their files: its words, its keys, its dates
+(whole seconds since 1970, UTC).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ JSON = "application/json"
 
 
 class Metadata(TypedDict, total=False):
-    """What is known of a file beside its name; what is not known is left out."""
+    """The metadata of a file; what is not known is left out."""
 
     requires_python: str
     summary: str
@@ -28,8 +28,8 @@ class Metadata(TypedDict, total=False):
 
 
 class Package(TypedDict):
-    """A file. `url` carries its hash; `last_modified` is when it was published, or null where that
-    may not be told.
+    """A file. `url` carries its hash; `last_modified` is when it was published, or null if that may
+    not be disclosed.
     """
 
     name: str
@@ -42,22 +42,20 @@ class Package(TypedDict):
 
 
 class Uploaded(Package):
-    """A file that was just published, and, which pypicloud did not tell, what became of it in
-    words.
-    """
+    """A file that was just published, and the outcome in words, which pypicloud did not send."""
 
     message: str
 
 
 class UploadForm(TypedDict):
-    """The part of a form that counts; the others of the upload form may be there."""
+    """The part of the form that counts; the other parts of the upload form are allowed."""
 
     content: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 
 
 class Packages(TypedDict):
-    """The files of a project that are stored, the newest version first; and whether whoever asks
-    may publish there.
+    """The stored files of a project, newest version first, and whether the client may publish
+    there.
     """
 
     packages: list[Package]
@@ -65,9 +63,7 @@ class Packages(TypedDict):
 
 
 class Overview(TypedDict):
-    """A project: when something of it was published last, and what its newest version says of
-    itself.
-    """
+    """A project: when a file of it was last published, and the summary of its newest version."""
 
     name: str
     last_modified: int
@@ -75,7 +71,7 @@ class Overview(TypedDict):
 
 
 class Listed(TypedDict):
-    """The projects of which files are stored: their names, or with ``?verbose=true`` an overview of
+    """The projects with stored files: their names, or with ``?verbose=true`` an overview of
     each.
     """
 
@@ -83,7 +79,7 @@ class Listed(TypedDict):
 
 
 def package_of(file: File, base: str) -> Package:
-    """The document of a file; `base` is what its URL begins with."""
+    """Return the document of a file; `base` is what its URL begins with."""
     fragment = f"#sha256={file.sha256}" if file.sha256 else ""
     return {
         "name": file.project,
@@ -112,18 +108,18 @@ def _metadata(file: File) -> Metadata:
 
 
 def seconds_of(file: File) -> int | None:
-    """When it was published, or, of theirs, first seen here."""
+    """Return when a file was published or, if upstream does not say, first seen here."""
     moment = file.uploaded or file.seen
     return None if moment is None else int(moment.timestamp())
 
 
 def overview_page(projects: Sequence[Project]) -> RenderedPage:
-    """``?verbose=true``."""
+    """Return the list for ``?verbose=true``."""
     return _page([_overview(project) for project in projects])
 
 
 def names_page(projects: Sequence[Project]) -> RenderedPage:
-    """Without it."""
+    """Return the list without ``?verbose=true``: the names only."""
     return _page([project.name for project in projects])
 
 

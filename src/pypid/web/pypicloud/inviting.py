@@ -1,5 +1,5 @@
-"""Tokens by which one person registers under one name, as pypicloud made them: an invitation that
-holds for that name only.
+"""Tokens to register by under one name, as pypicloud made them: invitations that are valid for that
+name only.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _NOT_ONE = (
 
 
 def _key(key: bytes, name: str) -> bytes:
-    """By which invitations for this name are signed: nobody registers by them under another one."""
+    """Return the key that signs invitations for this name: none is valid for another name."""
     return blake2b(name.encode(), digest_size=32, key=key, person=b"pypid named inv.").digest()
 
 
 def token_for(face: App, name: str) -> tuple[str, Invitation]:
-    """A new token, which begins with the name as pypicloud's do. Raises `BadRequest` for a name
-    that nobody can choose.
+    """Return a new token, which begins with the name as pypicloud's do, and the invitation. Raises
+    `BadRequest` for a name that no user can choose.
     """
     known = face.known
     made = invite(
@@ -43,8 +43,8 @@ def token_for(face: App, name: str) -> tuple[str, Invitation]:
 
 
 def read_token(token: str, key: bytes, now: datetime) -> tuple[str, Invitation]:
-    """The name that it is for, and the invitation, if it is one of ours and in time. Raises
-    `BadRequest`.
+    """Return the name that the token is for, and the invitation. Raises `BadRequest` if it is not
+    from this index, or has expired.
     """
     name, colon, secret = token.rpartition(":")
     if not colon or len(name) > len(token) // 2:

@@ -1,5 +1,5 @@
-"""Where pypicloud had pages for installers beside ``/simple/``: all files at ``/packages/``, a
-project's at two more places.
+"""Pages for installers that pypicloud had in addition to ``/simple/``: all files at ``/packages/``,
+a project's page at two more addresses.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ NOT_PROJECTS = frozenset(
     }
 )
 """What browsers, crawlers and monitors look for at the root, where pypicloud had its style sheets,
-and what pages of pypid's may be called: no other index hears of them, and no monitor takes a
-project's page for the answer that all is well.
+and what pages of pypid may be called: upstream is not asked for these names, and no monitor takes a
+project's page for a healthy answer.
 """
 
 
 @guarded(app, "/packages/", may=Action.READ)
 async def every_file(face: App, request: Request, who: Identity) -> None:
-    """Every stored file of every project that they may read, on one page (``pip install
+    """Send every stored file of every project that the user may read, on one page (``pip install
     --find-links``, buildout).
     """
     if not request.path.endswith(b"/"):
@@ -44,14 +44,14 @@ async def every_file(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/pypi/<project>/", may=Action.READ)
 async def at_pypi(face: App, request: Request, who: Identity, project: str) -> None:
-    """As ``/simple/<project>/``."""
+    """Send a project's page, as at ``/simple/<project>/``."""
     await _page(face, request, who, project, "/pypi/", "../../packages/")
 
 
 @guarded(app, "/<project>/", may=Action.READ)
 async def at_the_root(face: App, request: Request, who: Identity, project: str) -> None:
-    """The same, for whoever gave the index's own address to an installer; whatever else begins so
-    comes first.
+    """Send a project's page to installers that were given the index's own address; all other routes
+    that begin so come first.
     """
     others = _addresses().get(project)
     if others:
@@ -60,7 +60,7 @@ async def at_the_root(face: App, request: Request, who: Identity, project: str) 
     if {
         project.lower(),
         name,
-    } & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a slip, and no project
+    } & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a typing error, not a project
         raise NotFound()
     await _page(face, request, who, project, "/", "../packages/")
 
@@ -76,8 +76,8 @@ async def _page(
 
 @cache
 def _addresses() -> dict[str, frozenset[str]]:
-    """The first words of all other addresses; and the methods of those that are no longer than
-    that.
+    """Return the first words of all other addresses, with the methods of those that have no more
+    than that.
     """
     found: dict[str, frozenset[str]] = {}
     for rule in app.url_map.iter_rules():

@@ -1,5 +1,5 @@
-"""pypicloud's ``/api/package/``: what is stored, and files one by one: had,
-published and deleted.
+"""pypicloud's ``/api/package/``: the stored projects, and single files downloaded, published and
+deleted.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ _YES = frozenset({"true", "t", "yes", "y", "on", "1"})
 _NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @guarded(app, PREFIX, may=Action.READ)
 @Described(Listed, asks=(VERBOSE,))
 async def listed(face: App, request: Request, who: Identity) -> None:
-    """The projects of which files are stored."""
+    """List the projects that have stored files."""
     if not request.path.endswith(b"/"):
         return redirect(request, PREFIX, permanent=True, restricted=face.restricted)
     verbose = _asked(parameters(request, VERBOSE.name).get(VERBOSE.name, ""))
@@ -86,7 +86,7 @@ async def listed(face: App, request: Request, who: Identity) -> None:
 
 
 def _asked(text: str) -> bool:
-    """A word that means yes, or one that means no."""
+    """Return whether the word means yes. Raises `BadRequest` if it means neither yes nor no."""
     word = text.strip().lower()
     if word not in _YES | _NO:
         raise BadRequest("verbose is true or false.")
@@ -96,7 +96,7 @@ def _asked(text: str) -> bool:
 @guarded(app, PREFIX + "<project>/", may=Action.READ)
 @Described(Packages, refuses=(NotYetKnown,))
 async def versions(face: App, request: Request, who: Identity, project: str) -> None:
-    """The files of a project that are stored; none of a project that there is not."""
+    """List the stored files of a project. The list is empty if there is no such project."""
     if not request.path.endswith(b"/"):
         return redirect(request, f"{PREFIX}{project}/", permanent=True, restricted=face.restricted)
     name = project_name(project)
@@ -112,7 +112,7 @@ async def versions(face: App, request: Request, who: Identity, project: str) -> 
 
 
 def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
-    """The document, as it is sent: a tenth of a second for ten thousand files."""
+    """Return the document, encoded: takes a tenth of a second for ten thousand files."""
     document: Packages = {
         "packages": [package_of(file, base) for file in reversed(files)],
         "write": write,
@@ -125,8 +125,8 @@ def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
     FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
 )
 async def download(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """A file, as below ``/packages/``: its bytes, or where they are to be had; what is upstream's
-    is fetched and kept.
+    """Download a file, as below ``/packages/``: its bytes, or a redirect to them. An upstream file
+    is fetched and cached.
     """
     await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
@@ -153,7 +153,7 @@ async def upload(face: App, request: Request, who: Identity, project: str, filen
 async def _taken(
     face: App, request: Request, who: Identity, name: ProjectName, limits: Limits
 ) -> Published:
-    """The whole upload, to its end."""
+    """Receive and publish the upload."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         form = await read_form(
             request.body, header_of(request, "content-type") or "", limits=limits, spool=spool
@@ -178,7 +178,7 @@ async def _taken(
 @guarded(app, FILE, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown))
 async def delete(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
-    """Delete one file for good. Takes the right to publish as well, as with pypicloud."""
+    """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     name = project_name(project)
     demand(face.rules, who, Action.WRITE, name)
     try:

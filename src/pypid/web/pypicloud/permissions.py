@@ -1,8 +1,8 @@
 """pypicloud's ``/admin/`` for rights on packages: ``read`` and ``write`` of users and groups, one
 at a time.
 
-There somebody may write what he may not read. Here whoever may write may read, so `grant` asks for
-the right to read first; and to take that away takes both.
+In pypicloud a user may write what they may not read. Here the right to write includes the right to
+read, so `grant` demands the right to read first; and removing that removes both.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ IN_THE_FILE = (
 
 
 class OfPackage(TypedDict):
-    """What a user or a group may do with a package."""
+    """The rights of a user or a group on a package."""
 
     package: str
     permissions: list[str]
 
 
 class OfUser(TypedDict):
-    """What a user may do."""
+    """The rights of a user."""
 
     username: str
     permissions: list[str]
 
 
 class OfGroup(TypedDict):
-    """What a group may do, everyone and authenticated among them."""
+    """The rights of a group, everyone and authenticated among them."""
 
     group: str
     permissions: list[str]
@@ -60,7 +60,7 @@ class Permissions(TypedDict):
 
 
 class WholeGroup(TypedDict):
-    """A group; of one that there is not, both are empty."""
+    """A group; both lists are empty if it does not exist."""
 
     members: list[str]
     packages: list[OfPackage]
@@ -74,7 +74,7 @@ def _key(right: Right) -> Key:
 
 
 def in_force(*all_rights: Iterable[Right]) -> dict[Key, Right]:
-    """Of rights that stand in several places the greatest; sorted."""
+    """Return the rights in force, sorted: of duplicates, the greatest."""
     found: dict[Key, Right] = {}
     for rights in all_rights:
         for right in rights:
@@ -87,12 +87,12 @@ async def _rights(face: App) -> dict[Key, Right]:
     return in_force(face.known.configured().rights, await face.accounts.rights())
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @guarded(app, USER + "/permissions", may=Action.ADMIN)
 async def of_user(face: App, request: Request, who: Identity, name: str) -> None:
-    """What somebody may do by rights of their own."""
+    """Send the rights that were granted to a user directly."""
     send_json(request, _packages(await _rights(face), Whom.USER, name))
 
 
@@ -106,7 +106,7 @@ def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage
 
 @guarded(app, GROUP, may=Action.ADMIN)
 async def of_group(face: App, request: Request, who: Identity, name: str) -> None:
-    """A group: its members, and what they may do by it."""
+    """Send a group: its members, and the rights that it gives them."""
     nobody = frozenset[str]()
     members = (await face.accounts.memberships()).get(
         name, nobody
@@ -118,7 +118,7 @@ async def of_group(face: App, request: Request, who: Identity, name: str) -> Non
 
 @guarded(app, PACKAGE, may=Action.ADMIN)
 async def of_package(face: App, request: Request, who: Identity, project: str) -> None:
-    """Who may do what with a package by rights of its own."""
+    """Send the rights that a package has of its own."""
     rights = [
         right for right in (await _rights(face)).values() if right.project == project_name(project)
     ]
@@ -141,7 +141,7 @@ async def of_package(face: App, request: Request, who: Identity, project: str) -
 
 
 def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bool]:
-    """Which right is meant, and whether it is the one to write."""
+    """Return the right that the address names, and whether it is the one to write."""
     if kind not in ("user", "group") or permission not in ("read", "write"):
         raise BadRequest(
             "A right is of a user or a group, and it is read or write: "
@@ -162,7 +162,7 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
 async def grant(
     face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
 ) -> None:
-    """Give a right, beside the one that is there."""
+    """Grant a right, in addition to the existing one."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
     rights = await _rights(face)
@@ -188,7 +188,7 @@ async def grant(
 
 
 def _all_read(rights: dict[Key, Right], key: Key) -> bool:
-    """Whether all may read the project anyway who would read it by this right."""
+    """Return whether all who would read the project by this right may read it anyway."""
     project, whom, _ = key
     words = (Whom.EVERYONE,) if whom is Whom.EVERYONE else (Whom.EVERYONE, Whom.AUTHENTICATED)
     return whom is not Whom.EVERYONE and any((project, word, "") in rights for word in words)
@@ -198,10 +198,10 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
 async def withdraw(
     face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
 ) -> None:
-    """Take a right away: the one to read takes the one to write with it."""
+    """Remove a right; without the right to read, the right to write is removed, too."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
-    async with face.turnstile.turn:  # else of two at the same moment neither is the last
+    async with face.turnstile.turn:  # else, of two at the same time, neither is the last
         await _withdraw(
             face, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write
         )

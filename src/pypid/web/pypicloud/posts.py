@@ -1,8 +1,8 @@
-"""What comes by POST to the index's own addresses, ``/``, ``/simple/`` and ``/pypi/``: an upload,
-or an XML-RPC call.
+"""POST requests to the index's own addresses, ``/``, ``/simple/`` and ``/pypi/``: uploads and
+XML-RPC calls.
 
-An upload is answered as at ``/legacy/``, but in pypicloud's JSON where a file was published; a form
-that does not say what it is (``curl -F content=@file``) is an upload, as it was there.
+An upload is answered as at ``/legacy/``, but in pypicloud's JSON if a file was published; a form
+that names no action (``curl -F content=@file``) is an upload, as in pypicloud.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def is_call(request: Request) -> bool:
-    """Whether it says that it is an XML-RPC call."""
+    """Return whether the request is an XML-RPC call, by its content type."""
     return _kind_of(request) in CALLS
 
 
 def is_form(request: Request) -> bool:
-    """Whether it says that it is a form."""
+    """Return whether the request is a form, by its content type."""
     return _kind_of(request) in FORMS
 
 
@@ -54,7 +54,7 @@ async def at_simple(face: App, request: Request, who: Identity) -> None:
 
 @guarded(app, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
 async def at_pypi(face: App, request: Request, who: Identity) -> None:
-    """An XML-RPC call, whatever it says that it is; a form is an upload."""
+    """Answer an XML-RPC call, whatever its content type; a form is an upload."""
     if is_form(request):
         return await _upload(face, request, who)
     return await answer_call(face, request, who)
@@ -69,9 +69,7 @@ async def _upload(face: App, request: Request, who: Identity) -> None:
 
 
 async def send_uploaded(face: App, request: Request, who: Identity, published: Published) -> None:
-    """Answer with the document of the file that was published, as whoever published it
-    may see it.
-    """
+    """Send the document of the published file, as far as its publisher may see it."""
     file = await _published_file(face, who, published.upload)
     package = package_of(file, face.base_url(request) or "")
     document: Uploaded = {**package, "message": published.words}
@@ -79,8 +77,8 @@ async def send_uploaded(face: App, request: Request, who: Identity, published: P
 
 
 async def _published_file(face: App, who: Identity, upload: Upload) -> File:
-    """The file as it is listed; for whoever may not read (a token to publish) no more than they
-    have sent.
+    """Return the file as it is listed; for a client that may not read (a token to publish), no more
+    than it has sent.
     """
     name, filename = upload.distribution.project, upload.distribution.filename
     sent = File(

@@ -173,7 +173,7 @@ def marked_up(safe: str) -> Markup:
 
 
 def when(moment: datetime | None) -> Markup:
-    """Return a time to the minute, in UTC: ``22 Nov 2026 11:02``; as an attribute, to the second."""
+    """Return a time to the minute, in UTC: ``22 Nov 2026 11:02``; the exact one is an attribute."""
     return _moment(moment, lambda utc: f"{utc.day} {utc:%b %Y %H:%M}")
 
 
