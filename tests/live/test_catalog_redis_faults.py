@@ -400,7 +400,7 @@ class StrangeTests(Faulty, SynchronousTestCase):
             server.ask(command, key, *rest)
             engine = self.at(url)
             self.assertIn(
-                "somebody else's", str(self.refused(engine.open(IDENTITY), DatabaseUnusable))
+                "another application", str(self.refused(engine.open(IDENTITY), DatabaseUnusable))
             )
             self.assertEqual(server.ask("TYPE", key), kind.encode())
 

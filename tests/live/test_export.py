@@ -360,7 +360,9 @@ class CommandTests(IndexTestCase):
         )
         self.assertEqual((others["projects"], others["hidden"]), (2, 0))
         self.assertIn("what anonymous may see", self.export("--as-user", "bob", tree, status=1))
-        self.assertIn("Nobody can log in as 'zoe'", self.export("--as-user", "zoe", tree, status=1))
+        self.assertIn(
+            "No user can log in as 'zoe'", self.export("--as-user", "zoe", tree, status=1)
+        )
         self.assertIn(
             "signs no URLs", self.export("--signed-links", self.folder / "signed", status=1)
         )

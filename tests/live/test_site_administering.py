@@ -70,7 +70,7 @@ class AdministeringTests(SiteTestCase):
         self.looks_well(admin, look, "before")
         admin.get_by_role("combobox", name="To").select_option("group")
         admin.get_by_label("Name of the group or user").fill("kitchen")
-        admin.get_by_role("button", name="Give the right").click()
+        admin.get_by_role("button", name="Grant access").click()
         expect(main(admin).get_by_role("row").filter(has_text="kitchen")).to_be_visible()
         self.looks_well(admin, look, "given")
 
@@ -101,9 +101,7 @@ class AdministeringTests(SiteTestCase):
         page.get_by_role("link", name="Storage").first.click()
         self.looks_well(page, look, "storage")
         main(page).get_by_role("button", name="Rebuild").click()
-        expect(page.get_by_role("log", name="How far it is")).to_contain_text(
-            "The storage is being listed."
-        )
+        expect(page.get_by_role("log", name="Progress")).to_contain_text("Listing the storage.")
         expect(page.get_by_role("heading", name="Done")).to_be_visible()
         expect(main(page)).to_contain_text(published(project, "2.0").filename)
         self.looks_well(page, look, "done")

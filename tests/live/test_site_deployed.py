@@ -333,7 +333,7 @@ class TheirsTests(BelowCase):
         with pypid(place, Settings(upstream=lines, access="backend = config sql\n")) as index:
             admin = Visitor(index.url("/"), index.port)
             admin.log_in("admin")
-            self.assertIn("None of its files is to be had here", admin.get("project/theirs/").says)
+            self.assertIn("No files are available", admin.get("project/theirs/").says)
             self.assertIn(
                 "it is too young ([upstream] cooldown)", admin.get("project/theirs/-/why").says
             )

@@ -42,7 +42,7 @@ class InvitedTests(SiteTestCase):
         """
         look, name = Look.of(words), f"eve-{words.replace(' ', '-')}"
         admin = self.visit(look, "/manage/users", user="admin")
-        admin.get_by_role("button", name="Make an invitation").click()
+        admin.get_by_role("button", name="Create invitation").click()
         self.looks_well(admin, look, "people-invitation")
         link = admin.locator("pre").first.text_content() or ""
         self.assertIn("#invitation=pypid-invitation-", link)
@@ -53,9 +53,9 @@ class InvitedTests(SiteTestCase):
         )
         page.get_by_label("User name").fill(name)
         page.get_by_label("Password", exact=True).fill("kiwi-secret-7")
-        page.get_by_label("The password again").fill("kiwi-secret-7")
+        page.get_by_label("Repeat password").fill("kiwi-secret-7")
         self.looks_well(page, look, "people-riddle")
-        page.get_by_role("button", name="Make the account").click()
+        page.get_by_role("button", name="Create account").click()
         page.wait_for_url("**/account/login?done=registered", timeout=60_000)
         told(page, "Log in with it")
         enters(page, name, "kiwi-secret-7")
@@ -89,11 +89,11 @@ class PeopleTests(SiteTestCase):
         expect(page).to_have_url(re.compile(r"/account/$"))
         page.get_by_role("textbox", name="Name").fill("laptop")
         page.get_by_label("read", exact=True).uncheck()
-        page.get_by_role("button", name="Make the token").click()
+        page.get_by_role("button", name="Create token").click()
         expect(page.locator("#problems")).to_contain_text("Tick at least one")
         self.looks_well(page, look, "people-no-token")
         page.get_by_label("read", exact=True).check()
-        page.get_by_role("button", name="Make the token").click()
+        page.get_by_role("button", name="Create token").click()
         self.looks_well(page, look, "people-token")
         secret = page.locator("pre").first.text_content() or ""
         self.assertEqual(self.known_by(secret), "alice")
@@ -122,10 +122,10 @@ class PeopleTests(SiteTestCase):
         for label, text in (
             ("User name", name),
             ("Password", "kiwi-secret-7"),
-            ("The password again", "kiwi-secret-7"),
+            ("Repeat password", "kiwi-secret-7"),
         ):
             eve.get_by_label(label, exact=True).fill(text)
-        eve.get_by_role("button", name="Make the account").click()
+        eve.get_by_role("button", name="Create account").click()
         told(eve, "approved")
         admin = self.visit(look, "/manage/users", user="admin")
         self.looks_well(admin, look, "people-pending")
@@ -134,14 +134,14 @@ class PeopleTests(SiteTestCase):
         group = f"cooks-{name}"
         admin.goto("/manage/groups")
         admin.get_by_label("Name").last.fill(group)
-        admin.get_by_role("button", name="Make the group").click()
+        admin.get_by_role("button", name="Create group").click()
         admin.get_by_label("User name").fill(name)
         admin.get_by_role("button", name="Add").click()
         self.looks_well(admin, look, "people-group")
         project = f"acme-{name}"
         admin.goto(f"/project/{project}/-/rights")
         admin.get_by_label("Name of the group or user").fill(group)
-        admin.get_by_role("button", name="Give the right").click()
+        admin.get_by_role("button", name="Grant access").click()
         told(admin, "This is the first right")
         self.looks_well(admin, look, "people-rights")
         for path in (
@@ -154,9 +154,9 @@ class PeopleTests(SiteTestCase):
             admin.goto(path)
             self.looks_well(admin, look, "people-" + path.split("/")[2])
         admin.goto(f"/manage/users/{name}")
-        admin.get_by_role("button", name="Set the password").click()
+        admin.get_by_role("button", name="Set password").click()
         self.looks_well(admin, look, "people-password")
         admin.goto(f"/manage/users/{name}")
         admin.get_by_label("To confirm, type").fill(name)
-        admin.get_by_role("button", name="Remove the account").click()
+        admin.get_by_role("button", name="Remove account").click()
         told(admin, "removed")

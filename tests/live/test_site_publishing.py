@@ -52,7 +52,7 @@ class PublishingTests(SiteTestCase):
         page.get_by_label("read", exact=True).uncheck()
         page.get_by_label("publish", exact=True).check()
         page.get_by_role("textbox", name="Projects").fill("token-*")
-        page.get_by_role("button", name="Make the token").click()
+        page.get_by_role("button", name="Create token").click()
         shown = page.get_by_label("The token", exact=True)
         expect(shown).to_be_visible()
         secret = shown.inner_text().strip()
@@ -138,11 +138,9 @@ class PublishingTests(SiteTestCase):
         page.get_by_role("link", name="Settings").click()
         self.looks_well(page, look, "settings")
         page.get_by_role("row").get_by_role("link", name="2.0").click()
-        whole = page.get_by_role("region", name="The whole release").or_(
-            page.locator("section").first
-        )
+        whole = page.get_by_role("region", name="Entire release").or_(page.locator("section").first)
         whole.get_by_label("Reason").fill("Eggs <b>were</b> bad.")
-        whole.get_by_role("button", name="Yank the release").click()
+        whole.get_by_role("button", name="Yank release").click()
         expect(page.get_by_role("main").get_by_role("status")).to_be_visible()
         self.looks_well(page, look, "yanked")
         yanked = {
@@ -155,7 +153,7 @@ class PublishingTests(SiteTestCase):
         )
         self.looks_well(page, look, "told")
         page.go_back()
-        page.get_by_role("button", name="Take the yank back").first.click()
+        page.get_by_role("button", name="Un-yank").first.click()
         expect(page.get_by_role("main").get_by_role("status")).to_be_visible()
         self.assertFalse(any(file.get("yanked") for file in simple(self.index, project)["files"]))
 
@@ -166,8 +164,8 @@ class PublishingTests(SiteTestCase):
         publish(self.index, published(project), user="admin")
         page = self.visit(look, f"/project/{project}/-/settings", user="admin")
         button, word = (
-            page.get_by_role("button", name="Delete the project"),
-            page.get_by_label("To delete it for good, type"),
+            page.get_by_role("button", name="Delete project"),
+            page.get_by_label("To delete it permanently, type"),
         )
         word.fill(project[:-1])
         if look.scripts:

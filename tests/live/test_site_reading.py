@@ -98,7 +98,7 @@ class ReadingTests(SiteTestCase):
         page.goto("/project/spam/-/versions")
         page.get_by_role("combobox", name="Compare").select_option("1.1")
         page.get_by_role("combobox", name="with").select_option("2.0")
-        main(page).get_by_role("button", name="Show what is different").click()
+        main(page).get_by_role("button", name="Show differences").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("1.1")
         expect(main(page)).to_contain_text("spam/old.py")
         self.looks_well(page, look, "compared")
@@ -118,7 +118,7 @@ class ReadingTests(SiteTestCase):
         expect(main(page)).to_contain_text("def cook(much: bool)")
         self.looks_well(page, look, "text")
         page.goto("/project/spam/-/contents/spam-2.0.tar.gz?path=spam-2.0/spam/data.bin")
-        expect(main(page)).to_contain_text("It is no text")
+        expect(main(page)).to_contain_text("This file is not text")
         self.looks_well(page, look, "binary")
 
     @for_each(*TWO_LOOKS)

@@ -74,7 +74,10 @@ class WorkersCase(IndexTestCase):
 
     def writers(self) -> list[int]:
         """The processes that have the lock of the search index."""
-        inode = (self.index.folder / "state/search.lock").stat().st_ino
+        try:
+            inode = (self.index.folder / "state/search.lock").stat().st_ino
+        except FileNotFoundError:  # the search index begins after the first page
+            return []
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
         return [
             int(line[4])
@@ -125,7 +128,7 @@ class WorkersTests(WorkersCase):
         until(lambda: "kitchen" in here.get("manage/groups").says, self.index)
         rebuilt = there.send(here.get("manage/storage").form("manage/rebuild"))
         self.assertEqual(rebuilt.status, 200)
-        self.assertIn("2 processes answer", there.get("manage/").says)
+        self.assertIn("2 processes are running", there.get("manage/").says)
         self.loud(here, there)
         before = dict(here.cookies)
         there.send(there.get("").form("account/logout"))

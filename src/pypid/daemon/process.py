@@ -26,6 +26,8 @@ class ProcessEnded(SystemExit, Exception):
     `SystemExit` Python prints no traceback.
     """
 
+    __module__ = "pypid"  # twistd prints 100 bytes of "module.Class: text": leave room for text
+
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.code = 1
