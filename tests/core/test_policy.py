@@ -341,6 +341,17 @@ class CooldownTests(SynchronousTestCase):
             hidden(policy, their_file("1.0", uploaded=NOW), UpstreamState(), frozenset(), NOW)
         )
 
+    def test_slow_clock_hides_nothing_without_a_cooldown(self) -> None:
+        """A file whose upload time is later than this machine's clock is listed where there is no
+        cooldown; with one it is too young.
+        """
+        file = their_file("1.0", uploaded=NOW + timedelta(hours=1))
+        listing = Listing(name=SPAM, files=(file,), asked=NOW, index="i")
+        for cooldown, expected in ((timedelta(), ["1.0"]), (timedelta(days=1), [])):
+            policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(cooldown))
+            found = view(policy, Presence.ABSENT, UpstreamState(said=listing), NOW, SPAM)
+            self.assertEqual([each.version for each in found.files], expected)
+
     def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
         """A release that its owner yanks an hour after the upload is not visible to a pin either,
         until it is old enough.

@@ -78,7 +78,7 @@ class Silence(Enum):
     RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
     OURS = "the name is ours: it never goes upstream (unless [upstream] blend lists it)"
     CLAIMED = (
-        "the name is ours, since a rule of its own lets somebody publish it: it never goes "
+        "the name is ours, since a rule of its own lets users publish it: it never goes "
         "upstream (unless blend lists it)"
     )
     UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
@@ -293,10 +293,10 @@ def visible_from(policy: Policy, file: File) -> datetime:
 
 
 def _visible_from(file: File, age: timedelta) -> datetime:
+    if not age:  # no cooldown: an upload time that is later than this machine's clock hides nothing
+        return BEGINNING
     begun = file.uploaded or file.seen
-    if begun is None:
-        return NEVER if age else BEGINNING
-    return begun + age
+    return NEVER if begun is None else begun + age
 
 
 def changes_at(
