@@ -11,6 +11,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from twisted.trial.reporter import TestResult
@@ -62,10 +63,9 @@ def main(seconds: float, *modules: str) -> int:
     """Run the tests of these modules."""
     Stepping.seconds = seconds
     worlds.WallClock = Stepping  # type: ignore[misc]
-    loader = TestLoader()
-    TrialRunner(Failed, workingDirectory=f"stepped-{seconds}").run(
-        loader.loadByNames(list(modules), recurse=True)
-    )
+    tests = TestLoader().loadByNames(list(modules), recurse=True)
+    with TemporaryDirectory() as folder:
+        TrialRunner(Failed, workingDirectory=f"{folder}/trial").run(tests)
     return 0
 
 

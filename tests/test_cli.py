@@ -496,7 +496,7 @@ class PasswordTests(CliCase):
         self.assertNotIn("secret", out)
         status, out, _ = self.run_command("gen-password", "--stdin", said="\n")
         self.assertEqual(out, "")
-        self.assertIn("an empty password lets nobody in", status)
+        self.assertIn("an empty password cannot be used to log in", status)
 
     def test_nobody_there(self) -> None:
         """Where nobody can be asked, in a script, the way out is said; there is no traceback."""

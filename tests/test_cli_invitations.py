@@ -34,7 +34,7 @@ class InvitationTests(CliCase):
 
     def test_refused(self) -> None:
         """What the daemon says goes to standard error, with status 1."""
-        self.answer = ControlRefused("Nobody registers by invitation here.")
+        self.answer = ControlRefused("Registration by invitation is off.")
         self.assertIn("by invitation", str(self.run_command("invitation", "make")[0]))
 
     def test_help(self) -> None:

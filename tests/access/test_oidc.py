@@ -615,7 +615,7 @@ class KeysTests(MintCase):
             error = self.refused(self.publishers.mint(self.token(), ""), PeopleUnknown)
         assert isinstance(error, PeopleUnknown)
         self.assertEqual(error.retry_after, AFTER_FAILURE, what)
-        self.assertIn("the keys of https://issuer.example cannot be had", "\n".join(events), what)
+        self.assertIn("cannot fetch the keys of https://issuer.example", "\n".join(events), what)
         asked = len(self.site.asked)
         self.refused(self.publishers.mint(self.token(), ""), PeopleUnknown)
         self.assertEqual(len(self.site.asked), asked, what)

@@ -105,7 +105,7 @@ class AclTests(CommandCase):
         self.assertEqual(status, 1)
         self.assertIn("LOST: user carol may write spam and not read it: neither is taken over", out)
         self.assertIn("added: 1 user, 1 group, 0 members, 1 right\n", out)
-        self.assertIn("1 thing of the above", err)
+        self.assertIn("1 change took a right", err)
         status, out, _ = self.run_command(f"acl import --json -i {file}")
         self.assertEqual((status, json.loads(out)["users_there"]), (1, 1))
 
@@ -121,7 +121,7 @@ class AclTests(CommandCase):
         )
         self.assertEqual(status, 1)
         self.assertIn("GAINED: bob is in the group 'devs' here", out)
-        self.assertIn("1 thing of the above", err)
+        self.assertIn("1 change gave a user", err)
 
     def test_odd(self) -> None:
         """What is odd and takes nothing from anybody is listed, and the command goes well."""

@@ -44,7 +44,8 @@ class TokenTests(CommandCase):
     def test_refused(self) -> None:
         """For nobody, for what there is not, or for what the user may not, there is none."""
         self.assertIn(
-            "Nobody can log in", self.run_command("token make x --user nobody-at-all --can read")[0]
+            "No user can log in",
+            self.run_command("token make x --user nobody-at-all --can read")[0],
         )
         self.assertEqual(self.run_command("token make x --user alice --can fly")[0], 2)
         self.assertEqual(self.run_command("token make x --can read")[0], 2)

@@ -195,7 +195,7 @@ class PublishingTests(SiteTestCase):
         page = self.visit(look, f"/project/{project}/-/settings", user="admin")
         page.get_by_label("Archived").check()
         page.get_by_label("Reason").last.fill("The kitchen is closed.")
-        page.get_by_role("button", name="Set the status").click()
+        page.get_by_role("button", name="Set status").click()
         expect(page.get_by_role("main").get_by_role("status")).to_be_visible()
         page.goto(f"/project/{project}/")
         expect(page.get_by_role("main")).to_contain_text("The kitchen is closed.")

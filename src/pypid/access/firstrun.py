@@ -210,7 +210,7 @@ def greeting(
     )
     record = RECORD if state is None else str(state / RECORD)
     return f"""\
-This is the first run, and nobody could log in yet. pypid made an administrator:
+This is the first run, and no user can log in yet. pypid made an administrator:
 
     user      {ADMIN}
     password  {password}

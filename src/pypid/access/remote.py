@@ -167,7 +167,8 @@ class RemotePeople:
         self._found.keep(user, identity)
         if isinstance(said, RespelledUser):
             self._log.info(
-                "Somebody asked to be {user!r}, whom the service of [remote] calls {spelled!r}. "
+                "A client tried to log in as {user!r}, which the service of [remote] spells "
+                "{spelled!r}. "
                 "Names are compared exactly: "
                 "only {spelled!r} can log in.",
                 user=user,
@@ -209,8 +210,8 @@ class RemotePeople:
             self._trouble = reason
             self._log.error(
                 (
-                    "The service of [remote], {url}, cannot say who somebody is: {reason} Until it "
-                    "can, its users get 503."
+                    "The service of [remote], {url}, cannot verify users: {reason} Until it can, "
+                    "its users get 503."
                 ),
                 url=self._settings.url,
                 reason=reason,

@@ -24,7 +24,7 @@ class DraftFile:
 
     The caller that waits for such a thread may be cancelled while the thread continues: the lock
     makes `discard` wait for it, so that no descriptor is closed (and reused for another file)
-    during a write, and a step after `discard` raises `StorageDown`.
+    during a write, and a step after `discard` writes nothing.
     """
 
     def __init__(

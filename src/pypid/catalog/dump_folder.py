@@ -219,7 +219,7 @@ def read_shard(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tupl
     """
     data = shelf.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
-        raise Unreadable(stored.file, "it is not what was written (torn, or changed by somebody)")
+        raise Unreadable(stored.file, "it is not what was written (torn, or modified since)")
     header = dump(_Header(number))
     if number >= SHARDS or not data.startswith(header) or not data.endswith(b"\n"):
         raise Unreadable(stored.file, "it is another shard, or of another format")

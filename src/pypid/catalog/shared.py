@@ -207,7 +207,7 @@ class SharedCatalog:
                     replica.forgettable.note(name, len(held.line or b""))  # it is tried again
                     return
         except Exception:
-            _log.failure("what nobody asked for long was not taken out of the shared catalog")
+            _log.failure("cannot remove projects unused for long from the shared catalog")
         finally:
             self._forgetting = False
 

@@ -27,14 +27,14 @@ IMPORT = """\
 
 or what its /admin/acl.json.gz gives. (ppc-export's own -o fails on Python 3.)
 
-What is missing here is added, all at once or not at all. Whoever has an account
-here keeps it as it is, and no right becomes smaller; a second time changes
+What is missing here is added, all at once or not at all. Accounts that exist
+here stay as they are, and no right becomes smaller; a second time changes
 nothing. Whatever cannot be taken as it stands is listed with what was done.
-Exits with 1 where somebody has lost a right by that (LOST), or got one that he
-had neither there nor here, since groups or users of one name are one (GAINED).
+Exits with 1 if a user lost a right by that (LOST), or got one that the user had
+neither there nor here, since groups or users of one name are one (GAINED).
 """
 EXPORT = """\
-  pypid acl export -o acl.json.gz          gzipped, readable by nobody else
+  pypid acl export -o acl.json.gz          gzipped, readable by you only
   pypid acl export | jq .groups            as JSON
 
 It holds the hashes of all passwords: keep it as carefully as the accounts.
@@ -109,18 +109,12 @@ def _import(options: argparse.Namespace) -> int | None:
         print(f"added: {', '.join(added)}{there}")
     if losses:
         print(
-            (
-                f"pypid: by {counted(losses, 'thing')} of the above somebody has lost a right: see "
-                f"LOST"
-            ),
+            f"pypid: {counted(losses, 'change')} took a right from a user or group: see LOST",
             file=sys.stderr,
         )
     if gains:
         print(
-            (
-                f"pypid: by {counted(gains, 'thing')} of the above somebody has got a right: see "
-                f"GAINED"
-            ),
+            f"pypid: {counted(gains, 'change')} gave a user or group a new right: see GAINED",
             file=sys.stderr,
         )
     return 1 if losses or gains else None

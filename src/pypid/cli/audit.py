@@ -31,8 +31,8 @@ DOWNLOADS = """\
   pypid downloads 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   pypid downloads $(sha256sum spam-1.0.tar.gz | cut -c -64)
 
-Files are named by their SHA-256, which is on their project's page: whoever
-was given these bytes is found, under whatever name.
+Files are named by their SHA-256, which is on their project's page: all downloads
+of these bytes are listed, under whatever file name.
 """
 
 

@@ -21,14 +21,14 @@ included; "not whole" is metadata that was looked at without its file, or what
 a crash left (see pypid check). When a file was last wanted is known to the hour.
 """
 PURGE = """\
-  pypid cache purge --older-than 90d     what nobody wanted for 90 days
+  pypid cache purge --older-than 90d     what was not requested for 90 days
   pypid cache purge requests             all that is kept of one project
   pypid cache purge requests requests-2.31.0-py3-none-any.whl
   pypid cache purge                      all
 
 Files of ours are never removed by this. What is wanted again is fetched
 again, if upstream has it then. To have it done by itself, set max_cache in
-[upstream]: the files that nobody wanted for longest go first. What a snapshot
+[upstream]: the least recently used files go first. What a snapshot
 shows stays in either case, unless you say --force.
 """
 
@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
     purging.add_argument("project", metavar="PROJECT", nargs="?", help="only of this one")
     purging.add_argument("file", metavar="FILE", nargs="?", help="only this one")
     purging.add_argument(
-        "--older-than", metavar="TIME", help="only what nobody wanted for so long: 30d, 12h"
+        "--older-than", metavar="TIME", help="only what was not requested for so long: 30d, 12h"
     )
     purging.add_argument(
         "--force", action="store_true", help="also what snapshots show (pypid snapshot list)"
@@ -168,7 +168,7 @@ def _confirm(options: argparse.Namespace) -> None:
     what = options.file or (
         f"all kept files of {options.project}" if options.project else "ALL kept files"
     )
-    age = f", if nobody wanted it for {options.older_than}," if options.older_than else ""
+    age = f", if not requested for {options.older_than}," if options.older_than else ""
     print(
         f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again "
         f"is "

@@ -22,7 +22,7 @@ EXAMPLE = """\
 Copies all packages, with what is written beside them, from the storage of the
 one configuration into that of the other: from a folder into a bucket, or the
 other way. Either may be pypicloud's. What is there already stays; what broke
-off is gone on with by the same command. Nobody should publish meanwhile.
+off is gone on with by the same command. Do not publish while it runs.
 People, rights and tokens are not in the storage: copy the state folder, or
 `pypid acl export` and `pypid acl import`.
 """

@@ -112,7 +112,4 @@ def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
         )
     if answer["left"]:
         left = counted(answer["left"], "project")
-        print(
-            f"{left} that nobody sees any more: their pages are still there (--delete removes "
-            f"them)."
-        )
+        print(f"{left} no longer visible: their pages are still there (--delete removes them).")

@@ -13,9 +13,9 @@ from pypid.cli.verbs import add_verbs, explain
 
 INVITATIONS = """\
   pypid invitation make                    for one account, within 7 days
-  pypid invitation withdraw 5d1f...        nobody registers by it any more
+  pypid invitation withdraw 5d1f...        it cannot be used any more
 
-For [access] registration = token: whoever has an invitation makes an account.
+For [access] registration = token: an invitation lets its holder make an account.
 """
 MAKE = """\
   pypid invitation make --expires 12h

@@ -18,7 +18,7 @@ USERS = """\
   pypid user add carol               an account; its password is printed, once
   pypid user add carol --ask         the same, and you type the password
   pypid user admin carol yes         carol administers the index from now on
-  pypid user disable carol           nobody logs in as carol, her tokens end
+  pypid user disable carol           carol cannot log in, her tokens end
 
 These are the accounts of the database, which people can log in with if
 [access] backend names sql. Users of the configuration ([users]) are changed in
@@ -45,8 +45,8 @@ GROUPS = """\
   pypid group leave devs carol
   pypid right grant spam group:devs rw    what the members may do
 
-A member need not have an account here: somebody of the configuration or of a
-directory can be one. Groups of the configuration are changed there.
+A member need not have an account here: users of the configuration or of a
+directory can be members. Groups of the configuration are changed there.
 """
 
 
@@ -67,7 +67,7 @@ def add(commands: Any) -> None:
     add_password(
         explain(_of_user(verbs, "password", _set_password, "set a new password"), PASSWORD)
     )
-    admin = _of_user(verbs, "admin", _set_admin, "make somebody an administrator, or no longer")
+    admin = _of_user(verbs, "admin", _set_admin, "grant or remove the administrator role")
     admin.add_argument("admin", metavar="yes|no", choices=["yes", "no"])
     _of_user(
         verbs,
@@ -99,8 +99,8 @@ def _add_groups(commands: Any) -> None:
     verbs = add_verbs(commands, "group", about, GROUPS, "list|add|join|leave|remove")
     add_command(verbs, "list", _groups, "show the groups and their members", config=True)
     _of_group(verbs, "add", _add_group, "make an empty group")
-    _of_group(verbs, "join", _join, "make somebody a member").add_argument("user", metavar="USER")
-    _of_group(verbs, "leave", _leave, "make somebody no member any more").add_argument(
+    _of_group(verbs, "join", _join, "add a user to a group").add_argument("user", metavar="USER")
+    _of_group(verbs, "leave", _leave, "remove a user from a group").add_argument(
         "user", metavar="USER"
     )
     removing = _of_group(

@@ -24,7 +24,7 @@ def password(*, stdin: bool, undone: str) -> str:
         if found != again:
             sys.exit(f"pypid: the two passwords differ; {undone}")
     if not found:
-        sys.exit(f"pypid: an empty password lets nobody in; {undone}")
+        sys.exit(f"pypid: an empty password cannot be used to log in; {undone}")
     return found
 
 

@@ -17,12 +17,12 @@ RIGHTS = """\
   pypid right list spam              who may read and write spam, and why
   pypid right grant spam carol rw    carol may read and publish spam
   pypid right grant spam group:devs r
-  pypid right grant spam everyone r  (or authenticated: whoever is logged in)
+  pypid right grant spam everyone r  (or authenticated: all logged-in users)
   pypid right revoke spam carol
 
 r is to see and download, rw to publish and yank as well. The first right of a
-project takes it out of the defaults of [access]: from then on nobody else may
-read it, administrators excepted. Who may write a name makes it ours: it is
+project takes it out of the defaults of [access]: from then on only users with
+a right of its own, and administrators, may read it. Who may write a name makes it ours: it is
 never asked upstream, even before something of it was published. Rights of the
 configuration ([projects]) hold beside these, and are changed there.
 """

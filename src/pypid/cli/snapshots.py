@@ -17,8 +17,8 @@ SNAPSHOTS = """\
   pypid snapshot delete release-42
 
 A snapshot is a name for a moment. Nothing is copied: /snapshots/NAME/simple/
-shows what was there then, with the rights of whoever asks, and goes on showing
-it. Without a name any moment can be asked for: /at/2026-08-01/simple/
+shows what was there then, with the rights of the user who asks, and goes on
+showing it. Without a name any moment can be asked for: /at/2026-08-01/simple/
 """
 MAKE = """\
   pypid snapshot make release-42

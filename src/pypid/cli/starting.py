@@ -76,8 +76,8 @@ def add(commands: Any) -> None:
     secret.description = (
         "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What "
         "is of record is sealed with "
-        "it and copied to the bucket. Keep a copy of it apart from both: without it nobody can "
-        "open those copies."
+        "it and copied to the bucket. Keep a copy of it apart from both: without it those copies "
+        "cannot be opened."
     )
 
 

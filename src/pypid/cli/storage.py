@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
         config=True,
     )
     check.add_argument(
-        "--sweep", action="store_true", help="remove what nothing refers to and nobody can see"
+        "--sweep", action="store_true", help="remove orphaned files that no client can see"
     )
     check.add_argument(
         "--hashes",

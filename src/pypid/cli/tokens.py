@@ -18,7 +18,7 @@ TOKENS = """\
   pypid token make "CI of spam" --user carol --can publish --project spam --expires 90d
   pypid token revoke k3x9...               at once; the id stands in the list
 
-A token is a secret for a machine, in place of somebody's password: it may do
+A token is a secret for a machine, in place of a user's password: it may do
 what it is for, and only as long as that user may do it.
 """
 MAKE = """\
@@ -45,13 +45,13 @@ def add(commands: Any) -> None:
     listing.add_argument("--user", metavar="USER", help="only of this one")
     making = explain(
         add_command(
-            verbs, "make", _make, "make a token for somebody and print its secret", config=True
+            verbs, "make", _make, "make a token for a user and print its secret", config=True
         ),
         MAKE,
     )
     making.add_argument("name", metavar="NAME", help="any text: what it is for")
     making.add_argument(
-        "--user", metavar="USER", required=True, help="whose it is: somebody who can log in"
+        "--user", metavar="USER", required=True, help="its owner: a user who can log in"
     )
     making.add_argument(
         "--can",

@@ -107,7 +107,7 @@ def misfits_of_publish(
     if unknown and access.backend == (AccessStore.CONFIG,):
         yield (
             "as_user",
-            f"[users] has no {publish.as_user!r}, and nobody else is asked ([access] backend)",
+            f"[users] has no {publish.as_user!r}, and [access] backend names no other source",
         )
 
 

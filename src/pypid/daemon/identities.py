@@ -77,7 +77,7 @@ MOST_HASHING = 64
 _ONCE_MORE = (
     "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew "
     "of them since is lost, and "
-    "whoever was removed can log in again: look at `pypid user list`, and keep the state folder "
+    "removed users can log in again: look at `pypid user list`, and keep the state folder "
     "({state})."
 )
 

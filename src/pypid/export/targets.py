@@ -144,7 +144,7 @@ def must_be_ours(
             raise BadRequest(
                 f"{where} holds files that no pypid has written (there is no {MANIFEST}): take an "
                 f"empty one, "
-                "so that nothing of somebody else's is replaced."
+                "so that no files of other programs are replaced."
             )
         return
     try:

@@ -111,7 +111,7 @@ class IncomingBody(Protocol):
     async def _more(self) -> None:
         """Wait for the connection; the time limit for silence runs only now."""
         if self._reader is not None:
-            raise RuntimeError("somebody else is reading this body")
+            raise RuntimeError("this body is already being read")
         self._reader = Deferred()
         alarm: IDelayedCall = self._clock.callLater(self._patience, self._give_up)
         try:

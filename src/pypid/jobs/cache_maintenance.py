@@ -230,8 +230,8 @@ class CacheMaintenance(MultiService):
             gone.append(file.size)
         _log.info(
             (
-                "{count} kept files ({size} bytes) that nobody wanted for longest went, to stay "
-                "within max_cache"
+                "evicted {count} least recently used cached files ({size} bytes) to stay within "
+                "max_cache"
             ),
             count=len(gone),
             size=sum(gone),

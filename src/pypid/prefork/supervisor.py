@@ -247,7 +247,7 @@ def _how(member: WorkerProcess, error: BaseException | None) -> str:
     if not member.ready:
         return f"could not start (status {status}; its own lines say why)"
     return (
-        "ended in order, though nobody told this one"
+        "ended in order, though it was not told to"
         if status == 0
         else f"ended with status {status}"
     )

@@ -109,7 +109,7 @@ class Child(ProcessProtocol):
         for document in found:
             expecting, self._expecting = self._expecting, None
             if expecting is None or expecting.called:
-                self.kill("it said something that nobody had asked for")
+                self.kill("it sent data that was not requested")
                 return
             expecting.callback(document)
 

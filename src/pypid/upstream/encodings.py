@@ -58,7 +58,9 @@ def unpacked(data: bytearray, encoding: str, limit: int) -> Generator[None, None
     if encoding in _NONE:
         return data
     if encoding not in _PACKED:
-        raise BadListing(f"it uses the Content-Encoding {encoding[:20]!r}, which nobody asked for.")
+        raise BadListing(
+            f"it uses the Content-Encoding {encoding[:20]!r}, which pypid did not request."
+        )
     gunzip, out = _Gunzip(), bytearray()
     try:
         for start in range(0, len(data), STEP):

@@ -12,7 +12,7 @@ from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.ports import Upstream
 
-OFFLINE = "this index is offline ([upstream] mode), and asks nobody."
+OFFLINE = "this index is offline ([upstream] mode), and contacts no upstream."
 
 
 @frozen

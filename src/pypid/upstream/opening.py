@@ -41,7 +41,7 @@ class UpstreamSourceSettings:
 
     @property
     def hosts(self) -> FileHosts:
-        """The hosts that may have any address."""
+        """The trusted hosts, which may have any address."""
         return FileHosts.of(self.urls, self.file_hosts)
 
 

@@ -20,7 +20,7 @@ Slices = Generator[None, None, T]
 AT_ONCE = 4
 """Pages parsed at the same time, in turns; the others wait unparsed."""
 TURN = 0.005
-"""Seconds of one turn; then other computations have theirs (`World.thinking`)."""
+"""Seconds of one turn; then other computations run (`World.thinking`)."""
 
 
 async def received(answer: UpstreamResponse, limit: int) -> bytearray:

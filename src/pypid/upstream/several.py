@@ -72,7 +72,8 @@ class Several:
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
-        """Return the file, requested with the configured user of the URL's origin, if there is one.
+        """Return the file, requested with the configured user of the URL's origin, if there is
+        one.
         """
         here = [index for index in self.indexes if index.is_at(url)]
         nearest = max(here, key=lambda index: _common(index.base.url, url), default=self.indexes[0])

@@ -217,7 +217,7 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
         refuse(answer)
     if not is_plain and encoding not in ("gzip", "x-gzip"):
         raise UpstreamDown(
-            f"it uses the Content-Encoding {encoding[:20]!r}, which nobody asked for."
+            f"it uses the Content-Encoding {encoding[:20]!r}, which pypid did not request."
         )
     body: Body = (
         answer.body if is_plain else Gunzipped(answer.body, filename.endswith((".gz", ".tgz")))

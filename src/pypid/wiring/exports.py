@@ -79,9 +79,8 @@ class Exports:
         try:
             if wanted.as_user is not None and await self.face.known.find(wanted.as_user) is None:
                 raise BadRequest(
-                    f"Nobody can log in as {wanted.as_user!r}: there is nothing to write as "
-                    f"this "
-                    f"user sees it."
+                    f"No user can log in as {wanted.as_user!r}, so there is no view of this user "
+                    f"to export."
                 )
             place = open_place(
                 wanted.target,

@@ -421,11 +421,12 @@ class People(SynchronousTestCase):
         self.assertEqual(read(group).ldap.admin_group, "cn=ops,dc=x")
         config = read(f"{group}auth.ldap.fallback = config")
         self.assertIsNone(config.ldap.admin_group)
-        self.assertIn("an attribute makes nobody an administrator", notes(config))
+        self.assertIn("an attribute makes no user an administrator", notes(config))
         config = read(f"{base}auth.ldap.admin_field = roles\nauth.ldap.admin_value = boss")
         self.assertEqual((config.access.admins, config.ldap.admin_group), ((), None))
         self.assertIn(
-            "auth.ldap.admin_field, auth.ldap.admin_value: an attribute makes nobody", notes(config)
+            "auth.ldap.admin_field, auth.ldap.admin_value: an attribute makes no user",
+            notes(config),
         )
 
 

@@ -114,7 +114,7 @@ class TokenTests(BrowsedCase):
         """What is wrong is said above the form, which keeps what was typed; nothing is made."""
         for said, status, words in (
             ({"name": " "}, 400, "Give the token a name"),
-            ({"name": "x" * 101}, 400, "cannot be a token"),
+            ({"name": "x" * 101}, 400, "The token is not valid"),
             ({"name": "a\x07b"}, 400, "can be printed"),
             ({"actions": []}, 400, "Tick at least one"),
             ({"actions": ["fly"]}, 400, "no action of a token"),

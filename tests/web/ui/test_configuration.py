@@ -57,10 +57,10 @@ class ConfigurationTests(AdministeredCase):
         """What waits for a restart is told at the top."""
         self.use(Config(), parse("[server]\nmax_upload = 1G\n", filename="x"))
         text = self.page(URL)
-        self.assertIn("This waits for a restart", text)
+        self.assertIn("take effect after a restart", text)
         self.assertIn("[server] max_upload", text)
         self.use(Config())
-        self.assertNotIn("waits", self.page(URL))
+        self.assertNotIn("pending", self.page(URL))
 
     def test_hostile(self) -> None:
         """Whatever the file says is text."""
@@ -85,7 +85,7 @@ class ConfigurationTests(AdministeredCase):
 
     def test_unknown(self) -> None:
         """Where nobody has said it there is none."""
-        self.assertIn("not known here", self.page(URL))
+        self.assertIn("The configuration is not available", self.page(URL))
         self.assertEqual(
             self.pypid.api("GET", "/api/configuration").json, {"text": "", "sections": []}
         )

@@ -79,7 +79,7 @@ class ContentsPageTests(WholeCase):
         self.assertIn(
             "spam-1.0%2Fa.py", paths(self.see(filename, f"?in={folders(self.see(filename))[0]}"))
         )
-        self.assertIn("no text", self.see(filename, "?path=spam-1.0/image.png").text)
+        self.assertIn("not text", self.see(filename, "?path=spam-1.0/image.png").text)
 
     def test_long_lists(self) -> None:
         """A list comes in pages, and can be narrowed; a text, too; a line has an end."""
@@ -93,7 +93,7 @@ class ContentsPageTests(WholeCase):
         self.assertEqual(len(paths(self.see(filename, "?in=spam/&page=2"))), 5)
         self.assertEqual(len(paths(self.see(filename, "?find=PY&page=2"))), 5)
         self.assertEqual(paths(self.see(filename, "?find=0007")), ["spam%2F0007.py"])
-        self.assertIn("No path has", self.see(filename, "?find=%3Cb%3E").text)
+        self.assertIn("No paths match", self.see(filename, "?find=%3Cb%3E").text)
         page = self.see(filename, "?path=long.txt&page=2").text
         self.assertIn(f'<ol class="source" start="{LINES + 1}">', page)
         self.assertIn("… (1,000 more characters)", page)

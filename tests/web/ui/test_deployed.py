@@ -38,7 +38,7 @@ class ProxiesTests(BrowsedCase):
         self.assertEqual(answer.status, 403)
         for word in (
             "https://packages.example.org",
-            f"asked for as {HOST}",
+            f"named the host {HOST}",
             "public_url",
             "proxy_set_header Host $http_host",
         ):

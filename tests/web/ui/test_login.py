@@ -168,9 +168,9 @@ class LoginTests(BrowsedCase):
         for path in ("/account/login", "/account/register"):
             answer = pypid.get(path, BROWSER)
             self.assertEqual(answer.status, 200)
-            self.assertIn("keeps no accounts", answer.text)
+            self.assertIn("has no accounts database", answer.text)
         self.assertEqual(pypid.get("/manage/users", BROWSER, user="ada").status, 200)
-        self.assertIn("keeps no accounts", pypid.get("/account/", BROWSER, user="bob").text)
+        self.assertIn("has no accounts database", pypid.get("/account/", BROWSER, user="bob").text)
 
 
 class OpenTests(BrowsedCase):

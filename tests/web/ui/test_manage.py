@@ -83,10 +83,10 @@ class HealthTests(AdministeredCase):
 
     def test_well(self) -> None:
         """All is well: no part says what to do."""
-        self.has("Clients", "welcome", "Runs since")
-        for part in ("Accounts", "Catalog", "Storage", "Upstream", "Disk of the state folder"):
-            self.has(part, "well")
-        self.has("Comparison with the storage", "complete")
+        self.has("Traffic", "ready", "Up since")
+        for part in ("Accounts", "Catalog", "Storage", "Upstream", "State disk"):
+            self.has(part, "OK")
+        self.has("Storage scan", "complete")
         self.has("Processes", "1")
         self.assertNotIn("What to do", self.page("/manage/"))
 
@@ -94,12 +94,12 @@ class HealthTests(AdministeredCase):
         """Each part that is away says so in a word, and what to do next."""
         condition = self.pypid.face.condition
         condition.access = condition.cache = condition.storage = condition.shows = lambda: False
-        self.has("Clients", "turned away", "What to do")
-        self.has("Accounts", "away", "[access] url")
-        self.has("Catalog", "away", "[cache] url")
-        self.has("Storage", "away", "Is the disk mounted")
+        self.has("Traffic", "not ready", "What to do")
+        self.has("Accounts", "unreachable", "[access] url")
+        self.has("Catalog", "unreachable", "[cache] url")
+        self.has("Storage", "unreachable", "Is the disk mounted")
         condition.stopping = True
-        self.has("Clients", "stopping")
+        self.has("Traffic", "stopping")
 
     def test_upstream(self) -> None:
         """An outage is told with its beginning and the error; offline is no outage."""
@@ -107,7 +107,7 @@ class HealthTests(AdministeredCase):
         self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
         self.has(
             "Upstream",
-            "away",
+            "unreachable",
             NASTY,
             f"Since {BEGINNING + timedelta(seconds=91):%-d %b %Y %H:%M} UTC",
         )
@@ -116,17 +116,17 @@ class HealthTests(AdministeredCase):
     def test_comparing(self) -> None:
         """A comparison tells how far it is; one that never came to its end, what to do."""
         self.pypid.index.comparing = ReconcileProgress(41000, 812)
-        self.has("Comparison with the storage", "under way", "41,000 objects", "812 projects")
+        self.has("Storage scan", "in progress", "41,000 objects", "812 projects")
         self.pypid.index.comparing = None
         self.pypid.catalog._complete = False
-        self.has("Comparison with the storage", "not complete", "See the log")
+        self.has("Storage scan", "incomplete", "See the log")
 
     def test_disks(self) -> None:
         """A disk that is nearly full is told as such, with what to do."""
         self.patch(measures, "_asked", lambda folder: Disk(1 << 40, 1 << 29))
-        self.has("Disk of the state folder", "short", "512.0 MiB of 1.0 TiB are free", "Make room")
+        self.has("State disk", "low", "512.0 MiB of 1.0 TiB free", "Free some space")
         self.patch(measures, "_asked", lambda folder: None)
-        self.has("Disk of the state folder", "unknown")
+        self.has("State disk", "unknown")
 
     def test_numbers(self) -> None:
         """How much is ours, and how much is kept."""
@@ -147,8 +147,8 @@ class HealthTests(AdministeredCase):
         self.patch(self.peopled.journal, "deeds", unknown)
         self.patch(self.peopled.accounts, "users", unknown)
         text = self.page("/manage/")
-        self.assertIn("Not known now.", text)
-        self.assertIn("The audit log cannot be read now.", text)
+        self.assertIn("Unknown.", text)
+        self.assertIn("The audit log is unavailable.", text)
 
 
 class PeopleTests(AdministeredCase):
@@ -162,7 +162,7 @@ class PeopleTests(AdministeredCase):
 
     def test_pending(self) -> None:
         """Who has registered and waits is told, with the way to the users."""
-        self.assertNotIn("registered", self.page("/manage/"))
+        self.assertNotIn("waits for approval", self.page("/manage/"))
         account = Account(
             name="newcomer",
             hash="x",
@@ -171,7 +171,7 @@ class PeopleTests(AdministeredCase):
             changed=BEGINNING,
         )
         self.have(self.peopled.accounts.add_user(account))
-        self.assertIn("1 person has registered and waits", self.page("/manage/"))
+        self.assertIn("1 registration waits for approval", self.page("/manage/"))
 
 
 class WhyTests(AdministeredCase):

@@ -158,7 +158,7 @@ class InvitationTests(BrowsedCase):
         ada = self.as_user("ada")
         self.invitation(ada)
         self.pypid.clock.advance(90_000)
-        self.assertIn("None is open", self.as_user("ada").get("/manage/users").text)
+        self.assertIn("No open invitations", self.as_user("ada").get("/manage/users").text)
 
 
 class RiddleTests(BrowsedCase):
@@ -184,7 +184,7 @@ class RiddleTests(BrowsedCase):
         self.assertIn("<noscript>", page)
         self.said_wrong(self.browser.post("/account/register", **NEW), 400, "JavaScript")
         self.said_wrong(
-            self.browser.post("/account/register", **NEW, captcha="AAAA"), 400, "riddle"
+            self.browser.post("/account/register", **NEW, captcha="AAAA"), 400, "check against bots"
         )
         solution = widget(self.pypid.get("/api/captcha").json)
         self.went(

@@ -20,7 +20,7 @@ class SnapshotsTests(AdministeredCase):
         self.assertEqual(
             (answer.status, answer["location"]), (303, "../manage/snapshots?done=snapshot-made")
         )
-        self.assertIn("The snapshot was made.", self.page(f"{URL}?done=snapshot-made"))
+        self.assertIn("The snapshot was created.", self.page(f"{URL}?done=snapshot-made"))
         self.assertIn("http://index.example/snapshots/release-42/simple/", self.page(URL))
         self.assertNotIn("<script>alert", self.look(URL).text)
         self.assertIn(NASTY, self.page(URL))

@@ -409,7 +409,7 @@ class RightsTests(UploadCase):
             )
         )
         page = self.pypid.get("/upload", "text/html", self.cookie).text
-        self.assertIn('You may publish <a href="./project/spam/">spam</a>.', page)
+        self.assertIn('You can publish <a href="./project/spam/">spam</a>.', page)
         self.assertNotIn("eggs", page)
         answer = self.send(
             file(*WHEEL),

@@ -35,22 +35,22 @@ class PageTests(AdministeredCase):
         )
         text = self.page("/manage/upstream")
         for words in (
-            "is fetched from upstream",
+            "are fetched from upstream",
             "https://a.example/simple",
             "in this order",
-            "asked again after 10m",
+            "refreshed after 10m",
         ):
             self.assertIn(words, text)
-        for words in ("acme-*</span>: 14d", "Never asked upstream:", "evil", "mixed"):
+        for words in ("acme-*</span>: 14d", "Never requested from upstream:", "evil", "mixed"):
             self.assertIn(words, text)
-        self.assertNotIn("and no others", text)
+        self.assertNotIn("Only these can come from upstream", text)
         self.assertLess(text.index("a.example"), text.index("b.example"))
 
     def test_outage(self) -> None:
         """An outage, since when and why; once it answers again there is none."""
         self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look("/manage/upstream")
-        self.assertIn("away", answer.text)
+        self.assertIn("unreachable", answer.text)
         self.assertNotIn("<script>alert", answer.text)
         document = self.pypid.api("GET", "/api/upstream").json
         self.assertIn(NASTY, document["outage"]["error"])
@@ -75,7 +75,7 @@ class PageTests(AdministeredCase):
             raise CatalogDown()
 
         self.patch(self.pypid.catalog, "names", away)
-        self.assertIn("not known now", self.page("/manage/upstream"))
+        self.assertIn("cache is unknown", self.page("/manage/upstream"))
         self.assertEqual(self.pypid.api("GET", "/api/upstream").status, 503)
 
     def test_twin(self) -> None:
@@ -125,10 +125,11 @@ class PurgeTests(AdministeredCase):
     def test_project(self) -> None:
         """Of one project, in any spelling; it is in the audit log as a DELETE is."""
         text = self.done("/manage/upstream/purge", what="project", project=" HAM ")
-        self.assertIn("1 file of 1 project was taken away", text)
+        self.assertIn("1 file of 1 project was deleted", text)
         self.assertEqual(self.kept(), {"eggs"})
         self.assertIn(
-            "nothing of that", self.done("/manage/upstream/purge", what="project", project="ham")
+            "no cached files to delete",
+            self.done("/manage/upstream/purge", what="project", project="ham"),
         )
         [first, _] = self.peopled.deeds(what="purge-cache")
         self.assertEqual(
@@ -138,7 +139,7 @@ class PurgeTests(AdministeredCase):
     def test_older(self) -> None:
         """What nobody wanted for so long, of all or of one project."""
         self.assertIn(
-            "Only what nobody wanted for 30m",
+            "Only files unused for 30m",
             self.done("/manage/upstream/purge", what="older", older_than="30m"),
         )
         self.assertEqual(self.kept(), {"eggs"})
@@ -150,7 +151,7 @@ class PurgeTests(AdministeredCase):
         self.mistaken(what="all")
         self.mistaken(what="all", confirm="yes")
         text = self.done("/manage/upstream/purge", what="all", confirm="everything")
-        self.assertIn("2 files of 2 projects were taken away", text)
+        self.assertIn("2 files of 2 projects were deleted", text)
         self.assertEqual(self.kept(), set())
 
     def test_mistakes(self) -> None:
@@ -179,7 +180,7 @@ class PurgeTests(AdministeredCase):
         self.pypid.clock.advance(3600)
         self.assertIn("There is 1 snapshot", self.page("/manage/upstream"))
         text = self.done("/manage/upstream/purge", what="all", confirm="everything")
-        self.assertIn("stayed", text)
+        self.assertIn("used by snapshots and not deleted", text)
         kept = self.kept()
         self.assertTrue(kept)
         self.done("/manage/upstream/purge", what="all", confirm="everything", force="yes")
@@ -190,4 +191,4 @@ class PurgeTests(AdministeredCase):
         text = unchunked(
             self.begin("/manage/upstream/purge", what="project", project="ham").rest()
         )[2]
-        self.assertLess(text.index("What is kept is being listed."), text.index("Done"))
+        self.assertLess(text.index("Listing the cached files."), text.index("Done"))

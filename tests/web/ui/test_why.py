@@ -32,7 +32,7 @@ class WhyTests(AdministeredCase):
             ("ham", "The name is not ours, and may come from upstream."),
             ("acme-x", "The name is reserved ([upstream] reserved)."),
             ("evil", "The name is denied ([upstream] deny)."),
-            ("nothing", "Nothing yet."),
+            ("nothing", "None yet."),
         ):
             self.assertIn(words, self.page(url(project)), project)
 
@@ -49,12 +49,12 @@ class WhyTests(AdministeredCase):
         self.assertIn("cooldown", text)
         self.assertIn(f"{BEGINNING + timedelta(days=3, hours=-1):%Y-%m-%d %H:%M}", text)
         self.assertIn("https://elsewhere.example/simple/", text)
-        self.assertIn("that it has 1 file", text)
+        self.assertIn("<dd>1 file, active", text)
 
     def test_visible(self) -> None:
         """How many are visible, by whose they are."""
-        self.assertIn("1 file of ours, 0 kept ones of upstream's", self.page(url("spam")))
-        self.assertIn("0 files of ours, 1 kept one of upstream's", self.page(url("ham")))
+        self.assertIn("1 local file, 0 cached files", self.page(url("spam")))
+        self.assertIn("0 local files, 1 cached file", self.page(url("ham")))
 
     def test_many(self) -> None:
         """Ten thousand hidden files are in pages of a hundred."""
@@ -71,7 +71,7 @@ class WhyTests(AdministeredCase):
         self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look(url("ham"))
         self.assertNotIn("<script>alert", answer.text)
-        self.assertIn("Upstream is away", answer.text)
+        self.assertIn("Upstream is unreachable", answer.text)
 
     def test_spelling(self) -> None:
         """Other spellings lead to the one address; what is no name is not there."""

@@ -109,7 +109,8 @@ class Keyring:
             self._known = await self._ask(self._asked)
         except Fault as fault:
             problem = (
-                "the keys of {issuer} cannot be had, so nobody can publish by its word: {reason}"
+                "cannot fetch the keys of {issuer}, so trusted publishing with its tokens fails: "
+                "{reason}"
             )
             _log.warn(problem, issuer=self.url, reason=fault.reason)
             raise self._away() from None

@@ -227,8 +227,7 @@ def _identity(place: SqliteFile) -> tuple[int, int]:
         found = place.path.stat()
     except FileNotFoundError:
         raise DatabaseAway(
-            f"{place.path} is gone. Put it back: until then nobody in it can log in, and "
-            f"nothing "
-            f"in it can be changed."
+            f"{place.path} is gone. Put it back: until then its users cannot log in, and its "
+            f"accounts cannot be changed."
         ) from None
     return found.st_dev, found.st_ino

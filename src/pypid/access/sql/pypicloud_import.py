@@ -49,9 +49,8 @@ async def inherit(
         found = await world.blocking(_read, url, folders)
         if found is None:
             _log.info(
-                "pypicloud's database of people (auth.db.url) was one in memory: there is "
-                "nobody "
-                "to take over."
+                "pypicloud's database of users (auth.db.url) was in memory: there are no users "
+                "to import."
             )
             return None
         merged = await accounts.inherit(found.dump)
@@ -69,8 +68,8 @@ async def inherit(
         )
     for name in (name for name in merged.users if name in asked_first):
         said = (
-            "the user {name!r} of pypicloud's cannot log in: somebody of the configuration is "
-            "called so, and is asked first"
+            "the user {name!r} of pypicloud's cannot log in: the configuration has a user of "
+            "the same name, who takes precedence"
         )
         _log.warn(said, name=name)
     counts = {
@@ -102,9 +101,8 @@ async def _refuse_without_rules(
     except CannotStart as error:
         _log.warn(
             (
-                "people are in pypid's accounts database, and nobody was taken over of "
-                "pypicloud's: "
-                "{error}"
+                "no users were imported from pypicloud's database; pypid uses those of its own "
+                "accounts database: {error}"
             ),
             error=error,
         )
@@ -120,8 +118,8 @@ async def _refuse_without_rules(
             f" and {len(missing) - MOST_NAMED} more" if missing[MOST_NAMED:] else ""
         )
         raise CannotStart(
-            "Somebody is in pypid's accounts database already, so pypicloud's people "
-            "(auth.db.url) are not taken over, and the "
+            "pypid's accounts database already has users, so pypicloud's users "
+            "(auth.db.url) are not imported, and the "
             f"defaults would hold for projects that have rules there: {named}. Start with a new "
             f"[server] state; or with what "
             "`pypid convert-config` makes of this file, bring them by `ppc-export` and `pypid acl "

@@ -1,4 +1,5 @@
-"""One request to S3: signed again for each try, and retried where that helps, for a bounded time.
+"""One request to S3: signed again for each try, and retried where that helps, for a bounded
+time.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class S3Response:
 
 @frozen
 class Told:
-    """A success with its whole body. `doubtful`: an earlier try may have been carried out as well.
+    """A success with its whole body. `doubtful`: an earlier try may have been carried out as
+    well.
     """
 
     status: int

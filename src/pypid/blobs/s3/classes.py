@@ -64,7 +64,8 @@ class Classes:
     blocking: Blocking
 
     async def standing(self, key: str) -> ArchiveState:
-        """Return the object's storage class and state. See `ports.Bucket`, as for all methods here.
+        """Return the object's storage class and state. See `ports.Bucket`, as for all methods
+        here.
         """
         head = await self._head(key)
         storage_class = head.get(CLASS, STANDARD)

@@ -46,7 +46,8 @@ class Credentials(Protocol):
         """Return keys that stay valid for some time. Raises `StorageDown` if there are none."""
 
     async def renewed(self, refused: Keys) -> Keys:
-        """Return keys other than those, which the store refused; the same if there are no others.
+        """Return keys other than those, which the store refused; the same if there are no
+        others.
         """
 
 

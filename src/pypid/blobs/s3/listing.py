@@ -163,7 +163,8 @@ def _date(text: str) -> datetime | None:
 async def unfinished(
     asker: S3Client, prefix: str
 ) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
-    """Yield the unfinished multipart uploads, with the time they were begun. Raises `StorageDown`.
+    """Yield the unfinished multipart uploads, with the time they were begun. Raises
+    `StorageDown`.
     """
     marks: dict[str, str] = {}
     while True:

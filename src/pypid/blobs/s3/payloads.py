@@ -35,7 +35,7 @@ AT_ONCE = 1 << 16
 
 @frozen
 class BytesPayload:
-    """Bytes in memory."""
+    """A payload of bytes in memory."""
 
     data: Sequence[bytes] = field(repr=False)
 

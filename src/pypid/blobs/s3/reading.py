@@ -1,4 +1,5 @@
-"""Bodies read from S3: exactly the requested bytes, of one version, even if the connection breaks.
+"""Bodies read from S3: exactly the requested bytes, of one version, even if the connection
+breaks.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class ObjectReader:
             raise self._asker.failed(fault, question) from fault
         self._answer = answer
         if self._closed:
-            reason = "nobody reads it any more."
+            reason = "its reader has closed it."
         elif plain_etag(answer.headers.get("etag", "")) != self._etag:
             reason = CHANGED
         elif _content_range(answer)[:2] != (self._position, self._span.stop - 1):

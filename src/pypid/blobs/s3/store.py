@@ -87,8 +87,8 @@ class S3Settings:
     """The Content-Type of keys that are pages for browsers and installers; None for files."""
 
     def wishes(self) -> Mapping[str, str]:
-        """Return the headers that every object is written with. Raises `CannotStart` if they are
-        contradictory.
+        """Return the headers that every object is written with. Raises `CannotStart`
+        if the settings are invalid.
         """
         if self.kms_key_id and self.encryption is not Encryption.KMS:
             raise CannotStart("[storage] kms_key_id needs server_side_encryption = aws:kms.")

@@ -157,9 +157,8 @@ class RedisConnections:
         wire.run = said.get("run_id", "")
         if not wire.run or not said.get("redis_version", "0").partition(".")[0].isdecimal():
             raise DatabaseUnusable(
-                "it does not say which process it is (INFO, run_id), so nobody could tell "
-                "whether "
-                "it lost something."
+                "it does not say which process it is (INFO, run_id), so pypid cannot tell "
+                "whether it lost data."
             )
         if int(said["redis_version"].partition(".")[0]) < OLDEST:
             raise DatabaseUnusable(

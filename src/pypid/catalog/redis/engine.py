@@ -223,7 +223,7 @@ class RedisEngine:
                 return await self._repeated(script, *words)
             except Anew:
                 if self._known is None:
-                    raise DatabaseAway("nobody has opened it yet") from None
+                    raise DatabaseAway("the connection has not been opened yet") from None
                 try:
                     await self.open(*self._known)
                 except CannotStart as error:

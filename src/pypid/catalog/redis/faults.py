@@ -48,8 +48,8 @@ _UNUSABLE = {
         "has them (CLUSTER SLOTS)."
     ),
     "WRONGTYPE": (
-        "keys with pypid's prefix are somebody else's. Give it another database, or another "
-        "?prefix= in [cache] url."
+        "keys with pypid's prefix belong to another application. Use another database, or "
+        "another ?prefix= in [cache] url."
     ),
     "unknown command": (
         "it lacks a command that Redis has since version 5, or that was renamed. Use Redis 5 or "
@@ -66,8 +66,8 @@ _AWAY = {
     "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log",
     "CLUSTERDOWN": "its cluster is down",
     "TRYAGAIN": "its cluster moves our keys",
-    "BUSY": "it is busy with somebody's script",
-    "UNKILLABLE": "it is busy with somebody's script",
+    "BUSY": "it is busy with the script of a client",
+    "UNKILLABLE": "it is busy with the script of a client",
     "max number of clients": "it has too many clients (maxclients)",
     "UNBLOCKED": "it has become a replica",
 }

@@ -286,7 +286,9 @@ class _Judge:
     def _person(self, user: DumpedUser, *, pending: bool) -> DumpedPerson | None:
         name, stored = user.username, user.password or ""
         if not stored:
-            done = "no account is made: whoever knows the password, a directory perhaps, goes on to"
+            done = (
+                "no account is made: another source, such as a directory, has to know the password"
+            )
             if user.admin:
                 done += "; to have an administrator, write the name into [access] admins"
             self.odd(f"the user {name!r} has no password there", done, grave=user.admin)
@@ -305,8 +307,8 @@ class _Judge:
             stored = ""
         elif not stored.startswith(KNOWN_HASHES):
             done = (
-                "it is kept as it is, and nobody can log in by it. Give the user a new password "
-                "(pypid user password)"
+                "it is kept as it is, and the user cannot log in with it. Give the user a new "
+                "password (pypid user password)"
             )
             self.odd(f"the password hash of {name!r} is of an unknown kind", done)
         return DumpedPerson(

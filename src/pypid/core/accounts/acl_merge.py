@@ -89,7 +89,7 @@ def entered(group: str, members: Iterable[str]) -> Oddity:
 
 def taken_up(name: str) -> Oddity:
     """Return the oddity for a new account whose name had rights here before the account existed."""
-    done = "the account has that now, too; take it away if it was meant for somebody else"
+    done = "the account has that now, too; take it away if it was meant for another person"
     return Oddity(
         f"the name {name!r} was given something here before it had an account", done, wider=True
     )

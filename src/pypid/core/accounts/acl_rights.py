@@ -88,11 +88,12 @@ def rights_in(
         rights += [Right(project, Whom.GROUP, closed) for project in shut]
         for project in shut:
             done = (
-                f"only administrators may read it: its one right is of the group {closed}, in "
-                f"which nobody is"
+                f"only administrators may read it: its one right is of the group {closed}, "
+                f"which has no members"
             )
             judge.odd(
-                f"none of the rules of {project} can be said here, or they let nobody in", done
+                f"none of the rules of {project} can be expressed here, or they let no user in",
+                done,
             )
     rights.sort(key=lambda right: (right.project, right.whom.value, right.name))
     return AclRights(tuple(rights), closed, tuple(judge.oddities))
@@ -182,7 +183,7 @@ class _Judge:
                     yield Right(project, whom, name, True)
                 else:
                     done = (
-                        "neither is taken over: here whoever may write may read. Grant both if "
-                        "you mean it (pypid right grant)"
+                        "neither is taken over: here the right to write includes the right to "
+                        "read. Grant both if you mean it (pypid right grant)"
                     )
                     self.odd(f"{said} may write {project} and not read it", done, grave=True)

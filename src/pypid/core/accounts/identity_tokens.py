@@ -155,9 +155,7 @@ def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetim
             f"The token lives too long: more than {LONGEST_LIFE // timedelta(hours=1)} hours."
         )
     if not _is_id(claims.get("jti")):
-        raise refused(
-            "The token has no id (jti), so that nobody could tell whether it was used before."
-        )
+        raise refused("The token has no id (jti), so pypid cannot tell whether it was used before.")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise refused("The token does not say whom it is about (sub).")

@@ -37,9 +37,8 @@ def user_filter(text: str) -> str:
         or len({name.lower() for name in attributes}) > 1
     ):
         raise ValueError(
-            "{user} stands alone, in (attribute={user}), and for one attribute only: nobody "
-            "has "
-            "two names here"
+            "{user} stands alone, in (attribute={user}), and for one attribute only: a user has "
+            "one name here"
         )
     return text
 

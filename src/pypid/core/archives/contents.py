@@ -1,13 +1,13 @@
-"""What lies in a distribution: its members, and the beginning of one of them, as people look at it.
+"""The members of a distribution, and the beginning of one of them, for browsing.
 
-Names inside an archive are whatever somebody wrote there. Each member has a `path` for people and
-for addresses: its name, in which a backslash, and all that cannot be printed (control characters,
-what turns the direction of text, bytes that are no UTF-8), stands as Python would escape it. A name
-that comes twice, or is very long, ends in ``\\#`` and the member's number. So no two members have
-the same path, and none needs more than printable characters.
+Names inside an archive are arbitrary. Each member has a `path` for users and addresses: its name,
+in which a backslash, and everything unprintable (control characters, bidirectional marks, bytes
+that are not UTF-8), is escaped like in Python. A duplicate or very long name ends in ``\\#`` and
+the member's number. So no two members have the same path, and each consists of printable
+characters.
 
-Nothing is judged here (see `archive`): an archive that cannot be followed is `UnusableArchive`, and
-all else is shown as it is.
+Archives are not validated here (see `inspection`): one that cannot be followed raises
+`UnusableArchive`, and all else is shown as it is.
 """
 
 from __future__ import annotations
@@ -27,39 +27,41 @@ from pypid.core.archives.tars import TarKind, TarMember, read_tar
 from pypid.core.archives.zips import ZipEntry, begin_entry, zip_entries
 
 MOST_HELD = 20_000
-"""Members of one archive that are held; the largest that people look at (botocore, tensorflow) have
-some thousands.
+"""Maximum number of members of one archive that are held; the largest popular ones (botocore,
+tensorflow) have some thousands.
 """
 MOST_NAMES = 4 << 20
-"""Characters of all their paths."""
+"""Maximum number of characters of all their paths."""
 LONGEST_PATH = 250
-"""Characters of a path, without its number."""
+"""Maximum length in characters of a path, without its number."""
 MOST_SHOWN = 1 << 20
-"""Bytes of one member that are shown."""
+"""Maximum number of bytes of one member that are shown."""
 MOST_UNPACKED = 1 << 30
-"""Bytes of a tar that are unpacked to look into it: ten seconds of a thread."""
+"""Maximum number of bytes of a tar that are unpacked for browsing: ten seconds of a thread."""
 _SUMMED = 4 << 20
-"""Bytes of a member of a tar of which a CRC-32 is taken; it is in memory meanwhile."""
+"""Maximum size in bytes of a member of a tar whose CRC-32 is computed; it is in memory
+meanwhile.
+"""
 
 _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0)))) - frozenset("\t\n\v\f\r")
 
 
 class Inner(msgspec.Struct, frozen=True, gc=False):
-    """One member: a file, or a link (folders are left out). Sizes in bytes. Not attrs: there are
-    many, as of `model.File`.
+    """One member: a file, or a link (folders are omitted). Sizes in bytes. Not an attrs class:
+    there are many, like `model.File`.
     """
 
     path: str
     size: int
     packed: int | None = None
-    """What it takes up in a zip; None in a tar, which is compressed as a whole."""
+    """Its compressed size in a zip; None in a tar, which is compressed as a whole."""
     crc: int | None = None
-    """The CRC-32 of its bytes; None where it is not known."""
+    """The CRC-32 of its bytes; None if it is unknown."""
     kind: TarKind = TarKind.FILE
     link: str = ""
-    """Where a link of a tar leads to, spelled as a `path`."""
+    """The target of a link in a tar, spelled as a `path`."""
     entry: ZipEntry | None = None
-    """Where it lies in a zip."""
+    """Its entry in a zip's directory."""
 
 
 @frozen
@@ -76,18 +78,18 @@ class MemberListing:
 
     @property
     def weight(self) -> int:
-        """About so many bytes of memory."""
+        """The approximate size in memory, in bytes."""
         return 500 + sum(600 + 4 * len(member.path) for member in self.members)
 
     def member(self, path: str) -> Inner | None:
-        """The one of this path."""
+        """Return the member with this path, or None."""
         return next((member for member in self.members if member.path == path), None)
 
 
 @frozen
 class ArchiveFolder:
-    """A folder of an archive by its path, which ends in a slash; its members, and those of folders
-    in it. `size` in bytes.
+    """A folder of an archive by its path, which ends in a slash, with the number and the `size` in
+    bytes of all members below it.
     """
 
     path: str
@@ -97,28 +99,28 @@ class ArchiveFolder:
 
 @frozen
 class OpenedMember:
-    """A member with the first of its bytes, at most `MOST_SHOWN`."""
+    """A member with its first bytes, at most `MOST_SHOWN`."""
 
     member: Inner
     data: bytes = field(repr=False)
 
     @property
     def is_cut(self) -> bool:
-        """Whether it has more."""
+        """Whether it has more bytes."""
         return self.member.kind is TarKind.FILE and len(self.data) < self.member.size
 
 
 @frozen
 class Text:
-    """What the bytes say; `encoding` is ``utf-8`` or ``latin-1``."""
+    """Decoded text; `encoding` is ``utf-8`` or ``latin-1``."""
 
     text: str = field(repr=False)
     encoding: str
 
 
 def printable(name: str) -> str:
-    """`name` with a backslash before each backslash, and an escape in place of what cannot be
-    printed; no two become one.
+    """Return `name` with backslashes doubled, and unprintable characters escaped; distinct names
+    stay distinct.
     """
     if name.isprintable() and "\\" not in name:
         return name
@@ -131,19 +133,19 @@ def _escaped(letter: str) -> str:
     code = ord(letter)
     if letter == "\\":
         return "\\\\"
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as `tars` decodes it (PEP 383)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as `tars` decodes it (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def visible(line: str) -> str:
-    """A line of text for a page: what cannot be printed stands as an escape, but for tabs; other
+    """Return a line of text for a page: unprintable characters except tabs are escaped; other
     backslashes stay.
     """
     if line.isprintable():
         return line
-    # by the letters that there are, and not by each letter: of a megabyte of what cannot be seen
-    # that would take seconds
+    # by distinct character, not by each character: a megabyte of unprintable ones would take
+    # seconds
     return line.translate(
         {
             ord(each): _escaped(each)
@@ -154,8 +156,8 @@ def visible(line: str) -> str:
 
 
 def read_text(data: bytes, *, cut: bool) -> Text | None:
-    """The text that `data` is, or None where it is none: UTF-8 (when `cut`, its last letter may be
-    torn), or older text.
+    """Return the text in `data`, or None if it is binary: UTF-8 (if `cut`, its last character may
+    be torn), or older text.
 
     Older text is taken for Latin-1 if it has no control characters; sources of Python 2 are written
     so.
@@ -172,11 +174,11 @@ def read_text(data: bytes, *, cut: bool) -> Text | None:
 
 
 def look_in(members: Sequence[Inner], folder: str) -> tuple[list[ArchiveFolder], list[Inner]]:
-    """The folders and the members right below `folder` ("" or a path that ends in a slash), each in
-    order.
+    """Return the folders and the members directly below `folder` ("" or a path that ends in a
+    slash), each in order.
 
-    A folder in which nothing but one folder lies is passed over: what is told is where something
-    begins (``spam-1.0/src/``).
+    A folder that contains nothing but one folder is skipped: the first path with a choice is
+    returned (``spam-1.0/src/``).
     """
     below: dict[str, list[Inner]] = {}
     here: list[Inner] = []
@@ -197,7 +199,7 @@ def look_in(members: Sequence[Inner], folder: str) -> tuple[list[ArchiveFolder],
 
 
 def _shared(members: Sequence[Inner]) -> str:
-    """The longest folder that all of them are in."""
+    """Return the longest folder that contains all of them."""
     return (
         "/".join(commonprefix([member.path.rpartition("/")[0].split("/") for member in members]))
         + "/"
@@ -205,7 +207,7 @@ def _shared(members: Sequence[Inner]) -> str:
 
 
 def list_members(file: BinaryIO, filename: str) -> MemberListing:
-    """The members of the archive in the seekable `file`, which is named so; blocks. Raises
+    """Return the members of the archive in the seekable `file` with this name; blocks. Raises
     `UnusableArchive`.
 
     Of a zip, a wheel or an egg only the directory is read; a tar is unpacked once, in bounded
@@ -215,8 +217,8 @@ def list_members(file: BinaryIO, filename: str) -> MemberListing:
 
 
 def open_zipped(file: BinaryIO, member: Inner) -> OpenedMember:
-    """A member of a zip; blocks. Raises `UnusableArchive` where it is damaged, encrypted, or packed
-    in a way that nobody knows.
+    """Return the beginning of a member of a zip; blocks. Raises `UnusableArchive` if it is damaged,
+    encrypted, or packed by an unknown method.
     """
     if member.entry is None or member.kind is not TarKind.FILE:
         return OpenedMember(member, b"")
@@ -224,8 +226,8 @@ def open_zipped(file: BinaryIO, member: Inner) -> OpenedMember:
 
 
 def open_tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember | None:
-    """The member of a tar that has this path, or None; blocks. Raises `UnusableArchive`, at what
-    comes before it.
+    """Return the beginning of the member of a tar with this path, or None; blocks. Raises
+    `UnusableArchive`, also for damage before the member.
     """
     stream = Unpacked(file, filename, MOST_UNPACKED)
     listed = _Listed()
@@ -249,7 +251,7 @@ def open_tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember | None
 
 
 def is_zip(filename: str) -> bool:
-    """Whether the distribution of this name is a zip archive; else it is a tar."""
+    """Return whether the distribution with this name is a zip archive; else it is a tar."""
     return filename.endswith((".whl", ".zip", ".egg"))
 
 
@@ -261,7 +263,7 @@ class _Found(Exception):
 
 @define
 class _Listed:
-    """What has been seen of an archive so far."""
+    """The state of listing an archive."""
 
     members: list[Inner] = field(factory=list)
     total: int = 0
@@ -269,7 +271,7 @@ class _Listed:
     _paths: set[str] = field(factory=set)
 
     def path(self, name: str) -> str | None:
-        """The path of the next member; None where it is only counted."""
+        """Return the path of the next member; None if it is only counted."""
         self.total += 1
         if self.total > MOST_HELD or self._letters > MOST_NAMES:
             return None
@@ -282,7 +284,7 @@ class _Listed:
         return shown
 
     def take_tarred(self, member: TarMember) -> Inner | None:
-        """The next member of a tar, unless it is a folder, or is only counted."""
+        """Return the next member of a tar, or None if it is a folder, or only counted."""
         path = None if member.kind is TarKind.FOLDER else self.path(member.name)
         if path is None:
             return None

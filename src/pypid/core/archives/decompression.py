@@ -1,5 +1,4 @@
-"""Streams out of compressed files: bounded in memory, in bytes that come out, and to exactly one
-stream a file.
+"""Streams from compressed files: bounded in memory and in output, with exactly one stream per file.
 
 Readers disagree about what follows the first gzip, bzip2 or xz stream: some read on, some stop. So
 nothing may follow it but zeros (which all of them skip, and which tape-minded tools append).
@@ -18,11 +17,11 @@ from pypid.core.archives.members import BOMB, MOST_UNPACKED, UnusableArchive, is
 _BATCH = 1 << 18
 _PIECE = 1 << 20
 _XZ_MEMORY = 256 << 20
-"""Bytes of dictionary that an xz stream may ask for; ``xz -9`` asks for 64 MiB."""
+"""Maximum size in bytes of an xz stream's dictionary; ``xz -9`` uses 64 MiB."""
 
 
 class _Decoder(Protocol):
-    """What the decompressors of bz2 and lzma have in common."""
+    """The common interface of the decompressors of bz2 and lzma."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
     @property
@@ -34,7 +33,7 @@ class _Decoder(Protocol):
 
 
 class _Gzip:
-    """zlib's decompressor in the manners of the other two."""
+    """zlib's decompressor with the interface of the other two."""
 
     def __init__(self) -> None:
         self._inflating = zlib.decompressobj(wbits=31)
@@ -66,9 +65,9 @@ def _decoder(filename: str) -> _Decoder:
 class Unpacked:
     """The bytes of one compressed file, read forwards once.
 
-    `filename` tells the compression (``.gz`` and ``.tgz``, ``.bz2`` and ``.tbz``, ``.xz`` and
-    ``.txz``). `read` and `skip` raise `UnusableArchive` where the stream is damaged, cut off, a
-    bomb, or has more than `most` bytes.
+    `filename` determines the compression (``.gz`` and ``.tgz``, ``.bz2`` and ``.tbz``, ``.xz`` and
+    ``.txz``). `read` and `skip` raise `UnusableArchive` if the stream is damaged, cut off, a bomb,
+    or has more than `most` bytes.
     """
 
     def __init__(self, file: BinaryIO, filename: str, most: int = MOST_UNPACKED) -> None:
@@ -82,7 +81,7 @@ class Unpacked:
         self._unpacked = 0
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the end."""
+        """Return the next `size` bytes, fewer only at the end."""
         pieces: list[bytes] = []
         while size > 0:
             piece = self._take(size)
@@ -93,7 +92,7 @@ class Unpacked:
         return b"".join(pieces)
 
     def skip(self, size: int) -> int:
-        """Pass over `size` bytes; returns how many there were."""
+        """Skip `size` bytes; return how many there were."""
         left = size
         while left > 0:
             taken = self._take_count(left)
@@ -103,12 +102,12 @@ class Unpacked:
         return size - left
 
     def pieces(self) -> bytes:
-        """Whatever comes next, at most 1 MiB; empty at the end."""
+        """Return the next bytes, at most 1 MiB; empty at the end."""
         return self._take(_PIECE)
 
     def finish(self) -> None:
-        """Check that nothing but zeros follows the stream in the file (call it at the end of the
-        stream).
+        """Raise `UnusableArchive` unless only zeros follow the stream in the file (call it at the
+        end of the stream).
         """
         rest = self._decoder.unused_data
         while rest:

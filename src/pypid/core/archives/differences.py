@@ -1,10 +1,9 @@
-"""Two releases of a project compared: which files they have, and what lies in two of these; and two
-texts.
+"""Comparison of two releases of a project: their files, the members of two of these, and two texts.
 
-All by values: to compare the other way round gives the same with the sides exchanged, and nothing
-differs from itself. What belongs to the version alone is no difference: members lie in
+By value: comparing in the other direction gives the same with the sides exchanged, and nothing
+differs from itself. The version in a path is not a difference: members are in
 ``spam-1.0.dist-info`` here and in ``spam-2.0.dist-info`` there, or below ``spam-1.0/`` and
-``spam-2.0/``. (For the metadata see `fielddifferences`.)
+``spam-2.0/``. (For the metadata see `metadata_differences`.)
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, project_name
 
 MOST_LINES, CONTEXT = 2000, 3
-"""Lines between the first and the last difference of two texts that are compared; and lines told
-around each difference.
+"""Maximum number of lines compared, from the first to the last difference of two texts; and number
+of lines of context shown around each difference.
 """
 SDIST = "sdist"
 _PURE = "none-any"
@@ -33,7 +32,7 @@ _INFO = re.compile(r"(?P<name>.+)-[^-]+(?P<suffix>\.(?:dist-info|data))\Z")
 
 @frozen
 class Pair:
-    """The files of one kind in both releases; at least one of them is there.
+    """The files of one kind in both releases; at least one of them is not None.
 
     `kind` is the tags of a wheel, with its build number (``py3-none-any``), ``sdist``, or ``egg
     py3.6``.
@@ -46,7 +45,7 @@ class Pair:
 
 @frozen
 class MemberDifferences:
-    """What differs in the contents of two archives, by path without the version
+    """The differences in the contents of two archives, by path without the version
     (``spam-*.dist-info/METADATA``), in order.
 
     `same`: how many members do not differ.
@@ -61,7 +60,7 @@ class MemberDifferences:
 @frozen
 class DiffLine:
     """A line of a comparison of two texts: its number in each that has it, from 1. Without both:
-    some are left out here.
+    some lines are omitted here.
     """
 
     old: int | None
@@ -80,14 +79,14 @@ class DiffLine:
 
 
 def pairs_of(old: Iterable[File], new: Iterable[File]) -> tuple[Pair, ...]:
-    """The files of two releases by kind, each in one pair; in the order of the kinds."""
+    """Return the files of two releases by kind, each in one pair; in the order of the kinds."""
     one, other = _by_kind(old), _by_kind(new)
     return tuple(Pair(kind, one.get(kind), other.get(kind)) for kind in sorted({*one, *other}))
 
 
 def choose_pair(pairs: Sequence[Pair], kind: str | None = None) -> Pair | None:
-    """The pair of that kind; without one the pair of files in both releases that is told most of:
-    wheels for everybody, other wheels, sdists. None where there is no such pair.
+    """Return the pair of that kind; without a kind, the most informative pair with files in both
+    releases: pure wheels, other wheels, sdists. Return None if there is no such pair.
     """
     if kind is not None:
         return next((pair for pair in pairs if pair.kind == kind), None)
@@ -103,7 +102,7 @@ def _by_kind(files: Iterable[File]) -> dict[str, File]:
     found: dict[str, File] = {}
     last: dict[
         str, int
-    ] = {}  # by kind: else each of thousands of one kind would count from the first
+    ] = {}  # per kind: else each of thousands of one kind would count from the first
     for file in sorted(files, key=lambda file: file.filename):
         kind = kind_of(file.filename)
         number = last.get(kind, 0) + 1
@@ -115,7 +114,7 @@ def _by_kind(files: Iterable[File]) -> dict[str, File]:
 
 
 def kind_of(filename: str) -> str:
-    """As `Pair.kind`."""
+    """Return the kind of a file; see `Pair.kind`."""
     if filename.endswith((".whl", ".egg")):
         tags = filename[:-4].split("-", 2)[2:]
         return "-".join(tags) if filename.endswith(".whl") else " ".join(("egg", *tags))
@@ -128,8 +127,8 @@ def kind_of(filename: str) -> str:
 def member_differences(
     old: Sequence[Inner], new: Sequence[Inner], project: ProjectName
 ) -> MemberDifferences:
-    """What differs between the members of two archives of the project: by size, CRC-32 where both
-    are known, kind and link.
+    """Return the differences between the members of two archives of the project: by size, CRC-32 if
+    both are known, kind and link.
     """
     one, other = _normal(old, project), _normal(new, project)
     changed = {
@@ -146,7 +145,7 @@ def member_differences(
 
 
 def _normal(members: Sequence[Inner], project: ProjectName) -> dict[str, list[Inner]]:
-    """By path without the version; mostly one of each."""
+    """Return the members by path without the version; usually one of each."""
     tops = {member.path.partition("/")[0] for member in members}
     top = (
         f"{next(iter(tops))}/"
@@ -163,7 +162,7 @@ def _normal(members: Sequence[Inner], project: ProjectName) -> dict[str, list[In
 
 
 def _is_top(top: str, project: ProjectName) -> bool:
-    """Whether it is the one folder of an sdist."""
+    """Return whether it is the top folder of an sdist."""
     return not top.endswith((".dist-info/", ".data/")) and _is(top.rpartition("-")[0], project)
 
 
@@ -197,8 +196,8 @@ def _same(old: Inner, new: Inner) -> bool:
 
 
 def _target(member: Inner) -> str:
-    """Where a link leads to; a hard link's begins with the top folder, which the member's own path
-    begins with.
+    """Return the target of a link; that of a hard link begins with the top folder, with which the
+    member's own path begins.
     """
     return member.link.removeprefix(member.path.partition("/")[0] + "/")
 
@@ -207,9 +206,7 @@ def _target(member: Inner) -> str:
 
 
 def text_differences(old: str, new: str) -> tuple[DiffLine, ...] | None:
-    """The lines that differ, with some around them; None where too many would have
-    to be compared.
-    """
+    """Return the lines that differ, with context; None if too many would have to be compared."""
     one, other = old.split("\n"), new.split("\n")
     shortest, first, last = min(len(one), len(other)), 0, 0
     while first < shortest and one[first] == other[first]:

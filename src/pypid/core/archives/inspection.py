@@ -1,7 +1,6 @@
-"""What is inside a distribution: its metadata, and everything that is wrong with the archive, at
-once.
+"""Inspection of a distribution: its metadata, and all problems of the archive at once.
 
-The truth about a distribution is the metadata inside it; what a client's form says is a copy at
+The metadata inside a distribution is authoritative; the fields in a client's form are a copy at
 best.
 """
 
@@ -19,17 +18,15 @@ from pypid.core.packaging.names import Distribution, Packagetype
 
 @frozen
 class Inside:
-    """What `inspect` found. `problems` is empty for an archive that may be published."""
+    """The result of `inspect`. `problems` is empty for an archive that may be published."""
 
     metadata: bytes | None = field(default=None, repr=False)
-    """The exact bytes of METADATA (wheels) or PKG-INFO; None where there is none that can be read.
-    """
+    """The exact bytes of METADATA (wheels) or PKG-INFO; None if it is missing or unreadable."""
     problems: tuple[str, ...] = ()
 
 
 def inspect(file: BinaryIO, distribution: Distribution) -> Inside:
-    """Look into the seekable `file`, which is named as `distribution` says; its position does not
-    matter.
+    """Inspect the seekable `file` of this distribution; its position does not matter.
 
     Blocks: run it in a thread. Reads the headers of a wheel, egg or zip only; a tar is unpacked
     once as a stream. Memory and work are bounded, whatever the bytes are, and no archive makes it

@@ -1,4 +1,4 @@
-"""What holds for the members of every archive, zip or tar: bounds, and the names they may have."""
+"""Rules for the members of every archive, zip or tar: limits, and permitted names."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from attrs import define, field
 from pypid.core.errors import shortened
 
 MOST_ENTRIES = 200_000
-"""Members of one archive; the largest files on PyPI have some tens of thousands."""
+"""Maximum number of members of one archive; the largest files on PyPI have some tens of
+thousands.
+"""
 UNPACKED_FREELY = 256 << 20
-"""Bytes that any archive may unpack to; beyond them the ratio is judged."""
+"""Bytes that any archive may unpack to; beyond them the ratio is checked."""
 LARGEST_RATIO = 100
-"""Unpacked to packed bytes. Code packs 3 to 10 times (PyPI refuses above 50); a bomb of zeros 1,000
-times.
+"""Maximum ratio of unpacked to packed bytes. Code has 3 to 10 (PyPI refuses above 50); a bomb of
+zeros 1,000.
 """
 MOST_UNPACKED = 16 << 30
-"""Bytes that an archive may unpack to, whatever its ratio."""
+"""Maximum number of unpacked bytes of an archive, whatever its ratio."""
 LARGEST_PART = 16 << 20
-"""Bytes that are asked for of an archive elsewhere; also for its central directory (50,000 members
-of 280 characters).
+"""Maximum number of bytes requested at once of a remote archive; also limits its central directory
+(50,000 members of 280 characters).
 """
 
 _MOST_PROBLEMS = 20
@@ -29,7 +31,9 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnusableArchive(Exception):
-    """The archive cannot be read on; the text is the problem. Never leaves `archive.inspect`."""
+    """The archive cannot be read any further; the text is the problem. Never raised by
+    `inspection.inspect`.
+    """
 
 
 @define
@@ -40,7 +44,7 @@ class MemberProblems:
     _more: int = 0
 
     def add(self, problem: str) -> None:
-        """Take down a problem."""
+        """Add a problem."""
         if problem in self._problems:
             return
         if len(self._problems) < _MOST_PROBLEMS:
@@ -49,17 +53,17 @@ class MemberProblems:
             self._more += 1
 
     def problems(self) -> tuple[str, ...]:
-        """All of them, in the order they were found."""
+        """Return all problems, in the order they were found."""
         more = (f"and {self._more} more problems of the same kinds.",) if self._more else ()
         return (*self._problems, *more)
 
 
 def path_problem(name: str, *, backslash: bool) -> str | None:
-    """What forbids a member of this name, or None.
+    """Return the problem that forbids a member of this name, or None.
 
     `backslash` says whether one may be part of a name: in old sdists it is, in a wheel it never is
-    (PEP 427). Even then the name is also judged as Windows reads it, because an archive is unpacked
-    there too.
+    (PEP 427). Even then the name is also checked as Windows interprets it, because an archive is
+    unpacked there too.
     """
     shown = repr(shortened(name))
     if _CONTROL.search(name):
@@ -79,12 +83,12 @@ def path_problem(name: str, *, backslash: bool) -> str | None:
 
 
 def parts(name: str) -> tuple[str, ...]:
-    """The parts of a member's name, without empty and ``.`` parts."""
+    """Return the parts of a member's name, without empty and ``.`` parts."""
     return tuple(part for part in name.split("/") if part not in ("", "."))
 
 
 def is_bomb(unpacked: int, packed: int) -> bool:
-    """Whether `packed` bytes that unpack to `unpacked` are more likely an attack than a
+    """Return whether `packed` bytes that unpack to `unpacked` are more likely an attack than a
     distribution.
     """
     return unpacked > MOST_UNPACKED or (

@@ -1,7 +1,7 @@
-"""What the metadata of two releases says differently, field by field.
+"""Comparison of the metadata of two releases, field by field.
 
-To compare the other way round gives the same with the sides exchanged, and nothing differs from
-itself. The order of values, and white space, make no difference.
+Comparing in the other direction gives the same with the sides exchanged, and nothing differs from
+itself. The order of values, and white space, are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pypid.core.packaging.names import project_name
 T = TypeVar("T")
 
 MOST_VALUES, LONGEST_VALUE = 500, 1000
-"""Values of one field that are compared, and characters of one that are told."""
+"""Maximum number of values of one field that are compared, and of characters of a value that are
+shown.
+"""
 _FIELDS = {
     "summary": "Summary",
     "requires_python": "Requires-Python",
@@ -44,14 +46,14 @@ _FIELDS = {
     "description": "Description",
     "metadata_version": "Metadata-Version",
 }
-"""What is compared, by the name that `packaging.metadata` has for it, in the order in which it is
-shown.
+"""The fields that are compared, by their names in `packaging.metadata`, in the order in which they
+are shown.
 """
 
 
 @frozen
 class Changed(Generic[T]):
-    """What is on both sides, and differs."""
+    """A value that is on both sides, and differs."""
 
     old: T
     new: T
@@ -59,10 +61,10 @@ class Changed(Generic[T]):
 
 @frozen
 class FieldDifference:
-    """What differs in one field of the metadata, whose name is spelled as in the specification.
+    """The differences in one field of the metadata, whose name is spelled as in the specification.
 
-    `changed` pairs what belongs together: the values of a field that comes once, requirements of
-    one project, URLs of one label.
+    `changed` pairs corresponding values: those of a single-valued field, requirements of one
+    project, URLs with one label.
     """
 
     name: str
@@ -72,8 +74,8 @@ class FieldDifference:
 
 
 def metadata_differences(old: CoreMetadata, new: CoreMetadata) -> tuple[FieldDifference, ...]:
-    """The fields that differ. Of a description only its length is told: as members of the files its
-    lines can be compared.
+    """Return the fields that differ. Of a description only the length is reported: its lines can
+    be compared as members of the files.
     """
     found: list[FieldDifference] = []
     for word, name in _FIELDS.items():
@@ -93,7 +95,7 @@ def metadata_differences(old: CoreMetadata, new: CoreMetadata) -> tuple[FieldDif
 
 
 def _single(name: str, old: Sequence[str], new: Sequence[str]) -> FieldDifference:
-    """Of a field of at most one value."""
+    """Return the difference of a field of at most one value."""
     if len(old) == len(new) == 1:
         return FieldDifference(name, changed=(Changed(_shown(old[0]), _shown(new[0])),))
     return FieldDifference(name, added=tuple(map(_shown, new)), removed=tuple(map(_shown, old)))
@@ -102,8 +104,8 @@ def _single(name: str, old: Sequence[str], new: Sequence[str]) -> FieldDifferenc
 def _several(
     name: str, old: Sequence[str], new: Sequence[str], identity: Callable[[str], str | None]
 ) -> FieldDifference:
-    """Of a field of many values; `identity` says which belong together, None for what stands for
-    itself.
+    """Return the difference of a field of many values; `identity` returns the same for
+    corresponding values, None for a value without a counterpart.
     """
     removed = {value: identity(value) for value in old if value not in new}
     added = {value: identity(value) for value in new if value not in old}
@@ -119,7 +121,7 @@ def _several(
 
 
 def _once(values: Mapping[str, str | None]) -> dict[str, str]:
-    """The values by identity, of those that only one has."""
+    """Return the values by identity, for identities that occur once."""
     counts = Counter(values.values())
     return {
         known: value for value, known in values.items() if known is not None and counts[known] == 1
@@ -137,11 +139,11 @@ _IDENTITIES: Mapping[str, Callable[[str], str | None]] = {
     "requires_dist": _required,
     "project_urls": lambda value: value.partition(", ")[0],
 }
-"""Requirements belong together if they are of one project, URLs if they have one label."""
+"""Requirements correspond if they are of one project, URLs if they have one label."""
 
 
 def _values(word: str, value: object) -> tuple[str, ...]:
-    """What the field says, each once, on one line."""
+    """Return the values of the field, each once, on one line."""
     texts = [" ".join(text.split()) for text in _texts(value)]
     if word == "requires_dist":
         texts = [_canonical(text) for text in texts]
@@ -166,7 +168,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 _NOTHING = ("", "UNKNOWN")
-"""What says nothing; the second is of distutils."""
+"""Texts without information; the second is from distutils."""
 
 
 def _canonical(requirement: str) -> str:

@@ -1,8 +1,9 @@
-"""METADATA out of a wheel of which only some parts are at hand: says which part it needs next.
+"""Reading METADATA from a wheel of which only some ranges are available; reports which range it
+needs next.
 
-The central directory of a zip lies at its end, and build tools put ``.dist-info`` last: the first
-part is mostly enough. Nothing of the wheel is judged here (see `archive`): it is another index's,
-and its reader checks its hash.
+The central directory of a zip is at its end, and build tools put ``.dist-info`` last: the first
+range is usually enough. The wheel is not validated here (see `inspection`): it is an upstream file,
+and the installer checks its hash.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ from pypid.core.packaging.names import ProjectName, project_name
 T = TypeVar("T")
 
 TAIL = 22 + 0xFFFF
-"""Bytes in which the end of a zip archive begins, at the latest (APPNOTE.TXT 4.3.16)."""
+"""Maximum distance in bytes of the end record from the end of a zip archive (APPNOTE.TXT
+4.3.16).
+"""
 AHEAD = 1 << 14
-"""Bytes that are asked for at least: most METADATA is smaller when packed."""
+"""Minimum number of bytes requested: most METADATA is smaller when packed."""
 MOST_PARTS = 8
 
 
 @define
 class WheelParts:
-    """What is known of a file of `size` bytes."""
+    """The known ranges of a file of `size` bytes."""
 
     size: int
     _parts: list[tuple[int, bytes]] = field(factory=list, repr=False)
 
     def add(self, span: Span, data: bytes) -> None:
-        """Take in what was asked for. Raises `UnusableArchive` where it is not as long as that, or
-        where it is too much in all.
+        """Add a requested range. Raises `UnusableArchive` if it has another length, or if there are
+        too many.
         """
         if len(data) != span.stop - span.start:
             raise UnusableArchive("the file is not as long as it was said to be.")
@@ -47,7 +50,7 @@ class WheelParts:
         self._parts.append((span.start, data))
 
     def find(self, start: int, size: int) -> bytes | None:
-        """These bytes, if one part has them all."""
+        """Return these bytes, if one range has them all, else None."""
         for begin, data in self._parts:
             if begin <= start and start + size <= begin + len(data):
                 return data[start - begin : start - begin + size]
@@ -55,18 +58,18 @@ class WheelParts:
 
 
 def first_part(size: int) -> Span:
-    """What to begin with."""
+    """Return the range to begin with."""
     return Span(max(0, size - TAIL), size)
 
 
 def peek(parts: WheelParts, project: ProjectName) -> bytes | Span:
-    """The METADATA, or the part that is needed for it. Raises `UnusableArchive`."""
+    """Return the METADATA, or the range that is needed for it. Raises `UnusableArchive`."""
     return look(parts, lambda file: metadata_of(file, project))
 
 
 def look(parts: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
-    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again.
-    Raises `UnusableArchive`.
+    """Return the result of `reading` for the file (not a `Span`), or the range that it needs before
+    the next call. Raises `UnusableArchive`.
     """
     try:
         return reading(cast(BinaryIO, _Sparse(parts)))
@@ -79,7 +82,7 @@ def look(parts: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
 
 
 def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
-    """The METADATA of a wheel, read through its central directory; blocks. Raises
+    """Return the METADATA of a wheel, read through its central directory; blocks. Raises
     `UnusableArchive`.
     """
     members = list_zip(file, MemberProblems())
@@ -110,7 +113,7 @@ class _Needed(Exception):
 
 
 class _Sparse:
-    """What `zips` asks of a file; a part that is not at hand is `_Needed`."""
+    """The part of a file's interface that `zips` uses; raises `_Needed` for a missing range."""
 
     def __init__(self, parts: WheelParts) -> None:
         self._parts = parts

@@ -1,8 +1,8 @@
-"""What is inside an sdist: its PKG-INFO, and whether it may be unpacked anywhere.
+"""Inspection of sdists: the PKG-INFO, and whether it is safe to unpack anywhere.
 
-Sources: "Source distribution format" (packaging.python.org), PEP 625 and, for what may be unpacked,
-PEP 706 (the ``data`` filter of `tarfile`). Old sdists are met with patience: the spelling of the
-top folder does not matter.
+Sources: "Source distribution format" (packaging.python.org), PEP 625 and, for safe unpacking, PEP
+706 (the ``data`` filter of `tarfile`). Old sdists are accepted: the spelling of the top folder does
+not matter.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _MANY_TOPS = (
 
 
 def sdist_metadata(file: BinaryIO, filename: str, findings: MemberProblems) -> bytes | None:
-    """The PKG-INFO of an sdist (``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, ``.zip``), or
-    None; problems to `findings`.
+    """Return the PKG-INFO of an sdist (``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, ``.zip``),
+    or None; add problems to `findings`.
 
     A tar is read through once, in bounded memory; of a zip only the headers. Raises
     `UnusableArchive`.
@@ -72,7 +72,7 @@ def _is_pkg_info(split: tuple[str, ...]) -> bool:
 
 @define
 class _Reading:
-    """What has been seen of a tar so far."""
+    """The state of reading a tar."""
 
     findings: MemberProblems
     tops: set[str] = field(factory=set)
@@ -80,7 +80,7 @@ class _Reading:
     found: list[bytes] = field(factory=list)
 
     def keeps(self, member: TarMember) -> bool:
-        """Whether it is the PKG-INFO (raises `UnusableArchive` for one that is too large)."""
+        """Return whether it is the PKG-INFO. Raises `UnusableArchive` for one that is too large."""
         if not _is_pkg_info(parts(member.name)) or self.found:
             return False
         if member.size > LONGEST_METADATA:
@@ -90,7 +90,7 @@ class _Reading:
         return True
 
     def take(self, member: TarMember, data: bytes) -> None:
-        """Judge one member."""
+        """Check one member."""
         split = parts(member.name)
         problem = path_problem(member.name, backslash=True)
         if problem is not None:
@@ -136,7 +136,7 @@ class _Reading:
             )
 
     def result(self) -> bytes | None:
-        """The PKG-INFO, after the last member."""
+        """Return the PKG-INFO, after the last member."""
         if len(self.tops) != 1 or "" in self.tops:
             self.findings.add(_MANY_TOPS)
         if not self.found:
@@ -146,7 +146,7 @@ class _Reading:
 
 
 def stays_inside(member: TarMember, split: tuple[str, ...]) -> bool:
-    """Whether a link's target lies within the archive's top folder, by the texts alone.
+    """Return whether a link's target is inside the archive's top folder, by the texts alone.
 
     ``..`` is allowed only at the beginning of a symbolic link's target: after a name, it would
     depend on whether that name is a link itself (``a -> .``, then ``a/a/../../..``).
@@ -155,7 +155,7 @@ def stays_inside(member: TarMember, split: tuple[str, ...]) -> bool:
     if path_problem(target.replace("..", "__"), backslash=False) is not None:
         return False
     steps = parts(target)
-    if member.kind is TarKind.HARDLINK:  # counted from the root of the archive
+    if member.kind is TarKind.HARDLINK:  # relative to the root of the archive
         return ".." not in steps and steps[:1] == split[:1]
     up = next((index for index, step in enumerate(steps) if step != ".."), len(steps))
     return ".." not in steps[up:] and up <= len(split) - 2

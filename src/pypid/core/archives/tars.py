@@ -1,9 +1,9 @@
 """Tar archives as a stream of members, read strictly and in bounded memory.
 
-Not `tarfile`: it reads extended headers of any declared size into memory, hunts for sparse maps
-without end, and skips over headers that it cannot read, each of which a hostile file can use.
-Source: POSIX.1-2001 ustar and pax interchange formats; GNU tar "Basic Tar Format" for long names
-(types L and K) and base-256 numbers.
+Not `tarfile`: it reads extended headers of any declared size into memory, searches sparse maps
+without bound, and skips unreadable headers; a hostile file can exploit each of these. Source:
+POSIX.1-2001 ustar and pax interchange formats; GNU tar "Basic Tar Format" for long names (types L
+and K) and base-256 numbers.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pypid.core.errors import shortened
 
 BLOCK = 512
 _LONGEST_HEADER = 1 << 20
-"""Bytes of an extended header or long name that are read."""
+"""Maximum size in bytes of an extended header or long name."""
 _MOST_HEADERS = 64 << 20
-"""Bytes of all of them together: an hour of work for us would pack into a small file."""
+"""Maximum size in bytes of all of them together: an hour of work would pack into a small file."""
 
 
 _CUT_OFF = "the tar archive was cut off: build the file anew and upload it again."
 
 
 class TarKind(Enum):
-    """What a member is."""
+    """The type of a member."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -51,7 +51,7 @@ _EXTENDED = (_PAX, b"X", _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
 
 @frozen
 class TarMember:
-    """One member; `size` is that of its contents in bytes, `link` what a link points to."""
+    """One member; `size` is that of its contents in bytes, `link` the target of a link."""
 
     name: str
     kind: TarKind
@@ -62,11 +62,11 @@ class TarMember:
 def read_tar(
     stream: Unpacked, keep: Callable[[TarMember], bool]
 ) -> Iterator[tuple[TarMember, bytes]]:
-    """The members in order, each with its contents if `keep` asks for them, else with none.
+    """Yield the members in order, each with its contents if `keep` requests them, else with none.
 
-    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at
-    its end. Raises `UnusableArchive` for what is no tar, is cut off, has bytes after its end, or
-    would need guessing.
+    `keep` limits what it requests by the member's `size`. After the last member the stream is at
+    its end. Raises `UnusableArchive` for anything that is not a tar, is cut off, has bytes after
+    its end, or is ambiguous.
     """
     pending: dict[str, str] = {}
     count = headers = 0
@@ -102,7 +102,9 @@ def read_tar(
 
 
 def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -> None:
-    """Nothing but zeros may follow the end mark: readers disagree whether to go on there."""
+    """Raise `UnusableArchive` unless only zeros follow the end mark: readers disagree whether to
+    read on there.
+    """
     if not count or pending:
         raise UnusableArchive("the tar archive is empty, or it was cut off.")
     if header and len(header) < BLOCK:
@@ -117,7 +119,9 @@ def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -
 
 
 def _verify(header: bytes, *, first: bool) -> None:
-    """The checksum, as POSIX sums it or as old tars did (signed)."""
+    """Check the checksum, as POSIX sums it or as old tars did (signed). Raises
+    `UnusableArchive`.
+    """
     if len(header) == BLOCK:
         blank = header[:148] + b" " * 8 + header[156:]
         total = sum(blank)
@@ -133,10 +137,10 @@ def _verify(header: bytes, *, first: bool) -> None:
 
 
 def _number(text: bytes) -> int:
-    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: other readers
-    differ there.
+    """Return a size: octal digits, or GNU's base-256. Nothing else that ``int`` accepts: other
+    readers differ there.
     """
-    if text[0] & 0x80:  # 0xff would be a negative number, which no size is
+    if text[0] & 0x80:  # 0xff would be a negative number, which is not a size
         value = int.from_bytes(text[1:], "big")
         if text[0] != 0x80 or value >= 1 << 62:
             raise UnusableArchive("the tar archive is damaged: a size is out of all bounds.")
@@ -148,7 +152,7 @@ def _number(text: bytes) -> int:
 
 
 def _block(stream: Unpacked, size: int, most: int) -> bytes:
-    """The next `size` bytes, with their padding taken off the stream."""
+    """Return the next `size` bytes, and consume their padding."""
     if size > most:
         raise UnusableArchive(f"the tar archive has a header of {size} bytes; {most} are allowed.")
     padded = size + (-size % BLOCK)
@@ -159,7 +163,7 @@ def _block(stream: Unpacked, size: int, most: int) -> bytes:
 
 
 def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
-    """Take down what an extended header says of the next member."""
+    """Add the fields that an extended header sets for the next member to `pending`."""
     if kind == _LONG_NAME:
         said = {"path": _text(data.split(b"\0")[0])}
     elif kind == _LONG_LINK:
@@ -179,14 +183,14 @@ def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The records ``<length> <key>=<value>\\n`` that matter here (path, linkpath, size)."""
+    """Return the relevant records ``<length> <key>=<value>\\n`` (path, linkpath, size)."""
     records: dict[str, str] = {}
     damaged = UnusableArchive(
         "the tar archive has a damaged extended (pax) header: build the file anew."
     )
     data = data.rstrip(b"\0")
     start = 0
-    while start < len(data):  # by position: to cut the data each time would take quadratic time
+    while start < len(data):  # by position: cutting the data each time would take quadratic time
         digits, blank, _ = data[start : start + 21].partition(b" ")
         if not blank or not digits.isdigit():
             raise damaged
@@ -212,7 +216,7 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
     name = _text(header[:100].split(b"\0")[0])
     prefix = _text(header[345:500].split(b"\0")[0])
     if prefix and header[257:263] != b"ustar\0":
-        # Only POSIX has a prefix there; GNU tar has times, which some readers take for one.
+        # only POSIX has a prefix there; GNU tar has times, which some readers mistake for one
         raise UnusableArchive(
             f"the name of {shortened(name)!r} in the tar archive is unclear; build it with a "
             f"current build tool."
@@ -224,8 +228,7 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
     if "size" in extended:
         said = extended["size"]
         if not (said.isascii() and said.isdigit()) or len(said) > 18 or size not in (0, int(said)):
-            # Readers that know pax and readers that do not would find other members
-            # (CVE-2025-62518).
+            # readers with and without pax support would find different members (CVE-2025-62518)
             raise UnusableArchive(
                 f"the tar archive gives {shortened(name)!r} two sizes; build the file anew."
             )

@@ -1,5 +1,5 @@
-"""What is inside a wheel or an egg: METADATA, and whether WHEEL, RECORD and the file name agree
-with it.
+"""Inspection of wheels and eggs: METADATA, and whether WHEEL, RECORD and the file name agree with
+it.
 
 Sources: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491) and "Entry points
 specification". Eggs: setuptools' "The Internal Structure of Python Eggs".
@@ -23,11 +23,13 @@ from pypid.core.packaging.names import Distribution, project_name, same_version
 _LONGEST_WHEEL = 1 << 20
 _LONGEST_RECORD = 64 << 20
 _REST_OF_ROW = 256
-"""Bytes of a row of RECORD beside the path: a hash, a size, commas."""
+"""Bytes of a row of RECORD in addition to the path: a hash, a size, commas."""
 _LONGEST_ROW = 256 << 10
-"""Characters of a row that is quoted; a path has at most 65,535 bytes (APPNOTE.TXT 4.4.10)."""
+"""Maximum length in characters of a quoted row; a path has at most 65,535 bytes (APPNOTE.TXT
+4.4.10).
+"""
 _SCRIPTS = ("console_scripts", "gui_scripts")
-"""The groups of entry points of which installers make files."""
+"""The groups of entry points that installers turn into files."""
 _WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
 _REBUILD = "build the wheel anew with a current build tool."
 
@@ -35,7 +37,9 @@ _REBUILD = "build the wheel anew with a current build tool."
 def wheel_metadata(
     file: BinaryIO, distribution: Distribution, findings: MemberProblems
 ) -> bytes | None:
-    """The METADATA of a wheel, or None; problems to `findings`. Raises `UnusableArchive`."""
+    """Return the METADATA of a wheel, or None; add problems to `findings`. Raises
+    `UnusableArchive`.
+    """
     entries = read_zip(file, findings)
     infos = {
         name.split("/", 1)[0]
@@ -65,7 +69,9 @@ def wheel_metadata(
 
 
 def egg_metadata(file: BinaryIO, findings: MemberProblems) -> bytes | None:
-    """The PKG-INFO of an egg, or None; problems to `findings`. Raises `UnusableArchive`."""
+    """Return the PKG-INFO of an egg, or None; add problems to `findings`. Raises
+    `UnusableArchive`.
+    """
     entries = read_zip(file, findings)
     _judge_scripts(file, entries, "EGG-INFO/entry_points.txt", findings)
     return _member(file, entries, "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
@@ -92,7 +98,7 @@ def _is_named_for(stem: str, distribution: Distribution) -> bool:
         project = project_name(name)
     except BadName:
         return False
-    # Old tools escape the + of a local version as _.
+    # old tools escape the + of a local version as _
     return project == distribution.project and any(
         same_version(spelled, distribution.version)
         for spelled in (version, version.replace("_", "+", 1), version.replace("_", "-"))
@@ -100,16 +106,16 @@ def _is_named_for(stem: str, distribution: Distribution) -> bool:
 
 
 def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
-    """Installers must refuse a higher major Wheel-Version than 1. Wheels of 0.1, which is older,
-    pip and uv install.
+    """Check the Wheel-Version: installers must refuse a major version above 1. Wheels of the older
+    0.1 are installed by pip and uv.
 
-    The Tags are left alone: pip, uv and PyPI go by the file name only, and vendors rename
-    ``linux_*`` wheels to ``manylinux_*`` without touching WHEEL, so that to compare would refuse
-    wheels that everybody can install.
+    The Tags are not checked: pip, uv and PyPI use the file name only, and vendors rename
+    ``linux_*`` wheels to ``manylinux_*`` without changing WHEEL, so a comparison would refuse
+    wheels that every installer accepts.
     """
     if data is None:
         return
-    from email.parser import BytesHeaderParser  # here, since no page needs it
+    from email.parser import BytesHeaderParser  # imported here: no page needs it
 
     version = str(BytesHeaderParser().parsebytes(data).get("Wheel-Version", "")).strip()
     if not _WHEEL_VERSION.match(version):
@@ -144,8 +150,8 @@ def _judge_scripts(
 
 
 def _leads_out(script: str) -> bool:
-    """Whether a script's name is a path out of its folder, or to the folder itself,
-    on any system.
+    """Return whether a script's name is a path out of its folder, or to the folder itself, on any
+    system.
     """
     return path_problem(script, backslash=True) is not None or not parts(script.replace("\\", "/"))
 
@@ -153,11 +159,11 @@ def _leads_out(script: str) -> bool:
 def _judge_record(
     data: bytes | None, entries: Mapping[str, ZipEntry], info: str, findings: MemberProblems
 ) -> None:
-    """Compare RECORD with the members: it names every file and no other (PyPI refuses what differs
-    since 2026).
+    """Compare RECORD with the members: it must name every file and no other (PyPI refuses
+    differences since 2026).
 
-    The hashes are left to installers. Time and memory are linear in the size of the archive: a row
-    is not kept, and what is no member is counted, not collected.
+    The hashes are left to installers. Time and memory are linear in the size of the archive: rows
+    are not kept, and only the first names that are not members are collected.
     """
     if data is None:
         return
@@ -186,11 +192,11 @@ def _judge_record(
 
 
 def _recorded(data: bytes) -> Iterator[str]:
-    """The paths of a RECORD, in its order. Raises `UnicodeDecodeError`, `csv.Error`.
+    """Yield the paths of a RECORD, in its order. Raises `UnicodeDecodeError`, `csv.Error`.
 
-    Each line is a row: a path with a line break in it would be refused anyway. A quoted row is read
-    by itself, so that a quotation without an end, or a million commas, is one bad row and not a
-    long list.
+    Each line is a row: a path with a line break in it would be refused anyway. A quoted row is
+    parsed by itself, so that an open quotation, or a million commas, is one bad row and not a long
+    list.
     """
     for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""):
         path = line.split(",", 1)[0].rstrip("\r\n")
@@ -199,13 +205,13 @@ def _recorded(data: bytes) -> Iterator[str]:
                 raise csv.Error("a row is too long")
             path = next(csv.reader((line,)))[0].rstrip("\r\n")
         if path:
-            # pip, uv and the public index take backslashes, which old tools on Windows wrote
+            # pip, uv and the public index accept backslashes, which old tools on Windows wrote
             yield path.replace("\\", "/").removeprefix("./")
 
 
 def _largest_record(entries: Mapping[str, ZipEntry]) -> int:
-    """Bytes that the RECORD of an archive with these members may have: two generous rows for each
-    of them.
+    """Return the maximum size in bytes of the RECORD of an archive with these members: two generous
+    rows for each of them.
     """
     return min(
         _LONGEST_RECORD,

@@ -1,4 +1,4 @@
-"""The end of a zip archive: where its central directory lies (APPNOTE.TXT 4.3.14 to 4.3.16)."""
+"""The end of a zip archive: locating its central directory (APPNOTE.TXT 4.3.14 to 4.3.16)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _END64 = struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR = struct.Struct("<4sLQL")
 _LARGEST_COMMENT = 0xFFFF
 _LARGEST_DIRECTORY = 64 << 20
-"""Bytes of central directory that are read into memory: 200,000 members with names of 280
+"""Maximum size in bytes of a central directory read into memory: 200,000 members with names of 280
 characters.
 """
 
 
 @frozen
 class Directory:
-    """Where the central directory lies. All in bytes, except `entries`."""
+    """The position of the central directory. All in bytes, except `entries`."""
 
     entries: int
     size: int
@@ -31,11 +31,11 @@ class Directory:
 
 
 def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
-    """Find the central directory; it must lie right before the end records, and these right at the
-    end of the file.
+    """Find the central directory; it must be directly before the end records, and these directly at
+    the end of the file.
 
-    Raises `UnusableArchive` if this is no zip archive, a part of one, cut off, or has data before
-    or after it.
+    Raises `UnusableArchive` if this is not a zip archive, a part of one, cut off, or has data
+    before or after it.
     """
     size = file.seek(0, os.SEEK_END)
     tail_start = max(0, size - _END.size - _LARGEST_COMMENT)
@@ -85,7 +85,9 @@ def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
 def _widened(
     file: BinaryIO, end: int, entries: int, size: int, start: int
 ) -> tuple[int, int, int, int]:
-    """The numbers of the zip64 end record, if there is one, and where it lies; else those given."""
+    """Return the numbers of the zip64 end record, if there is one, and its position; else those
+    given.
+    """
     narrow = (end, entries, size, start)
     needed = entries == 0xFFFF or size == 0xFFFFFFFF or start == 0xFFFFFFFF
     locator_at = end - _LOCATOR.size
@@ -107,6 +109,6 @@ def _widened(
         raise UnusableArchive("the zip64 end record of the zip archive is damaged.")
     pairs = ((entries, entries64, 0xFFFF), (size, size64, 0xFFFFFFFF), (start, start64, 0xFFFFFFFF))
     if any(short not in (long, ones) for short, long, ones in pairs):
-        # A reader that knows zip64 would see another directory than one that does not.
+        # a reader that knows zip64 would see another directory than one that does not
         raise UnusableArchive("the zip archive has two ends that contradict each other.")
     return end64_at, entries64, size64, start64

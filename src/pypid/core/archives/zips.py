@@ -1,12 +1,12 @@
-"""Zip archives, read strictly: whatever two readers could understand differently is a problem.
+"""Zip archives, read strictly: whatever two readers could interpret differently is a problem.
 
 An installer reads the central directory (pip) or the local headers as they come (uv, when it
-streams); a file that shows each other contents is an attack. So every byte must belong to exactly
+streams); a file with different contents for each is an attack. So every byte must belong to exactly
 one record: local headers with their data, the central directory, the end records, in this order and
 without gaps. PyPI demands the same since 2025.
 
 Source: PKWARE APPNOTE.TXT 6.3, by section (``4.3.7``). Only headers are read, never the data of the
-members, except where `read_entry` is asked for one.
+members, except by `read_entry` and `begin_entry`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ALL_ONES = 0xFFFFFFFF
 
 @frozen
 class ZipEntry:
-    """One member as the central directory has it. Sizes and offsets in bytes."""
+    """One member according to the central directory. Sizes and offsets in bytes."""
 
     name: str
     raw_name: bytes
@@ -59,7 +59,7 @@ class ZipEntry:
     unpacked: int
     offset: int
     mode: int
-    """The Unix file type and permissions, 0 where it has none."""
+    """The Unix file type and permissions, 0 if there are none."""
 
     @property
     def is_folder(self) -> bool:
@@ -69,9 +69,9 @@ class ZipEntry:
 def read_zip(
     file: BinaryIO, findings: MemberProblems, *, backslash: bool = False
 ) -> dict[str, ZipEntry]:
-    """The members by name, with all that is wrong with the archive added to `findings`.
+    """Return the members by name, and add all problems of the archive to `findings`.
 
-    Reads the end, the central directory and each local header. Raises `UnusableArchive` where the
+    Reads the end, the central directory and each local header. Raises `UnusableArchive` if the
     structure cannot be followed.
     """
     directory = zip_end(file, findings)
@@ -89,22 +89,24 @@ def read_zip(
 
 
 def list_zip(file: BinaryIO, findings: MemberProblems) -> dict[str, ZipEntry]:
-    """The members by name out of the central directory alone, as pip reads it; for an archive that
-    is not ours to judge.
+    """Return the members by name from the central directory alone, as pip reads it; for an upstream
+    archive, which is not validated.
 
-    Raises `UnusableArchive` where the structure cannot be followed.
+    Raises `UnusableArchive` if the structure cannot be followed.
     """
     return {entry.name: entry for entry in zip_entries(file, findings)}
 
 
 def zip_entries(file: BinaryIO, findings: MemberProblems) -> list[ZipEntry]:
-    """The same in the order of the directory, with those whose names come twice."""
+    """Return the members in the order of the directory, including duplicate names. Raises
+    `UnusableArchive`.
+    """
     return _read_directory(file, zip_end(file, findings))
 
 
 def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
-    """The unpacked bytes of a member; raises `UnusableArchive` above `limit` bytes or if they are
-    not what the directory says.
+    """Return the unpacked bytes of a member. Raises `UnusableArchive` above `limit` bytes or if
+    they differ from what the directory says.
     """
     shown = repr(shortened(entry.name))
     if entry.unpacked > limit or entry.packed > limit + (limit >> 4) + 64:
@@ -132,8 +134,8 @@ def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
 
 
 def begin_entry(file: BinaryIO, entry: ZipEntry, most: int) -> bytes:
-    """The first unpacked bytes of a member, at most `most`; all of it, and proven, where it has no
-    more (see `read_entry`).
+    """Return the first unpacked bytes of a member, at most `most`; if it has no more, all of it is
+    verified (see `read_entry`).
     """
     shown = repr(shortened(entry.name))
     if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
@@ -152,8 +154,8 @@ def begin_entry(file: BinaryIO, entry: ZipEntry, most: int) -> bytes:
 
 
 def _packed(file: BinaryIO, entry: ZipEntry, size: int) -> bytes:
-    """The first `size` bytes of a member as they lie in the archive."""
-    ends = file.seek(0, os.SEEK_END)  # an offset may be a number that no file takes
+    """Return the first `size` bytes of a member as stored in the archive."""
+    ends = file.seek(0, os.SEEK_END)  # an offset may be a number that no file supports
     file.seek(min(entry.offset, ends))
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size:
@@ -210,8 +212,8 @@ def _entry(header: bytes, data: io.BytesIO) -> ZipEntry:
 
 
 def _extras(extra: bytes) -> dict[int, bytes]:
-    """The extra fields by number (4.5); a torn rest is ignored, as installers do (old tools pad
-    with zeros).
+    """Return the extra fields by number (4.5); a torn rest is ignored, as installers do (old tools
+    pad with zeros).
     """
     fields: dict[int, bytes] = {}
     start = 0
@@ -229,7 +231,9 @@ def _extras(extra: bytes) -> dict[int, bytes]:
 
 
 def _wide(zip64: bytes, *narrow: int) -> tuple[int, ...]:
-    """Each of `narrow`, or where it is all ones the next number of the zip64 field (4.5.3)."""
+    """Return each of `narrow`, or where it is all ones the next number of the zip64 field
+    (4.5.3).
+    """
     wide: list[int] = []
     for number in narrow:
         if number != _ALL_ONES:
@@ -281,8 +285,8 @@ def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> Non
 
 
 def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberProblems) -> None:
-    """Go through the local headers as a streaming reader does: each must begin where the one before
-    it ended.
+    """Follow the local headers as a streaming reader does: each must begin where the one before it
+    ended.
     """
     position = 0
     for entry in entries:
@@ -311,7 +315,9 @@ def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberPro
 
 
 def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProblems) -> int | None:
-    """Where the member's record ends, or None where its local header contradicts the directory."""
+    """Return the end of the member's record, or None if its local header contradicts the
+    directory.
+    """
     file.seek(entry.offset)
     data = file.read(_LOCAL.size + len(entry.raw_name))
     if len(data) < _LOCAL.size or data[:4] != b"PK\x03\x04":
@@ -342,9 +348,11 @@ def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProble
 def _after_descriptor(
     file: BinaryIO, entry: ZipEntry, position: int, end: int, findings: MemberProblems
 ) -> int | None:
-    """Where the data descriptor ends (4.3.9: a signature or none, 4 or 8 bytes for each size)."""
+    """Return the end of the data descriptor (4.3.9: a signature or none, 4 or 8 bytes for each
+    size).
+    """
     if entry.method == _STORED and entry.packed:
-        # Where such data ends cannot be told by who streams it; uv refuses it too.
+        # a streaming reader cannot find the end of such data; uv refuses it too
         findings.add(
             f"{shortened(entry.name)!r} in the zip archive is stored with its size after it; "
             f"build the file anew."

@@ -75,8 +75,8 @@ def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str
         yield "url", "it ends with the host, or the port; what is searched is said by base_dn"
     if (ldap.bind_dn is None) != (ldap.bind_password is None):
         advice = (
-            "bind_dn and bind_password belong together; set both or none (a name without a "
-            "password is nobody's)"
+            "bind_dn and bind_password belong together; set both or none (a directory treats a "
+            "name without a password as anonymous)"
         )
         yield "bind_password" if ldap.bind_dn else "bind_dn", advice
 
@@ -98,8 +98,8 @@ def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
     if open_to_all:
         also = " and ".join(f"{key} = authenticated" for key in open_to_all)
         yield (
-            f"whoever registers could publish or delete ({also}); name those who may, users or "
-            f"group:developers"
+            f"every user who registers could publish or delete ({also}); list users, or groups "
+            f"such as group:developers, instead"
         )
 
 

@@ -328,8 +328,8 @@ class UpstreamSettings:
         choice(Mode),
         "cache",
         (
-            "Keep what is asked for, send clients there, keep all of what is kept fresh, or ask "
-            "nobody."
+            "``cache`` stores requested files, ``redirect`` sends clients to the upstream, "
+            "``mirror`` also keeps cached projects fresh, ``offline`` never contacts the upstream."
         ),
     )
     url: tuple[str, ...] = key(
@@ -453,15 +453,15 @@ class AccessSettings:
         choice(Registration),
         "closed",
         (
-            "Who may make an account for oneself: nobody, whom admins approve, whom they invite, "
-            "everybody."
+            "Self-registration: ``closed``, by ``approval`` of an administrator, by invitation "
+            "(``token``), or ``open``."
         ),
         needs="accounts",
     )
     captcha: bool = key(
         value_kinds.BOOLEAN,
         "no",
-        "Whoever registers solves a riddle first, which a browser does in a second (ALTCHA).",
+        "Registration requires a proof-of-work captcha (ALTCHA); a browser solves it in a second.",
         needs="accounts",
     )
     session_lifetime: timedelta = key(
@@ -482,7 +482,7 @@ class LdapSettings:
     bind_dn: str | None = key(
         _TEXT,
         "",
-        "Who searches the directory; empty: nobody in particular (anonymous).",
+        "The DN that searches the directory; empty: anonymous.",
         needs="ldap",
     )
     bind_password: str | None = key(

@@ -107,7 +107,7 @@ def _admins(
 
 def _leave(ledger: Ledger, entry: IniEntry, *keys: str) -> None:
     reason = (
-        "an attribute makes nobody an administrator here: name them in [access] admins "
+        "an attribute makes no user an administrator here: name them in [access] admins "
         "(PYPID_ACCESS_ADMINS), or their group in"
         " [ldap] admin_group"
     )

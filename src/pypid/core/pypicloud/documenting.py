@@ -54,17 +54,17 @@ How it is read
 Who may do what
 ---------------
 
-Nobody may read or publish by the translation what pypicloud did not let them. In particular:
+The translation gives no user a right to read or publish that pypicloud did not give. In particular:
 
 * A package with entries of its own takes no defaults, even if its entries allow nothing: then a group without members,
   ``pypicloud-nobody``, stands for it.
 * ``package.<name>.user.<name>`` with more dots in it was ignored by pypicloud without a word. It stays ignored, and the log
   says so.
 * A name that is not spelled in its normalised form (``my_app``) was heeded before 0.4 only. Its rules hold for ``my-app``, but
-  give nobody more than the defaults do, too: spell it ``my-app``.
+  give no user more than the defaults do: spell it ``my-app``.
 * ``w`` without ``r`` does not exist here: who may write may read. It gives nothing.
-* A user whose password hash is of a kind that cannot be verified, or whose name no user can have here, is left out: nobody
-  could log in so. A group called ``admins`` or the like is renamed.
+* A user whose password hash is of a kind that cannot be verified, or whose name no user can have here, is left out, since
+  that user could not log in. A group called ``admins`` or the like is renamed.
 * Deleting takes the right to write, too (``delete_needs = write``). Administrators may always delete.
 * With ``pypi.auth = sql`` or ``ldap``, users, groups and rights in the file have no effect, as with pypicloud. The accounts
   database of pypicloud is read once, at the first start, and never written.
@@ -74,8 +74,8 @@ Nobody may read or publish by the translation what pypicloud did not let them. I
 What stops the start
 --------------------
 
-Only what could lose data or let somebody in: a storage or a source of people that pypid does not have (with what to do
-instead), rules of LDAP that would find more people, values that cannot be understood. Keys that no pypicloud knows had no
+Only what could lose data or grant access by mistake: a storage or a source of users that pypid does not have (with what to
+do instead), LDAP rules that would match more users, values that cannot be understood. Keys that no pypicloud knows had no
 effect there, so they are listed and left out.
 
 All keys

@@ -76,7 +76,7 @@ def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
 
 
 _SHOW_UPSTREAM = (
-    "whoever registers a name of yours at the public index could put a newer version under it; "
+    "anyone who registers a name of yours at the public index could put a newer version under it; "
     "list the names that may show"
     " both in [upstream] blend"
 )
@@ -152,7 +152,9 @@ DIRECTORY: tuple[KnownKey, ...] = (
         "certificates are always checked; name the authority in [ldap] ca_certificates",
         "auth.ldap.ignore_cert",
     ),
-    *_ignored("a name that several entries have is nobody's", "auth.ldap.ignore_multiple_results"),
+    *_ignored(
+        "a name that several entries have matches no user", "auth.ldap.ignore_multiple_results"
+    ),
     *_ignored(
         "what the directory says is believed for a short while",
         "auth.ldap.cache_time auth.ldap.ignore_referrals",

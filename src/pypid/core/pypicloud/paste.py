@@ -94,7 +94,7 @@ class Paste:
             self._refuse(
                 likely[0],
                 (
-                    f"nobody can tell which of these pypicloud is: {shown}; call one of them "
+                    f"pypid cannot tell which of these is pypicloud: {shown}; call one of them "
                     f"[app:main]"
                 ),
             )
@@ -214,7 +214,7 @@ class Paste:
 
     def _judge_filter(self, use: str, name: str) -> None:
         if not _HARMLESS.match(use):
-            advice = "pypid cannot run it; if it keeps nobody out, take it out of the file"
+            advice = "pypid cannot run it; if it does not restrict access, take it out of the file"
             self._refuse(name, f"before pypicloud stood the filter {printable(use)!r}: {advice}")
 
     def _prefix(self, entries: Mapping[str, IniEntry], section: str) -> None:

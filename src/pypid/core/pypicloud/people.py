@@ -73,7 +73,7 @@ def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
             ledger.note(_uncalled("user"), entry, key)
         elif not hashed.startswith(HASHES) or not _HASH.match(hashed):
             reason = (
-                "this is no hash that can be verified, so nobody can log in with it: `pypid "
+                "this is no hash that can be verified, so the user cannot log in with it: `pypid "
                 "gen-password` makes one"
             )
             ledger.note(reason, entry, key)
@@ -103,7 +103,7 @@ def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
         words = entry.text.split()
         odd = [word for word in words if not may_be_called(word)]
         if odd:
-            ledger.note(f"left out, as nobody can be called so here: {_listed(odd)}", entry, key)
+            ledger.note(f"left out, as no user can be called so here: {_listed(odd)}", entry, key)
         members[group] = tuple(dict.fromkeys(word for word in words if word not in odd))
         names[group] = ours
         ledger.say("groups", ours, " ".join(members[group]), entry, key)
@@ -120,7 +120,7 @@ def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -
     absent = [word for word in words if word not in there]
     if absent:
         reason = (
-            f"left out, as nobody can log in by these names: {_listed(absent)}; who gets one "
+            f"left out, as no user can log in by these names: {_listed(absent)}; who gets one "
             f"later is no administrator"
         )
         ledger.note(reason, entry, key)

@@ -211,7 +211,7 @@ def _rule(rest: str, entry: IniEntry, ledger: Ledger) -> _Rule | None:
     key, pieces = f"package.{rest}", rest.split(".")
     if len(pieces) != 3 or pieces[1] not in ("user", "group"):
         reason = (
-            "pypicloud ignored it, silently, so nobody has had this right (it takes exactly "
+            "pypicloud ignored it, silently, so no user has had this right (it takes exactly "
             "package.<name>.user.<name> and"
             " package.<name>.group.<name>, without more dots): write it into [projects] if it is "
             "meant"
@@ -288,8 +288,8 @@ def _say(
             ledger.note(_nobody(rule), rule.entry, rule.key)
         elif can == {"write"}:
             reason = (
-                "nobody can write here what one cannot read: it is taken for no right at all; rw "
-                "gives both"
+                "the right to write without the right to read does not exist here: it is taken "
+                "for no right at all; rw gives both"
             )
             ledger.note(reason, rule.entry, rule.key)
         elif "read" in can:
@@ -323,6 +323,6 @@ def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:
 def _nobody(rule: _Rule) -> str:
     what = "no user can be called so here" if rule.whom == "user" else "there is no such group"
     return (
-        f"{what}, so it lets in nobody; the defaults do not hold for the project all the same, as "
-        f"with pypicloud"
+        f"{what}, so it lets in no user; the defaults do not hold for the project all the same, "
+        f"as with pypicloud"
     )

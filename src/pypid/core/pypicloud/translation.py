@@ -204,7 +204,7 @@ def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
             continue
         odd = [word for word in said[1].text.split() if not _HARMLESS.match(word)]
         if odd:
-            advice = "pypid cannot run it; if it keeps nobody out, take it out of the file"
+            advice = "pypid cannot run it; if it does not restrict access, take it out of the file"
             ledger.refuse(f"{printable(' '.join(odd))} ran in pypicloud: {advice}", said[1], key)
         else:
             ledger.note(

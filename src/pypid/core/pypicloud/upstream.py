@@ -93,7 +93,7 @@ def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
     if odd:
         reason = (
             f"no project can be called {', '.join(printable(repr(word)) for word in odd[:5])}, so "
-            f"nobody asks for it"
+            f"no client asks for it"
         )
         ledger.note(reason, entry, key)
     if names != entry.text.split() and names:
@@ -110,7 +110,7 @@ def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("pypi.always_show_upstream")
     if said is not None and asbool(said[1].text):
         reason = (
-            "not taken over: whoever registers a name of yours at the public index could put a "
+            "not taken over: anyone who registers a name of yours at the public index could put a "
             "newer version under it. List the"
             " names that may show both in [upstream] blend (PYPID_UPSTREAM_BLEND)"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 AHEAD = timedelta(minutes=1)
-"""How far another machine's clock may be ahead of this one's. What lies further in the future is a
-clock that was set back.
+"""How far another machine's clock may be ahead of this one's. A time further in the future means
+that the clock was set back.
 """
 
 

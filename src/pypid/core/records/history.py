@@ -144,7 +144,7 @@ def _by_name(history: Iterable[FileHistory]) -> Mapping[str, FileHistory]:
 def _lost(
     history: Iterable[FileHistory], there: Callable[[str], File | None], before: datetime
 ) -> int:
-    """How many names were used then for bytes that are not to be had now."""
+    """Return how many names had bytes then that are not available now."""
     count = 0
     for past in history:
         file = there(past.filename)
@@ -301,8 +301,8 @@ def spans(
 def shown_at(
     heard: UpstreamEntry, moments: Iterable[datetime], restored: Collection[str] = ()
 ) -> frozenset[str]:
-    """The names of the kept files that were there in any of the moments: what snapshots of these
-    need.
+    """Return the names of the cached files that existed at any of the times: those that snapshots
+    of these times need.
     """
     befores, lived = sorted(moments), _lives_of_kept(heard, restored)
     return frozenset(

@@ -1,31 +1,36 @@
-"""Where things lie in a `Blobs`: keys, and back from keys.
+"""The layout of a `Blobs`: from objects to keys, and back from keys.
 
-Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no distribution can
+Beside the artifact ``<project>/<filename>`` are small objects whose suffixes no distribution can
 have::
 
     <project>/<filename>                 the bytes
     <project>/<filename>.metadata        core metadata (PEP 658)
     <project>/<filename>.record.json     the record: written last, only if absent; it is the commit
-    <project>/<filename>.yanked.json     there while the file is yanked
+    <project>/<filename>.yanked.json     exists while the file is yanked
     <project>/<filename>.deleted.json    a tombstone: the name was used
-    <project>/<filename>.history.json    when it was yanked, un-yanked, deleted; stays with the tombstone
+    <project>/<filename>.history.json    when it was yanked, un-yanked, deleted; stays with the
+                                         tombstone
     <project>/<filename>.asc             a PGP signature
     <project>/<filename>.provenance.json provenance (PEP 740)
-    <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key); what belongs to these
-                                         bytes (metadata, signature, provenance) lies beside them: .at-<hex>.metadata
-    <project>/project.json               project status; a project with this alone is ours and empty
-    .pypid/...                           what belongs to the storage as a whole
-    .pypid/set-aside/<project>/<hex>/<filename>   bytes that lay where a publish had to write (see decision 0002)
+    <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key);
+                                         metadata, signature and provenance of these bytes are
+                                         beside them: .at-<hex>.metadata
+    <project>/project.json               project status; a project with this alone is local and
+                                         empty
+    .pypid/...                           objects of the storage as a whole
+    .pypid/set-aside/<project>/<hex>/<filename>
+                                         bytes that were found where a publish had to write
+                                         (see decision 0002)
 
-No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` lie the files of
-other indexes, laid out in the same way (bytes, metadata, record): whatever is lost, or breaks off,
-they can never be taken for ours::
+No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` are the cached
+upstream files, in the same layout (bytes, metadata, record): whatever is lost, or breaks off, they
+can never be mistaken for local files::
 
     .kept/<project>/<filename>           the bytes; .metadata and .record.json beside them
 
-Only the artifacts may lie elsewhere: the record names their key. Where a pypicloud has to find them
-again they lie as its own do (`Plan`), and everything else is only ours (`is_only_ours`): no
-pypicloud takes it for a distribution.
+Only the artifacts may be elsewhere: the record names their key. Where a pypicloud has to find them
+again they are stored in its layout (`Plan`), and all other objects are only pypid's
+(`is_only_ours`): no pypicloud takes them for distributions.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/ours.jsonl.gz"
 THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
 """The cached files of all upstream projects, likewise."""
 OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
-"""Encrypted copies of the documents of record below `state` (`backup`)."""
+"""Encrypted copies of the documents of record below `state` (`jobs.backup`)."""
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
 """Says which catalog dump is as new as the storage (`pypid.jobs.clean_stop`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
@@ -63,7 +68,7 @@ RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
 SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
 """The snapshots that users made (`index.history.named_snapshots`): ``<name>.json``."""
 LEASES = f"{OURS_AS_A_WHOLE}lease/"
-"""The lease of a bucket (`storage_lease`): one object, named by a number."""
+"""The lease of a bucket (`jobs.storage_lease`): one object, named by a number."""
 KEPT = ".kept/"
 DESCRIBED = ".meta"
 """The suffix of the JSON that pypicloud's file store writes beside each file

@@ -44,8 +44,8 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
     blocks: tuple[int, ...] | None = None
-    """The lengths of the blocks of files, in bytes; None: the listing has no files at all (the
-    project is absent), which differs from an empty list.
+    """The lengths of the blocks of files, in bytes; None: there is no list of files, which
+    differs from an empty one.
     """
 
 

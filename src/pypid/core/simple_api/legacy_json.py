@@ -1,7 +1,7 @@
 """The legacy JSON API: ``/pypi/<project>/json`` and ``/pypi/<project>/<version>/json``.
 
 Read by pdm (``pypi.json_api``), bandersnatch and renovate. There is no specification: the keys, and
-null for what is not known, are those of the public index.
+null for unknown values, are those of the public index.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pypid.core.simple_api.render import finished, quoted, utc_text
 CONTENT_TYPE = "application/json"
 
 _UNKNOWN = "UNKNOWN"
-"""What distutils writes where it knows nothing."""
+"""What distutils writes for an unknown value."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -33,13 +33,13 @@ def render_legacy(
     base_url: str,
     url_of: Callable[[File], str] | None = None,
 ) -> RenderedPage | None:
-    """The page of a project (`version` None: told by its newest release) or of one release, in any
-    spelling.
+    """Return the page of a project (`version` None: described by its newest release) or of one
+    release, in any spelling.
 
-    None where there is no such release, or no file at all: 404. `project` is what the client may
-    see; `metadata` the core metadata of `releases.describing_file`, or None. `base_url` is
+    Return None if there is no such release, or no file at all: 404. `project` is what the client
+    may see; `metadata` the core metadata of `releases.describing_file`, or None. `base_url` is
     absolute; file URLs begin with ``<base_url>/packages/``, as bandersnatch demands, unless
-    `url_of` says what else they are. Never raises, whatever the metadata says.
+    `url_of` returns others. Never raises, whatever the metadata contains.
     """
     chosen = choose_release(project, version)
     release = None if chosen is None else release_of(project, chosen)
@@ -108,7 +108,7 @@ def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
     return {
         "comment_text": "",
         "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
-        # No null in here: readers take every entry for a hash to check.
+        # no null in here: readers take every entry for a hash to check
         "digests": {name: digest for name, digest in digests.items() if digest},
         "downloads": -1,
         "filename": file.filename,
@@ -127,8 +127,8 @@ def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
 
 
 def _kind(filename: str) -> tuple[str | None, str | None]:
-    """The packagetype and the Python version; by the file name's end, since a page may have
-    thousands of files.
+    """Return the packagetype and the Python version; by the end of the file name, since a page may
+    have thousands of files.
     """
     if filename.endswith(".whl") and filename.count("-") >= 4:
         return Packagetype.WHEEL.value, filename[:-4].split("-")[-3]
@@ -142,23 +142,25 @@ def _kind(filename: str) -> tuple[str | None, str | None]:
 
 
 def _spelled(project: Project, metadata: CoreMetadata) -> str:
-    """The name as its authors write it, if it is this project's."""
+    """Return the name as its authors write it, if it is this project's."""
     return metadata.name if metadata.name and metadata.project == project.name else project.name
 
 
 def _text(value: object) -> str | None:
-    """The text, or None where it says nothing; what UTF-8 cannot encode becomes ``?``."""
+    """Return the text, or None if it is empty or unknown; what UTF-8 cannot encode becomes
+    ``?``.
+    """
     text = value.strip() if isinstance(value, str) else ""
     return None if text in ("", _UNKNOWN) else text.encode(errors="replace").decode()
 
 
 def _reason(yanked: str | None) -> str | None:
-    """The reason of a yank as it was written, encodable; None where there is none."""
+    """Return the reason of a yank as it was written, encodable; None if there is none."""
     return yanked.encode(errors="replace").decode() if yanked and yanked.strip() else None
 
 
 def _texts(fields: Mapping[str, Any], word: str) -> list[str] | None:
-    """The texts of a field that may come several times; None where there is none."""
+    """Return the texts of a field that may occur several times; None if there are none."""
     return [text for value in fields.get(word) or () if (text := _text(value))] or None
 
 
@@ -176,5 +178,5 @@ def _project_urls(fields: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _first(*texts: str | None) -> str | None:
-    """The first that says something."""
+    """Return the first non-empty text."""
     return next((text for text in map(_text, texts) if text), None)

@@ -1,7 +1,7 @@
-"""What a page says of the core metadata of a file of theirs: never more than can be served (PEP
-658, 714).
+"""Which core metadata of an upstream file a page offers: never more than can be served (PEP 658,
+714).
 
-An installer that was promised metadata and gets a 404 stops (pip) or starts anew (uv).
+An installer that was promised metadata and gets a 404 stops (pip) or starts again (uv).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pypid.core.model import File, UpstreamEntry
 
 
 def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
-    """`listed`, with the metadata that can be served now.
+    """Return `listed`, with the metadata that can be served now.
 
-    `kept` is our copy of the file, if there is one; `reachable` says whether upstream can be asked.
-    A hash that is known is said; ``metadata_offered`` alone becomes a mere ``true`` on the page.
+    `kept` is the cached copy of the file, if there is one; `reachable`: upstream can be asked. A
+    known hash is included; ``metadata_offered`` alone becomes a mere ``true`` on the page.
     """
     if kept is not None and kept.metadata_sha256 is not None:
         return replace(listed, metadata_sha256=kept.metadata_sha256)
@@ -26,8 +26,8 @@ def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
 
 
 def with_metadata(heard: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
-    """`heard`, which now knows the hash of a file's metadata (read out of the file, or offered by
-    upstream without a hash).
+    """Return `heard` with the hash of a file's metadata (read from the file, or offered by upstream
+    without a hash).
     """
     kept = tuple(
         replace(file, metadata_sha256=sha256) if file.filename == filename else file

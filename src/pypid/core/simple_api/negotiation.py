@@ -1,8 +1,8 @@
-"""Which representation of a page a client gets.
+"""Content negotiation: the representation of a page that a client gets.
 
 Sources: "Simple repository API" (content types, ``latest``, ``?format=``, 406), RFC 9110 section
-12.5.1 (Accept). What clients really send, and which of them break on which answer, is in the table
-of `tests/core/simple_api/test_negotiation.py`.
+12.5.1 (Accept). What clients really send, and which of them break on which response, is in the
+table of `tests/core/simple_api/test_negotiation.py`.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ _QUALITY = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?\Z|\.[0-9]{1,9}\Z")
 
 
 def negotiate(accept: str | None, format: str | None = None) -> Format | None:
-    """The representation for a request, or None: nothing that the client takes (406).
+    """Return the representation for a request, or None if the client accepts none (406).
 
     `accept` is the Accept header (None: there is none); `format` the decoded value of ``?format=``,
-    which takes precedence and names exactly one content type. Parts of the header that cannot be
-    read are ignored; a header in which nothing can be read is none. Never raises.
+    which takes precedence and names exactly one content type. Unparseable parts of the header are
+    ignored; a header without any valid part counts as absent. Never raises.
     """
     if format is not None:
-        # A "+" in a query string that the client did not quote arrives as a space.
+        # an unquoted "+" in a query string arrives as a space
         return _BY_NAME.get(format.strip().lower().replace(" ", "+"))
     if accept is None:
         return _WHEN_ANYTHING_GOES[0]
-    # What is remembered must stay small, whatever headers strangers make up.
+    # The cache must stay small, whatever headers clients make up.
     return _remembered(accept) if len(accept) <= _LONGEST_REMEMBERED else _chosen(accept)
 
 
@@ -74,8 +74,8 @@ def _chosen(accept: str) -> Format | None:
     chosen = None
     for format in Format:
         quality, precision = _wanted(ranges, format)
-        # Between equals a named type goes before a wildcard, then JSON before HTML (pypi-simple:
-        # the richer one).
+        # Between equals a named type precedes a wildcard, then JSON precedes HTML (pypi-simple: the
+        # richer one).
         order = _WHEN_NAMED if precision else _WHEN_ANYTHING_GOES
         rank = (quality, precision, -order.index(format))
         if quality > 0 and (chosen is None or rank > best):
@@ -87,8 +87,8 @@ _remembered = lru_cache(maxsize=256)(_chosen)
 
 
 def _media_ranges(accept: str) -> dict[str, float]:
-    """The media ranges of the header with their qualities; parameters other than ``q`` are not
-    looked at.
+    """Return the media ranges of the header with their qualities; parameters other than ``q`` are
+    ignored.
     """
     ranges: dict[str, float] = {}
     for part in accept.lower().split(","):
@@ -111,8 +111,8 @@ def _quality(parameters: list[str]) -> float | None:
 
 
 def _wanted(ranges: dict[str, float], format: Format) -> tuple[float, int]:
-    """How much the client wants `format`, and how precisely it says so: 2 by name, 1 ``type/*``, 0
-    ``*/*``.
+    """Return the client's quality of `format`, and the precision of the match: 2 by name, 1
+    ``type/*``, 0 ``*/*``.
     """
     names = _NAMES[format]
     kind = names[0].partition("/")[0]

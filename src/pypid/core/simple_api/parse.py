@@ -1,10 +1,9 @@
-"""What another index says of a project: its JSON or HTML page, read, and cleaned of what pip or uv
-would choke on.
+"""Parsing an upstream project page in JSON or HTML, without values that pip or uv would choke on.
 
 Sources: "Simple repository API" (packaging.python.org), and what indexes really send: null and
 empty optional keys (bandersnatch's mirrors), missing sizes, unknown keys, api 1.5 with namespaces,
-odd HTML. What cannot be understood of one file leaves that file out, or that key; what cannot be
-understood of the whole is `BadListing`.
+odd HTML. An unparseable part of a file drops that file, or that key; an unparseable page is
+`BadListing`.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName, project_na
 from pypid.core.simple_api.json_elements import elements
 
 LONGEST_TEXT = 4096
-"""Characters of a reason, a specifier or a URL."""
+"""Maximum length in characters of a reason, a specifier or a URL."""
 LARGEST_SIZE = (1 << 53) - 1
-"""Bytes; more is a number that some readers of JSON change."""
+"""Bytes; some JSON readers alter greater numbers."""
 FEW = 128
-"""Files that are read without a stop: some 3 milliseconds."""
+"""Files parsed without a pause: some 3 milliseconds."""
 _OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
 _HEX = {
     "sha256": 64,
@@ -46,26 +45,26 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class ParsedListing:
-    """A project's page, understood. `left_out` counts files that could not be."""
+    """A parsed project page. `left_out` counts unusable files."""
 
     files: tuple[File, ...] = field(repr=False)
     status: Status = Status.ACTIVE
     status_reason: str = ""
     left_out: int = 0
     is_doubtful: bool = False
-    """Whether it is perhaps an error: an HTML page without files or a status, or JSON without
-    files, ``meta`` and ``name``, which a page has to have (PEP 691).
+    """Whether it may be an error page: HTML without files or a status, or JSON without files,
+    ``meta`` and ``name``, which a page must have (PEP 691).
     """
 
 
 Slices = Generator[None, None, ParsedListing]
-"""A page being read: it stops after every few milliseconds, so that others get their turn; returns
-the listing.
+"""A page being parsed: a generator that pauses after every few milliseconds, so that other threads
+run; returns the listing.
 """
 
 
 def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slices:
-    """The listing in a JSON page that came from `url` (relative links count from it). Raises
+    """Return the listing in a JSON page from `url` (the base of relative links), as slices. Raises
     `BadListing`.
     """
     gathered = Gathered(name, url)
@@ -89,12 +88,12 @@ def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slic
 
 
 def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> ParsedListing:
-    """The same, at once."""
+    """Return the listing in a JSON page from `url`, without pauses. Raises `BadListing`."""
     return at_once(slices_of_json(data, name, url))
 
 
 def at_once(slices: Generator[None, None, T]) -> T:
-    """What the slices return, without letting anybody else have a turn."""
+    """Return the result of the slices, without pausing between them."""
     while True:
         try:
             next(slices)
@@ -113,19 +112,19 @@ class Gathered:
         self._left_out = 0
 
     def take(self, entries: Iterable[object]) -> None:
-        """Some entries of the page; what is none, or cannot be used, is counted."""
+        """Add some entries of the page; unusable ones are counted."""
         for entry in entries:
             self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
 
     def add(self, file: File | None) -> None:
-        """A file of the page, or None for one that cannot be used."""
+        """Add a file of the page, or None for an unusable one."""
         if file is None or file.filename in self._files:
             self._left_out += 1
         else:
             self._files[file.filename] = file
 
     def listing(self, status: Status, reason: str) -> ParsedListing:
-        """All of it."""
+        """Return the listing of all files taken."""
         files = in_order(tuple(self._files.values()))
         return ParsedListing(
             files=files, status=status, status_reason=reason, left_out=self._left_out
@@ -155,7 +154,7 @@ def _must_be_of(name: ProjectName, said: object) -> None:
 
 
 def status_of(said: object) -> tuple[Status, str]:
-    """The project status marker (PEP 792), and its reason; a status that is not known counts as
+    """Return the project status marker (PEP 792), and its reason; an unknown status counts as
     active.
     """
     if isinstance(said, str):
@@ -170,12 +169,11 @@ def status_of(said: object) -> tuple[Status, str]:
 
 
 def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | None:
-    """One file of a page, or None where it cannot be used."""
+    """Return one file of a page, or None if it is unusable."""
     url = _url(entry.get("url"), base)
     if url is None:
         return None
-    # pip takes the name from the URL, uv and poetry from the entry: only one that both agree on is
-    # safe
+    # pip takes the name from the URL, uv and poetry from the entry: only a name in both is safe
     filename = unquote(url.partition("?")[0].rpartition("/")[2])
     if len(filename) > LONGEST_FILENAME or entry.get("filename", filename) != filename:
         return None
@@ -204,7 +202,7 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
 
 
 def hashes_of(said: object) -> dict[str, str]:
-    """The hashes that are some: known algorithm to lower-case hex of the right length."""
+    """Return the valid hashes: known algorithm to lower-case hex of the right length."""
     if not isinstance(said, dict):
         return {}
     sha256 = said.get("sha256")
@@ -231,22 +229,22 @@ def _strongest(hashes: Mapping[str, str]) -> str | None:
 
 
 def _metadata_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
-    """The hashes of the core metadata that upstream serves beside the file, as far as it says any;
-    None: it serves none.
+    """Return the hashes of the core metadata that upstream serves beside the file, which may be
+    empty; None: it serves none.
     """
     said = entry.get("core-metadata")
     for older in (
         "dist-info-metadata",
         "data-dist-info-metadata",
-    ):  # PEP 658's name, and what the public index made of it
+    ):  # PEP 658's name, and the public index's variant
         if said is None:
             said = entry.get(older)
     return hashes_of(said) if said is True or isinstance(said, dict) else None
 
 
 def yanked_of(said: object) -> str | None:
-    """PEP 592: false, true, or a reason, which keeps the white space around it. Empty and null
-    count as not yanked, as pip has it (uv takes "" for yanked).
+    """Return the yank (PEP 592): false, true, or a reason, which keeps the white space around it.
+    Empty and null count as not yanked, as in pip (uv takes "" for yanked).
     """
     if isinstance(said, str):
         return said[:LONGEST_TEXT] if said.strip() else None
@@ -254,8 +252,8 @@ def yanked_of(said: object) -> str | None:
 
 
 def moment_of(said: object) -> datetime | None:
-    """An upload time, aware, UTC; None where there is none, or none that can be read. Without a
-    zone it counts as UTC.
+    """Return an upload time, aware, UTC; None if it is absent or invalid. Without a zone it counts
+    as UTC.
     """
     if not isinstance(said, str) or len(said) > 40:
         return None
@@ -277,9 +275,8 @@ def _size(said: object) -> int | None:
 
 
 def specifier_of(said: object) -> str | None:
-    """The versions of Python that are wanted."""
-    # passed on as it is: what is no specifier, pip ignores, and uv repairs it or leaves out that
-    # file
+    """Return the Requires-Python specifier of the file."""
+    # passed on as it is: pip ignores an invalid specifier, and uv repairs it or skips the file
     text = _text(said)
     return text if text is not None and len(text) < LONGEST_TEXT else None
 
@@ -297,12 +294,14 @@ _CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)
 _CLEAN_RELATIVE = re.compile(
     r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"
 ).match
-"""A folder, from the root or up from the page, and a file in it; nothing in either needs care."""
+"""A folder, from the root or relative to the page, and a file in it; neither needs further
+checks.
+"""
 
 
 def _url(said: object, base: str) -> str | None:
-    """The absolute URL of a file, without fragment; http and https only, and no credentials that
-    the page brings along.
+    """Return the absolute URL of a file, without fragment; http and https only, and without
+    credentials in the page.
     """
     if not isinstance(said, str) or not 0 < len(said) <= LONGEST_TEXT:
         return None
@@ -333,7 +332,7 @@ def _joined(said: str, base: str) -> str | None:
 
 
 def secure(said: object) -> str | None:
-    """The URL of a provenance object, which has to be a secure one."""
+    """Return the URL of a provenance object if it is a secure one, else None."""
     text = _text(said)
     return (
         text

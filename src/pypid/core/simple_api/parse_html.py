@@ -1,4 +1,4 @@
-"""A project's page in HTML, read: links with their attributes, `<base>` and `<meta>` (PEP 503, 592,
+"""Parsing a project page in HTML: links with their attributes, `<base>` and `<meta>` (PEP 503, 592,
 629, 658, 792).
 """
 
@@ -32,49 +32,50 @@ from pypid.core.simple_api.parse import (
 )
 
 MOST_LINKS = 500_000
-"""Links of one page; the largest project of the public index has some ten thousand."""
-PIECE = 1 << 15
-"""Bytes that are parsed without a stop: a millisecond of what indexes write, and ten of anything
-else.
+"""Maximum number of links of one page; the largest project of the public index has some ten
+thousand.
 """
+PIECE = 1 << 15
+"""Bytes parsed without a pause: a millisecond for what indexes write, and ten for anything else."""
 LONGEST_TAG = 1 << 17
-"""Characters of one tag, comment or script. `HTMLParser` looks at an unfinished one again with
-every piece.
+"""Maximum length in characters of one tag, comment or script. `HTMLParser` scans an unfinished one
+again with every piece.
 """
 _ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
 _USUAL = re.compile(rf'\s*+<a((?:\s++[a-z-]++="{ESCAPED}")++){LINE_END}', re.ASCII).match
-"""A link as tools write it, and `HTMLParser` takes it in the same way: with any attributes, and any
-URL.
+"""A link as tools write it, and `HTMLParser` parses it in the same way: with any attributes, and
+any URL.
 """
 _ATTRIBUTES = re.compile(r'([a-z-]+)="([^"]*)"', re.ASCII).findall
 _SHA256 = re.compile(r"sha256=[0-9a-f]{64}\Z").match
 LONGEST_LINK = 1 << 13
-"""Characters of a link that may be of that kind; a longer one is none."""
+"""Maximum length in characters of such a link."""
 _NUMBER = re.compile(r"[0-9]{1,16}\Z", re.ASCII).match
 _HEADINGS = frozenset({"title", "h1"})
 _BEFORE_NAME = ("links for", "index of", "listing for")
-"""What stands before the name of a project, or the path of its page, in a heading of an index."""
+"""What precedes the name of a project, or the path of its page, in a heading of an index."""
 LONGEST_HEADING, MOST_HEADINGS = 1000, 4
 
 
 class _Page(HTMLParser):
-    """Collects what matters. It is given pieces by `take`, and `end`; `close` takes minutes over
+    """Collects the relevant elements. Fed by `take` and `end`; `close` takes minutes over
     unfinished tags.
     """
 
     rawdata: str
-    """What waits for its end (an attribute of HTMLParser that its documentation does not name)."""
+    """The pending input (an undocumented attribute of HTMLParser)."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.base: str | None = None
         self.version: str | None = None
         self.is_index = False
-        """Whether it says that it is a page of an index, without its version."""
+        """Whether the page identifies itself as an index page, without a version."""
         self.status: dict[str, str] = {}
         self.links: list[dict[str, str | None] | Usual] = []
-        """Those that nobody has taken yet: to keep them all is to make the garbage collector slow.
+        """The links not yet processed: keeping all of them would slow down the garbage
+        collector.
         """
         self.count = 0
         self.headings: list[str] = []
@@ -82,16 +83,16 @@ class _Page(HTMLParser):
         self._in_heading = False
         self.tags: set[str] = set()
         self._rest = ""
-        """Perhaps the beginning of a usual link, whose end has not come yet."""
+        """Perhaps the beginning of a usual link whose end is still to come."""
 
     def take(self, text: str) -> None:
-        """Read some more. Usual links go past the parser, which takes a hundred times as long."""
+        """Parse some more text. Usual links bypass the parser, which takes a hundred times
+        as long.
+        """
         text = self._rest + text
         self._rest = ""
         position = 0
-        while (
-            not self.rawdata and self.cdata_elem is None
-        ):  # it is in the middle of nothing, and in no script
+        while not self.rawdata and self.cdata_elem is None:  # not inside a tag or a script
             position = self._usual_links(text, position)
             while (found := _USUAL(text, position)) is not None:
                 self._link(
@@ -115,7 +116,7 @@ class _Page(HTMLParser):
         self.feed(text[position:])
 
     def _usual_links(self, text: str, position: int) -> int:
-        """Take those at `position`; where the next thing stands."""
+        """Take the usual links at `position`; return the position after them."""
         links: list[Usual] = []
         position = usual_links(text, position, links)
         if links:
@@ -126,7 +127,7 @@ class _Page(HTMLParser):
         return position
 
     def end(self) -> None:
-        """No more comes."""
+        """Parse the rest, after the last piece."""
         self.feed(self._rest)
         self._rest = ""
 
@@ -135,7 +136,7 @@ class _Page(HTMLParser):
             self._link(attrs)
         elif (
             tag == "base" and self.base is None and not self.count
-        ):  # HTML wants it before all links
+        ):  # HTML requires it before all links
             self.base = dict(reversed(attrs)).get("href")
         elif tag == "meta":
             self._meta(dict(reversed(attrs)))
@@ -156,7 +157,7 @@ class _Page(HTMLParser):
             self.headings[-1] += data[: max(0, LONGEST_HEADING - len(self.headings[-1]))]
 
     def _link(self, attrs: Sequence[tuple[str, str | None]]) -> None:
-        said = dict(reversed(attrs))  # of an attribute that is there twice the first counts (HTML)
+        said = dict(reversed(attrs))  # of a duplicate attribute the first counts (HTML)
         if said.get("href"):
             self.links.append(said)
             self.count += 1
@@ -176,15 +177,15 @@ class _Page(HTMLParser):
                 pass
 
     def links_from(self, url: str) -> str:
-        """What relative links count from."""
+        """Return the base of relative links."""
         try:
             return urljoin(url, self.base.strip()[:LONGEST_TEXT]) if self.base else url
         except ValueError:
             return url
 
     def is_of(self, name: ProjectName) -> bool:
-        """Whether a page without files shows that it is this project's page, and not an error page
-        or a log-in.
+        """Return whether a page without files is recognizably this project's page, and not an error
+        page or a log-in.
 
         That is the ``<meta>`` of an index, or a title or heading that names the project as indexes
         do.
@@ -204,10 +205,10 @@ def slices_of_html(
     *,
     must_end: bool = False,
 ) -> Slices:
-    """The listing in an HTML page that came from `url`.
+    """Return the listing in an HTML page from `url`, as slices.
 
-    `must_end`: nobody knows whether the page came whole, so it has to end as HTML does. Raises
-    `BadListing`, also for what is no index page.
+    `must_end`: the transfer may have been cut off, so the page has to end as HTML does. Raises
+    `BadListing`, also if it is not an index page.
     """
     page = _Page()
     gathered: Gathered | None = None
@@ -247,13 +248,13 @@ def slices_of_html(
 
 
 def read_html(data: bytes, name: ProjectName, url: str, content_type: str = "") -> ParsedListing:
-    """The same, at once."""
+    """Return the listing in an HTML page from `url`, without pauses. Raises `BadListing`."""
     return at_once(slices_of_html(data, name, url, content_type))
 
 
 def _names(heading: str, name: ProjectName) -> bool:
-    """Whether the heading is one that an index gives this project's page: "demo", "root/dev: links
-    for demo", "Index of /simple/demo/", but not "502 Bad Gateway" for the project gateway.
+    """Return whether the heading is an index's heading of this project's page: "demo", "root/dev:
+    links for demo", "Index of /simple/demo/", but not "502 Bad Gateway" for the project gateway.
     """
     *before, last = heading.split() or [""]
     if before and not " ".join(before).lower().endswith(_BEFORE_NAME):
@@ -265,8 +266,8 @@ def _names(heading: str, name: ProjectName) -> bool:
 
 
 def _encoding(content_type: str) -> str:
-    """UTF-8 (the Simple API knows no other), unless the page says that it is one of
-    the old ones.
+    """Return the page's encoding: UTF-8 (the only one of the Simple API), unless the page declares
+    a known older one.
     """
     said = _CHARSET.search(content_type[:LONGEST_TEXT])
     try:
@@ -278,12 +279,14 @@ def _encoding(content_type: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _plain(said: str) -> str:
-    """Without escapes: mostly a few values of ``data-requires-python``."""
+    """Return the text without escapes; cached, since most are a few values of
+    ``data-requires-python``.
+    """
     return unescape(said)
 
 
 def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
-    """A link as an entry of the JSON API has it."""
+    """Return the link as an entry of the JSON API."""
     href, _, fragment = (link["href"] or "").strip().partition("#")
     entry: dict[str, Any] = {"url": href}
     if _SHA256(fragment):
@@ -310,6 +313,6 @@ def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """The hashes in ``sha256=...``, or in ``sha256=...&egg=...``."""
+    """Return the hashes in ``sha256=...``, or in ``sha256=...&egg=...``."""
     found = (pair.partition("=") for pair in text.split("&", 8)[:8])
     return {algorithm: value for algorithm, equals, value in found if equals}

@@ -1,7 +1,8 @@
-"""The pages of another index, whatever it calls them: JSON or HTML is decided by looking.
+"""Parsing upstream pages of any declared type: whether they are JSON or HTML is detected from their
+content.
 
-Static mirrors and object stores give pages any Content-Type, and some indexes answer JSON to
-whoever asked for HTML.
+Static mirrors and object stores send pages with any Content-Type, and some indexes send JSON to
+clients that asked for HTML.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pypid.core.simple_api.parse import (
 
 MOST_NAMES = 5_000_000
 PIECE = 1 << 16
-"""Bytes that are parsed without a stop."""
+"""Bytes parsed without a pause."""
 PARTS = 128
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
@@ -47,15 +48,15 @@ def slices_of_page(
     *,
     must_end: bool = False,
 ) -> Slices:
-    """The listing in a project's page that came from `url`; `must_end` as for `slices_of_html`.
-    Raises `BadListing`.
+    """Return the listing in a project's page from `url`, as slices; `must_end` as for
+    `slices_of_html`. Raises `BadListing`.
     """
     data = _without_mark(data)
     if _looks_like_json(data):
         return slices_of_json(data, name, url)
     if _looks_like_html(data):
         from pypid.core.simple_api.parse_html import (
-            slices_of_html,  # here: most indexes send JSON, or HTML that `usuallinks` reads
+            slices_of_html,  # here: most indexes send JSON
         )
 
         return slices_of_html(data, name, url, content_type, must_end=must_end)
@@ -65,15 +66,15 @@ def slices_of_page(
 def read_page(
     data: bytes | bytearray, content_type: str, name: ProjectName, url: str
 ) -> ParsedListing:
-    """The same, at once."""
+    """Return the listing in a project's page from `url`, without pauses. Raises `BadListing`."""
     return at_once(slices_of_page(data, content_type, name, url))
 
 
 def slices_of_names(
     data: bytes | bytearray, *, must_end: bool = False
 ) -> Generator[None, None, ManyNames]:
-    """All names on the list of projects, in order, each once; what is no name is left out. Raises
-    `BadListing`.
+    """Return all names on the list of projects, in order, each once, as slices; invalid names are
+    dropped. Raises `BadListing`.
     """
     data = _without_mark(data)
     if _looks_like_json(data):
@@ -86,7 +87,7 @@ def slices_of_names(
 
 
 def read_names(data: bytes | bytearray) -> ManyNames:
-    """The same, at once."""
+    """Return all names on the list of projects, without pauses. Raises `BadListing`."""
     return at_once(slices_of_names(data))
 
 
@@ -122,8 +123,8 @@ def _names_of_json(data: bytes | bytearray) -> Generator[None, None, ManyNames]:
 
 
 def _names_of_html(data: bytes | bytearray) -> Generator[None, None, ManyNames]:
-    """By a regular expression: to parse 40 MB of HTML takes a minute, and all that counts of a link
-    is its end (PEP 503).
+    """Parse the list by a regular expression: parsing 40 MB of HTML takes a minute, and only the
+    end of each link matters (PEP 503).
     """
     version = _VERSION.search(data, 0, PIECE)
     content = _CONTENT.search(version[0]) if version else None
@@ -152,19 +153,19 @@ def _last_part(href: bytes) -> str:
 
 
 class _Names:
-    """Names, each once, in many sets: to let one grow to a million takes 40 milliseconds at a time,
-    and to sort it 500.
+    """Distinct names, in many sets: growing one set to a million blocks for 40 milliseconds at a
+    time, and sorting it for 500.
     """
 
     def __init__(self) -> None:
         self._parts: list[set[ProjectName]] = [set() for _ in range(PARTS)]
 
     def add(self, said: object) -> None:
-        """Take in one; what is no name is left out."""
+        """Add a name; an invalid one is dropped."""
         if not isinstance(said, str):
             return
         try:
-            name = project_name.__wrapped__(said)  # they would push all others out of its cache
+            name = project_name.__wrapped__(said)  # uncached: they would fill the cache
         except BadName:
             return
         part = self._parts[hash(name) % PARTS]
@@ -176,7 +177,7 @@ class _Names:
         return any(self._parts)
 
     def in_order(self) -> Generator[None, None, ManyNames]:
-        """All of them, which are gone from here then."""
+        """Return all names sorted, and remove them from here."""
         parts = []
         while self._parts:
             parts.append(lines(sorted(self._parts.pop())))

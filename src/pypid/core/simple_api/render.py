@@ -1,7 +1,7 @@
 """The renderer: a project, or the list of projects, as a page of the Simple API 1.4, in JSON and
 HTML.
 
-Both representations are written from the same `_Entry`, so that they cannot say different things.
+Both representations are rendered from the same `_Entry`, so that they always agree.
 
 Sources: "Simple repository API" (packaging.python.org); PEP 592 (yank), 658/714 (core metadata),
 700 (size, upload time, versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 API_VERSION = "1.4"
 API_VERSION_WITHOUT_SIZES = "1.0"
-"""From 1.1 on each file in JSON MUST have a size. All else that is known is still said: readers
-ignore the keys that they do not know, uv and pip read them whatever the version, and without
-``upload-time`` uv drops files.
+"""From 1.1 on each file in JSON MUST have a size. All other known values are still included:
+readers ignore unknown keys, uv and pip read them whatever the version, and without ``upload-time``
+uv drops files.
 """
 
 FILES_URL = "../../packages/"
@@ -58,8 +58,8 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
-    """What a page says of one file. What is not known is left out: uv refuses the whole page for a
-    null.
+    """A page's entry of one file. Unknown values are omitted: uv refuses the whole page for
+    a null.
     """
 
     filename: str
@@ -69,8 +69,8 @@ class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False
     upload_time: str | UnsetType = UNSET
     requires_python: str | UnsetType = UNSET
     core_metadata: dict[str, str] | bool | UnsetType = UNSET
-    # and not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on
-    # an object there (PEP 714)
+    # not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an
+    # object there (PEP 714)
     gpg_sig: bool | UnsetType = UNSET
     provenance: str | UnsetType = UNSET
     yanked: bool | str = False
@@ -82,15 +82,13 @@ class _Detail(msgspec.Struct, rename="kebab", frozen=True):
     project_status: _Status
     versions: list[str]
     files: tuple[()] = ()
-    """Last, and put in afterwards, as they are many."""
+    """Last, and inserted afterwards, as they are many."""
 
 
 _encoder = msgspec.json.Encoder()
 
 BLOCK = 256
-"""Lines of a page that are written in one call: whoever does so in a thread lets others have their
-turn after each.
-"""
+"""Lines of a page rendered in one call: in a thread, other threads run after each."""
 
 
 def render_project(
@@ -103,14 +101,14 @@ def render_project(
     url_of: Callable[[File], str] | None = None,
     as_of: AsOf | None = None,
 ) -> RenderedPage:
-    """The project's page. `project` is what the client may see (`policy.view`).
+    """Return the project's page. `project` is what the client may see (`policy.view`).
 
     `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative
     to the page: each project's in a folder of its own or, if `flat`, all together. `provenance_url`
     is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
     specification demands a secure one, it is used only if it begins with ``https://``. `url_of`
-    gives each file's URL where no `files_url` can (signed ones). `as_of`: which moment is shown, if
-    it is not this one.
+    returns each file's URL where no `files_url` can (signed ones). `as_of`: the time that is shown,
+    if it is not now.
     """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
@@ -137,7 +135,7 @@ def _detail_json(
 ) -> bytes:
     complete = all(file.size is not None for file in project.files)
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
-    # what only has a name (`pypid.static`) may have no version
+    # a release that only has a name (`pypid.static`) may have no version
     versions = [plain(release.version) for release in releases(project) if release.version]
     meta = _Meta(version, project.serial, **({} if as_of is None else as_of.keys()))  # type: ignore[arg-type]
     beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
@@ -152,12 +150,11 @@ def _detail_json(
 def render_names(
     names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = ""
 ) -> RenderedPage:
-    """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left
-    out.
+    """Return the list of projects, in the order of `names`, without those that `policy.is_listed`
+    hides.
 
-    `serial` is the catalog's last serial; without it, the highest of `names`. `page` is how a
-    project's page is named in its folder, for places where a folder's own URL answers nothing (most
-    buckets).
+    `serial` is the catalog's last serial; without it, the highest of `names`. `page` is the name of
+    a project's page in its folder, for places where a folder's own URL has no page (most buckets).
     """
     if serial is None:
         serial = max((summary.serial for summary in names), default=0)
@@ -168,11 +165,11 @@ def render_names(
 
 
 def render_every_file(projects: Sequence[Project]) -> RenderedPage:
-    """One HTML page with the files of all these projects, as they come: for ``--find-links`` of
-    pip, and for buildout.
+    """Return one HTML page with the files of all these projects, in the given order: for
+    ``--find-links`` of pip, and for buildout.
 
     It is served where files are, so that links are relative to it. Always HTML: no specification
-    knows such a page.
+    covers such a page.
     """
     blocks = (
         "".join([_anchor(_entry(file, f"{project.name}/", None)) for file in block])
@@ -184,7 +181,7 @@ def render_every_file(projects: Sequence[Project]) -> RenderedPage:
 
 
 def finished(body: bytes, content_type: str) -> RenderedPage:
-    """The page with its strong ETag: a digest of the Content-Type and the body."""
+    """Return the page with its strong ETag: a digest of the Content-Type and the body."""
     digest = sha256(content_type.encode() + b"\n")
     digest.update(body)
     return RenderedPage(body, content_type, f'"{digest.hexdigest()[:32]}"')
@@ -197,12 +194,12 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match
 
 
 def plain(text: str) -> str:
-    """`text` as every representation can carry it, without white space around it."""
+    """Return `text` as every representation can carry it, stripped."""
     return encodable(text.strip())
 
 
 def encodable(text: str) -> str:
-    """`text` as every representation can carry it.
+    """Return `text` as every representation can carry it.
 
     Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML
     cannot express or UTF-8 cannot encode, become U+FFFD.
@@ -213,7 +210,9 @@ def encodable(text: str) -> str:
 
 
 def utc_text(moment: datetime) -> str:
-    """`moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700 allows."""
+    """Return `moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700
+    allows.
+    """
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     text: str = msgspec.to_builtins(moment)  # ten times as fast as isoformat
@@ -221,7 +220,7 @@ def utc_text(moment: datetime) -> str:
 
 
 def quoted(part: str) -> str:
-    """`part` as one segment of a URL's path; nothing in it can end the segment."""
+    """Return `part` as one segment of a URL's path, fully quoted."""
     if _UNRESERVED(part):
         return part
     return quote(part, safe="", errors="replace")
@@ -240,7 +239,7 @@ def _entry(
     metadata: dict[str, str] | bool | UnsetType = UNSET
     if file.metadata_sha256:
         metadata = {"sha256": file.metadata_sha256}
-    elif file.metadata_offered:  # PEP 714 allows this, where the hash is not known
+    elif file.metadata_offered:  # PEP 714 allows this if the hash is unknown
         metadata = True
     provenance: str | UnsetType = UNSET
     if provenance_url is not None and file.attested:
@@ -262,8 +261,8 @@ def _entry(
 
 
 def _hashes(file: File) -> dict[str, str]:
-    """The one hash that clients are to check: HTML has room for one, and uv refuses algorithms that
-    it does not know.
+    """Return the one hash that clients are to check: HTML has room for one, and uv refuses unknown
+    algorithms.
     """
     if file.sha256:
         return {"sha256": file.sha256}
@@ -279,8 +278,7 @@ def _hashes(file: File) -> dict[str, str]:
 
 
 def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> bytes:
-    # No <base>: uv refuses a relative one, and links relative to the page survive any proxy in
-    # front.
+    # No <base>: uv refuses a relative one, and links relative to the page work behind any proxy.
     beginning = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="pypi:repository-version" content="{API_VERSION}">\n{head}'
@@ -309,8 +307,8 @@ def _detail_html(
 
 
 def _anchor(entry: _Entry) -> str:
-    """The line of one file. Attributes hold no bare ``>``: hatch reads them with a regular
-    expression.
+    """Return the line of one file. Attributes contain no bare ``>``: hatch reads them with a
+    regular expression.
     """
     href = entry.url
     for name, digest in entry.hashes.items():
@@ -325,7 +323,7 @@ def _anchor(entry: _Entry) -> str:
         remarks += f" {entry.upload_time[:10]}"
     if entry.requires_python is not UNSET:
         attributes += f' data-requires-python="{escape(entry.requires_python)}"'
-    # Left out where there is none: for pip even "false" means that there is metadata.
+    # omitted if there is none: for pip even "false" means that there is metadata
     if entry.core_metadata is not UNSET:
         digests = entry.core_metadata
         value = f"sha256={escape(digests['sha256'])}" if isinstance(digests, dict) else "true"
@@ -341,12 +339,12 @@ def _anchor(entry: _Entry) -> str:
     return f"<a {attributes}>{escape(entry.filename)}</a>{remarks}<br>\n"
 
 
-# The list of projects, in pieces, so that a long list can be patched; a name needs no escapes
-# (`ProjectName`).
+# The list of projects is rendered in pieces, so that a long list can be patched; a name needs no
+# escapes (`ProjectName`).
 
 
 def names_frame(serial: int, format: Format) -> tuple[bytes, bytes]:
-    """What stands before and behind the pieces of the list of projects."""
+    """Return what precedes and follows the pieces of the list of projects."""
     if format.is_json:
         return (
             f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['.encode(),
@@ -360,7 +358,7 @@ _MARK = "\0"
 
 
 def names_piece(block: Sequence[Summary], format: Format, page: str = "") -> bytes:
-    """The piece of the list that names these, as they are."""
+    """Return the piece of the list with these names, unfiltered."""
     if format.is_json:
         return ",".join(
             [f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]
@@ -371,5 +369,5 @@ def names_piece(block: Sequence[Summary], format: Format, page: str = "") -> byt
 
 
 def names_between(format: Format) -> bytes:
-    """What stands between two pieces, neither of which is empty."""
+    """Return the separator of two non-empty pieces."""
     return b"," if format.is_json else b""

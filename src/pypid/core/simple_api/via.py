@@ -1,8 +1,8 @@
-"""The chain of pypids that a request has come through, as ``Via`` says it (RFC 9110, 7.6.3): so
-that a loop is seen.
+"""The chain of pypids that a request has passed through, in ``Via`` (RFC 9110, 7.6.3), to detect
+loops.
 
-Each process has an identity of its own, chosen by chance at its start. Whoever sees it in a request
-is being asked by itself.
+Each process has a random identity, chosen at its start. A process that finds its own in a request
+is in a proxy loop.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from pypid.core.errors import Loop
 
 LONGEST_CHAIN = 16
-"""Pypids between a client and the last index; more is a loop through something that drops or
-changes our identity.
+"""Maximum number of pypids between a client and the last index; more is a loop through a proxy that
+drops or changes the identity.
 """
 _HOP = re.compile(
     r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>pypid-[A-Za-z0-9-]{1,64})(?=[\s,()]|\Z)"
@@ -26,13 +26,13 @@ are not passed on.
 
 
 def identity(chance: bytes) -> str:
-    """The identity of a process, from some unpredictable bytes."""
+    """Return the identity of a process, from some unpredictable bytes."""
     return f"pypid-{chance.hex()}"
 
 
 def read_via(values: Iterable[str]) -> tuple[str, ...]:
-    """The pypids in the ``Via`` headers, first to last, at most the last `LONGEST_CHAIN`;
-    everything else is left out.
+    """Return the pypids in the ``Via`` headers, first to last, at most the last `LONGEST_CHAIN`;
+    everything else is dropped.
     """
     hops = (hop for value in values for hop in value[:8192].split(","))
     return tuple(
@@ -41,15 +41,15 @@ def read_via(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def write_via(via: Sequence[str], own: str) -> str:
-    """The header of a request that goes on from here."""
+    """Return the ``Via`` header of a request that is passed on from here."""
     return ", ".join(f"1.1 {by}" for by in (*via, own))
 
 
 def refuse_loop(via: Sequence[str], own: str) -> None:
-    """Raise `Loop` if the request was here before.
+    """Raise `Loop` if the request has passed through here before.
 
-    To be called before the request waits for anything that it could be the cause of: a flight that
-    is under way for the same page would wait for itself.
+    Call this before the request waits for anything that it could be the cause of: a flight under
+    way for the same page would wait for itself.
     """
     if own in via or len(via) >= LONGEST_CHAIN:
         raise Loop()

@@ -1,6 +1,6 @@
 """Adoption: publish files that are already in the storage, in place, by writing their records.
 
-For folders made by ``pip download`` or cached by another index, for what a pypicloud left, and for
+For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for
 files that were copied into the storage by hand. The administrator vouches for them: a file that is
 odd but can be served is adopted, and every oddity is reported.
 """

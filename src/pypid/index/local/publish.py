@@ -207,7 +207,7 @@ class Publisher:
                 await self.parts.blobs.write(where, BytesBody(data), replace=True)
             if not await self._is_mine(artifact):
                 written.clear()
-                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+                raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
             is_recorded = True  # perhaps: a write may fail and have written anyway
             await self.commit(file, replace=older is not None, older=older)
         except CatalogDown:  # its record is there, and other clients may have been answered by it
@@ -302,9 +302,9 @@ class Publisher:
         try:
             there = await self.parts.blobs.stat(where)
             if self.parts.shared and self._is_young(there.modified) and not is_alone:
-                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+                raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
             if self.parts.shared and await self._is_being_deleted(file):
-                raise Busy(f"Somebody else is deleting {file.filename!r} right now.", 30)
+                raise Busy(f"Another client is deleting {file.filename!r} right now.", 30)
             sha256 = (await digests_of(self.parts, where)).sha256
             if sha256 == file.sha256:
                 return True

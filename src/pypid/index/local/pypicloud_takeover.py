@@ -37,11 +37,10 @@ MOST_LINES = 1000
 MOST_NAMES = 200
 """Projects that one log line names."""
 _UNKNOWN = (
-    "Nobody is said to have uploaded any file of these {count} projects, so pypicloud may have "
-    "fetched them from the public "
-    "index: {names}. They are ours now, and upstream is never asked for them. Those that are "
-    "public, and are to have their "
-    "newer releases from there as well, go into [upstream] blend."
+    "No uploader is recorded for any file of these {count} projects, so pypicloud may have "
+    "fetched them from the public index: {names}. They are local projects now, and upstream is "
+    "never asked for them. To also offer newer releases of a public one from upstream, list it "
+    "in [upstream] blend."
 )
 
 

@@ -80,12 +80,10 @@ _ADVICE = {
     StorageProblem.NO_RECORD: "a file without a record, of a publish that broke off, or put there by hand: `pypid "
     "rebuild` takes it in, "
     "publishing the same file again completes it; or remove it.",
-    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it): `pypid "
-    "check --sweep` "
-    "removes it, or, if it is a distribution, you do.",
-    StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; they were kept: look "
-    "whether somebody "
-    "misses them, and remove them.",
+    StorageProblem.LEFT_OVER: "nothing refers to it, and no client sees it (a crash or a failing "
+    "disk left it): `pypid check --sweep` removes it, or, if it is a distribution, you do.",
+    StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; "
+    "they were kept: check whether a user misses them, then remove them.",
 }
 
 

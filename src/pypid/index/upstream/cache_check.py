@@ -30,9 +30,8 @@ _ADVICE = {
     StorageProblem.OTHER_BYTES: f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}",
     StorageProblem.OTHER_DOCUMENT: f"this is not the metadata that was kept, so it is not served. {_AGAIN}",
     StorageProblem.DAMAGED: f"the record cannot be read, so the file is not served from here. {_AGAIN}",
-    StorageProblem.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it, or upstream "
-    "has the file no "
-    "more): `pypid check --sweep` removes it.",
+    StorageProblem.LEFT_OVER: "nothing refers to it, and no client sees it (a crash or a failing "
+    "disk left it, or upstream has the file no more): `pypid check --sweep` removes it.",
 }
 _BYTES = (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
 

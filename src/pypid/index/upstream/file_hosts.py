@@ -40,7 +40,7 @@ class FileHostBreakers:
     _breakers: OrderedDict[str, CircuitBreaker] = field(factory=OrderedDict, init=False, repr=False)
 
     async def fetch(self, url: str, ask: Callable[[], Awaitable[Body]]) -> Body:
-        """Return what `ask` returns for the URL. Answers 500, 502, 503 and 504 are retried.
+        """Return what `ask` returns for the URL. Statuses 500, 502, 503 and 504 are retried.
 
         Raises what `ask` raises; and, without asking, the last `UpstreamDown` of a URL or host
         whose breaker is open.

@@ -32,7 +32,7 @@ class Reasons:
         if not isinstance(error, NoSuchProject):
             return str(error)
         why = silence(self.index.policy, name, await self.index.parts.ours(name))
-        return str(error) if why is None else f"{error} Nobody else was asked: {why.value}."
+        return str(error) if why is None else f"{error} Upstream was not asked: {why.value}."
 
     async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
         """Return the upstream files with matching versions that a rule hides; None if no rule is

@@ -76,14 +76,14 @@ def unseal(secret: str, name: str, sealed: bytes) -> bytes:
     try:
         salt = bytes.fromhex(head.salt)
     except ValueError:
-        raise Unreadable(name, "it is not what was sealed (torn, or changed by somebody)") from None
+        raise Unreadable(name, "it is not what was sealed (torn, or modified since)") from None
     if head.key not in (name_of(secret, salt), name_of(secret)):
         raise WrongSecret(name)
     try:
         key = AESGCM(_key(secret, salt))
         return key.decrypt(bytes.fromhex(head.nonce), sealed[end:], _bound(sealed[:end], name))
     except (InvalidTag, NoHex, ValueError):
-        raise Unreadable(name, "it is not what was sealed (torn, or changed by somebody)") from None
+        raise Unreadable(name, "it is not what was sealed (torn, or modified since)") from None
 
 
 def _key(secret: str, salt: bytes) -> bytes:

@@ -28,7 +28,7 @@ from pypid.web.http.small_responses import send_json
 ASKS = (
     Parameter(
         "older_than",
-        "A duration (30d): only what nobody wanted for so long.",
+        "A duration (30d): only what was not requested for so long.",
         {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
     ),
     Parameter(

@@ -156,7 +156,7 @@ async def joined(face: App, request: Request, who: Identity, name: str, user: st
         joining,
         lambda _: None if user in before else {},
     )
-    return [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
+    return [] if is_known else [f"No user can log in as {user!r} now: is it spelled right?"]
 
 
 async def left(face: App, request: Request, who: Identity, name: str, user: str) -> None:

@@ -75,7 +75,7 @@ def demand_invitations(face: App) -> None:
     _, mode = face.known, face.settings.people.registration
     if mode is not Registration.TOKEN:
         raise BadRequest(
-            "Nobody registers by invitation here. To have that, set [access] registration = "
+            "Registration by invitation is off. To turn it on, set [access] registration = "
             "token, and reload."
         )
 

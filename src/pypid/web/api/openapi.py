@@ -62,7 +62,7 @@ NEEDS = {
     Action.COLLECT: "Needs the right to collect files.",
     Action.ADMIN: "For administrators.",
     Action.METRICS: "Needs the right to read the metrics.",
-    SOMEBODY: "For whoever is logged in.",
+    SOMEBODY: "For logged-in users.",
     ANYBODY: "For anybody.",
 }
 

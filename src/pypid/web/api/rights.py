@@ -302,7 +302,7 @@ def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
     if not grants:
         read, write = face.rules.read.text(), face.rules.write.text()
         found.append(
-            f"This is the first right of {right.project}: from now on nobody but those whom its "
+            f"This is the first right of {right.project}: from now on only those whom its "
             f"own rights name, and "
             f"administrators, may read or write it. The defaults (read: {read}; write: {write}) "
             f"no longer hold for it."
@@ -314,7 +314,7 @@ def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
 
 async def _of_nobody(face: App, right: Right) -> list[str]:
     if right.whom is Whom.USER and await face.known.find(right.name) is None:
-        return [f"Nobody can log in as {right.name!r} now: is it spelled right?"]
+        return [f"No user can log in as {right.name!r} now: is it spelled right?"]
     groups = (
         {*face.known.configured().groups, *await face.accounts.memberships()}
         if right.whom is Whom.GROUP

@@ -298,7 +298,7 @@ async def _demand_may(face: App, user: str, scope: Scope) -> None:
     whose = await face.known.find(user)
     if whose is None:
         raise BadRequest(
-            f"Nobody can log in as {shortened(user)!r}, so no token can be made for that user."
+            f"No user can log in as {shortened(user)!r}, so no token can be made for that user."
         )
     lacking = [
         word
@@ -315,7 +315,7 @@ async def _demand_few(face: App, user: str, now: datetime) -> None:
     usable = [token for token in made if state_of(token, now) == "usable"]
     if len(usable) >= MOST:
         raise BadRequest(
-            f"{user} has {len(usable)} tokens already. Revoke those that nobody uses (see used)."
+            f"{user} has {len(usable)} tokens already. Revoke those that are not used (see used)."
         )
     lately = [token for token in made if now - token.created < timedelta(days=1)]
     if len(lately) >= MOST_A_DAY:

@@ -63,7 +63,7 @@ async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
     if alike:
         raise NameTaken(name, "" if name in known else f"it looks like {alike[0]!r}")
     if await face.known.find(name) is not None:
-        raise NameTaken(name, "another source of people has somebody of that name")
+        raise NameTaken(name, "another source of users has a user of that name")
     where = None if inherit else await _mentioned(face, name)
     if where is not None:
         handing = (

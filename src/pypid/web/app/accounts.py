@@ -86,9 +86,8 @@ def _warnings(face: App) -> list[str]:
     if face.known.configured().accounts_log_in:
         return []
     return [
-        "Nobody can log in with an account of the accounts database yet: write sql into [access] "
-        "backend (backend = config "
-        "sql), and start pypid again."
+        "Users of the accounts database cannot log in yet: write sql into [access] backend "
+        "(backend = config sql), and restart pypid."
     ]
 
 
@@ -223,7 +222,7 @@ def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
     if not is_admin and who.scope is not None:
         raise NotByToken()
     if not is_admin and who.user != name:
-        raise Forbidden(str(who.user), "set the password of somebody else")
+        raise Forbidden(str(who.user), "set the password of another user")
     return is_admin
 
 

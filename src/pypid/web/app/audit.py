@@ -58,7 +58,7 @@ async def attempted(
     try:
         result = await doing
     except (StorageDown, CancelledError) as error:
-        why = str(error) if isinstance(error, StorageDown) else "whoever asked for it went away"
+        why = str(error) if isinstance(error, StorageDown) else "the client disconnected"
         await shielded(note(face, request, who, what, subject, {"broke-off": why}))
         raise
     details = told(result)

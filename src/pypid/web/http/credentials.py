@@ -64,7 +64,7 @@ def _basic(encoded: bytes) -> Credential:
         raise Unauthenticated(f"The user name is longer than {LONGEST_USER} characters.")
     if user == SESSION_USER:
         raise Unauthenticated(
-            f"Nobody logs in as {SESSION_USER}: that stands for the cookie of a session."
+            f"{SESSION_USER} cannot be used to log in: it stands for the cookie of a session."
         )
     if _UNPRINTABLE.search(user):
         raise Unauthenticated("The user name holds characters that cannot be printed.")

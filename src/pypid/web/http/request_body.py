@@ -93,7 +93,7 @@ class RequestBody:
 
     async def _more(self) -> None:
         if self._reader is not None:
-            raise RuntimeError("somebody else is reading this body")
+            raise RuntimeError("this body is already being read")
         reader: Deferred[None] = Deferred()
         self._reader = reader
         self._tap.bodyAsked()

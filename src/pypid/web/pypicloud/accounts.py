@@ -153,8 +153,7 @@ async def register_by_token(face: App, request: Request, who: Identity) -> None:
     known = face.known
     if face.settings.people.registration is not Registration.TOKEN:
         raise RegistrationClosed(
-            "Nobody registers by a token here. To have that, set [access] registration = "
-            "token, "
+            "Registration by token is off. To turn it on, set [access] registration = token, "
             "and reload."
         )
     wanted = await arguments(request, TokenAccount)

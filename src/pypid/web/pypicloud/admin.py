@@ -251,8 +251,7 @@ async def token(face: App, request: Request, who: Identity, name: str) -> None:
     demand_changing(face)
     if face.settings.people.registration is not Registration.TOKEN:
         raise BadRequest(
-            "Nobody registers by a token here. To have that, set [access] registration = "
-            "token, "
+            "Registration by token is off. To turn it on, set [access] registration = token, "
             "and reload."
         )
     secret, made = token_for(face, name)

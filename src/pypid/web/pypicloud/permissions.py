@@ -226,7 +226,7 @@ async def _withdraw(
             f"This is the last right of {key[0]}, and without any the defaults would hold for it. "
             f"If you mean that, take the "
             f"right to write away first (DELETE {address}/write), and then this one; if not, give "
-            f"somebody else a right before."
+            f"another user or group a right before."
         )
     subject, said = key[0], {"whom": f"{kept.whom.value} {kept.name}".strip(), "right": kept.text}
     if write:

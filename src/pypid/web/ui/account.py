@@ -30,12 +30,12 @@ from pypid.web.ui.pagination import leaf_of
 from pypid.web.ui.register import DIFFERENT
 from pypid.web.ui.token_forms import EXPIRES, MEANS, lines_of, uses_of, wanted_token
 
-SESSIONS_END = "Your sessions have ended with it."
-NOT_YOURS = "That is not your current password: nothing was changed."
+SESSIONS_END = "You were logged out everywhere."
+NOT_YOURS = "The current password is wrong; nothing was changed."
 
 say(
     password_changed=f"Your password was changed. {SESSIONS_END} Log in with the new one.",
-    token_revoked="The token was revoked. From now on nobody gets in with it.",
+    token_revoked="The token was revoked. It no longer works.",
 )
 
 
@@ -90,7 +90,7 @@ async def _fixed(face: App, who: Identity) -> str | None:
     """Return why the password cannot be changed here, or None."""
     name = str(who.user)
     if who.scope is not None:
-        return "You have come by a token, which changes no password."
+        return "You are logged in with a token, which cannot change the password."
     try:
         if name in face.known.configured().users:
             raise ChangedElsewhere(f"the password of {name!r}", IN_THE_FILE)

@@ -24,7 +24,7 @@ LEVELS: tuple[str, ...] = get_args(Level)
 
 say_done(
     log_level_set=(
-        "From now on the log is written from that level on, until pypid ends or the file says "
+        "The log level was changed. It applies until pypid stops or the configuration file sets "
         "another one."
     )
 )
@@ -53,7 +53,7 @@ async def set_log_level(face: App, request: Request, who: Identity) -> None:
         if level == wanted:
             await changed(face, request, who, level)
             return go(request, "manage/configuration", done="log-level-set")
-    return await _page(face, request, who, problems=[f"A level is one of {', '.join(LEVELS)}."])
+    return await _page(face, request, who, problems=[f"Choose a level: {', '.join(LEVELS)}."])
 
 
 async def _page(face: App, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:

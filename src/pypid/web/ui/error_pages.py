@@ -56,8 +56,8 @@ def _ways(
     match error:
         case NoCsrfToken():
             yield NextStep(
-                "Go back, load the page anew, and send the form again: it was open while you "
-                "logged in or out."
+                "Go back, reload the page and send the form again: you logged in or out while it "
+                "was open."
             )
         case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
             yield NextStep(f"Search for {name}", f"search?q={quote(name, safe='')}")
@@ -69,23 +69,21 @@ def _ways(
         who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
     )
     if isinstance(error, OtherSite):
-        yield NextStep(
-            "Load the page anew from the address of this index, and send the form again."
-        )
+        yield NextStep("Reload the page from the address of this index and send the form again.")
     elif refusal.status in (401, 403) and logging_in_helps:
         yield NextStep("Log in", login_address(request))
     elif refusal.status == 403 and who.user is not None:
         yield NextStep(
-            f"You are logged in as {who.user}. Ask an administrator for the right, or log in "
+            f"You are logged in as {who.user}. Ask an administrator for access, or log in "
             f"as "
-            f"somebody else."
+            f"another user."
         )
     if refusal.status in (429, 502, 503, 504):
-        yield NextStep("Wait a moment and load the page again.")
+        yield NextStep("Wait a moment and reload the page.")
     if refusal.status == 500:
         yield NextStep(
-            "Try it again; if it happens again, tell an administrator the number below, which "
-            "stands in the log."
+            "Try again. If it happens again, give an administrator the number below, which is "
+            "in the log."
         )
     if not isinstance(error, Unauthenticated):
-        yield NextStep("Go to the first page", "")
+        yield NextStep("Go to the home page", "")

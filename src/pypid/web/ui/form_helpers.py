@@ -57,7 +57,7 @@ def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
 def demand_typed(said: Fields, word: str) -> None:
     """Raise `BadRequest` unless the word was typed that confirms an irreversible change."""
     if said.text("confirm").strip() != word:
-        raise BadRequest(f"Nothing was changed. To confirm it, type {word} into the field.")
+        raise BadRequest(f"Nothing was changed. To confirm, type {word} into the field.")
 
 
 async def has_no_accounts(face: App, request: Request, who: Identity) -> bool:

@@ -23,10 +23,10 @@ MOST = 200
 """Number of rights of a group that are shown; another page has all."""
 
 say(
-    group_added="The group was made: it is empty.",
+    group_added="The group was created.",
     group_removed="The group was removed, with its rights.",
-    joined="There is a new member.",
-    left="That member is none any more.",
+    joined="The member was added.",
+    left="The member was removed.",
 )
 
 

@@ -23,10 +23,9 @@ MOST = 1000
 """Number of entries of the audit log of each kind that are read."""
 
 say(
-    invitation_withdrawn="The invitation was taken back: nobody registers by it any more.",
+    invitation_withdrawn="The invitation was withdrawn. It can no longer be used.",
     invitation_used=(
-        "That invitation cannot be taken back: somebody has registered by it, or it was taken "
-        "back before."
+        "The invitation cannot be withdrawn: it was already used, or it was withdrawn before."
     ),
 )
 
@@ -71,7 +70,7 @@ async def invite(face: App, request: Request, who: Identity) -> None:
     """Create an invitation, shown in this response only."""
     expires = sent(request).text("expires", "7d")
     if expires not in EXPIRES:
-        raise BadRequest(f"An invitation made here lasts for one of: {', '.join(EXPIRES)}.")
+        raise BadRequest(f"The lifetime must be one of: {', '.join(EXPIRES)}.")
     new = await made(face, request, who, expires)
     base = face.base_url(request)
     # in the fragment, which no browser sends: so it is in no log, here or on the way

@@ -92,139 +92,137 @@ def _parts(face: App) -> Iterator[MachinePart]:
 
 
 def _accounts() -> MachinePart:
-    return MachinePart("Accounts", "well", "good", "They say who somebody is.")
+    return MachinePart("Accounts", "OK", "good", "Logging in works.")
 
 
 def _accounts_away() -> MachinePart:
     says = (
-        "Nobody can be asked who somebody is. Administrators whom the configuration names get in "
-        "all the same."
+        "Users cannot be authenticated. Administrators defined in the configuration can still "
+        "log in."
     )
-    todo = "See whether the accounts database ([access] url) answers, and what the log says of it."
-    return MachinePart("Accounts", "away", "bad", says, f"{todo} It is asked again and again.")
+    todo = "Check that the accounts database ([access] url) answers, and check the log."
+    return MachinePart("Accounts", "unreachable", "bad", says, f"{todo} pypid keeps retrying.")
 
 
 def _catalog(face: App) -> MachinePart:
     return MachinePart(
         "Catalog",
-        "well",
+        "OK",
         "good",
-        "What is known of the projects can be asked." if face.index.shared else "In memory.",
+        "The shared catalog answers." if face.index.shared else "In memory.",
     )
 
 
 def _catalog_away() -> MachinePart:
     says = (
-        "The shared catalog cannot be asked: nothing can be published, and pages go on for "
-        "[cache] stale_for."
+        "The shared catalog is unreachable: nothing can be published, and pages are served "
+        "for [cache] stale_for."
     )
     return MachinePart(
         "Catalog",
-        "away",
+        "unreachable",
         "bad",
         says,
-        "See whether its server ([cache] url) answers, and what the log says of it.",
+        "Check that its server ([cache] url) answers, and check the log.",
     )
 
 
 def _storage(face: App, *, is_well: bool) -> MachinePart:
     place = face.settings.place
     if is_well:
-        return MachinePart("Storage", "well", "good", f"It answers: {place}")
-    todo = "Is the disk mounted, and not full? Does the bucket answer, with the keys of [storage]?"
+        return MachinePart("Storage", "OK", "good", f"Reachable: {place}")
+    todo = "Is the disk mounted, with free space? Does the bucket accept the keys of [storage]?"
     return MachinePart(
         "Storage",
-        "away",
+        "unreachable",
         "bad",
-        f"It does not answer: {place}",
-        f"{todo} It is asked every five seconds.",
+        f"Not reachable: {place}",
+        f"{todo} pypid checks it every five seconds.",
     )
 
 
 def _readiness(face: App, is_ready: bool) -> Iterator[MachinePart]:
     if face.condition.stopping:
         yield MachinePart(
-            "Clients", "stopping", "warn", "It was asked to stop: nobody new is let in."
+            "Traffic", "stopping", "warn", "pypid is stopping and accepts no new connections."
         )
     elif not is_ready:
-        says = "A part is missing that reading needs, and load balancers are told so (/ready)."
-        yield MachinePart("Clients", "turned away", "bad", says, "See below which part it is.")
+        says = "A part that reading needs has failed. /ready reports it to load balancers."
+        yield MachinePart("Traffic", "not ready", "bad", says, "See below which part failed.")
     else:
         yield MachinePart(
-            "Clients", "welcome", "good", "Load balancers are told to send them here (/ready)."
+            "Traffic", "ready", "good", "/ready tells load balancers to send clients here."
         )
 
 
 def _comparison(face: App) -> MachinePart:
-    under_way, name = face.index.comparing, "Comparison with the storage"
+    under_way, name = face.index.comparing, "Storage scan"
     if under_way is not None:
         far = (
-            f"Under way: {under_way.objects:,} objects were listed, and {under_way.projects:,} "
+            f"In progress: {under_way.objects:,} objects listed, {under_way.projects:,} "
             f"projects read."
         )
         return MachinePart(
             name,
-            "under way",
+            "in progress",
             "warn",
-            f"{far} A project that is not known yet is looked up when somebody asks for it.",
+            f"{far} Projects that were not read yet are looked up on request.",
         )
     if face.index.catalog.was_complete:
         return MachinePart(
             name,
             "complete",
             "good",
-            "All that lies in the storage has been compared since the start.",
+            "The whole storage has been scanned since the start.",
         )
     says = (
-        "Not all that lies in the storage has been compared since the start: what is not known is "
-        "looked up when asked."
+        "The storage has not been scanned completely since the start: projects that were not "
+        "read are looked up on request."
     )
     return MachinePart(
         name,
-        "not complete",
+        "incomplete",
         "bad",
         says,
-        "See the log for the reason; then compare it with the form under Storage.",
+        "See the log for the reason; then use Rebuild on the Storage page.",
     )
 
 
 def _upstream(face: App) -> MachinePart:
     outage = face.index.envoy.outage
     if face.index.policy.mode is Mode.OFFLINE:
-        return MachinePart("Upstream", "offline", "", "No other index is asked ([upstream] mode).")
+        return MachinePart("Upstream", "offline", "", "No upstream is contacted ([upstream] mode).")
     if outage.error is None:
         return MachinePart(
             "Upstream",
-            "well",
+            "OK",
             "good",
-            "It answered the last time that it was asked, or was not asked yet.",
+            "The last request succeeded, or there was none yet.",
         )
     since = "" if outage.since is None else f" Since {outage.since:%-d %b %Y %H:%M} UTC."
     todo = (
-        "See whether the other index can be reached from here. Until it answers, what is stored "
-        "is served."
+        "Check that this machine can reach the upstream index. Stored files are served until "
+        "it answers."
     )
-    return MachinePart("Upstream", "away", "bad", f"{outage.error}{since}", todo)
+    return MachinePart("Upstream", "unreachable", "bad", f"{outage.error}{since}", todo)
 
 
 def _disks(face: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
-    names = {"state": "Disk of the state folder", "storage": "Disk of the storage"}
+    names = {"state": "State disk", "storage": "Storage disk"}
     needed = {"state": True, "storage": face.settings.storage_folder is not None}
     for which, disk in disks.items():
         if disk is None and needed[which]:
-            todo = "See whether the disk, or the network that it is reached by, works."
+            todo = "Check the disk, or the network connection to it."
             yield MachinePart(
-                names[which], "unknown", "warn", "It did not say in a second how full it is.", todo
+                names[which], "unknown", "warn", "Reading its free space timed out.", todo
             )
         elif disk is not None:
-            says = f"{size(disk.free)} of {size(disk.total)} are free."
-            todo = (
-                "Make room: uploads are refused, and files of upstream's not kept, once it is full."
-            )
+            says = f"{size(disk.free)} of {size(disk.total)} free."
+            todo = "Free some space: a full disk refuses uploads and caches no upstream files."
             yield (
-                MachinePart(names[which], "short", "bad", says, todo)
+                MachinePart(names[which], "low", "bad", says, todo)
                 if disk.is_short
-                else MachinePart(names[which], "well", "good", says)
+                else MachinePart(names[which], "OK", "good", says)
             )
 
 
@@ -237,15 +235,15 @@ async def _workers(face: App) -> list[MachinePart]:
                 "Processes",
                 "unknown",
                 "warn",
-                "What they have counted cannot be read.",
+                "Their counters cannot be read.",
                 "See the log for the reason.",
             )
         ]
     alive = [worker for worker in workers if worker.number]
     many = (
-        f"{len(alive)} processes answer; this is number {number}."
+        f"{len(alive)} processes are running; this is number {number}."
         if len(alive) > 1
-        else "One process answers."
+        else "One process is running."
     )
     return [MachinePart("Processes", str(len(alive)), "", many)]
 

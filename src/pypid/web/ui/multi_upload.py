@@ -113,7 +113,7 @@ async def _taken(face: App, request: Request, who: Identity, boundary: bytes) ->
         reading.trust(None)  # a form without any part
         if not reading.taking.files:
             reading.taking.problem = BadRequest(
-                "No file was chosen. Choose the wheels and sdists that are to be published."
+                "No file was chosen. Choose the wheels and sdists to publish."
             )
     except MultipartError as error:
         reading.break_off(refusal_of_form(error, MOST_FILES + _BESIDE))
@@ -176,9 +176,7 @@ class _Reading:
             return
         if len(self.taking.files) >= MOST_FILES:
             raise BadRequest(
-                f"A form may have {MOST_FILES} files: these and all that came after them were "
-                f"not "
-                f"looked at."
+                f"A form can have at most {MOST_FILES} files; the files after them were ignored."
             )
         self._filename = named
         self._spool = Spool(self._face.settings.spool, self._face.world.blocking)

@@ -30,13 +30,13 @@ BACK, PAGE = "back", "page"
 """Fields with the page that contained the form: which release's, and its number."""
 
 say(
-    yanked="Yanked: installers that were not told this very version choose another one.",
-    unyanked="The yank was taken back.",
+    yanked="Yanked: installers skip it unless exactly this version is requested.",
+    unyanked="The yank was undone.",
     file_deleted="The file was deleted.",
     release_deleted="The release was deleted.",
-    project_deleted="All files of the project were deleted. Its name stays ours.",
+    project_deleted="All files of the project were deleted. Its name stays local.",
     status_set="The status was set.",
-    name_released="The name was given back.",
+    name_released="The name was released.",
 )
 
 
@@ -131,8 +131,7 @@ def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
     said = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
     if len(said) != 1:
         raise BadRequest(
-            f"The form has to say one thing that it is about, in one of its fields: "
-            f"{', '.join(kinds)}."
+            f"The form must name exactly one thing, in one of these fields: {', '.join(kinds)}."
         )
     return said[0]
 
@@ -154,9 +153,7 @@ def _confirm(fields: Fields, *words: str) -> None:
     typed = fields.text(CONFIRM).strip()
     if any(typed != word for word in words):
         said = f"{shortened(typed)!r} was typed" if typed else "nothing was typed"
-        raise BadRequest(
-            f"Nothing was changed: type {shortened(words[0])!r} to confirm it; {said}."
-        )
+        raise BadRequest(f"Nothing was changed: type {shortened(words[0])!r} to confirm; {said}.")
 
 
 async def _answer(

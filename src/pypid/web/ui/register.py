@@ -20,19 +20,20 @@ from pypid.web.ui.login_redirect import LOGIN
 from pypid.web.ui.pages import go, show
 
 UNREAD = (
-    "The riddle was not solved, too late, or used already: send the form once more, and your "
-    "browser solves a new one."
+    "The check against bots failed, expired or was used already: send the form again, and your "
+    "browser runs a new one."
 )
-DIFFERENT = "The two passwords are not the same: type the new password twice."
+DIFFERENT = "The two passwords are not the same. Enter the new password twice."
 UNSOLVED = (
-    "Your browser has not solved the riddle that keeps robots out: that takes JavaScript. Without "
-    "it, ask an administrator for "
-    "an account."
+    "Your browser has not run the check that keeps bots out, which needs JavaScript. Without "
+    "JavaScript, ask an administrator for an account."
 )
 
 say(
-    registered="Your account was made. Log in with it.",
-    registered_waiting="Your account was made. You can log in once an administrator has approved it.",
+    registered="Your account was created. Log in with it.",
+    registered_waiting=(
+        "Your account was created. You can log in once an administrator has approved it."
+    ),
 )
 
 

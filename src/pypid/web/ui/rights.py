@@ -26,15 +26,15 @@ LINES = 200
 MOST = 500
 """Number of names that are suggested."""
 DEFAULTS = {
-    "read": "See and install projects",
+    "read": "Read and install projects",
     "write": "Publish",
     "overwrite": "Replace published files",
     "delete": "Delete",
-    "cache_update": "Have projects fetched from upstream",
-    "collect": "Have files collected for requirements",
+    "cache_update": "Fetch packages from upstream",
+    "collect": "Collect files for requirements",
 }
 
-say(right_given="The right was given.", right_taken="The right was taken away.")
+say(right_given="The right was granted.", right_taken="The right was removed.")
 
 
 @guarded(app, "/manage/rights", may=Action.ADMIN, page=True)
@@ -139,7 +139,7 @@ async def change(face: App, request: Request, who: Identity, project: str) -> No
             after = await withdrawn(face, request, who, (name, whom, named))
         else:
             if said.text("right") not in ("r", "rw"):
-                raise BadRequest("A right is one to read, or one to read and write.")
+                raise BadRequest("The right must be read, or read and write.")
             after = await granted(
                 face, request, who, Right(name, whom, named, said.text("right") == "rw")
             )
@@ -171,7 +171,7 @@ def _whom(said: Fields) -> tuple[Whom, str]:
     kind, name = said.text("kind"), said.text("name").strip()
     is_named = kind in {whom.value for whom in NAMED}
     if is_named and not name:
-        raise BadRequest(f"Say which {kind}: write the name.")
+        raise BadRequest(f"Enter the name of the {kind}.")
     return whom_of(kind, name if is_named else ""), name if is_named else ""
 
 
@@ -179,7 +179,7 @@ def in_words(principals: Principals) -> list[str]:
     """Return the principals of a rule in words; administrators may do everything anyway."""
     if principals.everyone:
         return ["everyone"]
-    found = ["everybody who is logged in"] if principals.authenticated else []
-    found += [f"the group {group}" for group in sorted(principals.groups)]
-    found += [f"the user {user}" for user in sorted(principals.users)]
-    return found or ["nobody but administrators"]
+    found = ["all logged-in users"] if principals.authenticated else []
+    found += [f"group {group}" for group in sorted(principals.groups)]
+    found += [f"user {user}" for user in sorted(principals.users)]
+    return found or ["administrators only"]

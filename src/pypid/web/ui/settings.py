@@ -32,17 +32,16 @@ ADDRESS = "/project/<project>/-/"
 MEANINGS = {
     Status.ACTIVE: "In use: files can be installed and published.",
     Status.DEPRECATED: (
-        "Obsolete, perhaps for another project that the reason names: files can be installed and "
-        "published, and installers may "
-        "say so."
+        "Obsolete, possibly replaced by a project that the reason names: files can be installed "
+        "and published, and installers may show a warning."
     ),
     Status.ARCHIVED: (
-        "Not worked on any more: nothing can be published; files can be installed, and installers "
-        "may say so."
+        "No longer maintained: nothing can be published; files can be installed, and installers "
+        "may show a warning."
     ),
     Status.QUARANTINED: (
-        "Not safe, or not known to be: nobody can install or download any file or publish one, "
-        "until the status is another."
+        "Possibly unsafe: no file can be installed, downloaded or published until the status "
+        "changes."
     ),
 }
 """What each status means for installers and publishers (PEP 792)."""

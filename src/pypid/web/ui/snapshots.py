@@ -17,7 +17,8 @@ from pypid.web.ui.pages import go, show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 say(
-    snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was deleted. Files stay."
+    snapshot_made="The snapshot was created.",
+    snapshot_deleted="The snapshot was deleted. Files stay.",
 )
 
 

@@ -62,8 +62,8 @@ async def check(face: App, request: Request, who: Identity) -> None:
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
     if wanted.sweep and form.text("confirm").strip() != SWEEP:
         problem = (
-            f"To remove what is left over, type {SWEEP} into the field beside the box. Nothing "
-            f"was looked at."
+            f"To delete orphaned files, type {SWEEP} into the confirmation field. Nothing was "
+            f"checked."
         )
         return await _page(face, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
 

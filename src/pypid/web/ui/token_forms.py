@@ -21,9 +21,9 @@ MEANS = {
     "publish": "upload files",
     "overwrite": "replace published files",
     "delete": "delete files and releases",
-    "fetch": "have projects fetched from upstream",
+    "fetch": "fetch packages from upstream",
     "admin": "administer this index",
-    "metrics": "read its metrics",
+    "metrics": "read the metrics",
 }
 """The meaning of a token's actions."""
 EXPIRES = {
@@ -31,7 +31,7 @@ EXPIRES = {
     "90d": "in 90 days",
     "365d": "in a year",
     "never": "never",
-    "own": "at the end of another day",
+    "own": "on a custom date",
 }
 """When a new token expires, by the value of the form."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
@@ -87,9 +87,9 @@ def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
 def wanted_token(said: Fields) -> NewToken:
     """Return the token that the form requests. Raises `BadRequest`."""
     if not said.text("name").strip():
-        raise BadRequest("Give the token a name: what it is for, or where it is kept.")
+        raise BadRequest("Give the token a name: what it is for or where it is used.")
     if not said.all("actions"):
-        raise BadRequest("Tick at least one thing that the token may do.")
+        raise BadRequest("Tick at least one permission for the token.")
     document = {
         "name": said.text("name").strip(),
         "actions": list(said.all("actions")),
@@ -99,7 +99,7 @@ def wanted_token(said: Fields) -> NewToken:
     try:
         return msgspec.convert(document, NewToken)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"This cannot be a token: {error}.") from None
+        raise BadRequest(f"The token is not valid: {error}.") from None
 
 
 def _expiry(said: Fields) -> str | None:
@@ -110,7 +110,7 @@ def _expiry(said: Fields) -> str | None:
         return None if chosen == "never" else chosen
     day = said.text("until").strip()
     if not day:
-        raise BadRequest("Say until which day the token holds: choose a date.")
+        raise BadRequest("The token needs an expiry date: choose a date.")
     return f"{day}T23:59:59Z" if _DAY.match(day) else day
 
 
@@ -129,14 +129,12 @@ def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[
         )
         uv = f"export UV_PUBLISH_URL={index}/legacy/\nexport UV_PUBLISH_TOKEN={secret}\nuv publish"
         found.append(
-            TokenUse(
-                "uv publish", "In the environment, as in CI where it is a secret variable.", uv
-            )
+            TokenUse("uv publish", "In the environment; in CI, use a secret variable.", uv)
         )
     if Action.READ in actions:
         netrc = f"machine {machine}\nlogin {TOKEN_USER}\npassword {secret}"
         words = (
-            f"In ~/.netrc (chmod 600), which both read; then: pip install --index-url "
+            f"In ~/.netrc (chmod 600), which both use; then: pip install --index-url "
             f"{index}/simple/ PROJECT"
         )
         found.append(TokenUse("pip and uv", words, netrc))

@@ -30,18 +30,17 @@ ALL = "everything"
 """The word that has to be typed before all cached files are removed."""
 MODES = {
     Mode.CACHE: (
-        "What is asked for is fetched from upstream, checked, kept here and served from here "
-        "(cache)."
+        "Requested files are fetched from upstream, verified, cached and served from here (cache)."
     ),
     Mode.REDIRECT: (
-        "Clients are told what upstream has, and are sent there for its files; nothing is kept "
-        "(redirect)."
+        "Clients see the upstream listings and are redirected to upstream for its files; nothing "
+        "is cached (redirect)."
     ),
     Mode.MIRROR: (
-        "What is asked for is fetched, checked and kept here, and what is kept is kept fresh "
-        "(mirror)."
+        "Requested files are fetched from upstream, verified and cached, and cached projects are "
+        "kept up to date (mirror)."
     ),
-    Mode.OFFLINE: "No other index is asked; what is stored is served (offline).",
+    Mode.OFFLINE: "No upstream is contacted; stored files are served (offline).",
 }
 MOST_GLOBS = 200
 """Number of names of a rule that are shown."""
@@ -109,23 +108,23 @@ def _wanted(fields: Fields) -> Purge:
             unwanted = parse_duration(age)
         except ValueError:
             raise BadRequest(
-                "An age is a whole number of s, m, h or d (one unit): 30d, for example."
+                "An age is a whole number with one unit (s, m, h or d), e.g. 30d."
             ) from None
     match fields.text("what"):
         case "project" if project:
             return Purge(project_name(project), unwanted=unwanted, force=force)
         case "project":
-            raise BadRequest("Name the project.")
+            raise BadRequest("Enter the project name.")
         case "older" if unwanted is not None:
             return Purge(unwanted=unwanted, force=force)
         case "older":
-            raise BadRequest("Say for how long nobody wanted it: 30d, for example.")
+            raise BadRequest("Enter for how long files must be unused, e.g. 30d.")
         case "all" if fields.text("confirm").strip() == ALL:
             return Purge(force=force)
         case "all":
-            raise BadRequest(f"To take away all that is kept, type {ALL}. Nothing was taken away.")
+            raise BadRequest(f"To clear the entire cache, type {ALL}. Nothing was deleted.")
         case _:
-            raise BadRequest("The form does not say what is to be taken away.")
+            raise BadRequest("The form does not say what to delete.")
 
 
 def _age(unwanted: timedelta | None) -> str:
@@ -173,14 +172,14 @@ async def _page(
 def _rules(face: App) -> list[UpstreamRule]:
     policy = face.index.policy
     said = (
-        ("reserved", "Never asked upstream:", policy.reserved),
+        ("reserved", "Never requested from upstream:", policy.reserved),
         (
             "allow",
-            "May come from upstream, and no others:",
+            "Only these can come from upstream:",
             () if policy.allow == ("*",) else policy.allow,
         ),
-        ("deny", "May not come from upstream:", policy.deny),
-        ("blend", "Ours, and upstream's files may stand beside them:", policy.blend),
+        ("deny", "Cannot come from upstream:", policy.deny),
+        ("blend", "Local, with upstream files allowed beside local ones:", policy.blend),
     )
     return [
         UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS))

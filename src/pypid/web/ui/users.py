@@ -42,12 +42,12 @@ MOST = 200
 """Number of rights and tokens of one user that are shown; other pages have all."""
 
 say(
-    user_added="The account was made.",
+    user_added="The account was created.",
     user_changed="The account was changed.",
     user_removed="The account was removed, with its tokens, sessions, rights and memberships.",
-    user_approved="The account was approved: it can be used now.",
-    user_refused="The registration was refused, and the account removed.",
-    password_set="The password was set, and the sessions of that user have ended.",
+    user_approved="The account was approved.",
+    user_refused="The registration was rejected and the account removed.",
+    password_set="The password was set. The sessions of the user have ended.",
 )
 
 
@@ -191,7 +191,7 @@ async def change(face: App, request: Request, who: Identity, name: str) -> None:
         wanted.standing = cast(Literal["active", "disabled"], said.text("standing"))
     try:
         if said.flag("standing") and said.text("standing") not in ("active", "disabled"):
-            raise BadRequest("An account is made active, or disabled.")
+            raise BadRequest("The status must be active or disabled.")
         await changed(face, request, who, name, wanted)
     except MISTAKES as error:
         return await _again(face, request, who, name, error)
