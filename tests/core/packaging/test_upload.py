@@ -186,7 +186,7 @@ class UploadTests(SynchronousTestCase):
         }
         error = self.assertRaises(UploadRejected, distribution_of, form(wrong))
         self.assertEqual(len(error.problems), 5)
-        self.refused({"name": "-"}, "not a project name")
+        self.refused({"name": "-"}, "not a valid project name")
         self.refused({"pyversion": "3.6"}, "'source'", filename=sdist_filename(), data=sdist())
         self.refused({"filetype": "bdist_wheel"}, "bdist_egg", filename=egg_filename(), data=egg())
 
@@ -201,7 +201,7 @@ class UploadTests(SynchronousTestCase):
                 "name",
                 "version",
             )
-        self.refused({"name": ("spam", "")}, "not a project name")
+        self.refused({"name": ("spam", "")}, "not a valid project name")
         upload(
             {"name": "UNKNOWN", "version": "0"},
             wheel("unknown", "0"),

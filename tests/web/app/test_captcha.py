@@ -107,7 +107,7 @@ class RiddleTests(SynchronousTestCase):
         self.clock.moment = NOW + LIFETIME
         solved(KEY, solution)
         self.clock.moment += timedelta(seconds=1)
-        self.refused(solution, "too old")
+        self.refused(solution, "has expired")
 
     def test_none(self) -> None:
         """Without a solution the answer tells where riddles are."""

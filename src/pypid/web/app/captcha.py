@@ -29,7 +29,7 @@ LONGEST = 4096
 """Maximum length of a solution in characters; the widget's have some 700."""
 
 _WRONG = (
-    "The riddle is not solved. Fetch a new one (GET /api/captcha), solve it, and send the "
+    "The captcha is not solved. Fetch a new one (GET /api/captcha), solve it, and send the "
     "solution as captcha."
 )
 
@@ -84,7 +84,7 @@ def solved(key: bytes, solution: str | None) -> Solved:
 
     if not solution:
         raise BadRequest(
-            "A riddle is to be solved first: fetch one (GET /api/captcha), and send its "
+            "A captcha has to be solved first: fetch one (GET /api/captcha), and send its "
             "solution "
             "as captcha."
         )
@@ -93,7 +93,7 @@ def solved(key: bytes, solution: str | None) -> Solved:
     result = verify_solution(solution, _secret(key))
     if result.expired:
         raise BadRequest(
-            "The riddle is too old. Fetch a new one (GET /api/captcha), and send its solution "
+            "The captcha has expired. Fetch a new one (GET /api/captcha), and send its solution "
             "as "
             "captcha."
         )

@@ -104,7 +104,7 @@
   function solve(riddle) {
     var asked = riddle.parameters, nonce = bytes(asked.nonce), salt = bytes(asked.salt), began = Date.now();
     if (asked.algorithm !== "PBKDF2/SHA-256" || asked.keyLength !== 32 || nonce.length > 56 || salt.length > 40) {
-      failed("This riddle is of a kind that this page does not know. Load the page again.");
+      failed("This check is of an unknown kind. Reload the page.");
       return;
     }
     var password = new Uint8Array(nonce.length + 4), counter = 0;
@@ -131,7 +131,7 @@
     answer.value = window.btoa(text);
     working = false;
     bar.value = 1;
-    words.textContent = "The riddle is solved.";
+    words.textContent = "The check is done.";
     setTimeout(function () { answer.value = ""; if (!working) begin(); }, Math.max(expires * 1000 - Date.now() - 30000, 1000));
     if (waiting) form.submit();
   }
@@ -141,11 +141,11 @@
     working = true;
     box.hidden = false;
     bar.value = 0;
-    words.textContent = "Your browser solves a riddle, to keep robots out: that takes a few seconds.";
+    words.textContent = "Your browser runs a short check to keep bots out. This takes a few seconds.";
     window.fetch(form.dataset.riddle, { headers: window.pypid.headers(), cache: "no-store" }).then(function (response) {
       if (!response.ok) throw new Error(String(response.status));
       return response.json();
-    }).then(solve).catch(function () { failed("The riddle could not be fetched. Try it again in a moment."); });
+    }).then(solve).catch(function () { failed("The check could not be loaded. Try it again in a moment."); });
   }
 
   form.addEventListener("focusin", begin, { once: true });
