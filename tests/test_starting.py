@@ -54,11 +54,11 @@ NOT_FOR_A_PAGE = (
         "pygments",
         "nh3",
         "comrak",
-        "pypid.rendering.making",
+        "pypid.rendering.render",
     ),  # of the child
     *("argon2", "packaging.specifiers", "concurrent.futures.thread"),
     *(
-        "pypid.upstream.opening",
+        "pypid.upstream.indexes",
         "pypid.http_client.connections",
         "pypid.resolver.uv",
         "pypid.jobs.stateless_node",

@@ -21,8 +21,8 @@ from twisted.trial.unittest import TestCase
 
 from pypid.blobs.s3 import addresses, store
 from pypid.blobs.s3.addresses import Address
+from pypid.blobs.s3.object_writer import Ability
 from pypid.blobs.s3.store import S3Blobs, S3Settings
-from pypid.blobs.s3.writing import Ability
 from pypid.core.configuration.choices import Addressing
 from pypid.core.model import Span
 from pypid.flow import World, at_once, whole

@@ -21,8 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pypid.blobs.s3 import addresses, store
+from pypid.blobs.s3.object_writer import Ability
 from pypid.blobs.s3.store import S3Blobs
-from pypid.blobs.s3.writing import Ability
 from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import Exists, Missing
 from pypid.flow import BytesBody, World, at_once, start

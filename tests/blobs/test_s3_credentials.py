@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3 import credentials
 from pypid.blobs.s3.credentials import EARLY, LATE, PAUSE, BotocoreChain, FixedCredentials
-from pypid.blobs.s3.signing import Keys
+from pypid.blobs.s3.signatures import Keys
 from pypid.core.errors import StorageDown
 from pypid.flow import BytesBody, start
 from pypid.testing import BEGINNING, Turns, world

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 
 from pypid.blobs.s3 import payloads, store
-from pypid.blobs.s3.asking import TRIES
+from pypid.blobs.s3.client import TRIES
 from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span

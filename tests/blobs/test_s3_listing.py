@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import spreading
+from pypid.blobs.s3 import parallel_listing
 from pypid.core.errors import StorageDown
 from tests.blobs.bucket import Said, Stored, error
 from tests.blobs.fake_s3 import as_usual, says
@@ -81,7 +81,7 @@ class ListingTests(S3Case):
         """However few listings may be under way, one is: all is listed."""
         expected = self.many()
         self.bucket.page = 20
-        self.patch(spreading, "AT_ONCE", 1)
+        self.patch(parallel_listing, "AT_ONCE", 1)
         self.assertEqual(await self.keys(), expected)
 
     async def test_markers_only(self) -> None:
@@ -131,7 +131,9 @@ class ListingTests(S3Case):
             await anext(listing)
             await anext(listing)
             await deferLater(self.reactor, 0.3)
-            self.assertLess(len(self.fake.asked), 2 * spreading.AT_ONCE * spreading.AHEAD)
+            self.assertLess(
+                len(self.fake.asked), 2 * parallel_listing.AT_ONCE * parallel_listing.AHEAD
+            )
 
     async def test_dates(self) -> None:
         """A listing says the same of an object as a look at it: to the second, without quotes

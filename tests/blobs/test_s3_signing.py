@@ -21,8 +21,8 @@ from twisted.web.http_headers import Headers
 
 from pypid.blobs.keys import parts
 from pypid.blobs.s3.addresses import Address, quoted, resolve
-from pypid.blobs.s3.naming import content_type, disposition, file_name
-from pypid.blobs.s3.signing import Keys, cloudfront, presigned, signed
+from pypid.blobs.s3.response_headers import content_type, disposition, file_name
+from pypid.blobs.s3.signatures import Keys, cloudfront, presigned, signed
 from pypid.core.configuration.choices import Addressing
 from pypid.core.errors import CannotStart, Missing
 from pypid.flow import BytesBody

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.databases.drivers import Trouble, trouble
 from pypid.databases.sqlite import make_file, sqlite_engine
-from pypid.databases.transacting import transact
+from pypid.databases.transactions import transact
 
 OTHER = """
 import sqlite3, sys

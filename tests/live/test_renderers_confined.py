@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 BEGIN = """
 import os, socket, subprocess, sys, time
-from pypid.rendering.confining import compute_for, confine
+from pypid.rendering.confinement import compute_for, confine
 confine()
-from pypid.rendering.making import made
+from pypid.rendering.render import made
 from pypid.rendering.kinds import MarkupKind
 """
 

@@ -27,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename, BadName
 from pypid.core.packaging.names import project_name
-from pypid.static.naming import _guessed, places
+from pypid.static.page_names import _guessed, places
 from tests.children import with_us
 from tests.distributions import wheel, wheel_filename
 from tests.live.clients import ROOT, client, in_ci

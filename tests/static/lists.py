@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from pypid.static.building import BuildOutcome, build
-from pypid.static.reading import PackageList, read_json, read_names
+from pypid.static.build import BuildOutcome, build
+from pypid.static.package_list import PackageList, read_json, read_names
 from pypid.static.settings import StaticSettings
 from pypid.static.tree import digest
 

@@ -22,7 +22,7 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import World, at_once
 from pypid.http_client.trust import Trust
 from pypid.ports import Upstream
-from pypid.upstream.opening import UpstreamSourceSettings, connected, open
+from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from tests.upstream.fake import Fake, Script
 
 T = TypeVar("T", bound=BaseException)

@@ -37,7 +37,7 @@ from pypid.http_client.connections import HttpConnections
 from pypid.http_client.trust import Trust
 from pypid.index import Index
 from pypid.testing import contents
-from pypid.upstream.opening import UpstreamSourceSettings, connected, open
+from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from pypid.web.app.all_routes import App, FaceSettings, resource
 from pypid.web.http.channel import Site
 from tests.upstream.cases import UpstreamCase

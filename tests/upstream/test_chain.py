@@ -19,7 +19,7 @@ from pypid.ports import Upstream
 from pypid.testing import UpstreamContract
 from pypid.testing.upstream import FILENAME, SPAM
 from pypid.testing.worlds import Awaiting, world
-from pypid.upstream.asking import UpstreamClient
+from pypid.upstream.client import UpstreamClient
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import PageReader

@@ -16,7 +16,7 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.http_client.trust import Trust, certificates
 from pypid.upstream import simple
-from pypid.upstream.opening import CERTIFICATES, connected
+from pypid.upstream.indexes import CERTIFICATES, connected
 from tests.upstream.cases import OWN, SPAM, UpstreamCase
 from tests.upstream.fake import J, Talk, authority_pem, certificate, page, raw, says, status
 

@@ -16,8 +16,8 @@ from pypid.cli.bar import ProgressBar
 from pypid.cli.command import add_command
 
 if TYPE_CHECKING:  # other commands need not import these
-    from pypid.static.building import BuildOutcome
-    from pypid.static.reading import PackageList
+    from pypid.static.build import BuildOutcome
+    from pypid.static.package_list import PackageList
 
 EXAMPLE = """\
 The files themselves lie at --packages-url, in a bucket for example; nothing is
@@ -150,7 +150,7 @@ def _add_ways(command: argparse.ArgumentParser) -> None:
 
 
 def _static(options: argparse.Namespace) -> int:
-    from pypid.static.building import build
+    from pypid.static.build import build
     from pypid.static.settings import StaticSettings
     from pypid.static.tree import TreeFolder
 
@@ -198,7 +198,7 @@ def _previous(options: argparse.Namespace, bar: ProgressBar) -> PackageList | No
 
 
 def _read(names: str | None, objects: str | None, bar: ProgressBar) -> PackageList:
-    from pypid.static.reading import lines_of, read_json, read_names
+    from pypid.static.package_list import lines_of, read_json, read_names
 
     path, read = (objects, read_json) if names is None else (names, read_names)
     assert path is not None

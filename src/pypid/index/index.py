@@ -35,7 +35,7 @@ from pypid.flow import World
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.change_counts import change_counted, publish_counted
 from pypid.index.context import IndexContext, UnderWay, without_lease
-from pypid.index.giving import FileReader
+from pypid.index.file_reader import FileReader
 from pypid.index.local.archive_restore import Thawing
 from pypid.index.local.manage import Manager, files_of_release
 from pypid.index.local.publish import BodyAnew, Publisher, PublishOutcome

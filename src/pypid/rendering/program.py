@@ -13,12 +13,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from pypid.rendering.confining import CPU, compute_for, confine
+from pypid.rendering.confinement import CPU, compute_for, confine
 from pypid.rendering.frames import HEAD, framed, length_of, read
 from pypid.rendering.kinds import MarkupKind
 
 if TYPE_CHECKING:
-    from pypid.rendering.making import Made
+    from pypid.rendering.render import Made
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a renderer prints is not an answer
     confine()
-    from pypid.rendering.making import made
+    from pypid.rendering.render import made
 
     _say(answers, framed({}))
     while head := asked.read(HEAD):

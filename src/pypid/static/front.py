@@ -16,7 +16,7 @@ from attrs import frozen
 
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.render import plain, utc_text
-from pypid.static.reading import PackageListEntry, moment_of
+from pypid.static.package_list import PackageListEntry, moment_of
 from pypid.static.settings import StaticSettings
 
 PER_PAGE = 5000

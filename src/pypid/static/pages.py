@@ -18,8 +18,8 @@ from pypid.core.model import File, Project, Summary, in_order
 from pypid.core.packaging.names import ProjectName, version_key
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_names, render_project, utc_text
-from pypid.static.naming import PagePlace, places
-from pypid.static.reading import PackageListEntry, moment_of
+from pypid.static.package_list import PackageListEntry, moment_of
+from pypid.static.page_names import PagePlace, places
 from pypid.static.settings import StaticSettings
 
 PAGE, JSON_PAGE = "index.html", "index.json"

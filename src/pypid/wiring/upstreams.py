@@ -40,14 +40,14 @@ def reach(config: Config, places: StatePaths, world: World, reactor: Any, identi
 
     def make() -> Reached:
         from pypid.http_client.trust import Trust
-        from pypid.upstream import opening
+        from pypid.upstream import indexes
 
         urls = wanted.url or (PUBLIC_INDEX,)
-        settings = opening.UpstreamSourceSettings(
+        settings = indexes.UpstreamSourceSettings(
             urls, wanted.timeout.total_seconds(), wanted.file_hosts
         )
-        reached = opening.connected(reactor, Trust(authorities), settings)
-        return Reached(opening.open(settings, world, identity, reached), reached.close)
+        reached = indexes.connected(reactor, Trust(authorities), settings)
+        return Reached(indexes.open(settings, world, identity, reached), reached.close)
 
     late = Late(make)
     return Reached(late, late.close)
@@ -62,7 +62,7 @@ def _authorities(file: Path | None) -> Any:
     if file is None:
         return ()
     from pypid.http_client.trust import certificates
-    from pypid.upstream.opening import CERTIFICATES
+    from pypid.upstream.indexes import CERTIFICATES
 
     try:
         return certificates(file.read_bytes(), CERTIFICATES)

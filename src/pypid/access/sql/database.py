@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from pypid.core.errors import StorageFull
 from pypid.databases.faults import DatabaseAway
 from pypid.databases.places import Place, SqliteFile
-from pypid.databases.transacting import no_longer_than, transact
+from pypid.databases.transactions import no_longer_than, transact
 from pypid.flow import Blocking, shielded
 from pypid.flow.reserve import Reserve
 

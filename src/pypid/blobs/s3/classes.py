@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.addresses import quoted
-from pypid.blobs.s3.asking import S3Client, S3Request
+from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.listing import unfinished
-from pypid.blobs.s3.looking import CLASS, absent, plain_etag
 from pypid.blobs.s3.multipart import MultipartUpload, UploadPart
+from pypid.blobs.s3.object_head import CLASS, absent, plain_etag
 from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.core.errors import Archived, BadRequest, StorageDown

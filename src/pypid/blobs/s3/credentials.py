@@ -18,7 +18,7 @@ from attrs import frozen
 from botocore.exceptions import BotoCoreError, ClientError
 from twisted.logger import Logger
 
-from pypid.blobs.s3.signing import Keys
+from pypid.blobs.s3.signatures import Keys
 from pypid.core.errors import StorageDown
 from pypid.flow import Flights, World, start
 

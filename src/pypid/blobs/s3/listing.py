@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 from attrs import frozen
 
 from pypid.blobs.keys import parts
-from pypid.blobs.s3.asking import S3Client, S3Request
-from pypid.blobs.s3.looking import plain_etag
+from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.multipart import MultipartUpload
+from pypid.blobs.s3.object_head import plain_etag
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob

@@ -13,8 +13,8 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pypid.blobs.s3.asking import S3Client, S3Request, Told
-from pypid.blobs.s3.looking import plain_etag
+from pypid.blobs.s3.client import S3Client, S3Request, Told
+from pypid.blobs.s3.object_head import plain_etag
 from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.flow import Blocking, start

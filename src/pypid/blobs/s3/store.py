@@ -20,18 +20,18 @@ from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.blobs.keys import must_be_key, parts
 from pypid.blobs.s3 import addresses, credentials, multipart
-from pypid.blobs.s3.asking import S3Client, S3Request
+from pypid.blobs.s3.capabilities import probe
 from pypid.blobs.s3.classes import Classes
+from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
-from pypid.blobs.s3.looking import ObjectHead, look, must_be_there
-from pypid.blobs.s3.naming import content_type, disposition, file_name
-from pypid.blobs.s3.probing import probe
-from pypid.blobs.s3.reading import read
+from pypid.blobs.s3.object_head import ObjectHead, look, must_be_there
+from pypid.blobs.s3.object_reader import read
+from pypid.blobs.s3.object_writer import NOTHING_SAID, Writer
+from pypid.blobs.s3.parallel_listing import listed
 from pypid.blobs.s3.refusals import S3Refusal
-from pypid.blobs.s3.signing import CloudFront, cloudfront, presigned
-from pypid.blobs.s3.spreading import listed
-from pypid.blobs.s3.writing import NOTHING_SAID, Writer
+from pypid.blobs.s3.response_headers import content_type, disposition, file_name
+from pypid.blobs.s3.signatures import CloudFront, cloudfront, presigned
 from pypid.core.configuration.choices import Addressing, Encryption
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span

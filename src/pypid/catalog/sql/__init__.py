@@ -2,4 +2,4 @@
 machines.
 """
 
-from pypid.catalog.sql.opening import open as open
+from pypid.catalog.sql.engines import open as open

@@ -28,11 +28,11 @@ from pypid.catalog.engine import (
     RowKind,
     Slice,
 )
-from pypid.catalog.sql.grouping import Grouping
+from pypid.catalog.sql.batches import Grouping
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
 from pypid.databases.places import Place, Server, SqliteFile
-from pypid.databases.transacting import no_longer_than, transact
+from pypid.databases.transactions import no_longer_than, transact
 from pypid.flow import Blocking, World, shielded
 
 if TYPE_CHECKING:

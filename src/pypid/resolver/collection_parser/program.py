@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from pypid.rendering.confining import compute_for, confine
+from pypid.rendering.confinement import compute_for, confine
 from pypid.rendering.frames import HEAD, framed, length_of, read
 
 CPU = 20

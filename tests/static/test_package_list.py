@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.static.reading import (
+from pypid.static.package_list import (
     LONGEST_LINE,
     MOST_NOTES,
     BadPackageList,

@@ -12,7 +12,7 @@ from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.http_client.connections import HttpConnections, connections
 from pypid.http_client.trust import Trust
 from pypid.ports import Upstream
-from pypid.upstream.asking import UpstreamClient
+from pypid.upstream.client import UpstreamClient
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import PageReader

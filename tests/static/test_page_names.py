@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename
 from pypid.core.packaging.names import project_and_version
-from pypid.static.naming import PagePlace, places
+from pypid.static.package_list import PackageListEntry
+from pypid.static.page_names import PagePlace, places
 from pypid.static.pages import project_paths
-from pypid.static.reading import PackageListEntry
 from pypid.static.tree import PATH
 from tests.static.lists import SETTINGS
 
@@ -171,7 +171,7 @@ class PlaceTests(SynchronousTestCase):
     )
     def test_short_way(self, filename: str) -> None:
         """The short way for usual names says what the long one says."""
-        from pypid.static.naming import _odd
+        from pypid.static.page_names import _odd
 
         self.assertEqual(places(filename), _odd(filename))
         self.assertIsInstance(places(filename)[0], PagePlace)

@@ -11,11 +11,11 @@ from attrs import frozen
 from twisted.internet.defer import DeferredList
 
 from pypid.blobs.s3 import multipart
-from pypid.blobs.s3.asking import S3Client, S3Request
+from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
+from pypid.blobs.s3.object_writer import ONLY_IF_ABSENT, Ability
 from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal
-from pypid.blobs.s3.writing import ONLY_IF_ABSENT, Ability
 from pypid.flow import World, start
 from pypid.http_client.faults import Fault
 

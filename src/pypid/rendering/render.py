@@ -7,8 +7,8 @@ from __future__ import annotations
 from attrs import frozen
 from readme_renderer import markdown, rst
 
+from pypid.rendering.cleaning import tamed
 from pypid.rendering.kinds import MarkupKind
-from pypid.rendering.taming import tamed
 
 
 @frozen

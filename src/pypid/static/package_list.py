@@ -18,7 +18,7 @@ from attrs import Factory, define, field
 
 from pypid.core.errors import BadFilename, PypidError, shortened
 from pypid.core.packaging.names import ProjectName
-from pypid.static.naming import places
+from pypid.static.page_names import places
 
 LONGEST_LINE = 1 << 20
 """Bytes; a line of JSON with some thousand requirements is shorter."""

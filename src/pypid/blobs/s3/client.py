@@ -21,7 +21,7 @@ from pypid.blobs.s3 import refusals
 from pypid.blobs.s3.addresses import Address, Query
 from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, refusal
-from pypid.blobs.s3.signing import Keys, signed
+from pypid.blobs.s3.signatures import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.flow import World, is_patient
 from pypid.http_client.exchange import exchange

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.static import building
-from pypid.static.building import build
-from pypid.static.reading import read_json
-from pypid.static.sharing import Died, Done, shared_out
+from pypid.static.build import build
+from pypid.static.package_list import read_json
+from pypid.static.processes import Died, Done, shared_out
 from pypid.static.tree import TreeFolder
 from tests.static.lists import HASH, SETTINGS, Tree, built, names, objects
 
@@ -188,7 +187,7 @@ class SharingTests(SynchronousTestCase):
 
     def test_same(self) -> None:
         """Two processes write the same tree as one."""
-        self.patch(building, "_WORTH_A_PROCESS", 20)
+        self.patch(build, "_WORTH_A_PROCESS", 20)
         listed = names(*(f"p{number}-1.0.tar.gz" for number in range(100)))
         root = Path(self.mktemp())
         root.mkdir()

@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from pypid.core.packaging.names import ProjectName
 from pypid.static.front import FEED, Latest, changelog, feed, first_page
+from pypid.static.package_list import PackageList, PackageListEntry
 from pypid.static.pages import (
     is_project_page,
     latest,
@@ -25,9 +26,8 @@ from pypid.static.pages import (
     project_paths,
     standing,
 )
-from pypid.static.reading import PackageList, PackageListEntry
+from pypid.static.processes import Done, shared_out
 from pypid.static.settings import StaticSettings
-from pypid.static.sharing import Done, shared_out
 from pypid.static.tree import TreeTarget, clear, put
 
 THE_LIST = "packages.json"

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from twisted.logger import Logger
 
-from pypid.blobs.s3.asking import S3Client, S3Request, S3Response
-from pypid.blobs.s3.looking import absent, look, plain_etag
+from pypid.blobs.s3.client import S3Client, S3Request, S3Response
+from pypid.blobs.s3.object_head import absent, look, plain_etag
 from pypid.blobs.s3.refusals import S3Refusal
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span

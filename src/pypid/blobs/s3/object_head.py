@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from pypid.blobs.s3.asking import S3Client, S3Request
+from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Blob

@@ -11,12 +11,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
-from pypid.blobs.s3.asking import S3Client, S3Request, Told
-from pypid.blobs.s3.looking import MARK, META, ObjectHead, look, plain_etag
+from pypid.blobs.s3.client import S3Client, S3Request, Told
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
-from pypid.blobs.s3.naming import content_type, disposition, file_name
+from pypid.blobs.s3.object_head import MARK, META, ObjectHead, look, plain_etag
 from pypid.blobs.s3.payloads import NOTHING, BytesPayload, digest, parts_of
 from pypid.blobs.s3.refusals import S3Refusal, http_date
+from pypid.blobs.s3.response_headers import content_type, disposition, file_name
 from pypid.core.errors import Exists, PypidError, StorageDown
 from pypid.core.model import Blob
 from pypid.flow import Locks, World, start
