@@ -41,15 +41,15 @@ SETTINGS = (
 )
 
 
-async def made(face: App, project: Project) -> tuple[float, float, float]:
+async def made(app: App, project: Project) -> tuple[float, float, float]:
     """Milliseconds of the reactor's thread, of other threads, and until all variants were there."""
     changed = evolve(
         project, status_reason=str(time.monotonic_ns())
     )  # which no page shows: it is as large as before
-    await face.index.catalog.edit(project.name, lambda _: changed)
+    await app.index.catalog.edit(project.name, lambda _: changed)
     begun, here, everywhere = time.perf_counter(), time.thread_time(), time.process_time()
     for format in Format.TEXT_HTML, Format.JSON:
-        finished, _ = await face.pages.project(
+        finished, _ = await app.pages.project(
             project.name, format, DIRECT, files_url="../../packages/", provenance=lambda: None
         )
         for encoding in Encoding:
@@ -58,13 +58,13 @@ async def made(face: App, project: Project) -> tuple[float, float, float]:
     return here * 1000, (everywhere - here) * 1000, (time.perf_counter() - begun) * 1000
 
 
-async def measured(face: App, runs: int) -> dict[int, tuple[float, float, float]]:
+async def measured(app: App, runs: int) -> dict[int, tuple[float, float, float]]:
     """By the number of files: the medians of `made`."""
-    await face.index.reconcile()
+    await app.index.reconcile()
     found = {}
     for files in GOALS:
         project = example(files)
-        times = [await made(face, project) for _ in range(runs + 3)][3:]
+        times = [await made(app, project) for _ in range(runs + 3)][3:]
         found[files] = (
             rig.median([t[0] for t in times]),
             rig.median([t[1] for t in times]),
@@ -107,7 +107,7 @@ def main() -> None:
             daemon = make_daemon(load_config(config), reactor, {})
             sys.stdout = stdout
         try:
-            found = run(measured(daemon.people.faces[0], options.runs))
+            found = run(measured(daemon.people.apps[0], options.runs))
         finally:
             daemon.state.release()
     rows, figures = [], {}

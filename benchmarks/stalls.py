@@ -239,7 +239,7 @@ class Bench:
 
         async def ask(said: Listing) -> None:
             told.said[NAME] = said
-            await index.correspondent.theirs(NAME, anew=True)
+            await index.listings.theirs(NAME, anew=True)
 
         said, again = remembered(await self.read(page)), remembered(await self.read(page))
         await self.measure("remember", lambda: ask(said))
@@ -297,7 +297,7 @@ class Bench:
         """Make the pages."""
         index, _, told = self.anew()
         told.said[NAME] = remembered(await self.read(json_page(self.files)))
-        index.correspondent.ttl = timedelta(hours=1)
+        index.listings.ttl = timedelta(hours=1)
         await index.catalog.complete()
         await index.view(NAME)
         for _ in range(self.times):
@@ -333,7 +333,7 @@ class Bench:
         for _ in range(self.times):
             index, _, _ = self.anew()
             index.upstream.project = self.answers(spelled)  # type: ignore[attr-defined]
-            index.correspondent.ttl = timedelta(hours=1)
+            index.listings.ttl = timedelta(hours=1)
             await index.catalog.complete()
             pages = ProjectPages(index, self.world)
             jobs = [

@@ -98,7 +98,7 @@ FIRST: Final = (
     *(
         "catalog.test_shared",
         "blobs.test_s3",
-        "rendering.test_making",
+        "rendering.test_render",
         "web.http.test_sendfile",
         "catalog.test_dump",
     ),

@@ -26,7 +26,7 @@ from pypid.core.records.layout import Plan
 from pypid.core.records.upstream_entry import dump_heard
 from pypid.flow import whole
 from pypid.web.api.openapi import document
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from tests.core.records.test_upstream_entry import WHEN, a_file
 from tests.index.fetching import KeeperCase, listed, noise
@@ -138,11 +138,11 @@ class Cached(KeeperCase):
         return dump_heard(evolve(heard, said=listing)).decode()
 
 
-def routes() -> list[str]:
+def route_lines() -> list[str]:
     """Each route with its methods and the right that it asks for."""
     return [
         f"{route.rule} {' '.join(sorted(route.methods))}: {route.may.name}"
-        for route in guarded_routes(app)
+        for route in guarded_routes(routes)
     ]
 
 
@@ -156,7 +156,7 @@ def made() -> dict[str, str]:
             [json.loads(line) for line in Stored().lines()] + [json.loads(Cached().line())]
         ),
         "openapi.json": dumped(shape(document())),
-        "routes.json": dumped(routes()),
+        "routes.json": dumped(route_lines()),
     }
 
 

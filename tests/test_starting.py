@@ -155,7 +155,7 @@ class StartTests(SynchronousTestCase):
         """
         got = [
             route
-            for route in guarded_routes(all_routes.app)
+            for route in guarded_routes(all_routes.routes)
             if "GET" in route.methods and route.does is not None
         ]
         pages = {

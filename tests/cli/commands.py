@@ -58,14 +58,14 @@ class CommandCase(SynchronousTestCase):
         """What `daemon.control.Control.answer` gives."""
         self.questions.append(question)
         body = None if question.document is None else msgspec.json.encode(question.document)
-        ours, self.pypid.face.access = self.pypid.face.access, Operator()
+        ours, self.pypid.app.access = self.pypid.app.access, Operator()
         try:
             headers = (basic("operator/root", "-"), ("Accept", "application/json"))
             connection = Local(self.pypid.site)
             connection.send(spelled(question.method, question.url, *headers, body=body))
             answer = connection.answer(question.method)
         finally:
-            self.pypid.face.access = ours
+            self.pypid.app.access = ours
         assert answer is not None, question
         if answer.status >= 400:
             raise ControlRefused(answer.json["message"])

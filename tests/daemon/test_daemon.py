@@ -82,7 +82,7 @@ class DaemonCase(SynchronousTestCase):
             "index": cast(Index, index or Storage()),
             "snapshots": (),
             "snapshot_interval": 60.0,
-            "upkeep": Keeping(),
+            "maintenance": Keeping(),
             "people": Keeping(),
             "sites": (cast(Site, site or Draining()),),
             "listening": (public(self.reactor, "tcp:8000", Factory(), None),),
@@ -211,7 +211,7 @@ class StopTests(DaemonCase):
                 return await written
 
         stopped = self.running(
-            site=site, snapshots=(Snapshot(),), upkeep=Keeping(site.told)
+            site=site, snapshots=(Snapshot(),), maintenance=Keeping(site.told)
         ).stopService()
         self.pass_time(DRAIN + 1)
         self.assertEqual(site.told, ["drain", "abort", "end", "write"])

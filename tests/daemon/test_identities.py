@@ -54,16 +54,16 @@ class ReloadTests(TestCase):
         )
         return made
 
-    def face(self) -> App:
+    def app(self) -> App:
         """As much of one as is told."""
-        face = App.__new__(App)
-        face.epoch, face.rules, face.settings, face.closed = (
+        app = App.__new__(App)
+        app.epoch, app.rules, app.settings, app.closed = (
             AuthGeneration(),
             Rules(),
             FaceSettings(spool=self.folder, max_upload=1),
             None,
         )
-        return face
+        return app
 
     def test_nobody_is_believed(self) -> Deferred[None]:
         """After a reload, and after each change of the accounts, nobody is believed only because
@@ -72,11 +72,11 @@ class ReloadTests(TestCase):
 
         async def work() -> None:
             people = await self.made()
-            face = self.face()
+            app = self.app()
             try:
-                people.faces = (face,)
+                people.apps = (app,)
                 await people.use(load_config(ini(self.folder, "another one")))
-                turned = face.epoch.changes
+                turned = app.epoch.changes
                 self.assertGreater(turned, 0)
                 await people.stores.accounts.end_session("d")
                 now = people.world.now()
@@ -84,8 +84,8 @@ class ReloadTests(TestCase):
                     digest="e", user="carol", created=now, expires=now + timedelta(hours=1)
                 )
                 await people.stores.accounts.add_session(session)
-                self.assertGreater(face.epoch.changes, turned)
-                self.assertEqual(face.epoch.lease, LEASE)
+                self.assertGreater(app.epoch.changes, turned)
+                self.assertEqual(app.epoch.lease, LEASE)
             finally:
                 await people.end()
 
@@ -105,11 +105,11 @@ class ReloadTests(TestCase):
             config = load_config(written)
             people = identities(config, where(config, {}), world(), reactor, Claims())
             await people.open()
-            face = self.face()
+            app = self.app()
             try:
-                people.faces = (face,)
+                people.apps = (app,)
                 await people.use(config)
-                self.assertEqual(face.epoch.lease, FAR)
+                self.assertEqual(app.epoch.lease, FAR)
                 self.assertLess(FAR, LEASE)
             finally:
                 await people.end()
@@ -124,27 +124,27 @@ class ReloadTests(TestCase):
         async def work() -> None:
             for server in (False, True):
                 people = await self.made()
-                face, accounts = self.face(), people.stores.accounts
+                app, accounts = self.app(), people.stores.accounts
                 place = accounts.current.database.place
                 assert not isinstance(place, Server)
                 clock = people.world.clock
                 try:
                     if server:
                         self.patch(state_in_force, "Server", type(place))
-                    people.faces = (face,)
+                    people.apps = (app,)
                     clock.advance(3)  # type: ignore[attr-defined]
                     await accounts.poll()
                     self.assertEqual(
-                        face.epoch.until,
+                        app.epoch.until,
                         clock.seconds() + state_in_force.CONTACT
                         if server
                         else state_in_force.FOR_EVER,
                     )
-                    before = face.epoch.until
+                    before = app.epoch.until
                     place.path.unlink()
                     clock.advance(1)  # type: ignore[attr-defined]
                     await accounts.poll()
-                    self.assertEqual(face.epoch.until, before if server else 0.0)
+                    self.assertEqual(app.epoch.until, before if server else 0.0)
                     (self.folder / "state/accounts-known").unlink()
                 finally:
                     await people.end()
@@ -165,16 +165,16 @@ class ReloadTests(TestCase):
             config = load_config(written)
             claims = Claims()
             people = identities(config, where(config, {}), world(), reactor, claims)
-            face = self.face()
+            app = self.app()
             try:
-                people.faces = (face,)
+                people.apps = (app,)
                 await people.open()
-                self.assertIsInstance(face.closed, PeopleUnknown)
+                self.assertIsInstance(app.closed, PeopleUnknown)
                 self.assertEqual(claims.names, EVERY_NAME)
-                self.assertEqual(face.epoch.lease, FAR)
-                face.closed = None
+                self.assertEqual(app.epoch.lease, FAR)
+                app.closed = None
                 await people.use(config)
-                self.assertIsInstance(face.closed, PeopleUnknown)
+                self.assertIsInstance(app.closed, PeopleUnknown)
             finally:
                 await people.end()
 

@@ -43,12 +43,12 @@ class RightsTests(TestCase):
         self.clock = Clock()
         self.place = Place()
 
-    def face(self) -> App:
+    def app(self) -> App:
         """As much of one as is told."""
-        face = App.__new__(App)
-        face.epoch, face.rules, face.closed = AuthGeneration(), Rules(), None
-        face.settings = FaceSettings(spool=self.folder, max_upload=1)
-        return face
+        app = App.__new__(App)
+        app.epoch, app.rules, app.closed = AuthGeneration(), Rules(), None
+        app.settings = FaceSettings(spool=self.folder, max_upload=1)
+        return app
 
     def test_not_before_it_is_seen(self) -> Deferred[None]:
         """Once a node hears of a change nobody is believed from memory before it has seen what
@@ -62,35 +62,35 @@ class RightsTests(TestCase):
             engine = PlacedEngine(self.clock, self.place)
             catalog = make(SharedSettings("storage", timedelta(seconds=60)), engine, here)
             sharing = Sharing(catalog, engine, Shared(engine, "here", here), here)
-            face = self.face()
-            people.faces = (face,)
+            app = self.app()
+            people.apps = (app,)
             try:
                 sharing.serve(people, self.folder / "state")
                 await sharing.begin()
                 self.go(0.5)
-                self.assertGreater(face.epoch.until, self.clock.seconds(), "all is well")
+                self.assertGreater(app.epoch.until, self.clock.seconds(), "all is well")
                 turn = people.stores.accounts.current._turn
                 await turn.acquire()  # somebody's change waits for the file
                 await PlacedEngine(self.clock, self.place).note_rights()
                 self.go(0.5)
-                self.assertLessEqual(face.epoch.until, self.clock.seconds())
+                self.assertLessEqual(app.epoch.until, self.clock.seconds())
                 waiting = people.access.freshly()
                 self.assertIsNotNone(waiting, "whoever comes now is looked up")
                 looking = start(waiting)  # type: ignore[arg-type]
                 self.assertNoResult(looking)
                 self.go(CONTACT - 1)
-                self.assertIsNone(face.closed)
+                self.assertIsNone(app.closed)
                 self.go(1)
                 self.assertIsInstance(
-                    face.closed, PeopleUnknown, "what everybody may read is not known, either"
+                    app.closed, PeopleUnknown, "what everybody may read is not known, either"
                 )
                 self.assertIs(people.claims.names, EVERY_NAME)
                 turn.release()
                 await looking
-                self.assertIsNone(face.closed)
+                self.assertIsNone(app.closed)
                 self.assertIsNot(people.claims.names, EVERY_NAME)
-                self.assertGreater(face.epoch.until, self.clock.seconds())
-                self.assertLessEqual(face.epoch.until, self.clock.seconds() + FRESH)
+                self.assertGreater(app.epoch.until, self.clock.seconds())
+                self.assertLessEqual(app.epoch.until, self.clock.seconds() + FRESH)
                 self.assertIsNone(people.access.freshly())
             finally:
                 await sharing.end()

@@ -55,7 +55,7 @@ class BucketCase(TreeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
         self.bucket = Bucket(self.pypid.world.now)
 
     def place(self) -> BucketPlace:

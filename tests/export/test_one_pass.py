@@ -27,7 +27,7 @@ class ServedCase(TreeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
         self.fill()
 
     def fill(self) -> None:
@@ -127,9 +127,9 @@ class ServedTests(ServedCase):
     def test_offline(self) -> None:
         """Offline the page names what is kept only, in the tree as on the server."""
         self.pypid = self.another(
-            Policy(mode=Mode.OFFLINE), at=self.pypid, rules=self.pypid.face.rules
+            Policy(mode=Mode.OFFLINE), at=self.pypid, rules=self.pypid.app.rules
         )
-        self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
         self.write()
         self.same()
         self.assertEqual([file["filename"] for file in page_in(self.folder, "ham")["files"]], [HAM])
@@ -314,7 +314,7 @@ class AgainTests(ServedCase):
         self.pypid = self.another(
             Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=7))), at=self.pypid
         )
-        self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
         self.write()
         self.assertEqual(page_in(self.folder, "ham")["files"], [])
         self.same()

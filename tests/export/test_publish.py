@@ -66,7 +66,7 @@ class PublishingCase(TreeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
 
         def write(
             folder: tree.TreeFolder, path: str, body: bytes, write: Any = tree.TreeFolder.write
@@ -209,10 +209,10 @@ class ChangesTests(PublishingCase):
         self.assertFalse(
             [path for path, body in self.tree().items() if "secret" in path or b"secret" in body]
         )
-        self.pypid.face.rules = Rules(
-            read=self.pypid.face.rules.read, write=self.pypid.face.rules.write
+        self.pypid.app.rules = Rules(
+            read=self.pypid.app.rules.read, write=self.pypid.app.rules.write
         )
-        self.pypid.face.epoch.turn()
+        self.pypid.app.epoch.turn()
         self.soon()
         self.assertEqual(self.shown(), ["eggs", "secret"])
 
@@ -329,7 +329,7 @@ class LinkedTests(PublishingCase):
         self.keep()
         self.soon()
         self.assertEqual(len(page_in(self.folder, "ham")["files"]), 2)
-        self.pypid.face.rules = evolve(self.pypid.face.rules, fetch=Rules().write)
+        self.pypid.app.rules = evolve(self.pypid.app.rules, fetch=Rules().write)
         self.soon()
         self.assertEqual(len(page_in(self.folder, "ham")["files"]), 1)
         self.shown()
@@ -374,10 +374,10 @@ class AwayTests(PublishingCase):
         """While nobody knows who may see what, nothing is written."""
         self.soon()
         self.have_wheel()
-        self.pypid.face.closed = PeopleUnknown("the accounts database")
+        self.pypid.app.closed = PeopleUnknown("the accounts database")
         self.soon(5)
         self.assertEqual(names_in(self.folder), [])
-        self.pypid.face.closed = None
+        self.pypid.app.closed = None
         self.soon(10)
         self.assertEqual(self.shown(), ["spam"])
 

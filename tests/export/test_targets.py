@@ -173,7 +173,7 @@ class FailingTests(BucketCase):
         self.write(copies=True)
         self.hide("secret")
 
-        async def fails(seer: ExportViewer, name: ProjectName) -> None:
+        async def fails(viewer: ExportViewer, name: ProjectName) -> None:
             raise StorageDown("it is away.")
 
         self.patch(ExportViewer, "project", fails)

@@ -35,12 +35,12 @@ def authority_of(pypid: Pypid) -> Authority:
     async def find(user: str) -> Identity | None:
         return Identity(user, admin=user == "ada") if user in PASSWORDS else None
 
-    face = pypid.face
+    app = pypid.app
     return Authority(
-        rules=lambda: face.rules,
-        closed=lambda: face.closed,
+        rules=lambda: app.rules,
+        closed=lambda: app.closed,
         find=find,
-        changes=lambda: face.epoch.changes,
+        changes=lambda: app.epoch.changes,
     )
 
 
@@ -84,10 +84,10 @@ class TreeCase(LocalCase):
 
     def hide(self, *names: str) -> None:
         """From now on only bob may read these."""
-        face = self.pypid.face
+        app = self.pypid.app
         projects: Mapping[Any, Grants] = {project_name(name): SECRET_OF_BOB for name in names}
-        face.rules = Rules(read=face.rules.read, write=face.rules.write, projects=projects)
-        face.epoch.turn()
+        app.rules = Rules(read=app.rules.read, write=app.rules.write, projects=projects)
+        app.epoch.turn()
 
     def write(
         self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any

@@ -111,16 +111,16 @@ class Client:
     """Somebody who reads a body: all of it, or `most` pieces until he is told to go on."""
 
     def __init__(
-        self, keeper: FileCache, file: File, span: Span | None = None, most: int | None = None
+        self, file_cache: FileCache, file: File, span: Span | None = None, most: int | None = None
     ) -> None:
         self.got = b""
         self.size: int | None = None
         self._left = most
         self._waits: Deferred[None] = Deferred()
-        self.ended = start(self._read(keeper, file, span))
+        self.ended = start(self._read(file_cache, file, span))
 
-    async def _read(self, keeper: FileCache, file: File, span: Span | None) -> bytes:
-        body = await keeper.open(file, span, ())
+    async def _read(self, file_cache: FileCache, file: File, span: Span | None) -> bytes:
+        body = await file_cache.open(file, span, ())
         try:
             self.size = body.size
             async for piece in body:
@@ -148,7 +148,7 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         self.upstream = ScriptedUpstream()
         self.blobs: Blobs = MemoryBlobs(world().now)
         self.catalog = MemoryCatalog()
-        self.keeper = self.another()
+        self.file_cache = self.another()
 
     def another(
         self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int
@@ -165,7 +165,7 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         )
 
     def client(self, file: File, span: Span | None = None, most: int | None = None) -> Client:
-        return Client(self.keeper, file, span, most)
+        return Client(self.file_cache, file, span, most)
 
     def spooled(self) -> list[str]:
         return [path.name for path in self.folder.iterdir()]

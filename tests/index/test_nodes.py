@@ -129,12 +129,12 @@ class LookingTests(NodesCase):
         name = project_name("eggs")
         file = self.file(self.here, "eggs-1.0.tar.gz", name)
         for step in range(20):
-            looked = start(slow.keeper.kept.look(name))
+            looked = start(slow.file_cache.kept.look(name))
             for _ in range(step):
                 if gate.waiting:
                     gate.go()
             is_over = not gate.waiting
-            self.have(self.here.keeper.forget(name, file.filename))
+            self.have(self.here.file_cache.forget(name, file.filename))
             self.data(self.here, file)
             gate.all()
             self.successResultOf(looked)

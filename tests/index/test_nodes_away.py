@@ -160,7 +160,7 @@ class TheirsTests(AwayCase):
         assert isinstance(error, NotYetKnown)
         self.assertGreater(error.retry_after, 0)
         self.refused(self.here.file(HAM, "ham-1.0.tar.gz"), NotYetKnown)
-        self.refused(self.here.envoy.project(HAM, None, ()), NotYetKnown)
+        self.refused(self.here.gate.project(HAM, None, ()), NotYetKnown)
         self.assertEqual(self.told(), [EGGS])
         self.assertEqual(self.here.unsettled, 0)
         self.back()
@@ -218,9 +218,9 @@ class TheirsTests(AwayCase):
         file = self.file(self.here, EGGS_FILE, EGGS)
         self.data(self.here, file)
         self.away()
-        self.have(self.here.keeper.touches.write_down(self.here.catalog))
+        self.have(self.here.file_cache.touches.write_down(self.here.catalog))
         self.back()
-        self.have(self.here.keeper.touches.write_down(self.here.catalog))
+        self.have(self.here.file_cache.touches.write_down(self.here.catalog))
         self.go(1)
         self.assertEqual(
             [name for name, _ in self.have(self.there.catalog.theirs(EGGS)).touched], [EGGS_FILE]
@@ -231,7 +231,7 @@ class TheirsTests(AwayCase):
         file = self.file(self.here, EGGS_FILE, EGGS)
         self.data(self.here, file)
         self.away()
-        self.have(self.here.keeper.forget(EGGS, EGGS_FILE))
+        self.have(self.here.file_cache.forget(EGGS, EGGS_FILE))
         self.assertIsNone(self.kept_bytes(file))
         self.back()
         self.go(1)
@@ -239,7 +239,7 @@ class TheirsTests(AwayCase):
 
     def kept_bytes(self, file: File) -> object:
         """What the storage has of it."""
-        return self.have(self.here.keeper.stored(file, None))
+        return self.have(self.here.file_cache.stored(file, None))
 
 
 class NewNodeTests(NodesCase):
@@ -252,9 +252,9 @@ class NewNodeTests(NodesCase):
         self.data(self.here, self.file(self.here, EGGS_FILE, EGGS))
         self.have(self.here.reconcile())
         node = self.node()
-        self.have(node.keeper.kept.heard(HAM))
-        self.assertEqual(list(node.keeper.kept._looked), [])
-        self.assertEqual(len(self.have(node.keeper.kept.heard(EGGS)).kept), 1)
+        self.have(node.file_cache.kept.heard(HAM))
+        self.assertEqual(list(node.file_cache.kept._looked), [])
+        self.assertEqual(len(self.have(node.file_cache.kept.heard(EGGS)).kept), 1)
 
     def test_begun_anew(self) -> None:
         """In a catalog that was begun anew files that are kept are found at once, each project's
@@ -266,7 +266,7 @@ class NewNodeTests(NodesCase):
         self.place.lose()
         self.go(3)
         for node in (self.there, self.here):
-            self.assertEqual(len(self.have(node.keeper.kept.heard(EGGS)).kept), 1)
+            self.assertEqual(len(self.have(node.file_cache.kept.heard(EGGS)).kept), 1)
 
     def test_made_up_names(self) -> None:
         """Any number of names that upstream has not leaves few rows in the engine, few tombstones
@@ -284,7 +284,7 @@ class NewNodeTests(NodesCase):
         self.assertLess(len([row for row in self.place.rows.values() if row.line is not None]), 40)
         self.assertLess(self.place.state.version - swaps, 2 * len(names) + 1)
         for node in nodes:
-            self.assertLessEqual(len(node.keeper.kept._looked), MOST_LOOKED)
+            self.assertLessEqual(len(node.file_cache.kept._looked), MOST_LOOKED)
             self.assertEqual(node.unsettled, 0)
         self.have(self.catalog(nodes[0]).following.engine.tidy(50))
         self.assertLess(len(self.place.rows), 100)

@@ -48,15 +48,15 @@ class Door:
 
     def __attrs_post_init__(self) -> None:
         assert isinstance(self.node.catalog, SharedCatalog)
-        face = App(
+        app = App(
             self.node,
             NobodyKnown(),
             Rules(),
             self.node.world,
             FaceSettings(spool=Path(), max_upload=1),
         )
-        self.door = FastPath(face, self.node.catalog)
-        self.site = Site(resource(face), reactor=self.node.world.clock, front_door=self.door)
+        self.door = FastPath(app, self.node.catalog)
+        self.site = Site(resource(app), reactor=self.node.world.clock, front_door=self.door)
         self.site.startFactory()
 
     def get(self, target: str = PAGE) -> str:

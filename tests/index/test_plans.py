@@ -350,7 +350,7 @@ class KeptTests(KeeperCase):
         """They lie under no distribution's name, and are found, read again and forgotten all the
         same.
         """
-        self.keeper.kept.hides = True
+        self.file_cache.kept.hides = True
         file, data = listed(b"theirs"), b"theirs"
         self.upstream.sends(file.source or "", data)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)

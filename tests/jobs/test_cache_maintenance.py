@@ -109,7 +109,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
         self.have(made.reconcile())
         return made
 
-    def upkeep(
+    def maintenance(
         self, max_cache: int | None = None, refresh: timedelta | None = None
     ) -> CacheMaintenance:
         """The jobs of the index, which run."""
@@ -120,12 +120,12 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
     async def disconnected(self) -> None:
         """There are no connections."""
 
-    def stop(self, upkeep: CacheMaintenance) -> None:
+    def stop(self, maintenance: CacheMaintenance) -> None:
         """As the daemon stops it."""
 
         async def stopped() -> None:
-            await upkeep.stopService()
-            await upkeep.end()
+            await maintenance.stopService()
+            await maintenance.end()
 
         self.have(stopped())
 
@@ -172,7 +172,7 @@ class EvictingTests(UpkeepCase):
         """When what comes is too much, the file that nobody wanted for longest goes at once, and is
         fetched anew if wanted.
         """
-        self.upkeep(max_cache=3 * (20 * KIB + RECORD) + 5 * KIB)
+        self.maintenance(max_cache=3 * (20 * KIB + RECORD) + 5 * KIB)
         files = [f"{name}-1.0.tar.gz" for name in ("zebra", "mouse", "ant")]
         self.keep(*files)
         self.assertEqual(self.kept(), sorted(files))
@@ -187,7 +187,7 @@ class EvictingTests(UpkeepCase):
         """What a snapshot shows stays, whatever it takes of the room; where it takes more than
         there is, the log says so.
         """
-        self.upkeep(max_cache=2 * (20 * KIB + RECORD) + 5 * KIB)
+        self.maintenance(max_cache=2 * (20 * KIB + RECORD) + 5 * KIB)
         self.keep("ant-1.0.tar.gz")
         self.clock.advance(1)
         snapshots = self.index.moments.snapshots
@@ -200,13 +200,13 @@ class EvictingTests(UpkeepCase):
             self.clock.advance(60)
         self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "dog-1.0.tar.gz"])
         with capturedLogs() as events:
-            upkeep = self.upkeep(max_cache=KIB)
-            self.have(upkeep.evict())
+            maintenance = self.maintenance(max_cache=KIB)
+            self.have(maintenance.evict())
         self.assertEqual(self.kept(), ["ant-1.0.tar.gz"])
         self.assertIn("Snapshots need", " ".join(filter(None, map(formatEvent, events))))
         self.have(snapshots.delete("x"))
-        upkeep._came = 1
-        self.have(upkeep.evict())
+        maintenance._came = 1
+        self.have(maintenance.evict())
         self.assertEqual(self.kept(), [])
 
     def test_never_ours(self) -> None:
@@ -218,12 +218,12 @@ class EvictingTests(UpkeepCase):
             one = sent(noise(90 * KIB + number), f"spam-{number}-py3-none-any.whl")
             self.have(publishing(self.index, one))
         ours = self.have(self.index.project(project_name("spam"))).files
-        upkeep = self.upkeep(max_cache=30 * KIB)
+        maintenance = self.maintenance(max_cache=30 * KIB)
         self.clock.advance(3600)  # what was heard of spam is no longer fresh
         self.keep("spam-7.0.tar.gz", "eggs-1.0.tar.gz")
         self.assertEqual(self.kept(), ["eggs-1.0.tar.gz"])
         self.has(*(f"ham-{number}.0.tar.gz" for number in range(3)))
-        upkeep.max_cache = 1
+        maintenance.max_cache = 1
         self.clock.advance(LOOK_AT_SIZE)
         self.want("ham-0.0.tar.gz")
         self.assertEqual((self.kept(), self.size()), ([], 0))
@@ -237,7 +237,7 @@ class EvictingTests(UpkeepCase):
         """A file that alone has more than the limit is served, and does not stay; nothing else goes
         for it.
         """
-        self.upkeep(max_cache=50 * KIB)
+        self.maintenance(max_cache=50 * KIB)
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         self.keep("whale-1.0.tar.gz", size=51 * KIB)
         self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "bee-1.0.tar.gz"])
@@ -247,7 +247,7 @@ class EvictingTests(UpkeepCase):
         """Where something goes there is room afterwards: all is not listed again for each file that
         comes.
         """
-        self.upkeep(max_cache=1000 * KIB)
+        self.maintenance(max_cache=1000 * KIB)
         self.keep(*(f"spam-{number}.0.tar.gz" for number in range(100)), size=9 * KIB, every=0.1)
         self.assertLessEqual(self.size(), 1000 * KIB)
         self.blobs.listings = 0
@@ -261,7 +261,7 @@ class EvictingTests(UpkeepCase):
         """
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
         self.index = self.another()
-        upkeep = self.upkeep(max_cache=50 * KIB)
+        maintenance = self.maintenance(max_cache=50 * KIB)
         self.blobs.listings = 0
         self.clock.advance(LOOK_AT_SIZE)
         self.assertEqual(self.kept(), ["bee-1.0.tar.gz", "cat-1.0.tar.gz"])
@@ -269,15 +269,15 @@ class EvictingTests(UpkeepCase):
         for _ in range(10):
             self.clock.advance(LOOK_AT_SIZE)
         self.assertEqual(self.blobs.listings, looked)
-        self.stop(upkeep)
+        self.stop(maintenance)
         self.index = self.another()
-        self.upkeep(max_cache=30 * KIB)
+        self.maintenance(max_cache=30 * KIB)
         self.keep("dog-1.0.tar.gz", every=1)
         self.assertEqual(self.kept(), ["dog-1.0.tar.gz"])
 
     def test_metadata(self) -> None:
         """Metadata that was fetched without its file counts, and goes."""
-        self.upkeep(max_cache=30 * KIB)
+        self.maintenance(max_cache=30 * KIB)
         for number in range(8):
             file = self.upstream.has(
                 "eggs", f"eggs-{number}.0-py3-none-any.whl", noise(100 + number)
@@ -299,7 +299,7 @@ class EvictingTests(UpkeepCase):
     def test_storage_away(self) -> None:
         """A storage that is away while files should go is logged; they go when it is back."""
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
-        upkeep = self.upkeep(max_cache=50 * KIB)
+        maintenance = self.maintenance(max_cache=50 * KIB)
         self.blobs.away = StorageDown("the disk is gone.")
         self.clock.advance(LOOK_AT_SIZE)
         self.assertEqual(len(self.flushLoggedErrors(StorageDown)), 1)
@@ -307,14 +307,14 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(len(self.kept()), 3)
         self.clock.advance(LOOK_AT_SIZE)
         self.assertEqual(len(self.kept()), 2)
-        self.stop(upkeep)
+        self.stop(maintenance)
 
     def test_reader(self) -> None:
         """Whoever reads a file while it goes has it to its end."""
         self.keep("ant-1.0.tar.gz", size=20 * KIB)
         body = self.have(self._opened("ant-1.0.tar.gz"))
-        upkeep = self.upkeep(max_cache=1)
-        self.have(upkeep.evict())
+        maintenance = self.maintenance(max_cache=1)
+        self.have(maintenance.evict())
         self.assertEqual(self.kept(), [])
         self.assertEqual(self.have(whole(body, 1 << 20)), noise(20 * KIB))
 
@@ -325,7 +325,7 @@ class EvictingTests(UpkeepCase):
 
     def test_no_limit(self) -> None:
         """Without a limit nobody looks, and nothing goes."""
-        self.upkeep()
+        self.maintenance()
         self.blobs.listings = 0
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         self.clock.advance(WRITE_DOWN)
@@ -354,7 +354,7 @@ class WritingDownTests(UpkeepCase):
         """Once an hour it goes into the catalog, to the hour, and until then it is known to the
         second.
         """
-        upkeep = self.upkeep()
+        maintenance = self.maintenance()
         self.keep("ant-1.0.tar.gz", "ant-2.0.tar.gz")
         self.clock.advance(1000 - self.clock.seconds())
         self.want("ant-1.0.tar.gz", STORED)
@@ -367,17 +367,17 @@ class WritingDownTests(UpkeepCase):
         self.assertEqual(self.wanted(self.index), {"ant-1.0.tar.gz": 4000, "ant-2.0.tar.gz": 120})
         self.clock.advance(3 * WRITE_DOWN - self.clock.seconds())
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 1, "ant-2.0.tar.gz": 0})
-        self.stop(upkeep)
+        self.stop(maintenance)
 
     def test_at_stop(self) -> None:
         """At the end it is written down, and the snapshot that is written then brings it to the
         next start.
         """
-        upkeep = self.upkeep()
+        maintenance = self.maintenance()
         self.keep("ant-1.0.tar.gz", "ant-2.0.tar.gz")
         self.clock.advance(2 * 3600 + 100 - self.clock.seconds())
         self.want("ant-1.0.tar.gz")
-        self.stop(upkeep)
+        self.stop(maintenance)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 2, "ant-2.0.tar.gz": 0})
         folder = self.mktemp()
         self.have(CatalogDump(self.index.catalog.heard, folder, "storage", self.world).write())
@@ -393,8 +393,8 @@ class WritingDownTests(UpkeepCase):
             raise RuntimeError("no")
 
         self.keep("ant-1.0.tar.gz")
-        upkeep = CacheMaintenance(self.index, fails)
-        self.refused(upkeep.end(), RuntimeError)
+        maintenance = CacheMaintenance(self.index, fails)
+        self.refused(maintenance.end(), RuntimeError)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 0})
 
 
@@ -403,10 +403,10 @@ class RefreshingTests(UpkeepCase):
 
     policy = Policy(mode=Mode.MIRROR)
 
-    def refresh(self, upkeep: CacheMaintenance | None = None) -> list[str]:
+    def refresh(self, maintenance: CacheMaintenance | None = None) -> list[str]:
         """What upstream heard of while everything was refreshed."""
         self.upstream.heard.clear()
-        self.have((upkeep or self.upkeep(refresh=timedelta(hours=1))).refresh_pages())
+        self.have((maintenance or self.maintenance(refresh=timedelta(hours=1))).refresh_pages())
         return sorted(self.upstream.heard)
 
     def files(self, name: str) -> list[str]:
@@ -423,7 +423,7 @@ class RefreshingTests(UpkeepCase):
         self.has("cat-1.0.tar.gz", "ant-2.0.tar.gz")
         self.have(self.index.project(project_name("cat")))  # seen, and nothing of it is kept
         self.assertEqual(self.files("ant"), ["ant-1.0.tar.gz"])
-        upkeep = self.upkeep(refresh=timedelta(hours=1))
+        maintenance = self.maintenance(refresh=timedelta(hours=1))
         self.upstream.heard.clear()
         self.clock.advance(3599)
         self.assertEqual(self.upstream.heard, [])
@@ -432,16 +432,16 @@ class RefreshingTests(UpkeepCase):
         self.assertEqual(self.files("ant"), ["ant-1.0.tar.gz", "ant-2.0.tar.gz"])
         self.clock.advance(3600)
         self.assertEqual(sorted(self.upstream.heard), ["ant", "ant", "bee", "bee"])
-        self.stop(upkeep)
+        self.stop(maintenance)
 
     def test_only_in_this_mode(self) -> None:
         """Without the mode nothing is asked for while nobody asks."""
         self.keep("ant-1.0.tar.gz")
-        upkeep = self.upkeep(max_cache=1 << 30)
+        maintenance = self.maintenance(max_cache=1 << 30)
         self.upstream.heard.clear()
         self.clock.advance(100_000)
         self.assertEqual(self.upstream.heard, [])
-        self.stop(upkeep)
+        self.stop(maintenance)
 
     def test_what_may_be_told(self) -> None:
         """A name that has become ours, reserved, denied or not allowed since is not asked for,
@@ -470,8 +470,8 @@ class RefreshingTests(UpkeepCase):
         self.has("ant-2.0.tar.gz", "bee-2.0.tar.gz", "cat-2.0.tar.gz")
         for error in UpstreamDown("too slow."), RuntimeError("a bug"), StorageDown("gone."):
             self.upstream.held = True
-            upkeep = self.upkeep(refresh=timedelta(hours=1))
-            job = start(upkeep.refresh_pages())
+            maintenance = self.maintenance(refresh=timedelta(hours=1))
+            job = start(maintenance.refresh_pages())
             self.upstream.waiting.pop("ant").errback(error)
             for name in ("bee", "cat"):
                 self.upstream.waiting.pop(name).callback(None)
@@ -498,7 +498,7 @@ class RefreshingTests(UpkeepCase):
         names = [f"name{number}" for number in range(11)]
         self.keep(*(f"{name}-1.0.tar.gz" for name in names))
         self.upstream.held = True
-        job = start(self.upkeep(refresh=timedelta(hours=1)).refresh_pages())
+        job = start(self.maintenance(refresh=timedelta(hours=1)).refresh_pages())
         answered = []
         while self.upstream.waiting:
             self.assertLessEqual(len(self.upstream.waiting), REFRESHES)
@@ -513,11 +513,11 @@ class RefreshingTests(UpkeepCase):
         those that have.
         """
         self.keep(*(f"name{number}-1.0.tar.gz" for number in range(11)))
-        upkeep = self.upkeep(refresh=timedelta(hours=1))
+        maintenance = self.maintenance(refresh=timedelta(hours=1))
         self.upstream.held = True
         self.clock.advance(3600)
         self.assertEqual(len(self.upstream.waiting), REFRESHES)
-        self.stop(upkeep)
+        self.stop(maintenance)
         self.assertEqual(len(self.upstream.waiting), REFRESHES)
 
 
@@ -526,9 +526,9 @@ class ComparingTests(UpkeepCase):
         """What a node wrote that died before it told the catalog is found ten minutes later, and
         the log says so.
         """
-        upkeep = CacheMaintenance(self.index, self.disconnected, compares=True)
-        upkeep.startService()
-        self.addCleanup(self.stop, upkeep)
+        maintenance = CacheMaintenance(self.index, self.disconnected, compares=True)
+        maintenance.startService()
+        self.addCleanup(self.stop, maintenance)
         self.have(publishing(self.another(), sent()))
         with capturedLogs() as events:
             self.clock.advance(COMPARE - 1)
@@ -544,14 +544,14 @@ class StoppingTests(UpkeepCase):
     def test_evicting(self) -> None:
         """A stop waits for the file that is just going, and for no other."""
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
-        upkeep = self.upkeep(max_cache=1)
+        maintenance = self.maintenance(max_cache=1)
         gate: Deferred[None] = Deferred()
         self.blobs.gate = gate
         self.clock.advance(LOOK_AT_SIZE)
 
         async def stopped() -> None:
-            await upkeep.stopService()
-            await upkeep.end()
+            await maintenance.stopService()
+            await maintenance.end()
 
         stopping = start(stopped())
         self.assertNoResult(stopping)

@@ -62,14 +62,14 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         catalog = MemoryCatalog()
         index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
         far = Faraway(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
-        keeper = Backup(self.store, self.state, "here", secret, self.world)
+        file_cache = Backup(self.store, self.state, "here", secret, self.world)
         return StatelessNode(
             index,
             (far,),
             fill=True,
             access=ClosedAccess(Anybody()),
             close=self.close,
-            keeper=keeper,
+            file_cache=file_cache,
         )
 
     async def close(self) -> None:
@@ -246,8 +246,8 @@ class EndTests(ThrowawayCase):
         made = self.running()
         (self.state / "admin.json").write_bytes(b"1")
         hanging = Hanging(self.world.now)
-        assert made.keeper is not None
-        made.keeper.blobs = hanging
+        assert made.file_cache is not None
+        made.file_cache.blobs = hanging
         self.successResultOf(made.stopService())
         ending = start(made.end())
         self.assertNoResult(ending)

@@ -7,7 +7,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from attrs import Factory, define, field
 
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from tests.live.browser import SIZES, Look, SiteTestCase, faults_of
 
@@ -50,7 +50,7 @@ STRUCTURE: Final = """
 def kind_of(path: str) -> str:
     """The rule of the route that answers there; "" for none."""
     try:
-        rule, _ = app.url_map.bind("").match(path, method="GET", return_rule=True)
+        rule, _ = routes.url_map.bind("").match(path, method="GET", return_rule=True)
     except Exception:  # what is not found, and what is redirected
         return ""
     return str(rule.rule)
@@ -58,7 +58,7 @@ def kind_of(path: str) -> str:
 
 def all_kinds() -> set[str]:
     """The rules of all routes that answer with a page for people."""
-    return {route.rule for route in guarded_routes(app) if route.page and "GET" in route.methods}
+    return {route.rule for route in guarded_routes(routes) if route.page and "GET" in route.methods}
 
 
 @define

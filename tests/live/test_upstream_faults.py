@@ -318,7 +318,7 @@ class PageFaultTests(ProxyCase):
         known = repr(
             (
                 self.proxy.index,
-                self.proxy.index.envoy,
+                self.proxy.index.gate,
                 self.proxy.index.upstream,
                 self.proxy.urls[:0],
             )

@@ -34,7 +34,7 @@ class SearchCase(LocalCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.search = self.pypid.face.search
+        self.search = self.pypid.app.search
 
     def add(
         self, name: str, version: str = "1.0", *extra: tuple[str, str], summary: str | None = None
@@ -411,7 +411,7 @@ class TheirsTests(SearchCase):
         """Only what is stored is found, and nobody else is asked for anything."""
         self.assertEqual(self.names_of(), [])
         self.pypid = self.another(CACHE)
-        self.search = self.pypid.face.search
+        self.search = self.pypid.app.search
         self.keep()
         heard = list(self.upstream.heard)
         self.assertEqual(
@@ -425,7 +425,7 @@ class TheirsTests(SearchCase):
         self.pypid = self.another(CACHE)
         self.keep()
         self.pypid = self.another(Policy(mode=Mode.CACHE, deny=("ham",)), at=self.pypid)
-        self.search = self.pypid.face.search
+        self.search = self.pypid.app.search
         self.assertEqual(self.find("ham").total, 0)
 
     def test_cooldown(self) -> None:
@@ -433,7 +433,7 @@ class TheirsTests(SearchCase):
         self.pypid = self.another(CACHE)
         self.keep()
         self.pypid = self.another(at=self.pypid)
-        self.search = self.pypid.face.search
+        self.search = self.pypid.app.search
         self.assertEqual([each.version for each in self.find("ham")], [""])
         self.pypid.clock.advance(2 * 86400)
         self.assertEqual([each.version for each in self.find("ham")], ["1.0"])

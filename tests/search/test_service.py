@@ -25,11 +25,11 @@ class ServiceTests(WholeCase):
             return Search(self.pypid.index, self.folder, "here")
 
         self.service = Searching(self.pypid.clock, make)
-        self.pypid.face.searching = lambda: self.service.search
+        self.pypid.app.searching = lambda: self.service.search
 
     def names(self) -> list[str]:
         """What is found."""
-        found = self.have(self.pypid.face.search.find(SearchQuery.read(""), EVERYTHING))
+        found = self.have(self.pypid.app.search.find(SearchQuery.read(""), EVERYTHING))
         return [each.name for each in found]
 
     def test_life(self) -> None:

@@ -187,7 +187,7 @@ class SharingTests(SynchronousTestCase):
 
     def test_same(self) -> None:
         """Two processes write the same tree as one."""
-        self.patch(build, "_WORTH_A_PROCESS", 20)
+        self.patch(building, "_WORTH_A_PROCESS", 20)
         listed = names(*(f"p{number}-1.0.tar.gz" for number in range(100)))
         root = Path(self.mktemp())
         root.mkdir()

@@ -199,10 +199,10 @@ class Proxy:
             identity=self.identity,
         )
         access = AccessChain([], None, world, Verifier(world))
-        face = App(
+        app = App(
             self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20)
         )
-        self._site = Site(resource(face), reactor=self.reactor)
+        self._site = Site(resource(app), reactor=self.reactor)
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")
 
     @property
@@ -273,7 +273,7 @@ class Proxy:
     async def close(self) -> None:
         """End it."""
         await self._port.stopListening()
-        await self.index.keeper.close()
+        await self.index.file_cache.close()
         await self._reached.close()
         for channel in tuple(self._site.channels):
             channel.transport.abortConnection()

@@ -160,7 +160,7 @@ def crowded(
     pypid.access = AccessChain(
         [Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"]
     )
-    pypid.face.access = pypid.access
+    pypid.app.access = pypid.access
     # of a moment that this clock has not come to yet: so that it shows all there is
     snapshot = SnapshotDocument(SNAPSHOT, BEGINNING + timedelta(days=1), BEGINNING)
     now(pypid.index.blobs.write(f"{SNAPSHOTS}{SNAPSHOT}.json", BytesBody(dump(snapshot))))
@@ -176,7 +176,7 @@ def register(pypid: Pypid, folder: Path) -> None:
     async def hash_password(password: str) -> str:
         return next(iter(_hashes().values()))
 
-    pypid.face.registry = Registry(
+    pypid.app.registry = Registry(
         accounts=accounts,
         journal=SqlJournal(database, pypid.world),
         downloads=SqlDownloads(database, pypid.world),
@@ -207,4 +207,4 @@ def ask(
 def replace_rules(pypid: Pypid, rules: Rules) -> None:
     """As a reload, and every change of rights, does."""
     pypid.index.policy.claims.names = claimed(rules.projects)
-    pypid.face.rules = rules
+    pypid.app.rules = rules

@@ -81,17 +81,17 @@ class Pair:
     def __init__(self, pypid: Pypid, folder: Path) -> None:
         self.pypid = pypid
         self.folder = folder
-        self.faces = [self._face() for _ in range(2)]
+        self.apps = [self._app() for _ in range(2)]
         self.lines = [Lines(pypid) for _ in range(2)]
-        self.door = FastPath(self.faces[0], pypid.catalog, self.lines[0])
+        self.door = FastPath(self.apps[0], pypid.catalog, self.lines[0])
         self.hot, self.cold = (
-            Site(resource(face), reactor=pypid.clock, access_log=lines, front_door=door)
-            for face, lines, door in zip(self.faces, self.lines, (self.door, None), strict=True)
+            Site(resource(app), reactor=pypid.clock, access_log=lines, front_door=door)
+            for app, lines, door in zip(self.apps, self.lines, (self.door, None), strict=True)
         )
         self.hot.startFactory()
         self.cold.startFactory()
 
-    def _face(self) -> App:
+    def _app(self) -> App:
         pypid = self.pypid
         verifier = Verifier(pypid.world)
         people = ConfigPeople(
@@ -104,7 +104,7 @@ class Pair:
         chain = AccessChain(
             [Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY
         )
-        return App(pypid.index, chain, pypid.face.rules, pypid.world, pypid.face.settings)
+        return App(pypid.index, chain, pypid.app.rules, pypid.world, pypid.app.settings)
 
     def connect(self) -> Both:
         """A connection to each."""

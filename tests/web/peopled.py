@@ -107,10 +107,10 @@ class Peopled:
         self.chain = AccessChain(
             sources, self.accounts, world, verifier, admins=self.configured.admins, session_key=KEY
         )
-        self.defaults = pypid.face.rules
+        self.defaults = pypid.app.rules
         self.accounts.current.on_change.append(lambda _: self._apply())
-        pypid.face.access = self.chain
-        pypid.face.registry = self.registry = Registry(
+        pypid.app.access = self.chain
+        pypid.app.registry = self.registry = Registry(
             accounts=self.accounts,
             journal=self.journal,
             downloads=self.downloads,
@@ -125,15 +125,15 @@ class Peopled:
     def _apply(self) -> None:
         rights = (*self.configured.rights, *self.accounts.current.known.rights)
         rules = evolve(self.defaults, projects=grants_of(rights))
-        if rules != self.pypid.face.rules:
-            self.pypid.face.rules = rules
-        self.pypid.face.epoch.turn()
+        if rules != self.pypid.app.rules:
+            self.pypid.app.rules = rules
+        self.pypid.app.epoch.turn()
         self.chain.forget_all()
 
     @property
     def rules(self) -> Rules:
         """Those in force."""
-        return self.pypid.face.rules
+        return self.pypid.app.rules
 
     def deeds(self, **asked: Any) -> Sequence[AuditEntry]:
         """The audit log, the oldest first."""

@@ -62,15 +62,15 @@ class Registering(Pypid):
         chain = AccessChain(
             sources, self.accounts, self.world, verifier, admins=["ada"], session_key=KEY
         )
-        self.face.access = chain
-        self.face.settings = evolve(self.face.settings, people=people)
+        self.app.access = chain
+        self.app.settings = evolve(self.app.settings, people=people)
         names = frozenset(cheap_hashes())
         said = configured or Configured(users=names, admins=frozenset({"ada"}), mentioned=names)
 
         async def hash_password(password: str) -> str:
             return _HASHER.hash(password)
 
-        self.face.registry = Registry(
+        self.app.registry = Registry(
             accounts=self.accounts,
             journal=self.journal,
             downloads=SqlDownloads(self.database, self.world),

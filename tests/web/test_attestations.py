@@ -44,7 +44,7 @@ class AttestedCase(WholeCase):
     def new(self, **options: Any) -> Pypid:
         self.spool = Path(self.mktemp())
         pypid = Pypid(self.spool, rules=self.rules, **options)
-        pypid.face.attesting = Attesting(OWN.trusted_root(Path(self.mktemp())))
+        pypid.app.attesting = Attesting(OWN.trusted_root(Path(self.mktemp())))
         return pypid
 
     def attested(self, *attestations: object, data: bytes = DATA, user: str = "alice") -> Any:
@@ -199,7 +199,7 @@ class RefusedTests(AttestedCase):
         """Where nothing can verify them the file is published without them; the answer says so, and
         nothing is served.
         """
-        self.pypid.face.attesting = Attesting(Path("nowhere"))
+        self.pypid.app.attesting = Attesting(Path("nowhere"))
         answer = self.attested(attestation())
         self.published(answer)
         self.assertIn("attestations were not kept", answer.text)

@@ -142,7 +142,7 @@ class RefusedTests(CacheUpdateCase):
 
     def test_forbidden(self) -> None:
         """It is 403 for somebody known, and the answer says what is missing."""
-        self.pypid.face.rules = Rules(
+        self.pypid.app.rules = Rules(
             read=EVERYONE, write=RULES.write, fetch=Principals(users=frozenset({"alice"}))
         )
         for path in NOT_STORED:
@@ -153,7 +153,7 @@ class RefusedTests(CacheUpdateCase):
 
     def test_admin(self) -> None:
         """Admins may."""
-        self.pypid.face.rules = Rules(fetch=NOBODY)
+        self.pypid.app.rules = Rules(fetch=NOBODY)
         self.assertEqual(self.pypid.get("/simple/eggs/", user="alice").status, 403)
         self.assertEqual(self.pypid.get("/simple/eggs/", user="ada").status, 200)
 
@@ -187,14 +187,14 @@ class RefusedTests(CacheUpdateCase):
     def test_resolver_goes_by_the_rules_in_force(self) -> None:
         """Rules that change while something is collected hold for the resolver's next request."""
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.OFFLINE))
-        twin = _seen_by(pypid.face, OneTime("secret", ANONYMOUS))
-        twin.access = _CurrentRules(twin.access, pypid.face, twin)
+        twin = _seen_by(pypid.app, OneTime("secret", ANONYMOUS))
+        twin.access = _CurrentRules(twin.access, pypid.app, twin)
         before = twin.rules
-        pypid.face.rules = self.rules
-        pypid.face.closed = StorageDown("it is gone.")
+        pypid.app.rules = self.rules
+        pypid.app.closed = StorageDown("it is gone.")
         self.successResultOf(start(twin.access.identify(Credential("x", "secret"))))
         self.assertIsNot(before, self.rules)
-        self.assertEqual((twin.rules, twin.closed), (self.rules, pypid.face.closed))
+        self.assertEqual((twin.rules, twin.closed), (self.rules, pypid.app.closed))
 
     def test_resolver_is_not_sent_upstream(self) -> None:
         """A resolver on this machine gets metadata from pypid in every mode, and never a URL of
@@ -205,7 +205,7 @@ class RefusedTests(CacheUpdateCase):
         )
         path = f"/packages/ham/{NEWER}.metadata"
         self.assertEqual(pypid.get(path).status, 302)
-        pypid.face.settings = _seen_by(pypid.face, OneTime("secret", ANONYMOUS)).settings
+        pypid.app.settings = _seen_by(pypid.app, OneTime("secret", ANONYMOUS)).settings
         self.assertEqual(
             (pypid.get(path).status, pypid.get(path).body), (200, metadata("ham", "2.0"))
         )
@@ -234,7 +234,7 @@ class PrivateTests(CacheUpdateCase):
     def test_public(self) -> None:
         """Where everyone may fetch, which is the default, they are for everybody."""
         self.pypid.site.cors = ("*",)
-        self.pypid.face.rules = Rules()
+        self.pypid.app.rules = Rules()
         for path in STORED:
             answer = self.pypid.get(path)
             self.assertNotIn("private", answer["cache-control"] or "", path)

@@ -21,7 +21,7 @@ from pypid.core.permissions import (
     Principals,
     Rules,
 )
-from pypid.web.app.all_routes import ROOMS, app
+from pypid.web.app.all_routes import ROOMS, routes
 from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded_routes
 from tests.distributions import wheel, wheel_filename
 from tests.web.uploaders import Dist, twine_7
@@ -327,7 +327,7 @@ class MatrixTests(WholeCase):
             for (rule, methods), right in MATRIX.items()
         }
         self.assertEqual(
-            {(route.rule, route.methods): route.may for route in guarded_routes(app)}, said
+            {(route.rule, route.methods): route.may for route in guarded_routes(routes)}, said
         )
 
     def as_nobody(self, method: str, path: str, *headers: tuple[str, str]) -> Answer:

@@ -89,8 +89,8 @@ class DownloadTests(FileCase):
         """While somebody may overwrite, nothing is called immutable: an installer is never left
         with the older bytes (C45).
         """
-        self.pypid.face.rules = evolve(
-            self.pypid.face.rules, overwrite=Principals(users=frozenset({"alice"}))
+        self.pypid.app.rules = evolve(
+            self.pypid.app.rules, overwrite=Principals(users=frozenset({"alice"}))
         )
         for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc"):
             answer = self.fetch(url=url)
@@ -99,7 +99,7 @@ class DownloadTests(FileCase):
                 self.fetch(("If-None-Match", answer["etag"] or ""), url=url)["cache-control"],
                 "no-cache",
             )
-        self.pypid.face.rules = evolve(self.pypid.face.rules, read=AUTHENTICATED)
+        self.pypid.app.rules = evolve(self.pypid.app.rules, read=AUTHENTICATED)
         self.assertEqual(self.fetch(basic("bob"))["cache-control"], "private, no-cache")
 
     def test_metadata_ranges(self) -> None:

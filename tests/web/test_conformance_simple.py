@@ -197,7 +197,7 @@ class AbsoluteUrlTests(WholeCase):
             (f"https://{HOST}/python/", True),
             ("https://other.example/", False),
         ):
-            self.pypid.face.settings = attrs.evolve(self.pypid.face.settings, public_url=public_url)
+            self.pypid.app.settings = attrs.evolve(self.pypid.app.settings, public_url=public_url)
             self.pypid.site.public_url = public_url
             self.have_wheel("foo")
             page = self.urls("/simple/foo/")

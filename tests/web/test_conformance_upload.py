@@ -737,7 +737,7 @@ class UnderWayTests(UploadCase):
             gates.append(Deferred())
             return gates[-1].addCallback(lambda _: call(*args))
 
-        self.pypid.face.world = evolve(self.pypid.world, blocking=blocking)
+        self.pypid.app.world = evolve(self.pypid.world, blocking=blocking)
         tags = [f"py3{minor}-none-any" for minor in range(6)]
         begun = [self.begin(wheel(tag=tag), wheel_filename(tag=tag)) for tag in tags]
         for connection, rest in begun:

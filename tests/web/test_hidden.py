@@ -31,7 +31,7 @@ from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules,
 from pypid.core.policy import EVERY_NAME
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from pypid.web.http.credentials import credential_of
 from tests.distributions import sdist, sdist_filename
@@ -152,7 +152,7 @@ def each_target(*projects: str) -> Iterator[tuple[str, str]]:
     """Method and path of every route of the map; for each of the projects, where one
     stands in it.
     """
-    for route in guarded_routes(app):
+    for route in guarded_routes(routes):
         for method in sorted(route.methods):
             for project in projects if "<project>" in route.rule else ("",):
                 yield method, target_of(route.rule, project or PLAIN)
@@ -604,7 +604,7 @@ class ClosedTests(HiddenCase):
         )
         self.pypid.papers.tokens[token.digest] = token
         replace_rules(self.pypid, Rules())
-        self.pypid.face.closed = PeopleUnknown("the accounts database")
+        self.pypid.app.closed = PeopleUnknown("the accounts database")
         filename = file_of(OWN)[0]
         others = [who for who in ANYBODY if who.name != "ada"] + [
             Who("ada's token", (basic("__token__", secret),))
@@ -778,9 +778,9 @@ class CollectingTests(HiddenCase):
     def setUp(self) -> None:
         super().setUp()
         self.secrets_once = self.secrets()
-        replace_rules(self.pypid, evolve(self.pypid.face.rules, collect=EVERYONE))
+        replace_rules(self.pypid, evolve(self.pypid.app.rules, collect=EVERYONE))
         needs = [(PLAIN, "1.0"), (OWN, "1.0"), (CLAIMED, "1.0"), (LICENSED, "1.0")]
-        self.pypid.face.resolvers = Scripted({PLAIN: needs, THEIRS: needs})
+        self.pypid.app.resolvers = Scripted({PLAIN: needs, THEIRS: needs})
 
     def collect(self, who: str, *headers: tuple[str, str], **fields: str) -> Answer:
         parts = [text(name.replace("_", "."), value) for name, value in fields.items()]

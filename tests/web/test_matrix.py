@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from pypid.core.permissions import Action, Rules
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from tests.web.crowd import (
     ANYBODY,
@@ -461,8 +461,8 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
 def classes() -> dict[tuple[str, str], str]:
     """The class of each rule and method."""
     found: dict[tuple[str, str], str] = {}
-    for name, routes in ROUTES.items():
-        for rule, *methods in routes:
+    for name, members in ROUTES.items():
+        for rule, *methods in members:
             for method in methods:
                 assert (rule, method) not in found, (rule, method)
                 found[rule, method] = name
@@ -518,10 +518,10 @@ class MatrixTests(WholeCase):
         """An index with all the projects."""
         pypid = crowded(Path(self.mktemp()), elsewhere(), rules)
         for project in (PLAIN, OWN):
-            pypid.face.rules = Rules()  # whoever publishes does not matter here
+            pypid.app.rules = Rules()  # whoever publishes does not matter here
             headers = IS["ada"].headers
             self.published(self.publish(*file_of(project), user=None, headers=headers, pypid=pypid))
-        pypid.face.rules = rules
+        pypid.app.rules = rules
         return pypid
 
     def ask(self, pypid: Pypid, method: str, target: str, who: Who) -> Answer:
@@ -531,7 +531,9 @@ class MatrixTests(WholeCase):
 
     def test_complete(self) -> None:
         """Every route of the map has a class, and every class routes that there are."""
-        there = {(route.rule, method) for route in guarded_routes(app) for method in route.methods}
+        there = {
+            (route.rule, method) for route in guarded_routes(routes) for method in route.methods
+        }
         self.assertEqual(
             there - set(classes()), set(), "Say who may use these: put them into ROUTES."
         )
@@ -544,7 +546,7 @@ class MatrixTests(WholeCase):
         """What stands in the address of a route that asks for a right on projects is called by
         names that the guard knows: a project under another name would be asked about by nobody.
         """
-        for route in guarded_routes(app):
+        for route in guarded_routes(routes):
             values = set(re.findall(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", route.rule))
             if isinstance(route.may, Action) and route.may is not Action.ADMIN:
                 others = {"filename", "version", "python", "letter", "moment", "snapshot"}

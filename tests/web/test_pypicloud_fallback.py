@@ -309,7 +309,7 @@ class MatrixTests(FallbackCase):
         pypid = self.index("cache")
         self.assertEqual(pypid.get(f"/api/package/{NAME}/{THEIRS}").status, 200)
         self.assertEqual(pypid.get("/api/package/").json, {"packages": [NAME]})
-        pypid.face.rules = Rules(fetch=NOBODY, write=ALICE)
+        pypid.app.rules = Rules(fetch=NOBODY, write=ALICE)
         self.elsewhere.heard.clear()
         self.assertEqual(pypid.get(f"/api/package/{NAME}/{THEIRS}").status, 200)
         self.assertEqual(self.elsewhere.heard, [])

@@ -282,7 +282,7 @@ class UploadTests(PackagesCase):
         for again in (data, other):
             self.check_refused(self.send("spam", filename, again), 409, "File already exists")
         self.assertEqual(self.pypid.get(f"/packages/spam/{filename}").body, data)
-        self.pypid.face.rules = Rules(write=ANN, overwrite=ANN)
+        self.pypid.app.rules = Rules(write=ANN, overwrite=ANN)
         self.assertIn("nothing was changed", self.send("spam", filename, data).json["message"])
         self.assertIn("in place of", self.send("spam", filename, other).json["message"])
         self.assertEqual(self.pypid.get(f"/packages/spam/{filename}").body, other)
@@ -462,7 +462,7 @@ class DeleteTests(PackagesCase):
             ),
             (Rules(write=ANN, delete=AUTHENTICATED), "alice", 200),
         ):
-            self.pypid.face.rules = rules
+            self.pypid.app.rules = rules
             self.assertEqual(
                 self.pypid.ask("DELETE", path, user=user).status, status, (rules, user)
             )
@@ -698,7 +698,7 @@ class SecurityTests(PackagesCase):
         self.assertTrue(rules.projects["spam"].read.authenticated)
         # in this pypid nobody is in a group
         own = Grants(read=AUTHENTICATED, write=Principals(users=frozenset({"alice"})))
-        self.pypid.face.rules = evolve(rules, projects={"spam": own})
+        self.pypid.app.rules = evolve(rules, projects={"spam": own})
         self.filename, _ = self.have_wheel()
 
     def test_simple(self) -> None:
@@ -763,7 +763,7 @@ class HiddenTests(PackagesCase):
                 self.assertEqual(
                     OWN.encode() in answer.body, who.name in readers, (who.name, target)
                 )
-        pypid.face.rules = Rules(read=EVERYONE, write=OPEN.write)
+        pypid.app.rules = Rules(read=EVERYONE, write=OPEN.write)
         for target in ("/api/package/", "/packages/"):
             self.assertIn(OWN, pypid.get(target).text)
 
@@ -801,8 +801,8 @@ class ManyTests(PackagesCase):
             self.published(self.publish(wheel_filename(name), wheel(name)))
         answer = self.pypid.get("/packages/")
         self.assertEqual(answer.text.count("<a "), 300)
-        kept = self.pypid.face.stock
-        sight = self.have(self.pypid.face.sight(ANONYMOUS))
+        kept = self.pypid.app.stock
+        sight = self.have(self.pypid.app.sight(ANONYMOUS))
         first = self.have(kept.projects(sight))
         self.assertIs(self.have(kept.projects(sight)), first)
         self.pypid.clock.advance(timedelta(hours=1).total_seconds())
@@ -815,15 +815,15 @@ class ManyTests(PackagesCase):
         self.patch(stored_projects, "FEW", 3)
         self.patch(packages, "FEW", 3)
         apart: list[object] = []
-        world = self.pypid.face.world
+        world = self.pypid.app.world
 
         async def thinking(work: Callable[..., object], *given: object) -> object:
             apart.append(work)
             return work(*given)
 
         counting = evolve(world, thinking=thinking)
-        self.pypid.face.world = counting
-        self.pypid.face.stock = stored_projects.StoredProjects(self.pypid.index, counting)
+        self.pypid.app.world = counting
+        self.pypid.app.stock = stored_projects.StoredProjects(self.pypid.index, counting)
         for number in range(4):
             self.published(
                 self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0"))

@@ -45,8 +45,8 @@ class PypicloudCase(WholeCase):
         self.people = Peopled(
             self.pypid, Path(self.mktemp()), configured=self.configured, sql=self.sql
         )
-        self.pypid.face.settings = evolve(
-            self.pypid.face.settings, people=AccountSettings(registration=self.registration)
+        self.pypid.app.settings = evolve(
+            self.pypid.app.settings, people=AccountSettings(registration=self.registration)
         )
 
     def sent(

@@ -22,7 +22,7 @@ class ReadyTests(WholeCase):
 
     def use(self, pypid: Pypid) -> None:
         self.pypid = pypid
-        pypid.face.condition = Condition(
+        pypid.app.condition = Condition(
             access=lambda: self.parts["access"],
             cache=lambda: self.parts["cache"],
             shows=lambda: self.parts["shows"],
@@ -59,7 +59,7 @@ class ReadyTests(WholeCase):
     def test_found_out(self) -> None:
         """Who finds the storage away has it looked at, at once and not only when it is time."""
         pypid, asked = self.pypid, []
-        pypid.face.condition.doubt = lambda: asked.append(True)  # type: ignore[method-assign]
+        pypid.app.condition.doubt = lambda: asked.append(True)  # type: ignore[method-assign]
         self.publish(wheel_filename("spam"), wheel("spam"))
         self.assertEqual(pypid.get("/simple/nothing/").status, 404)
         self.assertEqual(asked, [])
@@ -88,12 +88,12 @@ class ReadyTests(WholeCase):
     def test_closed(self) -> None:
         """Not ready while nobody knows what is hidden, or the accounts are still being fetched."""
         for why in (PeopleUnknown("the accounts database"), StorageDown("secret.example is away.")):
-            self.pypid.face.closed = why
+            self.pypid.app.closed = why
             self.told(ready=False, access=False)
 
     def test_stopping(self) -> None:
         """Once pypid was asked to stop it is alive and not ready."""
-        self.pypid.face.condition.stopping = True
+        self.pypid.app.condition.stopping = True
         self.told(ready=False, stopping=True)
 
     def test_progress(self) -> None:

@@ -28,7 +28,7 @@ from pypid.core.records.layout import key
 from pypid.flow import BytesBody
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import FILES, Elsewhere
@@ -82,11 +82,11 @@ def targets(method: str, rule: str, spelling: str) -> Iterator[str]:
 
 
 @cache
-def routes() -> tuple[tuple[str, str], ...]:
+def project_routes() -> tuple[tuple[str, str], ...]:
     """Method and rule of all routes that a project stands in, what deletes last."""
     found = {
         (method, route.rule)
-        for route in guarded_routes(app)
+        for route in guarded_routes(routes)
         for method in route.methods
         if "<project>" in route.rule
     }
@@ -157,7 +157,7 @@ class SafetyCase(WholeCase):
         away.
         """
         answers = []
-        for method, rule in routes():
+        for method, rule in project_routes():
             for spelling in spellings if method in methods and rule not in (RELEASE, *but) else ():
                 for target in targets(method, rule, spelling):
                     answers.append(self.ask(target, method, pypid=pypid))
@@ -321,8 +321,8 @@ class RoutesTests(SafetyCase):
             async def nothing() -> None:
                 return None
 
-            upkeep = CacheMaintenance(self.pypid.index, nothing, refresh=timedelta(hours=1))
-            self.have(upkeep.refresh_pages())
+            maintenance = CacheMaintenance(self.pypid.index, nothing, refresh=timedelta(hours=1))
+            self.have(maintenance.refresh_pages())
             self.assertEqual(self.elsewhere.heard, [PUBLIC])
 
 

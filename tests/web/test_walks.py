@@ -55,10 +55,8 @@ class WalkTests(WholeCase):
             )
         policy = Policy(mode=Mode.CACHE)
         here = Pypid(Path(self.mktemp()), upstream=elsewhere, policy=policy)
-        fast = FastPath(here.face, here.catalog, Lines(here))
-        site = Site(
-            resource(here.face), reactor=here.clock, access_log=Lines(here), front_door=fast
-        )
+        fast = FastPath(here.app, here.catalog, Lines(here))
+        site = Site(resource(here.app), reactor=here.clock, access_log=Lines(here), front_door=fast)
         site.startFactory()
         connection = Connection(site)
         self.pypid = here

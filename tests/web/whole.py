@@ -298,14 +298,14 @@ class Pypid:
         settings = FaceSettings(
             spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder
         )
-        self.face = App(
+        self.app = App(
             self.index, self.access, rules, self.world, settings, Attesting(trusted_root)
         )
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)
         self.site = Site(
-            resource(self.face),
+            resource(self.app),
             reactor=self.clock,
             access_log=lambda request: self.log.append(lines.entry(request).text()),
         )

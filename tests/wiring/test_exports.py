@@ -23,15 +23,15 @@ class WhoTests(ServiceCase):
             recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
         )
         self.make()
-        self.public, self.operators = assembled[0].faces
+        self.public, self.operators = assembled[0].apps
         self.target = self.folder / "tree"
 
-    def refused(self, face: App, target: str) -> str:
+    def refused(self, app: App, target: str) -> str:
         """Why there is no export."""
 
         async def ask() -> Exported:
-            assert face.exports is not None
-            return await face.exports(ExportWanted(target=target), lambda done, of: None)
+            assert app.exports is not None
+            return await app.exports(ExportWanted(target=target), lambda done, of: None)
 
         failure: Any = self.failureResultOf(start(ask()), BadRequest)
         return str(failure.value)

@@ -50,7 +50,7 @@ class MeasuringCase(WholeCase):
 
     def measured(self, pypid: Pypid) -> Daemon:
         daemon = Daemon()
-        measure(daemon, (pypid.face,), pypid.site, self.folder, self.siblings)
+        measure(daemon, (pypid.app,), pypid.site, self.folder, self.siblings)
         daemon.startService()  # type: ignore[no-untyped-call]
         return daemon
 
@@ -90,7 +90,7 @@ class LookTests(MeasuringCase):
     def test_parts(self) -> None:
         """Parts that are away, and an upstream that does not answer."""
         self.assertEqual(self.value(families.PART_UP, "storage"), 1)
-        self.pypid.face.condition.storage = lambda: False
+        self.pypid.app.condition.storage = lambda: False
         self.assertEqual(self.value(families.PART_UP, "storage"), 0)
         self.assertEqual(self.value(families.UPSTREAM_UP), 1)
         self.assertEqual(self.value(families.THREADS_QUEUE), 0)

@@ -188,16 +188,16 @@ class ReloadTests(ServiceCase):
         )
         daemon, _ = self.make()
         [assembly] = assembled
-        self.assertEqual([face.rules.read for face in assembly.faces], [config.access.read] * 2)
+        self.assertEqual([app.rules.read for app in assembly.apps], [config.access.read] * 2)
 
         self.configure(
             f"[server]\nmax_upload = 1G\n[access]\nread = authenticated\noverwrite = "
             f"bob\n[users]\nbob = {HASH}\n"
         )
         self.reload(daemon)
-        for face in assembly.faces:
-            self.assertEqual(face.rules.read, AUTHENTICATED)
-            self.assertEqual(face.rules.overwrite.users, {"bob"})
+        for app in assembly.apps:
+            self.assertEqual(app.rules.read, AUTHENTICATED)
+            self.assertEqual(app.rules.overwrite.users, {"bob"})
         self.refused(assembly.people.access.identify(Credential("ann", "secret")), Unauthenticated)
         self.assertEqual(
             self.have(assembly.people.access.identify(Credential("bob", "secret"))).user, "bob"
@@ -207,7 +207,7 @@ class ReloadTests(ServiceCase):
         self.configure("[access]\nread = everyone\n[usrs]\n")
         self.reload(daemon)
         self.assertIn("unknown section", str(self.events[-1]["error"]))
-        self.assertEqual([face.rules.read for face in assembly.faces], [AUTHENTICATED] * 2)
+        self.assertEqual([app.rules.read for app in assembly.apps], [AUTHENTICATED] * 2)
 
     def test_told(self) -> None:
         """What an administrator is told is in force before and after a reload, on both faces, and
@@ -223,17 +223,17 @@ class ReloadTests(ServiceCase):
         )
         daemon, _ = self.make()
         [assembly] = assembled
-        for face in assembly.faces:
-            self.assertEqual(written(face.configuration()), describe(recipe.load_config(self.ini)))
-            self.assertEqual(face.settings.indexes, ("https://(set)@index.example/simple",))
-            self.assertEqual(face.settings.place, str(self.state / "packages"))
+        for app in assembly.apps:
+            self.assertEqual(written(app.configuration()), describe(recipe.load_config(self.ini)))
+            self.assertEqual(app.settings.indexes, ("https://(set)@index.example/simple",))
+            self.assertEqual(app.settings.place, str(self.state / "packages"))
 
         self.configure(f"{secret}max_upload = 1G\n{upstream}[access]\nread = authenticated\n")
         self.reload(daemon)
-        for face in assembly.faces:
+        for app in assembly.apps:
             said = {
                 f"{section.section}.{line.key}": line
-                for section in face.configuration()
+                for section in app.configuration()
                 for line in section.lines
             }
             self.assertEqual(
@@ -242,11 +242,11 @@ class ReloadTests(ServiceCase):
             self.assertEqual(
                 (said["server.max_upload"].value, said["server.max_upload"].waits), ("4G", True)
             )
-            self.assertNotIn("hunter2", repr((said, face, face.settings)))
+            self.assertNotIn("hunter2", repr((said, app, app.settings)))
 
         self.configure("[usrs]\n")
         self.reload(daemon)
-        self.assertIn("authenticated", written(assembly.faces[0].configuration()))
+        self.assertIn("authenticated", written(assembly.apps[0].configuration()))
 
     def test_people_go_into_a_database(self) -> None:
         """Where pypicloud's people come from its database now, the rules of its file hold until a
@@ -267,8 +267,8 @@ class ReloadTests(ServiceCase):
         self.configure(f"{said}{rule}pypi.auth = sql\nauth.db.url = sqlite:///%(here)s/auth.db\n")
         self.reload(daemon)
         self.assertIn("Restart pypid", str(self.events[-1]["error"]))
-        for face in assembly.faces:
-            self.assertFalse(may(face.rules, ANONYMOUS, Action.READ, secret))
+        for app in assembly.apps:
+            self.assertFalse(may(app.rules, ANONYMOUS, Action.READ, secret))
 
     def test_people_once_more(self) -> None:
         """Where people are taken over though a pypid has used the storage before, its accounts are

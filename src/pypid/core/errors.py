@@ -615,8 +615,8 @@ class StorageDown(PypidError):
 
     def text(self) -> str:
         return (
-            f"The storage of this index is unavailable: {self.reason} Administrators find the "
-            "cause in the log."
+            f"The storage of this index is unavailable: {self.reason} An administrator finds "
+            "the cause in the log."
         )
 
 
@@ -662,8 +662,8 @@ class CatalogDown(StorageDown):
 
     def text(self) -> str:
         return (
-            f"The catalog of this index is unavailable: {self.reason} Administrators find the cause "
-            "in the log."
+            f"The catalog of this index is unavailable: {self.reason} An administrator finds the "
+            "cause in the log."
         )
 
 

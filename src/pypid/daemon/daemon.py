@@ -73,7 +73,7 @@ class Daemon(MultiService):
     index: Index
     snapshots: tuple[PeriodicDump, ...]
     snapshot_interval: float
-    upkeep: CacheMaintenance
+    maintenance: CacheMaintenance
     sites: tuple[Site, ...]
     listening: tuple[Listener, ...]
     certificate: Certificate | None
@@ -114,7 +114,7 @@ class Daemon(MultiService):
         )
         for snapshot in self.snapshots:
             self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
-        self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.maintenance.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.people.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.throwaway is not None:
             self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -234,7 +234,7 @@ class Daemon(MultiService):
             await self._drain([port.stopListening() for port in self._ports])
             await _ended(others)  # before the lock is released, and records are copied
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
-            await self.upkeep.end()
+            await self.maintenance.end()
             await self.people.end()
             is_written = [await snapshot.write() for snapshot in self.snapshots]
             if self.clean_stop is not None and all(is_written) and self.index.may_trust_dump:

@@ -152,7 +152,7 @@ class Identities(MultiService):
     """
     is_first: bool = field(default=True, init=False)
     """Whether no pypid has used the storage before, as far as is known."""
-    faces: tuple[App, ...] = field(default=(), init=False)
+    apps: tuple[App, ...] = field(default=(), init=False)
     told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
     """Return until when, on the clock, other nodes would have reported a change; see `sharing`."""
     has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
@@ -192,16 +192,14 @@ class Identities(MultiService):
 
     # --- the start ---
 
-    def serve(self, *faces: App) -> None:
+    def serve(self, *apps: App) -> None:
         """Keep these apps up to date, now and after each change. They are closed until `open` has
         ended.
         """
-        self.faces = faces
+        self.apps = apps
         self.claims.names = EVERY_NAME
-        for face in faces:
-            face.closed = StorageDown(
-                "the accounts are still being fetched from it.", retry_after=5
-            )
+        for app in apps:
+            app.closed = StorageDown("the accounts are still being fetched from it.", retry_after=5)
 
     async def open(self) -> None:
         """Read all records below `state`, which exists by now. Raises `CannotStart`,
@@ -212,8 +210,8 @@ class Identities(MultiService):
         )
         self.chain.session_key = key
         registry = self._registry(key)
-        for face in self.faces:
-            face.registry = registry
+        for app in self.apps:
+            app.registry = registry
         await self._refill()
         await self._find_signs_of_accounts()
         await self.stores.accounts.open()
@@ -317,8 +315,8 @@ class Identities(MultiService):
             from pypid.access.oidc import token_exchange
 
             self.publishers.trust(token_exchange.trusted_by(config.issuers))
-        for face in self.faces:
-            face.publishers = self.publishers
+        for app in self.apps:
+            app.publishers = self.publishers
 
     async def _changed(self, roll: AccountsState) -> None:
         """Apply a change of the accounts database; it is in force once this has ended."""
@@ -351,22 +349,22 @@ class Identities(MultiService):
         self.claims.names = (
             self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
         )
-        for face in self.faces:
-            face.epoch.turn()
-            face.epoch.lease = self._lease()
-            face.epoch.until = self._until()
-            face.rules = self._in_force.rules
-            face.settings = evolve(face.settings, people=account_settings(self.config))
+        for app in self.apps:
+            app.epoch.turn()
+            app.epoch.lease = self._lease()
+            app.epoch.until = self._until()
+            app.rules = self._in_force.rules
+            app.settings = evolve(app.settings, people=account_settings(self.config))
             if self._is_open:
-                face.closed = None if self._was_known else PeopleUnknown("the accounts database")
+                app.closed = None if self._was_known else PeopleUnknown("the accounts database")
 
     def _heard(self) -> None:
         """Handle an answer, or a failure, of the accounts database."""
         if self._is_open and self._are_known() is not self._was_known:
             self._tell()
         until = self._until()
-        for face in self.faces:
-            face.epoch.until = until
+        for app in self.apps:
+            app.epoch.until = until
 
     def _until(self) -> float:
         return min(self.stores.accounts.current.until, self.told_until())

@@ -74,19 +74,19 @@ class Loopback:
     reactor: Any
 
     @asynccontextmanager
-    async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
-        """Yield a resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where
+    async def __call__(self, app: App, who: Identity) -> AsyncIterator[Resolver]:
+        """Yield a resolver that sees the index of `app` as `who` does. Raises `NeedsExtra` where
         uv is not installed.
         """
         program = find_uv()
         if program is None:
             raise NeedsExtra("Working out what requirements need", "collect")
-        blocking = face.world.blocking
-        password = face.world.random(24).hex()
-        folder = Path(await blocking(mkdtemp, None, COLLECTING, face.settings.spool))
+        blocking = app.world.blocking
+        password = app.world.random(24).hex()
+        folder = Path(await blocking(mkdtemp, None, COLLECTING, app.settings.spool))
         try:
-            twin = _seen_by(face, OneTime(password, who))
-            twin.access = _CurrentRules(twin.access, face, twin)
+            twin = _seen_by(app, OneTime(password, who))
+            twin.access = _CurrentRules(twin.access, app, twin)
             site = Site(resource(twin), reactor=self.reactor)
             port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
             try:
@@ -105,8 +105,8 @@ class Loopback:
             await blocking(rmtree, folder, True)
 
 
-def _seen_by(face: App, access: Access) -> App:
-    settings = evolve(face.settings, public_url=None, redirects_upstream=False)
-    twin = App(face.index, access, face.rules, face.world, settings, registry=face.registry)
-    twin.pages = face.pages
+def _seen_by(app: App, access: Access) -> App:
+    settings = evolve(app.settings, public_url=None, redirects_upstream=False)
+    twin = App(app.index, access, app.rules, app.world, settings, registry=app.registry)
+    twin.pages = app.pages
     return twin

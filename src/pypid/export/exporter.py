@@ -76,7 +76,7 @@ class Exporter:
     """
 
     index: Index
-    seer: ExportViewer
+    viewer: ExportViewer
     place: ExportPlace
     wishes: ExportOptions
     fetch: Callable[[Sequence[Copy]], Awaitable[Sequence[Copy]]]
@@ -133,7 +133,7 @@ class Exporter:
         self.failed.pop(name, None)
         self.until.pop(name, None)
         try:
-            seen = await self.seer.project(name)
+            seen = await self.viewer.project(name)
         except PypidError as error:
             self.failed[name] = error
             return None

@@ -85,11 +85,11 @@ async def export(
     not be written.
     """
     await _compared(index)
-    seer = ExportViewer(index, authority, wishes.user, wishes.stored_only)
+    viewer = ExportViewer(index, authority, wishes.user, wishes.stored_only)
     await place.claim(Stamp(identity, wishes.user or "anonymous"), clears=clears)
-    look = await seer.look()
+    look = await viewer.look()
     fetching = Fetching()
-    exporter = Exporter(index, seer, place, wishes, fetching, clears)
+    exporter = Exporter(index, viewer, place, wishes, fetching, clears)
     fetching.exporter = exporter
     if wishes.dated:
         exporter.newest.made = index.world.now()

@@ -58,7 +58,7 @@ class TreeKeeper:
     is_whole: bool = field(default=False, init=False)
     """Whether everything has been written since `begin`."""
     exporter: Exporter = field(init=False)
-    _seer: ExportViewer = field(init=False)
+    _viewer: ExportViewer = field(init=False)
     _look: ExportView = field(factory=ExportView, init=False, repr=False)
     _names: tuple[ExportView, set[ProjectName]] | None = field(default=None, init=False, repr=False)
     _basis: Hashable = field(default=None, init=False, repr=False)
@@ -86,18 +86,18 @@ class TreeKeeper:
     _known: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._seer = ExportViewer(
+        self._viewer = ExportViewer(
             self.index, self.authority, self.wishes.user, self.wishes.stored_only
         )
         self.exporter = Exporter(
-            self.index, self._seer, self.place, self.wishes, self._fetch, clears=True
+            self.index, self._viewer, self.place, self.wishes, self._fetch, clears=True
         )
 
     async def begin(self) -> None:
         """Claim the place, and remove what may no longer be seen at once."""
         await self.place.claim(self.stamp, clears=True)
-        self._basis = await self._seer.basis()
-        self._look = await self._seer.look()
+        self._basis = await self._viewer.basis()
+        self._look = await self._viewer.look()
         there = await self.place.projects()
         seen = self._seen()
         self.exporter.there = {
@@ -167,12 +167,12 @@ class TreeKeeper:
         """Look for changes and queue them first; return the projects that are no longer visible."""
         if self.wishes.user is not None and now - self._known >= ANEW:
             self._known = now
-            await self._seer.who(anew=True)
-        basis = await self._seer.basis()
+            await self._viewer.who(anew=True)
+        basis = await self._viewer.basis()
         if basis == self._basis:
             return set()
-        look = await self._seer.look()
-        between = await self._seer.compared(self._look, look)
+        look = await self._viewer.look()
+        between = await self._viewer.compared(self._look, look)
         self._look, self._basis = look, basis
         if between.all:
             self._put_back(summary.name for summary in look.names)

@@ -157,7 +157,7 @@ class ExportViewer:
             raise NotYetKnown(name)
         theirs = None
         if may_show_theirs(policy, name, ours):
-            theirs = await index.correspondent.known(name)
+            theirs = await index.listings.known(name)
             if self._fetches and not self.stored_only and asks_upstream(policy, name, ours):
                 theirs = evolve(theirs, reachable=True)
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):

@@ -303,9 +303,9 @@ class Collector:
         if isinstance(delivery(index.policy, file), PassOn):
             return evolve(report, outcome=CollectOutcome.REFUSED, reason=REDIRECTED)
         try:
-            stored = await index.keeper.settled(file)
+            stored = await index.file_cache.settled(file)
             if stored is not None:
-                index.keeper.touched(stored)
+                index.file_cache.touched(stored)
                 return evolve(
                     report,
                     outcome=CollectOutcome.KEPT
@@ -316,7 +316,7 @@ class Collector:
             async with aclosing(body):
                 async for _ in body:
                     pass
-            stored = await index.keeper.settled(file)
+            stored = await index.file_cache.settled(file)
         except PypidError as error:
             return evolve(report, outcome=CollectOutcome.FAILED, reason=str(error))
         if stored is None:

@@ -18,7 +18,7 @@ async def why(index: Index, name: ProjectName) -> Why:
     A query changes nothing: the last upstream listing is used, and no new one is requested.
     """
     ours = await _ours(index, name)
-    theirs = await index.correspondent.standing(name)
+    theirs = await index.listings.standing(name)
     # off the reactor thread: ten thousand files take more than 100 ms
     return await index.world.thinking(explain, index.policy, name, ours, theirs, index.world.now())
 

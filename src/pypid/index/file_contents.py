@@ -238,7 +238,7 @@ class Contents:
         if not asked.may_reach_out or file.source is None:
             raise asked.refusal or NoSuchFile(file.filename)
         try:
-            return await self.index.envoy.fetch(file.project, file.source, span, asked.via)
+            return await self.index.gate.fetch(file.project, file.source, span, asked.via)
         except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 

@@ -37,8 +37,8 @@ class FileReader:
 
     blobs: Blobs
     parts: IndexContext
-    envoy: UpstreamGate
-    keeper: FileCache
+    gate: UpstreamGate
+    file_cache: FileCache
     links: Links | None
     thawing: Thawing
 
@@ -54,7 +54,7 @@ class FileReader:
         match delivery(self.parts.policy, file):
             case PassOn(url):
                 try:
-                    await self.envoy.make_sure(file.project, asked.via)
+                    await self.gate.make_sure(file.project, asked.via)
                 except UnknownOwner:
                     raise NoSuchFile(file.filename) from None
                 return metadata_url(url) if metadata else url
@@ -71,7 +71,7 @@ class FileReader:
         if self.links is None or file.key is None or file.archived:
             return None
         if file.source is not None:
-            self.keeper.touched(file)
+            self.file_cache.touched(file)
         links = (
             self.links.restricted
             if restricted and self.links.restricted is not None
@@ -107,12 +107,12 @@ class FileReader:
 
     async def _open_theirs(self, file: File, span: Span | None, asked: RequestContext) -> Body:
         if not asked.may_reach_out:
-            stored = await self.keeper.stored(file, span)
+            stored = await self.file_cache.stored(file, span)
             if stored is None:
                 raise asked.refusal or NoSuchFile(file.filename)
             return stored
         try:
-            return await self.keeper.open(file, span, asked.via)
+            return await self.file_cache.open(file, span, asked.via)
         except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 
@@ -144,10 +144,10 @@ class FileReader:
     async def _metadata_of_theirs(self, file: File, asked: RequestContext) -> bytes:
         if asked.may_reach_out:
             try:
-                return await self.keeper.metadata(file, asked.via)
+                return await self.file_cache.metadata(file, asked.via)
             except UnknownOwner:
                 raise NoSuchFile(file.filename) from None
-        data = await self.keeper.kept.metadata(file)
+        data = await self.file_cache.kept.metadata(file)
         if data is None:
             raise asked.refusal or NoSuchFile(f"{file.filename}.metadata")
         return data

@@ -102,9 +102,9 @@ class Index:
     a storage without leases.
     """
     parts: IndexContext = field(init=False, repr=False)
-    envoy: UpstreamGate = field(init=False, repr=False)
-    correspondent: UpstreamListings = field(init=False, repr=False)
-    keeper: FileCache = field(init=False, repr=False)
+    gate: UpstreamGate = field(init=False, repr=False)
+    listings: UpstreamListings = field(init=False, repr=False)
+    file_cache: FileCache = field(init=False, repr=False)
     _giver: FileReader = field(init=False, repr=False)
     comparing: ReconcileProgress | None = field(default=None, init=False)
     """Progress of a full reconciliation while one runs."""
@@ -128,17 +128,17 @@ class Index:
         )
         breakers = CircuitBreaker(self.world), FileHostBreakers(self.world)
         ours_now, is_away = self.parts.ours_now, self.catalog.is_away
-        self.envoy = UpstreamGate(
+        self.gate = UpstreamGate(
             self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
         )
-        self.keeper = FileCache(self.blobs, self.catalog, self.envoy, self.world, self.spool)
-        self.keeper.kept.hides, self.keeper.kept.shared = self.plan.hides, self.shared
-        self.correspondent = UpstreamListings(
-            self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl, self.timeout
+        self.file_cache = FileCache(self.blobs, self.catalog, self.gate, self.world, self.spool)
+        self.file_cache.kept.hides, self.file_cache.kept.shared = self.plan.hides, self.shared
+        self.listings = UpstreamListings(
+            self.gate, self.file_cache.kept, self.catalog, self.world, self.ttl, self.timeout
         )
         thawing = Thawing(self.bucket, self.world.clock.seconds)
         self._giver = FileReader(
-            self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing
+            self.blobs, self.parts, self.gate, self.file_cache, self.links, thawing
         )
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
@@ -179,7 +179,7 @@ class Index:
         """Trust the catalog dump, which was written after the last change
         (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
         """
-        self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
+        self.parts.verified.dump_is_exact = self.file_cache.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
         """Return those of `names` that are local projects in quarantine according to the
@@ -257,9 +257,9 @@ class Index:
         disclosed.
         """
         if asked.may_reach_out and asks_upstream(self.policy, name, ours):
-            return await self.correspondent.theirs(name, asked.via, spend=asked.spend)
+            return await self.listings.theirs(name, asked.via, spend=asked.spend)
         if may_show_theirs(self.policy, name, ours):
-            return await self.correspondent.known(name)
+            return await self.listings.known(name)
         return None
 
     def _nothing(
@@ -395,7 +395,7 @@ class Index:
     @property
     def unsettled(self) -> int:
         """The number of projects with an update that a shared catalog is still missing."""
-        return len(self.parts.unsettled) + len(self.keeper.kept.unsettled)
+        return len(self.parts.unsettled) + len(self.file_cache.kept.unsettled)
 
     async def settle(self) -> int:
         """Send pending updates to the shared catalog if it is available; return how many projects
@@ -408,7 +408,7 @@ class Index:
             if await self.catalog.is_away():
                 break
             await self.parts.look(name)
-        await self.keeper.kept.settle()
+        await self.file_cache.kept.settle()
         return self.unsettled
 
     async def _taken_over(self, found: Reconciled) -> Reconciled:
@@ -431,7 +431,7 @@ class Index:
         counted = self.comparing = ReconcileProgress()
         self.catalog.begin_comparison()
         try:
-            await self.keeper.kept.compare()  # first: completeness covers these files, too
+            await self.file_cache.kept.compare()  # first: completeness covers these files, too
             return await Reconciler(self.parts, tell, counted).reconcile()
         finally:
             if self.comparing is counted:
@@ -484,7 +484,9 @@ class Index:
         from pypid.index.upstream.cache_check import Auditor
 
         ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
-        theirs = await Auditor(self.parts, self.keeper.kept, tell).check(sweep=sweep, hashes=hashes)
+        theirs = await Auditor(self.parts, self.file_cache.kept, tell).check(
+            sweep=sweep, hashes=hashes
+        )
         remnants = (
             ()
             if self.bucket is None

@@ -82,7 +82,7 @@ class CacheMaintenance(MultiService):
         if self.refresh is not None:
             self._add(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
         if self.max_cache is not None:
-            self.index.keeper.kept.arrived = self._arrived
+            self.index.file_cache.kept.arrived = self._arrived
             self._add(LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)")
 
     def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
@@ -100,7 +100,7 @@ class CacheMaintenance(MultiService):
     async def end(self) -> None:
         """Cancel downloads, and write what is known; call it after the last request."""
         try:
-            await self.index.keeper.close()
+            await self.index.file_cache.close()
             await self.disconnect()
             if self._evicting is not None:
                 await self._evicting
@@ -108,7 +108,7 @@ class CacheMaintenance(MultiService):
             await self._write_down()
 
     async def _write_down(self) -> None:
-        await self.index.keeper.touches.write_down(self.index.catalog)
+        await self.index.file_cache.touches.write_down(self.index.catalog)
 
     async def _compare(self) -> None:
         await self.leases.run(RECONCILE, self._compared, COMPARE * 0.9)
@@ -159,7 +159,7 @@ class CacheMaintenance(MultiService):
             ours = await self.index.parts.ours(name)
             if not asks_upstream(self.index.policy, name, ours):
                 return False
-            return (await self.index.correspondent.theirs(name, anew=True)).reachable
+            return (await self.index.listings.theirs(name, anew=True)).reachable
         except CancelledError:  # pypid stops
             return False
         except PypidError as error:
@@ -226,7 +226,7 @@ class CacheMaintenance(MultiService):
         for file in going:
             if self._stopping:
                 break
-            await self.index.keeper.forget(file.project, file.filename)
+            await self.index.file_cache.forget(file.project, file.filename)
             gone.append(file.size)
         _log.info(
             (

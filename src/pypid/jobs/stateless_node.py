@@ -47,7 +47,7 @@ _MOST_TOLD = 10_000
 
 @define(slots=False, eq=False)
 class StatelessNode(MultiService):
-    """The jobs of a stateless node. `keeper` copies the records.
+    """The jobs of a stateless node. `file_cache` copies the records.
 
     `snapshots` are the dumps in the bucket, which `fill` the catalog if wanted. `access` admits no
     users until the records are there; `welcome` is then called, once. `close` releases what the
@@ -59,7 +59,7 @@ class StatelessNode(MultiService):
     fill: bool
     access: ClosedAccess
     close: Callable[[], Awaitable[object]]
-    keeper: Backup | None = None
+    file_cache: Backup | None = None
     leases: Leases = field(factory=Alone)
     lease: StorageLease | None = None
     """The lease of the bucket: without it nothing is written there."""
@@ -110,7 +110,7 @@ class StatelessNode(MultiService):
         """Leave the records alone: this pypid answers one command. It takes the lease only for a
         write.
         """
-        self.keeper = None
+        self.file_cache = None
         self._takes_lease = False
         self.access.is_open = True
 
@@ -122,8 +122,8 @@ class StatelessNode(MultiService):
         """
         if self.lease is not None and self._takes_lease:
             await self.lease.look()
-        if self.keeper is not None and not self.access.is_open:
-            await self._restore(self.keeper)
+        if self.file_cache is not None and not self.access.is_open:
+            await self._restore(self.file_cache)
         self._begin_to_copy()
         if self.fill and self.snapshots:
             counts = [await snapshot.fill() for snapshot in self.snapshots]
@@ -133,8 +133,8 @@ class StatelessNode(MultiService):
                     "the snapshot in the bucket knows {projects} projects", projects=counts[0]
                 )
 
-    async def _restore(self, keeper: Backup) -> None:
-        restored = await keeper.restore()
+    async def _restore(self, file_cache: Backup) -> None:
+        restored = await file_cache.restore()
         if restored:
             _log.info(
                 "What is of record was fetched from the bucket: {names}", names=", ".join(restored)
@@ -147,7 +147,7 @@ class StatelessNode(MultiService):
         """Begin to copy once it is known what the bucket has, not after a comparison: that may take
         long, or fail while a project is unreadable.
         """
-        if self._copying or self.keeper is None or self.keeper.secret is None:
+        if self._copying or self.file_cache is None or self.file_cache.secret is None:
             return
         self._copying = True
         self._add(copies.EVERY, self._copy, "copying what is of record to the bucket")
@@ -157,17 +157,17 @@ class StatelessNode(MultiService):
         return self.lease is None or self.lease.is_held
 
     async def _copy(self) -> None:
-        if self.keeper is not None and self._may_write:
-            await self.keeper.copy()
+        if self.file_cache is not None and self._may_write:
+            await self.file_cache.copy()
 
     async def compared(self) -> None:
         """Begin to write dumps into the bucket and to compare it again, after the first
         comparison.
         """
-        if self._complete or self.keeper is None:
+        if self._complete or self.file_cache is None:
             return
         self._complete = True
-        await self._warn(self.keeper)
+        await self._warn(self.file_cache)
         self._add(
             remote_dump.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket"
         )
@@ -175,21 +175,21 @@ class StatelessNode(MultiService):
         await self._copy()
         await self._write()
 
-    async def _warn(self, keeper: Backup) -> None:
-        names = await self._world.blocking(present, keeper.state)
-        if keeper.secret is not None and len(keeper.secret) < SHORT:
+    async def _warn(self, file_cache: Backup) -> None:
+        names = await self._world.blocking(present, file_cache.state)
+        if file_cache.secret is not None and len(file_cache.secret) < SHORT:
             _log.warn(
                 "[server] secret is so short that it could be guessed. `pypid gen-secret` "
                 "makes a "
                 "better one."
             )
-        if keeper.secret is None and names:
+        if file_cache.secret is None and names:
             _log.warn(
                 "[server] secret is not set, so what is of record is not copied to the bucket and "
                 "is lost with this machine: "
                 "{names} in {state}. `pypid gen-secret` makes a secret.",
                 names=", ".join(names),
-                state=str(keeper.state),
+                state=str(file_cache.state),
             )
 
     # --- files of other tools ---
@@ -246,8 +246,8 @@ class StatelessNode(MultiService):
         the last request.
         """
         try:
-            if self.keeper is not None and self.access.is_open and self._may_write:
-                copying = self._in_time(self.keeper.copy(), "what is of record")
+            if self.file_cache is not None and self.access.is_open and self._may_write:
+                copying = self._in_time(self.file_cache.copy(), "what is of record")
                 await gatherResults(
                     [copying, self._in_time(self._write(anyhow=True), "the snapshot")]
                 )

@@ -219,9 +219,7 @@ class SearchFollower:
     async def _seen_of(self, name: ProjectName) -> CardSource | None:
         index, policy = self.index, self.index.policy
         ours = await index.catalog.ours(name)
-        theirs = (
-            await index.correspondent.known(name) if may_show_theirs(policy, name, ours) else None
-        )
+        theirs = await index.listings.known(name) if may_show_theirs(policy, name, ours) else None
         if not isinstance(ours, Project) and theirs is None:
             return None
         now = index.world.now()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # not needed by a start
 class AppWiring:
     """The apps, the public one first, and the services behind them."""
 
-    faces: tuple[App, ...]
+    apps: tuple[App, ...]
     services: tuple[IService, ...]
 
 
@@ -62,7 +62,7 @@ def facing(
     settings = _face_settings(config, places, state)
     condition = _condition(config, storage, shares, people, index.world)
     readmes, parser = Readmes(reactor), CollectionParser(reactor)
-    faces = tuple(
+    apps = tuple(
         App(
             index,
             access,
@@ -76,16 +76,16 @@ def facing(
         )
         for access in (people.access, Operator())
     )
-    for face in faces:
-        face.configuration = partial(_in_force, config, people)
+    for app in apps:
+        app.configuration = partial(_in_force, config, people)
         if shares is not None:
-            face.catch_up = shares.catch_up
-    searching = _searching(state, index, faces, storage)
-    return AppWiring(faces, (*condition.watches, readmes, searching))
+            app.catch_up = shares.catch_up
+    searching = _searching(state, index, apps, storage)
+    return AppWiring(apps, (*condition.watches, readmes, searching))
 
 
 def _searching(
-    state: StateFolder, index: Index, faces: tuple[App, ...], storage: OpenedStorage
+    state: StateFolder, index: Index, apps: tuple[App, ...], storage: OpenedStorage
 ) -> Searching:
     """Return the search service: the cards of all workers are in one file, which one of them
     writes.
@@ -97,8 +97,8 @@ def _searching(
         return Search(index, state.folder, storage.identity)
 
     searching = Searching(index.world.clock, make)
-    for face in faces:
-        face.searching = lambda: searching.search
+    for app in apps:
+        app.searching = lambda: searching.search
     return searching
 
 
@@ -106,7 +106,7 @@ def publishing_of(
     config: Config,
     places: StatePaths,
     index: Index,
-    faces: tuple[App, ...],
+    apps: tuple[App, ...],
     storage: OpenedStorage,
     leases: Leases,
     reactor: Any,
@@ -122,7 +122,7 @@ def publishing_of(
             from pypid.wiring.exports import Exports
 
             made.append(
-                Exports(config, places, index, faces[0], storage.identity, reactor, settings)
+                Exports(config, places, index, apps[0], storage.identity, reactor, settings)
             )
         return await made[0](wanted, heard)
 
@@ -133,15 +133,15 @@ def publishing_of(
             "and not over the network. What is to be kept up to date is named by [publish] target."
         )
 
-    *public, operators = faces
+    *public, operators = apps
     operators.exports = export
-    for face in public:
-        face.exports = elsewhere
+    for app in public:
+        app.exports = elsewhere
     if config.publish.target is None:
         return None
     from pypid.wiring.exports import publishing
 
-    return publishing(config, places, index, faces[0], storage.identity, leases, reactor, settings)
+    return publishing(config, places, index, apps[0], storage.identity, leases, reactor, settings)
 
 
 def _in_force(config: Config, people: Identities) -> Sequence[SettingSection]:
@@ -152,10 +152,10 @@ def _in_force(config: Config, people: Identities) -> Sequence[SettingSection]:
     return in_force(config, people.config)
 
 
-def _resolver(reactor: Any, face: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:
     from pypid.daemon.loopback import Loopback  # here, since only a collection needs it
 
-    return Loopback(reactor)(face, who)
+    return Loopback(reactor)(app, who)
 
 
 def _condition(

@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # for buckets only
 
 @frozen
 class Assembly:
-    """A pypid that is assembled and not running yet. `faces`: the public app, and the
+    """A pypid that is assembled and not running yet. `apps`: the public app, and the
     operator's.
     """
 
@@ -55,9 +55,9 @@ class Assembly:
     glance: Glance
     """What the catalog knows without waiting."""
     snapshots: tuple[PeriodicDump, ...]
-    upkeep: CacheMaintenance
+    maintenance: CacheMaintenance
     people: Identities
-    faces: tuple[App, ...]
+    apps: tuple[App, ...]
     throwaway: StatelessNode | None = None
     sharing: Sharing | None = None
     """Set where several nodes share the catalog."""
@@ -114,24 +114,24 @@ def assemble(
         )
     made = facing(config, places, state, index, people, shares, storage, reactor)
     people.greet, people.is_first = greet, storage.new
-    people.serve(*made.faces)
+    people.serve(*made.apps)
     if people.access.is_open:
         at_once(people.open())
     written: tuple[PeriodicDump, ...] = (
         *snapshots,
         *written_links(config, links, places, storage, world),
     )
-    upkeep = _upkeep(config, index, reached, leases)
+    maintenance = _upkeep(config, index, reached, leases)
     for service in made.services:
-        service.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
-    publishing = publishing_of(config, places, index, made.faces, storage, leases, reactor)
+        service.setServiceParent(maintenance)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+    publishing = publishing_of(config, places, index, made.apps, storage, leases, reactor)
     return Assembly(
         index,
         catalog,
         written,
-        upkeep,
+        maintenance,
         people,
-        made.faces,
+        made.apps,
         throwaway,
         shares,
         publishing,
@@ -203,7 +203,7 @@ def _throwaway(
     from pypid.jobs.stateless_node import StatelessNode
 
     world, spool = index.world, index.spool
-    keeper = Backup(storage.blobs, places.state, storage.identity, config.server.secret, world)
+    file_cache = Backup(storage.blobs, places.state, storage.identity, config.server.secret, world)
     catalog = index.catalog
     snapshots: tuple[Faraway, ...] = ()
     if isinstance(catalog, MemoryCatalog):  # a shared catalog outlives each of its nodes
@@ -227,7 +227,7 @@ def _throwaway(
         fill=fill,
         access=access,
         close=close,
-        keeper=keeper,
+        file_cache=file_cache,
         leases=leases,
         lease=lease,
     )

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 ANONYMOUS = "anonymous"
 
 
-def authority_of(face: App) -> Authority:
+def authority_of(app: App) -> Authority:
     """Return the authority that the routes use."""
 
     async def find(user: str) -> Identity | None:
-        return await face.known.find(user)
+        return await app.known.find(user)
 
     return Authority(
-        rules=lambda: face.rules,
-        closed=lambda: face.closed,
+        rules=lambda: app.rules,
+        closed=lambda: app.closed,
         find=find,
-        changes=lambda: face.epoch.changes,
+        changes=lambda: app.epoch.changes,
     )
 
 
@@ -60,7 +60,7 @@ class Exports:
     config: Config
     places: StatePaths
     index: Index
-    face: App
+    app: App
     identity: str
     reactor: Any = field(repr=False)
     settings: Callable[[], S3Settings] = field(repr=False)
@@ -77,7 +77,7 @@ class Exports:
             raise Busy("Another export is being written.", retry_after=10)
         self._busy = True
         try:
-            if wanted.as_user is not None and await self.face.known.find(wanted.as_user) is None:
+            if wanted.as_user is not None and await self.app.known.find(wanted.as_user) is None:
                 raise BadRequest(
                     f"No user can log in as {wanted.as_user!r}, so there is no view of this user "
                     f"to export."
@@ -93,7 +93,7 @@ class Exports:
             try:
                 outcome = await export(
                     self.index,
-                    authority_of(self.face),
+                    authority_of(self.app),
                     place,
                     self._wishes(wanted),
                     self.identity,
@@ -135,7 +135,7 @@ def publishing(
     config: Config,
     places: StatePaths,
     index: Index,
-    face: App,
+    app: App,
     identity: str,
     leases: Leases,
     reactor: Any,
@@ -162,7 +162,7 @@ def publishing(
     )
     stamp = Stamp(identity, wanted.as_user or ANONYMOUS)
     alone, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
-    return Publishing(index, authority_of(face), place, wishes, stamp, target, alone, holds)
+    return Publishing(index, authority_of(app), place, wishes, stamp, target, alone, holds)
 
 
 def open_place(

@@ -149,7 +149,7 @@ class Measuring(Service):
         put(families.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
         put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
         put(families.COMPARED, (), self.index.catalog.was_complete)
-        put(families.UPSTREAM_UP, (), not self.index.envoy.outage.is_down)
+        put(families.UPSTREAM_UP, (), not self.index.gate.outage.is_down)
         parts = (
             ("access", self.condition.access),
             ("cache", self.condition.cache),
@@ -191,15 +191,15 @@ class Measuring(Service):
 
 
 def measure(
-    daemon: Any, faces: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings
+    daemon: Any, apps: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings
 ) -> None:
     """Measure as long as the daemon runs, and give the result to its apps. The first worker keeps
     the counts of ended ones.
     """
-    face = faces[0]
-    site.counts = face.world.counts
-    measuring = Measuring(face.world, face.index, site, face.condition, daemon.reactor, folder)
-    for each in faces:
+    app = apps[0]
+    site.counts = app.world.counts
+    measuring = Measuring(app.world, app.index, site, app.condition, daemon.reactor, folder)
+    for each in apps:
         each.measured = measuring.told
     if folder is not None and folder.number == FIRST:
         measuring.heed(siblings)

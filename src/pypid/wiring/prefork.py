@@ -93,7 +93,7 @@ def crew_of(
     siblings: Siblings,
     scales: Scales,
     workers: int | None,
-    loudness: logs.Threshold | None,
+    log_level_control: logs.Threshold | None,
 ) -> Supervisor:
     """Return the other workers, not started. `workers` is the number on the command line.
 
@@ -104,8 +104,9 @@ def crew_of(
     def orders() -> Message:
         level = (
             None
-            if loudness is None or loudness.in_force == loudness.configured
-            else loudness.in_force
+            if log_level_control is None
+            or log_level_control.in_force == log_level_control.configured
+            else log_level_control.in_force
         )
         path = environ.get("PYTHONPATH")
         return {

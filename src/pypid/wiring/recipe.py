@@ -119,14 +119,14 @@ def make_daemon(
     environ: Mapping[str, str],
     *,
     only_control: bool = False,
-    loudness: logs.Threshold | None = None,
+    log_level_control: logs.Threshold | None = None,
     workers: int | None = None,
     joining: Joining | None = None,
 ) -> Daemon:
     """Return the service. With `only_control` it listens on the control socket alone, to answer one
     command, and prints no greeting.
 
-    `loudness` is the threshold of the log; None: pypid does not write the log. `workers` is the
+    `log_level_control` is the threshold of the log; None: pypid does not write the log. `workers` is the
     number on the command line, which is in `config`. `joining`: it is a further worker beside a
     first one.
     """
@@ -141,11 +141,11 @@ def make_daemon(
         assembly = _assembled(
             config, places, state, world, reactor, alone=only_control, is_first=is_first
         )
-        face, operators = assembly.faces
-        face.loudness = operators.loudness = loudness
-        face.siblings = operators.siblings = siblings
-        if loudness is not None:
-            siblings.on(LOUDNESS, lambda said: loudness.use(said["level"]))
+        app, operators = assembly.apps
+        app.log_level_control = operators.log_level_control = log_level_control
+        app.siblings = operators.siblings = siblings
+        if log_level_control is not None:
+            siblings.on(LOUDNESS, lambda said: log_level_control.use(said["level"]))
         ours, operated = _sites(config, assembly, world, reactor)
         scales = (
             None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
@@ -169,7 +169,7 @@ def make_daemon(
     daemon = Daemon(
         index=assembly.index,
         snapshots=assembly.snapshots,
-        upkeep=assembly.upkeep,
+        maintenance=assembly.maintenance,
         snapshot_interval=config.cache.snapshot_interval.total_seconds(),
         sites=(ours, operated),
         listening=tuple(sockets),
@@ -181,15 +181,20 @@ def make_daemon(
         if joining is None
         else joining.notify,
         reload_people=partial(
-            reload, config, places, partial(load_config, workers=workers), assembly, loudness
+            reload,
+            config,
+            places,
+            partial(load_config, workers=workers),
+            assembly,
+            log_level_control,
         ),
-        condition=face.condition,
+        condition=app.condition,
         watchdog=None if only_control or not is_first else watchdog(environ, os.getpid()),
         people=assembly.people,
         throwaway=assembly.throwaway,
         sharing=assembly.sharing,
         clean_stop=assembly.clean_stop,
-        crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness)
+        crew=crew_of(config, places, environ, reactor, siblings, scales, workers, log_level_control)
         if is_first and scales
         else None,
     )
@@ -197,7 +202,7 @@ def make_daemon(
         assembly.publishing.setServiceParent(daemon)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     if not only_control:
         folder = MetricsFolder(state.metrics, number()) if config.server.workers > 1 else None
-        measure(daemon, assembly.faces, ours, folder, siblings)
+        measure(daemon, assembly.apps, ours, folder, siblings)
     return daemon
 
 
@@ -235,13 +240,13 @@ def _assembled(
 
 def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tuple[Site, Site]:
     """Return the public site, and the one behind the control socket."""
-    face, operators = assembly.faces
+    app, operators = assembly.apps
     ids = Ids.drawn(world.random)
     access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
     # without this line, or with [server] front_door = no, all requests go through the routes
-    door = FastPath(face, assembly.glance, access_log) if config.server.front_door else None
+    door = FastPath(app, assembly.glance, access_log) if config.server.front_door else None
     ours = Site(
-        resource(face),
+        resource(app),
         reactor=reactor,
         trusted_proxies=TrustedProxies(config.server.trusted_proxies),
         access_log=access_log,
@@ -342,7 +347,7 @@ class Options(UsageOptions):
         ],
     ]
     loaded: Config
-    loudness: logs.Threshold | None = None
+    log_level_control: logs.Threshold | None = None
     """None where twistd writes the log alone."""
 
     def postOptions(self) -> None:
@@ -361,15 +366,15 @@ class Options(UsageOptions):
                 "pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid "
                 "shall run as."
             )
-        loudness = logs.Threshold(self.loaded.log.level.value)
-        if logs.heed_twistd(twistd, loudness, self.loaded.log.format.value):
+        log_level_control = logs.Threshold(self.loaded.log.level.value)
+        if logs.heed_twistd(twistd, log_level_control, self.loaded.log.format.value):
             twistd["logger"] = logs.FOR_TWISTD
-            self.loudness = loudness
+            self.log_level_control = log_level_control
 
 
 def makeService(options: Options) -> IService:
     """Return the service that twistd starts; exits with a line of advice where it cannot start."""
-    return _process(options.loaded, options.loudness, options["workers"])
+    return _process(options.loaded, options.log_level_control, options["workers"])
 
 
 def tac_application(file: Path) -> Any:
@@ -396,17 +401,21 @@ def tac_application(file: Path) -> Any:
         options.parent = twistd
     options.parseOptions(["--config", str(file)])  # type: ignore[no-untyped-call]
     application: Any = Application("pypid")  # type: ignore[no-untyped-call]
-    if options.loudness is not None:
+    if options.log_level_control is not None:
         application.setComponent(ILogObserver, logs.configured())
     makeService(options).setServiceParent(application)  # type: ignore[no-untyped-call]
     return application
 
 
-def _process(config: Config, loudness: logs.Threshold | None, workers: int | None) -> Process:
+def _process(
+    config: Config, log_level_control: logs.Threshold | None, workers: int | None
+) -> Process:
     from twisted.internet import reactor
 
     try:
-        daemon = make_daemon(config, reactor, dict(os.environ), loudness=loudness, workers=workers)
+        daemon = make_daemon(
+            config, reactor, dict(os.environ), log_level_control=log_level_control, workers=workers
+        )
         return Process(daemon, reactor, logs.rotate)
     except PypidError as error:
         _cannot_start(error)
@@ -423,9 +432,9 @@ def serve(file: Path, workers: int | None = None) -> None:
     from twisted.internet import reactor
 
     config = load_config(file, workers)
-    loudness = logs.Threshold(config.log.level.value)
-    process = _process(config, loudness, workers)
-    begin_logging(loudness, config.log.format.value, sys.stdout, redirect=True)
+    log_level_control = logs.Threshold(config.log.level.value)
+    process = _process(config, log_level_control, workers)
+    begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)
     process.startService()
     reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
     reactor.run()

@@ -31,7 +31,7 @@ async def reload(
     places: StatePaths,
     load: Callable[[Path], Config],
     assembly: Assembly,
-    loudness: logs.Threshold | None,
+    log_level_control: logs.Threshold | None,
 ) -> None:
     """Apply the users, the rules and the log level of the current file; all else needs a restart.
 
@@ -47,12 +47,12 @@ async def reload(
     except PypidError as error:
         _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
-    if loudness is not None and loudness.configured != fresh.log.level.value:
-        loudness.configure(fresh.log.level.value)
+    if log_level_control is not None and log_level_control.configured != fresh.log.level.value:
+        log_level_control.configure(fresh.log.level.value)
         changed.append("log-level")
     waiting = [f"[{name}]" for name in _differing(config, fresh) if name not in _RELOADED]
     if attrs.evolve(fresh.log, level=config.log.level) != config.log or (
-        loudness is None and fresh.log != config.log
+        log_level_control is None and fresh.log != config.log
     ):
         waiting.append("[log]")
     if (fresh.access.backend, fresh.access.url) != (config.access.backend, config.access.url):

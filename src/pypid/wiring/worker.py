@@ -36,8 +36,8 @@ def work(orders: Message) -> None:
         config = load_config(
             Path(orders["config"]), orders["workers"], os.pread(TEXT, os.fstat(TEXT).st_size, 0)
         )
-        loudness = logs.Threshold(config.log.level.value)
-        loudness.use(orders["level"])
+        log_level_control = logs.Threshold(config.log.level.value)
+        log_level_control.use(orders["level"])
         siblings = Siblings()
         link = SupervisorLink(siblings, lambda order: _heed(worker, daemon, order), _gone)
         joining = Joining(
@@ -49,12 +49,17 @@ def work(orders: Message) -> None:
         )
         environ = {**os.environ, "STATE_DIRECTORY": orders["state"]}
         daemon = make_daemon(
-            config, reactor, environ, loudness=loudness, workers=orders["workers"], joining=joining
+            config,
+            reactor,
+            environ,
+            log_level_control=log_level_control,
+            workers=orders["workers"],
+            joining=joining,
         )
     except PypidError as error:
         sys.exit(f"pypid: {error}")
     worker = WorkerProgram(daemon, reactor)
-    begin_logging(loudness, config.log.format.value, sys.stdout, redirect=True)
+    begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)
     reactor.callWhenRunning(connect, link, reactor)
     try:
         worker.startService()

@@ -24,16 +24,16 @@ class RecordTests(InFiles, SynchronousTestCase):
         """
         blobs = MemoryBlobs(self.world.now)
         here = SqlAccounts(self.database(SqliteFile(self.folder / ACCOUNTS)), self.world)
-        keeper = Backup(blobs, self.folder, "bucket", "s" * 40, self.world)
+        file_cache = Backup(blobs, self.folder, "bucket", "s" * 40, self.world)
         self.have(here.open())
         for number in range(3):
             self.have(here.add_user(an_account(f"user{number}")))
-            self.assertTrue(self.have(keeper.copy()))
+            self.assertTrue(self.have(file_cache.copy()))
             etag = self.have(blobs.stat(f".pypid/of-record/{ACCOUNTS}")).etag
             self.have(here.poll())
             self.have(here.tend())
             self.have(here.end_session("none"))
-            self.assertTrue(self.have(keeper.copy()))
+            self.assertTrue(self.have(file_cache.copy()))
             self.assertEqual(self.have(blobs.stat(f".pypid/of-record/{ACCOUNTS}")).etag, etag)
             new = self.folder / f"new{number}"
             new.mkdir()

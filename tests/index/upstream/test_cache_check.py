@@ -39,7 +39,7 @@ def keeping(
     async def body() -> Body:
         return BytesBody(data)
 
-    return index.keeper.kept.keep(file, digests(data), body, described)
+    return index.file_cache.kept.keep(file, digests(data), body, described)
 
 
 class AuditCase(IndexCase):
@@ -78,7 +78,7 @@ class AuditCase(IndexCase):
 
     def kept(self, index: Index | None = None) -> tuple[File, ...]:
         """What an index knows to be kept."""
-        return self.have((index or self.index).keeper.kept.heard(SPAM)).kept
+        return self.have((index or self.index).file_cache.kept.heard(SPAM)).kept
 
     def names(self) -> list[str]:
         return [file.filename for file in self.kept()]
@@ -243,7 +243,7 @@ class AuditTests(AuditCase):
                     await keeping(this.index, third, DATA)
 
         late = self.restarted(Late(self.store, 1 << 30, Died))
-        late.keeper.kept = self.index.keeper.kept
+        late.file_cache.kept = self.index.file_cache.kept
         [finding] = self.have(late.check(sweep=True)).findings
         self.assertFalse(finding.swept)
         self.assertEqual(len(self.names()), 3)
@@ -261,7 +261,7 @@ class AfterCrashTests(AuditCase):
                 index, listed(noise(100), "spam-3.0.tar.gz"), noise(100), DESCRIBED
             ),
             lambda index: keeping(index, listed(OTHER, WHEEL), OTHER, DESCRIBED),
-            lambda index: index.keeper.forget(SPAM, WHEEL),
+            lambda index: index.file_cache.forget(SPAM, WHEEL),
         )
         for change in changes:
             for nth in range(1, 40):

@@ -57,7 +57,9 @@ class KeptCase(KeeperCase):
         async def body() -> Body:
             return BytesBody(data)
 
-        return self.have((into or self.keeper.kept).keep(file, digests_of(data), body, described))
+        return self.have(
+            (into or self.file_cache.kept).keep(file, digests_of(data), body, described)
+        )
 
     def get(self, key: str | None) -> bytes:
         async def read() -> bytes:
@@ -109,7 +111,7 @@ class KeepingTests(KeptCase):
         self.put(where, b"of older bytes")
         self.assertIsNone(self.keep(file, data, metadata()).metadata_sha256)
         self.assertNotIn(where, self.stored())
-        self.have(self.keeper.forget(SPAM, file.filename))
+        self.have(self.file_cache.forget(SPAM, file.filename))
         self.put(where, b"theirs")
         self.assertEqual(self.keep(file, data, metadata()).metadata_sha256, sha256_of(b"theirs"))
         self.assertEqual(self.get(where), b"theirs")
@@ -122,14 +124,14 @@ class KeepingTests(KeptCase):
         plain = kept_key(SPAM, file.filename)
         self.put(plain, data)
         self.assertEqual(self.keep(file, data).key, plain)
-        self.have(self.keeper.forget(SPAM, file.filename))
+        self.have(self.file_cache.forget(SPAM, file.filename))
         for other in (noise(999), b"x" * 1000):
             self.put(plain, other)
             kept = self.keep(file, data)
             self.assertEqual(kept.key, kept_beside_key(SPAM, file.filename, kept.sha256 or ""))
             self.assertEqual((self.get(kept.key), self.get(plain)), (data, other))
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
-            self.have(self.keeper.forget(SPAM, file.filename))
+            self.have(self.file_cache.forget(SPAM, file.filename))
             self.assertEqual(self.stored(), [])
 
     def test_records_that_cannot_be_trusted(self) -> None:
@@ -225,7 +227,7 @@ class ComparingTests(KeptCase):
         self.have(self.blobs.delete(spam.key or ""))
         self.assertEqual(self.compared(self.catalog), 1)
         self.assertIsNone(self.kept(spam))
-        self.have(self.keeper.forget(SPAM, self.files[1].filename))
+        self.have(self.file_cache.forget(SPAM, self.files[1].filename))
         self.have(self.blobs.delete(kept_key(SPAM, spam.filename, ObjectKind.RECORD)))
         self.assertEqual(self.compared(self.catalog), 0)
         eggs = self.files[2]
@@ -290,7 +292,7 @@ class CrashTests(KeptCase):
             files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom))
         )
         self.catalog = MemoryCatalog()
-        self.keeper = self.another()
+        self.file_cache = self.another()
 
     def script(self, script: object) -> None:
         for module in MODULES:
@@ -325,7 +327,7 @@ class CrashTests(KeptCase):
             self.script(Scripted(nth, die))
             ended = in_child(self.fetch)
             self.look()
-            self.have(self.keeper.forget(SPAM, self.file.filename))
+            self.have(self.file_cache.forget(SPAM, self.file.filename))
             self.assertEqual([key for key in self.stored() if key.startswith(".kept/")], [])
         self.assertGreater(nth, 20)
 
@@ -342,7 +344,7 @@ class CrashTests(KeptCase):
                 self.fed(self.file, self.data, None)
                 self.client(self.file).ended.addErrback(lambda failure: None)
                 self.look()
-                self.have(self.keeper.forget(SPAM, self.file.filename))
+                self.have(self.file_cache.forget(SPAM, self.file.filename))
                 nth += 2
             self.assertGreater(nth, 20)
 

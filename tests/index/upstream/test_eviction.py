@@ -26,34 +26,34 @@ SPAM = project_name("spam")
 class SurplusTests(KeeperCase):
     """The least recently used go first, by what really lies there."""
 
-    def held(self, keeper: FileCache) -> Sequence[InventoryEntry]:
-        return self.have(self.stock(keeper).taken())
+    def held(self, file_cache: FileCache) -> Sequence[InventoryEntry]:
+        return self.have(self.stock(file_cache).taken())
 
-    def stock(self, keeper: FileCache) -> CacheInventory:
-        return CacheInventory(self.blobs, self.catalog, keeper.touches, keeper.world)
+    def stock(self, file_cache: FileCache) -> CacheInventory:
+        return CacheInventory(self.blobs, self.catalog, file_cache.touches, file_cache.world)
 
     def test_goes(self) -> None:
         """Files that are not wanted go before those that are; ours, and what is not in our layout,
         stay.
         """
         clock = Clock()
-        keeper = FileCache(
+        file_cache = FileCache(
             self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder
         )
         files = [listed(noise(1000 + number), f"spam-{number}.tar.gz") for number in range(3)]
         for file in files:
             clock.advance(10)
             self.fed(file, noise(file.size or 0), None)
-            self.successResultOf(Client(keeper, file).ended)
+            self.successResultOf(Client(file_cache, file).ended)
         clock.advance(10)
-        self.successResultOf(Client(keeper, files[0]).ended)
+        self.successResultOf(Client(file_cache, files[0]).ended)
         for key in (
             "spam/spam-9.0.tar.gz",
             ".kept/strange",
             ".kept/eggs/eggs-1.0-py3-none-any.whl.metadata",
         ):
             self.have(self.blobs.write(key, BytesBody(b"x" * 5000)))
-        found = self.held(keeper)
+        found = self.held(file_cache)
         self.assertEqual(
             [file.filename for file in found],
             ["eggs-1.0-py3-none-any.whl", *(file.filename for file in files)],
@@ -65,14 +65,14 @@ class SurplusTests(KeeperCase):
             sum(file.size for file in found),
             sum(self.have(self.blobs.stat(key)).size for key in kept),
         )
-        self.assertEqual(self.have(self.stock(keeper).lying(SPAM))[0].size, found[1].size)
+        self.assertEqual(self.have(self.stock(file_cache).lying(SPAM))[0].size, found[1].size)
         going = surplus(found, 2 * max(file.size for file in found if file.project == SPAM))
         self.assertEqual([file.filename for file in going], [found[0].filename, "spam-1.tar.gz"])
         for again in range(2):  # the order is the same once it has been written down
-            self.assertEqual(self.held(keeper), found, again)
-            self.have(keeper.touches.write_down(self.catalog))
+            self.assertEqual(self.held(file_cache), found, again)
+            self.have(file_cache.touches.write_down(self.catalog))
         for one in surplus(found, 0):
-            self.have(keeper.forget(one.project, one.filename))
+            self.have(file_cache.forget(one.project, one.filename))
         self.assertEqual(self.stored(), [".kept/strange", "spam/spam-9.0.tar.gz"])
 
 

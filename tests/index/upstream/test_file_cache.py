@@ -174,7 +174,7 @@ class StreamingTests(KeeperCase):
             return done
 
         before = open_files()
-        self.keeper = self.another(blocking)
+        self.file_cache = self.another(blocking)
         self.fed(file, data, None, size=BIG)
         first = self.client(file)
         last = self.client(file, most=2)
@@ -193,7 +193,7 @@ class StreamingTests(KeeperCase):
         turns = Turns()
         self.folder = self.enterContext(on_a_disk(self.folder))
         sweep(self.folder)
-        self.keeper = self.another(turns)
+        self.file_cache = self.another(turns)
         self.patch(growing_module, "RECENT", 50_000)
         data = noise(BIG)
         file = listed(data)
@@ -205,7 +205,7 @@ class StreamingTests(KeeperCase):
         for piece in cut(data[10_000:], 10_000):
             body.feed(piece)
         self.assertEqual(len(client.got), BIG - HELD)
-        [growing] = self.keeper._growing.values()
+        [growing] = self.file_cache._growing.values()
         self.assertGreater(growing.come - growing.written, 50_000)
         late = self.client(file)
         self.assertEqual(len(late.got), BIG - HELD)  # of the file no disk is needed
@@ -223,7 +223,7 @@ class StreamingTests(KeeperCase):
         """
         file = listed(noise(200 * KIB))
         clock = Clock()
-        self.keeper = FileCache(
+        self.file_cache = FileCache(
             self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder
         )
         body = self.fed(file, b"x", size=file.size)
@@ -412,7 +412,7 @@ class BadLuckTests(KeeperCase):
 
     def test_without_end(self) -> None:
         """What says nothing of its length may have so many bytes and no more."""
-        self.keeper = self.another(largest=BIG)
+        self.file_cache = self.another(largest=BIG)
         file = listed(b"", sha256=None, size=None)
         self.fed(file, noise(BIG), b"x")
         self.fails(file, WrongBytes)
@@ -440,7 +440,7 @@ class BadLuckTests(KeeperCase):
         file = listed(data)
         body = self.fed(file, data[:500_000], size=len(data))
         client = self.client(file)
-        fetch = next(iter(self.keeper._growing.values()))
+        fetch = next(iter(self.file_cache._growing.values()))
         assert fetch.spool is not None
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, fetch.spool._disk._descriptor)
@@ -469,10 +469,10 @@ class BadLuckTests(KeeperCase):
         for nth in (1, 2, 3):
             for error in (StorageDown("away."), StorageFull("storage"), RuntimeError("a mistake")):
                 blobs = self.blobs
-                self.keeper.kept = self.another().kept
+                self.file_cache.kept = self.another().kept
                 failing = Failing(blobs, nth, error)
                 self.blobs = failing  # type: ignore[assignment]
-                self.keeper = self.another()
+                self.file_cache = self.another()
                 self.fed(file, data, None)
                 self.assertEqual(self.successResultOf(self.client(file).ended), data)
                 self.blobs = blobs
@@ -490,7 +490,7 @@ class BadLuckTests(KeeperCase):
         file = listed(data)
         body = self.fed(file, data[:1000], size=BIG)
         client = self.client(file)
-        self.have(self.keeper.close())
+        self.have(self.file_cache.close())
         self.failureResultOf(client.ended, Busy)
         self.assertTrue(body.closed)
         self.assertEqual((self.stored(), self.spooled()), ([], []))
@@ -535,7 +535,9 @@ class SpanTests(KeeperCase):
                 self.successResultOf(self.client(file, span).ended), data[span.start : span.stop]
             )
             self.assertEqual(self.upstream.asked[-1], (file.source, span))
-        self.assertEqual((self.stored(), self.spooled(), len(self.keeper._growing)), ([], [], 0))
+        self.assertEqual(
+            (self.stored(), self.spooled(), len(self.file_cache._growing)), ([], [], 0)
+        )
 
     def test_from_the_spool(self) -> None:
         """While the whole is fetched, what has come, or is near, comes from the spool; what is far
@@ -639,7 +641,7 @@ class CancellationTests(KeeperCase):
         at = 0
         while True:
             turns = Turns()
-            self.keeper = self.another(turns)
+            self.file_cache = self.another(turns)
             file = listed(data, f"spam-{at}.tar.gz")
             self.fed(file, *cut(data, 30_000), None, size=BIG)
             leaves, stays = self.client(file), self.client(file)
@@ -666,14 +668,14 @@ class CancellationTests(KeeperCase):
         data = noise(BIG)
         for at in range(14):
             turns = Turns()
-            self.keeper = self.another(turns)
+            self.file_cache = self.another(turns)
             file = listed(data, f"spam-{at}.tar.gz")
             self.fed(file, *cut(data, 30_000), None, size=BIG)
             client = self.client(file)
             for _ in range(at):
                 if turns:
                     turns.turn()
-            closing = start(self.keeper.close())
+            closing = start(self.file_cache.close())
             turns.all()
             self.successResultOf(closing)
             client.ended.addErrback(lambda failure: failure.trap(PypidError, CancelledError))
@@ -698,14 +700,14 @@ class TwoNodesTests(KeeperCase):
             listed(data, sha256=None, size=None),
         ):
             for head_start in range(12):
-                self.have(self.keeper.forget(file.project, file.filename))
+                self.have(self.file_cache.forget(file.project, file.filename))
                 one, other = Turns(), Turns()
                 catalogs = type(self.catalog)(), type(self.catalog)()
                 keepers = self.another(one, catalogs[0]), self.another(other, catalogs[1])
                 clients = []
-                for keeper in keepers:
+                for file_cache in keepers:
                     self.fed(file, *cut(data, 100_000), None)
-                    clients.append(Client(keeper, file))
+                    clients.append(Client(file_cache, file))
                 for _ in range(head_start):
                     if one:
                         one.turn()
@@ -717,11 +719,11 @@ class TwoNodesTests(KeeperCase):
                 self.assertEqual(len(self.have(read_kept(self.blobs, file.project))), 1)
                 self.assertEqual(len(self.stored()), 2)
                 self.upstream.answers.clear()
-                again = [Client(keeper, file) for keeper in keepers]
+                again = [Client(file_cache, file) for file_cache in keepers]
                 one.all()
                 other.all()
                 self.assertEqual({self.successResultOf(client.ended) for client in again}, {data})
-            self.have(self.keeper.forget(file.project, file.filename))
+            self.have(self.file_cache.forget(file.project, file.filename))
 
     def test_other_bytes_at_once(self) -> None:
         """Without a hash two nodes may be sent different bytes: one of them is kept, and its record
@@ -729,7 +731,7 @@ class TwoNodesTests(KeeperCase):
         """
         file = listed(b"", sha256=None, size=None)
         for head_start in range(12):
-            self.have(self.keeper.forget(file.project, file.filename))
+            self.have(self.file_cache.forget(file.project, file.filename))
             one, other = Turns(), Turns()
             clients = []
             for turns, data in ((one, noise(1000)), (other, noise(2000))):
@@ -765,8 +767,8 @@ class ForgettingTests(KeeperCase):
         self.fed(file, data, None)
         self.client(file)
         self.have(self.blobs.write("spam/spam-1.0.tar.gz", Fed(b"ours", None)))
-        self.have(self.keeper.forget(file.project, file.filename))
-        self.have(self.keeper.forget(file.project, file.filename))
+        self.have(self.file_cache.forget(file.project, file.filename))
+        self.have(self.file_cache.forget(file.project, file.filename))
         self.assertEqual((self.stored(), self.kept(file)), (["spam/spam-1.0.tar.gz"], None))
         self.fed(file, data, None)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
@@ -780,14 +782,14 @@ class ForgettingTests(KeeperCase):
         self.fed(file, data, None)
         self.client(file)
         serial = self.have(self.catalog.serial())
-        self.have(self.keeper.touches.write_down(self.catalog))
+        self.have(self.file_cache.touches.write_down(self.catalog))
         heard = self.have(self.catalog.theirs(file.project))
         self.assertEqual(heard.touched, ((file.filename, 1767225600 // 3600),))
         self.assertEqual(self.have(self.catalog.serial()), serial)
-        self.have(self.keeper.forget(file.project, file.filename))
-        self.have(self.keeper.touches.write_down(self.catalog))
-        self.keeper.touched(file)
-        self.have(self.keeper.touches.write_down(self.catalog))
+        self.have(self.file_cache.forget(file.project, file.filename))
+        self.have(self.file_cache.touches.write_down(self.catalog))
+        self.file_cache.touched(file)
+        self.have(self.file_cache.touches.write_down(self.catalog))
         self.assertEqual(self.have(self.catalog.theirs(file.project)).touched, ())
 
     def test_never_ours(self) -> None:

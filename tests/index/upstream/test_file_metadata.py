@@ -50,7 +50,7 @@ class DescribingTests(KeeperCase):
         )
 
     def get(self, file: File) -> bytes:
-        return self.have(self.keeper.metadata(file))
+        return self.have(self.file_cache.metadata(file))
 
     def said(self) -> File:
         """The file as a page would list it."""
@@ -108,7 +108,7 @@ class DescribingTests(KeeperCase):
         for body in (Fed(b"wrong", None), Fed(b"x" * LARGEST_METADATA, b"x")):
             self.upstream.feeds(self.source + ".metadata", body)
             error = self.refused(
-                self.keeper.metadata(replace(self.file, metadata_sha256=sha256_of(TEXT))),
+                self.file_cache.metadata(replace(self.file, metadata_sha256=sha256_of(TEXT))),
                 WrongBytes,
             )
             self.assertIn(f"{self.file.filename}.metadata", str(error))
@@ -159,18 +159,18 @@ class DescribingTests(KeeperCase):
 
     def test_none(self) -> None:
         """An sdist without offered metadata, and a wheel that cannot be read, have none."""
-        self.refused(self.keeper.metadata(listed(b"x")), NoSuchFile)
+        self.refused(self.file_cache.metadata(listed(b"x")), NoSuchFile)
         for data in (b"", b"x", noise(100_000), self.data[:-1], wheel("eggs")):
             self.upstream.sends(self.source, data)
-            self.refused(self.keeper.metadata(replace(self.file, size=len(data))), NoSuchFile)
-        self.refused(self.keeper.metadata(replace(self.file, source=None)), NoSuchFile)
+            self.refused(self.file_cache.metadata(replace(self.file, size=len(data))), NoSuchFile)
+        self.refused(self.file_cache.metadata(replace(self.file, source=None)), NoSuchFile)
         self.assertEqual(self.stored(), [])
 
     def test_upstream_down(self) -> None:
         """If upstream cannot be asked that is said, and not remembered."""
         for error in (UpstreamDown("it is down."), NotThere("x")):
             self.upstream.answers[self.source] = error
-            self.refused(self.keeper.metadata(self.file), type(error))
+            self.refused(self.file_cache.metadata(self.file), type(error))
         self.upstream.sends(self.source, self.data)
         self.assertEqual(self.get(self.file), TEXT)
 
@@ -185,7 +185,7 @@ class DescribingTests(KeeperCase):
         body = Fed()
         self.upstream.feeds(self.source + ".metadata", body)
         file = replace(self.file, metadata_offered=True, uploaded=BEGINNING - timedelta(1))
-        asking = [start(self.keeper.metadata(file)) for _ in range(20)]
+        asking = [start(self.file_cache.metadata(file)) for _ in range(20)]
         asking[0].cancel()
         self.failureResultOf(asking[0])
         body.feed(TEXT)

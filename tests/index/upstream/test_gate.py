@@ -197,9 +197,9 @@ class Upstream:
 
 Ask = Callable[[UpstreamGate, Sequence[str]], Coroutine[Any, Any, object]]
 ASKING: tuple[Ask, ...] = (
-    lambda envoy, via: envoy.project(SPAM, None, via),
-    lambda envoy, via: envoy.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", None, via),
-    lambda envoy, via: envoy.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", Span(0, 1), via),
+    lambda gate, via: gate.project(SPAM, None, via),
+    lambda gate, via: gate.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", None, via),
+    lambda gate, via: gate.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", Span(0, 1), via),
 )
 """What can be asked about a project."""
 
@@ -217,7 +217,7 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
             raise self.ours
         return self.ours
 
-    def envoy(self, **policy: Any) -> UpstreamGate:
+    def gate(self, **policy: Any) -> UpstreamGate:
         return UpstreamGate(
             self.upstream,
             Policy(**{"mode": Mode.CACHE, **policy}),
@@ -229,14 +229,14 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
 
     def test_every_question_is_judged(self) -> None:
         """Each question looks anew whether the name may be told, and says why not."""
-        envoy = self.envoy(reserved=("eggs",))
+        gate = self.gate(reserved=("eggs",))
         for ask in ASKING:
             for ours, why in (
                 (Presence.UNKNOWN, Silence.UNKNOWN),
                 (Project(name=SPAM), Silence.OURS),
             ):
                 self.ours = ours
-                error = self.refused(ask(envoy, ()), UnknownOwner)
+                error = self.refused(ask(gate, ()), UnknownOwner)
                 assert isinstance(error, UnknownOwner)
                 self.assertIs(error.why, why)
             self.ours = Presence.ABSENT
@@ -246,62 +246,62 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
                 {"deny": ("Spam",)},
                 {"allow": ()},
             ):
-                self.refused(ask(self.envoy(**policy), ()), UnknownOwner)
+                self.refused(ask(self.gate(**policy), ()), UnknownOwner)
             self.assertEqual(self.upstream.asked, 0)
-            self.have(ask(envoy, ()))
+            self.have(ask(gate, ()))
             self.assertEqual(self.upstream.asked, 1)
             self.upstream.asked = 0
 
     def test_storage_away(self) -> None:
         """Where nobody knows whose the name is, nobody is asked, and upstream is not to blame."""
         self.ours = StorageDown("it is away.")
-        envoy = self.envoy()
+        gate = self.gate()
         for ask in ASKING:
-            self.refused(ask(envoy, ()), StorageDown)
+            self.refused(ask(gate, ()), StorageDown)
         self.assertEqual(self.upstream.asked, 0)
-        self.assertFalse(envoy.outage.is_down)
+        self.assertFalse(gate.outage.is_down)
 
     def test_loop(self) -> None:
         """A question that has been here before is not asked, not even of the storage."""
         self.ours = StorageDown("it is away.")
-        envoy = self.envoy()
-        for ask in (*ASKING, lambda envoy, via: envoy.names(via)):
-            self.refused(ask(envoy, ("proxy", "pypid-here")), Loop)
+        gate = self.gate()
+        for ask in (*ASKING, lambda gate, via: gate.names(via)):
+            self.refused(ask(gate, ("proxy", "pypid-here")), Loop)
         self.assertEqual(self.upstream.asked, 0)
 
     def test_what_tells_of_an_outage(self) -> None:
         """A connection that cannot be made does; a page that is no good, or not there, tells that
         it is not away.
         """
-        for ask in (ASKING[0], lambda envoy, via: envoy.names(via)):
+        for ask in (ASKING[0], lambda gate, via: gate.names(via)):
             for answer in (NotThere("spam-1.0.tar.gz"), BadListing("it is no page."), None):
-                envoy = self.envoy()
+                gate = self.gate()
                 self.upstream.answer = REFUSES
-                self.refused(ask(envoy, ()), UpstreamDown)
-                self.assertIs(envoy.outage.error, REFUSES)
+                self.refused(ask(gate, ()), UpstreamDown)
+                self.assertIs(gate.outage.error, REFUSES)
                 self.upstream.answer = answer
                 if answer is None:
-                    self.have(ask(envoy, ()))
+                    self.have(ask(gate, ()))
                 else:
-                    self.refused(ask(envoy, ()), type(answer))
-                self.assertFalse(envoy.outage.is_down)
+                    self.refused(ask(gate, ()), type(answer))
+                self.assertFalse(gate.outage.is_down)
 
     def test_failures_of_files_do_not_open_the_breaker_of_the_index(self) -> None:
         """Whatever a file fails with, and however often, the index counts as available; a file that
         comes does not close its breaker either.
         """
-        envoy = self.envoy()
+        gate = self.gate()
         for failure in (REFUSES, ANSWERS_500):
             self.upstream.answer = failure
             for number in range(4 * STRIKES):
                 url = f"https://files.example/spam-{number}.tar.gz"
-                self.refused(envoy.fetch(SPAM, url, None, ()), UpstreamDown)
-            self.assertFalse(envoy.outage.is_down)
-        self.refused(ASKING[0](envoy, ()), UpstreamDown)
-        envoy.outage.failed(REFUSES)
+                self.refused(gate.fetch(SPAM, url, None, ()), UpstreamDown)
+            self.assertFalse(gate.outage.is_down)
+        self.refused(ASKING[0](gate, ()), UpstreamDown)
+        gate.outage.failed(REFUSES)
         self.upstream.answer = None
-        self.have(envoy.fetch(SPAM, "https://other.example/spam-1.0.tar.gz", None, ()))
-        self.assertTrue(envoy.outage.is_down)
+        self.have(gate.fetch(SPAM, "https://other.example/spam-1.0.tar.gz", None, ()))
+        self.assertTrue(gate.outage.is_down)
 
     def test_refused_pages_do_not_open_the_breaker(self) -> None:
         """403 for some packages (a firewall in front of the index) shows that the index works; 401
@@ -315,17 +315,17 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
             (429, True),
             (500, True),
         ):
-            envoy = self.envoy()
+            gate = self.gate()
             self.upstream.answer = UpstreamDown(f"it answers HTTP {status}.", status=status)
             for _ in range(STRIKES):
-                self.refused(ASKING[0](envoy, ()), UpstreamDown)
-            self.assertEqual(envoy.outage.is_down, is_down, status)
+                self.refused(ASKING[0](gate, ()), UpstreamDown)
+            self.assertEqual(gate.outage.is_down, is_down, status)
 
     def test_untold_is_no_answer(self) -> None:
         """That a question was not asked tells nothing of upstream."""
-        envoy = self.envoy()
+        gate = self.gate()
         self.upstream.answer = REFUSES
-        self.refused(ASKING[0](envoy, ()), UpstreamDown)
+        self.refused(ASKING[0](gate, ()), UpstreamDown)
         self.ours = Project(name=SPAM)
-        self.refused(ASKING[0](envoy, ()), UnknownOwner)
-        self.assertTrue(envoy.outage.is_down)
+        self.refused(ASKING[0](gate, ()), UnknownOwner)
+        self.assertTrue(gate.outage.is_down)

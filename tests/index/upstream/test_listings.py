@@ -103,7 +103,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         self.upstream.now = self.wall
         outside = world(self.clock, wall=self.wall)
         self.outage = CircuitBreaker(outside)
-        envoy = UpstreamGate(
+        gate = UpstreamGate(
             self.upstream,
             Policy(mode=Mode.CACHE),
             "pypid-here",
@@ -112,7 +112,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
             FileHostBreakers(outside),
         )
         self.kept = CacheStore(self.blobs, self.catalog, outside.blocking)
-        return UpstreamListings(envoy, self.kept, self.catalog, outside, TTL, TIMEOUT)
+        return UpstreamListings(gate, self.kept, self.catalog, outside, TTL, TIMEOUT)
 
     def _watch(self, event: Any) -> None:
         if event["log_level"] is LogLevel.warn:

@@ -40,7 +40,7 @@ class KeepingCase(Awaiting, SynchronousTestCase):
         self.world: World = world()
         self.store: Blobs = MemoryBlobs(self.world.now)
         self.state = self.folder()
-        self.keeper = self.keeps(self.state)
+        self.file_cache = self.keeps(self.state)
         self.events: list[str] = []
 
         def observe(event: dict[str, object]) -> None:
@@ -89,7 +89,7 @@ class RoundTripTests(KeepingCase):
         it.
         """
         (self.state / "admin.json").write_bytes(b"the hash")
-        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertTrue(self.have(self.file_cache.copy()))
         self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
         self.assertNotIn(
             b"the hash", self.have(whole(self.have(self.store.read(f"{COPIES}admin.json")), 1000))
@@ -106,10 +106,10 @@ class RoundTripTests(KeepingCase):
         people.execute("insert into people values ('ann')")
         people.commit()
         people.execute("insert into people values ('bob')")
-        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertTrue(self.have(self.file_cache.copy()))
         self.assertEqual(self.people(self.restored()), ["ann"])
         people.commit()
-        self.assertTrue(self.have(self.keeper.copy()))
+        self.assertTrue(self.have(self.file_cache.copy()))
         self.assertEqual(self.people(self.restored()), ["ann", "bob"])
 
     def test_nothing(self) -> None:
@@ -119,56 +119,58 @@ class RoundTripTests(KeepingCase):
 
 
 class ChangesTests(KeepingCase):
-    def written(self, keeper: Backup) -> list[str]:
+    def written(self, file_cache: Backup) -> list[str]:
         """What one look changes in the bucket."""
-        watched = keeper.blobs = Watched(self.store)
-        self.have(keeper.copy())
-        keeper.blobs = self.store
+        watched = file_cache.blobs = Watched(self.store)
+        self.have(file_cache.copy())
+        file_cache.blobs = self.store
         return [asked.replace(COPIES, "") for asked in watched.asked]
 
     def test_changes_only(self) -> None:
         """What did not change is not copied again, not even after a restart; what did is, each
         time.
         """
-        self.assertEqual(self.written(self.keeper), [])
+        self.assertEqual(self.written(self.file_cache), [])
         (self.state / "admin.json").write_bytes(b"1")
         self.assertEqual(
-            [self.written(self.keeper), self.written(self.keeper)], [["write admin.json"], []]
+            [self.written(self.file_cache), self.written(self.file_cache)],
+            [["write admin.json"], []],
         )
         self.assertEqual(self.written(self.keeps(self.state)), [])
         records.put(self.state, "admin.json", b"1")  # written again, the same
-        self.assertEqual(self.written(self.keeper), [])
+        self.assertEqual(self.written(self.file_cache), [])
         records.put(self.state, "admin.json", b"2")
-        self.assertEqual(self.written(self.keeper), ["write admin.json"])
+        self.assertEqual(self.written(self.file_cache), ["write admin.json"])
         people = self.database()
         self.assertEqual(
-            [self.written(self.keeper), self.written(self.keeper)], [["write accounts.db"], []]
+            [self.written(self.file_cache), self.written(self.file_cache)],
+            [["write accounts.db"], []],
         )
         people.execute("insert into people values ('ann')")
         people.commit()
-        self.assertEqual(self.written(self.keeper), ["write accounts.db"])
+        self.assertEqual(self.written(self.file_cache), ["write accounts.db"])
 
     def test_one_unreadable(self) -> None:
         """A database that cannot be read is said, once, and keeps nothing else
         from being copied.
         """
-        self.keeper.kept = (PEOPLE, ADMIN)
+        self.file_cache.kept = (PEOPLE, ADMIN)
         (self.state / "accounts.db").write_bytes(b"no database" * 100)
         (self.state / "admin.json").write_bytes(b"1")
-        self.assertEqual([self.have(self.keeper.copy()) for _ in range(2)], [False, False])
+        self.assertEqual([self.have(self.file_cache.copy()) for _ in range(2)], [False, False])
         self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
         self.assertEqual(len([event for event in self.events if "could not be copied" in event]), 1)
 
     def test_restored(self) -> None:
         """What was restored need not be copied."""
         (self.state / "admin.json").write_bytes(b"1")
-        self.have(self.keeper.copy())
+        self.have(self.file_cache.copy())
         self.assertEqual(self.written(self.keeps(self.restored())), [])
 
     def test_other_secret_or_bucket(self) -> None:
         """With another secret, or in another bucket, everything is copied anew."""
         (self.state / "admin.json").write_bytes(b"1")
-        self.have(self.keeper.copy())
+        self.have(self.file_cache.copy())
         self.assertEqual(self.written(self.keeps(self.state, SECRET + "x")), ["write admin.json"])
         self.assertEqual(
             self.written(self.keeps(self.state, SECRET + "x", "bucket-2")), ["write admin.json"]
@@ -182,14 +184,14 @@ class ChangesTests(KeepingCase):
         """
         for name in "admin.json", "accounts.db":
             (self.state / name).write_bytes(b"1") if name == "admin.json" else self.database()
-        self.have(self.keeper.copy())
+        self.have(self.file_cache.copy())
         (self.state / "admin.json").unlink()
-        self.assertEqual(self.written(self.keeper), [])
-        self.assertEqual(self.written(self.keeper), ["delete admin.json"])
+        self.assertEqual(self.written(self.file_cache), [])
+        self.assertEqual(self.written(self.file_cache), ["delete admin.json"])
         self.assertEqual(self.copies(), [f"{COPIES}accounts.db"])
         shutil.rmtree(self.state)
         for _ in range(3):
-            self.assertEqual(self.written(self.keeper), [])
+            self.assertEqual(self.written(self.file_cache), [])
         self.assertEqual(self.copies(), [f"{COPIES}accounts.db"])
 
     def test_away(self) -> None:
@@ -200,11 +202,11 @@ class ChangesTests(KeepingCase):
                 raise StorageDown("it is away.")
 
         (self.state / "admin.json").write_bytes(b"1")
-        self.keeper.blobs = Away(self.world.now)
+        self.file_cache.blobs = Away(self.world.now)
         for _ in range(3):
-            self.assertFalse(self.have(self.keeper.copy()))
-        self.keeper.blobs = self.store
-        self.assertTrue(self.have(self.keeper.copy()))
+            self.assertFalse(self.have(self.file_cache.copy()))
+        self.file_cache.blobs = self.store
+        self.assertTrue(self.have(self.file_cache.copy()))
         self.assertEqual(["could not" in event for event in self.events], [True, False])
         self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
 
@@ -219,7 +221,7 @@ class RefusedTests(KeepingCase):
     def setUp(self) -> None:
         super().setUp()
         (self.state / "admin.json").write_bytes(b"1")
-        self.have(self.keeper.copy())
+        self.have(self.file_cache.copy())
         self.new = self.folder()
 
     def refusal(self, secret: str | None) -> str:
@@ -252,7 +254,7 @@ class CrashTests(KeepingCase):
         super().setUp()
         for record in self.kept:
             (self.state / record.name).write_bytes(record.name.encode())
-        self.have(self.keeper.copy())
+        self.have(self.file_cache.copy())
 
     def test_killed_while_restoring(self) -> None:
         """The next start begins again, until all is there: never is a part taken for the whole."""

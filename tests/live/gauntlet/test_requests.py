@@ -82,13 +82,13 @@ class RequestTests(WholeCase):
             pypid = crowded(folder, elsewhere(), rules)
             register(pypid, folder)
             for project in (PLAIN, OWN):
-                pypid.face.rules = Rules()
+                pypid.app.rules = Rules()
                 self.published(
                     self.publish(
                         *file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid
                     )
                 )
-            pypid.face.rules = rules
+            pypid.app.rules = rules
             self.pypids[id(rules)] = pypid
         return self.pypids[id(rules)]
 

@@ -28,7 +28,7 @@ from pypid.core.model import SignedUrl
 from pypid.core.policy import Policy
 from pypid.daemon.logs import Threshold
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.audit import listed
 from pypid.web.app.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -71,11 +71,11 @@ class EveryChangeTests(WholeCase):
             storage_folder=Path("/srv/storage"),
         )
         resolver = Scripted({"more": [("more", "1.0")]})
-        self.pypid.face.resolvers = resolver
+        self.pypid.app.resolvers = resolver
         self.patch(self.pypid.index, "bucket", self.bucket)
         self.people = Peopled(self.pypid, Path(self.mktemp()))
         settings = AccountSettings(registration=Registration.TOKEN)
-        self.pypid.face.settings = evolve(self.pypid.face.settings, people=settings)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, people=settings)
         self.covered: set[tuple[str, str]] = set()
 
     async def bucket(self) -> Shelves:
@@ -151,12 +151,12 @@ class EveryChangeTests(WholeCase):
         self.pypiclouds()
         self.machine_pages()
         self.people_pages()
-        routes = {
+        changing = {
             (method, route.rule)
-            for route in guarded_routes(app)
+            for route in guarded_routes(routes)
             for method in route.methods & CHANGING
         }
-        self.assertEqual(routes - self.covered, set(NO_DEED))
+        self.assertEqual(changing - self.covered, set(NO_DEED))
 
     def uploads(self) -> None:
         package = "/api/package/<project>/<filename>"
@@ -249,7 +249,7 @@ class EveryChangeTests(WholeCase):
         self.api("purge-cache", "DELETE", "/api/cache")
 
     def storage(self) -> None:
-        self.pypid.face.loudness = Threshold("info")
+        self.pypid.app.log_level_control = Threshold("info")
         self.api("set-log-level", "PUT", "/api/log-level", {"level": "debug"})
         self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
         self.api(
@@ -259,7 +259,7 @@ class EveryChangeTests(WholeCase):
         self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
         self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})
         self.api("sweep", "POST", "/api/check", {"sweep": True})
-        self.pypid.face.exports = exported
+        self.pypid.app.exports = exported
         self.api("export", "POST", "/api/export", {"target": "/srv/index"})
         self.pypid.api("POST", "/api/check")
         self.assertEqual(len(self.deeds()), self.seen)  # only looked
@@ -325,7 +325,7 @@ class EveryChangeTests(WholeCase):
         self.leaves("DELETE", "/api/session", "end-session", ended)
 
     def machine_pages(self) -> None:
-        self.pypid.face.loudness = Threshold("info")
+        self.pypid.app.log_level_control = Threshold("info")
         self.by_form("set-log-level", "/manage/log-level", {"level": "debug"})
         self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
         self.by_form(

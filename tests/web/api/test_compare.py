@@ -150,7 +150,7 @@ class CompareTests(WholeCase):
 
     def test_rights(self) -> None:
         """Who may not read the project is told nothing."""
-        self.pypid.face.rules = PRIVATE
+        self.pypid.app.rules = PRIVATE
         self.assertEqual(self.ask_for("from=1.0&to=2.0").status, 401)
         self.assertEqual(self.ask_for("from=1.0&to=2.0", user="bob").status, 200)
 

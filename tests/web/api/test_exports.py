@@ -30,7 +30,7 @@ class ExportTests(WholeCase):
                 raise BadRequest("There is no room left in /bad.")
             return await exported(wanted, heard)
 
-        self.pypid.face.exports = export
+        self.pypid.app.exports = export
 
     def test_document(self) -> None:
         """What is wanted is told as it was said; the answer counts what came of it."""
@@ -91,5 +91,5 @@ class ExportTests(WholeCase):
         )
         self.refused(self.pypid.api("POST", "/api/export", {}), 400, "target")
         self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv"}, user="alice"), 403)
-        self.pypid.face.exports = None
+        self.pypid.app.exports = None
         self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv"}), 501)

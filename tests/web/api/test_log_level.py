@@ -19,8 +19,8 @@ class LogLevelTests(WholeCase):
     def setUp(self) -> None:
         super().setUp()
         self.peopled = Peopled(self.pypid, Path(self.mktemp()))
-        self.threshold = self.pypid.face.loudness = logs.Threshold("warn")
-        self.pypid.face.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
+        self.threshold = self.pypid.app.log_level_control = logs.Threshold("warn")
+        self.pypid.app.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
         self.stream = io.StringIO()
         self.log = Logger("pypid.test", observer=logs.observer(self.threshold, "text", self.stream))
 
@@ -49,7 +49,7 @@ class LogLevelTests(WholeCase):
     def test_all_workers(self) -> None:
         """All workers are told, in one message."""
         told: list[object] = []
-        self.pypid.face.siblings.send = told.append
+        self.pypid.app.siblings.send = told.append
         self.put("error")
         self.put("default")
         self.assertEqual(
@@ -73,7 +73,7 @@ class LogLevelTests(WholeCase):
         """Where twistd writes the log alone its level is not ours to change, and the answer says
         what to do.
         """
-        self.pypid.face.loudness = None
+        self.pypid.app.log_level_control = None
         for answer in self.put("debug"), self.pypid.get(URL, user="ada"):
             self.assertEqual(answer.status, 501)
             self.assertIn("--syslog", answer.text)

@@ -38,7 +38,7 @@ class RouteTests(WholeCase):
             ("nobody", (401, 403, 200)),
             ("everyone", (200, 200, 200)),
         ):
-            self.pypid.face.rules = evolve(self.pypid.face.rules, metrics=Principals.parse(text))
+            self.pypid.app.rules = evolve(self.pypid.app.rules, metrics=Principals.parse(text))
             answers = [
                 self.pypid.ask("GET", "/metrics", user=user).status for user in (None, "bob", "ada")
             ]
@@ -46,8 +46,8 @@ class RouteTests(WholeCase):
 
     def test_closed(self) -> None:
         """While nobody knows who may do what, they are for administrators only."""
-        self.pypid.face.rules = evolve(self.pypid.face.rules, metrics=EVERYONE)
-        self.pypid.face.closed = PeopleUnknown("the accounts database")
+        self.pypid.app.rules = evolve(self.pypid.app.rules, metrics=EVERYONE)
+        self.pypid.app.closed = PeopleUnknown("the accounts database")
         self.assertEqual(self.pypid.ask("GET", "/metrics").status, 503)
         self.assertEqual(self.pypid.ask("GET", "/metrics", user="ada").status, 200)
 
@@ -71,7 +71,7 @@ class RouteTests(WholeCase):
         async def measured() -> tuple[str, list[WorkerMetrics]]:
             raise OSError(28, "No space left on device")
 
-        self.pypid.face.measured = measured
+        self.pypid.app.measured = measured
         answer = self.pypid.ask("GET", "/metrics", user="ada")
         self.assertEqual(answer.status, 503)
         self.assertNotIn("No space", answer.text)

@@ -188,7 +188,7 @@ class HomeTests(NewsCase):
 
     def test_private_commands(self) -> None:
         """Where nobody unknown reads, the URL names the user, so that pip asks for the password."""
-        self.pypid.face.rules = Rules(read=AUTHENTICATED, write=RULES.write)
+        self.pypid.app.rules = Rules(read=AUTHENTICATED, write=RULES.write)
         self.assertIn(f"http://alice@{HOST}/simple/", self.page(basic("alice")).text)
 
     def test_strange_host(self) -> None:

@@ -157,7 +157,7 @@ class OpenTests(RegisteringCase):
             gates.append(Deferred())
             return await gates[-1]
 
-        object.__setattr__(self.pypid.face.registry, "hash_password", slowly)
+        object.__setattr__(self.pypid.app.registry, "hash_password", slowly)
         connections = [self.pypid.connect() for _ in range(2)]
         for connection, user in zip(connections, ("Eve", "eve"), strict=True):
             body = dumps({"user": user, "password": PASSWORD}).encode()
@@ -226,7 +226,7 @@ class MentionedTests(RegisteringCase):
         now(accounts.join("team", "member"))
         now(accounts.grant(Right(project_name("acme"), Whom.USER, "grantee", True)))
         now(accounts.grant(Right(project_name("acme"), Whom.GROUP, "crew", True)))
-        _, token = self.pypid.face.known.new_token(
+        _, token = self.pypid.app.known.new_token(
             name="old",
             user="leaver",
             scope=Scope(frozenset({Action.READ})),

@@ -28,7 +28,7 @@ class SearchingCase(WholeCase):
                 name, summary=summary, extra=[("Keywords", keywords), ("License-Expression", "MIT")]
             )
             self.have_wheel(name, metadata_bytes=said)
-        self.pypid.face.rules = Rules(write=RULES.write, projects={"spam-secret": BOBS})  # type: ignore[dict-item]
+        self.pypid.app.rules = Rules(write=RULES.write, projects={"spam-secret": BOBS})  # type: ignore[dict-item]
 
     def search(self, user: str | None = None, **asked: object) -> dict[str, Any]:
         """The answer."""
@@ -83,7 +83,7 @@ class SearchingTests(SearchingCase):
             self.assertEqual(self.names(user, q="food"), seen)
             self.assertEqual(self.names(user, license="mit"), seen)
             self.assertEqual(self.names(user), seen)
-        self.pypid.face.rules = Rules(read=Principals(authenticated=True))
+        self.pypid.app.rules = Rules(read=Principals(authenticated=True))
         self.assertEqual(self.pypid.get("/api/search?q=spam").status, 401)
 
     def test_pages(self) -> None:

@@ -465,7 +465,7 @@ class PasswordTests(PeopleCase):
                 )
             return await registry.hash_password(password)
 
-        self.pypid.face.registry = evolve(registry, hash_password=slowly)
+        self.pypid.app.registry = evolve(registry, hash_password=slowly)
         said = {"password": "his new one", "current": "secret of some length"}
         self.refused(self.by("carol", "PUT", self.PATH, said), 400, "nothing was changed")
         self.assertEqual(

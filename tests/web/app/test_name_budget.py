@@ -108,12 +108,12 @@ class UnknownNamesTests(WholeCase):
         )
         self.assertEqual(self.status("known"), 200)
         self.upstream.heard.clear()
-        self.assertEqual(self.pypid.face.unknown_names.budget, NameBudget(2000, 100))
+        self.assertEqual(self.pypid.app.unknown_names.budget, NameBudget(2000, 100))
         self.allow(50)
 
     def allow(self, burst: int) -> None:
         """From now on an address may ask for so many names, which it has not yet begun to."""
-        self.pypid.face.unknown_names = UnknownNames(NameBudget(burst, 30), self.pypid.clock)
+        self.pypid.app.unknown_names = UnknownNames(NameBudget(burst, 30), self.pypid.clock)
 
     def status(self, name: str, *headers: tuple[str, str], user: str | None = None) -> int:
         """What a client gets for a page."""
@@ -158,7 +158,7 @@ class UnknownNamesTests(WholeCase):
         """500 machines behind one NAT, container port or proxy that is not trusted install the same
         40 new names at once.
         """
-        spend = partial(self.pypid.face.unknown_names.spend, "192.0.2.7")
+        spend = partial(self.pypid.app.unknown_names.spend, "192.0.2.7")
         for client in range(500):
             self.assertEqual(self.status(LOCK[client % 40]), 200)
             for name in LOCK:
@@ -175,7 +175,7 @@ class UnknownNamesTests(WholeCase):
         upstream = _Slow()
         self.pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
         self.allow(1)
-        spend = partial(self.pypid.face.unknown_names.spend, "192.0.2.7")
+        spend = partial(self.pypid.app.unknown_names.spend, "192.0.2.7")
         clients = [
             start(self.pypid.index.view(project_name("slow"), RequestContext(spend=spend)))
             for _ in range(500)

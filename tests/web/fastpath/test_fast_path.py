@@ -44,7 +44,7 @@ class DoorCase(WholeCase):
         """Give this pypid a front door."""
         self.pypid = pypid or self.pypid
         self.lines = Lines(self.pypid)
-        self.door = FastPath(self.pypid.face, self.pypid.catalog, self.lines, limit=self.limit)
+        self.door = FastPath(self.pypid.app, self.pypid.catalog, self.lines, limit=self.limit)
         self.pypid.site.front_door = self.door
 
     def is_known(self, data: bytes = PAGE) -> bool:
@@ -161,7 +161,7 @@ class PeopleTests(DoorCase):
         """When something about people has changed nobody is believed without being asked."""
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
         self.learned(mine)
-        self.pypid.face.epoch.turn()
+        self.pypid.app.epoch.turn()
         self.assertFalse(self.is_known(mine))
         self.assertTrue(self.is_known(mine))
 
@@ -171,7 +171,7 @@ class PeopleTests(DoorCase):
         """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
         self.learned(mine)
-        connection, epoch = self.pypid.connect(), self.pypid.face.epoch
+        connection, epoch = self.pypid.connect(), self.pypid.app.epoch
         connection.send(mine)
         epoch.until = self.pypid.clock.seconds() + 5
         self.assertTrue(self.is_known(mine))
@@ -218,7 +218,7 @@ class PeopleTests(DoorCase):
             self.assertEqual(answer.status, status)
             answered.append(self.door.answered - before)
         self.assertEqual(answered, [0, 0, 0, 0, 1, 1, *(1, 1, 0, 0, 1, 1) * 2])
-        self.pypid.face.epoch.turn()
+        self.pypid.app.epoch.turn()
         for known in (0, 1, 1):
             before = self.door.answered
             connection.send(alice)
@@ -238,7 +238,7 @@ class PeopleTests(DoorCase):
         connection.send(spam)
         self.pypid.access.admins = frozenset({"ada", "alice"})
         self.pypid.access.forget_all()
-        self.pypid.face.epoch.turn()
+        self.pypid.app.epoch.turn()
         for known in (0, 1, 1):
             before = self.door.answered
             connection.send(eggs)

@@ -100,12 +100,12 @@ class Changing(RuleBasedStateMachine):
         if self.linked:
             link_files(self.pypid)
         self.lines = Lines(self.pypid)
-        face = self.pypid.face
-        self.door = FastPath(face, self.pypid.catalog, self.lines)
+        app = self.pypid.app
+        self.door = FastPath(app, self.pypid.catalog, self.lines)
         self.hot = Site(
-            resource(face), reactor=self.pypid.clock, access_log=self.lines, front_door=self.door
+            resource(app), reactor=self.pypid.clock, access_log=self.lines, front_door=self.door
         )
-        self.cold = Site(resource(face), reactor=self.pypid.clock)
+        self.cold = Site(resource(app), reactor=self.pypid.clock)
         for site in (self.hot, self.cold):
             site.startFactory()
         self.passwords = ["carol's"]
@@ -309,7 +309,7 @@ class Changing(RuleBasedStateMachine):
     @rule(closed=st.booleans())
     def close(self, closed: bool) -> None:
         """Nobody knows any more who may do what; or it is known again."""
-        self.pypid.face.closed = UpstreamDown("the accounts", unreachable=True) if closed else None
+        self.pypid.app.closed = UpstreamDown("the accounts", unreachable=True) if closed else None
 
     # --- what is read ---
 

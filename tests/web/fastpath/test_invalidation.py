@@ -38,7 +38,7 @@ class RightsTests(DoorCase):
     def test_default(self) -> None:
         """When only who has logged in may read, nobody else is given what everyone was."""
         self.learned()
-        self.pypid.face.rules = PRIVATE
+        self.pypid.app.rules = PRIVATE
         self.assertFalse(self.is_known())
         self.assertEqual(self.status(PAGE), 401)
 
@@ -52,8 +52,8 @@ class RightsTests(DoorCase):
         )
         for data in (PAGE, LIST, bob, theirs):
             self.learned(data)
-        self.pypid.face.rules = evolve(
-            self.pypid.face.rules, projects=grants_of([parse_right("spam.user.alice", "rw")])
+        self.pypid.app.rules = evolve(
+            self.pypid.app.rules, projects=grants_of([parse_right("spam.user.alice", "rw")])
         )
         for data, status in ((PAGE, 401), (bob, 403), (LIST, 200), (theirs, 200)):
             self.assertFalse(self.is_known(data))
@@ -63,11 +63,11 @@ class RightsTests(DoorCase):
 
     def test_given_back(self) -> None:
         """What was refused for a while is known again after it was asked for, and not before."""
-        before = self.pypid.face.rules
+        before = self.pypid.app.rules
         self.learned()
-        self.pypid.face.rules = PRIVATE
+        self.pypid.app.rules = PRIVATE
         self.assertEqual(self.status(PAGE), 401)
-        self.pypid.face.rules = before
+        self.pypid.app.rules = before
         self.assertFalse(self.is_known())
         self.assertTrue(self.is_known())
 
@@ -147,12 +147,12 @@ class AwayTests(DoorCase):
         self.learned()
         mine = spelled("GET", "/simple/spam/", ("Accept", J), basic("bob"))
         self.learned(mine)
-        self.pypid.face.closed = StorageDown("the accounts are away.")
+        self.pypid.app.closed = StorageDown("the accounts are away.")
         for data in (PAGE, mine):
             for _ in range(2):
                 self.assertFalse(self.is_known(data))
         self.assertEqual(self.pypid.get("/simple/spam/", J).status, 503)
-        self.pypid.face.closed = None
+        self.pypid.app.closed = None
         self.assertEqual(self.pypid.get("/simple/spam/", J).status, 200)
 
 
@@ -166,7 +166,7 @@ class ProvenTests(DoorCase):
         after five seconds.
         """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="bob")
-        self.pypid.face.epoch.lease = FAR
+        self.pypid.app.epoch.lease = FAR
         self.learned(mine)
         self.pypid.clock.advance(4)
         self.assertTrue(self.is_known(mine))

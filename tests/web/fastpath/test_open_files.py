@@ -55,10 +55,10 @@ class DoorCase(test_sendfile.SendingCase):
         await super().setUp()
         lines = Lines(self.log)
         self.patch(fast_path, "LINES", 1)
-        self.door = FastPath(self.face, self.catalog, lines)
+        self.door = FastPath(self.app, self.catalog, lines)
         self.addCleanup(self.door.close)
         self.site = Site(
-            resource(self.face),
+            resource(self.app),
             reactor=cast(IReactorTime, reactor),
             access_log=lines,
             front_door=self.door,

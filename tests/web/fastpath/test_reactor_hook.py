@@ -51,9 +51,9 @@ class TurnCase(WholeCase):
         self.have_wheel()
         self.reactor = new_reactor(self)
         self.lines = Lines(self.pypid)
-        self.door = FastPath(self.pypid.face, self.pypid.catalog, self.lines)
+        self.door = FastPath(self.pypid.app, self.pypid.catalog, self.lines)
         self.site = Site(
-            resource(self.pypid.face),
+            resource(self.pypid.app),
             reactor=self.reactor,
             access_log=self.lines,
             front_door=self.door,

@@ -114,13 +114,11 @@ class SendingCase(TestCase):
         self.catalog = MemoryCatalog()
         index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
         access = AccessChain([], None, outside, Verifier(outside))
-        self.face = App(
-            index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1)
-        )
+        self.app = App(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
         self.log: list[str] = []
         lines = AccessLog(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)
         self.site = Site(
-            resource(self.face),
+            resource(self.app),
             reactor=cast(IReactorTime, reactor),
             access_log=lambda request: self.log.append(lines.entry(request).text()),
         )

@@ -107,7 +107,7 @@ class FilesTests(WholeCase):
 
     def test_closed(self) -> None:
         """Anybody may have them: whoever has to log in learns there how."""
-        self.pypid.face.rules = Rules(read=AUTHENTICATED)
+        self.pypid.app.rules = Rules(read=AUTHENTICATED)
         answer = self.pypid.get("/config/pip.conf")
         self.assertEqual(answer.status, 200)
         self.assertIn(b"netrc", answer.body)
@@ -118,8 +118,8 @@ class AuthorityTests(WholeCase):
         """The chain that TLS is spoken with."""
         path = Path(self.mktemp())
         path.write_bytes(b"".join(certificates))
-        self.pypid.face.settings = attrs.evolve(
-            self.pypid.face.settings, certificate=path, public_url="https://index.example"
+        self.pypid.app.settings = attrs.evolve(
+            self.pypid.app.settings, certificate=path, public_url="https://index.example"
         )
         return path
 

@@ -47,7 +47,7 @@ class Scripted:
     waiting: list[Deferred[None]] = field(factory=list)
 
     @asynccontextmanager
-    async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
+    async def __call__(self, app: App, who: Identity) -> AsyncIterator[Resolver]:
         self.people.append(who)
         try:
             yield self
@@ -90,9 +90,9 @@ class CollectCase(WholeCase):
 
     def made(self, policy: Policy, **options: Any) -> Pypid:
         pypid = Pypid(self.spool, policy=policy, upstream=self.elsewhere, **options)
-        pypid.face.rules = evolve(RULES, collect=EVERYONE)
+        pypid.app.rules = evolve(RULES, collect=EVERYONE)
         self.have(pypid.index.reconcile())
-        pypid.face.resolvers = self.resolver
+        pypid.app.resolvers = self.resolver
         return pypid
 
     def has(self, name: str, version: str = "1.0", tag: str = "py3-none-any") -> None:
@@ -305,7 +305,7 @@ class LockTests(CollectCase):
         """A lock needs no resolver: its releases are looked up, its files are kept, those of other
         targets are not.
         """
-        self.pypid.face.resolvers = None
+        self.pypid.app.resolvers = None
         self.has("app")
         answer = self.collect(
             **{"pylock.toml": pylock("app", PURE.format("app", "1.0"), wheel("app", "1.0"))}
@@ -317,7 +317,7 @@ class LockTests(CollectCase):
 
     def test_missing_extra(self) -> None:
         """Requirements without a resolver are 501, with what to install."""
-        self.pypid.face.resolvers = None
+        self.pypid.app.resolvers = None
         self.has("app")
         answer = self.posted({"requirements": "app"})
         self.refused(answer, 501, "pip install 'pypid[collect]'")
@@ -446,25 +446,25 @@ class RequestTests(CollectCase):
         """
         self.has("app")
         body = {"requirements": "app"}
-        self.pypid.face.rules = RULES
+        self.pypid.app.rules = RULES
         self.assertEqual(
             [self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 200, 200]
         )
-        self.pypid.face.rules = evolve(RULES, collect=NOBODY)
+        self.pypid.app.rules = evolve(RULES, collect=NOBODY)
         self.assertEqual(
             [self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200]
         )
         self.resolver.people.clear()
-        self.pypid.face.rules = evolve(RULES, fetch=AUTHENTICATED)
+        self.pypid.app.rules = evolve(RULES, fetch=AUTHENTICATED)
         self.assertEqual(
             [self.posted(body, user=user).status for user in (None, "bob")], [401, 200]
         )
         self.assertEqual([who.user for who in self.resolver.people], ["bob", "bob"])
-        self.pypid.face.rules = evolve(RULES, fetch=NOBODY)
+        self.pypid.app.rules = evolve(RULES, fetch=NOBODY)
         self.assertEqual(
             [self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200]
         )
-        self.pypid.face.rules = PRIVATE
+        self.pypid.app.rules = PRIVATE
         self.assertEqual(
             [self.posted(body, user=user).status for user in (None, "bob")], [401, 200]
         )
@@ -487,14 +487,14 @@ class RequestTests(CollectCase):
         answer = self.posted({"requirements": "app"})
         self.assertEqual((answer.status, answer["retry-after"]), (503, "30"))
         waiting[0].lose(ConnectionDone())
-        self.assertEqual(self.pypid.face.collecting.tokens, 1)
+        self.assertEqual(self.pypid.app.collecting.tokens, 1)
         self.resolver.go_on()
         for connection in waiting[1:]:
             done = connection.answer()
             assert done is not None
             self.assertEqual(done.status, 200)
         self.assertEqual(self.collect("app")["complete"], True)
-        self.assertEqual(self.pypid.face.collecting.tokens, 2)
+        self.assertEqual(self.pypid.app.collecting.tokens, 2)
 
     def test_clients_that_send_slowly_keep_no_others_waiting(self) -> None:
         """A collection begins when its body is there; one that does not come in time is 408."""
@@ -517,13 +517,13 @@ class RequestTests(CollectCase):
             answer = connection.answer()
             assert answer is not None
             self.assertEqual(answer.status, 408)
-        self.assertEqual(self.pypid.face.collecting_bodies.taken, 0)
+        self.assertEqual(self.pypid.app.collecting_bodies.taken, 0)
 
     def test_bodies_that_are_read_at_once_are_bounded(self) -> None:
         """Beyond it the answer is 503, and what others have sent is no longer counted
         when they go.
         """
-        self.pypid.face.collecting_bodies.most = 100_000
+        self.pypid.app.collecting_bodies.most = 100_000
         slow = self.pypid.connect()
         head = spelled(
             "POST",
@@ -537,7 +537,7 @@ class RequestTests(CollectCase):
         slow.lose(ConnectionDone())
         self.has("app")
         self.assertEqual(self.posted(body).status, 200)
-        self.assertEqual(self.pypid.face.collecting_bodies.taken, 0)
+        self.assertEqual(self.pypid.app.collecting_bodies.taken, 0)
 
 
 class StreamTests(CollectCase):
@@ -613,12 +613,12 @@ class StreamTests(CollectCase):
             [0, STILL, 2 * STILL, 3 * STILL],
         )
         self.resolver.go_on()
-        self.assertEqual(self.pypid.face.collecting.tokens, 2)
+        self.assertEqual(self.pypid.app.collecting.tokens, 2)
 
     def test_error(self) -> None:
         """What goes wrong after the answer has begun is its last event."""
         self.has("app")
-        self.pypid.face.resolvers = None
+        self.pypid.app.resolvers = None
         _, lines = self.stream("application/x-ndjson")
         [event] = [json.loads(line) for line in lines if line]
         self.assertEqual((event["event"], event["error"]), ("error", True))
@@ -635,7 +635,7 @@ class StreamTests(CollectCase):
         )
         self.assertEqual(len(self.resolver.people), 1)
         connection.lose(ConnectionDone())
-        self.assertEqual((len(self.resolver.people), self.pypid.face.collecting.tokens), (2, 2))
+        self.assertEqual((len(self.resolver.people), self.pypid.app.collecting.tokens), (2, 2))
 
 
 def pylock(name: str, filename: str, data: bytes) -> str:

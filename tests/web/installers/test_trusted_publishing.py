@@ -39,7 +39,7 @@ class MintCase(WholeCase):
         reached = HttpConnections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
         issuers = {"github": IssuerSettings(url=URL, allow=("spam repository=octo/app",))}
         self.publishers = token_exchange.open(issuers, accounts, journal, self.pypid.world, reached)
-        self.pypid.face.publishers = self.publishers
+        self.pypid.app.publishers = self.publishers
 
     def token(self, **options: Any) -> str:
         """An identity token, made now."""
@@ -211,7 +211,7 @@ class NotEnabledTests(MintCase):
         """
         for publishers in (None, self.publishers):
             self.publishers.trust(())
-            self.pypid.face.publishers = publishers
+            self.pypid.app.publishers = publishers
             answer = self.pypid.get("/_/oidc/audience")
             self.assertEqual(
                 (answer.status, answer.json["errors"][0]["code"]), (404, "not-enabled")

@@ -80,7 +80,7 @@ class BrowsedCase(WholeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pypid.face.settings = evolve(self.pypid.face.settings, people=self.people)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, people=self.people)
         folder = Path(self.mktemp())
         self.peopled = Peopled(
             self.pypid, folder, configured=self.configured, directory=self.directory

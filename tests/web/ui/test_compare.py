@@ -128,7 +128,7 @@ class ComparePageTests(WholeCase):
     def test_rights(self) -> None:
         """Who may not read the project sees nothing of it."""
         self.have_both()
-        self.pypid.face.rules = PRIVATE
+        self.pypid.app.rules = PRIVATE
         self.assertNotEqual(self.see().status, 200)
         self.assertEqual(self.see(user="bob").status, 200)
 

@@ -16,7 +16,7 @@ URL = "/manage/configuration"
 class ConfigurationTests(AdministeredCase):
     def use(self, started: Config, read: Config | None = None) -> None:
         """From now on this is in force, and that what the file says."""
-        self.pypid.face.configuration = lambda: in_force(started, read or started)
+        self.pypid.app.configuration = lambda: in_force(started, read or started)
 
     def test_shown(self) -> None:
         """Each value with where it stands, as `check-config` prints it."""
@@ -94,8 +94,8 @@ class ConfigurationTests(AdministeredCase):
 class LogLevelTests(AdministeredCase):
     def setUp(self) -> None:
         super().setUp()
-        self.threshold = self.pypid.face.loudness = logs.Threshold("warn")
-        self.pypid.face.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
+        self.threshold = self.pypid.app.log_level_control = logs.Threshold("warn")
+        self.pypid.app.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
 
     def test_changed(self) -> None:
         """The level is changed in all workers, and back; it is in the audit log as a PUT is."""
@@ -120,6 +120,6 @@ class LogLevelTests(AdministeredCase):
         """Where twistd writes the log there is no form, and one that is sent all the same is
         refused.
         """
-        self.pypid.face.loudness = None
+        self.pypid.app.log_level_control = None
         self.assertNotIn("<select", self.page(URL))
         self.assertEqual(self.send("/manage/log-level", level="debug").status, 501)

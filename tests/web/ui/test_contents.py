@@ -163,7 +163,7 @@ class ContentsPageTests(WholeCase):
     def test_rights(self) -> None:
         """Somebody unknown is sent to log in where not everybody may read."""
         filename, _ = self.have_wheel()
-        self.pypid.face.rules = PRIVATE
+        self.pypid.app.rules = PRIVATE
         self.assertNotEqual(self.see(filename).status, 200)
         self.assertEqual(self.see(filename, user="bob").status, 200)
 

@@ -17,7 +17,7 @@ class OthersTests(BrowsedCase):
             heard.append(self.browser.answers[-1].status)
 
         self.browser.log_in("alice")
-        self.pypid.face.catch_up = catch_up
+        self.pypid.app.catch_up = catch_up
         for path in ("/", "/account/", "/search?q=done", "/api/session?done=x"):
             self.browser.get(path)
         self.pypid.get("/?done=logged-out", "text/html")

@@ -92,7 +92,7 @@ class HealthTests(AdministeredCase):
 
     def test_away(self) -> None:
         """Each part that is away says so in a word, and what to do next."""
-        condition = self.pypid.face.condition
+        condition = self.pypid.app.condition
         condition.access = condition.cache = condition.storage = condition.shows = lambda: False
         self.has("Traffic", "not ready", "What to do")
         self.has("Accounts", "unreachable", "[access] url")
@@ -104,7 +104,7 @@ class HealthTests(AdministeredCase):
     def test_upstream(self) -> None:
         """An outage is told with its beginning and the error; offline is no outage."""
         self.pypid.clock.advance(90)
-        self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        self.pypid.index.gate.outage.failed(UpstreamDown(NASTY, unreachable=True))
         self.has(
             "Upstream",
             "unreachable",

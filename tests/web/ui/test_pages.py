@@ -19,7 +19,7 @@ from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Principals, Rules
 from pypid.flow import BytesBody
-from pypid.web.app.all_routes import app
+from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from pypid.web.http.form_fields import MOST, Fields, read_fields
 from pypid.web.ui import pages
@@ -212,7 +212,7 @@ class EveryFormTests(SynchronousTestCase):
         before = len(self.pypid.deeds())
         rules = [
             route.rule
-            for route in guarded_routes(app)
+            for route in guarded_routes(routes)
             if route.page and "POST" in route.methods and not route.entrance
         ]
         for rule in rules:
@@ -226,7 +226,7 @@ class EveryFormTests(SynchronousTestCase):
 
     def test_routes(self) -> None:
         """Every page that changes something takes a form whose token is looked at."""
-        for route in guarded_routes(app):
+        for route in guarded_routes(routes):
             if route.page and route.methods - {"GET", "HEAD"}:
                 self.assertEqual((route.methods, route.form), (frozenset({"POST"}), True), route)
 

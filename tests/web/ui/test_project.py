@@ -539,7 +539,7 @@ class PeopleTests(WholeCase):
             filename=wheel_filename(),
             who="bob",
         )
-        self.pypid.face.downloads.note(download)
+        self.pypid.app.downloads.note(download)
         self.assertNotIn("<svg", self.see())
         self.pypid.clock.advance(FRESH + 1)
         self.assertIn('<svg xmlns="http://www.w3.org/2000/svg" class="plot"', self.see())

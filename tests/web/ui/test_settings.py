@@ -260,7 +260,7 @@ class DeleteTests(SettingsCase):
         """Who may delete but not publish has no settings to be led back to: to the project, while
         it has files.
         """
-        self.pypid.face.rules = Rules(write=RULES.write, delete=AUTHENTICATED)
+        self.pypid.app.rules = Rules(write=RULES.write, delete=AUTHENTICATED)
         self.done(
             self.send("delete", "bob", filename=self.wheel, confirm=self.wheel),
             "project/spam/?done=file-deleted",
@@ -403,7 +403,7 @@ class ForgedTests(SettingsCase):
             "read": Scope(frozenset({Action.READ})),
             "elsewhere": Scope(frozenset(Action), ("eggs",)),
         }
-        self.pypid.face.rules = Rules(read=AUTHENTICATED, write=RULES.write, delete=RULES.delete)
+        self.pypid.app.rules = Rules(read=AUTHENTICATED, write=RULES.write, delete=RULES.delete)
         status = {}
         for name, scope in scopes.items():
             secret, token = new_token(
@@ -482,7 +482,7 @@ class PageTests(SettingsCase):
         for name in (self.wheel, self.sdist):
             self.assertEqual(release.count(f'name="filename" value="{name}"'), 2)
         self.assertNotIn(self.newer, release)
-        self.pypid.face.rules = Rules(write=RULES.write)
+        self.pypid.app.rules = Rules(write=RULES.write)
         self.assertNotIn("/-/delete", self.look().text + self.look(query="?version=1.0").text)
 
     def test_addresses(self) -> None:
@@ -500,7 +500,7 @@ class PageTests(SettingsCase):
 
     def test_pages(self) -> None:
         """Of many releases, or many files of one, a page has a hundred."""
-        [file, *_] = now(self.pypid.face.index.parts.known(project_name("spam"))).files
+        [file, *_] = now(self.pypid.app.index.parts.known(project_name("spam"))).files
         files = tuple(
             msgspec.structs.replace(file, version=f"1.{n}", filename=f"spam-1.{n}.tar.gz")
             for n in range(250)
@@ -522,7 +522,7 @@ class PageTests(SettingsCase):
     def test_ten_thousand_files(self) -> None:
         """A project with ten thousand files has a page that is small and quick."""
         name = project_name("spam")
-        [file, *_] = now(self.pypid.face.index.parts.known(name)).files
+        [file, *_] = now(self.pypid.app.index.parts.known(name)).files
         files = tuple(
             msgspec.structs.replace(
                 file, version=f"{n // 10}.0", filename=f"spam-{n // 10}.0-{n % 10}-py3-none-any.whl"

@@ -339,7 +339,7 @@ class ForgedTests(UploadCase):
                         "DELETE", "/api/session", None, self.cookie, ("X-CSRF-Token", self.token)
                     )
                 else:
-                    self.pypid.face.rules = PRIVATE_TO_ADMINS
+                    self.pypid.app.rules = PRIVATE_TO_ADMINS
                 connection.send(sent[half:])
                 answer = connection.answer("POST")
                 assert answer is not None
@@ -552,7 +552,7 @@ class TroubleTests(UploadCase):
         """A file over [server] max_upload is refused, and the others of the form are taken; a form
         that cannot be is 413.
         """
-        self.pypid.face.settings = evolve(self.pypid.face.settings, max_upload=2000)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, max_upload=2000)
         answer = self.send(file(wheel_filename("big"), bytes(5000)), file(*WHEEL))
         self.assertEqual(
             self.outcomes(answer),

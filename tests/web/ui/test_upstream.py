@@ -30,8 +30,8 @@ class PageTests(AdministeredCase):
         """Mode, indexes, freshness, cooldown and rules are told in words; what is not restricted is
         not listed.
         """
-        self.pypid.face.settings = evolve(
-            self.pypid.face.settings, indexes=("https://a.example/simple", "https://b.example/")
+        self.pypid.app.settings = evolve(
+            self.pypid.app.settings, indexes=("https://a.example/simple", "https://b.example/")
         )
         text = self.page("/manage/upstream")
         for words in (
@@ -48,19 +48,19 @@ class PageTests(AdministeredCase):
 
     def test_outage(self) -> None:
         """An outage, since when and why; once it answers again there is none."""
-        self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        self.pypid.index.gate.outage.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look("/manage/upstream")
         self.assertIn("unreachable", answer.text)
         self.assertNotIn("<script>alert", answer.text)
         document = self.pypid.api("GET", "/api/upstream").json
         self.assertIn(NASTY, document["outage"]["error"])
         self.assertIsNotNone(document["outage"]["since"])
-        self.pypid.index.envoy.outage.answered()
+        self.pypid.index.gate.outage.answered()
         self.assertIsNone(self.pypid.api("GET", "/api/upstream").json["outage"])
 
     def test_kept(self) -> None:
         """How much is kept, of which limit, and by which projects."""
-        self.pypid.face.settings = evolve(self.pypid.face.settings, max_cache=10**6)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, max_cache=10**6)
         text = self.page("/manage/upstream")
         self.assertIn("1 file of 1 project, ", text)
         self.assertIn("of at most 976.6 KiB", text)

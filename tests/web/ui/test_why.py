@@ -68,7 +68,7 @@ class WhyTests(AdministeredCase):
 
     def test_outage(self) -> None:
         """What upstream failed with is text."""
-        self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        self.pypid.index.gate.outage.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look(url("ham"))
         self.assertNotIn("<script>alert", answer.text)
         self.assertIn("Upstream is unreachable", answer.text)
@@ -88,7 +88,7 @@ class WhyTests(AdministeredCase):
         """
         self.assertEqual(self.look(url("spam"), "bob").status, 403)
         self.assertEqual(self.look(url("spam"), None).status, 303)
-        self.peopled.defaults = self.pypid.face.rules = Rules(
+        self.peopled.defaults = self.pypid.app.rules = Rules(
             read=Principals(users=frozenset({"alice"})),
             write=AUTHENTICATED,
             fetch=Principals(users=frozenset({"alice"})),

@@ -64,7 +64,7 @@ class FileCache:
 
     blobs: Blobs
     catalog: Catalog
-    envoy: UpstreamGate
+    gate: UpstreamGate
     world: World
     spool: Path
     largest: int = LARGEST
@@ -79,7 +79,7 @@ class FileCache:
     def __attrs_post_init__(self) -> None:
         self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking)
         self.touches = LastAccess(self.world.now)
-        self._describer = Describer(self.kept, self.envoy, self.world.blocking, self.store)
+        self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 
     # --- giving ---
 
@@ -99,13 +99,13 @@ class FileCache:
         Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`,
         `UnknownOwner`, `Loop`; the next call tries again.
         """
-        self.envoy.refuse_loop(
+        self.gate.refuse_loop(
             via
         )  # before waiting for a fetch that this request may be the cause of
         if (
             is_mutable(file.filename) and claim_of(file) is None
         ):  # without an announced hash, the current bytes are the right ones
-            return await self.envoy.fetch(file.project, _source(file), span, via)
+            return await self.gate.fetch(file.project, _source(file), span, via)
         growing = self._fetch_of(file)
         if growing is None:
             stored = await self.stored(file, span)
@@ -119,7 +119,7 @@ class FileCache:
         if growing is not None and growing.error is None and growing.is_near(span):
             return await growing.join(span.start, span.stop)
         try:
-            return await self.envoy.fetch(file.project, _source(file), span, via)
+            return await self.gate.fetch(file.project, _source(file), span, via)
         except UnlistedHost:
             if claim_of(file) is None:
                 raise
@@ -249,7 +249,7 @@ class FileCache:
         """Write all that upstream sends into the spool; stop as soon as it contradicts what was
         announced.
         """
-        body = await self.envoy.fetch(file.project, _source(file), None, via)
+        body = await self.gate.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
             growing.size = _announced(file, body.size)
             most = self.largest if growing.size is None else growing.size

@@ -45,7 +45,7 @@ class Describer:
     """
 
     kept: CacheStore
-    envoy: UpstreamGate
+    gate: UpstreamGate
     blocking: Blocking
     store: Callable[[File, Sequence[str]], Awaitable[None]]
     """Fetch a whole file and store it, verified (`FileCache.store`)."""
@@ -60,7 +60,7 @@ class Describer:
 
         Raises `NoSuchFile` if there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
         """
-        self.envoy.refuse_loop(via)
+        self.gate.refuse_loop(via)
         stored = await self.kept.metadata(file)
         if stored is not None:
             return stored
@@ -101,7 +101,7 @@ class Describer:
             return None
         try:
             verified = file.metadata_sha256 is not None
-            body = await self.envoy.fetch(
+            body = await self.gate.fetch(
                 file.project, metadata_url(file.source), None, via, verified=verified
             )
             return await whole(body, records.LARGEST_METADATA)
@@ -147,9 +147,7 @@ class Describer:
             raise NoSuchFile(f"{file.filename}.metadata")
 
         async def read(span: Span) -> bytes:
-            return await whole(
-                await self.envoy.fetch(file.project, source, span, via), LARGEST_PART
-            )
+            return await whole(await self.gate.fetch(file.project, source, span, via), LARGEST_PART)
 
         try:
             size = (
@@ -176,7 +174,7 @@ class Describer:
 
     async def _size_of(self, project: ProjectName, source: str, via: Sequence[str]) -> int:
         """Return the size that upstream announces, without reading the bytes."""
-        async with aclosing(await self.envoy.fetch(project, source, None, via)) as body:
+        async with aclosing(await self.gate.fetch(project, source, None, via)) as body:
             if body.size is None:
                 raise UpstreamDown("it does not say how large the file is.")
             return body.size

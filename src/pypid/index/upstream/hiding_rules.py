@@ -42,7 +42,7 @@ class Reasons:
         ours = await index.parts.ours(name)
         if silence(index.policy, name, ours) is not None:
             return None
-        theirs = evolve(await index.correspondent.known(name), reachable=True)
+        theirs = evolve(await index.listings.known(name), reachable=True)
         taken = (
             frozenset(file.filename for file in ours.files)
             if isinstance(ours, Project)

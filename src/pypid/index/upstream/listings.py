@@ -49,7 +49,7 @@ class UpstreamListings:
     be disclosed (`policy.asks_upstream`).
     """
 
-    envoy: UpstreamGate
+    gate: UpstreamGate
     kept: CacheStore
     catalog: Catalog
     world: World
@@ -84,11 +84,11 @@ class UpstreamListings:
         asked for is `NotYetKnown`. `spend` is called before a request for a name that was never
         asked for before, and raises if the client has no budget left.
         """
-        self.envoy.refuse_loop(
+        self.gate.refuse_loop(
             via
         )  # before waiting for a flight that this request may be the cause of
         heard = await self.kept.heard(name)
-        outage = self.envoy.outage
+        outage = self.gate.outage
         if not outage.is_down and not anew and self._is_fresh(heard):
             return _known(heard, failure=None)
         if await self.catalog.is_away():
@@ -148,7 +148,7 @@ class UpstreamListings:
 
         A remembered absence is only used while it is fresh.
         """
-        failure = self.envoy.outage.error or self._failed_just_now(heard.name)
+        failure = self.gate.outage.error or self._failed_just_now(heard.name)
         has_it = heard.said is not None and (heard.said.files is not None or self._is_fresh(heard))
         if has_it:
             return _known(heard, failure=failure)
@@ -167,7 +167,7 @@ class UpstreamListings:
         """
         return _known(
             await self.kept.heard(name),
-            failure=self.envoy.outage.error or self._failed_just_now(name),
+            failure=self.gate.outage.error or self._failed_just_now(name),
         )
 
     def _is_fresh(self, heard: UpstreamEntry) -> bool:
@@ -175,7 +175,7 @@ class UpstreamListings:
 
     def _respect_pause(self, name: ProjectName) -> None:
         """Raise the failure of a moment ago instead of asking upstream again."""
-        self.envoy.outage.refuse_unless_probe()
+        self.gate.outage.refuse_unless_probe()
         failure = self._failed_just_now(name)
         if failure is not None:
             raise failure.with_traceback(None)  # without this each raise adds to its traceback
@@ -193,7 +193,7 @@ class UpstreamListings:
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         before = (await self.catalog.theirs(name)).said
         try:
-            said = await self.envoy.project(name, before, via)
+            said = await self.gate.project(name, before, via)
             if said.is_doubtful:
                 self._doubt(said, before)
             else:

@@ -15,7 +15,7 @@ from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
 
 def stock_of(index: Index) -> CacheInventory:
     """Return the inventory of the index's cache."""
-    return CacheInventory(index.blobs, index.catalog, index.keeper.touches, index.world)
+    return CacheInventory(index.blobs, index.catalog, index.file_cache.touches, index.world)
 
 
 async def purge(
@@ -44,5 +44,5 @@ async def purge(
     progress = Progress(index.world.clock)
     for done, file in enumerate(going):
         progress.at(lambda done=done: f"purging what is kept: {done} of {len(going)} files")  # type: ignore[misc]
-        await index.keeper.forget(file.project, file.filename)
+        await index.file_cache.forget(file.project, file.filename)
     return going

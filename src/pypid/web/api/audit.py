@@ -8,7 +8,7 @@ from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import NotAvailable
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
 from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
@@ -55,14 +55,14 @@ class Deeds(TypedDict):
     before: int | None
 
 
-@guarded(app, "/api/audit", may=Action.ADMIN)
+@guarded(routes, "/api/audit", may=Action.ADMIN)
 @Described(Deeds, asks=ASKS, refuses=(NotAvailable,))
-async def audit(face: App, request: Request, who: Identity) -> None:
+async def audit(app: App, request: Request, who: Identity) -> None:
     """List the entries of the audit log, newest first."""
     given = parameters(request, *names(ASKS))
     most = number(given, "most", 1, MOST) or USUAL
     before = number(given, "before", 0, LARGEST_SERIAL)
-    deeds = await face.journal.deeds(
+    deeds = await app.journal.deeds(
         before=before,
         most=most,
         who=given.get("who"),

@@ -17,7 +17,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import utc_text
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.index.upstream.purge import purge, stock_of
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
@@ -90,27 +90,27 @@ class _Sums(TypedDict):
     size: int
 
 
-@guarded(app, "/api/cache", may=Action.ADMIN)
+@guarded(routes, "/api/cache", may=Action.ADMIN)
 @Described(Cache)
-async def projects(face: App, request: Request, who: Identity) -> None:
+async def projects(app: App, request: Request, who: Identity) -> None:
     """List the projects that have cached files."""
-    held = await stock_of(face.index).taken()
+    held = await stock_of(app.index).taken()
     sums = _sums(held)
     document: Cache = {
         "files": sums["files"],
         "size": sums["size"],
-        "limit": face.settings.max_cache,
+        "limit": app.settings.max_cache,
         "projects": _by_project(held),
     }
     send_json(request, document)
 
 
-@guarded(app, "/api/cache/<project>", may=Action.ADMIN)
+@guarded(routes, "/api/cache/<project>", may=Action.ADMIN)
 @Described(CachedProject)
-async def files(face: App, request: Request, who: Identity, project: str) -> None:
+async def files(app: App, request: Request, who: Identity, project: str) -> None:
     """List the cached files of a project."""
     name = project_name(project)
-    held = await stock_of(face.index).taken(project=name)
+    held = await stock_of(app.index).taken(project=name)
     kept: list[HeldFile] = [
         {
             "filename": file.filename,
@@ -123,43 +123,43 @@ async def files(face: App, request: Request, who: Identity, project: str) -> Non
     document: CachedProject = {
         "name": name,
         "size": _size(held),
-        "limit": face.settings.max_cache,
+        "limit": app.settings.max_cache,
         "files": kept,
     }
     send_json(request, document)
 
 
-@guarded(app, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_all(face: App, request: Request, who: Identity) -> None:
+async def purge_all(app: App, request: Request, who: Identity) -> None:
     """Delete all cached files. With ``?older_than=30d``, only those not accessed for so long."""
     if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
         raise BadRequest(
             "No project is named after the slash. To remove all that is kept: DELETE /api/cache"
         )
-    await _purge(face, request, who)
+    await _purge(app, request, who)
 
 
-@guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_project(face: App, request: Request, who: Identity, project: str) -> None:
+async def purge_project(app: App, request: Request, who: Identity, project: str) -> None:
     """Delete the cached files of a project. With ``?older_than=30d``, only those not accessed for
     so long.
     """
-    await _purge(face, request, who, project_name(project))
+    await _purge(app, request, who, project_name(project))
 
 
-@guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
 async def purge_file(
-    face: App, request: Request, who: Identity, project: str, filename: str
+    app: App, request: Request, who: Identity, project: str, filename: str
 ) -> None:
     """Delete a cached file. With ``?older_than=30d``, only if it was not accessed for so long."""
-    await _purge(face, request, who, project_name(project), filename)
+    await _purge(app, request, who, project_name(project), filename)
 
 
 async def _purge(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName | None = None,
@@ -168,7 +168,7 @@ async def _purge(
     # unknown parameters are refused: after a misspelled one, everything would be removed
     given = parameters(request, *names(ASKS))
     wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
-    gone, needed = await purged(face, request, who, wanted)
+    gone, needed = await purged(app, request, who, wanted)
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
     if needed:
@@ -189,29 +189,27 @@ class Purge:
 
 
 async def purged(
-    face: App, request: Request, who: Identity, wanted: Purge
+    app: App, request: Request, who: Identity, wanted: Purge
 ) -> tuple[Sequence[InventoryEntry], int]:
     """Remove the files from the cache; return their entries, and how many files stay whatever their
     age, since snapshots show them.
     """
     needed = frozenset[tuple[ProjectName, str]]()
     if not wanted.force:
-        needed = await _needed(face, wanted.name, wanted.filename)
+        needed = await _needed(app, wanted.name, wanted.filename)
     subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
     purging = purge(
-        face.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
+        app.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
     )
-    return await attempted(face, request, who, "purge-cache", subject, purging, _purged), len(
-        needed
-    )
+    return await attempted(app, request, who, "purge-cache", subject, purging, _purged), len(needed)
 
 
 async def _needed(
-    face: App, name: ProjectName | None, filename: str | None
+    app: App, name: ProjectName | None, filename: str | None
 ) -> frozenset[tuple[ProjectName, str]]:
     """Return those of the files that snapshots show."""
-    projects = await face.index.catalog.their_names() if name is None else (name,)
-    needed = await face.index.moments.needed(projects)
+    projects = await app.index.catalog.their_names() if name is None else (name,)
+    needed = await app.index.moments.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 
 

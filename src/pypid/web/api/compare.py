@@ -16,7 +16,7 @@ from pypid.core.packaging.releases import Release, release_of
 from pypid.core.permissions import Action, Identity
 from pypid.index.release_comparison import Compared, ComparedText, Comparison
 from pypid.web.api.contents import WHAT_MAY_HAPPEN
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -125,27 +125,27 @@ OF_COMPARISONS = (
 )
 
 
-@guarded(app, "/api/projects/<project>/compare", may=Action.READ)
+@guarded(routes, "/api/projects/<project>/compare", may=Action.READ)
 @Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
-async def compare(face: App, request: Request, who: Identity, project: str) -> None:
+async def compare(app: App, request: Request, who: Identity, project: str) -> None:
     """Compare two releases: their metadata, their files, and the contents of one pair of files."""
     given = parameters(request, *names(OF_COMPARISONS))
-    asked = asked_of(face, request, who, project)
-    found = await face.index.project(project_name(project), asked)
+    asked = asked_of(app, request, who, project)
+    found = await app.index.project(project_name(project), asked)
     if "from" not in given or "to" not in given:
         raise BadRequest("Say which releases to compare: from=1.0&to=2.0.")
-    old, new = await both(face, found, given["from"], given["to"])
-    comparison = Comparison(face.contents, found.name, asked)
+    old, new = await both(app, found, given["from"], given["to"])
+    comparison = Comparison(app.contents, found.name, asked)
     compared = await comparison.compare(old, new, given.get("kind"))
     text = await text_of(comparison, compared, given["path"]) if "path" in given else None
-    send_json(request, await face.world.blocking(_document, found, compared, text))
+    send_json(request, await app.world.blocking(_document, found, compared, text))
 
 
-async def both(face: App, project: Project, old: str, new: str) -> tuple[Release, Release]:
+async def both(app: App, project: Project, old: str, new: str) -> tuple[Release, Release]:
     """Return the releases of both versions. Raises `NoSuchFile`."""
     if len(project.files) <= FEW_FILES:
         return _both(project, old, new)
-    return await face.world.thinking(_both, project, old, new)
+    return await app.world.thinking(_both, project, old, new)
 
 
 def _both(project: Project, old: str, new: str) -> tuple[Release, Release]:

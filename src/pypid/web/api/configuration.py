@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from pypid.core.configuration.in_force import SettingSection, written
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.machine_documents import ConfigurationDocument, KeyDocument
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 
-@guarded(app, "/api/configuration", may=Action.ADMIN)
+@guarded(routes, "/api/configuration", may=Action.ADMIN)
 @Described(ConfigurationDocument)
-async def configuration(face: App, request: Request, who: Identity) -> None:
+async def configuration(app: App, request: Request, who: Identity) -> None:
     """Return the configuration in force, without secrets: each value with its origin."""
-    send_json(request, await face.world.thinking(_document, await said(face)))
+    send_json(request, await app.world.thinking(_document, await said(app)))
 
 
-async def said(face: App) -> Sequence[SettingSection]:
+async def said(app: App) -> Sequence[SettingSection]:
     """Return the sections of the configuration in force."""
-    return await face.world.thinking(face.configuration)
+    return await app.world.thinking(app.configuration)
 
 
 def _document(sections: Sequence[SettingSection]) -> ConfigurationDocument:

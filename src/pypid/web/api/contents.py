@@ -30,7 +30,7 @@ from pypid.core.errors import (
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -101,22 +101,22 @@ OF_CONTENTS = (
 )
 
 
-@guarded(app, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
+@guarded(routes, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
 @Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
-async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def contents(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,
     at most 1 MiB of it.
     """
     given = parameters(request, *names(OF_CONTENTS))
     skip = number(given, "skip", 0, 1_000_000) or 0
-    asked = asked_of(face, request, who, project)
-    found = await face.index.file(project_name(project), filename, asked)
+    asked = asked_of(app, request, who, project)
+    found = await app.index.file(project_name(project), filename, asked)
     path = given.get("path")
     if path is None:
-        listing = await face.contents.listing(found, asked)
+        listing = await app.contents.listing(found, asked)
         return send_json(request, _contents(found, listing, skip))
-    opened = await face.contents.member(found, path, asked)
-    text = await face.world.blocking(text_of, opened)
+    opened = await app.contents.member(found, path, asked)
+    text = await app.world.blocking(text_of, opened)
     return send_json(request, _opened(found, opened, text))
 
 

@@ -24,7 +24,7 @@ from pypid.core.errors import (
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -109,9 +109,9 @@ class DownloadsOfProject(TypedDict):
     total: int
 
 
-@guarded(app, "/api/downloads", may=Action.ADMIN)
+@guarded(routes, "/api/downloads", may=Action.ADMIN)
 @Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
-async def downloads(face: App, request: Request, who: Identity) -> None:
+async def downloads(app: App, request: Request, who: Identity) -> None:
     """List the downloads of a file, newest first."""
     asked = parameters(request, *names(ASKS))
     sha256 = asked.get("sha256", "").lower()
@@ -122,7 +122,7 @@ async def downloads(face: App, request: Request, who: Identity) -> None:
         )
     most = number(asked, "most", 1, MOST) or MOST
     before = number(asked, "before", 0, LARGEST_SERIAL)
-    found = await face.downloads.of(sha256, most=most, before=before)
+    found = await app.downloads.of(sha256, most=most, before=before)
     document: DownloadsOf = {
         "sha256": sha256,
         "downloads": [_document(download) for download in found],
@@ -131,16 +131,16 @@ async def downloads(face: App, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-@guarded(app, "/api/projects/<project>/downloads", may=Action.READ)
+@guarded(routes, "/api/projects/<project>/downloads", may=Action.READ)
 @Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
-async def downloads_of_project(face: App, request: Request, who: Identity, project: str) -> None:
+async def downloads_of_project(app: App, request: Request, who: Identity, project: str) -> None:
     """Return how often files of a project were downloaded, by day."""
     name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
     days = number(asked, "days", 1, MOST_DAYS) or DAYS
     # raises for a project that does not exist
-    await face.index.project(name, asked_of(face, request, who, project))
-    since = face.world.now().date() - timedelta(days=days - 1)
-    found = await face.downloads.by_day(name, since)
+    await app.index.project(name, asked_of(app, request, who, project))
+    since = app.world.now().date() - timedelta(days=days - 1)
+    found = await app.downloads.by_day(name, since)
     document: DownloadsOfProject = {
         "project": name,
         "since": str(since),

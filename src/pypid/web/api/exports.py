@@ -12,7 +12,7 @@ import msgspec
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import attempted
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
@@ -55,21 +55,19 @@ class ExportedIndex(TypedDict):
 Heard = Callable[[int, int], None]
 
 
-@guarded(app, "/api/export", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/export", may=Action.ADMIN, methods=("POST",))
 @Described(ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True)
-async def export(face: App, request: Request, who: Identity) -> None:
+async def export(app: App, request: Request, who: Identity) -> None:
     """Write what a user may see to static files."""
     wanted = _wanted(await read_json(request, Export))
-    exports = face.exports
+    exports = app.exports
     if exports is None:
         raise NotAvailable("exports")
     kind = stream_of(request)
     if kind is None:
         return send_json(
             request,
-            _document(
-                wanted, await _exported(face, request, who, exports(wanted, _nobody), wanted)
-            ),
+            _document(wanted, await _exported(app, request, who, exports(wanted, _nobody), wanted)),
         )
     stream = EventStream(request, kind)
     stream.begin()
@@ -77,7 +75,7 @@ async def export(face: App, request: Request, who: Identity) -> None:
 
     def heard(done: int, of: int) -> None:
         nonlocal said
-        now = face.world.clock.seconds()
+        now = app.world.clock.seconds()
         if now - said >= EVERY or done == of:
             said = now
             stream.say(
@@ -85,14 +83,14 @@ async def export(face: App, request: Request, who: Identity) -> None:
             )
 
     try:
-        came = await _exported(face, request, who, exports(wanted, heard), wanted)
+        came = await _exported(app, request, who, exports(wanted, heard), wanted)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(wanted, came))
 
 
 async def _exported(
-    face: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted
+    app: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted
 ) -> Exported:
     def told(came: Exported) -> dict[str, str]:
         return {
@@ -101,7 +99,7 @@ async def _exported(
             "delete": str(wanted.clears).lower(),
         }
 
-    return await attempted(face, request, who, "export", wanted.target, _coroutine(job), told)
+    return await attempted(app, request, who, "export", wanted.target, _coroutine(job), told)
 
 
 async def _coroutine(job: Awaitable[Exported]) -> Exported:

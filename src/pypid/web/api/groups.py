@@ -10,7 +10,7 @@ import msgspec
 from pypid.core.errors import BadRequest, ChangedElsewhere, NameTaken, NoSuchGroup, NotAvailable
 from pypid.core.permissions import Action, Identity, account_name
 from pypid.web.app.account_names import NewName, new_name
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Removed
 from pypid.web.app.guard import guarded
@@ -53,102 +53,102 @@ class Groups(TypedDict):
 NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
 
 
-@guarded(app, "/api/groups", may=Action.ADMIN)
+@guarded(routes, "/api/groups", may=Action.ADMIN)
 @Described(Groups, refuses=(NotAvailable,))
-async def groups(face: App, request: Request, who: Identity) -> None:
+async def groups(app: App, request: Request, who: Identity) -> None:
     """List the groups with their members. Groups of the configuration are listed by name only,
     those of a directory not at all.
     """
     found = [
-        _document(name, members) for name, members in (await face.accounts.memberships()).items()
+        _document(name, members) for name, members in (await app.accounts.memberships()).items()
     ]
     found += [
         {"name": name, "members": None, "from": "configuration"}
-        for name in face.known.configured().groups
+        for name in app.known.configured().groups
     ]
     document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
     send_json(request, document)
 
 
-@guarded(app, GROUP, may=Action.ADMIN)
+@guarded(routes, GROUP, may=Action.ADMIN)
 @Described(GroupDocument, refuses=NO_GROUP)
-async def group(face: App, request: Request, who: Identity, name: str) -> None:
+async def group(app: App, request: Request, who: Identity, name: str) -> None:
     """Return a group with its members."""
-    send_json(request, _document(name, await members_of(face, name)))
+    send_json(request, _document(name, await members_of(app, name)))
 
 
-@guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/groups", may=Action.ADMIN, methods=("POST",))
 @Described(
     GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable)
 )
-async def add(face: App, request: Request, who: Identity) -> None:
+async def add(app: App, request: Request, who: Identity) -> None:
     """Create an empty group. Rights given to its name before are its own."""
-    name = await added(face, request, who, (await read_json(request, NewGroup)).name)
+    name = await added(app, request, who, (await read_json(request, NewGroup)).name)
     send_json(request, _document(name, ()), 201)
 
 
-@guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, GROUP, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=NO_GROUP)
-async def remove(face: App, request: Request, who: Identity, name: str) -> None:
+async def remove(app: App, request: Request, who: Identity, name: str) -> None:
     """Delete a group and its rights."""
-    await removed(face, request, who, name)
+    await removed(app, request, who, name)
     document: Removed = {"name": name, "removed": True}
     send_json(request, document)
 
 
-@guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
+@guarded(routes, MEMBER, may=Action.ADMIN, methods=("PUT",))
 @Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
-async def join(face: App, request: Request, who: Identity, name: str, user: str) -> None:
+async def join(app: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Add a user to a group. An unknown user can be added, too; the answer then has a warning."""
-    warnings = await joined(face, request, who, name, user)
+    warnings = await joined(app, request, who, name, user)
     document: GroupDocument = {
-        **_document(name, await members_of(face, name)),
+        **_document(name, await members_of(app, name)),
         "warnings": warnings,
     }
     send_json(request, document)
 
 
-@guarded(app, MEMBER, may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, MEMBER, may=Action.ADMIN, methods=("DELETE",))
 @Described(GroupDocument, refuses=NO_GROUP)
-async def leave(face: App, request: Request, who: Identity, name: str, user: str) -> None:
+async def leave(app: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Remove a user from a group. Removing a user who is not a member changes nothing."""
-    await left(face, request, who, name, user)
-    send_json(request, _document(name, await members_of(face, name)))
+    await left(app, request, who, name, user)
+    send_json(request, _document(name, await members_of(app, name)))
 
 
 # --- shared with the pages ------------------------------------------------------------------------
 
 
-async def added(face: App, request: Request, who: Identity, text: str) -> str:
+async def added(app: App, request: Request, who: Identity, text: str) -> str:
     """Create the group; return its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
     name = new_name(text)
-    demand_changeable(face, name)
-    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    demand_changeable(app, name)
+    await recorded(app, request, who, "add-group", name, app.accounts.add_group(name))
     return name
 
 
-async def removed(face: App, request: Request, who: Identity, name: str) -> None:
+async def removed(app: App, request: Request, who: Identity, name: str) -> None:
     """Delete the group and its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
-    members = await members_of(face, name)
-    removing = face.accounts.remove_group(name)
+    members = await members_of(app, name)
+    removing = app.accounts.remove_group(name)
     await recorded(
-        face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))}
+        app, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))}
     )
 
 
-async def joined(face: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
+async def joined(app: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
     """Add the user to the group; return warnings. Raises `BadRequest`, `NoSuchGroup`,
     `ChangedElsewhere`.
     """
-    before = await members_of(face, name)
+    before = await members_of(app, name)
     try:
         account_name(user)
     except ValueError as error:
         raise BadRequest(f"This cannot be a user: {error}.") from None
-    is_known = await face.known.find(user) is not None
-    joining = face.accounts.join(name, user)
+    is_known = await app.known.find(user) is not None
+    joining = app.accounts.join(name, user)
     await recorded(
-        face,
+        app,
         request,
         who,
         "join-group",
@@ -159,12 +159,12 @@ async def joined(face: App, request: Request, who: Identity, name: str, user: st
     return [] if is_known else [f"No user can log in as {user!r} now: is it spelled right?"]
 
 
-async def left(face: App, request: Request, who: Identity, name: str, user: str) -> None:
+async def left(app: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Remove the user from the group. Raises `NoSuchGroup`, `ChangedElsewhere`."""
-    before = await members_of(face, name)
-    leaving = face.accounts.leave(name, user)
+    before = await members_of(app, name)
+    leaving = app.accounts.leave(name, user)
     await recorded(
-        face,
+        app,
         request,
         who,
         "leave-group",
@@ -174,19 +174,19 @@ async def left(face: App, request: Request, who: Identity, name: str, user: str)
     )
 
 
-async def members_of(face: App, name: str) -> frozenset[str]:
+async def members_of(app: App, name: str) -> frozenset[str]:
     """Return the members of the group. Raises `NoSuchGroup`, and `ChangedElsewhere` for a group of
     the configuration.
     """
-    found = (await face.accounts.memberships()).get(name)
+    found = (await app.accounts.memberships()).get(name)
     if found is None:
-        demand_changeable(face, name)
+        demand_changeable(app, name)
         raise NoSuchGroup(name)
     return found
 
 
-def demand_changeable(face: App, name: str) -> None:
-    if name in face.known.configured().groups:
+def demand_changeable(app: App, name: str) -> None:
+    if name in app.known.configured().groups:
         raise ChangedElsewhere(f"the group {name!r}", IN_THE_FILE)
 
 

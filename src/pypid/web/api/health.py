@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pypid.core.permissions import EVERYONE, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.http.request import Request
 from pypid.web.http.responses import set_head
@@ -13,43 +13,43 @@ AGAIN = 5
 """Seconds after which a client should ask again (``Retry-After``)."""
 
 
-@guarded(app, "/health", may=ANYBODY)
-async def health(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/health", may=ANYBODY)
+async def health(app: App, request: Request, who: Identity) -> None:
     """Answer 200 as long as the process runs, with the condition of its parts and the progress of a
     reconcile.
     """
-    send_json(request, {"status": "ok", **condition_of(face)})
+    send_json(request, {"status": "ok", **condition_of(app)})
 
 
-@guarded(app, "/ready", may=ANYBODY)
-async def ready(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/ready", may=ANYBODY)
+async def ready(app: App, request: Request, who: Identity) -> None:
     """Answer 200 while clients should be sent here, 503 while they should be sent to another
     server, if there is one.
     """
-    said = condition_of(face)
+    said = condition_of(app)
     if said["ready"]:
         return send_json(request, {"status": "ok", **said})
     set_head(request, 503, ((b"Retry-After", b"%d" % AGAIN),))
     return send_json(request, {"status": "unavailable", **said}, 503)
 
 
-def condition_of(face: App) -> dict[str, object]:
+def condition_of(app: App) -> dict[str, object]:
     """Return the last known condition of the parts: waits for none of them, and does not disclose
     where they are.
     """
-    condition, under_way = face.condition, face.index.comparing
-    access = condition.access() and face.closed is None
+    condition, under_way = app.condition, app.index.comparing
+    access = condition.access() and app.closed is None
     cache, storage = condition.cache(), condition.storage()
     # without a login no accounts are needed; and an unreachable catalog shows for a while what it
     # held
-    needs_accounts = face.closed is not None or face.rules.read != EVERYONE
+    needs_accounts = app.closed is not None or app.rules.read != EVERYONE
     readable = storage and condition.shows() and (access or not needs_accounts)
     said: dict[str, object] = {
         "ready": readable and not condition.stopping,
         "access": access,
         "cache": cache,
         "storage": storage,
-        "complete": face.index.catalog.was_complete,
+        "complete": app.index.catalog.was_complete,
     }
     if under_way is not None:
         said["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}

@@ -21,7 +21,7 @@ from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described, Duration, Moment
 from pypid.web.app.guard import guarded
@@ -56,12 +56,12 @@ class Withdrawn(TypedDict):
     withdrawn: bool
 
 
-@guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/invitations", may=Action.ADMIN, methods=("POST",))
 @Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
-async def make(face: App, request: Request, who: Identity) -> None:
+async def make(app: App, request: Request, who: Identity) -> None:
     """Create an invitation for one account."""
-    demand_invitations(face)
-    new = await made(face, request, who, (await read_json(request, NewInvitation)).expires)
+    demand_invitations(app)
+    new = await made(app, request, who, (await read_json(request, NewInvitation)).expires)
     document: InvitationDocument = {
         "id": new.id,
         "secret": new.secret,
@@ -70,9 +70,9 @@ async def make(face: App, request: Request, who: Identity) -> None:
     send_json(request, document, 201)
 
 
-def demand_invitations(face: App) -> None:
+def demand_invitations(app: App) -> None:
     """Raise `NotAvailable`, or `BadRequest` if registration is not by invitation."""
-    _, mode = face.known, face.settings.people.registration
+    _, mode = app.known, app.settings.people.registration
     if mode is not Registration.TOKEN:
         raise BadRequest(
             "Registration by invitation is off. To turn it on, set [access] registration = "
@@ -80,27 +80,27 @@ def demand_invitations(face: App) -> None:
         )
 
 
-async def made(face: App, request: Request, who: Identity, expires: str | None) -> Invitation:
+async def made(app: App, request: Request, who: Identity, expires: str | None) -> Invitation:
     """Create an invitation that is valid for this long (``7d``). Raises `BadRequest`,
     `NotAvailable`.
     """
-    demand_invitations(face)
-    new = invite(face.known.session_key, face.world.now(), _lifetime(expires), face.world.random)
-    await note(face, request, who, "make-invitation", new.id, {"expires": utc_text(new.expires)})
+    demand_invitations(app)
+    new = invite(app.known.session_key, app.world.now(), _lifetime(expires), app.world.random)
+    await note(app, request, who, "make-invitation", new.id, {"expires": utc_text(new.expires)})
     return new
 
 
-@guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
-async def withdraw(face: App, request: Request, who: Identity, id: str) -> None:
+async def withdraw(app: App, request: Request, who: Identity, id: str) -> None:
     """Withdraw an invitation, which can then no longer be used. The answer tells whether it was
     used or withdrawn before.
     """
-    document: Withdrawn = {"id": id, "withdrawn": await withdrawn(face, request, who, id)}
+    document: Withdrawn = {"id": id, "withdrawn": await withdrawn(app, request, who, id)}
     send_json(request, document)
 
 
-async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool:
+async def withdrawn(app: App, request: Request, who: Identity, id: str) -> bool:
     """Withdraw the invitation; return False if it was used or withdrawn before. Raises
     `BadRequest`.
     """
@@ -110,10 +110,10 @@ async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool
             "and "
             "the audit log has it."
         )
-    until = face.world.now() + LONGEST_INVITATION  # it has expired by then, if it exists
-    withdrawing = face.accounts.once("invitation", id, until)
+    until = app.world.now() + LONGEST_INVITATION  # it has expired by then, if it exists
+    withdrawing = app.accounts.once("invitation", id, until)
     return await recorded(
-        face,
+        app,
         request,
         who,
         "withdraw-invitation",

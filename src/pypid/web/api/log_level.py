@@ -8,7 +8,7 @@ import msgspec
 
 from pypid.core.errors import LogElsewhere
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import LOUDNESS, App, LogLevelControl, app
+from pypid.web.app.app import LOUDNESS, App, LogLevelControl, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
@@ -31,43 +31,43 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
     level: Level
 
 
-@guarded(app, "/api/log-level", may=Action.ADMIN)
+@guarded(routes, "/api/log-level", may=Action.ADMIN)
 @Described(LogLevel, refuses=(LogElsewhere,))
-async def log_level(face: App, request: Request, who: Identity) -> None:
+async def log_level(app: App, request: Request, who: Identity) -> None:
     """Return the log level in force and the configured one."""
-    send_json(request, _said(_loudness(face)))
+    send_json(request, _said(_loudness(app)))
 
 
-@guarded(app, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
+@guarded(routes, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
 @Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
-async def set_log_level(face: App, request: Request, who: Identity) -> None:
+async def set_log_level(app: App, request: Request, who: Identity) -> None:
     """Set the log level of all workers, until pypid stops or the configuration file says another
     one.
     """
     send_json(
-        request, await changed(face, request, who, (await read_json(request, WantedLevel)).level)
+        request, await changed(app, request, who, (await read_json(request, WantedLevel)).level)
     )
 
 
-async def changed(face: App, request: Request, who: Identity, level: Level) -> LogLevel:
+async def changed(app: App, request: Request, who: Identity, level: Level) -> LogLevel:
     """Set the log level of all workers; return the level in force and the configured one."""
-    loudness = _loudness(face)
-    was = loudness.in_force
+    log_level_control = _loudness(app)
+    was = log_level_control.in_force
 
     async def change() -> LogLevel:
-        face.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
-        return _said(loudness)
+        app.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
+        return _said(log_level_control)
 
     return await recorded(
-        face, request, who, "set-log-level", level, change(), lambda _: {"was": was}
+        app, request, who, "set-log-level", level, change(), lambda _: {"was": was}
     )
 
 
-def _loudness(face: App) -> LogLevelControl:
-    if face.loudness is None:
+def _loudness(app: App) -> LogLevelControl:
+    if app.log_level_control is None:
         raise LogElsewhere()
-    return face.loudness
+    return app.log_level_control
 
 
-def _said(loudness: LogLevelControl) -> LogLevel:
-    return {"level": loudness.in_force, "configured": loudness.configured}
+def _said(log_level_control: LogLevelControl) -> LogLevel:
+    return {"level": log_level_control.in_force, "configured": log_level_control.configured}

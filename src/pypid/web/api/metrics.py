@@ -12,7 +12,7 @@ from pypid import __version__
 from pypid.core.errors import CatalogDown, StorageDown
 from pypid.core.permissions import Action, Identity
 from pypid.metrics.families import BUILD, PROJECTS
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
-@guarded(app, "/metrics", may=Action.METRICS)
-async def metrics(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/metrics", may=Action.METRICS)
+async def metrics(app: App, request: Request, who: Identity) -> None:
     """Return the metrics of all workers in Prometheus' text format, or as OpenMetrics if the client
     accepts it.
     """
-    counts = face.world.counts
+    counts = app.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
     try:
-        counts.set(PROJECTS, ("ours",), len(await face.index.catalog.names()))
-        counts.set(PROJECTS, ("theirs",), len(await face.index.catalog.their_names()))
+        counts.set(PROJECTS, ("ours",), len(await app.index.catalog.names()))
+        counts.set(PROJECTS, ("theirs",), len(await app.index.catalog.their_names()))
     except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:
-        here, workers = await face.measured()
+        here, workers = await app.measured()
     except OSError as error:
         raise StorageDown(
             "what the workers have counted cannot be written down, or read."
         ) from error
-    page, content_type = await face.world.blocking(
+    page, content_type = await app.world.blocking(
         _page, workers, here, header_of(request, "accept") or ""
     )
     send(request, 200, content_type, page)

@@ -15,7 +15,7 @@ from pypid.core.presentation.feeds import releases_of as feed_of_project
 from pypid.core.presentation.feeds import updates as feed_of_updates
 from pypid.core.simple_api.render import finished, utc_text
 from pypid.web.api.news_cache import STORED
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
 from pypid.web.http.finished_page import FinishedPage
@@ -53,78 +53,78 @@ class NewsDocuments(TypedDict):
     projects: list[NewsDocument]
 
 
-async def releases(face: App, who: Identity, most: int) -> tuple[News, ...]:
+async def releases(app: App, who: Identity, most: int) -> tuple[News, ...]:
     """Return the newest releases that the user may see, newest first."""
-    return await face.newest.releases(await face.sight(who), face.search.updated, most)
+    return await app.newest.releases(await app.sight(who), app.search.updated, most)
 
 
-async def latest(face: App, who: Identity, most: int) -> tuple[News, ...]:
+async def latest(app: App, who: Identity, most: int) -> tuple[News, ...]:
     """Return the newest release of each of `most` projects, newest first."""
-    return await face.newest.latest(await face.sight(who), face.search.updated, most)
+    return await app.newest.latest(await app.sight(who), app.search.updated, most)
 
 
-async def projects(face: App, who: Identity, most: int) -> tuple[News, ...]:
+async def projects(app: App, who: Identity, most: int) -> tuple[News, ...]:
     """Return the newest projects that the user may see, each with its first release."""
-    return await face.newest.projects(await face.sight(who), face.search.created, most)
+    return await app.newest.projects(await app.sight(who), app.search.created, most)
 
 
-@guarded(app, "/api/news", may=Action.READ)
+@guarded(routes, "/api/news", may=Action.READ)
 @Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,))
-async def news(face: App, request: Request, who: Identity) -> None:
+async def news(app: App, request: Request, who: Identity) -> None:
     """List the newest releases and projects, of all that is stored and that the user may read."""
     most = number(parameters(request, *names(ASKS)), "most", 1, MOST) or FEW
     document: NewsDocuments = {
-        "releases": [_document(one) for one in await releases(face, who, most)],
-        "projects": [_document(one) for one in await projects(face, who, most)],
+        "releases": [_document(one) for one in await releases(app, who, most)],
+        "projects": [_document(one) for one in await projects(app, who, most)],
     }
     send_json(request, document)
 
 
-@guarded(app, "/rss/updates.xml", may=Action.READ)
-async def updates(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/rss/updates.xml", may=Action.READ)
+async def updates(app: App, request: Request, who: Identity) -> None:
     """Return the RSS feed of releases (C114)."""
     await _send(
-        face,
+        app,
         request,
-        feed_of_updates(await releases(face, who, UPDATES), _base(face, request), PAGES),
+        feed_of_updates(await releases(app, who, UPDATES), _base(app, request), PAGES),
     )
 
 
-@guarded(app, "/rss/packages.xml", may=Action.READ)
-async def packages(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/rss/packages.xml", may=Action.READ)
+async def packages(app: App, request: Request, who: Identity) -> None:
     """Return the RSS feed of projects (C114)."""
     await _send(
-        face,
+        app,
         request,
-        feed_of_projects(await projects(face, who, PROJECTS), _base(face, request), PAGES),
+        feed_of_projects(await projects(app, who, PROJECTS), _base(app, request), PAGES),
     )
 
 
-@guarded(app, "/rss/project/<project>/releases.xml", may=Action.READ)
-async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/rss/project/<project>/releases.xml", may=Action.READ)
+async def of_project(app: App, request: Request, who: Identity, project: str) -> None:
     """Return the RSS feed of a project's releases (C114), of those with stored files."""
     name = project_name(project)
     if project != name:
         return redirect(
-            request, f"/rss/project/{name}/releases.xml", permanent=True, restricted=face.restricted
+            request, f"/rss/project/{name}/releases.xml", permanent=True, restricted=app.restricted
         )
-    await face.index.project(name, STORED)  # raises for a project that does not exist
-    found = await face.newest.of(name, await face.sight(who))
+    await app.index.project(name, STORED)  # raises for a project that does not exist
+    found = await app.newest.of(name, await app.sight(who))
     return await _send(
-        face, request, feed_of_project(name, found[:OF_PROJECT], _base(face, request), PAGES)
+        app, request, feed_of_project(name, found[:OF_PROJECT], _base(app, request), PAGES)
     )
 
 
-async def _send(face: App, request: Request, feed: bytes) -> None:
-    page = FinishedPage(finished(feed, CONTENT_TYPE), face.world.blocking)
-    await send_page(request, page, restricted=face.restricted)
+async def _send(app: App, request: Request, feed: bytes) -> None:
+    page = FinishedPage(finished(feed, CONTENT_TYPE), app.world.blocking)
+    await send_page(request, page, restricted=app.restricted)
 
 
-def _base(face: App, request: Request) -> str:
+def _base(app: App, request: Request) -> str:
     """Return the base URL for the links of a feed: readers know only absolute ones. Raises
     `BadRequest`.
     """
-    base = face.base_url(request)
+    base = app.base_url(request)
     if base is None:
         raise BadRequest(NO_HOST)
     return base

@@ -23,7 +23,7 @@ from pypid.core.accounts.sessions import cookie_name
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.errors import Refused, status_of
 from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
@@ -78,13 +78,13 @@ _FOR_PYTHON = re.compile(
 _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 
 
-@guarded(app, "/api/openapi.json", may=ANYBODY)
+@guarded(routes, "/api/openapi.json", may=ANYBODY)
 @Described(dict[str, Any])
-async def openapi(face: App, request: Request, who: Identity) -> None:
+async def openapi(app: App, request: Request, who: Identity) -> None:
     """Return this document (OpenAPI 3.1). It discloses nothing of the index, and is the same for
     all clients.
     """
-    base = face.base_url(request)
+    base = app.base_url(request)
     send_json(
         request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]}
     )
@@ -97,7 +97,7 @@ def document(*, secure: bool = False) -> Mapping[str, Any]:
 
     Raises `TypeError` for a route that does not describe what it takes and answers.
     """
-    return _document(app, secure=secure)
+    return _document(routes, secure=secure)
 
 
 def described_routes(routes: Klein) -> Iterator[tuple[GuardedRoute, Described]]:

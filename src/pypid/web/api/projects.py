@@ -27,7 +27,7 @@ from pypid.web.api.project_documents import (
     project_document,
 )
 from pypid.web.app import changes
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -54,22 +54,22 @@ class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(app, "/api/projects", may=Action.READ)
+@guarded(routes, "/api/projects", may=Action.READ)
 @Described(Projects)
-async def projects(face: App, request: Request, who: Identity) -> None:
+async def projects(app: App, request: Request, who: Identity) -> None:
     """List the names of the projects."""
-    document: Projects = {"projects": [summary.name for summary in await face.names(who)]}
+    document: Projects = {"projects": [summary.name for summary in await app.names(who)]}
     send_json(request, document)
 
 
-@guarded(app, PROJECT, may=Action.READ)
+@guarded(routes, PROJECT, may=Action.READ)
 @Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
-async def project(face: App, request: Request, who: Identity, project: str) -> None:
+async def project(app: App, request: Request, who: Identity, project: str) -> None:
     """Return a project with its files."""
     send_json(
         request,
         project_document(
-            await face.index.project(project_name(project), asked_of(face, request, who, project))
+            await app.index.project(project_name(project), asked_of(app, request, who, project))
         ),
     )
 
@@ -77,27 +77,25 @@ async def project(face: App, request: Request, who: Identity, project: str) -> N
 # --- yank and status ------------------------------------------------------------------------------
 
 
-@guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
+@guarded(routes, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
 @Described(ChangedProject, takes=Reason, refuses=ABSENT)
-async def yank_file(
-    face: App, request: Request, who: Identity, project: str, filename: str
-) -> None:
+async def yank_file(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Yank one file."""
-    await _yank(face, request, who, project_name(project), filename, frozenset({filename}))
+    await _yank(app, request, who, project_name(project), filename, frozenset({filename}))
 
 
-@guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
+@guarded(routes, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
 @Described(ChangedProject, takes=Reason, refuses=ABSENT)
 async def yank_release(
-    face: App, request: Request, who: Identity, project: str, version: str
+    app: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
     """Yank all files of a release."""
     name = project_name(project)
-    await _yank(face, request, who, name, version, await face.index.release(name, version))
+    await _yank(app, request, who, name, version, await app.index.release(name, version))
 
 
 async def _yank(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -105,31 +103,31 @@ async def _yank(
     filenames: frozenset[str],
 ) -> None:
     reason = (await read_json(request, Reason)).reason
-    yanked = await changes.yank(face, request, who, name, subject, filenames, reason)
-    _changed(face, request, who, yanked, filenames)
+    yanked = await changes.yank(app, request, who, name, subject, filenames, reason)
+    _changed(app, request, who, yanked, filenames)
 
 
-@guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
+@guarded(routes, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
 async def unyank_file(
-    face: App, request: Request, who: Identity, project: str, filename: str
+    app: App, request: Request, who: Identity, project: str, filename: str
 ) -> None:
     """Un-yank one file."""
-    await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
+    await _unyank(app, request, who, project_name(project), filename, frozenset({filename}))
 
 
-@guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
+@guarded(routes, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
 async def unyank_release(
-    face: App, request: Request, who: Identity, project: str, version: str
+    app: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
     """Un-yank all files of a release."""
     name = project_name(project)
-    await _unyank(face, request, who, name, version, await face.index.release(name, version))
+    await _unyank(app, request, who, name, version, await app.index.release(name, version))
 
 
 async def _unyank(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -137,52 +135,52 @@ async def _unyank(
     filenames: frozenset[str],
 ) -> None:
     _changed(
-        face,
+        app,
         request,
         who,
-        await changes.unyank(face, request, who, name, subject, filenames),
+        await changes.unyank(app, request, who, name, subject, filenames),
         filenames,
     )
 
 
-@guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
+@guarded(routes, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
 @Described(ChangedProject, takes=NewStatus, refuses=ABSENT)
-async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
+async def set_status(app: App, request: Request, who: Identity, project: str) -> None:
     """Set the status of a project."""
     name = project_name(project)
     wanted = await read_json(request, NewStatus)
-    changed = await changes.set_status(face, request, who, name, wanted.status, wanted.reason)
-    _changed(face, request, who, changed, frozenset())
+    changed = await changes.set_status(app, request, who, name, wanted.status, wanted.reason)
+    _changed(app, request, who, changed, frozenset())
 
 
 # --- delete ---------------------------------------------------------------------------------------
 
 
-@guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
+@guarded(routes, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
 async def delete_file(
-    face: App, request: Request, who: Identity, project: str, filename: str
+    app: App, request: Request, who: Identity, project: str, filename: str
 ) -> None:
     """Delete one file permanently."""
     await delete_files(
-        face, request, who, project_name(project), "delete-file", filename, frozenset({filename})
+        app, request, who, project_name(project), "delete-file", filename, frozenset({filename})
     )
 
 
-@guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
+@guarded(routes, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
 async def delete_release(
-    face: App, request: Request, who: Identity, project: str, version: str
+    app: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
     """Delete all files of a release permanently."""
     name = project_name(project)
     await delete_files(
-        face, request, who, name, "delete-release", version, await face.index.release(name, version)
+        app, request, who, name, "delete-release", version, await app.index.release(name, version)
     )
 
 
 async def delete_files(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -194,39 +192,39 @@ async def delete_files(
     deletion in the audit log.
     """
     _changed(
-        face,
+        app,
         request,
         who,
-        await changes.delete(face, request, who, name, what, subject, filenames),
+        await changes.delete(app, request, who, name, what, subject, filenames),
         filenames,
     )
 
 
-@guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
+@guarded(routes, PROJECT, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def delete_project(face: App, request: Request, who: Identity, project: str) -> None:
+async def delete_project(app: App, request: Request, who: Identity, project: str) -> None:
     """Delete all files of a project permanently. Its name stays local."""
-    left, filenames = await changes.delete_all(face, request, who, project_name(project))
-    _changed(face, request, who, left, filenames)
+    left, filenames = await changes.delete_all(app, request, who, project_name(project))
+    _changed(app, request, who, left, filenames)
 
 
-@guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Released, refuses=(*ABSENT, BadRequest))
-async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
+async def release_name(app: App, request: Request, who: Identity, project: str) -> None:
     """Release the name of an empty project, which others may then use."""
     name = project_name(project)
-    await changes.give_back(face, request, who, name)
+    await changes.give_back(app, request, who, name)
     document: Released = {"name": name, "released": True}
     send_json(request, document)
 
 
 def _changed(
-    face: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]
+    app: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]
 ) -> None:
     """Send the project after the change. A client that may change but not read it (with a token to
     publish) learns only that it is done.
     """
     document: ChangedProject = {"name": project.name}
-    if may(face.rules, who, Action.READ, project.name):
+    if may(app.rules, who, Action.READ, project.name):
         document = {**project_document(project), "changed": sorted(filenames)}
     send_json(request, document)

@@ -31,7 +31,7 @@ from pypid.core.errors import (
 )
 from pypid.core.permissions import Identity
 from pypid.web.app.account_names import demand_free
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.captcha import Captcha, riddle, solved
 from pypid.web.app.descriptions import Described
@@ -66,27 +66,27 @@ class Welcome(TypedDict):
     message: str
 
 
-@guarded(app, "/api/captcha", may=ANYBODY)
+@guarded(routes, "/api/captcha", may=ANYBODY)
 @Described(Captcha, refuses=(NoRiddles, NotAvailable))
-async def captcha(face: App, request: Request, who: Identity) -> None:
+async def captcha(app: App, request: Request, who: Identity) -> None:
     """Return a captcha for ALTCHA's widget."""
-    if not face.settings.people.captcha:
+    if not app.settings.people.captcha:
         raise NoRiddles()
-    send_json(request, riddle(face.known.session_key, face.world.now(), face.world.random))
+    send_json(request, riddle(app.known.session_key, app.world.now(), app.world.random))
 
 
-@guarded(app, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
+@guarded(routes, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(
     Welcome,
     status=201,
     takes=Applicant,
     refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
 )
-async def register(face: App, request: Request, who: Identity) -> None:
+async def register(app: App, request: Request, who: Identity) -> None:
     """Register an account. The cheap checks come first, and a typing error uses nothing up."""
-    mode_of(face)
+    mode_of(app)
     wanted = await read_json(request, Applicant)
-    account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
+    account = await enrolled(app, request, who, wanted, invitation_of(app, wanted.token))
     document: Welcome = {
         "user": account.name,
         "standing": account.standing,
@@ -95,77 +95,77 @@ async def register(face: App, request: Request, who: Identity) -> None:
     send_json(request, document, 201)
 
 
-def mode_of(face: App) -> Registration:
+def mode_of(app: App) -> Registration:
     """Return the mode of registration. Raises `RegistrationClosed`, and `NotAvailable` if there are
     no accounts.
     """
-    _, mode = face.known, face.settings.people.registration
+    _, mode = app.known, app.settings.people.registration
     if mode is Registration.CLOSED:
         raise RegistrationClosed()
     return mode
 
 
 async def enrolled(
-    face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
+    app: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
 ) -> Account:
     """Create the account of an applicant who may register; return it. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
-    face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
-    await _use_up_riddle(face, wanted.captcha)
-    await _demand_free(face, name)
-    hashed = await face.known.hash_password(password)
-    now = face.world.now()
-    mode = face.settings.people.registration
+    app.turnstile.let_in(request.client_address() or UNIX, app.world.clock.seconds())
+    await _use_up_riddle(app, wanted.captcha)
+    await _demand_free(app, name)
+    hashed = await app.known.hash_password(password)
+    now = app.world.now()
+    mode = app.settings.people.registration
     account = Account(name=name, hash=hashed, standing=standing_of(mode), created=now, changed=now)
     said = {"registration": mode.value, "standing": account.standing.value}
     if invitation is not None:
         said["invitation"] = invitation.id
-    adding = _add(face, account, invitation)
-    await recorded(face, request, who, "register-user", name, adding, lambda _: said)
+    adding = _add(app, account, invitation)
+    await recorded(app, request, who, "register-user", name, adding, lambda _: said)
     return account
 
 
-async def _add(face: App, account: Account, invitation: Invitation | None) -> None:
+async def _add(app: App, account: Account, invitation: Invitation | None) -> None:
     """Add the account, one at a time: two applicants who want names that look alike at the same
     time do not both get them.
     """
-    async with face.turnstile.turn:
-        await _demand_free(face, account.name)
-        if invitation is not None and not await face.accounts.once(
+    async with app.turnstile.turn:
+        await _demand_free(app, account.name)
+        if invitation is not None and not await app.accounts.once(
             "invitation", invitation.id, invitation.expires
         ):
             raise used_up()
-        await face.accounts.add_user(account)
+        await app.accounts.add_user(account)
 
 
-async def _demand_free(face: App, name: str) -> None:
+async def _demand_free(app: App, name: str) -> None:
     # inherit: the error would disclose to strangers what is granted to the name, and where; such
     # names are refused below
-    await demand_free(face, name, inherit=True)
-    rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
-    members = frozenset[str]().union(*(await face.accounts.memberships()).values())
-    owners = {token.user for token in await face.accounts.tokens()}
-    refuse_taken(name, face.known.configured().mentioned | rights | members | owners)
+    await demand_free(app, name, inherit=True)
+    rights = {right.name for right in await app.accounts.rights() if right.whom is Whom.USER}
+    members = frozenset[str]().union(*(await app.accounts.memberships()).values())
+    owners = {token.user for token in await app.accounts.tokens()}
+    refuse_taken(name, app.known.configured().mentioned | rights | members | owners)
 
 
-def invitation_of(face: App, token: str | None) -> Invitation | None:
+def invitation_of(app: App, token: str | None) -> Invitation | None:
     """Return the invitation that the applicant uses; None if none is needed. Raises
     `RegistrationClosed`, `BadRequest`.
     """
-    if face.settings.people.registration is not Registration.TOKEN:
+    if app.settings.people.registration is not Registration.TOKEN:
         return None
     if token is None:
         raise RegistrationClosed(
             "Here one registers by invitation: ask an administrator for one, and send it as token."
         )
-    return read_invitation(token, face.known.session_key, face.world.now())
+    return read_invitation(token, app.known.session_key, app.world.now())
 
 
-async def _use_up_riddle(face: App, solution: str | None) -> None:
-    if not face.settings.people.captcha:
+async def _use_up_riddle(app: App, solution: str | None) -> None:
+    if not app.settings.people.captcha:
         return
-    found = solved(face.known.session_key, solution)
-    if not await face.accounts.once("riddle", found.nonce, found.expires):
+    found = solved(app.known.session_key, solution)
+    if not await app.accounts.once("riddle", found.nonce, found.expires):
         raise BadRequest(
             "This riddle was used already. Fetch a new one (GET /api/captcha), and send its "
             "solution as captcha."

@@ -15,7 +15,7 @@ from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, account_name
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
@@ -107,42 +107,42 @@ class AllRights:
         )
 
 
-async def rights_now(face: App) -> AllRights:
+async def rights_now(app: App) -> AllRights:
     """Return the rights of the configuration and those of the database."""
-    return AllRights(face.known.configured().rights, await face.accounts.rights())
+    return AllRights(app.known.configured().rights, await app.accounts.rights())
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(app, "/api/rights", may=Action.ADMIN)
+@guarded(routes, "/api/rights", may=Action.ADMIN)
 @Described(Rights, refuses=(NotAvailable,))
-async def rights(face: App, request: Request, who: Identity) -> None:
+async def rights(app: App, request: Request, who: Identity) -> None:
     """List the defaults, and all rights on single projects."""
-    send_json(request, await listed(face))
+    send_json(request, await listed(app))
 
 
-@guarded(app, RIGHTS, may=Action.ADMIN)
+@guarded(routes, RIGHTS, may=Action.ADMIN)
 @Described(ProjectRights, refuses=(NotAvailable,))
-async def project(face: App, request: Request, who: Identity, project: str) -> None:
+async def project(app: App, request: Request, who: Identity, project: str) -> None:
     """Return the rights of one project, the source of each, and their effect together."""
-    send_json(request, whole(face, project_name(project), await rights_now(face)))
+    send_json(request, whole(app, project_name(project), await rights_now(app)))
 
 
-async def listed(face: App) -> Rights:
+async def listed(app: App) -> Rights:
     """Return the defaults, and all rights on single projects, sorted by project."""
-    found = await rights_now(face)
+    found = await rights_now(app)
     rights: list[RightOfProject] = [
         {"project": right.project, **_document(right, origin)} for right, origin in _each(found)
     ]
     rights.sort(key=lambda right: (right["project"], right["kind"].value, right["name"]))
-    return {"defaults": _defaults(face), "rights": rights}
+    return {"defaults": _defaults(app), "rights": rights}
 
 
-def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
+def whole(app: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
     """Return the rights of one project, the source of each, and their effect together."""
     found = all_rights.of(name)
-    read, write = effective(face, name, all_rights)
+    read, write = effective(app, name, all_rights)
     return {
         "project": name,
         "rights": [_document(right, origin) for right, origin in _each(found)],
@@ -151,12 +151,12 @@ def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
     }
 
 
-def effective(face: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
+def effective(app: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
     """Return who may read and who may write the project, by all its rights together, or by the
     defaults.
     """
     own = grants_of(all_rights.of(name).whole).get(name)
-    return (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
+    return (app.rules.read, app.rules.write) if own is None else (own.read, own.write)
 
 
 def _each(found: AllRights) -> list[tuple[Right, Origin]]:
@@ -174,8 +174,8 @@ def _document(right: Right, origin: Origin) -> RightDocument:
     }
 
 
-def _defaults(face: App) -> Defaults:
-    rules = face.rules
+def _defaults(app: App) -> Defaults:
+    rules = app.rules
     return {
         "read": rules.read.text(),
         "write": rules.write.text(),
@@ -189,11 +189,11 @@ def _defaults(face: App) -> Defaults:
 # --- changing -------------------------------------------------------------------------------------
 
 
-@guarded(app, MANY, may=Action.ADMIN, methods=("PUT",))
-@guarded(app, ONE, may=Action.ADMIN, methods=("PUT",))
+@guarded(routes, MANY, may=Action.ADMIN, methods=("PUT",))
+@guarded(routes, ONE, may=Action.ADMIN, methods=("PUT",))
 @Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
 async def grant(
-    face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
+    app: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
 ) -> None:
     """Grant a right, replacing the existing one."""
     wanted = await read_json(request, NewRight)
@@ -201,47 +201,47 @@ async def grant(
     send_json(
         request,
         await granted(
-            face, request, who, Right(project_name(project), whom, name, wanted.right == "rw")
+            app, request, who, Right(project_name(project), whom, name, wanted.right == "rw")
         ),
     )
 
 
-async def granted(face: App, request: Request, who: Identity, right: Right) -> ProjectRights:
+async def granted(app: App, request: Request, who: Identity, right: Right) -> ProjectRights:
     """Grant the right; return the rights of its project after that, with warnings."""
-    before = await rights_now(face)
+    before = await rights_now(app)
     warnings = [
-        *_of_the_first(face, right, before),
-        *await _of_nobody(face, right),
+        *_of_the_first(app, right, before),
+        *await _of_nobody(app, right),
         *_of_the_file(right, before),
     ]
 
     def told(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
-    await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), told)
-    return {**whole(face, right.project, await rights_now(face)), "warnings": warnings}
+    await recorded(app, request, who, "set-right", right.project, app.accounts.grant(right), told)
+    return {**whole(app, right.project, await rights_now(app)), "warnings": warnings}
 
 
-@guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
-@guarded(app, ONE, may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, MANY, may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, ONE, may=Action.ADMIN, methods=("DELETE",))
 @Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
 async def withdraw(
-    face: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
+    app: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
 ) -> None:
     """Remove a right. Removing one that does not exist is no error."""
     send_json(
         request,
-        await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)),
+        await withdrawn(app, request, who, (project_name(project), whom_of(kind, name), name)),
     )
 
 
 async def withdrawn(
-    face: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]
+    app: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]
 ) -> ProjectRights:
     """Remove the right; return the rights of its project after that, with warnings. Raises
     `ChangedElsewhere`.
     """
-    before = await rights_now(face)
+    before = await rights_now(app)
     gone, fixed = (
         [right for right in rights if _key(right) == key]
         for rights in (before.kept, before.configured)
@@ -254,15 +254,15 @@ async def withdrawn(
     def told(_: None) -> dict[str, str] | None:
         return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
 
-    await recorded(face, request, who, "remove-right", key[0], face.accounts.withdraw(*key), told)
-    after = await rights_now(face)
-    warnings = _of_the_last(face, key[0], before, after)
+    await recorded(app, request, who, "remove-right", key[0], app.accounts.withdraw(*key), told)
+    after = await rights_now(app)
+    warnings = _of_the_last(app, key[0], before, after)
     if fixed:
         warnings.append(
             f"[projects] of the configuration still gives the right {fixed[0].text} to "
             f"{_words(fixed[0])}."
         )
-    return {**whole(face, key[0], after), "warnings": warnings}
+    return {**whole(app, key[0], after), "warnings": warnings}
 
 
 def _key(right: Right) -> tuple[ProjectName, Whom, str]:
@@ -295,12 +295,12 @@ def _words(right: Right) -> str:
 # --- warnings -------------------------------------------------------------------------------------
 
 
-def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
+def _of_the_first(app: App, right: Right, before: AllRights) -> list[str]:
     """Return warnings: the first right takes a project out of the defaults, for all users."""
     grants = grants_of(before.of(right.project).whole)
     found = []
     if not grants:
-        read, write = face.rules.read.text(), face.rules.write.text()
+        read, write = app.rules.read.text(), app.rules.write.text()
         found.append(
             f"This is the first right of {right.project}: from now on only those whom its "
             f"own rights name, and "
@@ -312,11 +312,11 @@ def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
     return found
 
 
-async def _of_nobody(face: App, right: Right) -> list[str]:
-    if right.whom is Whom.USER and await face.known.find(right.name) is None:
+async def _of_nobody(app: App, right: Right) -> list[str]:
+    if right.whom is Whom.USER and await app.known.find(right.name) is None:
         return [f"No user can log in as {right.name!r} now: is it spelled right?"]
     groups = (
-        {*face.known.configured().groups, *await face.accounts.memberships()}
+        {*app.known.configured().groups, *await app.accounts.memberships()}
         if right.whom is Whom.GROUP
         else ()
     )
@@ -344,10 +344,10 @@ def _of_the_file(right: Right, before: AllRights) -> list[str]:
     )
 
 
-def _of_the_last(face: App, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
+def _of_the_last(app: App, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
     if not before.of(name).whole or after.of(name).whole:
         return []
-    read, write = face.rules.read.text(), face.rules.write.text()
+    read, write = app.rules.read.text(), app.rules.write.text()
     return [
         (
             f"That was the last right of {name}: from now on the defaults hold for it (read: "

@@ -16,7 +16,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.search.ranking import FoundProject, SearchQuery
 from pypid.core.simple_api.render import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
 from pypid.web.http.query import Parameter, names, number, parameters
@@ -91,21 +91,21 @@ class Results:
 
 
 async def results(
-    face: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW
+    app: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW
 ) -> Results:
     """Return a page of the results that the user may see. Raises `Busy`."""
-    search: Search = face.search
+    search: Search = app.search
     place = place_of(request.client_address() or "")
     findings = await search.find(
-        query, await face.sight(who), most=most, skip=(page - 1) * most, place=place
+        query, await app.sight(who), most=most, skip=(page - 1) * most, place=place
     )
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
     return Results(findings.found, findings.total, page, pages, findings.unread)
 
 
-@guarded(app, "/api/search", may=Action.READ)
+@guarded(routes, "/api/search", may=Action.READ)
 @Described(SearchDocument, asks=ASKS, refuses=(Busy,))
-async def searched(face: App, request: Request, who: Identity) -> None:
+async def searched(app: App, request: Request, who: Identity) -> None:
     """Search the stored projects that the user may read, best match first."""
     given = parameters(request, *names(ASKS))
     most = number(given, "most", 1, MOST) or FEW
@@ -115,7 +115,7 @@ async def searched(face: App, request: Request, who: Identity) -> None:
         query = SearchQuery.read(given.get("q", ""), **filters)
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    found = await results(face, request, who, query, page, most)
+    found = await results(app, request, who, query, page, most)
     document: SearchDocument = {
         "found": [_document(each) for each in found.found],
         "total": found.total,

@@ -14,7 +14,7 @@ from pypid.core.accounts.sessions import csrf_token, digest_of, new_secret
 from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import ANYBODY, UNIX, guarded
@@ -55,39 +55,39 @@ class LoggedOut(TypedDict):
     user: None
 
 
-@guarded(app, "/api/session", may=ANYBODY)
+@guarded(routes, "/api/session", may=ANYBODY)
 @Described(SessionDocument, refuses=(NotAvailable,))
-async def session(face: App, request: Request, who: Identity) -> None:
+async def session(app: App, request: Request, who: Identity) -> None:
     """Return the user who is logged in, by any credentials. Of a session, also its CSRF token and
     its end.
     """
     found = None
     if request.session is not None:
-        found = await face.accounts.session(digest_of(request.session, face.known.session_key))
+        found = await app.accounts.session(digest_of(request.session, app.known.session_key))
     send_json(request, _document(who, request.session, found))
 
 
-@guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
+@guarded(routes, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
-async def log_in(face: App, request: Request, who: Identity) -> None:
+async def log_in(app: App, request: Request, who: Identity) -> None:
     """Begin a session. It is always a new one, whatever cookie the client sent, so that no user is
     led into the session of another.
     """
-    user, secret, begun = await begin(face, request, await read_json(request, Login))
+    user, secret, begun = await begin(app, request, await read_json(request, Login))
     send_json(request, _document(user, secret, begun))
 
 
-async def begin(face: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
+async def begin(app: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
     """Log in, and set the cookie of a new session; return the user, the cookie's secret, and the
     session.
 
     Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
     """
-    key, lifetime = face.known.session_key, face.settings.people.session_lifetime
-    user = await _proven(face, request, login)
+    key, lifetime = app.known.session_key, app.settings.people.session_lifetime
+    user = await _proven(app, request, login)
     request.identity = user
-    face.turnstile.log_in(str(user.user), face.world.clock.seconds())
-    now, secret = face.world.now(), new_secret(face.world.random)
+    app.turnstile.log_in(str(user.user), app.world.clock.seconds())
+    now, secret = app.world.now(), new_secret(app.world.random)
     begun = Session(
         digest=digest_of(secret, key),
         user=str(user.user),
@@ -96,45 +96,45 @@ async def begin(face: App, request: Request, login: Login) -> tuple[Identity, st
         address=request.client_address() or "",
     )
     await recorded(
-        face, request, user, "begin-session", begun.user, _begun(face, request, login, begun)
+        app, request, user, "begin-session", begun.user, _begun(app, request, login, begun)
     )
     before = credential_of_cookie(request)
     if before is not None:  # the browser forgets its secret now, so this is the last chance
-        await face.accounts.end_session(digest_of(before.password, key))
+        await app.accounts.end_session(digest_of(before.password, key))
     begin_session(request, secret, int(lifetime.total_seconds()))
     return user, secret, begun
 
 
-@guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))
+@guarded(routes, "/api/session", may=ANYBODY, methods=("DELETE",))
 @Described(LoggedOut, refuses=(NotAvailable,))
-async def log_out(face: App, request: Request, who: Identity) -> None:
+async def log_out(app: App, request: Request, who: Identity) -> None:
     """End the session, at once and permanently. Ending it again is no error."""
-    await end(face, request, who)
+    await end(app, request, who)
     end_session(request)
     document: LoggedOut = {"user": None}
     send_json(request, document)
 
 
-async def end(face: App, request: Request, who: Identity) -> None:
+async def end(app: App, request: Request, who: Identity) -> None:
     """End the session whose cookie the client sent, if any."""
     if request.session is not None:
-        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
-        await recorded(face, request, who, "end-session", str(who.user), ending)
+        ending = app.accounts.end_session(digest_of(request.session, app.known.session_key))
+        await recorded(app, request, who, "end-session", str(who.user), ending)
 
 
-async def _begun(face: App, request: Request, login: Login, begun: Session) -> None:
+async def _begun(app: App, request: Request, login: Login, begun: Session) -> None:
     """Store the session, unless the password has changed meanwhile: that change ended only the
     sessions that existed then.
     """
-    await face.accounts.add_session(begun)
+    await app.accounts.add_session(begun)
     try:
-        await _proven(face, request, login)
+        await _proven(app, request, login)
     except BaseException:
-        await face.accounts.end_session(begun.digest)
+        await app.accounts.end_session(begun.digest)
         raise
 
 
-async def _proven(face: App, request: Request, login: Login) -> Identity:
+async def _proven(app: App, request: Request, login: Login) -> Identity:
     """Return the user whom the name and the password prove. Raises `LoginRefused`, and all else
     that `Access.identify` does.
     """
@@ -145,7 +145,7 @@ async def _proven(face: App, request: Request, login: Login) -> Identity:
     ):
         raise LoginRefused()
     try:
-        found = await face.access.identify(
+        found = await app.access.identify(
             Credential(login.user, login.password, request.client_address() or UNIX)
         )
     except Unauthenticated as error:  # wrong, or right and the account cannot be used

@@ -12,7 +12,7 @@ from pypid.core.records.as_of_time import moment_of, parse_moment, settled
 from pypid.core.records.documents import SnapshotDocument
 from pypid.core.simple_api.render import utc_text
 from pypid.index.history.named_snapshots import snapshot_name
-from pypid.web.app.app import App, app, user_of
+from pypid.web.app.app import App, routes, user_of
 from pypid.web.app.audit import Details, recorded
 from pypid.web.app.descriptions import Described, Moment, Removed
 from pypid.web.app.guard import guarded
@@ -49,60 +49,58 @@ class Snapshots(TypedDict):
     snapshots: list[Snapshot]
 
 
-@guarded(app, "/api/snapshots", may=Action.READ)
+@guarded(routes, "/api/snapshots", may=Action.READ)
 @Described(Snapshots)
-async def snapshots(face: App, request: Request, who: Identity) -> None:
+async def snapshots(app: App, request: Request, who: Identity) -> None:
     """List the snapshots."""
-    found = (await face.index.moments.snapshots.all()).values()
+    found = (await app.index.moments.snapshots.all()).values()
     document: Snapshots = {
         "snapshots": [_document(each, who) for each in sorted(found, key=lambda each: each.name)]
     }
     send_json(request, document)
 
 
-@guarded(app, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
 @Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
-async def make(face: App, request: Request, who: Identity) -> None:
+async def make(app: App, request: Request, who: Identity) -> None:
     """Create a snapshot of now or of a past time. Cached upstream files that it shows are not
     evicted.
     """
     send_json(
         request,
-        _document(await made(face, request, who, await read_json(request, NewSnapshot)), who),
+        _document(await made(app, request, who, await read_json(request, NewSnapshot)), who),
         201,
     )
 
 
-async def made(face: App, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
+async def made(app: App, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
     """Create the snapshot; return its record."""
-    now = face.world.now()
+    now = app.world.now()
     before = now if wish.moment is None else settled(parse_moment(wish.moment), now).before
     snapshot = SnapshotDocument(snapshot_name(wish.name), before, now, user_of(who), wish.note)
-    making = face.index.moments.snapshots.make(snapshot)
-    await recorded(
-        face, request, who, "make-snapshot", wish.name, making, lambda _: _told(snapshot)
-    )
+    making = app.index.moments.snapshots.make(snapshot)
+    await recorded(app, request, who, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
     return snapshot
 
 
-@guarded(app, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(NoSuchSnapshot,))
-async def delete(face: App, request: Request, who: Identity, snapshot: str) -> None:
+async def delete(app: App, request: Request, who: Identity, snapshot: str) -> None:
     """Delete a snapshot. Files stay, and so does ``/at/`` of its time."""
-    await deleted(face, request, who, snapshot)
+    await deleted(app, request, who, snapshot)
     document: Removed = {"name": snapshot, "removed": True}
     send_json(request, document)
 
 
-async def deleted(face: App, request: Request, who: Identity, name: str) -> None:
+async def deleted(app: App, request: Request, who: Identity, name: str) -> None:
     """Delete the snapshot of this name."""
     await recorded(
-        face,
+        app,
         request,
         who,
         "delete-snapshot",
         name,
-        face.index.moments.snapshots.delete(name),
+        app.index.moments.snapshots.delete(name),
         _told,
     )
 

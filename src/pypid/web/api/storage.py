@@ -18,7 +18,7 @@ from pypid.index.local.storage_check import CheckReport
 from pypid.index.progress import Tell
 from pypid.index.store.reconcile import Reconciled
 from pypid.web.api.project_documents import CheckedStorage, FindingDocument, Rebuilt
-from pypid.web.app.app import App, app, user_of
+from pypid.web.app.app import App, routes, user_of
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
@@ -45,49 +45,49 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
     hashes: bool = False
 
 
-@guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
-async def rebuild(face: App, request: Request, who: Identity) -> None:
+async def rebuild(app: App, request: Request, who: Identity) -> None:
     """Reconcile the catalog with the storage, and adopt files without a record."""
-    await _told(request, partial(rebuilt, face, request, who, None))
+    await _told(request, partial(rebuilt, app, request, who, None))
 
 
-@guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
-async def rebuild_project(face: App, request: Request, who: Identity, project: str) -> None:
+async def rebuild_project(app: App, request: Request, who: Identity, project: str) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _told(request, partial(rebuilt, face, request, who, project_name(project)))
+    await _told(request, partial(rebuilt, app, request, who, project_name(project)))
 
 
 async def rebuilt(
-    face: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None
+    app: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None
 ) -> Came:
     """Reconcile all projects, or the one of this name, with the storage; `tell` receives the
     progress.
     """
-    job = face.index.rebuild(user_of(who), name, tell=tell)
-    return await attempted(face, request, who, "rebuild", name or "storage", job, _counts)
+    job = app.index.rebuild(user_of(who), name, tell=tell)
+    return await attempted(app, request, who, "rebuild", name or "storage", job, _counts)
 
 
-@guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/adopt", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
-async def adopt(face: App, request: Request, who: Identity) -> None:
+async def adopt(app: App, request: Request, who: Identity) -> None:
     """Adopt the files of a folder in the storage."""
     wanted = await read_json(request, Folder)
-    prefix = _prefix_of(face, Path(wanted.folder))
+    prefix = _prefix_of(app, Path(wanted.folder))
 
     def adopting(tell: Tell | None) -> Awaitable[Came]:
-        job = face.index.adopt(prefix, user_of(who), tell=tell)
-        return attempted(face, request, who, "adopt", wanted.folder, job, _counts)
+        job = app.index.adopt(prefix, user_of(who), tell=tell)
+        return attempted(app, request, who, "adopt", wanted.folder, job, _counts)
 
     await _told(request, adopting)
 
 
-@guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/check", may=Action.ADMIN, methods=("POST",))
 @Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
-async def check(face: App, request: Request, who: Identity) -> None:
+async def check(app: App, request: Request, who: Identity) -> None:
     """Check the storage for problems."""
-    found = await checked(face, request, who, await read_json(request, Checkup))
+    found = await checked(app, request, who, await read_json(request, Checkup))
     findings: list[FindingDocument] = [
         {
             "key": finding.key,
@@ -108,22 +108,22 @@ async def check(face: App, request: Request, who: Identity) -> None:
 
 
 async def checked(
-    face: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None
+    app: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None
 ) -> CheckReport:
     """Check the storage for problems; `tell` receives the progress."""
-    checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
+    checking = app.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
     return await (
-        attempted(face, request, who, "sweep", "storage", checking, _swept)
+        attempted(app, request, who, "sweep", "storage", checking, _swept)
         if wanted.sweep
         else checking
     )
 
 
-def _prefix_of(face: App, folder: Path) -> str:
+def _prefix_of(app: App, folder: Path) -> str:
     """Return the prefix of the keys of the folder's files. Raises `BadRequest`, with advice, for a
     folder outside the storage.
     """
-    storage = face.settings.storage_folder
+    storage = app.settings.storage_folder
     if storage is None:
         raise BadRequest(
             "Only a storage that is a folder ([storage] backend = files) can adopt one."

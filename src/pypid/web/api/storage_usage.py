@@ -6,7 +6,7 @@ from pypid.core.errors import CatalogDown
 from pypid.core.permissions import Action, Identity
 from pypid.index.usage import ProjectUse
 from pypid.web.api.machine_documents import DiskDocument, StorageDocument, UseDocument
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
 from pypid.web.app.measures import Disk
@@ -31,19 +31,19 @@ ASKS = (
 )
 
 
-@guarded(app, "/api/storage", may=Action.ADMIN)
+@guarded(routes, "/api/storage", may=Action.ADMIN)
 @Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
-async def storage(face: App, request: Request, who: Identity) -> None:
+async def storage(app: App, request: Request, who: Identity) -> None:
     """Return what the storage holds, local and cached, and which projects use most of it."""
     given = parameters(request, *names(ASKS))
     skip = number(given, "skip", 0, LARGEST) or 0
     most = number(given, "most", 1, MOST) or USUAL
-    measures = face.measures
+    measures = app.measures
     usage = measures.usage
     used = await usage.told()
     document: StorageDocument = {
-        "place": face.settings.place,
-        "limit": face.settings.max_cache,
+        "place": app.settings.place,
+        "limit": app.settings.max_cache,
         "files": None if used is None else used.files,
         "size": None if used is None else used.size,
         "kept": None if used is None else used.kept,

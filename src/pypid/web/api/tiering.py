@@ -13,7 +13,7 @@ from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.permissions import Action, Identity
 from pypid.core.tiering_rules import Moved, Tiered, TieringOutcome, TieringRule
 from pypid.index.local.tiering import Tierer, ignored, tierer
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Duration
 from pypid.web.app.guard import guarded
@@ -56,9 +56,9 @@ class TieredFiles(TypedDict):
     files: list[FileMoved]
 
 
-@guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/tier", may=Action.ADMIN, methods=("POST",))
 @Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
-async def tier(face: App, request: Request, who: Identity) -> None:
+async def tier(app: App, request: Request, who: Identity) -> None:
     """Move old files into a cheaper storage class, and report the outcome for each file that was
     due.
     """
@@ -67,29 +67,29 @@ async def tier(face: App, request: Request, who: Identity) -> None:
     kind = stream_of(request)
     if kind is None:
         return send_json(
-            request, _document(await _tiered(face, request, who, wanted, rule, await _tierer(face)))
+            request, _document(await _tiered(app, request, who, wanted, rule, await _tierer(app)))
         )
     stream = EventStream(request, kind)
     run = await _tierer(
-        face,
+        app,
         lambda said: stream.say("progress", {"said": said}),
         lambda moved: stream.say("file", _file(moved)),
     )
     stream.begin()
     try:
-        found = await _tiered(face, request, who, wanted, rule, run)
+        found = await _tiered(app, request, who, wanted, rule, run)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(found))
 
 
 async def _tiered(
-    face: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer
+    app: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer
 ) -> Tiered:
     moving = run.tier(rule, dry=wanted.dry_run)
     if wanted.dry_run:
         return await moving
-    return await attempted(face, request, who, "tier", rule.storage_class, moving, _moved)
+    return await attempted(app, request, who, "tier", rule.storage_class, moving, _moved)
 
 
 def _moved(found: Tiered) -> Details:
@@ -105,11 +105,11 @@ def _moved(found: Tiered) -> Details:
 
 
 async def _tierer(
-    face: App,
+    app: App,
     tell: Callable[[str], None] | None = None,
     of_file: Callable[[Moved], object] = ignored,
 ) -> Tierer:
-    return await tierer(face.index.parts, face.index.bucket, tell, of_file)
+    return await tierer(app.index.parts, app.index.bucket, tell, of_file)
 
 
 def _rule(wanted: Wanted) -> TieringRule:

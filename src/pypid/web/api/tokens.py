@@ -23,7 +23,7 @@ from pypid.core.errors import (
 from pypid.core.packaging.globs import WILD
 from pypid.core.permissions import Action, Identity, Scope, may
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import SOMEBODY, guarded
@@ -115,39 +115,39 @@ class Tokens(TypedDict):
     tokens: list[TokenDocument]
 
 
-@guarded(app, "/api/tokens", may=SOMEBODY)
+@guarded(routes, "/api/tokens", may=SOMEBODY)
 @Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
-async def tokens(face: App, request: Request, who: Identity) -> None:
+async def tokens(app: App, request: Request, who: Identity) -> None:
     """List tokens. Users see their own; administrators can select those of a user (``?user=alice``)
     or all (``?all``). A token sees only itself.
     """
     given = parameters(request, *names(ASKS))
-    is_admin = may(face.rules, who, Action.ADMIN)
+    is_admin = may(app.rules, who, Action.ADMIN)
     if given and not is_admin:
         raise Forbidden(str(who.user), "list the tokens of others")
     everybody = flag(given, "all")
     if "user" in given and everybody:
         raise BadRequest("Say either user or all.")
     if everybody:
-        found = await face.accounts.tokens()
+        found = await app.accounts.tokens()
     else:
-        found = await face.accounts.tokens(given.get("user", who.user))
+        found = await app.accounts.tokens(given.get("user", who.user))
     if who.scope is not None and not is_admin:
         found = [token for token in found if token.id == who.token]
-    now = face.world.now()
+    now = app.world.now()
     document: Tokens = {"tokens": [document_of(token, now) for token in found]}
     send_json(request, document)
 
 
-@guarded(app, "/api/tokens", may=SOMEBODY, methods=("POST",))
+@guarded(routes, "/api/tokens", may=SOMEBODY, methods=("POST",))
 @Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
-async def make(face: App, request: Request, who: Identity) -> None:
+async def make(app: App, request: Request, who: Identity) -> None:
     """Create a token for oneself, or as an administrator for another user. A token cannot create
     tokens.
     """
     demand_no_token(who)
-    secret, token = await made(face, request, who, await read_json(request, NewToken))
-    document: MadeToken = {**document_of(token, face.world.now()), "secret": secret}
+    secret, token = await made(app, request, who, await read_json(request, NewToken))
+    document: MadeToken = {**document_of(token, app.world.now()), "secret": secret}
     send_json(request, document, 201)
 
 
@@ -158,19 +158,19 @@ def demand_no_token(who: Identity) -> str:
     return who.user
 
 
-async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
+async def made(app: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
     """Create the token; return its secret, which cannot be retrieved again, and the token. Raises
     `NotByToken`, `Forbidden`, `BadRequest`.
     """
     own = demand_no_token(who)
     user = own if wanted.user is None else wanted.user
-    if user != own and not may(face.rules, who, Action.ADMIN):
+    if user != own and not may(app.rules, who, Action.ADMIN):
         raise Forbidden(own, "make tokens for others")
-    now = face.world.now()
+    now = app.world.now()
     scope, expires = scope_of(wanted.actions, wanted.projects), expiry_of(wanted.expires, now)
-    await _demand_may(face, user, scope)
-    await _demand_few(face, user, now)
-    secret, token = face.known.new_token(
+    await _demand_may(app, user, scope)
+    await _demand_few(app, user, now)
+    secret, token = app.known.new_token(
         name=_label(wanted.name), user=user, scope=scope, now=now, expires=expires
     )
     said = {
@@ -181,35 +181,35 @@ async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> 
         "expires": "never" if expires is None else utc_text(expires),
     }
     await recorded(
-        face, request, who, "make-token", token.id, face.accounts.add_token(token), lambda _: said
+        app, request, who, "make-token", token.id, app.accounts.add_token(token), lambda _: said
     )
     return secret, token
 
 
-@guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
+@guarded(routes, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
-async def revoke(face: App, request: Request, who: Identity, id: str) -> None:
+async def revoke(app: App, request: Request, who: Identity, id: str) -> None:
     """Revoke a token, which is no longer accepted. A client with only a token may revoke that
     one.
     """
-    send_json(request, document_of(await revoked(face, request, who, id), face.world.now()))
+    send_json(request, document_of(await revoked(app, request, who, id), app.world.now()))
 
 
-async def revoked(face: App, request: Request, who: Identity, id: str) -> Token:
+async def revoked(app: App, request: Request, who: Identity, id: str) -> Token:
     """Revoke the token; return what is left of it. Raises `NoSuchToken`, also for one that the
     client may not revoke.
     """
-    token = next((token for token in await face.accounts.tokens() if token.id == id), None)
-    if token is None or not _is_theirs(face, who, token):
+    token = next((token for token in await app.accounts.tokens() if token.id == id), None)
+    if token is None or not _is_theirs(app, who, token):
         raise NoSuchToken(id)
     said = {"user": token.user, "name": token.name}
     return await recorded(
-        face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said
+        app, request, who, "revoke-token", id, app.accounts.revoke_token(id), lambda _: said
     )
 
 
-def _is_theirs(face: App, who: Identity, token: Token) -> bool:
-    if may(face.rules, who, Action.ADMIN):
+def _is_theirs(app: App, who: Identity, token: Token) -> bool:
+    if may(app.rules, who, Action.ADMIN):
         return True
     if who.scope is not None:
         return who.token == token.id
@@ -291,11 +291,11 @@ def _label(text: str) -> str:
     return text.strip()
 
 
-async def _demand_may(face: App, user: str, scope: Scope) -> None:
+async def _demand_may(app: App, user: str, scope: Scope) -> None:
     """Raise unless `user` may, somewhere, do all that the token shall do. (The rights are checked
     again at each use.)
     """
-    whose = await face.known.find(user)
+    whose = await app.known.find(user)
     if whose is None:
         raise BadRequest(
             f"No user can log in as {shortened(user)!r}, so no token can be made for that user."
@@ -303,15 +303,15 @@ async def _demand_may(face: App, user: str, scope: Scope) -> None:
     lacking = [
         word
         for word, action in ACTIONS.items()
-        if action in scope.actions and not may(face.rules, whose, action)
+        if action in scope.actions and not may(app.rules, whose, action)
     ]
     if lacking:
         verb = ACTIONS[lacking[0]].value
         raise Forbidden(user, f"{verb}, so no token of that user may")
 
 
-async def _demand_few(face: App, user: str, now: datetime) -> None:
-    made = await face.accounts.tokens(user)
+async def _demand_few(app: App, user: str, now: datetime) -> None:
+    made = await app.accounts.tokens(user)
     usable = [token for token in made if state_of(token, now) == "usable"]
     if len(usable) >= MOST:
         raise BadRequest(

@@ -36,7 +36,7 @@ from pypid.web.app.accounts import (
     removed,
     told,
 )
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described, Removed
 from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded
 from pypid.web.http.request import Request
@@ -48,17 +48,17 @@ NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 # --- who am I -------------------------------------------------------------------------------------
 
 
-@guarded(app, "/api/me", may=ANYBODY)
+@guarded(routes, "/api/me", may=ANYBODY)
 @Described(Me)
-async def me(face: App, request: Request, who: Identity) -> None:
+async def me(app: App, request: Request, who: Identity) -> None:
     """Return the identity of the client, and what it may do in at least one project."""
     document: Me = {
         "user": who.user,
         "groups": sorted(who.groups),
-        "admin": may(face.rules, who, Action.ADMIN),
+        "admin": may(app.rules, who, Action.ADMIN),
         "token": _token(who),
         "may": cast(
-            Powers, {word: may(face.rules, who, action) for word, action in ACTIONS.items()}
+            Powers, {word: may(app.rules, who, action) for word, action in ACTIONS.items()}
         ),
     }
     send_json(request, document)
@@ -78,62 +78,62 @@ def _token(who: Identity) -> TokenUsed | None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(app, "/api/users", may=Action.ADMIN)
+@guarded(routes, "/api/users", may=Action.ADMIN)
 @Described(Users, refuses=(NotAvailable,))
-async def users(face: App, request: Request, who: Identity) -> None:
+async def users(app: App, request: Request, who: Identity) -> None:
     """List the accounts, and the users of the configuration. Users of a directory are not
     listed.
     """
-    send_json(request, await listed(face))
+    send_json(request, await listed(app))
 
 
-@guarded(app, USER, may=Action.ADMIN)
+@guarded(routes, USER, may=Action.ADMIN)
 @Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
-async def user(face: App, request: Request, who: Identity, name: str) -> None:
+async def user(app: App, request: Request, who: Identity, name: str) -> None:
     """Return one user, from any source, with their groups."""
-    send_json(request, await told(face, name))
+    send_json(request, await told(app, name))
 
 
 # --- creating and changing ------------------------------------------------------------------------
 
 
-@guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/users", may=Action.ADMIN, methods=("POST",))
 @Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
-async def add(face: App, request: Request, who: Identity) -> None:
+async def add(app: App, request: Request, who: Identity) -> None:
     """Create an account."""
     wanted = await read_json(request, NewUser)
-    password = await added(face, request, who, wanted)
-    document = cast(MadeUser, await told(face, wanted.name))
+    password = await added(app, request, who, wanted)
+    document = cast(MadeUser, await told(app, wanted.name))
     if password is not None:
         document["password"] = password
     send_json(request, document, 201)
 
 
-@guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
+@guarded(routes, USER, may=Action.ADMIN, methods=("PATCH",))
 @Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
-async def change(face: App, request: Request, who: Identity, name: str) -> None:
+async def change(app: App, request: Request, who: Identity, name: str) -> None:
     """Change an account: make the user an administrator, or no longer; disable the account, or
     enable it (also for the first time).
     """
-    await changed(face, request, who, name, await read_json(request, Change))
-    send_json(request, await told(face, name))
+    await changed(app, request, who, name, await read_json(request, Change))
+    send_json(request, await told(app, name))
 
 
-@guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, USER, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
-async def remove(face: App, request: Request, who: Identity, name: str) -> None:
+async def remove(app: App, request: Request, who: Identity, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
-    await removed(face, request, who, name)
+    await removed(app, request, who, name)
     document: Removed = {"name": name, "removed": True}
     send_json(request, document)
 
 
-@guarded(app, USER + "/password", may=SOMEBODY, methods=("PUT",))
+@guarded(routes, USER + "/password", may=SOMEBODY, methods=("PUT",))
 @Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
-async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
+async def set_password(app: App, request: Request, who: Identity, name: str) -> None:
     """Set a new password: one's own, or as an administrator that of another user."""
-    demand_may_set_password(face, who, name)
-    password = await password_set(face, request, who, name, await read_json(request, NewPassword))
+    demand_may_set_password(app, who, name)
+    password = await password_set(app, request, who, name, await read_json(request, NewPassword))
     document: NewSecret = {"name": name}
     if password is not None:
         document["password"] = password

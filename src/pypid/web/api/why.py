@@ -20,7 +20,7 @@ from pypid.core.presentation.explanation import FileWhy, Why
 from pypid.core.simple_api.render import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.explain import why
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
@@ -99,38 +99,38 @@ class OneFileWhy(ProjectWhyCommon):
     file: FileOfWhy
 
 
-@guarded(app, "/api/why/<project>", may=Action.WRITE)
+@guarded(routes, "/api/why/<project>", may=Action.WRITE)
 @Described(ProjectWhy, refuses=(NotYetKnown,))
-async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
+async def of_project(app: App, request: Request, who: Identity, project: str) -> None:
     """Return the state of a project name, its upstream listing, and each hidden file."""
-    found = await found_of(face, who, project)
+    found = await found_of(app, who, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
-    body = await face.world.thinking(_encoded, found, face.index.envoy.outage)
+    body = await app.world.thinking(_encoded, found, app.index.gate.outage)
     send(request, 200, "application/json", body)
 
 
-@guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
+@guarded(routes, "/api/why/<project>/<filename>", may=Action.WRITE)
 @Described(OneFileWhy, refuses=(NotYetKnown,))
-async def of_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def of_file(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Return the state of a project name, and why a file is visible or hidden, whether the file
     exists or not.
     """
-    found = await found_of(face, who, project)
+    found = await found_of(app, who, project)
     document: OneFileWhy = {
-        **_document(found, face.index.envoy.outage),
+        **_document(found, app.index.gate.outage),
         "file": _file(found.file(filename)),
     }
     send_json(request, document)
 
 
-async def found_of(face: App, who: Identity, project: str) -> Why:
+async def found_of(app: App, who: Identity, project: str) -> Why:
     """Return all that is known of the name, for a user who may publish. Raises `Forbidden` for a
     user who may not read it.
     """
     name = project_name(project)
     # the answer names files: a token to publish is not enough
-    demand(face.rules, who, Action.READ, name)
-    return await why(face.index, name)
+    demand(app.rules, who, Action.READ, name)
+    return await why(app.index, name)
 
 
 def _encoded(found: Why, outage: CircuitBreaker) -> bytes:

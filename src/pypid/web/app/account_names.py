@@ -48,7 +48,7 @@ def new_name(text: str) -> str:
     return name
 
 
-async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
+async def demand_free(app: App, text: str, *, inherit: bool = False) -> None:
     """Raise `BadRequest` or `NameTaken` unless an account can be created under this name.
 
     A name that has rights, or is in a group, counts as taken, so that self-registration cannot take
@@ -56,15 +56,13 @@ async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
     `PeopleUnknown` if a source of users is unavailable.
     """
     name = new_name(text)
-    known = {
-        account.name for account in await face.accounts.users()
-    } | face.known.configured().users
+    known = {account.name for account in await app.accounts.users()} | app.known.configured().users
     alike = [other for other in known | TAKEN if _folded(other) == _folded(name)]
     if alike:
         raise NameTaken(name, "" if name in known else f"it looks like {alike[0]!r}")
-    if await face.known.find(name) is not None:
+    if await app.known.find(name) is not None:
         raise NameTaken(name, "another source of users has a user of that name")
-    where = None if inherit else await _mentioned(face, name)
+    where = None if inherit else await _mentioned(app, name)
     if where is not None:
         handing = (
             "an administrator can make the account with all that (pypid user add --inherit, or "
@@ -73,20 +71,14 @@ async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
         raise NameTaken(name, f"{where} gives something to it; {handing}")
 
 
-async def _mentioned(face: App, name: str) -> str | None:
+async def _mentioned(app: App, name: str) -> str | None:
     """Return where the name is granted something although no account has it, or None."""
-    if name in face.known.configured().mentioned:
+    if name in app.known.configured().mentioned:
         return "the configuration"
-    if any(
-        right.whom is Whom.USER and right.name == name for right in await face.accounts.rights()
-    ):
+    if any(right.whom is Whom.USER and right.name == name for right in await app.accounts.rights()):
         return "a right of a project"
     group = next(
-        (
-            group
-            for group, members in (await face.accounts.memberships()).items()
-            if name in members
-        ),
+        (group for group, members in (await app.accounts.memberships()).items() if name in members),
         None,
     )
     return None if group is None else f"the group {group!r}"

@@ -71,19 +71,19 @@ class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
 # --- reading --------------------------------------------------------------------------------------
 
 
-async def listed(face: App) -> Users:
+async def listed(app: App) -> Users:
     """Return the accounts and the users of the configuration, sorted by name. Users of a directory
     are not listed.
     """
-    configured = face.known.configured()
-    accounts = [_document(face, account) for account in await face.accounts.users()]
+    configured = app.known.configured()
+    accounts = [_document(app, account) for account in await app.accounts.users()]
     others = [_configured(name, name in configured.admins) for name in sorted(configured.users)]
     users = sorted([*accounts, *others], key=lambda user: user["name"])
-    return {"users": users, "warnings": _warnings(face) if accounts else []}
+    return {"users": users, "warnings": _warnings(app) if accounts else []}
 
 
-def _warnings(face: App) -> list[str]:
-    if face.known.configured().accounts_log_in:
+def _warnings(app: App) -> list[str]:
+    if app.known.configured().accounts_log_in:
         return []
     return [
         "Users of the accounts database cannot log in yet: write sql into [access] backend "
@@ -91,15 +91,15 @@ def _warnings(face: App) -> list[str]:
     ]
 
 
-async def told(face: App, name: str) -> WholeUser:
+async def told(app: App, name: str) -> WholeUser:
     """Return one user from any source, with their groups. Raises `NoSuchUser`."""
-    found = await face.known.find(name)
-    configured = face.known.configured()
+    found = await app.known.find(name)
+    configured = app.known.configured()
     if name in configured.users:
         document = _configured(name, name in configured.admins)
     else:
         try:
-            document = _document(face, await face.accounts.user(name))
+            document = _document(app, await app.accounts.user(name))
         except NoSuchUser:
             if found is None:
                 raise
@@ -114,7 +114,7 @@ async def told(face: App, name: str) -> WholeUser:
     else:
         groups = frozenset(
             group
-            for group, members in (await face.accounts.memberships()).items()
+            for group, members in (await app.accounts.memberships()).items()
             if name in members
         )
     in_vain = (
@@ -122,7 +122,7 @@ async def told(face: App, name: str) -> WholeUser:
         and document["standing"] is AccountStatus.ACTIVE
         and found is None
     )
-    warnings = _warnings(face) if in_vain else []
+    warnings = _warnings(app) if in_vain else []
     return {
         **document,
         "groups": sorted(groups),
@@ -131,8 +131,8 @@ async def told(face: App, name: str) -> WholeUser:
     }
 
 
-def _document(face: App, account: Account) -> UserDocument:
-    configured = face.known.configured()
+def _document(app: App, account: Account) -> UserDocument:
+    configured = app.known.configured()
     return {
         "name": account.name,
         "admin": account.admin or account.name in configured.admins,
@@ -152,18 +152,18 @@ def _configured(name: str, admin: bool) -> UserDocument:
 # --- creating and changing ------------------------------------------------------------------------
 
 
-async def added(face: App, request: Request, who: Identity, wanted: NewUser) -> str | None:
+async def added(app: App, request: Request, who: Identity, wanted: NewUser) -> str | None:
     """Create the account; return the password if it was generated. Raises `BadRequest`,
     `NameTaken`.
     """
-    await demand_free(face, wanted.name, inherit=wanted.inherit)
-    password = wanted.password if wanted.password is not None else made_password(face)
-    now = face.world.now()
-    hashed = await face.known.hash_password(password)
+    await demand_free(app, wanted.name, inherit=wanted.inherit)
+    password = wanted.password if wanted.password is not None else made_password(app)
+    now = app.world.now()
+    hashed = await app.known.hash_password(password)
     account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
-    adding = face.accounts.add_user(account)
+    adding = app.accounts.add_user(account)
     await recorded(
-        face,
+        app,
         request,
         who,
         "add-user",
@@ -174,7 +174,7 @@ async def added(face: App, request: Request, who: Identity, wanted: NewUser) -> 
     return password if wanted.password is None else None
 
 
-async def changed(face: App, request: Request, who: Identity, name: str, wanted: Change) -> None:
+async def changed(app: App, request: Request, who: Identity, name: str, wanted: Change) -> None:
     """Grant or remove administrator rights of a user; disable or enable an account.
 
     Raises `BadRequest`, `LastAdmin`, `ChangedElsewhere`.
@@ -183,8 +183,8 @@ async def changed(face: App, request: Request, who: Identity, name: str, wanted:
         raise BadRequest(
             "Say what to change: admin (true or false), standing (active or disabled), or both."
         )
-    account = await changeable_account(face, name)
-    if wanted.admin is False and name in face.known.configured().admins:
+    account = await changeable_account(app, name)
+    if wanted.admin is False and name in app.known.configured().admins:
         raise ChangedElsewhere(
             f"that {name!r} is an administrator", "[access] admins of the configuration says so"
         )
@@ -194,31 +194,31 @@ async def changed(face: App, request: Request, who: Identity, name: str, wanted:
         standing = (
             account.standing if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
         )
-        return evolve(account, admin=admin, standing=standing, changed=face.world.now())
+        return evolve(account, admin=admin, standing=standing, changed=app.world.now())
 
     after = edited(account)
     harmless = wanted.admin is not False and wanted.standing != AccountStatus.DISABLED.value
     editing = keeping_an_admin(
-        face, None if harmless else name, face.accounts.edit_user(name, edited)
+        app, None if harmless else name, app.accounts.edit_user(name, edited)
     )
     said = {"admin": _yes(after.admin), "standing": after.standing.value}
-    await recorded(face, request, who, "change-user", name, editing, lambda _: said)
+    await recorded(app, request, who, "change-user", name, editing, lambda _: said)
 
 
-async def removed(face: App, request: Request, who: Identity, name: str) -> None:
+async def removed(app: App, request: Request, who: Identity, name: str) -> None:
     """Remove an account with its tokens, sessions, rights and memberships. Raises `LastAdmin`,
     `ChangedElsewhere`.
     """
-    await changeable_account(face, name)
-    removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
-    await recorded(face, request, who, "remove-user", name, removing)
+    await changeable_account(app, name)
+    removing = keeping_an_admin(app, name, app.accounts.remove_user(name))
+    await recorded(app, request, who, "remove-user", name, removing)
 
 
-def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
+def demand_may_set_password(app: App, who: Identity, name: str) -> bool:
     """Return whether the caller sets this user's password as an administrator. Raises `NotByToken`
     or `Forbidden` if they may not set it.
     """
-    is_admin = may(face.rules, who, Action.ADMIN)
+    is_admin = may(app.rules, who, Action.ADMIN)
     if not is_admin and who.scope is not None:
         raise NotByToken()
     if not is_admin and who.user != name:
@@ -227,56 +227,56 @@ def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
 
 
 async def password_set(
-    face: App, request: Request, who: Identity, name: str, wanted: NewPassword
+    app: App, request: Request, who: Identity, name: str, wanted: NewPassword
 ) -> str | None:
     """Set a user's password; return it if it was generated. Raises `BadRequest`, and the errors of
     `demand_may_set_password`.
     """
-    is_admin = demand_may_set_password(face, who, name)
-    before = await changeable_account(face, name)
+    is_admin = demand_may_set_password(app, who, name)
+    before = await changeable_account(app, name)
     if not is_admin:
-        await demand_current(face, request, name, wanted.current)
-    password = made_password(face) if wanted.password is None else wanted.password
+        await demand_current(app, request, name, wanted.current)
+    password = made_password(app) if wanted.password is None else wanted.password
     if not is_admin:
         proper_password(password)
-    hashed = await face.known.hash_password(password)
+    hashed = await app.known.hash_password(password)
 
     def edited(account: Account) -> Account:
         if (
             not is_admin and account.changed != before.changed
         ):  # a client that knows only the old password must not undo a new one
             raise BadRequest(NOT_CURRENT)
-        return evolve(account, hash=hashed, changed=face.world.now())
+        return evolve(account, hash=hashed, changed=app.world.now())
 
-    editing = face.accounts.edit_user(name, edited)
-    await recorded(face, request, who, "set-password", name, editing)
+    editing = app.accounts.edit_user(name, edited)
+    await recorded(app, request, who, "set-password", name, editing)
     return password if wanted.password is None else None
 
 
 async def set_own_password(
-    face: App, request: Request, who: Identity, before: Account, password: str
+    app: App, request: Request, who: Identity, before: Account, password: str
 ) -> None:
     """Set the password of a user who has just proved the current password of the account `before`.
     Raises `BadRequest`, also if the account has changed since.
     """
     proper_password(password)
-    hashed = await face.known.hash_password(password)
+    hashed = await app.known.hash_password(password)
 
     def edited(account: Account) -> Account:
         if account.changed != before.changed:
             raise BadRequest(NOT_CURRENT)
-        return evolve(account, hash=hashed, changed=face.world.now())
+        return evolve(account, hash=hashed, changed=app.world.now())
 
-    editing = face.accounts.edit_user(before.name, edited)
-    await recorded(face, request, who, "set-password", before.name, editing)
+    editing = app.accounts.edit_user(before.name, edited)
+    await recorded(app, request, who, "set-password", before.name, editing)
 
 
-async def demand_current(face: App, request: Request, name: str, current: str | None) -> None:
+async def demand_current(app: App, request: Request, name: str, current: str | None) -> None:
     """Raise `BadRequest` unless `current` is the password of this user."""
     if current is None:
         raise BadRequest("Say your current password too, in the field 'current'.")
     try:
-        found = await face.access.identify(
+        found = await app.access.identify(
             Credential(name, current, request.client_address() or UNIX)
         )
     except Unauthenticated:  # a 401 would make a browser ask for another login
@@ -285,23 +285,23 @@ async def demand_current(face: App, request: Request, name: str, current: str | 
         raise BadRequest(NOT_CURRENT)
 
 
-async def changeable_account(face: App, name: str) -> Account:
+async def changeable_account(app: App, name: str) -> Account:
     """Return the account. Raises `ChangedElsewhere` if another source holds the user, `NoSuchUser`
     if the user is unknown.
     """
     try:
-        return await face.accounts.user(name)
+        return await app.accounts.user(name)
     except NoSuchUser:
-        if name in face.known.configured().users:
+        if name in app.known.configured().users:
             raise ChangedElsewhere(f"the user {name!r}", IN_THE_FILE) from None
-        if await face.known.find(name) is not None:
+        if await app.known.find(name) is not None:
             raise ChangedElsewhere(f"the user {name!r}", ELSEWHERE) from None
         raise
 
 
-def made_password(face: App) -> str:
+def made_password(app: App) -> str:
     """Return a new random password."""
-    return urlsafe_b64encode(face.world.random(SECRET)).decode("ascii")
+    return urlsafe_b64encode(app.world.random(SECRET)).decode("ascii")
 
 
 def _yes(flag: bool) -> str:

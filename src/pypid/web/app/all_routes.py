@@ -31,7 +31,7 @@ from pypid.web.api import (
     users,
     why,
 )
-from pypid.web.app.app import App, FaceSettings, app
+from pypid.web.app.app import App, FaceSettings, routes
 from pypid.web.app.root import resource
 from pypid.web.installers import (
     as_of,
@@ -148,4 +148,4 @@ ROOMS = (
 """The modules whose routes make up the app; importing them registers the routes."""
 
 
-__all__ = ["ROOMS", "App", "FaceSettings", "app", "resource"]
+__all__ = ["ROOMS", "App", "FaceSettings", "resource", "routes"]

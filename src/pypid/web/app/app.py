@@ -63,13 +63,13 @@ time.
 COLLECTION_BODIES = 64 << 20
 """Bytes of collection requests that are read at once: enough for three of the largest."""
 
-app = Klein()
+routes = Klein()
 """Klein's app with all routes. Routes are functions whose first argument is the `App`; see
 `web.app.guard.guarded`.
 """
-app.url_map.strict_slashes = False  # each route says itself what it does without its slash
-app.url_map.merge_slashes = False
-without_builders(app.url_map)
+routes.url_map.strict_slashes = False  # each route says itself what it does without its slash
+routes.url_map.merge_slashes = False
+without_builders(routes.url_map)
 
 
 @frozen(kw_only=True)
@@ -102,11 +102,11 @@ class FaceSettings:
 
 
 class Resolvers(Protocol):
-    """Opens a resolver that sees the index of `face` as `who` does (`pypid.resolver`). Raises
+    """Opens a resolver that sees the index of `app` as `who` does (`pypid.resolver`). Raises
     `NeedsExtra`.
     """
 
-    def __call__(self, face: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
+    def __call__(self, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
 LOUDNESS = "log-level"
@@ -156,7 +156,7 @@ class App:
     """The readiness of the parts, for health checks and load balancers."""
     configuration: Callable[[], Sequence[SettingSection]] = field(default=tuple, repr=False)
     """Returns the configuration in force, without secrets; takes 0.1 s if it is long."""
-    loudness: LogLevelControl | None = None
+    log_level_control: LogLevelControl | None = None
     """The control of the log level; None if the log is not pypid's own (twistd's, with
     ``--syslog``).
     """
@@ -189,7 +189,7 @@ class App:
     )
     """Held while a collection runs."""
     measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
-        default=Factory(lambda face: partial(alone, face.world.counts), takes_self=True), repr=False
+        default=Factory(lambda app: partial(alone, app.world.counts), takes_self=True), repr=False
     )
     """Returns the number of this worker and what all workers have counted. Raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
@@ -201,7 +201,7 @@ class App:
     turnstile: RateLimit = field(factory=RateLimit, init=False)
     """Limits how often accounts are registered."""
     unknown_names: UnknownNames = field(init=False)
-    app = app
+    routes = routes
 
     def __attrs_post_init__(self) -> None:
         self.since = self.world.now()

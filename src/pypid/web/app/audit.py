@@ -26,7 +26,7 @@ LONGEST = 500
 
 
 async def recorded(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     what: str,
@@ -40,11 +40,11 @@ async def recorded(
     `told` returns details of the result; None: nothing has changed, so nothing is recorded. A
     failure of the storage is recorded as well, since part of the work may have been done.
     """
-    return await shielded(attempted(face, request, who, what, subject, doing, told))
+    return await shielded(attempted(app, request, who, what, subject, doing, told))
 
 
 async def attempted(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     what: str,
@@ -59,16 +59,16 @@ async def attempted(
         result = await doing
     except (StorageDown, CancelledError) as error:
         why = str(error) if isinstance(error, StorageDown) else "the client disconnected"
-        await shielded(note(face, request, who, what, subject, {"broke-off": why}))
+        await shielded(note(app, request, who, what, subject, {"broke-off": why}))
         raise
     details = told(result)
     if details is not None:
-        await shielded(note(face, request, who, what, subject, details))
+        await shielded(note(app, request, who, what, subject, details))
     return result
 
 
 async def note(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     what: str,
@@ -76,10 +76,10 @@ async def note(
     details: Details | None = None,
 ) -> None:
     """Record what was done. For code that is already `shielded`; other code uses `recorded`."""
-    if face.registry is None:
+    if app.registry is None:
         return
     deed = AuditEntry(
-        when=face.world.now(),
+        when=app.world.now(),
         who=user_of(who),
         what=what,
         subject=subject,
@@ -87,7 +87,7 @@ async def note(
         token=who.token,
         details={name: value[:LONGEST] for name, value in (details or {}).items()},
     )
-    await face.journal.note(deed)
+    await app.journal.note(deed)
 
 
 def listed(names: Collection[str]) -> str:

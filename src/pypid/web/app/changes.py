@@ -16,7 +16,7 @@ from pypid.web.http.request import Request
 
 
 async def yank(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -26,12 +26,12 @@ async def yank(
 ) -> Project:
     """Yank the files (PEP 592). `subject`: the file or release that the client named."""
     said = {"files": listed(filenames), "reason": reason}
-    yanking = face.index.yank(name, filenames, reason)
-    return await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said)
+    yanking = app.index.yank(name, filenames, reason)
+    return await recorded(app, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said)
 
 
 async def unyank(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -40,23 +40,23 @@ async def unyank(
 ) -> Project:
     """Remove the yank from the files."""
     said = {"files": listed(filenames)}
-    unyanking = face.index.unyank(name, filenames)
+    unyanking = app.index.unyank(name, filenames)
     return await recorded(
-        face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said
+        app, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said
     )
 
 
 async def set_status(
-    face: App, request: Request, who: Identity, name: ProjectName, status: Status, reason: str
+    app: App, request: Request, who: Identity, name: ProjectName, status: Status, reason: str
 ) -> Project:
     """Set the project's status (PEP 792)."""
     said = {"status": status.value, "reason": reason}
-    setting = face.index.set_status(name, status, reason)
-    return await recorded(face, request, who, "set-status", name, setting, lambda _: said)
+    setting = app.index.set_status(name, status, reason)
+    return await recorded(app, request, who, "set-status", name, setting, lambda _: said)
 
 
 async def delete(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -68,25 +68,25 @@ async def delete(
     appear in the audit log.
     """
     said = {"files": listed(filenames)}
-    deleting = face.index.delete(name, filenames, user_of(who))
-    return await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said)
+    deleting = app.index.delete(name, filenames, user_of(who))
+    return await recorded(app, request, who, what, f"{name}/{subject}", deleting, lambda _: said)
 
 
 async def delete_all(
-    face: App, request: Request, who: Identity, name: ProjectName
+    app: App, request: Request, who: Identity, name: ProjectName
 ) -> tuple[Project, frozenset[str]]:
     """Delete all files of the project, whose name stays local; return the project as it is then,
     and the filenames.
     """
-    before = await face.index.parts.known(name)
+    before = await app.index.parts.known(name)
     filenames = frozenset(file.filename for file in before.files)
     said = {"files": listed(filenames)}
-    deleting = face.index.delete_project(name, user_of(who))
+    deleting = app.index.delete_project(name, user_of(who))
     return await recorded(
-        face, request, who, "delete-project", name, deleting, lambda _: said
+        app, request, who, "delete-project", name, deleting, lambda _: said
     ), filenames
 
 
-async def give_back(face: App, request: Request, who: Identity, name: ProjectName) -> None:
+async def give_back(app: App, request: Request, who: Identity, name: ProjectName) -> None:
     """Release the name of an empty project, which any other user may then take."""
-    await recorded(face, request, who, "release-name", name, face.index.release_name(name))
+    await recorded(app, request, who, "release-name", name, app.index.release_name(name))

@@ -9,23 +9,23 @@ from pypid.web.app.app import App, user_of
 from pypid.web.http.request import Request
 
 
-def given(face: App, request: Request, who: Identity, file: File) -> None:
+def given(app: App, request: Request, who: Identity, file: File) -> None:
     """Record that the client gets the file, a part of it, or a URL to get it from.
 
     Parts and interrupted downloads count: a client with all bytes but one has the file. HEAD
     requests do not count, nor does an upstream file without a known digest.
     """
     if request.method == b"GET":
-        note_given(face, who, request.client_address(), file)
+        note_given(app, who, request.client_address(), file)
 
 
-def note_given(face: App, who: Identity, client: str | None, file: File) -> None:
+def note_given(app: App, who: Identity, client: str | None, file: File) -> None:
     """Record a download by a client at this address; see `given`."""
-    if face.registry is None or file.sha256 is None:
+    if app.registry is None or file.sha256 is None:
         return
-    face.downloads.note(
+    app.downloads.note(
         DownloadEntry(
-            when=face.world.now(),
+            when=app.world.now(),
             sha256=file.sha256,
             project=file.project,
             filename=file.filename,

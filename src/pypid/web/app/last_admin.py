@@ -14,7 +14,7 @@ from pypid.web.app.app import App
 T = TypeVar("T")
 
 
-async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any, Any, T]) -> T:
+async def keeping_an_admin(app: App, without: str | None, change: Coroutine[Any, Any, T]) -> T:
     """Run the change after which `without` is no longer an administrator (None: no administrator is
     removed).
 
@@ -23,11 +23,11 @@ async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any
     nothing is changed.
     """
     try:
-        async with face.known.turns:
+        async with app.known.turns:
             if (
                 without is not None
-                and await _is_admin(face, without)
-                and not await _others(face, without)
+                and await _is_admin(app, without)
+                and not await _others(app, without)
             ):
                 raise LastAdmin(without)
             return await change
@@ -35,22 +35,22 @@ async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any
         change.close()
 
 
-async def _is_admin(face: App, user: str) -> bool:
+async def _is_admin(app: App, user: str) -> bool:
     """Return whether a user of this name can log in and is an administrator."""
-    found = await face.known.find(user)
+    found = await app.known.find(user)
     return found is not None and found.admin
 
 
-async def _others(face: App, without: str) -> bool:
+async def _others(app: App, without: str) -> bool:
     accounts = {
         account.name
-        for account in await face.accounts.users()
+        for account in await app.accounts.users()
         if account.admin and account.standing is AccountStatus.ACTIVE
     }
     away: PeopleUnknown | None = None
-    for user in sorted((face.known.configured().admins | accounts) - {without}):
+    for user in sorted((app.known.configured().admins | accounts) - {without}):
         try:
-            if await _is_admin(face, user):
+            if await _is_admin(app, user):
                 return True
         except PeopleUnknown as error:
             away = error

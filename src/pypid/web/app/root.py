@@ -27,7 +27,7 @@ from werkzeug.exceptions import BadHost
 
 from pypid.core.errors import Busy, StorageDown, Unauthenticated
 from pypid.flow import World
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
 from pypid.web.app.guard import guarded_routes
 from pypid.web.http.channel import ONE_HOST
@@ -176,7 +176,7 @@ async def furnish(world: World, modules: Sequence[str] = (*SOON, *LATER)) -> Non
                     raise
                 raise Busy("No more files can be opened: too many connections are open.") from None
             await deferLater(world.clock, 0)
-    guarded_routes(app)
+    guarded_routes(routes)
 
 
 def _needs(request: Request) -> Sequence[str]:
@@ -196,26 +196,26 @@ def _needs(request: Request) -> Sequence[str]:
     return *SOON, *LATER
 
 
-async def error(face: App, request: Request, failure: Failure) -> None:
+async def error(app: App, request: Request, failure: Failure) -> None:
     """Turn every error into a response, by the one table in `web.app.errors`."""
     if failure.check(StorageDown):  # type: ignore[no-untyped-call]
-        face.condition.doubt()
+        app.condition.doubt()
     # micropip asks the next index after a 404 that it may read
-    for name, value in share(request, (), restricted=face.restricted):
+    for name, value in share(request, (), restricted=app.restricted):
         request.responseHeaders.setRawHeaders(name, [value])
-    if failure.check(Unauthenticated) and _is_to_log_in(face, request):  # type: ignore[no-untyped-call]
+    if failure.check(Unauthenticated) and _is_to_log_in(app, request):  # type: ignore[no-untyped-call]
         go_and_log_in(request)
     else:
         await respond_error(
-            request, failure, random=face.world.random, page_of=partial(_page_of, face, request)
+            request, failure, random=app.world.random, page_of=partial(_page_of, app, request)
         )
 
 
-def _is_to_log_in(face: App, request: Request) -> bool:
+def _is_to_log_in(app: App, request: Request) -> bool:
     """Return whether to send a browser to the login page: it asks for a page, and has sent no
     password that would have to be typed again.
     """
-    unknown = face.registry is not None and not request.requestHeaders.hasHeader(b"authorization")
+    unknown = app.registry is not None and not request.requestHeaders.hasHeader(b"authorization")
     wants = request.page and request.method in (b"GET", b"HEAD") and request.channel is not None
     return (
         unknown
@@ -225,10 +225,10 @@ def _is_to_log_in(face: App, request: Request) -> bool:
     )
 
 
-def _page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
+def _page_of(app: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
     from pypid.web.ui.error_pages import page_of  # not needed at startup
 
-    return page_of(face, request, refusal, error)
+    return page_of(app, request, refusal, error)
 
 
 class Routes(Resource):
@@ -241,9 +241,9 @@ class Routes(Resource):
 
     isLeaf = True
 
-    def __init__(self, face: App) -> None:
+    def __init__(self, app: App) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._face = face
+        self._app = app
         self._hosts: set[bytes] = set()
         """Host headers that werkzeug has accepted."""
 
@@ -263,7 +263,7 @@ class Routes(Resource):
         if not named or named[0] in self._hosts:
             return None
         try:
-            app.url_map.bind(request.getRequestHostname().decode("latin-1"))
+            routes.url_map.bind(request.getRequestHostname().decode("latin-1"))
         except BadHost:  # IDNA does not know it: an empty label, or a very long one
             return ErrorResponse(400, ONE_HOST)
         if len(self._hosts) < MOST and len(named[0]) <= LONGEST:
@@ -274,13 +274,13 @@ class Routes(Resource):
         """Run the route and finish the request; every error that it raises becomes a response."""
         try:
             if needed := _needs(request):
-                await furnish(self._face.world, needed)
+                await furnish(self._app.world, needed)
             await self._routed(request)
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]
             if not _is_told(request, failure):
                 try:
-                    await error(self._face, request, failure)
+                    await error(self._app, request, failure)
                 except Exception:
                     failure = Failure()  # type: ignore[no-untyped-call]
                     if not _is_told(request, failure):
@@ -297,17 +297,17 @@ class Routes(Resource):
         route, values, request.rule = (_remembered if len(path) <= LONGEST else _matched)(
             path, request.method
         )
-        return route(self._face, request, **values)  # type: ignore[no-any-return]
+        return route(self._app, request, **values)  # type: ignore[no-any-return]
 
 
 def _matched(path: bytes, method: bytes) -> tuple[Any, Mapping[str, Any], str]:
     """Return the function that `guarded` made, the values in the path, and the rule. Raises
     `HTTPException`, `RequestRedirect`.
     """
-    rule, values = app.url_map.bind("localhost").match(
+    rule, values = routes.url_map.bind("localhost").match(
         f"/{path.decode()}", method.decode(), return_rule=True
     )
-    found: Any = app.endpoints[rule.endpoint]
+    found: Any = routes.endpoints[rule.endpoint]
     if not hasattr(found, "__pypid_may__"):
         raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
     return found.__original__, values, rule.rule
@@ -385,10 +385,10 @@ def _misdirected(request: Request) -> ErrorResponse | None:
     return ErrorResponse(421, OTHER_HOST)
 
 
-def resource(face: App) -> Routes:
+def resource(app: App) -> Routes:
     """Return the root resource. Raises `TypeError` if a route has no guard."""
-    guarded_routes(app)
-    return Routes(face)
+    guarded_routes(routes)
+    return Routes(app)
 
 
 __all__ = ["furnish", "resource", "simple"]

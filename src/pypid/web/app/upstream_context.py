@@ -19,13 +19,13 @@ from pypid.web.app.guard import UNIX
 from pypid.web.http.request import Request
 
 
-def provenance_below(face: App, request: Request) -> str | None:
+def provenance_below(app: App, request: Request) -> str | None:
     """Return the URL prefix of the provenance objects, as the client reaches them."""
-    base = face.base_url(request)
+    base = app.base_url(request)
     return None if base is None else f"{base}/integrity/"
 
 
-def absolute_below(face: App, request: Request, format: Format, relative: str) -> str:
+def absolute_below(app: App, request: Request, format: Format, relative: str) -> str:
     """Return the URL of `relative` on this page: absolute in JSON for clients that do not resolve
     URLs.
 
@@ -36,28 +36,28 @@ def absolute_below(face: App, request: Request, format: Format, relative: str) -
     is_from_a_page = request.requestHeaders.hasHeader(b"origin")
     if format is not Format.JSON or not (is_from_a_page or request.is_for_public_url):
         return relative
-    base = face.base_url(request)
+    base = app.base_url(request)
     return (
         relative if base is None else urljoin(f"{base}{request.path.decode('latin-1')}", relative)
     )
 
 
 def asked_of(
-    face: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False
+    app: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False
 ) -> RequestContext:
     """Return the context in which the index looks for the project. Raises `BadName`."""
     refusal: PypidError | None = None
     try:
-        demand(face.rules, who, Action.FETCH, None if project is None else project_name(project))
+        demand(app.rules, who, Action.FETCH, None if project is None else project_name(project))
     except PypidError as error:
         refusal = error
     hops = request.requestHeaders.getRawHeaders(b"via")
     via = read_via(value.decode("latin-1") for value in hops) if hops else ()
-    return RequestContext(via, refusal, local, spend=_spend(face, request, who))
+    return RequestContext(via, refusal, local, spend=_spend(app, request, who))
 
 
-def _spend(face: App, request: Request, who: Identity) -> Callable[[], None] | None:
+def _spend(app: App, request: Request, who: Identity) -> Callable[[], None] | None:
     """Return the budget for unknown names of a client that has not logged in, else None."""
     if who.user is not None or who.publisher or who.admin:
         return None
-    return partial(face.unknown_names.spend, request.client_address() or UNIX)
+    return partial(app.unknown_names.spend, request.client_address() or UNIX)

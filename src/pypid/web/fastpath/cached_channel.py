@@ -91,7 +91,7 @@ class CachedChannel:
                 )
             )
             or (answer.asks and door.outage.error is not None)
-            or door.face.closed is not None
+            or door.app.closed is not None
         ):
             channel.known = None
             self._let_go(answer, variant, now)
@@ -133,7 +133,7 @@ class CachedChannel:
         be called.
         """
         self.door.quiet = False
-        blocking = self.door.face.world.blocking
+        blocking = self.door.app.world.blocking
         if said.file is not None:
             return pass_on(channel, said.head, said.file, blocking, told)
         if sent_at_once(channel, said):
@@ -185,7 +185,7 @@ class CachedChannel:
         else None.
         """
         door = self.door
-        if len(data) > LONGEST or door.face.closed is not None:
+        if len(data) > LONGEST or door.app.closed is not None:
             return None
         line, version, block = data.partition(_VERSION)
         if not version or not read_line(line):

@@ -42,24 +42,24 @@ class FastPath:
     """
 
     def __init__(
-        self, face: App, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT
+        self, app: App, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT
     ) -> None:
-        self.face = face
+        self.app = app
         self.glance = glance
         self.store = ResponseCache(limit)
-        self.files = OpenFiles(face.world.clock, self.store.drop)
+        self.files = OpenFiles(app.world.clock, self.store.drop)
         self.log: list[Any] = []
         """Entries that wait to be written and counted: each a `Line`; or a `SharedLogFields`, if no
         log is written.
         """
         self.writes = access_log is not None
-        self._counts = face.world.counts
+        self._counts = app.world.counts
         self._counts.before.append(self.flush)
-        self.seconds = face.world.clock.seconds
-        self.key = face.world.random(32)
-        self.claims = face.index.policy.claims
-        self.outage = face.index.envoy.outage
-        self.epoch = face.epoch
+        self.seconds = app.world.clock.seconds
+        self.key = app.world.random(32)
+        self.claims = app.index.policy.claims
+        self.outage = app.index.gate.outage
+        self.epoch = app.epoch
         self.answered = 0
         """The number of requests that were answered here."""
         self.now, self.next_second = 0.0, 0.0
@@ -73,7 +73,7 @@ class FastPath:
         self.rights = 0
         """Increases with each change of the rules."""
         self.changes = -1
-        self.rules = face.rules
+        self.rules = app.rules
         self.claimed = self.claims.names
         self._access_log = access_log
         self._doorways: dict[tuple[bool, bool, bool], CachedChannel] = {}
@@ -95,7 +95,7 @@ class FastPath:
         """Check for changes; return a number that differs after any change that a response may
         depend on, except time and outages.
         """
-        changes, rules, claimed = self.glance.changes, self.face.rules, self.claims.names
+        changes, rules, claimed = self.glance.changes, self.app.rules, self.claims.names
         if changes != self.changes or rules is not self.rules or claimed is not self.claimed:
             self.notice()
         return self.seen
@@ -113,8 +113,8 @@ class FastPath:
     def notice(self) -> None:
         """Register a change of the catalog, the rules or the claimed names."""
         self.changes = self.glance.changes
-        if self.face.rules is not self.rules or self.claims.names != self.claimed:
-            self.rules = self.face.rules
+        if self.app.rules is not self.rules or self.claims.names != self.claimed:
+            self.rules = self.app.rules
             self.rights += 1
         self.claimed = self.claims.names
         self.seen += 1
@@ -145,7 +145,7 @@ class FastPath:
 
     def _ahead_of(self, now: float) -> float:
         """Return the wall clock's lead over the reactor's clock, in seconds."""
-        return self.face.world.now().timestamp() - now
+        return self.app.world.now().timestamp() - now
 
     # --- accounting ---
 
@@ -163,7 +163,7 @@ class FastPath:
             self.flush()
         if not self.due:
             self.due = True
-            self._later = self.face.world.clock.callLater(LATER, self._flush_due)
+            self._later = self.app.world.clock.callLater(LATER, self._flush_due)
 
     def _flush_due(self) -> None:
         self.due = False
@@ -193,10 +193,10 @@ class FastPath:
     def note_use(self, variant: ResponseVariant, client: str | None) -> None:
         """Record the use of a token: once a second for each token and address."""
         noted = (self.date, client)
-        if variant.noted != noted and self.face.registry is not None and variant.token is not None:
+        if variant.noted != noted and self.app.registry is not None and variant.token is not None:
             variant.noted = noted
             self.quiet = False
-            self.face.accounts.token_used(variant.token, client or UNIX)
+            self.app.accounts.token_used(variant.token, client or UNIX)
 
     def note_given(
         self, answer: CachedResponse, variant: ResponseVariant, client: str | None
@@ -206,6 +206,6 @@ class FastPath:
         if answer.noted != noted and answer.file is not None:
             answer.noted = noted
             self.quiet = False
-            note_given(self.face, variant.identity, client, answer.file)
+            note_given(self.app, variant.identity, client, answer.file)
             if answer.file.source is not None:
-                self.face.index.keeper.touched(answer.file)
+                self.app.index.file_cache.touched(answer.file)

@@ -35,12 +35,12 @@ def learn(asking: Asking, request: Request, about: ResponseDependencies) -> None
     if (
         door.look() != asking.seen
         or door.epoch.changes != asking.epoch
-        or door.face.closed is not None
+        or door.app.closed is not None
     ):
         return  # it may have been made from older data
     standing = None
     if about.project is not None:
-        standing = standing_of(door.face.index, door.glance, about.project, about.asked)
+        standing = standing_of(door.app.index, door.glance, about.project, about.asked)
         if standing is None:
             return
     variant = _variant(asking, request)
@@ -58,7 +58,7 @@ def _keep(
     given: Sent,
 ) -> None:
     door = asking.doorway.door
-    now = door.face.world.now()
+    now = door.app.world.now()
     ends = [about.until, None if standing is None else standing.until]
     etags = request.responseHeaders.getRawHeaders(b"ETag")
     etag = etags[0] if etags else None
@@ -110,7 +110,7 @@ def _sent(door: FastPath, request: Request) -> Sent | None:
             return None
         if file is not None and door.files.full:
             return None
-    entry = AccessLog(door.face.world.now, door.seconds).entry(request)
+    entry = AccessLog(door.app.world.now, door.seconds).entry(request)
     said = SharedLogFields(
         entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request)
     )
@@ -144,7 +144,7 @@ def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
     if old is not None:
         door.store.drop(old)
     now = door.seconds()
-    ends = seconds_until(who.until, door.face.world.now(), door.seconds)
+    ends = seconds_until(who.until, door.app.world.now(), door.seconds)
     variant = ResponseVariant(
         weight=COST + len(words),
         used=now,

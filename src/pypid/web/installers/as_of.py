@@ -15,7 +15,7 @@ from attrs import frozen
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import absolute_below, asked_of, provenance_below
 from pypid.web.http.redirects import redirect
@@ -38,111 +38,111 @@ class _Where:
     is_canonical: bool = True
 
 
-def _at(face: App, text: str) -> _Where:
+def _at(app: App, text: str) -> _Where:
     """Return the time in an address. Raises `BadMoment`."""
-    moment = settled(parse_moment(text), face.world.now())
+    moment = settled(parse_moment(text), app.world.now())
     return _Where(moment, f"/at/{moment.text}/", moment.text == text)
 
 
-async def _of_snapshot(face: App, name: str) -> _Where:
+async def _of_snapshot(app: App, name: str) -> _Where:
     """Return the time of a snapshot. Raises `NoSuchSnapshot`."""
-    snapshot = await face.index.moments.snapshots.find(name)
+    snapshot = await app.index.moments.snapshots.find(name)
     return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
 
 
-@guarded(app, AT + NAMES, may=Action.READ)
-async def names_then(face: App, request: Request, who: Identity, moment: str) -> None:
+@guarded(routes, AT + NAMES, may=Action.READ)
+async def names_then(app: App, request: Request, who: Identity, moment: str) -> None:
     """Send the list of projects that had files at a time."""
-    await _send_names(face, request, who, _at(face, moment))
+    await _send_names(app, request, who, _at(app, moment))
 
 
-@guarded(app, SNAPSHOT + NAMES, may=Action.READ)
-async def names_of_snapshot(face: App, request: Request, who: Identity, snapshot: str) -> None:
+@guarded(routes, SNAPSHOT + NAMES, may=Action.READ)
+async def names_of_snapshot(app: App, request: Request, who: Identity, snapshot: str) -> None:
     """Send the list of projects that had files at the time of a snapshot."""
-    await _send_names(face, request, who, await _of_snapshot(face, snapshot))
+    await _send_names(app, request, who, await _of_snapshot(app, snapshot))
 
 
-async def _send_names(face: App, request: Request, who: Identity, where: _Where) -> None:
+async def _send_names(app: App, request: Request, who: Identity, where: _Where) -> None:
     if not where.is_canonical or not request.path.endswith(b"/"):
-        return redirect(request, f"{where.path}simple/", permanent=True, restricted=face.restricted)
-    finished, serial = await face.then.names(
-        where.moment.before, format_of(request), await face.sight(who)
+        return redirect(request, f"{where.path}simple/", permanent=True, restricted=app.restricted)
+    finished, serial = await app.then.names(
+        where.moment.before, format_of(request), await app.sight(who)
     )
-    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+    return await send_page(request, finished, serial=serial, restricted=app.restricted)
 
 
-@guarded(app, AT + PROJECT, may=Action.READ)
+@guarded(routes, AT + PROJECT, may=Action.READ)
 async def project_then(
-    face: App, request: Request, who: Identity, moment: str, project: str
+    app: App, request: Request, who: Identity, moment: str, project: str
 ) -> None:
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
     """
-    await _send_project(face, request, who, _at(face, moment), project)
+    await _send_project(app, request, who, _at(app, moment), project)
 
 
-@guarded(app, SNAPSHOT + PROJECT, may=Action.READ)
+@guarded(routes, SNAPSHOT + PROJECT, may=Action.READ)
 async def project_of_snapshot(
-    face: App, request: Request, who: Identity, snapshot: str, project: str
+    app: App, request: Request, who: Identity, snapshot: str, project: str
 ) -> None:
     """Send a project's page as of a snapshot."""
-    await _send_project(face, request, who, await _of_snapshot(face, snapshot), project)
+    await _send_project(app, request, who, await _of_snapshot(app, snapshot), project)
 
 
 async def _send_project(
-    face: App, request: Request, who: Identity, where: _Where, project: str
+    app: App, request: Request, who: Identity, where: _Where, project: str
 ) -> None:
     name = project_name(project)
     if project != name or not where.is_canonical or not request.path.endswith(b"/"):
         return redirect(
-            request, f"{where.path}simple/{name}/", permanent=True, restricted=face.restricted
+            request, f"{where.path}simple/{name}/", permanent=True, restricted=app.restricted
         )
     format = format_of(request)
-    finished, serial = await face.then.project(
+    finished, serial = await app.then.project(
         name,
         format,
-        as_of(asked_of(face, request, who, project), where.moment.before),
+        as_of(asked_of(app, request, who, project), where.moment.before),
         where.moment.text,
-        absolute=partial(absolute_below, face, request, format),
-        provenance=partial(provenance_below, face, request),
+        absolute=partial(absolute_below, app, request, format),
+        provenance=partial(provenance_below, app, request),
     )
-    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+    return await send_page(request, finished, serial=serial, restricted=app.restricted)
 
 
-@guarded(app, AT + FILE, may=Action.READ)
+@guarded(routes, AT + FILE, may=Action.READ)
 async def file_then(
-    face: App, request: Request, who: Identity, moment: str, project: str, filename: str
+    app: App, request: Request, who: Identity, moment: str, project: str, filename: str
 ) -> None:
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
     """
-    await _send_file(face, request, who, _at(face, moment), project, filename)
+    await _send_file(app, request, who, _at(app, moment), project, filename)
 
 
-@guarded(app, SNAPSHOT + FILE, may=Action.READ)
+@guarded(routes, SNAPSHOT + FILE, may=Action.READ)
 async def file_of_snapshot(
-    face: App, request: Request, who: Identity, snapshot: str, project: str, filename: str
+    app: App, request: Request, who: Identity, snapshot: str, project: str, filename: str
 ) -> None:
     """Send a file of a snapshot, or a sidecar of it."""
-    await _send_file(face, request, who, await _of_snapshot(face, snapshot), project, filename)
+    await _send_file(app, request, who, await _of_snapshot(app, snapshot), project, filename)
 
 
 async def _send_file(
-    face: App, request: Request, who: Identity, where: _Where, project: str, filename: str
+    app: App, request: Request, who: Identity, where: _Where, project: str, filename: str
 ) -> None:
-    asked = as_of(asked_of(face, request, who, project), where.moment.before)
-    await send_named(face, request, who, project, filename, asked)
+    asked = as_of(asked_of(app, request, who, project), where.moment.before)
+    await send_named(app, request, who, project, filename, asked)
     request.about = None  # rarely requested, so the fast path need not cache it
 
 
-@guarded(app, AT + NAMES, may=Action.READ, methods=("OPTIONS",))
-@guarded(app, AT + PROJECT, may=Action.READ, methods=("OPTIONS",))
-@guarded(app, AT + FILE, may=Action.READ, methods=("OPTIONS",))
-@guarded(app, SNAPSHOT + NAMES, may=Action.READ, methods=("OPTIONS",))
-@guarded(app, SNAPSHOT + PROJECT, may=Action.READ, methods=("OPTIONS",))
-@guarded(app, SNAPSHOT + FILE, may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, AT + NAMES, may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, AT + PROJECT, may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, AT + FILE, may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, SNAPSHOT + NAMES, may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, SNAPSHOT + PROJECT, may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, SNAPSHOT + FILE, may=Action.READ, methods=("OPTIONS",))
 async def options(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     moment: str = "",
@@ -151,4 +151,4 @@ async def options(
     filename: str = "",
 ) -> None:
     """Answer the preflight request that browsers send before micropip can read (C116)."""
-    preflight(request, restricted=face.restricted)
+    preflight(request, restricted=app.restricted)

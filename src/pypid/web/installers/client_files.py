@@ -9,7 +9,7 @@ from pathlib import Path
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Identity
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.errors import ErrorResponse, send_refusal
 from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.http.request import Request
@@ -23,41 +23,41 @@ PUBLIC = (
 )
 
 
-@guarded(app, "/config/ca.pem", may=ANYBODY)
-async def ca(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/config/ca.pem", may=ANYBODY)
+async def ca(app: App, request: Request, who: Identity) -> None:
     """Send the self-issued certificates of the chain: what a client has to trust."""
-    found = await _roots(face)
+    found = await _roots(app)
     if not found:
         return send_refusal(request, ErrorResponse(404, PUBLIC))
     return send(request, 200, "application/pem-certificate-chain", found)
 
 
-@guarded(app, "/config/<filename>", may=ANYBODY)
-async def client_file(face: App, request: Request, who: Identity, filename: str) -> None:
+@guarded(routes, "/config/<filename>", may=ANYBODY)
+async def client_file(app: App, request: Request, who: Identity, filename: str) -> None:
     """Send pip.conf, .pypirc or uv.toml."""
     write = FILES.get(filename)
     if write is None:
         return send_refusal(request, ErrorResponse(404, f"Here are {', '.join(FILES)} and {CA}."))
-    place = await place_of(face, request)
+    place = await place_of(app, request)
     if place is None:
         raise BadRequest(NO_HOST)
     return send_plain(request, 200, write(place))
 
 
-async def place_of(face: App, request: Request) -> IndexAddress | None:
+async def place_of(app: App, request: Request) -> IndexAddress | None:
     """Return the address of the index for this client; None if the host that it named is not
     trusted.
     """
-    base = face.base_url(request)
+    base = app.base_url(request)
     if base is None:
         return None
-    has_roots = base.startswith("https:") and bool(await _roots(face))
-    return IndexAddress(base, has_roots, login=not face.rules.read.everyone)
+    has_roots = base.startswith("https:") and bool(await _roots(app))
+    return IndexAddress(base, has_roots, login=not app.rules.read.everyone)
 
 
-async def _roots(face: App) -> bytes:
-    chain = face.settings.certificate
-    return b"" if chain is None else await face.world.blocking(roots, chain)
+async def _roots(app: App) -> bytes:
+    chain = app.settings.certificate
+    return b"" if chain is None else await app.world.blocking(roots, chain)
 
 
 def roots(chain: Path) -> bytes:

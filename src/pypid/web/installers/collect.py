@@ -36,7 +36,7 @@ from pypid.flow import shielded, start
 from pypid.index.collect import Collector
 from pypid.index.request_context import RequestContext
 from pypid.ports import Body
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import listed, note
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -65,26 +65,26 @@ class MissingRequirements(msgspec.Struct, frozen=True):
     message: str = MISSING
 
 
-@guarded(app, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
-async def collect(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
+async def collect(app: App, request: Request, who: Identity) -> None:
     """Cache all files that are needed, and report the outcome for each."""
-    demand(face.rules, who, Action.READ)
-    _refuse_if_busy(face)
+    demand(app.rules, who, Action.READ)
+    _refuse_if_busy(app)
     if not _has_fields(header_of(request, "content-type") or ""):
         # such a body has no requirements, as pypicache says
         return send_json(request, MissingRequirements(), 400)
-    parts = await _read_in_time(face, request)
-    _refuse_if_busy(face)
+    parts = await _read_in_time(app, request)
+    _refuse_if_busy(app)
     # Acquired only now: a client that sends slowly does not keep others waiting. Released when
     # nothing computes any more.
-    await face.collecting.acquire()
+    await app.collecting.acquire()
     try:
-        wishes = await face.parser.parse(parts, RUNNING)
+        wishes = await app.parser.parse(parts, RUNNING)
         if wishes is None:
             return send_json(request, MissingRequirements(), 400)
-        await _answer(face, request, who, wishes)
+        await _answer(app, request, who, wishes)
     finally:
-        face.collecting.release()
+        app.collecting.release()
 
 
 def _has_fields(content_type: str) -> bool:
@@ -92,21 +92,21 @@ def _has_fields(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in WITH_FIELDS
 
 
-def _refuse_if_busy(face: App) -> None:
-    if face.collecting.tokens == 0:
+def _refuse_if_busy(app: App) -> None:
+    if app.collecting.tokens == 0:
         raise Busy("Others are being collected for.", 30)
 
 
 # --- request --------------------------------------------------------------------------------------
 
 
-async def _read_in_time(face: App, request: Request) -> Parts:
+async def _read_in_time(app: App, request: Request) -> Parts:
     """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`,
     `BadRequest`.
     """
-    with face.collecting_bodies.counted(request.body) as body:
+    with app.collecting_bodies.counted(request.body) as body:
         reading = start(_read(body, header_of(request, "content-type") or ""))
-        reading.addTimeout(READING, face.world.clock)
+        reading.addTimeout(READING, app.world.clock)
         try:
             return await reading
         except TimedOut:
@@ -147,17 +147,17 @@ class _NoFile:
 # --- collection -----------------------------------------------------------------------------------
 
 
-async def _answer(face: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
+async def _answer(app: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
     kind = stream_of(request)
     if kind is None:
         return send_json(
-            request, _document(await _collected(face, request, who, wishes, lambda event: None))
+            request, _document(await _collected(app, request, who, wishes, lambda event: None))
         )
     stream = EventStream(request, kind)
     stream.begin()
     try:
         collected = await _collected(
-            face, request, who, wishes, lambda event: stream.say(*_told(event))
+            app, request, who, wishes, lambda event: stream.say(*_told(event))
         )
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
@@ -165,26 +165,26 @@ async def _answer(face: App, request: Request, who: Identity, wishes: CollectOpt
 
 
 async def _collected(
-    face: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any
+    app: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any
 ) -> Collected:
     def asked(name: ProjectName) -> RequestContext:
-        demand(face.rules, who, Action.READ, name)
-        return asked_of(face, request, who, name)
+        demand(app.rules, who, Action.READ, name)
+        return asked_of(app, request, who, name)
 
     if not wishes.requirements.wanted:
         return await _kept(
-            face, request, who, Collector(face.index, None, asked, tell).collect(wishes)
+            app, request, who, Collector(app.index, None, asked, tell).collect(wishes)
         )
-    if face.resolvers is None:
+    if app.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
-    async with face.resolvers(face, who) as resolver:
+    async with app.resolvers(app, who) as resolver:
         return await _kept(
-            face, request, who, Collector(face.index, resolver, asked, tell).collect(wishes)
+            app, request, who, Collector(app.index, resolver, asked, tell).collect(wishes)
         )
 
 
 async def _kept(
-    face: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]
+    app: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]
 ) -> Collected:
     """Record the collection in the audit log if it completed; otherwise the files are cached as by
     any download.
@@ -196,7 +196,7 @@ async def _kept(
         if report.outcome is CollectOutcome.KEPT
     }
     if kept:
-        await shielded(note(face, request, who, "collect", "requirements", {"files": listed(kept)}))
+        await shielded(note(app, request, who, "collect", "requirements", {"files": listed(kept)}))
     return collected
 
 

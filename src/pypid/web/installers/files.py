@@ -14,7 +14,7 @@ from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.core.simple_api.render import finished
 from pypid.index.request_context import RequestContext
 from pypid.ports import Body
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.download_log import given
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -31,77 +31,75 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 """Media types of provenance, the preferred one first (index-hosted attestations)."""
 
 
-@guarded(app, "/packages/<project>/<filename>", may=Action.READ)
-async def file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+@guarded(routes, "/packages/<project>/<filename>", may=Action.READ)
+async def file(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Send a file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
-    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
+    await send_named(app, request, who, project, filename, asked_of(app, request, who, project))
 
 
 async def send_named(
-    face: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext
+    app: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext
 ) -> None:
     """Send the file of this name, or the sidecar, if it is visible."""
     name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
-            found = await face.index.file(name, filename.removesuffix(suffix), asked)
-            return await _beside(face, request, found, suffix, asked)
-    found = await face.index.file(name, filename, asked)
-    elsewhere = (
-        await face.index.elsewhere(found, asked) if face.settings.redirects_upstream else None
-    )
+            found = await app.index.file(name, filename.removesuffix(suffix), asked)
+            return await _beside(app, request, found, suffix, asked)
+    found = await app.index.file(name, filename, asked)
+    elsewhere = await app.index.elsewhere(found, asked) if app.settings.redirects_upstream else None
     if elsewhere is not None:
-        given(face, request, who, found)
+        given(app, request, who, found)
         return redirect(
-            request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted
+            request, elsewhere, permanent=False, keep_query=False, restricted=app.restricted
         )
-    restricted = not may(face.rules, ANONYMOUS, Action.READ, name)
-    link = await face.index.link(found, restricted=restricted) if request.method == b"GET" else None
+    restricted = not may(app.rules, ANONYMOUS, Action.READ, name)
+    link = await app.index.link(found, restricted=restricted) if request.method == b"GET" else None
     if link is not None:
         where = link.url
-        given(face, request, who, found)
-        request.about = ResponseDependencies(name, asked, found, until=face.index.given_until(link))
+        given(app, request, who, found)
+        request.about = ResponseDependencies(name, asked, found, until=app.index.given_until(link))
         return redirect(
             request,
             where,
             permanent=False,
             keep_query=False,
-            restricted=face.restricted,
+            restricted=app.restricted,
             storable=False,
         )
     if found.size is None:
-        return await _send_unmeasured(face, request, who, found, asked)
+        return await _send_unmeasured(app, request, who, found, asked)
 
     async def body_of(span: Span | None) -> Body:
-        body = await face.index.open(found, span, asked)
-        given(face, request, who, found)
+        body = await app.index.open(found, span, asked)
+        given(app, request, who, found)
         return body
 
-    what = DownloadHead.of(found, lasting=face.lasting)
+    what = DownloadHead.of(found, lasting=app.lasting)
     request.about = ResponseDependencies(name, asked, found)
-    return await send_file(request, what, body_of, restricted=face.restricted)
+    return await send_file(request, what, body_of, restricted=app.restricted)
 
 
 async def _send_unmeasured(
-    face: App, request: Request, who: Identity, found: File, asked: RequestContext
+    app: App, request: Request, who: Identity, found: File, asked: RequestContext
 ) -> None:
     """Send a file whose size the upstream page does not state: it is taken from the response, or
     else counted once all bytes are here.
     """
-    opened = [await face.index.open(found, None, asked)]
+    opened = [await app.index.open(found, None, asked)]
     try:
         size = opened[0].size
         if size is None:
             size = await _length(opened.pop())
 
         async def body_of(span: Span | None) -> Body:
-            given(face, request, who, found)
+            given(app, request, who, found)
             if span is None and opened:
                 return opened.pop()
-            return await face.index.open(found, span, asked)
+            return await app.index.open(found, span, asked)
 
-        what = DownloadHead.of(replace(found, size=size), lasting=face.lasting)
-        await send_file(request, what, body_of, restricted=face.restricted)
+        what = DownloadHead.of(replace(found, size=size), lasting=app.lasting)
+        await send_file(request, what, body_of, restricted=app.restricted)
     finally:
         for body in opened:
             await body.aclose()
@@ -117,46 +115,46 @@ async def _length(body: Body) -> int:
 
 
 async def _beside(
-    face: App, request: Request, found: File, suffix: str, asked: RequestContext
+    app: App, request: Request, found: File, suffix: str, asked: RequestContext
 ) -> None:
-    if suffix == METADATA and found.metadata_offered and face.settings.redirects_upstream:
-        elsewhere = await face.index.elsewhere(found, asked, metadata=True)
+    if suffix == METADATA and found.metadata_offered and app.settings.redirects_upstream:
+        elsewhere = await app.index.elsewhere(found, asked, metadata=True)
         if elsewhere is not None:
             return redirect(
-                request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted
+                request, elsewhere, permanent=False, keep_query=False, restricted=app.restricted
             )
     if suffix == METADATA:
-        data = await face.index.metadata(found, asked)
+        data = await app.index.metadata(found, asked)
         tag = found.metadata_sha256 or sha256(data).hexdigest()
     else:
-        data, tag = await face.index.signature(found), f"{found.sha256}.asc"
+        data, tag = await app.index.signature(found), f"{found.sha256}.asc"
     what = DownloadHead(
         size=len(data),
         etag=f'"{tag}"',
         modified=found.uploaded,
         content_type=TEXT,
-        lasting=face.lasting,
+        lasting=app.lasting,
     )
     request.about = ResponseDependencies(found.project, asked)
-    return await send_text(request, data, what, restricted=face.restricted)
+    return await send_text(request, data, what, restricted=app.restricted)
 
 
-@guarded(app, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
+@guarded(routes, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
 async def provenance(
-    face: App, request: Request, who: Identity, project: str, version: str, filename: str
+    app: App, request: Request, who: Identity, project: str, version: str, filename: str
 ) -> None:
     """Send the provenance object of a file (index-hosted attestations)."""
     wishes = qualities(header_of(request, "accept") or "*/*")
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
     if not _wish(wishes, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
-    found = await face.index.file(
-        project_name(project), filename, asked_of(face, request, who, project)
+    found = await app.index.file(
+        project_name(project), filename, asked_of(app, request, who, project)
     )
     if not same_version(found.version, version):
         raise NoSuchFile(f"{project} {version}: {filename}")
-    page = finished(await face.index.provenance(found), content_type)
-    await send_page(request, FinishedPage(page, face.world.blocking), restricted=face.restricted)
+    page = finished(await app.index.provenance(found), content_type)
+    await send_page(request, FinishedPage(page, app.world.blocking), restricted=app.restricted)
 
 
 def _wish(wishes: dict[str, float], content_type: str) -> float:

@@ -13,7 +13,7 @@ from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.index.request_context import RequestContext
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.fastpath.dependencies import ResponseDependencies
@@ -31,48 +31,48 @@ NO_HOST = (
 )
 
 
-@guarded(app, "/pypi/<project>/json", may=Action.READ)
-async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/pypi/<project>/json", may=Action.READ)
+async def project_json(app: App, request: Request, who: Identity, project: str) -> None:
     """Send a project, described by its newest release, in legacy JSON (C110)."""
     name = project_name(project)
     if project != name:
-        return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=face.restricted)
-    return await describe(face, request, who, project, None)
+        return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=app.restricted)
+    return await describe(app, request, who, project, None)
 
 
-@guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
+@guarded(routes, "/pypi/<project>/<version>/json", may=Action.READ)
 async def release_json(
-    face: App, request: Request, who: Identity, project: str, version: str
+    app: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
     """Send a release in legacy JSON (C110)."""
     name = project_name(project)
     if project != name:
         return redirect(
-            request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted
+            request, f"/pypi/{name}/{version}/json", permanent=True, restricted=app.restricted
         )
-    return await describe(face, request, who, project, version)
+    return await describe(app, request, who, project, version)
 
 
 async def describe(
-    face: App, request: Request, who: Identity, project: str, version: str | None
+    app: App, request: Request, who: Identity, project: str, version: str | None
 ) -> None:
     """Send the project in legacy JSON, described by one release; without `version`, by its
     newest.
     """
-    base_url = face.base_url(request)
+    base_url = app.base_url(request)
     if base_url is None:
         raise BadRequest(NO_HOST)
-    asked = asked_of(face, request, who, project)
-    found = await face.index.project(project_name(project), asked)
+    asked = asked_of(app, request, who, project)
+    found = await app.index.project(project_name(project), asked)
     is_long = len(found.files) > FEW_FILES
     described = (
-        await face.world.thinking(_describing, found, version)
+        await app.world.thinking(_describing, found, version)
         if is_long
         else _describing(found, version)
     )
-    metadata = None if described is None else await _metadata(face, described, asked)
+    metadata = None if described is None else await _metadata(app, described, asked)
     # off the reactor thread: metadata may contain a manual
-    elsewhere = face.world.thinking if is_long else face.world.blocking
+    elsewhere = app.world.thinking if is_long else app.world.blocking
     page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
@@ -80,9 +80,9 @@ async def describe(
         request.about = ResponseDependencies(found.name, asked)
     await send_page(
         request,
-        FinishedPage(page, face.world.blocking),
+        FinishedPage(page, app.world.blocking),
         serial=found.serial,
-        restricted=face.restricted,
+        restricted=app.restricted,
     )
 
 
@@ -92,10 +92,10 @@ def _describing(project: Project, version: str | None) -> File | None:
     return None if release is None else describing_file(project, release)
 
 
-async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | None:
+async def _metadata(app: App, file: File, asked: RequestContext) -> bytes | None:
     """Return the metadata of the file, or None if it is not available."""
     try:
-        return await face.index.metadata(file, asked)
+        return await app.index.metadata(file, asked)
     except PypidError as error:
         if file.source is None or not (
             error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
@@ -104,8 +104,8 @@ async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | Non
         return None
 
 
-@guarded(app, "/pypi/", may=Action.READ)
-async def pypi(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/pypi/", may=Action.READ)
+async def pypi(app: App, request: Request, who: Identity) -> None:
     """Send the classifiers (``?:action=list_classifiers``, C72), or redirect to the list of
     projects.
     """
@@ -113,10 +113,10 @@ async def pypi(face: App, request: Request, who: Identity) -> None:
         from trove_classifiers import sorted_classifiers
 
         return send_plain(request, 200, "\n".join(sorted_classifiers) + "\n")
-    return redirect(request, "/simple/", permanent=False, restricted=face.restricted)
+    return redirect(request, "/simple/", permanent=False, restricted=app.restricted)
 
 
-async def answer_call(face: App, request: Request, who: Identity) -> None:
+async def answer_call(app: App, request: Request, who: Identity) -> None:
     """Answer an XML-RPC call: what bandersnatch asks of a master, which is the names with their
     serials and the changes since one (C112), or a search.
     """
@@ -128,15 +128,15 @@ async def answer_call(face: App, request: Request, who: Identity) -> None:
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
     serial, names, sight = (
-        await face.index.catalog.serial(),
-        await face.names(who),
-        await face.sight(who),
+        await app.index.catalog.serial(),
+        await app.names(who),
+        await app.sight(who),
     )
     # the catalog's serial would disclose changes of projects that the viewer cannot see
     if not sight.sees_all:
         serial = max((summary.serial for summary in names), default=0)
-    projects = await face.stock.projects(sight) if method == SEARCH else ()
+    projects = await app.stock.projects(sight) if method == SEARCH else ()
     # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
     # in as many summaries
-    body = await face.world.thinking(answer, method, parameters, names, serial, projects)
+    body = await app.world.thinking(answer, method, parameters, names, serial, projects)
     return send(request, 200, "text/xml; charset=utf-8", body)

@@ -13,7 +13,7 @@ from functools import partial
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.index.request_context import RequestContext
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import absolute_below, provenance_below
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
@@ -29,45 +29,45 @@ cache_update` does not matter.
 """
 
 
-@guarded(app, "/local/", may=Action.READ)
-async def names(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/local/", may=Action.READ)
+async def names(app: App, request: Request, who: Identity) -> None:
     """Send the list of projects that have stored files."""
     if not request.path.endswith(b"/"):
-        return redirect(request, "/local/", permanent=True, restricted=face.restricted)
-    finished, serial = await face.pages.names(format_of(request), await face.sight(who))
+        return redirect(request, "/local/", permanent=True, restricted=app.restricted)
+    finished, serial = await app.pages.names(format_of(request), await app.sight(who))
     request.about = OF_LISTS
-    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+    return await send_page(request, finished, serial=serial, restricted=app.restricted)
 
 
-@guarded(app, "/local/<project>/", may=Action.READ)
-async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/local/<project>/", may=Action.READ)
+async def project_page(app: App, request: Request, who: Identity, project: str) -> None:
     """Send the stored files of a project; other spellings of its name are redirected to the
     normalised one.
     """
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
-        return redirect(request, f"/local/{name}/", permanent=True, restricted=face.restricted)
-    provenance = partial(provenance_below, face, request)
+        return redirect(request, f"/local/{name}/", permanent=True, restricted=app.restricted)
+    provenance = partial(provenance_below, app, request)
     format = format_of(request)
-    files_url = absolute_below(face, request, format, "../")
-    finished, serial = await face.pages.project(
+    files_url = absolute_below(app, request, format, "../")
+    finished, serial = await app.pages.project(
         name, format, STORED, files_url=files_url, provenance=provenance
     )
     request.about = ResponseDependencies(name, STORED)
-    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+    return await send_page(request, finished, serial=serial, restricted=app.restricted)
 
 
-@guarded(app, "/local/<project>/<filename>", may=Action.READ)
-async def file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+@guarded(routes, "/local/<project>/<filename>", may=Action.READ)
+async def file(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Send a stored file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
-    await send_named(face, request, who, project, filename, STORED)
+    await send_named(app, request, who, project, filename, STORED)
 
 
-@guarded(app, "/local/", may=Action.READ, methods=("OPTIONS",))
-@guarded(app, "/local/<project>/", may=Action.READ, methods=("OPTIONS",))
-@guarded(app, "/local/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, "/local/", may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, "/local/<project>/", may=Action.READ, methods=("OPTIONS",))
+@guarded(routes, "/local/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
 async def options(
-    face: App, request: Request, who: Identity, project: str = "", filename: str = ""
+    app: App, request: Request, who: Identity, project: str = "", filename: str = ""
 ) -> None:
     """Answer the preflight request that browsers send before micropip can read (C116)."""
-    preflight(request, restricted=face.restricted)
+    preflight(request, restricted=app.restricted)

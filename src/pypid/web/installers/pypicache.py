@@ -17,7 +17,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.ports import Body
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.http.request import Request
@@ -51,39 +51,39 @@ class MissingFile(msgspec.Struct, frozen=True):
 # --- upload form ----------------------------------------------------------------------------------
 
 
-@guarded(app, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
-async def upload(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
+async def upload(app: App, request: Request, who: Identity) -> None:
     """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as in
     pypicache.
     """
-    limits = Limits(content=face.settings.max_upload)
+    limits = Limits(content=app.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     content_type = header_of(request, "content-type") or ""
     if not content_type.lower().startswith("multipart/form-data"):
         return send_json(request, MissingFile(), 400)  # such a body has no files
-    if await shielded(_taken(face, request, content_type, who, limits)):
+    if await shielded(_taken(app, request, content_type, who, limits)):
         return send_json(request, PypicacheUploaded())
     return send_json(request, MissingFile(), 400)
 
 
 async def _taken(
-    face: App, request: Request, content_type: str, who: Identity, limits: Limits
+    app: App, request: Request, content_type: str, who: Identity, limits: Limits
 ) -> bool:
     """Receive and publish the upload; return whether there was a file."""
-    async with Spool(face.settings.spool, face.world.blocking) as spool:
+    async with Spool(app.settings.spool, app.world.blocking) as spool:
         form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
         if not form.filename:
             return False
-        await publish(face, request, form, spool, who, overwriting=False)
+        await publish(app, request, form, spool, who, overwriting=False)
         return True
 
 
 # --- file addresses -------------------------------------------------------------------------------
 
 
-@guarded(app, PLACE, may=Action.READ)
+@guarded(routes, PLACE, may=Action.READ)
 async def file(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     python: str,
@@ -95,12 +95,12 @@ async def file(
     distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
     if _place_of(distribution) != _place(distribution, python, letter, project):
         raise NoSuchFile(filename)
-    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
+    await send_named(app, request, who, project, filename, asked_of(app, request, who, project))
 
 
-@guarded(app, PLACE, may=Action.WRITE, methods=("PUT",))
+@guarded(routes, PLACE, may=Action.WRITE, methods=("PUT",))
 async def put(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     python: str,
@@ -116,17 +116,17 @@ async def put(
             f"This is not the address of {filename!r}, which is "
             f"/packages/{'/'.join(right)}/{filename}."
         )
-    refuse_early(request.body.size, face.settings.max_upload, MAX_UPLOAD)
-    await shielded(_put(face, request, filename, who))
+    refuse_early(request.body.size, app.settings.max_upload, MAX_UPLOAD)
+    await shielded(_put(app, request, filename, who))
     send_json(request, PypicacheUploaded())
 
 
-async def _put(face: App, request: Request, filename: str, who: Identity) -> None:
+async def _put(app: App, request: Request, filename: str, who: Identity) -> None:
     """Receive and publish the upload."""
-    async with Spool(face.settings.spool, face.world.blocking) as spool:
-        digests = await _received(request.body, spool, face.settings.max_upload)
+    async with Spool(app.settings.spool, app.world.blocking) as spool:
+        digests = await _received(request.body, spool, app.settings.max_upload)
         form = UploadFields(fields={}, filename=filename, content_digests=digests)
-        await publish(face, request, form, spool, who, overwriting=False)
+        await publish(app, request, form, spool, who, overwriting=False)
 
 
 async def _received(body: Body, spool: Spool, limit: int) -> Digests:

@@ -110,8 +110,6 @@ class StoredProjects:
         if ours is Presence.UNKNOWN:
             ours = await index.parts.ours(name)
         theirs = (
-            await index.correspondent.known(name)
-            if may_show_theirs(index.policy, name, ours)
-            else None
+            await index.listings.known(name) if may_show_theirs(index.policy, name, ours) else None
         )
         return view(index.policy, ours, theirs, self._world.now(), name)

@@ -13,7 +13,7 @@ import msgspec
 
 from pypid.core.errors import MintRefused, PypidError
 from pypid.core.permissions import Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.http.negotiation import qualities
@@ -37,28 +37,28 @@ class Shown(msgspec.Struct):
     token: str
 
 
-@guarded(app, AUDIENCE, may=ANYBODY)
-async def audience(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, AUDIENCE, may=ANYBODY)
+async def audience(app: App, request: Request, who: Identity) -> None:
     """Send the audience that identity tokens must have; 404 without trusted publishing, in which
     case clients continue without it.
     """
-    found = None if face.publishers is None else face.publishers.audience
+    found = None if app.publishers is None else app.publishers.audience
     if found is None:
         return send_json(request, _failure("No trusted publishing here", _not_enabled()), 404)
     return send_json(request, {"audience": found})
 
 
-@guarded(app, MINT, may=ANYBODY, methods=("POST",))
-@guarded(app, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
-async def mint(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, MINT, may=ANYBODY, methods=("POST",))
+@guarded(routes, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
+async def mint(app: App, request: Request, who: Identity) -> None:
     """Exchange an identity token for an API token. Failures are reported as clients read them:
     ``errors``, each with its code.
     """
     try:
         shown = _shown(await read_small(request.body, LARGEST))
-        if face.publishers is None:
+        if app.publishers is None:
             raise _not_enabled()
-        minted = await face.publishers.mint(shown.token, request.client_address() or "")
+        minted = await app.publishers.mint(shown.token, request.client_address() or "")
     except PypidError as error:
         refusal = refusal_of(error, request.method)
         if refusal is None:
@@ -93,8 +93,8 @@ def _failure(message: str, error: PypidError) -> dict[str, Any]:
     return {"message": message, "errors": [{"code": code, "description": str(error)}]}
 
 
-@guarded(app, "/.well-known/pytp", may=ANYBODY)
-async def discover(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/.well-known/pytp", may=ANYBODY)
+async def discover(app: App, request: Request, who: Identity) -> None:
     """Send the addresses of trusted publishing for uploads to the path in ``?discover=`` (PEP 807,
     a draft); 404 if that path has none.
     """
@@ -107,9 +107,9 @@ async def discover(face: App, request: Request, who: Identity) -> None:
         return _problem(
             request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F."
         )
-    base = face.base_url(request)
+    base = app.base_url(request)
     here = asked[0].decode("latin-1") in UPLOADS and base is not None
-    if not here or face.publishers is None or face.publishers.audience is None:
+    if not here or app.publishers is None or app.publishers.audience is None:
         return _problem(request, 404, "There is no trusted publishing for that path.")
     found = {"audience-endpoint": f"{base}{AUDIENCE}", "token-mint-endpoint": f"{base}{MINT}"}
     return send(request, 200, PYTP, msgspec.json.encode(found))

@@ -17,7 +17,7 @@ from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
 from pypid.metrics.families import UPLOADS
-from pypid.web.app.app import App, app, user_of
+from pypid.web.app.app import App, routes, user_of
 from pypid.web.app.audit import Details, attempted
 from pypid.web.app.errors import ErrorResponse, send_refusal
 from pypid.web.app.guard import guarded
@@ -30,10 +30,10 @@ T = TypeVar("T")
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 
 
-@guarded(app, "/legacy/", may=Action.WRITE, methods=("POST",))
-async def upload(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/legacy/", may=Action.WRITE, methods=("POST",))
+async def upload(app: App, request: Request, who: Identity) -> None:
     """Publish one distribution (200; with the same bytes again: 200, and nothing changes)."""
-    taken = await take(face, request, who)
+    taken = await take(app, request, who)
     if isinstance(taken, Published):
         send_plain(request, 200, f"{taken.upload.distribution.filename}: {taken.words}\n")
     else:
@@ -50,39 +50,39 @@ class Published:
 
 
 async def take(
-    face: App, request: Request, who: Identity, *, unsaid: str | None = None
+    app: App, request: Request, who: Identity, *, unsaid: str | None = None
 ) -> Published | ErrorResponse | str:
     """Do what the upload form asks for; return what was published, or another answer, for `say`.
     Raises as `publish`.
 
     `unsaid` is the action if neither the form nor the address names one.
     """
-    limits = Limits(content=face.settings.max_upload)
+    limits = Limits(content=app.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     # an upload that has begun is finished, and its spool closed, even if the client disconnects (a
     # body that breaks off ends it, too)
-    return await shielded(counted(face, _taken(face, request, who, limits, unsaid)))
+    return await shielded(counted(app, _taken(app, request, who, limits, unsaid)))
 
 
-async def counted(face: App, taking: Coroutine[Any, Any, T]) -> T:
+async def counted(app: App, taking: Coroutine[Any, Any, T]) -> T:
     """Count the upload while it is in progress."""
-    face.world.counts.add(UPLOADS)
+    app.world.counts.add(UPLOADS)
     try:
         return await taking
     finally:
-        face.world.counts.add(UPLOADS, (), -1)
+        app.world.counts.add(UPLOADS, (), -1)
 
 
 async def _taken(
-    face: App, request: Request, who: Identity, limits: Limits, unsaid: str | None
+    app: App, request: Request, who: Identity, limits: Limits, unsaid: str | None
 ) -> Published | ErrorResponse | str:
     """Receive the form and do what it asks for."""
-    async with Spool(face.settings.spool, face.world.blocking) as spool:
+    async with Spool(app.settings.spool, app.world.blocking) as spool:
         content_type = header_of(request, "content-type") or ""
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
         match action_of(form, _query_action(request) or unsaid):
             case FormAction.FILE_UPLOAD:
-                return await publish(face, request, form, spool, who)
+                return await publish(app, request, form, spool, who)
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -113,7 +113,7 @@ UNVERIFIED = (
 
 
 async def publish(
-    face: App,
+    app: App,
     request: Request,
     form: UploadFields,
     spool: Spool,
@@ -128,13 +128,13 @@ async def publish(
     """
     distribution = distribution_of(form)
     # the guard checked for any project; only now the project is known
-    demand(face.rules, who, Action.WRITE, distribution.project)
-    upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
-    overwrite = overwriting and may(face.rules, who, Action.OVERWRITE, distribution.project)
-    publishing = face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    demand(app.rules, who, Action.WRITE, distribution.project)
+    upload = await app.looking.run(app.world.blocking, _checked, app, form, distribution, spool)
+    overwrite = overwriting and may(app.rules, who, Action.OVERWRITE, distribution.project)
+    publishing = app.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
     subject = f"{distribution.project}/{distribution.filename}"
     outcome = await attempted(
-        face,
+        app,
         request,
         who,
         "publish-file",
@@ -158,13 +158,13 @@ def _published(outcome: PublishOutcome, upload: Upload) -> Details | None:
     return {"sha256": upload.digests.sha256, "outcome": outcome.value}
 
 
-def _checked(face: App, form: UploadFields, distribution: Distribution, spool: Spool) -> Upload:
+def _checked(app: App, form: UploadFields, distribution: Distribution, spool: Spool) -> Upload:
     """Return the upload, checked. Blocks: opens and inspects the archive, and verifies
     signatures.
     """
     with spool.inspected() as file:
         upload = check(form, distribution, inspect(file, distribution))
-    return evolve(upload, provenance=face.attesting.provenance(upload))
+    return evolve(upload, provenance=app.attesting.provenance(upload))
 
 
 def _query_action(request: Request) -> str | None:
@@ -172,8 +172,8 @@ def _query_action(request: Request) -> str | None:
     return values[0].decode("latin-1") if values else None
 
 
-@guarded(app, "/legacy/", may=Action.READ)
-async def wrong_method(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/legacy/", may=Action.READ)
+async def wrong_method(app: App, request: Request, who: Identity) -> None:
     """Refuse a browser, or an installer that was given the upload URL, with advice (C71)."""
     advice = (
         "This is where distributions are uploaded (POST, by twine or uv). To install, use "

@@ -29,7 +29,7 @@ from pypid.web.api.people_documents import NewSecret
 from pypid.web.api.registration import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
 from pypid.web.api.sessions import Login, begin, end
 from pypid.web.app.accounts import changeable_account, set_own_password
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import ANYBODY, SOMEBODY, UNIX, guarded
 from pypid.web.http.cookies import credential_of_cookie, end_session
@@ -95,46 +95,46 @@ class LoggedIn(TypedDict):
 # --- registration ---------------------------------------------------------------------------------
 
 
-@guarded(app, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
+@guarded(routes, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
 @guarded(
-    app, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True
+    routes, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True
 )  # a user may have this name
 @Described(
     Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable)
 )
-async def register(face: App, request: Request, who: Identity, name: str = "password") -> None:
+async def register(app: App, request: Request, who: Identity, name: str = "password") -> None:
     """Register an account, if ``[access] registration`` allows it."""
-    mode_of(face)
+    mode_of(app)
     wanted = await arguments(request, NewAccount)
-    await _register(face, request, who, name, wanted)
+    await _register(app, request, who, name, wanted)
 
 
-@guarded(app, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
-async def register_by_form(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
+async def register_by_form(app: App, request: Request, who: Identity) -> None:
     """Register an account, with the name among the arguments."""
-    mode_of(face)
+    mode_of(app)
     wanted = await arguments(request, NamedAccount)
-    await _register(face, request, who, wanted.username, wanted)
+    await _register(app, request, who, wanted.username, wanted)
 
 
 async def _register(
-    face: App, request: Request, who: Identity, name: str, wanted: NewAccount
+    app: App, request: Request, who: Identity, name: str, wanted: NewAccount
 ) -> None:
     applicant = Applicant(
         user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token
     )
-    invitation = invitation_of(face, wanted.token)
-    await _enrol(face, request, who, applicant, invitation)
+    invitation = invitation_of(app, wanted.token)
+    await _enrol(app, request, who, applicant, invitation)
 
 
 async def _enrol(
-    face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
+    app: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
 ) -> None:
     """Register the account. As in pypicloud, a name that is taken is answered with 400."""
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
-        account = await enrolled(face, request, who, wanted, invitation)
+        account = await enrolled(app, request, who, wanted, invitation)
     except NameTaken as error:
         raise BadRequest(str(error)) from None
     document: Welcome = {
@@ -145,99 +145,99 @@ async def _enrol(
     send_json(request, document)
 
 
-@guarded(app, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
-async def register_by_token(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
+async def register_by_token(app: App, request: Request, who: Identity) -> None:
     """Register an account by a token that an administrator has created for this name (``GET
     /admin/token/NAME``), and log in.
     """
-    known = face.known
-    if face.settings.people.registration is not Registration.TOKEN:
+    known = app.known
+    if app.settings.people.registration is not Registration.TOKEN:
         raise RegistrationClosed(
             "Registration by token is off. To turn it on, set [access] registration = token, "
             "and reload."
         )
     wanted = await arguments(request, TokenAccount)
-    name, invitation = read_token(wanted.token, known.session_key, face.world.now())
+    name, invitation = read_token(wanted.token, known.session_key, app.world.now())
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
         await enrolled(
-            face, request, who, Applicant(user=name, password=wanted.password), invitation
+            app, request, who, Applicant(user=name, password=wanted.password), invitation
         )
     except NameTaken as error:
         raise BadRequest(str(error)) from None
-    await _log_in(face, request, name, wanted.password)
+    await _log_in(app, request, name, wanted.password)
 
 
 # --- one's own password ---------------------------------------------------------------------------
 
 
-@guarded(app, "/api/user/password", may=SOMEBODY, methods=("POST",))
+@guarded(routes, "/api/user/password", may=SOMEBODY, methods=("POST",))
 @Described(
     NewSecret,
     takes=OwnPassword,
     refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
 )
-async def set_password(face: App, request: Request, who: Identity) -> None:
+async def set_password(app: App, request: Request, who: Identity) -> None:
     """Change one's own password. The old one is required."""
     if who.scope is not None or who.user is None:
         raise NotByToken()
     wanted = await arguments(request, OwnPassword)
     try:
-        found = await face.access.identify(
+        found = await app.access.identify(
             Credential(who.user, wanted.old_password, request.client_address() or UNIX)
         )
     except Unauthenticated:
         found = None
     if found is None or found.user != who.user:
         raise LoginRefused("old_password is not your current password: nothing was changed.")
-    demand_changing(face)
+    demand_changing(app)
     await set_own_password(
-        face, request, who, await changeable_account(face, who.user), wanted.new_password
+        app, request, who, await changeable_account(app, who.user), wanted.new_password
     )
     document: NewSecret = {"name": who.user}
     send_json(request, document)
 
 
-def demand_changing(face: App) -> None:
+def demand_changing(app: App) -> None:
     """Raise `PeopleFixed` if users are in the configuration alone, where pypicloud failed (500)."""
-    if not face.known.configured().accounts_log_in:
+    if not app.known.configured().accounts_log_in:
         raise PeopleFixed()
 
 
 # --- login and logout -----------------------------------------------------------------------------
 
 
-@guarded(app, "/acct/login", may=ANYBODY)
-async def login_page(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/acct/login", may=ANYBODY)
+async def login_page(app: App, request: Request, who: Identity) -> None:
     """Redirect to the login page, which has another address now."""
     _go(request, _home(request) + LOGIN.encode())
 
 
-@guarded(app, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
-async def log_in(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
+async def log_in(app: App, request: Request, who: Identity) -> None:
     """Begin a session."""
     wanted = await arguments(request, PypicloudLogin)
-    await _log_in(face, request, wanted.username, wanted.password)
+    await _log_in(app, request, wanted.username, wanted.password)
 
 
-async def _log_in(face: App, request: Request, name: str, password: str) -> None:
-    _, secret, _ = await begin(face, request, Login(user=name, password=password))
+async def _log_in(app: App, request: Request, name: str, password: str) -> None:
+    _, secret, _ = await begin(app, request, Login(user=name, password=password))
     if choose_error_format(header_of(request, "accept")) is ErrorFormat.HTML:
         return _go_home(request)
     document: LoggedIn = {
-        "next": f"{face.base_url(request) or ''}/",
+        "next": f"{app.base_url(request) or ''}/",
         "csrf_token": csrf_token(secret),
     }
     return send_json(request, document)
 
 
-@guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
-async def log_out(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/acct/logout", may=ANYBODY, methods=("POST",))
+async def log_out(app: App, request: Request, who: Identity) -> None:
     """End the session, at once and permanently. A form of another site comes without the cookie,
     and ends none.
     """
-    await end(face, request, who)
+    await end(app, request, who)
     if credential_of_cookie(request) is not None:
         end_session(request)
     _go_home(request)

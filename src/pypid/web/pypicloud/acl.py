@@ -16,7 +16,7 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
@@ -51,11 +51,11 @@ class Import(TypedDict):
     oddities: list[OddityDocument]
 
 
-async def _dump(face: App) -> acl_dump.Dump:
+async def _dump(app: App) -> acl_dump.Dump:
     """Return all users of the configuration and the accounts database, with groups and rights.
     Users who cannot log in here await approval there.
     """
-    configured, known = face.known.configured(), await face.accounts.users()
+    configured, known = app.known.configured(), await app.accounts.users()
 
     def is_active(account: Account) -> bool:
         return configured.accounts_log_in and account.standing is AccountStatus.ACTIVE
@@ -72,57 +72,57 @@ async def _dump(face: App) -> acl_dump.Dump:
     for name, hash in configured.hashes.items():  # the configuration takes precedence at login
         users[name] = acl_dump.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
     groups = {
-        name: frozenset(members) for name, members in (await face.accounts.memberships()).items()
+        name: frozenset(members) for name, members in (await app.accounts.memberships()).items()
     }
     for name, members in configured.members.items():
         groups[name] = groups.get(name, frozenset()) | members
     return acl_dump.Dump(
         users=tuple(users[name] for name in sorted(users)),
         groups=dict(sorted(groups.items())),
-        rights=tuple(in_force(configured.rights, await face.accounts.rights()).values()),
-        allow_register=face.settings.people.registration
+        rights=tuple(in_force(configured.rights, await app.accounts.rights()).values()),
+        allow_register=app.settings.people.registration
         in (Registration.APPROVAL, Registration.OPEN),
     )
 
 
-async def _exported(face: App, request: Request, who: Identity) -> Any:
+async def _exported(app: App, request: Request, who: Identity) -> Any:
     """Return the dump with all password hashes. Tokens are refused: they may be stored carelessly.
     Raises `NotByToken`.
     """
     if who.scope is not None:
         raise NotByToken()
-    dump = await _dump(face)
-    await note(face, request, who, "export-people", "all", {"users": str(len(dump.users))})
+    dump = await _dump(app)
+    await note(app, request, who, "export-people", "all", {"users": str(len(dump.users))})
     return acl_dump.document_of(dump, __version__)
 
 
-@guarded(app, f"/admin/{FILENAME}", may=Action.ADMIN)
-async def download(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, f"/admin/{FILENAME}", may=Action.ADMIN)
+async def download(app: App, request: Request, who: Identity) -> None:
     """Send the dump, as ``ppc-import`` reads it."""
-    packed = await face.world.thinking(acl_dump.write_dump, await _exported(face, request, who))
+    packed = await app.world.thinking(acl_dump.write_dump, await _exported(app, request, who))
     disposition = f'attachment; filename="{FILENAME}"'.encode()
     request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
     send(request, 200, "application/gzip", packed)
 
 
-@guarded(app, "/api/acl", may=Action.ADMIN)
+@guarded(routes, "/api/acl", may=Action.ADMIN)
 @Described(dict[str, Any], refuses=(NotByToken, NotAvailable))
-async def export(face: App, request: Request, who: Identity) -> None:
+async def export(app: App, request: Request, who: Identity) -> None:
     """Return all users and rights as a pypicloud dump, with the password hashes."""
-    send_json(request, await _exported(face, request, who))
+    send_json(request, await _exported(app, request, who))
 
 
-@guarded(app, "/api/acl", may=Action.ADMIN, methods=("POST",))
+@guarded(routes, "/api/acl", may=Action.ADMIN, methods=("POST",))
 @Described(Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
-async def take_in(face: App, request: Request, who: Identity) -> None:
+async def take_in(app: App, request: Request, who: Identity) -> None:
     """Import a pypicloud dump. What is missing here is added, and existing users stay unchanged."""
     if who.scope is not None:
         raise NotByToken()
-    demand_changing(face)
+    demand_changing(app)
     data = await read_small(request.body, acl_dump.LARGEST)
     if not data:
         raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
-    taken = _beside_the_file(face, await face.world.thinking(acl_dump.read_dump, data))
+    taken = _beside_the_file(app, await app.world.thinking(acl_dump.read_dump, data))
 
     def told(merged: acl_merge.Merged) -> dict[str, str] | None:
         counts = {
@@ -134,7 +134,7 @@ async def take_in(face: App, request: Request, who: Identity) -> None:
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
     merged = await recorded(
-        face, request, who, "import-people", "pypicloud", face.accounts.merge(taken.dump), told
+        app, request, who, "import-people", "pypicloud", app.accounts.merge(taken.dump), told
     )
     document: Import = {
         "users": len(merged.users),
@@ -150,11 +150,11 @@ async def take_in(face: App, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-def _beside_the_file(face: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
+def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
     """Return the dump without the users and groups of the configuration, which takes precedence.
     Raises `BadRequest` if a group that must be empty has members there.
     """
-    configured, oddities, users = face.known.configured(), list(taken.oddities), []
+    configured, oddities, users = app.known.configured(), list(taken.oddities), []
     for person in taken.dump.users:
         if person.name not in configured.users:
             users.append(person)

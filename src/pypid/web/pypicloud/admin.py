@@ -22,7 +22,7 @@ from pypid.web.api.groups import demand_changeable
 from pypid.web.api.storage import rebuild
 from pypid.web.app.account_names import demand_free, new_name
 from pypid.web.app.accounts import changeable_account
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.guard import guarded
 from pypid.web.app.last_admin import keeping_an_admin
@@ -88,83 +88,83 @@ def done(request: Request) -> None:
     write(request, b"")
 
 
-guarded(app, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
+guarded(routes, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
 
 # --- users ----------------------------------------------------------------------------------------
 
 
-async def people(face: App) -> dict[str, bool]:
+async def people(app: App) -> dict[str, bool]:
     """Return all users who can log in and can be listed, and whether they are administrators;
     sorted.
     """
-    configured = face.known.configured()
+    configured = app.known.configured()
     found = {name: name in configured.admins for name in configured.users}
-    for account in await face.accounts.users() if configured.accounts_log_in else ():
+    for account in await app.accounts.users() if configured.accounts_log_in else ():
         if account.standing is AccountStatus.ACTIVE:
             found.setdefault(account.name, account.admin or account.name in configured.admins)
     return dict(sorted(found.items()))
 
 
-@guarded(app, USERS, may=Action.ADMIN)
-async def users(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, USERS, may=Action.ADMIN)
+async def users(app: App, request: Request, who: Identity) -> None:
     """List the users who can log in, except those of a directory."""
     document: list[ListedUser] = [
-        {"username": name, "admin": admin} for name, admin in (await people(face)).items()
+        {"username": name, "admin": admin} for name, admin in (await people(app)).items()
     ]
     send_json(request, document)
 
 
-@guarded(app, USER, may=Action.ADMIN)
-async def user(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER, may=Action.ADMIN)
+async def user(app: App, request: Request, who: Identity, name: str) -> None:
     """Send one user; null if there is none, or they cannot log in (yet)."""
-    found = await face.known.find(name)
+    found = await app.known.find(name)
     document: Whole | None = None
     if found is not None:
         document = {"username": name, "admin": found.admin, "groups": sorted(found.groups)}
     send_json(request, document)
 
 
-@guarded(app, "/admin/pending_users", may=Action.ADMIN)
-async def pending_users(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/admin/pending_users", may=Action.ADMIN)
+async def pending_users(app: App, request: Request, who: Identity) -> None:
     """List the users who have registered and wait for approval."""
     send_json(
         request,
         [
             account.name
-            for account in await face.accounts.users()
+            for account in await app.accounts.users()
             if account.standing is AccountStatus.PENDING
         ],
     )
 
 
-@guarded(app, USER, may=Action.ADMIN, methods=("PUT",))
-async def add_user(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER, may=Action.ADMIN, methods=("PUT",))
+async def add_user(app: App, request: Request, who: Identity, name: str) -> None:
     """Create an account, which can be used at once."""
-    demand_changing(face)
+    demand_changing(app)
     password = (await arguments(request, NewUserArguments)).password
-    await demand_free(face, name)
-    now, hashed = face.world.now(), await face.known.hash_password(password)
-    adding = face.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
-    await recorded(face, request, who, "add-user", name, adding, lambda _: {"admin": "no"})
+    await demand_free(app, name)
+    now, hashed = app.world.now(), await app.known.hash_password(password)
+    adding = app.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
+    await recorded(app, request, who, "add-user", name, adding, lambda _: {"admin": "no"})
     done(request)
 
 
-@guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
-async def remove_user(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER, may=Action.ADMIN, methods=("DELETE",))
+async def remove_user(app: App, request: Request, who: Identity, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
-    demand_changing(face)
+    demand_changing(app)
     with suppress(NoSuchUser):
-        await changeable_account(face, name)
-        removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
-        await recorded(face, request, who, "remove-user", name, removing)
+        await changeable_account(app, name)
+        removing = keeping_an_admin(app, name, app.accounts.remove_user(name))
+        await recorded(app, request, who, "remove-user", name, removing)
     done(request)
 
 
-@guarded(app, USER + "/approve", may=Action.ADMIN, methods=("POST",))
-async def approve(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER + "/approve", may=Action.ADMIN, methods=("POST",))
+async def approve(app: App, request: Request, who: Identity, name: str) -> None:
     """Approve a user who has registered."""
-    demand_changing(face)
-    account = await changeable_account(face, name)
+    demand_changing(app)
+    account = await changeable_account(app, name)
     if account.standing is AccountStatus.DISABLED:
         raise BadRequest(
             f"The account {name!r} was disabled, and does not wait: open it with `pypid user "
@@ -174,29 +174,29 @@ async def approve(face: App, request: Request, who: Identity, name: str) -> None
     def approved(account: Account) -> Account:
         if account.standing is not AccountStatus.PENDING:
             return account
-        return evolve(account, standing=AccountStatus.ACTIVE, changed=face.world.now())
+        return evolve(account, standing=AccountStatus.ACTIVE, changed=app.world.now())
 
     if account.standing is AccountStatus.PENDING:
         said = {"admin": "yes" if account.admin else "no", "standing": "active"}
         await recorded(
-            face,
+            app,
             request,
             who,
             "change-user",
             name,
-            face.accounts.edit_user(name, approved),
+            app.accounts.edit_user(name, approved),
             lambda _: said,
         )
     done(request)
 
 
-@guarded(app, USER + "/admin", may=Action.ADMIN, methods=("POST",))
-async def set_admin(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER + "/admin", may=Action.ADMIN, methods=("POST",))
+async def set_admin(app: App, request: Request, who: Identity, name: str) -> None:
     """Make a user an administrator, or no longer."""
-    demand_changing(face)
+    demand_changing(app)
     admin = truth("admin", (await arguments(request, AdminFlag)).admin)
-    account = await changeable_account(face, name)
-    if not admin and name in face.known.configured().admins:
+    account = await changeable_account(app, name)
+    if not admin and name in app.known.configured().admins:
         raise ChangedElsewhere(
             f"that {name!r} is an administrator", "[access] admins of the configuration says so"
         )
@@ -205,15 +205,13 @@ async def set_admin(face: App, request: Request, who: Identity, name: str) -> No
         return (
             account
             if account.admin is admin
-            else evolve(account, admin=admin, changed=face.world.now())
+            else evolve(account, admin=admin, changed=app.world.now())
         )
 
-    editing = keeping_an_admin(
-        face, None if admin else name, face.accounts.edit_user(name, changed)
-    )
+    editing = keeping_an_admin(app, None if admin else name, app.accounts.edit_user(name, changed))
     said = {"admin": "yes" if admin else "no", "standing": account.standing.value}
     await recorded(
-        face,
+        app,
         request,
         who,
         "change-user",
@@ -227,12 +225,12 @@ async def set_admin(face: App, request: Request, who: Identity, name: str) -> No
 # --- registration ---------------------------------------------------------------------------------
 
 
-@guarded(app, "/admin/register", may=Action.ADMIN, methods=("POST",))
-async def allow_register(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/admin/register", may=Action.ADMIN, methods=("POST",))
+async def allow_register(app: App, request: Request, who: Identity) -> None:
     """Confirm whether users may register; only the configuration can change it."""
-    demand_changing(face)
+    demand_changing(app)
     allow = truth("allow", (await arguments(request, Allow)).allow)
-    mode = face.settings.people.registration
+    mode = app.settings.people.registration
     if allow != (mode in (Registration.APPROVAL, Registration.OPEN)):
         wanted = "approval" if allow else "closed"
         where = (
@@ -243,20 +241,20 @@ async def allow_register(face: App, request: Request, who: Identity) -> None:
     done(request)
 
 
-@guarded(app, "/admin/token/<name>", may=Action.ADMIN)
-async def token(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, "/admin/token/<name>", may=Action.ADMIN)
+async def token(app: App, request: Request, who: Identity, name: str) -> None:
     """Create a token by which one account of this name can be registered. Nothing is stored before
     it is used; the audit log records it.
     """
-    demand_changing(face)
-    if face.settings.people.registration is not Registration.TOKEN:
+    demand_changing(app)
+    if app.settings.people.registration is not Registration.TOKEN:
         raise BadRequest(
             "Registration by token is off. To turn it on, set [access] registration = token, "
             "and reload."
         )
-    secret, made = token_for(face, name)
+    secret, made = token_for(app, name)
     await note(
-        face,
+        app,
         request,
         who,
         "make-invitation",
@@ -265,7 +263,7 @@ async def token(face: App, request: Request, who: Identity, name: str) -> None:
     )
     document: SignupToken = {
         "token": secret,
-        "token_url": f"{face.base_url(request) or ''}/acct/login#/?token={secret}",
+        "token_url": f"{app.base_url(request) or ''}/acct/login#/?token={secret}",
     }
     send_json(request, document)
 
@@ -273,77 +271,75 @@ async def token(face: App, request: Request, who: Identity, name: str) -> None:
 # --- groups ---------------------------------------------------------------------------------------
 
 
-@guarded(app, "/admin/group", may=Action.ADMIN)
-async def groups(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/admin/group", may=Action.ADMIN)
+async def groups(app: App, request: Request, who: Identity) -> None:
     """List the names of the groups, except those of a directory."""
-    send_json(
-        request, sorted({*await face.accounts.memberships(), *face.known.configured().groups})
-    )
+    send_json(request, sorted({*await app.accounts.memberships(), *app.known.configured().groups}))
 
 
-@guarded(app, GROUP, may=Action.ADMIN, methods=("PUT",))
-async def add_group(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP, may=Action.ADMIN, methods=("PUT",))
+async def add_group(app: App, request: Request, who: Identity, name: str) -> None:
     """Create an empty group."""
-    demand_changing(face)
+    demand_changing(app)
     if name in MANY:
         raise BadRequest(f"'{name}' is a reserved name")
-    demand_changeable(face, new_name(name))
-    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    demand_changeable(app, new_name(name))
+    await recorded(app, request, who, "add-group", name, app.accounts.add_group(name))
     done(request)
 
 
-@guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
-async def remove_group(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP, may=Action.ADMIN, methods=("DELETE",))
+async def remove_group(app: App, request: Request, who: Identity, name: str) -> None:
     """Delete a group and its rights."""
-    demand_changing(face)
-    members = (await face.accounts.memberships()).get(name)
+    demand_changing(app)
+    members = (await app.accounts.memberships()).get(name)
     if members is None:
-        demand_changeable(face, name)
+        demand_changeable(app, name)
         return done(request)
     said = {"members": str(len(members))}
     with suppress(NoSuchGroup):
         await recorded(
-            face,
+            app,
             request,
             who,
             "remove-group",
             name,
-            face.accounts.remove_group(name),
+            app.accounts.remove_group(name),
             lambda _: said,
         )
     return done(request)
 
 
-@guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
-async def join(face: App, request: Request, who: Identity, name: str, group: str) -> None:
+@guarded(routes, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
+async def join(app: App, request: Request, who: Identity, name: str, group: str) -> None:
     """Add a user to a group."""
-    demand_changing(face)
+    demand_changing(app)
     try:
         account_name(name)
     except ValueError as error:
         raise BadRequest(f"This cannot be a user: {error}.") from None
-    await _member(face, request, who, group, name, joins=True)
+    await _member(app, request, who, group, name, joins=True)
 
 
-@guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
-async def leave(face: App, request: Request, who: Identity, name: str, group: str) -> None:
+@guarded(routes, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
+async def leave(app: App, request: Request, who: Identity, name: str, group: str) -> None:
     """Remove a user from a group."""
-    demand_changing(face)
-    await _member(face, request, who, group, name, joins=False)
+    demand_changing(app)
+    await _member(app, request, who, group, name, joins=False)
 
 
 async def _member(
-    face: App, request: Request, who: Identity, group: str, user: str, *, joins: bool
+    app: App, request: Request, who: Identity, group: str, user: str, *, joins: bool
 ) -> None:
-    members = (await face.accounts.memberships()).get(group)
+    members = (await app.accounts.memberships()).get(group)
     if members is None:
-        demand_changeable(face, group)
+        demand_changeable(app, group)
         if joins:
             raise NoSuchGroup(group)
         return done(request)
-    changing: Any = face.accounts.join(group, user) if joins else face.accounts.leave(group, user)
+    changing: Any = app.accounts.join(group, user) if joins else app.accounts.leave(group, user)
     what, changes = ("join-group" if joins else "leave-group"), (user in members) is not joins
     await recorded(
-        face, request, who, what, f"{group}/{user}", changing, lambda _: {} if changes else None
+        app, request, who, what, f"{group}/{user}", changing, lambda _: {} if changes else None
     )
     return done(request)

@@ -28,16 +28,16 @@ def _key(key: bytes, name: str) -> bytes:
     return blake2b(name.encode(), digest_size=32, key=key, person=b"pypid named inv.").digest()
 
 
-def token_for(face: App, name: str) -> tuple[str, Invitation]:
+def token_for(app: App, name: str) -> tuple[str, Invitation]:
     """Return a new token, which begins with the name as pypicloud's do, and the invitation. Raises
     `BadRequest` for a name that no user can choose.
     """
-    known = face.known
+    known = app.known
     made = invite(
         _key(known.session_key, registrable(name)),
-        face.world.now(),
+        app.world.now(),
         USUAL_INVITATION,
-        face.world.random,
+        app.world.random,
     )
     return f"{name}:{made.secret}", made
 

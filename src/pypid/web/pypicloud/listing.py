@@ -11,7 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.render import render_every_file
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
@@ -31,25 +31,25 @@ project's page for a healthy answer.
 """
 
 
-@guarded(app, "/packages/", may=Action.READ)
-async def every_file(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/packages/", may=Action.READ)
+async def every_file(app: App, request: Request, who: Identity) -> None:
     """Send every stored file of every project that the user may read, on one page (``pip install
     --find-links``, buildout).
     """
     if not request.path.endswith(b"/"):
-        return redirect(request, "/packages/", permanent=True, restricted=face.restricted)
-    page = await face.stock.page("every file", await face.sight(who), render_every_file)
-    return await send_page(request, page, restricted=face.restricted)
+        return redirect(request, "/packages/", permanent=True, restricted=app.restricted)
+    page = await app.stock.page("every file", await app.sight(who), render_every_file)
+    return await send_page(request, page, restricted=app.restricted)
 
 
-@guarded(app, "/pypi/<project>/", may=Action.READ)
-async def at_pypi(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/pypi/<project>/", may=Action.READ)
+async def at_pypi(app: App, request: Request, who: Identity, project: str) -> None:
     """Send a project's page, as at ``/simple/<project>/``."""
-    await _page(face, request, who, project, "/pypi/", "../../packages/")
+    await _page(app, request, who, project, "/pypi/", "../../packages/")
 
 
-@guarded(app, "/<project>/", may=Action.READ)
-async def at_the_root(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/<project>/", may=Action.READ)
+async def at_the_root(app: App, request: Request, who: Identity, project: str) -> None:
     """Send a project's page to installers that were given the index's own address; all other routes
     that begin so come first.
     """
@@ -62,16 +62,16 @@ async def at_the_root(face: App, request: Request, who: Identity, project: str) 
         name,
     } & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a typing error, not a project
         raise NotFound()
-    await _page(face, request, who, project, "/", "../packages/")
+    await _page(app, request, who, project, "/", "../packages/")
 
 
 async def _page(
-    face: App, request: Request, who: Identity, project: str, below: str, files_url: str
+    app: App, request: Request, who: Identity, project: str, below: str, files_url: str
 ) -> None:
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
-        return redirect(request, f"{below}{name}/", permanent=True, restricted=face.restricted)
-    return await send_project(face, request, who, project, format_of(request), files_url)
+        return redirect(request, f"{below}{name}/", permanent=True, restricted=app.restricted)
+    return await send_project(app, request, who, project, format_of(request), files_url)
 
 
 @cache
@@ -80,7 +80,7 @@ def _addresses() -> dict[str, frozenset[str]]:
     than that.
     """
     found: dict[str, frozenset[str]] = {}
-    for rule in app.url_map.iter_rules():
+    for rule in routes.url_map.iter_rules():
         word, _, rest = rule.rule.removeprefix("/").partition("/")
         if word and not word.startswith("<"):
             methods = frozenset() if rest else frozenset(rule.methods or ())

@@ -34,7 +34,7 @@ from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
 from pypid.web.api.project_documents import ChangedProject
 from pypid.web.api.projects import delete_files
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -73,15 +73,15 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(app, PREFIX, may=Action.READ)
+@guarded(routes, PREFIX, may=Action.READ)
 @Described(Listed, asks=(VERBOSE,))
-async def listed(face: App, request: Request, who: Identity) -> None:
+async def listed(app: App, request: Request, who: Identity) -> None:
     """List the projects that have stored files."""
     if not request.path.endswith(b"/"):
-        return redirect(request, PREFIX, permanent=True, restricted=face.restricted)
+        return redirect(request, PREFIX, permanent=True, restricted=app.restricted)
     verbose = _asked(parameters(request, VERBOSE.name).get(VERBOSE.name, ""))
     render = overview_page if verbose else names_page
-    made = await face.stock.page(render.__name__, await face.sight(who), render)
+    made = await app.stock.page(render.__name__, await app.sight(who), render)
     return send(request, 200, made.page.content_type, made.page.body)
 
 
@@ -93,22 +93,20 @@ def _asked(text: str) -> bool:
     return word in _YES
 
 
-@guarded(app, PREFIX + "<project>/", may=Action.READ)
+@guarded(routes, PREFIX + "<project>/", may=Action.READ)
 @Described(Packages, refuses=(NotYetKnown,))
-async def versions(face: App, request: Request, who: Identity, project: str) -> None:
+async def versions(app: App, request: Request, who: Identity, project: str) -> None:
     """List the stored files of a project. The list is empty if there is no such project."""
     if not request.path.endswith(b"/"):
-        return redirect(request, f"{PREFIX}{project}/", permanent=True, restricted=face.restricted)
+        return redirect(request, f"{PREFIX}{project}/", permanent=True, restricted=app.restricted)
     name = project_name(project)
     try:
-        files = (await face.index.project(name, STORED)).files
+        files = (await app.index.project(name, STORED)).files
     except NoSuchProject:
         files = ()
-    base, write = face.base_url(request) or "", may(face.rules, who, Action.WRITE, name)
+    base, write = app.base_url(request) or "", may(app.rules, who, Action.WRITE, name)
     made = partial(_packages, files, base, write=write)
-    return send(
-        request, 200, JSON, made() if len(files) <= FEW else await face.world.thinking(made)
-    )
+    return send(request, 200, JSON, made() if len(files) <= FEW else await app.world.thinking(made))
 
 
 def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
@@ -120,41 +118,41 @@ def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
     return msgspec.json.encode(document)
 
 
-@guarded(app, FILE, may=Action.READ)
+@guarded(routes, FILE, may=Action.READ)
 @Described(
     FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
 )
-async def download(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def download(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Download a file, as below ``/packages/``: its bytes, or a redirect to them. An upstream file
     is fetched and cached.
     """
-    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
+    await send_named(app, request, who, project, filename, asked_of(app, request, who, project))
 
 
 # --- changing -------------------------------------------------------------------------------------
 
 
-@guarded(app, FILE, may=Action.WRITE, methods=("POST",))
+@guarded(routes, FILE, may=Action.WRITE, methods=("POST",))
 @Described(
     Uploaded,
     form=UploadForm,
     refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
 )
-async def upload(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def upload(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Publish the file in the part ``content`` of the form. The file's own name counts, not the one
     in the address.
     """
-    limits = Limits(content=face.settings.max_upload)
+    limits = Limits(content=app.settings.max_upload)
     refuse_early_form(request.body.size, limits)
-    published = await shielded(_taken(face, request, who, project_name(project), limits))
-    await send_uploaded(face, request, who, published)
+    published = await shielded(_taken(app, request, who, project_name(project), limits))
+    await send_uploaded(app, request, who, published)
 
 
 async def _taken(
-    face: App, request: Request, who: Identity, name: ProjectName, limits: Limits
+    app: App, request: Request, who: Identity, name: ProjectName, limits: Limits
 ) -> Published:
     """Receive and publish the upload."""
-    async with Spool(face.settings.spool, face.world.blocking) as spool:
+    async with Spool(app.settings.spool, app.world.blocking) as spool:
         form = await read_form(
             request.body, header_of(request, "content-type") or "", limits=limits, spool=spool
         )
@@ -165,24 +163,24 @@ async def _taken(
                 f"{name!r}."
             )
         try:
-            published = await publish(face, request, form, spool, who)
+            published = await publish(app, request, form, spool, who)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
         if published.outcome is PublishOutcome.UNCHANGED and not may(
-            face.rules, who, Action.OVERWRITE, name
+            app.rules, who, Action.OVERWRITE, name
         ):
             raise AlreadyThere(distribution.filename)
         return published
 
 
-@guarded(app, FILE, may=Action.DELETE, methods=("DELETE",))
+@guarded(routes, FILE, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown))
-async def delete(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def delete(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     name = project_name(project)
-    demand(face.rules, who, Action.WRITE, name)
+    demand(app.rules, who, Action.WRITE, name)
     try:
-        await delete_files(face, request, who, name, "delete-file", filename, frozenset({filename}))
+        await delete_files(app, request, who, name, "delete-file", filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):
         raise BadRequest(
             f"Could not find {filename} among the files that were published here."

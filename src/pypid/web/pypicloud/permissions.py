@@ -16,7 +16,7 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, account_name
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
@@ -83,17 +83,17 @@ def in_force(*all_rights: Iterable[Right]) -> dict[Key, Right]:
     return {_key(right): right for right in sorted_rights(found.values())}
 
 
-async def _rights(face: App) -> dict[Key, Right]:
-    return in_force(face.known.configured().rights, await face.accounts.rights())
+async def _rights(app: App) -> dict[Key, Right]:
+    return in_force(app.known.configured().rights, await app.accounts.rights())
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(app, USER + "/permissions", may=Action.ADMIN)
-async def of_user(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER + "/permissions", may=Action.ADMIN)
+async def of_user(app: App, request: Request, who: Identity, name: str) -> None:
     """Send the rights that were granted to a user directly."""
-    send_json(request, _packages(await _rights(face), Whom.USER, name))
+    send_json(request, _packages(await _rights(app), Whom.USER, name))
 
 
 def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage]:
@@ -104,23 +104,23 @@ def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage
     ]
 
 
-@guarded(app, GROUP, may=Action.ADMIN)
-async def of_group(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP, may=Action.ADMIN)
+async def of_group(app: App, request: Request, who: Identity, name: str) -> None:
     """Send a group: its members, and the rights that it gives them."""
     nobody = frozenset[str]()
-    members = (await face.accounts.memberships()).get(
+    members = (await app.accounts.memberships()).get(
         name, nobody
-    ) | face.known.configured().members.get(name, nobody)
-    packages = _packages(await _rights(face), group_or_word(name), name)
+    ) | app.known.configured().members.get(name, nobody)
+    packages = _packages(await _rights(app), group_or_word(name), name)
     document: WholeGroup = {"members": sorted(members), "packages": packages}
     send_json(request, document)
 
 
-@guarded(app, PACKAGE, may=Action.ADMIN)
-async def of_package(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, PACKAGE, may=Action.ADMIN)
+async def of_package(app: App, request: Request, who: Identity, project: str) -> None:
     """Send the rights that a package has of its own."""
     rights = [
-        right for right in (await _rights(face)).values() if right.project == project_name(project)
+        right for right in (await _rights(app)).values() if right.project == project_name(project)
     ]
     document: Permissions = {
         "user": [
@@ -158,14 +158,14 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
     return (project_name(project), whom, name), permission == "write"
 
 
-@guarded(app, PERMISSION, may=Action.ADMIN, methods=("PUT",))
+@guarded(routes, PERMISSION, may=Action.ADMIN, methods=("PUT",))
 async def grant(
-    face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
+    app: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
 ) -> None:
     """Grant a right, in addition to the existing one."""
-    demand_changing(face)
+    demand_changing(app)
     key, write = _asked(project, kind, name, permission)
-    rights = await _rights(face)
+    rights = await _rights(app)
     before = rights.get(key)
     if before is None and write and not _all_read(rights, key):
         address = f"/admin/package/{key[0]}/{kind}/{name}"
@@ -176,12 +176,12 @@ async def grant(
     if before is None or (write and not before.write):
         said = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
         await recorded(
-            face,
+            app,
             request,
             who,
             "set-right",
             right.project,
-            face.accounts.grant(right),
+            app.accounts.grant(right),
             lambda _: said,
         )
     done(request)
@@ -194,25 +194,25 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
     return whom is not Whom.EVERYONE and any((project, word, "") in rights for word in words)
 
 
-@guarded(app, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
+@guarded(routes, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
 async def withdraw(
-    face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
+    app: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
 ) -> None:
     """Remove a right; without the right to read, the right to write is removed, too."""
-    demand_changing(face)
+    demand_changing(app)
     key, write = _asked(project, kind, name, permission)
-    async with face.turnstile.turn:  # else, of two at the same time, neither is the last
+    async with app.turnstile.turn:  # else, of two at the same time, neither is the last
         await _withdraw(
-            face, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write
+            app, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write
         )
     done(request)
 
 
 async def _withdraw(
-    face: App, request: Request, who: Identity, key: Key, address: str, *, write: bool
+    app: App, request: Request, who: Identity, key: Key, address: str, *, write: bool
 ) -> None:
-    kept = in_force(await face.accounts.rights()).get(key)
-    fixed = in_force(face.known.configured().rights).get(key)
+    kept = in_force(await app.accounts.rights()).get(key)
+    fixed = in_force(app.known.configured().rights).get(key)
     if fixed is not None and (fixed.write or not write):
         raise ChangedElsewhere(f"this right of {key[0]}", IN_THE_FILE)
     if kept is None or (write and not kept.write):
@@ -220,7 +220,7 @@ async def _withdraw(
     if (
         kept.write
         and not write
-        and len([each for each in await _rights(face) if each[0] == key[0]]) == 1
+        and len([each for each in await _rights(app) if each[0] == key[0]]) == 1
     ):
         raise InseparableRight(
             f"This is the last right of {key[0]}, and without any the defaults would hold for it. "
@@ -233,15 +233,15 @@ async def _withdraw(
         left = Right(*key, False)
         lowered = {**said, "right": left.text}
         await recorded(
-            face, request, who, "set-right", subject, face.accounts.grant(left), lambda _: lowered
+            app, request, who, "set-right", subject, app.accounts.grant(left), lambda _: lowered
         )
     else:
         await recorded(
-            face,
+            app,
             request,
             who,
             "remove-right",
             subject,
-            face.accounts.withdraw(*key),
+            app.accounts.withdraw(*key),
             lambda _: said,
         )

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pypid.core.model import File, Upload
 from pypid.core.permissions import Action, Identity, may
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
@@ -38,45 +38,45 @@ def _kind_of(request: Request) -> str:
     return (header_of(request, "content-type") or "").partition(";")[0].strip().lower()
 
 
-@guarded(app, "/", may=Action.WRITE, methods=("POST",))
-async def at_the_root(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/", may=Action.WRITE, methods=("POST",))
+async def at_the_root(app: App, request: Request, who: Identity) -> None:
     """Publish one distribution."""
-    await _upload(face, request, who)
+    await _upload(app, request, who)
 
 
-@guarded(app, "/simple/", may=Action.WRITE, methods=("POST",), instead=(is_call, Action.READ))
-async def at_simple(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/simple/", may=Action.WRITE, methods=("POST",), instead=(is_call, Action.READ))
+async def at_simple(app: App, request: Request, who: Identity) -> None:
     """Publish one distribution; or search, as ``pip search --index`` with the index URL does."""
     if is_call(request):
-        return await answer_call(face, request, who)
-    return await _upload(face, request, who)
+        return await answer_call(app, request, who)
+    return await _upload(app, request, who)
 
 
-@guarded(app, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
-async def at_pypi(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
+async def at_pypi(app: App, request: Request, who: Identity) -> None:
     """Answer an XML-RPC call, whatever its content type; a form is an upload."""
     if is_form(request):
-        return await _upload(face, request, who)
-    return await answer_call(face, request, who)
+        return await _upload(app, request, who)
+    return await answer_call(app, request, who)
 
 
-async def _upload(face: App, request: Request, who: Identity) -> None:
-    taken = await take(face, request, who, unsaid="file_upload")
+async def _upload(app: App, request: Request, who: Identity) -> None:
+    taken = await take(app, request, who, unsaid="file_upload")
     if isinstance(taken, Published):
-        await send_uploaded(face, request, who, taken)
+        await send_uploaded(app, request, who, taken)
     else:
         say(request, taken)
 
 
-async def send_uploaded(face: App, request: Request, who: Identity, published: Published) -> None:
+async def send_uploaded(app: App, request: Request, who: Identity, published: Published) -> None:
     """Send the document of the published file, as far as its publisher may see it."""
-    file = await _published_file(face, who, published.upload)
-    package = package_of(file, face.base_url(request) or "")
+    file = await _published_file(app, who, published.upload)
+    package = package_of(file, app.base_url(request) or "")
     document: Uploaded = {**package, "message": published.words}
     send_json(request, document)
 
 
-async def _published_file(face: App, who: Identity, upload: Upload) -> File:
+async def _published_file(app: App, who: Identity, upload: Upload) -> File:
     """Return the file as it is listed; for a client that may not read (a token to publish), no more
     than it has sent.
     """
@@ -91,7 +91,7 @@ async def _published_file(face: App, who: Identity, upload: Upload) -> File:
         summary=upload.summary,
         md5=upload.digests.md5,
     )
-    if not may(face.rules, who, Action.READ, name):
+    if not may(app.rules, who, Action.READ, name):
         return sent
-    listed = (await face.index.parts.known(name)).file(filename)
+    listed = (await app.index.parts.known(name)).file(filename)
     return sent if listed is None else replace(listed, md5=listed.md5 or sent.md5)

@@ -17,7 +17,7 @@ from pypid.web.app.accounts import (
     demand_current,
     password_set,
 )
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import SOMEBODY, guarded
 from pypid.web.http.cookies import end_session
 from pypid.web.http.form_fields import Fields
@@ -39,15 +39,15 @@ say(
 )
 
 
-@guarded(app, "/account/", may=SOMEBODY, page=True)
-async def account(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/account/", may=SOMEBODY, page=True)
+async def account(app: App, request: Request, who: Identity) -> None:
     """Show the user's identity, permissions and tokens."""
-    if not await has_no_accounts(face, request, who):
-        await _page(face, request, who)
+    if not await has_no_accounts(app, request, who):
+        await _page(app, request, who)
 
 
 async def _page(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     *,
@@ -55,10 +55,10 @@ async def _page(
     problems: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    now = face.world.now()
-    tokens = leaf_of(lines_of(await _tokens(face, who), now), request)
+    now = app.world.now()
+    tokens = leaf_of(lines_of(await _tokens(app, who), now), request)
     await show(
-        face,
+        app,
         request,
         who,
         "account.html",
@@ -66,82 +66,82 @@ async def _page(
         problems=problems,
         said_before=said or Fields(),
         powers=[
-            (word, MEANS[word], may(face.rules, who, action)) for word, action in ACTIONS.items()
+            (word, MEANS[word], may(app.rules, who, action)) for word, action in ACTIONS.items()
         ],
         tokens=tokens,
-        fixed=await _fixed(face, who),
+        fixed=await _fixed(app, who),
         expires=EXPIRES,
         shortest=SHORTEST_PASSWORD,
-        is_administrator=may(face.rules, who, Action.ADMIN),
+        is_administrator=may(app.rules, who, Action.ADMIN),
     )
 
 
-async def _tokens(face: App, who: Identity) -> Sequence[Token]:
+async def _tokens(app: App, who: Identity) -> Sequence[Token]:
     """Return the user's tokens, the newest first; a client that logs in by a token sees only that
     one.
     """
-    found = await face.accounts.tokens(who.user)
+    found = await app.accounts.tokens(who.user)
     if who.scope is not None:
         return [token for token in found if token.id == who.token]
     return [token for token in found[::-1] if not token.publisher]
 
 
-async def _fixed(face: App, who: Identity) -> str | None:
+async def _fixed(app: App, who: Identity) -> str | None:
     """Return why the password cannot be changed here, or None."""
     name = str(who.user)
     if who.scope is not None:
         return "You are logged in with a token, which cannot change the password."
     try:
-        if name in face.known.configured().users:
+        if name in app.known.configured().users:
             raise ChangedElsewhere(f"the password of {name!r}", IN_THE_FILE)
-        await changeable_account(face, name)
+        await changeable_account(app, name)
     except (ChangedElsewhere, NoSuchUser) as error:
         return error.text()
     return None
 
 
-@guarded(app, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def set_password(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
+async def set_password(app: App, request: Request, who: Identity) -> None:
     """Change the user's own password; the current one is required, also of administrators."""
     name, said = demand_no_token(who), sent(request)
     try:
-        fixed = await _fixed(face, who)
+        fixed = await _fixed(app, who)
         if fixed is not None:
             raise BadRequest(fixed)
         if said.text("password") != said.text("again"):
             raise BadRequest(DIFFERENT)
         proper_password(said.text("password"))
-        if may(face.rules, who, Action.ADMIN):
-            await demand_current(face, request, name, said.text("current"))
+        if may(app.rules, who, Action.ADMIN):
+            await demand_current(app, request, name, said.text("current"))
         wanted = NewPassword(password=said.text("password"), current=said.text("current"))
-        await password_set(face, request, who, name, wanted)
+        await password_set(app, request, who, name, wanted)
     except MISTAKES as error:
         status, problems = refused(request, error)
         problems = [NOT_YOURS if line == NOT_CURRENT else line for line in problems]
-        return await _page(face, request, who, status=status, problems=problems)
+        return await _page(app, request, who, status=status, problems=problems)
     end_session(request)
     return go(request, LOGIN, done="password-changed")
 
 
-@guarded(app, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def make_token(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
+async def make_token(app: App, request: Request, who: Identity) -> None:
     """Create a token, and show its secret in this response only."""
     demand_no_token(who)
     said = sent(request)
     try:
-        secret, token = await made(face, request, who, wanted_token(said))
+        secret, token = await made(app, request, who, wanted_token(said))
     except (*MISTAKES, Forbidden) as error:
         status, problems = refused(request, error)
-        return await _page(face, request, who, status=status, problems=problems, said=said)
-    uses = uses_of(face.base_url(request), secret, token.scope.actions)
-    [line] = lines_of([token], face.world.now())
+        return await _page(app, request, who, status=status, problems=problems, said=said)
+    uses = uses_of(app.base_url(request), secret, token.scope.actions)
+    [line] = lines_of([token], app.world.now())
     return await show(
-        face, request, who, "token_made.html", status=201, token=line, secret=secret, uses=uses
+        app, request, who, "token_made.html", status=201, token=line, secret=secret, uses=uses
     )
 
 
-@guarded(app, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def revoke_token(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
+async def revoke_token(app: App, request: Request, who: Identity) -> None:
     """Revoke one of the user's own tokens."""
-    await revoked(face, request, who, sent(request).text("id"))
+    await revoked(app, request, who, sent(request).text("id"))
     go(request, "account/", done="token-revoked")

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from werkzeug.exceptions import NotFound
 
 from pypid.core.permissions import Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.request import Request
@@ -64,8 +64,8 @@ DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest(
 """
 
 
-@guarded(app, "/_/ui/<digest>/<name>", may=ANYBODY)
-async def asset(face: App, request: Request, who: Identity, digest: str, name: str) -> None:
+@guarded(routes, "/_/ui/<digest>/<name>", may=ANYBODY)
+async def asset(app: App, request: Request, who: Identity, digest: str, name: str) -> None:
     """Send a file of the site."""
     found = ASSETS.get(name)
     if found is None:

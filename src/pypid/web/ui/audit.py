@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import asked
 from pypid.web.http.query import LARGEST_SERIAL
@@ -18,10 +18,10 @@ MOST = 100
 FILTERS = ("who", "what", "subject")
 
 
-@guarded(app, "/manage/audit", may=Action.ADMIN, page=True)
-async def audit(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/audit", may=Action.ADMIN, page=True)
+async def audit(app: App, request: Request, who: Identity) -> None:
     """Show the matching entries, the newest first, before a given serial if there is one."""
-    if await has_no_accounts(face, request, who):
+    if await has_no_accounts(app, request, who):
         return
     given = asked(request)
     wanted = {name: given.text(name).strip() for name in FILTERS}
@@ -32,7 +32,7 @@ async def audit(face: App, request: Request, who: Identity) -> None:
         else None
     )
     narrowed = {name: value for name, value in wanted.items() if value}
-    found = await face.journal.deeds(
+    found = await app.journal.deeds(
         before=before,
         most=MOST + 1,
         who=narrowed.get("who"),
@@ -43,7 +43,7 @@ async def audit(face: App, request: Request, who: Identity) -> None:
     link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())
     older = f"{link}before={deeds[-1].serial}" if len(found) > MOST else None
     await show(
-        face,
+        app,
         request,
         who,
         "audit.html",

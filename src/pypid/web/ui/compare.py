@@ -20,7 +20,7 @@ from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action, Identity
 from pypid.index.release_comparison import ComparedText, Comparison
 from pypid.web.api.compare import both
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.http.form_fields import asked
@@ -83,18 +83,18 @@ class TextLine:
     text: str
 
 
-@guarded(app, "/project/<project>/-/compare", may=Action.READ, page=True)
-async def compare(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/project/<project>/-/compare", may=Action.READ, page=True)
+async def compare(app: App, request: Request, who: Identity, project: str) -> None:
     """Show the comparison of two releases; by default of the newest with the one before it."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/-/compare", permanent=True, restricted=face.restricted
+            request, f"/project/{name}/-/compare", permanent=True, restricted=app.restricted
         )
-    asks, given = asked_of(face, request, who, project), asked(request)
-    found = await face.index.project(name, asks)
+    asks, given = asked_of(app, request, who, project), asked(request)
+    found = await app.index.project(name, asks)
     is_long = len(found.files) > FEW_FILES
-    versions = await face.world.thinking(_versions, found) if is_long else _versions(found)
+    versions = await app.world.thinking(_versions, found) if is_long else _versions(found)
     chosen = _chosen(found, versions, given.text("from"), given.text("to"))
     values: dict[str, Any] = {
         "project": name,
@@ -104,7 +104,7 @@ async def compare(face: App, request: Request, who: Identity, project: str) -> N
     }
     if "" in chosen:
         return await show(
-            face,
+            app,
             request,
             who,
             "compare.html",
@@ -114,14 +114,14 @@ async def compare(face: App, request: Request, who: Identity, project: str) -> N
             kind="",
             kinds=[],
         )
-    old, new = await both(face, found, *chosen)
+    old, new = await both(app, found, *chosen)
     values |= {"old": old.version, "new": new.version}
-    comparison = Comparison(face.contents, name, asks)
+    comparison = Comparison(app.contents, name, asks)
     if given.text("path"):
-        return await _show_text(face, request, who, comparison, old, new, values)
+        return await _show_text(app, request, who, comparison, old, new, values)
     compared = await comparison.compare(old, new, given.text("kind") or None)
     return await show(
-        face,
+        app,
         request,
         who,
         "compare.html",
@@ -131,14 +131,14 @@ async def compare(face: App, request: Request, who: Identity, project: str) -> N
         kinds=_comparable(compared.pairs),
         fields=None
         if compared.fields is None
-        else await face.world.thinking(fields_of, compared.fields),
+        else await app.world.thinking(fields_of, compared.fields),
         sorts=[] if compared.members is None else sorts_of(compared.members),
         most_files=MOST_FILES,
     )
 
 
 async def _show_text(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     comparison: Comparison,
@@ -151,7 +151,7 @@ async def _show_text(
     path = given.text("path")
     is_long = len(old.files) + len(new.files) > FEW_FILES
     pairs = (
-        await face.world.thinking(pairs_of, old.files, new.files)
+        await app.world.thinking(pairs_of, old.files, new.files)
         if is_long
         else pairs_of(old.files, new.files)
     )
@@ -162,12 +162,10 @@ async def _show_text(
             text = await comparison.text(pair.old, pair.new, path)
         except Opaque as error:
             text = ComparedText(path, problem=str(error))
-    lines = await face.world.thinking(_shown, text.lines or ())
+    lines = await app.world.thinking(_shown, text.lines or ())
     values |= {"kind": "" if pair is None else pair.kind, "path_asked": path}
     more = len(text.lines or ()) - len(lines)
-    await show(
-        face, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more
-    )
+    await show(app, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more)
 
 
 def _why_not(pairs: Sequence[Pair], kind: str) -> str:

@@ -11,7 +11,7 @@ from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.configuration import said
 from pypid.web.api.log_level import Level, changed
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
@@ -39,34 +39,34 @@ class ShownSection:
     more: int
 
 
-@guarded(app, "/manage/configuration", may=Action.ADMIN, page=True)
-async def configuration(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/configuration", may=Action.ADMIN, page=True)
+async def configuration(app: App, request: Request, who: Identity) -> None:
     """Show the effective configuration and its sources."""
-    await _page(face, request, who)
+    await _page(app, request, who)
 
 
-@guarded(app, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_log_level(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def set_log_level(app: App, request: Request, who: Identity) -> None:
     """Set the log level."""
     wanted = (request.form or Fields()).text("level")
     for level in get_args(Level):
         if level == wanted:
-            await changed(face, request, who, level)
+            await changed(app, request, who, level)
             return go(request, "manage/configuration", done="log-level-set")
-    return await _page(face, request, who, problems=[f"Choose a level: {', '.join(LEVELS)}."])
+    return await _page(app, request, who, problems=[f"Choose a level: {', '.join(LEVELS)}."])
 
 
-async def _page(face: App, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
-    sections = await said(face)
+async def _page(app: App, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
+    sections = await said(app)
     waiting = [
         f"[{section.section}] {line.key}"
         for section in sections
         for line in section.lines
         if line.waits
     ]
-    loudness = face.loudness
+    log_level_control = app.log_level_control
     await show(
-        face,
+        app,
         request,
         who,
         "configuration.html",
@@ -75,8 +75,8 @@ async def _page(face: App, request: Request, who: Identity, problems: Sequence[s
         sections=[_shown(section) for section in sections],
         waiting=waiting[:MOST],
         levels=LEVELS,
-        level=None if loudness is None else loudness.in_force,
-        configured=None if loudness is None else loudness.configured,
+        level=None if log_level_control is None else log_level_control.in_force,
+        configured=None if log_level_control is None else log_level_control.configured,
     )
 
 

@@ -24,7 +24,7 @@ from pypid.core.model import File
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.contents import text_of
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.http.form_fields import asked
@@ -69,8 +69,8 @@ class ShownMember:
     encoding: str = ""
 
 
-@guarded(app, "/project/<project>/-/contents/<filename>", may=Action.READ, page=True)
-async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
+@guarded(routes, "/project/<project>/-/contents/<filename>", may=Action.READ, page=True)
+async def contents(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Show the members of a file, or one of them."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
@@ -78,20 +78,20 @@ async def contents(face: App, request: Request, who: Identity, project: str, fil
             request,
             f"/project/{name}/-/contents/{part(filename)}",
             permanent=True,
-            restricted=face.restricted,
+            restricted=app.restricted,
         )
-    given = asked_of(face, request, who, project)
-    file = await face.index.file(name, filename, given)
+    given = asked_of(app, request, who, project)
+    file = await app.index.file(name, filename, given)
     path = asked(request).text("path")
     try:
         if path:
-            opened = await face.contents.member(file, path, given)
-            shown = await face.world.blocking(_shown, opened)
-            return await _show_member(face, request, who, file, opened, shown)
-        listing = await face.contents.listing(file, given)
+            opened = await app.contents.member(file, path, given)
+            shown = await app.world.blocking(_shown, opened)
+            return await _show_member(app, request, who, file, opened, shown)
+        listing = await app.contents.listing(file, given)
     except Opaque as error:
         return await show(
-            face,
+            app,
             request,
             who,
             "contents.html",
@@ -101,11 +101,11 @@ async def contents(face: App, request: Request, who: Identity, project: str, fil
             folder="",
             problem=str(error),
         )
-    return await _show_list(face, request, who, file, listing)
+    return await _show_list(app, request, who, file, listing)
 
 
 async def _show_list(
-    face: App, request: Request, who: Identity, file: File, listing: MemberListing
+    app: App, request: Request, who: Identity, file: File, listing: MemberListing
 ) -> None:
     given = asked(request)
     wanted, folder = given.text("find").strip(), given.text("in")
@@ -113,7 +113,7 @@ async def _show_list(
         entries: Sequence[ArchiveFolder | Inner] = _filtered(listing.members, wanted)
     else:
         is_long = len(listing.members) > FEW_MEMBERS
-        looked = face.world.thinking(look_in, listing.members, folder) if is_long else None
+        looked = app.world.thinking(look_in, listing.members, folder) if is_long else None
         folders, here = look_in(listing.members, folder) if looked is None else await looked
         entries = [*folders, *here]
     if folder and not entries:
@@ -123,7 +123,7 @@ async def _show_list(
         _entry(entry, "" if wanted else folder) for entry in leaf.lines
     ]  # only of this page: there may be twenty thousand
     await show(
-        face,
+        app,
         request,
         who,
         "contents.html",
@@ -161,12 +161,12 @@ def steps_to(folder: str) -> list[tuple[str, str]]:
 
 
 async def _show_member(
-    face: App, request: Request, who: Identity, file: File, opened: OpenedMember, shown: ShownMember
+    app: App, request: Request, who: Identity, file: File, opened: OpenedMember, shown: ShownMember
 ) -> None:
     leaf: ListSlice[str] = leaf_of(shown.lines or (), request, "path", most=LINES)
     member = opened.member
     await show(
-        face,
+        app,
         request,
         who,
         "member.html",

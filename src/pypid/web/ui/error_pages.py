@@ -31,9 +31,9 @@ class NextStep:
     path: str | None = None
 
 
-def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
+def page_of(app: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
     """Return the error page as bytes of HTML."""
-    values = common(face, request, request.identity)
+    values = common(app, request, request.identity)
     text = (
         environment()
         .get_template("error.html")
@@ -42,7 +42,7 @@ def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseExce
             status=refusal.status,
             title=refusal.title,
             lines=[line for line in refusal.text.splitlines() if line.strip()],
-            ways=list(_ways(face, request, refusal, error)),
+            ways=list(_ways(app, request, refusal, error)),
             number=request.id,
         )
     )
@@ -50,7 +50,7 @@ def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseExce
 
 
 def _ways(
-    face: App, request: Request, refusal: ErrorResponse, error: BaseException
+    app: App, request: Request, refusal: ErrorResponse, error: BaseException
 ) -> Iterator[NextStep]:
     who = request.identity
     match error:
@@ -59,14 +59,14 @@ def _ways(
                 "Go back, reload the page and send the form again: you logged in or out while it "
                 "was open."
             )
-        case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
+        case NoSuchProject(name=str() as name) if may(app.rules, who, Action.READ):
             yield NextStep(f"Search for {name}", f"search?q={quote(name, safe='')}")
-        case NoSuchFile() if may(face.rules, who, Action.READ):
+        case NoSuchFile() if may(app.rules, who, Action.READ):
             yield NextStep("Search the index", "search")
         case _:
             pass
     logging_in_helps = (
-        who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
+        who.user is None and app.registry is not None and not isinstance(error, LoginRefused)
     )
     if isinstance(error, OtherSite):
         yield NextStep("Reload the page from the address of this index and send the form again.")

@@ -60,9 +60,9 @@ def demand_typed(said: Fields, word: str) -> None:
         raise BadRequest(f"Nothing was changed. To confirm, type {word} into the field.")
 
 
-async def has_no_accounts(face: App, request: Request, who: Identity) -> bool:
+async def has_no_accounts(app: App, request: Request, who: Identity) -> bool:
     """Return whether this pypid has no accounts database; if so, a page that says it was sent."""
-    if face.registry is not None:
+    if app.registry is not None:
         return False
-    await show(face, request, who, "no_accounts.html")
+    await show(app, request, who, "no_accounts.html")
     return True

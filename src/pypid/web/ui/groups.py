@@ -9,7 +9,7 @@ from pypid.core.errors import NoSuchGroup, PypidError
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.groups import IN_THE_FILE, added, joined, left, removed
 from pypid.web.api.rights import listed
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.http.request import Request
@@ -30,15 +30,15 @@ say(
 )
 
 
-@guarded(app, GROUPS, may=Action.ADMIN, page=True)
-async def groups(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, GROUPS, may=Action.ADMIN, page=True)
+async def groups(app: App, request: Request, who: Identity) -> None:
     """Show all groups but those of a directory, which cannot be listed."""
-    if not await has_no_accounts(face, request, who):
-        await _list(face, request, who)
+    if not await has_no_accounts(app, request, who):
+        await _list(app, request, who)
 
 
 async def _list(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     *,
@@ -46,7 +46,7 @@ async def _list(
     problems: Sequence[str] = (),
     name: str = "",
 ) -> None:
-    configured, kept = face.known.configured(), await face.accounts.memberships()
+    configured, kept = app.known.configured(), await app.accounts.memberships()
     found = [(group, len(members), "database") for group, members in kept.items()]
     found += [
         (group, len(configured.members.get(group, ())), "configuration")
@@ -60,30 +60,30 @@ async def _list(
         "name": name,
         "problems": problems,
     }
-    await show(face, request, who, "groups.html", status=status, **values)
+    await show(app, request, who, "groups.html", status=status, **values)
 
 
-@guarded(app, GROUPS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def add(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, GROUPS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def add(app: App, request: Request, who: Identity) -> None:
     """Create a group."""
     text = sent(request).text("name").strip()
     try:
-        name = await added(face, request, who, text)
+        name = await added(app, request, who, text)
     except MISTAKES as error:
         status, problems = refused(request, error)
-        return await _list(face, request, who, status=status, problems=problems, name=text)
+        return await _list(app, request, who, status=status, problems=problems, name=text)
     return go(request, f"manage/groups/{part(name)}", done="group-added")
 
 
-@guarded(app, GROUP, may=Action.ADMIN, page=True)
-async def group(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP, may=Action.ADMIN, page=True)
+async def group(app: App, request: Request, who: Identity, name: str) -> None:
     """Show a group with its members and rights."""
-    if not await has_no_accounts(face, request, who):
-        await _one(face, request, who, name)
+    if not await has_no_accounts(app, request, who):
+        await _one(app, request, who, name)
 
 
 async def _one(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: str,
@@ -93,13 +93,13 @@ async def _one(
     warnings: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    configured, kept = face.known.configured(), await face.accounts.memberships()
+    configured, kept = app.known.configured(), await app.accounts.memberships()
     if name not in kept and name not in configured.groups:
         raise NoSuchGroup(name)
     members = configured.members.get(name, frozenset()) if name in configured.groups else kept[name]
-    rights = (await listed(face))["rights"]
+    rights = (await listed(app))["rights"]
     await show(
-        face,
+        app,
         request,
         who,
         "group.html",
@@ -118,42 +118,42 @@ async def _one(
     )
 
 
-@guarded(app, GROUP + "/join", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def join(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP + "/join", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def join(app: App, request: Request, who: Identity, name: str) -> None:
     """Add a user to the group."""
     said = sent(request)
     try:
-        warnings = await joined(face, request, who, name, said.text("user").strip())
+        warnings = await joined(app, request, who, name, said.text("user").strip())
     except MISTAKES as error:
-        return await _again(face, request, who, name, error, said)
+        return await _again(app, request, who, name, error, said)
     if warnings:
-        return await _one(face, request, who, name, warnings=warnings)
+        return await _one(app, request, who, name, warnings=warnings)
     return go(request, f"manage/groups/{part(name)}", done="joined")
 
 
-@guarded(app, GROUP + "/leave", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def leave(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP + "/leave", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def leave(app: App, request: Request, who: Identity, name: str) -> None:
     """Remove a user from the group."""
     try:
-        await left(face, request, who, name, sent(request).text("user"))
+        await left(app, request, who, name, sent(request).text("user"))
     except MISTAKES as error:
-        return await _again(face, request, who, name, error)
+        return await _again(app, request, who, name, error)
     return go(request, f"manage/groups/{part(name)}", done="left")
 
 
-@guarded(app, GROUP + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def remove(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, GROUP + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def remove(app: App, request: Request, who: Identity, name: str) -> None:
     """Remove the group."""
     try:
         demand_typed(sent(request), name)
-        await removed(face, request, who, name)
+        await removed(app, request, who, name)
     except MISTAKES as error:
-        return await _again(face, request, who, name, error)
+        return await _again(app, request, who, name, error)
     return go(request, "manage/groups", done="group-removed")
 
 
 async def _again(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: str,
@@ -164,4 +164,4 @@ async def _again(
     if isinstance(error, NoSuchGroup):
         raise error
     status, problems = refused(request, error)
-    await _one(face, request, who, name, status=status, problems=problems, said=said)
+    await _one(app, request, who, name, status=status, problems=problems, said=said)

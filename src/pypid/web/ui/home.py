@@ -7,7 +7,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.presentation.client_files import FILES
 from pypid.core.presentation.snippets import to_install, to_publish
 from pypid.web.api.news import latest, projects
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
 from pypid.web.installers.client_files import place_of
@@ -17,22 +17,22 @@ RELEASES, PROJECTS = 10, 6
 """Number of lines of the lists."""
 
 
-@guarded(app, "/", may=Action.READ, page=True)
-async def home(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/", may=Action.READ, page=True)
+async def home(app: App, request: Request, who: Identity) -> None:
     """Show new releases and projects, and the commands to connect, for this host and the client's
     user.
     """
-    place = await place_of(face, request)
+    place = await place_of(app, request)
     try:
         count, releases, new = (
-            len(await face.names(who)),
-            await latest(face, who, RELEASES),
-            await projects(face, who, PROJECTS),
+            len(await app.names(who)),
+            await latest(app, who, RELEASES),
+            await projects(app, who, PROJECTS),
         )
     except ListIncomplete:
         count, releases, new = None, (), ()
     await show(
-        face,
+        app,
         request,
         who,
         "home.html",

@@ -10,7 +10,7 @@ from attrs import frozen
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.invitations import made, withdrawn
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
@@ -40,12 +40,12 @@ class OpenInvitation:
     expires: datetime
 
 
-async def open_invitations(face: App) -> Sequence[OpenInvitation]:
+async def open_invitations(app: App) -> Sequence[OpenInvitation]:
     """Return the open invitations, the newest first, from the audit log: an unused invitation is
     stored nowhere else.
     """
     made, taken, used = [
-        await face.journal.deeds(what=what, most=MOST)
+        await app.journal.deeds(what=what, most=MOST)
         for what in ("make-invitation", "withdraw-invitation", "register-user")
     ]
     over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
@@ -55,7 +55,7 @@ async def open_invitations(face: App) -> Sequence[OpenInvitation]:
         )
         for deed in made
     ]
-    return [each for each in found if each.id not in over and each.expires > face.world.now()]
+    return [each for each in found if each.id not in over and each.expires > app.world.now()]
 
 
 def _moment(text: str, instead: datetime) -> datetime:
@@ -65,23 +65,28 @@ def _moment(text: str, instead: datetime) -> datetime:
         return instead
 
 
-@guarded(app, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def invite(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def invite(app: App, request: Request, who: Identity) -> None:
     """Create an invitation, shown in this response only."""
     expires = sent(request).text("expires", "7d")
     if expires not in EXPIRES:
         raise BadRequest(f"The lifetime must be one of: {', '.join(EXPIRES)}.")
-    new = await made(face, request, who, expires)
-    base = face.base_url(request)
+    new = await made(app, request, who, expires)
+    base = app.base_url(request)
     # in the fragment, which no browser sends: so it is in no log, here or on the way
     link = None if base is None else f"{base}/account/register#invitation={new.secret}"
-    await show(face, request, who, "invitation_made.html", status=201, invitation=new, link=link)
+    await show(app, request, who, "invitation_made.html", status=201, invitation=new, link=link)
 
 
 @guarded(
-    app, "/manage/invitations/withdraw", may=Action.ADMIN, methods=("POST",), page=True, form=True
+    routes,
+    "/manage/invitations/withdraw",
+    may=Action.ADMIN,
+    methods=("POST",),
+    page=True,
+    form=True,
 )
-async def withdraw(face: App, request: Request, who: Identity) -> None:
+async def withdraw(app: App, request: Request, who: Identity) -> None:
     """Withdraw an invitation."""
-    done = await withdrawn(face, request, who, sent(request).text("id").strip())
+    done = await withdrawn(app, request, who, sent(request).text("id").strip())
     go(request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")

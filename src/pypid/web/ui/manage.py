@@ -12,7 +12,7 @@ from pypid.core.errors import BadName, PypidError
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.health import condition_of
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.measures import Disk
 from pypid.web.http.form_fields import asked
@@ -37,30 +37,30 @@ class MachinePart:
     todo: str = ""
 
 
-@guarded(app, "/manage/", may=Action.ADMIN, page=True)
-async def manage(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/", may=Action.ADMIN, page=True)
+async def manage(app: App, request: Request, who: Identity) -> None:
     """Show status, usage and recent activity."""
-    used, _ = await used_of(face)
-    usage, measures = face.measures.usage, face.measures
+    used, _ = await used_of(app)
+    usage, measures = app.measures.usage, app.measures
     disks = {"state": await measures.disk("state"), "storage": await measures.disk("storage")}
     await show(
-        face,
+        app,
         request,
         who,
         "manage.html",
-        parts=[*_parts(face), *_disks(face, disks), *await _workers(face)],
-        since=face.since,
-        shared=face.index.shared,
+        parts=[*_parts(app), *_disks(app, disks), *await _workers(app)],
+        since=app.since,
+        shared=app.index.shared,
         used=used,
         counting=usage.is_counting,
-        limit=face.settings.max_cache,
-        pending=await _pending(face),
-        deeds=await _deeds(face),
+        limit=app.settings.max_cache,
+        pending=await _pending(app),
+        deeds=await _deeds(app),
     )
 
 
-@guarded(app, "/manage/why", may=Action.ADMIN, page=True)
-async def ask_why(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/why", may=Action.ADMIN, page=True)
+async def ask_why(app: App, request: Request, who: Identity) -> None:
     """Redirect to the page that explains why a name is as it is here."""
     typed, problems = asked(request).text("name").strip(), []
     try:
@@ -68,7 +68,7 @@ async def ask_why(face: App, request: Request, who: Identity) -> None:
     except BadName as error:
         problems = [str(error)] if typed else []
     return await show(
-        face,
+        app,
         request,
         who,
         "why_ask.html",
@@ -81,14 +81,14 @@ async def ask_why(face: App, request: Request, who: Identity) -> None:
 # --- status ---------------------------------------------------------------------------------------
 
 
-def _parts(face: App) -> Iterator[MachinePart]:
-    said = condition_of(face)
-    yield from _readiness(face, bool(said["ready"]))
+def _parts(app: App) -> Iterator[MachinePart]:
+    said = condition_of(app)
+    yield from _readiness(app, bool(said["ready"]))
     yield _accounts() if said["access"] else _accounts_away()
-    yield _catalog(face) if said["cache"] else _catalog_away()
-    yield _storage(face, is_well=bool(said["storage"]))
-    yield _comparison(face)
-    yield _upstream(face)
+    yield _catalog(app) if said["cache"] else _catalog_away()
+    yield _storage(app, is_well=bool(said["storage"]))
+    yield _comparison(app)
+    yield _upstream(app)
 
 
 def _accounts() -> MachinePart:
@@ -104,12 +104,12 @@ def _accounts_away() -> MachinePart:
     return MachinePart("Accounts", "unreachable", "bad", says, f"{todo} pypid keeps retrying.")
 
 
-def _catalog(face: App) -> MachinePart:
+def _catalog(app: App) -> MachinePart:
     return MachinePart(
         "Catalog",
         "OK",
         "good",
-        "The shared catalog answers." if face.index.shared else "In memory.",
+        "The shared catalog answers." if app.index.shared else "In memory.",
     )
 
 
@@ -127,8 +127,8 @@ def _catalog_away() -> MachinePart:
     )
 
 
-def _storage(face: App, *, is_well: bool) -> MachinePart:
-    place = face.settings.place
+def _storage(app: App, *, is_well: bool) -> MachinePart:
+    place = app.settings.place
     if is_well:
         return MachinePart("Storage", "OK", "good", f"Reachable: {place}")
     todo = "Is the disk mounted, with free space? Does the bucket accept the keys of [storage]?"
@@ -141,8 +141,8 @@ def _storage(face: App, *, is_well: bool) -> MachinePart:
     )
 
 
-def _readiness(face: App, is_ready: bool) -> Iterator[MachinePart]:
-    if face.condition.stopping:
+def _readiness(app: App, is_ready: bool) -> Iterator[MachinePart]:
+    if app.condition.stopping:
         yield MachinePart(
             "Traffic", "stopping", "warn", "pypid is stopping and accepts no new connections."
         )
@@ -155,8 +155,8 @@ def _readiness(face: App, is_ready: bool) -> Iterator[MachinePart]:
         )
 
 
-def _comparison(face: App) -> MachinePart:
-    under_way, name = face.index.comparing, "Storage scan"
+def _comparison(app: App) -> MachinePart:
+    under_way, name = app.index.comparing, "Storage scan"
     if under_way is not None:
         far = (
             f"In progress: {under_way.objects:,} objects listed, {under_way.projects:,} "
@@ -168,7 +168,7 @@ def _comparison(face: App) -> MachinePart:
             "warn",
             f"{far} Projects that were not read yet are looked up on request.",
         )
-    if face.index.catalog.was_complete:
+    if app.index.catalog.was_complete:
         return MachinePart(
             name,
             "complete",
@@ -188,9 +188,9 @@ def _comparison(face: App) -> MachinePart:
     )
 
 
-def _upstream(face: App) -> MachinePart:
-    outage = face.index.envoy.outage
-    if face.index.policy.mode is Mode.OFFLINE:
+def _upstream(app: App) -> MachinePart:
+    outage = app.index.gate.outage
+    if app.index.policy.mode is Mode.OFFLINE:
         return MachinePart("Upstream", "offline", "", "No upstream is contacted ([upstream] mode).")
     if outage.error is None:
         return MachinePart(
@@ -207,9 +207,9 @@ def _upstream(face: App) -> MachinePart:
     return MachinePart("Upstream", "unreachable", "bad", f"{outage.error}{since}", todo)
 
 
-def _disks(face: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
+def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
     names = {"state": "State disk", "storage": "Storage disk"}
-    needed = {"state": True, "storage": face.settings.storage_folder is not None}
+    needed = {"state": True, "storage": app.settings.storage_folder is not None}
     for which, disk in disks.items():
         if disk is None and needed[which]:
             todo = "Check the disk, or the network connection to it."
@@ -226,9 +226,9 @@ def _disks(face: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
             )
 
 
-async def _workers(face: App) -> list[MachinePart]:
+async def _workers(app: App) -> list[MachinePart]:
     try:
-        number, workers = await face.measured()
+        number, workers = await app.measured()
     except OSError:
         return [
             MachinePart(
@@ -251,25 +251,23 @@ async def _workers(face: App) -> list[MachinePart]:
 # --- activity -------------------------------------------------------------------------------------
 
 
-async def _pending(face: App) -> int | None:
+async def _pending(app: App) -> int | None:
     """Return how many registrations wait for approval; None if unknown."""
-    if face.registry is None:
+    if app.registry is None:
         return None
     try:
         return sum(
-            1
-            for account in await face.accounts.users()
-            if account.standing is AccountStatus.PENDING
+            1 for account in await app.accounts.users() if account.standing is AccountStatus.PENDING
         )
     except PypidError:
         return None
 
 
-async def _deeds(face: App) -> Sequence[AuditEntry] | None:
+async def _deeds(app: App) -> Sequence[AuditEntry] | None:
     """Return the last audit entries, the newest first; None if unavailable."""
-    if face.registry is None:
+    if app.registry is None:
         return None
     try:
-        return await face.journal.deeds(most=LAST)
+        return await app.journal.deeds(most=LAST)
     except PypidError:
         return None

@@ -81,34 +81,34 @@ class MultiUpload:
         return 200 if not bad else bad.pop() if len(bad) == 1 else 400
 
 
-async def take(face: App, request: Request, who: Identity) -> MultiUpload:
+async def take(app: App, request: Request, who: Identity) -> MultiUpload:
     """Publish the files of the form, one after the other; to the end, even if the client
     disconnects.
 
     Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such
     form at all, `ClientGone`.
     """
-    refuse_early(request.body.size, MOST_FILES * face.settings.max_upload + _FRAME, MAX_UPLOAD)
+    refuse_early(request.body.size, MOST_FILES * app.settings.max_upload + _FRAME, MAX_UPLOAD)
     try:
         boundary = boundary_in(header_of(request, "content-type") or "")
     except BadRequest:
         if request.session is not None:  # a content type that any page can have a browser send
             demand_csrf_token(request, request.session)
         raise
-    return await shielded(counted(face, _taken(face, request, who, boundary)))
+    return await shielded(counted(app, _taken(app, request, who, boundary)))
 
 
-async def _taken(face: App, request: Request, who: Identity, boundary: bytes) -> MultiUpload:
-    reading = _Reading(face, request, who)
+async def _taken(app: App, request: Request, who: Identity, boundary: bytes) -> MultiUpload:
+    reading = _Reading(app, request, who)
     parts = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
-    room = MOST_FILES * face.settings.max_upload + _FRAME
+    room = MOST_FILES * app.settings.max_upload + _FRAME
     try:
         async for piece in request.body:
             for event in parts.parse(piece[:room]):
                 await reading.hear(event)
             room -= len(piece)
             if room < 0:
-                raise TooLarge(face.settings.max_upload, MAX_UPLOAD)
+                raise TooLarge(app.settings.max_upload, MAX_UPLOAD)
         parts.close()
         reading.trust(None)  # a form without any part
         if not reading.taking.files:
@@ -127,9 +127,9 @@ async def _taken(face: App, request: Request, who: Identity, boundary: bytes) ->
 class _Reading:
     """The state of the form while it is read."""
 
-    def __init__(self, face: App, request: Request, who: Identity) -> None:
+    def __init__(self, app: App, request: Request, who: Identity) -> None:
         self.taking = MultiUpload()
-        self._face, self._request, self._who = face, request, who
+        self._app, self._request, self._who = app, request, who
         self._is_trusted = request.session is None
         self._overwriting = False
         self._name = ""
@@ -179,7 +179,7 @@ class _Reading:
                 f"A form can have at most {MOST_FILES} files; the files after them were ignored."
             )
         self._filename = named
-        self._spool = Spool(self._face.settings.spool, self._face.world.blocking)
+        self._spool = Spool(self._app.settings.spool, self._app.world.blocking)
 
     async def _more(self, data: bytes) -> None:
         """Add data to a file. The rest of a file that failed is read and dropped: other files may
@@ -189,8 +189,8 @@ class _Reading:
         if self._failure is not None or self._spool is None:
             return
         try:
-            if self._came > self._face.settings.max_upload:
-                raise TooLarge(self._face.settings.max_upload, MAX_UPLOAD)
+            if self._came > self._app.settings.max_upload:
+                raise TooLarge(self._app.settings.max_upload, MAX_UPLOAD)
             await self._spool.write(data)
         except PypidError as error:
             self._failure = error
@@ -216,7 +216,7 @@ class _Reading:
             )
             request, who, overwriting = self._request, await self._still(), self._overwriting
             return published(
-                await publish(self._face, request, form, self._spool, who, overwriting=overwriting)
+                await publish(self._app, request, form, self._spool, who, overwriting=overwriting)
             )
         except PypidError as error:
             return refused(filename, error)
@@ -228,7 +228,7 @@ class _Reading:
         Raises `Unauthenticated`, `PeopleUnknown`.
         """
         cookie = None if self._request.session is None else credential_of_cookie(self._request)
-        return self._who if cookie is None else await self._face.access.identify(cookie)
+        return self._who if cookie is None else await self._app.access.identify(cookie)
 
     def break_off(self, error: PypidError) -> None:
         """Stop reading the form. Raises the error if there is no file that it could be reported

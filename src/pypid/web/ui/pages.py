@@ -64,13 +64,13 @@ _compiled: set[str] = set()
 
 
 async def show(
-    face: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any
+    app: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any
 ) -> None:
     """Send the page: the template, rendered with `values` and those of every page (`common`)."""
     if template not in _compiled:  # takes a tenth of a second, the first time
-        await face.world.blocking(_compile, template)
-    text = environment().get_template(template).render(**common(face, request, who), **values)
-    await send_html(face, request, text, status=status)
+        await app.world.blocking(_compile, template)
+    text = environment().get_template(template).render(**common(app, request, who), **values)
+    await send_html(app, request, text, status=status)
 
 
 def _compile(template: str) -> None:
@@ -86,7 +86,7 @@ def _compile(template: str) -> None:
     _compiled.update(seen)
 
 
-async def send_html(face: App, request: Request, text: str, *, status: int = 200) -> None:
+async def send_html(app: App, request: Request, text: str, *, status: int = 200) -> None:
     """Send the text of a page; browsers revalidate it, or do not store it (`page_head`)."""
     body, zips = text.encode("utf-8", "replace"), _zips(request)
     plain = len(body)
@@ -94,7 +94,7 @@ async def send_html(face: App, request: Request, text: str, *, status: int = 200
         body = (
             compress(body, 5, mtime=0)
             if plain <= LARGE
-            else await face.world.blocking(compress, body, 5)
+            else await app.world.blocking(compress, body, 5)
         )
     head: Head = (*page_head(request), (b"Content-Length", b"%d" % len(body)))
     if zips and plain > SMALL:
@@ -119,20 +119,20 @@ def page_head(request: Request) -> Head:
     )
 
 
-def common(face: App, request: Request, who: Identity) -> dict[str, Any]:
+def common(app: App, request: Request, who: Identity) -> dict[str, Any]:
     """Return the values that the layout, and so every page, needs."""
     return {
         "root": root_of(request),
         "path": path_of(request),
         "who": who,
-        "is_admin": face.closed is None and may(face.rules, who, Action.ADMIN),
-        "may_publish": face.closed is None and may(face.rules, who, Action.WRITE),
-        "may_read": face.closed is None and may(face.rules, who, Action.READ),
-        "has_accounts": face.registry is not None,
+        "is_admin": app.closed is None and may(app.rules, who, Action.ADMIN),
+        "may_publish": app.closed is None and may(app.rules, who, Action.WRITE),
+        "may_read": app.closed is None and may(app.rules, who, Action.READ),
+        "has_accounts": app.registry is not None,
         "csrf": "" if request.session is None else csrf_token(request.session),
         "said": said(request),
         "query": asked(request).text("q") if path_of(request) == "search" else "",
-        "now": face.world.now(),
+        "now": app.world.now(),
     }
 
 

@@ -18,7 +18,7 @@ from pypid.core.presentation.project_view import Age, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.http.redirects import redirect
@@ -33,45 +33,45 @@ STATUS_WORDS = {
 }
 
 
-@guarded(app, "/project/<project>/", may=Action.READ, page=True)
-async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/project/<project>/", may=Action.READ, page=True)
+async def project_page(app: App, request: Request, who: Identity, project: str) -> None:
     """Show a project, by the release that installers would choose."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/", permanent=True, restricted=face.restricted)
-    return await _show(face, request, who, project, None)
+        return redirect(request, f"/project/{name}/", permanent=True, restricted=app.restricted)
+    return await _show(app, request, who, project, None)
 
 
-@guarded(app, "/project/<project>/<version>/", may=Action.READ, page=True)
+@guarded(routes, "/project/<project>/<version>/", may=Action.READ, page=True)
 async def release_page(
-    face: App, request: Request, who: Identity, project: str, version: str
+    app: App, request: Request, who: Identity, project: str, version: str
 ) -> None:
     """Show one release of a project."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/{part(version)}/", permanent=True, restricted=face.restricted
+            request, f"/project/{name}/{part(version)}/", permanent=True, restricted=app.restricted
         )
-    return await _show(face, request, who, project, version)
+    return await _show(app, request, who, project, version)
 
 
 async def _show(
-    face: App, request: Request, who: Identity, project: str, version: str | None
+    app: App, request: Request, who: Identity, project: str, version: str | None
 ) -> None:
-    asked = asked_of(face, request, who, project)
-    seen = await face.index.seen(project_name(project), asked)
-    found = await face.exhibits.shown(seen.view, version)
-    values = project_values(face, who, seen)
+    asked = asked_of(app, request, who, project)
+    seen = await app.index.seen(project_name(project), asked)
+    found = await app.exhibits.shown(seen.view, version)
+    values = project_values(app, who, seen)
     if found is None:
         if version is not None:
             raise NoSuchFile(f"{project} {version}")
-        return await show(face, request, who, "project_empty.html", **values)
-    facts = await face.exhibits.facts(found.describing, asked)
+        return await show(app, request, who, "project_empty.html", **values)
+    facts = await app.exhibits.facts(found.describing, asked)
     if found.inside is not None:
-        facts = await face.exhibits.inside(found.inside, face.contents)
-    is_open = may(face.rules, ANONYMOUS, Action.READ, found.name)
+        facts = await app.exhibits.inside(found.inside, app.contents)
+    is_open = may(app.rules, ANONYMOUS, Action.READ, found.name)
     return await show(
-        face,
+        app,
         request,
         who,
         "project.html",
@@ -79,39 +79,39 @@ async def _show(
         shown=found,
         told=facts is not None,
         facts=facts or NOTHING,
-        quarantined=await _quarantined(face, who, facts or NOTHING),
+        quarantined=await _quarantined(app, who, facts or NOTHING),
         spelled=_spelled(found, facts or NOTHING),
         summary=(facts or NOTHING).summary or found.summary,
-        description=await _description(face, found, facts or NOTHING),
-        files=marked_up(await _files(face, request, seen, found)),
+        description=await _description(app, found, facts or NOTHING),
+        files=marked_up(await _files(app, request, seen, found)),
         commands=_commands(
-            face, request, who, requirement(found, pinned=version is not None), login=not is_open
+            app, request, who, requirement(found, pinned=version is not None), login=not is_open
         ),
-        plot=marked_up(await _plot(face, seen.view.project)),
+        plot=marked_up(await _plot(app, seen.view.project)),
         is_open=is_open,
     )
 
 
-async def _quarantined(face: App, who: Identity, facts: Facts) -> frozenset[ProjectName]:
+async def _quarantined(app: App, who: Identity, facts: Facts) -> frozenset[ProjectName]:
     """Return the local projects in quarantine that the release depends on, as far as `who` sees
     them.
     """
     groups = [facts.needs.needed, *(group for _, group in facts.needs.extras)]
     wanted = {need.project for group in groups for need in group if need.project is not None}
-    by = await face.sight(who)
-    return await face.index.quarantined(name for name in wanted if by.sees(name))
+    by = await app.sight(who)
+    return await app.index.quarantined(name for name in wanted if by.sees(name))
 
 
-def project_values(face: App, who: Identity, seen: ViewSources) -> dict[str, Any]:
+def project_values(app: App, who: Identity, seen: ViewSources) -> dict[str, Any]:
     """Return the values that each page about a project needs."""
     project = seen.view.project
     return {
         "project": project,
         "is_ours": isinstance(seen.ours, Project),
         "status_words": STATUS_WORDS.get(project.status, ""),
-        "may_settle": may(face.rules, who, Action.WRITE, project.name),
-        "may_rule": may(face.rules, who, Action.ADMIN, project.name),
-        "has_people": face.registry is not None,
+        "may_settle": may(app.rules, who, Action.WRITE, project.name),
+        "may_rule": may(app.rules, who, Action.ADMIN, project.name),
+        "has_people": app.registry is not None,
     }
 
 
@@ -126,28 +126,28 @@ def _spelled(found: ShownRelease, facts: Facts) -> str:
     )
 
 
-async def _files(face: App, request: Request, seen: ViewSources, found: ShownRelease) -> str:
+async def _files(app: App, request: Request, seen: ViewSources, found: ShownRelease) -> str:
     """Return the list of files as HTML: it is most of the page, and the same for every user."""
-    root, signers = root_of(request), await face.exhibits.signers(found.files)
+    root, signers = root_of(request), await app.exhibits.signers(found.files)
     template = environment().get_template("project_files.html")
     write = partial(
         template.render, root=root, project=seen.view.project, shown=found, signers=signers
     )
-    return await face.exhibits.listed(seen.view, found, root, write)
+    return await app.exhibits.listed(seen.view, found, root, write)
 
 
-async def _description(face: App, found: ShownRelease, facts: Facts) -> Any:
+async def _description(app: App, found: ShownRelease, facts: Facts) -> Any:
     """Return the README as HTML that was made safe; "" if there is none."""
     file = found.describing or found.inside
     if not facts.description.strip() or file is None:
         return ""
     digest = file.metadata_sha256 or file.sha256 or ""
-    rendered = await face.readmes.html(facts.description, facts.content_type, digest, found.name)
+    rendered = await app.readmes.html(facts.description, facts.content_type, digest, found.name)
     return marked_up(rendered.html)
 
 
-async def _plot(face: App, project: Project) -> str:
-    return "" if face.registry is None else await face.exhibits.plot(project.name, face.downloads)
+async def _plot(app: App, project: Project) -> str:
+    return "" if app.registry is None else await app.exhibits.plot(project.name, app.downloads)
 
 
 def requirement(found: ShownRelease, *, pinned: bool) -> str:
@@ -161,8 +161,8 @@ def requirement(found: ShownRelease, *, pinned: bool) -> str:
 
 
 def _commands(
-    face: App, request: Request, who: Identity, what: str, *, login: bool
+    app: App, request: Request, who: Identity, what: str, *, login: bool
 ) -> tuple[Snippet, ...]:
     """Return the install commands; none if the requested host cannot be trusted."""
-    base = face.base_url(request)
+    base = app.base_url(request)
     return () if base is None else to_install(IndexAddress(base, login=login), who.user, what)

@@ -11,7 +11,7 @@ from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
 from pypid.web.app import changes
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
@@ -40,34 +40,34 @@ say(
 )
 
 
-@guarded(app, ADDRESS + "yank", may=Action.WRITE, methods=("POST",), page=True, form=True)
-async def yank(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, ADDRESS + "yank", may=Action.WRITE, methods=("POST",), page=True, form=True)
+async def yank(app: App, request: Request, who: Identity, project: str) -> None:
     """Yank a release or a file."""
     name, fields = project_name(project), _fields(request)
 
     async def yanked() -> Done:
-        subject, filenames = await _chosen(face, name, fields)
+        subject, filenames = await _chosen(app, name, fields)
         return await changes.yank(
-            face, request, who, name, subject, filenames, fields.text("reason").strip()
+            app, request, who, name, subject, filenames, fields.text("reason").strip()
         ), "yanked"
 
-    await _answer(face, request, who, name, yanked())
+    await _answer(app, request, who, name, yanked())
 
 
-@guarded(app, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
-async def unyank(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
+async def unyank(app: App, request: Request, who: Identity, project: str) -> None:
     """Unyank a release or a file."""
     name, fields = project_name(project), _fields(request)
 
     async def unyanked() -> Done:
-        subject, filenames = await _chosen(face, name, fields)
-        return await changes.unyank(face, request, who, name, subject, filenames), "unyanked"
+        subject, filenames = await _chosen(app, name, fields)
+        return await changes.unyank(app, request, who, name, subject, filenames), "unyanked"
 
-    await _answer(face, request, who, name, unyanked())
+    await _answer(app, request, who, name, unyanked())
 
 
-@guarded(app, ADDRESS + "delete", may=Action.DELETE, methods=("POST",), page=True, form=True)
-async def delete(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, ADDRESS + "delete", may=Action.DELETE, methods=("POST",), page=True, form=True)
+async def delete(app: App, request: Request, who: Identity, project: str) -> None:
     """Delete a file, a release, or all files of the project, whose name was typed."""
     name, fields = project_name(project), _fields(request)
 
@@ -75,21 +75,21 @@ async def delete(face: App, request: Request, who: Identity, project: str) -> No
         kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
         _confirm(fields, name if kind == PROJECT else subject, subject)
         if kind == PROJECT:
-            return (await changes.delete_all(face, request, who, name))[0], "project-deleted"
+            return (await changes.delete_all(app, request, who, name))[0], "project-deleted"
         what, done = (
             ("delete-file", "file-deleted")
             if kind == FILE
             else ("delete-release", "release-deleted")
         )
         return await changes.delete(
-            face, request, who, name, what, *await _chosen(face, name, fields)
+            app, request, who, name, what, *await _chosen(app, name, fields)
         ), done
 
-    await _answer(face, request, who, name, deleted())
+    await _answer(app, request, who, name, deleted())
 
 
-@guarded(app, ADDRESS + "status", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, ADDRESS + "status", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def set_status(app: App, request: Request, who: Identity, project: str) -> None:
     """Set the status of the project."""
     name, fields = project_name(project), _fields(request)
 
@@ -101,23 +101,25 @@ async def set_status(face: App, request: Request, who: Identity, project: str) -
                 f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
             ) from None
         return await changes.set_status(
-            face, request, who, name, status, fields.text("reason").strip()
+            app, request, who, name, status, fields.text("reason").strip()
         ), "status-set"
 
-    await _answer(face, request, who, name, changed())
+    await _answer(app, request, who, name, changed())
 
 
-@guarded(app, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(
+    routes, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True
+)
+async def release_name(app: App, request: Request, who: Identity, project: str) -> None:
     """Release the name of an empty project."""
     name, fields = project_name(project), _fields(request)
 
     async def given_back() -> Done:
         _confirm(fields, name, name)
-        await changes.give_back(face, request, who, name)
+        await changes.give_back(app, request, who, name)
         return None, "name-released"
 
-    await _answer(face, request, who, name, given_back())
+    await _answer(app, request, who, name, given_back())
 
 
 def _fields(request: Request) -> Fields:
@@ -136,14 +138,12 @@ def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
     return said[0]
 
 
-async def _chosen(face: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
+async def _chosen(app: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
     """Return the file or release of the form, and the names of its files. Raises `NoSuchProject`,
     `NoSuchFile`.
     """
     kind, subject = _meant(fields, FILE, RELEASE)
-    return subject, frozenset({subject}) if kind == FILE else await face.index.release(
-        name, subject
-    )
+    return subject, frozenset({subject}) if kind == FILE else await app.index.release(name, subject)
 
 
 def _confirm(fields: Fields, *words: str) -> None:
@@ -157,20 +157,20 @@ def _confirm(fields: Fields, *words: str) -> None:
 
 
 async def _answer(
-    face: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]
+    app: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]
 ) -> None:
     """Carry out the change and redirect to the page of the form, or show the form again with the
     error.
     """
     fields = _fields(request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)
-    sees_settings = all(may(face.rules, who, right, name) for right in (Action.WRITE, Action.READ))
+    sees_settings = all(may(app.rules, who, right, name) for right in (Action.WRITE, Action.READ))
     try:
         project, done = await doing
     except BadRequest as error:
         if not sees_settings:
             raise
-        return await show_settings(face, request, who, name, back, page, error=error, sent=fields)
+        return await show_settings(app, request, who, name, back, page, error=error, sent=fields)
     if project is None:
         return go(request, "", done=done)
     if not sees_settings:

@@ -10,7 +10,7 @@ from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Identity
 from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.http.request import Request
@@ -37,27 +37,27 @@ say(
 )
 
 
-@guarded(app, "/account/register", may=ANYBODY, page=True)
-async def register_page(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/account/register", may=ANYBODY, page=True)
+async def register_page(app: App, request: Request, who: Identity) -> None:
     """Show the form, or why there is none."""
-    if not await has_no_accounts(face, request, who):
-        await _form(face, request, who, Fields({"token": asked(request).all("token")}))
+    if not await has_no_accounts(app, request, who):
+        await _form(app, request, who, Fields({"token": asked(request).all("token")}))
 
 
 @guarded(
-    app, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
+    routes, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
 )
-async def register(face: App, request: Request, who: Identity) -> None:
+async def register(app: App, request: Request, who: Identity) -> None:
     """Create the account, and redirect to the login page with what comes next."""
     said = sent(request)
     try:
-        mode_of(face)
-        wanted = _wanted(face, said)
-        account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
+        mode_of(app)
+        wanted = _wanted(app, said)
+        account = await enrolled(app, request, who, wanted, invitation_of(app, wanted.token))
     except MISTAKES as error:
         status, problems = refused(request, error)
         problems = [UNREAD if "/api/captcha" in line else line for line in problems]
-        return await _form(face, request, who, said, status=status, problems=problems)
+        return await _form(app, request, who, said, status=status, problems=problems)
     return go(
         request,
         LOGIN,
@@ -65,10 +65,10 @@ async def register(face: App, request: Request, who: Identity) -> None:
     )
 
 
-def _wanted(face: App, said: Fields) -> Applicant:
+def _wanted(app: App, said: Fields) -> Applicant:
     if said.text("password") != said.text("again"):
         raise BadRequest(DIFFERENT)
-    if face.settings.people.captcha and not said.text("captcha"):
+    if app.settings.people.captcha and not said.text("captcha"):
         raise BadRequest(UNSOLVED)
     return Applicant(
         user=said.text("user").strip(),
@@ -79,7 +79,7 @@ def _wanted(face: App, said: Fields) -> Applicant:
 
 
 async def _form(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     said: Fields,
@@ -87,7 +87,7 @@ async def _form(
     status: int = 200,
     problems: Sequence[str] = (),
 ) -> None:
-    people = face.settings.people
+    people = app.settings.people
     values = {
         "mode": people.registration.value,
         "is_open": people.registration is not Registration.CLOSED,
@@ -98,4 +98,4 @@ async def _form(
         "shortest": SHORTEST_PASSWORD,
         "longest_name": LONGEST_NAME,
     }
-    await show(face, request, who, "register.html", status=status, **values)
+    await show(app, request, who, "register.html", status=status, **values)

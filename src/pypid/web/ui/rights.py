@@ -10,7 +10,7 @@ from pypid.core.errors import BadRequest, PypidError
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, together
 from pypid.web.api.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.http.form_fields import Fields, asked
@@ -37,19 +37,19 @@ DEFAULTS = {
 say(right_given="The right was granted.", right_taken="The right was removed.")
 
 
-@guarded(app, "/manage/rights", may=Action.ADMIN, page=True)
-async def rights(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/rights", may=Action.ADMIN, page=True)
+async def rights(app: App, request: Request, who: Identity) -> None:
     """Show the defaults, and all rights on single projects."""
-    if await has_no_accounts(face, request, who):
+    if await has_no_accounts(app, request, who):
         return
-    found, wanted = await listed(face), asked(request).text("q").strip()
+    found, wanted = await listed(app), asked(request).text("q").strip()
     folded = wanted.casefold()
     matching = [
         right
         for right in found["rights"]
         if folded in right["project"] or folded in right["name"].casefold()
     ]
-    rules = face.rules
+    rules = app.rules
     everybody = {
         "read": rules.read,
         "write": rules.write,
@@ -58,7 +58,7 @@ async def rights(face: App, request: Request, who: Identity) -> None:
     }
     everybody |= {"cache_update": rules.fetch, "collect": rules.collect}
     await show(
-        face,
+        app,
         request,
         who,
         "rights.html",
@@ -68,15 +68,15 @@ async def rights(face: App, request: Request, who: Identity) -> None:
     )
 
 
-@guarded(app, PROJECT, may=Action.ADMIN, page=True)
-async def project(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, PROJECT, may=Action.ADMIN, page=True)
+async def project(app: App, request: Request, who: Identity, project: str) -> None:
     """Show the rights of one project."""
-    if not await has_no_accounts(face, request, who):
-        await _one(face, request, who, project_name(project))
+    if not await has_no_accounts(app, request, who):
+        await _one(app, request, who, project_name(project))
 
 
 async def _one(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -86,10 +86,10 @@ async def _one(
     warnings: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    found = await rights_now(face)
-    read, write = effective(face, name, found)
+    found = await rights_now(app)
+    read, write = effective(app, name, found)
     await show(
-        face,
+        app,
         request,
         who,
         "project_rights.html",
@@ -97,66 +97,66 @@ async def _one(
         problems=problems,
         warnings=warnings,
         project=name,
-        is_there=await _is_there(face, request, who, name),
-        rights=whole(face, name, found),
+        is_there=await _is_there(app, request, who, name),
+        rights=whole(app, name, found),
         readers=in_words(together((read, write))),
         writers=in_words(write),
-        default_readers=in_words(together((face.rules.read, face.rules.write))),
-        default_writers=in_words(face.rules.write),
+        default_readers=in_words(together((app.rules.read, app.rules.write))),
+        default_writers=in_words(app.rules.write),
         said_before=said or Fields(),
-        known=list(islice(await _names(face), MOST)),
+        known=list(islice(await _names(app), MOST)),
     )
 
 
-async def _is_there(face: App, request: Request, who: Identity, name: ProjectName) -> bool:
+async def _is_there(app: App, request: Request, who: Identity, name: ProjectName) -> bool:
     """Return whether the project has a page: a name can have rights before anything is published
     under it.
     """
     try:
-        await face.index.project(name, asked_of(face, request, who, name, local=True))
+        await app.index.project(name, asked_of(app, request, who, name, local=True))
     except PypidError:
         return False
     return True
 
 
-async def _names(face: App) -> Sequence[str]:
+async def _names(app: App) -> Sequence[str]:
     """Return the names of groups and users, as suggestions."""
-    configured = face.known.configured()
-    groups = {*configured.groups, *await face.accounts.memberships()}
-    users = {*configured.users, *(account.name for account in await face.accounts.users())}
+    configured = app.known.configured()
+    groups = {*configured.groups, *await app.accounts.memberships()}
+    users = {*configured.users, *(account.name for account in await app.accounts.users())}
     return sorted(groups | users)
 
 
-@guarded(app, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def change(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def change(app: App, request: Request, who: Identity, project: str) -> None:
     """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
     name, said = project_name(project), sent(request)
     taking = said.text("do") == "withdraw"
     try:
         whom, named = _whom(said)
         if taking:
-            await _demand_confirmed(face, (name, whom, named), said)
-            after = await withdrawn(face, request, who, (name, whom, named))
+            await _demand_confirmed(app, (name, whom, named), said)
+            after = await withdrawn(app, request, who, (name, whom, named))
         else:
             if said.text("right") not in ("r", "rw"):
                 raise BadRequest("The right must be read, or read and write.")
             after = await granted(
-                face, request, who, Right(name, whom, named, said.text("right") == "rw")
+                app, request, who, Right(name, whom, named, said.text("right") == "rw")
             )
     except MISTAKES as error:
         status, problems = refused(request, error)
-        return await _one(face, request, who, name, status=status, problems=problems, said=said)
+        return await _one(app, request, who, name, status=status, problems=problems, said=said)
     if after.get("warnings"):
-        return await _one(face, request, who, name, warnings=after["warnings"])
+        return await _one(app, request, who, name, warnings=after["warnings"])
     return go(request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given")
 
 
-async def _demand_confirmed(face: App, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
+async def _demand_confirmed(app: App, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
     """Raise `BadRequest` if this would remove the last right and the form did not say so.
 
     Another administrator may have removed the others since the form was loaded.
     """
-    found = (await rights_now(face)).of(right[0])
+    found = (await rights_now(app)).of(right[0])
     keys = [(each.project, each.whom, each.name) for each in found.kept]
     if not found.configured and keys == [right] and said.text("last") != "yes":
         raise BadRequest(

@@ -8,7 +8,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.search.ranking import SearchQuery
 from pypid.search.search import FARTHEST
 from pypid.web.api.search import FEW, Results, results
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import asked
 from pypid.web.http.request import Request
@@ -20,8 +20,8 @@ PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
 NONE = Results((), 0, 1, 1, 0)
 
 
-@guarded(app, "/search", may=Action.READ, page=True)
-async def search(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/search", may=Action.READ, page=True)
+async def search(app: App, request: Request, who: Identity) -> None:
     """Show the search form and its results."""
     given = asked(request)
     typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
@@ -34,12 +34,12 @@ async def search(face: App, request: Request, who: Identity) -> None:
         problems.append(str(error))
         found = NONE
     else:
-        found = await results(face, request, who, query, page)
+        found = await results(app, request, who, query, page)
         if page > found.pages:
-            found = await results(face, request, who, query, found.pages)
+            found = await results(app, request, who, query, found.pages)
     link = urlencode({name: value for name, value in typed.items() if value})
     await show(
-        face,
+        app,
         request,
         who,
         "search.html",

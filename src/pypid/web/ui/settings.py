@@ -15,7 +15,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, Identity, demand, may
 from pypid.index.local.manage import LONGEST_REASON
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields
@@ -79,19 +79,19 @@ class ProjectSettings:
     pages: int
 
 
-@guarded(app, ADDRESS + "settings", may=Action.WRITE, page=True)
-async def settings(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, ADDRESS + "settings", may=Action.WRITE, page=True)
+async def settings(app: App, request: Request, who: Identity, project: str) -> None:
     """Show what the user can change of a local project."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
-        redirect(request, f"/project/{name}/-/settings", permanent=True, restricted=face.restricted)
+        redirect(request, f"/project/{name}/-/settings", permanent=True, restricted=app.restricted)
         return
     asked = parameters(request, "version", "page", "done")
-    await show_settings(face, request, who, name, asked.get("version"), asked.get("page", ""))
+    await show_settings(app, request, who, name, asked.get("version"), asked.get("page", ""))
 
 
 async def show_settings(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -108,17 +108,17 @@ async def show_settings(
     `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `demand` raises for a client that may
     publish the project but not read it (a token).
     """
-    demand(face.rules, who, Action.READ, name)
-    known = await face.index.parts.known(name)
+    demand(app.rules, who, Action.READ, name)
+    known = await app.index.parts.known(name)
     is_long = len(known.files) > FEW_FILES
     listed = (
-        await face.world.thinking(listing, known, version, page)
+        await app.world.thinking(listing, known, version, page)
         if is_long
         else listing(known, version, page)
     )
     refusal = None if error is None else refusal_of(error, request.method)
     await show(
-        face,
+        app,
         request,
         who,
         "settings.html",
@@ -127,7 +127,7 @@ async def show_settings(
         sent=sent or Fields(),
         project=known,
         listed=listed,
-        may_delete=may(face.rules, who, Action.DELETE, name),
+        may_delete=may(app.rules, who, Action.DELETE, name),
         statuses=[(status, MEANINGS[status]) for status in Status],
         longest=LONGEST_REASON,
     )

@@ -8,7 +8,7 @@ from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot, 
 from pypid.core.permissions import Action, Identity
 from pypid.core.records.documents import SnapshotDocument
 from pypid.web.api.snapshots import NewSnapshot, deleted, made
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
@@ -22,14 +22,14 @@ say(
 )
 
 
-@guarded(app, "/manage/snapshots", may=Action.ADMIN, page=True)
-async def snapshots(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/snapshots", may=Action.ADMIN, page=True)
+async def snapshots(app: App, request: Request, who: Identity) -> None:
     """Show the snapshots."""
-    await _page(face, request, who)
+    await _page(app, request, who)
 
 
-@guarded(app, "/manage/snapshots", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def make(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/snapshots", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def make(app: App, request: Request, who: Identity) -> None:
     """Create a snapshot."""
     fields = request.form or Fields()
     wish = NewSnapshot(
@@ -38,40 +38,42 @@ async def make(face: App, request: Request, who: Identity) -> None:
         fields.text("note").strip(),
     )
     try:
-        await made(face, request, who, wish)
+        await made(app, request, who, wish)
     except (BadMoment, BadRequest, NameTaken) as error:
-        return await _page(face, request, who, problems=[str(error)], wish=wish)
+        return await _page(app, request, who, problems=[str(error)], wish=wish)
     return go(request, "manage/snapshots", done="snapshot-made")
 
 
-@guarded(app, "/manage/snapshots/delete", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def delete(face: App, request: Request, who: Identity) -> None:
+@guarded(
+    routes, "/manage/snapshots/delete", may=Action.ADMIN, methods=("POST",), page=True, form=True
+)
+async def delete(app: App, request: Request, who: Identity) -> None:
     """Delete a snapshot, whose name was typed."""
     fields = request.form or Fields()
     name = fields.text("name")
     if fields.text("confirm").strip() != name:
         problem = f"To delete the snapshot {shortened(name)}, type its name. Nothing was deleted."
-        return await _page(face, request, who, problems=[problem])
+        return await _page(app, request, who, problems=[problem])
     try:
-        await deleted(face, request, who, name)
+        await deleted(app, request, who, name)
     except NoSuchSnapshot as error:
-        return await _page(face, request, who, problems=[str(error)])
+        return await _page(app, request, who, problems=[str(error)])
     return go(request, "manage/snapshots", done="snapshot-deleted")
 
 
 async def _page(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     *,
     problems: Sequence[str] = (),
     wish: NewSnapshot | None = None,
 ) -> None:
-    found = (await face.index.moments.snapshots.all()).values()
+    found = (await app.index.moments.snapshots.all()).values()
     newest_first = sorted(found, key=lambda each: (each.made, each.name), reverse=True)
     leaf: ListSlice[SnapshotDocument] = leaf_of(newest_first, request)
     await show(
-        face,
+        app,
         request,
         who,
         "snapshots.html",
@@ -79,5 +81,5 @@ async def _page(
         problems=problems,
         leaf=leaf,
         wish=wish or NewSnapshot(""),
-        base=face.base_url(request) or "",
+        base=app.base_url(request) or "",
     )

@@ -15,7 +15,7 @@ from pypid.index.local.storage_check import Finding
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse, Used
 from pypid.web.api.storage import Checkup, checked, rebuilt
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
@@ -29,34 +29,34 @@ SWEEP = "sweep"
 """The word that has to be typed before anything is removed."""
 
 
-@guarded(app, "/manage/storage", may=Action.ADMIN, page=True)
-async def storage(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/storage", may=Action.ADMIN, page=True)
+async def storage(app: App, request: Request, who: Identity) -> None:
     """Show what is used, and by which projects."""
-    await _page(face, request, who)
+    await _page(app, request, who)
 
 
-@guarded(app, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def rebuild(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def rebuild(app: App, request: Request, who: Identity) -> None:
     """Reconcile with the storage, and show the progress."""
     typed = (request.form or Fields()).text("project").strip()
     try:
         name = project_name(typed) if typed else None
     except PypidError as error:
-        return await _page(face, request, who, problems=[str(error)], project=typed)
+        return await _page(app, request, who, problems=[str(error)], project=typed)
 
     async def run(tell: Tell) -> RebuildOutcome:
-        found, adopted = await rebuilt(face, request, who, name, tell)
+        found, adopted = await rebuilt(app, request, who, name, tell)
         return RebuildOutcome(
-            found.projects, found.changed, *await face.world.thinking(_sorted, adopted)
+            found.projects, found.changed, *await app.world.thinking(_sorted, adopted)
         )
 
     return await show_meanwhile(
-        face, request, who, "rebuild.html", run, project=name, most=MOST_TOLD
+        app, request, who, "rebuild.html", run, project=name, most=MOST_TOLD
     )
 
 
-@guarded(app, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def check(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def check(app: App, request: Request, who: Identity) -> None:
     """Check the storage, and show the progress."""
     form = request.form or Fields()
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
@@ -65,16 +65,14 @@ async def check(face: App, request: Request, who: Identity) -> None:
             f"To delete orphaned files, type {SWEEP} into the confirmation field. Nothing was "
             f"checked."
         )
-        return await _page(face, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
+        return await _page(app, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
 
     async def run(tell: Tell) -> CheckOutcome:
-        found = await checked(face, request, who, wanted, tell)
+        found = await checked(app, request, who, wanted, tell)
         counts = Counter(finding.wrong.value for finding in found.findings)
         return CheckOutcome(found.objects, found.files, found.kept, counts, found.findings)
 
-    return await show_meanwhile(
-        face, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD
-    )
+    return await show_meanwhile(app, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD)
 
 
 @frozen
@@ -110,7 +108,7 @@ def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], C
 
 
 async def _page(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     *,
@@ -119,11 +117,11 @@ async def _page(
     sweep: bool = False,
     hashes: bool = False,
 ) -> None:
-    used, failure = await used_of(face)
+    used, failure = await used_of(app)
     leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, request)
-    usage, measures = face.measures.usage, face.measures
+    usage, measures = app.measures.usage, app.measures
     await show(
-        face,
+        app,
         request,
         who,
         "storage.html",
@@ -133,22 +131,22 @@ async def _page(
         failure=failure,
         counting=(usage.done, usage.of) if usage.is_counting else None,
         leaf=leaf,
-        place=face.settings.place,
+        place=app.settings.place,
         disk=await measures.disk("storage"),
         state_disk=await measures.disk("state"),
         project=project,
         sweep=sweep,
         hashes=hashes,
         word=SWEEP,
-        comparing=face.index.comparing,
+        comparing=app.index.comparing,
     )
 
 
-async def used_of(face: App) -> tuple[Used | None, str]:
+async def used_of(app: App) -> tuple[Used | None, str]:
     """Return the usage of all projects, and why it is unknown: administrators can open the page
     also while the catalog is unreachable.
     """
     try:
-        return await face.measures.usage.told(), ""
+        return await app.measures.usage.told(), ""
     except CatalogDown as error:
         return None, str(error)

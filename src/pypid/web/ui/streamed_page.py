@@ -29,7 +29,7 @@ STILL = 10.0
 
 
 async def show_meanwhile(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     template: str,
@@ -43,7 +43,7 @@ async def show_meanwhile(
     """
 
     def page(came: Any, problems: list[str]) -> tuple[str, str]:
-        given = {**common(face, request, who), **values}
+        given = {**common(app, request, who), **values}
         text = environment().get_template(template).render(**given, came=came, problems=problems)
         before, _, after = text.partition(HERE)
         return before, after
@@ -57,11 +57,11 @@ async def show_meanwhile(
     _say(request, before + " " * max(0, LEAST - len(before)) + "\n")
     came, problems = None, []
     try:
-        with Repeated(face.world.clock, STILL, lambda: _say(request, "\n")):
+        with Repeated(app.world.clock, STILL, lambda: _say(request, "\n")):
             came = await run(lambda said: _say(request, f"<li>{escape(said)}</li>\n"))
     except PypidError as error:
         if isinstance(error, StorageDown):
-            face.condition.doubt()
+            app.condition.doubt()
         problems = [line for line in str(error).splitlines() if line.strip()]
     _say(request, page(came, problems)[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pypid.core.permissions import Action, Identity
 from pypid.web.api.tokens import revoked
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import asked
 from pypid.web.http.request import Request
@@ -17,14 +17,14 @@ STATES = ("usable", "expired", "revoked", "all")
 """The states to filter by; the first is the default."""
 
 
-@guarded(app, "/manage/tokens", may=Action.ADMIN, page=True)
-async def tokens(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/tokens", may=Action.ADMIN, page=True)
+async def tokens(app: App, request: Request, who: Identity) -> None:
     """Show the tokens of all users, the newest first."""
-    if await has_no_accounts(face, request, who):
+    if await has_no_accounts(app, request, who):
         return
     given = asked(request)
     wanted, state = given.text("q").strip(), given.text("state", STATES[0])
-    found = lines_of(await face.accounts.tokens(), face.world.now())[::-1]
+    found = lines_of(await app.accounts.tokens(), app.world.now())[::-1]
     folded = wanted.casefold()
     matching = [
         token
@@ -36,12 +36,12 @@ async def tokens(face: App, request: Request, who: Identity) -> None:
     ]
     leaf = leaf_of(matching, request, "q", "state")
     await show(
-        face, request, who, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES
+        app, request, who, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES
     )
 
 
-@guarded(app, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def revoke(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def revoke(app: App, request: Request, who: Identity) -> None:
     """Revoke the token of any user."""
-    await revoked(face, request, who, sent(request).text("id"))
+    await revoked(app, request, who, sent(request).text("id"))
     go(request, "manage/tokens", done="token-revoked")

@@ -9,7 +9,7 @@ from typing import TypedDict
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, may
 from pypid.core.presentation.snippets import to_publish
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.errors import error_format, refusal_of
 from pypid.web.app.guard import guarded
 from pypid.web.app.visibility import MANY
@@ -45,31 +45,31 @@ class FormTaken(TypedDict):
     problems: list[str]
 
 
-@guarded(app, "/upload", may=Action.WRITE, page=True)
-async def form(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/upload", may=Action.WRITE, page=True)
+async def form(app: App, request: Request, who: Identity) -> None:
     """Show the upload form."""
-    await _show(face, request, who, MultiUpload())
+    await _show(app, request, who, MultiUpload())
 
 
-@guarded(app, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
-async def upload(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
+async def upload(app: App, request: Request, who: Identity) -> None:
     """Publish the files of the form; answers with the result of each, as a page, or as JSON for
     clients that accept it.
 
     In JSON each file has a status of its own, so that the answer as a whole is 200 if the form was
     read to its end.
     """
-    taking = await take(face, request, who)
+    taking = await take(app, request, who)
     if error_format(request) is ErrorFormat.JSON:
         send_json(request, _document(taking), 200 if taking.problem is None else taking.status)
     else:
-        await _show(face, request, who, taking)
+        await _show(app, request, who, taking)
 
 
-async def _show(face: App, request: Request, who: Identity, taking: MultiUpload) -> None:
-    names, place = await _only_these(face, who), await place_of(face, request)
+async def _show(app: App, request: Request, who: Identity, taking: MultiUpload) -> None:
+    names, place = await _only_these(app, who), await place_of(app, request)
     await show(
-        face,
+        app,
         request,
         who,
         "upload.html",
@@ -79,8 +79,8 @@ async def _show(face: App, request: Request, who: Identity, taking: MultiUpload)
         published=sum(not file.problems for file in taking.files),
         only=None if names is None else names[:MOST_NAMES],
         more=0 if names is None else len(names[MOST_NAMES:]),
-        may_overwrite=may(face.rules, who, Action.OVERWRITE),
-        max_upload=face.settings.max_upload,
+        may_overwrite=may(app.rules, who, Action.OVERWRITE),
+        max_upload=app.settings.max_upload,
         most_files=MOST_FILES,
         fields={"files": FILES, "overwrite": OVERWRITE},
         commands=() if place is None else to_publish(place, who.user)[:2],
@@ -110,15 +110,15 @@ def _problems(taking: MultiUpload) -> list[str]:
     return []
 
 
-async def _only_these(face: App, who: Identity) -> Sequence[ProjectName] | None:
+async def _only_these(app: App, who: Identity) -> Sequence[ProjectName] | None:
     """Return the projects that the client may publish; None if it may publish any, or if they
     cannot be listed.
     """
-    rules = face.rules
+    rules = app.rules
     if (who.scope is not None) or who.admin or rules.write.include(who):
         return None
     named = partial(_named, rules, who)
-    return await face.world.thinking(named) if len(rules.projects) > MANY else named()
+    return await app.world.thinking(named) if len(rules.projects) > MANY else named()
 
 
 def _named(rules: Rules, who: Identity) -> Sequence[ProjectName]:

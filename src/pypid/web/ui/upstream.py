@@ -17,7 +17,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse
 from pypid.web.api.cache import Purge, purged
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
@@ -66,23 +66,25 @@ class Gone:
     needed: int
 
 
-@guarded(app, "/manage/upstream", may=Action.ADMIN, page=True)
-async def upstream(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, "/manage/upstream", may=Action.ADMIN, page=True)
+async def upstream(app: App, request: Request, who: Identity) -> None:
     """Show the state of upstream, its settings, and the cached files."""
-    await _page(face, request, who)
+    await _page(app, request, who)
 
 
-@guarded(app, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def purge(face: App, request: Request, who: Identity) -> None:
+@guarded(
+    routes, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True
+)
+async def purge(app: App, request: Request, who: Identity) -> None:
     """Purge cached files: of a project, those unused for long, or all."""
     fields = request.form or Fields()
     try:
         wanted = _wanted(fields)
     except PypidError as error:
-        return await _page(face, request, who, problems=[str(error)], fields=fields)
+        return await _page(app, request, who, problems=[str(error)], fields=fields)
 
     async def run(tell: Tell) -> Gone:
-        gone, needed = await purged(face, request, who, wanted)
+        gone, needed = await purged(app, request, who, wanted)
         return Gone(
             len({file.project for file in gone}),
             sum(file.recorded for file in gone),
@@ -91,7 +93,7 @@ async def purge(face: App, request: Request, who: Identity) -> None:
         )
 
     return await show_meanwhile(
-        face, request, who, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted)
+        app, request, who, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted)
     )
 
 
@@ -132,17 +134,17 @@ def _age(unwanted: timedelta | None) -> str:
 
 
 async def _page(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     *,
     problems: Sequence[str] = (),
     fields: Fields | None = None,
 ) -> None:
-    policy, used = face.index.policy, (await used_of(face))[0]
+    policy, used = app.index.policy, (await used_of(app))[0]
     leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, request)
     await show(
-        face,
+        app,
         request,
         who,
         "upstream.html",
@@ -151,26 +153,26 @@ async def _page(
         fields=fields or Fields(),
         mode=MODES[policy.mode],
         offline=policy.mode is Mode.OFFLINE,
-        indexes=face.settings.indexes,
-        outage=face.index.envoy.outage,
-        ttl=duration_text(face.index.ttl),
+        indexes=app.settings.indexes,
+        outage=app.index.gate.outage,
+        ttl=duration_text(app.index.ttl),
         cooldown=duration_text(policy.cooldown.age),
         cools=bool(policy.cooldown.age or policy.cooldown.exceptions),
         exceptions=[
             (name, duration_text(age)) for name, age in policy.cooldown.exceptions[:MOST_GLOBS]
         ],
-        rules=_rules(face),
+        rules=_rules(app),
         used=used,
-        counting=face.measures.usage.is_counting,
-        limit=face.settings.max_cache,
+        counting=app.measures.usage.is_counting,
+        limit=app.settings.max_cache,
         leaf=leaf,
-        snapshots=await _snapshots(face),
+        snapshots=await _snapshots(app),
         word=ALL,
     )
 
 
-def _rules(face: App) -> list[UpstreamRule]:
-    policy = face.index.policy
+def _rules(app: App) -> list[UpstreamRule]:
+    policy = app.index.policy
     said = (
         ("reserved", "Never requested from upstream:", policy.reserved),
         (
@@ -188,9 +190,9 @@ def _rules(face: App) -> list[UpstreamRule]:
     ]
 
 
-async def _snapshots(face: App) -> int | None:
+async def _snapshots(app: App) -> int | None:
     """Return how many snapshots there are, for their files stay; None if unknown now."""
     try:
-        return len(await face.index.moments.snapshots.all())
+        return len(await app.index.moments.snapshots.all())
     except StorageDown:
         return None

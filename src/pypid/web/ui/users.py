@@ -26,7 +26,7 @@ from pypid.web.app.accounts import (
     removed,
     told,
 )
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.http.request import Request
@@ -51,15 +51,15 @@ say(
 )
 
 
-@guarded(app, USERS, may=Action.ADMIN, page=True)
-async def users(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, USERS, may=Action.ADMIN, page=True)
+async def users(app: App, request: Request, who: Identity) -> None:
     """Show all users that can be listed, and above them those that wait for approval."""
-    if not await has_no_accounts(face, request, who):
-        await _list(face, request, who)
+    if not await has_no_accounts(app, request, who):
+        await _list(app, request, who)
 
 
 async def _list(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     *,
@@ -67,12 +67,12 @@ async def _list(
     problems: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    found, wanted = await listed(face), asked(request).text("q").strip()
+    found, wanted = await listed(app), asked(request).text("q").strip()
     pending = [user for user in found["users"] if user["standing"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
-    by_invitation = face.settings.people.registration is Registration.TOKEN
+    by_invitation = app.settings.people.registration is Registration.TOKEN
     await show(
-        face,
+        app,
         request,
         who,
         "users.html",
@@ -85,13 +85,13 @@ async def _list(
         users=leaf_of(matching, request, "q"),
         wanted=wanted,
         by_invitation=by_invitation,
-        invitations=await open_invitations(face) if by_invitation else [],
+        invitations=await open_invitations(app) if by_invitation else [],
         lifetimes=EXPIRES,
     )
 
 
-@guarded(app, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def add(face: App, request: Request, who: Identity) -> None:
+@guarded(routes, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def add(app: App, request: Request, who: Identity) -> None:
     """Create an account; a generated password is shown in this response only."""
     said = sent(request)
     name = said.text("name").strip()
@@ -102,26 +102,26 @@ async def add(face: App, request: Request, who: Identity) -> None:
         inherit=said.flag("inherit"),
     )
     try:
-        password = await added(face, request, who, wanted)
+        password = await added(app, request, who, wanted)
     except MISTAKES as error:
         status, problems = refused(request, error)
-        return await _list(face, request, who, status=status, problems=problems, said=said)
+        return await _list(app, request, who, status=status, problems=problems, said=said)
     if password is not None:
         return await show(
-            face, request, who, "password_made.html", status=201, name=name, password=password
+            app, request, who, "password_made.html", status=201, name=name, password=password
         )
     return go(request, f"manage/users/{part(name)}", done="user-added")
 
 
-@guarded(app, USER, may=Action.ADMIN, page=True)
-async def user(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER, may=Action.ADMIN, page=True)
+async def user(app: App, request: Request, who: Identity, name: str) -> None:
     """Show one user, and the forms to change the account."""
-    if not await has_no_accounts(face, request, who):
-        await _one(face, request, who, name)
+    if not await has_no_accounts(app, request, who):
+        await _one(app, request, who, name)
 
 
 async def _one(
-    face: App,
+    app: App,
     request: Request,
     who: Identity,
     name: str,
@@ -129,11 +129,11 @@ async def _one(
     status: int = 200,
     problems: Sequence[str] = (),
 ) -> None:
-    them = await told(face, name)
-    tokens = lines_of(await face.accounts.tokens(name), face.world.now())[::-1]
+    them = await told(app, name)
+    tokens = lines_of(await app.accounts.tokens(name), app.world.now())[::-1]
     usable = [token for token in tokens if token.state == "usable"]
     await show(
-        face,
+        app,
         request,
         who,
         "user.html",
@@ -141,9 +141,9 @@ async def _one(
         problems=problems,
         them=them,
         changed_where=_where(them),
-        configured_admin=name in face.known.configured().admins,
-        powers=await _powers(face, name),
-        rights=await _rights(face, them),
+        configured_admin=name in app.known.configured().admins,
+        powers=await _powers(app, name),
+        rights=await _rights(app, them),
         tokens=usable[:MOST],
         all_tokens=len(tokens),
     )
@@ -160,15 +160,15 @@ def _where(them: WholeUser) -> str | None:
             return None
 
 
-async def _powers(face: App, name: str) -> list[tuple[str, bool]]:
+async def _powers(app: App, name: str) -> list[tuple[str, bool]]:
     """Return what the user may do, on at least one project; empty if the user cannot log in."""
-    found = await face.known.find(name)
+    found = await app.known.find(name)
     if found is None:
         return []
-    return [(MEANS[word], may(face.rules, found, action)) for word, action in ACTIONS.items()]
+    return [(MEANS[word], may(app.rules, found, action)) for word, action in ACTIONS.items()]
 
 
-async def _rights(face: App, them: WholeUser) -> Sequence[Any]:
+async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
     """Return the rights that name the user, or a group of the user."""
 
     def is_theirs(kind: Whom, name: str) -> bool:
@@ -176,12 +176,12 @@ async def _rights(face: App, them: WholeUser) -> Sequence[Any]:
             kind is Whom.GROUP and name in them["groups"]
         )
 
-    found = (await listed_rights(face))["rights"]
+    found = (await listed_rights(app))["rights"]
     return [right for right in found if is_theirs(right["kind"], right["name"])][:MOST]
 
 
-@guarded(app, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def change(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def change(app: App, request: Request, who: Identity, name: str) -> None:
     """Disable or enable the account; grant or revoke administration."""
     said = sent(request)
     wanted = Change()
@@ -192,49 +192,49 @@ async def change(face: App, request: Request, who: Identity, name: str) -> None:
     try:
         if said.flag("standing") and said.text("standing") not in ("active", "disabled"):
             raise BadRequest("The status must be active or disabled.")
-        await changed(face, request, who, name, wanted)
+        await changed(app, request, who, name, wanted)
     except MISTAKES as error:
-        return await _again(face, request, who, name, error)
+        return await _again(app, request, who, name, error)
     if said.flag("waiting"):
         return go(request, "manage/users", done="user-approved")
     return go(request, f"manage/users/{part(name)}", done="user-changed")
 
 
-@guarded(app, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def set_password(app: App, request: Request, who: Identity, name: str) -> None:
     """Set a user's password: the one that was typed, or a generated one, shown in this response
     only.
     """
     wanted = NewPassword(password=sent(request).text("password") or None)
     try:
-        password = await password_set(face, request, who, name, wanted)
+        password = await password_set(app, request, who, name, wanted)
     except MISTAKES as error:
-        return await _again(face, request, who, name, error)
+        return await _again(app, request, who, name, error)
     if password is not None:
-        return await show(face, request, who, "password_made.html", name=name, password=password)
+        return await show(app, request, who, "password_made.html", name=name, password=password)
     return go(request, f"manage/users/{part(name)}", done="password-set")
 
 
-@guarded(app, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def remove(face: App, request: Request, who: Identity, name: str) -> None:
+@guarded(routes, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def remove(app: App, request: Request, who: Identity, name: str) -> None:
     """Remove the account; refusing a pending registration takes no confirmation."""
     said = sent(request)
     try:
         waits = (
             said.flag("waiting")
-            and (await face.accounts.user(name)).standing is AccountStatus.PENDING
+            and (await app.accounts.user(name)).standing is AccountStatus.PENDING
         )
         if not waits:
             demand_typed(said, name)
-        await removed(face, request, who, name)
+        await removed(app, request, who, name)
     except MISTAKES as error:
-        return await _again(face, request, who, name, error)
+        return await _again(app, request, who, name, error)
     return go(request, "manage/users", done="user-refused" if waits else "user-removed")
 
 
-async def _again(face: App, request: Request, who: Identity, name: str, error: Any) -> None:
+async def _again(app: App, request: Request, who: Identity, name: str, error: Any) -> None:
     """Show the user's page again, with the error. Raises the error if there is no such user."""
     if isinstance(error, NoSuchUser):
         raise error
     status, problems = refused(request, error)
-    await _one(face, request, who, name, status=status, problems=problems)
+    await _one(app, request, who, name, status=status, problems=problems)

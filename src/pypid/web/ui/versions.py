@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
 from pypid.web.http.redirects import redirect
@@ -18,24 +18,24 @@ LINES = 100
 """Number of releases on one page."""
 
 
-@guarded(app, "/project/<project>/-/versions", may=Action.READ, page=True)
-async def versions(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/project/<project>/-/versions", may=Action.READ, page=True)
+async def versions(app: App, request: Request, who: Identity, project: str) -> None:
     """Show all releases of a project, the newest first."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/-/versions", permanent=True, restricted=face.restricted
+            request, f"/project/{name}/-/versions", permanent=True, restricted=app.restricted
         )
-    seen = await face.index.seen(name, asked_of(face, request, who, project))
-    found = await face.exhibits.lines(seen.view)
+    seen = await app.index.seen(name, asked_of(app, request, who, project))
+    found = await app.exhibits.lines(seen.view)
     pages = max(1, -(-len(found.each) // LINES))
     page = page_asked(request, pages)
     return await show(
-        face,
+        app,
         request,
         who,
         "versions.html",
-        **project_values(face, who, seen),
+        **project_values(app, who, seen),
         lines=found.each[(page - 1) * LINES : page * LINES],
         newest=found.newest,
         total=len(found.each),

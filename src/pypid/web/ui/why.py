@@ -11,7 +11,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.presentation.explanation import FileWhy
 from pypid.web.api.why import found_of
-from pypid.web.app.app import App, app
+from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
@@ -19,27 +19,27 @@ from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
-@guarded(app, "/project/<project>/-/why", may=Action.WRITE, page=True)
-async def why(face: App, request: Request, who: Identity, project: str) -> None:
+@guarded(routes, "/project/<project>/-/why", may=Action.WRITE, page=True)
+async def why(app: App, request: Request, who: Identity, project: str) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/-/why", permanent=True, restricted=face.restricted
+            request, f"/project/{name}/-/why", permanent=True, restricted=app.restricted
         )
-    found = await found_of(face, who, project)
+    found = await found_of(app, who, project)
     hidden = [file for file in found.files if not file.visible]
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     leaf: ListSlice[FileWhy] = leaf_of(hidden, request)
     return await show(
-        face,
+        app,
         request,
         who,
         "why.html",
         project=name,
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
-        outage=face.index.envoy.outage,
+        outage=app.index.gate.outage,
         leaf=leaf,
         visible={
             "ours": visible[True, False],
