@@ -1,12 +1,31 @@
 """What the documents say of the program is what the program says of itself."""
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import pypid
 from pypid.core.configuration.reference import configuration_rst
 
 DOCS = Path(__file__).parent.parent / "docs"
+
+
+class LayoutTests(SynchronousTestCase):
+    """docs/layout.rst."""
+
+    def test_packages_are_as_documented(self) -> None:
+        """The packages of `pypid` are the ones that the page lists, and beside them is only
+        ``ports``.
+        """
+        text = (DOCS / "layout.rst").read_text()
+        listing = text[text.index("    cli ") : text.index("Tests mirror")]
+        words = set(re.findall(r"(?:^    |\s{2,}|, )([a-z_]+)(?=\s|,|$)", listing, re.MULTILINE))
+        package = Path(pypid.__file__).parent
+        found = {path.parent.name for path in package.glob("*/__init__.py")}
+        found |= {path.stem for path in package.glob("*.py")} - {"__init__"}
+        self.assertEqual(found - words, set())
+        self.assertLessEqual(len(found), 26)
 
 
 class ConfigurationTests(SynchronousTestCase):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.static import build as building
 from pypid.static.build import build
 from pypid.static.package_list import read_json
 from pypid.static.processes import Died, Done, shared_out

@@ -88,7 +88,7 @@ OPERATIONS = (
 )
 MOST = 1
 """Kills of each operation in the short form."""
-STEP = 4
+STEP = 10
 """Every so many calls of a start and of a stop there is a kill: each takes two starts."""
 
 
