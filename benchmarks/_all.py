@@ -246,8 +246,8 @@ def told(outcomes: list[Outcome], about: list[tuple[str, str]], folder: Path) ->
     """Everything is written down; what has no figures is said by name."""
     write(folder, about, outcomes)
     print(
-        f"The page is {folder / 'figures.rst'}; "
-        f"{sum(outcome.seconds for outcome in outcomes):.0f} s in all."
+        f"The page is {folder / 'figures.rst'}; {sum(outcome.seconds for outcome in outcomes):.0f} "
+        "s in all."
     )
     for script, why in LEFT_OUT.items():
         print(f"not run: {script}: {why}")

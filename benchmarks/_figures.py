@@ -204,8 +204,7 @@ def drawing(figures: Mapping[str, float]) -> str:
     width, height, one = LABELS + BARS + AFTER, TOP + ROW * len(figures) + BOTTOM, LABELS + scale
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}"'
-        ' font-family="sans-serif" font-size="13" fill="#222">',
+        f'height="{height}" font-family="sans-serif" font-size="13" fill="#222">',
         "<title>Answers a second, as a multiple of nginx's with the same bytes</title>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="{one:.1f}" y="20" text-anchor="middle">nginx = 1.0</text>',

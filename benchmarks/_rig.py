@@ -194,11 +194,10 @@ class Nginx:
         )
         user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
         (self._folder / "nginx.conf").write_text(
-            f"{user} daemon off; worker_processes 1; pid nginx.pid; error_log error.log;"
-            "events { worker_connections 512; }"
-            f"http {{ {temporary} access_log access.log; sendfile on; tcp_nopush on; "
-            f"keepalive_requests 1000000000;"
-            f"types {{ {types} }} server {{ listen 127.0.0.1:{self.port}; root {root}; }} }}"
+            f"{user} daemon off; worker_processes 1; pid nginx.pid; error_log error.log;events {{ "
+            f"worker_connections 512; }}http {{ {temporary} access_log access.log; sendfile on; "
+            f"tcp_nopush on; keepalive_requests 1000000000;types {{ {types} }} server {{ listen "
+            f"127.0.0.1:{self.port}; root {root}; }} }}"
         )
 
     @staticmethod

@@ -170,8 +170,7 @@ def main() -> None:
             name: attack for name, attack in attacks(server, folder).items() if options.only in name
         }
         print(
-            f"{'/health, ms':44}{'p50':>8}{'p99':>8}{'worst':>8}{'attacks':>9}{'MiB more':>10} "
-            f"  "
+            f"{'/health, ms':44}{'p50':>8}{'p99':>8}{'worst':>8}{'attacks':>9}{'MiB more':>10}   "
             f"goal: p99 < {GOAL} ms"
         )
         for name, attack in chosen.items():

@@ -126,9 +126,8 @@ def main() -> None:
                 (
                     what,
                     (
-                        f"{ratio:.3f} x nginx ({rig.median(ours):,.0f} : "
-                        f"{rig.median(theirs):,.0f} a "
-                        f"second)"
+                        f"{ratio:.3f} x nginx ({rig.median(ours):,.0f} : {rig.median(theirs):,.0f} "
+                        "a second)"
                     ),
                     "",
                 )

@@ -150,9 +150,8 @@ def main() -> None:
     for what, seconds, asked in rows:
         print(f"  {what:<60} {seconds:8.1f} s  {asked}")
     print(
-        f"  the full rebuild is {whole / rebuilt:.1f} times as quick as one request at a time "
-        f"(at "
-        f"least 3)"
+        f"  the full rebuild is {whole / rebuilt:.1f} times as quick as one request at a time (at "
+        "least 3)"
     )
     print(f"  the first answer came after {rows[1][1]:.1f} s (below 3)")
 

@@ -128,8 +128,7 @@ def measure(
             print(
                 (
                     f"{step:16} {name:14} {seconds:8.2f} s {busy:8.2f} s of processors "
-                    f"{memory:8.0f} "
-                    f"MiB"
+                    f"{memory:8.0f} MiB"
                 ),
                 flush=True,
             )

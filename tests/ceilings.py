@@ -294,15 +294,13 @@ def complaints(counts: dict[str, int], ceilings: dict[str, int]) -> list[str]:
         ceiling = ceilings.get(name, 0)
         if count > ceiling:
             found.append(
-                f"{name}: {count}, {count - ceiling} more than allowed; python -m "
-                f"tests.ceilings "
+                f"{name}: {count}, {count - ceiling} more than allowed; python -m tests.ceilings "
                 f"--show {name}"
             )
         elif count < ceiling and name != "statements":
             found.append(
-                f"{name}: {count}, better than {ceiling}: python -m tests.ceilings --write, "
-                f"and "
-                f"commit it"
+                f"{name}: {count}, better than {ceiling}: python -m tests.ceilings --write, and "
+                "commit it"
             )
     return found
 

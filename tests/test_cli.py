@@ -285,8 +285,7 @@ class RequestTests(CliCase):
         self.assertIn(
             (
                 "ham-2-py3-none-any.whl (not whole)  1.5 KiB   2026-01-19 10:00\n1 files of ham, "
-                "3.0 "
-                "KiB\n"
+                "3.0 KiB\n"
             ),
             out,
         )
@@ -540,8 +539,7 @@ class ConfigTests(CliCase):
         pypiclouds(folder / "auth.db", PEOPLE.replace("('spam', 1, 0, 'bob'), ", "") + dropped)
         path = folder / "config.ini"
         path.write_text(
-            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /files\npypi.auth = "
-            "sql\nauth.db.url "
+            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /files\npypi.auth = sql\nauth.db.url "
             "= sqlite:///auth.db\n"
         )
         status, _, said = self.run_command("check-config", str(path))

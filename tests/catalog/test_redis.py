@@ -170,8 +170,7 @@ class FaultTests(SynchronousTestCase):
             (
                 (
                     "ERR Error running script (call to f_1): @user_script:1: -OOM command not "
-                    "allowed "
-                    "when"
+                    "allowed when"
                 ),
                 DatabaseFull,
                 "maxmemory",

@@ -87,8 +87,7 @@ class FullDiskTests(SynchronousTestCase):
             with self.running() as index:
                 self.reads(index)
                 print(
-                    f"full-disk restart serves reads: {time.monotonic() - begun:.2f} s (after "
-                    f"a "
+                    f"full-disk restart serves reads: {time.monotonic() - begun:.2f} s (after a "
                     f"crash: {crashed})"
                 )
                 answer = publish(index.port, wheel_filename("more", "1.0"), LARGE)

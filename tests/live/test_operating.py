@@ -193,7 +193,7 @@ class SecretTests(SynchronousTestCase):
         """
         for form in "json", "text":
             away = (
-                f"[upstream]\nmode = cache\nurl = "
+                "[upstream]\nmode = cache\nurl = "
                 f"http://joe:{SECRETS[1]}@127.0.0.1:{free_port()}/simple/\n"
             )
             with served(level="debug", form=form, more=away) as pypid:

@@ -315,9 +315,8 @@ class Taken(IndexTestCase):
                 "donlan\npackage.ini-led.group.brotatos = rw\n"
             )
             config, port = self.made(
-                f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport "
-                f"= "
-                f"PORT\n"
+                f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = "
+                "PORT\n"
             )
             more = {"PYPID_LDAP_CA_CERTIFICATES": str(server.certificates)}
             with started(self.folder, config, port, **more) as index:

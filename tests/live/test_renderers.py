@@ -252,8 +252,7 @@ class IllTests(ReadmesCase):
             line,
             (
                 "^a README is shown as it was written, since its renderer failed: it [^;]*; it "
-                "said "
-                "last: 'x+'$"
+                "said last: 'x+'$"
             ),
         )
         self.assertLess(len(line), 1200)

@@ -128,8 +128,8 @@ class ConfigPeople:
         if roll.first and not roll.is_first(roll.first.user):
             self._log.warn(
                 "[users] has a user {user!r}, so the administrator made at the first run "
-                "({record}) is not used. List {user!r} "
-                "in [access] admins if that user shall be an administrator, and delete the record.",
+                "({record}) is not used. List {user!r} in [access] admins if that user shall be "
+                "an administrator, and delete the record.",
                 user=roll.first.user,
                 record=str(roll.settings.state / RECORD),
             )
@@ -139,8 +139,8 @@ class ConfigPeople:
             self._advised.add(credential.user)
             self._log.info(
                 "The password hash of the user {user!r} in [users] is not of the kind that pypid "
-                "makes now. It works; better "
-                "make a new one with `pypid gen-password` and put it into the configuration.",
+                "makes now. It works; better make a new one with `pypid gen-password` and put it "
+                "into the configuration.",
                 user=credential.user,
             )
         elif roll.first and not self._upgrading:

@@ -333,9 +333,8 @@ class Verifier:
         self._told.add(user)
         self._log.error(
             "The password hash of the user {user!r} is damaged or of a kind that cannot be "
-            "verified here, so this user cannot log in "
-            "with it. Make a new one with `pypid gen-password`, or install pypid[hashes] if it is "
-            "one of bcrypt, "
-            "sha512_crypt, sha256_crypt, pbkdf2_sha512 and pbkdf2_sha256.",
+            "verified here, so this user cannot log in with it. Make a new one with `pypid "
+            "gen-password`, or install pypid[hashes] if it is one of bcrypt, sha512_crypt, "
+            "sha256_crypt, pbkdf2_sha512 and pbkdf2_sha256.",
             user=user,
         )

@@ -168,9 +168,7 @@ class RemotePeople:
         if isinstance(said, RespelledUser):
             self._log.info(
                 "A client tried to log in as {user!r}, which the service of [remote] spells "
-                "{spelled!r}. "
-                "Names are compared exactly: "
-                "only {spelled!r} can log in.",
+                "{spelled!r}. Names are compared exactly: only {spelled!r} can log in.",
                 user=user,
                 spelled=said.spelled,
             )
@@ -287,8 +285,7 @@ def _refuse(response: IResponse) -> None:
     status = response.code
     if 300 <= status < 400:
         raise _Refusal(
-            "it redirects, and passwords are not sent elsewhere: write the URL where it is "
-            "into "
+            "it redirects, and passwords are not sent elsewhere: write the URL where it is into "
             "[remote] url."
         )
     if status != HTTPStatus.OK:

@@ -202,8 +202,7 @@ class Throttle:
             self._log.warn(
                 (
                     "many wrong passwords for one user come from {place}: each next one has to "
-                    "wait "
-                    "longer"
+                    "wait longer"
                 ),
                 place=place,
             )

@@ -87,8 +87,7 @@ def _publisher(claimed: Mapping[str, str], certificate: x509.Certificate) -> Pub
     if publisher is None:
         issuer = shortened(claims.get(CertificateClaim.ISSUER, "an unknown issuer"))
         raise ValueError(
-            f"its certificate is for an identity of {issuer} that cannot be named here: only "
-            f"jobs "
+            f"its certificate is for an identity of {issuer} that cannot be named here: only jobs "
             f"of {KINDS} can"
         )
     return publisher

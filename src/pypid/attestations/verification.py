@@ -87,10 +87,9 @@ class Attesting:
                 except (ImportError, OSError, ValueError) as error:
                     _log.warn(
                         "attestations came with an upload, and cannot be verified here: {error}. "
-                        "The file is published without "
-                        "them, as with all that follow. Install what is missing (pip install "
-                        "'pypid[attestations]') and start "
-                        "again, or tell publishers to send none",
+                        "The file is published without them, as with all that follow. Install "
+                        "what is missing (pip install 'pypid[attestations]') and start again, or "
+                        "tell publishers to send none",
                         error=error,
                     )
             return self._sigstore

@@ -272,9 +272,8 @@ def prepare(
             os.makedirs(path, FOLDER_MODE, exist_ok=True)
         elif not os.path.isdir(path):
             raise CannotStart(
-                f"The storage folder {root} is not there: mount it, make it, or correct "
-                f"[storage] "
-                f"path."
+                f"The storage folder {root} is not there: mount it, make it, or correct [storage] "
+                "path."
             )
         disk = DiskFolder(path, links=True, veiled=veiled)
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)

@@ -85,8 +85,7 @@ class CatalogDump:
             self._log.warn(
                 (
                     "{count} of {shards} files of the snapshot are damaged; their projects are "
-                    "read "
-                    "from the storage: {error}"
+                    "read from the storage: {error}"
                 ),
                 count=len(found.damaged),
                 shards=len(found.damaged) + len(found.shards),

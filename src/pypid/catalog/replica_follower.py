@@ -275,8 +275,7 @@ class ReplicaFollower:
         """
         _log.error(
             "The shared catalog lacks changes that it had before: was a backup restored, or did a "
-            "replica take over? "
-            "It is begun anew, and filled from the storage."
+            "replica take over? It is begun anew, and filled from the storage."
         )
         await self.engine.clear()
         raise Anew

@@ -235,8 +235,7 @@ class SharedCatalog:
             await following.catch_up()
         except Anew:
             _log.warn(
-                "The shared catalog was begun anew while it was compared with the storage: "
-                "that "
+                "The shared catalog was begun anew while it was compared with the storage: that "
                 "has to be done again."
             )
         except (DatabaseAway, DatabaseUnusable) as error:

@@ -65,8 +65,7 @@ def answer(file: Path, question: ControlRequest) -> Any:
         )
     if question.of_running:
         raise ControlRefused(
-            "pypid is not running. It starts with what the configuration says: [log] level, "
-            "for "
+            "pypid is not running. It starts with what the configuration says: [log] level, for "
             "example."
         )
     from pypid.wiring import single_command  # imports all of a daemon, which takes a while

@@ -170,9 +170,8 @@ def _confirm(options: argparse.Namespace) -> None:
     )
     age = f", if not requested for {options.older_than}," if options.older_than else ""
     print(
-        f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again "
-        f"is "
-        f"fetched again."
+        f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again is "
+        "fetched again."
     )
     try:
         typed = input("Type yes to go on: ").strip()

@@ -101,8 +101,7 @@ def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
     removed = f", {answer['removed']} removed" if options.delete else ""
     print(
         f"{printable(answer['target'])}: {counted(answer['projects'], 'project')}. Pages: "
-        f"{answer['written']} written, "
-        f"{answer['same']} were the same{copied}{removed}."
+        f"{answer['written']} written, {answer['same']} were the same{copied}{removed}."
     )
     if answer["hidden"]:
         whose = options.as_user or "anonymous"

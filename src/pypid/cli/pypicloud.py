@@ -65,9 +65,8 @@ def make_config() -> None:
             file.write(text)
     except FileExistsError:
         _refuse(
-            f"{options.outfile} is there already; nothing was written. To translate "
-            f"pypicloud's: "
-            f"pypid convert-config FILE"
+            f"{options.outfile} is there already; nothing was written. To translate pypicloud's: "
+            "pypid convert-config FILE"
         )
     except OSError as error:
         _refuse(f"{options.outfile} cannot be written: {error.strerror}")
@@ -133,8 +132,7 @@ def create_s3_sync() -> None:
     """
     _refuse(
         "there is no function for AWS Lambda that tells pypid of new objects. What is put into "
-        "the bucket past pypid is "
-        "taken in by `pypid rebuild`."
+        "the bucket past pypid is taken in by `pypid rebuild`."
     )
 
 

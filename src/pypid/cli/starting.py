@@ -54,9 +54,8 @@ def add(commands: Any) -> None:
     )
     convert.description = (
         "Prints pypicloud's config.ini as a pypid.ini. Above each key stands where it comes from, "
-        "at the end what was not "
-        "taken over. The output holds the secrets and password hashes of the file. pypid starts "
-        "with the old file, too."
+        "at the end what was not taken over. The output holds the secrets and password hashes of "
+        "the file. pypid starts with the old file, too."
     )
     convert.add_argument("file", metavar="FILE", help="pypicloud's config.ini")
     password = add_command(
@@ -75,9 +74,8 @@ def add(commands: Any) -> None:
     )
     secret.description = (
         "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What "
-        "is of record is sealed with "
-        "it and copied to the bucket. Keep a copy of it apart from both: without it those copies "
-        "cannot be opened."
+        "is of record is sealed with it and copied to the bucket. Keep a copy of it apart from "
+        "both: without it those copies cannot be opened."
     )
 
 

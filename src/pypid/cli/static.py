@@ -218,9 +218,8 @@ def _opened(path: str) -> BinaryIO:
 def _check(listed: PackageList, options: argparse.Namespace) -> None:
     if options.strict and listed.left_out:
         sys.exit(
-            f"pypid: {listed.left_out} files would be left out, which --strict forbids; "
-            f"nothing "
-            f"was written"
+            f"pypid: {listed.left_out} files would be left out, which --strict forbids; nothing "
+            "was written"
         )
     if options.delete and not listed.projects:
         sys.exit(
@@ -240,16 +239,14 @@ def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> No
         removed = f", {outcome.removed} removed" if outcome.removed else ""
         print(
             f"pypid: {outcome.projects} projects. Pages: {done.written} written, {done.same} were "
-            f"the same{removed}. "
-            f"Lines left out: {listed.left_out}.",
+            f"the same{removed}. Lines left out: {listed.left_out}.",
             file=sys.stderr,
         )
     if outcome.gone:
         print(
             (
                 f"pypid: {outcome.gone} projects are in the list no more; their pages are still "
-                f"there "
-                f"(--delete removes them)"
+                "there (--delete removes them)"
             ),
             file=sys.stderr,
         )

@@ -33,11 +33,9 @@ def add(commands: Any) -> None:
     )
     adopt.description = (
         "Writes a record beside each distribution in FOLDER, which has to be the storage folder "
-        "([storage] path) or lie in it; "
-        "without FOLDER beside each in the storage, which may be a bucket. Nothing is moved, "
-        "renamed or rewritten. Folders of "
-        "pypicloud, pypicache and pypiserver are read as they are. Exits with 1 where a file was "
-        "refused."
+        "([storage] path) or lie in it; without FOLDER beside each in the storage, which may be a "
+        "bucket. Nothing is moved, renamed or rewritten. Folders of pypicloud, pypicache and "
+        "pypiserver are read as they are. Exits with 1 where a file was refused."
     )
     adopt.add_argument(
         "folder", metavar="FOLDER", type=Path, nargs="?", help="only what lies there"
@@ -104,8 +102,8 @@ def _check(options: argparse.Namespace) -> None:
 
 _REFUSED = (
     "pypid: what was refused is not served. Where all files of a project were, its name may be "
-    "asked upstream (but not with "
-    "[storage] layout = pypicloud): put a private one into [upstream] reserved."
+    "asked upstream (but not with [storage] layout = pypicloud): put a private one into "
+    "[upstream] reserved."
 )
 
 

@@ -25,8 +25,7 @@ def main() -> None:
         orders = first_orders()
     except OSError:
         sys.exit(
-            "pypid: the first worker starts this; start pypid with `pypid serve --workers N`, "
-            "or "
+            "pypid: the first worker starts this; start pypid with `pypid serve --workers N`, or "
             "twistd."
         )
     if orders is None:

@@ -786,8 +786,7 @@ class UnlistedHost(BadListing):
     def text(self) -> str:
         return (
             f"The upstream index keeps this at {shortened(self.reason)!r}, and it cannot be "
-            f"verified by a hash. "
-            "If the host is trusted, add it to [upstream] file_hosts."
+            "verified by a hash. If the host is trusted, add it to [upstream] file_hosts."
         )
 
 

@@ -44,8 +44,7 @@ def account_name(text: str) -> str:
         raise ValueError(f"{text!r} stands for many, so no user or group can be called so")
     if text.startswith("__"):
         raise ValueError(
-            "names that begin with two underscores stand for tokens and sessions (__token__), "
-            "not "
+            "names that begin with two underscores stand for tokens and sessions (__token__), not "
             "for anybody"
         )
     if "," in text:

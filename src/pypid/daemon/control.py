@@ -120,8 +120,8 @@ class Control:
         except (OSError, HTTPException):
             raise ControlRefused(
                 f"The running pypid (its control socket is {self.path}) does not answer within "
-                f"{self.awake_within:g} s. "
-                "Look into its log; if it hangs, start it again. Nothing was done."
+                f"{self.awake_within:g} s. Look into its log; if it hangs, start it again. Nothing "
+                "was done."
             ) from None
         try:
             code, body = self._send(question, ANSWER_WITHIN)

@@ -76,9 +76,8 @@ HASHING = 2
 MOST_HASHING = 64
 _ONCE_MORE = (
     "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew "
-    "of them since is lost, and "
-    "removed users can log in again: look at `pypid user list`, and keep the state folder "
-    "({state})."
+    "of them since is lost, and removed users can log in again: look at `pypid user list`, and "
+    "keep the state folder ({state})."
 )
 
 

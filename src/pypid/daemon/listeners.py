@@ -35,8 +35,7 @@ _ADVICE = {
     EADDRINUSE: "Stop what uses that address (another pypid?), or choose another in [server] listen.",
     EACCES: (
         "This user may not use that port, or that folder. Ports below 1024 are root's: choose one "
-        "above in [server] listen, or "
-        "let systemd open it (etc/pypid.socket in the source)."
+        "above in [server] listen, or let systemd open it (etc/pypid.socket in the source)."
     ),
     EADDRNOTAVAIL: "This machine does not have that address: correct interface= in [server] listen.",
 }

@@ -131,8 +131,7 @@ class Comparing:
     def _say(self, found: Reconciled | None) -> None:
         if found is None:
             _log.info(
-                "the shared catalog has been compared with the storage a while ago, which was "
-                "not "
+                "the shared catalog has been compared with the storage a while ago, which was not "
                 "done again"
             )
             return
@@ -140,8 +139,7 @@ class Comparing:
         _log.info(
             (
                 "compared with the storage: {projects} projects, {read} of them read anew, "
-                "{changed} "
-                "changed{strays}"
+                "{changed} changed{strays}"
             ),
             projects=found.projects,
             read=found.read,

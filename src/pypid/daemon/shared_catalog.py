@@ -202,8 +202,8 @@ class Sharing(MultiService):
 
 _OTHERS = (
     "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so "
-    "each would know other people. "
-    "Give all of them the same server: [access] url = postgresql://..."
+    "each would know other people. Give all of them the same server: [access] url = "
+    "postgresql://..."
 )
 
 

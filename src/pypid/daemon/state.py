@@ -156,8 +156,7 @@ def open_state(folder: Path) -> StateFolder:
     if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
         raise CannotStart(
             f"The path of the state folder {folder} is too long for the socket in it: the system "
-            f"allows {LONGEST_SOCKET_PATH} "
-            "bytes for both. Set [server] state to a shorter one."
+            f"allows {LONGEST_SOCKET_PATH} bytes for both. Set [server] state to a shorter one."
         )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -175,8 +174,7 @@ def open_state(folder: Path) -> StateFolder:
         lock.close()
         raise CannotStart(
             f"Another pypid is running with the state folder {folder}, or starts or stops just "
-            f"now. "
-            "Wait for its end or stop it, or give this one a [server] state of its own."
+            "now. Wait for its end or stop it, or give this one a [server] state of its own."
         ) from None
     state = StateFolder(folder, lock)
     # Twisted's lock file names a process by its id, which in a container is the same at every start

@@ -118,8 +118,7 @@ class Certificate:
         if self.key.stat().st_mode & _READABLE_BY_OTHERS:
             self._log.warn(
                 "[server] tls_key can be read by all users of this machine: chmod o= it, and "
-                "replace the "
-                "key if others may have read it, path={path}",
+                "replace the key if others may have read it, path={path}",
                 path=str(self.key),
             )
 

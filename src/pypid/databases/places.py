@@ -95,9 +95,8 @@ class Named:
         if not _is_sound(rest):
             raise CannotStart(
                 f"The URL of {self.what} cannot be read. In a user name and a password every "
-                f"character but letters, "
-                f"digits and -._~ is written as % and two digits: @ is %40, / is %2F, # is %23. "
-                f"{self.advice}"
+                "character but letters, digits and -._~ is written as % and two digits: @ is %40, "
+                f"/ is %2F, # is %23. {self.advice}"
             )
         return Server(f"postgresql+psycopg:{rest}")
 

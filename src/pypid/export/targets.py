@@ -143,8 +143,7 @@ def must_be_ours(
         if not is_empty:
             raise BadRequest(
                 f"{where} holds files that no pypid has written (there is no {MANIFEST}): take an "
-                f"empty one, "
-                "so that no files of other programs are replaced."
+                "empty one, so that no files of other programs are replaced."
             )
         return
     try:
@@ -157,15 +156,13 @@ def must_be_ours(
         ) from None
     if format != FORMAT or index != stamp.index:
         raise BadRequest(
-            f"{where} holds the export of another index. Take another place, or remove all "
-            f"that "
-            f"is in this one."
+            f"{where} holds the export of another index. Take another place, or remove all that is "
+            "in this one."
         )
     if audience != stamp.audience and not clears:
         raise BadRequest(
             f"{where} holds what {audience} may see, and what {stamp.audience} may not see would "
-            f"stay there: "
-            "take another place, or let what is gone be removed (--delete)."
+            "stay there: take another place, or let what is gone be removed (--delete)."
         )
 
 
@@ -211,9 +208,8 @@ class FolderPlace:
             for folder, what in self._apart.items():
                 if overlap(real, folder):
                     raise BadRequest(
-                        f"{where} is in, or around, the {what} folder, {folder}: take a "
-                        f"folder of "
-                        f"its own."
+                        f"{where} is in, or around, the {what} folder, {folder}: take a folder of "
+                        "its own."
                     )
 
     def _claim(self, stamp: Stamp, clears: bool) -> None:

@@ -42,8 +42,7 @@ def use_monotonic_clock(reactor: Any) -> bool:
         _log.warn(
             (
                 "timers follow the wall clock: reactor={reactor} cannot be given another one. Set "
-                "the "
-                "clock by slewing only."
+                "the clock by slewing only."
             ),
             reactor=type(reactor).__name__,
         )

@@ -51,8 +51,7 @@ STILL = 10.0
 
 NEEDS_BUILD = (
     "no wheel of it fits, it has to be built: {filename} is here, but what it depends on is known "
-    "only once it is built. "
-    "Build the wheel elsewhere and publish it, or list its dependencies."
+    "only once it is built. Build the wheel elsewhere and publish it, or list its dependencies."
 )
 REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream] mode = redirect)"
 

@@ -185,9 +185,8 @@ class IndexContext:
             return Presence.UNKNOWN
         if held is None and strays:
             _log.warn(
-                "{name} is not asked upstream: files lie in the storage under this name that have "
-                "no record. "
-                "`pypid rebuild` takes them in, `pypid check` says more.",
+                "{name} is not asked upstream: files lie in the storage under this name that "
+                "have no record. `pypid rebuild` takes them in, `pypid check` says more.",
                 name=name,
             )
             return Presence.UNKNOWN

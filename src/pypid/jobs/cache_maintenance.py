@@ -247,8 +247,8 @@ class CacheMaintenance(MultiService):
         if size > limit:
             _log.warn(
                 "Snapshots need {size} bytes of upstream's files, more than max_cache ({limit}): "
-                "no other is kept for long. "
-                "Delete some (pypid snapshot list), or raise max_cache in [upstream].",
+                "no other is kept for long. Delete some (pypid snapshot list), or raise "
+                "max_cache in [upstream].",
                 size=size,
                 limit=limit,
             )

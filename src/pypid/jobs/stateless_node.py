@@ -179,15 +179,14 @@ class StatelessNode(MultiService):
         names = await self._world.blocking(present, file_cache.state)
         if file_cache.secret is not None and len(file_cache.secret) < SHORT:
             _log.warn(
-                "[server] secret is so short that it could be guessed. `pypid gen-secret` "
-                "makes a "
+                "[server] secret is so short that it could be guessed. `pypid gen-secret` makes a "
                 "better one."
             )
         if file_cache.secret is None and names:
             _log.warn(
-                "[server] secret is not set, so what is of record is not copied to the bucket and "
-                "is lost with this machine: "
-                "{names} in {state}. `pypid gen-secret` makes a secret.",
+                "[server] secret is not set, so what is of record is not copied to the bucket "
+                "and is lost with this machine: {names} in {state}. `pypid gen-secret` makes a "
+                "secret.",
                 names=", ".join(names),
                 state=str(file_cache.state),
             )

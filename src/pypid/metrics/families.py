@@ -125,8 +125,7 @@ REQUESTS = _counter(
     "pypid_http_requests",
     (
         "Answers, by the route as pypid spells it (none: there is no such route), method and "
-        "status; "
-        "those that broke off as well."
+        "status; those that broke off as well."
     ),
     *("route", "method", "status"),
 )
@@ -134,8 +133,7 @@ REQUEST_SECONDS = _histogram(
     "pypid_http_request_seconds",
     (
         "From the beginning of a request to the end of its answer. What the front door gives at "
-        "once "
-        "counts as 0."
+        "once counts as 0."
     ),
     *("route", "method"),
     buckets=ANSWERING,
@@ -225,8 +223,7 @@ UPSTREAM_UP = _gauge(
     "pypid_upstream_up",
     (
         "Whether the other index could be reached when it was asked last (1; also where it was "
-        "never "
-        "asked)."
+        "never asked)."
     ),
     together=Aggregation.LEAST,
 )
@@ -239,8 +236,7 @@ STORAGE_SECONDS = _histogram(
     "pypid_storage_operation_seconds",
     (
         "How long that took; to read: until it was certain that it could be read; to list: all of "
-        "it, "
-        "and what was done meanwhile."
+        "it, and what was done meanwhile."
     ),
     "operation",
     buckets=ASKING,
@@ -250,8 +246,7 @@ S3 = _counter(
     "pypid_s3_requests",
     (
         "Requests to S3, each try by itself, by S3's name of the operation and the status (none: "
-        "no "
-        "answer came)."
+        "no answer came)."
     ),
     *("operation", "status"),
 )
@@ -265,8 +260,7 @@ LOGINS = _counter(
     "pypid_logins",
     (
         "Credentials that were looked at, by kind, and what came of it; a refused password is "
-        "outcome "
-        "refused."
+        "outcome refused."
     ),
     *("credential", "outcome"),
     values=(
@@ -288,8 +282,7 @@ PART_UP = _gauge(
     "pypid_part_up",
     (
         "Whether a part can be reached (1), as /health tells it: the accounts (access), the "
-        "catalog "
-        "(cache), the files (storage)."
+        "catalog (cache), the files (storage)."
     ),
     "part",
     together=Aggregation.LEAST,

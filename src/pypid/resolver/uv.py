@@ -75,8 +75,7 @@ class Uv:
             raise Busy(
                 (
                     f"Working out what is needed took longer than {IN_ALL:g} s in all, and was "
-                    f"given "
-                    f"up."
+                    "given up."
                 ),
                 60,
             )

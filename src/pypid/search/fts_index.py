@@ -27,10 +27,9 @@ from pypid.search.sqlite_files import basis_of, connect, hash_of, locked, transa
 _SCHEMA = (
     "CREATE TABLE meta(basis TEXT NOT NULL, generation INTEGER NOT NULL, whole INTEGER NOT NULL)",
     "CREATE TABLE project(place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mark TEXT NOT "
-    "NULL, ours INTEGER NOT NULL, "
-    "version TEXT NOT NULL, summary TEXT NOT NULL, keywords TEXT NOT NULL, created REAL, updated "
-    "REAL, until REAL, "
-    "unread INTEGER NOT NULL, described TEXT, description BLOB)",
+    "NULL, ours INTEGER NOT NULL, version TEXT NOT NULL, summary TEXT NOT NULL, keywords TEXT "
+    "NOT NULL, created REAL, updated REAL, until REAL, unread INTEGER NOT NULL, described TEXT, "
+    "description BLOB)",
     "CREATE INDEX by_created ON project(created) WHERE created IS NOT NULL",
     "CREATE INDEX by_updated ON project(updated) WHERE updated IS NOT NULL",
     "CREATE INDEX by_until ON project(until) WHERE until IS NOT NULL",
@@ -44,8 +43,7 @@ LAYOUT = "1"
 
 _PUT = (
     "INSERT INTO project(place, name, mark, ours, version, summary, keywords, created, updated, "
-    "until, unread, described, "
-    "description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "until, unread, described, description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INDEX = f"INSERT INTO words(rowid, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
 _encoder = msgspec.json.Encoder()

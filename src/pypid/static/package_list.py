@@ -107,8 +107,7 @@ class PackageList:
                     number,
                     (
                         f"{listed.filename!r} was named before, with other values; those of this "
-                        f"line "
-                        f"are taken."
+                        "line are taken."
                     ),
                 )
 

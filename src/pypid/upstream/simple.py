@@ -235,8 +235,7 @@ def refuse(answer: UpstreamResponse) -> NoReturn:
             error = UpstreamDown(
                 (
                     f"it refuses us (HTTP {answer.status}): the user and password in [upstream] "
-                    f"url "
-                    f"must be right."
+                    "url must be right."
                 ),
                 status=answer.status,
             )

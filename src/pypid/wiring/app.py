@@ -129,8 +129,8 @@ def publishing_of(
     async def elsewhere(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
         raise BadRequest(
             "An export is written wherever pypid itself may write: it is asked for on pypid's "
-            "machine, by `pypid export`, "
-            "and not over the network. What is to be kept up to date is named by [publish] target."
+            "machine, by `pypid export`, and not over the network. What is to be kept up to date "
+            "is named by [publish] target."
         )
 
     *public, operators = apps

@@ -227,8 +227,7 @@ def _cannot_write(target: str, error: OSError) -> BadRequest:
     if isinstance(error, PermissionError):
         return BadRequest(
             f"pypid (which runs as user {os.getuid()}) may not write to {where}. Give it a folder "
-            f"that it owns, or give "
-            f"that user the right to write there: the tree is written by the running pypid, and "
-            f"not by this command."
+            "that it owns, or give that user the right to write there: the tree is written by the "
+            "running pypid, and not by this command."
         )
     return BadRequest(f"{where} cannot be written: {error.strerror or error}.")

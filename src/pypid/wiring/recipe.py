@@ -224,8 +224,7 @@ def _assembled(
     if alone and greets_later:
         raise CannotStart(
             f"The state folder {places.state} is new, and what is of record is still in the "
-            f"bucket. Start pypid, which "
-            "fetches that, and run the command while it runs."
+            "bucket. Start pypid, which fetches that, and run the command while it runs."
         )
     if is_first and not alone and not greets_later and config.inherits is None:
         _greet(config, places, world)

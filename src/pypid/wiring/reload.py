@@ -20,8 +20,8 @@ _log = Logger()
 
 _RESTART = (
     "pypicloud's people are in its database now (pypi.auth = sql), and a start takes them over: "
-    "the rules of projects stand "
-    "no longer in the file, and the defaults would hold till then. Restart pypid."
+    "the rules of projects stand no longer in the file, and the defaults would hold till then. "
+    "Restart pypid."
 )
 _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 

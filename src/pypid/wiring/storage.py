@@ -88,8 +88,7 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
     except OSError as error:
         raise CannotStart(
             f"The storage folder {places.storage} cannot be used: {error.strerror}. The user that "
-            f"runs pypid has to be able to "
-            "read, write and enter it (chmod u+rwx)."
+            "runs pypid has to be able to read, write and enter it (chmod u+rwx)."
         ) from None
     veiled = is_only_ours if is_veiled else None
     exclusive = config.cache.backend is CatalogStore.MEMORY
@@ -101,10 +100,9 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
     try:
         if not create and await _is_empty(blobs):
             raise CannotStart(
-                f"The storage folder {places.storage} is empty, but the snapshot "
-                f"{places.snapshot} knows files in it. "
-                "Is the disk mounted? If the files are meant to be gone, delete that snapshot and "
-                "start again."
+                f"The storage folder {places.storage} is empty, but the snapshot {places.snapshot} "
+                "knows files in it. Is the disk mounted? If the files are meant to be gone, "
+                "delete that snapshot and start again."
             )
         return await _identified(blobs, world)
     except (StorageDown, StorageFull) as error:
@@ -120,17 +118,15 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
     plain, veiled = folder / STORAGE_IDENTITY, folder / (STORAGE_IDENTITY + DESCRIBED)
     if is_veiled and plain.exists():
         raise CannotStart(
-            f"The storage folder {folder} was begun with [storage] layout = pypid, and a "
-            f"pypicloud cannot read it. "
-            "Set layout = pypid, or take another folder, and publish the files there again (docs: "
-            "migrate/storage)."
+            f"The storage folder {folder} was begun with [storage] layout = pypid, and a pypicloud "
+            "cannot read it. Set layout = pypid, or take another folder, and publish the files "
+            "there again (docs: migrate/storage)."
         )
     if not is_veiled and veiled.exists():
         raise CannotStart(
             f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid "
-            f"knows of its files lies "
-            "there in files that end in .meta. Set layout = pypicloud, or rename them as docs: "
-            "migrate/storage says."
+            "knows of its files lies there in files that end in .meta. Set layout = pypicloud, or "
+            "rename them as docs: migrate/storage says."
         )
 
 
@@ -156,9 +152,8 @@ def _bucket(
         if not found.exclusive:
             _log.info(
                 "This store cannot tell which of several nodes was first to write something: "
-                "where several pypids share this "
-                "bucket, and are sent the same file name at the same moment, more than one may "
-                "say that it was published."
+                "where several pypids share this bucket, and are sent the same file name at the "
+                "same moment, more than one may say that it was published."
             )
         return found
 
@@ -229,9 +224,8 @@ async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
         document = await records.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
     except Unreadable as error:
         raise CannotStart(
-            f"{error}. Restore the file from a backup, or delete it if nothing else shares "
-            f"this "
-            f"storage."
+            f"{error}. Restore the file from a backup, or delete it if nothing else shares this "
+            "storage."
         ) from None
     if document is not None:
         return OpenedStorage(blobs, document.identity, new=False)

@@ -11,8 +11,7 @@ pypid = ServiceMaker(
     "pypid.wiring.recipe",
     (
         "A team's Python package index: private packages, published with twine or uv, installed "
-        "with "
-        "pip or uv."
+        "with pip or uv."
     ),
     "pypid",
 )

@@ -335,8 +335,7 @@ class Problems(SynchronousTestCase):
             "x.ini:6: [sevrer]: unknown section; did you mean [server]?",
             (
                 "x.ini:9: [log] level: 'inf' was read; allowed: debug, info, warn, error, "
-                "critical; "
-                "did you mean 'info'?"
+                "critical; did you mean 'info'?"
             ),
         )
 
@@ -681,8 +680,7 @@ class Problems(SynchronousTestCase):
         self.assert_says(
             (
                 "[projects]\nAcme_Tools.user.bob = r\nacme-tools.user.bob = "
-                "rw\nacme.tools.user.bob = "
-                "r\nacme.tools.everyone = r\n"
+                "rw\nacme.tools.user.bob = r\nacme.tools.everyone = r\n"
             ),
             (
                 "x.ini:3: [projects] acme-tools.user.bob: this is the rule 'Acme_Tools.user.bob' "
@@ -735,8 +733,7 @@ class Problems(SynchronousTestCase):
             "x.ini:3: [issuer:github] allow: rule 2, 'lib': everybody on GitHub could publish",
             (
                 "x.ini:3: [issuer:github] allow: rule 3, 'core ref=main': everybody on GitHub "
-                "could "
-                "publish"
+                "could publish"
             ),
         )
         self.assert_says(
@@ -917,8 +914,7 @@ class Environment(SynchronousTestCase):
         self.assertIn(
             (
                 "PYPID_LOG_LEVEL_FILE: [log] level: the file '/nope' cannot be read (No such file "
-                "or "
-                "directory)"
+                "or directory)"
             ),
             found,
         )

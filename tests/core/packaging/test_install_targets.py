@@ -142,8 +142,7 @@ class TargetTests(SynchronousTestCase):
                 "3.12",
                 (
                     "sys_platform == 'linux' and python_full_version == '3.12.0' and "
-                    "platform_machine "
-                    "== 'x86_64'"
+                    "platform_machine == 'x86_64'"
                 ),
             ),
             (

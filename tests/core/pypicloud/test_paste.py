@@ -87,8 +87,7 @@ class Sections(SynchronousTestCase):
             ),
             (
                 "[app:main]\npaste.app_factory = pypicloud:main\nstorage.dir = "
-                "/files\npypi.fallback "
-                "= none\n"
+                "/files\npypi.fallback = none\n"
             ),
             (
                 f"[app:main]\n{APP}filter-with = p\npypi.fallback=none\n[filter:p]\nuse = "
@@ -139,9 +138,8 @@ class Sections(SynchronousTestCase):
     def test_proxies_headers(self) -> None:
         """That everybody's forwarding headers were believed is said, and nobody's are believed."""
         config = read(
-            f"[app:main]\n{APP}filter-with = p\n[filter:p]\nuse = "
-            f"egg:PasteDeploy#prefix\nscheme "
-            f"= https\nprefix = /pypi\n"
+            f"[app:main]\n{APP}filter-with = p\n[filter:p]\nuse = egg:PasteDeploy#prefix\nscheme = "
+            "https\nprefix = /pypi\n"
         )
         self.assertEqual(config.server.trusted_proxies, ())
         notes = "\n".join(config.notes)

@@ -23,16 +23,14 @@ def words(text: str) -> set[str]:
 
 INFO = words(
     "name version summary description description_content_type keywords license "
-    "license_expression license_files classifiers "
-    "author author_email maintainer maintainer_email requires_python platform downloads "
-    "package_url project_url project_urls "
-    "release_url requires_dist provides_extra docs_url bugtrack_url home_page download_url yanked "
+    "license_expression license_files classifiers author author_email maintainer maintainer_email "
+    "requires_python platform downloads package_url project_url project_urls release_url "
+    "requires_dist provides_extra docs_url bugtrack_url home_page download_url yanked "
     "yanked_reason dynamic"
 )
 FILE = words(
     "filename packagetype python_version has_sig comment_text md5_digest digests core-metadata "
-    "size downloads upload_time "
-    "upload_time_iso_8601 url requires_python yanked yanked_reason"
+    "size downloads upload_time upload_time_iso_8601 url requires_python yanked yanked_reason"
 )
 METADATA = b"""\
 Metadata-Version: 2.4

@@ -207,9 +207,9 @@ class LinkTests(SynchronousTestCase):
         """Everything that a link can say."""
         file = one(
             f'href="../../f/{NAME}#sha256={SHA}" data-requires-python="&gt;=3.8,&lt;4" '
-            f'data-core-metadata="sha256={SHA}" '
-            'data-yanked="a &quot;b&quot; &lt;c&gt;" data-provenance="https://x/p" data-size="12" '
-            'data-upload-time="2026-01-02T03:04:05Z" data-gpg-sig="true"'
+            f'data-core-metadata="sha256={SHA}" data-yanked="a &quot;b&quot; &lt;c&gt;" '
+            'data-provenance="https://x/p" data-size="12" data-upload-time="2026-01-02T03:04:05Z" '
+            'data-gpg-sig="true"'
         )
         self.assertEqual(
             file,
@@ -335,10 +335,9 @@ class PageTests(SynchronousTestCase):
         none.
         """
         listing = read(
-            f'<!-- <a href="demo-0.1.tar.gz">x</a> --><script>"<a '
-            f'href=demo-0.2.tar.gz>"</script><a href="../">up</a>'
-            '<a name="x">x</a>'
-            f'<a href="mailto:x@example">x</a><a href="http://[">x</a><a '
+            '<!-- <a href="demo-0.1.tar.gz">x</a> --><script>"<a '
+            'href=demo-0.2.tar.gz>"</script><a href="../">up</a><a name="x">x</a><a '
+            'href="mailto:x@example">x</a><a href="http://[">x</a><a '
             f'href="other-1.0.tar.gz">x</a><a href="{NAME}">x</a>'
         )
         self.assertEqual([file.filename for file in listing.files], [NAME])

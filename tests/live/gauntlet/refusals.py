@@ -159,7 +159,7 @@ class Refusals:
             if time.monotonic() > deadline:
                 return [
                     (
-                        f"does not work again: "
+                        "does not work again: "
                         f"{[answer and (answer.status, answer.body[:200]) for answer in answers]}"
                     )
                 ]

@@ -68,8 +68,7 @@ class AccessLogTests(SynchronousTestCase):
             line,
             (
                 '192.0.2.7 - alice [01/Mar/2026:12:30:15 +0000] "GET /simple/foo/ HTTP/1.1" 200 5 '
-                '"-" '
-                '"pip/26.3" 12.3 k3x5qa00002f'
+                '"-" "pip/26.3" 12.3 k3x5qa00002f'
             ),
         )
 

@@ -63,8 +63,8 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
     except ImportError:
         raise CannotStart(
             "[access] backend = ldap needs python-ldap, which is built where it is installed: pip "
-            "install 'pypid[ldap]' (on "
-            "Debian first: apt install gcc python3-dev libldap2-dev libsasl2-dev)."
+            "install 'pypid[ldap]' (on Debian first: apt install gcc python3-dev libldap2-dev "
+            "libsasl2-dev)."
         ) from None
     from pypid.access.ldap.route import DirectoryRoute, is_encrypted_first
     from pypid.access.ldap.source import LdapPeople

@@ -30,9 +30,8 @@ def answer(heard: bytes) -> bool:
         raise ValueError("its answer to StartTLS is no LDAP.")
     if number[0] != b"\1" or code[0] != b"\0":
         raise ValueError(
-            f"it does not want to encrypt (StartTLS, result {code[0].hex() or '?'}); ldaps:// "
-            f"may "
-            f"be what it has."
+            f"it does not want to encrypt (StartTLS, result {code[0].hex() or '?'}); ldaps:// may "
+            "be what it has."
         )
     return True
 

@@ -92,8 +92,7 @@ class Keyring:
         keys = fitting(known.keys, token)
         if not keys:
             raise refused(
-                "The token was signed with a key that its issuer does not have (kid), or did "
-                "not "
+                "The token was signed with a key that its issuer does not have (kid), or did not "
                 "have a minute ago."
             )
         return known.issuer, keys

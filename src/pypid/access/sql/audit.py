@@ -98,8 +98,7 @@ class SqlJournal:
         self._log.error(
             (
                 "The audit log could not take this: {when} {who!r} {what} {subject!r} from "
-                "{where!r}, "
-                "token {token!r}, {details!r}"
+                "{where!r}, token {token!r}, {details!r}"
             ),
             when=deed.when.isoformat(),
             who=deed.who,

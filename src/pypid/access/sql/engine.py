@@ -47,8 +47,7 @@ def fault(place: Place, error: BaseException) -> Exception:
         case Trouble.DAMAGED:
             return DatabaseUnusable(
                 "it is damaged. Put a copy of it from a backup in its place; or, if there is "
-                "none, move it away, and pypid "
-                "begins a new one."
+                "none, move it away, and pypid begins a new one."
             )
         case Trouble.FULL:
             return StorageFull(

@@ -151,8 +151,7 @@ def _groups(connection: Connection, dump: Dump, touch: Callable[[Touch], None]) 
         if name.startswith(KEPT_CLOSED) and not those and any(group == name for group, _ in held):
             raise BadRequest(
                 f"The group {name!r} has members here, and has to be empty: it keeps projects "
-                f"closed. Take its members out, or "
-                "rename it, and try again. Nothing was done."
+                "closed. Take its members out, or rename it, and try again. Nothing was done."
             )
     wanted = {(group, user) for group, those in dump.groups.items() for user in those}
     joining = sorted(wanted - held)

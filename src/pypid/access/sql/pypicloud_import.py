@@ -57,8 +57,7 @@ async def inherit(
     except PeopleUnknown:
         raise CannotStart(
             "pypid's own accounts database cannot be asked, so pypicloud's people cannot be taken "
-            "over into it. Start pypid "
-            "when it answers."
+            "over into it. Start pypid when it answers."
         ) from None
     if merged is None:
         return None
@@ -81,10 +80,8 @@ async def inherit(
     }
     _log.info(
         "pypicloud's people were taken over. Users: {users} (administrators: {administrators}, "
-        "waiting for approval: "
-        "{waiting}), groups: {groups}, rights: {rights}. From now on they are pypid's own: "
-        "pypicloud's database is not read "
-        "again.",
+        "waiting for approval: {waiting}), groups: {groups}, rights: {rights}. From now on they "
+        "are pypid's own: pypicloud's database is not read again.",
         **counts,
     )
     return counts
@@ -118,12 +115,10 @@ async def _refuse_without_rules(
             f" and {len(missing) - MOST_NAMED} more" if missing[MOST_NAMED:] else ""
         )
         raise CannotStart(
-            "pypid's accounts database already has users, so pypicloud's users "
-            "(auth.db.url) are not imported, and the "
-            f"defaults would hold for projects that have rules there: {named}. Start with a new "
-            f"[server] state; or with what "
-            "`pypid convert-config` makes of this file, bring them by `ppc-export` and `pypid acl "
-            "import`, and go on with it."
+            "pypid's accounts database already has users, so pypicloud's users (auth.db.url) are "
+            "not imported, and the defaults would hold for projects that have rules there: "
+            f"{named}. Start with a new [server] state; or with what `pypid convert-config` makes "
+            "of this file, bring them by `ppc-export` and `pypid acl import`, and go on with it."
         )
 
 

@@ -48,10 +48,8 @@ LOCKED = 5.0
 """Seconds to wait while another process locks the file."""
 _EXPORT = (
     "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, "
-    "make a file of pypid's by "
-    "`pypid convert-config CONFIG > pypid.ini`, run `pypid acl import -c pypid.ini -i acl.json`, "
-    "and start pypid with that "
-    "file."
+    "make a file of pypid's by `pypid convert-config CONFIG > pypid.ini`, run `pypid acl import "
+    "-c pypid.ini -i acl.json`, and start pypid with that file."
 )
 _DRIVER = re.compile(r"(postgres|postgresql)(\+\w+)?\Z")
 

@@ -80,8 +80,8 @@ def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
     if row.version > part.version:
         raise DatabaseUnusable(
             f"its {part.name} are of version {row.version}, and this pypid knows version "
-            f"{part.version}: a newer pypid has "
-            "written them. Run that one again, or go back to a copy of the database from before."
+            f"{part.version}: a newer pypid has written them. Run that one again, or go back to a "
+            "copy of the database from before."
         )
     return SchemaState(row.version, row.serial)
 

@@ -72,8 +72,7 @@ def check(bucket: str, region: str) -> None:
         raise CannotStart(f"[storage] region: {region!r} cannot be a region.")
     if bucket.endswith("--x-s3"):
         raise CannotStart(
-            "[storage] bucket: directory buckets (S3 Express) do not list in order, which "
-            "pypid "
+            "[storage] bucket: directory buckets (S3 Express) do not list in order, which pypid "
             "needs."
         )
 

@@ -139,8 +139,7 @@ class BotocoreChain:
                 self._source = self._session().get_credentials()
             if self._source is None:
                 raise LookupError(
-                    "the AWS chain has none: set access_key and secret_key, or see that it "
-                    "finds "
+                    "the AWS chain has none: set access_key and secret_key, or see that it finds "
                     "some"
                 )
             found = self._source.get_frozen_credentials()

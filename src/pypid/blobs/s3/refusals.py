@@ -116,9 +116,8 @@ class S3Refusal(Exception):
         permission = PERMISSIONS.get(self.operation, "s3:*")
         if self.status in (401, 403) and not self.code:
             return (
-                f", without a reason: the access key was deleted, its secret replaced, the clock "
-                f"differs, or the credentials "
-                f"need the permission {permission} for this bucket."
+                ", without a reason: the access key was deleted, its secret replaced, the clock "
+                f"differs, or the credentials need the permission {permission} for this bucket."
             )
         if self.status in (401, 403) and self.remedy is Remedy.NONE and self.code not in _FULL:
             return f": the credentials need the permission {permission} for this bucket."

@@ -150,9 +150,8 @@ class S3Blobs:
             must_be_key(key)
             if not self._is_possible(key):
                 raise ValueError(
-                    f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what "
-                    f"the "
-                    f"store can do"
+                    f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what the "
+                    "store can do"
                 )
             return await self._writer.write(key, body, replace=replace, said=description)
 
@@ -287,9 +286,8 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     wishes = settings.wishes()
     if parts(settings.prefix + "x") is None:
         raise CannotStart(
-            f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' "
-            f"before "
-            f"it, no '//')."
+            f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' before "
+            "it, no '//')."
         )
     given = _credentials(settings, world)
     address, trust, front = await world.blocking(_prepared, settings)

@@ -252,17 +252,16 @@ class RedisEngine:
                 raise Anew
             case b"SCHEMA":
                 raise DatabaseUnusable(
-                    f"it was begun anew by another version of pypid, with keys of version "
-                    f"{answer[1].decode()} (this one: "
-                    f"{scripts.SCHEMA}). Run the same version everywhere, and start this one again."
+                    "it was begun anew by another version of pypid, with keys of version "
+                    f"{answer[1].decode()} (this one: {scripts.SCHEMA}). Run the same version "
+                    "everywhere, and start this one again."
                 )
             case b"IDENTITY":
                 raise CannotStart(
                     "The shared catalog ([cache] url) is that of another storage. Give each "
-                    "storage a catalog of its own "
-                    "(another database, or ?prefix=NAME); where this is a copy of the storage "
-                    "that the catalog was made of, "
-                    "begin with an empty one."
+                    "storage a catalog of its own (another database, or ?prefix=NAME); where this "
+                    "is a copy of the storage that the catalog was made of, begin with an empty "
+                    "one."
                 )
             case b"REPLICA":
                 wire.cut()  # perhaps another server answers at that address by now

@@ -105,9 +105,8 @@ def loss(place: RedisPlace, error: BaseException) -> Exception:
     ):
         return DatabaseUnusable(
             f"the certificate of {place.server} is not believed: it has to be that of the host in "
-            f"[cache] url, and of one of "
-            "the system's authorities (Debian: /usr/local/share/ca-certificates, "
-            "update-ca-certificates)."
+            "[cache] url, and of one of the system's authorities (Debian: "
+            "/usr/local/share/ca-certificates, update-ca-certificates)."
         )
     if isinstance(error, SSL.Error):
         return DatabaseAway(

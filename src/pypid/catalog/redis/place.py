@@ -22,8 +22,7 @@ _ADVICE = (
 )
 _QUOTE = (
     "In a user name and a password every character but letters, digits and -._~ is written as % "
-    "and two digits: @ is %40, / is "
-    "%2F, # is %23."
+    "and two digits: @ is %40, / is %2F, # is %23."
 )
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
@@ -107,8 +106,7 @@ def place_of(url: str) -> RedisPlace:
     prefix = words.get("prefix", PREFIX)
     if not _PREFIX.fullmatch(prefix):
         raise CannotStart(
-            "The prefix in the URL of the shared catalog is to be letters, digits, dots, - "
-            "and _, "
+            "The prefix in the URL of the shared catalog is to be letters, digits, dots, - and _, "
             "64 at most."
         )
     if scheme == "unix":

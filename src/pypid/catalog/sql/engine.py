@@ -88,9 +88,8 @@ class SqlEngine:
         if schema is not None:
             _log.warn(
                 "The shared catalog had tables of version {schema}, of {age} pypid. They were "
-                "made anew, and all is read from "
-                "the storage again. Run the same version everywhere: a node of another one cannot "
-                "use the catalog from now on.",
+                "made anew, and all is read from the storage again. Run the same version "
+                "everywhere: a node of another one cannot use the catalog from now on.",
                 schema=schema,
                 age="an older" if schema < SCHEMA else "a newer",
             )

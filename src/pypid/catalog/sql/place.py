@@ -12,8 +12,8 @@ FILE = "catalog.db"
 _CATALOG = Named(
     "the shared catalog",
     "[cache] url is to be empty (sqlite below [server] state), sqlite:///catalog.db (a file on "
-    "this machine, relative to the "
-    "configuration), sqlite:////folder/catalog.db, or postgresql://user:password@host/database.",
+    "this machine, relative to the configuration), sqlite:////folder/catalog.db, or "
+    "postgresql://user:password@host/database.",
 )
 
 

@@ -149,9 +149,8 @@ def prepare(
     elif found.identity != identity:
         raise CannotStart(
             "The shared catalog ([cache] url) is that of another storage. Give each storage a "
-            "catalog of its own; where this "
-            "is a copy of the storage that the catalog was made of, begin with an empty database "
-            "or file."
+            "catalog of its own; where this is a copy of the storage that the catalog was made "
+            "of, begin with an empty database or file."
         )
     elif found.schema != SCHEMA or found.place != _place(connection) or not _all_there(connection):
         if found.place != _place(connection):
@@ -193,8 +192,7 @@ def _check(connection: Connection) -> None:
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
         raise DatabaseUnusable(
-            "its file was replaced while it was in use. Stop pypid, delete it with its -wal "
-            "and "
+            "its file was replaced while it was in use. Stop pypid, delete it with its -wal and "
             "-shm, and start."
         )
 

@@ -163,8 +163,7 @@ def _unpacked(data: bytes) -> bytes:
         ) from None
     if len(text) <= LARGEST and (not reader.eof or reader.unused_data.strip(b"\0")):
         raise BadRequest(
-            "This is no dump of pypicloud's people: the gzip file is cut off, or goes on "
-            "behind "
+            "This is no dump of pypicloud's people: the gzip file is cut off, or goes on behind "
             "its end."
         )
     return text
@@ -172,9 +171,8 @@ def _unpacked(data: bytes) -> bytes:
 
 def _too_large() -> BadRequest:
     return BadRequest(
-        f"The dump is larger than {LARGEST} bytes, or names more than {MOST} people, groups "
-        f"and "
-        f"rights."
+        f"The dump is larger than {LARGEST} bytes, or names more than {MOST} people, groups and "
+        "rights."
     )
 
 
@@ -298,8 +296,7 @@ class _Judge:
             self.odd(
                 (
                     f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or "
-                    f"of "
-                    f"odd ones"
+                    "of odd ones"
                 ),
                 done,
                 grave=True,

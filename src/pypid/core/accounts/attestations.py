@@ -121,9 +121,8 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
             problems.append(f"attestation {number}: {error}")
     if len(set(kinds)) < len(kinds):
         problems.append(
-            f"there are several attestations of the kind {kinds[0].value}; a file can have "
-            f"one of "
-            f"each kind."
+            f"there are several attestations of the kind {kinds[0].value}; a file can have one of "
+            "each kind."
         )
     return (
         Attestations((), tuple(problems))

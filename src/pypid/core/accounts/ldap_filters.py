@@ -78,8 +78,7 @@ def _whole(text: str) -> str:
         rest, before = _SEVERAL.sub("\0", rest), rest
     if rest != "\0":
         raise ValueError(
-            "it is no search filter of LDAP (RFC 4515): each condition, and the whole, stands "
-            "in "
+            "it is no search filter of LDAP (RFC 4515): each condition, and the whole, stands in "
             "( )"
         )
     return text

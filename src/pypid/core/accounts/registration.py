@@ -55,8 +55,7 @@ def registrable(name: str) -> str:
     if not _NAME.match(name) or len(name) > LONGEST_NAME:
         raise BadRequest(
             "This cannot be a user's name here: use letters, digits and . _ @ + - (beginning with "
-            "a letter or a digit), "
-            f"at most {LONGEST_NAME} characters."
+            f"a letter or a digit), at most {LONGEST_NAME} characters."
         )
     return name
 
@@ -76,9 +75,8 @@ def proper_password(password: str) -> str:
     """Return `password` if it is long enough. Raises `BadRequest`."""
     if len(password) < SHORTEST_PASSWORD:
         raise BadRequest(
-            f"The password is too short: it takes at least {SHORTEST_PASSWORD} characters. "
-            f"Choose "
-            f"a longer one."
+            f"The password is too short: it takes at least {SHORTEST_PASSWORD} characters. Choose "
+            "a longer one."
         )
     return password
 
@@ -115,9 +113,8 @@ def invite(
     """
     if not timedelta(0) < lifetime <= LONGEST_INVITATION:
         raise BadRequest(
-            f"An invitation lasts for more than 0 seconds, and at most "
-            f"{LONGEST_INVITATION.days} "
-            f"days."
+            f"An invitation lasts for more than 0 seconds, and at most {LONGEST_INVITATION.days} "
+            "days."
         )
     until = int((now + lifetime).timestamp())
     said = random(_ID) + until.to_bytes(_TIME)

@@ -170,8 +170,7 @@ def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
     if owners is None:
         if all(each.claim in _EVERYBODYS or each.says_nothing for each in conditions):
             raise ValueError(
-                "everybody with a token of this issuer could publish; name a claim that only "
-                "the "
+                "everybody with a token of this issuer could publish; name a claim that only the "
                 "right ones have, like sub="
             )
         return

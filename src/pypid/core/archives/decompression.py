@@ -113,8 +113,7 @@ class Unpacked:
         while rest:
             if rest.strip(b"\0"):
                 raise UnusableArchive(
-                    "the file has data after its compressed stream; build it anew with a "
-                    "current "
+                    "the file has data after its compressed stream; build it anew with a current "
                     "build tool."
                 )
             rest = self._file.read(_BATCH)

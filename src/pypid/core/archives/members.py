@@ -98,6 +98,5 @@ def is_bomb(unpacked: int, packed: int) -> bool:
 
 BOMB = (
     f"the archive unpacks to more than {LARGEST_RATIO} times its size (or more than "
-    f"{MOST_UNPACKED >> 30} GiB): "
-    "take generated or empty data out of it."
+    f"{MOST_UNPACKED >> 30} GiB): take generated or empty data out of it."
 )

@@ -100,17 +100,15 @@ class _Reading:
             self.tops.add(split[0] if len(split) > 1 or member.kind is TarKind.FOLDER else "")
         if self.links and any(split[:length] in self.links for length in range(1, len(split) + 1)):
             self.findings.add(
-                f"the sdist writes {shortened(member.name)!r} through a link; put a plain "
-                f"folder "
-                f"there."
+                f"the sdist writes {shortened(member.name)!r} through a link; put a plain folder "
+                "there."
             )
         if _is_pkg_info(split):
             self._take_pkg_info(member, data)
         if member.kind is TarKind.OTHER:
             self.findings.add(
-                f"{shortened(member.name)!r} in the sdist is a {member.kind.value}; only "
-                f"files, "
-                f"folders and links may be."
+                f"{shortened(member.name)!r} in the sdist is a {member.kind.value}; only files, "
+                "folders and links may be."
             )
         elif member.kind in (TarKind.SYMLINK, TarKind.HARDLINK):
             self._take_link(member, split)
@@ -130,9 +128,8 @@ class _Reading:
             self.links.add(split)
         if not stays_inside(member, split):
             self.findings.add(
-                f"the {member.kind.value} {shortened(member.name)!r} in the sdist leads out of "
-                f"its top folder "
-                f"({shortened(member.link)!r}); put the file itself there."
+                f"the {member.kind.value} {shortened(member.name)!r} in the sdist leads out of its "
+                f"top folder ({shortened(member.link)!r}); put the file itself there."
             )
 
     def result(self) -> bytes | None:

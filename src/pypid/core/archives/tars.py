@@ -112,8 +112,7 @@ def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -
     while piece := stream.pieces():
         if piece.strip(b"\0"):
             raise UnusableArchive(
-                "the tar archive has data after its end; build the file anew with a current "
-                "build "
+                "the tar archive has data after its end; build the file anew with a current build "
                 "tool."
             )
 
@@ -173,8 +172,7 @@ def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
     if kind == _PAX_GLOBAL:  # git archive writes one, with its commit as a comment
         if said:
             raise UnusableArchive(
-                "the tar archive names all its members alike, in a global header; build the "
-                "file "
+                "the tar archive names all its members alike, in a global header; build the file "
                 "anew."
             )
     elif said.keys() & pending.keys():
@@ -236,9 +234,8 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
     if kind is not TarKind.FILE:
         if size and kind is not TarKind.HARDLINK:
             raise UnusableArchive(
-                f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; "
-                f"build "
-                f"the file anew."
+                f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; build "
+                "the file anew."
             )
         size = 0
     link = extended.get("linkpath", _text(header[157:257].split(b"\0")[0]))

@@ -53,9 +53,8 @@ def wheel_metadata(
     info = infos.pop()
     if not _is_named_for(info.removesuffix(".dist-info"), distribution):
         findings.add(
-            f"the wheel's folder {shortened(info)!r} is not that of {distribution.filename}; "
-            f"do "
-            f"not rename wheels."
+            f"the wheel's folder {shortened(info)!r} is not that of {distribution.filename}; do "
+            "not rename wheels."
         )
     _judge_wheel(_member(file, entries, f"{info}/WHEEL", _LONGEST_WHEEL, findings), findings)
     _judge_record(
@@ -121,8 +120,7 @@ def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
     if not _WHEEL_VERSION.match(version):
         findings.add(
             f"the wheel's WHEEL file says Wheel-Version {shortened(version)!r}; installers know "
-            f"1.x and older ones only. "
-            f"Please {_REBUILD}"
+            f"1.x and older ones only. Please {_REBUILD}"
         )
 
 
@@ -143,9 +141,8 @@ def _judge_scripts(
             group in _SCRIPTS and equals and not line.startswith("#") and _leads_out(script.strip())
         ):
             findings.add(
-                f"entry_points.txt has a script that would be installed outside of the folder for "
-                f"scripts: "
-                f"{shortened(script.strip())!r}; name it without a path."
+                "entry_points.txt has a script that would be installed outside of the folder for "
+                f"scripts: {shortened(script.strip())!r}; name it without a path."
             )
 
 

@@ -65,14 +65,12 @@ def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
         )
     if directory_size > _LARGEST_DIRECTORY:
         raise UnusableArchive(
-            f"the directory of the zip archive is larger than the {_LARGEST_DIRECTORY >> 20} "
-            f"MiB "
-            f"that are allowed."
+            f"the directory of the zip archive is larger than the {_LARGEST_DIRECTORY >> 20} MiB "
+            "that are allowed."
         )
     if start + directory_size < position:
         raise UnusableArchive(
-            "the zip archive has data before its first member, or between its directory and "
-            "its "
+            "the zip archive has data before its first member, or between its directory and its "
             "end; build the file anew."
         )
     if start + directory_size > position:

@@ -126,9 +126,8 @@ def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
         raise UnusableArchive(f"{shown} is compressed by a method that installers do not know.")
     if len(data) != entry.unpacked or zlib.crc32(data) != entry.crc:
         raise UnusableArchive(
-            f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the "
-            f"directory "
-            f"says."
+            f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the directory "
+            "says."
         )
     return data
 
@@ -271,9 +270,8 @@ def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> Non
         findings.add(f"{shown} in the zip archive is encrypted; no installer can read it.")
     if entry.flags & _PATCH or entry.method not in (_STORED, _DEFLATED):
         findings.add(
-            f"{shown} is compressed by method {entry.method}; installers know stored and "
-            f"deflated "
-            f"only."
+            f"{shown} is compressed by method {entry.method}; installers know stored and deflated "
+            "only."
         )
     if entry.method == _STORED and entry.packed != entry.unpacked:
         findings.add(f"{shown} in the zip archive has two sizes.")
@@ -297,9 +295,8 @@ def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberPro
                 else "follows bytes that belong to no member"
             )
             findings.add(
-                f"{shortened(entry.name)!r} in the zip archive {what}; build the file anew "
-                f"with a "
-                f"current build tool."
+                f"{shortened(entry.name)!r} in the zip archive {what}; build the file anew with a "
+                "current build tool."
             )
             return
         after = _local_end(file, entry, end, findings)
@@ -308,8 +305,7 @@ def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberPro
         position = after
     if position != end:
         findings.add(
-            "the zip archive has bytes before its directory that belong to no member; build "
-            "the "
+            "the zip archive has bytes before its directory that belong to no member; build the "
             "file anew."
         )
 
@@ -368,9 +364,8 @@ def _after_descriptor(
         if data.startswith(record) and (after == end or _record_at(file, after)):
             return after
     findings.add(
-        f"{shortened(entry.name)!r} in the zip archive is followed by sizes that contradict "
-        f"the "
-        f"directory."
+        f"{shortened(entry.name)!r} in the zip archive is followed by sizes that contradict the "
+        "directory."
     )
     return None
 

@@ -65,8 +65,7 @@ def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str
             "base_dn",
             (
                 "[access] backend lists ldap, which needs to know below which entry users are, "
-                "like "
-                "dc=example,dc=org"
+                "like dc=example,dc=org"
             ),
         )
     if ldap.url is not None and not ldap.url.isascii():
@@ -117,6 +116,5 @@ def misfits_of_workers(
     elif cache.backend is CatalogStore.MEMORY:
         yield (
             "several workers need a catalog that they share: say [cache] backend = sql, which "
-            "needs no url (it is SQLite then, "
-            "in a file below state), or workers = 1"
+            "needs no url (it is SQLite then, in a file below state), or workers = 1"
         )

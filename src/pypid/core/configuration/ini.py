@@ -214,9 +214,8 @@ class _Reader:
             self.problem(
                 number,
                 (
-                    f"the line is neither [section] nor key = value{advice}; comments begin with "
-                    f"; or "
-                    f"#"
+                    f"the line is neither [section] nor key = value{advice}; comments begin with ; "
+                    "or #"
                 ),
             )
             return

@@ -115,8 +115,8 @@ class ServerSettings:
         count(1),
         "1024",
         "Connections that may wait to be accepted, on each listener without ``backlog=`` of its "
-        "own; Linux's"
-        " ``net.core.somaxconn`` bounds it, and systemd's sockets have their own (``Backlog=``).",
+        "own; Linux's ``net.core.somaxconn`` bounds it, and systemd's sockets have their own "
+        "(``Backlog=``).",
     )
     tls_certificate: str | None = key(
         _PATH,
@@ -135,27 +135,24 @@ class ServerSettings:
     hsts: timedelta = key(
         duration(),
         "365d",
-        "How long browsers use https alone for the host of ``public_url``, where that is an https "
-        "URL without a port"
-        " (Strict-Transport-Security); 0: not said.",
+        "How long browsers use https alone for the host of ``public_url``, where that is an "
+        "https URL without a port (Strict-Transport-Security); 0: not said.",
     )
     public_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
         (
             "Base of generated absolute URLs; empty: from Host, if ``allowed_hosts`` does not "
-            "exclude "
-            "it."
+            "exclude it."
         ),
     )
     allowed_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         "",
-        "Further values of Host that are answered, and that generated URLs may begin with; ``*``: "
-        "all. Literal"
-        " addresses, ``localhost``, this machine's names and the host of ``public_url`` always "
-        "are. Empty: others get 421"
-        " on loopback listeners, and are logged elsewhere.",
+        "Further values of Host that are answered, and that generated URLs may begin with; "
+        "``*``: all. Literal addresses, ``localhost``, this machine's names and the host of "
+        "``public_url`` always are. Empty: others get 421 on loopback listeners, and are logged "
+        "elsewhere.",
     )
     cors: tuple[str, ...] = key(
         value_kinds.ORIGINS,
@@ -188,9 +185,8 @@ class ServerSettings:
         count(1),
         "1000",
         "Connections of one address (IPv6: one /64), in each worker; at most three quarters of "
-        "what its"
-        " file descriptors allow. Trusted proxies and unix sockets have no limit, the clients "
-        "they name have.",
+        "what its file descriptors allow. Trusted proxies and unix sockets have no limit, the "
+        "clients they name have.",
     )
     workers: int = key(
         count(1),
@@ -207,16 +203,14 @@ class ServerSettings:
         _PATH,
         "",
         "Folder of what pypid keeps, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else "
-        "``var`` beside the folder of"
-        " ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
+        "``var`` beside the folder of ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
     )
     secret: str | None = key(
         _TEXT,
         "",
         (
             "Key for sessions and for what is of record; made by ``pypid gen-secret``, 16 "
-            "characters "
-            "or more."
+            "characters or more."
         ),
         secret=True,
     )
@@ -278,8 +272,7 @@ class StorageSettings:
         "pypid",
         (
             "pypicloud: new files lie where a pypicloud finds them again, and what it left there "
-            "is "
-            "taken in at the start."
+            "is taken in at the start."
         ),
     )
     cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.")
@@ -301,8 +294,8 @@ class CacheSettings:
         _TEXT,
         "",
         "sql: ``postgresql://user:password@host/database``, ``sqlite:///FILE``; empty: SQLite, "
-        "``catalog.db`` below the state "
-        "folder. redis: ``redis://user:password@host:6379/0``, ``rediss://``, ``unix://``.",
+        "``catalog.db`` below the state folder. redis: ``redis://user:password@host:6379/0``, "
+        "``rediss://``, ``unix://``.",
         secret=True,
         needs="shared_catalog",
     )
@@ -351,8 +344,7 @@ class UpstreamSettings:
         "10s",
         (
             "How long upstream may be silent, and how long a client waits for a new page where "
-            "one is "
-            "known."
+            "one is known."
         ),
     )
     ttl: timedelta = key(
@@ -376,8 +368,7 @@ class UpstreamSettings:
         "no",
         (
             "yes: upstream files listed without a hash are not visible; no: they are cached, "
-            "checked "
-            "by their length only."
+            "checked by their length only."
         ),
     )
     unknown_names: int = key(
@@ -396,8 +387,7 @@ class UpstreamSettings:
         "",
         (
             "Files that as-of views and snapshots show although upstream removed them within 14 "
-            "days "
-            "of their upload."
+            "days of their upload."
         ),
     )
     refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.")
@@ -434,8 +424,7 @@ class AccessSettings:
         value_kinds.PRINCIPALS,
         "authenticated",
         "Who may have all files collected that requirements or a lock file need (``POST "
-        "/requirements.txt``), "
-        "of those whom ``cache_update`` names.",
+        "/requirements.txt``), of those whom ``cache_update`` names.",
     )
     overwrite: Principals = key(
         value_kinds.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken."

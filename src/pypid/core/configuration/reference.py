@@ -93,8 +93,7 @@ _FREE_DOCS = {
     "groups": "``name = members``, one line a group.",
     "projects": (
         "``<project>.user.<name>``, ``<project>.group.<name>``, ``<project>.everyone`` or "
-        "``<project>.authenticated``,"
-        " then ``= r`` or ``= rw``."
+        "``<project>.authenticated``, then ``= r`` or ``= rw``."
     ),
 }
 _LATER = "*Not part of this version yet.*"
@@ -124,7 +123,7 @@ def _entry(row: KeyRow) -> str:
     default = f"default ``{row.default}``" if row.default else "empty by default"
     said = row.allowed.replace("*", r"\*").replace("<", r"\<")
     notes = (
-        f"Allowed: "
+        "Allowed: "
         f"{said}.{' Secret: never shown.' if row.secret else ''}{'' if row.available else ' ' + _LATER}"
     )
     return (

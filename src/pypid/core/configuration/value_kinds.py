@@ -414,8 +414,8 @@ def parse_hash(text: str) -> str:
     if not _HASH.match(text):
         raise ValueError(
             "this is no hash that passwords can be checked by (those begin with a `$`; `{SHA}` "
-            "and the old crypt are not "
-            "taken), and a password never belongs here: `pypid gen-password` makes the hash of one"
+            "and the old crypt are not taken), and a password never belongs here: `pypid "
+            "gen-password` makes the hash of one"
         )
     return text
 

@@ -210,9 +210,8 @@ def python_specifier(text: str | None, problems: list[str]) -> str | None:
         SpecifierSet(one_line)
     except InvalidSpecifier:
         problems.append(
-            f"Requires-Python {shortened(text)!r} is not a version specifier: write it as "
-            f"'>=3.9' "
-            f"or '>=3.9,<4'."
+            f"Requires-Python {shortened(text)!r} is not a version specifier: write it as '>=3.9' "
+            "or '>=3.9,<4'."
         )
         return None
     return one_line
@@ -233,8 +232,7 @@ def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
         if not _is_requirement(text):
             problems.append(
                 f"Requires-Dist {shortened(text)!r} is not a dependency specifier (PEP 508), and "
-                f"pip does "
-                "not install the file: write it as 'eggs>=1.0'."
+                "pip does not install the file: write it as 'eggs>=1.0'."
             )
     return tuple(problems)
 

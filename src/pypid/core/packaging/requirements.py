@@ -184,9 +184,8 @@ def _bounded(lines: Iterable[str]) -> Iterator[str]:
             )
         if len(line) > LONGEST_LINE:
             raise BadRequest(
-                f"A line of requirements may have {LONGEST_LINE} characters; {line[:80]!r}... "
-                f"is "
-                f"longer."
+                f"A line of requirements may have {LONGEST_LINE} characters; {line[:80]!r}... is "
+                "longer."
             )
         yield line
 

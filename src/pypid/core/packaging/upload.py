@@ -201,14 +201,12 @@ def contradictions(distribution: Distribution, metadata: CoreMetadata) -> tuple[
     if metadata.project is not None and metadata.project != distribution.project:
         problems.append(
             f"the metadata in the file is of the project {metadata.project!r}, its name is of "
-            f"{distribution.project!r}; "
-            "do not rename distributions."
+            f"{distribution.project!r}; do not rename distributions."
         )
     if metadata.version is not None and not same_version(metadata.version, distribution.version):
         problems.append(
             f"the metadata in the file says version {metadata.version}, its name says "
-            f"{distribution.version}; "
-            "do not rename distributions."
+            f"{distribution.version}; do not rename distributions."
         )
     return tuple(problems)
 
@@ -269,8 +267,7 @@ def _digest_problems(form: UploadFields) -> list[str]:
     return [
         (
             f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: "
-            f"upload "
-            f"it again."
+            "upload it again."
         )
         for name, true in ours.items()
         for said in form.values(name)

@@ -67,8 +67,7 @@ def pypirc(place: IndexAddress) -> str:
     lines = [
         (
             "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a "
-            "password in "
-            "it."
+            "password in it."
         ),
         "[distutils]",
         f"index-servers = {NAME}",
@@ -95,8 +94,7 @@ def uv_toml(place: IndexAddress) -> str:
     lines = [
         (
             "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as "
-            "uv.toml "
-            "beside a project's"
+            "uv.toml beside a project's"
         ),
         "# pyproject.toml; in pyproject.toml itself the table is called [[tool.uv.index]].",
         "[[index]]",

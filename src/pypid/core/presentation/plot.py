@@ -72,11 +72,10 @@ def bars(
     name = escape(name)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img" '
-        f'aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{escape(_xml(title))}</title><desc '
-        f'id="{name}-desc">{said}</desc>'
-        f'{drawn}<path class="plot-floor" d="M0 {FLOOR}.5H{WIDTH}"/>{words}</svg>'
+        f'role="img" aria-labelledby="{name}-title {name}-desc"><title '
+        f'id="{name}-title">{escape(_xml(title))}</title><desc '
+        f'id="{name}-desc">{said}</desc>{drawn}<path class="plot-floor" d="M0 '
+        f'{FLOOR}.5H{WIDTH}"/>{words}</svg>'
     )
 
 
@@ -100,8 +99,8 @@ def _drawn(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
             tall = max((FLOOR - TOP) * bar.count / highest, 1.0)
             yield (
                 f'<rect class="plot-bar" x="{number * step:.2f}" y="{FLOOR - tall:.2f}" '
-                f'width="{broad:.2f}" '
-                f'height="{tall:.2f}"><title>{bar.when}: {bar.count}</title></rect>'
+                f'width="{broad:.2f}" height="{tall:.2f}"><title>{bar.when}: '
+                f"{bar.count}</title></rect>"
             )
 
 

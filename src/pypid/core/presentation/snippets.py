@@ -43,8 +43,7 @@ def to_install(
             "poetry",
             (
                 f"poetry source add --priority=primary {NAME} {place.base}/simple/\n{login}poetry "
-                f"add "
-                f"{project}"
+                f"add {project}"
             ),
         ),
         Snippet("pdm", f"pdm config pypi.url {index}\npdm add {project}"),

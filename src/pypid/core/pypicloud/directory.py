@@ -42,8 +42,7 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
     if form is not None:
         advice = (
             "it names one entry, and pypid would search below it, where others may be: say "
-            "auth.ldap.base_dn and"
-            " auth.ldap.user_search_filter"
+            "auth.ldap.base_dn and auth.ldap.user_search_filter"
         )
         ledger.refuse(advice, form[1], form[0])
     found = _user_filter(settings, ledger)

@@ -43,8 +43,7 @@ _FRAMEWORK = "it is of the framework that pypicloud is made with"
 # nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
-    "storage, in memory. Several pypids "
-    "on one storage share one that [cache] names (docs/scale)"
+    "storage, in memory. Several pypids on one storage share one that [cache] names (docs/scale)"
 )
 _SESSION = "pypid makes its own sessions, with its own keys"
 _TUNING = "pypid's connections to S3 need no such advice"
@@ -77,8 +76,7 @@ def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
 
 _SHOW_UPSTREAM = (
     "anyone who registers a name of yours at the public index could put a newer version under it; "
-    "list the names that may show"
-    " both in [upstream] blend"
+    "list the names that may show both in [upstream] blend"
 )
 _DOWNLOAD_URL = (
     "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] "
@@ -107,8 +105,7 @@ ACCESS: tuple[KnownKey, ...] = (
     *_becomes("[projects]", "package."),
     *_ignored(
         "later pypiclouds ignored it, too; to open the index to all say pypi.default_read = "
-        "everyone and pypi.default_write ="
-        " authenticated",
+        "everyone and pypi.default_write = authenticated",
         "auth.zero_security_mode",
         _OLDEST,
     ),
@@ -131,8 +128,7 @@ DIRECTORY: tuple[KnownKey, ...] = (
     ),
     *_refused(
         "it names one entry, and pypid would search below it, where others may be; say "
-        "auth.ldap.base_dn and"
-        " auth.ldap.user_search_filter",
+        "auth.ldap.base_dn and auth.ldap.user_search_filter",
         "auth.ldap.user_dn_format",
     ),
     *_ignored(
@@ -185,8 +181,7 @@ STORAGE: tuple[KnownKey, ...] = (
     *_ignored(
         (
             "links in pages always lead to pypid, which sends clients on (pypi.stream_files: or "
-            "does "
-            "not)"
+            "does not)"
         ),
         "storage.redirect_urls",
     ),

@@ -221,8 +221,7 @@ class Paste:
         here = IniEntry("", self.ledger.filename, self.document.sections[section].line)
         self.ledger.note(
             "pypicloud believed the X-Forwarded-* headers of everybody; name your proxies in "
-            "[server] trusted_proxies"
-            " (PYPID_SERVER_TRUSTED_PROXIES), then theirs are believed",
+            "[server] trusted_proxies (PYPID_SERVER_TRUSTED_PROXIES), then theirs are believed",
             here,
             f"[{section}]",
         )

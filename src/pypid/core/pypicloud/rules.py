@@ -212,9 +212,8 @@ def _rule(rest: str, entry: IniEntry, ledger: Ledger) -> _Rule | None:
     if len(pieces) != 3 or pieces[1] not in ("user", "group"):
         reason = (
             "pypicloud ignored it, silently, so no user has had this right (it takes exactly "
-            "package.<name>.user.<name> and"
-            " package.<name>.group.<name>, without more dots): write it into [projects] if it is "
-            "meant"
+            "package.<name>.user.<name> and package.<name>.group.<name>, without more dots): "
+            "write it into [projects] if it is meant"
         )
         ledger.note(reason, entry, key)
         return None
@@ -235,8 +234,7 @@ def _odd(
     """
     reason = (
         f"pypicloud does not heed it since 0.4, where names are normalised: it is for {project} "
-        f"here, with no more than what"
-        " the defaults allow, too. Spell it so and it holds as it is"
+        "here, with no more than what the defaults allow, too. Spell it so and it holds as it is"
     )
     ledger.note(reason, rules[0].entry, *(rule.key for rule in rules))
     lists = {

@@ -225,8 +225,7 @@ def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> No
         elif name in ours:
             reason = (
                 "not looked at, since this file is pypicloud's: `pypid convert-config` makes one "
-                "of ours of it, and PYPID_*"
-                " variables hold for both"
+                "of ours of it, and PYPID_* variables hold for both"
             )
         else:
             reason = "not looked at: it is not pypicloud's"

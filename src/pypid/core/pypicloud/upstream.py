@@ -111,7 +111,7 @@ def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     if said is not None and asbool(said[1].text):
         reason = (
             "not taken over: anyone who registers a name of yours at the public index could put a "
-            "newer version under it. List the"
-            " names that may show both in [upstream] blend (PYPID_UPSTREAM_BLEND)"
+            "newer version under it. List the names that may show both in [upstream] blend "
+            "(PYPID_UPSTREAM_BLEND)"
         )
         ledger.note(reason, said[1], said[0])

@@ -59,11 +59,10 @@ def _left_out(translation: Translation) -> Iterator[str]:
     if translation.accounts is not None:
         yield from _wrapped(
             "People are in pypicloud's accounts database, which pypid reads at its first start "
-            "with the old file. If it has not"
-            " started with that yet, take them along: ppc-export of pypicloud, then `pypid acl "
-            "import`. They are kept below"
-            " [server] state: where this file lies in another folder than the old one, name the "
-            "old one's state folder there."
+            "with the old file. If it has not started with that yet, take them along: ppc-export "
+            "of pypicloud, then `pypid acl import`. They are kept below [server] state: where "
+            "this file lies in another folder than the old one, name the old one's state folder "
+            "there."
         )
         yield ""
     if translation.notes:

@@ -78,8 +78,7 @@ def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
         raise BadMoment(
             moment.text,
             f"it is not over yet. The last one that can be asked for is {moment_of(latest).text}, "
-            f"the last whole day "
-            f"{yesterday}. For what is there now, use /simple/; to freeze it, make a snapshot "
-            f"(pypid snapshot make)",
+            f"the last whole day {yesterday}. For what is there now, use /simple/; to freeze it, "
+            "make a snapshot (pypid snapshot make)",
         )
     return moment

@@ -89,8 +89,8 @@ _ADVICE = {
 
 _COPIED = (
     "these are not the bytes that were published, or they are gone; a copy of the published bytes "
-    "is kept as {copy}: `pypid "
-    "check --hashes --sweep` puts it back, and keeps the other bytes aside."
+    "is kept as {copy}: `pypid check --hashes --sweep` puts it back, and keeps the other bytes "
+    "aside."
 )
 
 

@@ -19,8 +19,7 @@ from pypid.ports import Bucket
 
 ADVICE = (
     "an upload in parts that was begun {begun:%Y-%m-%d %H:%M} UTC and not ended takes up space (a "
-    "crash left it): "
-    "`pypid check --sweep` removes it."
+    "crash left it): `pypid check --sweep` removes it."
 )
 
 

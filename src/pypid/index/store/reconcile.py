@@ -142,8 +142,7 @@ class Reconciler:
             _log.info(
                 (
                     "{count} objects in the storage are neither distributions nor pypid's; they "
-                    "were "
-                    "skipped"
+                    "were skipped"
                 ),
                 count=walk.foreign,
             )

@@ -53,8 +53,7 @@ def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
         _log.warn(
             (
                 "the bytes of {filename}, which was kept, are not there any more; it will be "
-                "fetched "
-                "again"
+                "fetched again"
             ),
             filename=file.filename,
         )

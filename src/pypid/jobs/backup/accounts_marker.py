@@ -51,10 +51,9 @@ class AccountsMarker:
             return
         raise DatabaseUnusable(
             f"{self.path} is {'empty' if self.path.exists() else 'not there'}, but accounts have "
-            f"existed here. Without them, "
-            "projects that were closed would be open. Restore it from a backup. Or, to begin "
-            "without any users, groups, rights "
-            f"and tokens, write the word {_NO.decode()} into {self.state / FILE}."
+            "existed here. Without them, projects that were closed would be open. Restore it from "
+            "a backup. Or, to begin without any users, groups, rights and tokens, write the word "
+            f"{_NO.decode()} into {self.state / FILE}."
         )
 
     def _says_so(self) -> bool:

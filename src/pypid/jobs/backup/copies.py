@@ -94,9 +94,8 @@ class Backup:
             async for _ in listing:
                 raise CannotStart(
                     f"The state folder {self.state} is new, and the bucket has copies of what is "
-                    f"of record, sealed with a "
-                    "[server] secret, which is not set. Set the one that the index had. "
-                    f"{_BEGIN_ANEW}"
+                    "of record, sealed with a [server] secret, which is not set. Set the one that "
+                    f"the index had. {_BEGIN_ANEW}"
                 )
 
     async def _copy_of(self, record: Record, secret: str) -> bytes | None:
@@ -111,13 +110,11 @@ class Backup:
         except WrongSecret as error:
             raise CannotStart(
                 f"The state folder {self.state} is new, and its copy in the bucket cannot be "
-                f"opened: {error} Set the one that "
-                f"the index had. {_BEGIN_ANEW}"
+                f"opened: {error} Set the one that the index had. {_BEGIN_ANEW}"
             ) from None
         except Unreadable as error:
             raise CannotStart(
-                f"The copy in the bucket of what is of record: {error}. Restore it from a "
-                f"backup "
+                f"The copy in the bucket of what is of record: {error}. Restore it from a backup "
                 f"of the bucket. {_BEGIN_ANEW}"
             ) from None
 

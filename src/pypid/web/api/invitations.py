@@ -106,8 +106,7 @@ async def withdrawn(app: App, request: Request, who: Identity, id: str) -> bool:
     """
     if not _ID.match(id):
         raise BadRequest(
-            "An invitation's id has 24 hexadecimal digits: the answer that made it told it, "
-            "and "
+            "An invitation's id has 24 hexadecimal digits: the answer that made it told it, and "
             "the audit log has it."
         )
     until = app.world.now() + LONGEST_INVITATION  # it has expired by then, if it exists

@@ -302,10 +302,9 @@ def _of_the_first(app: App, right: Right, before: AllRights) -> list[str]:
     if not grants:
         read, write = app.rules.read.text(), app.rules.write.text()
         found.append(
-            f"This is the first right of {right.project}: from now on only those whom its "
-            f"own rights name, and "
-            f"administrators, may read or write it. The defaults (read: {read}; write: {write}) "
-            f"no longer hold for it."
+            f"This is the first right of {right.project}: from now on only those whom its own "
+            f"rights name, and administrators, may read or write it. The defaults (read: {read}; "
+            f"write: {write}) no longer hold for it."
         )
     if right.write and not claimed(grants):
         found.append(f"The name {right.project} is ours now: no other index is ever asked for it.")
@@ -324,8 +323,7 @@ async def _of_nobody(app: App, right: Right) -> list[str]:
         return [
             (
                 f"Neither the configuration nor the database has a group {right.name!r}: a "
-                f"directory "
-                f"may have it."
+                "directory may have it."
             )
         ]
     return []
@@ -351,7 +349,6 @@ def _of_the_last(app: App, name: ProjectName, before: AllRights, after: AllRight
     return [
         (
             f"That was the last right of {name}: from now on the defaults hold for it (read: "
-            f"{read}; "
-            f"write: {write})."
+            f"{read}; write: {write})."
         )
     ]

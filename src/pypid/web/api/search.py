@@ -31,8 +31,7 @@ ASKS = (
         "q",
         (
             "What is looked for, in names, summaries and keywords. Without it: everything that "
-            "fits "
-            "the filters."
+            "fits the filters."
         ),
     ),
     Parameter(

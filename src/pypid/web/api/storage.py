@@ -133,9 +133,8 @@ def _prefix_of(app: App, folder: Path) -> str:
     except ValueError:
         raise BadRequest(
             f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the "
-            f"storage: set path = {folder} "
-            "in [storage], start pypid, and adopt it again. Or move the files into the storage "
-            "folder, and run `pypid rebuild`."
+            f"storage: set path = {folder} in [storage], start pypid, and adopt it again. Or move "
+            "the files into the storage folder, and run `pypid rebuild`."
         ) from None
     return "" if below == "." else f"{below}/"
 

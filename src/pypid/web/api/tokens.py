@@ -284,8 +284,7 @@ def _moment(text: str) -> datetime:
 def _label(text: str) -> str:
     if not text.isprintable() or not text.strip():
         raise BadRequest(
-            "The name of a token is any text that can be printed: what it is for, and where "
-            "it is "
+            "The name of a token is any text that can be printed: what it is for, and where it is "
             "kept."
         )
     return text.strip()

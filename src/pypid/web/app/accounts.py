@@ -36,8 +36,7 @@ SECRET = 18
 ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
 IN_THE_FILE = (
     "it stands in [users] of the configuration, or is the administrator of the first run "
-    "(admin.json); change it there, and "
-    "reload pypid (SIGHUP)"
+    "(admin.json); change it there, and reload pypid (SIGHUP)"
 )
 
 

@@ -85,8 +85,7 @@ def solved(key: bytes, solution: str | None) -> Solved:
     if not solution:
         raise BadRequest(
             "A captcha has to be solved first: fetch one (GET /api/captcha), and send its "
-            "solution "
-            "as captcha."
+            "solution as captcha."
         )
     if len(solution) > LONGEST or not solution.isascii():
         raise BadRequest(_WRONG)
@@ -94,8 +93,7 @@ def solved(key: bytes, solution: str | None) -> Solved:
     if result.expired:
         raise BadRequest(
             "The captcha has expired. Fetch a new one (GET /api/captcha), and send its solution "
-            "as "
-            "captcha."
+            "as captcha."
         )
     if not result.verified:
         raise BadRequest(_WRONG)

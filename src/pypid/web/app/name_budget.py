@@ -65,8 +65,7 @@ class UnknownNames:
             raise Busy(
                 (
                     "Your address has asked for too many projects that were never asked for "
-                    "before. "
-                    "Log in, or use a token."
+                    "before. Log in, or use a token."
                 ),
                 max(SHORTEST_WAIT, ceil((1 - left) / rate)),
             )

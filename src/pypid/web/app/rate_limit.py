@@ -26,9 +26,8 @@ class TooManyLogins(TooManyAttempts):
 
     def text(self) -> str:
         return (
-            f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token "
-            f"that you have (/api/tokens); "
-            f"or wait {self.retry_after} s."
+            f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token that "
+            f"you have (/api/tokens); or wait {self.retry_after} s."
         )
 
 

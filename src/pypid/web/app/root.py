@@ -69,8 +69,7 @@ EXEMPT_FROM_HOSTS = (b"/health", b"/ready", b"/metrics")
 """Paths that are answered for any Host: probes and monitors name an address of their own choice."""
 OTHER_HOST = (
     "This index is not known by the host that was asked for. Add the host to [server] "
-    "allowed_hosts, "
-    "or set public_url; for a reverse proxy, set trusted_proxies."
+    "allowed_hosts, or set public_url; for a reverse proxy, set trusted_proxies."
 )
 ALL = "pypid.web.app.all_routes"
 LATER = (

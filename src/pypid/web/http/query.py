@@ -53,9 +53,8 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
             raise BadRequest(f"The parameter {name} was given more than once.")
         if len(value) > LONGEST or not value.isprintable():
             raise BadRequest(
-                f"The parameter {name} has more than {LONGEST} characters, or some that "
-                f"cannot be "
-                f"printed."
+                f"The parameter {name} has more than {LONGEST} characters, or some that cannot be "
+                "printed."
             )
         found[name] = value
     return found

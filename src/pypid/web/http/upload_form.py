@@ -30,8 +30,7 @@ CUT_OFF = (
 )
 BARE_LF = (
     "The lines of this form end with LF alone, which HTTP does not know. Your distutils is older "
-    "than 2.7.9 or 3.4.3 "
-    "(https://bugs.python.org/issue10510): upload with twine."
+    "than 2.7.9 or 3.4.3 (https://bugs.python.org/issue10510): upload with twine."
 )
 REGISTRATIONS = (b"submit", b"submit_pkg_info")
 _BARE_ACTION = re.compile(rb'name=":action"\n\n([a-z_]+)\n')
@@ -204,8 +203,7 @@ def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
     if "Unexpected end" in str(error):
         return BadRequest(CUT_OFF)
     return BadRequest(
-        f"The body is not multipart/form-data (RFC 7578) with the boundary of its "
-        f"Content-Type: "
+        "The body is not multipart/form-data (RFC 7578) with the boundary of its Content-Type: "
         f"{error}."
     )
 
@@ -229,9 +227,8 @@ class _Fields:
             )
         if self.taken > self.limits.total:
             raise BadRequest(
-                f"The text fields of the form are larger than the {self.limits.total} bytes "
-                f"that "
-                f"are allowed."
+                f"The text fields of the form are larger than the {self.limits.total} bytes that "
+                "are allowed."
             )
 
     def add(self, name: str, value: bytes) -> None:

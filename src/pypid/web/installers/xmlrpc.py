@@ -17,8 +17,7 @@ from pypid.core.simple_api.render import plain
 SEARCH = "search"
 KNOWN = (
     "changelog_last_serial(), changelog_since_serial(serial), list_packages(), "
-    "list_packages_with_serial(), "
-    "search({name: [words], summary: [words]}, 'or' or 'and')"
+    "list_packages_with_serial(), search({name: [words], summary: [words]}, 'or' or 'and')"
 )
 
 

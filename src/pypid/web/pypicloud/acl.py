@@ -173,8 +173,7 @@ def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
         if name.startswith(KEPT_CLOSED) and ours and not theirs:
             raise BadRequest(
                 f"The group {name!r} of the configuration has members, and has to be empty: it "
-                f"keeps projects closed. Rename "
-                "it there, reload, and try again. Nothing was done."
+                "keeps projects closed. Rename it there, reload, and try again. Nothing was done."
             )
         if ours - theirs and name in given:
             oddities.append(acl_merge.grown(name, ours - theirs))

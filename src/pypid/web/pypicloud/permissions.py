@@ -224,9 +224,8 @@ async def _withdraw(
     ):
         raise InseparableRight(
             f"This is the last right of {key[0]}, and without any the defaults would hold for it. "
-            f"If you mean that, take the "
-            f"right to write away first (DELETE {address}/write), and then this one; if not, give "
-            f"another user or group a right before."
+            f"If you mean that, take the right to write away first (DELETE {address}/write), and "
+            "then this one; if not, give another user or group a right before."
         )
     subject, said = key[0], {"whom": f"{kept.whom.value} {kept.name}".strip(), "right": kept.text}
     if write:

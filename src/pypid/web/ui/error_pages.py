@@ -74,9 +74,8 @@ def _ways(
         yield NextStep("Log in", login_address(request))
     elif refusal.status == 403 and who.user is not None:
         yield NextStep(
-            f"You are logged in as {who.user}. Ask an administrator for access, or log in "
-            f"as "
-            f"another user."
+            f"You are logged in as {who.user}. Ask an administrator for access, or log in as "
+            "another user."
         )
     if refusal.status in (429, 502, 503, 504):
         yield NextStep("Wait a moment and reload the page.")

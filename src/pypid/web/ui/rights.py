@@ -161,8 +161,7 @@ async def _demand_confirmed(app: App, right: tuple[ProjectName, Whom, str], said
     if not found.configured and keys == [right] and said.text("last") != "yes":
         raise BadRequest(
             "Nothing was changed: this is the last right of the project, and without it the "
-            "defaults"
-            " apply. Remove it again if that is what you want."
+            "defaults apply. Remove it again if that is what you want."
         )
 
 
