@@ -12,7 +12,7 @@ UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard t
 # Where the unit tests write, if nobody says TMPDIR: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
 MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
-TRIAL = exec $(BIN)/python -m tests.abreast -j$(PROCESSES)
+TRIAL = exec $(BIN)/python -m tests.parallel -j$(PROCESSES)
 # A client that cannot be installed is tried once in a run of make: see tests/live/clients.py
 ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)

@@ -29,7 +29,7 @@ from pypid.web.api.openapi import document
 from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from tests.core.records.test_upstream_entry import WHEN, a_file
-from tests.index.fetching import KeeperCase, listed, noise
+from tests.index.file_cache_cases import KeeperCase, listed, noise
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
 
 GOLDENS = Path(__file__).parent / "goldens"

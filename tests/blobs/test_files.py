@@ -26,7 +26,7 @@ from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs, Body
 from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
 from pypid.testing.worlds import Awaiting
-from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
+from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 
 T = TypeVar("T")
 MODULES = (disk, draft, files, walk)

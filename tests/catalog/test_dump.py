@@ -25,7 +25,7 @@ from pypid.flow import World, start
 from pypid.testing import BEGINNING, CatalogContract, Turns, world
 from pypid.testing.catalog import CatalogModel, a_file, a_project, becomes, said
 from pypid.testing.worlds import Awaiting
-from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
+from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 
 HERE = "storage-1"
 

@@ -18,7 +18,7 @@ from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing import BEGINNING, world
 from pypid.testing.worlds import Awaiting
-from tests.index.fetching import listed
+from tests.index.file_cache_cases import listed
 
 NAMES = st.sampled_from([ProjectName(letter) for letter in "abcdef"])
 

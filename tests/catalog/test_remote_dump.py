@@ -27,7 +27,7 @@ from pypid.ports import Body
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_project, becomes
 from pypid.testing.worlds import Awaiting, Fed, contents
-from tests.index.storms import Watched
+from tests.index.faulty_blobs import Watched
 
 KEY, HERE = ".pypid/snapshot/ours.jsonl.gz", "storage-1"
 EGGS, SPAM, HAM = map(project_name, ("eggs", "spam", "ham"))

@@ -21,7 +21,7 @@ from pypid.ports import Blobs
 from pypid.testing import world
 from pypid.testing.catalog import a_file
 from pypid.testing.worlds import Awaiting
-from tests.crashes import Scripted, refuse
+from tests.failing_calls import Scripted, refuse
 
 SPAM = project_name("spam")
 DAY = timedelta(days=1)

@@ -17,9 +17,9 @@ from pypid.cli import asking
 from pypid.daemon.control import ControlRefused, ControlRequest
 from pypid.web.app.registry import Configured
 from pypid.web.http.channel import Site
-from tests.web.peopled import Peopled
-from tests.web.whole import Connection, Pypid, basic, spelled
-from tests.web.wire import Socket
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import Connection, Pypid, basic, spelled
+from tests.web.raw_http import Socket
 
 
 class Local(Connection):

@@ -8,8 +8,8 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
 from pypid.web.app.registry import Configured
 from tests.cli.commands import CommandCase
-from tests.web.peopled import have
-from tests.web.whole import basic
+from tests.web.app_with_accounts import have
+from tests.web.full_app import basic
 
 
 class UserTests(CommandCase):

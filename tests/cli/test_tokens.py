@@ -9,7 +9,7 @@ from pypid.cli import parser
 from pypid.cli.table import printable
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
-from tests.web.whole import basic
+from tests.web.full_app import basic
 
 MAKE = "token make --user alice --can publish --can read --project acme-* --expires 30d"
 

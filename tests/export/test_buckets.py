@@ -19,7 +19,7 @@ from pypid.flow import BytesBody, start, whole
 from pypid.ports import Body
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of
-from tests.web.whole import HTML, J
+from tests.web.full_app import HTML, J
 
 
 class Bucket(MemoryBlobs):

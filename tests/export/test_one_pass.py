@@ -18,8 +18,8 @@ from pypid.core.policy import Policy
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.export.trees import BASE, TreeCase, linked_in, names_in, page_in
 from tests.index.uploads import publishing, sent
+from tests.web.full_app import HTML, J
 from tests.web.installers.test_local import HAM
-from tests.web.whole import HTML, J
 
 
 class ServedCase(TreeCase):

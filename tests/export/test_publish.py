@@ -22,9 +22,9 @@ from pypid.export.targets import FolderPlace, Stamp
 from pypid.static import tree
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, linked_in, names_in, page_in
-from tests.index.fetching import listed
+from tests.index.file_cache_cases import listed
+from tests.web.full_app import HTML, J
 from tests.web.installers.test_local import HAM
-from tests.web.whole import HTML, J
 
 SPAM = project_name("spam")
 FILE = wheel_filename("spam", "1.0")

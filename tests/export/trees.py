@@ -19,8 +19,8 @@ from pypid.export.options import ExportOptions
 from pypid.export.targets import ExportPlace, FolderPlace
 from pypid.export.visibility import Authority
 from pypid.flow import start
+from tests.web.full_app import PASSWORDS, Pypid
 from tests.web.installers.test_local import LocalCase
-from tests.web.whole import PASSWORDS, Pypid
 
 IDENTITY = "the storage of these tests"
 BASE = "https://index.example"

@@ -28,7 +28,7 @@ from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
 from pypid.testing.worlds import Timed, contents, world
 from tests.catalog.engines import Place, PlacedEngine
-from tests.index.fetching import listed
+from tests.index.file_cache_cases import listed
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing
 
 STALE_FOR = timedelta(seconds=60)

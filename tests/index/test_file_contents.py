@@ -28,7 +28,7 @@ from pypid.ports import Blobs, Body
 from pypid.testing import Fed, world
 from pypid.testing.worlds import Awaiting
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.index.fetching import ScriptedUpstream, listed
+from tests.index.file_cache_cases import ScriptedUpstream, listed
 
 
 class ContentsTests(Awaiting, SynchronousTestCase):

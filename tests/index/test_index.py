@@ -7,7 +7,7 @@ from pypid.core.model import Presence
 from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from tests.index.storms import Gated, Storm, Watched
+from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, index_over, sent
 
 

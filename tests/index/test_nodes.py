@@ -21,8 +21,8 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.existing_files import LOOKS, PAUSE
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome
+from tests.index.faulty_blobs import Died, Gated, Storm
 from tests.index.nodes import NodesCase, SqliteNodesCase
-from tests.index.storms import Died, Gated, Storm
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing, sent
 
 SDIST = "spam-1.0.tar.gz"

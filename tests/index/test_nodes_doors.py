@@ -26,7 +26,7 @@ from pypid.web.http.channel import Site
 from tests.catalog.engines import PlacedEngine
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
-from tests.web.whole import Connection, J, spelled
+from tests.web.full_app import Connection, J, spelled
 
 PAGE, LIST = "/simple/spam/", "/simple/"
 

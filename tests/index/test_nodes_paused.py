@@ -22,8 +22,8 @@ from pypid.index import Index
 from pypid.index.local.existing_files import PAUSE
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs
+from tests.index.faulty_blobs import Gated
 from tests.index.nodes import NodesCase
-from tests.index.storms import Gated
 from tests.index.uploads import Sent, publishing, signed
 
 

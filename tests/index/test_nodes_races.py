@@ -31,8 +31,8 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.existing_files import PAUSE
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome
+from tests.index.faulty_blobs import Gated
 from tests.index.nodes import NodesCase
-from tests.index.storms import Gated
 from tests.index.uploads import SPAM, WHEEL, publishing, sent, signed
 
 SDIST = "spam-1.0.tar.gz"

@@ -13,7 +13,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.testing import world
 from pypid.upstream.nothing import Nothing
-from tests.index.storms import Gated, Storm, Watched
+from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 
 SDIST = "spam-1.1.tar.gz"

@@ -28,8 +28,8 @@ from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs
 from pypid.testing import contents, world
 from tests.distributions import sdist, wheel
-from tests.index.fetching import KeeperCase, listed
-from tests.index.storms import Storm
+from tests.index.faulty_blobs import Storm
+from tests.index.file_cache_cases import KeeperCase, listed
 from tests.index.uploads import (
     SPAM,
     WHEEL,

@@ -23,7 +23,7 @@ from pypid.flow import start, whole
 from pypid.index import Index
 from pypid.index.local.existing_files import PAUSE
 from pypid.index.local.publish import PublishOutcome
-from tests.index.storms import Gated
+from tests.index.faulty_blobs import Gated
 from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
 
 SDIST = "spam-1.0.tar.gz"

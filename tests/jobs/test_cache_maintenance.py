@@ -33,9 +33,9 @@ from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, Ca
 from pypid.jobs.leases import COMPARE
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
-from tests.index.fetching import noise
+from tests.index.file_cache_cases import noise
 from tests.index.uploads import publishing, sent
-from tests.web.elsewhere import Elsewhere
+from tests.web.memory_upstream import Elsewhere
 
 KIB = 1 << 10
 RECORD = 1 * KIB

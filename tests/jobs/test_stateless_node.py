@@ -31,7 +31,7 @@ from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
-from tests.index.storms import Watched
+from tests.index.faulty_blobs import Watched
 
 ADMIN = f"{OF_RECORD}admin.json"
 HAM = "ham/ham-1.0-py3-none-any.whl"

@@ -8,7 +8,7 @@ environment says CI, only a Python that the machine lacks may be skipped; a clie
 installed is a failure.
 
 A client that cannot be installed is tried once in a run of the tests (`TEST_RUN`, which make and
-`tests.abreast` set for their processes), and so is a registry that does not answer.
+`tests.parallel` set for their processes), and so is a registry that does not answer.
 """
 
 import fcntl

@@ -8,7 +8,7 @@ from tests.live.asking import ask, basic
 from tests.live.browser import ALL_LOOKS, Look, SiteTestCase, expect
 from tests.live.daemon import PASSWORDS, LiveIndex, for_each
 from tests.live.projects import listed, publish
-from tests.live.sitestock import does, published, stocked
+from tests.live.site_content import does, published, stocked
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

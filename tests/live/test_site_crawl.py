@@ -5,7 +5,7 @@ it is made.
 from tests.live.browser import Look, SiteTestCase
 from tests.live.crawler import Crawl, all_kinds, seen_by_all
 from tests.live.daemon import LiveIndex
-from tests.live.sitestock import stocked
+from tests.live.site_content import stocked
 
 BEGINNINGS = ("/", "/project/theirs/", "/search?source=upstream")
 ENTRANCES = {"/account/login", "/account/register"}

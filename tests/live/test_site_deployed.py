@@ -20,9 +20,9 @@ from tests.live.fronts import nginx, server
 from tests.live.isolation import pip, works
 from tests.live.processes import free_port, scratch
 from tests.live.projects import publish
-from tests.live.sitestock import MARKDOWN, MODULES, SPAM, does, published, upstream
-from tests.live.sitestock import settings as of_a_team
-from tests.live.sitevisitor import Visitor
+from tests.live.site_client import Visitor
+from tests.live.site_content import MARKDOWN, MODULES, SPAM, does, published, upstream
+from tests.live.site_content import settings as of_a_team
 from tests.live.test_install import NEWEST, installed
 from tests.live.workers import until
 

@@ -15,7 +15,7 @@ from pypid.core.records.layout import ObjectKind, key
 from tests.live.browser import Look, SiteTestCase
 from tests.live.daemon import LiveIndex, shared
 from tests.live.projects import publish
-from tests.live.sitestock import MARKDOWN, does, published, settings, stock
+from tests.live.site_content import MARKDOWN, does, published, settings, stock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

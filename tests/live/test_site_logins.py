@@ -12,7 +12,7 @@ from tests.live.clients import ROOT
 from tests.live.daemon import LiveIndex, hashes, until_ready
 from tests.live.peopleservice import LOGIN
 from tests.live.processes import BIN, clean_environ, free_port, running, scratch
-from tests.live.sitevisitor import Visitor
+from tests.live.site_client import Visitor
 from tests.live.slapd import GROUPS, MANAGER, MANAGER_PASSWORD, PEOPLE, dn_of, group, person, slapd
 
 

@@ -13,7 +13,7 @@ from tests.live.daemon import LiveIndex, for_each
 from tests.live.isolation import fails, works
 from tests.live.projects import Artifact, listed, publish
 from tests.live.projects import page as simple
-from tests.live.sitestock import published, stocked
+from tests.live.site_content import published, stocked
 
 if TYPE_CHECKING:
     pass

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.live.browser import ALL_LOOKS, TWO_LOOKS, Look, SiteTestCase, expect, path_of
 from tests.live.daemon import LiveIndex, for_each
-from tests.live.sitestock import stocked
+from tests.live.site_content import stocked
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

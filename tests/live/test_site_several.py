@@ -20,8 +20,8 @@ from tests.live.nodes import nodes
 from tests.live.nodes import until as until_node
 from tests.live.processes import BIN, running
 from tests.live.projects import publish
-from tests.live.sitestock import MARKDOWN, MODULES, SPAM, published
-from tests.live.sitevisitor import Visitor
+from tests.live.site_client import Visitor
+from tests.live.site_content import MARKDOWN, MODULES, SPAM, published
 from tests.live.stores import store
 from tests.live.test_readmes import renderers
 from tests.live.workers import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.live.browser import TWO_LOOKS, Look, SiteTestCase, expect
 from tests.live.daemon import LiveIndex, for_each
 from tests.live.projects import Artifact, listed
-from tests.live.sitestock import published, stocked
+from tests.live.site_content import published, stocked
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route

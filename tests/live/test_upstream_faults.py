@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from pypid.flow import start
 from pypid.http_client.trust import Trust, certificates
 from tests.core.simple_api.test_parse_html import OTHER_PAGES
-from tests.index.fetching import noise
+from tests.index.file_cache_cases import noise
 from tests.live.processes import free_port
 from tests.upstream.fake import J, Script, Talk, authority_pem, certificate, page, raw, says, status
 from tests.upstream.proxy import Got, Memory, Proxy, ProxyCase

@@ -19,7 +19,7 @@ from pypid.core.records.layout import kept_key
 from pypid.flow import start
 from pypid.http_client.circuit_breaker import STRIKES
 from tests.distributions import metadata, wheel
-from tests.index.fetching import noise
+from tests.index.file_cache_cases import noise
 from tests.live.test_upstream_faults import HELD_BACK, MIB, SOON, around, head, listing
 from tests.upstream.fake import J, Script, Talk, page, raw, says, status
 from tests.upstream.proxy import Got, Memory, ProxyCase

@@ -8,7 +8,7 @@ from pypid.core.permissions import EVERYTHING
 from pypid.core.search.ranking import SearchQuery
 from pypid.search.search import FILE, Search
 from pypid.search.service import AFTER, LOOK, Searching
-from tests.web.whole import WholeCase
+from tests.web.full_app import WholeCase
 
 
 class ServiceTests(WholeCase):

@@ -27,7 +27,7 @@ from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
 from tests.distributions import sdist, wheel, wheel_filename
 from tests.upstream.chain import Wires
-from tests.web.whole import J, Pypid, content, form
+from tests.web.full_app import J, Pypid, content, form
 
 T = TypeVar("T")
 

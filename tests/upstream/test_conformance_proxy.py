@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from tests.distributions import metadata, wheel
-from tests.index.fetching import noise
+from tests.index.file_cache_cases import noise
 from tests.live.test_upstream_faults import PAGE_FAULTS, listing
 from tests.upstream.fake import J, page, says, status
 from tests.upstream.proxy import LATER, ProxyCase

@@ -14,7 +14,7 @@ from pypid.attestations.verification import Attesting
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import wheel, wheel_filename
 from tests.sigstores import SLSA, OwnSigstore, github, gitlab, statement
-from tests.web.whole import H, Pypid, WholeCase, content, text
+from tests.web.full_app import H, Pypid, WholeCase, content, text
 
 OWN = OwnSigstore()
 FILENAME, DATA = wheel_filename(), wheel()

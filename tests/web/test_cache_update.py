@@ -21,8 +21,8 @@ from pypid.core.policy import Policy
 from pypid.daemon.loopback import OneTime, _CurrentRules, _seen_by
 from pypid.flow import start
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import RULES, Answer, J, Pypid, WholeCase
+from tests.web.full_app import RULES, Answer, J, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 HAM, NEWER = wheel_filename("ham"), wheel_filename("ham", "2.0")
 EGGS = sdist_filename("eggs")

@@ -14,9 +14,9 @@ from pypi_attestations import Provenance
 
 from tests.distributions import wheel, wheel_filename
 from tests.sigstores import SLSA, OwnSigstore, gitlab, statement
+from tests.web.full_app import Answer, H, J, Part, Pypid, WholeCase, text
 from tests.web.test_conformance_simple import Links
 from tests.web.uploaders import Dist, twine_7, uv
-from tests.web.whole import Answer, H, J, Part, Pypid, WholeCase, text
 
 OWN = OwnSigstore()
 PUBLIC = "https://py.example"

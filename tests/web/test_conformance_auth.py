@@ -24,8 +24,8 @@ from pypid.core.permissions import (
 from pypid.web.app.all_routes import ROOMS, routes
 from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded_routes
 from tests.distributions import wheel, wheel_filename
+from tests.web.full_app import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
 from tests.web.uploaders import Dist, twine_7
-from tests.web.whole import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
 
 GET = frozenset({"GET", "HEAD"})
 READ, WRITE, DELETE, COLLECT, ADMIN = (

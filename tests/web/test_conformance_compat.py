@@ -8,7 +8,7 @@ from xmlrpc.client import Fault, dumps, loads
 
 from pypid.core.permissions import AUTHENTICATED, Rules
 from tests.distributions import metadata, wheel, wheel_filename
-from tests.web.whole import HOST, HTML, RULES, Answer, J, Pypid, WholeCase
+from tests.web.full_app import HOST, HTML, RULES, Answer, J, Pypid, WholeCase
 
 INFO = """name version summary description description_content_type keywords license license_expression license_files
     classifiers author author_email maintainer maintainer_email requires_python platform downloads package_url project_url

@@ -10,7 +10,7 @@ from attrs import evolve
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import AUTHENTICATED, Principals
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.whole import Answer, Pypid, WholeCase, basic, text
+from tests.web.full_app import Answer, Pypid, WholeCase, basic, text
 
 SIGNATURE = "-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n"
 

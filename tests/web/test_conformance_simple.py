@@ -17,7 +17,7 @@ import attrs
 
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.whole import HOST, HTML, PRIVATE, H, J, Pypid, WholeCase, text
+from tests.web.full_app import HOST, HTML, PRIVATE, H, J, Pypid, WholeCase, text
 
 PIP = f"{J}, {H}; q=0.1, text/html; q=0.01"
 UV = f"{J}, {H};q=0.2, text/html;q=0.01"

@@ -27,9 +27,7 @@ from tests.distributions import (
     wheel,
     wheel_filename,
 )
-from tests.web.test_conformance_files import SIGNATURE
-from tests.web.uploaders import CLIENTS, Dist, Sent, distutils_of_old, pdm, twine_7, uv
-from tests.web.whole import (
+from tests.web.full_app import (
     RULES,
     Answer,
     Connection,
@@ -40,7 +38,9 @@ from tests.web.whole import (
     spelled,
     text,
 )
-from tests.web.wire import chunked
+from tests.web.raw_http import chunked
+from tests.web.test_conformance_files import SIGNATURE
+from tests.web.uploaders import CLIENTS, Dist, Sent, distutils_of_old, pdm, twine_7, uv
 
 TARGETS = ("/legacy/", "/legacy", "/", "/simple/", "/simple")
 ATTESTATION = {

@@ -35,7 +35,9 @@ from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from pypid.web.http.credentials import credential_of
 from tests.distributions import sdist, sdist_filename
-from tests.web.crowd import (
+from tests.web.full_app import Answer, H, J, Pypid, WholeCase, basic, content, spelled, text
+from tests.web.installers.test_collect import Scripted, pylock
+from tests.web.rights_cases import (
     ANYBODY,
     CLAIMED,
     CLOSED,
@@ -55,9 +57,7 @@ from tests.web.crowd import (
     register,
     replace_rules,
 )
-from tests.web.installers.test_collect import Scripted, pylock
 from tests.web.test_matrix import target_of
-from tests.web.whole import Answer, H, J, Pypid, WholeCase, basic, content, spelled, text
 
 HIDDEN = (OWN, CLAIMED, LICENSED)
 OUTSIDERS = ("anonymous", "bob", "other's token", "publisher")

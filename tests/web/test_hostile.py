@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.distributions import wheel, wheel_filename
+from tests.web.full_app import Connection, Pypid, basic, form, spelled, text
 from tests.web.test_conformance_auth import VALUES, each_request
 from tests.web.uploaders import Dist, twine_7
-from tests.web.whole import Connection, Pypid, basic, form, spelled, text
 
 SEGMENTS = [
     *(

@@ -7,7 +7,7 @@ from pathlib import Path
 from pypid.core.errors import StorageDown
 from pypid.flow import BytesBody
 from tests.distributions import wheel, wheel_filename
-from tests.web.whole import J, Pypid, WholeCase
+from tests.web.full_app import J, Pypid, WholeCase
 
 
 class ManagingCase(WholeCase):

@@ -15,7 +15,8 @@ from pathlib import Path
 from pypid.core.permissions import Action, Rules
 from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
-from tests.web.crowd import (
+from tests.web.full_app import Answer, Pypid, WholeCase
+from tests.web.rights_cases import (
     ANYBODY,
     CLAIMED,
     CLOSED,
@@ -33,7 +34,6 @@ from tests.web.crowd import (
     elsewhere,
     file_of,
 )
-from tests.web.whole import Answer, Pypid, WholeCase
 
 COLUMNS = (
     "anonymous",

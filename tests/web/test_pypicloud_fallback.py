@@ -22,8 +22,8 @@ from pypid.core.permissions import EVERYONE, NOBODY, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.daemon.rules_in_force import rules_of
 from tests.distributions import wheel, wheel_filename
-from tests.web.elsewhere import FILES, Elsewhere
-from tests.web.whole import Answer, J, Pypid, WholeCase, basic
+from tests.web.full_app import Answer, J, Pypid, WholeCase, basic
+from tests.web.memory_upstream import FILES, Elsewhere
 
 NAME = "spam"
 OURS, THEIRS = wheel_filename(NAME, "1.0"), wheel_filename(NAME, "99.0")

@@ -30,9 +30,19 @@ from pypid.testing.worlds import BEGINNING
 from pypid.web.installers import stored_projects
 from pypid.web.pypicloud import packages
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
-from tests.web.crowd import ANYBODY, CLOSED, IS, OPEN, OWN, PLAIN, crowded, elsewhere, file_of
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import HOST, Answer, J, Pypid, WholeCase, basic, content, text
+from tests.web.full_app import HOST, Answer, J, Pypid, WholeCase, basic, content, text
+from tests.web.memory_upstream import Elsewhere
+from tests.web.rights_cases import (
+    ANYBODY,
+    CLOSED,
+    IS,
+    OPEN,
+    OWN,
+    PLAIN,
+    crowded,
+    elsewhere,
+    file_of,
+)
 
 URL = f"http://{HOST}/api/package"
 BEGUN = int(BEGINNING.timestamp())

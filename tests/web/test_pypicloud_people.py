@@ -25,8 +25,8 @@ from pypid.core.configuration.choices import Registration
 from pypid.core.packaging.names import project_name
 from pypid.testing.accounts import an_account
 from pypid.web.app.registry import Configured
-from tests.web.peopled import Peopled, have
-from tests.web.whole import CHEAP, HOST, Answer, WholeCase, basic, spelled
+from tests.web.app_with_accounts import Peopled, have
+from tests.web.full_app import CHEAP, HOST, Answer, WholeCase, basic, spelled
 
 PASSWORD = "secret of some length"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")

@@ -8,7 +8,7 @@ from pypid.core.errors import PeopleUnknown, StorageDown
 from pypid.flow.conditions import Condition
 from pypid.index.store.reconcile import ReconcileProgress
 from tests.distributions import wheel, wheel_filename
-from tests.web.whole import PRIVATE, Pypid, WholeCase
+from tests.web.full_app import PRIVATE, Pypid, WholeCase
 
 WELL = {"ready": True, "access": True, "cache": True, "storage": True, "complete": True}
 PATHS = ("/health", "/ready")

@@ -31,8 +31,8 @@ from pypid.testing.worlds import BEGINNING
 from pypid.web.app.all_routes import routes
 from pypid.web.app.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import FILES, Elsewhere
-from tests.web.whole import Answer, Fragile, J, Pypid, WholeCase
+from tests.web.full_app import Answer, Fragile, J, Pypid, WholeCase
+from tests.web.memory_upstream import FILES, Elsewhere
 
 SECRET, RESERVED, PUBLIC = "acme-secret", "acme-plans", "spam"
 SPELLINGS = (

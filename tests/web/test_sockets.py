@@ -23,7 +23,7 @@ from twisted.trial.unittest import TestCase
 from pypid.core.errors import Unauthenticated
 from pypid.web.http.channel import Site
 from pypid.web.http.request import Request
-from tests.web.wire import Answering, request
+from tests.web.raw_http import Answering, request
 
 BODY = 50 << 20
 

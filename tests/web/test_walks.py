@@ -15,9 +15,9 @@ from pypid.web.app.all_routes import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.channel import Site
 from tests.distributions import sdist, sdist_filename
-from tests.web.doors import Lines
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import Connection, J, Pypid, WholeCase, spelled
+from tests.web.fast_path_pair import Lines
+from tests.web.full_app import Connection, J, Pypid, WholeCase, spelled
+from tests.web.memory_upstream import Elsewhere
 
 PACKAGE = f"{Path(pypid.__file__).parent}/"
 KIT = f"{PACKAGE}testing/"

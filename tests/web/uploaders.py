@@ -11,7 +11,7 @@ from hashlib import blake2b, md5, sha256
 
 from attrs import frozen
 
-from tests.web.whole import Part, form, text
+from tests.web.full_app import Part, form, text
 
 DISTUTILS = "--------------GHSKFJDLGDS7543FJKLFHRE75642756743254"
 OCTETS = "\r\nContent-Type: application/octet-stream"

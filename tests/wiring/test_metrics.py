@@ -15,7 +15,7 @@ from pypid.metrics import families
 from pypid.metrics.together import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
 from pypid.wiring.metrics import EVERY, WINDOW, measure
-from tests.web.whole import Pypid, WholeCase
+from tests.web.full_app import Pypid, WholeCase
 
 
 class Reactor(Clock):

@@ -26,7 +26,7 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import at_once
 from pypid.testing.accounts import a_session, a_token, an_account
 from pypid.testing.worlds import world
-from tests.web.peopled import have
+from tests.web.app_with_accounts import have
 
 TABLES = """
 CREATE TABLE pypicloud_keyvals ("key" VARCHAR(255) NOT NULL, value TEXT, PRIMARY KEY ("key"));

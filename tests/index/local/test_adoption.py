@@ -17,7 +17,7 @@ from pypid.index.local.publish import PublishOutcome
 from pypid.index.progress import EVERY
 from pypid.testing import Turns, world
 from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
-from tests.index.storms import Gated, Storm, Watched
+from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 
 LONG_AGO = 1_200_000_000

@@ -12,7 +12,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.manage import LONGEST_REASON
 from pypid.index.local.publish import PublishOutcome
-from tests.index.storms import Died, Storm
+from tests.index.faulty_blobs import Died, Storm
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, sent, signed
 
 SDIST = "spam-1.0.tar.gz"

@@ -27,8 +27,8 @@ from pypid.index.store import reconcile
 from pypid.ports import Body
 from pypid.testing import world
 from tests.distributions import metadata, sdist, wheel
-from tests.index.fetching import ScriptedUpstream
-from tests.index.storms import Gated, Storm, Watched
+from tests.index.faulty_blobs import Gated, Storm, Watched
+from tests.index.file_cache_cases import ScriptedUpstream
 from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, publishing, sent
 
 SDIST = "spam-1.0.tar.gz"

@@ -9,7 +9,7 @@ from pypid.index import Index
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import Checker, CheckReport, StorageProblem
 from tests.distributions import wheel
-from tests.index.storms import Died, Storm, Watched
+from tests.index.faulty_blobs import Died, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, publishing, sent, signed
 
 SDIST = "spam-1.0.tar.gz"

@@ -6,7 +6,7 @@ from pypid.core.records.documents import Yanked, dump
 from pypid.core.records.layout import ObjectKind, key
 from pypid.index import Index
 from pypid.index.store.marks import mark_changed
-from tests.index.storms import Watched
+from tests.index.faulty_blobs import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, index_over, sent, signed
 
 OTHER = "spam-2.0-py3-none-any.whl"

@@ -32,7 +32,7 @@ from pypid.index.store.reconcile import Reconciler
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from tests.distributions import sdist, wheel
-from tests.index.storms import Watched
+from tests.index.faulty_blobs import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, publishing, sent, signed
 
 NAMES = tuple(map(project_name, ("spam", "eggs", "spam-and-eggs", "a")))

@@ -13,7 +13,7 @@ from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import BytesBody
 from pypid.index.store import records
 from pypid.testing import Fed
-from tests.index.storms import Watched
+from tests.index.faulty_blobs import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
 
 RECORD = key(SPAM, WHEEL, ObjectKind.RECORD)

@@ -20,8 +20,8 @@ from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import CheckReport, StorageProblem
 from pypid.ports import Body
 from tests.distributions import metadata
-from tests.index.fetching import listed, noise
-from tests.index.storms import Died, Storm
+from tests.index.faulty_blobs import Died, Storm
+from tests.index.file_cache_cases import listed, noise
 from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, sent, signed
 
 DATA, OTHER = noise(5000), noise(6000)

@@ -18,7 +18,7 @@ from pypid.index.upstream.eviction import surplus
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
 from pypid.testing import contents, world
-from tests.index.fetching import Client, KeeperCase, envoy_of, listed, noise
+from tests.index.file_cache_cases import Client, KeeperCase, envoy_of, listed, noise
 
 SPAM = project_name("spam")
 

@@ -41,7 +41,7 @@ from pypid.index.upstream.shared_download import NEAR
 from pypid.ports import Body
 from pypid.testing import Fed, Turns, world
 from tests.disks import on_a_disk
-from tests.index.fetching import HELD, KIB, Client, KeeperCase, envoy_of, listed, noise
+from tests.index.file_cache_cases import HELD, KIB, Client, KeeperCase, envoy_of, listed, noise
 
 T = TypeVar("T")
 BIG = 300 * KIB

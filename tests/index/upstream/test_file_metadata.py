@@ -23,7 +23,7 @@ from pypid.index.upstream.cached_records import beside, read_kept
 from pypid.ports import Body
 from pypid.testing import BEGINNING, Fed
 from tests.distributions import metadata, wheel, wheel_filename
-from tests.index.fetching import KeeperCase, listed, noise
+from tests.index.file_cache_cases import KeeperCase, listed, noise
 from tests.index.upstream.test_file_cache import Failing
 
 TEXT = metadata(description="Spam, spam, eggs and spam.\n" * 500)

@@ -31,7 +31,7 @@ from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.listings import MOST_LATE, PAUSE, UpstreamListings
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, WallClock, world
-from tests.index.fetching import listed
+from tests.index.file_cache_cases import listed
 
 SPAM, EGGS = project_name("spam"), project_name("eggs")
 TTL = timedelta(minutes=10)

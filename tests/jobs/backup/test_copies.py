@@ -26,8 +26,8 @@ from pypid.jobs.backup.records import Record, RecordForm
 from pypid.ports import Blobs, Body
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
-from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
-from tests.index.storms import Watched
+from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
+from tests.index.faulty_blobs import Watched
 
 SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
 ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", RecordForm.SQLITE)

@@ -9,7 +9,8 @@ from typing import Final
 
 from pypid.core.permissions import Rules
 from tests.live.gauntlet.tally import FULL, Tally
-from tests.web.crowd import (
+from tests.web.full_app import Answer, Pypid, WholeCase, basic
+from tests.web.rights_cases import (
     ANYBODY,
     CLAIMED,
     IS,
@@ -24,7 +25,6 @@ from tests.web.crowd import (
     register,
 )
 from tests.web.test_matrix import KINDS, classes, expected, fits, target_of
-from tests.web.whole import Answer, Pypid, WholeCase, basic
 
 METHODS: Final = (
     "GET",

@@ -9,7 +9,7 @@ import gzip
 import json
 from typing import Final
 
-from tests.index.fetching import noise
+from tests.index.file_cache_cases import noise
 from tests.live.gauntlet.tally import FULL, Tally
 from tests.live.test_upstream_faults import MIB, PAGE_FAULTS, around, bomb, head, listing
 from tests.upstream.fake import J, Script, Talk, raw, says

@@ -35,10 +35,10 @@ from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.local.test_tiering import Shelves
 from tests.web.api.test_exports import exported
 from tests.web.api.test_users import PeopleCase
-from tests.web.elsewhere import Elsewhere
+from tests.web.app_with_accounts import Peopled, have
+from tests.web.full_app import PASSWORDS, Answer, Fragile, Pypid, WholeCase, basic, content, spelled
 from tests.web.installers.test_collect import Scripted
-from tests.web.peopled import Peopled, have
-from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, basic, content, spelled
+from tests.web.memory_upstream import Elsewhere
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

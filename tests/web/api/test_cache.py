@@ -9,8 +9,8 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 CACHE = Policy(mode=Mode.CACHE, blend=("spam",))
 HAM, NEWER, EGGS = wheel_filename("ham"), sdist_filename("ham", "2.0"), sdist_filename("eggs")

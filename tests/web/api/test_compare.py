@@ -11,9 +11,9 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.policy import Policy
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.crowd import register
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
+from tests.web.rights_cases import register
 
 
 class CompareTests(WholeCase):

@@ -18,8 +18,8 @@ from pypid.core.permissions import Principals, Rules
 from pypid.core.policy import Policy
 from pypid.testing.worlds import contents
 from tests.distributions import compressed, sdist, sdist_filename, tarred, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 CACHE = Policy(mode=Mode.CACHE)
 XSS = "<script>alert(1)</script>"

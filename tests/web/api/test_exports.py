@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pypid.core.errors import BadRequest
 from pypid.core.export_request import Exported, ExportWanted
-from tests.web.whole import WholeCase, basic
+from tests.web.full_app import WholeCase, basic
 
 
 async def exported(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:

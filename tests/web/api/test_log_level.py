@@ -9,8 +9,8 @@ from twisted.logger import Logger
 
 from pypid.daemon import logs
 from pypid.web.app.app import LOUDNESS
-from tests.web.peopled import Peopled
-from tests.web.whole import Answer, WholeCase
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import Answer, WholeCase
 
 URL = "/api/log-level"
 

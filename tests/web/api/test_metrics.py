@@ -19,8 +19,8 @@ from pypid.metrics.families import (
     SENT,
 )
 from pypid.metrics.together import WorkerMetrics
-from tests.web.doors import Pair
-from tests.web.whole import WholeCase, spelled
+from tests.web.fast_path_pair import Pair
+from tests.web.full_app import WholeCase, spelled
 
 
 class RouteTests(WholeCase):

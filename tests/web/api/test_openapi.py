@@ -18,9 +18,9 @@ from pypid.web.app.all_routes import routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import ANYBODY, guarded, guarded_routes
 from pypid.web.http.request import Request
-from tests.web.described import hold
-from tests.web.peopled import Peopled
-from tests.web.whole import HOST, WholeCase
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import HOST, WholeCase
+from tests.web.openapi_check import hold
 
 OPERATIONS = [
     (method, path, operation)

@@ -23,8 +23,8 @@ from pypid.web.app.captcha import LIFETIME
 from pypid.web.app.registry import Configured
 from pypid.web.http.proxies import TrustedProxies
 from tests.web.app.test_captcha import Stopped
-from tests.web.registers import OURS, Registering, now
-from tests.web.whole import Answer, basic
+from tests.web.app_with_registration import OURS, Registering, now
+from tests.web.full_app import Answer, basic
 
 PASSWORD = "correct horse"
 

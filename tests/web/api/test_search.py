@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from pypid.core.permissions import Grants, Principals, Rules
 from tests.distributions import metadata
-from tests.web.whole import RULES, WholeCase
+from tests.web.full_app import RULES, WholeCase
 
 BOBS = Grants(read=Principals(users=frozenset({"bob"})))
 

@@ -12,8 +12,8 @@ from pypid.core.accounts.registration import AccountSettings
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from tests.distributions import wheel, wheel_filename
-from tests.web.registers import KEY, OURS, Registering, cookie_of, now
-from tests.web.whole import PASSWORDS, TOKEN, Answer, WholeCase, basic
+from tests.web.app_with_registration import KEY, OURS, Registering, cookie_of, now
+from tests.web.full_app import PASSWORDS, TOKEN, Answer, WholeCase, basic
 
 LOGIN = {"user": "alice", "password": PASSWORDS["alice"]}
 PRIVATE = Rules(read=AUTHENTICATED, write=Principals(users=frozenset({"alice"})))

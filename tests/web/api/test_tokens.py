@@ -14,8 +14,8 @@ from pypid.core.permissions import Action
 from pypid.web.api.tokens import ACTIONS, ALL, expiry_of, scope_of, words_of
 from tests.distributions import wheel, wheel_filename
 from tests.web.api.test_users import PeopleCase
-from tests.web.peopled import have
-from tests.web.whole import Answer
+from tests.web.app_with_accounts import have
+from tests.web.full_app import Answer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

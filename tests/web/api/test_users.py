@@ -21,8 +21,8 @@ from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.web.app.account_names import new_name
 from pypid.web.app.registry import Configured
 from tests.distributions import wheel_filename
-from tests.web.peopled import Peopled, have
-from tests.web.whole import Answer, WholeCase, basic, spelled
+from tests.web.app_with_accounts import Peopled, have
+from tests.web.full_app import Answer, WholeCase, basic, spelled
 
 
 class PeopleCase(WholeCase):

@@ -14,8 +14,8 @@ from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.testing import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import INDEX, Elsewhere
-from tests.web.whole import J, Pypid, WholeCase
+from tests.web.full_app import J, Pypid, WholeCase
+from tests.web.memory_upstream import INDEX, Elsewhere
 
 CACHE = Policy(mode=Mode.CACHE)
 HAM = wheel_filename("ham")

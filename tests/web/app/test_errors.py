@@ -21,7 +21,7 @@ from pypid.core.errors import PypidError
 from pypid.web.app.errors import INTERNAL, STATUSES, ErrorResponse, refusal_of, respond_error
 from pypid.web.http.request_body import ClientGone
 from pypid.web.http.response_body import write
-from tests.web.answers import Answer, Talk, ask
+from tests.web.memory_site import Answer, Talk, ask
 
 UV = {"Accept": "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}

@@ -24,8 +24,8 @@ from pypid.index.request_context import RequestContext
 from pypid.web.app.name_budget import ADDRESSES, NameBudget, UnknownNames
 from pypid.web.http.proxies import TrustedProxies
 from tests.distributions import sdist, sdist_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import J, Pypid, WholeCase
+from tests.web.full_app import J, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 LOCK = [project_name(f"dependency-{number}") for number in range(40)]
 

@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
 from pypid.testing.worlds import world
-from tests.web.doors import SESSION, Both, Pair, link_files
-from tests.web.whole import HOST, HTML, SECRET, Fragile, H, J, Pypid, WholeCase, basic
+from tests.web.fast_path_pair import SESSION, Both, Pair, link_files
+from tests.web.full_app import HOST, HTML, SECRET, Fragile, H, J, Pypid, WholeCase, basic
 
 FILE = "spam-1.0-py3-none-any.whl"
 PATHS = {

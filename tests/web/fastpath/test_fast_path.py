@@ -22,9 +22,9 @@ from pypid.web.fastpath.strict_parser import cut, is_tags, read_block, read_line
 from pypid.web.http.channel import Site
 from pypid.web.http.proxies import TrustedProxies
 from tests.distributions import wheel, wheel_filename
-from tests.web.doors import Lines
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import PASSWORDS, PRIVATE, J, Pypid, WholeCase, basic, spelled
+from tests.web.fast_path_pair import Lines
+from tests.web.full_app import PASSWORDS, PRIVATE, J, Pypid, WholeCase, basic, spelled
+from tests.web.memory_upstream import Elsewhere
 
 PAGE = spelled("GET", "/simple/spam/", ("Accept", J))
 

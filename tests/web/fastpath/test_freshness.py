@@ -38,10 +38,10 @@ from pypid.web.app.all_routes import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.channel import Site
 from tests.distributions import wheel, wheel_filename
-from tests.web.doors import Lines, link_files
-from tests.web.elsewhere import Elsewhere
-from tests.web.peopled import KEY, Peopled, have
-from tests.web.whole import HOST, Connection, J, Pypid, WholeCase, basic, spelled
+from tests.web.app_with_accounts import KEY, Peopled, have
+from tests.web.fast_path_pair import Lines, link_files
+from tests.web.full_app import HOST, Connection, J, Pypid, WholeCase, basic, spelled
+from tests.web.memory_upstream import Elsewhere
 
 OURS = ("alpha", "beta")
 THEIRS, YOUNG, BOTH = "gamma", "delta", "alpha"

@@ -18,7 +18,7 @@ from pypid.web.fastpath.response_cache import ResponseVariant
 from pypid.web.http.request import Request
 from tests.distributions import wheel, wheel_filename
 from tests.web.fastpath.test_fast_path import PAGE, DoorCase
-from tests.web.whole import HTML, PRIVATE, SECRET, TOKEN, J, basic, spelled
+from tests.web.full_app import HTML, PRIVATE, SECRET, TOKEN, J, basic, spelled
 
 OPEN = Rules(write=Principals(users=frozenset({"alice"})))
 LIST = spelled("GET", "/simple/", ("Accept", J))

@@ -25,7 +25,7 @@ from pypid.web.http.channel import Site
 from pypid.web.http.sendfile import WINDOW
 from tests.web.http import test_sendfile
 from tests.web.http.test_sendfile import NOISE, SPAM, Client, open_files
-from tests.web.wire import request
+from tests.web.raw_http import request
 
 
 class Lines(AccessLog):

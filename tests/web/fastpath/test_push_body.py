@@ -16,8 +16,8 @@ from pypid.web.fastpath import response_cache, socket_write
 from pypid.web.fastpath.socket_write import MemoryFile
 from pypid.web.fastpath.tls_wire import quicken
 from tests.web.fastpath.test_fast_path import PAGE, DoorCase
-from tests.web.turning import VERSIONS, Ends, certificate
-from tests.web.whole import Answer, spelled
+from tests.web.full_app import Answer, spelled
+from tests.web.reactor_steps import VERSIONS, Ends, certificate
 
 FEW = 1 << 12
 """Bytes that a slow client's kernel keeps for it, about."""

@@ -22,8 +22,8 @@ from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.fastpath.reactor_hook import ReactorHook, shortened
 from pypid.web.http.channel import Site
 from tests.distributions import wheel, wheel_filename
-from tests.web.doors import Lines
-from tests.web.whole import J, WholeCase, content, form, spelled, text
+from tests.web.fast_path_pair import Lines
+from tests.web.full_app import J, WholeCase, content, form, spelled, text
 
 PAGE = spelled("GET", "/simple/spam/", ("Accept", J))
 

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.daemon.tls import Certificate
 from pypid.web.fastpath import tls_wire
 from pypid.web.fastpath.tls_wire import TlsWire, quicken
-from tests.web.turning import VERSIONS, Ends, certificate
+from tests.web.reactor_steps import VERSIONS, Ends, certificate
 
 
 class Talk(Protocol):

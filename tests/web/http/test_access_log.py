@@ -25,7 +25,7 @@ from pypid.web.http.access_log import (
     path_of,
 )
 from pypid.web.http.response_body import write
-from tests.web.answers import Talk
+from tests.web.memory_site import Talk
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
 

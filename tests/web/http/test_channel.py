@@ -16,7 +16,7 @@ from pypid.web.http.access_log import path_of
 from pypid.web.http.connections import ConnectionSettings
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import FULL, ClientGone, read_small
-from tests.web.wire import Wire, chunked, request
+from tests.web.raw_http import Wire, chunked, request
 
 
 async def echo(request: Request) -> bytes:

@@ -18,7 +18,7 @@ from pypid.web.http.connections import RESERVED, ConnectionSettings
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request import Request
 from tests.web.http.test_channel import Waiting, echo
-from tests.web.wire import Answering, Handle, Socket, Wire, chunked, request
+from tests.web.raw_http import Answering, Handle, Socket, Wire, chunked, request
 
 GET = request("GET", "/a")
 LIMITS = ConnectionSettings()

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.http.hosts import HostPolicy, hsts_of, loopback_ports, machine_names
 from pypid.web.http.proxies import TrustedProxies
-from tests.web.whole import Connection, WholeCase
+from tests.web.full_app import Connection, WholeCase
 
 PORT = 6543
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", PORT)

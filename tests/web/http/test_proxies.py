@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.http.proxies import TrustedProxies, client_of, host_of, read_address, scheme_of
 from pypid.web.http.request import Request
-from tests.web.wire import Wire, request
+from tests.web.raw_http import Wire, request
 
 OURS = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("::1/128")))
 

@@ -22,8 +22,8 @@ from pypid.web.app.root import run
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import OF_REQUEST, PLAIN, Ids, blocks, given_id
-from tests.web.whole import WholeCase
-from tests.web.wire import Socket
+from tests.web.full_app import WholeCase
+from tests.web.raw_http import Socket
 
 PROXY = IPv4Address("TCP", "10.0.0.1", 4711)
 

@@ -23,7 +23,7 @@ from pypid.web.http.headers import TEXT, DownloadHead
 from pypid.web.http.redirects import redirect, relative
 from pypid.web.http.response_body import PATIENCE, WrongLength
 from pypid.web.http.responses import preflight, send_file, send_page, send_text
-from tests.web.answers import Answer, Talk, ask, parse
+from tests.web.memory_site import Answer, Talk, ask, parse
 
 SMALL_DATA = bytes(range(256)) * 10
 BIG_DATA = bytes(range(251)) * 2000

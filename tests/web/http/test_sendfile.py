@@ -49,9 +49,9 @@ from pypid.web.http.headers import DownloadHead
 from pypid.web.http.responses import SMALL, send_file
 from pypid.web.http.sendfile import _TWISTED, WINDOW, flush
 from tests.disks import on_a_disk
-from tests.web.answers import ask
+from tests.web.memory_site import ask
+from tests.web.raw_http import request
 from tests.web.test_sockets import self_signed
-from tests.web.wire import request
 
 SPAM = ProjectName("spam")
 NOISE = shake_128(b"noise").digest(WINDOW - 1) * 6

@@ -21,8 +21,8 @@ from pypid.flow import BytesBody
 from pypid.index.history.named_snapshots import AGAIN, FRESH
 from pypid.web.installers.as_of_pages import MOST
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import HTML, Answer, J, Pypid, WholeCase
+from tests.web.full_app import HTML, Answer, J, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 DAY = 86_400
 HAM = project_name("ham")

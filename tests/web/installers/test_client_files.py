@@ -17,7 +17,7 @@ from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.web.http.hosts import HostPolicy
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.installers.client_files import roots
-from tests.web.whole import WholeCase
+from tests.web.full_app import WholeCase
 
 
 def certificate(subject: str, issuer: str) -> bytes:

@@ -26,8 +26,8 @@ from pypid.ports import Resolver
 from pypid.web.app.all_routes import App
 from pypid.web.installers.collect import READING
 from tests.distributions import sdist, wheel
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import PRIVATE, RULES, Answer, Pypid, WholeCase, spelled, text
+from tests.web.full_app import PRIVATE, RULES, Answer, Pypid, WholeCase, spelled, text
+from tests.web.memory_upstream import Elsewhere
 
 MISSING = {"error": True, "message": "Missing requirements data."}
 PURE = "{}-{}-py3-none-any.whl"

@@ -18,8 +18,8 @@ from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from pypid.testing import contents
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import HOST, HTML, PRIVATE, RULES, Answer, H, J, Pypid, WholeCase
+from tests.web.full_app import HOST, HTML, PRIVATE, RULES, Answer, H, J, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 CACHE = Policy(mode=Mode.CACHE)
 HAM = wheel_filename("ham")

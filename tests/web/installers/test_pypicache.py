@@ -11,8 +11,8 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.whole import RULES, Answer, Part, Pypid, WholeCase, content, spelled, text
+from tests.web.full_app import RULES, Answer, Part, Pypid, WholeCase, content, spelled, text
+from tests.web.memory_upstream import Elsewhere
 
 UPLOADED = b'{"uploaded":"ok"}'
 MISSING = b'{"error":true,"message":"Missing package data."}'

@@ -17,7 +17,7 @@ from tests.access.peopleservice import Wired
 from tests.access.test_oidc import Books, Published
 from tests.distributions import wheel, wheel_filename
 from tests.issuers import Documents, jwt
-from tests.web.whole import HOST, Answer, WholeCase, basic
+from tests.web.full_app import HOST, Answer, WholeCase, basic
 
 URL = "https://issuer.example"
 MINT = "/_/oidc/mint-token"

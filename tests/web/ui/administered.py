@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from tests.distributions import wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.peopled import Peopled
-from tests.web.registers import OURS, cookie_of
-from tests.web.whole import PASSWORDS, Answer, Connection, Pypid, WholeCase, spelled
+from tests.web.app_with_accounts import Peopled
+from tests.web.app_with_registration import OURS, cookie_of
+from tests.web.full_app import PASSWORDS, Answer, Connection, Pypid, WholeCase, spelled
+from tests.web.memory_upstream import Elsewhere
 
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 AS_PAGE = ("Accept", "text/html")

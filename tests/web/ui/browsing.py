@@ -13,8 +13,8 @@ from attrs import define, evolve, field
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.web.app.registry import Configured
-from tests.web.peopled import Peopled, have
-from tests.web.whole import CHEAP, HOST, PASSWORDS, Answer, Pypid, WholeCase
+from tests.web.app_with_accounts import Peopled, have
+from tests.web.full_app import CHEAP, HOST, PASSWORDS, Answer, Pypid, WholeCase
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")

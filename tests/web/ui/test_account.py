@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tests.web.peopled import have
+from tests.web.app_with_accounts import have
+from tests.web.full_app import PASSWORDS, basic
 from tests.web.ui.browsing import BROWSER, BrowsedCase, Browser
-from tests.web.whole import PASSWORDS, basic
 
 NEW = {
     "name": "CI <i>of</i> spam",

@@ -9,8 +9,8 @@ from pypid.core.archives.differences import MemberDifferences, member_difference
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.web.ui.compare import LONGEST_VALUE, MOST_MEMBERS, MOST_VALUES, sorts_of
+from tests.web.full_app import PRIVATE, Answer, WholeCase
 from tests.web.ui.test_pages import BROWSER, Seen
-from tests.web.whole import PRIVATE, Answer, WholeCase
 
 XSS = "<script>alert(1)</script>"
 

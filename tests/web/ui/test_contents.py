@@ -16,9 +16,9 @@ from pypid.core.policy import Policy
 from pypid.web.ui.contents import LINES, LONGEST_LINE, MEMBERS, line_of
 from pypid.web.ui.pages import part
 from tests.distributions import sdist, sdist_filename, wheel_filename
-from tests.web.elsewhere import Elsewhere
+from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 from tests.web.ui.test_pages import BROWSER, Seen
-from tests.web.whole import PRIVATE, Answer, Pypid, WholeCase
 
 XSS = "<script>alert(1)</script>"
 TURNED = "\u202e"

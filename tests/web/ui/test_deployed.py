@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.web.full_app import HOST
 from tests.web.ui.browsing import BrowsedCase
-from tests.web.whole import HOST
 
 
 class OthersTests(BrowsedCase):

@@ -9,8 +9,8 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.configuration.choices import Registration
 from pypid.core.permissions import AUTHENTICATED, Rules
+from tests.web.full_app import PASSWORDS, RULES, Pypid, basic
 from tests.web.ui.browsing import BROWSER, FORM, OURS, BrowsedCase, Browser
-from tests.web.whole import PASSWORDS, RULES, Pypid, basic
 
 
 class LoginTests(BrowsedCase):

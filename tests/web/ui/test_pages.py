@@ -26,9 +26,9 @@ from pypid.web.ui import pages
 from pypid.web.ui.assets import ASSETS, DIGEST
 from pypid.web.ui.flash import DONE
 from pypid.web.ui.login_redirect import way_back
-from tests.web.registers import OURS, Registering, cookie_of, now
+from tests.web.app_with_registration import OURS, Registering, cookie_of, now
+from tests.web.full_app import PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic
 from tests.web.test_matrix import target_of
-from tests.web.whole import PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 TEMPLATES = Path(pages.__file__).parent / "templates"

@@ -9,9 +9,9 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.web.app.registry import Configured
-from tests.web.peopled import have
+from tests.web.app_with_accounts import have
+from tests.web.full_app import RULES, basic
 from tests.web.ui.browsing import HOSTILE, BrowsedCase
-from tests.web.whole import RULES, basic
 
 PAGES = (
     "/manage/users",

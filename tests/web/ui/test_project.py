@@ -27,11 +27,11 @@ from pypid.flow import start
 from pypid.ports import Downloads
 from pypid.web.ui.project_page_cache import FRESH, PATIENCE, ProjectPageCache
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.registers import Registering
+from tests.web.app_with_registration import Registering
+from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 from tests.web.test_attestations import FILENAME, AttestedCase, attestation
 from tests.web.ui.test_pages import BROWSER, Seen
-from tests.web.whole import PRIVATE, Answer, Pypid, WholeCase
 
 SPAM = project_name("spam")
 MANY = 2500

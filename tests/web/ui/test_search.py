@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from tests.web.api.test_search import SearchingCase
-from tests.web.whole import Answer
+from tests.web.full_app import Answer
 
 
 class SearchPageTests(SearchingCase):

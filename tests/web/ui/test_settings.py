@@ -19,8 +19,8 @@ from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Sco
 from pypid.testing.worlds import BEGINNING
 from pypid.web.ui.settings import LINES, listing
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.registers import OURS, Registering, cookie_of, now
-from tests.web.whole import PASSWORDS, Answer, J, basic, form
+from tests.web.app_with_registration import OURS, Registering, cookie_of, now
+from tests.web.full_app import PASSWORDS, Answer, J, basic, form
 
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 AS_PAGE = ("Accept", "text/html")

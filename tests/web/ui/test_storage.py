@@ -18,8 +18,8 @@ from pypid.web.ui.storage import MOST_TOLD
 from pypid.web.ui.streamed_page import STILL
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.test_usage import files
+from tests.web.full_app import Fragile
 from tests.web.ui.administered import AdministeredCase, unchunked
-from tests.web.whole import Fragile
 
 NASTY = "x<b onmouseover=alert(1)>-1.0.tar.gz"
 

@@ -22,8 +22,8 @@ from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Grants, Prin
 from pypid.flow.spool import PREFIX
 from pypid.web.ui.multi_upload import MOST_FILES
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.registers import OURS, Registering, cookie_of
-from tests.web.whole import PASSWORDS, RULES, Answer, Part, basic, form, spelled, text
+from tests.web.app_with_registration import OURS, Registering, cookie_of
+from tests.web.full_app import PASSWORDS, RULES, Answer, Part, basic, form, spelled, text
 
 KIND = ("Content-Type", "multipart/form-data; boundary=limit")
 AS_PAGE, AS_JSON = ("Accept", "text/html"), ("Accept", "application/json")

@@ -11,8 +11,8 @@ from pypid.core.errors import CatalogDown, UpstreamDown
 from pypid.core.policy import Policy
 from pypid.wiring.upstreams import indexes_of
 from tests.distributions import sdist, sdist_filename
+from tests.web.full_app import Answer
 from tests.web.ui.administered import HAM, NASTY, AdministeredCase, unchunked
-from tests.web.whole import Answer
 
 EGGS = sdist_filename("eggs")
 

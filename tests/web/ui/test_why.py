@@ -12,8 +12,8 @@ from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.testing.worlds import BEGINNING
 from tests.distributions import sdist_filename
+from tests.web.full_app import J
 from tests.web.ui.administered import NASTY, AdministeredCase
-from tests.web.whole import J
 
 
 def url(project: str) -> str:

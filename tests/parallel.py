@@ -1,4 +1,4 @@
-"""Trial in several processes, each takes whole modules: ``python -m tests.abreast -j2
+"""Trial in several processes, each takes whole modules: ``python -m tests.parallel -j2
 --temp-directory=DIR tests.core``.
 
 ``trial -j`` hands out single tests. What a module's tests share (a pypid, a PostgreSQL, a
@@ -188,7 +188,7 @@ def _give_out(
             command = [
                 sys.executable,
                 "-m",
-                "tests.abreast",
+                "tests.parallel",
                 "--take",
                 *map(str, (*ours, os.getpid())),
             ]
@@ -265,7 +265,7 @@ def work(source: socket.socket, times: int, folder: str) -> int:
 
 def main(arguments: list[str]) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tests.abreast", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.parallel", description=__doc__)
     parser.add_argument("-j", type=int, default=os.cpu_count() or 1, metavar="JOBS")
     parser.add_argument(
         "--temp-directory",
@@ -298,8 +298,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    # another name, so that what is imported is not what runs: `tests.abreast` is one module in a
+    # another name, so that what is imported is not what runs: `tests.parallel` is one module in a
     # process
-    from tests.abreast import main as begin
+    from tests.parallel import main as begin
 
     sys.exit(begin(sys.argv[1:]))

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from tests import distributions as made
 from tests.live.daemon import LiveIndex
 from tests.live.projects import Artifact, call, publish
-from tests.live.sitestock import does
+from tests.live.site_content import does
 
 MARK: Final = "x5s"
 """In all of it; an element or attribute of this name was made of somebody's text."""

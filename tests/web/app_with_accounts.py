@@ -29,7 +29,7 @@ from pypid.core.permissions import Credential, Identity, Rules
 from pypid.flow import at_once, start
 from pypid.ports import People
 from pypid.web.app.registry import Configured, Registry
-from tests.web.whole import Pypid, cheap_hashes
+from tests.web.full_app import Pypid, cheap_hashes
 
 T = TypeVar("T")
 

@@ -49,8 +49,8 @@ from pypid.web.app.all_routes import App, FaceSettings, resource
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel import Site
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.described import hold
-from tests.web.wire import Socket
+from tests.web.openapi_check import hold
+from tests.web.raw_http import Socket
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from pypid.core.accounts.registration import AccountSettings
 from pypid.core.permissions import Rules
 from pypid.flow import at_once, start
 from pypid.web.app.registry import Configured, Registry
-from tests.web.whole import HOST, RULES, Answer, Pypid, cheap_hashes, spelled
+from tests.web.full_app import HOST, RULES, Answer, Pypid, cheap_hashes, spelled
 
 T = TypeVar("T")
 

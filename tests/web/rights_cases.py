@@ -33,9 +33,9 @@ from pypid.flow import BytesBody, at_once
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app.registry import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.elsewhere import Elsewhere
-from tests.web.registers import now
-from tests.web.whole import Answer, Papers, Pypid, basic, spelled
+from tests.web.app_with_registration import now
+from tests.web.full_app import Answer, Papers, Pypid, basic, spelled
+from tests.web.memory_upstream import Elsewhere
 
 READ, WRITE, DELETE, FETCH = Action.READ, Action.WRITE, Action.DELETE, Action.FETCH
 

@@ -20,7 +20,7 @@ from pypid.web.app.all_routes import App, resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
 from pypid.web.http.channel import Site
-from tests.web.whole import TOKEN, Connection, Papers, Pypid, cheap_hashes
+from tests.web.full_app import TOKEN, Connection, Papers, Pypid, cheap_hashes
 
 KEY = bytes(range(32))
 COOKIE_SECRET = "c" * 43

@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.trial.reporter import Reporter
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.abreast import FIRST, ROOT, TOGETHER, Taking, modules, portions, slowest
+from tests.parallel import FIRST, ROOT, TOGETHER, Taking, modules, portions, slowest
 
 FAILS = """
 from twisted.trial.unittest import SynchronousTestCase
@@ -94,7 +94,7 @@ class TakingTests(SynchronousTestCase):
         command = [
             sys.executable,
             "-m",
-            "tests.abreast",
+            "tests.parallel",
             "-j1",
             "--temp-directory",
             str(Path(self.mktemp()).absolute()),
@@ -119,7 +119,7 @@ class TakingTests(SynchronousTestCase):
             command = [
                 sys.executable,
                 "-m",
-                "tests.abreast",
+                "tests.parallel",
                 "-j2",
                 "--temp-directory",
                 folder,
