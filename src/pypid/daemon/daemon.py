@@ -245,7 +245,7 @@ class Daemon(MultiService):
                 await self.sharing.end()
         finally:
             self.state.release()
-        _log.info("stopped; all that was acknowledged is written down")
+        _log.info("stopped; all acknowledged changes are durable")
 
     async def _drain(self, closing: list[Any]) -> None:
         """Close idle connections at once; give requests under way `DRAIN` seconds."""

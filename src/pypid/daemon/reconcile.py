@@ -130,10 +130,7 @@ class Comparing:
 
     def _say(self, found: Reconciled | None) -> None:
         if found is None:
-            _log.info(
-                "the shared catalog has been compared with the storage a while ago, which was not "
-                "done again"
-            )
+            _log.info("storage not compared: another node compared the shared catalog recently")
             return
         self.notify(status(f"{found.projects} projects"))
         _log.info(
