@@ -4,22 +4,36 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = next(
-    line.split('"')[1] for line in (HERE / "src/pypid/__init__.py").read_text().splitlines() if line.startswith("__version__")
+    line.split('"')[1]
+    for line in (HERE / "src/pypid/__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
 )
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
-    "attestations": ["pypi-attestations>=0.0.30", "sigstore>=4.5,<5"],  # who signed what was uploaded (PEP 740)
+    "attestations": [
+        "pypi-attestations>=0.0.30",
+        "sigstore>=4.5,<5",
+    ],  # who signed what was uploaded (PEP 740)
     "collect": ["uv>=0.7"],  # which releases requirements need (POST /requirements.txt)
-    "hashes": ["libpass[bcrypt]>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
+    "hashes": [
+        "libpass[bcrypt]>=1.9"
+    ],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
     "postgresql": ["psycopg[binary]>=3.2"],  # accounts that several nodes share
-    "redis": ["hiredis>=3.0", "txredisapi>=1.6"],  # the catalog that several nodes share, in a Redis
-    "s3": ["botocore>=1.36"],  # packages in a bucket: signatures, credentials and endpoints (nothing is sent by it)
+    "redis": [
+        "hiredis>=3.0",
+        "txredisapi>=1.6",
+    ],  # the catalog that several nodes share, in a Redis
+    "s3": [
+        "botocore>=1.36"
+    ],  # packages in a bucket: signatures, credentials and endpoints (nothing is sent by it)
 }
 
 BUILT = {
     # parts that need a compiler and the headers of a C library (docs/developing.rst), so not in `all`
-    "ldap": ["python-ldap>=3.4.4"],  # people and groups out of a directory: Debian's libldap2-dev and libsasl2-dev
+    "ldap": [
+        "python-ldap>=3.4.4"
+    ],  # people and groups out of a directory: Debian's libldap2-dev and libsasl2-dev
 }
 
 TOOLS = {
@@ -62,7 +76,10 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=[*find_packages("src", include=["pypid", "pypid.*"]), "twisted.plugins"],
-    package_data={"pypid": ["py.typed", "pypid.ini"], "pypid.web.ui": ["templates/*", "assets/*/*", "assets/*.*"]},
+    package_data={
+        "pypid": ["py.typed", "pypid.ini"],
+        "pypid.web.ui": ["templates/*", "assets/*/*", "assets/*.*"],
+    },
     install_requires=[
         "altcha>=2.3",
         "argon2-cffi>=23.1",
@@ -83,7 +100,12 @@ setup(
         "trove-classifiers>=2024.10.13",
         "twisted>=24.7",
     ],
-    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs}), **BUILT, **TOOLS},
+    extras_require={
+        **EXTRAS,
+        "all": sorted({need for needs in EXTRAS.values() for need in needs}),
+        **BUILT,
+        **TOOLS,
+    },
     entry_points={
         "console_scripts": [
             "pypid = pypid.cli:main",
