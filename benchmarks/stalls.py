@@ -46,8 +46,8 @@ from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
 from pypid.daemon.daemon import answer_soon
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.request_context import DIRECT
 from pypid.index.upstream.cached_records import with_kept
+from pypid.index.upstream_permission import DIRECT
 from pypid.index.views import Views
 from pypid.ports import Body
 from pypid.upstream.pages import PageReader

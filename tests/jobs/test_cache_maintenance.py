@@ -27,8 +27,8 @@ from pypid.core.records.documents import SnapshotDocument
 from pypid.flow import start, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
-from pypid.index.request_context import DIRECT, RequestContext
 from pypid.index.upstream.purge import stock_of
+from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, CacheMaintenance
 from pypid.jobs.leases import COMPARE
 from pypid.testing import world
@@ -41,7 +41,7 @@ KIB = 1 << 10
 RECORD = 1 * KIB
 """A record has fewer bytes."""
 CACHE = Policy(mode=Mode.CACHE)
-STORED = RequestContext(local=True)
+STORED = UpstreamPermission(local=True)
 
 
 class Watched(MemoryBlobs):
@@ -129,11 +129,11 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
         self.have(stopped())
 
-    def want(self, filename: str, asked: RequestContext = DIRECT) -> bytes:
+    def want(self, filename: str, asked: UpstreamPermission = DIRECT) -> bytes:
         """A client's download."""
         return self.have(self._wanted(filename, asked))
 
-    async def _wanted(self, filename: str, asked: RequestContext) -> bytes:
+    async def _wanted(self, filename: str, asked: UpstreamPermission) -> bytes:
         file = await self.index.file(parse_filename(filename).project, filename, asked)
         return await whole(await self.index.open(file, None, asked), 1 << 22)
 

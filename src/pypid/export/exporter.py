@@ -35,7 +35,7 @@ from pypid.export.visibility import ExportView, ExportViewer
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.context import Pace
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
 
 _log = Logger()
@@ -48,7 +48,7 @@ READ = 8
 """Number of core metadata files read at the same time."""
 MOST, DESCRIBED = 100_000, 32 << 20
 """How much core metadata is remembered: entries, and bytes."""
-STORED = RequestContext(local=True)
+STORED = UpstreamPermission(local=True)
 
 
 @frozen

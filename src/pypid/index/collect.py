@@ -37,9 +37,9 @@ from pypid.core.policy import PassOn, delivery
 from pypid.flow import start
 from pypid.index.index import Index
 from pypid.index.progress import Repeated
-from pypid.index.request_context import RequestContext
 from pypid.index.resolution import LineResolution
 from pypid.index.upstream.hiding_rules import Reasons
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Resolver
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Collector:
     index: Index
     resolver: Resolver | None
     """None if there is nothing to resolve."""
-    asked: Callable[[ProjectName], RequestContext]
+    asked: Callable[[ProjectName], UpstreamPermission]
     tell: Callable[[Event], None]
     _reasons: Reasons = field(init=False)
     _problems: list[Problem] = field(factory=list, init=False)

@@ -43,8 +43,8 @@ from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.flow import FileBody, Flights, whole
 from pypid.flow.spool import Spool
 from pypid.index.index import Index
-from pypid.index.request_context import DIRECT, RequestContext
 from pypid.index.upstream.file_cache import PATIENCE, SLOWEST
+from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.ports import Body
 
 MOST_SPOOLED = 256 << 20
@@ -93,7 +93,7 @@ class Contents:
         factory=Flights, init=False, repr=False
     )
 
-    async def listing(self, file: File, asked: RequestContext = DIRECT) -> MemberListing:
+    async def listing(self, file: File, asked: UpstreamPermission = DIRECT) -> MemberListing:
         """Return the members of the file."""
         key = _key(file)
         held = self._listings.get(key) if _may_have(file, asked) else None
@@ -107,7 +107,9 @@ class Contents:
             self._listings.put(key, found, found.weight)
         return found
 
-    async def member(self, file: File, path: str, asked: RequestContext = DIRECT) -> OpenedMember:
+    async def member(
+        self, file: File, path: str, asked: UpstreamPermission = DIRECT
+    ) -> OpenedMember:
         """Return one member with its first bytes. Raises `NoSuchMember`."""
         key = _key(file)
         held = self._opened.get((key, path)) if _may_have(file, asked) else None
@@ -137,14 +139,14 @@ class Contents:
         finally:
             self._turn.release()
 
-    async def _list(self, file: File, asked: RequestContext) -> MemberListing:
+    async def _list(self, file: File, asked: UpstreamPermission) -> MemberListing:
         reading: Reading[MemberListing] = partial(list_members, filename=file.filename)
         if is_zip(file.filename) and file.size:
             return await self._by_parts(file, file.size, first_part(file.size), reading, asked)
         return await self._whole(file, reading, asked)
 
     async def _open(
-        self, file: File, listing: MemberListing, path: str, asked: RequestContext
+        self, file: File, listing: MemberListing, path: str, asked: UpstreamPermission
     ) -> OpenedMember:
         member = listing.member(path)
         if member is None:
@@ -164,7 +166,7 @@ class Contents:
     # --- reading ---
 
     async def _by_parts(
-        self, file: File, size: int, first: Span, reading: Reading[T], asked: RequestContext
+        self, file: File, size: int, first: Span, reading: Reading[T], asked: UpstreamPermission
     ) -> T:
         parts = WheelParts(size)
         needed: T | Span = first
@@ -173,7 +175,7 @@ class Contents:
             needed = await self.index.world.thinking(look, parts, reading)
         return needed
 
-    async def _read(self, file: File, span: Span, asked: RequestContext) -> bytes:
+    async def _read(self, file: File, span: Span, asked: UpstreamPermission) -> bytes:
         if span.start >= span.stop:
             return b""
         body = await self._body(file, span, asked)
@@ -186,7 +188,7 @@ class Contents:
         except OSError:
             raise StorageDown(f"{file.filename!r} cannot be read.") from None
 
-    async def _whole(self, file: File, reading: Reading[T], asked: RequestContext) -> T:
+    async def _whole(self, file: File, reading: Reading[T], asked: UpstreamPermission) -> T:
         """Read the whole file, in place if it is on disk, else through a spool."""
         if (
             file.size is not None and file.size > MOST_SPOOLED and file.key is None
@@ -229,7 +231,7 @@ class Contents:
                 file.filename, f"sha256 is {digests.sha256}, and should be {file.sha256}."
             )
 
-    async def _body(self, file: File, span: Span | None, asked: RequestContext) -> Body:
+    async def _body(self, file: File, span: Span | None, asked: UpstreamPermission) -> Body:
         """Return the bytes. For a file whose downloads are redirected upstream, they come from
         upstream and are not cached.
         """
@@ -250,7 +252,7 @@ def _key(file: File) -> Key:
     return file.project, file.filename, file.source, file.sha256
 
 
-def _may_have(file: File, asked: RequestContext) -> bool:
+def _may_have(file: File, asked: UpstreamPermission) -> bool:
     """Return whether the client could download the file itself, too: a file that is only upstream
     requires the right to have it fetched.
     """

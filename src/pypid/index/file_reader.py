@@ -21,11 +21,11 @@ from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.core.records.layout import ObjectKind, beside_key, metadata_key
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import Thawing
-from pypid.index.request_context import DIRECT, RequestContext
 from pypid.index.store import records
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_metadata import metadata_url
 from pypid.index.upstream.gate import UpstreamGate
+from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.ports import Blobs, Body
 
 
@@ -43,7 +43,7 @@ class FileReader:
     thawing: Thawing
 
     async def elsewhere(
-        self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False
+        self, file: File, asked: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
         """Return the upstream URL to which a client is redirected for a visible file, or for its
         metadata (`[upstream] mode = redirect`); None if this index serves it.
@@ -80,7 +80,7 @@ class FileReader:
         return await links.link(file)
 
     async def open(
-        self, file: File, span: Span | None = None, asked: RequestContext = DIRECT
+        self, file: File, span: Span | None = None, asked: UpstreamPermission = DIRECT
     ) -> Body:
         """Return the bytes of a visible file: from the storage, or from upstream while they are
         stored (`FileCache.open`).
@@ -105,7 +105,7 @@ class FileReader:
         except Missing:
             raise await self._gone(file) from None
 
-    async def _open_theirs(self, file: File, span: Span | None, asked: RequestContext) -> Body:
+    async def _open_theirs(self, file: File, span: Span | None, asked: UpstreamPermission) -> Body:
         if not asked.may_reach_out:
             stored = await self.file_cache.stored(file, span)
             if stored is None:
@@ -131,7 +131,7 @@ class FileReader:
             return Busy(f"{file.filename!r} was just replaced.", 1)
         return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
-    async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
+    async def metadata(self, file: File, asked: UpstreamPermission = DIRECT) -> bytes:
         """Return the core metadata of a visible file (PEP 658). Raises `NoSuchFile` if it has none,
         and for upstream files what `FileCache.metadata` raises.
         """
@@ -141,7 +141,7 @@ class FileReader:
             file, metadata_key(file) if file.metadata_sha256 else None, ".metadata"
         )
 
-    async def _metadata_of_theirs(self, file: File, asked: RequestContext) -> bytes:
+    async def _metadata_of_theirs(self, file: File, asked: UpstreamPermission) -> bytes:
         if asked.may_reach_out:
             try:
                 return await self.file_cache.metadata(file, asked.via)

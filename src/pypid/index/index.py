@@ -41,12 +41,12 @@ from pypid.index.local.manage import Manager, files_of_release
 from pypid.index.local.publish import BodyAnew, Publisher, PublishOutcome
 from pypid.index.progress import Tell
 from pypid.index.project_lists import Names
-from pypid.index.request_context import DIRECT, RequestContext
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.listings import UpstreamListings
+from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.index.views import View, Views, ViewSources
 from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 
@@ -189,7 +189,7 @@ class Index:
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
 
-    async def view(self, name: ProjectName, asked: RequestContext = DIRECT) -> View:
+    async def view(self, name: ProjectName, asked: UpstreamPermission = DIRECT) -> View:
         """Return what a client may see of the project.
 
         Raises `NoSuchProject`, `NotYetKnown`, the refusal in `asked`; and, if upstream has to be
@@ -197,7 +197,7 @@ class Index:
         """
         return (await self.seen(name, asked)).view
 
-    async def seen(self, name: ProjectName, asked: RequestContext) -> ViewSources:
+    async def seen(self, name: ProjectName, asked: UpstreamPermission) -> ViewSources:
         """Return the view of the project together with its sources. Raises what `view` raises."""
         epoch = (
             self.catalog.epoch
@@ -232,7 +232,7 @@ class Index:
         """Return when the view of an upstream project changes by itself; see `Views.until`."""
         return self._views.until(name, reachable=reachable)
 
-    async def project(self, name: ProjectName, asked: RequestContext = DIRECT) -> Project:
+    async def project(self, name: ProjectName, asked: UpstreamPermission = DIRECT) -> Project:
         """Return the project as a client may see it. Raises what `view` raises."""
         return (await self.view(name, asked)).project
 
@@ -245,13 +245,13 @@ class Index:
             self._moments = Moments(self)
         return self._moments
 
-    async def _project(self, name: ProjectName, asked: RequestContext) -> Project:
+    async def _project(self, name: ProjectName, asked: UpstreamPermission) -> Project:
         if asked.before is None:
             return await self.project(name, asked)
         return (await self.moments.then(name, asked)).then.project
 
     async def _theirs(
-        self, name: ProjectName, ours: Project | Presence, asked: RequestContext
+        self, name: ProjectName, ours: Project | Presence, asked: UpstreamPermission
     ) -> UpstreamState | None:
         """Return the known upstream state of the project; fetch it only if the name may be
         disclosed.
@@ -263,7 +263,7 @@ class Index:
         return None
 
     def _nothing(
-        self, name: ProjectName, ours: Project | Presence, asked: RequestContext
+        self, name: ProjectName, ours: Project | Presence, asked: UpstreamPermission
     ) -> PypidError:
         """Return the error to raise if there is no project to show."""
         if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
@@ -272,7 +272,9 @@ class Index:
             return asked.refusal
         return NoSuchProject(name)
 
-    async def file(self, name: ProjectName, filename: str, asked: RequestContext = DIRECT) -> File:
+    async def file(
+        self, name: ProjectName, filename: str, asked: UpstreamPermission = DIRECT
+    ) -> File:
         """Return the file if it is visible in the same view as the page. Raises `NoSuchFile`, the
         refusal in `asked`, and what `view` raises.
         """
@@ -284,7 +286,9 @@ class Index:
             raise await self._no_file(name, filename, asked)
         return file
 
-    async def _no_file(self, name: ProjectName, filename: str, asked: RequestContext) -> PypidError:
+    async def _no_file(
+        self, name: ProjectName, filename: str, asked: UpstreamPermission
+    ) -> PypidError:
         """Return the error for a file that cannot be shown: a file that is not stored here may be
         available to a user who may have it fetched from upstream.
         """
@@ -295,7 +299,7 @@ class Index:
         return NoSuchFile(filename)
 
     async def elsewhere(
-        self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False
+        self, file: File, asked: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
         """Return the upstream URL to which a client is redirected; see `FileReader.elsewhere`."""
         return await self._giver.elsewhere(file, asked, metadata=metadata)
@@ -311,12 +315,12 @@ class Index:
         return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
 
     async def open(
-        self, file: File, span: Span | None = None, asked: RequestContext = DIRECT
+        self, file: File, span: Span | None = None, asked: UpstreamPermission = DIRECT
     ) -> Body:
         """Return the bytes of a visible file; see `FileReader.open`."""
         return await self._giver.open(file, span, asked)
 
-    async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
+    async def metadata(self, file: File, asked: UpstreamPermission = DIRECT) -> bytes:
         """Return the core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
         return await self._giver.metadata(file, asked)
 

@@ -23,7 +23,7 @@ from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release
 from pypid.index.file_contents import Contents
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 
 FEW_FILES = 256
 """Largest number of files of two releases that are paired on the reactor thread: it takes some
@@ -65,7 +65,7 @@ class Comparison:
 
     contents: Contents
     project: ProjectName
-    asked: RequestContext
+    asked: UpstreamPermission
 
     async def compare(self, old: Release, new: Release, kind: str | None = None) -> Compared:
         """Return all that differs. Parts that are not available are left out, with the reason."""

@@ -21,14 +21,14 @@ from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.context import Pace
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.search.cards import NOTHING, CardSource, Filed, describe, filed
 from pypid.search.fts_index import IndexOutdated, SearchIndex
 from pypid.search.sqlite_files import hash_of
 
 _log = Logger()
 
-STORED = RequestContext(local=True)
+STORED = UpstreamPermission(local=True)
 """Local only: upstream is not asked."""
 BATCH, READ = 256, 32
 """Projects that are indexed, or whose metadata is read, in one step."""

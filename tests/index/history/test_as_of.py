@@ -24,8 +24,8 @@ from pypid.core.records.history import Spans, spans, was_any
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.history.as_of import Recorded, Spanned, then_of
-from pypid.index.request_context import RequestContext
 from pypid.index.store.records import mark_of
+from pypid.index.upstream_permission import UpstreamPermission
 from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 
@@ -70,7 +70,7 @@ class MomentCase(IndexCase):
     ) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""
         found = self.have(
-            then_of(index or self.index, SPAM, RequestContext(before=before), recorded)
+            then_of(index or self.index, SPAM, UpstreamPermission(before=before), recorded)
         ).then
         return said(found.project.files), found.gone
 
@@ -199,7 +199,9 @@ class HistoryTests(MomentCase):
         self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
         self.assertEqual(list(self.then(there)[0]), [WHEEL])
         self.assertIs(
-            self.have(then_of(self.index, SPAM, RequestContext(before=there))).then.project.status,
+            self.have(
+                then_of(self.index, SPAM, UpstreamPermission(before=there))
+            ).then.project.status,
             Status.ARCHIVED,
         )
 
@@ -296,12 +298,14 @@ class RecordedTests(MomentCase):
         recorded = self.have(Recorded().since(self.index))
         self.assertEqual(recorded, begun)
         self.assertEqual(
-            self.have(then_of(self.index, SPAM, RequestContext(before=there), recorded)).then.since,
+            self.have(
+                then_of(self.index, SPAM, UpstreamPermission(before=there), recorded)
+            ).then.since,
             begun,
         )
         self.assertIsNone(
             self.have(
-                then_of(self.index, SPAM, RequestContext(before=self.later()), recorded)
+                then_of(self.index, SPAM, UpstreamPermission(before=self.later()), recorded)
             ).then.since
         )
 
@@ -380,7 +384,7 @@ class NodesTests(SqliteNodesCase):
 
     def then(self, node: Index, before: datetime) -> Seen:
         return said(
-            self.have(then_of(node, SPAM, RequestContext(before=before))).then.project.files
+            self.have(then_of(node, SPAM, UpstreamPermission(before=before))).then.project.files
         )
 
     def test_seen_elsewhere(self) -> None:

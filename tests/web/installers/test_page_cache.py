@@ -25,7 +25,7 @@ from pypid.core.simple_api.render import render_project
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
-from pypid.index.request_context import DIRECT
+from pypid.index.upstream_permission import DIRECT
 from pypid.index.views import View, Views
 from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import SPAM, a_file, a_project, said

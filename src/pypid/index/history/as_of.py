@@ -23,8 +23,8 @@ from pypid.flow import BytesBody, Flights
 from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
 from pypid.index.index import Index
-from pypid.index.request_context import RequestContext
 from pypid.index.store import records
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.index.views import ViewSources
 
 _Known = dict[ProjectName, tuple[Summary, str, Spans]]
@@ -73,7 +73,7 @@ class Moments:
         self.snapshots = NamedSnapshots(self.index.blobs, self.index.world)
         self._spanned = Spanned(self.index)
 
-    async def look(self, name: ProjectName, asked: RequestContext) -> Looked:
+    async def look(self, name: ProjectName, asked: UpstreamPermission) -> Looked:
         """Return the project's current view, which `tell` turns into its state before
         `asked.before`. Raises what `Index.view` raises.
         """
@@ -83,7 +83,7 @@ class Moments:
         """Return the state of the project before `looked.before`."""
         return await _told(self.index, looked)
 
-    async def then(self, name: ProjectName, asked: RequestContext) -> ThenSeen:
+    async def then(self, name: ProjectName, asked: UpstreamPermission) -> ThenSeen:
         """Return what a client could see of the project before `asked.before`; see `then_of`."""
         return await then_of(self.index, name, asked, await self._recorded.since(self.index))
 
@@ -110,7 +110,7 @@ class Moments:
 
 
 async def then_of(
-    index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None = None
+    index: Index, name: ProjectName, asked: UpstreamPermission, recorded: datetime | None = None
 ) -> ThenSeen:
     """Return what a client could see of the project before `asked.before`.
 
@@ -122,7 +122,7 @@ async def then_of(
 
 
 async def _look(
-    index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None
+    index: Index, name: ProjectName, asked: UpstreamPermission, recorded: datetime | None
 ) -> Looked:
     assert asked.before is not None
     return Looked(name, await index.seen(name, asked), asked.before, recorded)

@@ -14,7 +14,7 @@ from pypid.core.model import Presence, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream, cooldown_of, may_show_theirs
 from pypid.index.index import Index
-from pypid.index.request_context import DIRECT, RequestContext
+from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.ports import Glance
 
 
@@ -36,7 +36,7 @@ class Validity:
 
 
 def standing_of(
-    index: Index, glance: Glance, name: ProjectName, asked: RequestContext = DIRECT
+    index: Index, glance: Glance, name: ProjectName, asked: UpstreamPermission = DIRECT
 ) -> Validity | None:
     """Return the validity of the project's current view. None: each request has to find out, since
     nothing is certain without waiting.

@@ -17,10 +17,10 @@ from pypid.core.permissions import Visibility
 from pypid.core.presentation.feeds import News, newest_first, news_of
 from pypid.flow import Flights
 from pypid.index import Index
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.installers.page_cache import FEW_FILES
 
-STORED = RequestContext(local=True)
+STORED = UpstreamPermission(local=True)
 """Only what is stored here: upstream is not asked."""
 SEERS = 32
 """How many lists are cached, for viewers who see different things."""

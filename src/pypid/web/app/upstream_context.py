@@ -13,7 +13,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.app import App
 from pypid.web.app.guard import UNIX
 from pypid.web.http.request import Request
@@ -44,7 +44,7 @@ def absolute_below(app: App, request: Request, format: Format, relative: str) ->
 
 def asked_of(
     app: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False
-) -> RequestContext:
+) -> UpstreamPermission:
     """Return the context in which the index looks for the project. Raises `BadName`."""
     refusal: PypidError | None = None
     try:
@@ -53,7 +53,7 @@ def asked_of(
         refusal = error
     hops = request.requestHeaders.getRawHeaders(b"via")
     via = read_via(value.decode("latin-1") for value in hops) if hops else ()
-    return RequestContext(via, refusal, local, spend=_spend(app, request, who))
+    return UpstreamPermission(via, refusal, local, spend=_spend(app, request, who))
 
 
 def _spend(app: App, request: Request, who: Identity) -> Callable[[], None] | None:

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.index.request_context import DIRECT, RequestContext
+from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 
 if TYPE_CHECKING:
     from pypid.web.http.request import Request
@@ -26,7 +26,7 @@ class ResponseDependencies:
     """
 
     project: ProjectName | None
-    asked: RequestContext = DIRECT
+    asked: UpstreamPermission = DIRECT
     file: File | None = None
     until: datetime | None = None
 

@@ -21,7 +21,7 @@ from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import quoted, render_names, render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.visibility import seen
 from pypid.web.http.finished_page import FinishedPage
 
@@ -57,7 +57,7 @@ class ThenPages:
         self,
         name: ProjectName,
         format: Format,
-        asked: RequestContext,
+        asked: UpstreamPermission,
         called: str,
         *,
         absolute: Callable[[str], str],
@@ -142,6 +142,6 @@ class ThenPages:
         return kept
 
 
-def as_of(asked: RequestContext, before: datetime) -> RequestContext:
+def as_of(asked: UpstreamPermission, before: datetime) -> UpstreamPermission:
     """Return the request context for the index as of `before`."""
     return evolve(asked, before=before)

@@ -34,7 +34,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, demand
 from pypid.flow import shielded, start
 from pypid.index.collect import Collector
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import listed, note
@@ -167,7 +167,7 @@ async def _answer(app: App, request: Request, who: Identity, wishes: CollectOpti
 async def _collected(
     app: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any
 ) -> Collected:
-    def asked(name: ProjectName) -> RequestContext:
+    def asked(name: ProjectName) -> UpstreamPermission:
         demand(app.rules, who, Action.READ, name)
         return asked_of(app, request, who, name)
 

@@ -12,7 +12,7 @@ from pypid.core.model import File, Span
 from pypid.core.packaging.names import project_name, same_version
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.core.simple_api.render import finished
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
 from pypid.web.app.app import App, routes
 from pypid.web.app.download_log import given
@@ -38,7 +38,12 @@ async def file(app: App, request: Request, who: Identity, project: str, filename
 
 
 async def send_named(
-    app: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext
+    app: App,
+    request: Request,
+    who: Identity,
+    project: str,
+    filename: str,
+    asked: UpstreamPermission,
 ) -> None:
     """Send the file of this name, or the sidecar, if it is visible."""
     name = project_name(project)
@@ -81,7 +86,7 @@ async def send_named(
 
 
 async def _send_unmeasured(
-    app: App, request: Request, who: Identity, found: File, asked: RequestContext
+    app: App, request: Request, who: Identity, found: File, asked: UpstreamPermission
 ) -> None:
     """Send a file whose size the upstream page does not state: it is taken from the response, or
     else counted once all bytes are here.
@@ -115,7 +120,7 @@ async def _length(body: Body) -> int:
 
 
 async def _beside(
-    app: App, request: Request, found: File, suffix: str, asked: RequestContext
+    app: App, request: Request, found: File, suffix: str, asked: UpstreamPermission
 ) -> None:
     if suffix == METADATA and found.metadata_offered and app.settings.redirects_upstream:
         elsewhere = await app.index.elsewhere(found, asked, metadata=True)

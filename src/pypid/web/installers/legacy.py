@@ -12,7 +12,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import asked_of
@@ -92,7 +92,7 @@ def _describing(project: Project, version: str | None) -> File | None:
     return None if release is None else describing_file(project, release)
 
 
-async def _metadata(app: App, file: File, asked: RequestContext) -> bytes | None:
+async def _metadata(app: App, file: File, asked: UpstreamPermission) -> bytes | None:
     """Return the metadata of the file, or None if it is not available."""
     try:
         return await app.index.metadata(file, asked)

@@ -12,7 +12,7 @@ from functools import partial
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.upstream_context import absolute_below, provenance_below
@@ -23,7 +23,7 @@ from pypid.web.http.responses import preflight, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
-STORED = RequestContext(local=True)
+STORED = UpstreamPermission(local=True)
 """The context of requests for stored files: they need no upstream request, so `[access]
 cache_update` does not matter.
 """

@@ -15,7 +15,7 @@ from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.metrics.families import PAGES
 from pypid.web.app.visibility import Lists
 from pypid.web.http.finished_page import FinishedPage
@@ -56,7 +56,7 @@ class ProjectPages:
         self,
         name: ProjectName,
         format: Format,
-        asked: RequestContext,
+        asked: UpstreamPermission,
         *,
         files_url: str,
         provenance: Callable[[], str | None],

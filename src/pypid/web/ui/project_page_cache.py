@@ -43,7 +43,7 @@ from pypid.flow import Flights, World, start
 from pypid.index import Index
 from pypid.index.file_contents import Contents
 from pypid.index.job_group import JobGroup
-from pypid.index.request_context import RequestContext
+from pypid.index.upstream_permission import UpstreamPermission
 from pypid.index.views import View
 from pypid.ports import Downloads
 from pypid.web.installers.page_cache import FEW_FILES
@@ -135,7 +135,7 @@ class ProjectPageCache:
         self._lists.put(key, (view.edition, written), len(written))
         return written
 
-    async def facts(self, file: File | None, asked: RequestContext) -> Facts | None:
+    async def facts(self, file: File | None, asked: UpstreamPermission) -> Facts | None:
         """Return the facts of the file's metadata; None if unavailable. Raises as `Index.metadata`
         for local files.
         """
