@@ -23,7 +23,7 @@ from pypid.core.configuration.choices import LogFormat, Mode, StorageBackend, Tl
 from pypid.core.configuration.environment import variable
 from pypid.core.configuration.in_force import describe
 from pypid.core.configuration.ini import IniEntry
-from pypid.core.configuration.keys import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, IssuerSettings, keys
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.configuration.reference import configuration_rst, table
 from pypid.core.errors import BadConfig
@@ -147,8 +147,15 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("cache", "url"): "postgresql://u:hunter2@h/db",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
+    ("upstream", "url"): "https://u:hunter2@index.example/simple",
+    ("server", "secret"): "hunter2" * 9,
+    ("ldap", "bind_dn"): "cn=pypid,dc=example",
+    ("ldap", "bind_password"): "hunter2",
+    ("issuer:github", "allow"): "app repository=octo/app",
+    ("issuer:github", "url"): "https://token.example",
+    ("cache", "backend"): "sql",
 }
-"""Values of capabilities that this version does not have."""
+"""Values that differ from the defaults; those of secrets contain hunter2."""
 
 
 def problems(
@@ -171,18 +178,9 @@ def as_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def with_secrets() -> str:
-    """The INI text of all samples, and of keys with secrets that are open by now."""
-    open_by_now = {
-        ("upstream", "url"): "https://u:hunter2@index.example/simple",
-        ("server", "secret"): "hunter2" * 9,
-        ("ldap", "bind_dn"): "cn=pypid,dc=example",
-        ("ldap", "bind_password"): "hunter2",
-        ("issuer:github", "allow"): "app repository=octo/app",
-        ("issuer:github", "url"): "https://token.example",
-    }
-    samples = {**SAMPLES, **open_by_now, ("cache", "backend"): "sql"}
+    """The INI text of all samples."""
     return as_ini(
-        {name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples}
+        {name: {k: v for (n, k), v in SAMPLES.items() if n == name} for name, _ in SAMPLES}
     )
 
 
@@ -204,26 +202,10 @@ class TheContract(SynchronousTestCase):
         self.assertEqual(list(FREE), ["users", "groups", "projects"])
 
     def test_defaults_spelled_out(self) -> None:
-        """A file that says all defaults says nothing, in this version and in one that can do
-        everything.
-        """
+        """A file with all keys at their defaults is the same as an empty one."""
         self.assertEqual(
             evolve(parse(as_ini(CONTRACT), filename="pypid.ini"), issuers={}), Config()
         )
-        everything = parse(as_ini(CONTRACT), filename="x", not_yet=frozenset())
-        self.assertIs(everything.upstream.mode, Mode.CACHE)
-
-    def test_every_capability_is_asked_for(self) -> None:
-        """No word stands in NOT_YET that nothing needs any more."""
-        needs = [
-            one.needs
-            for section in (*SECTIONS.values(), IssuerSettings)
-            for one in keys(section).values()
-        ]
-        words = {
-            word for need in needs for word in ([need] if isinstance(need, str) else need.values())
-        }
-        self.assertEqual(NOT_YET - words, set())
 
     def test_no_key_is_another_ones_file(self) -> None:
         """PYPID_..._FILE has one meaning: no section has both a key and that key with _file behind
@@ -303,7 +285,7 @@ class Reading(SynchronousTestCase):
     def test_repr_is_silent(self) -> None:
         """No secret, hash or password in a URL is in the repr."""
         text = with_secrets()
-        shown = repr(parse(f"{text}[users]\na = {HASH}\n", filename="x", not_yet=frozenset()))
+        shown = repr(parse(f"{text}[users]\na = {HASH}\n", filename="x"))
         self.assertIn("index.example", shown)
         self.assertNotIn("hunter2", shown)
         self.assertNotIn("argon2", shown)
@@ -536,7 +518,7 @@ class Problems(SynchronousTestCase):
         def said(
             mode: str, backend: str = "config sql", write: str = "alice", more: str = ""
         ) -> list[str]:
-            return problems(words % (mode, backend, write) + more, not_yet=frozenset())
+            return problems(words % (mode, backend, write) + more)
 
         self.assertEqual(said("closed", "config", "authenticated"), [])
         for mode in ("approval", "token", "open"):
@@ -613,9 +595,7 @@ class Problems(SynchronousTestCase):
             "[access]\nread = alice group:team\n",
             "x.ini:2: [access] read: group:team would come from [groups]",
         )
-        self.assertEqual(
-            problems("[access]\nread = group:a\n[groups]\na = bob\n", not_yet=frozenset()), []
-        )
+        self.assertEqual(problems("[access]\nread = group:a\n[groups]\na = bob\n"), [])
 
     def test_groups_that_are_meant(self) -> None:
         """The group that was probably meant is named, in rules of [access] and in those of
@@ -823,44 +803,6 @@ class Problems(SynchronousTestCase):
         self.assertEqual(problems("[server]\nworkers = 1\n"), [])
 
 
-CLOSED = frozenset({"publish", "redis", "shared_catalog", "sql", "workers"})
-"""All capabilities that keys and words of the contract need, whatever this version has of them."""
-
-
-class NotYet(SynchronousTestCase):
-    """Capabilities that the contract names and this version does not have."""
-
-    def test_refused_by_name(self) -> None:
-        """Each is refused as what it is, with what is allowed today; secrets are not shown."""
-        for (section, key), value in SAMPLES.items():
-            [found] = problems(f"[{section}]\n{key} = {value}\n", not_yet=CLOSED)
-            self.assertIn(f"x.ini:2: [{section}] {key}: ", found)
-            self.assertIn("not part of this version of pypid yet; allowed: ", found)
-            self.assertNotIn("hunter2", found)
-            needed = "" if section == "cache" else "[cache]\nbackend = sql\n"
-            self.assertEqual(
-                problems(f"[{section}]\n{key} = {value}\n{needed}", not_yet=frozenset()), [], key
-            )
-
-    def test_what_is_allowed_today(self) -> None:
-        """The words that remain are named."""
-        self.assertEqual(
-            problems("[cache]\nbackend = redis", not_yet=CLOSED),
-            [
-                (
-                    "x.ini:2: [cache] backend: 'redis' is not part of this version of pypid yet; "
-                    "allowed: memory"
-                )
-            ],
-        )
-
-    def test_one_word_opens(self) -> None:
-        """Deleting its word makes a capability available, and no other."""
-        text = "[publish]\nfiles = copy\n[cache]\nbackend = sql\n"
-        [found] = problems(text, not_yet=CLOSED - {"publish"})
-        self.assertIn("[cache] backend: 'sql'", found)
-
-
 class Environment(SynchronousTestCase):
     """PYPID_* variables."""
 
@@ -887,7 +829,6 @@ class Environment(SynchronousTestCase):
                 "PYPID_STORAGE_SECRET_KEY_FILE": "/run/secret",
             },
             read_file=files.__getitem__,
-            not_yet=frozenset(),
         )
         self.assertEqual(
             (config.server.secret, config.storage.secret_key), ("hunter2-hunter2-hunter2",) * 2
@@ -897,7 +838,6 @@ class Environment(SynchronousTestCase):
             "",
             filename="x",
             environ={"PYPID_STORAGE_CLOUDFRONT_KEY_FILE": "cf.pem"},
-            not_yet=frozenset(),
         )
         self.assertEqual(plain.storage.cloudfront_key_file, "cf.pem")
 
@@ -992,8 +932,8 @@ class Describing(SynchronousTestCase):
         empty.
         """
         text = with_secrets()
-        config = parse(f"{text}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset())
-        shown = describe(config, not_yet=frozenset())
+        config = parse(f"{text}[users]\nalice = {HASH}\n", filename="x.ini")
+        shown = describe(config)
         lines = [line.partition(" ; ")[0].strip() for line in shown.splitlines()]
         for line in (
             "alice = (set)",
@@ -1014,12 +954,6 @@ class Describing(SynchronousTestCase):
         )
         config = parse(text, filename="x")
         self.assertEqual(parse(describe(config), filename="x"), config)
-
-    def test_only_what_there_is(self) -> None:
-        """Keys that cannot be set are not shown."""
-        shown = describe(Config(), not_yet=CLOSED)
-        self.assertNotIn("publish", shown)
-        self.assertNotIn("workers", shown)
 
     def test_page(self) -> None:
         """The page for the documentation is good reStructuredText and names each key once, with its
@@ -1136,7 +1070,7 @@ class Robustness(SynchronousTestCase):
 
     def attempt(self, text: bytes | str, environ: Mapping[str, str] | None = None) -> Config | None:
         try:
-            return parse(text, filename="x.ini", environ=environ or {}, not_yet=frozenset())
+            return parse(text, filename="x.ini", environ=environ or {})
         except BadConfig as error:
             self.assertTrue(error.problems)
             self.assertTrue(all(len(line) < 1500 for line in str(error).splitlines()))
@@ -1150,7 +1084,7 @@ class Robustness(SynchronousTestCase):
         """Any text or bytes."""
         config = self.attempt(text)
         if config is not None:
-            describe(config, not_yet=frozenset())
+            describe(config)
 
     @quick
     @given(
@@ -1185,18 +1119,15 @@ class Robustness(SynchronousTestCase):
         text = as_ini(
             {name: {k: f"{odd}{secret}" for n, k in places if n == name} for name in SECTIONS}
         )
-        for not_yet in (NOT_YET, frozenset[str]()):
-            try:
-                config = parse(
-                    f"{text}[users]\na = $2b$12${secret}\nb = {odd}{secret}\n",
-                    filename="x.ini",
-                    not_yet=not_yet,
-                )
-            except BadConfig as error:
-                self.assertNotIn("Sesame", str(error))
-                self.assertNotIn("Sesame", repr(error))
-            else:
-                self.assertNotIn("Sesame", describe(config, not_yet=not_yet) + repr(config))
+        try:
+            config = parse(
+                f"{text}[users]\na = $2b$12${secret}\nb = {odd}{secret}\n", filename="x.ini"
+            )
+        except BadConfig as error:
+            self.assertNotIn("Sesame", str(error))
+            self.assertNotIn("Sesame", repr(error))
+        else:
+            self.assertNotIn("Sesame", describe(config) + repr(config))
 
     def test_much(self) -> None:
         """A large file takes no time worth a word."""

@@ -43,9 +43,7 @@ class ConfigurationTests(AdministeredCase):
         """No secret of any key is on the page or in the JSON, nor a hash of a password, nor who
         logs in at an index.
         """
-        config = parse(
-            f"{with_secrets()}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset()
-        )
+        config = parse(f"{with_secrets()}[users]\nalice = {HASH}\n", filename="x.ini")
         for started, read in ((config, config), (Config(), config), (config, Config())):
             self.use(started, read)
             text = self.page(URL) + self.pypid.api("GET", "/api/configuration").text

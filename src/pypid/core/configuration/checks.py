@@ -1,10 +1,9 @@
-"""Check single keys: the values that this version allows, and whether a text is one."""
+"""Check single keys: whether a text is an allowed value, and the known word nearest to a typo."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 from typing import Any
 
@@ -21,42 +20,18 @@ def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
     return f"; did you mean {form.format(by_lower[close[0]])}?" if close else ""
 
 
-def is_open(key: Key, not_yet: AbstractSet[str]) -> bool:
-    """Return whether this version allows the key to be set."""
-    return not (isinstance(key.needs, str) and key.needs in not_yet)
-
-
-def allowed(key: Key, not_yet: AbstractSet[str] = frozenset()) -> str:
-    """Return the description of the key's allowed values."""
-    if not is_open(key, not_yet):
-        return f"only the default, {key.default}" if key.default else "only an empty value"
-    if key.kind.words and not isinstance(key.needs, str):
-        return ", ".join(word for word in key.kind.words if key.needs.get(word) not in not_yet)
-    return key.kind.allowed
-
-
-def value_of(key: Key, text: str, not_yet: AbstractSet[str]) -> Any:
+def value_of(key: Key, text: str) -> Any:
     """Return the value that `text` spells. Raises `ValueError` with the text (unless it is secret)
     and the allowed values.
     """
-    may = allowed(key, not_yet)
-    shown = _shown(key, text)
-    closed = f"{shown} is not part of this version of pypid yet; allowed: {may}"
     try:
-        value = key.kind.parse(text)
+        return key.kind.parse(text)
     except ValueError as error:
-        if not is_open(key, not_yet):
-            raise ValueError(closed) from None
         advice = f" ({error})" if str(error) and not key.secret and not key.kind.url else ""
-        close = nearest(text, may.split(", ")) if key.kind.words else ""
-        raise ValueError(f"{shown} was read{advice}; allowed: {may}{close}") from None
-    if not is_open(key, not_yet) and value != key.kind.parse(key.default):
-        raise ValueError(closed)
-    if not isinstance(key.needs, str) and any(
-        key.needs.get(word) in not_yet for word in key.kind.show(value).split()
-    ):
-        raise ValueError(closed)
-    return value
+        close = nearest(text, key.kind.words)
+        raise ValueError(
+            f"{_shown(key, text)} was read{advice}; allowed: {key.kind.allowed}{close}"
+        ) from None
 
 
 def _shown(key: Key, text: str) -> str:

@@ -5,15 +5,13 @@ view of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from attrs import evolve, frozen
 
 from pypid.core.accounts.rights import Right
-from pypid.core.configuration.checks import is_open
 from pypid.core.configuration.ini import printable
-from pypid.core.configuration.keys import FREE, ISSUER, NOT_YET, SECTIONS, Key, keys
+from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, Key, keys
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 
@@ -47,13 +45,11 @@ class SettingSection:
     lines: tuple[SettingLine, ...]
 
 
-def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
+def describe(config: Config) -> str:
     """Return the effective configuration as INI text: each value with its origin, secrets and
     hashes as ``(set)``.
-
-    Keys of capabilities that this version does not have are left out.
     """
-    return written(sections(config, not_yet=not_yet))
+    return written(sections(config))
 
 
 def written(said: Iterable[SettingSection]) -> str:
@@ -68,30 +64,23 @@ def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
     return sections(started) if read is started else sections(_after_reload(started, read), read)
 
 
-def sections(
-    config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET
-) -> tuple[SettingSection, ...]:
+def sections(config: Config, read: Config | None = None) -> tuple[SettingSection, ...]:
     """Return the sections of `config`. `read`: the current content of the file. Takes a tenth of a
     second for ten thousand rules.
     """
-    return tuple(said for said in _sections(config, read or config, not_yet) if said.lines)
+    return tuple(section for section in _sections(config, read or config) if section.lines)
 
 
-def _sections(config: Config, read: Config, not_yet: AbstractSet[str]) -> Iterator[SettingSection]:
+def _sections(config: Config, read: Config) -> Iterator[SettingSection]:
     for name in SECTIONS:
-        yield _declared(config, name, getattr(config, name), getattr(read, name), not_yet)
+        yield _declared(config, name, getattr(config, name), getattr(read, name))
         if name == "access":
             yield from (_free(config, free) for free in FREE)
     for name, issuer in config.issuers.items():
-        yield _declared(config, ISSUER + name, issuer, issuer, not_yet)
+        yield _declared(config, ISSUER + name, issuer, issuer)
 
 
-def _declared(
-    config: Config, name: str, section: Any, read: Any, not_yet: AbstractSet[str]
-) -> SettingSection:
-    opened = {
-        key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)
-    }
+def _declared(config: Config, name: str, section: Any, read: Any) -> SettingSection:
     return SettingSection(
         name,
         tuple(
@@ -102,7 +91,7 @@ def _declared(
                 by_reload=_by_reload(name, key),
                 waits=getattr(section, key) != getattr(read, key),
             )
-            for key, declared in opened.items()
+            for key, declared in keys(type(section)).items()
         ),
     )
 

@@ -2,7 +2,7 @@
 
 Parsing, `pypid check-config` and docs/configuration are derived from these declarations. A field of
 a class below is a key: its kind, the text of its default, one line of documentation
-(reStructuredText), whether it is secret, and the capability it needs.
+(reStructuredText), and whether it is secret.
 """
 
 from __future__ import annotations
@@ -45,11 +45,6 @@ from pypid.core.configuration.value_kinds import (
 )
 from pypid.core.permissions import Principals
 
-NOT_YET: frozenset[str] = frozenset()
-"""Capabilities in the specification that this version does not have: deleting a word here enables
-everything that needs it.
-"""
-
 PUBLIC_INDEX = "https://pypi.org/simple/"
 """The public Python Package Index: the upstream index if `[upstream] url` is empty."""
 
@@ -62,13 +57,12 @@ _DECLARED = "pypid"
 
 @frozen
 class Key:
-    """The declaration of one key. `needs` names a capability, of the key or of each of its words."""
+    """The declaration of one key."""
 
     kind: ValueKind[Any]
     default: str
     doc: str
     secret: bool = False
-    needs: str | Mapping[str, str] = ""
 
 
 def key(
@@ -77,7 +71,6 @@ def key(
     doc: str,
     *,
     secret: bool = False,
-    needs: str | Mapping[str, str] = "",
 ) -> T:
     """Declare a key as a field of a section's class; the field's name is the key's."""
     if secret:
@@ -88,7 +81,7 @@ def key(
             if kind.url
             else True
         )
-    declared = Key(kind, default, doc, secret, needs)
+    declared = Key(kind, default, doc, secret)
     return field(default=kind.parse(default), repr=shown, metadata={_DECLARED: declared})
 
 
@@ -192,7 +185,6 @@ class ServerSettings:
         count(1),
         "1",
         "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).",
-        needs="workers",
     )
     front_door: bool = key(
         value_kinds.BOOLEAN,
@@ -288,7 +280,6 @@ class CacheSettings:
         choice(CatalogStore),
         "memory",
         "memory: of one process; sql, redis: shared by several (docs: scale).",
-        needs={"sql": "sql", "redis": "redis"},
     )
     url: str | None = key(
         _TEXT,
@@ -297,7 +288,6 @@ class CacheSettings:
         "``catalog.db`` below the state folder. redis: ``redis://user:password@host:6379/0``, "
         "``rediss://``, ``unix://``.",
         secret=True,
-        needs="shared_catalog",
     )
     snapshot: str = key(
         value_kinds.FOLDER, "snapshot", "memory: folder below the state folder, of JSON files."
@@ -309,7 +299,6 @@ class CacheSettings:
         duration(),
         "10m",
         "Shared catalog down: pages that were valid go on for at most this long.",
-        needs="shared_catalog",
     )
 
 
@@ -406,14 +395,12 @@ class AccessSettings:
         several(choice(AccessStore)),
         "config",
         "One or more, asked in this order.",
-        needs={"sql": "access_sql", "ldap": "ldap"},
     )
     url: str | None = key(
         _TEXT,
         "",
         "sql: an SQLAlchemy URL; empty: sqlite below the state folder.",
         secret=True,
-        needs="access_sql",
     )
     read: Principals = key(value_kinds.PRINCIPALS, "everyone", "Who may see and download.")
     write: Principals = key(value_kinds.PRINCIPALS, "authenticated", "Who may publish.")
@@ -445,16 +432,14 @@ class AccessSettings:
             "Self-registration: ``closed``, by ``approval`` of an administrator, by invitation "
             "(``token``), or ``open``."
         ),
-        needs="accounts",
     )
     captcha: bool = key(
         value_kinds.BOOLEAN,
         "no",
         "Registration requires a proof-of-work captcha (ALTCHA); a browser solves it in a second.",
-        needs="accounts",
     )
     session_lifetime: timedelta = key(
-        duration("1s"), "12h", "How long a login in the browser lasts.", needs="accounts"
+        duration("1s"), "12h", "How long a login in the browser lasts."
     )
 
 
@@ -466,42 +451,33 @@ class LdapSettings:
         optional(value_kinds.LDAP_URL),
         "",
         "The server. ``ldap:`` begins with StartTLS, unless it is this machine.",
-        needs="ldap",
     )
     bind_dn: str | None = key(
         _TEXT,
         "",
         "The DN that searches the directory; empty: anonymous.",
-        needs="ldap",
     )
-    bind_password: str | None = key(
-        _TEXT, "", "The password of ``bind_dn``.", secret=True, needs="ldap"
-    )
-    base_dn: str | None = key(
-        optional(value_kinds.DN), "", "Users are searched below this entry.", needs="ldap"
-    )
+    bind_password: str | None = key(_TEXT, "", "The password of ``bind_dn``.", secret=True)
+    base_dn: str | None = key(optional(value_kinds.DN), "", "Users are searched below this entry.")
     user_filter: str | None = key(
         optional(value_kinds.USER_FILTER),
         "",
         f"Which entry is the user; empty: ``{USER_FILTER}``.",
-        needs="ldap",
     )
     group_base_dn: str | None = key(
         optional(value_kinds.DN),
         "",
         "Groups are searched below this entry; empty: below ``base_dn``.",
-        needs="ldap",
     )
     group_filter: str | None = key(
         optional(value_kinds.GROUP_FILTER),
         "",
         f"Which entries are the user's groups; empty: ``{GROUP_FILTER}``.",
-        needs="ldap",
     )
     admin_group: str | None = key(
-        _TEXT, "", "The group whose members are admins: its name, or its whole DN.", needs="ldap"
+        _TEXT, "", "The group whose members are admins: its name, or its whole DN."
     )
-    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="ldap")
+    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
 
 
 @frozen(kw_only=True)
@@ -541,19 +517,13 @@ class PublishSettings:
         optional(value_kinds.USER),
         "",
         "Whose view is written; empty: what anonymous may see.",
-        needs="publish",
     )
-    target: str | None = key(
-        _TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.", needs="publish"
-    )
-    files: Linking = key(
-        choice(Linking), "link", "Whether files are linked or copied.", needs="publish"
-    )
+    target: str | None = key(_TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.")
+    files: Linking = key(choice(Linking), "link", "Whether files are linked or copied.")
     files_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
         "Base of file links in published pages; empty: relative ones.",
-        needs="publish",
     )
 
 

@@ -31,7 +31,6 @@ from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
     FREE,
     ISSUER,
-    NOT_YET,
     SECTIONS,
     AccessSettings,
     CacheSettings,
@@ -123,7 +122,6 @@ def parse(
     filename: str,
     environ: Mapping[str, str] = MappingProxyType({}),
     read_file: Callable[[str], str] = environment.no_files,
-    not_yet: AbstractSet[str] = NOT_YET,
     cwd: str = "/",
     options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
 ) -> Config:
@@ -131,9 +129,9 @@ def parse(
 
     `filename` is for messages, and the base of relative paths. `read_file` returns the text of the
     file that a ``PYPID_..._FILE`` variable names (it may raise `OSError` and `ValueError`).
-    `not_yet` are the capabilities to refuse. `cwd` is the base of `filename`: in a config.ini of
-    pypicloud relative paths begin there, and ``PPC_*`` variables apply. `options` are the values of
-    the command line, by (section, key). Raises `BadConfig` with all problems, nothing else.
+    `cwd` is the base of `filename`: in a config.ini of pypicloud relative paths begin there, and
+    ``PPC_*`` variables apply. `options` are the values of the command line, by (section, key).
+    Raises `BadConfig` with all problems, nothing else.
     """
     document = ini.read(text, filename)
     translation = None
@@ -142,7 +140,7 @@ def parse(
 
         translation = translate(text, filename=filename, environ=environ, cwd=cwd)
         document = translation.document
-    judge = _Judge(filename, not_yet, list(document.problems))
+    judge = _Judge(filename, list(document.problems))
     judge.names(document)
     found = {name: dict(section.entries) for name, section in document.sections.items()}
     said, problems = environment.read(
@@ -174,7 +172,6 @@ class _Judge:
     """Builds a `Config` from the entries and collects their problems."""
 
     filename: str
-    not_yet: AbstractSet[str]
     problems: list[ConfigProblem]
     origins: dict[tuple[str, str], str] = field(factory=dict)
 
@@ -249,7 +246,7 @@ class _Judge:
             if entry is None or not entry.text.strip():
                 continue
             try:
-                given[key] = value_of(declared, entry.text.strip(), self.not_yet)
+                given[key] = value_of(declared, entry.text.strip())
                 self.origins[name, key] = entry.origin
             except ValueError as error:
                 self.problem(name, key, entry, str(error))

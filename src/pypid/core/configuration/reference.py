@@ -7,9 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.configuration.checks import allowed, is_open
 from pypid.core.configuration.environment import variable
-from pypid.core.configuration.keys import ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.keys import ISSUER, SECTIONS, IssuerSettings, keys
 
 
 @frozen
@@ -23,7 +22,6 @@ class KeyRow:
     allowed: str
     variable: str
     secret: bool
-    available: bool
 
 
 def table() -> tuple[KeyRow, ...]:
@@ -36,16 +34,14 @@ def table() -> tuple[KeyRow, ...]:
 def _rows() -> Iterator[KeyRow]:
     for section, declared in _sections():
         for name, key in keys(declared).items():
-            said = allowed(key, NOT_YET) if is_open(key, NOT_YET) else key.kind.allowed
             yield KeyRow(
                 section,
                 name,
                 key.default,
                 key.doc,
-                said,
+                key.kind.allowed,
                 variable(section, name),
                 key.secret,
-                is_open(key, NOT_YET),
             )
 
 
@@ -96,7 +92,6 @@ _FREE_DOCS = {
         "``<project>.authenticated``, then ``= r`` or ``= rw``."
     ),
 }
-_LATER = "*Not part of this version yet.*"
 
 
 def configuration_rst() -> str:
@@ -121,12 +116,11 @@ def _heading(section: str) -> str:
 
 def _entry(row: KeyRow) -> str:
     default = f"default ``{row.default}``" if row.default else "empty by default"
-    said = row.allowed.replace("*", r"\*").replace("<", r"\<")
-    notes = (
-        "Allowed: "
-        f"{said}.{' Secret: never shown.' if row.secret else ''}{'' if row.available else ' ' + _LATER}"
-    )
+    allowed = row.allowed.replace("*", r"\*").replace("<", r"\<")
+    secret = " Secret: never shown." if row.secret else ""
     return (
-        f"``{row.key}`` ({default})\n    {row.doc}\n    {notes}\n    Environment: "
-        f"``{row.variable}``.\n"
+        f"``{row.key}`` ({default})\n"
+        f"    {row.doc}\n"
+        f"    Allowed: {allowed}.{secret}\n"
+        f"    Environment: ``{row.variable}``.\n"
     )
