@@ -45,7 +45,7 @@ class KnownTests(IndexCase):
             )
             self.refused(index.project(project_name("eggs")), StorageDown)
             self.refused(index.file(project_name("eggs"), "eggs-1.0.tar.gz"), StorageDown)
-            self.refused(index_over(away).parts.ours(SPAM), StorageDown)
+            self.refused(index_over(away).context.ours(SPAM), StorageDown)
             self.refused(index.project(SPAM), StorageDown)
         self.have(self.index.reconcile())
         away = Storm(self.store, 1, lambda: StorageDown("away."), for_good=True)

@@ -63,16 +63,16 @@ class SeeingTests(SqliteNodesCase):
         self.have(self.here.reconcile())
         node = self.node()
         self.assertTrue(self.have(node.catalog.is_complete()))
-        self.assertIs(self.have(node.parts.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(node.context.ours(SPAM)), Presence.ABSENT)
 
     def test_yank_of_what_is_gone(self) -> None:
         """A yank at a node that has not heard yet of a delete does not bring the file back."""
         self.publish(self.here, ONE)
         self.publish(self.here, sent(b"sdist", SDIST))
         self.go(1)
-        held = self.have(self.there.parts.held(SPAM))
+        held = self.have(self.there.context.held(SPAM))
         self.have(self.here.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual(self.have(self.there.parts.held(SPAM)), held)
+        self.assertEqual(self.have(self.there.context.held(SPAM)), held)
         self.have(self.there.yank(SPAM, [WHEEL, SDIST], "why"))
         self.assertEqual(list(self.seen(self.there)), [SDIST])
         self.assertEqual(self.file(self.there, SDIST).yanked, "why")
@@ -87,7 +87,7 @@ class LookingTests(NodesCase):
         """
         gate = Gated(self.store)
         slow = self.node(gate)
-        for step in self.steps(gate, lambda: slow.parts.look(SPAM)):
+        for step in self.steps(gate, lambda: slow.context.look(SPAM)):
             self.assertIsInstance(step, Project)
 
     def steps(
@@ -368,7 +368,7 @@ class AwayTests(NodesCase):
                 else:
                     acknowledged.append(what)
                 read = start(
-                    node.parts.ours(SPAM)
+                    node.context.ours(SPAM)
                 )  # what this node shows is what the storage holds
                 gate.all()
                 shown = self.successResultOf(read)

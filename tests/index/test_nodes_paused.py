@@ -40,7 +40,7 @@ class Forgotten:
 class PausedTests(NodesCase):
     def node(self, blobs: Blobs | None = None, *args: object, **named: object) -> Index:  # type: ignore[override]
         made = super().node(blobs, *args, **named)  # type: ignore[arg-type]
-        made.parts = evolve(made.parts, under_way=Forgotten())
+        made.context = evolve(made.context, under_way=Forgotten())
         return made
 
     def run_at_once(self, choices: list[int], what: list[Sent]) -> list[object]:

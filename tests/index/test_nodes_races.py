@@ -47,7 +47,7 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "unyank": lambda index: index.unyank(SPAM, [WHEEL]),
     "status": lambda index: index.set_status(SPAM, Status.DEPRECATED, "old"),
     "reconcile": lambda index: index.reconcile(),
-    "look": lambda index: index.parts.look(SPAM),
+    "look": lambda index: index.context.look(SPAM),
     "page": lambda index: index.view(SPAM),
 }
 _refusals = (
@@ -140,7 +140,7 @@ class RaceTests(NodesCase):
         self.have(self.node().reconcile())
         self.assertEqual(held, self.held(), (names, outcomes))
         self.go(1)
-        ours = self.have(self.here.parts.ours(SPAM))
+        ours = self.have(self.here.context.ours(SPAM))
         if isinstance(ours, Project):
             for file in ours.files:
                 self.assertEqual(len(self.data(self.here, file)), file.size)

@@ -232,7 +232,7 @@ class LifeTests(PlanCase):
         self.begin(FOLDER)
         self.put("eggs/1.0/eggs-1.0.tar.gz", sdist("eggs"))
         name = project_name("eggs")
-        self.assertEqual(self.have(self.index.parts.ours_now(name)).name, "UNKNOWN")  # type: ignore[union-attr]
+        self.assertEqual(self.have(self.index.context.ours_now(name)).name, "UNKNOWN")  # type: ignore[union-attr]
         self.have(self.index.rebuild("dave", name))
         self.assertEqual(list(self.files(self.compared())), ["eggs-1.0.tar.gz"])
 

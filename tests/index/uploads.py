@@ -216,7 +216,7 @@ class IndexCase(Awaiting, SynchronousTestCase):
 
     def at_rest(self, index: Index | None = None) -> None:
         """Nobody holds a lock any more."""
-        parts = (index or self.index).parts
+        context = (index or self.index).context
         self.assertEqual(
-            (parts.locks._locks, parts.places._locks, parts.flights._waiting), ({}, {}, {})
+            (context.locks._locks, context.places._locks, context.flights._waiting), ({}, {}, {})
         )

@@ -152,7 +152,7 @@ class ExportViewer:
         Raises `StorageDown`, `NotYetKnown`.
         """
         index, policy = self.index, self.index.policy
-        ours = await index.parts.ours(name)
+        ours = await index.context.ours(name)
         if ours is Presence.UNKNOWN:
             raise NotYetKnown(name)
         theirs = None

@@ -108,8 +108,8 @@ class IndexContext:
     """Flights of `ours_now`."""
     verified: VerifiedEntries = field(
         default=Factory(
-            lambda parts: VerifiedEntries(
-                parts.blobs, parts.catalog, parts.world, parts.catalog_is_shared
+            lambda context: VerifiedEntries(
+                context.blobs, context.catalog, context.world, context.catalog_is_shared
             ),
             takes_self=True,
         ),
@@ -309,13 +309,13 @@ def _serial(held: Project | Presence | None) -> int | None:
     return held.serial if isinstance(held, Project) else None
 
 
-async def digests_of(parts: IndexContext, where: str) -> Digests:
+async def digests_of(context: IndexContext, where: str) -> Digests:
     """Return the hashes of the bytes stored under a key. Raises `Missing`, `StorageDown`."""
-    body = await parts.blobs.read(where)
+    body = await context.blobs.read(where)
     hashes = Hashes()
     try:
         async for piece in body:
-            await parts.world.blocking(hashes.update, piece)
+            await context.world.blocking(hashes.update, piece)
     except (EOFError, OSError) as error:
         _log.error("Reading {key} failed: {error}", key=where, error=error)
         raise StorageDown("a file in it cannot be read.") from error

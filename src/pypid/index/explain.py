@@ -28,6 +28,6 @@ async def _ours(index: Index, name: ProjectName) -> Project | Presence:
     the catalog does not hold is unknown.
     """
     try:
-        return await index.parts.ours(name)
+        return await index.context.ours(name)
     except StorageDown:
         return Presence.UNKNOWN

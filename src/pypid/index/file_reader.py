@@ -36,7 +36,7 @@ class FileReader:
     """
 
     blobs: Blobs
-    parts: IndexContext
+    context: IndexContext
     gate: UpstreamGate
     file_cache: FileCache
     links: Links | None
@@ -51,7 +51,7 @@ class FileReader:
         A redirect discloses the name as well: raises `NoSuchFile` if the gate would not ask for
         this name, and what the gate raises.
         """
-        match delivery(self.parts.policy, file):
+        match delivery(self.context.policy, file):
             case PassOn(url):
                 try:
                     await self.gate.make_sure(file.project, asked.via)
@@ -120,7 +120,7 @@ class FileReader:
         """Return why the bytes of a file that was visible a moment ago are missing. Refreshes the
         project's catalog entry.
         """
-        await self.parts.look(file.project)
+        await self.context.look(file.project)
         try:
             recorded = await records.read_record(self.blobs, file.project, file.filename)
         except Unreadable:

@@ -101,7 +101,7 @@ class Index:
     """Whether this process holds the lease by which no other one may write to the storage; None for
     a storage without leases.
     """
-    parts: IndexContext = field(init=False, repr=False)
+    context: IndexContext = field(init=False, repr=False)
     gate: UpstreamGate = field(init=False, repr=False)
     listings: UpstreamListings = field(init=False, repr=False)
     file_cache: FileCache = field(init=False, repr=False)
@@ -115,7 +115,7 @@ class Index:
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
         others_write = self.shared or self.is_sole is not None
-        self.parts = IndexContext(
+        self.context = IndexContext(
             self.blobs,
             self.catalog,
             self.policy,
@@ -127,7 +127,7 @@ class Index:
             is_sole=self.is_sole or without_lease,
         )
         breakers = CircuitBreaker(self.world), FileHostBreakers(self.world)
-        ours_now, is_away = self.parts.ours_now, self.catalog.is_away
+        ours_now, is_away = self.context.ours_now, self.catalog.is_away
         self.gate = UpstreamGate(
             self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
         )
@@ -138,10 +138,15 @@ class Index:
         )
         thawing = Thawing(self.bucket, self.world.clock.seconds)
         self._giver = FileReader(
-            self.blobs, self.parts, self.gate, self.file_cache, self.links, thawing
+            self.blobs, self.context, self.gate, self.file_cache, self.links, thawing
         )
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
+
+    @property
+    def parts(self) -> IndexContext:
+        """The former name of `context`, until the web package has changed over."""
+        return self.context
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -164,7 +169,7 @@ class Index:
     @property
     def lists_are_complete(self) -> bool:
         """Whether every project with stored files is known."""
-        return self.parts.verified.are_all
+        return self.context.verified.are_all
 
     def _refuse_parts_of_lists(self) -> None:
         if not self.lists_are_complete:
@@ -179,7 +184,7 @@ class Index:
         """Trust the catalog dump, which was written after the last change
         (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
         """
-        self.parts.verified.dump_is_exact = self.file_cache.kept.dump_is_exact = True
+        self.context.verified.dump_is_exact = self.file_cache.kept.dump_is_exact = True
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
         """Return those of `names` that are local projects in quarantine according to the
@@ -202,11 +207,11 @@ class Index:
         epoch = (
             self.catalog.epoch
         )  # first: the data read later may be newer than the epoch it is cached under, never older
-        ours = await self.parts.ours(name)
+        ours = await self.context.ours(name)
         try:
             theirs = await self._theirs(name, ours, asked)
         except UnknownOwner:  # another process has just published it, so it is local now
-            ours = await self.parts.ours(name)
+            ours = await self.context.ours(name)
             theirs = None
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
             raise self._nothing(name, ours, asked)
@@ -293,7 +298,7 @@ class Index:
         available to a user who may have it fetched from upstream.
         """
         if asked.refusal is not None and asks_upstream(
-            self.policy, name, await self.parts.ours(name)
+            self.policy, name, await self.context.ours(name)
         ):
             return asked.refusal
         return NoSuchFile(filename)
@@ -340,50 +345,50 @@ class Index:
         self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
     ) -> PublishOutcome:
         """Store an upload and list it; see `Publisher.publish`."""
-        publishing = Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
+        publishing = Publisher(self.context).publish(upload, body, by, overwrite=overwrite)
         return await publish_counted(self.world.counts, upload, publishing)
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark files yanked (PEP 592)."""
         return await change_counted(
-            self.world.counts, "yank", Manager(self.parts).yank(name, filenames, reason)
+            self.world.counts, "yank", Manager(self.context).yank(name, filenames, reason)
         )
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Remove the yank from files."""
         return await change_counted(
-            self.world.counts, "unyank", Manager(self.parts).unyank(name, filenames)
+            self.world.counts, "unyank", Manager(self.context).unyank(name, filenames)
         )
 
     async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         """Set the project status marker (PEP 792)."""
         return await change_counted(
-            self.world.counts, "set_status", Manager(self.parts).set_status(name, status, reason)
+            self.world.counts, "set_status", Manager(self.context).set_status(name, status, reason)
         )
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
         """Delete files; their names stay reserved."""
         return await change_counted(
-            self.world.counts, "delete", Manager(self.parts).delete(name, filenames, by)
+            self.world.counts, "delete", Manager(self.context).delete(name, filenames, by)
         )
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
         """Delete all files of a project; the name stays local."""
         return await change_counted(
-            self.world.counts, "delete_project", Manager(self.parts).delete_project(name, by)
+            self.world.counts, "delete_project", Manager(self.context).delete_project(name, by)
         )
 
     async def release_name(self, name: ProjectName) -> None:
         """Release the name of an empty project."""
         await change_counted(
-            self.world.counts, "release_name", Manager(self.parts).release_name(name)
+            self.world.counts, "release_name", Manager(self.context).release_name(name)
         )
 
     async def release(self, name: ProjectName, version: str) -> frozenset[str]:
         """Return the names of a release's files, hidden ones included. Raises `NoSuchProject`,
         `NoSuchFile`.
         """
-        return files_of_release(await self.parts.known(name), version)
+        return files_of_release(await self.context.known(name), version)
 
     # --- keeping in step with the storage ---------------------------------------------------------
 
@@ -399,7 +404,7 @@ class Index:
     @property
     def unsettled(self) -> int:
         """The number of projects with an update that a shared catalog is still missing."""
-        return len(self.parts.unsettled) + len(self.file_cache.kept.unsettled)
+        return len(self.context.unsettled) + len(self.file_cache.kept.unsettled)
 
     async def settle(self) -> int:
         """Send pending updates to the shared catalog if it is available; return how many projects
@@ -408,10 +413,10 @@ class Index:
         For a job that runs every few seconds: it costs nothing if nothing is pending. Raises
         `StorageDown`.
         """
-        for name in list(self.parts.unsettled):
+        for name in list(self.context.unsettled):
             if await self.catalog.is_away():
                 break
-            await self.parts.look(name)
+            await self.context.look(name)
         await self.file_cache.kept.settle()
         return self.unsettled
 
@@ -429,14 +434,14 @@ class Index:
     def _takeover(self, tell: Tell | None) -> TakeOver:
         from pypid.index.local.pypicloud_takeover import TakeOver
 
-        return TakeOver(self.parts, tell)
+        return TakeOver(self.context, tell)
 
     async def _compared(self, tell: Tell | None = None) -> Reconciled:
         counted = self.comparing = ReconcileProgress()
         self.catalog.begin_comparison()
         try:
             await self.file_cache.kept.compare()  # first: completeness covers these files, too
-            return await Reconciler(self.parts, tell, counted).reconcile()
+            return await Reconciler(self.context, tell, counted).reconcile()
         finally:
             if self.comparing is counted:
                 self.comparing = None
@@ -450,7 +455,7 @@ class Index:
         if project is None:
             found = await self._compared(tell)
         else:
-            found = await Reconciler(self.parts, tell).reconcile_project(project)
+            found = await Reconciler(self.context, tell).reconcile_project(project)
         return found, await self._take_in(found.strays, found.foreign, by, tell)
 
     async def adopt(
@@ -475,7 +480,7 @@ class Index:
             return await self._takeover(tell).take(strays, foreign, by)
         from pypid.index.local.adoption import Adopter
 
-        return await Adopter(self.parts, tell).adopt(strays, by)
+        return await Adopter(self.context, tell).adopt(strays, by)
 
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
@@ -487,14 +492,14 @@ class Index:
         from pypid.index.local.unfinished_uploads import Remnants
         from pypid.index.upstream.cache_check import Auditor
 
-        ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
-        theirs = await Auditor(self.parts, self.file_cache.kept, tell).check(
+        ours = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
+        theirs = await Auditor(self.context, self.file_cache.kept, tell).check(
             sweep=sweep, hashes=hashes
         )
         remnants = (
             ()
             if self.bucket is None
-            else await Remnants(self.parts, await self.bucket()).check(sweep=sweep)
+            else await Remnants(self.context, await self.bucket()).check(sweep=sweep)
         )
         return evolve(
             ours, findings=(*ours.findings, *theirs.findings, *remnants), kept=theirs.kept

@@ -156,7 +156,7 @@ class CacheMaintenance(MultiService):
         case.
         """
         try:
-            ours = await self.index.parts.ours(name)
+            ours = await self.index.context.ours(name)
             if not asks_upstream(self.index.policy, name, ours):
                 return False
             return (await self.index.listings.theirs(name, anew=True)).reachable

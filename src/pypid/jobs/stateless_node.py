@@ -273,7 +273,7 @@ class StatelessNode(MultiService):
         """Mark what changed since the last comparison, so that a new machine need not read it; for
         `most` seconds.
         """
-        marking: Deferred[int] = start(mark_changed(self.index.parts))
+        marking: Deferred[int] = start(mark_changed(self.index.context))
         if most is not None:
             marking.addTimeout(most, self._world.clock)
         try:

@@ -222,7 +222,7 @@ class StormTests(IndexCase):
             )
         except AssertionError:
             self.assertEqual(name, "release")  # it was given back
-        held = self.have(self.compared(index).parts.ours(SPAM))
+        held = self.have(self.compared(index).context.ours(SPAM))
         match name:
             case "release":
                 self.assertIs(held, Presence.ABSENT)

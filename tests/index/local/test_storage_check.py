@@ -68,7 +68,7 @@ class CheckTests(IndexCase):
         """Where the bytes that a record names were replaced by others and kept aside, a sweep puts
         them back.
         """
-        aside = self.index.parts.plan.aside(SPAM, WHEEL, digests(b"spam").sha256 or "")
+        aside = self.index.context.plan.aside(SPAM, WHEEL, digests(b"spam").sha256 or "")
         for data in (b"evil", None):
             self.put(aside, b"spam")
             self.have(self.store.delete(f"spam/{WHEEL}"))
@@ -206,14 +206,14 @@ class CheckTests(IndexCase):
                     await publishing(this.index, sent(b"over"), overwrite=True)
                 return await self._blobs.stat(key)
 
-        parts = Index(
+        context = Index(
             Late(self.store),
             self.index.catalog,
             self.index.upstream,
             self.index.policy,
             self.index.world,
-        ).parts
-        (finding,) = self.have(Checker(parts).check(sweep=True)).findings
+        ).context
+        (finding,) = self.have(Checker(context).check(sweep=True)).findings
         self.assertFalse(finding.swept)
         self.assertEqual(self.files(self.compared()), {WHEEL: b"over", SDIST: b"sdist"})
 

@@ -130,7 +130,7 @@ class TierCase(IndexCase):
         of_file: Any = lambda moved: None,
     ) -> Tiered:
         """What is older than ten days."""
-        found = await tierer(self.index.parts, self.index.bucket, None, of_file)
+        found = await tierer(self.index.context, self.index.bucket, None, of_file)
         return await found.tier(TieringRule(timedelta(days=10), keep, storage_class), dry=dry)
 
     def outcomes(self, found: Coroutine[Any, Any, Tiered]) -> dict[str, TieringOutcome]:
@@ -362,7 +362,7 @@ class UnfinishedTests(TierCase):
         checking: list[Deferred[Any]] = []
 
         async def held() -> None:
-            async with self.index.parts.places.hold(f"{project_name('spam')}/{NAMES[0]}"):
+            async with self.index.context.places.hold(f"{project_name('spam')}/{NAMES[0]}"):
                 checking.append(start(self.index.check(sweep=True)))
                 self.assertNoResult(checking[0])
                 self.assertEqual(self.shelves.uploads, [self.old])

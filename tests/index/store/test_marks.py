@@ -26,7 +26,7 @@ class MarkingTests(IndexCase):
         self.watched.asked.clear()
 
     def marked(self, index: Index | None = None) -> int:
-        return self.have(mark_changed((index or self.index).parts))
+        return self.have(mark_changed((index or self.index).context))
 
     def test_changed_projects_are_not_read_again_after_they_were_marked(self) -> None:
         """A project that was published to, yanked and deleted from is marked by one listing, and
@@ -59,6 +59,6 @@ class MarkingTests(IndexCase):
     def test_nothing_is_marked_without_the_lease(self) -> None:
         """Another process may have written what the catalog does not know."""
         index = index_over(self.store, self.clock, is_sole=lambda: False)
-        self.have(index.parts.look(SPAM))
+        self.have(index.context.look(SPAM))
         self.have(index.yank(SPAM, [WHEEL], "why"))
         self.assertEqual(self.marked(index), 0)

@@ -191,7 +191,7 @@ class CompareTests(IndexCase):
         clock, told = self.clock, []
         index = self.restarted(Slow(self.store))
         began = clock.seconds()
-        self.have(Reconciler(index.parts, told.append).reconcile())
+        self.have(Reconciler(index.context, told.append).reconcile())
         self.assertGreater(len(told), 1)
         self.assertLessEqual(len(told), (clock.seconds() - began) / EVERY)
         self.assertRegex(told[-1], r"comparing with the storage: \d+ objects, \d+ projects read")
@@ -215,8 +215,8 @@ class CompareTests(IndexCase):
 
         writer = Index(self.store, index.catalog, index.upstream, index.policy, index.world)
         watching = Index(Busy(self.store), index.catalog, index.upstream, index.policy, index.world)
-        watching.parts = evolve(writer.parts, blobs=watching.blobs)
-        object.__setattr__(watching.parts, "locks", writer.parts.locks)
+        watching.context = evolve(writer.context, blobs=watching.blobs)
+        object.__setattr__(watching.context, "locks", writer.context.locks)
         self.have(watching.reconcile())
         expected = [f"{release}.0.tar.gz" for release in ("a-2", "b-1", "m-1", "m-2", "z-2")]
         self.assertEqual(sorted(self.files(writer)), expected)

@@ -500,7 +500,7 @@ class PageTests(SettingsCase):
 
     def test_pages(self) -> None:
         """Of many releases, or many files of one, a page has a hundred."""
-        [file, *_] = now(self.pypid.app.index.parts.known(project_name("spam"))).files
+        [file, *_] = now(self.pypid.app.index.context.known(project_name("spam"))).files
         files = tuple(
             msgspec.structs.replace(file, version=f"1.{n}", filename=f"spam-1.{n}.tar.gz")
             for n in range(250)
@@ -522,7 +522,7 @@ class PageTests(SettingsCase):
     def test_ten_thousand_files(self) -> None:
         """A project with ten thousand files has a page that is small and quick."""
         name = project_name("spam")
-        [file, *_] = now(self.pypid.app.index.parts.known(name)).files
+        [file, *_] = now(self.pypid.app.index.context.known(name)).files
         files = tuple(
             msgspec.structs.replace(
                 file, version=f"{n // 10}.0", filename=f"spam-{n // 10}.0-{n % 10}-py3-none-any.whl"

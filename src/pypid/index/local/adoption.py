@@ -80,7 +80,7 @@ class Adopted:
 class Adopter:
     """Adopts files in the storage."""
 
-    parts: IndexContext
+    context: IndexContext
     tell: Tell | None = None
     """Notified of the progress, like the log."""
     bare: frozenset[ProjectName] = frozenset()
@@ -99,14 +99,14 @@ class Adopter:
         return await shielded(self._adopt_all(list(strays), by))
 
     async def _adopt_all(self, strays: Sequence[Blob], by: str | None) -> Sequence[Adopted]:
-        progress = Progress(self.parts.world.clock, self.tell)
-        claims, awaited = await self.parts.world.thinking(
+        progress = Progress(self.context.world.clock, self.tell)
+        claims, awaited = await self.context.world.thinking(
             _claims, strays
         )  # there may be many thousands of names
         adopted: list[Adopted] = []
 
         async def settle(filename: str, claimed: Mapping[str, Blob]) -> None:
-            for where in self.parts.plan.claims(claimed):
+            for where in self.context.plan.claims(claimed):
                 came = await self._adopt(claimed[where], by)
                 if came is not None:
                     adopted.append(came)
@@ -114,7 +114,7 @@ class Adopter:
             project = project_of(filename)
             awaited[project] -= 1
             if project is not None and not awaited[project]:
-                self.parts.pending.discard(project)
+                self.context.pending.discard(project)
 
         await all_of(
             [partial(settle, filename, claimed) for filename, claimed in claims.items()], AT_ONCE
@@ -130,8 +130,8 @@ class Adopter:
         except BadFilename as error:
             return Adopted(blob.key, Result.REFUSED, (str(error),))
         names = frozenset({distribution.project})
-        async with self.parts.places.hold(f"{distribution.project}/{distribution.filename}"):
-            known = self.parts.catalog if distribution.project in self.bare else self.parts
+        async with self.context.places.hold(f"{distribution.project}/{distribution.filename}"):
+            known = self.context.catalog if distribution.project in self.bare else self.context
             ours = await known.ours(distribution.project)
             older = ours.file(distribution.filename) if isinstance(ours, Project) else None
             if older is not None and older.key == blob.key:
@@ -159,25 +159,25 @@ class Adopter:
         itself. Decided by the hash that pypicloud wrote down, so that damage is never mistaken for
         an overwrite.
         """
-        if not self.parts.plan.pypicloud or distribution.project in self.bare:
+        if not self.context.plan.pypicloud or distribution.project in self.bare:
             return False
         try:
             record = await records.read_record(
-                self.parts.blobs, distribution.project, distribution.filename
+                self.context.blobs, distribution.project, distribution.filename
             )
         except Unreadable:
             return False
         if record is None or record.key != blob.key:
             return False
-        return (await described(self.parts, blob)).sha256 not in (None, record.sha256)
+        return (await described(self.context, blob)).sha256 not in (None, record.sha256)
 
     async def _refused(
         self, blob: Blob, distribution: Distribution, older: File | None
     ) -> Adopted | None:
         """Return the refusal if the file need not even be read; None if it has to be."""
         project, filename = distribution.project, distribution.filename
-        is_young = self.parts.world.now() - blob.modified < UNDER_WAY
-        if is_young and self.parts.shared and not self.parts.is_sole():
+        is_young = self.context.world.now() - blob.modified < UNDER_WAY
+        if is_young and self.context.shared and not self.context.is_sole():
             problem = (
                 "it may belong to a publish under way on another node: adopt it when it is 15 "
                 "minutes old."
@@ -187,14 +187,14 @@ class Adopter:
             return await self._second(blob, older)
         if project in self.bare:
             return None
-        if await records.tombstone(self.parts.blobs, project, filename) is not None:
+        if await records.tombstone(self.context.blobs, project, filename) is not None:
             problem = (
                 "a file of this name was published here and deleted; its name cannot come back "
                 "this way."
             )
             return Adopted(blob.key, Result.REFUSED, (problem,))
         with suppress(Missing):
-            await self.parts.blobs.stat(key(project, filename, ObjectKind.RECORD))
+            await self.context.blobs.stat(key(project, filename, ObjectKind.RECORD))
             problem = (
                 "a record of this name is there that does not fit any bytes; `pypid check` says "
                 "what to do."
@@ -204,7 +204,7 @@ class Adopter:
 
     async def _second(self, blob: Blob, older: File) -> Adopted:
         """Return the outcome for a file whose name is published already."""
-        if blob.size == older.size and await digest(self.parts, blob) == older.sha256:
+        if blob.size == older.size and await digest(self.context, blob) == older.sha256:
             problem = f"the same bytes are served from {older.key!r}: this copy may be removed."
             return Adopted(blob.key, Result.LEFT, (problem,))
         problem = (
@@ -216,7 +216,7 @@ class Adopter:
         self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool
     ) -> Adopted:
         """Read the file and adopt it. Raises `Missing`, `Archived`, `StorageDown`."""
-        said = await described(self.parts, blob)
+        said = await described(self.context, blob)
         other = _other_name(said, distribution)
         if other is not None:
             problem = (
@@ -225,7 +225,7 @@ class Adopter:
                 "the name: publish it again under its right one."
             )
             return Adopted(blob.key, Result.REFUSED, (problem, *said.odd), names=frozenset({other}))
-        found = await look(self.parts, blob, distribution, said)
+        found = await look(self.context, blob, distribution, said)
         if found is None:
             problem = "it changed while it was read: adopt it again when it is complete."
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
@@ -263,7 +263,7 @@ class Adopter:
             served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
         file = _file_of(found, distribution, metadata, said, served, by)
         try:
-            await Publisher(self.parts).commit(
+            await Publisher(self.context).commit(
                 file, replace=replaces, is_new=distribution.project in self.bare
             )
         except AlreadyExists as error:
@@ -282,7 +282,7 @@ class Adopter:
         Never for bytes that are not those that were uploaded.
         """
         return (
-            self.parts.plan.pypicloud
+            self.context.plan.pypicloud
             and said.sha256 in (None, found.digests.sha256)
             and found.blob.size > 0
         )
@@ -298,10 +298,10 @@ class Adopter:
             return None, ()
         where = key(distribution.project, distribution.filename, ObjectKind.METADATA)
         try:
-            await self.parts.blobs.write(where, BytesBody(served), replace=replaces)
+            await self.context.blobs.write(where, BytesBody(served), replace=replaces)
         except Exists:
             try:
-                there = await records.read_bytes(self.parts.blobs, where)
+                there = await records.read_bytes(self.context.blobs, where)
             except Unreadable:
                 there = None
             if there != served:

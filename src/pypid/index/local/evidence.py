@@ -44,19 +44,19 @@ class Evidence:
     is_read: bool
 
 
-async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
+async def described(context: IndexContext, blob: Blob) -> PypicloudDescription:
     """Return what a pypicloud wrote about the file: in the bucket, or in a document beside it (also
     in a bucket into which a folder was copied).
 
     Raises `Missing`, `StorageDown`.
     """
-    if parts.describing is not None:
-        said = await parts.describing.description(blob.key)
+    if context.describing is not None:
+        said = await context.describing.description(blob.key)
         if said:
             return of_texts(said)
     where = blob.key + DESCRIBED
     try:
-        data = await records.read_bytes(parts.blobs, where, records.LARGEST_DOCUMENT)
+        data = await records.read_bytes(context.blobs, where, records.LARGEST_DOCUMENT)
         return PypicloudDescription() if data is None else of_json(data, where)
     except Unreadable:
         return PypicloudDescription(
@@ -65,52 +65,52 @@ async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
 
 
 async def look(
-    parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
+    context: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
 ) -> Evidence | None:
     """Return what is known of the file; None if it was written to meanwhile. Raises `Missing`,
     `StorageDown`, `Archived`.
     """
     if said.sha256 is None or blob.size == 0:
-        return await _read(parts, blob.key, distribution)
+        return await _read(context, blob.key, distribution)
     digests = Digests(sha256=said.sha256, md5=said.md5, blake2b_256=None, size=blob.size)
     if not distribution.filename.endswith(".whl"):
         return Evidence(blob, digests, Inside(None), is_read=False)
     try:
-        metadata = await _peeked(parts, blob, distribution)
+        metadata = await _peeked(context, blob, distribution)
     except Archived:
         return Evidence(blob, digests, Inside(None), is_read=False)
     except (UnusableArchive, EOFError, OSError):  # reading the whole file tells why
-        return await _compared(parts, blob, distribution, said)
+        return await _compared(context, blob, distribution, said)
     return Evidence(blob, digests, Inside(metadata), is_read=False)
 
 
-async def digest(parts: IndexContext, blob: Blob) -> str | None:
+async def digest(context: IndexContext, blob: Blob) -> str | None:
     """Return the SHA-256 of the file, from its description or else from its bytes; None if they are
     not available.
     """
     try:
-        said = await described(parts, blob)
+        said = await described(context, blob)
         if said.sha256 is not None:
             return said.sha256
-        return (await digests_of(parts, blob.key)).sha256
+        return (await digests_of(context, blob.key)).sha256
     except (Missing, Archived, StorageDown):
         return None
 
 
-async def _peeked(parts: IndexContext, blob: Blob, distribution: Distribution) -> bytes:
+async def _peeked(context: IndexContext, blob: Blob, distribution: Distribution) -> bytes:
     """Return the METADATA of a wheel, reading only its end."""
 
     async def read(span: Span) -> bytes:
-        return await whole(await parts.blobs.read(blob.key, span), LARGEST_PART)
+        return await whole(await context.blobs.read(blob.key, span), LARGEST_PART)
 
-    return await read_metadata(read, blob.size, distribution.project, parts.world.blocking)
+    return await read_metadata(read, blob.size, distribution.project, context.world.blocking)
 
 
 async def _compared(
-    parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
+    context: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
 ) -> Evidence | None:
     """Read the whole file; add a problem if it is not the one that was uploaded."""
-    found = await _read(parts, blob.key, distribution)
+    found = await _read(context, blob.key, distribution)
     if found is None or found.digests.sha256 == said.sha256:
         return found
     problem = (
@@ -120,18 +120,18 @@ async def _compared(
     return evolve(found, inside=Inside(None, (problem, *found.inside.problems)))
 
 
-async def _read(parts: IndexContext, where: str, distribution: Distribution) -> Evidence | None:
-    before = await parts.blobs.stat(where)
-    body = await parts.blobs.read(where)
+async def _read(context: IndexContext, where: str, distribution: Distribution) -> Evidence | None:
+    before = await context.blobs.stat(where)
+    body = await context.blobs.read(where)
     try:
-        async with _seekable(parts, body) as file:
-            digests, inside = await parts.world.blocking(_digested, file, distribution)
+        async with _seekable(context, body) as file:
+            digests, inside = await context.world.blocking(_digested, file, distribution)
     except (EOFError, OSError) as error:
         _log.error("Reading {key} failed: {error}", key=where, error=error)
         raise StorageDown("a file in it cannot be read.") from error
     finally:
         await body.aclose()
-    after = await parts.blobs.stat(where)
+    after = await context.blobs.stat(where)
     return (
         Evidence(after, digests, inside, is_read=True)
         if before == after and digests.size == after.size
@@ -140,15 +140,15 @@ async def _read(parts: IndexContext, where: str, distribution: Distribution) -> 
 
 
 @asynccontextmanager
-async def _seekable(parts: IndexContext, body: Body) -> AsyncIterator[BinaryIO]:
+async def _seekable(context: IndexContext, body: Body) -> AsyncIterator[BinaryIO]:
     """Yield the body as a seekable file: its own file if it has one, else a temporary copy."""
     if isinstance(body, FileBody):
         yield body.file
         return
-    copy: IO[bytes] = await parts.world.blocking(TemporaryFile)
+    copy: IO[bytes] = await context.world.blocking(TemporaryFile)
     try:
         async for piece in body:
-            await parts.world.blocking(copy.write, piece)
+            await context.world.blocking(copy.write, piece)
         yield cast(BinaryIO, copy)
     finally:
         copy.close()

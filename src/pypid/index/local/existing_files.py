@@ -37,7 +37,7 @@ class ExistingFile:
 class ExistingFiles:
     """Finds existing files. Everything raises `StorageDown`."""
 
-    parts: IndexContext
+    context: IndexContext
 
     async def find(self, ours: Project | Presence, upload: Upload) -> ExistingFile | None:
         """Return the file of this name from the catalog, or from its record (another node's, a
@@ -48,17 +48,17 @@ class ExistingFiles:
         is_same = held is not None and held.sha256 == upload.digests.sha256
         if (
             held is not None
-            and not self.parts.shared
+            and not self.context.shared
             and (not is_same or await self.is_whole(held))
         ):
             return ExistingFile(held, is_whole=True)
         recorded = await self.recorded(upload)
         if recorded is None:
             if held is not None:
-                await self.parts.look(name)  # the catalog lags behind
+                await self.context.look(name)  # the catalog lags behind
             return None
         if (
-            self.parts.shared
+            self.context.shared
             and held is not None
             and (held.key, held.sha256) == (recorded.key, recorded.sha256)
         ):
@@ -69,9 +69,9 @@ class ExistingFiles:
         """Wait for the file that another node is publishing under the name; None if that takes
         longer than `LOOKS` checks.
         """
-        for look in range(LOOKS + 1 if self.parts.shared else 1):
+        for look in range(LOOKS + 1 if self.context.shared else 1):
             if look:
-                await deferLater(self.parts.world.clock, PAUSE)
+                await deferLater(self.context.world.clock, PAUSE)
             recorded = await self.recorded(upload)
             if recorded is not None:
                 return await self._listed(recorded)
@@ -79,15 +79,15 @@ class ExistingFiles:
 
     async def _listed(self, recorded: File) -> ExistingFile:
         """Return the recorded file after a refresh of the catalog, which lags behind."""
-        await self.parts.look(recorded.project)
-        is_listed = recorded.project not in self.parts.unsettled
+        await self.context.look(recorded.project)
+        is_listed = recorded.project not in self.context.unsettled
         return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
 
     async def recorded(self, upload: Upload) -> File | None:
         """Return the file of this name according to its record."""
         name, filename = upload.distribution.project, upload.distribution.filename
         try:
-            return await records.read_record(self.parts.blobs, name, filename)
+            return await records.read_record(self.context.blobs, name, filename)
         except Unreadable as error:
             _log.error("{error}; `pypid check` says what to do.", error=error)
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
@@ -95,7 +95,7 @@ class ExistingFiles:
     async def is_whole(self, file: File) -> bool:
         """Return whether the bytes of a published file are still there."""
         try:
-            return (await self.parts.blobs.stat(file.key or "")).size == file.size
+            return (await self.context.blobs.stat(file.key or "")).size == file.size
         except Missing:
             return False
 
@@ -108,8 +108,10 @@ class ExistingFiles:
             return False
         for hashed in (False, True):  # pypicloud may have been configured either way
             with suppress(Missing):
-                await self.parts.blobs.stat(
-                    evolve(self.parts.plan, hashed=hashed).artifact(name, upload.version, filename)
+                await self.context.blobs.stat(
+                    evolve(self.context.plan, hashed=hashed).artifact(
+                        name, upload.version, filename
+                    )
                 )
                 return True
         return False

@@ -37,7 +37,7 @@ class Manager:
     files stay until ``pypid check --sweep``, for clients that still see them listed.
     """
 
-    parts: IndexContext
+    context: IndexContext
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark the files yanked (PEP 592); an empty reason means none. Yanking again replaces the
@@ -48,14 +48,14 @@ class Manager:
 
     async def _yank(self, name: ProjectName, filenames: frozenset[str], reason: str) -> Project:
         async with self._changing(name):
-            files = _chosen(await self.parts.held(name), filenames)
-            now, pasts = self.parts.world.now(), []
+            files = _chosen(await self.context.held(name), filenames)
+            now, pasts = self.context.world.now(), []
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked, reason))
                 await records.write_document(
-                    self.parts.blobs, key(name, file.filename, ObjectKind.YANKED), Yanked(reason)
+                    self.context.blobs, key(name, file.filename, ObjectKind.YANKED), Yanked(reason)
                 )
-            return await self.parts.amend(
+            return await self.context.amend(
                 name, lambda p: with_pasts(_marked(p, files, reason), pasts)
             )
 
@@ -65,12 +65,12 @@ class Manager:
 
     async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
         async with self._changing(name):
-            files = _chosen(await self.parts.held(name), filenames)
-            now, pasts = self.parts.world.now(), []
+            files = _chosen(await self.context.held(name), filenames)
+            now, pasts = self.context.world.now(), []
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked))
-                await self.parts.blobs.delete(key(name, file.filename, ObjectKind.YANKED))
-            return await self.parts.amend(
+                await self.context.blobs.delete(key(name, file.filename, ObjectKind.YANKED))
+            return await self.context.amend(
                 name, lambda p: with_pasts(_marked(p, files, None), pasts)
             )
 
@@ -80,7 +80,7 @@ class Manager:
         """
         if event.was == event.yanked and not event.gone:
             return []
-        return [await records.note(self.parts.blobs, file, event)]
+        return [await records.note(self.context.blobs, file, event)]
 
     async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
         """Set the project status marker (PEP 792)."""
@@ -90,9 +90,9 @@ class Manager:
     async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         async with self._changing(name):
             await records.write_document(
-                self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus(status, reason)
+                self.context.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus(status, reason)
             )
-            return await self.parts.amend(
+            return await self.context.amend(
                 name, lambda p: evolve(p, status=status, status_reason=reason)
             )
 
@@ -106,13 +106,13 @@ class Manager:
         async with AsyncExitStack() as held:
             # a publish of one of these names must not store its bytes while they are being removed
             for filename in sorted(filenames):
-                await held.enter_async_context(self.parts.places.hold(f"{name}/{filename}"))
+                await held.enter_async_context(self.context.places.hold(f"{name}/{filename}"))
             await held.enter_async_context(self._changing(name))
             files = [
                 await self._current(file)
-                for file in _chosen(await self.parts.held(name), filenames)
+                for file in _chosen(await self.context.held(name), filenames)
             ]
-            now, pasts = self.parts.world.now(), []
+            now, pasts = self.context.world.now(), []
             for file in files:
                 pasts += await self._noted(
                     file,
@@ -120,15 +120,15 @@ class Manager:
                 )
                 tombstone = Deleted(sha256=file.sha256 or "", deleted=now, by=by)
                 await records.write_document(
-                    self.parts.blobs, key(name, file.filename, ObjectKind.DELETED), tombstone
+                    self.context.blobs, key(name, file.filename, ObjectKind.DELETED), tombstone
                 )
-                await self.parts.blobs.delete(key(name, file.filename, ObjectKind.RECORD))
-            project = await self.parts.amend(
+                await self.context.blobs.delete(key(name, file.filename, ObjectKind.RECORD))
+            project = await self.context.amend(
                 name, lambda p: with_pasts(without_files(p, filenames), pasts)
             )
             back = [file for file in files if await self._is_back(file)]
             if back:
-                project = (await self.parts.bring(name)).project or project
+                project = (await self.context.bring(name)).project or project
             for file in files:
                 if file not in back:
                     await self._remove_bytes(file)
@@ -138,10 +138,10 @@ class Manager:
         """Return whether another node has published the name again since its record was deleted:
         then its bytes and its entry stay.
         """
-        if not self.parts.shared:
+        if not self.context.shared:
             return False
         try:
-            recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
+            recorded = await records.read_record(self.context.blobs, file.project, file.filename)
         except Unreadable:
             return True
         return recorded is not None
@@ -151,20 +151,20 @@ class Manager:
         overwrite, and the record has no yanks.
         """
         try:
-            recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
+            recorded = await records.read_record(self.context.blobs, file.project, file.filename)
         except Unreadable:
             return file
         return file if recorded is None else replace(recorded, yanked=file.yanked)
 
     async def _remove_bytes(self, file: File) -> None:
-        await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.YANKED))
+        await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.YANKED))
         for kind in (ObjectKind.SIGNATURE, ObjectKind.PROVENANCE, ObjectKind.METADATA):
-            await self.parts.blobs.delete(beside_key(file, kind))
+            await self.context.blobs.delete(beside_key(file, kind))
         if file.key is not None:
-            description = self.parts.plan.description(file.key)
+            description = self.context.plan.description(file.key)
             if description is not None:
-                await self.parts.blobs.delete(description)
-            await self.parts.blobs.delete(file.key)
+                await self.context.blobs.delete(description)
+            await self.context.blobs.delete(file.key)
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
         """Delete all files of the project; it stays local, empty, with its status, until
@@ -173,7 +173,7 @@ class Manager:
         return await shielded(self._delete_project(name, by))
 
     async def _delete_project(self, name: ProjectName, by: str) -> Project:
-        project = await self.parts.known(name)
+        project = await self.context.known(name)
         if project.files:
             project = await self._delete(
                 name, frozenset(file.filename for file in project.files), by
@@ -188,7 +188,7 @@ class Manager:
 
     async def _release_name(self, name: ProjectName) -> None:
         async with self._changing(name):
-            async with aclosing(self.parts.blobs.list(folder(name))) as listing:
+            async with aclosing(self.context.blobs.list(folder(name))) as listing:
                 placed = [(blob.key, place(blob.key)) async for blob in listing]
             # including unreadable records: an upstream file may be restored from a backup
             if any(
@@ -199,8 +199,8 @@ class Manager:
                 )
             for where, meaning in placed:
                 if meaning is not None and meaning.kind in _WITNESSES:
-                    await self.parts.blobs.delete(where)
-            await self.parts.edit(name, lambda _: None)
+                    await self.context.blobs.delete(where)
+            await self.context.edit(name, lambda _: None)
 
     @asynccontextmanager
     async def _changing(self, name: ProjectName) -> AsyncIterator[None]:
@@ -209,13 +209,13 @@ class Manager:
 
         If a change breaks off, the catalog is resynced.
         """
-        await self.parts.refuse_while_away()
-        await self.parts.known(name)
+        await self.context.refuse_while_away()
+        await self.context.known(name)
         try:
-            async with self.parts.locks.hold(name):
+            async with self.context.locks.hold(name):
                 yield
         except (StorageDown, StorageFull):
-            await self.parts.settle(name)
+            await self.context.settle(name)
             raise
 
 

@@ -66,11 +66,11 @@ class PublishOutcome(Enum):
 class Publisher:
     """Stores uploads, one at a time for each file name."""
 
-    parts: IndexContext
+    context: IndexContext
 
     @property
     def _finder(self) -> ExistingFiles:
-        return ExistingFiles(self.parts)
+        return ExistingFiles(self.context)
 
     async def publish(
         self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
@@ -95,13 +95,13 @@ class Publisher:
     ) -> PublishOutcome:
         name, filename = upload.distribution.project, upload.distribution.filename
         place = f"{name}/{filename}"
-        async with self.parts.places.hold(place), self._announced(place) as is_alone:
-            if await self.parts.catalog.is_away():
+        async with self.context.places.hold(place), self._announced(place) as is_alone:
+            if await self.context.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
-            ours = await self.parts.ours(name)
-            if self.parts.is_taking_over() and await self._finder.may_be_there(ours, upload):
+            ours = await self.context.ours(name)
+            if self.context.is_taking_over() and await self._finder.may_be_there(ours, upload):
                 raise NotYetKnown(name)
-            admits(self.parts.policy, upload, ours)
+            admits(self.context.policy, upload, ours)
             older = await self._finder.find(ours, upload)
             if older is None:
                 await self._clear_name(upload, overwrite)
@@ -134,13 +134,13 @@ class Publisher:
         could not be listed; an existing record still decides who was first.
         """
         name, filename = upload.distribution.project, upload.distribution.filename
-        admits(self.parts.policy, upload, await self.parts.look(name))
+        admits(self.context.policy, upload, await self.context.look(name))
         recorded = await self._finder.recorded(upload)
         if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
             raise CatalogDown(NOTHING)
         if recorded.sha256 != upload.digests.sha256:
             raise AlreadyExists(filename, recorded.blake2b_256)
-        if name in self.parts.unsettled or not await self._finder.is_whole(recorded):
+        if name in self.context.unsettled or not await self._finder.is_whole(recorded):
             raise CatalogDown(STANDS)
         return PublishOutcome.UNCHANGED
 
@@ -151,13 +151,13 @@ class Publisher:
         come back (tombstone).
         """
         name, filename = upload.distribution.project, upload.distribution.filename
-        tombstone = await records.tombstone(self.parts.blobs, name, filename)
+        tombstone = await records.tombstone(self.context.blobs, name, filename)
         if tombstone is None:
             return
         if tombstone.sha256 != upload.digests.sha256 and not overwrite:
             raise NameUsedUp(filename)
         # a delete that broke off may have left the yank of the former file
-        await self.parts.blobs.delete(key(name, filename, ObjectKind.YANKED))
+        await self.context.blobs.delete(key(name, filename, ObjectKind.YANKED))
 
     async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
         """Put back the very bytes that the record names and the storage has lost."""
@@ -171,28 +171,28 @@ class Publisher:
             upload.metadata is not None
             and records.sha256_of(upload.metadata) == file.metadata_sha256
         ):
-            await self.parts.blobs.write(
+            await self.context.blobs.write(
                 metadata_key(file), BytesBody(upload.metadata), replace=True
             )
-        for where, data in description_of(file, self.parts.plan):
-            await self.parts.blobs.write(where, BytesBody(data), replace=True)
-        await self.parts.look(file.project)
-        if file.project in self.parts.unsettled:
+        for where, data in description_of(file, self.context.plan):
+            await self.context.blobs.write(where, BytesBody(data), replace=True)
+        await self.context.look(file.project)
+        if file.project in self.context.unsettled:
             raise CatalogDown(STANDS)
         return PublishOutcome.PUBLISHED
 
     # --- storing ---
 
     def _announced(self, place: str) -> AbstractAsyncContextManager[bool]:
-        under_way = self.parts.under_way
+        under_way = self.context.under_way
         return nullcontext(False) if under_way is None else under_way.announced(place)
 
     async def _store(
         self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False
     ) -> PublishOutcome:
-        plan = self.parts.plan
+        plan = self.context.plan
         file = named = file_of(
-            upload, by, self.parts.world.now(), plan, overwrites=older is not None
+            upload, by, self.context.world.now(), plan, overwrites=older is not None
         )
         written: list[str] = []
         is_recorded = False
@@ -204,7 +204,7 @@ class Publisher:
                 written.append(artifact.key)
             for where, data in beside:
                 written.append(where)  # before the write: it may fail and have written anyway
-                await self.parts.blobs.write(where, BytesBody(data), replace=True)
+                await self.context.blobs.write(where, BytesBody(data), replace=True)
             if not await self._is_mine(artifact):
                 written.clear()
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
@@ -231,7 +231,7 @@ class Publisher:
         """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
         and list them from there.
         """
-        plan = self.parts.plan
+        plan = self.context.plan
         home = plan.home(file)
         if home is None:
             return file
@@ -239,7 +239,7 @@ class Publisher:
         try:
             await self._write(there, body, replace=True)
             for where, data in documents_of(there, upload, plan):
-                await self.parts.blobs.write(where, BytesBody(data), replace=True)
+                await self.context.blobs.write(where, BytesBody(data), replace=True)
             await self.commit(there, replace=True)
         except (
             CatalogDown
@@ -259,9 +259,9 @@ class Publisher:
 
     async def _write(self, file: File, body: BodyAnew, *, replace: bool = False) -> Blob:
         """Write the bytes to the file's key, with the description that a pypicloud needs."""
-        describing = self.parts.describing if self.parts.plan.pypicloud else None
+        describing = self.context.describing if self.context.plan.pypicloud else None
         if describing is None:
-            return await self.parts.blobs.write(file.key or "", await body(), replace=replace)
+            return await self.context.blobs.write(file.key or "", await body(), replace=replace)
         from pypid.core.records.pypicloud_descriptions import (
             as_texts,
         )  # imported here: no page needs it
@@ -284,10 +284,12 @@ class Publisher:
         try:
             return await self._write(file, body), True
         except Exists:
-            is_same = await self._set_aside(where, file, is_alone=is_alone or self.parts.is_sole())
-        if is_same and not self.parts.shared:
+            is_same = await self._set_aside(
+                where, file, is_alone=is_alone or self.context.is_sole()
+            )
+        if is_same and not self.context.shared:
             return await self._write(file, body, replace=True), False
-        apart = self.parts.plan.overwrite(
+        apart = self.context.plan.overwrite(
             file.project, file.version, file.filename, file.sha256 or ""
         )
         return await self._write(structs.replace(file, key=apart), body, replace=True), True
@@ -300,17 +302,17 @@ class Publisher:
         is, so the one that began has died.
         """
         try:
-            there = await self.parts.blobs.stat(where)
-            if self.parts.shared and self._is_young(there.modified) and not is_alone:
+            there = await self.context.blobs.stat(where)
+            if self.context.shared and self._is_young(there.modified) and not is_alone:
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
-            if self.parts.shared and await self._is_being_deleted(file):
+            if self.context.shared and await self._is_being_deleted(file):
                 raise Busy(f"Another client is deleting {file.filename!r} right now.", 30)
-            sha256 = (await digests_of(self.parts, where)).sha256
+            sha256 = (await digests_of(self.context, where)).sha256
             if sha256 == file.sha256:
                 return True
-            aside = self.parts.plan.aside(file.project, file.filename, sha256)
+            aside = self.context.plan.aside(file.project, file.filename, sha256)
             with suppress(Exists):
-                await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
+                await self.context.blobs.write(aside, await self.context.blobs.read(where))
         except Missing:
             return True
         _log.warn(
@@ -321,13 +323,13 @@ class Publisher:
         return False
 
     def _is_young(self, moment: datetime) -> bool:
-        return self.parts.world.now() - moment < UNDER_WAY
+        return self.context.world.now() - moment < UNDER_WAY
 
     async def _is_being_deleted(self, file: File) -> bool:
         """Return whether another node has just deleted the file: it removes the bytes last, and
         would remove their replacement as well.
         """
-        tombstone = await records.tombstone(self.parts.blobs, file.project, file.filename)
+        tombstone = await records.tombstone(self.context.blobs, file.project, file.filename)
         return tombstone is not None and self._is_young(tombstone.deleted)
 
     async def _is_mine(self, artifact: Blob) -> bool:
@@ -335,7 +337,7 @@ class Publisher:
         it.
         """
         try:
-            return (await self.parts.blobs.stat(artifact.key)).etag == artifact.etag
+            return (await self.context.blobs.stat(artifact.key)).etag == artifact.etag
         except Missing:
             return False
 
@@ -349,36 +351,36 @@ class Publisher:
         saved and the file is listed later.
         """
         where = key(file.project, file.filename, ObjectKind.RECORD)
-        async with self.parts.locks.hold(file.project):
+        async with self.context.locks.hold(file.project):
             # an overwrite keeps the yank: only an un-yank removes it
             yanked = (
                 None
                 if is_new
-                else await records.yanked(self.parts.blobs, file.project, file.filename)
+                else await records.yanked(self.context.blobs, file.project, file.filename)
             )
             pasts: list[FileHistory] = []
             if older is not None and older.sha256 != file.sha256:
                 went = Event(
-                    file.uploaded or self.parts.world.now(),
+                    file.uploaded or self.context.world.now(),
                     yanked,
                     yanked,
                     gone=True,
                     sha256=older.sha256,
                     begun=older.uploaded,
                 )
-                pasts.append(await records.note(self.parts.blobs, older, went))
+                pasts.append(await records.note(self.context.blobs, older, went))
             try:
-                await self.parts.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
+                await self.context.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
             except Exists:
                 raise await self._already_exists(file) from None
             listed = structs.replace(file, yanked=yanked)
-            await self.parts.amend(
+            await self.context.amend(
                 file.project, lambda project: with_pasts(with_files(project, listed), pasts)
             )
 
     async def _already_exists(self, file: File) -> AlreadyExists:
         try:
-            first = await records.read_record(self.parts.blobs, file.project, file.filename)
+            first = await records.read_record(self.context.blobs, file.project, file.filename)
         except Unreadable:
             first = None
         return AlreadyExists(file.filename, first.blake2b_256 if first else None)
@@ -403,7 +405,7 @@ class Publisher:
 
     async def _is_withdrawn(self, file: File, is_ours: bool, replaces: bool) -> bool:
         """Return whether no record names the bytes any more."""
-        recorded = await records.read_record(self.parts.blobs, file.project, file.filename)
+        recorded = await records.read_record(self.context.blobs, file.project, file.filename)
         if recorded is None or recorded.key != file.key:
             return True
         if (
@@ -411,14 +413,14 @@ class Publisher:
         ):  # another node has committed the same key, perhaps with the same bytes
             return False
         if not replaces:
-            await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
-        await self.parts.settle(file.project)
+            await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
+        await self.context.settle(file.project)
         return not replaces
 
     async def _sweep(self, keys: Iterable[str]) -> None:
         """Remove invisible blobs; one that cannot be removed now is left for `pypid check`."""
         for where in reversed(list(keys)):
             try:
-                await self.parts.blobs.delete(where)
+                await self.context.blobs.delete(where)
             except PypidError as error:
                 _log.warn("{key} was left behind by an upload: {error}", key=where, error=error)

@@ -55,7 +55,7 @@ class _Left(msgspec.Struct, frozen=True):
 class TakeOver:
     """Adopts distributions without a record, and reports what else a pypicloud may have listed."""
 
-    parts: IndexContext
+    context: IndexContext
     tell: Tell | None = None
     """Notified of the progress, like the log."""
 
@@ -65,12 +65,12 @@ class TakeOver:
         """
         strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
         if strays or foreign:
-            bare = await self.parts.world.thinking(_names_of, strays) - compared.ours
-            self.parts.pending.update(bare)
+            bare = await self.context.world.thinking(_names_of, strays) - compared.ours
+            self.context.pending.update(bare)
             try:
                 came = await self.take(strays, foreign, None, bare=bare)
             finally:
-                self.parts.pending.clear()
+                self.context.pending.clear()
             _say(came)
             await self._say_who(came)
         elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
@@ -79,7 +79,7 @@ class TakeOver:
                 "{count} files lie there that are not served; `pypid rebuild` tells of them again",
                 count=elsewhere,
             )
-        projects = len(await self.parts.catalog.names())
+        projects = len(await self.context.catalog.names())
         return evolve(compared, projects=projects, strays=(), foreign=())
 
     async def take(
@@ -93,7 +93,7 @@ class TakeOver:
         """Adopt the files and return the outcomes by key. Files that were left are remembered, so
         that `fresh` leaves them out. `bare` as in `Adopter`.
         """
-        came = list(await Adopter(self.parts, self.tell, bare).adopt(strays, by))
+        came = list(await Adopter(self.context, self.tell, bare).adopt(strays, by))
         came += await all_of([partial(self._judged, blob) for blob in foreign], AT_ONCE)
         for name in sorted(
             {name for each in came if each.outcome is Result.REFUSED for name in each.names}
@@ -115,7 +115,7 @@ class TakeOver:
         """
         name = self._listed_as(blob.key)
         try:
-            said = await described(self.parts, blob)
+            said = await described(self.context, blob)
             name = name if said.name is None else project_name(said.name)
         except (Missing, StorageDown) as error:
             return Adopted(blob.key, Result.LEFT, (str(error),), lasting=False)
@@ -140,7 +140,7 @@ class TakeOver:
         """Return the project that a pypicloud derives from the key of a file without a description:
         its file store accepts any name.
         """
-        if not self.parts.plan.folders:
+        if not self.context.plan.folders:
             return listed_as(where)
         folders = where.split("/")
         if len(folders) != 3 or folders[2].startswith(
@@ -158,22 +158,22 @@ class TakeOver:
         """Reserve the name although none of its files could be adopted: upstream files must not
         appear under it.
         """
-        async with self.parts.locks.hold(name):
-            found = await records.read_project(self.parts.blobs, name)
+        async with self.context.locks.hold(name):
+            found = await records.read_project(self.context.blobs, name)
             if found.project is None:
                 await records.write_document(
-                    self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus()
+                    self.context.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus()
                 )
-            await self.parts.bring(name)
+            await self.context.bring(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:
         """Log the names of projects that seem to come from the public index."""
         names = []
-        pace = Pace(self.parts.world)
+        pace = Pace(self.context.world)
         for name in sorted(
             {name for each in came if each.outcome is Result.ADOPTED for name in each.names}
         ):
-            ours = await self.parts.catalog.ours(name)
+            ours = await self.context.catalog.ours(name)
             if isinstance(ours, Project) and all(file.uploader is None for file in ours.files):
                 names.append(name)
             await pace.keep()
@@ -185,7 +185,7 @@ class TakeOver:
 
     async def _known(self) -> frozenset[str]:
         try:
-            document = await records.read_document(self.parts.blobs, _Left, LEFT)
+            document = await records.read_document(self.context.blobs, _Left, LEFT)
         except Unreadable as error:
             _log.warn("{error}; what it says is told once more", error=error)
             return frozenset()
@@ -197,7 +197,7 @@ class TakeOver:
         marks = known | {_mark(blob) for blob in looked_at if blob.key in left}
         if marks != known:
             await records.write_document(
-                self.parts.blobs, LEFT, _Left(tuple(sorted(marks)[:MOST_REMEMBERED]))
+                self.context.blobs, LEFT, _Left(tuple(sorted(marks)[:MOST_REMEMBERED]))
             )
 
 

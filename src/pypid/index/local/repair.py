@@ -23,11 +23,11 @@ from pypid.index.store import records
 class Mender:
     """Finds a copy of the published bytes and puts it back. Everything raises `StorageDown`."""
 
-    parts: IndexContext
+    context: IndexContext
 
     async def copy_of(self, file: File) -> str | None:
         """Return the key of a copy with the hash that the record names, or None."""
-        sha256, plan = file.sha256 or "", self.parts.plan
+        sha256, plan = file.sha256 or "", self.context.plan
         overwrite = plan.overwrite(file.project, file.version, file.filename, sha256)
         candidates = {
             plan.aside(file.project, file.filename, sha256): None,
@@ -44,8 +44,8 @@ class Mender:
         wrong, or no copy is left.
         """
         where, sha256 = file.key or "", file.sha256 or ""
-        async with self.parts.places.hold(f"{file.project}/{file.filename}"):
-            if await records.read_record(self.parts.blobs, file.project, file.filename) != file:
+        async with self.context.places.hold(f"{file.project}/{file.filename}"):
+            if await records.read_record(self.context.blobs, file.project, file.filename) != file:
                 return False
             if await self._has(where, sha256):
                 return False
@@ -53,20 +53,20 @@ class Mender:
             if copy is None:
                 return False
             await self._set_aside(file)
-            await self.parts.blobs.write(where, await self.parts.blobs.read(copy), replace=True)
-        await self.parts.look(file.project)
+            await self.context.blobs.write(where, await self.context.blobs.read(copy), replace=True)
+        await self.context.look(file.project)
         return True
 
     async def _set_aside(self, file: File) -> None:
         """Copy the bytes that are in the wrong place aside, if there are any."""
         where = file.key or ""
         with suppress(Missing, Exists):
-            other = (await digests_of(self.parts, where)).sha256
-            aside = self.parts.plan.aside(file.project, file.filename, other)
-            await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
+            other = (await digests_of(self.context, where)).sha256
+            aside = self.context.plan.aside(file.project, file.filename, other)
+            await self.context.blobs.write(aside, await self.context.blobs.read(where))
 
     async def _has(self, where: str, sha256: str) -> bool:
         try:
-            return (await digests_of(self.parts, where)).sha256 == sha256
+            return (await digests_of(self.context, where)).sha256 == sha256
         except Missing:
             return False

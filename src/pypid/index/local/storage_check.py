@@ -141,14 +141,14 @@ class _Seen:
 class Checker:
     """Compares the contents of the storage with its records."""
 
-    parts: IndexContext
+    context: IndexContext
     tell: Tell | None = None
     """Notified of the progress, like the log."""
 
     async def check(self, *, sweep: bool = False, hashes: bool = False) -> CheckReport:
         """Check everything; `hashes` reads all the bytes, too. Raises `StorageDown`."""
-        seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
-        async with aclosing(self.parts.blobs.list()) as listing:
+        seen = _Seen(Pace(self.context.world), Progress(self.context.world.clock, self.tell))
+        async with aclosing(self.context.blobs.list()) as listing:
             group: list[Blob] = []
             async for blob in listing:
                 if group and blob.key.partition("/")[0] != group[0].key.partition("/")[0]:
@@ -189,7 +189,7 @@ class Checker:
             elif where.kind in _DOCUMENTS:
                 await self._document(seen, blob, _DOCUMENTS[where.kind])
             await seen.pace.keep()
-        for finding in _unclaimed(placed, files, self.parts.world.now()):
+        for finding in _unclaimed(placed, files, self.context.world.now()):
             await self._report(seen, finding)
 
     async def _record(
@@ -199,7 +199,7 @@ class Checker:
         damaged.
         """
         try:
-            file = await records.read_record(self.parts.blobs, where.project, where.filename)
+            file = await records.read_record(self.context.blobs, where.project, where.filename)
         except Unreadable:
             await self._report(
                 seen,
@@ -216,7 +216,7 @@ class Checker:
         wrong = await self._wrong_with_bytes(file, hashes)
         if (
             wrong is not None
-            and await records.read_record(self.parts.blobs, where.project, where.filename) == file
+            and await records.read_record(self.context.blobs, where.project, where.filename) == file
         ):
             finding = await self._with_copy(_finding(file.key, wrong, file), file)
             await self._report(seen, finding, is_there=wrong is not StorageProblem.LOST_BYTES)
@@ -227,13 +227,13 @@ class Checker:
     async def _wrong_with_bytes(self, file: File, hashes: bool) -> StorageProblem | None:
         assert file.key is not None  # `read_record` guarantees it
         try:
-            found = await self.parts.blobs.stat(file.key)
+            found = await self.context.blobs.stat(file.key)
             if found.size != file.size:
                 return StorageProblem.OTHER_BYTES
             if (
                 hashes
                 and not found.archived
-                and (await digests_of(self.parts, file.key)).sha256 != file.sha256
+                and (await digests_of(self.context, file.key)).sha256 != file.sha256
             ):
                 return StorageProblem.OTHER_BYTES
         except Missing:
@@ -242,7 +242,7 @@ class Checker:
 
     async def _with_copy(self, finding: Finding, file: File) -> Finding:
         """Add the copy from which the published bytes can be restored, if there is one."""
-        copy = await Mender(self.parts).copy_of(file)
+        copy = await Mender(self.context).copy_of(file)
         if copy is None:
             return finding
         return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
@@ -254,10 +254,10 @@ class Checker:
         found = lies_at(where)
         if found is None:
             return _finding(where, StorageProblem.NO_RECORD)
-        if await records.tombstone(self.parts.blobs, found.project, found.filename) is not None:
+        if await records.tombstone(self.context.blobs, found.project, found.filename) is not None:
             return _finding(where, StorageProblem.LEFT_OVER, sweepable=True)
         try:
-            other = await records.read_record(self.parts.blobs, found.project, found.filename)
+            other = await records.read_record(self.context.blobs, found.project, found.filename)
         except Unreadable:
             other = None
         return _finding(
@@ -271,13 +271,13 @@ class Checker:
                     seen, _finding(where, StorageProblem.LOST_DOCUMENT, file), is_there=False
                 )
             elif hashes and where == beside_key(file, ObjectKind.METADATA):
-                data = await records.read_bytes(self.parts.blobs, where)
+                data = await records.read_bytes(self.context.blobs, where)
                 if data is not None and records.sha256_of(data) != file.metadata_sha256:
                     await self._report(seen, _finding(where, StorageProblem.OTHER_DOCUMENT, file))
 
     async def _document(self, seen: _Seen, blob: Blob, kind: type[_Document]) -> None:
         try:
-            await records.read_document(self.parts.blobs, kind, blob.key)
+            await records.read_document(self.context.blobs, kind, blob.key)
         except Unreadable:
             await self._report(seen, _finding(blob.key, StorageProblem.DAMAGED))
 
@@ -285,13 +285,13 @@ class Checker:
         """Add the finding, unless the blob was removed meanwhile."""
         if is_there:
             try:
-                await self.parts.blobs.stat(finding.key)
+                await self.context.blobs.stat(finding.key)
             except Missing:
                 return
         seen.findings.append(finding)
 
     def _is_old(self, blob: Blob) -> bool:
-        return self.parts.world.now() - blob.modified >= UNDER_WAY
+        return self.context.world.now() - blob.modified >= UNDER_WAY
 
     # --- sweeping ---
 
@@ -301,26 +301,26 @@ class Checker:
         """
         if finding.file is not None:
             try:
-                return evolve(finding, mended=await Mender(self.parts).mend(finding.file))
+                return evolve(finding, mended=await Mender(self.context).mend(finding.file))
             except PypidError:
                 return finding
         where = place(finding.key) or lies_at(finding.key)
         if not finding.sweepable or where is None:
             return finding
         async with (
-            self.parts.places.hold(f"{where.project}/{where.filename}"),
-            self.parts.locks.hold(where.project),
+            self.context.places.hold(f"{where.project}/{where.filename}"),
+            self.context.locks.hold(where.project),
         ):
             try:
-                blob = await self.parts.blobs.stat(finding.key)
-                file = await records.read_record(self.parts.blobs, where.project, where.filename)
+                blob = await self.context.blobs.stat(finding.key)
+                file = await records.read_record(self.context.blobs, where.project, where.filename)
                 if not self._is_old(blob) or (file is not None and finding.key in _referred(file)):
                     return finding
                 if where.kind is ObjectKind.ARTIFACT and not await self._is_deleted(
                     where, finding.key
                 ):
                     return finding
-                await self.parts.blobs.delete(finding.key)
+                await self.context.blobs.delete(finding.key)
             except Missing:
                 pass
             except PypidError:
@@ -331,10 +331,10 @@ class Checker:
         """Return whether these are the bytes of a file whose delete broke off: only they may be
         removed, no others of its name.
         """
-        tombstone = await records.tombstone(self.parts.blobs, where.project, where.filename)
+        tombstone = await records.tombstone(self.context.blobs, where.project, where.filename)
         return (
             tombstone is not None
-            and tombstone.sha256 == (await digests_of(self.parts, found)).sha256
+            and tombstone.sha256 == (await digests_of(self.context, found)).sha256
         )
 
 

@@ -48,7 +48,7 @@ class Tierer:
     of each file that was due.
     """
 
-    parts: IndexContext
+    context: IndexContext
     bucket: Bucket
     tell: Tell | None = None
     of_file: Callable[[Moved], object] = ignored
@@ -57,19 +57,19 @@ class Tierer:
         """Apply the rule to all projects; with `dry` nothing is moved. Raises `StorageDown`, and
         `BadRequest` for an unknown class.
         """
-        if not await self.parts.catalog.is_complete():
-            await Reconciler(self.parts, self.tell).reconcile()
-        run = _Run(rule, dry, Progress(self.parts.world.clock, self.tell), self.of_file)
-        pace = Pace(self.parts.world)
-        for summary in await self.parts.catalog.names():
-            ours = await self.parts.catalog.ours(summary.name)
+        if not await self.context.catalog.is_complete():
+            await Reconciler(self.context, self.tell).reconcile()
+        run = _Run(rule, dry, Progress(self.context.world.clock, self.tell), self.of_file)
+        pace = Pace(self.context.world)
+        for summary in await self.context.catalog.names():
+            ours = await self.context.catalog.ours(summary.name)
             if isinstance(ours, Project):
                 run.projects += 1
                 run.files += len(ours.files)
                 await all_of(
                     [
                         partial(self._file, run, file)
-                        for file in due(ours.files, rule, self.parts.world.now())
+                        for file in due(ours.files, rule, self.context.world.now())
                     ],
                     AT_ONCE,
                 )
@@ -116,13 +116,13 @@ class Tierer:
         be read at once.
         """
         name, archived = file.project, storage_class in ARCHIVES
-        async with self.parts.places.hold(f"{name}/{file.filename}"):
+        async with self.context.places.hold(f"{name}/{file.filename}"):
             if archived:  # before the move: a client redirected a moment later would be refused
                 await self._note(name, file, archived=True)
             try:
                 await self.bucket.move(file.key or "", storage_class)
             except BaseException:
-                await self.parts.settle(name)
+                await self.context.settle(name)
                 raise
             await self._note(name, file, archived=archived)
 
@@ -133,8 +133,10 @@ class Tierer:
                 return project
             return with_files(project, replace(held, archived=archived))
 
-        async with self.parts.locks.hold(name):
-            await self.parts.edit(name, lambda project: None if project is None else noted(project))
+        async with self.context.locks.hold(name):
+            await self.context.edit(
+                name, lambda project: None if project is None else noted(project)
+            )
 
 
 def _outcome(standing: ArchiveState, rule: TieringRule, *, dry: bool) -> TieringOutcome:
@@ -146,7 +148,7 @@ def _outcome(standing: ArchiveState, rule: TieringRule, *, dry: bool) -> Tiering
 
 
 async def tierer(
-    parts: IndexContext,
+    context: IndexContext,
     bucket: Callable[[], Awaitable[Bucket]] | None,
     tell: Tell | None = None,
     of_file: Callable[[Moved], object] = ignored,
@@ -156,4 +158,4 @@ async def tierer(
         raise BadRequest(
             "Only a storage that is a bucket of S3 ([storage] backend = s3) has storage classes."
         )
-    return Tierer(parts, await bucket(), tell, of_file)
+    return Tierer(context, await bucket(), tell, of_file)

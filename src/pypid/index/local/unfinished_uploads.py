@@ -29,12 +29,12 @@ class Remnants:
     them.
     """
 
-    parts: IndexContext
+    context: IndexContext
     bucket: Bucket
 
     async def check(self, *, sweep: bool) -> Sequence[Finding]:
         """Return one finding for each. Raises `StorageDown`."""
-        now = self.parts.world.now()
+        now = self.context.world.now()
         async with aclosing(self.bucket.unfinished()) as uploads:
             old = [upload async for upload in uploads if now - upload.begun >= UNDER_WAY]
         return [await self._finding(upload, sweep) for upload in old]
@@ -54,7 +54,7 @@ class Remnants:
             if where is None:
                 await self.bucket.abandon(upload)
             else:
-                async with self.parts.places.hold(f"{where.project}/{where.filename}"):
+                async with self.context.places.hold(f"{where.project}/{where.filename}"):
                     await self.bucket.abandon(upload)
             async with aclosing(self.bucket.unfinished()) as uploads:
                 return upload not in [each async for each in uploads]

@@ -50,7 +50,7 @@ class _Seen:
 class Auditor:
     """Compares the blobs below `layout.KEPT` with their records."""
 
-    parts: IndexContext
+    context: IndexContext
     kept: CacheStore
     tell: Tell | None = None
     """Notified of the progress, like the log."""
@@ -59,9 +59,9 @@ class Auditor:
         """Check everything; `hashes` reads all the bytes, too. The objects are not counted. Raises
         `StorageDown`.
         """
-        seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
+        seen = _Seen(Pace(self.context.world), Progress(self.context.world.clock, self.tell))
         group: list[tuple[ObjectPlace, Blob]] = []
-        async with aclosing(self.parts.blobs.list(KEPT)) as listing:
+        async with aclosing(self.context.blobs.list(KEPT)) as listing:
             async for blob in listing:
                 place = kept_place(blob.key)
                 if (
@@ -92,7 +92,7 @@ class Auditor:
             if place.kind is ObjectKind.RECORD:
                 files[place.filename] = await self._record(seen, place, hashes)
             await seen.pace.keep()
-        heard = await self.parts.catalog.theirs(group[0][0].project)
+        heard = await self.context.catalog.theirs(group[0][0].project)
         for place, blob in self._unclaimed(group, files, heard):
             if await self._is_there(blob.key):
                 self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)
@@ -100,7 +100,7 @@ class Auditor:
     async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> File | None:
         """Check the file of a record and return it; None if there is no usable one."""
         where = kept_key(place.project, place.filename, ObjectKind.RECORD)
-        file = await recorded(self.parts.blobs, place.project, place.filename)
+        file = await recorded(self.context.blobs, place.project, place.filename)
         if file is None:
             if await self._is_there(where):
                 self._report(seen, place, where, StorageProblem.DAMAGED)
@@ -108,7 +108,7 @@ class Auditor:
         wrong = await self._wrong_with(file, hashes)
         if wrong is None:
             seen.files += 1
-        elif await recorded(self.parts.blobs, place.project, place.filename) == file:
+        elif await recorded(self.context.blobs, place.project, place.filename) == file:
             key = beside(file) if wrong is StorageProblem.OTHER_DOCUMENT else file.key or where
             self._report(seen, place, key, wrong)
         return file
@@ -116,13 +116,13 @@ class Auditor:
     async def _wrong_with(self, file: File, hashes: bool) -> StorageProblem | None:
         assert file.key is not None  # `recorded` guarantees it
         try:
-            found = await self.parts.blobs.stat(file.key)
+            found = await self.context.blobs.stat(file.key)
             if found.size != file.size:
                 return StorageProblem.LOST_BYTES
             if (
                 hashes
                 and not found.archived
-                and (await digests_of(self.parts, file.key)).sha256 != file.sha256
+                and (await digests_of(self.context, file.key)).sha256 != file.sha256
             ):
                 return StorageProblem.OTHER_BYTES
         except Missing:
@@ -135,7 +135,9 @@ class Auditor:
         """Return whether the metadata beside the file is not that of its record; missing metadata
         is not promised either.
         """
-        data = None if file.metadata_sha256 is None else await small(self.parts.blobs, beside(file))
+        data = (
+            None if file.metadata_sha256 is None else await small(self.context.blobs, beside(file))
+        )
         return data is not None and records.sha256_of(data) != file.metadata_sha256
 
     def _unclaimed(
@@ -173,11 +175,11 @@ class Auditor:
         seen.findings.append((place, Finding(key, wrong, advice, sweepable=True)))
 
     def _is_old(self, blob: Blob) -> bool:
-        return self.parts.world.now() - blob.modified >= UNDER_WAY
+        return self.context.world.now() - blob.modified >= UNDER_WAY
 
     async def _is_there(self, key: str) -> bool:
         try:
-            await self.parts.blobs.stat(key)
+            await self.context.blobs.stat(key)
         except Missing:
             return False
         return True
@@ -197,7 +199,7 @@ class Auditor:
 
     async def _remove(self, place: ObjectPlace, finding: Finding) -> None:
         async def is_wrong_still() -> bool:
-            file = await recorded(self.parts.blobs, place.project, place.filename)
+            file = await recorded(self.context.blobs, place.project, place.filename)
             if finding.wrong is StorageProblem.OTHER_DOCUMENT:
                 return (
                     file is not None
