@@ -12,12 +12,11 @@ import schemathesis
 from klein import Klein
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.permissions import Identity
 from pypid.web.api.openapi import PLACES, described_routes, document
 from pypid.web.app.all_routes import routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import ANYBODY, guarded, guarded_routes
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import HOST, WholeCase
 from tests.web.openapi_check import hold
@@ -65,7 +64,7 @@ class DocumentTests(SynchronousTestCase):
         ):
             routes = Klein()
 
-            async def route(self: Any, request: Request, who: Identity) -> None:
+            async def route(ctx: RequestContext) -> None:
                 pass
 
             route.__doc__ = doc

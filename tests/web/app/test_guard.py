@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from klein import Klein
 from twisted.internet.address import IPv4Address
@@ -29,6 +29,7 @@ from pypid.core.permissions import (
 )
 from pypid.web.app.app import nobody_else
 from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
+from pypid.web.app.request_context import RequestContext
 
 STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
 RIGHT = "Xyzzy"
@@ -63,24 +64,24 @@ class Routes:
         self.seen: list[tuple[Any, ...]] = []
 
     @guarded(app, "/simple/<project>/", may=Action.READ)
-    async def page(self, request: Request, who: Identity, project: str) -> bytes:
-        self.seen.append(("page", who, project))
+    async def page(ctx: RequestContext, project: str) -> bytes:
+        cast(Routes, ctx.app).seen.append(("page", ctx.identity, project))
         return b"page"
 
     @guarded(app, "/legacy/", may=Action.WRITE, methods=["POST"])
     @guarded(app, "/admin/", may=Action.ADMIN, methods=["POST"])
-    async def upload(self, request: Request, who: Identity) -> bytes:
-        assert request.content is not None
-        self.seen.append(("upload", who, request.content.read()))
+    async def upload(ctx: RequestContext) -> bytes:
+        assert ctx.request.content is not None
+        cast(Routes, ctx.app).seen.append(("upload", ctx.identity, ctx.request.content.read()))
         return b"took"
 
     @guarded(app, "/own", may=SOMEBODY)
-    async def own(self, request: Request, who: Identity) -> bytes:
-        return str(who.user).encode()
+    async def own(ctx: RequestContext) -> bytes:
+        return str(ctx.identity.user).encode()
 
     @guarded(app, "/health", may=ANYBODY)
-    async def health(self, request: Request, who: Identity) -> bytes:
-        self.seen.append(("health", who))
+    async def health(ctx: RequestContext) -> bytes:
+        cast(Routes, ctx.app).seen.append(("health", ctx.identity))
         return b"well"
 
     @app.handle_errors(PypidError)  # type: ignore[untyped-decorator]
@@ -277,7 +278,7 @@ class GuardTests(SynchronousTestCase):
         app = Klein()
 
         @guarded(app, "/files/", may=Action.READ, branch=True)
-        async def files(self: Routes, request: Request, who: Identity) -> bytes:
+        async def files(ctx: RequestContext) -> bytes:
             return b""
 
         self.assertEqual({route.may for route in guarded_routes(app)}, {Action.READ})
@@ -288,7 +289,7 @@ class GuardTests(SynchronousTestCase):
         and its guard.
         """
 
-        async def route(self: Routes, request: Request, who: Identity) -> bytes:
+        async def route(ctx: RequestContext) -> bytes:
             return b""
 
         app = Klein()

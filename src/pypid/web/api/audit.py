@@ -6,13 +6,13 @@ from typing import TypedDict
 
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import NotAvailable
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 MOST = 1000
@@ -57,12 +57,12 @@ class Deeds(TypedDict):
 
 @guarded(routes, "/api/audit", may=Action.ADMIN)
 @Described(Deeds, asks=ASKS, refuses=(NotAvailable,))
-async def audit(app: App, request: Request, who: Identity) -> None:
+async def audit(ctx: RequestContext) -> None:
     """List the entries of the audit log, newest first."""
-    given = parameters(request, *names(ASKS))
+    given = parameters(ctx.request, *names(ASKS))
     most = number(given, "most", 1, MOST) or USUAL
     before = number(given, "before", 0, LARGEST_SERIAL)
-    deeds = await app.journal.deeds(
+    deeds = await ctx.app.journal.deeds(
         before=before,
         most=most,
         who=given.get("who"),
@@ -71,7 +71,7 @@ async def audit(app: App, request: Request, who: Identity) -> None:
     )
     older = deeds[-1].serial if len(deeds) == most else None
     document: Deeds = {"deeds": [_deed(deed) for deed in deeds], "before": older}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 def _deed(deed: AuditEntry) -> DeedDocument:

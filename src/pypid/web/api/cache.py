@@ -13,7 +13,7 @@ from attrs import frozen
 from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.index.upstream.purge import purge, stock_of
@@ -21,8 +21,8 @@ from pypid.web.app.app import App, routes
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, flag, names, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 ASKS = (
@@ -92,25 +92,25 @@ class _Sums(TypedDict):
 
 @guarded(routes, "/api/cache", may=Action.ADMIN)
 @Described(Cache)
-async def projects(app: App, request: Request, who: Identity) -> None:
+async def projects(ctx: RequestContext) -> None:
     """List the projects that have cached files."""
-    held = await stock_of(app.index).taken()
+    held = await stock_of(ctx.app.index).taken()
     sums = _sums(held)
     document: Cache = {
         "files": sums["files"],
         "size": sums["size"],
-        "limit": app.settings.max_cache,
+        "limit": ctx.app.settings.max_cache,
         "projects": _by_project(held),
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/api/cache/<project>", may=Action.ADMIN)
 @Described(CachedProject)
-async def files(app: App, request: Request, who: Identity, project: str) -> None:
+async def files(ctx: RequestContext, project: str) -> None:
     """List the cached files of a project."""
     name = project_name(project)
-    held = await stock_of(app.index).taken(project=name)
+    held = await stock_of(ctx.app.index).taken(project=name)
     kept: list[HeldFile] = [
         {
             "filename": file.filename,
@@ -123,57 +123,53 @@ async def files(app: App, request: Request, who: Identity, project: str) -> None
     document: CachedProject = {
         "name": name,
         "size": _size(held),
-        "limit": app.settings.max_cache,
+        "limit": ctx.app.settings.max_cache,
         "files": kept,
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_all(app: App, request: Request, who: Identity) -> None:
+async def purge_all(ctx: RequestContext) -> None:
     """Delete all cached files. With ``?older_than=30d``, only those not accessed for so long."""
-    if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
+    if ctx.request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
         raise BadRequest(
             "No project is named after the slash. To remove all that is kept: DELETE /api/cache"
         )
-    await _purge(app, request, who)
+    await _purge(ctx)
 
 
 @guarded(routes, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_project(app: App, request: Request, who: Identity, project: str) -> None:
+async def purge_project(ctx: RequestContext, project: str) -> None:
     """Delete the cached files of a project. With ``?older_than=30d``, only those not accessed for
     so long.
     """
-    await _purge(app, request, who, project_name(project))
+    await _purge(ctx, project_name(project))
 
 
 @guarded(routes, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_file(
-    app: App, request: Request, who: Identity, project: str, filename: str
-) -> None:
+async def purge_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Delete a cached file. With ``?older_than=30d``, only if it was not accessed for so long."""
-    await _purge(app, request, who, project_name(project), filename)
+    await _purge(ctx, project_name(project), filename)
 
 
 async def _purge(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     name: ProjectName | None = None,
     filename: str | None = None,
 ) -> None:
     # unknown parameters are refused: after a misspelled one, everything would be removed
-    given = parameters(request, *names(ASKS))
+    given = parameters(ctx.request, *names(ASKS))
     wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
-    gone, needed = await purged(app, request, who, wanted)
+    gone, needed = await purged(ctx, wanted)
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
     if needed:
         document["needed"] = needed
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @frozen
@@ -188,20 +184,18 @@ class Purge:
     force: bool = False
 
 
-async def purged(
-    app: App, request: Request, who: Identity, wanted: Purge
-) -> tuple[Sequence[InventoryEntry], int]:
+async def purged(ctx: RequestContext, wanted: Purge) -> tuple[Sequence[InventoryEntry], int]:
     """Remove the files from the cache; return their entries, and how many files stay whatever their
     age, since snapshots show them.
     """
     needed = frozenset[tuple[ProjectName, str]]()
     if not wanted.force:
-        needed = await _needed(app, wanted.name, wanted.filename)
+        needed = await _needed(ctx.app, wanted.name, wanted.filename)
     subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
     purging = purge(
-        app.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
+        ctx.app.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
     )
-    return await attempted(app, request, who, "purge-cache", subject, purging, _purged), len(needed)
+    return await attempted(ctx, "purge-cache", subject, purging, _purged), len(needed)
 
 
 async def _needed(

@@ -13,15 +13,14 @@ from pypid.core.errors import BadRequest, NoSuchFile
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import Release, release_of
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.index.release_comparison import Compared, ComparedText, Comparison
 from pypid.web.api.contents import WHAT_MAY_HAPPEN
 from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, names, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.page_cache import FEW_FILES
 
@@ -127,18 +126,18 @@ OF_COMPARISONS = (
 
 @guarded(routes, "/api/projects/<project>/compare", may=Action.READ)
 @Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
-async def compare(app: App, request: Request, who: Identity, project: str) -> None:
+async def compare(ctx: RequestContext, project: str) -> None:
     """Compare two releases: their metadata, their files, and the contents of one pair of files."""
-    given = parameters(request, *names(OF_COMPARISONS))
-    asked = asked_of(app, request, who, project)
-    found = await app.index.project(project_name(project), asked)
+    given = parameters(ctx.request, *names(OF_COMPARISONS))
+    asked = ctx.upstream_permission(project)
+    found = await ctx.app.index.project(project_name(project), asked)
     if "from" not in given or "to" not in given:
         raise BadRequest("Say which releases to compare: from=1.0&to=2.0.")
-    old, new = await both(app, found, given["from"], given["to"])
-    comparison = Comparison(app.contents, found.name, asked)
+    old, new = await both(ctx.app, found, given["from"], given["to"])
+    comparison = Comparison(ctx.app.contents, found.name, asked)
     compared = await comparison.compare(old, new, given.get("kind"))
     text = await text_of(comparison, compared, given["path"]) if "path" in given else None
-    send_json(request, await app.world.blocking(_document, found, compared, text))
+    send_json(ctx.request, await ctx.app.world.blocking(_document, found, compared, text))
 
 
 async def both(app: App, project: Project, old: str, new: str) -> tuple[Release, Release]:

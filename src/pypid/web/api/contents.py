@@ -29,13 +29,12 @@ from pypid.core.errors import (
 )
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, routes
+from pypid.core.permissions import Action
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, names, number, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 MOST_LISTED = 5000
@@ -103,21 +102,21 @@ OF_CONTENTS = (
 
 @guarded(routes, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
 @Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
-async def contents(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def contents(ctx: RequestContext, project: str, filename: str) -> None:
     """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,
     at most 1 MiB of it.
     """
-    given = parameters(request, *names(OF_CONTENTS))
+    given = parameters(ctx.request, *names(OF_CONTENTS))
     skip = number(given, "skip", 0, 1_000_000) or 0
-    asked = asked_of(app, request, who, project)
-    found = await app.index.file(project_name(project), filename, asked)
+    asked = ctx.upstream_permission(project)
+    found = await ctx.app.index.file(project_name(project), filename, asked)
     path = given.get("path")
     if path is None:
-        listing = await app.contents.listing(found, asked)
-        return send_json(request, _contents(found, listing, skip))
-    opened = await app.contents.member(found, path, asked)
-    text = await app.world.blocking(text_of, opened)
-    return send_json(request, _opened(found, opened, text))
+        listing = await ctx.app.contents.listing(found, asked)
+        return send_json(ctx.request, _contents(found, listing, skip))
+    opened = await ctx.app.contents.member(found, path, asked)
+    text = await ctx.app.world.blocking(text_of, opened)
+    return send_json(ctx.request, _opened(found, opened, text))
 
 
 def text_of(opened: OpenedMember) -> Text | None:

@@ -22,14 +22,13 @@ from pypid.core.errors import (
     UpstreamDown,
 )
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 MOST = 1000
@@ -111,9 +110,9 @@ class DownloadsOfProject(TypedDict):
 
 @guarded(routes, "/api/downloads", may=Action.ADMIN)
 @Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
-async def downloads(app: App, request: Request, who: Identity) -> None:
+async def downloads(ctx: RequestContext) -> None:
     """List the downloads of a file, newest first."""
-    asked = parameters(request, *names(ASKS))
+    asked = parameters(ctx.request, *names(ASKS))
     sha256 = asked.get("sha256", "").lower()
     if not _SHA256.match(sha256):
         raise BadRequest(
@@ -122,32 +121,32 @@ async def downloads(app: App, request: Request, who: Identity) -> None:
         )
     most = number(asked, "most", 1, MOST) or MOST
     before = number(asked, "before", 0, LARGEST_SERIAL)
-    found = await app.downloads.of(sha256, most=most, before=before)
+    found = await ctx.app.downloads.of(sha256, most=most, before=before)
     document: DownloadsOf = {
         "sha256": sha256,
         "downloads": [_document(download) for download in found],
         "before": found[-1].serial if len(found) == most else None,
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/api/projects/<project>/downloads", may=Action.READ)
 @Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
-async def downloads_of_project(app: App, request: Request, who: Identity, project: str) -> None:
+async def downloads_of_project(ctx: RequestContext, project: str) -> None:
     """Return how often files of a project were downloaded, by day."""
-    name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
+    name, asked = project_name(project), parameters(ctx.request, *names(ASKS_DAYS))
     days = number(asked, "days", 1, MOST_DAYS) or DAYS
     # raises for a project that does not exist
-    await app.index.project(name, asked_of(app, request, who, project))
-    since = app.world.now().date() - timedelta(days=days - 1)
-    found = await app.downloads.by_day(name, since)
+    await ctx.app.index.project(name, ctx.upstream_permission(project))
+    since = ctx.app.world.now().date() - timedelta(days=days - 1)
+    found = await ctx.app.downloads.by_day(name, since)
     document: DownloadsOfProject = {
         "project": name,
         "since": str(since),
         "days": [{"day": str(day), "count": count} for day, count in found],
         "total": sum(count for _, count in found),
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 def _document(download: DownloadEntry) -> DownloadDocument:

@@ -11,13 +11,13 @@ import msgspec
 
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.export_request import Exported, ExportWanted
-from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, routes
+from pypid.core.permissions import Action
+from pypid.web.app.app import routes
 from pypid.web.app.audit import attempted
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.event_stream import EventStream, stream_of
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 EVERY = 0.2
@@ -57,25 +57,25 @@ Heard = Callable[[int, int], None]
 
 @guarded(routes, "/api/export", may=Action.ADMIN, methods=("POST",))
 @Described(ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True)
-async def export(app: App, request: Request, who: Identity) -> None:
+async def export(ctx: RequestContext) -> None:
     """Write what a user may see to static files."""
-    wanted = _wanted(await read_json(request, Export))
-    exports = app.exports
+    wanted = _wanted(await read_json(ctx.request, Export))
+    exports = ctx.app.exports
     if exports is None:
         raise NotAvailable("exports")
-    kind = stream_of(request)
+    kind = stream_of(ctx.request)
     if kind is None:
         return send_json(
-            request,
-            _document(wanted, await _exported(app, request, who, exports(wanted, _nobody), wanted)),
+            ctx.request,
+            _document(wanted, await _exported(ctx, exports(wanted, _nobody), wanted)),
         )
-    stream = EventStream(request, kind)
+    stream = EventStream(ctx.request, kind)
     stream.begin()
     said = float("-inf")
 
     def heard(done: int, of: int) -> None:
         nonlocal said
-        now = app.world.clock.seconds()
+        now = ctx.app.world.clock.seconds()
         if now - said >= EVERY or done == of:
             said = now
             stream.say(
@@ -83,14 +83,14 @@ async def export(app: App, request: Request, who: Identity) -> None:
             )
 
     try:
-        came = await _exported(app, request, who, exports(wanted, heard), wanted)
+        came = await _exported(ctx, exports(wanted, heard), wanted)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(wanted, came))
 
 
 async def _exported(
-    app: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted
+    ctx: RequestContext, job: Awaitable[Exported], wanted: ExportWanted
 ) -> Exported:
     def told(came: Exported) -> dict[str, str]:
         return {
@@ -99,7 +99,7 @@ async def _exported(
             "delete": str(wanted.clears).lower(),
         }
 
-    return await attempted(app, request, who, "export", wanted.target, _coroutine(job), told)
+    return await attempted(ctx, "export", wanted.target, _coroutine(job), told)
 
 
 async def _coroutine(job: Awaitable[Exported]) -> Exported:

@@ -8,13 +8,13 @@ from typing import Literal, NotRequired, TypedDict
 import msgspec
 
 from pypid.core.errors import BadRequest, ChangedElsewhere, NameTaken, NoSuchGroup, NotAvailable
-from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.permissions import Action, account_name
 from pypid.web.app.account_names import NewName, new_name
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Removed
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 GROUP = "/api/groups/<name>"
@@ -55,102 +55,98 @@ NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
 
 @guarded(routes, "/api/groups", may=Action.ADMIN)
 @Described(Groups, refuses=(NotAvailable,))
-async def groups(app: App, request: Request, who: Identity) -> None:
+async def groups(ctx: RequestContext) -> None:
     """List the groups with their members. Groups of the configuration are listed by name only,
     those of a directory not at all.
     """
     found = [
-        _document(name, members) for name, members in (await app.accounts.memberships()).items()
+        _document(name, members) for name, members in (await ctx.app.accounts.memberships()).items()
     ]
     found += [
         {"name": name, "members": None, "from": "configuration"}
-        for name in app.known.configured().groups
+        for name in ctx.app.known.configured().groups
     ]
     document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, GROUP, may=Action.ADMIN)
 @Described(GroupDocument, refuses=NO_GROUP)
-async def group(app: App, request: Request, who: Identity, name: str) -> None:
+async def group(ctx: RequestContext, name: str) -> None:
     """Return a group with its members."""
-    send_json(request, _document(name, await members_of(app, name)))
+    send_json(ctx.request, _document(name, await members_of(ctx.app, name)))
 
 
 @guarded(routes, "/api/groups", may=Action.ADMIN, methods=("POST",))
 @Described(
     GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable)
 )
-async def add(app: App, request: Request, who: Identity) -> None:
+async def add(ctx: RequestContext) -> None:
     """Create an empty group. Rights given to its name before are its own."""
-    name = await added(app, request, who, (await read_json(request, NewGroup)).name)
-    send_json(request, _document(name, ()), 201)
+    name = await added(ctx, (await read_json(ctx.request, NewGroup)).name)
+    send_json(ctx.request, _document(name, ()), 201)
 
 
 @guarded(routes, GROUP, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=NO_GROUP)
-async def remove(app: App, request: Request, who: Identity, name: str) -> None:
+async def remove(ctx: RequestContext, name: str) -> None:
     """Delete a group and its rights."""
-    await removed(app, request, who, name)
+    await removed(ctx, name)
     document: Removed = {"name": name, "removed": True}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, MEMBER, may=Action.ADMIN, methods=("PUT",))
 @Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
-async def join(app: App, request: Request, who: Identity, name: str, user: str) -> None:
+async def join(ctx: RequestContext, name: str, user: str) -> None:
     """Add a user to a group. An unknown user can be added, too; the answer then has a warning."""
-    warnings = await joined(app, request, who, name, user)
+    warnings = await joined(ctx, name, user)
     document: GroupDocument = {
-        **_document(name, await members_of(app, name)),
+        **_document(name, await members_of(ctx.app, name)),
         "warnings": warnings,
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, MEMBER, may=Action.ADMIN, methods=("DELETE",))
 @Described(GroupDocument, refuses=NO_GROUP)
-async def leave(app: App, request: Request, who: Identity, name: str, user: str) -> None:
+async def leave(ctx: RequestContext, name: str, user: str) -> None:
     """Remove a user from a group. Removing a user who is not a member changes nothing."""
-    await left(app, request, who, name, user)
-    send_json(request, _document(name, await members_of(app, name)))
+    await left(ctx, name, user)
+    send_json(ctx.request, _document(name, await members_of(ctx.app, name)))
 
 
 # --- shared with the pages ------------------------------------------------------------------------
 
 
-async def added(app: App, request: Request, who: Identity, text: str) -> str:
+async def added(ctx: RequestContext, text: str) -> str:
     """Create the group; return its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
     name = new_name(text)
-    demand_changeable(app, name)
-    await recorded(app, request, who, "add-group", name, app.accounts.add_group(name))
+    demand_changeable(ctx.app, name)
+    await recorded(ctx, "add-group", name, ctx.app.accounts.add_group(name))
     return name
 
 
-async def removed(app: App, request: Request, who: Identity, name: str) -> None:
+async def removed(ctx: RequestContext, name: str) -> None:
     """Delete the group and its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
-    members = await members_of(app, name)
-    removing = app.accounts.remove_group(name)
-    await recorded(
-        app, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))}
-    )
+    members = await members_of(ctx.app, name)
+    removing = ctx.app.accounts.remove_group(name)
+    await recorded(ctx, "remove-group", name, removing, lambda _: {"members": str(len(members))})
 
 
-async def joined(app: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
+async def joined(ctx: RequestContext, name: str, user: str) -> list[str]:
     """Add the user to the group; return warnings. Raises `BadRequest`, `NoSuchGroup`,
     `ChangedElsewhere`.
     """
-    before = await members_of(app, name)
+    before = await members_of(ctx.app, name)
     try:
         account_name(user)
     except ValueError as error:
         raise BadRequest(f"This cannot be a user: {error}.") from None
-    is_known = await app.known.find(user) is not None
-    joining = app.accounts.join(name, user)
+    is_known = await ctx.app.known.find(user) is not None
+    joining = ctx.app.accounts.join(name, user)
     await recorded(
-        app,
-        request,
-        who,
+        ctx,
         "join-group",
         f"{name}/{user}",
         joining,
@@ -159,14 +155,12 @@ async def joined(app: App, request: Request, who: Identity, name: str, user: str
     return [] if is_known else [f"No user can log in as {user!r} now: is it spelled right?"]
 
 
-async def left(app: App, request: Request, who: Identity, name: str, user: str) -> None:
+async def left(ctx: RequestContext, name: str, user: str) -> None:
     """Remove the user from the group. Raises `NoSuchGroup`, `ChangedElsewhere`."""
-    before = await members_of(app, name)
-    leaving = app.accounts.leave(name, user)
+    before = await members_of(ctx.app, name)
+    leaving = ctx.app.accounts.leave(name, user)
     await recorded(
-        app,
-        request,
-        who,
+        ctx,
         "leave-group",
         f"{name}/{user}",
         leaving,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pypid.core.permissions import EVERYONE, Identity
+from pypid.core.permissions import EVERYONE
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import ANYBODY, guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.responses import set_head
 from pypid.web.http.small_responses import send_json
 
@@ -14,23 +14,23 @@ AGAIN = 5
 
 
 @guarded(routes, "/health", may=ANYBODY)
-async def health(app: App, request: Request, who: Identity) -> None:
+async def health(ctx: RequestContext) -> None:
     """Answer 200 as long as the process runs, with the condition of its parts and the progress of a
     reconcile.
     """
-    send_json(request, {"status": "ok", **condition_of(app)})
+    send_json(ctx.request, {"status": "ok", **condition_of(ctx.app)})
 
 
 @guarded(routes, "/ready", may=ANYBODY)
-async def ready(app: App, request: Request, who: Identity) -> None:
+async def ready(ctx: RequestContext) -> None:
     """Answer 200 while clients should be sent here, 503 while they should be sent to another
     server, if there is one.
     """
-    said = condition_of(app)
+    said = condition_of(ctx.app)
     if said["ready"]:
-        return send_json(request, {"status": "ok", **said})
-    set_head(request, 503, ((b"Retry-After", b"%d" % AGAIN),))
-    return send_json(request, {"status": "unavailable", **said}, 503)
+        return send_json(ctx.request, {"status": "ok", **said})
+    set_head(ctx.request, 503, ((b"Retry-After", b"%d" % AGAIN),))
+    return send_json(ctx.request, {"status": "unavailable", **said}, 503)
 
 
 def condition_of(app: App) -> dict[str, object]:

@@ -19,13 +19,13 @@ from pypid.core.accounts.registration import (
 from pypid.core.configuration.choices import Registration
 from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, NotAvailable
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described, Duration, Moment
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 _ID = re.compile(r"[0-9a-f]{24}\Z")
@@ -58,16 +58,16 @@ class Withdrawn(TypedDict):
 
 @guarded(routes, "/api/invitations", may=Action.ADMIN, methods=("POST",))
 @Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
-async def make(app: App, request: Request, who: Identity) -> None:
+async def make(ctx: RequestContext) -> None:
     """Create an invitation for one account."""
-    demand_invitations(app)
-    new = await made(app, request, who, (await read_json(request, NewInvitation)).expires)
+    demand_invitations(ctx.app)
+    new = await made(ctx, (await read_json(ctx.request, NewInvitation)).expires)
     document: InvitationDocument = {
         "id": new.id,
         "secret": new.secret,
         "expires": utc_text(new.expires),
     }
-    send_json(request, document, 201)
+    send_json(ctx.request, document, 201)
 
 
 def demand_invitations(app: App) -> None:
@@ -80,27 +80,29 @@ def demand_invitations(app: App) -> None:
         )
 
 
-async def made(app: App, request: Request, who: Identity, expires: str | None) -> Invitation:
+async def made(ctx: RequestContext, expires: str | None) -> Invitation:
     """Create an invitation that is valid for this long (``7d``). Raises `BadRequest`,
     `NotAvailable`.
     """
-    demand_invitations(app)
-    new = invite(app.known.session_key, app.world.now(), _lifetime(expires), app.world.random)
-    await note(app, request, who, "make-invitation", new.id, {"expires": utc_text(new.expires)})
+    demand_invitations(ctx.app)
+    new = invite(
+        ctx.app.known.session_key, ctx.app.world.now(), _lifetime(expires), ctx.app.world.random
+    )
+    await note(ctx, "make-invitation", new.id, {"expires": utc_text(new.expires)})
     return new
 
 
 @guarded(routes, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
-async def withdraw(app: App, request: Request, who: Identity, id: str) -> None:
+async def withdraw(ctx: RequestContext, id: str) -> None:
     """Withdraw an invitation, which can then no longer be used. The answer tells whether it was
     used or withdrawn before.
     """
-    document: Withdrawn = {"id": id, "withdrawn": await withdrawn(app, request, who, id)}
-    send_json(request, document)
+    document: Withdrawn = {"id": id, "withdrawn": await withdrawn(ctx, id)}
+    send_json(ctx.request, document)
 
 
-async def withdrawn(app: App, request: Request, who: Identity, id: str) -> bool:
+async def withdrawn(ctx: RequestContext, id: str) -> bool:
     """Withdraw the invitation; return False if it was used or withdrawn before. Raises
     `BadRequest`.
     """
@@ -109,12 +111,10 @@ async def withdrawn(app: App, request: Request, who: Identity, id: str) -> bool:
             "An invitation's id has 24 hexadecimal digits: the answer that made it told it, and "
             "the audit log has it."
         )
-    until = app.world.now() + LONGEST_INVITATION  # it has expired by then, if it exists
-    withdrawing = app.accounts.once("invitation", id, until)
+    until = ctx.app.world.now() + LONGEST_INVITATION  # it has expired by then, if it exists
+    withdrawing = ctx.app.accounts.once("invitation", id, until)
     return await recorded(
-        app,
-        request,
-        who,
+        ctx,
         "withdraw-invitation",
         id,
         withdrawing,

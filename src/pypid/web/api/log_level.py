@@ -7,12 +7,12 @@ from typing import Literal, TypedDict
 import msgspec
 
 from pypid.core.errors import LogElsewhere
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.app.app import LOUDNESS, App, LogLevelControl, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 Level = Literal["debug", "info", "warn", "error", "critical", "default"]
@@ -33,34 +33,30 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
 
 @guarded(routes, "/api/log-level", may=Action.ADMIN)
 @Described(LogLevel, refuses=(LogElsewhere,))
-async def log_level(app: App, request: Request, who: Identity) -> None:
+async def log_level(ctx: RequestContext) -> None:
     """Return the log level in force and the configured one."""
-    send_json(request, _said(_loudness(app)))
+    send_json(ctx.request, _said(_loudness(ctx.app)))
 
 
 @guarded(routes, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
 @Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
-async def set_log_level(app: App, request: Request, who: Identity) -> None:
+async def set_log_level(ctx: RequestContext) -> None:
     """Set the log level of all workers, until pypid stops or the configuration file says another
     one.
     """
-    send_json(
-        request, await changed(app, request, who, (await read_json(request, WantedLevel)).level)
-    )
+    send_json(ctx.request, await changed(ctx, (await read_json(ctx.request, WantedLevel)).level))
 
 
-async def changed(app: App, request: Request, who: Identity, level: Level) -> LogLevel:
+async def changed(ctx: RequestContext, level: Level) -> LogLevel:
     """Set the log level of all workers; return the level in force and the configured one."""
-    log_level_control = _loudness(app)
+    log_level_control = _loudness(ctx.app)
     was = log_level_control.in_force
 
     async def change() -> LogLevel:
-        app.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
+        ctx.app.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
         return _said(log_level_control)
 
-    return await recorded(
-        app, request, who, "set-log-level", level, change(), lambda _: {"was": was}
-    )
+    return await recorded(ctx, "set-log-level", level, change(), lambda _: {"was": was})
 
 
 def _loudness(app: App) -> LogLevelControl:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from pypid import __version__
 from pypid.core.errors import CatalogDown, StorageDown
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.metrics.families import BUILD, PROJECTS
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send
 
@@ -25,27 +25,27 @@ _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
 @guarded(routes, "/metrics", may=Action.METRICS)
-async def metrics(app: App, request: Request, who: Identity) -> None:
+async def metrics(ctx: RequestContext) -> None:
     """Return the metrics of all workers in Prometheus' text format, or as OpenMetrics if the client
     accepts it.
     """
-    counts = app.world.counts
+    counts = ctx.app.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
     try:
-        counts.set(PROJECTS, ("ours",), len(await app.index.catalog.names()))
-        counts.set(PROJECTS, ("theirs",), len(await app.index.catalog.their_names()))
+        counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.names()))
+        counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.their_names()))
     except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:
-        here, workers = await app.measured()
+        here, workers = await ctx.app.measured()
     except OSError as error:
         raise StorageDown(
             "what the workers have counted cannot be written down, or read."
         ) from error
-    page, content_type = await app.world.blocking(
-        _page, workers, here, header_of(request, "accept") or ""
+    page, content_type = await ctx.app.world.blocking(
+        _page, workers, here, header_of(ctx.request, "accept") or ""
     )
-    send(request, 200, content_type, page)
+    send(ctx.request, 200, content_type, page)
 
 
 def _page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:

@@ -8,20 +8,20 @@ from typing import TypedDict
 
 from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.presentation.feeds import CONTENT_TYPE, OF_PROJECT, PAGES, PROJECTS, UPDATES, News
 from pypid.core.presentation.feeds import projects as feed_of_projects
 from pypid.core.presentation.feeds import releases_of as feed_of_project
 from pypid.core.presentation.feeds import updates as feed_of_updates
 from pypid.core.simple_api.render import finished, utc_text
 from pypid.web.api.news_cache import STORED
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.http.responses import send_page
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.legacy import NO_HOST
@@ -53,78 +53,77 @@ class NewsDocuments(TypedDict):
     projects: list[NewsDocument]
 
 
-async def releases(app: App, who: Identity, most: int) -> tuple[News, ...]:
+async def releases(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest releases that the user may see, newest first."""
-    return await app.newest.releases(await app.sight(who), app.search.updated, most)
+    return await ctx.app.newest.releases(await ctx.visibility(), ctx.app.search.updated, most)
 
 
-async def latest(app: App, who: Identity, most: int) -> tuple[News, ...]:
+async def latest(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest release of each of `most` projects, newest first."""
-    return await app.newest.latest(await app.sight(who), app.search.updated, most)
+    return await ctx.app.newest.latest(await ctx.visibility(), ctx.app.search.updated, most)
 
 
-async def projects(app: App, who: Identity, most: int) -> tuple[News, ...]:
+async def projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest projects that the user may see, each with its first release."""
-    return await app.newest.projects(await app.sight(who), app.search.created, most)
+    return await ctx.app.newest.projects(await ctx.visibility(), ctx.app.search.created, most)
 
 
 @guarded(routes, "/api/news", may=Action.READ)
 @Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,))
-async def news(app: App, request: Request, who: Identity) -> None:
+async def news(ctx: RequestContext) -> None:
     """List the newest releases and projects, of all that is stored and that the user may read."""
-    most = number(parameters(request, *names(ASKS)), "most", 1, MOST) or FEW
+    most = number(parameters(ctx.request, *names(ASKS)), "most", 1, MOST) or FEW
     document: NewsDocuments = {
-        "releases": [_document(one) for one in await releases(app, who, most)],
-        "projects": [_document(one) for one in await projects(app, who, most)],
+        "releases": [_document(one) for one in await releases(ctx, most)],
+        "projects": [_document(one) for one in await projects(ctx, most)],
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/rss/updates.xml", may=Action.READ)
-async def updates(app: App, request: Request, who: Identity) -> None:
+async def updates(ctx: RequestContext) -> None:
     """Return the RSS feed of releases (C114)."""
     await _send(
-        app,
-        request,
-        feed_of_updates(await releases(app, who, UPDATES), _base(app, request), PAGES),
+        ctx,
+        feed_of_updates(await releases(ctx, UPDATES), _base(ctx), PAGES),
     )
 
 
 @guarded(routes, "/rss/packages.xml", may=Action.READ)
-async def packages(app: App, request: Request, who: Identity) -> None:
+async def packages(ctx: RequestContext) -> None:
     """Return the RSS feed of projects (C114)."""
     await _send(
-        app,
-        request,
-        feed_of_projects(await projects(app, who, PROJECTS), _base(app, request), PAGES),
+        ctx,
+        feed_of_projects(await projects(ctx, PROJECTS), _base(ctx), PAGES),
     )
 
 
 @guarded(routes, "/rss/project/<project>/releases.xml", may=Action.READ)
-async def of_project(app: App, request: Request, who: Identity, project: str) -> None:
+async def of_project(ctx: RequestContext, project: str) -> None:
     """Return the RSS feed of a project's releases (C114), of those with stored files."""
     name = project_name(project)
     if project != name:
         return redirect(
-            request, f"/rss/project/{name}/releases.xml", permanent=True, restricted=app.restricted
+            ctx.request,
+            f"/rss/project/{name}/releases.xml",
+            permanent=True,
+            restricted=ctx.app.restricted,
         )
-    await app.index.project(name, STORED)  # raises for a project that does not exist
-    found = await app.newest.of(name, await app.sight(who))
-    return await _send(
-        app, request, feed_of_project(name, found[:OF_PROJECT], _base(app, request), PAGES)
-    )
+    await ctx.app.index.project(name, STORED)  # raises for a project that does not exist
+    found = await ctx.app.newest.of(name, await ctx.visibility())
+    return await _send(ctx, feed_of_project(name, found[:OF_PROJECT], _base(ctx), PAGES))
 
 
-async def _send(app: App, request: Request, feed: bytes) -> None:
-    page = FinishedPage(finished(feed, CONTENT_TYPE), app.world.blocking)
-    await send_page(request, page, restricted=app.restricted)
+async def _send(ctx: RequestContext, feed: bytes) -> None:
+    page = FinishedPage(finished(feed, CONTENT_TYPE), ctx.app.world.blocking)
+    await send_page(ctx.request, page, restricted=ctx.app.restricted)
 
 
-def _base(app: App, request: Request) -> str:
+def _base(ctx: RequestContext) -> str:
     """Return the base URL for the links of a feed: readers know only absolute ones. Raises
     `BadRequest`.
     """
-    base = app.base_url(request)
+    base = ctx.base_url
     if base is None:
         raise BadRequest(NO_HOST)
     return base

@@ -22,15 +22,15 @@ from pypid.core.accounts.rights import NAMED, Whom
 from pypid.core.accounts.sessions import cookie_name
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import LONGEST_NAME
-from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, routes
+from pypid.core.permissions import Action
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.errors import Refused, status_of
 from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import HARMLESS
 from pypid.web.http.event_stream import EVENTS, LINES
 from pypid.web.http.negotiation import ErrorFormat
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 PREFIX = "/api/"
@@ -80,13 +80,14 @@ _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 
 @guarded(routes, "/api/openapi.json", may=ANYBODY)
 @Described(dict[str, Any])
-async def openapi(app: App, request: Request, who: Identity) -> None:
+async def openapi(ctx: RequestContext) -> None:
     """Return this document (OpenAPI 3.1). It discloses nothing of the index, and is the same for
     all clients.
     """
-    base = app.base_url(request)
+    base = ctx.base_url
     send_json(
-        request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]}
+        ctx.request,
+        {**document(secure=ctx.request.scheme == "https"), "servers": [{"url": base or "/"}]},
     )
 
 

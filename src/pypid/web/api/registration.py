@@ -29,14 +29,13 @@ from pypid.core.errors import (
     RegistrationClosed,
     TooManyRegistrations,
 )
-from pypid.core.permissions import Identity
 from pypid.web.app.account_names import demand_free
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.captcha import Captcha, riddle, solved
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import ANYBODY, UNIX, guarded
-from pypid.web.http.request import Request
+from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 WELCOME = {
@@ -68,11 +67,13 @@ class Welcome(TypedDict):
 
 @guarded(routes, "/api/captcha", may=ANYBODY)
 @Described(Captcha, refuses=(NoRiddles, NotAvailable))
-async def captcha(app: App, request: Request, who: Identity) -> None:
+async def captcha(ctx: RequestContext) -> None:
     """Return a captcha for ALTCHA's widget."""
-    if not app.settings.people.captcha:
+    if not ctx.app.settings.people.captcha:
         raise NoRiddles()
-    send_json(request, riddle(app.known.session_key, app.world.now(), app.world.random))
+    send_json(
+        ctx.request, riddle(ctx.app.known.session_key, ctx.app.world.now(), ctx.app.world.random)
+    )
 
 
 @guarded(routes, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
@@ -82,17 +83,17 @@ async def captcha(app: App, request: Request, who: Identity) -> None:
     takes=Applicant,
     refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
 )
-async def register(app: App, request: Request, who: Identity) -> None:
+async def register(ctx: RequestContext) -> None:
     """Register an account. The cheap checks come first, and a typing error uses nothing up."""
-    mode_of(app)
-    wanted = await read_json(request, Applicant)
-    account = await enrolled(app, request, who, wanted, invitation_of(app, wanted.token))
+    mode_of(ctx.app)
+    wanted = await read_json(ctx.request, Applicant)
+    account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
     document: Welcome = {
         "user": account.name,
         "standing": account.standing,
         "message": WELCOME[account.standing],
     }
-    send_json(request, document, 201)
+    send_json(ctx.request, document, 201)
 
 
 def mode_of(app: App) -> Registration:
@@ -106,22 +107,22 @@ def mode_of(app: App) -> Registration:
 
 
 async def enrolled(
-    app: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
+    ctx: RequestContext, wanted: Applicant, invitation: Invitation | None
 ) -> Account:
     """Create the account of an applicant who may register; return it. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
-    app.turnstile.let_in(request.client_address() or UNIX, app.world.clock.seconds())
-    await _use_up_riddle(app, wanted.captcha)
-    await _demand_free(app, name)
-    hashed = await app.known.hash_password(password)
-    now = app.world.now()
-    mode = app.settings.people.registration
+    ctx.app.turnstile.let_in(ctx.address, ctx.app.world.clock.seconds())
+    await _use_up_riddle(ctx.app, wanted.captcha)
+    await _demand_free(ctx.app, name)
+    hashed = await ctx.app.known.hash_password(password)
+    now = ctx.app.world.now()
+    mode = ctx.app.settings.people.registration
     account = Account(name=name, hash=hashed, standing=standing_of(mode), created=now, changed=now)
     said = {"registration": mode.value, "standing": account.standing.value}
     if invitation is not None:
         said["invitation"] = invitation.id
-    adding = _add(app, account, invitation)
-    await recorded(app, request, who, "register-user", name, adding, lambda _: said)
+    adding = _add(ctx.app, account, invitation)
+    await recorded(ctx, "register-user", name, adding, lambda _: said)
     return account
 
 

@@ -14,12 +14,12 @@ from attrs import frozen
 from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity, Principals, account_name
+from pypid.core.permissions import Action, Principals, account_name
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 RIGHTS = "/api/projects/<project>/rights"
@@ -117,16 +117,16 @@ async def rights_now(app: App) -> AllRights:
 
 @guarded(routes, "/api/rights", may=Action.ADMIN)
 @Described(Rights, refuses=(NotAvailable,))
-async def rights(app: App, request: Request, who: Identity) -> None:
+async def rights(ctx: RequestContext) -> None:
     """List the defaults, and all rights on single projects."""
-    send_json(request, await listed(app))
+    send_json(ctx.request, await listed(ctx.app))
 
 
 @guarded(routes, RIGHTS, may=Action.ADMIN)
 @Described(ProjectRights, refuses=(NotAvailable,))
-async def project(app: App, request: Request, who: Identity, project: str) -> None:
+async def project(ctx: RequestContext, project: str) -> None:
     """Return the rights of one project, the source of each, and their effect together."""
-    send_json(request, whole(app, project_name(project), await rights_now(app)))
+    send_json(ctx.request, whole(ctx.app, project_name(project), await rights_now(ctx.app)))
 
 
 async def listed(app: App) -> Rights:
@@ -192,56 +192,48 @@ def _defaults(app: App) -> Defaults:
 @guarded(routes, MANY, may=Action.ADMIN, methods=("PUT",))
 @guarded(routes, ONE, may=Action.ADMIN, methods=("PUT",))
 @Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
-async def grant(
-    app: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
-) -> None:
+async def grant(ctx: RequestContext, project: str, kind: str, name: str = "") -> None:
     """Grant a right, replacing the existing one."""
-    wanted = await read_json(request, NewRight)
+    wanted = await read_json(ctx.request, NewRight)
     whom = whom_of(kind, name)
     send_json(
-        request,
-        await granted(
-            app, request, who, Right(project_name(project), whom, name, wanted.right == "rw")
-        ),
+        ctx.request,
+        await granted(ctx, Right(project_name(project), whom, name, wanted.right == "rw")),
     )
 
 
-async def granted(app: App, request: Request, who: Identity, right: Right) -> ProjectRights:
+async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
     """Grant the right; return the rights of its project after that, with warnings."""
-    before = await rights_now(app)
+    before = await rights_now(ctx.app)
     warnings = [
-        *_of_the_first(app, right, before),
-        *await _of_nobody(app, right),
+        *_of_the_first(ctx.app, right, before),
+        *await _of_nobody(ctx.app, right),
         *_of_the_file(right, before),
     ]
 
     def told(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
-    await recorded(app, request, who, "set-right", right.project, app.accounts.grant(right), told)
-    return {**whole(app, right.project, await rights_now(app)), "warnings": warnings}
+    await recorded(ctx, "set-right", right.project, ctx.app.accounts.grant(right), told)
+    return {**whole(ctx.app, right.project, await rights_now(ctx.app)), "warnings": warnings}
 
 
 @guarded(routes, MANY, may=Action.ADMIN, methods=("DELETE",))
 @guarded(routes, ONE, may=Action.ADMIN, methods=("DELETE",))
 @Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
-async def withdraw(
-    app: App, request: Request, who: Identity, project: str, kind: str, name: str = ""
-) -> None:
+async def withdraw(ctx: RequestContext, project: str, kind: str, name: str = "") -> None:
     """Remove a right. Removing one that does not exist is no error."""
     send_json(
-        request,
-        await withdrawn(app, request, who, (project_name(project), whom_of(kind, name), name)),
+        ctx.request,
+        await withdrawn(ctx, (project_name(project), whom_of(kind, name), name)),
     )
 
 
-async def withdrawn(
-    app: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]
-) -> ProjectRights:
+async def withdrawn(ctx: RequestContext, key: tuple[ProjectName, Whom, str]) -> ProjectRights:
     """Remove the right; return the rights of its project after that, with warnings. Raises
     `ChangedElsewhere`.
     """
-    before = await rights_now(app)
+    before = await rights_now(ctx.app)
     gone, fixed = (
         [right for right in rights if _key(right) == key]
         for rights in (before.kept, before.configured)
@@ -254,15 +246,15 @@ async def withdrawn(
     def told(_: None) -> dict[str, str] | None:
         return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
 
-    await recorded(app, request, who, "remove-right", key[0], app.accounts.withdraw(*key), told)
-    after = await rights_now(app)
-    warnings = _of_the_last(app, key[0], before, after)
+    await recorded(ctx, "remove-right", key[0], ctx.app.accounts.withdraw(*key), told)
+    after = await rights_now(ctx.app)
+    warnings = _of_the_last(ctx.app, key[0], before, after)
     if fixed:
         warnings.append(
             f"[projects] of the configuration still gives the right {fixed[0].text} to "
             f"{_words(fixed[0])}."
         )
-    return {**whole(app, key[0], after), "warnings": warnings}
+    return {**whole(ctx.app, key[0], after), "warnings": warnings}
 
 
 def _key(right: Right) -> tuple[ProjectName, Whom, str]:

@@ -12,15 +12,15 @@ from attrs import frozen
 
 from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import BadRequest, Busy
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.search.ranking import FoundProject, SearchQuery
 from pypid.core.simple_api.render import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, names, number, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 FEW = 20
@@ -89,14 +89,12 @@ class Results:
     unread: int
 
 
-async def results(
-    app: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW
-) -> Results:
+async def results(ctx: RequestContext, query: SearchQuery, page: int, most: int = FEW) -> Results:
     """Return a page of the results that the user may see. Raises `Busy`."""
-    search: Search = app.search
-    place = place_of(request.client_address() or "")
+    search: Search = ctx.app.search
+    place = place_of(ctx.request.client_address() or "")
     findings = await search.find(
-        query, await app.sight(who), most=most, skip=(page - 1) * most, place=place
+        query, await ctx.visibility(), most=most, skip=(page - 1) * most, place=place
     )
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
     return Results(findings.found, findings.total, page, pages, findings.unread)
@@ -104,9 +102,9 @@ async def results(
 
 @guarded(routes, "/api/search", may=Action.READ)
 @Described(SearchDocument, asks=ASKS, refuses=(Busy,))
-async def searched(app: App, request: Request, who: Identity) -> None:
+async def searched(ctx: RequestContext) -> None:
     """Search the stored projects that the user may read, best match first."""
-    given = parameters(request, *names(ASKS))
+    given = parameters(ctx.request, *names(ASKS))
     most = number(given, "most", 1, MOST) or FEW
     page = number(given, "page", 1, FARTHEST // most) or 1
     filters = {name: given.get(name, "") for name in ("source", "python", "license", "classifier")}
@@ -114,7 +112,7 @@ async def searched(app: App, request: Request, who: Identity) -> None:
         query = SearchQuery.read(given.get("q", ""), **filters)
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    found = await results(app, request, who, query, page, most)
+    found = await results(ctx, query, page, most)
     document: SearchDocument = {
         "found": [_document(each) for each in found.found],
         "total": found.total,
@@ -122,7 +120,7 @@ async def searched(app: App, request: Request, who: Identity) -> None:
         "pages": found.pages,
         "unread": found.unread,
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 def _document(found: FoundProject) -> FoundDocument:

@@ -8,20 +8,21 @@ import re
 from typing import TypedDict
 
 import msgspec
+from attrs import evolve
 
 from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session
 from pypid.core.accounts.sessions import csrf_token, digest_of, new_secret
 from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import ANYBODY, UNIX, guarded
+from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.rate_limit import TooManyLogins
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import begin_session, credential_of_cookie, end_session
 from pypid.web.http.credentials import LONGEST_USER
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
@@ -57,84 +58,88 @@ class LoggedOut(TypedDict):
 
 @guarded(routes, "/api/session", may=ANYBODY)
 @Described(SessionDocument, refuses=(NotAvailable,))
-async def session(app: App, request: Request, who: Identity) -> None:
+async def session(ctx: RequestContext) -> None:
     """Return the user who is logged in, by any credentials. Of a session, also its CSRF token and
     its end.
     """
     found = None
-    if request.session is not None:
-        found = await app.accounts.session(digest_of(request.session, app.known.session_key))
-    send_json(request, _document(who, request.session, found))
+    if ctx.request.session is not None:
+        found = await ctx.app.accounts.session(
+            digest_of(ctx.request.session, ctx.app.known.session_key)
+        )
+    send_json(ctx.request, _document(ctx.identity, ctx.request.session, found))
 
 
 @guarded(routes, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
-async def log_in(app: App, request: Request, who: Identity) -> None:
+async def log_in(ctx: RequestContext) -> None:
     """Begin a session. It is always a new one, whatever cookie the client sent, so that no user is
     led into the session of another.
     """
-    user, secret, begun = await begin(app, request, await read_json(request, Login))
-    send_json(request, _document(user, secret, begun))
+    user, secret, begun = await begin(ctx, await read_json(ctx.request, Login))
+    send_json(ctx.request, _document(user, secret, begun))
 
 
-async def begin(app: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
+async def begin(ctx: RequestContext, login: Login) -> tuple[Identity, str, Session]:
     """Log in, and set the cookie of a new session; return the user, the cookie's secret, and the
     session.
 
     Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
     """
-    key, lifetime = app.known.session_key, app.settings.people.session_lifetime
-    user = await _proven(app, request, login)
-    request.identity = user
-    app.turnstile.log_in(str(user.user), app.world.clock.seconds())
-    now, secret = app.world.now(), new_secret(app.world.random)
+    key, lifetime = ctx.app.known.session_key, ctx.app.settings.people.session_lifetime
+    user = await _proven(ctx, login)
+    ctx.request.identity = user
+    ctx.app.turnstile.log_in(str(user.user), ctx.app.world.clock.seconds())
+    now, secret = ctx.app.world.now(), new_secret(ctx.app.world.random)
     begun = Session(
         digest=digest_of(secret, key),
         user=str(user.user),
         created=now,
         expires=now + lifetime,
-        address=request.client_address() or "",
+        address=ctx.request.client_address() or "",
     )
     await recorded(
-        app, request, user, "begin-session", begun.user, _begun(app, request, login, begun)
+        evolve(ctx, identity=user), "begin-session", begun.user, _begun(ctx, login, begun)
     )
-    before = credential_of_cookie(request)
+    before = credential_of_cookie(ctx.request)
     if before is not None:  # the browser forgets its secret now, so this is the last chance
-        await app.accounts.end_session(digest_of(before.password, key))
-    begin_session(request, secret, int(lifetime.total_seconds()))
+        await ctx.app.accounts.end_session(digest_of(before.password, key))
+    begin_session(ctx.request, secret, int(lifetime.total_seconds()))
     return user, secret, begun
 
 
 @guarded(routes, "/api/session", may=ANYBODY, methods=("DELETE",))
 @Described(LoggedOut, refuses=(NotAvailable,))
-async def log_out(app: App, request: Request, who: Identity) -> None:
+async def log_out(ctx: RequestContext) -> None:
     """End the session, at once and permanently. Ending it again is no error."""
-    await end(app, request, who)
-    end_session(request)
+    await end(ctx)
+    end_session(ctx.request)
     document: LoggedOut = {"user": None}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
-async def end(app: App, request: Request, who: Identity) -> None:
+async def end(ctx: RequestContext) -> None:
     """End the session whose cookie the client sent, if any."""
-    if request.session is not None:
-        ending = app.accounts.end_session(digest_of(request.session, app.known.session_key))
-        await recorded(app, request, who, "end-session", str(who.user), ending)
+    if ctx.request.session is not None:
+        ending = ctx.app.accounts.end_session(
+            digest_of(ctx.request.session, ctx.app.known.session_key)
+        )
+        await recorded(ctx, "end-session", str(ctx.identity.user), ending)
 
 
-async def _begun(app: App, request: Request, login: Login, begun: Session) -> None:
+async def _begun(ctx: RequestContext, login: Login, begun: Session) -> None:
     """Store the session, unless the password has changed meanwhile: that change ended only the
     sessions that existed then.
     """
-    await app.accounts.add_session(begun)
+    await ctx.app.accounts.add_session(begun)
     try:
-        await _proven(app, request, login)
+        await _proven(ctx, login)
     except BaseException:
-        await app.accounts.end_session(begun.digest)
+        await ctx.app.accounts.end_session(begun.digest)
         raise
 
 
-async def _proven(app: App, request: Request, login: Login) -> Identity:
+async def _proven(ctx: RequestContext, login: Login) -> Identity:
     """Return the user whom the name and the password prove. Raises `LoginRefused`, and all else
     that `Access.identify` does.
     """
@@ -145,9 +150,7 @@ async def _proven(app: App, request: Request, login: Login) -> Identity:
     ):
         raise LoginRefused()
     try:
-        found = await app.access.identify(
-            Credential(login.user, login.password, request.client_address() or UNIX)
-        )
+        found = await ctx.app.access.identify(Credential(login.user, login.password, ctx.address))
     except Unauthenticated as error:  # wrong, or right and the account cannot be used
         raise LoginRefused(error.text()) from None
     if found.user is None or found.scope is not None:

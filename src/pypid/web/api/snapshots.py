@@ -12,11 +12,11 @@ from pypid.core.records.as_of_time import moment_of, parse_moment, settled
 from pypid.core.records.documents import SnapshotDocument
 from pypid.core.simple_api.render import utc_text
 from pypid.index.history.named_snapshots import snapshot_name
-from pypid.web.app.app import App, routes, user_of
+from pypid.web.app.app import routes, user_of
 from pypid.web.app.audit import Details, recorded
 from pypid.web.app.descriptions import Described, Moment, Removed
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 
@@ -51,56 +51,58 @@ class Snapshots(TypedDict):
 
 @guarded(routes, "/api/snapshots", may=Action.READ)
 @Described(Snapshots)
-async def snapshots(app: App, request: Request, who: Identity) -> None:
+async def snapshots(ctx: RequestContext) -> None:
     """List the snapshots."""
-    found = (await app.index.moments.snapshots.all()).values()
+    found = (await ctx.app.index.moments.snapshots.all()).values()
     document: Snapshots = {
-        "snapshots": [_document(each, who) for each in sorted(found, key=lambda each: each.name)]
+        "snapshots": [
+            _document(each, ctx.identity) for each in sorted(found, key=lambda each: each.name)
+        ]
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
 @Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
-async def make(app: App, request: Request, who: Identity) -> None:
+async def make(ctx: RequestContext) -> None:
     """Create a snapshot of now or of a past time. Cached upstream files that it shows are not
     evicted.
     """
     send_json(
-        request,
-        _document(await made(app, request, who, await read_json(request, NewSnapshot)), who),
+        ctx.request,
+        _document(await made(ctx, await read_json(ctx.request, NewSnapshot)), ctx.identity),
         201,
     )
 
 
-async def made(app: App, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
+async def made(ctx: RequestContext, wish: NewSnapshot) -> SnapshotDocument:
     """Create the snapshot; return its record."""
-    now = app.world.now()
+    now = ctx.app.world.now()
     before = now if wish.moment is None else settled(parse_moment(wish.moment), now).before
-    snapshot = SnapshotDocument(snapshot_name(wish.name), before, now, user_of(who), wish.note)
-    making = app.index.moments.snapshots.make(snapshot)
-    await recorded(app, request, who, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
+    snapshot = SnapshotDocument(
+        snapshot_name(wish.name), before, now, user_of(ctx.identity), wish.note
+    )
+    making = ctx.app.index.moments.snapshots.make(snapshot)
+    await recorded(ctx, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
     return snapshot
 
 
 @guarded(routes, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(NoSuchSnapshot,))
-async def delete(app: App, request: Request, who: Identity, snapshot: str) -> None:
+async def delete(ctx: RequestContext, snapshot: str) -> None:
     """Delete a snapshot. Files stay, and so does ``/at/`` of its time."""
-    await deleted(app, request, who, snapshot)
+    await deleted(ctx, snapshot)
     document: Removed = {"name": snapshot, "removed": True}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
-async def deleted(app: App, request: Request, who: Identity, name: str) -> None:
+async def deleted(ctx: RequestContext, name: str) -> None:
     """Delete the snapshot of this name."""
     await recorded(
-        app,
-        request,
-        who,
+        ctx,
         "delete-snapshot",
         name,
-        app.index.moments.snapshots.delete(name),
+        ctx.app.index.moments.snapshots.delete(name),
         _told,
     )
 

@@ -12,7 +12,7 @@ import msgspec
 
 from pypid.core.errors import BadRequest, Busy, PypidError
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.storage_check import CheckReport
 from pypid.index.progress import Tell
@@ -22,6 +22,7 @@ from pypid.web.app.app import App, routes, user_of
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.event_stream import EventStream, stream_of
 from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
@@ -47,47 +48,45 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 
 @guarded(routes, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
-async def rebuild(app: App, request: Request, who: Identity) -> None:
+async def rebuild(ctx: RequestContext) -> None:
     """Reconcile the catalog with the storage, and adopt files without a record."""
-    await _told(request, partial(rebuilt, app, request, who, None))
+    await _told(ctx.request, partial(rebuilt, ctx, None))
 
 
 @guarded(routes, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
-async def rebuild_project(app: App, request: Request, who: Identity, project: str) -> None:
+async def rebuild_project(ctx: RequestContext, project: str) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _told(request, partial(rebuilt, app, request, who, project_name(project)))
+    await _told(ctx.request, partial(rebuilt, ctx, project_name(project)))
 
 
-async def rebuilt(
-    app: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None
-) -> Came:
+async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | None = None) -> Came:
     """Reconcile all projects, or the one of this name, with the storage; `tell` receives the
     progress.
     """
-    job = app.index.rebuild(user_of(who), name, tell=tell)
-    return await attempted(app, request, who, "rebuild", name or "storage", job, _counts)
+    job = ctx.app.index.rebuild(user_of(ctx.identity), name, tell=tell)
+    return await attempted(ctx, "rebuild", name or "storage", job, _counts)
 
 
 @guarded(routes, "/api/adopt", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
-async def adopt(app: App, request: Request, who: Identity) -> None:
+async def adopt(ctx: RequestContext) -> None:
     """Adopt the files of a folder in the storage."""
-    wanted = await read_json(request, Folder)
-    prefix = _prefix_of(app, Path(wanted.folder))
+    wanted = await read_json(ctx.request, Folder)
+    prefix = _prefix_of(ctx.app, Path(wanted.folder))
 
     def adopting(tell: Tell | None) -> Awaitable[Came]:
-        job = app.index.adopt(prefix, user_of(who), tell=tell)
-        return attempted(app, request, who, "adopt", wanted.folder, job, _counts)
+        job = ctx.app.index.adopt(prefix, user_of(ctx.identity), tell=tell)
+        return attempted(ctx, "adopt", wanted.folder, job, _counts)
 
-    await _told(request, adopting)
+    await _told(ctx.request, adopting)
 
 
 @guarded(routes, "/api/check", may=Action.ADMIN, methods=("POST",))
 @Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
-async def check(app: App, request: Request, who: Identity) -> None:
+async def check(ctx: RequestContext) -> None:
     """Check the storage for problems."""
-    found = await checked(app, request, who, await read_json(request, Checkup))
+    found = await checked(ctx, await read_json(ctx.request, Checkup))
     findings: list[FindingDocument] = [
         {
             "key": finding.key,
@@ -104,18 +103,14 @@ async def check(app: App, request: Request, who: Identity) -> None:
         "kept": found.kept,
         "findings": findings,
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
-async def checked(
-    app: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None
-) -> CheckReport:
+async def checked(ctx: RequestContext, wanted: Checkup, tell: Tell | None = None) -> CheckReport:
     """Check the storage for problems; `tell` receives the progress."""
-    checking = app.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
+    checking = ctx.app.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
     return await (
-        attempted(app, request, who, "sweep", "storage", checking, _swept)
-        if wanted.sweep
-        else checking
+        attempted(ctx, "sweep", "storage", checking, _swept) if wanted.sweep else checking
     )
 
 

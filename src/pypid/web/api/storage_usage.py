@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pypid.core.errors import CatalogDown
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.index.usage import ProjectUse
 from pypid.web.api.machine_documents import DiskDocument, StorageDocument, UseDocument
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
 from pypid.web.app.measures import Disk
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, names, number, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 
 USUAL, MOST = 100, 1000
@@ -33,17 +33,17 @@ ASKS = (
 
 @guarded(routes, "/api/storage", may=Action.ADMIN)
 @Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
-async def storage(app: App, request: Request, who: Identity) -> None:
+async def storage(ctx: RequestContext) -> None:
     """Return what the storage holds, local and cached, and which projects use most of it."""
-    given = parameters(request, *names(ASKS))
+    given = parameters(ctx.request, *names(ASKS))
     skip = number(given, "skip", 0, LARGEST) or 0
     most = number(given, "most", 1, MOST) or USUAL
-    measures = app.measures
+    measures = ctx.app.measures
     usage = measures.usage
     used = await usage.told()
     document: StorageDocument = {
-        "place": app.settings.place,
-        "limit": app.settings.max_cache,
+        "place": ctx.app.settings.place,
+        "limit": ctx.app.settings.max_cache,
         "files": None if used is None else used.files,
         "size": None if used is None else used.size,
         "kept": None if used is None else used.kept,
@@ -53,7 +53,7 @@ async def storage(app: App, request: Request, who: Identity) -> None:
         "storage_disk": _disk(await measures.disk("storage")),
         "projects": [] if used is None else [_use(use) for use in used.by_size[skip : skip + most]],
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 def _disk(disk: Disk | None) -> DiskDocument | None:

@@ -10,15 +10,15 @@ import msgspec
 
 from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.tiering_rules import Moved, Tiered, TieringOutcome, TieringRule
 from pypid.index.local.tiering import Tierer, ignored, tierer
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Duration
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.event_stream import EventStream, stream_of
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 
@@ -58,38 +58,36 @@ class TieredFiles(TypedDict):
 
 @guarded(routes, "/api/tier", may=Action.ADMIN, methods=("POST",))
 @Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
-async def tier(app: App, request: Request, who: Identity) -> None:
+async def tier(ctx: RequestContext) -> None:
     """Move old files into a cheaper storage class, and report the outcome for each file that was
     due.
     """
-    wanted = await read_json(request, Wanted)
+    wanted = await read_json(ctx.request, Wanted)
     rule = _rule(wanted)
-    kind = stream_of(request)
+    kind = stream_of(ctx.request)
     if kind is None:
         return send_json(
-            request, _document(await _tiered(app, request, who, wanted, rule, await _tierer(app)))
+            ctx.request, _document(await _tiered(ctx, wanted, rule, await _tierer(ctx.app)))
         )
-    stream = EventStream(request, kind)
+    stream = EventStream(ctx.request, kind)
     run = await _tierer(
-        app,
+        ctx.app,
         lambda said: stream.say("progress", {"said": said}),
         lambda moved: stream.say("file", _file(moved)),
     )
     stream.begin()
     try:
-        found = await _tiered(app, request, who, wanted, rule, run)
+        found = await _tiered(ctx, wanted, rule, run)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(found))
 
 
-async def _tiered(
-    app: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer
-) -> Tiered:
+async def _tiered(ctx: RequestContext, wanted: Wanted, rule: TieringRule, run: Tierer) -> Tiered:
     moving = run.tier(rule, dry=wanted.dry_run)
     if wanted.dry_run:
         return await moving
-    return await attempted(app, request, who, "tier", rule.storage_class, moving, _moved)
+    return await attempted(ctx, "tier", rule.storage_class, moving, _moved)
 
 
 def _moved(found: Tiered) -> Details:

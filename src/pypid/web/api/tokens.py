@@ -27,8 +27,8 @@ from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import SOMEBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, flag, names, parameters
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
 
 ACTIONS = {
@@ -117,38 +117,38 @@ class Tokens(TypedDict):
 
 @guarded(routes, "/api/tokens", may=SOMEBODY)
 @Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
-async def tokens(app: App, request: Request, who: Identity) -> None:
+async def tokens(ctx: RequestContext) -> None:
     """List tokens. Users see their own; administrators can select those of a user (``?user=alice``)
     or all (``?all``). A token sees only itself.
     """
-    given = parameters(request, *names(ASKS))
-    is_admin = may(app.rules, who, Action.ADMIN)
+    given = parameters(ctx.request, *names(ASKS))
+    is_admin = may(ctx.app.rules, ctx.identity, Action.ADMIN)
     if given and not is_admin:
-        raise Forbidden(str(who.user), "list the tokens of others")
+        raise Forbidden(str(ctx.identity.user), "list the tokens of others")
     everybody = flag(given, "all")
     if "user" in given and everybody:
         raise BadRequest("Say either user or all.")
     if everybody:
-        found = await app.accounts.tokens()
+        found = await ctx.app.accounts.tokens()
     else:
-        found = await app.accounts.tokens(given.get("user", who.user))
-    if who.scope is not None and not is_admin:
-        found = [token for token in found if token.id == who.token]
-    now = app.world.now()
+        found = await ctx.app.accounts.tokens(given.get("user", ctx.identity.user))
+    if ctx.identity.scope is not None and not is_admin:
+        found = [token for token in found if token.id == ctx.identity.token]
+    now = ctx.app.world.now()
     document: Tokens = {"tokens": [document_of(token, now) for token in found]}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/api/tokens", may=SOMEBODY, methods=("POST",))
 @Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
-async def make(app: App, request: Request, who: Identity) -> None:
+async def make(ctx: RequestContext) -> None:
     """Create a token for oneself, or as an administrator for another user. A token cannot create
     tokens.
     """
-    demand_no_token(who)
-    secret, token = await made(app, request, who, await read_json(request, NewToken))
-    document: MadeToken = {**document_of(token, app.world.now()), "secret": secret}
-    send_json(request, document, 201)
+    demand_no_token(ctx.identity)
+    secret, token = await made(ctx, await read_json(ctx.request, NewToken))
+    document: MadeToken = {**document_of(token, ctx.app.world.now()), "secret": secret}
+    send_json(ctx.request, document, 201)
 
 
 def demand_no_token(who: Identity) -> str:
@@ -158,19 +158,19 @@ def demand_no_token(who: Identity) -> str:
     return who.user
 
 
-async def made(app: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
+async def made(ctx: RequestContext, wanted: NewToken) -> tuple[str, Token]:
     """Create the token; return its secret, which cannot be retrieved again, and the token. Raises
     `NotByToken`, `Forbidden`, `BadRequest`.
     """
-    own = demand_no_token(who)
+    own = demand_no_token(ctx.identity)
     user = own if wanted.user is None else wanted.user
-    if user != own and not may(app.rules, who, Action.ADMIN):
+    if user != own and not may(ctx.app.rules, ctx.identity, Action.ADMIN):
         raise Forbidden(own, "make tokens for others")
-    now = app.world.now()
+    now = ctx.app.world.now()
     scope, expires = scope_of(wanted.actions, wanted.projects), expiry_of(wanted.expires, now)
-    await _demand_may(app, user, scope)
-    await _demand_few(app, user, now)
-    secret, token = app.known.new_token(
+    await _demand_may(ctx.app, user, scope)
+    await _demand_few(ctx.app, user, now)
+    secret, token = ctx.app.known.new_token(
         name=_label(wanted.name), user=user, scope=scope, now=now, expires=expires
     )
     said = {
@@ -180,40 +180,38 @@ async def made(app: App, request: Request, who: Identity, wanted: NewToken) -> t
         "projects": " ".join(scope.projects),
         "expires": "never" if expires is None else utc_text(expires),
     }
-    await recorded(
-        app, request, who, "make-token", token.id, app.accounts.add_token(token), lambda _: said
-    )
+    await recorded(ctx, "make-token", token.id, ctx.app.accounts.add_token(token), lambda _: said)
     return secret, token
 
 
 @guarded(routes, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
-async def revoke(app: App, request: Request, who: Identity, id: str) -> None:
+async def revoke(ctx: RequestContext, id: str) -> None:
     """Revoke a token, which is no longer accepted. A client with only a token may revoke that
     one.
     """
-    send_json(request, document_of(await revoked(app, request, who, id), app.world.now()))
+    send_json(ctx.request, document_of(await revoked(ctx, id), ctx.app.world.now()))
 
 
-async def revoked(app: App, request: Request, who: Identity, id: str) -> Token:
+async def revoked(ctx: RequestContext, id: str) -> Token:
     """Revoke the token; return what is left of it. Raises `NoSuchToken`, also for one that the
     client may not revoke.
     """
-    token = next((token for token in await app.accounts.tokens() if token.id == id), None)
-    if token is None or not _is_theirs(app, who, token):
+    token = next((token for token in await ctx.app.accounts.tokens() if token.id == id), None)
+    if token is None or not _is_theirs(ctx, token):
         raise NoSuchToken(id)
     said = {"user": token.user, "name": token.name}
     return await recorded(
-        app, request, who, "revoke-token", id, app.accounts.revoke_token(id), lambda _: said
+        ctx, "revoke-token", id, ctx.app.accounts.revoke_token(id), lambda _: said
     )
 
 
-def _is_theirs(app: App, who: Identity, token: Token) -> bool:
-    if may(app.rules, who, Action.ADMIN):
+def _is_theirs(ctx: RequestContext, token: Token) -> bool:
+    if may(ctx.app.rules, ctx.identity, Action.ADMIN):
         return True
-    if who.scope is not None:
-        return who.token == token.id
-    return who.user == token.user and not token.publisher
+    if ctx.identity.scope is not None:
+        return ctx.identity.token == token.id
+    return ctx.identity.user == token.user and not token.publisher
 
 
 # --- request parameters ---------------------------------------------------------------------------

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from pypid.core.configuration.value_kinds import COOLDOWN, duration_text
 from pypid.core.errors import CatalogDown
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.web.api.machine_documents import UpstreamDocument
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import send_json
 
 
 @guarded(routes, "/api/upstream", may=Action.ADMIN)
 @Described(UpstreamDocument, refuses=(CatalogDown,))
-async def upstream(app: App, request: Request, who: Identity) -> None:
+async def upstream(ctx: RequestContext) -> None:
     """Return the upstream indexes, whether they answer, what may be requested of them, and how much
     is cached.
     """
-    policy, outage = app.index.policy, app.index.gate.outage
-    used = await app.measures.usage.told()
+    policy, outage = ctx.app.index.policy, ctx.app.index.gate.outage
+    used = await ctx.app.measures.usage.told()
     since = None if outage.since is None else utc_text(outage.since)
     document: UpstreamDocument = {
         "mode": policy.mode,
-        "indexes": list(app.settings.indexes),
+        "indexes": list(ctx.app.settings.indexes),
         "outage": None if outage.error is None else {"since": since, "error": str(outage.error)},
-        "ttl": duration_text(app.index.ttl),
+        "ttl": duration_text(ctx.app.index.ttl),
         "cooldown": COOLDOWN.show(policy.cooldown),
         "reserved": list(policy.reserved),
         "allow": list(policy.allow),
         "deny": list(policy.deny),
         "blend": list(policy.blend),
-        "limit": app.settings.max_cache,
+        "limit": ctx.app.settings.max_cache,
         "kept": None if used is None else used.kept,
         "kept_size": None if used is None else used.kept_size,
     }
-    send_json(request, document)
+    send_json(ctx.request, document)

@@ -36,10 +36,10 @@ from pypid.web.app.accounts import (
     removed,
     told,
 )
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Removed
 from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import read_json, send_json
 
 USER = "/api/users/<name>"
@@ -50,18 +50,19 @@ NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 
 @guarded(routes, "/api/me", may=ANYBODY)
 @Described(Me)
-async def me(app: App, request: Request, who: Identity) -> None:
+async def me(ctx: RequestContext) -> None:
     """Return the identity of the client, and what it may do in at least one project."""
     document: Me = {
-        "user": who.user,
-        "groups": sorted(who.groups),
-        "admin": may(app.rules, who, Action.ADMIN),
-        "token": _token(who),
+        "user": ctx.identity.user,
+        "groups": sorted(ctx.identity.groups),
+        "admin": may(ctx.app.rules, ctx.identity, Action.ADMIN),
+        "token": _token(ctx.identity),
         "may": cast(
-            Powers, {word: may(app.rules, who, action) for word, action in ACTIONS.items()}
+            Powers,
+            {word: may(ctx.app.rules, ctx.identity, action) for word, action in ACTIONS.items()},
         ),
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 def _token(who: Identity) -> TokenUsed | None:
@@ -80,18 +81,18 @@ def _token(who: Identity) -> TokenUsed | None:
 
 @guarded(routes, "/api/users", may=Action.ADMIN)
 @Described(Users, refuses=(NotAvailable,))
-async def users(app: App, request: Request, who: Identity) -> None:
+async def users(ctx: RequestContext) -> None:
     """List the accounts, and the users of the configuration. Users of a directory are not
     listed.
     """
-    send_json(request, await listed(app))
+    send_json(ctx.request, await listed(ctx.app))
 
 
 @guarded(routes, USER, may=Action.ADMIN)
 @Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
-async def user(app: App, request: Request, who: Identity, name: str) -> None:
+async def user(ctx: RequestContext, name: str) -> None:
     """Return one user, from any source, with their groups."""
-    send_json(request, await told(app, name))
+    send_json(ctx.request, await told(ctx.app, name))
 
 
 # --- creating and changing ------------------------------------------------------------------------
@@ -99,42 +100,42 @@ async def user(app: App, request: Request, who: Identity, name: str) -> None:
 
 @guarded(routes, "/api/users", may=Action.ADMIN, methods=("POST",))
 @Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
-async def add(app: App, request: Request, who: Identity) -> None:
+async def add(ctx: RequestContext) -> None:
     """Create an account."""
-    wanted = await read_json(request, NewUser)
-    password = await added(app, request, who, wanted)
-    document = cast(MadeUser, await told(app, wanted.name))
+    wanted = await read_json(ctx.request, NewUser)
+    password = await added(ctx, wanted)
+    document = cast(MadeUser, await told(ctx.app, wanted.name))
     if password is not None:
         document["password"] = password
-    send_json(request, document, 201)
+    send_json(ctx.request, document, 201)
 
 
 @guarded(routes, USER, may=Action.ADMIN, methods=("PATCH",))
 @Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
-async def change(app: App, request: Request, who: Identity, name: str) -> None:
+async def change(ctx: RequestContext, name: str) -> None:
     """Change an account: make the user an administrator, or no longer; disable the account, or
     enable it (also for the first time).
     """
-    await changed(app, request, who, name, await read_json(request, Change))
-    send_json(request, await told(app, name))
+    await changed(ctx, name, await read_json(ctx.request, Change))
+    send_json(ctx.request, await told(ctx.app, name))
 
 
 @guarded(routes, USER, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
-async def remove(app: App, request: Request, who: Identity, name: str) -> None:
+async def remove(ctx: RequestContext, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
-    await removed(app, request, who, name)
+    await removed(ctx, name)
     document: Removed = {"name": name, "removed": True}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, USER + "/password", may=SOMEBODY, methods=("PUT",))
 @Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
-async def set_password(app: App, request: Request, who: Identity, name: str) -> None:
+async def set_password(ctx: RequestContext, name: str) -> None:
     """Set a new password: one's own, or as an administrator that of another user."""
-    demand_may_set_password(app, who, name)
-    password = await password_set(app, request, who, name, await read_json(request, NewPassword))
+    demand_may_set_password(ctx, name)
+    password = await password_set(ctx, name, await read_json(ctx.request, NewPassword))
     document: NewSecret = {"name": name}
     if password is not None:
         document["password"] = password
-    send_json(request, document)
+    send_json(ctx.request, document)

@@ -15,15 +15,15 @@ import msgspec
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity, demand
+from pypid.core.permissions import Action, demand
 from pypid.core.presentation.explanation import FileWhy, Why
 from pypid.core.simple_api.render import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.explain import why
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import send, send_json
 
 
@@ -101,36 +101,36 @@ class OneFileWhy(ProjectWhyCommon):
 
 @guarded(routes, "/api/why/<project>", may=Action.WRITE)
 @Described(ProjectWhy, refuses=(NotYetKnown,))
-async def of_project(app: App, request: Request, who: Identity, project: str) -> None:
+async def of_project(ctx: RequestContext, project: str) -> None:
     """Return the state of a project name, its upstream listing, and each hidden file."""
-    found = await found_of(app, who, project)
+    found = await found_of(ctx, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
-    body = await app.world.thinking(_encoded, found, app.index.gate.outage)
-    send(request, 200, "application/json", body)
+    body = await ctx.app.world.thinking(_encoded, found, ctx.app.index.gate.outage)
+    send(ctx.request, 200, "application/json", body)
 
 
 @guarded(routes, "/api/why/<project>/<filename>", may=Action.WRITE)
 @Described(OneFileWhy, refuses=(NotYetKnown,))
-async def of_file(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def of_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Return the state of a project name, and why a file is visible or hidden, whether the file
     exists or not.
     """
-    found = await found_of(app, who, project)
+    found = await found_of(ctx, project)
     document: OneFileWhy = {
-        **_document(found, app.index.gate.outage),
+        **_document(found, ctx.app.index.gate.outage),
         "file": _file(found.file(filename)),
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
-async def found_of(app: App, who: Identity, project: str) -> Why:
+async def found_of(ctx: RequestContext, project: str) -> Why:
     """Return all that is known of the name, for a user who may publish. Raises `Forbidden` for a
     user who may not read it.
     """
     name = project_name(project)
     # the answer names files: a token to publish is not enough
-    demand(app.rules, who, Action.READ, name)
-    return await why(app.index, name)
+    demand(ctx.app.rules, ctx.identity, Action.READ, name)
+    return await why(ctx.app.index, name)
 
 
 def _encoded(found: Why, outage: CircuitBreaker) -> bytes:

@@ -20,15 +20,14 @@ from pypid.core.errors import (
     NotByToken,
     Unauthenticated,
 )
-from pypid.core.permissions import Action, Credential, Identity, may
+from pypid.core.permissions import Action, Credential, may
 from pypid.core.simple_api.render import utc_text
 from pypid.web.api.people_documents import UserDocument, Users, WholeUser
 from pypid.web.app.account_names import NewName, demand_free
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
-from pypid.web.app.guard import UNIX
 from pypid.web.app.last_admin import keeping_an_admin
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 
 NOT_CURRENT = "The field 'current' does not hold your current password: nothing was changed."
 SECRET = 18
@@ -151,20 +150,18 @@ def _configured(name: str, admin: bool) -> UserDocument:
 # --- creating and changing ------------------------------------------------------------------------
 
 
-async def added(app: App, request: Request, who: Identity, wanted: NewUser) -> str | None:
+async def added(ctx: RequestContext, wanted: NewUser) -> str | None:
     """Create the account; return the password if it was generated. Raises `BadRequest`,
     `NameTaken`.
     """
-    await demand_free(app, wanted.name, inherit=wanted.inherit)
-    password = wanted.password if wanted.password is not None else made_password(app)
-    now = app.world.now()
-    hashed = await app.known.hash_password(password)
+    await demand_free(ctx.app, wanted.name, inherit=wanted.inherit)
+    password = wanted.password if wanted.password is not None else made_password(ctx.app)
+    now = ctx.app.world.now()
+    hashed = await ctx.app.known.hash_password(password)
     account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
-    adding = app.accounts.add_user(account)
+    adding = ctx.app.accounts.add_user(account)
     await recorded(
-        app,
-        request,
-        who,
+        ctx,
         "add-user",
         account.name,
         adding,
@@ -173,7 +170,7 @@ async def added(app: App, request: Request, who: Identity, wanted: NewUser) -> s
     return password if wanted.password is None else None
 
 
-async def changed(app: App, request: Request, who: Identity, name: str, wanted: Change) -> None:
+async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
     """Grant or remove administrator rights of a user; disable or enable an account.
 
     Raises `BadRequest`, `LastAdmin`, `ChangedElsewhere`.
@@ -182,8 +179,8 @@ async def changed(app: App, request: Request, who: Identity, name: str, wanted: 
         raise BadRequest(
             "Say what to change: admin (true or false), standing (active or disabled), or both."
         )
-    account = await changeable_account(app, name)
-    if wanted.admin is False and name in app.known.configured().admins:
+    account = await changeable_account(ctx.app, name)
+    if wanted.admin is False and name in ctx.app.known.configured().admins:
         raise ChangedElsewhere(
             f"that {name!r} is an administrator", "[access] admins of the configuration says so"
         )
@@ -193,91 +190,85 @@ async def changed(app: App, request: Request, who: Identity, name: str, wanted: 
         standing = (
             account.standing if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
         )
-        return evolve(account, admin=admin, standing=standing, changed=app.world.now())
+        return evolve(account, admin=admin, standing=standing, changed=ctx.app.world.now())
 
     after = edited(account)
     harmless = wanted.admin is not False and wanted.standing != AccountStatus.DISABLED.value
     editing = keeping_an_admin(
-        app, None if harmless else name, app.accounts.edit_user(name, edited)
+        ctx.app, None if harmless else name, ctx.app.accounts.edit_user(name, edited)
     )
     said = {"admin": _yes(after.admin), "standing": after.standing.value}
-    await recorded(app, request, who, "change-user", name, editing, lambda _: said)
+    await recorded(ctx, "change-user", name, editing, lambda _: said)
 
 
-async def removed(app: App, request: Request, who: Identity, name: str) -> None:
+async def removed(ctx: RequestContext, name: str) -> None:
     """Remove an account with its tokens, sessions, rights and memberships. Raises `LastAdmin`,
     `ChangedElsewhere`.
     """
-    await changeable_account(app, name)
-    removing = keeping_an_admin(app, name, app.accounts.remove_user(name))
-    await recorded(app, request, who, "remove-user", name, removing)
+    await changeable_account(ctx.app, name)
+    removing = keeping_an_admin(ctx.app, name, ctx.app.accounts.remove_user(name))
+    await recorded(ctx, "remove-user", name, removing)
 
 
-def demand_may_set_password(app: App, who: Identity, name: str) -> bool:
+def demand_may_set_password(ctx: RequestContext, name: str) -> bool:
     """Return whether the caller sets this user's password as an administrator. Raises `NotByToken`
     or `Forbidden` if they may not set it.
     """
-    is_admin = may(app.rules, who, Action.ADMIN)
-    if not is_admin and who.scope is not None:
+    is_admin = may(ctx.app.rules, ctx.identity, Action.ADMIN)
+    if not is_admin and ctx.identity.scope is not None:
         raise NotByToken()
-    if not is_admin and who.user != name:
-        raise Forbidden(str(who.user), "set the password of another user")
+    if not is_admin and ctx.identity.user != name:
+        raise Forbidden(str(ctx.identity.user), "set the password of another user")
     return is_admin
 
 
-async def password_set(
-    app: App, request: Request, who: Identity, name: str, wanted: NewPassword
-) -> str | None:
+async def password_set(ctx: RequestContext, name: str, wanted: NewPassword) -> str | None:
     """Set a user's password; return it if it was generated. Raises `BadRequest`, and the errors of
     `demand_may_set_password`.
     """
-    is_admin = demand_may_set_password(app, who, name)
-    before = await changeable_account(app, name)
+    is_admin = demand_may_set_password(ctx, name)
+    before = await changeable_account(ctx.app, name)
     if not is_admin:
-        await demand_current(app, request, name, wanted.current)
-    password = made_password(app) if wanted.password is None else wanted.password
+        await demand_current(ctx, name, wanted.current)
+    password = made_password(ctx.app) if wanted.password is None else wanted.password
     if not is_admin:
         proper_password(password)
-    hashed = await app.known.hash_password(password)
+    hashed = await ctx.app.known.hash_password(password)
 
     def edited(account: Account) -> Account:
         if (
             not is_admin and account.changed != before.changed
         ):  # a client that knows only the old password must not undo a new one
             raise BadRequest(NOT_CURRENT)
-        return evolve(account, hash=hashed, changed=app.world.now())
+        return evolve(account, hash=hashed, changed=ctx.app.world.now())
 
-    editing = app.accounts.edit_user(name, edited)
-    await recorded(app, request, who, "set-password", name, editing)
+    editing = ctx.app.accounts.edit_user(name, edited)
+    await recorded(ctx, "set-password", name, editing)
     return password if wanted.password is None else None
 
 
-async def set_own_password(
-    app: App, request: Request, who: Identity, before: Account, password: str
-) -> None:
+async def set_own_password(ctx: RequestContext, before: Account, password: str) -> None:
     """Set the password of a user who has just proved the current password of the account `before`.
     Raises `BadRequest`, also if the account has changed since.
     """
     proper_password(password)
-    hashed = await app.known.hash_password(password)
+    hashed = await ctx.app.known.hash_password(password)
 
     def edited(account: Account) -> Account:
         if account.changed != before.changed:
             raise BadRequest(NOT_CURRENT)
-        return evolve(account, hash=hashed, changed=app.world.now())
+        return evolve(account, hash=hashed, changed=ctx.app.world.now())
 
-    editing = app.accounts.edit_user(before.name, edited)
-    await recorded(app, request, who, "set-password", before.name, editing)
+    editing = ctx.app.accounts.edit_user(before.name, edited)
+    await recorded(ctx, "set-password", before.name, editing)
 
 
-async def demand_current(app: App, request: Request, name: str, current: str | None) -> None:
+async def demand_current(ctx: RequestContext, name: str, current: str | None) -> None:
     """Raise `BadRequest` unless `current` is the password of this user."""
     if current is None:
         raise BadRequest("Say your current password too, in the field 'current'.")
     try:
-        found = await app.access.identify(
-            Credential(name, current, request.client_address() or UNIX)
-        )
+        found = await ctx.app.access.identify(Credential(name, current, ctx.address))
     except Unauthenticated:  # a 401 would make a browser ask for another login
         found = None
     if found is None or found.user != name:

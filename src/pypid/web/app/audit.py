@@ -11,10 +11,9 @@ from twisted.internet.defer import CancelledError
 
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import StorageDown
-from pypid.core.permissions import Identity
 from pypid.flow import shielded
-from pypid.web.app.app import App, user_of
-from pypid.web.http.request import Request
+from pypid.web.app.app import user_of
+from pypid.web.app.request_context import RequestContext
 
 T = TypeVar("T")
 Details = Mapping[str, str]
@@ -26,9 +25,7 @@ LONGEST = 500
 
 
 async def recorded(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     what: str,
     subject: str,
     doing: Coroutine[Any, Any, T],
@@ -40,13 +37,11 @@ async def recorded(
     `told` returns details of the result; None: nothing has changed, so nothing is recorded. A
     failure of the storage is recorded as well, since part of the work may have been done.
     """
-    return await shielded(attempted(app, request, who, what, subject, doing, told))
+    return await shielded(attempted(ctx, what, subject, doing, told))
 
 
 async def attempted(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     what: str,
     subject: str,
     doing: Coroutine[Any, Any, T],
@@ -59,35 +54,33 @@ async def attempted(
         result = await doing
     except (StorageDown, CancelledError) as error:
         why = str(error) if isinstance(error, StorageDown) else "the client disconnected"
-        await shielded(note(app, request, who, what, subject, {"broke-off": why}))
+        await shielded(note(ctx, what, subject, {"broke-off": why}))
         raise
     details = told(result)
     if details is not None:
-        await shielded(note(app, request, who, what, subject, details))
+        await shielded(note(ctx, what, subject, details))
     return result
 
 
 async def note(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     what: str,
     subject: str,
     details: Details | None = None,
 ) -> None:
     """Record what was done. For code that is already `shielded`; other code uses `recorded`."""
-    if app.registry is None:
+    if ctx.app.registry is None:
         return
     deed = AuditEntry(
-        when=app.world.now(),
-        who=user_of(who),
+        when=ctx.app.world.now(),
+        who=user_of(ctx.identity),
         what=what,
         subject=subject,
-        where=request.client_address() or "",
-        token=who.token,
+        where=ctx.request.client_address() or "",
+        token=ctx.identity.token,
         details={name: value[:LONGEST] for name, value in (details or {}).items()},
     )
-    await app.journal.note(deed)
+    await ctx.app.journal.note(deed)
 
 
 def listed(names: Collection[str]) -> str:

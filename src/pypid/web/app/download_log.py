@@ -6,17 +6,17 @@ from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.model import File
 from pypid.core.permissions import Identity
 from pypid.web.app.app import App, user_of
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 
 
-def given(app: App, request: Request, who: Identity, file: File) -> None:
+def given(ctx: RequestContext, file: File) -> None:
     """Record that the client gets the file, a part of it, or a URL to get it from.
 
     Parts and interrupted downloads count: a client with all bytes but one has the file. HEAD
     requests do not count, nor does an upstream file without a known digest.
     """
-    if request.method == b"GET":
-        note_given(app, who, request.client_address(), file)
+    if ctx.request.method == b"GET":
+        note_given(ctx.app, ctx.identity, ctx.request.client_address(), file)
 
 
 def note_given(app: App, who: Identity, client: str | None, file: File) -> None:

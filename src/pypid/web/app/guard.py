@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import evolve, field, frozen
 from klein import Klein
 
-from pypid.core.errors import BadRequest, OtherSite, PypidError, Unauthenticated
+from pypid.core.errors import BadRequest, OtherSite, Unauthenticated
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
+from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, demand
 from pypid.ports import Access
+from pypid.web.app.app import App
+from pypid.web.app.request_context import UNIX, RequestContext
 from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
 from pypid.web.http.credentials import credential_of
 from pypid.web.http.form_fields import NO_FORM, is_form, read_fields
@@ -34,36 +36,9 @@ class OpenAction(Enum):
 
 
 ANYBODY, SOMEBODY = OpenAction.ANYBODY, OpenAction.SOMEBODY
-UNIX = "unix"
-"""The address of clients of a unix socket for which no trusted proxy names another; the throttle
-counts them as one place.
-"""
-
 
 LONGEST_ORIGIN = 200
 """Maximum number of characters of an origin that a response repeats."""
-
-
-class Guards(Protocol):
-    """What a route container must provide."""
-
-    @property
-    def access(self) -> Access:
-        """Identifies clients."""
-
-    @property
-    def rules(self) -> Rules:
-        """What each user may do."""
-
-    @property
-    def closed(self) -> PypidError | None:
-        """Why the access rules are not known yet; None once they are. Until then only
-        administrators are let in.
-        """
-
-    @property
-    def catch_up(self) -> Callable[[], Awaitable[None]]:
-        """Catches up with what other processes and machines have done until now."""
 
 
 @frozen
@@ -85,14 +60,13 @@ class GuardedRoute:
     """
 
 
-G = TypeVar("G", bound=Guards)
 P = ParamSpec("P")
 R = TypeVar("R")
-Route = Callable[Concatenate[G, Request, Identity, P], Awaitable[R]]
+Route = Callable[Concatenate[RequestContext, P], Awaitable[R]]
 
 
 def guarded(
-    app: Klein,
+    klein: Klein,
     rule: str,
     *,
     may: Action | OpenAction,
@@ -103,9 +77,8 @@ def guarded(
     form: bool = False,
     multipart: bool = False,
     **options: Any,
-) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
-    """Register ``async def route(self, request, who, **values)`` for `rule`, for clients with the
-    right `may`.
+) -> Callable[[Route[P, R]], Route[P, R]]:
+    """Register ``async def route(ctx, **values)`` for `rule`, for clients with the right `may`.
 
     The value ``project`` of the rule, if any, is the project that the right is checked for; the
     function gets it as it was written. At an `entrance` users log in or register: the cookie of an
@@ -128,30 +101,30 @@ def guarded(
     if isinstance(methods, str) or not methods:
         raise TypeError(f"The route {rule!r} must name its methods in a tuple.")
 
-    def register(method: Route[G, P, R]) -> Route[G, P, R]:
+    def register(method: Route[P, R]) -> Route[P, R]:
         # Klein would name the endpoint after the method, and a second route of that name would
         # replace the first and its guard
         endpoint = f"{' '.join(sorted(methods))} {rule}"
-        if endpoint in app.endpoints:
+        if endpoint in klein.endpoints:
             raise ValueError(f"There is a route {endpoint!r} already.")
 
         @wraps(method)
-        async def route(self: G, request: Request, *args: P.args, **values: P.kwargs) -> R:
+        async def route(app: App, request: Request, *args: P.args, **values: P.kwargs) -> R:
             right = instead[1] if instead is not None and instead[0](request) else may
             request.page = page
             if form:
                 await _read_form(request)
             who = await _admit(
-                self, request, right, values.get("project"), entrance=entrance, later=multipart
+                app, request, right, values.get("project"), entrance=entrance, later=multipart
             )
             if form and request.form is None:  # checked here: a missing right is reported first
                 raise BadRequest(NO_FORM)
-            return await method(self, request, who, *args, **values)
+            return await method(RequestContext(app, request, who), *args, **values)
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
         route.__pypid_entrance__ = entrance  # type: ignore[attr-defined]
         route.__pypid_page__ = page, form or multipart  # type: ignore[attr-defined]
-        app.route(rule, methods=list(methods), endpoint=endpoint, **options)(
+        klein.route(rule, methods=list(methods), endpoint=endpoint, **options)(
             route  # type: ignore[type-var]  # Klein's typing knows no async function of these parameters
         )
         return method
@@ -159,13 +132,13 @@ def guarded(
     return register
 
 
-def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
+def guarded_routes(klein: Klein) -> tuple[GuardedRoute, ...]:
     """Return all routes, sorted by rule. Raises `TypeError` if one was registered without the
     guard.
     """
     routes = []
-    for rule in app.url_map.iter_rules():
-        does = app.endpoints[rule.endpoint]
+    for rule in klein.url_map.iter_rules():
+        does = klein.endpoints[rule.endpoint]
         may = getattr(does, "__pypid_may__", None)
         if may is None:
             raise TypeError(
@@ -191,7 +164,7 @@ async def _read_form(request: Request) -> None:
 
 
 async def _admit(
-    guards: Guards,
+    app: App,
     request: Request,
     may: Action | OpenAction,
     project: object,
@@ -205,18 +178,18 @@ async def _admit(
     request.identity = ANONYMOUS
     if entrance or may not in (Action.READ, ANYBODY):
         _demand_own_page(request)
-    who = await identity_of(guards.access, request, cookies=not entrance, later=later)
+    who = await identity_of(app.access, request, cookies=not entrance, later=later)
     request.identity = who
     if request.session is not None and _comes_of_a_form(request):
-        await guards.catch_up()
+        await app.catch_up()
     if may is SOMEBODY and who.user is None:
         raise Unauthenticated()
     if isinstance(may, Action):
-        if guards.closed is not None and not (
+        if app.closed is not None and not (
             who.admin and who.scope is None
         ):  # the other rights of a token depend on the rules
-            raise guards.closed
-        demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
+            raise app.closed
+        demand(app.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
 
 

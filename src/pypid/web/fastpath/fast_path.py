@@ -14,7 +14,7 @@ from pypid.index.store.validity import stands
 from pypid.ports import Glance
 from pypid.web.app.app import App
 from pypid.web.app.download_log import note_given
-from pypid.web.app.guard import UNIX
+from pypid.web.app.request_context import UNIX
 from pypid.web.fastpath.cached_channel import LINES, CachedChannel
 from pypid.web.fastpath.open_files import OpenFiles
 from pypid.web.fastpath.response_cache import CachedResponse, ResponseCache, ResponseVariant

@@ -13,13 +13,12 @@ from functools import partial
 from attrs import frozen
 
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import absolute_below, asked_of, provenance_below
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.http.responses import preflight, send_page
 from pypid.web.installers.as_of_pages import as_of
 from pypid.web.installers.files import send_named
@@ -51,88 +50,81 @@ async def _of_snapshot(app: App, name: str) -> _Where:
 
 
 @guarded(routes, AT + NAMES, may=Action.READ)
-async def names_then(app: App, request: Request, who: Identity, moment: str) -> None:
+async def names_then(ctx: RequestContext, moment: str) -> None:
     """Send the list of projects that had files at a time."""
-    await _send_names(app, request, who, _at(app, moment))
+    await _send_names(ctx, _at(ctx.app, moment))
 
 
 @guarded(routes, SNAPSHOT + NAMES, may=Action.READ)
-async def names_of_snapshot(app: App, request: Request, who: Identity, snapshot: str) -> None:
+async def names_of_snapshot(ctx: RequestContext, snapshot: str) -> None:
     """Send the list of projects that had files at the time of a snapshot."""
-    await _send_names(app, request, who, await _of_snapshot(app, snapshot))
+    await _send_names(ctx, await _of_snapshot(ctx.app, snapshot))
 
 
-async def _send_names(app: App, request: Request, who: Identity, where: _Where) -> None:
-    if not where.is_canonical or not request.path.endswith(b"/"):
-        return redirect(request, f"{where.path}simple/", permanent=True, restricted=app.restricted)
-    finished, serial = await app.then.names(
-        where.moment.before, format_of(request), await app.sight(who)
+async def _send_names(ctx: RequestContext, where: _Where) -> None:
+    if not where.is_canonical or not ctx.request.path.endswith(b"/"):
+        return redirect(
+            ctx.request, f"{where.path}simple/", permanent=True, restricted=ctx.app.restricted
+        )
+    finished, serial = await ctx.app.then.names(
+        where.moment.before, format_of(ctx.request), await ctx.visibility()
     )
-    return await send_page(request, finished, serial=serial, restricted=app.restricted)
+    return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
 @guarded(routes, AT + PROJECT, may=Action.READ)
-async def project_then(
-    app: App, request: Request, who: Identity, moment: str, project: str
-) -> None:
+async def project_then(ctx: RequestContext, moment: str, project: str) -> None:
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
     """
-    await _send_project(app, request, who, _at(app, moment), project)
+    await _send_project(ctx, _at(ctx.app, moment), project)
 
 
 @guarded(routes, SNAPSHOT + PROJECT, may=Action.READ)
-async def project_of_snapshot(
-    app: App, request: Request, who: Identity, snapshot: str, project: str
-) -> None:
+async def project_of_snapshot(ctx: RequestContext, snapshot: str, project: str) -> None:
     """Send a project's page as of a snapshot."""
-    await _send_project(app, request, who, await _of_snapshot(app, snapshot), project)
+    await _send_project(ctx, await _of_snapshot(ctx.app, snapshot), project)
 
 
-async def _send_project(
-    app: App, request: Request, who: Identity, where: _Where, project: str
-) -> None:
+async def _send_project(ctx: RequestContext, where: _Where, project: str) -> None:
     name = project_name(project)
-    if project != name or not where.is_canonical or not request.path.endswith(b"/"):
+    if project != name or not where.is_canonical or not ctx.request.path.endswith(b"/"):
         return redirect(
-            request, f"{where.path}simple/{name}/", permanent=True, restricted=app.restricted
+            ctx.request,
+            f"{where.path}simple/{name}/",
+            permanent=True,
+            restricted=ctx.app.restricted,
         )
-    format = format_of(request)
-    finished, serial = await app.then.project(
+    format = format_of(ctx.request)
+    finished, serial = await ctx.app.then.project(
         name,
         format,
-        as_of(asked_of(app, request, who, project), where.moment.before),
+        as_of(ctx.upstream_permission(project), where.moment.before),
         where.moment.text,
-        absolute=partial(absolute_below, app, request, format),
-        provenance=partial(provenance_below, app, request),
+        absolute=partial(ctx.url_on_page, format),
+        provenance=ctx.provenance_url,
     )
-    return await send_page(request, finished, serial=serial, restricted=app.restricted)
+    return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
 @guarded(routes, AT + FILE, may=Action.READ)
-async def file_then(
-    app: App, request: Request, who: Identity, moment: str, project: str, filename: str
-) -> None:
+async def file_then(ctx: RequestContext, moment: str, project: str, filename: str) -> None:
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
     """
-    await _send_file(app, request, who, _at(app, moment), project, filename)
+    await _send_file(ctx, _at(ctx.app, moment), project, filename)
 
 
 @guarded(routes, SNAPSHOT + FILE, may=Action.READ)
-async def file_of_snapshot(
-    app: App, request: Request, who: Identity, snapshot: str, project: str, filename: str
-) -> None:
+async def file_of_snapshot(ctx: RequestContext, snapshot: str, project: str, filename: str) -> None:
     """Send a file of a snapshot, or a sidecar of it."""
-    await _send_file(app, request, who, await _of_snapshot(app, snapshot), project, filename)
+    await _send_file(ctx, await _of_snapshot(ctx.app, snapshot), project, filename)
 
 
-async def _send_file(
-    app: App, request: Request, who: Identity, where: _Where, project: str, filename: str
-) -> None:
-    asked = as_of(asked_of(app, request, who, project), where.moment.before)
-    await send_named(app, request, who, project, filename, asked)
-    request.about = None  # rarely requested, so the fast path need not cache it
+async def _send_file(ctx: RequestContext, where: _Where, project: str, filename: str) -> None:
+    asked = as_of(ctx.upstream_permission(project), where.moment.before)
+    await send_named(ctx, project, filename, asked)
+    ctx.request.about = None  # rarely requested, so the fast path need not cache it
 
 
 @guarded(routes, AT + NAMES, may=Action.READ, methods=("OPTIONS",))
@@ -142,13 +134,11 @@ async def _send_file(
 @guarded(routes, SNAPSHOT + PROJECT, may=Action.READ, methods=("OPTIONS",))
 @guarded(routes, SNAPSHOT + FILE, may=Action.READ, methods=("OPTIONS",))
 async def options(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     moment: str = "",
     snapshot: str = "",
     project: str = "",
     filename: str = "",
 ) -> None:
     """Answer the preflight request that browsers send before micropip can read (C116)."""
-    preflight(request, restricted=app.restricted)
+    preflight(ctx.request, restricted=ctx.app.restricted)

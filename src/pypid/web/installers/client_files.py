@@ -7,12 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pypid.core.errors import BadRequest
-from pypid.core.permissions import Identity
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
 from pypid.web.app.app import App, routes
 from pypid.web.app.errors import ErrorResponse, send_refusal
 from pypid.web.app.guard import ANYBODY, guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import send, send_plain
 from pypid.web.installers.legacy import NO_HOST
 
@@ -23,35 +22,37 @@ PUBLIC = (
 
 
 @guarded(routes, "/config/ca.pem", may=ANYBODY)
-async def ca(app: App, request: Request, who: Identity) -> None:
+async def ca(ctx: RequestContext) -> None:
     """Send the self-issued certificates of the chain: what a client has to trust."""
-    found = await _roots(app)
+    found = await _roots(ctx.app)
     if not found:
-        return send_refusal(request, ErrorResponse(404, PUBLIC))
-    return send(request, 200, "application/pem-certificate-chain", found)
+        return send_refusal(ctx.request, ErrorResponse(404, PUBLIC))
+    return send(ctx.request, 200, "application/pem-certificate-chain", found)
 
 
 @guarded(routes, "/config/<filename>", may=ANYBODY)
-async def client_file(app: App, request: Request, who: Identity, filename: str) -> None:
+async def client_file(ctx: RequestContext, filename: str) -> None:
     """Send pip.conf, .pypirc or uv.toml."""
     write = FILES.get(filename)
     if write is None:
-        return send_refusal(request, ErrorResponse(404, f"Here are {', '.join(FILES)} and {CA}."))
-    place = await place_of(app, request)
+        return send_refusal(
+            ctx.request, ErrorResponse(404, f"Here are {', '.join(FILES)} and {CA}.")
+        )
+    place = await place_of(ctx)
     if place is None:
         raise BadRequest(NO_HOST)
-    return send_plain(request, 200, write(place))
+    return send_plain(ctx.request, 200, write(place))
 
 
-async def place_of(app: App, request: Request) -> IndexAddress | None:
+async def place_of(ctx: RequestContext) -> IndexAddress | None:
     """Return the address of the index for this client; None if the host that it named is not
     trusted.
     """
-    base = app.base_url(request)
+    base = ctx.base_url
     if base is None:
         return None
-    has_roots = base.startswith("https:") and bool(await _roots(app))
-    return IndexAddress(base, has_roots, login=not app.rules.read.everyone)
+    has_roots = base.startswith("https:") and bool(await _roots(ctx.app))
+    return IndexAddress(base, has_roots, login=not ctx.app.rules.read.everyone)
 
 
 async def _roots(app: App) -> bytes:

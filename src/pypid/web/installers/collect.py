@@ -31,7 +31,7 @@ from pypid.core.packaging.collection import (
 from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, Identity, demand
+from pypid.core.permissions import Action, demand
 from pypid.flow import shielded, start
 from pypid.index.collect import Collector
 from pypid.index.upstream_permission import UpstreamPermission
@@ -39,9 +39,8 @@ from pypid.ports import Body
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import listed, note
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.event_stream import EventStream, stream_of
-from pypid.web.http.request import Request
 from pypid.web.http.request_body import read_small, refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
@@ -66,25 +65,25 @@ class MissingRequirements(msgspec.Struct, frozen=True):
 
 
 @guarded(routes, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
-async def collect(app: App, request: Request, who: Identity) -> None:
+async def collect(ctx: RequestContext) -> None:
     """Cache all files that are needed, and report the outcome for each."""
-    demand(app.rules, who, Action.READ)
-    _refuse_if_busy(app)
-    if not _has_fields(header_of(request, "content-type") or ""):
+    demand(ctx.app.rules, ctx.identity, Action.READ)
+    _refuse_if_busy(ctx.app)
+    if not _has_fields(header_of(ctx.request, "content-type") or ""):
         # such a body has no requirements, as pypicache says
-        return send_json(request, MissingRequirements(), 400)
-    parts = await _read_in_time(app, request)
-    _refuse_if_busy(app)
+        return send_json(ctx.request, MissingRequirements(), 400)
+    parts = await _read_in_time(ctx)
+    _refuse_if_busy(ctx.app)
     # Acquired only now: a client that sends slowly does not keep others waiting. Released when
     # nothing computes any more.
-    await app.collecting.acquire()
+    await ctx.app.collecting.acquire()
     try:
-        wishes = await app.parser.parse(parts, RUNNING)
+        wishes = await ctx.app.parser.parse(parts, RUNNING)
         if wishes is None:
-            return send_json(request, MissingRequirements(), 400)
-        await _answer(app, request, who, wishes)
+            return send_json(ctx.request, MissingRequirements(), 400)
+        await _answer(ctx, wishes)
     finally:
-        app.collecting.release()
+        ctx.app.collecting.release()
 
 
 def _has_fields(content_type: str) -> bool:
@@ -100,13 +99,13 @@ def _refuse_if_busy(app: App) -> None:
 # --- request --------------------------------------------------------------------------------------
 
 
-async def _read_in_time(app: App, request: Request) -> Parts:
+async def _read_in_time(ctx: RequestContext) -> Parts:
     """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`,
     `BadRequest`.
     """
-    with app.collecting_bodies.counted(request.body) as body:
-        reading = start(_read(body, header_of(request, "content-type") or ""))
-        reading.addTimeout(READING, app.world.clock)
+    with ctx.app.collecting_bodies.counted(ctx.request.body) as body:
+        reading = start(_read(body, header_of(ctx.request, "content-type") or ""))
+        reading.addTimeout(READING, ctx.app.world.clock)
         try:
             return await reading
         except TimedOut:
@@ -147,45 +146,33 @@ class _NoFile:
 # --- collection -----------------------------------------------------------------------------------
 
 
-async def _answer(app: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
-    kind = stream_of(request)
+async def _answer(ctx: RequestContext, wishes: CollectOptions) -> None:
+    kind = stream_of(ctx.request)
     if kind is None:
-        return send_json(
-            request, _document(await _collected(app, request, who, wishes, lambda event: None))
-        )
-    stream = EventStream(request, kind)
+        return send_json(ctx.request, _document(await _collected(ctx, wishes, lambda event: None)))
+    stream = EventStream(ctx.request, kind)
     stream.begin()
     try:
-        collected = await _collected(
-            app, request, who, wishes, lambda event: stream.say(*_told(event))
-        )
+        collected = await _collected(ctx, wishes, lambda event: stream.say(*_told(event)))
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(collected))
 
 
-async def _collected(
-    app: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any
-) -> Collected:
+async def _collected(ctx: RequestContext, wishes: CollectOptions, tell: Any) -> Collected:
     def asked(name: ProjectName) -> UpstreamPermission:
-        demand(app.rules, who, Action.READ, name)
-        return asked_of(app, request, who, name)
+        demand(ctx.app.rules, ctx.identity, Action.READ, name)
+        return ctx.upstream_permission(name)
 
     if not wishes.requirements.wanted:
-        return await _kept(
-            app, request, who, Collector(app.index, None, asked, tell).collect(wishes)
-        )
-    if app.resolvers is None:
+        return await _kept(ctx, Collector(ctx.app.index, None, asked, tell).collect(wishes))
+    if ctx.app.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
-    async with app.resolvers(app, who) as resolver:
-        return await _kept(
-            app, request, who, Collector(app.index, resolver, asked, tell).collect(wishes)
-        )
+    async with ctx.app.resolvers(ctx.app, ctx.identity) as resolver:
+        return await _kept(ctx, Collector(ctx.app.index, resolver, asked, tell).collect(wishes))
 
 
-async def _kept(
-    app: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]
-) -> Collected:
+async def _kept(ctx: RequestContext, collecting: Coroutine[Any, Any, Collected]) -> Collected:
     """Record the collection in the audit log if it completed; otherwise the files are cached as by
     any download.
     """
@@ -196,7 +183,7 @@ async def _kept(
         if report.outcome is CollectOutcome.KEPT
     }
     if kept:
-        await shielded(note(app, request, who, "collect", "requirements", {"files": listed(kept)}))
+        await shielded(note(ctx, "collect", "requirements", {"files": listed(kept)}))
     return collected
 
 

@@ -10,20 +10,19 @@ from msgspec.structs import replace
 from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
 from pypid.core.packaging.names import project_name, same_version
-from pypid.core.permissions import ANONYMOUS, Action, Identity, may
+from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.simple_api.render import finished
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.download_log import given
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.fastpath.dependencies import ResponseDependencies
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.headers import TEXT, DownloadHead
 from pypid.web.http.negotiation import qualities
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of, send_file, send_page, send_text
 
 METADATA, SIGNATURE = ".metadata", ".asc"
@@ -32,15 +31,13 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 
 
 @guarded(routes, "/packages/<project>/<filename>", may=Action.READ)
-async def file(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def file(ctx: RequestContext, project: str, filename: str) -> None:
     """Send a file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
-    await send_named(app, request, who, project, filename, asked_of(app, request, who, project))
+    await send_named(ctx, project, filename, ctx.upstream_permission(project))
 
 
 async def send_named(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     project: str,
     filename: str,
     asked: UpstreamPermission,
@@ -49,62 +46,68 @@ async def send_named(
     name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
-            found = await app.index.file(name, filename.removesuffix(suffix), asked)
-            return await _beside(app, request, found, suffix, asked)
-    found = await app.index.file(name, filename, asked)
-    elsewhere = await app.index.elsewhere(found, asked) if app.settings.redirects_upstream else None
+            found = await ctx.app.index.file(name, filename.removesuffix(suffix), asked)
+            return await _beside(ctx, found, suffix, asked)
+    found = await ctx.app.index.file(name, filename, asked)
+    elsewhere = (
+        await ctx.app.index.elsewhere(found, asked) if ctx.app.settings.redirects_upstream else None
+    )
     if elsewhere is not None:
-        given(app, request, who, found)
+        given(ctx, found)
         return redirect(
-            request, elsewhere, permanent=False, keep_query=False, restricted=app.restricted
+            ctx.request, elsewhere, permanent=False, keep_query=False, restricted=ctx.app.restricted
         )
-    restricted = not may(app.rules, ANONYMOUS, Action.READ, name)
-    link = await app.index.link(found, restricted=restricted) if request.method == b"GET" else None
+    restricted = not may(ctx.app.rules, ANONYMOUS, Action.READ, name)
+    link = (
+        await ctx.app.index.link(found, restricted=restricted)
+        if ctx.request.method == b"GET"
+        else None
+    )
     if link is not None:
         where = link.url
-        given(app, request, who, found)
-        request.about = ResponseDependencies(name, asked, found, until=app.index.given_until(link))
+        given(ctx, found)
+        ctx.request.about = ResponseDependencies(
+            name, asked, found, until=ctx.app.index.given_until(link)
+        )
         return redirect(
-            request,
+            ctx.request,
             where,
             permanent=False,
             keep_query=False,
-            restricted=app.restricted,
+            restricted=ctx.app.restricted,
             storable=False,
         )
     if found.size is None:
-        return await _send_unmeasured(app, request, who, found, asked)
+        return await _send_unmeasured(ctx, found, asked)
 
     async def body_of(span: Span | None) -> Body:
-        body = await app.index.open(found, span, asked)
-        given(app, request, who, found)
+        body = await ctx.app.index.open(found, span, asked)
+        given(ctx, found)
         return body
 
-    what = DownloadHead.of(found, lasting=app.lasting)
-    request.about = ResponseDependencies(name, asked, found)
-    return await send_file(request, what, body_of, restricted=app.restricted)
+    what = DownloadHead.of(found, lasting=ctx.app.lasting)
+    ctx.request.about = ResponseDependencies(name, asked, found)
+    return await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
 
 
-async def _send_unmeasured(
-    app: App, request: Request, who: Identity, found: File, asked: UpstreamPermission
-) -> None:
+async def _send_unmeasured(ctx: RequestContext, found: File, asked: UpstreamPermission) -> None:
     """Send a file whose size the upstream page does not state: it is taken from the response, or
     else counted once all bytes are here.
     """
-    opened = [await app.index.open(found, None, asked)]
+    opened = [await ctx.app.index.open(found, None, asked)]
     try:
         size = opened[0].size
         if size is None:
             size = await _length(opened.pop())
 
         async def body_of(span: Span | None) -> Body:
-            given(app, request, who, found)
+            given(ctx, found)
             if span is None and opened:
                 return opened.pop()
-            return await app.index.open(found, span, asked)
+            return await ctx.app.index.open(found, span, asked)
 
-        what = DownloadHead.of(replace(found, size=size), lasting=app.lasting)
-        await send_file(request, what, body_of, restricted=app.restricted)
+        what = DownloadHead.of(replace(found, size=size), lasting=ctx.app.lasting)
+        await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
     finally:
         for body in opened:
             await body.aclose()
@@ -119,47 +122,49 @@ async def _length(body: Body) -> int:
         return length
 
 
-async def _beside(
-    app: App, request: Request, found: File, suffix: str, asked: UpstreamPermission
-) -> None:
-    if suffix == METADATA and found.metadata_offered and app.settings.redirects_upstream:
-        elsewhere = await app.index.elsewhere(found, asked, metadata=True)
+async def _beside(ctx: RequestContext, found: File, suffix: str, asked: UpstreamPermission) -> None:
+    if suffix == METADATA and found.metadata_offered and ctx.app.settings.redirects_upstream:
+        elsewhere = await ctx.app.index.elsewhere(found, asked, metadata=True)
         if elsewhere is not None:
             return redirect(
-                request, elsewhere, permanent=False, keep_query=False, restricted=app.restricted
+                ctx.request,
+                elsewhere,
+                permanent=False,
+                keep_query=False,
+                restricted=ctx.app.restricted,
             )
     if suffix == METADATA:
-        data = await app.index.metadata(found, asked)
+        data = await ctx.app.index.metadata(found, asked)
         tag = found.metadata_sha256 or sha256(data).hexdigest()
     else:
-        data, tag = await app.index.signature(found), f"{found.sha256}.asc"
+        data, tag = await ctx.app.index.signature(found), f"{found.sha256}.asc"
     what = DownloadHead(
         size=len(data),
         etag=f'"{tag}"',
         modified=found.uploaded,
         content_type=TEXT,
-        lasting=app.lasting,
+        lasting=ctx.app.lasting,
     )
-    request.about = ResponseDependencies(found.project, asked)
-    return await send_text(request, data, what, restricted=app.restricted)
+    ctx.request.about = ResponseDependencies(found.project, asked)
+    return await send_text(ctx.request, data, what, restricted=ctx.app.restricted)
 
 
 @guarded(routes, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
-async def provenance(
-    app: App, request: Request, who: Identity, project: str, version: str, filename: str
-) -> None:
+async def provenance(ctx: RequestContext, project: str, version: str, filename: str) -> None:
     """Send the provenance object of a file (index-hosted attestations)."""
-    wishes = qualities(header_of(request, "accept") or "*/*")
+    wishes = qualities(header_of(ctx.request, "accept") or "*/*")
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
     if not _wish(wishes, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
-    found = await app.index.file(
-        project_name(project), filename, asked_of(app, request, who, project)
+    found = await ctx.app.index.file(
+        project_name(project), filename, ctx.upstream_permission(project)
     )
     if not same_version(found.version, version):
         raise NoSuchFile(f"{project} {version}: {filename}")
-    page = finished(await app.index.provenance(found), content_type)
-    await send_page(request, FinishedPage(page, app.world.blocking), restricted=app.restricted)
+    page = finished(await ctx.app.index.provenance(found), content_type)
+    await send_page(
+        ctx.request, FinishedPage(page, ctx.app.world.blocking), restricted=ctx.app.restricted
+    )
 
 
 def _wish(wishes: dict[str, float], content_type: str) -> float:

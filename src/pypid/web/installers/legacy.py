@@ -10,16 +10,15 @@ from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, 
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import choose_release, describing_file
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.fastpath.dependencies import ResponseDependencies
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.http.request_body import read_small
 from pypid.web.http.responses import send_page
 from pypid.web.http.small_responses import send, send_plain
@@ -32,57 +31,58 @@ NO_HOST = (
 
 
 @guarded(routes, "/pypi/<project>/json", may=Action.READ)
-async def project_json(app: App, request: Request, who: Identity, project: str) -> None:
+async def project_json(ctx: RequestContext, project: str) -> None:
     """Send a project, described by its newest release, in legacy JSON (C110)."""
     name = project_name(project)
     if project != name:
-        return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=app.restricted)
-    return await describe(app, request, who, project, None)
+        return redirect(
+            ctx.request, f"/pypi/{name}/json", permanent=True, restricted=ctx.app.restricted
+        )
+    return await describe(ctx, project, None)
 
 
 @guarded(routes, "/pypi/<project>/<version>/json", may=Action.READ)
-async def release_json(
-    app: App, request: Request, who: Identity, project: str, version: str
-) -> None:
+async def release_json(ctx: RequestContext, project: str, version: str) -> None:
     """Send a release in legacy JSON (C110)."""
     name = project_name(project)
     if project != name:
         return redirect(
-            request, f"/pypi/{name}/{version}/json", permanent=True, restricted=app.restricted
+            ctx.request,
+            f"/pypi/{name}/{version}/json",
+            permanent=True,
+            restricted=ctx.app.restricted,
         )
-    return await describe(app, request, who, project, version)
+    return await describe(ctx, project, version)
 
 
-async def describe(
-    app: App, request: Request, who: Identity, project: str, version: str | None
-) -> None:
+async def describe(ctx: RequestContext, project: str, version: str | None) -> None:
     """Send the project in legacy JSON, described by one release; without `version`, by its
     newest.
     """
-    base_url = app.base_url(request)
+    base_url = ctx.base_url
     if base_url is None:
         raise BadRequest(NO_HOST)
-    asked = asked_of(app, request, who, project)
-    found = await app.index.project(project_name(project), asked)
+    asked = ctx.upstream_permission(project)
+    found = await ctx.app.index.project(project_name(project), asked)
     is_long = len(found.files) > FEW_FILES
     described = (
-        await app.world.thinking(_describing, found, version)
+        await ctx.app.world.thinking(_describing, found, version)
         if is_long
         else _describing(found, version)
     )
-    metadata = None if described is None else await _metadata(app, described, asked)
+    metadata = None if described is None else await _metadata(ctx.app, described, asked)
     # off the reactor thread: metadata may contain a manual
-    elsewhere = app.world.thinking if is_long else app.world.blocking
+    elsewhere = ctx.app.world.thinking if is_long else ctx.app.world.blocking
     page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     if described is None or metadata is not None:  # else it may be available next time
-        request.about = ResponseDependencies(found.name, asked)
+        ctx.request.about = ResponseDependencies(found.name, asked)
     await send_page(
-        request,
-        FinishedPage(page, app.world.blocking),
+        ctx.request,
+        FinishedPage(page, ctx.app.world.blocking),
         serial=found.serial,
-        restricted=app.restricted,
+        restricted=ctx.app.restricted,
     )
 
 
@@ -105,38 +105,38 @@ async def _metadata(app: App, file: File, asked: UpstreamPermission) -> bytes | 
 
 
 @guarded(routes, "/pypi/", may=Action.READ)
-async def pypi(app: App, request: Request, who: Identity) -> None:
+async def pypi(ctx: RequestContext) -> None:
     """Send the classifiers (``?:action=list_classifiers``, C72), or redirect to the list of
     projects.
     """
-    if (request.args or {}).get(b":action") == [b"list_classifiers"]:
+    if (ctx.request.args or {}).get(b":action") == [b"list_classifiers"]:
         from trove_classifiers import sorted_classifiers
 
-        return send_plain(request, 200, "\n".join(sorted_classifiers) + "\n")
-    return redirect(request, "/simple/", permanent=False, restricted=app.restricted)
+        return send_plain(ctx.request, 200, "\n".join(sorted_classifiers) + "\n")
+    return redirect(ctx.request, "/simple/", permanent=False, restricted=ctx.app.restricted)
 
 
-async def answer_call(app: App, request: Request, who: Identity) -> None:
+async def answer_call(ctx: RequestContext) -> None:
     """Answer an XML-RPC call: what bandersnatch asks of a master, which is the names with their
     serials and the changes since one (C112), or a search.
     """
     from pypid.web.installers.xmlrpc import SEARCH, answer, read_call  # here: rarely needed
 
-    call = await read_small(request.body, 64 << 10)
+    call = await read_small(ctx.request.body, 64 << 10)
     try:
         parameters, method = read_call(call)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
     serial, names, sight = (
-        await app.index.catalog.serial(),
-        await app.names(who),
-        await app.sight(who),
+        await ctx.app.index.catalog.serial(),
+        await ctx.app.names(ctx.identity),
+        await ctx.visibility(),
     )
     # the catalog's serial would disclose changes of projects that the viewer cannot see
     if not sight.sees_all:
         serial = max((summary.serial for summary in names), default=0)
-    projects = await app.stock.projects(sight) if method == SEARCH else ()
+    projects = await ctx.app.stock.projects(sight) if method == SEARCH else ()
     # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
     # in as many summaries
-    body = await app.world.thinking(answer, method, parameters, names, serial, projects)
-    return send(request, 200, "text/xml; charset=utf-8", body)
+    body = await ctx.app.world.thinking(answer, method, parameters, names, serial, projects)
+    return send(ctx.request, 200, "text/xml; charset=utf-8", body)

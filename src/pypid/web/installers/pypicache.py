@@ -13,14 +13,13 @@ from pypid.core.errors import BadRequest, NoSuchFile, TooLarge
 from pypid.core.model import Digests
 from pypid.core.packaging.names import Distribution, parse_filename, project_name
 from pypid.core.packaging.upload import UploadFields
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.ports import Body
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request_body import refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
@@ -52,29 +51,29 @@ class MissingFile(msgspec.Struct, frozen=True):
 
 
 @guarded(routes, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
-async def upload(app: App, request: Request, who: Identity) -> None:
+async def upload(ctx: RequestContext) -> None:
     """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as in
     pypicache.
     """
-    limits = Limits(content=app.settings.max_upload)
-    refuse_early_form(request.body.size, limits)
-    content_type = header_of(request, "content-type") or ""
+    limits = Limits(content=ctx.app.settings.max_upload)
+    refuse_early_form(ctx.request.body.size, limits)
+    content_type = header_of(ctx.request, "content-type") or ""
     if not content_type.lower().startswith("multipart/form-data"):
-        return send_json(request, MissingFile(), 400)  # such a body has no files
-    if await shielded(_taken(app, request, content_type, who, limits)):
-        return send_json(request, PypicacheUploaded())
-    return send_json(request, MissingFile(), 400)
+        return send_json(ctx.request, MissingFile(), 400)  # such a body has no files
+    if await shielded(_taken(ctx, content_type, limits)):
+        return send_json(ctx.request, PypicacheUploaded())
+    return send_json(ctx.request, MissingFile(), 400)
 
 
-async def _taken(
-    app: App, request: Request, content_type: str, who: Identity, limits: Limits
-) -> bool:
+async def _taken(ctx: RequestContext, content_type: str, limits: Limits) -> bool:
     """Receive and publish the upload; return whether there was a file."""
-    async with Spool(app.settings.spool, app.world.blocking) as spool:
-        form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
+    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
+        form = await read_form(
+            ctx.request.body, content_type, limits=limits, spool=spool, part=PART
+        )
         if not form.filename:
             return False
-        await publish(app, request, form, spool, who, overwriting=False)
+        await publish(ctx, form, spool, overwriting=False)
         return True
 
 
@@ -83,9 +82,7 @@ async def _taken(
 
 @guarded(routes, PLACE, may=Action.READ)
 async def file(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     python: str,
     letter: str,
     project: str,
@@ -95,14 +92,12 @@ async def file(
     distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
     if _place_of(distribution) != _place(distribution, python, letter, project):
         raise NoSuchFile(filename)
-    await send_named(app, request, who, project, filename, asked_of(app, request, who, project))
+    await send_named(ctx, project, filename, ctx.upstream_permission(project))
 
 
 @guarded(routes, PLACE, may=Action.WRITE, methods=("PUT",))
 async def put(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     python: str,
     letter: str,
     project: str,
@@ -116,17 +111,17 @@ async def put(
             f"This is not the address of {filename!r}, which is "
             f"/packages/{'/'.join(right)}/{filename}."
         )
-    refuse_early(request.body.size, app.settings.max_upload, MAX_UPLOAD)
-    await shielded(_put(app, request, filename, who))
-    send_json(request, PypicacheUploaded())
+    refuse_early(ctx.request.body.size, ctx.app.settings.max_upload, MAX_UPLOAD)
+    await shielded(_put(ctx, filename))
+    send_json(ctx.request, PypicacheUploaded())
 
 
-async def _put(app: App, request: Request, filename: str, who: Identity) -> None:
+async def _put(ctx: RequestContext, filename: str) -> None:
     """Receive and publish the upload."""
-    async with Spool(app.settings.spool, app.world.blocking) as spool:
-        digests = await _received(request.body, spool, app.settings.max_upload)
+    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
+        digests = await _received(ctx.request.body, spool, ctx.app.settings.max_upload)
         form = UploadFields(fields={}, filename=filename, content_digests=digests)
-        await publish(app, request, form, spool, who, overwriting=False)
+        await publish(ctx, form, spool, overwriting=False)
 
 
 async def _received(body: Body, spool: Spool, limit: int) -> Digests:

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from pypid.core.errors import MintRefused, PypidError
-from pypid.core.permissions import Identity
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.negotiation import qualities
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import read_small
@@ -38,36 +38,36 @@ class Shown(msgspec.Struct):
 
 
 @guarded(routes, AUDIENCE, may=ANYBODY)
-async def audience(app: App, request: Request, who: Identity) -> None:
+async def audience(ctx: RequestContext) -> None:
     """Send the audience that identity tokens must have; 404 without trusted publishing, in which
     case clients continue without it.
     """
-    found = None if app.publishers is None else app.publishers.audience
+    found = None if ctx.app.publishers is None else ctx.app.publishers.audience
     if found is None:
-        return send_json(request, _failure("No trusted publishing here", _not_enabled()), 404)
-    return send_json(request, {"audience": found})
+        return send_json(ctx.request, _failure("No trusted publishing here", _not_enabled()), 404)
+    return send_json(ctx.request, {"audience": found})
 
 
 @guarded(routes, MINT, may=ANYBODY, methods=("POST",))
 @guarded(routes, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
-async def mint(app: App, request: Request, who: Identity) -> None:
+async def mint(ctx: RequestContext) -> None:
     """Exchange an identity token for an API token. Failures are reported as clients read them:
     ``errors``, each with its code.
     """
     try:
-        shown = _shown(await read_small(request.body, LARGEST))
-        if app.publishers is None:
+        shown = _shown(await read_small(ctx.request.body, LARGEST))
+        if ctx.app.publishers is None:
             raise _not_enabled()
-        minted = await app.publishers.mint(shown.token, request.client_address() or "")
+        minted = await ctx.app.publishers.mint(shown.token, ctx.request.client_address() or "")
     except PypidError as error:
-        refusal = refusal_of(error, request.method)
+        refusal = refusal_of(error, ctx.request.method)
         if refusal is None:
             raise
         for name, value in refusal.head:
-            request.responseHeaders.setRawHeaders(name, [value])
-        return send_json(request, _failure("Token request failed", error), refusal.status)
+            ctx.request.responseHeaders.setRawHeaders(name, [value])
+        return send_json(ctx.request, _failure("Token request failed", error), refusal.status)
     expires = int(minted.expires.timestamp())
-    return send_json(request, {"success": True, "token": minted.secret, "expires": expires})
+    return send_json(ctx.request, {"success": True, "token": minted.secret, "expires": expires})
 
 
 def _shown(data: bytes) -> Shown:
@@ -94,25 +94,25 @@ def _failure(message: str, error: PypidError) -> dict[str, Any]:
 
 
 @guarded(routes, "/.well-known/pytp", may=ANYBODY)
-async def discover(app: App, request: Request, who: Identity) -> None:
+async def discover(ctx: RequestContext) -> None:
     """Send the addresses of trusted publishing for uploads to the path in ``?discover=`` (PEP 807,
     a draft); 404 if that path has none.
     """
-    accept = header_of(request, "accept")
+    accept = header_of(ctx.request, "accept")
     wishes = {PYTP: 1.0} if accept is None else qualities(accept)
     if not any(wishes.get(kind, 0.0) > 0 for kind in (PYTP, "application/*", "*/*")):
-        return _problem(request, 406, f"The answer is {PYTP}: accept that.")
-    asked = (request.args or {}).get(b"discover", [])
+        return _problem(ctx.request, 406, f"The answer is {PYTP}: accept that.")
+    asked = (ctx.request.args or {}).get(b"discover", [])
     if len(asked) != 1:
         return _problem(
-            request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F."
+            ctx.request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F."
         )
-    base = app.base_url(request)
+    base = ctx.base_url
     here = asked[0].decode("latin-1") in UPLOADS and base is not None
-    if not here or app.publishers is None or app.publishers.audience is None:
-        return _problem(request, 404, "There is no trusted publishing for that path.")
+    if not here or ctx.app.publishers is None or ctx.app.publishers.audience is None:
+        return _problem(ctx.request, 404, "There is no trusted publishing for that path.")
     found = {"audience-endpoint": f"{base}{AUDIENCE}", "token-mint-endpoint": f"{base}{MINT}"}
-    return send(request, 200, PYTP, msgspec.json.encode(found))
+    return send(ctx.request, 200, PYTP, msgspec.json.encode(found))
 
 
 def _problem(request: Request, status: int, detail: str) -> None:

@@ -12,7 +12,7 @@ from pypid.core.errors import BadRequest
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
-from pypid.core.permissions import Action, Identity, demand, may
+from pypid.core.permissions import Action, demand, may
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
@@ -21,6 +21,7 @@ from pypid.web.app.app import App, routes, user_of
 from pypid.web.app.audit import Details, attempted
 from pypid.web.app.errors import ErrorResponse, send_refusal
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_plain
@@ -31,13 +32,13 @@ REGISTERED = "Projects need not be registered here: publish a file, and the proj
 
 
 @guarded(routes, "/legacy/", may=Action.WRITE, methods=("POST",))
-async def upload(app: App, request: Request, who: Identity) -> None:
+async def upload(ctx: RequestContext) -> None:
     """Publish one distribution (200; with the same bytes again: 200, and nothing changes)."""
-    taken = await take(app, request, who)
+    taken = await take(ctx)
     if isinstance(taken, Published):
-        send_plain(request, 200, f"{taken.upload.distribution.filename}: {taken.words}\n")
+        send_plain(ctx.request, 200, f"{taken.upload.distribution.filename}: {taken.words}\n")
     else:
-        say(request, taken)
+        say(ctx.request, taken)
 
 
 @frozen
@@ -50,18 +51,18 @@ class Published:
 
 
 async def take(
-    app: App, request: Request, who: Identity, *, unsaid: str | None = None
+    ctx: RequestContext, *, unsaid: str | None = None
 ) -> Published | ErrorResponse | str:
     """Do what the upload form asks for; return what was published, or another answer, for `say`.
     Raises as `publish`.
 
     `unsaid` is the action if neither the form nor the address names one.
     """
-    limits = Limits(content=app.settings.max_upload)
-    refuse_early_form(request.body.size, limits)
+    limits = Limits(content=ctx.app.settings.max_upload)
+    refuse_early_form(ctx.request.body.size, limits)
     # an upload that has begun is finished, and its spool closed, even if the client disconnects (a
     # body that breaks off ends it, too)
-    return await shielded(counted(app, _taken(app, request, who, limits, unsaid)))
+    return await shielded(counted(ctx.app, _taken(ctx, limits, unsaid)))
 
 
 async def counted(app: App, taking: Coroutine[Any, Any, T]) -> T:
@@ -74,15 +75,15 @@ async def counted(app: App, taking: Coroutine[Any, Any, T]) -> T:
 
 
 async def _taken(
-    app: App, request: Request, who: Identity, limits: Limits, unsaid: str | None
+    ctx: RequestContext, limits: Limits, unsaid: str | None
 ) -> Published | ErrorResponse | str:
     """Receive the form and do what it asks for."""
-    async with Spool(app.settings.spool, app.world.blocking) as spool:
-        content_type = header_of(request, "content-type") or ""
-        form = await read_form(request.body, content_type, limits=limits, spool=spool)
-        match action_of(form, _query_action(request) or unsaid):
+    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
+        content_type = header_of(ctx.request, "content-type") or ""
+        form = await read_form(ctx.request.body, content_type, limits=limits, spool=spool)
+        match action_of(form, _query_action(ctx.request) or unsaid):
             case FormAction.FILE_UPLOAD:
-                return await publish(app, request, form, spool, who)
+                return await publish(ctx, form, spool)
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -113,11 +114,9 @@ UNVERIFIED = (
 
 
 async def publish(
-    app: App,
-    request: Request,
+    ctx: RequestContext,
     form: UploadFields,
     spool: Spool,
-    who: Identity,
     *,
     overwriting: bool = True,
 ) -> Published:
@@ -128,15 +127,19 @@ async def publish(
     """
     distribution = distribution_of(form)
     # the guard checked for any project; only now the project is known
-    demand(app.rules, who, Action.WRITE, distribution.project)
-    upload = await app.looking.run(app.world.blocking, _checked, app, form, distribution, spool)
-    overwrite = overwriting and may(app.rules, who, Action.OVERWRITE, distribution.project)
-    publishing = app.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    demand(ctx.app.rules, ctx.identity, Action.WRITE, distribution.project)
+    upload = await ctx.app.looking.run(
+        ctx.app.world.blocking, _checked, ctx.app, form, distribution, spool
+    )
+    overwrite = overwriting and may(
+        ctx.app.rules, ctx.identity, Action.OVERWRITE, distribution.project
+    )
+    publishing = ctx.app.index.publish(
+        upload, spool.body, user_of(ctx.identity), overwrite=overwrite
+    )
     subject = f"{distribution.project}/{distribution.filename}"
     outcome = await attempted(
-        app,
-        request,
-        who,
+        ctx,
         "publish-file",
         subject,
         publishing,
@@ -173,10 +176,10 @@ def _query_action(request: Request) -> str | None:
 
 
 @guarded(routes, "/legacy/", may=Action.READ)
-async def wrong_method(app: App, request: Request, who: Identity) -> None:
+async def wrong_method(ctx: RequestContext) -> None:
     """Refuse a browser, or an installer that was given the upload URL, with advice (C71)."""
     advice = (
         "This is where distributions are uploaded (POST, by twine or uv). To install, use "
         "/simple/ as the index URL."
     )
-    send_refusal(request, ErrorResponse(405, advice, ((b"Allow", b"POST"),)))
+    send_refusal(ctx.request, ErrorResponse(405, advice, ((b"Allow", b"POST"),)))

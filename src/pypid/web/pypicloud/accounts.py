@@ -24,14 +24,15 @@ from pypid.core.errors import (
     TooManyRegistrations,
     Unauthenticated,
 )
-from pypid.core.permissions import Credential, Identity
+from pypid.core.permissions import Credential
 from pypid.web.api.people_documents import NewSecret
 from pypid.web.api.registration import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
 from pypid.web.api.sessions import Login, begin, end
 from pypid.web.app.accounts import changeable_account, set_own_password
 from pypid.web.app.app import App, routes
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import ANYBODY, SOMEBODY, UNIX, guarded
+from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.negotiation import ErrorFormat, choose_error_format
 from pypid.web.http.request import Request
@@ -102,39 +103,35 @@ class LoggedIn(TypedDict):
 @Described(
     Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable)
 )
-async def register(app: App, request: Request, who: Identity, name: str = "password") -> None:
+async def register(ctx: RequestContext, name: str = "password") -> None:
     """Register an account, if ``[access] registration`` allows it."""
-    mode_of(app)
-    wanted = await arguments(request, NewAccount)
-    await _register(app, request, who, name, wanted)
+    mode_of(ctx.app)
+    wanted = await arguments(ctx.request, NewAccount)
+    await _register(ctx, name, wanted)
 
 
 @guarded(routes, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
-async def register_by_form(app: App, request: Request, who: Identity) -> None:
+async def register_by_form(ctx: RequestContext) -> None:
     """Register an account, with the name among the arguments."""
-    mode_of(app)
-    wanted = await arguments(request, NamedAccount)
-    await _register(app, request, who, wanted.username, wanted)
+    mode_of(ctx.app)
+    wanted = await arguments(ctx.request, NamedAccount)
+    await _register(ctx, wanted.username, wanted)
 
 
-async def _register(
-    app: App, request: Request, who: Identity, name: str, wanted: NewAccount
-) -> None:
+async def _register(ctx: RequestContext, name: str, wanted: NewAccount) -> None:
     applicant = Applicant(
         user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token
     )
-    invitation = invitation_of(app, wanted.token)
-    await _enrol(app, request, who, applicant, invitation)
+    invitation = invitation_of(ctx.app, wanted.token)
+    await _enrol(ctx, applicant, invitation)
 
 
-async def _enrol(
-    app: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None
-) -> None:
+async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation | None) -> None:
     """Register the account. As in pypicloud, a name that is taken is answered with 400."""
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
-        account = await enrolled(app, request, who, wanted, invitation)
+        account = await enrolled(ctx, wanted, invitation)
     except NameTaken as error:
         raise BadRequest(str(error)) from None
     document: Welcome = {
@@ -142,31 +139,29 @@ async def _enrol(
         "standing": account.standing,
         "message": WELCOME[account.standing],
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
-async def register_by_token(app: App, request: Request, who: Identity) -> None:
+async def register_by_token(ctx: RequestContext) -> None:
     """Register an account by a token that an administrator has created for this name (``GET
     /admin/token/NAME``), and log in.
     """
-    known = app.known
-    if app.settings.people.registration is not Registration.TOKEN:
+    known = ctx.app.known
+    if ctx.app.settings.people.registration is not Registration.TOKEN:
         raise RegistrationClosed(
             "Registration by token is off. To turn it on, set [access] registration = token, "
             "and reload."
         )
-    wanted = await arguments(request, TokenAccount)
-    name, invitation = read_token(wanted.token, known.session_key, app.world.now())
+    wanted = await arguments(ctx.request, TokenAccount)
+    name, invitation = read_token(wanted.token, known.session_key, ctx.app.world.now())
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
-        await enrolled(
-            app, request, who, Applicant(user=name, password=wanted.password), invitation
-        )
+        await enrolled(ctx, Applicant(user=name, password=wanted.password), invitation)
     except NameTaken as error:
         raise BadRequest(str(error)) from None
-    await _log_in(app, request, name, wanted.password)
+    await _log_in(ctx, name, wanted.password)
 
 
 # --- one's own password ---------------------------------------------------------------------------
@@ -178,25 +173,25 @@ async def register_by_token(app: App, request: Request, who: Identity) -> None:
     takes=OwnPassword,
     refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
 )
-async def set_password(app: App, request: Request, who: Identity) -> None:
+async def set_password(ctx: RequestContext) -> None:
     """Change one's own password. The old one is required."""
-    if who.scope is not None or who.user is None:
+    if ctx.identity.scope is not None or ctx.identity.user is None:
         raise NotByToken()
-    wanted = await arguments(request, OwnPassword)
+    wanted = await arguments(ctx.request, OwnPassword)
     try:
-        found = await app.access.identify(
-            Credential(who.user, wanted.old_password, request.client_address() or UNIX)
+        found = await ctx.app.access.identify(
+            Credential(ctx.identity.user, wanted.old_password, ctx.address)
         )
     except Unauthenticated:
         found = None
-    if found is None or found.user != who.user:
+    if found is None or found.user != ctx.identity.user:
         raise LoginRefused("old_password is not your current password: nothing was changed.")
-    demand_changing(app)
+    demand_changing(ctx.app)
     await set_own_password(
-        app, request, who, await changeable_account(app, who.user), wanted.new_password
+        ctx, await changeable_account(ctx.app, ctx.identity.user), wanted.new_password
     )
-    document: NewSecret = {"name": who.user}
-    send_json(request, document)
+    document: NewSecret = {"name": ctx.identity.user}
+    send_json(ctx.request, document)
 
 
 def demand_changing(app: App) -> None:
@@ -209,38 +204,38 @@ def demand_changing(app: App) -> None:
 
 
 @guarded(routes, "/acct/login", may=ANYBODY)
-async def login_page(app: App, request: Request, who: Identity) -> None:
+async def login_page(ctx: RequestContext) -> None:
     """Redirect to the login page, which has another address now."""
-    _go(request, _home(request) + LOGIN.encode())
+    _go(ctx.request, _home(ctx.request) + LOGIN.encode())
 
 
 @guarded(routes, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
-async def log_in(app: App, request: Request, who: Identity) -> None:
+async def log_in(ctx: RequestContext) -> None:
     """Begin a session."""
-    wanted = await arguments(request, PypicloudLogin)
-    await _log_in(app, request, wanted.username, wanted.password)
+    wanted = await arguments(ctx.request, PypicloudLogin)
+    await _log_in(ctx, wanted.username, wanted.password)
 
 
-async def _log_in(app: App, request: Request, name: str, password: str) -> None:
-    _, secret, _ = await begin(app, request, Login(user=name, password=password))
-    if choose_error_format(header_of(request, "accept")) is ErrorFormat.HTML:
-        return _go_home(request)
+async def _log_in(ctx: RequestContext, name: str, password: str) -> None:
+    _, secret, _ = await begin(ctx, Login(user=name, password=password))
+    if choose_error_format(header_of(ctx.request, "accept")) is ErrorFormat.HTML:
+        return _go_home(ctx.request)
     document: LoggedIn = {
-        "next": f"{app.base_url(request) or ''}/",
+        "next": f"{ctx.base_url or ''}/",
         "csrf_token": csrf_token(secret),
     }
-    return send_json(request, document)
+    return send_json(ctx.request, document)
 
 
 @guarded(routes, "/acct/logout", may=ANYBODY, methods=("POST",))
-async def log_out(app: App, request: Request, who: Identity) -> None:
+async def log_out(ctx: RequestContext) -> None:
     """End the session, at once and permanently. A form of another site comes without the cookie,
     and ends none.
     """
-    await end(app, request, who)
-    if credential_of_cookie(request) is not None:
-        end_session(request)
-    _go_home(request)
+    await end(ctx)
+    if credential_of_cookie(ctx.request) is not None:
+        end_session(ctx.request)
+    _go_home(ctx.request)
 
 
 def _go_home(request: Request) -> None:

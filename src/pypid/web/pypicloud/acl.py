@@ -15,12 +15,12 @@ from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request_body import read_small
 from pypid.web.http.small_responses import send, send_json
 from pypid.web.pypicloud.accounts import demand_changing
@@ -85,44 +85,44 @@ async def _dump(app: App) -> acl_dump.Dump:
     )
 
 
-async def _exported(app: App, request: Request, who: Identity) -> Any:
+async def _exported(ctx: RequestContext) -> Any:
     """Return the dump with all password hashes. Tokens are refused: they may be stored carelessly.
     Raises `NotByToken`.
     """
-    if who.scope is not None:
+    if ctx.identity.scope is not None:
         raise NotByToken()
-    dump = await _dump(app)
-    await note(app, request, who, "export-people", "all", {"users": str(len(dump.users))})
+    dump = await _dump(ctx.app)
+    await note(ctx, "export-people", "all", {"users": str(len(dump.users))})
     return acl_dump.document_of(dump, __version__)
 
 
 @guarded(routes, f"/admin/{FILENAME}", may=Action.ADMIN)
-async def download(app: App, request: Request, who: Identity) -> None:
+async def download(ctx: RequestContext) -> None:
     """Send the dump, as ``ppc-import`` reads it."""
-    packed = await app.world.thinking(acl_dump.write_dump, await _exported(app, request, who))
+    packed = await ctx.app.world.thinking(acl_dump.write_dump, await _exported(ctx))
     disposition = f'attachment; filename="{FILENAME}"'.encode()
-    request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
-    send(request, 200, "application/gzip", packed)
+    ctx.request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
+    send(ctx.request, 200, "application/gzip", packed)
 
 
 @guarded(routes, "/api/acl", may=Action.ADMIN)
 @Described(dict[str, Any], refuses=(NotByToken, NotAvailable))
-async def export(app: App, request: Request, who: Identity) -> None:
+async def export(ctx: RequestContext) -> None:
     """Return all users and rights as a pypicloud dump, with the password hashes."""
-    send_json(request, await _exported(app, request, who))
+    send_json(ctx.request, await _exported(ctx))
 
 
 @guarded(routes, "/api/acl", may=Action.ADMIN, methods=("POST",))
 @Described(Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
-async def take_in(app: App, request: Request, who: Identity) -> None:
+async def take_in(ctx: RequestContext) -> None:
     """Import a pypicloud dump. What is missing here is added, and existing users stay unchanged."""
-    if who.scope is not None:
+    if ctx.identity.scope is not None:
         raise NotByToken()
-    demand_changing(app)
-    data = await read_small(request.body, acl_dump.LARGEST)
+    demand_changing(ctx.app)
+    data = await read_small(ctx.request.body, acl_dump.LARGEST)
     if not data:
         raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
-    taken = _beside_the_file(app, await app.world.thinking(acl_dump.read_dump, data))
+    taken = _beside_the_file(ctx.app, await ctx.app.world.thinking(acl_dump.read_dump, data))
 
     def told(merged: acl_merge.Merged) -> dict[str, str] | None:
         counts = {
@@ -134,7 +134,7 @@ async def take_in(app: App, request: Request, who: Identity) -> None:
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
     merged = await recorded(
-        app, request, who, "import-people", "pypicloud", app.accounts.merge(taken.dump), told
+        ctx, "import-people", "pypicloud", ctx.app.accounts.merge(taken.dump), told
     )
     document: Import = {
         "users": len(merged.users),
@@ -147,7 +147,7 @@ async def take_in(app: App, request: Request, who: Identity) -> None:
             for oddity in (*taken.oddities, *merged.oddities())
         ],
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:

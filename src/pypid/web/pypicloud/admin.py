@@ -16,7 +16,7 @@ from attrs import evolve
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
-from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.permissions import Action, account_name
 from pypid.core.simple_api.render import utc_text
 from pypid.web.api.groups import demand_changeable
 from pypid.web.api.storage import rebuild
@@ -26,6 +26,7 @@ from pypid.web.app.app import App, routes
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.guard import guarded
 from pypid.web.app.last_admin import keeping_an_admin
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import set_head
@@ -106,65 +107,65 @@ async def people(app: App) -> dict[str, bool]:
 
 
 @guarded(routes, USERS, may=Action.ADMIN)
-async def users(app: App, request: Request, who: Identity) -> None:
+async def users(ctx: RequestContext) -> None:
     """List the users who can log in, except those of a directory."""
     document: list[ListedUser] = [
-        {"username": name, "admin": admin} for name, admin in (await people(app)).items()
+        {"username": name, "admin": admin} for name, admin in (await people(ctx.app)).items()
     ]
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, USER, may=Action.ADMIN)
-async def user(app: App, request: Request, who: Identity, name: str) -> None:
+async def user(ctx: RequestContext, name: str) -> None:
     """Send one user; null if there is none, or they cannot log in (yet)."""
-    found = await app.known.find(name)
+    found = await ctx.app.known.find(name)
     document: Whole | None = None
     if found is not None:
         document = {"username": name, "admin": found.admin, "groups": sorted(found.groups)}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, "/admin/pending_users", may=Action.ADMIN)
-async def pending_users(app: App, request: Request, who: Identity) -> None:
+async def pending_users(ctx: RequestContext) -> None:
     """List the users who have registered and wait for approval."""
     send_json(
-        request,
+        ctx.request,
         [
             account.name
-            for account in await app.accounts.users()
+            for account in await ctx.app.accounts.users()
             if account.standing is AccountStatus.PENDING
         ],
     )
 
 
 @guarded(routes, USER, may=Action.ADMIN, methods=("PUT",))
-async def add_user(app: App, request: Request, who: Identity, name: str) -> None:
+async def add_user(ctx: RequestContext, name: str) -> None:
     """Create an account, which can be used at once."""
-    demand_changing(app)
-    password = (await arguments(request, NewUserArguments)).password
-    await demand_free(app, name)
-    now, hashed = app.world.now(), await app.known.hash_password(password)
-    adding = app.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
-    await recorded(app, request, who, "add-user", name, adding, lambda _: {"admin": "no"})
-    done(request)
+    demand_changing(ctx.app)
+    password = (await arguments(ctx.request, NewUserArguments)).password
+    await demand_free(ctx.app, name)
+    now, hashed = ctx.app.world.now(), await ctx.app.known.hash_password(password)
+    adding = ctx.app.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
+    await recorded(ctx, "add-user", name, adding, lambda _: {"admin": "no"})
+    done(ctx.request)
 
 
 @guarded(routes, USER, may=Action.ADMIN, methods=("DELETE",))
-async def remove_user(app: App, request: Request, who: Identity, name: str) -> None:
+async def remove_user(ctx: RequestContext, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
-    demand_changing(app)
+    demand_changing(ctx.app)
     with suppress(NoSuchUser):
-        await changeable_account(app, name)
-        removing = keeping_an_admin(app, name, app.accounts.remove_user(name))
-        await recorded(app, request, who, "remove-user", name, removing)
-    done(request)
+        await changeable_account(ctx.app, name)
+        removing = keeping_an_admin(ctx.app, name, ctx.app.accounts.remove_user(name))
+        await recorded(ctx, "remove-user", name, removing)
+    done(ctx.request)
 
 
 @guarded(routes, USER + "/approve", may=Action.ADMIN, methods=("POST",))
-async def approve(app: App, request: Request, who: Identity, name: str) -> None:
+async def approve(ctx: RequestContext, name: str) -> None:
     """Approve a user who has registered."""
-    demand_changing(app)
-    account = await changeable_account(app, name)
+    demand_changing(ctx.app)
+    account = await changeable_account(ctx.app, name)
     if account.standing is AccountStatus.DISABLED:
         raise BadRequest(
             f"The account {name!r} was disabled, and does not wait: open it with `pypid user "
@@ -174,29 +175,27 @@ async def approve(app: App, request: Request, who: Identity, name: str) -> None:
     def approved(account: Account) -> Account:
         if account.standing is not AccountStatus.PENDING:
             return account
-        return evolve(account, standing=AccountStatus.ACTIVE, changed=app.world.now())
+        return evolve(account, standing=AccountStatus.ACTIVE, changed=ctx.app.world.now())
 
     if account.standing is AccountStatus.PENDING:
         said = {"admin": "yes" if account.admin else "no", "standing": "active"}
         await recorded(
-            app,
-            request,
-            who,
+            ctx,
             "change-user",
             name,
-            app.accounts.edit_user(name, approved),
+            ctx.app.accounts.edit_user(name, approved),
             lambda _: said,
         )
-    done(request)
+    done(ctx.request)
 
 
 @guarded(routes, USER + "/admin", may=Action.ADMIN, methods=("POST",))
-async def set_admin(app: App, request: Request, who: Identity, name: str) -> None:
+async def set_admin(ctx: RequestContext, name: str) -> None:
     """Make a user an administrator, or no longer."""
-    demand_changing(app)
-    admin = truth("admin", (await arguments(request, AdminFlag)).admin)
-    account = await changeable_account(app, name)
-    if not admin and name in app.known.configured().admins:
+    demand_changing(ctx.app)
+    admin = truth("admin", (await arguments(ctx.request, AdminFlag)).admin)
+    account = await changeable_account(ctx.app, name)
+    if not admin and name in ctx.app.known.configured().admins:
         raise ChangedElsewhere(
             f"that {name!r} is an administrator", "[access] admins of the configuration says so"
         )
@@ -205,32 +204,32 @@ async def set_admin(app: App, request: Request, who: Identity, name: str) -> Non
         return (
             account
             if account.admin is admin
-            else evolve(account, admin=admin, changed=app.world.now())
+            else evolve(account, admin=admin, changed=ctx.app.world.now())
         )
 
-    editing = keeping_an_admin(app, None if admin else name, app.accounts.edit_user(name, changed))
+    editing = keeping_an_admin(
+        ctx.app, None if admin else name, ctx.app.accounts.edit_user(name, changed)
+    )
     said = {"admin": "yes" if admin else "no", "standing": account.standing.value}
     await recorded(
-        app,
-        request,
-        who,
+        ctx,
         "change-user",
         name,
         editing,
         lambda _: None if account.admin is admin else said,
     )
-    done(request)
+    done(ctx.request)
 
 
 # --- registration ---------------------------------------------------------------------------------
 
 
 @guarded(routes, "/admin/register", may=Action.ADMIN, methods=("POST",))
-async def allow_register(app: App, request: Request, who: Identity) -> None:
+async def allow_register(ctx: RequestContext) -> None:
     """Confirm whether users may register; only the configuration can change it."""
-    demand_changing(app)
-    allow = truth("allow", (await arguments(request, Allow)).allow)
-    mode = app.settings.people.registration
+    demand_changing(ctx.app)
+    allow = truth("allow", (await arguments(ctx.request, Allow)).allow)
+    mode = ctx.app.settings.people.registration
     if allow != (mode in (Registration.APPROVAL, Registration.OPEN)):
         wanted = "approval" if allow else "closed"
         where = (
@@ -238,108 +237,105 @@ async def allow_register(app: App, request: Request, who: Identity) -> None:
             f"(SIGHUP)"
         )
         raise ChangedElsewhere("whether people may register", where)
-    done(request)
+    done(ctx.request)
 
 
 @guarded(routes, "/admin/token/<name>", may=Action.ADMIN)
-async def token(app: App, request: Request, who: Identity, name: str) -> None:
+async def token(ctx: RequestContext, name: str) -> None:
     """Create a token by which one account of this name can be registered. Nothing is stored before
     it is used; the audit log records it.
     """
-    demand_changing(app)
-    if app.settings.people.registration is not Registration.TOKEN:
+    demand_changing(ctx.app)
+    if ctx.app.settings.people.registration is not Registration.TOKEN:
         raise BadRequest(
             "Registration by token is off. To turn it on, set [access] registration = token, "
             "and reload."
         )
-    secret, made = token_for(app, name)
+    secret, made = token_for(ctx.app, name)
     await note(
-        app,
-        request,
-        who,
+        ctx,
         "make-invitation",
         made.id,
         {"expires": utc_text(made.expires), "user": name},
     )
     document: SignupToken = {
         "token": secret,
-        "token_url": f"{app.base_url(request) or ''}/acct/login#/?token={secret}",
+        "token_url": f"{ctx.base_url or ''}/acct/login#/?token={secret}",
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 # --- groups ---------------------------------------------------------------------------------------
 
 
 @guarded(routes, "/admin/group", may=Action.ADMIN)
-async def groups(app: App, request: Request, who: Identity) -> None:
+async def groups(ctx: RequestContext) -> None:
     """List the names of the groups, except those of a directory."""
-    send_json(request, sorted({*await app.accounts.memberships(), *app.known.configured().groups}))
+    send_json(
+        ctx.request,
+        sorted({*await ctx.app.accounts.memberships(), *ctx.app.known.configured().groups}),
+    )
 
 
 @guarded(routes, GROUP, may=Action.ADMIN, methods=("PUT",))
-async def add_group(app: App, request: Request, who: Identity, name: str) -> None:
+async def add_group(ctx: RequestContext, name: str) -> None:
     """Create an empty group."""
-    demand_changing(app)
+    demand_changing(ctx.app)
     if name in MANY:
         raise BadRequest(f"'{name}' is a reserved name")
-    demand_changeable(app, new_name(name))
-    await recorded(app, request, who, "add-group", name, app.accounts.add_group(name))
-    done(request)
+    demand_changeable(ctx.app, new_name(name))
+    await recorded(ctx, "add-group", name, ctx.app.accounts.add_group(name))
+    done(ctx.request)
 
 
 @guarded(routes, GROUP, may=Action.ADMIN, methods=("DELETE",))
-async def remove_group(app: App, request: Request, who: Identity, name: str) -> None:
+async def remove_group(ctx: RequestContext, name: str) -> None:
     """Delete a group and its rights."""
-    demand_changing(app)
-    members = (await app.accounts.memberships()).get(name)
+    demand_changing(ctx.app)
+    members = (await ctx.app.accounts.memberships()).get(name)
     if members is None:
-        demand_changeable(app, name)
-        return done(request)
+        demand_changeable(ctx.app, name)
+        return done(ctx.request)
     said = {"members": str(len(members))}
     with suppress(NoSuchGroup):
         await recorded(
-            app,
-            request,
-            who,
+            ctx,
             "remove-group",
             name,
-            app.accounts.remove_group(name),
+            ctx.app.accounts.remove_group(name),
             lambda _: said,
         )
-    return done(request)
+    return done(ctx.request)
 
 
 @guarded(routes, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
-async def join(app: App, request: Request, who: Identity, name: str, group: str) -> None:
+async def join(ctx: RequestContext, name: str, group: str) -> None:
     """Add a user to a group."""
-    demand_changing(app)
+    demand_changing(ctx.app)
     try:
         account_name(name)
     except ValueError as error:
         raise BadRequest(f"This cannot be a user: {error}.") from None
-    await _member(app, request, who, group, name, joins=True)
+    await _member(ctx, group, name, joins=True)
 
 
 @guarded(routes, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
-async def leave(app: App, request: Request, who: Identity, name: str, group: str) -> None:
+async def leave(ctx: RequestContext, name: str, group: str) -> None:
     """Remove a user from a group."""
-    demand_changing(app)
-    await _member(app, request, who, group, name, joins=False)
+    demand_changing(ctx.app)
+    await _member(ctx, group, name, joins=False)
 
 
-async def _member(
-    app: App, request: Request, who: Identity, group: str, user: str, *, joins: bool
-) -> None:
-    members = (await app.accounts.memberships()).get(group)
+async def _member(ctx: RequestContext, group: str, user: str, *, joins: bool) -> None:
+    members = (await ctx.app.accounts.memberships()).get(group)
     if members is None:
-        demand_changeable(app, group)
+        demand_changeable(ctx.app, group)
         if joins:
             raise NoSuchGroup(group)
-        return done(request)
-    changing: Any = app.accounts.join(group, user) if joins else app.accounts.leave(group, user)
-    what, changes = ("join-group" if joins else "leave-group"), (user in members) is not joins
-    await recorded(
-        app, request, who, what, f"{group}/{user}", changing, lambda _: {} if changes else None
+        return done(ctx.request)
+    changing: Any = (
+        ctx.app.accounts.join(group, user) if joins else ctx.app.accounts.leave(group, user)
     )
-    return done(request)
+    what, changes = ("join-group" if joins else "leave-group"), (user in members) is not joins
+    await recorded(ctx, what, f"{group}/{user}", changing, lambda _: {} if changes else None)
+    return done(ctx.request)

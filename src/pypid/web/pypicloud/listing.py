@@ -9,12 +9,12 @@ from functools import cache
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import render_every_file
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.http.responses import send_page
 from pypid.web.installers.simple import format_of, send_project
 
@@ -32,24 +32,24 @@ project's page for a healthy answer.
 
 
 @guarded(routes, "/packages/", may=Action.READ)
-async def every_file(app: App, request: Request, who: Identity) -> None:
+async def every_file(ctx: RequestContext) -> None:
     """Send every stored file of every project that the user may read, on one page (``pip install
     --find-links``, buildout).
     """
-    if not request.path.endswith(b"/"):
-        return redirect(request, "/packages/", permanent=True, restricted=app.restricted)
-    page = await app.stock.page("every file", await app.sight(who), render_every_file)
-    return await send_page(request, page, restricted=app.restricted)
+    if not ctx.request.path.endswith(b"/"):
+        return redirect(ctx.request, "/packages/", permanent=True, restricted=ctx.app.restricted)
+    page = await ctx.app.stock.page("every file", await ctx.visibility(), render_every_file)
+    return await send_page(ctx.request, page, restricted=ctx.app.restricted)
 
 
 @guarded(routes, "/pypi/<project>/", may=Action.READ)
-async def at_pypi(app: App, request: Request, who: Identity, project: str) -> None:
+async def at_pypi(ctx: RequestContext, project: str) -> None:
     """Send a project's page, as at ``/simple/<project>/``."""
-    await _page(app, request, who, project, "/pypi/", "../../packages/")
+    await _page(ctx, project, "/pypi/", "../../packages/")
 
 
 @guarded(routes, "/<project>/", may=Action.READ)
-async def at_the_root(app: App, request: Request, who: Identity, project: str) -> None:
+async def at_the_root(ctx: RequestContext, project: str) -> None:
     """Send a project's page to installers that were given the index's own address; all other routes
     that begin so come first.
     """
@@ -62,16 +62,16 @@ async def at_the_root(app: App, request: Request, who: Identity, project: str) -
         name,
     } & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a typing error, not a project
         raise NotFound()
-    await _page(app, request, who, project, "/", "../packages/")
+    await _page(ctx, project, "/", "../packages/")
 
 
-async def _page(
-    app: App, request: Request, who: Identity, project: str, below: str, files_url: str
-) -> None:
+async def _page(ctx: RequestContext, project: str, below: str, files_url: str) -> None:
     name = project_name(project)
-    if project != name or not request.path.endswith(b"/"):
-        return redirect(request, f"{below}{name}/", permanent=True, restricted=app.restricted)
-    return await send_project(app, request, who, project, format_of(request), files_url)
+    if project != name or not ctx.request.path.endswith(b"/"):
+        return redirect(
+            ctx.request, f"{below}{name}/", permanent=True, restricted=ctx.app.restricted
+        )
+    return await send_project(ctx, project, format_of(ctx.request), files_url)
 
 
 @cache

@@ -28,19 +28,18 @@ from pypid.core.errors import (
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.upload import distribution_of
-from pypid.core.permissions import Action, Identity, demand, may
+from pypid.core.permissions import Action, demand, may
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
 from pypid.web.api.project_documents import ChangedProject
 from pypid.web.api.projects import delete_files
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.query import Parameter, parameters
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send
 from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
@@ -75,14 +74,14 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
 
 @guarded(routes, PREFIX, may=Action.READ)
 @Described(Listed, asks=(VERBOSE,))
-async def listed(app: App, request: Request, who: Identity) -> None:
+async def listed(ctx: RequestContext) -> None:
     """List the projects that have stored files."""
-    if not request.path.endswith(b"/"):
-        return redirect(request, PREFIX, permanent=True, restricted=app.restricted)
-    verbose = _asked(parameters(request, VERBOSE.name).get(VERBOSE.name, ""))
+    if not ctx.request.path.endswith(b"/"):
+        return redirect(ctx.request, PREFIX, permanent=True, restricted=ctx.app.restricted)
+    verbose = _asked(parameters(ctx.request, VERBOSE.name).get(VERBOSE.name, ""))
     render = overview_page if verbose else names_page
-    made = await app.stock.page(render.__name__, await app.sight(who), render)
-    return send(request, 200, made.page.content_type, made.page.body)
+    made = await ctx.app.stock.page(render.__name__, await ctx.visibility(), render)
+    return send(ctx.request, 200, made.page.content_type, made.page.body)
 
 
 def _asked(text: str) -> bool:
@@ -95,18 +94,22 @@ def _asked(text: str) -> bool:
 
 @guarded(routes, PREFIX + "<project>/", may=Action.READ)
 @Described(Packages, refuses=(NotYetKnown,))
-async def versions(app: App, request: Request, who: Identity, project: str) -> None:
+async def versions(ctx: RequestContext, project: str) -> None:
     """List the stored files of a project. The list is empty if there is no such project."""
-    if not request.path.endswith(b"/"):
-        return redirect(request, f"{PREFIX}{project}/", permanent=True, restricted=app.restricted)
+    if not ctx.request.path.endswith(b"/"):
+        return redirect(
+            ctx.request, f"{PREFIX}{project}/", permanent=True, restricted=ctx.app.restricted
+        )
     name = project_name(project)
     try:
-        files = (await app.index.project(name, STORED)).files
+        files = (await ctx.app.index.project(name, STORED)).files
     except NoSuchProject:
         files = ()
-    base, write = app.base_url(request) or "", may(app.rules, who, Action.WRITE, name)
+    base, write = ctx.base_url or "", may(ctx.app.rules, ctx.identity, Action.WRITE, name)
     made = partial(_packages, files, base, write=write)
-    return send(request, 200, JSON, made() if len(files) <= FEW else await app.world.thinking(made))
+    return send(
+        ctx.request, 200, JSON, made() if len(files) <= FEW else await ctx.app.world.thinking(made)
+    )
 
 
 def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
@@ -122,11 +125,11 @@ def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
 @Described(
     FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
 )
-async def download(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def download(ctx: RequestContext, project: str, filename: str) -> None:
     """Download a file, as below ``/packages/``: its bytes, or a redirect to them. An upstream file
     is fetched and cached.
     """
-    await send_named(app, request, who, project, filename, asked_of(app, request, who, project))
+    await send_named(ctx, project, filename, ctx.upstream_permission(project))
 
 
 # --- changing -------------------------------------------------------------------------------------
@@ -138,23 +141,24 @@ async def download(app: App, request: Request, who: Identity, project: str, file
     form=UploadForm,
     refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
 )
-async def upload(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def upload(ctx: RequestContext, project: str, filename: str) -> None:
     """Publish the file in the part ``content`` of the form. The file's own name counts, not the one
     in the address.
     """
-    limits = Limits(content=app.settings.max_upload)
-    refuse_early_form(request.body.size, limits)
-    published = await shielded(_taken(app, request, who, project_name(project), limits))
-    await send_uploaded(app, request, who, published)
+    limits = Limits(content=ctx.app.settings.max_upload)
+    refuse_early_form(ctx.request.body.size, limits)
+    published = await shielded(_taken(ctx, project_name(project), limits))
+    await send_uploaded(ctx, published)
 
 
-async def _taken(
-    app: App, request: Request, who: Identity, name: ProjectName, limits: Limits
-) -> Published:
+async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Published:
     """Receive and publish the upload."""
-    async with Spool(app.settings.spool, app.world.blocking) as spool:
+    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
         form = await read_form(
-            request.body, header_of(request, "content-type") or "", limits=limits, spool=spool
+            ctx.request.body,
+            header_of(ctx.request, "content-type") or "",
+            limits=limits,
+            spool=spool,
         )
         distribution = distribution_of(form)
         if distribution.project != name:
@@ -163,11 +167,11 @@ async def _taken(
                 f"{name!r}."
             )
         try:
-            published = await publish(app, request, form, spool, who)
+            published = await publish(ctx, form, spool)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
         if published.outcome is PublishOutcome.UNCHANGED and not may(
-            app.rules, who, Action.OVERWRITE, name
+            ctx.app.rules, ctx.identity, Action.OVERWRITE, name
         ):
             raise AlreadyThere(distribution.filename)
         return published
@@ -175,12 +179,12 @@ async def _taken(
 
 @guarded(routes, FILE, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown))
-async def delete(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def delete(ctx: RequestContext, project: str, filename: str) -> None:
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     name = project_name(project)
-    demand(app.rules, who, Action.WRITE, name)
+    demand(ctx.app.rules, ctx.identity, Action.WRITE, name)
     try:
-        await delete_files(app, request, who, name, "delete-file", filename, frozenset({filename}))
+        await delete_files(ctx, name, "delete-file", filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):
         raise BadRequest(
             f"Could not find {filename} among the files that were published here."

@@ -15,11 +15,11 @@ from pypid.core.accounts.acl_rights import group_or_word
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.permissions import Action, account_name
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.small_responses import send_json
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.admin import GROUP, USER, done
@@ -91,9 +91,9 @@ async def _rights(app: App) -> dict[Key, Right]:
 
 
 @guarded(routes, USER + "/permissions", may=Action.ADMIN)
-async def of_user(app: App, request: Request, who: Identity, name: str) -> None:
+async def of_user(ctx: RequestContext, name: str) -> None:
     """Send the rights that were granted to a user directly."""
-    send_json(request, _packages(await _rights(app), Whom.USER, name))
+    send_json(ctx.request, _packages(await _rights(ctx.app), Whom.USER, name))
 
 
 def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage]:
@@ -105,22 +105,24 @@ def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage
 
 
 @guarded(routes, GROUP, may=Action.ADMIN)
-async def of_group(app: App, request: Request, who: Identity, name: str) -> None:
+async def of_group(ctx: RequestContext, name: str) -> None:
     """Send a group: its members, and the rights that it gives them."""
     nobody = frozenset[str]()
-    members = (await app.accounts.memberships()).get(
+    members = (await ctx.app.accounts.memberships()).get(
         name, nobody
-    ) | app.known.configured().members.get(name, nobody)
-    packages = _packages(await _rights(app), group_or_word(name), name)
+    ) | ctx.app.known.configured().members.get(name, nobody)
+    packages = _packages(await _rights(ctx.app), group_or_word(name), name)
     document: WholeGroup = {"members": sorted(members), "packages": packages}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 @guarded(routes, PACKAGE, may=Action.ADMIN)
-async def of_package(app: App, request: Request, who: Identity, project: str) -> None:
+async def of_package(ctx: RequestContext, project: str) -> None:
     """Send the rights that a package has of its own."""
     rights = [
-        right for right in (await _rights(app)).values() if right.project == project_name(project)
+        right
+        for right in (await _rights(ctx.app)).values()
+        if right.project == project_name(project)
     ]
     document: Permissions = {
         "user": [
@@ -134,7 +136,7 @@ async def of_package(app: App, request: Request, who: Identity, project: str) ->
             if right.whom is not Whom.USER
         ],
     }
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
 # --- changing -------------------------------------------------------------------------------------
@@ -159,13 +161,11 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
 
 
 @guarded(routes, PERMISSION, may=Action.ADMIN, methods=("PUT",))
-async def grant(
-    app: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
-) -> None:
+async def grant(ctx: RequestContext, project: str, kind: str, name: str, permission: str) -> None:
     """Grant a right, in addition to the existing one."""
-    demand_changing(app)
+    demand_changing(ctx.app)
     key, write = _asked(project, kind, name, permission)
-    rights = await _rights(app)
+    rights = await _rights(ctx.app)
     before = rights.get(key)
     if before is None and write and not _all_read(rights, key):
         address = f"/admin/package/{key[0]}/{kind}/{name}"
@@ -176,15 +176,13 @@ async def grant(
     if before is None or (write and not before.write):
         said = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
         await recorded(
-            app,
-            request,
-            who,
+            ctx,
             "set-right",
             right.project,
-            app.accounts.grant(right),
+            ctx.app.accounts.grant(right),
             lambda _: said,
         )
-    done(request)
+    done(ctx.request)
 
 
 def _all_read(rights: dict[Key, Right], key: Key) -> bool:
@@ -196,23 +194,19 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
 
 @guarded(routes, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
 async def withdraw(
-    app: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str
+    ctx: RequestContext, project: str, kind: str, name: str, permission: str
 ) -> None:
     """Remove a right; without the right to read, the right to write is removed, too."""
-    demand_changing(app)
+    demand_changing(ctx.app)
     key, write = _asked(project, kind, name, permission)
-    async with app.turnstile.turn:  # else, of two at the same time, neither is the last
-        await _withdraw(
-            app, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write
-        )
-    done(request)
+    async with ctx.app.turnstile.turn:  # else, of two at the same time, neither is the last
+        await _withdraw(ctx, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write)
+    done(ctx.request)
 
 
-async def _withdraw(
-    app: App, request: Request, who: Identity, key: Key, address: str, *, write: bool
-) -> None:
-    kept = in_force(await app.accounts.rights()).get(key)
-    fixed = in_force(app.known.configured().rights).get(key)
+async def _withdraw(ctx: RequestContext, key: Key, address: str, *, write: bool) -> None:
+    kept = in_force(await ctx.app.accounts.rights()).get(key)
+    fixed = in_force(ctx.app.known.configured().rights).get(key)
     if fixed is not None and (fixed.write or not write):
         raise ChangedElsewhere(f"this right of {key[0]}", IN_THE_FILE)
     if kept is None or (write and not kept.write):
@@ -220,7 +214,7 @@ async def _withdraw(
     if (
         kept.write
         and not write
-        and len([each for each in await _rights(app) if each[0] == key[0]]) == 1
+        and len([each for each in await _rights(ctx.app) if each[0] == key[0]]) == 1
     ):
         raise InseparableRight(
             f"This is the last right of {key[0]}, and without any the defaults would hold for it. "
@@ -231,16 +225,12 @@ async def _withdraw(
     if write:
         left = Right(*key, False)
         lowered = {**said, "right": left.text}
-        await recorded(
-            app, request, who, "set-right", subject, app.accounts.grant(left), lambda _: lowered
-        )
+        await recorded(ctx, "set-right", subject, ctx.app.accounts.grant(left), lambda _: lowered)
     else:
         await recorded(
-            app,
-            request,
-            who,
+            ctx,
             "remove-right",
             subject,
-            app.accounts.withdraw(*key),
+            ctx.app.accounts.withdraw(*key),
             lambda _: said,
         )

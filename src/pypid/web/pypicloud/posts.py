@@ -10,9 +10,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from pypid.core.model import File, Upload
-from pypid.core.permissions import Action, Identity, may
-from pypid.web.app.app import App, routes
+from pypid.core.permissions import Action, may
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
@@ -39,44 +40,44 @@ def _kind_of(request: Request) -> str:
 
 
 @guarded(routes, "/", may=Action.WRITE, methods=("POST",))
-async def at_the_root(app: App, request: Request, who: Identity) -> None:
+async def at_the_root(ctx: RequestContext) -> None:
     """Publish one distribution."""
-    await _upload(app, request, who)
+    await _upload(ctx)
 
 
 @guarded(routes, "/simple/", may=Action.WRITE, methods=("POST",), instead=(is_call, Action.READ))
-async def at_simple(app: App, request: Request, who: Identity) -> None:
+async def at_simple(ctx: RequestContext) -> None:
     """Publish one distribution; or search, as ``pip search --index`` with the index URL does."""
-    if is_call(request):
-        return await answer_call(app, request, who)
-    return await _upload(app, request, who)
+    if is_call(ctx.request):
+        return await answer_call(ctx)
+    return await _upload(ctx)
 
 
 @guarded(routes, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
-async def at_pypi(app: App, request: Request, who: Identity) -> None:
+async def at_pypi(ctx: RequestContext) -> None:
     """Answer an XML-RPC call, whatever its content type; a form is an upload."""
-    if is_form(request):
-        return await _upload(app, request, who)
-    return await answer_call(app, request, who)
+    if is_form(ctx.request):
+        return await _upload(ctx)
+    return await answer_call(ctx)
 
 
-async def _upload(app: App, request: Request, who: Identity) -> None:
-    taken = await take(app, request, who, unsaid="file_upload")
+async def _upload(ctx: RequestContext) -> None:
+    taken = await take(ctx, unsaid="file_upload")
     if isinstance(taken, Published):
-        await send_uploaded(app, request, who, taken)
+        await send_uploaded(ctx, taken)
     else:
-        say(request, taken)
+        say(ctx.request, taken)
 
 
-async def send_uploaded(app: App, request: Request, who: Identity, published: Published) -> None:
+async def send_uploaded(ctx: RequestContext, published: Published) -> None:
     """Send the document of the published file, as far as its publisher may see it."""
-    file = await _published_file(app, who, published.upload)
-    package = package_of(file, app.base_url(request) or "")
+    file = await _published_file(ctx, published.upload)
+    package = package_of(file, ctx.base_url or "")
     document: Uploaded = {**package, "message": published.words}
-    send_json(request, document)
+    send_json(ctx.request, document)
 
 
-async def _published_file(app: App, who: Identity, upload: Upload) -> File:
+async def _published_file(ctx: RequestContext, upload: Upload) -> File:
     """Return the file as it is listed; for a client that may not read (a token to publish), no more
     than it has sent.
     """
@@ -91,7 +92,7 @@ async def _published_file(app: App, who: Identity, upload: Upload) -> File:
         summary=upload.summary,
         md5=upload.digests.md5,
     )
-    if not may(app.rules, who, Action.READ, name):
+    if not may(ctx.app.rules, ctx.identity, Action.READ, name):
         return sent
-    listed = (await app.index.parts.known(name)).file(filename)
+    listed = (await ctx.app.index.parts.known(name)).file(filename)
     return sent if listed is None else replace(listed, md5=listed.md5 or sent.md5)

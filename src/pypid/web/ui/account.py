@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pypid.core.accounts.entries import Token
 from pypid.core.accounts.registration import SHORTEST_PASSWORD, proper_password
 from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
-from pypid.core.permissions import Action, Identity, may
+from pypid.core.permissions import Action, may
 from pypid.web.api.tokens import ACTIONS, demand_no_token, made, revoked
 from pypid.web.app.accounts import (
     IN_THE_FILE,
@@ -17,11 +17,11 @@ from pypid.web.app.accounts import (
     demand_current,
     password_set,
 )
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import SOMEBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import end_session
 from pypid.web.http.form_fields import Fields
-from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.login_redirect import LOGIN
@@ -40,108 +40,103 @@ say(
 
 
 @guarded(routes, "/account/", may=SOMEBODY, page=True)
-async def account(app: App, request: Request, who: Identity) -> None:
+async def account(ctx: RequestContext) -> None:
     """Show the user's identity, permissions and tokens."""
-    if not await has_no_accounts(app, request, who):
-        await _page(app, request, who)
+    if not await has_no_accounts(ctx):
+        await _page(ctx)
 
 
 async def _page(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     *,
     status: int = 200,
     problems: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    now = app.world.now()
-    tokens = leaf_of(lines_of(await _tokens(app, who), now), request)
+    now = ctx.app.world.now()
+    tokens = leaf_of(lines_of(await _tokens(ctx), now), ctx.request)
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "account.html",
         status=status,
         problems=problems,
         said_before=said or Fields(),
         powers=[
-            (word, MEANS[word], may(app.rules, who, action)) for word, action in ACTIONS.items()
+            (word, MEANS[word], may(ctx.app.rules, ctx.identity, action))
+            for word, action in ACTIONS.items()
         ],
         tokens=tokens,
-        fixed=await _fixed(app, who),
+        fixed=await _fixed(ctx),
         expires=EXPIRES,
         shortest=SHORTEST_PASSWORD,
-        is_administrator=may(app.rules, who, Action.ADMIN),
+        is_administrator=may(ctx.app.rules, ctx.identity, Action.ADMIN),
     )
 
 
-async def _tokens(app: App, who: Identity) -> Sequence[Token]:
+async def _tokens(ctx: RequestContext) -> Sequence[Token]:
     """Return the user's tokens, the newest first; a client that logs in by a token sees only that
     one.
     """
-    found = await app.accounts.tokens(who.user)
-    if who.scope is not None:
-        return [token for token in found if token.id == who.token]
+    found = await ctx.app.accounts.tokens(ctx.identity.user)
+    if ctx.identity.scope is not None:
+        return [token for token in found if token.id == ctx.identity.token]
     return [token for token in found[::-1] if not token.publisher]
 
 
-async def _fixed(app: App, who: Identity) -> str | None:
+async def _fixed(ctx: RequestContext) -> str | None:
     """Return why the password cannot be changed here, or None."""
-    name = str(who.user)
-    if who.scope is not None:
+    name = str(ctx.identity.user)
+    if ctx.identity.scope is not None:
         return "You are logged in with a token, which cannot change the password."
     try:
-        if name in app.known.configured().users:
+        if name in ctx.app.known.configured().users:
             raise ChangedElsewhere(f"the password of {name!r}", IN_THE_FILE)
-        await changeable_account(app, name)
+        await changeable_account(ctx.app, name)
     except (ChangedElsewhere, NoSuchUser) as error:
         return error.text()
     return None
 
 
 @guarded(routes, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def set_password(app: App, request: Request, who: Identity) -> None:
+async def set_password(ctx: RequestContext) -> None:
     """Change the user's own password; the current one is required, also of administrators."""
-    name, said = demand_no_token(who), sent(request)
+    name, said = demand_no_token(ctx.identity), sent(ctx.request)
     try:
-        fixed = await _fixed(app, who)
+        fixed = await _fixed(ctx)
         if fixed is not None:
             raise BadRequest(fixed)
         if said.text("password") != said.text("again"):
             raise BadRequest(DIFFERENT)
         proper_password(said.text("password"))
-        if may(app.rules, who, Action.ADMIN):
-            await demand_current(app, request, name, said.text("current"))
+        if may(ctx.app.rules, ctx.identity, Action.ADMIN):
+            await demand_current(ctx, name, said.text("current"))
         wanted = NewPassword(password=said.text("password"), current=said.text("current"))
-        await password_set(app, request, who, name, wanted)
+        await password_set(ctx, name, wanted)
     except MISTAKES as error:
-        status, problems = refused(request, error)
+        status, problems = refused(ctx.request, error)
         problems = [NOT_YOURS if line == NOT_CURRENT else line for line in problems]
-        return await _page(app, request, who, status=status, problems=problems)
-    end_session(request)
-    return go(request, LOGIN, done="password-changed")
+        return await _page(ctx, status=status, problems=problems)
+    end_session(ctx.request)
+    return go(ctx.request, LOGIN, done="password-changed")
 
 
 @guarded(routes, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def make_token(app: App, request: Request, who: Identity) -> None:
+async def make_token(ctx: RequestContext) -> None:
     """Create a token, and show its secret in this response only."""
-    demand_no_token(who)
-    said = sent(request)
+    demand_no_token(ctx.identity)
+    said = sent(ctx.request)
     try:
-        secret, token = await made(app, request, who, wanted_token(said))
+        secret, token = await made(ctx, wanted_token(said))
     except (*MISTAKES, Forbidden) as error:
-        status, problems = refused(request, error)
-        return await _page(app, request, who, status=status, problems=problems, said=said)
-    uses = uses_of(app.base_url(request), secret, token.scope.actions)
-    [line] = lines_of([token], app.world.now())
-    return await show(
-        app, request, who, "token_made.html", status=201, token=line, secret=secret, uses=uses
-    )
+        status, problems = refused(ctx.request, error)
+        return await _page(ctx, status=status, problems=problems, said=said)
+    uses = uses_of(ctx.base_url, secret, token.scope.actions)
+    [line] = lines_of([token], ctx.app.world.now())
+    return await show(ctx, "token_made.html", status=201, token=line, secret=secret, uses=uses)
 
 
 @guarded(routes, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def revoke_token(app: App, request: Request, who: Identity) -> None:
+async def revoke_token(ctx: RequestContext) -> None:
     """Revoke one of the user's own tokens."""
-    await revoked(app, request, who, sent(request).text("id"))
-    go(request, "account/", done="token-revoked")
+    await revoked(ctx, sent(ctx.request).text("id"))
+    go(ctx.request, "account/", done="token-revoked")

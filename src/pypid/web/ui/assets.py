@@ -12,11 +12,10 @@ from importlib.resources.abc import Traversable
 from attrs import field, frozen
 from werkzeug.exceptions import NotFound
 
-from pypid.core.permissions import Identity
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.negotiation import Encoding, choose_encoding
-from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
 
@@ -65,12 +64,12 @@ DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest(
 
 
 @guarded(routes, "/_/ui/<digest>/<name>", may=ANYBODY)
-async def asset(app: App, request: Request, who: Identity, digest: str, name: str) -> None:
+async def asset(ctx: RequestContext, digest: str, name: str) -> None:
     """Send a file of the site."""
     found = ASSETS.get(name)
     if found is None:
         raise NotFound()
-    zips = choose_encoding(header_of(request, "accept-encoding")) is Encoding.GZIP
+    zips = choose_encoding(header_of(ctx.request, "accept-encoding")) is Encoding.GZIP
     body = found.zipped if zips else found.plain
     head = [
         (b"Content-Type", found.content_type),
@@ -82,5 +81,5 @@ async def asset(app: App, request: Request, who: Identity, digest: str, name: st
     ]
     if zips:
         head.append((b"Content-Encoding", b"gzip"))
-    set_head(request, 200, tuple(head))
-    write(request, body)
+    set_head(ctx.request, 200, tuple(head))
+    write(ctx.request, body)

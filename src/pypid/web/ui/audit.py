@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, routes
+from pypid.core.permissions import Action
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
 from pypid.web.http.query import LARGEST_SERIAL
-from pypid.web.http.request import Request
 from pypid.web.ui.form_helpers import has_no_accounts
 from pypid.web.ui.pages import show
 
@@ -19,11 +19,11 @@ FILTERS = ("who", "what", "subject")
 
 
 @guarded(routes, "/manage/audit", may=Action.ADMIN, page=True)
-async def audit(app: App, request: Request, who: Identity) -> None:
+async def audit(ctx: RequestContext) -> None:
     """Show the matching entries, the newest first, before a given serial if there is one."""
-    if await has_no_accounts(app, request, who):
+    if await has_no_accounts(ctx):
         return
-    given = asked(request)
+    given = asked(ctx.request)
     wanted = {name: given.text(name).strip() for name in FILTERS}
     text = given.text("before")
     before = (
@@ -32,7 +32,7 @@ async def audit(app: App, request: Request, who: Identity) -> None:
         else None
     )
     narrowed = {name: value for name, value in wanted.items() if value}
-    found = await app.journal.deeds(
+    found = await ctx.app.journal.deeds(
         before=before,
         most=MOST + 1,
         who=narrowed.get("who"),
@@ -43,9 +43,7 @@ async def audit(app: App, request: Request, who: Identity) -> None:
     link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())
     older = f"{link}before={deeds[-1].serial}" if len(found) > MOST else None
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "audit.html",
         deeds=deeds,
         wanted=wanted,

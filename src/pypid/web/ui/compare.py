@@ -17,15 +17,14 @@ from pypid.core.errors import NoSuchFile, Opaque
 from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import Release, choose_release, releases
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.index.release_comparison import ComparedText, Comparison
 from pypid.web.api.compare import both
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.contents import line_of
 from pypid.web.ui.pages import show
@@ -84,17 +83,17 @@ class TextLine:
 
 
 @guarded(routes, "/project/<project>/-/compare", may=Action.READ, page=True)
-async def compare(app: App, request: Request, who: Identity, project: str) -> None:
+async def compare(ctx: RequestContext, project: str) -> None:
     """Show the comparison of two releases; by default of the newest with the one before it."""
     name = project_name(project)
-    if project != name or request.path.endswith(b"/"):
+    if project != name or ctx.request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/-/compare", permanent=True, restricted=app.restricted
+            ctx.request, f"/project/{name}/-/compare", permanent=True, restricted=ctx.app.restricted
         )
-    asks, given = asked_of(app, request, who, project), asked(request)
-    found = await app.index.project(name, asks)
+    asks, given = ctx.upstream_permission(project), asked(ctx.request)
+    found = await ctx.app.index.project(name, asks)
     is_long = len(found.files) > FEW_FILES
-    versions = await app.world.thinking(_versions, found) if is_long else _versions(found)
+    versions = await ctx.app.world.thinking(_versions, found) if is_long else _versions(found)
     chosen = _chosen(found, versions, given.text("from"), given.text("to"))
     values: dict[str, Any] = {
         "project": name,
@@ -104,9 +103,7 @@ async def compare(app: App, request: Request, who: Identity, project: str) -> No
     }
     if "" in chosen:
         return await show(
-            app,
-            request,
-            who,
+            ctx,
             "compare.html",
             **values,
             compared=None,
@@ -114,16 +111,14 @@ async def compare(app: App, request: Request, who: Identity, project: str) -> No
             kind="",
             kinds=[],
         )
-    old, new = await both(app, found, *chosen)
+    old, new = await both(ctx.app, found, *chosen)
     values |= {"old": old.version, "new": new.version}
-    comparison = Comparison(app.contents, name, asks)
+    comparison = Comparison(ctx.app.contents, name, asks)
     if given.text("path"):
-        return await _show_text(app, request, who, comparison, old, new, values)
+        return await _show_text(ctx, comparison, old, new, values)
     compared = await comparison.compare(old, new, given.text("kind") or None)
     return await show(
-        app,
-        request,
-        who,
+        ctx,
         "compare.html",
         **values,
         compared=compared,
@@ -131,27 +126,25 @@ async def compare(app: App, request: Request, who: Identity, project: str) -> No
         kinds=_comparable(compared.pairs),
         fields=None
         if compared.fields is None
-        else await app.world.thinking(fields_of, compared.fields),
+        else await ctx.app.world.thinking(fields_of, compared.fields),
         sorts=[] if compared.members is None else sorts_of(compared.members),
         most_files=MOST_FILES,
     )
 
 
 async def _show_text(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     comparison: Comparison,
     old: Release,
     new: Release,
     values: dict[str, Any],
 ) -> None:
     """Show the lines of one member that differ."""
-    given = asked(request)
+    given = asked(ctx.request)
     path = given.text("path")
     is_long = len(old.files) + len(new.files) > FEW_FILES
     pairs = (
-        await app.world.thinking(pairs_of, old.files, new.files)
+        await ctx.app.world.thinking(pairs_of, old.files, new.files)
         if is_long
         else pairs_of(old.files, new.files)
     )
@@ -162,10 +155,10 @@ async def _show_text(
             text = await comparison.text(pair.old, pair.new, path)
         except Opaque as error:
             text = ComparedText(path, problem=str(error))
-    lines = await app.world.thinking(_shown, text.lines or ())
+    lines = await ctx.app.world.thinking(_shown, text.lines or ())
     values |= {"kind": "" if pair is None else pair.kind, "path_asked": path}
     more = len(text.lines or ()) - len(lines)
-    await show(app, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more)
+    await show(ctx, "compare_lines.html", **values, text=text, lines=lines, more=more)
 
 
 def _why_not(pairs: Sequence[Pair], kind: str) -> str:

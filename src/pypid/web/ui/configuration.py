@@ -8,13 +8,13 @@ from typing import get_args
 from attrs import frozen
 
 from pypid.core.configuration.in_force import SettingLine, SettingSection
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.api.configuration import said
 from pypid.web.api.log_level import Level, changed
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
-from pypid.web.http.request import Request
 from pypid.web.ui.flash import say as say_done
 from pypid.web.ui.pages import go, show
 
@@ -40,35 +40,33 @@ class ShownSection:
 
 
 @guarded(routes, "/manage/configuration", may=Action.ADMIN, page=True)
-async def configuration(app: App, request: Request, who: Identity) -> None:
+async def configuration(ctx: RequestContext) -> None:
     """Show the effective configuration and its sources."""
-    await _page(app, request, who)
+    await _page(ctx)
 
 
 @guarded(routes, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_log_level(app: App, request: Request, who: Identity) -> None:
+async def set_log_level(ctx: RequestContext) -> None:
     """Set the log level."""
-    wanted = (request.form or Fields()).text("level")
+    wanted = (ctx.request.form or Fields()).text("level")
     for level in get_args(Level):
         if level == wanted:
-            await changed(app, request, who, level)
-            return go(request, "manage/configuration", done="log-level-set")
-    return await _page(app, request, who, problems=[f"Choose a level: {', '.join(LEVELS)}."])
+            await changed(ctx, level)
+            return go(ctx.request, "manage/configuration", done="log-level-set")
+    return await _page(ctx, problems=[f"Choose a level: {', '.join(LEVELS)}."])
 
 
-async def _page(app: App, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
-    sections = await said(app)
+async def _page(ctx: RequestContext, problems: Sequence[str] = ()) -> None:
+    sections = await said(ctx.app)
     waiting = [
         f"[{section.section}] {line.key}"
         for section in sections
         for line in section.lines
         if line.waits
     ]
-    log_level_control = app.log_level_control
+    log_level_control = ctx.app.log_level_control
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "configuration.html",
         status=400 if problems else 200,
         problems=problems,

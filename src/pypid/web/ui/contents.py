@@ -22,14 +22,13 @@ from pypid.core.archives.tars import TarKind
 from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.api.contents import text_of
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.ui.pages import part, show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
@@ -70,30 +69,28 @@ class ShownMember:
 
 
 @guarded(routes, "/project/<project>/-/contents/<filename>", may=Action.READ, page=True)
-async def contents(app: App, request: Request, who: Identity, project: str, filename: str) -> None:
+async def contents(ctx: RequestContext, project: str, filename: str) -> None:
     """Show the members of a file, or one of them."""
     name = project_name(project)
-    if project != name or request.path.endswith(b"/"):
+    if project != name or ctx.request.path.endswith(b"/"):
         return redirect(
-            request,
+            ctx.request,
             f"/project/{name}/-/contents/{part(filename)}",
             permanent=True,
-            restricted=app.restricted,
+            restricted=ctx.app.restricted,
         )
-    given = asked_of(app, request, who, project)
-    file = await app.index.file(name, filename, given)
-    path = asked(request).text("path")
+    given = ctx.upstream_permission(project)
+    file = await ctx.app.index.file(name, filename, given)
+    path = asked(ctx.request).text("path")
     try:
         if path:
-            opened = await app.contents.member(file, path, given)
-            shown = await app.world.blocking(_shown, opened)
-            return await _show_member(app, request, who, file, opened, shown)
-        listing = await app.contents.listing(file, given)
+            opened = await ctx.app.contents.member(file, path, given)
+            shown = await ctx.app.world.blocking(_shown, opened)
+            return await _show_member(ctx, file, opened, shown)
+        listing = await ctx.app.contents.listing(file, given)
     except Opaque as error:
         return await show(
-            app,
-            request,
-            who,
+            ctx,
             "contents.html",
             status=422,
             file=file,
@@ -101,31 +98,29 @@ async def contents(app: App, request: Request, who: Identity, project: str, file
             folder="",
             problem=str(error),
         )
-    return await _show_list(app, request, who, file, listing)
+    return await _show_list(ctx, file, listing)
 
 
-async def _show_list(
-    app: App, request: Request, who: Identity, file: File, listing: MemberListing
-) -> None:
-    given = asked(request)
+async def _show_list(ctx: RequestContext, file: File, listing: MemberListing) -> None:
+    given = asked(ctx.request)
     wanted, folder = given.text("find").strip(), given.text("in")
     if wanted:
         entries: Sequence[ArchiveFolder | Inner] = _filtered(listing.members, wanted)
     else:
         is_long = len(listing.members) > FEW_MEMBERS
-        looked = app.world.thinking(look_in, listing.members, folder) if is_long else None
+        looked = ctx.app.world.thinking(look_in, listing.members, folder) if is_long else None
         folders, here = look_in(listing.members, folder) if looked is None else await looked
         entries = [*folders, *here]
     if folder and not entries:
         raise NoSuchMember(file.filename, folder)
-    leaf: ListSlice[ArchiveFolder | Inner] = leaf_of(entries, request, "find", "in", most=MEMBERS)
+    leaf: ListSlice[ArchiveFolder | Inner] = leaf_of(
+        entries, ctx.request, "find", "in", most=MEMBERS
+    )
     lines = [
         _entry(entry, "" if wanted else folder) for entry in leaf.lines
     ]  # only of this page: there may be twenty thousand
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "contents.html",
         file=file,
         listing=listing,
@@ -161,14 +156,12 @@ def steps_to(folder: str) -> list[tuple[str, str]]:
 
 
 async def _show_member(
-    app: App, request: Request, who: Identity, file: File, opened: OpenedMember, shown: ShownMember
+    ctx: RequestContext, file: File, opened: OpenedMember, shown: ShownMember
 ) -> None:
-    leaf: ListSlice[str] = leaf_of(shown.lines or (), request, "path", most=LINES)
+    leaf: ListSlice[str] = leaf_of(shown.lines or (), ctx.request, "path", most=LINES)
     member = opened.member
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "member.html",
         file=file,
         member=member,

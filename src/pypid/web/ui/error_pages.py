@@ -18,6 +18,7 @@ from pypid.core.errors import (
 from pypid.core.permissions import Action, may
 from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
 from pypid.web.ui.login_redirect import login_address
 from pypid.web.ui.pages import common, environment
@@ -33,7 +34,7 @@ class NextStep:
 
 def page_of(app: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
     """Return the error page as bytes of HTML."""
-    values = common(app, request, request.identity)
+    values = common(RequestContext(app, request, request.identity))
     text = (
         environment()
         .get_template("error.html")

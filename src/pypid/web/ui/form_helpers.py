@@ -15,9 +15,8 @@ from pypid.core.errors import (
     RegistrationClosed,
     TooManyAttempts,
 )
-from pypid.core.permissions import Identity
-from pypid.web.app.app import App
 from pypid.web.app.errors import refusal_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
@@ -60,9 +59,9 @@ def demand_typed(said: Fields, word: str) -> None:
         raise BadRequest(f"Nothing was changed. To confirm, type {word} into the field.")
 
 
-async def has_no_accounts(app: App, request: Request, who: Identity) -> bool:
+async def has_no_accounts(ctx: RequestContext) -> bool:
     """Return whether this pypid has no accounts database; if so, a page that says it was sent."""
-    if app.registry is not None:
+    if ctx.app.registry is not None:
         return False
-    await show(app, request, who, "no_accounts.html")
+    await show(ctx, "no_accounts.html")
     return True

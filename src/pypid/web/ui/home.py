@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pypid.core.errors import ListIncomplete
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.presentation.client_files import FILES
 from pypid.core.presentation.snippets import to_install, to_publish
 from pypid.web.api.news import latest, projects
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.installers.client_files import place_of
 from pypid.web.ui.pages import show
 
@@ -18,29 +18,27 @@ RELEASES, PROJECTS = 10, 6
 
 
 @guarded(routes, "/", may=Action.READ, page=True)
-async def home(app: App, request: Request, who: Identity) -> None:
+async def home(ctx: RequestContext) -> None:
     """Show new releases and projects, and the commands to connect, for this host and the client's
     user.
     """
-    place = await place_of(app, request)
+    place = await place_of(ctx)
     try:
         count, releases, new = (
-            len(await app.names(who)),
-            await latest(app, who, RELEASES),
-            await projects(app, who, PROJECTS),
+            len(await ctx.app.names(ctx.identity)),
+            await latest(ctx, RELEASES),
+            await projects(ctx, PROJECTS),
         )
     except ListIncomplete:
         count, releases, new = None, (), ()
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "home.html",
         projects=count,
         releases=releases,
         new=new,
-        installing=() if place is None else to_install(place, who.user),
-        publishing=() if place is None else to_publish(place, who.user),
+        installing=() if place is None else to_install(place, ctx.identity.user),
+        publishing=() if place is None else to_publish(place, ctx.identity.user),
         files=tuple(FILES),
         has_ca=place is not None and place.ca,
     )

@@ -8,11 +8,11 @@ from datetime import datetime
 from attrs import frozen
 
 from pypid.core.errors import BadRequest
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.api.invitations import made, withdrawn
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
-from pypid.web.http.request import Request
+from pypid.web.app.request_context import RequestContext
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import sent
 from pypid.web.ui.pages import go, show
@@ -66,16 +66,16 @@ def _moment(text: str, instead: datetime) -> datetime:
 
 
 @guarded(routes, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def invite(app: App, request: Request, who: Identity) -> None:
+async def invite(ctx: RequestContext) -> None:
     """Create an invitation, shown in this response only."""
-    expires = sent(request).text("expires", "7d")
+    expires = sent(ctx.request).text("expires", "7d")
     if expires not in EXPIRES:
         raise BadRequest(f"The lifetime must be one of: {', '.join(EXPIRES)}.")
-    new = await made(app, request, who, expires)
-    base = app.base_url(request)
+    new = await made(ctx, expires)
+    base = ctx.base_url
     # in the fragment, which no browser sends: so it is in no log, here or on the way
     link = None if base is None else f"{base}/account/register#invitation={new.secret}"
-    await show(app, request, who, "invitation_made.html", status=201, invitation=new, link=link)
+    await show(ctx, "invitation_made.html", status=201, invitation=new, link=link)
 
 
 @guarded(
@@ -86,7 +86,7 @@ async def invite(app: App, request: Request, who: Identity) -> None:
     page=True,
     form=True,
 )
-async def withdraw(app: App, request: Request, who: Identity) -> None:
+async def withdraw(ctx: RequestContext) -> None:
     """Withdraw an invitation."""
-    done = await withdrawn(app, request, who, sent(request).text("id").strip())
-    go(request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")
+    done = await withdrawn(ctx, sent(ctx.request).text("id").strip())
+    go(ctx.request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")

@@ -10,13 +10,13 @@ from pypid.core.accounts.entries import AccountStatus, AuditEntry
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import BadName, PypidError
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.api.health import condition_of
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
 from pypid.web.app.measures import Disk
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
-from pypid.web.http.request import Request
 from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
 
@@ -38,39 +38,35 @@ class MachinePart:
 
 
 @guarded(routes, "/manage/", may=Action.ADMIN, page=True)
-async def manage(app: App, request: Request, who: Identity) -> None:
+async def manage(ctx: RequestContext) -> None:
     """Show status, usage and recent activity."""
-    used, _ = await used_of(app)
-    usage, measures = app.measures.usage, app.measures
+    used, _ = await used_of(ctx.app)
+    usage, measures = ctx.app.measures.usage, ctx.app.measures
     disks = {"state": await measures.disk("state"), "storage": await measures.disk("storage")}
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "manage.html",
-        parts=[*_parts(app), *_disks(app, disks), *await _workers(app)],
-        since=app.since,
-        shared=app.index.shared,
+        parts=[*_parts(ctx.app), *_disks(ctx.app, disks), *await _workers(ctx.app)],
+        since=ctx.app.since,
+        shared=ctx.app.index.shared,
         used=used,
         counting=usage.is_counting,
-        limit=app.settings.max_cache,
-        pending=await _pending(app),
-        deeds=await _deeds(app),
+        limit=ctx.app.settings.max_cache,
+        pending=await _pending(ctx.app),
+        deeds=await _deeds(ctx.app),
     )
 
 
 @guarded(routes, "/manage/why", may=Action.ADMIN, page=True)
-async def ask_why(app: App, request: Request, who: Identity) -> None:
+async def ask_why(ctx: RequestContext) -> None:
     """Redirect to the page that explains why a name is as it is here."""
-    typed, problems = asked(request).text("name").strip(), []
+    typed, problems = asked(ctx.request).text("name").strip(), []
     try:
-        return go(request, f"project/{part(project_name(typed))}/-/why")
+        return go(ctx.request, f"project/{part(project_name(typed))}/-/why")
     except BadName as error:
         problems = [str(error)] if typed else []
     return await show(
-        app,
-        request,
-        who,
+        ctx,
         "why_ask.html",
         status=400 if problems else 200,
         problems=problems,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from multipart import MultipartError, MultipartSegment
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge, UploadRejected, shortened
@@ -18,11 +18,10 @@ from pypid.core.packaging.upload import UploadFields
 from pypid.core.permissions import Identity
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
-from pypid.web.app.app import App
 from pypid.web.app.errors import refusal_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import FIELD, credential_of_cookie, demand_csrf_token
 from pypid.web.http.multipart import Event, MultipartParser
-from pypid.web.http.request import Request
 from pypid.web.http.request_body import refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.upload_form import (
@@ -81,34 +80,36 @@ class MultiUpload:
         return 200 if not bad else bad.pop() if len(bad) == 1 else 400
 
 
-async def take(app: App, request: Request, who: Identity) -> MultiUpload:
+async def take(ctx: RequestContext) -> MultiUpload:
     """Publish the files of the form, one after the other; to the end, even if the client
     disconnects.
 
     Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such
     form at all, `ClientGone`.
     """
-    refuse_early(request.body.size, MOST_FILES * app.settings.max_upload + _FRAME, MAX_UPLOAD)
+    refuse_early(
+        ctx.request.body.size, MOST_FILES * ctx.app.settings.max_upload + _FRAME, MAX_UPLOAD
+    )
     try:
-        boundary = boundary_in(header_of(request, "content-type") or "")
+        boundary = boundary_in(header_of(ctx.request, "content-type") or "")
     except BadRequest:
-        if request.session is not None:  # a content type that any page can have a browser send
-            demand_csrf_token(request, request.session)
+        if ctx.request.session is not None:  # a content type that any page can have a browser send
+            demand_csrf_token(ctx.request, ctx.request.session)
         raise
-    return await shielded(counted(app, _taken(app, request, who, boundary)))
+    return await shielded(counted(ctx.app, _taken(ctx, boundary)))
 
 
-async def _taken(app: App, request: Request, who: Identity, boundary: bytes) -> MultiUpload:
-    reading = _Reading(app, request, who)
+async def _taken(ctx: RequestContext, boundary: bytes) -> MultiUpload:
+    reading = _Reading(ctx)
     parts = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
-    room = MOST_FILES * app.settings.max_upload + _FRAME
+    room = MOST_FILES * ctx.app.settings.max_upload + _FRAME
     try:
-        async for piece in request.body:
+        async for piece in ctx.request.body:
             for event in parts.parse(piece[:room]):
                 await reading.hear(event)
             room -= len(piece)
             if room < 0:
-                raise TooLarge(app.settings.max_upload, MAX_UPLOAD)
+                raise TooLarge(ctx.app.settings.max_upload, MAX_UPLOAD)
         parts.close()
         reading.trust(None)  # a form without any part
         if not reading.taking.files:
@@ -127,10 +128,10 @@ async def _taken(app: App, request: Request, who: Identity, boundary: bytes) -> 
 class _Reading:
     """The state of the form while it is read."""
 
-    def __init__(self, app: App, request: Request, who: Identity) -> None:
+    def __init__(self, ctx: RequestContext) -> None:
         self.taking = MultiUpload()
-        self._app, self._request, self._who = app, request, who
-        self._is_trusted = request.session is None
+        self._ctx = ctx
+        self._is_trusted = ctx.request.session is None
         self._overwriting = False
         self._name = ""
         self._text = bytearray()
@@ -143,8 +144,8 @@ class _Reading:
         """Raise `NoCsrfToken` unless the form or a request header has the CSRF token of its
         session.
         """
-        if not self._is_trusted and self._request.session is not None:
-            demand_csrf_token(self._request, self._request.session, said)
+        if not self._is_trusted and self._ctx.request.session is not None:
+            demand_csrf_token(self._ctx.request, self._ctx.request.session, said)
             self._is_trusted = True
 
     async def hear(self, event: Event) -> None:
@@ -179,7 +180,7 @@ class _Reading:
                 f"A form can have at most {MOST_FILES} files; the files after them were ignored."
             )
         self._filename = named
-        self._spool = Spool(self._app.settings.spool, self._app.world.blocking)
+        self._spool = Spool(self._ctx.app.settings.spool, self._ctx.app.world.blocking)
 
     async def _more(self, data: bytes) -> None:
         """Add data to a file. The rest of a file that failed is read and dropped: other files may
@@ -189,8 +190,8 @@ class _Reading:
         if self._failure is not None or self._spool is None:
             return
         try:
-            if self._came > self._app.settings.max_upload:
-                raise TooLarge(self._app.settings.max_upload, MAX_UPLOAD)
+            if self._came > self._ctx.app.settings.max_upload:
+                raise TooLarge(self._ctx.app.settings.max_upload, MAX_UPLOAD)
             await self._spool.write(data)
         except PypidError as error:
             self._failure = error
@@ -214,21 +215,20 @@ class _Reading:
             form = UploadFields(
                 fields={}, filename=filename, content_digests=await self._spool.finish()
             )
-            request, who, overwriting = self._request, await self._still(), self._overwriting
-            return published(
-                await publish(self._app, request, form, self._spool, who, overwriting=overwriting)
-            )
+            ctx = evolve(self._ctx, identity=await self._current_identity())
+            return published(await publish(ctx, form, self._spool, overwriting=self._overwriting))
         except PypidError as error:
             return refused(filename, error)
 
-    async def _still(self) -> Identity:
+    async def _current_identity(self) -> Identity:
         """Return the current identity of the client: fifty files can take any time, and the session
         may have ended meanwhile.
 
         Raises `Unauthenticated`, `PeopleUnknown`.
         """
-        cookie = None if self._request.session is None else credential_of_cookie(self._request)
-        return self._who if cookie is None else await self._app.access.identify(cookie)
+        ctx = self._ctx
+        cookie = None if ctx.request.session is None else credential_of_cookie(ctx.request)
+        return ctx.identity if cookie is None else await ctx.app.access.identify(cookie)
 
     def break_off(self, error: PypidError) -> None:
         """Stop reading the form. Raises the error if there is no file that it could be reported

@@ -20,10 +20,10 @@ from markupsafe import Markup
 
 from pypid import __version__
 from pypid.core.accounts.sessions import csrf_token
-from pypid.core.permissions import Action, Identity, may
+from pypid.core.permissions import Action, may
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App
 from pypid.web.app.errors import POLICY
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
 from pypid.web.http.headers import Head
 from pypid.web.http.negotiation import Encoding, choose_encoding
@@ -63,14 +63,12 @@ _compiled: set[str] = set()
 """Names of the templates that are compiled, with all that they include."""
 
 
-async def show(
-    app: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any
-) -> None:
+async def show(ctx: RequestContext, template: str, *, status: int = 200, **values: Any) -> None:
     """Send the page: the template, rendered with `values` and those of every page (`common`)."""
     if template not in _compiled:  # takes a tenth of a second, the first time
-        await app.world.blocking(_compile, template)
-    text = environment().get_template(template).render(**common(app, request, who), **values)
-    await send_html(app, request, text, status=status)
+        await ctx.app.world.blocking(_compile, template)
+    text = environment().get_template(template).render(**common(ctx), **values)
+    await send_html(ctx, text, status=status)
 
 
 def _compile(template: str) -> None:
@@ -86,21 +84,21 @@ def _compile(template: str) -> None:
     _compiled.update(seen)
 
 
-async def send_html(app: App, request: Request, text: str, *, status: int = 200) -> None:
+async def send_html(ctx: RequestContext, text: str, *, status: int = 200) -> None:
     """Send the text of a page; browsers revalidate it, or do not store it (`page_head`)."""
-    body, zips = text.encode("utf-8", "replace"), _zips(request)
+    body, zips = text.encode("utf-8", "replace"), _zips(ctx.request)
     plain = len(body)
     if zips and plain > SMALL:
         body = (
             compress(body, 5, mtime=0)
             if plain <= LARGE
-            else await app.world.blocking(compress, body, 5)
+            else await ctx.app.world.blocking(compress, body, 5)
         )
-    head: Head = (*page_head(request), (b"Content-Length", b"%d" % len(body)))
+    head: Head = (*page_head(ctx.request), (b"Content-Length", b"%d" % len(body)))
     if zips and plain > SMALL:
         head = (*head, (b"Content-Encoding", b"gzip"))
-    set_head(request, status, head)
-    write(request, body)
+    set_head(ctx.request, status, head)
+    write(ctx.request, body)
 
 
 def page_head(request: Request) -> Head:
@@ -119,20 +117,20 @@ def page_head(request: Request) -> Head:
     )
 
 
-def common(app: App, request: Request, who: Identity) -> dict[str, Any]:
+def common(ctx: RequestContext) -> dict[str, Any]:
     """Return the values that the layout, and so every page, needs."""
     return {
-        "root": root_of(request),
-        "path": path_of(request),
-        "who": who,
-        "is_admin": app.closed is None and may(app.rules, who, Action.ADMIN),
-        "may_publish": app.closed is None and may(app.rules, who, Action.WRITE),
-        "may_read": app.closed is None and may(app.rules, who, Action.READ),
-        "has_accounts": app.registry is not None,
-        "csrf": "" if request.session is None else csrf_token(request.session),
-        "said": said(request),
-        "query": asked(request).text("q") if path_of(request) == "search" else "",
-        "now": app.world.now(),
+        "root": root_of(ctx.request),
+        "path": path_of(ctx.request),
+        "who": ctx.identity,
+        "is_admin": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.ADMIN),
+        "may_publish": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.WRITE),
+        "may_read": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.READ),
+        "has_accounts": ctx.app.registry is not None,
+        "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
+        "said": said(ctx.request),
+        "query": asked(ctx.request).text("q") if path_of(ctx.request) == "search" else "",
+        "now": ctx.app.world.now(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pypid.core.errors import NoSuchFile
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import ANONYMOUS, Action, Identity, may
+from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.presentation.client_files import IndexAddress
 from pypid.core.presentation.project_view import Age, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
@@ -20,9 +20,8 @@ from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.ui.login_redirect import root_of
 from pypid.web.ui.pages import environment, marked_up, part, show
 
@@ -34,84 +33,81 @@ STATUS_WORDS = {
 
 
 @guarded(routes, "/project/<project>/", may=Action.READ, page=True)
-async def project_page(app: App, request: Request, who: Identity, project: str) -> None:
+async def project_page(ctx: RequestContext, project: str) -> None:
     """Show a project, by the release that installers would choose."""
     name = project_name(project)
-    if project != name or not request.path.endswith(b"/"):
-        return redirect(request, f"/project/{name}/", permanent=True, restricted=app.restricted)
-    return await _show(app, request, who, project, None)
+    if project != name or not ctx.request.path.endswith(b"/"):
+        return redirect(
+            ctx.request, f"/project/{name}/", permanent=True, restricted=ctx.app.restricted
+        )
+    return await _show(ctx, project, None)
 
 
 @guarded(routes, "/project/<project>/<version>/", may=Action.READ, page=True)
-async def release_page(
-    app: App, request: Request, who: Identity, project: str, version: str
-) -> None:
+async def release_page(ctx: RequestContext, project: str, version: str) -> None:
     """Show one release of a project."""
     name = project_name(project)
-    if project != name or not request.path.endswith(b"/"):
+    if project != name or not ctx.request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/{part(version)}/", permanent=True, restricted=app.restricted
+            ctx.request,
+            f"/project/{name}/{part(version)}/",
+            permanent=True,
+            restricted=ctx.app.restricted,
         )
-    return await _show(app, request, who, project, version)
+    return await _show(ctx, project, version)
 
 
-async def _show(
-    app: App, request: Request, who: Identity, project: str, version: str | None
-) -> None:
-    asked = asked_of(app, request, who, project)
-    seen = await app.index.seen(project_name(project), asked)
-    found = await app.exhibits.shown(seen.view, version)
-    values = project_values(app, who, seen)
+async def _show(ctx: RequestContext, project: str, version: str | None) -> None:
+    asked = ctx.upstream_permission(project)
+    seen = await ctx.app.index.seen(project_name(project), asked)
+    found = await ctx.app.exhibits.shown(seen.view, version)
+    values = project_values(ctx, seen)
     if found is None:
         if version is not None:
             raise NoSuchFile(f"{project} {version}")
-        return await show(app, request, who, "project_empty.html", **values)
-    facts = await app.exhibits.facts(found.describing, asked)
+        return await show(ctx, "project_empty.html", **values)
+    facts = await ctx.app.exhibits.facts(found.describing, asked)
     if found.inside is not None:
-        facts = await app.exhibits.inside(found.inside, app.contents)
-    is_open = may(app.rules, ANONYMOUS, Action.READ, found.name)
+        facts = await ctx.app.exhibits.inside(found.inside, ctx.app.contents)
+    is_open = may(ctx.app.rules, ANONYMOUS, Action.READ, found.name)
     return await show(
-        app,
-        request,
-        who,
+        ctx,
         "project.html",
         **values,
         shown=found,
         told=facts is not None,
         facts=facts or NOTHING,
-        quarantined=await _quarantined(app, who, facts or NOTHING),
+        quarantined=await _quarantined(ctx, facts or NOTHING),
         spelled=_spelled(found, facts or NOTHING),
         summary=(facts or NOTHING).summary or found.summary,
-        description=await _description(app, found, facts or NOTHING),
-        files=marked_up(await _files(app, request, seen, found)),
-        commands=_commands(
-            app, request, who, requirement(found, pinned=version is not None), login=not is_open
-        ),
-        plot=marked_up(await _plot(app, seen.view.project)),
+        description=await _description(ctx.app, found, facts or NOTHING),
+        files=marked_up(await _files(ctx, seen, found)),
+        commands=_commands(ctx, requirement(found, pinned=version is not None), login=not is_open),
+        plot=marked_up(await _plot(ctx.app, seen.view.project)),
         is_open=is_open,
     )
 
 
-async def _quarantined(app: App, who: Identity, facts: Facts) -> frozenset[ProjectName]:
+async def _quarantined(ctx: RequestContext, facts: Facts) -> frozenset[ProjectName]:
     """Return the local projects in quarantine that the release depends on, as far as `who` sees
     them.
     """
     groups = [facts.needs.needed, *(group for _, group in facts.needs.extras)]
     wanted = {need.project for group in groups for need in group if need.project is not None}
-    by = await app.sight(who)
-    return await app.index.quarantined(name for name in wanted if by.sees(name))
+    by = await ctx.visibility()
+    return await ctx.app.index.quarantined(name for name in wanted if by.sees(name))
 
 
-def project_values(app: App, who: Identity, seen: ViewSources) -> dict[str, Any]:
+def project_values(ctx: RequestContext, seen: ViewSources) -> dict[str, Any]:
     """Return the values that each page about a project needs."""
     project = seen.view.project
     return {
         "project": project,
         "is_ours": isinstance(seen.ours, Project),
         "status_words": STATUS_WORDS.get(project.status, ""),
-        "may_settle": may(app.rules, who, Action.WRITE, project.name),
-        "may_rule": may(app.rules, who, Action.ADMIN, project.name),
-        "has_people": app.registry is not None,
+        "may_settle": may(ctx.app.rules, ctx.identity, Action.WRITE, project.name),
+        "may_rule": may(ctx.app.rules, ctx.identity, Action.ADMIN, project.name),
+        "has_people": ctx.app.registry is not None,
     }
 
 
@@ -126,14 +122,14 @@ def _spelled(found: ShownRelease, facts: Facts) -> str:
     )
 
 
-async def _files(app: App, request: Request, seen: ViewSources, found: ShownRelease) -> str:
+async def _files(ctx: RequestContext, seen: ViewSources, found: ShownRelease) -> str:
     """Return the list of files as HTML: it is most of the page, and the same for every user."""
-    root, signers = root_of(request), await app.exhibits.signers(found.files)
+    root, signers = root_of(ctx.request), await ctx.app.exhibits.signers(found.files)
     template = environment().get_template("project_files.html")
     write = partial(
         template.render, root=root, project=seen.view.project, shown=found, signers=signers
     )
-    return await app.exhibits.listed(seen.view, found, root, write)
+    return await ctx.app.exhibits.listed(seen.view, found, root, write)
 
 
 async def _description(app: App, found: ShownRelease, facts: Facts) -> Any:
@@ -160,9 +156,9 @@ def requirement(found: ShownRelease, *, pinned: bool) -> str:
     return f"{found.name}=={found.line.version}" if exact else found.name
 
 
-def _commands(
-    app: App, request: Request, who: Identity, what: str, *, login: bool
-) -> tuple[Snippet, ...]:
+def _commands(ctx: RequestContext, what: str, *, login: bool) -> tuple[Snippet, ...]:
     """Return the install commands; none if the requested host cannot be trusted."""
-    base = app.base_url(request)
-    return () if base is None else to_install(IndexAddress(base, login=login), who.user, what)
+    base = ctx.base_url
+    return (
+        () if base is None else to_install(IndexAddress(base, login=login), ctx.identity.user, what)
+    )

@@ -9,10 +9,11 @@ from collections.abc import Awaitable
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity, may
+from pypid.core.permissions import Action, may
 from pypid.web.app import changes
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
@@ -41,57 +42,55 @@ say(
 
 
 @guarded(routes, ADDRESS + "yank", may=Action.WRITE, methods=("POST",), page=True, form=True)
-async def yank(app: App, request: Request, who: Identity, project: str) -> None:
+async def yank(ctx: RequestContext, project: str) -> None:
     """Yank a release or a file."""
-    name, fields = project_name(project), _fields(request)
+    name, fields = project_name(project), _fields(ctx.request)
 
     async def yanked() -> Done:
-        subject, filenames = await _chosen(app, name, fields)
+        subject, filenames = await _chosen(ctx.app, name, fields)
         return await changes.yank(
-            app, request, who, name, subject, filenames, fields.text("reason").strip()
+            ctx, name, subject, filenames, fields.text("reason").strip()
         ), "yanked"
 
-    await _answer(app, request, who, name, yanked())
+    await _answer(ctx, name, yanked())
 
 
 @guarded(routes, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
-async def unyank(app: App, request: Request, who: Identity, project: str) -> None:
+async def unyank(ctx: RequestContext, project: str) -> None:
     """Unyank a release or a file."""
-    name, fields = project_name(project), _fields(request)
+    name, fields = project_name(project), _fields(ctx.request)
 
     async def unyanked() -> Done:
-        subject, filenames = await _chosen(app, name, fields)
-        return await changes.unyank(app, request, who, name, subject, filenames), "unyanked"
+        subject, filenames = await _chosen(ctx.app, name, fields)
+        return await changes.unyank(ctx, name, subject, filenames), "unyanked"
 
-    await _answer(app, request, who, name, unyanked())
+    await _answer(ctx, name, unyanked())
 
 
 @guarded(routes, ADDRESS + "delete", may=Action.DELETE, methods=("POST",), page=True, form=True)
-async def delete(app: App, request: Request, who: Identity, project: str) -> None:
+async def delete(ctx: RequestContext, project: str) -> None:
     """Delete a file, a release, or all files of the project, whose name was typed."""
-    name, fields = project_name(project), _fields(request)
+    name, fields = project_name(project), _fields(ctx.request)
 
     async def deleted() -> Done:
         kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
         _confirm(fields, name if kind == PROJECT else subject, subject)
         if kind == PROJECT:
-            return (await changes.delete_all(app, request, who, name))[0], "project-deleted"
+            return (await changes.delete_all(ctx, name))[0], "project-deleted"
         what, done = (
             ("delete-file", "file-deleted")
             if kind == FILE
             else ("delete-release", "release-deleted")
         )
-        return await changes.delete(
-            app, request, who, name, what, *await _chosen(app, name, fields)
-        ), done
+        return await changes.delete(ctx, name, what, *await _chosen(ctx.app, name, fields)), done
 
-    await _answer(app, request, who, name, deleted())
+    await _answer(ctx, name, deleted())
 
 
 @guarded(routes, ADDRESS + "status", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_status(app: App, request: Request, who: Identity, project: str) -> None:
+async def set_status(ctx: RequestContext, project: str) -> None:
     """Set the status of the project."""
-    name, fields = project_name(project), _fields(request)
+    name, fields = project_name(project), _fields(ctx.request)
 
     async def changed() -> Done:
         try:
@@ -101,25 +100,25 @@ async def set_status(app: App, request: Request, who: Identity, project: str) ->
                 f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
             ) from None
         return await changes.set_status(
-            app, request, who, name, status, fields.text("reason").strip()
+            ctx, name, status, fields.text("reason").strip()
         ), "status-set"
 
-    await _answer(app, request, who, name, changed())
+    await _answer(ctx, name, changed())
 
 
 @guarded(
     routes, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True
 )
-async def release_name(app: App, request: Request, who: Identity, project: str) -> None:
+async def release_name(ctx: RequestContext, project: str) -> None:
     """Release the name of an empty project."""
-    name, fields = project_name(project), _fields(request)
+    name, fields = project_name(project), _fields(ctx.request)
 
     async def given_back() -> Done:
         _confirm(fields, name, name)
-        await changes.give_back(app, request, who, name)
+        await changes.give_back(ctx, name)
         return None, "name-released"
 
-    await _answer(app, request, who, name, given_back())
+    await _answer(ctx, name, given_back())
 
 
 def _fields(request: Request) -> Fields:
@@ -156,28 +155,28 @@ def _confirm(fields: Fields, *words: str) -> None:
         raise BadRequest(f"Nothing was changed: type {shortened(words[0])!r} to confirm; {said}.")
 
 
-async def _answer(
-    app: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]
-) -> None:
+async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]) -> None:
     """Carry out the change and redirect to the page of the form, or show the form again with the
     error.
     """
-    fields = _fields(request)
+    fields = _fields(ctx.request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)
-    sees_settings = all(may(app.rules, who, right, name) for right in (Action.WRITE, Action.READ))
+    sees_settings = all(
+        may(ctx.app.rules, ctx.identity, right, name) for right in (Action.WRITE, Action.READ)
+    )
     try:
         project, done = await doing
     except BadRequest as error:
         if not sees_settings:
             raise
-        return await show_settings(app, request, who, name, back, page, error=error, sent=fields)
+        return await show_settings(ctx, name, back, page, error=error, sent=fields)
     if project is None:
-        return go(request, "", done=done)
+        return go(ctx.request, "", done=done)
     if not sees_settings:
-        return go(request, f"project/{part(name)}/" if project.files else "", done=done)
+        return go(ctx.request, f"project/{part(name)}/" if project.files else "", done=done)
     asked = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
     if back is not None and any(file.version == back for file in project.files):
         asked["version"] = back
     elif back is not None:  # the release was removed
         asked = {}
-    return go(request, f"project/{part(name)}/-/settings", done=done, **asked)
+    return go(ctx.request, f"project/{part(name)}/-/settings", done=done, **asked)

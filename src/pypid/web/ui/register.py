@@ -8,12 +8,11 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.registration import LONGEST_NAME, SHORTEST_PASSWORD
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest
-from pypid.core.permissions import Identity
 from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields, asked
-from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.login_redirect import LOGIN
@@ -38,28 +37,28 @@ say(
 
 
 @guarded(routes, "/account/register", may=ANYBODY, page=True)
-async def register_page(app: App, request: Request, who: Identity) -> None:
+async def register_page(ctx: RequestContext) -> None:
     """Show the form, or why there is none."""
-    if not await has_no_accounts(app, request, who):
-        await _form(app, request, who, Fields({"token": asked(request).all("token")}))
+    if not await has_no_accounts(ctx):
+        await _form(ctx, Fields({"token": asked(ctx.request).all("token")}))
 
 
 @guarded(
     routes, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
 )
-async def register(app: App, request: Request, who: Identity) -> None:
+async def register(ctx: RequestContext) -> None:
     """Create the account, and redirect to the login page with what comes next."""
-    said = sent(request)
+    said = sent(ctx.request)
     try:
-        mode_of(app)
-        wanted = _wanted(app, said)
-        account = await enrolled(app, request, who, wanted, invitation_of(app, wanted.token))
+        mode_of(ctx.app)
+        wanted = _wanted(ctx.app, said)
+        account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
     except MISTAKES as error:
-        status, problems = refused(request, error)
+        status, problems = refused(ctx.request, error)
         problems = [UNREAD if "/api/captcha" in line else line for line in problems]
-        return await _form(app, request, who, said, status=status, problems=problems)
+        return await _form(ctx, said, status=status, problems=problems)
     return go(
-        request,
+        ctx.request,
         LOGIN,
         done="registered" if account.standing is AccountStatus.ACTIVE else "registered-waiting",
     )
@@ -79,15 +78,13 @@ def _wanted(app: App, said: Fields) -> Applicant:
 
 
 async def _form(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     said: Fields,
     *,
     status: int = 200,
     problems: Sequence[str] = (),
 ) -> None:
-    people = app.settings.people
+    people = ctx.app.settings.people
     values = {
         "mode": people.registration.value,
         "is_open": people.registration is not Registration.CLOSED,
@@ -98,4 +95,4 @@ async def _form(
         "shortest": SHORTEST_PASSWORD,
         "longest_name": LONGEST_NAME,
     }
-    await show(app, request, who, "register.html", status=status, **values)
+    await show(ctx, "register.html", status=status, **values)

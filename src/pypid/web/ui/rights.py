@@ -8,13 +8,12 @@ from itertools import islice
 from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity, Principals, together
+from pypid.core.permissions import Action, Principals, together
 from pypid.web.api.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields, asked
-from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
@@ -38,18 +37,18 @@ say(right_given="The right was granted.", right_taken="The right was removed.")
 
 
 @guarded(routes, "/manage/rights", may=Action.ADMIN, page=True)
-async def rights(app: App, request: Request, who: Identity) -> None:
+async def rights(ctx: RequestContext) -> None:
     """Show the defaults, and all rights on single projects."""
-    if await has_no_accounts(app, request, who):
+    if await has_no_accounts(ctx):
         return
-    found, wanted = await listed(app), asked(request).text("q").strip()
+    found, wanted = await listed(ctx.app), asked(ctx.request).text("q").strip()
     folded = wanted.casefold()
     matching = [
         right
         for right in found["rights"]
         if folded in right["project"] or folded in right["name"].casefold()
     ]
-    rules = app.rules
+    rules = ctx.app.rules
     everybody = {
         "read": rules.read,
         "write": rules.write,
@@ -58,27 +57,23 @@ async def rights(app: App, request: Request, who: Identity) -> None:
     }
     everybody |= {"cache_update": rules.fetch, "collect": rules.collect}
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "rights.html",
         defaults=[(words, key, in_words(everybody[key])) for key, words in DEFAULTS.items()],
-        rights=leaf_of(matching, request, "q", most=LINES),
+        rights=leaf_of(matching, ctx.request, "q", most=LINES),
         wanted=wanted,
     )
 
 
 @guarded(routes, PROJECT, may=Action.ADMIN, page=True)
-async def project(app: App, request: Request, who: Identity, project: str) -> None:
+async def project(ctx: RequestContext, project: str) -> None:
     """Show the rights of one project."""
-    if not await has_no_accounts(app, request, who):
-        await _one(app, request, who, project_name(project))
+    if not await has_no_accounts(ctx):
+        await _one(ctx, project_name(project))
 
 
 async def _one(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     name: ProjectName,
     *,
     status: int = 200,
@@ -86,34 +81,32 @@ async def _one(
     warnings: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    found = await rights_now(app)
-    read, write = effective(app, name, found)
+    found = await rights_now(ctx.app)
+    read, write = effective(ctx.app, name, found)
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "project_rights.html",
         status=status,
         problems=problems,
         warnings=warnings,
         project=name,
-        is_there=await _is_there(app, request, who, name),
-        rights=whole(app, name, found),
+        is_there=await _is_there(ctx, name),
+        rights=whole(ctx.app, name, found),
         readers=in_words(together((read, write))),
         writers=in_words(write),
-        default_readers=in_words(together((app.rules.read, app.rules.write))),
-        default_writers=in_words(app.rules.write),
+        default_readers=in_words(together((ctx.app.rules.read, ctx.app.rules.write))),
+        default_writers=in_words(ctx.app.rules.write),
         said_before=said or Fields(),
-        known=list(islice(await _names(app), MOST)),
+        known=list(islice(await _names(ctx.app), MOST)),
     )
 
 
-async def _is_there(app: App, request: Request, who: Identity, name: ProjectName) -> bool:
+async def _is_there(ctx: RequestContext, name: ProjectName) -> bool:
     """Return whether the project has a page: a name can have rights before anything is published
     under it.
     """
     try:
-        await app.index.project(name, asked_of(app, request, who, name, local=True))
+        await ctx.app.index.project(name, ctx.upstream_permission(name, local=True))
     except PypidError:
         return False
     return True
@@ -128,27 +121,27 @@ async def _names(app: App) -> Sequence[str]:
 
 
 @guarded(routes, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def change(app: App, request: Request, who: Identity, project: str) -> None:
+async def change(ctx: RequestContext, project: str) -> None:
     """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
-    name, said = project_name(project), sent(request)
+    name, said = project_name(project), sent(ctx.request)
     taking = said.text("do") == "withdraw"
     try:
         whom, named = _whom(said)
         if taking:
-            await _demand_confirmed(app, (name, whom, named), said)
-            after = await withdrawn(app, request, who, (name, whom, named))
+            await _demand_confirmed(ctx.app, (name, whom, named), said)
+            after = await withdrawn(ctx, (name, whom, named))
         else:
             if said.text("right") not in ("r", "rw"):
                 raise BadRequest("The right must be read, or read and write.")
-            after = await granted(
-                app, request, who, Right(name, whom, named, said.text("right") == "rw")
-            )
+            after = await granted(ctx, Right(name, whom, named, said.text("right") == "rw"))
     except MISTAKES as error:
-        status, problems = refused(request, error)
-        return await _one(app, request, who, name, status=status, problems=problems, said=said)
+        status, problems = refused(ctx.request, error)
+        return await _one(ctx, name, status=status, problems=problems, said=said)
     if after.get("warnings"):
-        return await _one(app, request, who, name, warnings=after["warnings"])
-    return go(request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given")
+        return await _one(ctx, name, warnings=after["warnings"])
+    return go(
+        ctx.request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given"
+    )
 
 
 async def _demand_confirmed(app: App, right: tuple[ProjectName, Whom, str], said: Fields) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.search.ranking import SearchQuery
 from pypid.search.search import FARTHEST
 from pypid.web.api.search import FEW, Results, results
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
-from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
 
 FILTERS = ("source", "python", "license", "classifier")
@@ -21,9 +21,9 @@ NONE = Results((), 0, 1, 1, 0)
 
 
 @guarded(routes, "/search", may=Action.READ, page=True)
-async def search(app: App, request: Request, who: Identity) -> None:
+async def search(ctx: RequestContext) -> None:
     """Show the search form and its results."""
-    given = asked(request)
+    given = asked(ctx.request)
     typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
     text = given.text("page")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
@@ -34,14 +34,12 @@ async def search(app: App, request: Request, who: Identity) -> None:
         problems.append(str(error))
         found = NONE
     else:
-        found = await results(app, request, who, query, page)
+        found = await results(ctx, query, page)
         if page > found.pages:
-            found = await results(app, request, who, query, found.pages)
+            found = await results(ctx, query, found.pages)
     link = urlencode({name: value for name, value in typed.items() if value})
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "search.html",
         status=400 if problems else 200,
         problems=problems,

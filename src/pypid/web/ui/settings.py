@@ -13,15 +13,15 @@ from pypid.core.errors import NoSuchFile, PypidError
 from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.releases import Release, release_of, releases
-from pypid.core.permissions import Action, Identity, demand, may
+from pypid.core.permissions import Action, demand, may
 from pypid.index.local.manage import LONGEST_REASON
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.query import parameters
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.pages import show
 
@@ -80,20 +80,23 @@ class ProjectSettings:
 
 
 @guarded(routes, ADDRESS + "settings", may=Action.WRITE, page=True)
-async def settings(app: App, request: Request, who: Identity, project: str) -> None:
+async def settings(ctx: RequestContext, project: str) -> None:
     """Show what the user can change of a local project."""
     name = project_name(project)
-    if project != name or request.path.endswith(b"/"):
-        redirect(request, f"/project/{name}/-/settings", permanent=True, restricted=app.restricted)
+    if project != name or ctx.request.path.endswith(b"/"):
+        redirect(
+            ctx.request,
+            f"/project/{name}/-/settings",
+            permanent=True,
+            restricted=ctx.app.restricted,
+        )
         return
-    asked = parameters(request, "version", "page", "done")
-    await show_settings(app, request, who, name, asked.get("version"), asked.get("page", ""))
+    asked = parameters(ctx.request, "version", "page", "done")
+    await show_settings(ctx, name, asked.get("version"), asked.get("page", ""))
 
 
 async def show_settings(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     name: ProjectName,
     version: str | None = None,
     page: str = "",
@@ -108,26 +111,24 @@ async def show_settings(
     `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `demand` raises for a client that may
     publish the project but not read it (a token).
     """
-    demand(app.rules, who, Action.READ, name)
-    known = await app.index.parts.known(name)
+    demand(ctx.app.rules, ctx.identity, Action.READ, name)
+    known = await ctx.app.index.parts.known(name)
     is_long = len(known.files) > FEW_FILES
     listed = (
-        await app.world.thinking(listing, known, version, page)
+        await ctx.app.world.thinking(listing, known, version, page)
         if is_long
         else listing(known, version, page)
     )
-    refusal = None if error is None else refusal_of(error, request.method)
+    refusal = None if error is None else refusal_of(error, ctx.request.method)
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "settings.html",
         status=200 if refusal is None else refusal.status,
         problems=[] if refusal is None else [refusal.text],
         sent=sent or Fields(),
         project=known,
         listed=listed,
-        may_delete=may(app.rules, who, Action.DELETE, name),
+        may_delete=may(ctx.app.rules, ctx.identity, Action.DELETE, name),
         statuses=[(status, MEANINGS[status]) for status in Status],
         longest=LONGEST_REASON,
     )

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from pypid.core.errors import CatalogDown, PypidError
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.storage_check import Finding
 from pypid.index.progress import Tell
@@ -17,8 +17,8 @@ from pypid.index.usage import ProjectUse, Used
 from pypid.web.api.storage import Checkup, checked, rebuilt
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
-from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 from pypid.web.ui.streamed_page import show_meanwhile
@@ -30,49 +30,47 @@ SWEEP = "sweep"
 
 
 @guarded(routes, "/manage/storage", may=Action.ADMIN, page=True)
-async def storage(app: App, request: Request, who: Identity) -> None:
+async def storage(ctx: RequestContext) -> None:
     """Show what is used, and by which projects."""
-    await _page(app, request, who)
+    await _page(ctx)
 
 
 @guarded(routes, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def rebuild(app: App, request: Request, who: Identity) -> None:
+async def rebuild(ctx: RequestContext) -> None:
     """Reconcile with the storage, and show the progress."""
-    typed = (request.form or Fields()).text("project").strip()
+    typed = (ctx.request.form or Fields()).text("project").strip()
     try:
         name = project_name(typed) if typed else None
     except PypidError as error:
-        return await _page(app, request, who, problems=[str(error)], project=typed)
+        return await _page(ctx, problems=[str(error)], project=typed)
 
     async def run(tell: Tell) -> RebuildOutcome:
-        found, adopted = await rebuilt(app, request, who, name, tell)
+        found, adopted = await rebuilt(ctx, name, tell)
         return RebuildOutcome(
-            found.projects, found.changed, *await app.world.thinking(_sorted, adopted)
+            found.projects, found.changed, *await ctx.app.world.thinking(_sorted, adopted)
         )
 
-    return await show_meanwhile(
-        app, request, who, "rebuild.html", run, project=name, most=MOST_TOLD
-    )
+    return await show_meanwhile(ctx, "rebuild.html", run, project=name, most=MOST_TOLD)
 
 
 @guarded(routes, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def check(app: App, request: Request, who: Identity) -> None:
+async def check(ctx: RequestContext) -> None:
     """Check the storage, and show the progress."""
-    form = request.form or Fields()
+    form = ctx.request.form or Fields()
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
     if wanted.sweep and form.text("confirm").strip() != SWEEP:
         problem = (
             f"To delete orphaned files, type {SWEEP} into the confirmation field. Nothing was "
             f"checked."
         )
-        return await _page(app, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
+        return await _page(ctx, problems=[problem], sweep=True, hashes=wanted.hashes)
 
     async def run(tell: Tell) -> CheckOutcome:
-        found = await checked(app, request, who, wanted, tell)
+        found = await checked(ctx, wanted, tell)
         counts = Counter(finding.wrong.value for finding in found.findings)
         return CheckOutcome(found.objects, found.files, found.kept, counts, found.findings)
 
-    return await show_meanwhile(app, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD)
+    return await show_meanwhile(ctx, "check.html", run, wanted=wanted, most=MOST_TOLD)
 
 
 @frozen
@@ -108,22 +106,18 @@ def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], C
 
 
 async def _page(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     *,
     problems: Sequence[str] = (),
     project: str = "",
     sweep: bool = False,
     hashes: bool = False,
 ) -> None:
-    used, failure = await used_of(app)
-    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, request)
-    usage, measures = app.measures.usage, app.measures
+    used, failure = await used_of(ctx.app)
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, ctx.request)
+    usage, measures = ctx.app.measures.usage, ctx.app.measures
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "storage.html",
         status=400 if problems else 200,
         problems=problems,
@@ -131,14 +125,14 @@ async def _page(
         failure=failure,
         counting=(usage.done, usage.of) if usage.is_counting else None,
         leaf=leaf,
-        place=app.settings.place,
+        place=ctx.app.settings.place,
         disk=await measures.disk("storage"),
         state_disk=await measures.disk("state"),
         project=project,
         sweep=sweep,
         hashes=hashes,
         word=SWEEP,
-        comparing=app.index.comparing,
+        comparing=ctx.app.index.comparing,
     )
 
 

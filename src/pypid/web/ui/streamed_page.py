@@ -12,9 +12,8 @@ from typing import Any
 from markupsafe import escape
 
 from pypid.core.errors import PypidError, StorageDown
-from pypid.core.permissions import Identity
 from pypid.index.progress import Repeated, Tell
-from pypid.web.app.app import App
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import set_head
@@ -29,9 +28,7 @@ STILL = 10.0
 
 
 async def show_meanwhile(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     template: str,
     run: Callable[[Tell], Awaitable[Any]],
     **values: Any,
@@ -43,27 +40,27 @@ async def show_meanwhile(
     """
 
     def page(came: Any, problems: list[str]) -> tuple[str, str]:
-        given = {**common(app, request, who), **values}
+        given = {**common(ctx), **values}
         text = environment().get_template(template).render(**given, came=came, problems=problems)
         before, _, after = text.partition(HERE)
         return before, after
 
     before, _ = page(None, [])
     head = (
-        *page_head(request),
+        *page_head(ctx.request),
         (b"X-Accel-Buffering", b"no"),
     )  # nginx would hold it back until the end
-    set_head(request, 200, head)
-    _say(request, before + " " * max(0, LEAST - len(before)) + "\n")
+    set_head(ctx.request, 200, head)
+    _say(ctx.request, before + " " * max(0, LEAST - len(before)) + "\n")
     came, problems = None, []
     try:
-        with Repeated(app.world.clock, STILL, lambda: _say(request, "\n")):
-            came = await run(lambda said: _say(request, f"<li>{escape(said)}</li>\n"))
+        with Repeated(ctx.app.world.clock, STILL, lambda: _say(ctx.request, "\n")):
+            came = await run(lambda said: _say(ctx.request, f"<li>{escape(said)}</li>\n"))
     except PypidError as error:
         if isinstance(error, StorageDown):
-            app.condition.doubt()
+            ctx.app.condition.doubt()
         problems = [line for line in str(error).splitlines() if line.strip()]
-    _say(request, page(came, problems)[1])
+    _say(ctx.request, page(came, problems)[1])
 
 
 def _say(request: Request, text: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.web.api.tokens import revoked
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import asked
-from pypid.web.http.request import Request
 from pypid.web.ui.form_helpers import has_no_accounts, sent
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.pagination import leaf_of
@@ -18,13 +18,13 @@ STATES = ("usable", "expired", "revoked", "all")
 
 
 @guarded(routes, "/manage/tokens", may=Action.ADMIN, page=True)
-async def tokens(app: App, request: Request, who: Identity) -> None:
+async def tokens(ctx: RequestContext) -> None:
     """Show the tokens of all users, the newest first."""
-    if await has_no_accounts(app, request, who):
+    if await has_no_accounts(ctx):
         return
-    given = asked(request)
+    given = asked(ctx.request)
     wanted, state = given.text("q").strip(), given.text("state", STATES[0])
-    found = lines_of(await app.accounts.tokens(), app.world.now())[::-1]
+    found = lines_of(await ctx.app.accounts.tokens(), ctx.app.world.now())[::-1]
     folded = wanted.casefold()
     matching = [
         token
@@ -34,14 +34,12 @@ async def tokens(app: App, request: Request, who: Identity) -> None:
             folded in token.user.casefold() or folded in token.name.casefold() or folded == token.id
         )
     ]
-    leaf = leaf_of(matching, request, "q", "state")
-    await show(
-        app, request, who, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES
-    )
+    leaf = leaf_of(matching, ctx.request, "q", "state")
+    await show(ctx, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES)
 
 
 @guarded(routes, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def revoke(app: App, request: Request, who: Identity) -> None:
+async def revoke(ctx: RequestContext) -> None:
     """Revoke the token of any user."""
-    await revoked(app, request, who, sent(request).text("id"))
-    go(request, "manage/tokens", done="token-revoked")
+    await revoked(ctx, sent(ctx.request).text("id"))
+    go(ctx.request, "manage/tokens", done="token-revoked")

@@ -9,12 +9,12 @@ from typing import TypedDict
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, may
 from pypid.core.presentation.snippets import to_publish
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.errors import error_format, refusal_of
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.app.visibility import MANY
 from pypid.web.http.negotiation import ErrorFormat
-from pypid.web.http.request import Request
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.client_files import place_of
 from pypid.web.ui.multi_upload import FILES, MOST_FILES, OVERWRITE, MultiUpload, ReceivedFile, take
@@ -46,32 +46,30 @@ class FormTaken(TypedDict):
 
 
 @guarded(routes, "/upload", may=Action.WRITE, page=True)
-async def form(app: App, request: Request, who: Identity) -> None:
+async def form(ctx: RequestContext) -> None:
     """Show the upload form."""
-    await _show(app, request, who, MultiUpload())
+    await _show(ctx, MultiUpload())
 
 
 @guarded(routes, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
-async def upload(app: App, request: Request, who: Identity) -> None:
+async def upload(ctx: RequestContext) -> None:
     """Publish the files of the form; answers with the result of each, as a page, or as JSON for
     clients that accept it.
 
     In JSON each file has a status of its own, so that the answer as a whole is 200 if the form was
     read to its end.
     """
-    taking = await take(app, request, who)
-    if error_format(request) is ErrorFormat.JSON:
-        send_json(request, _document(taking), 200 if taking.problem is None else taking.status)
+    taking = await take(ctx)
+    if error_format(ctx.request) is ErrorFormat.JSON:
+        send_json(ctx.request, _document(taking), 200 if taking.problem is None else taking.status)
     else:
-        await _show(app, request, who, taking)
+        await _show(ctx, taking)
 
 
-async def _show(app: App, request: Request, who: Identity, taking: MultiUpload) -> None:
-    names, place = await _only_these(app, who), await place_of(app, request)
+async def _show(ctx: RequestContext, taking: MultiUpload) -> None:
+    names, place = await _only_these(ctx), await place_of(ctx)
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "upload.html",
         status=taking.status,
         files=taking.files,
@@ -79,11 +77,11 @@ async def _show(app: App, request: Request, who: Identity, taking: MultiUpload) 
         published=sum(not file.problems for file in taking.files),
         only=None if names is None else names[:MOST_NAMES],
         more=0 if names is None else len(names[MOST_NAMES:]),
-        may_overwrite=may(app.rules, who, Action.OVERWRITE),
-        max_upload=app.settings.max_upload,
+        may_overwrite=may(ctx.app.rules, ctx.identity, Action.OVERWRITE),
+        max_upload=ctx.app.settings.max_upload,
         most_files=MOST_FILES,
         fields={"files": FILES, "overwrite": OVERWRITE},
-        commands=() if place is None else to_publish(place, who.user)[:2],
+        commands=() if place is None else to_publish(place, ctx.identity.user)[:2],
     )
 
 
@@ -110,15 +108,15 @@ def _problems(taking: MultiUpload) -> list[str]:
     return []
 
 
-async def _only_these(app: App, who: Identity) -> Sequence[ProjectName] | None:
+async def _only_these(ctx: RequestContext) -> Sequence[ProjectName] | None:
     """Return the projects that the client may publish; None if it may publish any, or if they
     cannot be listed.
     """
-    rules = app.rules
-    if (who.scope is not None) or who.admin or rules.write.include(who):
+    rules = ctx.app.rules
+    if (ctx.identity.scope is not None) or ctx.identity.admin or rules.write.include(ctx.identity):
         return None
-    named = partial(_named, rules, who)
-    return await app.world.thinking(named) if len(rules.projects) > MANY else named()
+    named = partial(_named, rules, ctx.identity)
+    return await ctx.app.world.thinking(named) if len(rules.projects) > MANY else named()
 
 
 def _named(rules: Rules, who: Identity) -> Sequence[ProjectName]:

@@ -13,14 +13,14 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import duration_text, parse_duration
 from pypid.core.errors import BadRequest, PypidError, StorageDown
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse
 from pypid.web.api.cache import Purge, purged
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
-from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 from pypid.web.ui.storage import used_of
@@ -67,24 +67,24 @@ class Gone:
 
 
 @guarded(routes, "/manage/upstream", may=Action.ADMIN, page=True)
-async def upstream(app: App, request: Request, who: Identity) -> None:
+async def upstream(ctx: RequestContext) -> None:
     """Show the state of upstream, its settings, and the cached files."""
-    await _page(app, request, who)
+    await _page(ctx)
 
 
 @guarded(
     routes, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True
 )
-async def purge(app: App, request: Request, who: Identity) -> None:
+async def purge(ctx: RequestContext) -> None:
     """Purge cached files: of a project, those unused for long, or all."""
-    fields = request.form or Fields()
+    fields = ctx.request.form or Fields()
     try:
         wanted = _wanted(fields)
     except PypidError as error:
-        return await _page(app, request, who, problems=[str(error)], fields=fields)
+        return await _page(ctx, problems=[str(error)], fields=fields)
 
     async def run(tell: Tell) -> Gone:
-        gone, needed = await purged(app, request, who, wanted)
+        gone, needed = await purged(ctx, wanted)
         return Gone(
             len({file.project for file in gone}),
             sum(file.recorded for file in gone),
@@ -92,9 +92,7 @@ async def purge(app: App, request: Request, who: Identity) -> None:
             needed,
         )
 
-    return await show_meanwhile(
-        app, request, who, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted)
-    )
+    return await show_meanwhile(ctx, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted))
 
 
 def _wanted(fields: Fields) -> Purge:
@@ -134,39 +132,35 @@ def _age(unwanted: timedelta | None) -> str:
 
 
 async def _page(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     *,
     problems: Sequence[str] = (),
     fields: Fields | None = None,
 ) -> None:
-    policy, used = app.index.policy, (await used_of(app))[0]
-    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, request)
+    policy, used = ctx.app.index.policy, (await used_of(ctx.app))[0]
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, ctx.request)
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "upstream.html",
         status=400 if problems else 200,
         problems=problems,
         fields=fields or Fields(),
         mode=MODES[policy.mode],
         offline=policy.mode is Mode.OFFLINE,
-        indexes=app.settings.indexes,
-        outage=app.index.gate.outage,
-        ttl=duration_text(app.index.ttl),
+        indexes=ctx.app.settings.indexes,
+        outage=ctx.app.index.gate.outage,
+        ttl=duration_text(ctx.app.index.ttl),
         cooldown=duration_text(policy.cooldown.age),
         cools=bool(policy.cooldown.age or policy.cooldown.exceptions),
         exceptions=[
             (name, duration_text(age)) for name, age in policy.cooldown.exceptions[:MOST_GLOBS]
         ],
-        rules=_rules(app),
+        rules=_rules(ctx.app),
         used=used,
-        counting=app.measures.usage.is_counting,
-        limit=app.settings.max_cache,
+        counting=ctx.app.measures.usage.is_counting,
+        limit=ctx.app.settings.max_cache,
         leaf=leaf,
-        snapshots=await _snapshots(app),
+        snapshots=await _snapshots(ctx.app),
         word=ALL,
     )
 

@@ -9,7 +9,7 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
-from pypid.core.permissions import Action, Identity, may
+from pypid.core.permissions import Action, may
 from pypid.web.api.people_documents import WholeUser
 from pypid.web.api.rights import listed as listed_rights
 from pypid.web.api.tokens import ACTIONS
@@ -28,8 +28,8 @@ from pypid.web.app.accounts import (
 )
 from pypid.web.app.app import App, routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields, asked
-from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
 from pypid.web.ui.invitations import EXPIRES, open_invitations
@@ -52,29 +52,25 @@ say(
 
 
 @guarded(routes, USERS, may=Action.ADMIN, page=True)
-async def users(app: App, request: Request, who: Identity) -> None:
+async def users(ctx: RequestContext) -> None:
     """Show all users that can be listed, and above them those that wait for approval."""
-    if not await has_no_accounts(app, request, who):
-        await _list(app, request, who)
+    if not await has_no_accounts(ctx):
+        await _list(ctx)
 
 
 async def _list(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     *,
     status: int = 200,
     problems: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    found, wanted = await listed(app), asked(request).text("q").strip()
+    found, wanted = await listed(ctx.app), asked(ctx.request).text("q").strip()
     pending = [user for user in found["users"] if user["standing"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
-    by_invitation = app.settings.people.registration is Registration.TOKEN
+    by_invitation = ctx.app.settings.people.registration is Registration.TOKEN
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "users.html",
         status=status,
         problems=problems,
@@ -82,18 +78,18 @@ async def _list(
         warnings=found["warnings"],
         pending=pending[:MOST],
         waiting=len(pending),
-        users=leaf_of(matching, request, "q"),
+        users=leaf_of(matching, ctx.request, "q"),
         wanted=wanted,
         by_invitation=by_invitation,
-        invitations=await open_invitations(app) if by_invitation else [],
+        invitations=await open_invitations(ctx.app) if by_invitation else [],
         lifetimes=EXPIRES,
     )
 
 
 @guarded(routes, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def add(app: App, request: Request, who: Identity) -> None:
+async def add(ctx: RequestContext) -> None:
     """Create an account; a generated password is shown in this response only."""
-    said = sent(request)
+    said = sent(ctx.request)
     name = said.text("name").strip()
     wanted = NewUser(
         name=name,
@@ -102,48 +98,42 @@ async def add(app: App, request: Request, who: Identity) -> None:
         inherit=said.flag("inherit"),
     )
     try:
-        password = await added(app, request, who, wanted)
+        password = await added(ctx, wanted)
     except MISTAKES as error:
-        status, problems = refused(request, error)
-        return await _list(app, request, who, status=status, problems=problems, said=said)
+        status, problems = refused(ctx.request, error)
+        return await _list(ctx, status=status, problems=problems, said=said)
     if password is not None:
-        return await show(
-            app, request, who, "password_made.html", status=201, name=name, password=password
-        )
-    return go(request, f"manage/users/{part(name)}", done="user-added")
+        return await show(ctx, "password_made.html", status=201, name=name, password=password)
+    return go(ctx.request, f"manage/users/{part(name)}", done="user-added")
 
 
 @guarded(routes, USER, may=Action.ADMIN, page=True)
-async def user(app: App, request: Request, who: Identity, name: str) -> None:
+async def user(ctx: RequestContext, name: str) -> None:
     """Show one user, and the forms to change the account."""
-    if not await has_no_accounts(app, request, who):
-        await _one(app, request, who, name)
+    if not await has_no_accounts(ctx):
+        await _one(ctx, name)
 
 
 async def _one(
-    app: App,
-    request: Request,
-    who: Identity,
+    ctx: RequestContext,
     name: str,
     *,
     status: int = 200,
     problems: Sequence[str] = (),
 ) -> None:
-    them = await told(app, name)
-    tokens = lines_of(await app.accounts.tokens(name), app.world.now())[::-1]
+    them = await told(ctx.app, name)
+    tokens = lines_of(await ctx.app.accounts.tokens(name), ctx.app.world.now())[::-1]
     usable = [token for token in tokens if token.state == "usable"]
     await show(
-        app,
-        request,
-        who,
+        ctx,
         "user.html",
         status=status,
         problems=problems,
         them=them,
         changed_where=_where(them),
-        configured_admin=name in app.known.configured().admins,
-        powers=await _powers(app, name),
-        rights=await _rights(app, them),
+        configured_admin=name in ctx.app.known.configured().admins,
+        powers=await _powers(ctx.app, name),
+        rights=await _rights(ctx.app, them),
         tokens=usable[:MOST],
         all_tokens=len(tokens),
     )
@@ -181,9 +171,9 @@ async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
 
 
 @guarded(routes, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def change(app: App, request: Request, who: Identity, name: str) -> None:
+async def change(ctx: RequestContext, name: str) -> None:
     """Disable or enable the account; grant or revoke administration."""
-    said = sent(request)
+    said = sent(ctx.request)
     wanted = Change()
     if said.flag("admin"):
         wanted.admin = said.text("admin") == "yes"
@@ -192,49 +182,49 @@ async def change(app: App, request: Request, who: Identity, name: str) -> None:
     try:
         if said.flag("standing") and said.text("standing") not in ("active", "disabled"):
             raise BadRequest("The status must be active or disabled.")
-        await changed(app, request, who, name, wanted)
+        await changed(ctx, name, wanted)
     except MISTAKES as error:
-        return await _again(app, request, who, name, error)
+        return await _again(ctx, name, error)
     if said.flag("waiting"):
-        return go(request, "manage/users", done="user-approved")
-    return go(request, f"manage/users/{part(name)}", done="user-changed")
+        return go(ctx.request, "manage/users", done="user-approved")
+    return go(ctx.request, f"manage/users/{part(name)}", done="user-changed")
 
 
 @guarded(routes, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_password(app: App, request: Request, who: Identity, name: str) -> None:
+async def set_password(ctx: RequestContext, name: str) -> None:
     """Set a user's password: the one that was typed, or a generated one, shown in this response
     only.
     """
-    wanted = NewPassword(password=sent(request).text("password") or None)
+    wanted = NewPassword(password=sent(ctx.request).text("password") or None)
     try:
-        password = await password_set(app, request, who, name, wanted)
+        password = await password_set(ctx, name, wanted)
     except MISTAKES as error:
-        return await _again(app, request, who, name, error)
+        return await _again(ctx, name, error)
     if password is not None:
-        return await show(app, request, who, "password_made.html", name=name, password=password)
-    return go(request, f"manage/users/{part(name)}", done="password-set")
+        return await show(ctx, "password_made.html", name=name, password=password)
+    return go(ctx.request, f"manage/users/{part(name)}", done="password-set")
 
 
 @guarded(routes, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def remove(app: App, request: Request, who: Identity, name: str) -> None:
+async def remove(ctx: RequestContext, name: str) -> None:
     """Remove the account; refusing a pending registration takes no confirmation."""
-    said = sent(request)
+    said = sent(ctx.request)
     try:
         waits = (
             said.flag("waiting")
-            and (await app.accounts.user(name)).standing is AccountStatus.PENDING
+            and (await ctx.app.accounts.user(name)).standing is AccountStatus.PENDING
         )
         if not waits:
             demand_typed(said, name)
-        await removed(app, request, who, name)
+        await removed(ctx, name)
     except MISTAKES as error:
-        return await _again(app, request, who, name, error)
-    return go(request, "manage/users", done="user-refused" if waits else "user-removed")
+        return await _again(ctx, name, error)
+    return go(ctx.request, "manage/users", done="user-refused" if waits else "user-removed")
 
 
-async def _again(app: App, request: Request, who: Identity, name: str, error: Any) -> None:
+async def _again(ctx: RequestContext, name: str, error: Any) -> None:
     """Show the user's page again, with the error. Raises the error if there is no such user."""
     if isinstance(error, NoSuchUser):
         raise error
-    status, problems = refused(request, error)
-    await _one(app, request, who, name, status=status, problems=problems)
+    status, problems = refused(ctx.request, error)
+    await _one(ctx, name, status=status, problems=problems)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import parse_qs
 
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
-from pypid.web.app.app import App, routes
+from pypid.core.permissions import Action
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
-from pypid.web.app.upstream_context import asked_of
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
@@ -19,23 +19,24 @@ LINES = 100
 
 
 @guarded(routes, "/project/<project>/-/versions", may=Action.READ, page=True)
-async def versions(app: App, request: Request, who: Identity, project: str) -> None:
+async def versions(ctx: RequestContext, project: str) -> None:
     """Show all releases of a project, the newest first."""
     name = project_name(project)
-    if project != name or request.path.endswith(b"/"):
+    if project != name or ctx.request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/-/versions", permanent=True, restricted=app.restricted
+            ctx.request,
+            f"/project/{name}/-/versions",
+            permanent=True,
+            restricted=ctx.app.restricted,
         )
-    seen = await app.index.seen(name, asked_of(app, request, who, project))
-    found = await app.exhibits.lines(seen.view)
+    seen = await ctx.app.index.seen(name, ctx.upstream_permission(project))
+    found = await ctx.app.exhibits.lines(seen.view)
     pages = max(1, -(-len(found.each) // LINES))
-    page = page_asked(request, pages)
+    page = page_asked(ctx.request, pages)
     return await show(
-        app,
-        request,
-        who,
+        ctx,
         "versions.html",
-        **project_values(app, who, seen),
+        **project_values(ctx, seen),
         lines=found.each[(page - 1) * LINES : page * LINES],
         newest=found.newest,
         total=len(found.each),

@@ -8,38 +8,36 @@ from collections import Counter
 
 from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action
 from pypid.core.presentation.explanation import FileWhy
 from pypid.web.api.why import found_of
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import routes
 from pypid.web.app.guard import guarded
+from pypid.web.app.request_context import RequestContext
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
 @guarded(routes, "/project/<project>/-/why", may=Action.WRITE, page=True)
-async def why(app: App, request: Request, who: Identity, project: str) -> None:
+async def why(ctx: RequestContext, project: str) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
     name = project_name(project)
-    if project != name or request.path.endswith(b"/"):
+    if project != name or ctx.request.path.endswith(b"/"):
         return redirect(
-            request, f"/project/{name}/-/why", permanent=True, restricted=app.restricted
+            ctx.request, f"/project/{name}/-/why", permanent=True, restricted=ctx.app.restricted
         )
-    found = await found_of(app, who, project)
+    found = await found_of(ctx, project)
     hidden = [file for file in found.files if not file.visible]
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
-    leaf: ListSlice[FileWhy] = leaf_of(hidden, request)
+    leaf: ListSlice[FileWhy] = leaf_of(hidden, ctx.request)
     return await show(
-        app,
-        request,
-        who,
+        ctx,
         "why.html",
         project=name,
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
-        outage=app.index.gate.outage,
+        outage=ctx.app.index.gate.outage,
         leaf=leaf,
         visible={
             "ours": visible[True, False],

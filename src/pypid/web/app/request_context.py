@@ -1,0 +1,92 @@
+"""The first argument of every route: one request, with the app that answers it and its client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urljoin
+
+from attrs import define
+
+from pypid.core.errors import PypidError
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, Identity, Visibility, demand
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.via import read_via
+from pypid.index.upstream_permission import UpstreamPermission
+from pypid.web.app.app import App
+from pypid.web.http.request import Request
+
+UNIX = "unix"
+"""The address of clients of a unix socket for which no trusted proxy names another; rate limits
+count them as one place.
+"""
+
+
+@define(eq=False)
+class RequestContext:
+    """A request that the guard has admitted. One object for each request."""
+
+    app: App
+    request: Request
+    identity: Identity
+
+    @property
+    def base_url(self) -> str | None:
+        """The absolute base of generated URLs, without a trailing slash; None if the Host is not
+        trusted.
+        """
+        return self.app.base_url(self.request)
+
+    @property
+    def address(self) -> str:
+        """The address of the client, for rate limits and password checks."""
+        return self.request.client_address() or UNIX
+
+    async def visibility(self) -> Visibility:
+        """Return which projects the user sees on a list."""
+        return await self.app.sight(self.identity)
+
+    def provenance_url(self) -> str | None:
+        """Return the URL prefix of the provenance objects, as the client reaches them."""
+        base = self.base_url
+        return None if base is None else f"{base}/integrity/"
+
+    def url_on_page(self, format: Format, relative: str) -> str:
+        """Return the URL of `relative` on this page: absolute in JSON for clients that do not
+        resolve URLs.
+
+        micropip takes the URLs of a JSON page as they are (PEP 691 lets them be relative). It runs
+        in browsers, which name their origin when they request from another one, or is pointed at
+        `public_url`. A client that uses another name of this index gets relative URLs, since its
+        password is for that name.
+        """
+        request = self.request
+        is_from_a_page = request.requestHeaders.hasHeader(b"origin")
+        if format is not Format.JSON or not (is_from_a_page or request.is_for_public_url):
+            return relative
+        base = self.base_url
+        if base is None:
+            return relative
+        return urljoin(f"{base}{request.path.decode('latin-1')}", relative)
+
+    def upstream_permission(
+        self, project: str | None = None, *, local: bool = False
+    ) -> UpstreamPermission:
+        """Return what the request may cause upstream for the project. Raises `BadName`."""
+        name = None if project is None else project_name(project)
+        refusal: PypidError | None = None
+        try:
+            demand(self.app.rules, self.identity, Action.FETCH, name)
+        except PypidError as error:
+            refusal = error
+        hops = self.request.requestHeaders.getRawHeaders(b"via")
+        via = read_via(value.decode("latin-1") for value in hops) if hops else ()
+        return UpstreamPermission(via, refusal, local, spend=self._name_budget())
+
+    def _name_budget(self) -> Callable[[], None] | None:
+        """Return the budget for unknown names of a client that has not logged in, else None."""
+        identity = self.identity
+        if identity.user is not None or identity.publisher or identity.admin:
+            return None
+        return partial(self.app.unknown_names.spend, self.address)
