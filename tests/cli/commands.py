@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
 from pypid.access.operator import Operator
-from pypid.cli import asking
+from pypid.cli import request
 from pypid.daemon.control import ControlRefused, ControlRequest
 from pypid.web.app.registry import Configured
 from pypid.web.http.channel import Site
@@ -41,7 +41,7 @@ class CommandCase(SynchronousTestCase):
         self.pypid = Pypid(Path(self.mktemp()))
         self.people = Peopled(self.pypid, Path(self.mktemp()), configured=self.configured)
         self.questions: list[ControlRequest] = []
-        self.patch(asking, "answer", self.ask)
+        self.patch(request, "exchange", self.ask)
 
     def between(self) -> None:
         """What happens between two questions of a row."""
@@ -92,3 +92,33 @@ class CommandCase(SynchronousTestCase):
         status, out, _ = self.run_command(line, *words, said=said)
         self.assertIsNone(status)
         return out
+
+
+class RecordedCase(SynchronousTestCase):
+    """Commands whose requests are recorded, and answered with `answer`."""
+
+    def setUp(self) -> None:
+        self.asked: list[ControlRequest] = []
+        self.answer: Any = {"changed": ["spam-1.0.tar.gz"]}
+        self.patch(request, "exchange", self.ask)
+
+    def ask(self, file: Path, question: ControlRequest) -> Any:
+        """Be the daemon."""
+        self.asked.append(question)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    def run_command(self, *words: str, said: str = "") -> tuple[Any, str, str]:
+        """Exit status (or the text that becomes 1), standard output and standard error."""
+        out, err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdin", io.StringIO(said))
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", err)
+        try:
+            with self.assertRaises(SystemExit) as ended:
+                cli.main(words)
+        finally:
+            self.patch(sys, "stdout", sys.__stdout__)
+            self.patch(sys, "stderr", sys.__stderr__)
+        return ended.exception.code, out.getvalue(), err.getvalue()

@@ -174,7 +174,7 @@ class RunningTests(CommandCase):
             # imported before the change, since the checkout may be for root alone
             program = (
                 "import pypid.cli, pypid.daemon.control, pypid.wiring.configuration, "
-                "pypid.cli.asking, os\npypid.cli.parser()\n"
+                "pypid.cli.request, os\npypid.cli.parser()\n"
                 f"os.setgid({NOBODY})\nos.setuid({NOBODY})\n"
                 f"pypid.cli.main(['yank', '-c', {str(self.ini)!r}, 'spam', '1.0'])"
             )

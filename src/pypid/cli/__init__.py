@@ -1,7 +1,7 @@
 """The `pypid` command. Commands that change something work on a running pypid (through its control
 socket) and on a stopped one.
 
-One module per group of commands; each has `add`, which declares them.
+One module for each noun; each has `add`, which declares its commands.
 """
 
 from __future__ import annotations
@@ -10,43 +10,37 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from pypid import __version__
 from pypid.core.errors import PypidError
 
-_GROUPS = (
-    *(
-        "starting",
-        "clients",
-        "projects",
-        "why",
-        "storage",
-        "copying",
-        "collect",
-        "cache",
-        "snapshots",
-        "tier",
-    ),
-    *("static", "export"),
-    *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
-)
-"""The modules, in the order of the help."""
 _MODULES = {
-    **dict.fromkeys(
-        ("serve", "check-config", "convert-config", "gen-password", "gen-secret"), "starting"
-    ),
-    **dict.fromkeys(("yank", "unyank", "status", "delete", "release-name"), "projects"),
-    **dict.fromkeys(("rebuild", "adopt", "check"), "storage"),
-    **dict.fromkeys(("user", "group"), "people"),
-    **dict.fromkeys(("audit", "downloads"), "audit"),
-    **{name: name for name in ("why", "collect", "cache", "tier", "static", "export", "acl")},
-    **{name: f"{name}s" for name in ("right", "token", "invitation", "snapshot")},
-    "client-config": "clients",
-    "copy-storage": "copying",
-    "log-level": "loglevel",
+    "server": ("serve",),
+    "configuration": ("check-config", "convert-config"),
+    "secret": ("gen-password", "gen-secret"),
+    "client_config": ("client-config",),
+    "project": ("yank", "unyank", "status", "delete", "release-name"),
+    "explanation": ("why",),
+    "storage": ("rebuild", "adopt", "check", "copy-storage"),
+    "collection": ("collect",),
+    "cache": ("cache",),
+    "snapshot": ("snapshot",),
+    "tier": ("tier",),
+    "static": ("static",),
+    "export": ("export",),
+    "user": ("user",),
+    "group": ("group",),
+    "right": ("right",),
+    "token": ("token",),
+    "invitation": ("invitation",),
+    "acl": ("acl",),
+    "audit": ("audit", "downloads"),
+    "log_level": ("log-level",),
 }
+"""The modules with their commands, in the order of the help."""
+COMMANDS = {command: module for module, commands in _MODULES.items() for command in commands}
 """The module of each command: only this one has to be imported."""
 
 
@@ -55,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command line is wrong.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    module = _MODULES.get(words[0]) if words else None
-    line = parser(_GROUPS if module is None else (module,))
-    options = line.parse_args(words)
+    module = COMMANDS.get(words[0]) if words else None
+    top = parser(_MODULES if module is None else (module,))
+    options = top.parse_args(words)
     if options.run is None:
-        line.print_help()
+        top.print_help()
         sys.exit(0)
     try:
         sys.exit(options.run(options))
@@ -72,19 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def parser(groups: Sequence[str] = _GROUPS) -> argparse.ArgumentParser:
-    """Return the parser of these groups of commands, with their help."""
+def parser(modules: Iterable[str] = tuple(_MODULES)) -> argparse.ArgumentParser:
+    """Return the parser of the commands of these modules, with their help."""
     top = argparse.ArgumentParser(
         prog="pypid",
         description=(
             "A team's Python package index. `pypid serve` starts it; the other commands manage "
             "it, running or stopped."
         ),
-        epilog="Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source.",
+        epilog=(
+            "Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source."
+        ),
     )
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for group in groups:
-        import_module(f"{__name__}.{group}").add(commands)
+    for module in modules:
+        import_module(f"{__name__}.{module}").add(commands)
     return top

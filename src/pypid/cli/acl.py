@@ -9,10 +9,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.command import add_command
-from pypid.cli.table import counted, printable
-from pypid.cli.verbs import add_verbs, explain
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, print_answer, print_json, printable
+from pypid.cli.request import send_request
 
 ABOUT = """\
   pypid acl import -i acl.json       take over what ppc-export has printed
@@ -43,32 +42,25 @@ It holds the hashes of all passwords: keep it as carefully as the accounts.
 
 def add(commands: Any) -> None:
     """Declare the `acl` command."""
-    verbs = add_verbs(
-        commands,
-        "acl",
-        "have people and rights out of a pypicloud, or for one",
-        ABOUT,
-        "export|import",
-    )
-    exporting = explain(
-        add_command(verbs, "export", _export, "write all people and rights", config=True), EXPORT
-    )
+    about = "have people and rights out of a pypicloud, or for one"
+    verbs = add_group(commands, "acl", about, "export|import", examples=ABOUT)
+    about = "write all people and rights"
+    exporting = add_command(verbs, "export", _export, about, config=True, examples=EXPORT)
     exporting.add_argument(
         "-o",
         metavar="FILE",
         dest="file",
         help="the file to write (default: standard output, not gzipped)",
     )
-    importing = explain(
-        add_command(verbs, "import", _import, "take over people and rights", config=True), IMPORT
-    )
+    about = "take over people and rights"
+    importing = add_command(verbs, "import", _import, about, config=True, examples=IMPORT)
     importing.add_argument(
         "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
     )
 
 
 def _export(options: argparse.Namespace) -> None:
-    document = ask(options, "GET", "/api/acl")
+    document = send_request(options, "GET", "/api/acl")
     if options.file is None:
         print_json(document)
         return
@@ -88,36 +80,31 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> int | None:
-    answer = ask(options, "POST", "/api/acl", _read(options.file))
-    oddities: list[Mapping[str, Any]] = answer["oddities"]
-    losses, gains = (sum(oddity[kind] for oddity in oddities) for kind in ("loss", "gain"))
-    if options.json:
-        print_json(answer)
-    else:
-        for oddity in oddities:
-            kind = "LOST: " if oddity["loss"] else "GAINED: " if oddity["gain"] else ""
-            print(printable(f"{kind}{oddity['what']}: {oddity['done']}"))
-        added = [
-            counted(answer[what], what.removesuffix("s"))
-            for what in ("users", "groups", "members", "rights")
-        ]
-        there = (
-            f" ({counted(answer['users_there'], 'user')} had an account here, which stays)"
-            if answer["users_there"]
-            else ""
-        )
-        print(f"added: {', '.join(added)}{there}")
-    if losses:
-        print(
-            f"pypid: {counted(losses, 'change')} took a right from a user or group: see LOST",
-            file=sys.stderr,
-        )
-    if gains:
-        print(
-            f"pypid: {counted(gains, 'change')} gave a user or group a new right: see GAINED",
-            file=sys.stderr,
-        )
+    answer = send_request(options, "POST", "/api/acl", _read(options.file))
+    print_answer(options, answer, _print_import)
+    losses, gains = (
+        sum(oddity[kind] for oddity in answer["oddities"]) for kind in ("loss", "gain")
+    )
+    for number, effect in (
+        (losses, "took a right from a user or group: see LOST"),
+        (gains, "gave a user or group a new right: see GAINED"),
+    ):
+        if number:
+            print(f"pypid: {counted(number, 'change')} {effect}", file=sys.stderr)
     return 1 if losses or gains else None
+
+
+def _print_import(answer: Mapping[str, Any]) -> None:
+    for oddity in answer["oddities"]:
+        kind = "LOST: " if oddity["loss"] else "GAINED: " if oddity["gain"] else ""
+        print(printable(f"{kind}{oddity['what']}: {oddity['done']}"))
+    added = [
+        counted(answer[what], what.removesuffix("s"))
+        for what in ("users", "groups", "members", "rights")
+    ]
+    present = answer["users_there"]
+    note = f" ({counted(present, 'user')} had an account here, which stays)" if present else ""
+    print(f"added: {', '.join(added)}{note}")
 
 
 def _read(name: str | None) -> Any:
@@ -134,11 +121,11 @@ def _read(name: str | None) -> Any:
     except OSError as error:
         sys.exit(f"pypid: {name or 'standard input'} cannot be read: {error.strerror}")
     try:
-        found = json.loads(unpacked(data))
+        document = json.loads(unpacked(data))
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         raise BadRequest(
             "This is no dump of pypicloud's people, as ppc-export writes it: it is no JSON object."
         )
-    return found
+    return document

@@ -11,10 +11,9 @@ from urllib.parse import urlencode
 
 from attrs import define
 
-from pypid.cli.asking import ask, follow, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import counted, in_minutes, print_table, printable
-from pypid.cli.verbs import explain
+from pypid.cli.output import counted, format_time, print_answer, print_table, printable
+from pypid.cli.request import poll, send_request
 
 AUDIT = """\
   pypid audit                              the last 100 changes, the newest last
@@ -38,12 +37,8 @@ of these bytes are listed, under whatever file name.
 
 def add(commands: Any) -> None:
     """Declare the `audit` and `downloads` commands."""
-    audit = explain(
-        add_command(
-            commands, "audit", _audit, "show who changed what, when, and from where", config=True
-        ),
-        AUDIT,
-    )
+    about = "show who changed what, when, and from where"
+    audit = add_command(commands, "audit", _audit, about, config=True, examples=AUDIT)
     audit.add_argument("--who", metavar="USER", help="only what this user did")
     audit.add_argument(
         "--what", metavar="DEED", help="only this: publish-file, set-right, revoke-token ..."
@@ -61,8 +56,8 @@ def add(commands: Any) -> None:
         "--follow", action="store_true", help="go on with what is done, until Ctrl-C"
     )
     about = "show who was given a file, when, from where, and with which token"
-    downloads = explain(
-        add_command(commands, "downloads", _downloads, about, config=True), DOWNLOADS
+    downloads = add_command(
+        commands, "downloads", _downloads, about, config=True, examples=DOWNLOADS
     )
     downloads.add_argument("sha256", metavar="SHA256")
     downloads.add_argument(
@@ -73,18 +68,24 @@ def add(commands: Any) -> None:
     )
 
 
+def _query(options: argparse.Namespace, *names: str) -> str:
+    """Return the URL query of these options, without those that are not set."""
+    values = {name: getattr(options, name) for name in names}
+    return urlencode({name: value for name, value in values.items() if value is not None})
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
 def _audit(options: argparse.Namespace) -> None:
-    asked = {name: getattr(options, name) for name in ("who", "what", "subject", "before", "most")}
-    url = "/api/audit?" + urlencode(
-        {name: value for name, value in asked.items() if value is not None}
-    )
+    url = f"/api/audit?{_query(options, 'who', 'what', 'subject', 'before', 'most')}"
     if options.follow:
-        follow(options, url, _Following(options.json).heard)
-        return
-    answer = ask(options, "GET", url)
-    if options.json:
-        print_json(answer)
-        return
+        poll(options, url, _NewEntries(options.json).show)
+    else:
+        print_answer(options, send_request(options, "GET", url), _print_entries)
+
+
+def _print_entries(answer: Mapping[str, Any]) -> None:
     print_table(
         ("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"),
         map(_row, reversed(answer["deeds"])),
@@ -94,15 +95,15 @@ def _audit(options: argparse.Namespace) -> None:
 
 
 @define
-class _Following:
+class _NewEntries:
     """Prints each audit entry once, the oldest first; with `json` as an object per line."""
 
     json: bool
     last: int = 0
 
-    def heard(self, answer: Mapping[str, Any]) -> None:
+    def show(self, answer: Mapping[str, Any]) -> None:
         """Print the new entries of the answer."""
-        new = [deed for deed in reversed(answer["deeds"]) if deed["serial"] > self.last]
+        new = [entry for entry in reversed(answer["deeds"]) if entry["serial"] > self.last]
         if (
             self.last
             and new
@@ -110,56 +111,52 @@ class _Following:
             and len(new) == len(answer["deeds"])
         ):
             print("pypid: there may be more than these: see pypid audit", file=sys.stderr)
-        for deed in new:
-            self.last = deed["serial"]
-            print(
-                json.dumps(deed) if self.json else "  ".join(map(printable, _row(deed))).rstrip(),
-                flush=True,
-            )
+        for entry in new:
+            self.last = entry["serial"]
+            text = "  ".join(map(printable, _row(entry))).rstrip()
+            print(json.dumps(entry) if self.json else text, flush=True)
 
 
-def _row(deed: Mapping[str, Any]) -> tuple[str, ...]:
-    when = in_minutes(deed["when"])
+def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    details = "; ".join(f"{name}: {value}" for name, value in entry["details"].items() if value)
     return (
-        str(deed["serial"]),
-        when,
-        deed["who"],
-        deed["what"],
-        deed["subject"],
-        _from(deed),
-        _details(deed),
+        str(entry["serial"]),
+        format_time(entry["when"]),
+        entry["who"],
+        entry["what"],
+        entry["subject"],
+        _origin(entry),
+        details,
     )
 
 
+def _origin(entry: Mapping[str, Any]) -> str:
+    """Return the address and the token of a request."""
+    token = f" token {entry['token']}" if entry["token"] else ""
+    return f"{entry['where'] or 'this machine'}{token}"
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+
 def _downloads(options: argparse.Namespace) -> None:
-    asked = {name: getattr(options, name) for name in ("sha256", "before", "most")}
-    said = urlencode({name: value for name, value in asked.items() if value is not None})
-    answer = ask(options, "GET", f"/api/downloads?{said}")
-    if options.json:
-        print_json(answer)
-        return
-    rows = [
-        (
-            in_minutes(download["when"]),
-            download["who"],
-            _from(download),
-            download["project"],
-            download["filename"],
-        )
-        for download in reversed(answer["downloads"])
-    ]
-    print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
-    print(counted(len(rows), "download"))
-    if answer["before"] is not None:
-        print(
-            f"There may be older ones: pypid downloads {options.sha256} --before {answer['before']}"
-        )
+    url = f"/api/downloads?{_query(options, 'sha256', 'before', 'most')}"
 
+    def print_downloads(answer: Mapping[str, Any]) -> None:
+        rows = [
+            (
+                format_time(download["when"]),
+                download["who"],
+                _origin(download),
+                download["project"],
+                download["filename"],
+            )
+            for download in reversed(answer["downloads"])
+        ]
+        print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
+        print(counted(len(rows), "download"))
+        if answer["before"] is not None:
+            older = f"pypid downloads {options.sha256} --before {answer['before']}"
+            print(f"There may be older ones: {older}")
 
-def _from(line: Mapping[str, Any]) -> str:
-    words = [line["where"] or "this machine", f"token {line['token']}" if line["token"] else ""]
-    return " ".join(word for word in words if word)
-
-
-def _details(deed: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in deed["details"].items() if value)
+    print_answer(options, send_request(options, "GET", url), print_downloads)

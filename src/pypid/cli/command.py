@@ -1,4 +1,4 @@
-"""Declaration of a command: its name, its help, and common options."""
+"""Declaration of commands: name, help, and common options."""
 
 from __future__ import annotations
 
@@ -17,17 +17,45 @@ def add_command(
     help: str,
     *,
     config: bool = False,
+    description: str | None = None,
+    examples: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a command that calls `run`, and return its parser. With `config` it has the options of
-    commands that talk to the daemon.
+    """Add a command that calls `run`, and return its parser.
+
+    With `config` it has the options of commands that send requests to the daemon. `examples` are
+    shown below its help, unchanged.
     """
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help[0].upper() + help[1:] + "."
-    )
+    command = _add_parser(commands, name, help, description, examples)
     command.set_defaults(run=run)
     if config:
         add_config(command)
         command.add_argument("--json", action="store_true", help="print the answer as JSON")
+    return command
+
+
+def add_group(
+    commands: Any, name: str, help: str, metavar: str, *, examples: str | None = None
+) -> Any:
+    """Add a command of two words, such as `pypid user list`, and return the subparsers for its
+    second word.
+    """
+    command = _add_parser(commands, name, help, None, examples)
+    return command.add_subparsers(title="what to do", metavar=metavar, required=True)
+
+
+def _add_parser(
+    commands: Any, name: str, help: str, description: str | None, examples: str | None
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=description or f"{help[0].upper()}{help[1:]}.",
+        epilog=examples,
+        # the usual formatter would fill the examples into one paragraph
+        formatter_class=(
+            argparse.HelpFormatter if examples is None else argparse.RawDescriptionHelpFormatter
+        ),
+    )
     return command
 
 

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.bar import ProgressBar
 from pypid.cli.command import add_command
-from pypid.cli.table import counted, printable
+from pypid.cli.output import ProgressBar, counted, print_json, printable
+from pypid.cli.request import send_request
 
-EXAMPLE = """\
+EXAMPLES = """\
 TARGET is a folder, or s3://bucket/prefix (reached as [storage] says). What is
 there already and has not changed is left alone, so that the next export is
 quick. Any web server serves the tree; docs/static-files.rst has more.
@@ -38,11 +37,8 @@ that it runs as; without one, by one that is started for it.
 
 def add(commands: Any) -> None:
     """Declare the `export` command."""
-    command = add_command(
-        commands, "export", _export, "write the index as static files", config=True
-    )
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.epilog = EXAMPLE
+    about = "write the index as static files"
+    command = add_command(commands, "export", _export, about, config=True, examples=EXAMPLES)
     command.add_argument("target", metavar="TARGET", help="a folder, or s3://bucket/prefix")
     command.add_argument(
         "--copy-files", action="store_true", help="put the files into the tree, too"
@@ -82,18 +78,19 @@ def _export(options: argparse.Namespace) -> None:
         "timestamp": not options.no_timestamp,
         "per_release_json": not options.no_per_release_json,
     }
-    bar = ProgressBar(sys.stderr, sys.stderr.isatty())
+    bar = ProgressBar(sys.stderr)
 
-    def tell(event: Mapping[str, Any]) -> None:
-        bar.pages(event["done"], event["of"])
+    def on_progress(event: Mapping[str, Any]) -> None:
+        bar.show_pages(event["done"], event["of"])
 
     try:
-        answer = ask(options, "POST", "/api/export", document, tell=tell)
+        answer = send_request(options, "POST", "/api/export", document, on_progress=on_progress)
     finally:
-        bar.end()
+        bar.clear()
     if options.json:
-        return print_json(answer)
-    return _report(options, answer)
+        print_json(answer)
+    else:
+        _report(options, answer)
 
 
 def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:

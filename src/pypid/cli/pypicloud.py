@@ -16,19 +16,21 @@ from pypid import cli
 
 def gen_password() -> None:
     """Run ``ppc-gen-password`` and ``pypicloud-gen-password``: `pypid gen-password`."""
-    line = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         description="Ask for a password and print its hash: `pypid gen-password`."
     )
-    line.add_argument("-i", action="store_true", help="read the password from standard input")
-    line.add_argument("-r", metavar="ROUNDS", help="ignored: pypid chooses argon2id's parameters")
-    line.add_argument(
+    command.add_argument("-i", action="store_true", help="read the password from standard input")
+    command.add_argument(
+        "-r", metavar="ROUNDS", help="ignored: pypid chooses argon2id's parameters"
+    )
+    command.add_argument(
         "-s",
         metavar="SCHEME",
         help="ignored: hashes are argon2id; those of other kinds go on working",
     )
-    options = line.parse_args()
+    options = command.parse_args()
     if options.s not in (None, "argon2") or options.r:
-        _say("the hash is argon2id with pypid's parameters; -s and -r were ignored")
+        _print_note("the hash is argon2id with pypid's parameters; -s and -r were ignored")
     cli.main(["gen-password", *(["--stdin"] if options.i else [])])
 
 
@@ -36,7 +38,7 @@ def make_config() -> None:
     """Run ``ppc-make-config`` and ``pypicloud-make-config``: print or write pypid's own
     configuration, with comments.
     """
-    line = argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         description="Print pypid's configuration, with comments, or write it into OUTFILE."
     )
     for flag, kind in (
@@ -45,13 +47,13 @@ def make_config() -> None:
         ("-p", "production"),
         ("-r", "the docker image"),
     ):
-        line.add_argument(
+        command.add_argument(
             flag,
             action="store_true",
             help=f"ignored: there is one configuration (pypicloud had one for {kind})",
         )
-    line.add_argument("outfile", metavar="OUTFILE", nargs="?", type=Path)
-    options = line.parse_args()
+    command.add_argument("outfile", metavar="OUTFILE", nargs="?", type=Path)
+    options = command.parse_args()
     text = files("pypid").joinpath("pypid.ini").read_text(encoding="utf-8")
     if options.outfile is None:
         print(text, end="")
@@ -70,12 +72,14 @@ def make_config() -> None:
         )
     except OSError as error:
         _refuse(f"{options.outfile} cannot be written: {error.strerror}")
-    _say(f"{options.outfile} was written. Start pypid with: pypid serve --config {options.outfile}")
+    _print_note(
+        f"{options.outfile} was written. Start pypid with: pypid serve --config {options.outfile}"
+    )
 
 
 def export() -> None:
     """Run ``ppc-export CONFIG [-o FILE]``: `pypid acl export`."""
-    options = _of_dump(
+    options = _dump_options(
         "Print users, groups and rights as JSON: `pypid acl export`.",
         "-o",
         "the file to write, gzipped",
@@ -93,7 +97,7 @@ def export() -> None:
 
 def import_() -> None:
     """Run ``ppc-import CONFIG [-i FILE]``: `pypid acl import`."""
-    options = _of_dump(
+    options = _dump_options(
         "Take in what ppc-export wrote: `pypid acl import`.",
         "-i",
         "the file to read (default: standard input)",
@@ -109,11 +113,13 @@ def import_() -> None:
     )
 
 
-def _of_dump(about: str, flag: str, help: str) -> argparse.Namespace:
-    line = argparse.ArgumentParser(description=about)
-    line.add_argument("config", metavar="CONFIG", help="the configuration, pypid's or pypicloud's")
-    line.add_argument(flag, metavar="FILE", dest="file", help=help)
-    return line.parse_args()
+def _dump_options(about: str, flag: str, help: str) -> argparse.Namespace:
+    command = argparse.ArgumentParser(description=about)
+    command.add_argument(
+        "config", metavar="CONFIG", help="the configuration, pypid's or pypicloud's"
+    )
+    command.add_argument(flag, metavar="FILE", dest="file", help=help)
+    return command.parse_args()
 
 
 def migrate() -> None:
@@ -123,7 +129,7 @@ def migrate() -> None:
 
 def create_schema() -> None:
     """Run ``pypicloud-create-schema``: say that there is nothing to do."""
-    _say("no schema has to be created: pypid makes what it needs when it starts")
+    _print_note("no schema has to be created: pypid makes what it needs when it starts")
 
 
 def create_s3_sync() -> None:
@@ -141,7 +147,7 @@ def build_lambda_bundle() -> None:
     create_s3_sync()
 
 
-def _say(text: str) -> None:
+def _print_note(text: str) -> None:
     print(f"pypid: {text}", file=sys.stderr)
 
 

@@ -8,18 +8,19 @@ import argparse
 import gc
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pypid.cli.bar import ProgressBar
 from pypid.cli.command import add_command
+from pypid.cli.output import ProgressBar
 
 if TYPE_CHECKING:  # other commands need not import these
     from pypid.static.build import BuildOutcome
     from pypid.static.package_list import PackageList
 
-EXAMPLE = """\
+EXAMPLES = """\
 The files themselves lie at --packages-url, in a bucket for example; nothing is
 fetched, a list of their names is enough. All options of dumb-pypi are here and
 mean the same; its links stay where they are, and pages in JSON come besides.
@@ -56,11 +57,8 @@ docs/static.rst has the nginx for it.
 
 def add(commands: Any) -> None:
     """Declare the `static` command."""
-    command = add_command(
-        commands, "static", _static, "write an index as static files, out of a list of file names"
-    )
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.epilog = EXAMPLE
+    about = "write an index as static files, out of a list of file names"
+    command = add_command(commands, "static", _static, about, examples=EXAMPLES)
     lists = command.add_mutually_exclusive_group(required=True)
     lists.add_argument(
         "--package-list", metavar="FILE", help="file names, one in each line; - is standard input"
@@ -94,11 +92,11 @@ def add(commands: Any) -> None:
         required=True,
         help="where all files lie: absolute, or relative to simple/PROJECT/",
     )
-    _add_looks(command)
-    _add_ways(command)
+    _add_page_options(command)
+    _add_build_options(command)
 
 
-def _add_looks(command: argparse.ArgumentParser) -> None:
+def _add_page_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--title",
         default="My Private PyPI",
@@ -124,7 +122,7 @@ def _add_looks(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_ways(command: argparse.ArgumentParser) -> None:
+def _add_build_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-per-release-json",
         action="store_true",
@@ -155,11 +153,11 @@ def _static(options: argparse.Namespace) -> int:
     from pypid.static.tree import TreeFolder
 
     gc.disable()  # a million values that live until the process ends
-    bar = ProgressBar(sys.stderr, sys.stderr.isatty())
+    bar = ProgressBar(sys.stderr)
     try:
         previous = _previous(options, bar)
         listed = _read(options.package_list, options.package_list_json, bar)
-        bar.end()
+        bar.clear()
         for note in listed.notes:
             print(f"pypid: {note}", file=sys.stderr)
         _check(listed, options)
@@ -181,12 +179,12 @@ def _static(options: argparse.Namespace) -> int:
                 previous=previous,
                 delete=options.delete,
                 processes=options.processes or len(os.sched_getaffinity(0)),
-                heard=bar.pages,
+                heard=bar.show_pages,
             )
     except OSError as error:
         sys.exit(f"pypid: {error.filename or options.output_dir}: {error.strerror or error}")
     finally:
-        bar.end()
+        bar.clear()
     _report(listed, outcome, terminal=sys.stderr.isatty())
     return 0
 
@@ -203,16 +201,24 @@ def _read(names: str | None, objects: str | None, bar: ProgressBar) -> PackageLi
     path, read = (objects, read_json) if names is None else (names, read_names)
     assert path is not None
     if path == "-":
-        return read(bar.lines(lines_of(sys.stdin.buffer)), "standard input")
-    with _opened(path) as file:
-        return read(bar.lines(lines_of(file)), path)
+        return read(_shown(lines_of(sys.stdin.buffer), bar), "standard input")
+    with _open(path) as file:
+        return read(_shown(lines_of(file), bar), path)
 
 
-def _opened(path: str) -> BinaryIO:
+def _open(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:
         sys.exit(f"pypid: {path} cannot be read: {error.strerror}")
+
+
+def _shown(lines: Iterable[bytes], bar: ProgressBar) -> Iterator[bytes]:
+    """Yield the lines, and show how many were read."""
+    for number, line in enumerate(lines, 1):
+        if number % 5000 == 0:
+            bar.show(f"{number} lines read")
+        yield line
 
 
 def _check(listed: PackageList, options: argparse.Namespace) -> None:

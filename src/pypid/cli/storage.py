@@ -1,21 +1,47 @@
-"""Commands for the storage: rebuild, adopt, check."""
+"""Commands for the storage: rebuild, adopt, check, copy-storage."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import counted, printable
+from pypid.cli.output import (
+    counted,
+    format_size,
+    print_answer,
+    print_json,
+    print_progress,
+    printable,
+)
+from pypid.cli.request import send_request
+
+if TYPE_CHECKING:
+    from pypid.index.local.copy import Copied
+
+COPY_EXAMPLES = """\
+  pypid copy-storage etc/pypid.ini etc/on-s3.ini
+
+Copies all packages, with what is written beside them, from the storage of the
+one configuration into that of the other: from a folder into a bucket, or the
+other way. Either may be pypicloud's. What is there already stays; what broke
+off is gone on with by the same command. Do not publish while it runs.
+People, rights and tokens are not in the storage: copy the state folder, or
+`pypid acl export` and `pypid acl import`.
+"""
+REFUSED_FILES = (
+    "pypid: what was refused is not served. Where all files of a project were, its name may be "
+    "asked upstream (but not with [storage] layout = pypicloud): put a private one into "
+    "[upstream] reserved."
+)
 
 
 def add(commands: Any) -> None:
-    """Declare rebuild, adopt and check."""
+    """Declare rebuild, adopt, check and copy-storage."""
     rebuild = add_command(
         commands,
         "rebuild",
@@ -30,12 +56,12 @@ def add(commands: Any) -> None:
         _adopt,
         "make a folder of wheels and sdists an index, in place",
         config=True,
-    )
-    adopt.description = (
-        "Writes a record beside each distribution in FOLDER, which has to be the storage folder "
-        "([storage] path) or lie in it; without FOLDER beside each in the storage, which may be a "
-        "bucket. Nothing is moved, renamed or rewritten. Folders of pypicloud, pypicache and "
-        "pypiserver are read as they are. Exits with 1 where a file was refused."
+        description=(
+            "Writes a record beside each distribution in FOLDER, which has to be the storage "
+            "folder ([storage] path) or lie in it; without FOLDER beside each in the storage, "
+            "which may be a bucket. Nothing is moved, renamed or rewritten. Folders of pypicloud, "
+            "pypicache and pypiserver are read as they are. Exits with 1 where a file was refused."
+        ),
     )
     adopt.add_argument(
         "folder", metavar="FOLDER", type=Path, nargs="?", help="only what lies there"
@@ -55,75 +81,142 @@ def add(commands: Any) -> None:
         action="store_true",
         help="read all files, and compare them with what was published",
     )
+    copy = add_command(
+        commands,
+        "copy-storage",
+        _copy_storage,
+        "copy all packages from one storage into another",
+        examples=COPY_EXAMPLES,
+    )
+    copy.add_argument("source", metavar="FROM", type=Path, help="a configuration")
+    copy.add_argument("target", metavar="TO", type=Path, help="another one")
+    copy.add_argument("--json", action="store_true", help="print the sums as JSON")
+
+
+# --- rebuild, adopt -------------------------------------------------------------------------------
 
 
 def _rebuild(options: argparse.Namespace) -> None:
     url = "/api/rebuild" + (f"/{quote(options.project, safe='')}" if options.project else "")
-    _report_adoption(options, ask(options, "POST", url, tell=_tell))
+    _report_adoption(options, send_request(options, "POST", url, on_progress=print_progress))
 
 
 def _adopt(options: argparse.Namespace) -> None:
     if options.folder is None:
-        return _report_adoption(options, ask(options, "POST", "/api/rebuild", tell=_tell))
-    folder = str(options.folder.resolve())
-    return _report_adoption(
-        options, ask(options, "POST", "/api/adopt", {"folder": folder}, tell=_tell)
+        url, document = "/api/rebuild", None
+    else:
+        url, document = "/api/adopt", {"folder": str(options.folder.resolve())}
+    _report_adoption(
+        options, send_request(options, "POST", url, document, on_progress=print_progress)
     )
 
 
-def _tell(event: Mapping[str, Any]) -> None:
-    """Print a progress message, which comes every few seconds."""
-    print(event["said"], file=sys.stderr, flush=True)
+def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
+    print_answer(options, answer, _print_adoption)
+    if any(file["outcome"] == "refused" for file in answer["adopted"]):
+        print(REFUSED_FILES, file=sys.stderr)
+        sys.exit(1)
+
+
+def _print_adoption(answer: Any) -> None:
+    outcomes = [file["outcome"] for file in answer["adopted"]]
+    for file in answer["adopted"]:
+        problems = "".join(f"\n    {printable(problem)}" for problem in file["problems"])
+        print(f"{printable(file['key'])}: {file['outcome']}{problems}")
+    # the counts of projects are from before the files were adopted
+    known = (
+        f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them "
+        f"read anew"
+    )
+    refused = outcomes.count("refused")
+    print(
+        f"{counted(outcomes.count('adopted'), 'file')} adopted"
+        f"{f', {refused} refused' if refused else ''}; {known}."
+    )
+
+
+# --- check ----------------------------------------------------------------------------------------
 
 
 def _check(options: argparse.Namespace) -> None:
-    answer = ask(options, "POST", "/api/check", {"sweep": options.sweep, "hashes": options.hashes})
-    left = [
-        finding
-        for finding in answer["findings"]
-        if not finding["swept"] and not finding.get("mended")
-    ]
-    if options.json:
-        print_json(answer)
-    else:
-        for finding in answer["findings"]:
-            done = "removed" if finding["swept"] else "mended" if finding.get("mended") else None
-            said = done or f"{finding['wrong']}\n    {finding['advice']}"
-            print(f"{printable(finding['key'])}: {said}")
-        swept = len(answer["findings"]) - len(left)
-        sums = (
-            f"{answer['objects']} objects, {answer['files']} files of ours, {answer['kept']} kept "
-            f"of upstream's"
-        )
-        print(f"{sums}; {len(left)} things are wrong, {swept} removed or mended.")
-    if left:
+    document = {"sweep": options.sweep, "hashes": options.hashes}
+    answer = send_request(options, "POST", "/api/check", document)
+    print_answer(options, answer, _print_findings)
+    if not all(map(_remedy, answer["findings"])):
         sys.exit(1)
 
 
-_REFUSED = (
-    "pypid: what was refused is not served. Where all files of a project were, its name may be "
-    "asked upstream (but not with [storage] layout = pypicloud): put a private one into "
-    "[upstream] reserved."
-)
+def _remedy(finding: Any) -> str | None:
+    """Return what was done about a finding; None if it is still wrong."""
+    return "removed" if finding["swept"] else "mended" if finding.get("mended") else None
 
 
-def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
-    refused = sum(line["outcome"] == "refused" for line in answer["adopted"])
+def _print_findings(answer: Any) -> None:
+    remedies = [_remedy(finding) for finding in answer["findings"]]
+    for finding, remedy in zip(answer["findings"], remedies, strict=True):
+        text = remedy or f"{finding['wrong']}\n    {finding['advice']}"
+        print(f"{printable(finding['key'])}: {text}")
+    wrong = remedies.count(None)
+    print(
+        f"{answer['objects']} objects, {answer['files']} files of ours, {answer['kept']} kept of "
+        f"upstream's; {wrong} things are wrong, {len(remedies) - wrong} removed or mended."
+    )
+
+
+# --- copy-storage ---------------------------------------------------------------------------------
+
+
+def _copy_storage(options: argparse.Namespace) -> None:
+    """Copy, and report the result; exits with 1 if the target has other content under a name."""
+    copied = _copy(options.source, options.target)
     if options.json:
-        print_json(answer)
+        print_json(
+            {
+                "copied": copied.copied,
+                "there": copied.there,
+                "size": copied.size,
+                "differ": copied.differ,
+            }
+        )
     else:
-        for line in answer["adopted"]:
-            told = "".join(f"\n    {printable(problem)}" for problem in line["problems"])
-            print(f"{printable(line['key'])}: {line['outcome']}{told}")
-        taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
-        # the counts of projects are from before the files were adopted
-        known = (
-            f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them "
-            f"read anew"
-        )
-        print(
-            f"{counted(taken, 'file')} adopted{f', {refused} refused' if refused else ''}; {known}."
-        )
-    if refused:
-        print(_REFUSED, file=sys.stderr)
+        problem = "the target has something else under this name; it was left as it is"
+        for key in copied.differ:
+            print(printable(f"{key}: {problem}"), file=sys.stderr)
+        size = format_size(copied.size)
+        print(f"{copied.copied} objects copied ({size}), {copied.there} were there.")
+    if copied.differ:
         sys.exit(1)
+
+
+def _copy(source: Path, target: Path) -> Copied:
+    from twisted.internet import reactor
+
+    from pypid.daemon.state import where
+    from pypid.index.local.copy import Copier
+    from pypid.wiring import recipe
+    from pypid.wiring.single_command import run
+    from pypid.wiring.storage import open_storage
+
+    configs = [recipe.load_config(file) for file in (source, target)]
+    world = recipe.the_world(reactor)
+
+    async def copy() -> Copied:
+        storages = [
+            await open_storage(config, where(config, os.environ), world, reactor)
+            for config in configs
+        ]
+        try:
+            if storages[0].identity == storages[1].identity:
+                sys.exit("pypid: both configurations name the same storage; nothing was copied")
+            descriptions = (storages[0].describing, storages[1].describing)
+            blobs = (storages[0].blobs, storages[1].blobs)
+            return await Copier(*blobs, world, _print_line, descriptions).copy()
+        finally:
+            for storage in storages:
+                await storage.close()
+
+    return run(reactor, copy)
+
+
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

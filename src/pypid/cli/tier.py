@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.cache import in_words
 from pypid.cli.command import add_command
+from pypid.cli.output import format_size, print_json, print_progress
+from pypid.cli.request import send_request
 
-EXAMPLE = """\
+EXAMPLES = """\
   pypid tier --older-than 180d --keep 3 --class GLACIER_IR --dry-run
 
 Files of ours go into the storage class that were published before that time
@@ -27,11 +27,8 @@ STANDARD_IA and the like can be read as before. Only for [storage] backend = s3.
 
 def add(commands: Any) -> None:
     """Declare the `tier` command."""
-    tier = add_command(
-        commands, "tier", _tier, "move old files into a cheaper storage class (S3)", config=True
-    )
-    tier.formatter_class = argparse.RawDescriptionHelpFormatter
-    tier.epilog = EXAMPLE
+    about = "move old files into a cheaper storage class (S3)"
+    tier = add_command(commands, "tier", _tier, about, config=True, examples=EXAMPLES)
     tier.add_argument(
         "--older-than",
         metavar="TIME",
@@ -58,9 +55,14 @@ def _tier(options: argparse.Namespace) -> None:
         "class": options.storage_class.upper(),
         "dry_run": options.dry_run,
     }
-    answer = ask(
-        options, "POST", "/api/tier", document, tell=lambda event: _tell(event, quiet=options.json)
-    )
+
+    def on_progress(event: Mapping[str, Any]) -> None:
+        if "said" in event:
+            print_progress(event)
+        elif not options.json:
+            _print_file(event)
+
+    answer = send_request(options, "POST", "/api/tier", document, on_progress=on_progress)
     if options.json:
         print_json(answer)
     else:
@@ -69,19 +71,14 @@ def _tier(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _tell(event: Mapping[str, Any], *, quiet: bool) -> None:
-    if "said" in event:
-        print(event["said"], file=sys.stderr, flush=True)
-    elif not quiet:
-        reason = f" ({event['reason']})" if event["reason"] else ""
-        came = f" from {event['class']}" if event["class"] else ""
-        print(
-            (
-                f"{event['outcome']}: {event['project']}/{event['filename']}{came}, "
-                f"{in_words(event['size'])}{reason}"
-            ),
-            flush=True,
-        )
+def _print_file(event: Mapping[str, Any]) -> None:
+    reason = f" ({event['reason']})" if event["reason"] else ""
+    former_class = f" from {event['class']}" if event["class"] else ""
+    print(
+        f"{event['outcome']}: {event['project']}/{event['filename']}{former_class}, "
+        f"{format_size(event['size'])}{reason}",
+        flush=True,
+    )
 
 
 def _report(answer: Mapping[str, Any], storage_class: str) -> None:
@@ -99,4 +96,4 @@ def _report(answer: Mapping[str, Any], storage_class: str) -> None:
         f"{answer['seen']} files of {answer['projects']} projects, {answer['due']} of them due "
         f"for {storage_class}:"
     )
-    print(f"{moved} ({in_words(answer['size'])}), {rest}.")
+    print(f"{moved} ({format_size(answer['size'])}), {rest}.")

@@ -12,12 +12,9 @@ import sys
 
 def main() -> None:
     """Follow the first worker's orders until it ends this process, or has itself ended."""
-    for heard_by_the_first in (
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGUSR1,
-    ):  # a terminal sends these to all processes; the first worker handles them
-        signal.signal(heard_by_the_first, signal.SIG_IGN)
+    # a terminal sends these to all processes; the first worker handles them
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     gc.disable()  # as `pypid serve` does
     from pypid.prefork.link import first_orders
 

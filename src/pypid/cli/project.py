@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
+from pypid.cli.output import print_answer
+from pypid.cli.prompt import confirm
+from pypid.cli.request import send_request
 from pypid.core.model import Status
 
 
@@ -77,28 +78,14 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _delete(options: argparse.Namespace) -> None:
-    what = (
-        f"{options.what} of {options.project}"
-        if options.what
-        else f"ALL files of {options.project}"
-    )
+    what = f"{options.what or 'ALL files'} of {options.project}"
     if not options.yes:
-        print(
+        question = (
             f"This deletes {what} for good; the file names can never be used again for other bytes."
         )
-        try:
-            typed = input("Type the project's name to go on: ").strip()
-        except EOFError:
-            sys.exit("pypid: nothing was deleted: stdin is not a terminal. Use --yes in scripts.")
-        if typed != options.project:
-            sys.exit("pypid: nothing was deleted")
-    _manage(
-        options,
-        "DELETE",
-        _selected(options) if options.what else _project(options),
-        None,
-        "deleted",
-    )
+        confirm(question, options.project, "nothing was deleted", word_name="the project's name")
+    url = _selected(options) if options.what else _project(options)
+    _manage(options, "DELETE", url, None, "deleted")
 
 
 def _release_name(options: argparse.Namespace) -> None:
@@ -124,12 +111,9 @@ def _selected(options: argparse.Namespace) -> str:
 
 
 def _manage(options: argparse.Namespace, method: str, url: str, document: Any, done: str) -> None:
-    answer = ask(options, method, url, document)
-    if options.json:
-        print_json(answer)
-        return
-    files = answer.get("changed", []) if isinstance(answer, dict) else []
-    for filename in files:
-        print(f"{filename}: {done}")
-    if not files:
-        print(f"{options.project}: {done}")
+    def print_changes(answer: Any) -> None:
+        files = answer.get("changed", []) if isinstance(answer, dict) else []
+        for name in files or [options.project]:
+            print(f"{name}: {done}")
+
+    print_answer(options, send_request(options, method, url, document), print_changes)

@@ -1,13 +1,13 @@
 """The invitations of the command line: its requests, and what it prints."""
 
 from pypid.daemon.control import ControlRefused
-from tests.test_cli import CliCase
+from tests.cli.commands import RecordedCase
 
 SECRET = "pypid-invitation-Xyzzy"
 MADE = {"id": "5d" * 12, "secret": SECRET, "expires": "2026-01-08T00:00:01Z"}
 
 
-class InvitationTests(CliCase):
+class InvitationTests(RecordedCase):
     def test_make(self) -> None:
         """An invitation is printed once, with its id and its end."""
         self.answer = MADE

@@ -9,34 +9,34 @@ import getpass
 import sys
 
 
-def password(*, stdin: bool, undone: str) -> str:
+def read_password(*, stdin: bool, undone: str) -> str:
     """Return a password, typed twice, or one line of standard input.
 
     Exits if there is none; `undone` says what was not done.
     """
     if stdin:
-        found = sys.stdin.readline().rstrip("\n")
+        password = sys.stdin.readline().rstrip("\n")
     else:
         try:
-            found, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+            password, repeated = getpass.getpass("Password: "), getpass.getpass("Again: ")
         except EOFError:
             sys.exit(f"pypid: no password came; {undone} (a script gives it by --stdin)")
-        if found != again:
+        if password != repeated:
             sys.exit(f"pypid: the two passwords differ; {undone}")
-    if not found:
+    if not password:
         sys.exit(f"pypid: an empty password cannot be used to log in; {undone}")
-    return found
+    return password
 
 
-def add_password(command: argparse.ArgumentParser) -> None:
-    """Add the options that say where a new password comes from."""
-    where = command.add_mutually_exclusive_group()
-    where.add_argument(
+def add_password_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that select the source of a new password."""
+    source = command.add_mutually_exclusive_group()
+    source.add_argument(
         "--ask",
         action="store_true",
         help="ask for the password (without this pypid makes one and prints it)",
     )
-    where.add_argument(
+    source.add_argument(
         "--stdin",
         action="store_true",
         help="read the password from standard input, one line (for scripts)",
@@ -44,15 +44,17 @@ def add_password(command: argparse.ArgumentParser) -> None:
 
 
 def chosen_password(options: argparse.Namespace, undone: str) -> str | None:
-    """Return the password by the options of `add_password`; None: pypid generates one."""
-    return password(stdin=options.stdin, undone=undone) if options.ask or options.stdin else None
+    """Return the password by the options of `add_password_options`; None: pypid generates one."""
+    if not (options.ask or options.stdin):
+        return None
+    return read_password(stdin=options.stdin, undone=undone)
 
 
-def confirm(what: str, word: str, undone: str) -> None:
-    """Exit unless the word is typed."""
-    print(what)
+def confirm(question: str, word: str, undone: str, *, word_name: str | None = None) -> None:
+    """Exit unless `word` is typed; the prompt calls it `word_name`."""
+    print(question)
     try:
-        typed = input(f"Type {word} to go on: ").strip()
+        typed = input(f"Type {word_name or word} to go on: ").strip()
     except EOFError:
         sys.exit(f"pypid: {undone}: stdin is not a terminal. Use --yes in scripts.")
     if typed != word:

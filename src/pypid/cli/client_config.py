@@ -27,9 +27,8 @@ def add(commands: Any) -> None:
         "client-config",
         _client_config,
         "print the settings of pip, twine and uv for this index",
+        examples=EXAMPLES,
     )
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.epilog = EXAMPLES
     command.add_argument(
         "file",
         metavar="FILE",
@@ -52,20 +51,22 @@ def _client_config(options: argparse.Namespace) -> None:
     from pypid.wiring.configuration import load_config
 
     config = load_config(options.config)
-    places = where(config, os.environ)
-    found = b"" if places.certificate is None else roots(places.certificate)
+    state = where(config, os.environ)
+    certificates = b"" if state.certificate is None else roots(state.certificate)
     if options.file == CA:
-        if not found:
+        if not certificates:
             sys.exit(f"pypid: {PUBLIC}")
-        print(found.decode(), end="")
+        print(certificates.decode(), end="")
         return
-    base = (options.url or listeners.base_url(config)).rstrip("/")
-    place = IndexAddress(
-        base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone
+    url = (options.url or listeners.base_url(config)).rstrip("/")
+    address = IndexAddress(
+        url,
+        bool(certificates) and url.startswith("https:"),
+        login=not config.access.read.everyone,
     )
-    chosen = (
-        [FILES[options.file](place)]
+    texts = (
+        [FILES[options.file](address)]
         if options.file
-        else [f"# --- {name}\n{write(place)}" for name, write in FILES.items()]
+        else [f"# --- {name}\n{write(address)}" for name, write in FILES.items()]
     )
-    print("\n".join(chosen), end="")
+    print("\n".join(texts), end="")

@@ -1,14 +1,11 @@
-"""user, group, right: what they do and print."""
+"""The `user` command: what it does and prints."""
+
+from __future__ import annotations
 
 import getpass
 import json
 
-from pypid.cli.rights import right_url
-from pypid.core.accounts.rights import Right, Whom
-from pypid.core.packaging.names import project_name
-from pypid.web.app.registry import Configured
 from tests.cli.commands import CommandCase
-from tests.web.app_with_accounts import have
 from tests.web.full_app import basic
 
 
@@ -99,79 +96,3 @@ class UserTests(CommandCase):
             (deed.who, deed.what, deed.subject, deed.where),
             ("operator/root", "add-user", "carol", ""),
         )
-
-
-class GroupTests(CommandCase):
-    configured = Configured(groups=frozenset({"ops"}))
-
-    def test_life(self) -> None:
-        """A group is made, has members, and is removed after a word; a member whom nobody knows is
-        warned of.
-        """
-        self.assertEqual(self.prints("group add devs"), "devs: no members\n")
-        self.assertEqual(self.prints("group join devs alice"), "devs: alice\n")
-        status, out, err = self.run_command("group join devs nobody-at-all")
-        self.assertEqual((status, out), (None, "devs: alice nobody-at-all\n"))
-        self.assertIn("spelled right", err)
-        self.assertEqual(self.prints("group leave devs nobody-at-all"), "devs: alice\n")
-        told = self.prints("group list")
-        self.assertIn("devs   database       alice\n", told)
-        self.assertIn("ops    configuration  (see [groups])\n", told)
-        self.assertIn("nothing was removed", self.run_command("group remove devs", said="y\n")[0])
-        self.assertEqual(self.prints("group remove devs --yes"), "devs: removed\n")
-        self.assertIn("[groups]", self.run_command("group join ops alice")[0])
-
-
-class RightTests(CommandCase):
-    configured = Configured(rights=(Right(project_name("eggs"), Whom.USER, "bob", True),))
-
-    def test_spelled(self) -> None:
-        """Whom a right is for is spelled as in the configuration: a bare name is a user; odd ones
-        are quoted.
-        """
-        for whom, path in (
-            ("carol", "user/carol"),
-            ("user:carol", "user/carol"),
-            ("group:devs", "group/devs"),
-            ("everyone", "everyone"),
-            ("authenticated", "authenticated"),
-            ("a/b c", "user/a%2Fb%20c"),
-        ):
-            self.assertEqual(right_url("spam", whom), f"/api/projects/spam/rights/{path}")
-        self.assertEqual(right_url("../x", "y"), "/api/projects/..%2Fx/rights/user/y")
-
-    def test_life(self) -> None:
-        """A right is given, with a warning if it is the first, listed with its origin, and taken
-        away.
-        """
-        status, out, err = self.run_command("right grant Spam alice rw")
-        self.assertEqual(status, None)
-        self.assertIn("user:alice  rw     database\n", out)
-        self.assertIn(
-            (
-                "spam: read by alice, written by alice, by these rights alone; administrators "
-                "besides\n"
-            ),
-            out,
-        )
-        self.assertIn("first right of spam", err)
-        self.assertEqual(len(have(self.people.accounts.rights())), 1)
-        whole = self.prints("right list")
-        self.assertIn("  read = everyone\n", whole)
-        self.assertIn("eggs     user:bob    rw     configuration\n", whole)
-        _, out, err = self.run_command("right revoke spam alice")
-        self.assertIn("by the defaults ([access])", out)
-        self.assertIn("the defaults hold", err)
-        self.assertIn("[projects]", self.run_command("right revoke eggs bob")[0])
-        self.assertIn("written by bob", self.prints("right list eggs"))
-
-    def test_refused(self) -> None:
-        """Nonsense is refused: a right that is none is a wrong command line, the
-        rest pypid's text.
-        """
-        self.assertEqual(self.run_command("right grant spam alice w")[0], 2)
-        for whom in "admins", "team:x", "group:", ":x":
-            self.assertTrue(
-                str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom
-            )
-        self.assertEqual(have(self.people.accounts.rights()), ())

@@ -1,4 +1,4 @@
-"""Requests of the commands to the daemon, and printing of its answers."""
+"""Requests of the commands to the daemon."""
 
 from __future__ import annotations
 
@@ -8,46 +8,45 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.daemon.control import ControlRequest
 
 
-def ask(
+def send_request(
     options: argparse.Namespace,
     method: str,
     url: str,
     document: Any = None,
     *,
-    tell: Callable[[Mapping[str, Any]], None] | None = None,
-    of_running: bool = False,
+    on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    running_only: bool = False,
 ) -> Any:
     """Send one request to the running daemon, or to one that is started for it, and return the
-    answer. `tell` is called with progress events, if the daemon sends any.
+    answer. `on_progress` is called with progress events, if the daemon sends any.
 
-    With `of_running` none is started.
+    With `running_only` none is started. Raises `ControlRefused`.
     """
     from pypid.daemon.control import ControlRequest
 
-    return answer(
-        options.config, ControlRequest(method, url, document, tell, of_running=of_running)
+    return exchange(
+        options.config,
+        ControlRequest(method, url, document, on_progress, of_running=running_only),
     )
 
 
-def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
-    """Repeat a request to the running daemon until Ctrl-C; `heard` gets each answer."""
+def poll(options: argparse.Namespace, url: str, on_answer: Callable[[Any], None]) -> None:
+    """Repeat a request to the running daemon until Ctrl-C; `on_answer` gets each answer."""
     from pypid.daemon.control import ControlRequest
 
-    def again(answer: Any) -> ControlRequest:
-        heard(answer)
-        return question
+    def repeat(answer: Any) -> ControlRequest:
+        on_answer(answer)
+        return request
 
-    question = ControlRequest("GET", url, then=again)
-    answer(options.config, question)
+    request = ControlRequest("GET", url, then=repeat)
+    exchange(options.config, request)
 
 
-def answer(file: Path, question: ControlRequest) -> Any:
+def exchange(file: Path, request: ControlRequest) -> Any:
     """Return the answer of the daemon of this configuration, or of one that is started for it.
     Raises `ControlRefused`.
     """
@@ -58,21 +57,16 @@ def answer(file: Path, question: ControlRequest) -> Any:
     config = load_config(file)
     path = control_socket(where(config, os.environ).state)
     if listens(path):
-        return Control(path).answers(question)
-    if question.then is not None:
+        return Control(path).answers(request)
+    if request.then is not None:
         raise ControlRefused(
             "There is nothing to follow: pypid is not running. Start it, or ask without --follow."
         )
-    if question.of_running:
+    if request.of_running:
         raise ControlRefused(
             "pypid is not running. It starts with what the configuration says: [log] level, for "
             "example."
         )
     from pypid.wiring import single_command  # imports all of a daemon, which takes a while
 
-    return single_command.ask(config, question)
-
-
-def print_json(answer: Any) -> None:
-    """Print the answer as JSON, for scripts."""
-    print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    return single_command.ask(config, request)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.command import add_command
-from pypid.cli.table import in_minutes
-from pypid.cli.verbs import add_verbs, explain
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import format_time, print_answer
+from pypid.cli.request import send_request
 
 INVITATIONS = """\
   pypid invitation make                    for one account, within 7 days
@@ -30,16 +30,10 @@ It is printed once and stored nowhere; the audit log has its id.
 
 def add(commands: Any) -> None:
     """Declare the `invitation` command."""
-    verbs = add_verbs(
-        commands,
-        "invitation",
-        "make and withdraw invitations to register",
-        INVITATIONS,
-        "make|withdraw",
-    )
-    making = explain(
-        add_command(verbs, "make", _make, "make an invitation and print it", config=True), MAKE
-    )
+    about = "make and withdraw invitations to register"
+    verbs = add_group(commands, "invitation", about, "make|withdraw", examples=INVITATIONS)
+    about = "make an invitation and print it"
+    making = add_command(verbs, "make", _make, about, config=True, examples=MAKE)
     making.add_argument(
         "--expires", metavar="TIME", help="how long it lasts: 12h, 7d (the default), at most 30d"
     )
@@ -50,19 +44,20 @@ def add(commands: Any) -> None:
 
 
 def _make(options: argparse.Namespace) -> None:
-    answer = ask(options, "POST", "/api/invitations", {"expires": options.expires})
-    if options.json:
-        print_json(answer)
-        return
-    print(f"{answer['id']}: for one account, expires {in_minutes(answer['expires'])} UTC")
-    print(f"invitation: {answer['secret']}\n(It is not shown again: it is stored nowhere.)")
+    answer = send_request(options, "POST", "/api/invitations", {"expires": options.expires})
+    print_answer(options, answer, _print_new)
 
 
 def _withdraw(options: argparse.Namespace) -> None:
-    answer = ask(options, "DELETE", f"/api/invitations/{quote(options.id, safe='')}")
-    if options.json:
-        print_json(answer)
-        return
-    print(
-        f"{answer['id']}: {'withdrawn' if answer['withdrawn'] else 'was used or withdrawn before'}"
-    )
+    answer = send_request(options, "DELETE", f"/api/invitations/{quote(options.id, safe='')}")
+    print_answer(options, answer, _print_withdrawn)
+
+
+def _print_new(answer: Mapping[str, Any]) -> None:
+    print(f"{answer['id']}: for one account, expires {format_time(answer['expires'])} UTC")
+    print(f"invitation: {answer['secret']}\n(It is not shown again: it is stored nowhere.)")
+
+
+def _print_withdrawn(answer: Mapping[str, Any]) -> None:
+    outcome = "withdrawn" if answer["withdrawn"] else "was used or withdrawn before"
+    print(f"{answer['id']}: {outcome}")

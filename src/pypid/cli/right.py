@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.command import add_command
-from pypid.cli.table import counted, print_table, print_warnings
-from pypid.cli.verbs import add_verbs
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, print_answer, print_table, print_warnings
+from pypid.cli.request import send_request
 
 RIGHTS = """\
   pypid right list                   the defaults, and the rights of all projects
@@ -31,13 +30,8 @@ WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
 
 def add(commands: Any) -> None:
     """Declare the `right` command."""
-    verbs = add_verbs(
-        commands,
-        "right",
-        "list and change who may read and write single projects",
-        RIGHTS,
-        "list|grant|revoke",
-    )
+    about = "list and change who may read and write single projects"
+    verbs = add_group(commands, "right", about, "list|grant|revoke", examples=RIGHTS)
     listing = add_command(verbs, "list", _list, "show the rights", config=True)
     listing.add_argument(
         "project",
@@ -74,18 +68,16 @@ def right_url(project: str, whom: str) -> str:
 
 def _list(options: argparse.Namespace) -> None:
     if options.project:
-        _print_project(
-            options, ask(options, "GET", f"/api/projects/{quote(options.project, safe='')}/rights")
-        )
-        return
-    answer = ask(options, "GET", "/api/rights")
-    if options.json:
-        print_json(answer)
-        return
-    defaults = answer["defaults"]
+        url, print_text = f"/api/projects/{quote(options.project, safe='')}/rights", _print_project
+    else:
+        url, print_text = "/api/rights", _print_all
+    print_answer(options, send_request(options, "GET", url), print_text)
+
+
+def _print_all(answer: Mapping[str, Any]) -> None:
     print("Projects without rights of their own ([access]):")
-    for name in defaults:
-        print(f"  {name} = {defaults[name]}")
+    for name, principals in answer["defaults"].items():
+        print(f"  {name} = {principals}")
     print_table(
         ("PROJECT", "WHOM", "RIGHT", "FROM"),
         [(right["project"], *_row(right)) for right in answer["rights"]],
@@ -94,20 +86,17 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _grant(options: argparse.Namespace) -> None:
-    _print_project(
-        options,
-        ask(options, "PUT", right_url(options.project, options.whom), {"right": options.right}),
-    )
+    url = right_url(options.project, options.whom)
+    answer = send_request(options, "PUT", url, {"right": options.right})
+    print_answer(options, answer, _print_project)
 
 
 def _revoke(options: argparse.Namespace) -> None:
-    _print_project(options, ask(options, "DELETE", right_url(options.project, options.whom)))
+    answer = send_request(options, "DELETE", right_url(options.project, options.whom))
+    print_answer(options, answer, _print_project)
 
 
-def _print_project(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
-    if options.json:
-        print_json(answer)
-        return
+def _print_project(answer: Mapping[str, Any]) -> None:
     print_table(("WHOM", "RIGHT", "FROM"), map(_row, answer["rights"]))
     why = "by the defaults ([access])" if answer["takes_defaults"] else "by these rights alone"
     effective = answer["effective"]

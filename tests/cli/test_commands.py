@@ -1,24 +1,25 @@
 """The command line: its help, its exit statuses, and the requests that it makes."""
 
-import io
-import json
+from __future__ import annotations
+
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
-from pypid.cli import asking
 from pypid.core.errors import NoSuchProject
 from pypid.daemon.control import ControlRefused, ControlRequest
 from tests.access.sql.test_pypicloud_people import PEOPLE, pypiclouds
+from tests.cli.commands import RecordedCase
 
 COMMANDS = [
     "serve",
     "check-config",
+    "convert-config",
     "gen-password",
+    "gen-secret",
     "client-config",
     "yank",
     "unyank",
@@ -26,52 +27,47 @@ COMMANDS = [
     "delete",
     "release-name",
     "why",
-    "cache",
     "rebuild",
     "adopt",
     "check",
     "copy-storage",
     "collect",
+    "cache",
+    "snapshot",
     "tier",
     "static",
+    "export",
     "user",
     "group",
     "right",
     "token",
+    "invitation",
+    "acl",
     "audit",
     "downloads",
+    "log-level",
 ]
+WITH_HELP = (
+    "user",
+    "user add",
+    "user password",
+    "group",
+    "right",
+    "token",
+    "token make",
+    "audit",
+    "downloads",
+    "user list",
+    "user show",
+    "user admin",
+    "group join",
+    "right grant",
+    "right revoke",
+    "token revoke",
+)
 
 
-class CliCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.asked: list[ControlRequest] = []
-        self.answer: Any = {"changed": ["spam-1.0.tar.gz"]}
-        self.patch(asking, "answer", self.ask)
-
-    def ask(self, file: Path, question: ControlRequest) -> Any:
-        """Be the daemon."""
-        self.asked.append(question)
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        return self.answer
-
-    def run_command(self, *words: str, said: str = "") -> tuple[Any, str, str]:
-        """Exit status (or the text that becomes 1), standard output and standard error."""
-        out, err = io.StringIO(), io.StringIO()
-        self.patch(sys, "stdin", io.StringIO(said))
-        self.patch(sys, "stdout", out)
-        self.patch(sys, "stderr", err)
-        try:
-            with self.assertRaises(SystemExit) as ended:
-                cli.main(words)
-        finally:
-            self.patch(sys, "stdout", sys.__stdout__)
-            self.patch(sys, "stderr", sys.__stderr__)
-        return ended.exception.code, out.getvalue(), err.getvalue()
-
-
-class HelpTests(CliCase):
+class HelpTests(RecordedCase):
     def test_nothing(self) -> None:
         """Without a word it prints its help."""
         status, out, err = self.run_command()
@@ -90,8 +86,9 @@ class HelpTests(CliCase):
     def test_alone(self) -> None:
         """A command is known without the others, wherever it is declared."""
         actions = cli.parser()._subparsers._group_actions  # type: ignore[union-attr]
-        self.assertEqual(set(cli._MODULES), set(actions[0].choices or ()))
-        for name, module in cli._MODULES.items():
+        self.assertEqual(list(actions[0].choices or ()), COMMANDS)
+        self.assertEqual(list(cli.COMMANDS), COMMANDS)
+        for name, module in cli.COMMANDS.items():
             self.assertIn(name, cli.parser((module,))._subparsers._group_actions[0].choices)  # type: ignore
 
     def test_wrong(self) -> None:
@@ -102,7 +99,28 @@ class HelpTests(CliCase):
             self.assertIn("error: ", err)
 
 
-class RequestTests(CliCase):
+class ExampleTests(RecordedCase):
+    def test_examples(self) -> None:
+        """Each command teaches by example, and every example is a command line that can be read."""
+        found = 0
+        for words in WITH_HELP:
+            status, out, _ = self.run_command(*words.split(), "--help")
+            self.assertEqual(status, 0)
+            self.assertIn("usage: pypid " + words, out)
+            for line in out.splitlines():
+                if (
+                    line.startswith(f"  pypid {words.split()[0]}")
+                    and "..." not in line
+                    and "$(" not in line
+                ):
+                    found += 1
+                    cli.parser().parse_args(
+                        shlex.split(re.split(r"\s{3,}|  \(", line.strip())[0])[1:]
+                    )
+        self.assertGreater(found, 20)
+
+
+class RequestTests(RecordedCase):
     def test_requests(self) -> None:
         """What each command asks for; file names are told from versions, and odd
         words are quoted.
@@ -346,129 +364,7 @@ class RequestTests(CliCase):
         self.assertEqual(self.run_command("rebuild")[::2], (130, "pypid: stopped\n"))
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class CollectTests(CliCase):
-    FILE = {  # noqa: RUF012
-        "filename": "a-1.whl",
-        "outcome": "kept",
-        "needs_build": False,
-        "reason": "",
-        "done": 1,
-        "of": 2,
-    }
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
-        self.whole: dict[str, Any] = {
-            "files": [
-                self.FILE,
-                {**self.FILE, "filename": "b.tar.gz", "outcome": "had", "needs_build": True},
-            ],
-            "problems": [],
-            "ignored": [],
-            "unparseable": [],
-            "failed": [],
-            "complete": True,
-        }
-        self.answer = self.whole
-
-    def ask(self, file: Path, question: ControlRequest) -> Any:
-        assert question.tell is not None
-        question.tell({"platform": "linux", "python": "3.12", "seconds": 12.0})
-        question.tell({"platform": "linux", "python": "3.12", "releases": 2})
-        question.tell(self.FILE)
-        return super().ask(file, question)
-
-    def file(self, name: str, text: str = "") -> str:
-        path = self.folder / name
-        path.write_text(text or name)
-        return str(path)
-
-    def test_asked(self) -> None:
-        """Files are told apart by their names, and platforms and Pythons are passed on."""
-        names = ["requirements.txt", "dev.in", "pylock.toml", "pylock.dev.toml", "uv.lock"]
-        files = [word for name in names for word in ("-r", self.file(name))]
-        self.run_command(
-            "collect", *files, "--platform", "linux", "--platform", "macos", "--python", "3.12"
-        )
-        expected = {
-            "platform": ["linux", "macos"],
-            "python": ["3.12"],
-            "requirements": ["requirements.txt", "dev.in"],
-            "pylock.toml": ["pylock.toml", "pylock.dev.toml"],
-            "uv.lock": ["uv.lock"],
-        }
-        self.assertEqual(self.asked, [ControlRequest("POST", "/requirements.txt", expected)])
-
-    def test_told(self) -> None:
-        """Without a terminal each step is a line on standard error; the files and the sum are on
-        standard output.
-        """
-        status, out, err = self.run_command("collect", "-r", self.file("r.txt"))
-        self.assertEqual(status, None)
-        self.assertEqual(
-            out,
-            "kept    a-1.whl\nhad     b.tar.gz (needs a build)\n"
-            "Files: 1 kept now, 1 were here. Lines not collected, or not wholly: 0.\n",
-        )
-        lines = [
-            "working out what is needed (12 s)",
-            "2 releases are needed",
-            "1 of 2: kept a-1.whl",
-        ]
-        self.assertEqual(
-            [line.removeprefix("Python 3.12 on linux: ") for line in err.splitlines()], lines
-        )
-
-    def test_bar(self) -> None:
-        """On a terminal it is one line that is written again, and gone at the end."""
-        self.patch(io, "StringIO", Terminal)
-        _, _, err = self.run_command("collect", "-r", self.file("r.txt"))
-        self.assertIn("\r\x1b[K[###############...............] 1 of 2: kept a-1.whl", err)
-        self.assertTrue(err.endswith("\r\x1b[K"), err)
-        self.assertNotIn("\n", err)
-
-    def test_incomplete(self) -> None:
-        """What was not collected is told with the reason and for whom, and is status 1."""
-        targets = [{"platform": "linux", "python": "3.12"}]
-        self.answer = {
-            **self.whole,
-            "complete": False,
-            "failed": ["nope"],
-            "problems": [{"line": "nope", "reason": "is not there", "targets": targets}],
-            "ignored": [{"line": "-i x", "reason": "not here"}],
-        }
-        status, out, _ = self.run_command("collect", "-r", self.file("r.txt"))
-        self.assertEqual(status, 1)
-        self.assertIn(
-            "not collected: nope\n    is not there\n    (for Python 3.12 on linux)\n", out
-        )
-        self.assertIn("ignored: -i x\n    not here\n", out)
-        status, out, err = self.run_command("collect", "-r", self.file("r.txt"), "--json")
-        self.assertEqual((status, json.loads(out), err), (1, self.answer, ""))
-
-    def test_unreadable(self) -> None:
-        """A file that cannot be read, or is no text, is told; without a file the command line is
-        wrong.
-        """
-        (self.folder / "x").write_bytes(b"\xff\xfe\x00")
-        for file, words in (
-            (str(self.folder / "none"), "cannot be read"),
-            (str(self.folder / "x"), "not text in UTF-8"),
-        ):
-            status, _, _ = self.run_command("collect", "-r", file)
-            self.assertIn(words, status)
-        self.assertEqual(self.run_command("collect")[0], 2)
-        self.assertEqual(self.asked, [])
-
-
-class DeleteTests(CliCase):
+class DeleteTests(RecordedCase):
     def test_confirmed(self) -> None:
         """Only the project's name confirms a deletion; another word, or nobody there, deletes
         nothing.
@@ -482,7 +378,7 @@ class DeleteTests(CliCase):
             self.asked.clear()
 
 
-class PasswordTests(CliCase):
+class PasswordTests(RecordedCase):
     def test_stdin(self) -> None:
         """A password from standard input becomes a hash, or a whole line; an empty
         one is refused.
@@ -512,7 +408,7 @@ class PasswordTests(CliCase):
         self.assertNotIn(b"Traceback", ended.stderr)
 
 
-class ConfigTests(CliCase):
+class ConfigTests(RecordedCase):
     def test_check(self) -> None:
         """check-config prints what is in force, without a hash; of a bad file all problems, with
         status 1.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.command import add_command
-from pypid.cli.table import counted, in_minutes, print_table, printable
-from pypid.cli.verbs import add_verbs, explain
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, format_time, print_answer, print_table, printable
+from pypid.cli.request import send_request
 
 SNAPSHOTS = """\
   pypid snapshot make release-42           the index as it is now, by a name
@@ -42,13 +42,9 @@ evicted again. /at/ of the same moment shows the same.
 def add(commands: Any) -> None:
     """Declare the `snapshot` command."""
     about = "make, list and delete names for moments of the index"
-    verbs = add_verbs(commands, "snapshot", about, SNAPSHOTS, "make|list|delete")
-    making = explain(
-        add_command(
-            verbs, "make", _make, "give the index of now, or of a moment, a name", config=True
-        ),
-        MAKE,
-    )
+    verbs = add_group(commands, "snapshot", about, "make|list|delete", examples=SNAPSHOTS)
+    about = "give the index of now, or of a moment, a name"
+    making = add_command(verbs, "make", _make, about, config=True, examples=MAKE)
     making.add_argument(
         "name", metavar="NAME", help="small letters, digits, '.', '_' and '-'; at most 64"
     )
@@ -57,42 +53,42 @@ def add(commands: Any) -> None:
     )
     making.add_argument("--note", metavar="TEXT", default="", help="what it is for")
     add_command(verbs, "list", _list, "show the snapshots", config=True)
-    deleting = explain(
-        add_command(verbs, "delete", _delete, "take a snapshot away", config=True), DELETE
-    )
+    about = "take a snapshot away"
+    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
     deleting.add_argument("name", metavar="NAME")
 
 
 def _make(options: argparse.Namespace) -> None:
-    wish = {
-        "name": options.name,
-        "note": options.note,
-        **({} if options.at is None else {"moment": options.at}),
-    }
-    answer = ask(options, "POST", "/api/snapshots", wish)
-    if options.json:
-        print_json(answer)
-    else:
-        print(f"{answer['name']}: the index as of {answer['moment']}, at {answer['index']}")
+    document = {"name": options.name, "note": options.note}
+    if options.at is not None:
+        document["moment"] = options.at
+    answer = send_request(options, "POST", "/api/snapshots", document)
+    print_answer(options, answer, _print_new)
+
+
+def _print_new(answer: Mapping[str, Any]) -> None:
+    print(f"{answer['name']}: the index as of {answer['moment']}, at {answer['index']}")
 
 
 def _list(options: argparse.Namespace) -> None:
-    answer = ask(options, "GET", "/api/snapshots")
-    if options.json:
-        print_json(answer)
-        return
-    found = answer["snapshots"]
+    print_answer(options, send_request(options, "GET", "/api/snapshots"), _print_snapshots)
+
+
+def _print_snapshots(answer: Mapping[str, Any]) -> None:
     rows = [
-        (each["name"], each["moment"], in_minutes(each["made"]), each.get("by", ""), each["note"])
-        for each in found
+        (
+            snapshot["name"],
+            snapshot["moment"],
+            format_time(snapshot["made"]),
+            snapshot.get("by", ""),
+            snapshot["note"],
+        )
+        for snapshot in answer["snapshots"]
     ]
     print_table(("NAME", "AS OF", "MADE (UTC)", "BY", "NOTE"), rows)
     print(counted(len(rows), "snapshot"))
 
 
 def _delete(options: argparse.Namespace) -> None:
-    answer = ask(options, "DELETE", f"/api/snapshots/{quote(options.name, safe='')}")
-    if options.json:
-        print_json(answer)
-    else:
-        print(f"{printable(answer['name'])}: deleted")
+    answer = send_request(options, "DELETE", f"/api/snapshots/{quote(options.name, safe='')}")
+    print_answer(options, answer, lambda answer: print(f"{printable(answer['name'])}: deleted"))

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
-from pypid.cli.command import add_command
-from pypid.cli.table import counted, in_minutes, print_table
-from pypid.cli.verbs import add_verbs, explain
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, format_time, print_answer, print_table
+from pypid.cli.request import send_request
 
 TOKENS = """\
   pypid token list                         all, with when each was used last
@@ -40,15 +39,12 @@ ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin", "metrics"
 
 def add(commands: Any) -> None:
     """Declare the `token` command."""
-    verbs = add_verbs(commands, "token", "list, make and revoke tokens", TOKENS, "list|make|revoke")
+    about = "list, make and revoke tokens"
+    verbs = add_group(commands, "token", about, "list|make|revoke", examples=TOKENS)
     listing = add_command(verbs, "list", _list, "show the tokens, never their secrets", config=True)
     listing.add_argument("--user", metavar="USER", help="only of this one")
-    making = explain(
-        add_command(
-            verbs, "make", _make, "make a token for a user and print its secret", config=True
-        ),
-        MAKE,
-    )
+    about = "make a token for a user and print its secret"
+    making = add_command(verbs, "make", _make, about, config=True, examples=MAKE)
     making.add_argument("name", metavar="NAME", help="any text: what it is for")
     making.add_argument(
         "--user", metavar="USER", required=True, help="its owner: a user who can log in"
@@ -75,10 +71,10 @@ def add(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     query = "all" if options.user is None else f"user={quote(options.user, safe='')}"
-    answer = ask(options, "GET", f"/api/tokens?{query}")
-    if options.json:
-        print_json(answer)
-        return
+    print_answer(options, send_request(options, "GET", f"/api/tokens?{query}"), _print_tokens)
+
+
+def _print_tokens(answer: Mapping[str, Any]) -> None:
     rows = [
         (
             token["id"],
@@ -87,8 +83,8 @@ def _list(options: argparse.Namespace) -> None:
             " ".join(token["actions"]),
             " ".join(token["projects"]),
             token["state"],
-            in_minutes(token["expires"]),
-            in_minutes(token["used"]),
+            format_time(token["expires"]),
+            format_time(token["used"]),
             token["used_from"] or "",
         )
         for token in answer["tokens"]
@@ -107,30 +103,24 @@ def _make(options: argparse.Namespace) -> None:
         "actions": options.can,
         "expires": options.expires,
     }
-    answer = ask(
-        options,
-        "POST",
-        "/api/tokens",
-        document | ({"projects": options.project} if options.project else {}),
-    )
-    if options.json:
-        print_json(answer)
-        return
-    print(_line(answer))
-    print(f"secret: {answer['secret']}\n(It is not shown again: only its digest is stored.)")
+    if options.project:
+        document["projects"] = options.project
+    print_answer(options, send_request(options, "POST", "/api/tokens", document), _print_new)
 
 
 def _revoke(options: argparse.Namespace) -> None:
-    answer = ask(options, "DELETE", f"/api/tokens/{quote(options.id, safe='')}")
-    if options.json:
-        print_json(answer)
-        return
-    print(_line(answer))
+    answer = send_request(options, "DELETE", f"/api/tokens/{quote(options.id, safe='')}")
+    print_answer(options, answer, _print_token)
 
 
-def _line(token: Mapping[str, Any]) -> str:
-    what = f"{' '.join(token['actions'])} in {' '.join(token['projects'])}"
-    return (
-        f"{token['id']}: {token['state']}, {token['name']}, of {token['user']}, {what}, expires "
-        f"{in_minutes(token['expires'])}"
+def _print_new(token: Mapping[str, Any]) -> None:
+    _print_token(token)
+    print(f"secret: {token['secret']}\n(It is not shown again: only its digest is stored.)")
+
+
+def _print_token(token: Mapping[str, Any]) -> None:
+    scope = f"{' '.join(token['actions'])} in {' '.join(token['projects'])}"
+    print(
+        f"{token['id']}: {token['state']}, {token['name']}, of {token['user']}, {scope}, expires "
+        f"{format_time(token['expires'])}"
     )

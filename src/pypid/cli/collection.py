@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from attrs import define
-
-from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
+from pypid.cli.output import ProgressBar, print_answer
+from pypid.cli.request import send_request
 
-EXAMPLE = """\
+EXAMPLES = """\
 The requirements are resolved with their dependencies, by metadata alone, for
 each platform and each Python; then the files that an installer would take
 there are fetched from upstream and kept, by the rules of this index. Nothing
@@ -32,7 +30,6 @@ The exit status is 1 if anything that was asked for is not here afterwards.
 """
 
 _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml\Z")
-_BAR = 30
 
 
 def add(commands: Any) -> None:
@@ -43,9 +40,8 @@ def add(commands: Any) -> None:
         _collect,
         "fetch and keep all files that requirements or a lock need",
         config=True,
+        examples=EXAMPLES,
     )
-    collect.formatter_class = argparse.RawDescriptionHelpFormatter
-    collect.epilog = EXAMPLE
     collect.add_argument(
         "-r",
         "--requirement",
@@ -74,15 +70,21 @@ def _collect(options: argparse.Namespace) -> None:
     document: dict[str, list[str]] = {"platform": options.platform, "python": options.python}
     for file in options.files:
         document.setdefault(_field(file), []).append(_text(file))
-    progress = _progress(sys.stderr, quiet=options.json and not sys.stderr.isatty())
+    bar = ProgressBar(sys.stderr)
+
+    def on_progress(event: Mapping[str, Any]) -> None:
+        if sys.stderr.isatty():
+            bar.show(_step(event), event.get("done", 0), event.get("of"))
+        elif not options.json:  # a line for each step, for logs
+            print(_step(event), file=sys.stderr, flush=True)
+
     try:
-        answer = ask(options, "POST", "/requirements.txt", document, tell=progress.tell)
+        answer = send_request(
+            options, "POST", "/requirements.txt", document, on_progress=on_progress
+        )
     finally:
-        progress.end()
-    if options.json:
-        print_json(answer)
-    else:
-        _report(answer)
+        bar.clear()
+    print_answer(options, answer, _report)
     if not answer["complete"]:
         sys.exit(1)
 
@@ -130,60 +132,7 @@ def _report(answer: Mapping[str, Any]) -> None:
     print(f"Files: {kept} kept now, {had} were here. Lines not collected, or not wholly: {lines}.")
 
 
-# --- progress -------------------------------------------------------------------------------------
-
-
-def _progress(stream: TextIO, *, quiet: bool) -> _Quiet | _Bar | _Plain:
-    if quiet:
-        return _Quiet()
-    return _Bar(stream) if stream.isatty() else _Plain(stream)
-
-
-class _Quiet:
-    def tell(self, event: Mapping[str, Any]) -> None:
-        return
-
-    def end(self) -> None:
-        return
-
-
-@define
-class _Plain:
-    """Prints a line for each step, for logs."""
-
-    stream: TextIO
-
-    def tell(self, event: Mapping[str, Any]) -> None:
-        print(_said(event), file=self.stream, flush=True)
-
-    def end(self) -> None:
-        return
-
-
-@define
-class _Bar:
-    """One line of a terminal that is overwritten with the progress."""
-
-    stream: TextIO
-    _shown: bool = False
-
-    def tell(self, event: Mapping[str, Any]) -> None:
-        bar = ""
-        if "of" in event:
-            filled = _BAR * event["done"] // event["of"]
-            bar = f"[{'#' * filled}{'.' * (_BAR - filled)}] "
-        width = shutil.get_terminal_size().columns - 1
-        self.stream.write(f"\r\x1b[K{(bar + _said(event))[:width]}")
-        self.stream.flush()
-        self._shown = True
-
-    def end(self) -> None:
-        if self._shown:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
-
-
-def _said(event: Mapping[str, Any]) -> str:
+def _step(event: Mapping[str, Any]) -> str:
     if "of" in event:
         return f"{event['done']} of {event['of']}: {event['outcome']} {event['filename']}"
     where = f"Python {event['python']} on {event['platform']}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
-from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
+from pypid.cli.output import print_answer
+from pypid.cli.request import send_request
 
 LEVELS = ("debug", "info", "warn", "error", "critical", "default")
-EXAMPLE = """\
+EXAMPLES = """\
   pypid log-level            print the level in force
   pypid log-level debug      write everything, while you look for something
   pypid log-level default    as [log] level says it, again
@@ -28,9 +30,8 @@ def add(commands: Any) -> None:
         _log_level,
         "print or change how much the running pypid logs",
         config=True,
+        examples=EXAMPLES,
     )
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.epilog = EXAMPLE
     command.add_argument(
         "level",
         metavar="LEVEL",
@@ -41,14 +42,15 @@ def add(commands: Any) -> None:
 
 
 def _log_level(options: argparse.Namespace) -> None:
-    url = "/api/log-level"
-    if options.level is None:
-        answer = ask(options, "GET", url, of_running=True)
-    else:
-        answer = ask(options, "PUT", url, {"level": options.level}, of_running=True)
-    if options.json:
-        print_json(answer)
-    elif answer["level"] == answer["configured"]:
+    method, document = "GET", None
+    if options.level is not None:
+        method, document = "PUT", {"level": options.level}
+    answer = send_request(options, method, "/api/log-level", document, running_only=True)
+    print_answer(options, answer, _print_level)
+
+
+def _print_level(answer: Mapping[str, Any]) -> None:
+    if answer["level"] == answer["configured"]:
         print(answer["level"])
     else:
         print(f"{answer['level']} (the configuration says {answer['configured']})")

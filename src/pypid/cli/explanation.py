@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
+from pypid.cli.output import format_time, print_answer
+from pypid.cli.request import send_request
 
-EXAMPLE = """\
+EXAMPLES = """\
 Tells what the name is here (ours, reserved, denied, not allowed, blended ...),
 whether upstream may hear it, what upstream said of it last, and each file that
 a rule hides, with the time from which it is visible if that will come by
@@ -31,24 +32,23 @@ def add(commands: Any) -> None:
         _why,
         "tell why a project or a file is not there, and until when",
         config=True,
+        examples=EXAMPLES,
     )
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    command.epilog = EXAMPLE
     command.add_argument("project", metavar="PROJECT")
     command.add_argument("file", metavar="FILE", nargs="?", help="without it, all that are hidden")
 
 
 def _why(options: argparse.Namespace) -> None:
-    words = (options.project, *([options.file] if options.file else []))
-    answer = ask(options, "GET", "/api/why/" + "/".join(quote(word, safe="") for word in words))
-    if options.json:
-        print_json(answer)
-        return
-    for line in (*_of_name(answer), *_of_files(answer)):
+    path = "/".join(quote(name, safe="") for name in (options.project, options.file) if name)
+    print_answer(options, send_request(options, "GET", f"/api/why/{path}"), _print_explanation)
+
+
+def _print_explanation(answer: Mapping[str, Any]) -> None:
+    for line in (*_name_lines(answer), *_file_lines(answer)):
         print(line)
 
 
-def _of_name(answer: Mapping[str, Any]) -> Iterator[str]:
+def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['name']}: the name is {answer['says']}."
     if answer["ours"] is not None:
         ours = answer["ours"]
@@ -76,7 +76,7 @@ def _of_name(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"Upstream was asked for it a moment ago, in vain: {answer['failure']}"
 
 
-def _of_files(answer: Mapping[str, Any]) -> Iterator[str]:
+def _file_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     if "file" in answer:
         file = answer["file"]
         yield f"{file['filename']}: {_where(file)}" if file["visible"] else _hidden(file)
@@ -105,5 +105,4 @@ def _hidden(file: Mapping[str, Any]) -> str:
 
 
 def _time(text: str) -> str:
-    """Return a time of the API in readable form."""
-    return text[:19].replace("T", " ") + " UTC"
+    return f"{format_time(text, seconds=True)} UTC"

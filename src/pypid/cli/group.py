@@ -1,0 +1,97 @@
+"""The `group` command: groups of users."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, print_answer, print_table, print_warnings
+from pypid.cli.prompt import confirm
+from pypid.cli.request import send_request
+
+GROUPS = """\
+  pypid group add devs               an empty group
+  pypid group join devs carol        carol is one of its members
+  pypid group leave devs carol
+  pypid right grant spam group:devs rw    what the members may do
+
+A member need not have an account here: users of the configuration or of a
+directory can be members. Groups of the configuration are changed there.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare the `group` command."""
+    about = "list and change groups of people"
+    verbs = add_group(commands, "group", about, "list|add|join|leave|remove", examples=GROUPS)
+    add_command(verbs, "list", _list, "show the groups and their members", config=True)
+    _add_verb(verbs, "add", _add, "make an empty group")
+    for name, run, help in (
+        ("join", _join, "add a user to a group"),
+        ("leave", _leave, "remove a user from a group"),
+    ):
+        _add_verb(verbs, name, run, help).add_argument("user", metavar="USER")
+    remove = _add_verb(
+        verbs, "remove", _remove, "remove a group, with its rights; its members stay"
+    )
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _add_verb(verbs: Any, name: str, run: Any, about: str) -> argparse.ArgumentParser:
+    command = add_command(verbs, name, run, about, config=True)
+    command.add_argument("name", metavar="GROUP")
+    return command
+
+
+def _url(options: argparse.Namespace) -> str:
+    return f"/api/groups/{quote(options.name, safe='')}"
+
+
+def _member_url(options: argparse.Namespace) -> str:
+    return f"{_url(options)}/members/{quote(options.user, safe='')}"
+
+
+def _list(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "GET", "/api/groups"), _print_groups)
+
+
+def _print_groups(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            group["name"],
+            group["from"],
+            "(see [groups])" if group["members"] is None else " ".join(group["members"]),
+        )
+        for group in answer["groups"]
+    ]
+    print_table(("GROUP", "FROM", "MEMBERS"), rows)
+    print(counted(len(rows), "group"))
+
+
+def _add(options: argparse.Namespace) -> None:
+    answer = send_request(options, "POST", "/api/groups", {"name": options.name})
+    print_answer(options, answer, _print_group)
+
+
+def _join(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "PUT", _member_url(options)), _print_group)
+
+
+def _leave(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "DELETE", _member_url(options)), _print_group)
+
+
+def _remove(options: argparse.Namespace) -> None:
+    if not options.yes:
+        question = f"This removes the group {options.name}, with its rights."
+        confirm(question, options.name, "nothing was removed")
+    answer = send_request(options, "DELETE", _url(options))
+    print_answer(options, answer, lambda answer: print(f"{answer['name']}: removed"))
+
+
+def _print_group(group: Mapping[str, Any]) -> None:
+    print(f"{group['name']}: {' '.join(group['members']) or 'no members'}")
+    print_warnings(group)

@@ -1,0 +1,65 @@
+"""The `right` command: what it does and prints."""
+
+from __future__ import annotations
+
+from pypid.cli.right import right_url
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.packaging.names import project_name
+from pypid.web.app.registry import Configured
+from tests.cli.commands import CommandCase
+from tests.web.app_with_accounts import have
+
+
+class RightTests(CommandCase):
+    configured = Configured(rights=(Right(project_name("eggs"), Whom.USER, "bob", True),))
+
+    def test_spelled(self) -> None:
+        """Whom a right is for is spelled as in the configuration: a bare name is a user; odd ones
+        are quoted.
+        """
+        for whom, path in (
+            ("carol", "user/carol"),
+            ("user:carol", "user/carol"),
+            ("group:devs", "group/devs"),
+            ("everyone", "everyone"),
+            ("authenticated", "authenticated"),
+            ("a/b c", "user/a%2Fb%20c"),
+        ):
+            self.assertEqual(right_url("spam", whom), f"/api/projects/spam/rights/{path}")
+        self.assertEqual(right_url("../x", "y"), "/api/projects/..%2Fx/rights/user/y")
+
+    def test_life(self) -> None:
+        """A right is given, with a warning if it is the first, listed with its origin, and taken
+        away.
+        """
+        status, out, err = self.run_command("right grant Spam alice rw")
+        self.assertEqual(status, None)
+        self.assertIn("user:alice  rw     database\n", out)
+        self.assertIn(
+            (
+                "spam: read by alice, written by alice, by these rights alone; administrators "
+                "besides\n"
+            ),
+            out,
+        )
+        self.assertIn("first right of spam", err)
+        self.assertEqual(len(have(self.people.accounts.rights())), 1)
+        whole = self.prints("right list")
+        self.assertIn("  read = everyone\n", whole)
+        self.assertIn("eggs     user:bob    rw     configuration\n", whole)
+        _, out, err = self.run_command("right revoke spam alice")
+        self.assertIn("by the defaults ([access])", out)
+        self.assertIn("the defaults hold", err)
+        self.assertIn("[projects]", self.run_command("right revoke eggs bob")[0])
+        self.assertIn("written by bob", self.prints("right list eggs"))
+
+    def test_refused(self) -> None:
+        """Nonsense is refused: a right that is none is a wrong command line, the
+        rest pypid's text.
+        """
+        self.assertEqual(self.run_command("right grant spam alice w")[0], 2)
+        for whom in "admins", "team:x", "group:", ":x":
+            self.assertTrue(
+                str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom
+            )
+        self.assertEqual(have(self.people.accounts.rights()), ())
