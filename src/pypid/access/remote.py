@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
@@ -13,11 +12,10 @@ from typing import Any, TypeVar
 
 import msgspec
 from attrs import field, frozen
-from twisted.internet.defer import DeferredSemaphore, TimeoutError
+from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent, IResponse
 
-from pypid import __version__
 from pypid.access.answer_cache import Memory
 from pypid.access.passwords import WRONG, is_usable
 from pypid.access.remote_answers import (
@@ -34,11 +32,10 @@ from pypid.core.configuration.combinations import IN_CLEAR
 from pypid.core.configuration.value_kinds import is_readable_on_the_way
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
-from pypid.flow import Flights, World, start, whole
+from pypid.flow import Flights, World
 from pypid.http_client.connections import HttpConnections, connections
-from pypid.http_client.exchange import exchange
 from pypid.http_client.faults import UNVERIFIED, Fault
-from pypid.http_client.response_body import IncomingBody
+from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
 from pypid.http_client.trust import Trust
 from pypid.ports import People
 
@@ -94,8 +91,7 @@ class RemotePeople:
 
     def __init__(self, settings: RemoteSourceSettings, world: World, agent: IAgent) -> None:
         self._settings = settings
-        self._world = world
-        self._agent = agent
+        self._client = ServiceClient(agent, world.clock)
         self._key = world.random(32)
         self._right: Memory[bytes, Identity] = Memory(world.clock, settings.cache, MOST_REMEMBERED)
         self._found: Memory[str, Identity | None] = Memory(
@@ -182,17 +178,13 @@ class RemotePeople:
             raise Busy("Too many people are being asked for at once.", retry_after=5)
         await self._turns.acquire()
         try:
-            answer = self._answer(question, msgspec.json.encode(about))
-            said = read(await start(answer).addTimeout(self._settings.patience, self._world.clock))
+            request = self._request(question, msgspec.json.encode(about))
+            answer = read(await self._client.fetch(request))
         except Fault as fault:
             advice = (
                 " Its authority has to be among the system's." if fault.reason == UNVERIFIED else ""
             )
             raise self._unknown(fault.reason + advice) from None
-        except TimeoutError:
-            raise self._unknown(
-                f"its answer was not whole within {self._settings.patience:g} seconds."
-            ) from None
         except InvalidAnswer as error:
             raise self._unknown(str(error)) from None
         finally:
@@ -200,7 +192,7 @@ class RemotePeople:
         if self._trouble is not None:
             self._trouble = None
             self._log.info("The service of [remote] answers again")
-        return said
+        return answer
 
     def _unknown(self, reason: str) -> PeopleUnknown:
         """Return the error to raise; log the reason, once until another one or an answer comes."""
@@ -216,50 +208,24 @@ class RemotePeople:
             )
         return PeopleUnknown(SOURCE)
 
-    async def _answer(self, question: str, document: bytes) -> bytes:
-        """Return the body of an answer. Raises `Fault`.
-
-        The question is asked once more if the service closes an idle connection while the request
-        is sent.
-        """
-        try:
-            return await self._once(question, document)
-        except Fault as fault:
-            if fault.timed_out or not fault.heard or isinstance(fault, _Refusal):
-                raise
-        return await self._once(question, document)
-
-    async def _once(self, question: str, document: bytes) -> bytes:
-        url, clock, patience = (
-            f"{self._settings.url}/{question}",
-            self._world.clock,
-            self._settings.patience,
+    def _request(self, question: str, document: bytes) -> ServiceRequest:
+        settings, auth = self._settings, None
+        if settings.user is not None:
+            # undecodable bytes of the environment are sent unchanged
+            auth = (
+                settings.user.encode(errors="surrogateescape"),
+                (settings.password or "").encode(errors="surrogateescape"),
+            )
+        return ServiceRequest(
+            method="POST",
+            url=f"{settings.url}/{question}",
+            headers={"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE},
+            check=_check,
+            limit=LARGEST,
+            timeout=settings.patience,
+            data=document,
+            auth=auth,
         )
-        response = await exchange(
-            self._agent, clock, "POST", url, self._headers(), _Document(document), patience
-        )
-        body = IncomingBody(response, clock, patience)
-        try:
-            _refuse(response)
-            return await whole(body, LARGEST)
-        except ValueError:
-            raise _Refusal(f"its answer is larger than {LARGEST >> 10} KiB.") from None
-        finally:
-            await body.aclose()
-
-    def _headers(self) -> dict[str, str]:
-        headers = {
-            "Accept": MEDIA_TYPE,
-            "Accept-Encoding": "identity",
-            "Content-Type": MEDIA_TYPE,
-            "User-Agent": f"pypid/{__version__}",
-        }
-        if self._settings.user is not None:
-            pair = f"{self._settings.user}:{self._settings.password or ''}".encode(
-                errors="surrogateescape"
-            )  # undecodable bytes of the environment are sent unchanged
-            headers["Authorization"] = "Basic " + b64encode(pair).decode("ascii")
-        return headers
 
     # --- what is remembered ---
 
@@ -276,40 +242,22 @@ class RemotePeople:
         return digest.digest()
 
 
-class _Refusal(Fault):
-    """An answer that another attempt would not change."""
-
-
-def _refuse(response: IResponse) -> None:
-    """Raise `Fault`, unless it is an answer about a user."""
+def _check(response: IResponse) -> None:
+    """Raise `UnusableResponse`, unless it is an answer about a user."""
     status = response.code
     if 300 <= status < 400:
-        raise _Refusal(
+        raise UnusableResponse(
             "it redirects, and passwords are not sent elsewhere: write the URL where it is into "
             "[remote] url."
         )
     if status != HTTPStatus.OK:
-        raise _Refusal(_TOLD.get(status, f"it answers with status {status}."))
+        raise UnusableResponse(_TOLD.get(status, f"it answers with status {status}."))
     types = response.headers.getRawHeaders(b"Content-Type") or [b""]
     if types[0].partition(b";")[0].strip().lower() != MEDIA_TYPE.encode("ascii"):
-        raise _Refusal(
+        raise UnusableResponse(
             f"its answer is not of the type {MEDIA_TYPE}: something else answers there, or "
             f"another version."
         )
-
-
-@frozen
-class _Document:
-    """The body of a request (`http_client.request_body.Payload`)."""
-
-    data: bytes = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        yield self.data
 
 
 def connected(reactor: Any, trust: Trust | None = None) -> HttpConnections:

@@ -14,17 +14,17 @@ from twisted.python.failure import Failure
 class Fault(Exception):
     """No response, or half of one. `reason` is for display and contains no URL.
 
-    `timed_out`: nothing came in time. `heard`: there was a connection, so the request may have been
+    `timed_out`: nothing came in time. `connected`: there was a connection, so the request may have been
     processed. `lasting`: a retry is useless before an administrator changes something.
     """
 
     def __init__(
-        self, reason: str, *, timed_out: bool = False, heard: bool = True, lasting: bool = False
+        self, reason: str, *, timed_out: bool = False, connected: bool = True, lasting: bool = False
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.timed_out = timed_out
-        self.heard = heard
+        self.connected = connected
         self.lasting = lasting
 
 
@@ -60,15 +60,15 @@ def understood(error: Exception) -> Exception:
         isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause)
         for cause in causes
     ):
-        return Fault(UNVERIFIED, heard=False, lasting=True)
+        return Fault(UNVERIFIED, connected=False, lasting=True)
     for kind, reason in _CERTAIN:
         if any(isinstance(cause, kind) for cause in causes):
-            return Fault(reason, heard=False, lasting=True)
+            return Fault(reason, connected=False, lasting=True)
     if any(isinstance(cause, _LATE) for cause in causes):
-        return Fault("no connection could be made in time.", timed_out=True, heard=False)
+        return Fault("no connection could be made in time.", timed_out=True, connected=False)
     for kind, reason in _FAULTS:
         if any(isinstance(cause, kind) for cause in causes):
-            return Fault(reason, heard=False)
+            return Fault(reason, connected=False)
     if any(isinstance(cause, _CLOSED) for cause in causes):
         return Fault("it closed the connection instead of answering.")
     return Fault(f"its answer is not HTTP that can be understood ({type(causes[-1]).__name__}).")

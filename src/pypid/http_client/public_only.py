@@ -42,7 +42,7 @@ class NotPublic(Fault):
     """The host's address is not public, so no connection was opened."""
 
     def __init__(self) -> None:
-        super().__init__("its address is not public.", heard=False, lasting=True)
+        super().__init__("its address is not public.", connected=False, lasting=True)
 
 
 def is_public(address: str) -> bool:

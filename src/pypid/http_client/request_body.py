@@ -1,18 +1,22 @@
-"""The body of a request as a stream: as fast as the connection takes it."""
+"""A request whose body is a stream, sent as fast as the connection takes it."""
 
 # Twisted's interfaces are not annotated
 # mypy: allow-untyped-calls
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-from twisted.web.iweb import IBodyProducer
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
+
+from pypid.http_client.faults import Fault, understood
 
 
 class Payload(Protocol):
@@ -42,20 +46,20 @@ class OutgoingBody:
         self._payload = payload
         self._progress = progress
         self._consumer: Any = None
-        self._pouring: Deferred[None] | None = None
+        self._sending: Deferred[None] | None = None
         self._paused: Deferred[None] | None = None
         self._over = False
 
     def startProducing(self, consumer: Any) -> Deferred[None]:
         self._consumer = consumer
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
-        self._pouring = Deferred.fromCoroutine(self._pour())
-        self._pouring.addCallbacks(
+        self._sending = Deferred.fromCoroutine(self._send())
+        self._sending.addCallbacks(
             lambda _: self._ended(done), lambda failure: self._failed(done, failure)
         )
         return done
 
-    async def _pour(self) -> None:
+    async def _send(self) -> None:
         async with aclosing(self._payload.pieces()) as pieces:
             async for piece in pieces:
                 while self._paused is not None:
@@ -95,8 +99,8 @@ class OutgoingBody:
             return
         self._over = True
         self._paused = None
-        if self._pouring is not None:
-            self._pouring.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
 
     def abandon(self) -> None:
         """End the connection, since the answer came before all was sent: Twisted would wait for the
@@ -109,3 +113,49 @@ class OutgoingBody:
             self._consumer, "_consumer", self._consumer
         )  # Twisted's counting consumer is in between
         connection.abortConnection()
+
+
+async def exchange(
+    agent: IAgent,
+    clock: IReactorTime,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    payload: Payload | None,
+    patience: float,
+) -> IResponse:
+    """Send a request and return the response, whatever its status; its body is still to come.
+
+    The server may be silent for `patience` seconds: take nothing of the payload, or not begin to
+    answer. Raises `Fault`, and what the payload raises.
+    """
+    alarm: IDelayedCall | None = None
+    is_silent = False
+
+    def progress() -> None:
+        if alarm is not None and alarm.active():
+            alarm.reset(patience)
+
+    def give_up() -> None:
+        nonlocal is_silent
+        is_silent = True
+        sent.cancel()
+
+    body = None if payload is None else OutgoingBody(payload, progress)
+    fields = Headers({name: [value] for name, value in headers.items()})
+    sent = agent.request(method.encode("ascii"), url.encode("ascii"), fields, body)
+    alarm = clock.callLater(patience, give_up)
+    try:
+        response: IResponse = await sent
+    except Exception as error:
+        if is_silent:
+            raise Fault(f"it did not answer within {patience:g} seconds.", timed_out=True) from None
+        if body is not None and body.failure is not None:
+            raise body.failure from None
+        raise understood(error) from None
+    finally:
+        if alarm.active():
+            alarm.cancel()
+    if body is not None:
+        body.abandon()
+    return response

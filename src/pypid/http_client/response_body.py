@@ -55,7 +55,7 @@ class IncomingBody(Protocol):
     def size(self) -> int | None:
         return None if self._response.length is UNKNOWN_LENGTH else int(self._response.length)
 
-    def told(self, fault: Fault) -> Exception:
+    def error_of(self, fault: Fault) -> Exception:
         """Return the exception to raise for a fault: a service may have an error of its own."""
         return fault
 
@@ -79,7 +79,7 @@ class IncomingBody(Protocol):
         if reason.check(PotentialDataLoss):
             self.may_be_cut = True
         elif not reason.check(ResponseDone) and self._failure is None:
-            self._failure = self.told(Fault(BROKEN_OFF))
+            self._failure = self.error_of(Fault(BROKEN_OFF))
         self._wake()
 
     def _wake(self) -> None:
@@ -122,7 +122,7 @@ class IncomingBody(Protocol):
                 alarm.cancel()
 
     def _give_up(self) -> None:
-        self._failure = self.told(Fault(SILENT, timed_out=True))
+        self._failure = self.error_of(Fault(SILENT, timed_out=True))
         self._abort()
         self._wake()
 

@@ -205,7 +205,7 @@ class CountedBody(IncomingBody):
         self._counts.add(UPSTREAM_BYTES, (), len(data))
         super().dataReceived(data)
 
-    def told(self, fault: Fault) -> Exception:
+    def error_of(self, fault: Fault) -> Exception:
         return down(fault)
 
 
@@ -213,4 +213,4 @@ def down(fault: Fault) -> UpstreamDown:
     """Return the `UpstreamDown` for a missing or incomplete response."""
     advice = " (see [upstream] ca_certificates)." if fault.reason == UNVERIFIED else ""
     reason = fault.reason.removesuffix(".") + advice if advice else fault.reason
-    return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.heard)
+    return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.connected)

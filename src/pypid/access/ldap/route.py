@@ -162,7 +162,7 @@ class DirectoryRoute:
             ours, theirs = socket.socketpair()
         except OSError as error:
             far.transport.abortConnection()
-            raise Fault(f"{error.strerror} here.", heard=False) from None
+            raise Fault(f"{error.strerror} here.", connected=False) from None
         near = _Side()
         try:
             self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _once(near))

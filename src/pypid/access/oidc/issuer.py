@@ -8,20 +8,16 @@ from math import inf
 from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.iweb import IAgent
+from twisted.web.iweb import IResponse
 
-from pypid import __version__
 from pypid.access.oidc.keys import IssuerKey, fitting, read_keys
 from pypid.core.accounts.identity_tokens import Unproven, read_object, refused
 from pypid.core.accounts.trusted_publishers import Allowance, is_safe
 from pypid.core.errors import PeopleUnknown
-from pypid.flow import Flights, World, whole
-from pypid.http_client.exchange import exchange
+from pypid.flow import Flights, World
 from pypid.http_client.faults import Fault
-from pypid.http_client.response_body import IncomingBody
+from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
 
 _log = Logger()
 
@@ -69,7 +65,7 @@ class Keyring:
 
     url: str
     world: World
-    agent: IAgent = field(repr=False)
+    client: ServiceClient = field(repr=False)
     _known: _Known | None = field(default=None, init=False)
     _asked: float = field(default=-inf, init=False)
     """When it was asked last, whether it answered or not."""
@@ -120,23 +116,34 @@ class Keyring:
 
     async def _ask(self, now: float) -> _Known:
         try:
-            said = read_object(await fetch(self.agent, self.world.clock, self.url + DISCOVERY))
-            issuer, where = said.get("issuer"), said.get("jwks_uri")
+            document = read_object(await self._get(self.url + DISCOVERY))
+            issuer, keys_url = document.get("issuer"), document.get("jwks_uri")
             if not isinstance(issuer, str) or issuer.removesuffix("/") != self.url:
                 raise Fault(
                     "its discovery document is about another issuer. Correct the url in the "
                     "configuration."
                 )
-            if not isinstance(where, str) or not _can_be_asked(where, self.url):
+            if not isinstance(keys_url, str) or not _can_be_asked(keys_url, self.url):
                 raise Fault(
                     "its discovery document does not say where its keys are (jwks_uri), by https."
                 )
-            keys = await self.world.blocking(
-                read_keys, await fetch(self.agent, self.world.clock, where)
-            )
+            keys = await self.world.blocking(read_keys, await self._get(keys_url))
         except ValueError as error:
             raise Fault(f"what it answers cannot be read: {error}.") from None
         return _Known(issuer, keys, now)
+
+    async def _get(self, url: str) -> bytes:
+        """Return the document at the URL; redirects are not followed. Raises `Fault`."""
+        return await self.client.fetch(
+            ServiceRequest(
+                method="GET",
+                url=url,
+                headers={"Accept": "application/json"},
+                check=_check,
+                limit=LARGEST,
+                timeout=PATIENCE,
+            )
+        )
 
 
 def _can_be_asked(url: str, issuer: str) -> bool:
@@ -158,37 +165,6 @@ def _can_be_asked(url: str, issuer: str) -> bool:
     )
 
 
-async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
-    """Return the body at the URL; redirects are not followed. Raises `Fault`, also if it is too
-    long or takes too long.
-    """
-    late: list[bool] = []
-    asked = Deferred.fromCoroutine(_get(agent, clock, url))
-
-    def give_up() -> None:
-        late.append(True)
-        asked.cancel()
-
-    alarm = clock.callLater(PATIENCE, give_up)
-    try:
-        return await asked
-    except Exception:
-        if late:
-            raise Fault(f"it did not answer within {PATIENCE:g} seconds.", timed_out=True) from None
-        raise
-    finally:
-        if alarm.active():
-            alarm.cancel()
-
-
-async def _get(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
-    headers = {"User-Agent": f"pypid/{__version__}", "Accept": "application/json"}
-    response = await exchange(agent, clock, "GET", url, headers, None, PATIENCE)
-    body = IncomingBody(response, clock, PATIENCE)
+def _check(response: IResponse) -> None:
     if response.code != 200:
-        await body.aclose()
-        raise Fault(f"it answered with the status {response.code}.")
-    try:
-        return await whole(body, LARGEST)
-    except ValueError:
-        raise Fault(f"its answer is longer than {LARGEST} bytes.") from None
+        raise UnusableResponse(f"it answered with the status {response.code}.")

@@ -12,7 +12,6 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.web.iweb import IAgent
 
 from pypid.access.oidc.issuer import Keyring, Trusted
 from pypid.access.oidc.keys import proven_claims
@@ -32,6 +31,7 @@ from pypid.core.errors import Busy, MintRefused
 from pypid.core.permissions import Action, Scope
 from pypid.flow import World, shielded
 from pypid.http_client.connections import HttpConnections, connections
+from pypid.http_client.services import ServiceClient
 from pypid.http_client.trust import Trust
 from pypid.ports import Accounts, Journal, Publishers
 
@@ -54,7 +54,7 @@ class TrustedPublishing:
     accounts: Accounts
     journal: Journal
     world: World
-    agent: IAgent = field(repr=False)
+    client: ServiceClient = field(repr=False)
     _trusted: tuple[Trusted, ...] = field(default=(), init=False)
     _keyrings: Mapping[str, Keyring] = field(factory=dict, init=False, repr=False)
     _turns: DeferredSemaphore = field(
@@ -64,7 +64,7 @@ class TrustedPublishing:
     def trust(self, trusted: Sequence[Trusted]) -> None:
         """Trust these issuers from now on; the cached keys of those that stay remain valid."""
         self._trusted = tuple(trusted)
-        new = ((each.url, Keyring(each.url, self.world, self.agent)) for each in trusted)
+        new = ((each.url, Keyring(each.url, self.world, self.client)) for each in trusted)
         self._keyrings = {url: self._keyrings.get(url, keyring) for url, keyring in new}
 
     @property
@@ -179,7 +179,7 @@ def connected(reactor: Any) -> HttpConnections:
     """Return the HTTP connections to issuers: verified by the system's authorities (OpenSSL's
     SSL_CERT_FILE names others).
     """
-    return connections(reactor, Trust(), 10.0, idle=2, idle_time=30, again=True)
+    return connections(reactor, Trust(), 10.0, idle=2, idle_time=30)
 
 
 def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
@@ -213,7 +213,9 @@ def open(
     On a reload call ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers
     ``not-enabled``, so that it can always be in place.
     """
-    publishing = TrustedPublishing(accounts, journal, world, reached.agent)
+    publishing = TrustedPublishing(
+        accounts, journal, world, ServiceClient(reached.agent, world.clock)
+    )
     publishing.trust(trusted_by(issuers))
     return publishing
 

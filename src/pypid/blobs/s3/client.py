@@ -24,9 +24,8 @@ from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, refusal
 from pypid.blobs.s3.signatures import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.flow import World, is_patient
-from pypid.http_client.exchange import exchange
 from pypid.http_client.faults import Fault
-from pypid.http_client.request_body import Payload
+from pypid.http_client.request_body import Payload, exchange
 from pypid.http_client.response_body import IncomingBody
 from pypid.metrics.families import S3, S3_SECONDS
 
@@ -290,7 +289,7 @@ class _Tries:
 
 def _may_be_done(problem: S3Refusal | Fault) -> bool:
     return (
-        problem.heard
+        problem.connected
         if isinstance(problem, Fault)
         else problem.status >= 500 or problem.status == 200
     )

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent
 
 from pypid.flow import start
-from pypid.http_client.exchange import exchange
+from pypid.http_client.request_body import exchange
 
 
 class NoUrlTests(SynchronousTestCase):
