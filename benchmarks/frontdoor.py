@@ -77,7 +77,7 @@ class Server(rig.Server):
         super().__init__(folder)
         self.secure_port = rig.free_port()
         pair = f"privateKey={certificate}:certKey={certificate}"
-        door = "" if front_door else "front_door = no\n"
+        door = "" if front_door else "fast_path = no\n"
         listen = f"ssl:{self.secure_port}:interface=127.0.0.1:{pair}\n{door}"
         self.config.write_text(
             self.config.read_text().replace(

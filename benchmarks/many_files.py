@@ -219,7 +219,7 @@ def main() -> None:
     rig.pin_client()
     with ExitStack() as stack:
         folder = stack.enter_context(rig.scratch())
-        more = f"[cache]\nsnapshot_interval = {INTERVAL:.0f}s\n"
+        more = f"[catalog]\ndump_interval = {INTERVAL:.0f}s\n"
         large = rig.Server(folder / "large", page="/simple/project-7/", more=more)
         small = rig.Server(folder / "small", page="/simple/project-7/")
         fabricate(large.storage, projects)

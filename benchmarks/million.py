@@ -248,7 +248,7 @@ def main() -> None:
     rig.pin_client()
     with ExitStack() as stack:
         folder = stack.enter_context(rig.scratch())
-        more = f"[cache]\nsnapshot_interval = {INTERVAL}s\n"
+        more = f"[catalog]\ndump_interval = {INTERVAL}s\n"
         count = {"large": projects, "small": SMALL // FILES}
         begun = time.perf_counter()
         for name in count:

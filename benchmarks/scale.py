@@ -46,9 +46,9 @@ class Workers(rig.Server):
 
     def __init__(self, folder: Path, count: int, *, front_door: bool) -> None:
         super().__init__(
-            folder, more="[cache]\nbackend = sql\n[upstream]\nmode = offline\n", pinned=False
+            folder, more="[catalog]\nbackend = sql\n[upstream]\nmode = offline\n", pinned=False
         )
-        door = "" if front_door else "front_door = no\n"
+        door = "" if front_door else "fast_path = no\n"
         self.config.write_text(
             self.config.read_text().replace("[access]", f"workers = {count}\n{door}[access]", 1)
         )
@@ -127,15 +127,15 @@ def workers(
 
 @contextmanager
 def engine(name: str, folder: Path) -> Iterator[str]:
-    """The lines of ``[cache]`` for an engine that is empty."""
+    """The lines of ``[catalog]`` for an engine that is empty."""
     if name == "sqlite":
-        yield f"[cache]\nbackend = sql\nurl = sqlite:///{folder}/shared.db\n"
+        yield f"[catalog]\nbackend = sql\nurl = sqlite:///{folder}/shared.db\n"
     elif name == "postgresql":
         with postgresql() as server:
-            yield f"[cache]\nbackend = sql\nurl = {server.database()}\n"
+            yield f"[catalog]\nbackend = sql\nurl = {server.database()}\n"
     else:
         with redis() as server:
-            yield f"[cache]\nbackend = redis\nurl = {server.url()}\n"
+            yield f"[catalog]\nbackend = redis\nurl = {server.url()}\n"
 
 
 def visible(

@@ -38,7 +38,7 @@ _hosts = st.sampled_from(["localhost", "redis.example.com", "10.0.0.1", "::1", "
 
 
 class PlaceTests(SynchronousTestCase):
-    """`[cache] url`."""
+    """`[catalog] url`."""
 
     def test_examples(self) -> None:
         """These URLs, as other programs write them, name these places."""
@@ -103,7 +103,7 @@ class PlaceTests(SynchronousTestCase):
             place = place_of(url)
         except CannotStart as error:
             self.assertNotIn(SECRET, str(error))
-            self.assertIn("[cache] url", str(error))
+            self.assertIn("[catalog] url", str(error))
         else:
             self.assertTrue(place.password.startswith(SECRET))
             self.assertNotIn(SECRET, repr(place))
@@ -195,7 +195,7 @@ class FaultTests(SynchronousTestCase):
                 "ACL",
             ),
             ("DENIED Redis is running in protected mode because", DatabaseUnusable, "protected"),
-            ("ERR DB index is out of range", DatabaseUnusable, "[cache] url"),
+            ("ERR DB index is out of range", DatabaseUnusable, "[catalog] url"),
             ("ERR SELECT is not allowed in cluster mode", DatabaseUnusable, "database 0"),
             ("MOVED 3999 127.0.0.1:6381", DatabaseUnusable, "Cluster"),
             (

@@ -486,7 +486,7 @@ class SilenceTests(Timed, SynchronousTestCase):
 
 
 class PlaceTests(SynchronousTestCase):
-    """Where `[cache] url` says that it lies."""
+    """Where `[catalog] url` says that it lies."""
 
     def test_files(self) -> None:
         """A file lies below the state, or where an absolute path says; no URL is one that has a
@@ -525,5 +525,5 @@ class PlaceTests(SynchronousTestCase):
         ):
             with self.assertRaises(CannotStart) as caught:
                 place_of(url, Path("/"))
-            self.assertIn("[cache] url", str(caught.exception))
+            self.assertIn("[catalog] url", str(caught.exception))
             self.assertNotIn("secret", str(caught.exception))

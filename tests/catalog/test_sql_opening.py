@@ -1,4 +1,4 @@
-"""The engine that `[cache] url` names, as a pypid opens it."""
+"""The engine that `[catalog] url` names, as a pypid opens it."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls

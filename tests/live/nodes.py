@@ -126,7 +126,7 @@ def publish(port: int, filename: str, data: bytes, user: str = "alice") -> Answe
 def nodes(
     count: int, bucket: Store, catalog: str, accounts: str, *, more: str = ""
 ) -> Iterator[list[Node]]:
-    """So many, on a new bucket. `catalog`: the lines of ``[cache]``; `accounts`: a URL; `more`:
+    """So many, on a new bucket. `catalog`: the lines of ``[catalog]``; `accounts`: a URL; `more`:
     lines of ``[storage]``.
     """
     name = bucket.bucket("nodes")
@@ -138,7 +138,7 @@ def nodes(
             (node.folder / "pypid.ini").write_text(
                 f"[server]\nlisten = tcp:{node.port}:interface=127.0.0.1\nstate = "
                 f"{node.folder / 'state'}\n"
-                f"secret = {'s' * 40}\n[upstream]\nmode = offline\n[cache]\n{catalog}\n"
+                f"secret = {'s' * 40}\n[upstream]\nmode = offline\n[catalog]\n{catalog}\n"
                 f"[storage]\nbackend = s3\nbucket = {name}\nregion = "
                 f"{bucket.region}\nendpoint_url = {bucket.endpoint}\n"
                 f"access_key = {bucket.access_key}\nsecret_key = {bucket.secret_key}\n{more}"

@@ -54,7 +54,7 @@ class Redis:
         return self.folder / "redis.sock"
 
     def catalog(self) -> str:
-        """The URL of a new one, as it stands in `[cache] url`."""
+        """The URL of a new one, as it stands in `[catalog] url`."""
         return self.url(prefix=f"c{next(self._numbers)}")
 
     def url(

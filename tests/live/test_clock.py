@@ -101,7 +101,7 @@ class ClockSetTests(SynchronousTestCase):
         )  # connections are made, and nothing is said
         upstream = f"url = http://127.0.0.1:{silent.getsockname()[1]}/simple/\ntimeout = 2"
         port = free_port()
-        settings = Settings(upstream=upstream, sections="[cache]\nsnapshot_interval = 2\n")
+        settings = Settings(upstream=upstream, sections="[catalog]\ndump_interval = 2\n")
         (self.folder / "pypid.ini").write_text(configuration(self.folder, port, settings))
         command = [
             BIN / "twistd",

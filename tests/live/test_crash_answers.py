@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("PYPID_KILLS", "6"))
 PROJECTS = 60
 MOST_CHANGES = 6
 """Between two kills."""
-OLD_DUMP = "[cache]\nsnapshot_interval = 3600s\n"
+OLD_DUMP = "[catalog]\ndump_interval = 3600s\n"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 

@@ -175,7 +175,7 @@ class ExactTests(MetricsCase):
 
     def test_routes(self) -> None:
         """With the front door closed, and without an access log, the same numbers."""
-        index = self.run_with(Settings(server="front_door = no", sections="[log]\naccess = no\n"))
+        index = self.run_with(Settings(server="fast_path = no", sections="[log]\naccess = no\n"))
         self.work(index)
         numbers = self.until(
             lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index
@@ -277,7 +277,7 @@ class AccessTests(MetricsCase):
 class WorkersTests(MetricsCase):
     """Of several workers."""
 
-    settings = Settings(server="workers = 2", sections="[cache]\nbackend = sql\n")
+    settings = Settings(server="workers = 2", sections="[catalog]\nbackend = sql\n")
 
     def test_together(self) -> None:
         """Whoever is asked tells the numbers of all; none is less than before, also when a worker

@@ -253,7 +253,7 @@ class ProbeTests(SynchronousTestCase):
         back; /health is 200.
         """
         with postgresql() as server:
-            more = f"[cache]\nbackend = sql\nurl = {server.url()}\nstale_for = 6s\n"
+            more = f"[catalog]\nbackend = sql\nurl = {server.url()}\nstale_for = 6s\n"
             with served(more=more) as pypid:
                 pypid.until(lambda: pypid.ask("/ready")[0] == 200)
                 server.stop()

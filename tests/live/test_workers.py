@@ -412,7 +412,7 @@ class WaysTests(IndexTestCase):
         twistd = [BIN / "twistd", "-n", "--pidfile=", "pypid", "-c", ini, "--workers", "2"]
         for command in [BIN / "pypid", "serve", "-c", ini, "--workers", "2"], twistd:
             said = done(command, cwd=self.folder, status=1)
-            self.assertIn("[cache] backend = sql", said)
+            self.assertIn("[catalog] backend = sql", said)
             self.assertEqual(
                 len(said.strip().splitlines()), 2, said
             )  # that there is one problem, and which

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.live.daemon import LiveIndex
 
-SHARED = "[cache]\nbackend = sql\n"
+SHARED = "[catalog]\nbackend = sql\n"
 """What several workers need."""
 
 

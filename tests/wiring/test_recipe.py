@@ -141,7 +141,7 @@ class FirstRunTests(ServiceCase):
 class AssemblyTests(ServiceCase):
     def test_memory(self) -> None:
         """A storage in memory has no snapshot: what it would know is gone at the next start."""
-        self.configure("[storage]\nbackend = memory\n[cache]\nsnapshot = kept\n")
+        self.configure("[storage]\nbackend = memory\n[catalog]\ndump = kept\n")
         daemon, _ = self.make()
         self.assertEqual(daemon.snapshots, ())
         self.assertFalse((self.state / "kept").exists())

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
         type=_worker_count,
         help="processes that answer, for machines with several cores (default: [server] workers; "
         "more than 1 needs a shared "
-        "catalog, [cache] backend = sql or redis)",
+        "catalog, [catalog] backend = sql or redis)",
     )
 
 

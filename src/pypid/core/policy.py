@@ -76,7 +76,7 @@ class Silence(Enum):
 
     OFFLINE = "pypid is offline ([upstream] mode): only what is stored is served"
     RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
-    OURS = "the name is ours: it never goes upstream (unless [upstream] blend lists it)"
+    OURS = "the name is ours: it never goes upstream (unless [upstream] allow_mixed lists it)"
     CLAIMED = (
         "the name is ours, since a rule of its own lets users publish it: it never goes "
         "upstream (unless blend lists it)"

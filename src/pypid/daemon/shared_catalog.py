@@ -215,23 +215,23 @@ def sharing(
 
     Raises `CannotStart`.
     """
-    if config.cache.backend is CatalogStore.MEMORY:
+    if config.catalog.backend is CatalogStore.MEMORY:
         return None
     if config.storage.backend is StorageBackend.MEMORY:
         advice = (
-            "with [storage] backend = memory choose [cache] backend = memory: no other process "
+            "with [storage] backend = memory choose [catalog] backend = memory: no other process "
             "sees the files"
         )
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
     engine = _engine(config, places, world, reactor)
-    settings = SharedSettings(identity, config.cache.stale_for, serial=serial)
+    settings = SharedSettings(identity, config.catalog.stale_for, serial=serial)
     leases = Shared(engine, world.random(8).hex(), world)
     return Sharing(shared.make(settings, engine, world), engine, leases, world, identity=identity)
 
 
 def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> Engine:
-    url = config.cache.url or ""
-    if config.cache.backend is CatalogStore.REDIS:
+    url = config.catalog.url or ""
+    if config.catalog.backend is CatalogStore.REDIS:
         from pypid.catalog import redis
 
         return redis.open(url, world, reactor)

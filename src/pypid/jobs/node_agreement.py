@@ -42,7 +42,16 @@ _WARNINGS = {
     "sessions and moments "
     "depend on the time of day. See that all nodes keep it by NTP.",
 }
-_UPSTREAM = ("mode", "url", "reserved", "allow", "deny", "blend", "cooldown", "require_hashes")
+_UPSTREAM = {
+    **{
+        name: name
+        for name in ("mode", "url", "reserved", "allow", "deny", "cooldown", "require_hashes")
+    },
+    "blend": "allow_mixed",
+}
+"""Keys of `[upstream]` by their names in the digest, which stay when a key is renamed: nodes of two
+versions agree then.
+"""
 _ACCESS = (
     "backend",
     "read",
@@ -62,7 +71,9 @@ def digest_of(config: Config, salt: str) -> str:
     """
     said: dict[str, Any] = {
         "access": {name: _plain(getattr(config.access, name)) for name in _ACCESS},
-        "upstream": {name: _plain(getattr(config.upstream, name)) for name in _UPSTREAM},
+        "upstream": {
+            name: _plain(getattr(config.upstream, key)) for name, key in _UPSTREAM.items()
+        },
         "layout": _plain(config.storage.layout),
         **{name: _plain(getattr(config, name)) for name in ("users", "groups", "projects")},
     }

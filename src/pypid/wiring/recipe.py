@@ -170,7 +170,7 @@ def make_daemon(
         index=assembly.index,
         snapshots=assembly.snapshots,
         maintenance=assembly.maintenance,
-        snapshot_interval=config.cache.snapshot_interval.total_seconds(),
+        snapshot_interval=config.catalog.dump_interval.total_seconds(),
         sites=(ours, operated),
         listening=tuple(sockets),
         certificate=certificate,
@@ -242,8 +242,8 @@ def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tu
     app, operators = assembly.apps
     ids = Ids.drawn(world.random)
     access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
-    # without this line, or with [server] front_door = no, all requests go through the routes
-    door = FastPath(app, assembly.glance, access_log) if config.server.front_door else None
+    # without this line, or with [server] fast_path = no, all requests go through the routes
+    door = FastPath(app, assembly.glance, access_log) if config.server.fast_path else None
     ours = Site(
         resource(app),
         reactor=reactor,
@@ -341,7 +341,7 @@ class Options(UsageOptions):
             "workers",
             "w",
             None,
-            "Processes that answer (default: [server] workers); several need a shared [cache].",
+            "Processes that answer (default: [server] workers); several need a shared [catalog].",
             how_many,
         ],
     ]

@@ -91,7 +91,7 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
             "runs pypid has to be able to read, write and enter it (chmod u+rwx)."
         ) from None
     veiled = is_only_ours if is_veiled else None
-    exclusive = config.cache.backend is CatalogStore.MEMORY
+    exclusive = config.catalog.backend is CatalogStore.MEMORY
     root = str(places.storage)
     settings = files.FilesSettings(
         root, create=create, veiled=veiled, exclusive=exclusive, reserve=True

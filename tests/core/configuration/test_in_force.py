@@ -98,10 +98,15 @@ class InForceTests(SynchronousTestCase):
         }
         self.assertGreaterEqual(
             secret,
-            {("server", "secret"), ("storage", "secret_key"), ("cache", "url"), ("access", "url")},
+            {
+                ("server", "secret"),
+                ("storage", "secret_key"),
+                ("catalog", "url"),
+                ("access", "url"),
+            },
         )
         values = {
-            ("cache", "url"): f"postgresql://u:{SECRET}@db/x",
+            ("catalog", "url"): f"postgresql://u:{SECRET}@db/x",
             ("access", "url"): f"postgresql://u:{SECRET}@db/y",
         }
         parts = [
@@ -112,7 +117,7 @@ class InForceTests(SynchronousTestCase):
             section, line, _ = part.split("\n")
             merged.setdefault(section, []).append(line)
         merged.setdefault("[upstream]", []).append(f"url = https://u:{SECRET}@index.example/simple")
-        merged.setdefault("[cache]", []).append("backend = sql")
+        merged.setdefault("[catalog]", []).append("backend = sql")
         merged.setdefault("[access]", []).append("backend = config sql")
         merged.setdefault("[storage]", []).extend(["backend = s3", "bucket = bucket"])
         merged.setdefault("[ldap]", []).append("bind_dn = cn=x")

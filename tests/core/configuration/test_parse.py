@@ -50,7 +50,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "min_body_rate": "500",
         "max_connections_per_client": "1000",
         "workers": "1",
-        "front_door": "yes",
+        "fast_path": "yes",
         "state": "",
         "secret": "",
         "metrics": "admins",
@@ -79,11 +79,11 @@ CONTRACT: dict[str, dict[str, str]] = {
         "cloudfront_key_id": "",
         "cloudfront_key_file": "",
     },
-    "cache": {
+    "catalog": {
         "backend": "memory",
         "url": "",
-        "snapshot": "snapshot",
-        "snapshot_interval": "60s",
+        "dump": "snapshot",
+        "dump_interval": "60s",
         "stale_for": "10m",
     },
     "upstream": {
@@ -96,7 +96,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "reserved": "",
         "allow": "*",
         "deny": "",
-        "blend": "",
+        "allow_mixed": "",
         "cooldown": "0",
         "require_hashes": "no",
         "unknown_names": "2000",
@@ -144,7 +144,7 @@ users rely on.
 """
 
 SAMPLES: dict[tuple[str, str], str] = {
-    ("cache", "url"): "postgresql://u:hunter2@h/db",
+    ("catalog", "url"): "postgresql://u:hunter2@h/db",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
     ("upstream", "url"): "https://u:hunter2@index.example/simple",
@@ -153,7 +153,7 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("ldap", "bind_password"): "hunter2",
     ("issuer:github", "allow"): "app repository=octo/app",
     ("issuer:github", "url"): "https://token.example",
-    ("cache", "backend"): "sql",
+    ("catalog", "backend"): "sql",
 }
 """Values that differ from the defaults; those of secrets contain hunter2."""
 
@@ -233,7 +233,7 @@ class Reading(SynchronousTestCase):
             "= 1.3\n"
             "tls_key = k.pem\ntls_certificate = c.pem\npublic_url = https://h/\n"
             "trusted_proxies = 10.0.0.0/8\n\n[storage]\nbackend = memory\npath = pk\n"
-            "[cache]\nsnapshot_interval = 2m\n[upstream]\nmode = offline\n"
+            "[catalog]\ndump_interval = 2m\n[upstream]\nmode = offline\n"
             "[access]\nread = alice authenticated\nadmins = root user:op\n"
             f"[users]\nAlice = {HASH}\n[log]\nformat = json\naccess = no\n",
             filename="/srv/etc/pypid.ini",
@@ -246,7 +246,7 @@ class Reading(SynchronousTestCase):
         )
         self.assertEqual(server.trusted_proxies, (ip_network("10.0.0.0/8"),))
         self.assertEqual(
-            (config.storage.backend, config.cache.snapshot_interval),
+            (config.storage.backend, config.catalog.dump_interval),
             (StorageBackend.MEMORY, timedelta(minutes=2)),
         )
         self.assertIs(config.upstream.mode, Mode.OFFLINE)
@@ -762,8 +762,8 @@ class Problems(SynchronousTestCase):
             ("server", "trusted_proxies"): "proxy",
             ("server", "max_upload"): "0",
             ("storage", "backend"): "disk",
-            ("cache", "snapshot"): "../elsewhere",
-            ("cache", "snapshot_interval"): "0",
+            ("catalog", "dump"): "../elsewhere",
+            ("catalog", "dump_interval"): "0",
             ("access", "write"): "nobody alice",
             ("access", "admins"): "group:a",
             ("log", "access"): "maybe",
@@ -784,7 +784,7 @@ class Problems(SynchronousTestCase):
             ),
             found,
         )
-        self.assertIn("[cache] backend = sql, which needs no url", found)
+        self.assertIn("[catalog] backend = sql, which needs no url", found)
         [found] = problems("[storage]\nbackend = memory\n", environ={"PYPID_SERVER_WORKERS": "2"})
         self.assertTrue(
             found.startswith(
@@ -799,7 +799,7 @@ class Problems(SynchronousTestCase):
         self.assertTrue(
             found.startswith("--workers: [server] workers: several workers need a catalog"), found
         )
-        self.assertEqual(problems("[server]\nworkers = 2\n[cache]\nbackend = sql\n"), [])
+        self.assertEqual(problems("[server]\nworkers = 2\n[catalog]\nbackend = sql\n"), [])
         self.assertEqual(problems("[server]\nworkers = 1\n"), [])
 
 
@@ -869,7 +869,7 @@ class Environment(SynchronousTestCase):
             {"PYPID_LOG_LEVEL": "info", "PYPID_LOG_LEVEL_FILE": "/x"},
             read_file=lambda path: "warn",
         )
-        self.assertIn("PYPID_LOG_LEVEL_FILE: [log] level: PYPID_LOG_LEVEL says the same", found)
+        self.assertIn("PYPID_LOG_LEVEL_FILE: [log] level: PYPID_LOG_LEVEL sets the same key", found)
 
     def test_unknown(self) -> None:
         """An unknown variable is a problem with advice, and its value is not shown."""
@@ -950,7 +950,7 @@ class Describing(SynchronousTestCase):
         """What is shown is a file that says the same."""
         text = (
             "[server]\nlisten = tcp:1 \n unix:/x\nmax_upload = 1024\ntrusted_proxies = ::1\n"
-            "[cache]\nsnapshot_interval = 3600\n[access]\nread = b a\n"
+            "[catalog]\ndump_interval = 3600\n[access]\nread = b a\n"
         )
         config = parse(text, filename="x")
         self.assertEqual(parse(describe(config), filename="x"), config)

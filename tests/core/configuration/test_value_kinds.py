@@ -103,7 +103,7 @@ class Sizes(SynchronousTestCase):
 
 
 class Durations(SynchronousTestCase):
-    """``[cache] snapshot_interval`` and its like."""
+    """``[catalog] dump_interval`` and its like."""
 
     def test_units(self) -> None:
         """A bare number is seconds; s, m, h and d are the units."""

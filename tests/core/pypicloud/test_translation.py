@@ -255,8 +255,8 @@ class Upstream(SynchronousTestCase):
         """
         for lines in ("pypi.always_show_upstream = true", "pypi.fallback = mirror"):
             config = self.upstream(lines)
-            self.assertEqual(config.upstream.blend, ())
-            self.assertIn("[upstream] blend", notes(config))
+            self.assertEqual(config.upstream.allow_mixed, ())
+            self.assertIn("[upstream] allow_mixed", notes(config))
         self.assertNotIn("blend", notes(self.upstream("pypi.always_show_upstream = false")))
 
     def test_urls(self) -> None:
@@ -625,7 +625,7 @@ class Writing(SynchronousTestCase):
         for name in (
             "server",
             "storage",
-            "cache",
+            "catalog",
             "upstream",
             "access",
             "users",

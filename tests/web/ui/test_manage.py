@@ -96,7 +96,7 @@ class HealthTests(AdministeredCase):
         condition.access = condition.cache = condition.storage = condition.shows = lambda: False
         self.has("Traffic", "not ready", "What to do")
         self.has("Accounts", "unreachable", "[access] url")
-        self.has("Catalog", "unreachable", "[cache] url")
+        self.has("Catalog", "unreachable", "[catalog] url")
         self.has("Storage", "unreachable", "Is the disk mounted")
         condition.stopping = True
         self.has("Traffic", "stopping")

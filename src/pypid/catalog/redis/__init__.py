@@ -14,7 +14,7 @@ NEEDS = ("txredisapi", "hiredis")
 
 
 def open(url: str, world: World, reactor: Any) -> Engine:
-    """Return the engine at `[cache] url`; it connects when it is used. `reactor` makes connections,
+    """Return the engine at `[catalog] url`; it connects when it is used. `reactor` makes connections,
     and has the world's clock.
 
     Raises `CannotStart` for an invalid URL, and if the Redis client libraries are not installed.
@@ -22,7 +22,7 @@ def open(url: str, world: World, reactor: Any) -> Engine:
     place = place_of(url)
     if not all(map(find_spec, NEEDS)):
         raise CannotStart(
-            "[cache] backend = redis needs txredisapi and hiredis: pip install 'pypid[redis]'."
+            "[catalog] backend = redis needs txredisapi and hiredis: pip install 'pypid[redis]'."
         )
 
     from pypid.catalog.redis.engine import RedisEngine

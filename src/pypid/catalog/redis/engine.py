@@ -258,7 +258,7 @@ class RedisEngine:
                 )
             case b"IDENTITY":
                 raise CannotStart(
-                    "The shared catalog ([cache] url) is that of another storage. Give each "
+                    "The shared catalog ([catalog] url) is that of another storage. Give each "
                     "storage a catalog of its own (another database, or ?prefix=NAME); where this "
                     "is a copy of the storage that the catalog was made of, begin with an empty "
                     "one."

@@ -18,21 +18,21 @@ _NOT_ALLOWED = (
 )
 _UNUSABLE = {
     "NOAUTH": (
-        "it wants a password: write it into [cache] url, redis://:password@host or "
+        "it wants a password: write it into [catalog] url, redis://:password@host or "
         "redis://user:password@host."
     ),
     "WRONGPASS": (
-        "it refuses the user or the password of [cache] url. Correct them there (quoted), or in "
+        "it refuses the user or the password of [catalog] url. Correct them there (quoted), or in "
         "the server's ACL."
     ),
     "invalid password": (
-        "it refuses the password of [cache] url. Correct it there (quoted), or in the server's "
+        "it refuses the password of [catalog] url. Correct it there (quoted), or in the server's "
         "requirepass."
     ),
-    "without any password configured": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
-    "no password is set": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
+    "without any password configured": "it has no password, and [catalog] url has one. Take it out, or set requirepass there.",
+    "no password is set": "it has no password, and [catalog] url has one. Take it out, or set requirepass there.",
     "arguments for 'auth'": (
-        "it knows no users (they came with Redis 6). Take the user out of [cache] url, not the "
+        "it knows no users (they came with Redis 6). Take the user out of [catalog] url, not the "
         "password."
     ),
     "user executing the script": _NOT_ALLOWED,
@@ -41,15 +41,15 @@ _UNUSABLE = {
         "it is in protected mode: it has no password, and talks to its own machine only. Set one "
         "(requirepass)."
     ),
-    "DB index is out of range": "it has no database of that number. Correct the end of [cache] url.",
-    "SELECT is not allowed": "a Redis Cluster has database 0 only. Correct the end of [cache] url.",
+    "DB index is out of range": "it has no database of that number. Correct the end of [catalog] url.",
+    "SELECT is not allowed": "a Redis Cluster has database 0 only. Correct the end of [catalog] url.",
     "MOVED": (
         "it is a node of a Redis Cluster without our keys: give the address of the master that "
         "has them (CLUSTER SLOTS)."
     ),
     "WRONGTYPE": (
         "keys with pypid's prefix belong to another application. Use another database, or "
-        "another ?prefix= in [cache] url."
+        "another ?prefix= in [catalog] url."
     ),
     "unknown command": (
         "it lacks a command that Redis has since version 5, or that was renamed. Use Redis 5 or "
@@ -61,8 +61,8 @@ _AWAY = {
     "LOADING": "it reads its data from disk, after a start",
     "MASTERDOWN": "it is a replica that has lost its master",
     "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write)",
-    "READONLY": "it is a replica, which takes no changes: [cache] url is to lead to the master",
-    "REPLICA": "it is a replica: [cache] url is to lead to the master",
+    "READONLY": "it is a replica, which takes no changes: [catalog] url is to lead to the master",
+    "REPLICA": "it is a replica: [catalog] url is to lead to the master",
     "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log",
     "CLUSTERDOWN": "its cluster is down",
     "TRYAGAIN": "its cluster moves our keys",
@@ -105,7 +105,7 @@ def loss(place: RedisPlace, error: BaseException) -> Exception:
     ):
         return DatabaseUnusable(
             f"the certificate of {place.server} is not believed: it has to be that of the host in "
-            "[cache] url, and of one of the system's authorities (Debian: "
+            "[catalog] url, and of one of the system's authorities (Debian: "
             "/usr/local/share/ca-certificates, update-ca-certificates)."
         )
     if isinstance(error, SSL.Error):

@@ -1,4 +1,4 @@
-"""Location and credentials of a Redis, from `[cache] url`. A password is secret, and so is every
+"""Location and credentials of a Redis, from `[catalog] url`. A password is secret, and so is every
 part that may be one.
 """
 
@@ -15,7 +15,7 @@ from pypid.core.errors import CannotStart
 PORT = 6379
 PREFIX = "pypid"
 _ADVICE = (
-    "[cache] url is to be redis://user:password@host:6379/0, rediss:// for TLS, or "
+    "[catalog] url is to be redis://user:password@host:6379/0, rediss:// for TLS, or "
     "unix://user:password@/run/redis.sock?db=0 "
     "(without a user: redis://:password@host); ?prefix=NAME where several catalogs share one "
     "database."
@@ -77,7 +77,7 @@ class RedisPlace:
 
 
 def place_of(url: str) -> RedisPlace:
-    """Return the place that `[cache] url` names. Raises `CannotStart`, whose message contains no
+    """Return the place that `[catalog] url` names. Raises `CannotStart`, whose message contains no
     part of the URL.
     """
     scheme, _, rest = url.partition("://")

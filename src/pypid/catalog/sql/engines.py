@@ -1,4 +1,4 @@
-"""The engine that `[cache] url` names, with threads of its own."""
+"""The engine that `[catalog] url` names, with threads of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THREADS = 4
 
 
 def open(url: str, folder: Path, world: World, reactor: Any) -> Engine:
-    """Return the engine in the database that `[cache] url` names; if that is empty, the file
+    """Return the engine in the database that `[catalog] url` names; if that is empty, the file
     ``catalog.db`` in `folder`.
 
     It does not connect yet. Its threads, four and one for its feed, are started when they are
@@ -45,6 +45,6 @@ def _see_to_the_driver() -> None:
         import_module("psycopg")
     except ImportError:  # psycopg itself, or libpq
         raise CannotStart(
-            "[cache] url names a PostgreSQL, which needs the extra postgresql: pip install "
+            "[catalog] url names a PostgreSQL, which needs the extra postgresql: pip install "
             "'pypid[postgresql]'."
         ) from None

@@ -11,14 +11,14 @@ __all__ = ["Place", "Server", "SqliteFile", "place_of"]
 FILE = "catalog.db"
 _CATALOG = Named(
     "the shared catalog",
-    "[cache] url is to be empty (sqlite below [server] state), sqlite:///catalog.db (a file on "
+    "[catalog] url is to be empty (sqlite below [server] state), sqlite:///catalog.db (a file on "
     "this machine, relative to the configuration), sqlite:////folder/catalog.db, or "
     "postgresql://user:password@host/database.",
 )
 
 
 def place_of(url: str, folder: Path) -> Place:
-    """Return the place that `[cache] url` names: `FILE` if it is empty; `folder` is what a file is
+    """Return the place that `[catalog] url` names: `FILE` if it is empty; `folder` is what a file is
     relative to.
 
     Raises `CannotStart`, whose message contains no part of the URL.

@@ -16,7 +16,7 @@ from pypid.databases.drivers import errors
 from pypid.databases.places import Server
 from pypid.databases.postgresql import STATEMENT_WITHIN, PostgresqlConnections, cut, server_engine
 
-SETTING = "[cache] url"
+SETTING = "[catalog] url"
 PAUSE = 0.02
 """Seconds between two looks, so that a storm of changes causes no more."""
 

@@ -148,7 +148,7 @@ def prepare(
         )
     elif found.identity != identity:
         raise CannotStart(
-            "The shared catalog ([cache] url) is that of another storage. Give each storage a "
+            "The shared catalog ([catalog] url) is that of another storage. Give each storage a "
             "catalog of its own; where this is a copy of the storage that the catalog was made "
             "of, begin with an empty database or file."
         )

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pypid.core.configuration.choices import AccessStore, CatalogStore, Registration, StorageBackend
 from pypid.core.configuration.keys import (
     AccessSettings,
-    CacheSettings,
+    CatalogSettings,
     LdapSettings,
     RemoteSettings,
     ServerSettings,
@@ -103,7 +103,7 @@ def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
 
 
 def misfits_of_workers(
-    server: ServerSettings, cache: CacheSettings, storage: StorageSettings
+    server: ServerSettings, catalog: CatalogSettings, storage: StorageSettings
 ) -> Iterator[str]:
     """Yield the problems of `[server] workers`: advice."""
     if server.workers == 1:
@@ -113,8 +113,8 @@ def misfits_of_workers(
             "several workers need a [storage] that all of them see: backend = files or s3, not "
             "memory"
         )
-    elif cache.backend is CatalogStore.MEMORY:
+    elif catalog.backend is CatalogStore.MEMORY:
         yield (
-            "several workers need a catalog that they share: say [cache] backend = sql, which "
+            "several workers need a catalog that they share: say [catalog] backend = sql, which "
             "needs no url (it is SQLite then, in a file below state), or workers = 1"
         )

@@ -10,24 +10,40 @@ from difflib import get_close_matches
 
 from attrs import frozen
 
+from pypid.core.configuration.former_names import renamed, spellings
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, IssuerSettings, keys
 from pypid.core.errors import ConfigProblem
 
 PREFIX = "PYPID_"
 _ISSUER = re.compile(
-    rf"PYPID_ISSUER_(?P<name>.+?)_({'|'.join(key.upper() for key in keys(IssuerSettings))})(_FILE)?\Z",
+    rf"PYPID_ISSUER_(?P<name>.+?)"
+    rf"_({'|'.join(key.upper() for key in keys(IssuerSettings))})(_FILE)?\Z",
     re.DOTALL,
 )
 
 
 @frozen
-class _Meant:
-    """The key that a variable sets, and whether it names a file that holds the value."""
+class _Variable:
+    """A variable by its current name, the key that it sets, and whether its value is the name of a
+    file with the key's value.
+    """
 
+    name: str
     section: str
     key: str
-    file: bool
+    is_file: bool
+
+
+@frozen
+class Variables:
+    """The values of the variables by (section, key), the problems with them, and a line for each
+    former name in use.
+    """
+
+    entries: Mapping[tuple[str, str], IniEntry]
+    problems: tuple[ConfigProblem, ...]
+    notes: tuple[str, ...]
 
 
 def variable(section: str, key: str) -> str:
@@ -44,28 +60,31 @@ def no_files(path: str) -> str:
 
 def read(
     environ: Mapping[str, str], issuers: Iterable[str], read_file: Callable[[str], str]
-) -> tuple[dict[tuple[str, str], IniEntry], list[ConfigProblem]]:
-    """Return the values of the variables by (section, key), and the problems with them.
+) -> Variables:
+    """Return the values of the variables.
 
     `issuers` are the ``issuer:`` sections of the file; a variable may add another one. Variables
     that do not begin with ``PYPID_`` are ignored.
     """
-    ours = {name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX)}
-    names = _names([*issuers, *_issuers(ours)])
-    found: dict[tuple[str, str], IniEntry] = {}
+    values = {name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX)}
+    names = _names([*issuers, *_issuers(values)])
+    entries: dict[tuple[str, str], IniEntry] = {}
     problems: list[ConfigProblem] = []
-    for name, value in ours.items():
-        meant = names.get(name)
-        if meant is None:
+    notes: list[str] = []
+    for name, value in values.items():
+        if name not in names:
             problems.append(ConfigProblem(printable(name), None, "", None, _unknown(name, names)))
             continue
-        place = (meant.section, meant.key)
-        if place in found:
-            message = f"{found[place].where} says the same; set one of the two"
+        target = names[name]
+        place = (target.section, target.key)
+        if name != target.name:
+            notes.append(renamed(name, target.name))
+        if place in entries:
+            message = f"{entries[place].where} sets the same key; set one of the two"
             problems.append(ConfigProblem(name, None, *place, message))
             continue
         try:
-            found[place] = IniEntry(read_file(value) if meant.file else value, name)
+            entries[place] = IniEntry(read_file(value) if target.is_file else value, name)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "it is no readable text"
             message = (
@@ -73,20 +92,23 @@ def read(
                 f"file that holds the value"
             )
             problems.append(ConfigProblem(name, None, *place, message))
-    return found, problems
+    return Variables(entries, tuple(problems), tuple(notes))
 
 
-def _names(issuers: Iterable[str]) -> dict[str, _Meant]:
+def _names(issuers: Iterable[str]) -> dict[str, _Variable]:
+    """Return the variables by all their names."""
     places = [(section, key) for section, declared in SECTIONS.items() for key in keys(declared)]
     places += [(issuer, key) for issuer in dict.fromkeys(issuers) for key in keys(IssuerSettings)]
-    names: dict[str, _Meant] = {}
-    for section, key in places:
-        names.setdefault(variable(section, key), _Meant(section, key, file=False))
-    for (
-        section,
-        key,
-    ) in places:  # after all keys: cloudfront_key_file is a key, not the file of another one
-        names.setdefault(variable(section, key) + "_FILE", _Meant(section, key, file=True))
+    names: dict[str, _Variable] = {}
+    # files after all keys: cloudfront_key_file is a key, not the file of another one
+    for suffix in ("", "_FILE"):
+        for section, key in places:
+            current = variable(section, key) + suffix
+            for spelling in spellings(section, key):
+                names.setdefault(
+                    variable(*spelling) + suffix,
+                    _Variable(current, section, key, is_file=bool(suffix)),
+                )
     return names
 
 
@@ -97,13 +119,13 @@ def _issuers(environ: Iterable[str]) -> list[str]:
     return [ISSUER + match["name"].lower() for match in map(_ISSUER.match, environ) if match]
 
 
-def _unknown(name: str, names: Iterable[str]) -> str:
+def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
     for section in FREE:
         if name.startswith(variable(section, "")):
             return f"[{section}] comes from the file only; unset the variable"
     close = get_close_matches(name[:100], names, 1, 0.8)
     advice = (
-        f"did you mean {close[0]}?"
+        f"did you mean {names[close[0]].name}?"
         if close
         else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)}"
     )

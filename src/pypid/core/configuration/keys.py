@@ -186,10 +186,11 @@ class ServerSettings:
         "1",
         "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).",
     )
-    front_door: bool = key(
+    fast_path: bool = key(
         value_kinds.BOOLEAN,
         "yes",
-        "Finished pages are answered before any routing; no: all goes through the routes.",
+        "Repeated requests are answered from memory, before any routing; no: all requests go "
+        "through the routes.",
     )
     state: str | None = key(
         _PATH,
@@ -273,7 +274,7 @@ class StorageSettings:
 
 
 @frozen(kw_only=True)
-class CacheSettings:
+class CatalogSettings:
     """The catalog: the derived database of projects."""
 
     backend: CatalogStore = key(
@@ -289,11 +290,13 @@ class CacheSettings:
         "``rediss://``, ``unix://``.",
         secret=True,
     )
-    snapshot: str = key(
-        value_kinds.FOLDER, "snapshot", "memory: folder below the state folder, of JSON files."
+    dump: str = key(
+        value_kinds.FOLDER,
+        "snapshot",
+        "memory: folder of the catalog dump (JSON files) below the state folder.",
     )
-    snapshot_interval: timedelta = key(
-        duration("1s"), "60s", "How often changes are written to the snapshot."
+    dump_interval: timedelta = key(
+        duration("1s"), "60s", "How often changes are written to the catalog dump."
     )
     stale_for: timedelta = key(
         duration(),
@@ -346,8 +349,8 @@ class UpstreamSettings:
     )
     allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.")
     deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.")
-    blend: tuple[str, ...] = key(
-        _GLOBS, "", "Names and globs of ours that may also show upstream's files."
+    allow_mixed: tuple[str, ...] = key(
+        _GLOBS, "", "Names and globs of local projects whose pages may also list upstream files."
     )
     cooldown: Cooldown = key(
         value_kinds.COOLDOWN, "0", "Upstream files younger than this are not visible."
@@ -540,7 +543,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "server": ServerSettings,
         "storage": StorageSettings,
-        "cache": CacheSettings,
+        "catalog": CatalogSettings,
         "upstream": UpstreamSettings,
         "access": AccessSettings,
         "ldap": LdapSettings,

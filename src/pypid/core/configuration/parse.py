@@ -27,13 +27,14 @@ from pypid.core.configuration.combinations import (
     misfits_of_remote,
     misfits_of_workers,
 )
+from pypid.core.configuration.former_names import Renaming
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
     FREE,
     ISSUER,
     SECTIONS,
     AccessSettings,
-    CacheSettings,
+    CatalogSettings,
     IssuerSettings,
     Key,
     LdapSettings,
@@ -74,7 +75,7 @@ class Config:
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
-    cache: CacheSettings = CacheSettings()
+    catalog: CatalogSettings = CatalogSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     access: AccessSettings = AccessSettings()
     ldap: LdapSettings = LdapSettings()
@@ -98,8 +99,8 @@ class Config:
     taken_over: TakenOver | None = None
     """Set if the file is a config.ini of pypicloud."""
     notes: tuple[str, ...] = field(default=(), repr=False, eq=False)
-    """The parts of a config.ini of pypicloud that are not taken over, or not unchanged: a line for
-    each, with the reason.
+    """Lines for the log of a start: former names in use; the parts of a config.ini of pypicloud
+    that are not taken over, or not unchanged, with the reason.
     """
 
     @property
@@ -134,36 +135,40 @@ def parse(
     Raises `BadConfig` with all problems, nothing else.
     """
     document = ini.read(text, filename)
-    translation = None
+    renaming, translation = Renaming(filename), None
     if is_pypicloud(document.sections):
         from pypid.core.pypicloud.translation import translate
 
         translation = translate(text, filename=filename, environ=environ, cwd=cwd)
         document = translation.document
-    judge = _Judge(filename, list(document.problems))
+    else:
+        document = renaming.rename(document)
+    judge = _Judge(filename, [*document.problems, *renaming.problems])
     judge.names(document)
     found = {name: dict(section.entries) for name, section in document.sections.items()}
-    said, problems = environment.read(
+    variables = environment.read(
         environ, (name for name in found if name.startswith(ISSUER)), read_file
     )
-    judge.problems.extend(problems)
-    for (section, key), entry in (*said.items(), *options.items()):
-        found.setdefault(section, {})[key] = (
-            entry  # the environment wins over the file, the command line over both
-        )
+    judge.problems.extend(variables.problems)
+    # the environment wins over the file, the command line over both
+    for (section, key), entry in (*variables.entries.items(), *options.items()):
+        found.setdefault(section, {})[key] = entry
     config = judge.config(found)
-    if translation is not None:
-        judge.problems = [translation.in_its_words(problem) for problem in judge.problems]
     if judge.problems:
-        in_file = sorted(
-            (p for p in judge.problems if p.where == filename),
-            key=lambda problem: problem.line or 0,
+        as_written = renaming.as_written if translation is None else translation.in_its_words
+        raise BadConfig(
+            sorted(
+                map(as_written, judge.problems),
+                key=lambda problem: (problem.where != filename, problem.line or 0),
+            )
         )
-        raise BadConfig((*in_file, *(p for p in judge.problems if p.where != filename)))
+    config = evolve(config, notes=(*renaming.notes, *variables.notes))
     if translation is None:
         return config
     return evolve(
-        config, taken_over=TakenOver(translation.accounts), notes=tuple(map(str, translation.notes))
+        config,
+        taken_over=TakenOver(translation.accounts),
+        notes=(*map(str, translation.notes), *config.notes),
     )
 
 
@@ -285,7 +290,7 @@ class _Judge:
         self._storage(config.storage, found.get("storage", {}))
         self._sources(config, found)
         self._known_groups(config, found)
-        for advice in misfits_of_workers(config.server, config.cache, config.storage):
+        for advice in misfits_of_workers(config.server, config.catalog, config.storage):
             self.problem("server", "workers", found["server"]["workers"], advice)
         for advice in misfits_of_registration(config.access):
             self.problem("access", "registration", found["access"]["registration"], advice)

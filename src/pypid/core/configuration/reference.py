@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.configuration.environment import variable
+from pypid.core.configuration.environment import PREFIX, variable
+from pypid.core.configuration.former_names import FORMER_NAMES
 from pypid.core.configuration.keys import ISSUER, SECTIONS, IssuerSettings, keys
 
 
@@ -79,6 +80,13 @@ The environment
 ``PYPID_<SECTION>_<KEY>`` sets a key of a section: ``PYPID_SERVER_LISTEN``, ``PYPID_ISSUER_GITHUB_URL``. With ``_FILE`` behind
 it, the variable names a file that holds the value, as secrets of containers do. An unknown ``PYPID_*`` variable is a bad value.
 ``[users]``, ``[groups]`` and ``[projects]`` come from the file only.
+
+Former names
+------------
+
+Former names keep working, in the file and in the environment; pypid logs a line for each at the start. Rename them when you
+change the file next. A section or key under both names stops the start.
+
 """
 
 _FREE_DOCS = {
@@ -96,7 +104,7 @@ _FREE_DOCS = {
 
 def configuration_rst() -> str:
     """Return the page ``docs/configuration.rst``, generated from the table."""
-    parts = [_HEAD]
+    parts = [_HEAD + "\n".join(f"* {line}" for line in _former_names()) + "\n"]
     rows = table()
     for section, declared in _sections():
         parts.append(_heading(section))
@@ -107,6 +115,14 @@ def configuration_rst() -> str:
                 parts.append(_heading(name))
                 parts.append(f"{doc}\n")
     return "\n".join(parts)
+
+
+def _former_names() -> Iterator[str]:
+    for (section, key), current in FORMER_NAMES.items():
+        if key is None:
+            yield f"``[{section}]`` is ``[{current}]``, ``{PREFIX}{section.upper()}_*`` too."
+        else:
+            yield f"``[{section}] {key}`` is ``{current}``."
 
 
 def _heading(section: str) -> str:

@@ -30,7 +30,7 @@ class NameStatus(Enum):
     """The status of a name here; the values complete the sentence "the name is ..."."""
 
     OURS = "ours"
-    BLENDED = "ours, and upstream's files stand beside ours ([upstream] blend)"
+    BLENDED = "ours, and upstream's files stand beside ours ([upstream] allow_mixed)"
     THEIRS = "not ours, and may come from upstream"
     OFFLINE = "not ours, and pypid is offline ([upstream] mode): of it there is what is stored"
     RESERVED = "reserved ([upstream] reserved)"

@@ -38,7 +38,7 @@ How it is read
   ``http_port = 8080``.
 * ``PPC_*`` variables win over it, as with pypicloud: ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``. Users, groups and rights come
   from the file only. ``PYPID_*`` variables (:doc:`/configuration`) win over both: ``PYPID_SERVER_LISTEN``,
-  ``PYPID_UPSTREAM_BLEND``, ``PYPID_SERVER_SECRET``.
+  ``PYPID_UPSTREAM_ALLOW_MIXED``, ``PYPID_SERVER_SECRET``.
 * The names of all versions are understood, the oldest ones, too. Where two say the same, the newest name counts.
 * What the file does not say is as pypicloud has it, not as pypid has it: ``read = authenticated``, ``write = nobody``,
   ``mode = redirect``.

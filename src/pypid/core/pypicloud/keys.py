@@ -39,11 +39,11 @@ _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
 _FRAMEWORK = "it is of the framework that pypicloud is made with"
-# not translated to [cache]: pypicloud used one for a single process, too, and it is useless unless
+# not translated to [catalog]: pypicloud used one for a single process, too, and it is useless unless
 # nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
-    "storage, in memory. Several pypids on one storage share one that [cache] names (docs/scale)"
+    "storage, in memory. Several pypids on one storage share one that [catalog] names (docs/scale)"
 )
 _SESSION = "pypid makes its own sessions, with its own keys"
 _TUNING = "pypid's connections to S3 need no such advice"
@@ -76,7 +76,7 @@ def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
 
 _SHOW_UPSTREAM = (
     "anyone who registers a name of yours at the public index could put a newer version under it; "
-    "list the names that may show both in [upstream] blend"
+    "list the names that may show both in [upstream] allow_mixed"
 )
 _DOWNLOAD_URL = (
     "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] "

@@ -11,6 +11,7 @@ from posixpath import dirname, join, normpath
 from attrs import evolve, field, frozen
 
 from pypid.core.configuration import ini
+from pypid.core.configuration.former_names import FORMER_NAMES
 from pypid.core.configuration.ini import IniDocument, IniEntry, printable
 from pypid.core.configuration.keys import FREE, SECTIONS
 from pypid.core.errors import ConfigProblem
@@ -214,7 +215,6 @@ def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
 
 def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> None:
     seen = app.looked_at | serve(paste, ledger, cwd)
-    ours = {*SECTIONS, *FREE}
     for name, section in paste.rest(seen):
         where = IniEntry("", ledger.filename, section.line)
         if _LOGGING.match(name):
@@ -222,7 +222,7 @@ def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> No
                 "pypid writes its log to standard output; PYPID_LOG_LEVEL and PYPID_LOG_FORMAT "
                 "say how"
             )
-        elif name in ours:
+        elif FORMER_NAMES.get((name, None), name) in (*SECTIONS, *FREE):
             reason = (
                 "not looked at, since this file is pypicloud's: `pypid convert-config` makes one "
                 "of ours of it, and PYPID_* variables hold for both"

@@ -53,7 +53,7 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
     if text == "mirror":
         reason = (
             "it is cache here: names of yours never show the public index's versions, unless "
-            "[upstream] blend lists them"
+            "[upstream] allow_mixed lists them"
         )
         ledger.note(reason, entry, key)
     ledger.say("upstream", "mode", _MODES[text].value, entry, key)
@@ -111,7 +111,7 @@ def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     if said is not None and asbool(said[1].text):
         reason = (
             "not taken over: anyone who registers a name of yours at the public index could put a "
-            "newer version under it. List the names that may show both in [upstream] blend "
-            "(PYPID_UPSTREAM_BLEND)"
+            "newer version under it. List the names that may show both in [upstream] allow_mixed "
+            "(PYPID_UPSTREAM_ALLOW_MIXED)"
         )
         ledger.note(reason, said[1], said[0])

@@ -40,7 +40,7 @@ _UNKNOWN = (
     "No uploader is recorded for any file of these {count} projects, so pypicloud may have "
     "fetched them from the public index: {names}. They are local projects now, and upstream is "
     "never asked for them. To also offer newer releases of a public one from upstream, list it "
-    "in [upstream] blend."
+    "in [upstream] allow_mixed."
 )
 
 

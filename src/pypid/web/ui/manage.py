@@ -112,14 +112,14 @@ def _catalog(app: App) -> MachinePart:
 def _catalog_away() -> MachinePart:
     says = (
         "The shared catalog is unreachable: nothing can be published, and pages are served "
-        "for [cache] stale_for."
+        "for [catalog] stale_for."
     )
     return MachinePart(
         "Catalog",
         "unreachable",
         "bad",
         says,
-        "Check that its server ([cache] url) answers, and check the log.",
+        "Check that its server ([catalog] url) answers, and check the log.",
     )
 
 
