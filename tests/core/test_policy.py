@@ -72,7 +72,7 @@ POLICIES = st.builds(
     reserved=GLOBS,
     allow=GLOBS,
     deny=GLOBS,
-    blend=GLOBS,
+    allow_mixed=GLOBS,
     cooldown=st.builds(
         Cooldown,
         age=st.sampled_from([timedelta(), timedelta(days=3), timedelta(days=60)]),
@@ -129,7 +129,8 @@ class SilenceTests(SynchronousTestCase):
                 self.assertFalse({"spam", "SPAM", "sp*", "*"} & set(globs))
             if isinstance(ours, Project):
                 self.assertTrue(
-                    set(policy.blend) & {"spam", "SPAM", "sp*", "*"} or "s[a-q]am" in policy.blend
+                    set(policy.allow_mixed) & {"spam", "SPAM", "sp*", "*"}
+                    or "s[a-q]am" in policy.allow_mixed
                 )
 
     def test_reasons(self) -> None:
@@ -140,9 +141,9 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(silence(Policy(), SPAM, Presence.ABSENT), Silence.OFFLINE)
         self.assertEqual(silence(cache, SPAM, Presence.UNKNOWN), Silence.UNKNOWN)
         self.assertEqual(silence(cache, SPAM, ours), Silence.OURS)
-        self.assertIsNone(silence(evolve(cache, blend=("spam",)), SPAM, ours))
+        self.assertIsNone(silence(evolve(cache, allow_mixed=("spam",)), SPAM, ours))
         self.assertEqual(
-            silence(evolve(cache, blend=("spam",), reserved=("spam",)), SPAM, ours),
+            silence(evolve(cache, allow_mixed=("spam",), reserved=("spam",)), SPAM, ours),
             Silence.RESERVED,
         )
         self.assertEqual(

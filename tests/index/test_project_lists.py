@@ -69,14 +69,16 @@ class NamesTests(Awaiting, SynchronousTestCase):
             theirs: tuple[Summary, ...],
             reserved: tuple[str, ...],
             deny: tuple[str, ...],
-            blend: tuple[str, ...],
+            allow_mixed: tuple[str, ...],
             complete: bool,
             mode: Mode,
         ) -> None:
             held = Held(ours, theirs)
             if complete:
                 self.have(held.complete())
-            names = self.lists(held, Policy(mode=mode, reserved=reserved, deny=deny, blend=blend))
+            names = self.lists(
+                held, Policy(mode=mode, reserved=reserved, deny=deny, allow_mixed=allow_mixed)
+            )
             stored = [summary.name for summary in self.have(names.stored())]
             listed = {s.name for s in ours if s.status is not Status.QUARANTINED and not s.gone}
             shown = {

@@ -213,7 +213,7 @@ class EvictingTests(UpkeepCase):
         """Files of ours take nothing of the limit, and stay, also those of a name
         that both have.
         """
-        self.index = self.another(Policy(mode=Mode.CACHE, blend=("spam",)))
+        self.index = self.another(Policy(mode=Mode.CACHE, allow_mixed=("spam",)))
         for number in range(3):
             one = sent(noise(90 * KIB + number), f"spam-{number}-py3-none-any.whl")
             self.have(publishing(self.index, one))

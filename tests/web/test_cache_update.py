@@ -50,7 +50,7 @@ class CacheUpdateCase(WholeCase):
     """A pypid where those who log in may fetch, and everybody may read; alice has had ham."""
 
     rules = Rules(read=EVERYONE, write=RULES.write, fetch=AUTHENTICATED)
-    policy = Policy(mode=Mode.CACHE, blend=("spam",))
+    policy = Policy(mode=Mode.CACHE, allow_mixed=("spam",))
 
     def setUp(self) -> None:
         super().setUp()

@@ -207,7 +207,7 @@ class FallbackCase(WholeCase):
         )
         of_config = {
             name: getattr(config.upstream, name)
-            for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")
+            for name in ("mode", "reserved", "allow", "deny", "allow_mixed", "cooldown")
         }
         pypid = Pypid(
             Path(self.mktemp()),
@@ -315,11 +315,11 @@ class MatrixTests(FallbackCase):
         self.assertEqual(self.elsewhere.heard, [])
 
     def test_opted_in(self) -> None:
-        """Who wants what ``always_show_upstream`` did lists the names in ``blend``, and gets it for
-        these names.
+        """Names in ``allow_mixed`` are treated as pypicloud's ``always_show_upstream`` treated all
+        names.
         """
         for fallback, kind in (("redirect", "ours+links"), ("cache", "ours+cached")):
-            pypid = self.index(fallback, stored=True, blend=(NAME,))
+            pypid = self.index(fallback, stored=True, allow_mixed=(NAME,))
             self.assertEqual(self.kind_of(pypid, pypid.get(f"/simple/{NAME}/", J), None), kind)
 
 

@@ -113,7 +113,7 @@ class SafetyCase(WholeCase):
         """
         settings = {
             name: getattr(self.policy, name)
-            for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")
+            for name in ("mode", "reserved", "allow", "deny", "allow_mixed", "cooldown")
         }
         return Pypid(
             Path(self.mktemp()),
@@ -279,14 +279,14 @@ class RoutesTests(SafetyCase):
         self.silent(PUBLIC)
 
     def test_blend(self) -> None:
-        """`blend` is the one exception: our files and theirs stand on one page, a file name of ours
-        is ours; `reserved` and `deny` are stronger.
+        """`allow_mixed` is the one exception: local and upstream files are on one page, a local file
+        wins over an upstream file of its name; `reserved` and `deny` are stronger.
         """
         self.have_secret()
         ours = self.elsewhere.has(
             SECRET, FILENAMES[0], wheel("acme-secret", "1.0", files={"evil.py": b""})
         )
-        self.pypid = self.another(blend=("acme_*",))
+        self.pypid = self.another(allow_mixed=("acme_*",))
         self.assertEqual(
             next(file["filename"] for file in self.pypid.page(SECRET)["files"]), FILENAMES[0]
         )
@@ -296,7 +296,7 @@ class RoutesTests(SafetyCase):
         self.assertNotIn(ours.source, self.elsewhere.urls)
         del self.elsewhere.heard[:]
         for policy in ({"reserved": ("acme-*",)}, {"deny": ("acme-*",)}):
-            self.pypid = self.another(blend=("acme_*",), **policy)
+            self.pypid = self.another(allow_mixed=("acme_*",), **policy)
             self.assertEqual(len(self.pypid.page(SECRET)["files"]), 1)
             self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}").status, 404)
         self.silent()
@@ -663,11 +663,11 @@ class HiddenFileTests(SafetyCase):
 
     def test_of_ours(self) -> None:
         """Theirs is hidden by ours of the same name, which is served with its own bytes and
-        metadata (blend).
+        metadata (allow_mixed).
         """
         filename = wheel_filename(PUBLIC, "99.0")
         self.published(self.publish(filename, wheel(PUBLIC, "99.0", extra=[("Author", "ours")])))
-        self.pypid = self.another(blend=("*",))
+        self.pypid = self.another(allow_mixed=("*",))
         self.assertIn(b"ours", self.ask(f"/packages/{PUBLIC}/{filename}.metadata").body)
         [listed] = [
             file for file in self.pypid.page(PUBLIC)["files"] if file["filename"] == filename
@@ -720,7 +720,7 @@ POLICIES = st.fixed_dictionaries(
         "reserved": GLOB,
         "allow": st.just(("*",)) | GLOB,
         "deny": GLOB,
-        "blend": st.just(()) | GLOB,
+        "allow_mixed": st.just(()) | GLOB,
     }
 )
 OPERATIONS = st.lists(
@@ -774,13 +774,13 @@ class AnythingTests(SafetyCase):
                 for each in NAMES
                 if policy["mode"] is not Mode.OFFLINE
                 and not listed(each, policy["reserved"])
-                and (each not in ours or listed(each, policy["blend"]))
+                and (each not in ours or listed(each, policy["allow_mixed"]))
                 and listed(each, policy["allow"])
                 and not listed(each, policy["deny"])
             }
             if operation == "publish":
                 ours.add(name)
-                if not listed(name, policy["blend"]):
+                if not listed(name, policy["allow_mixed"]):
                     may.discard(name)
             if operation == "start":
                 nodes[number] = self.another(blobs, **policy)

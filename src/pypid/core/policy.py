@@ -58,7 +58,7 @@ class Policy:
     reserved: tuple[str, ...] = ()
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
-    blend: tuple[str, ...] = ()
+    allow_mixed: tuple[str, ...] = ()
     cooldown: Cooldown = field(factory=Cooldown)
     require_hashes: bool = False
     restored: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Silence(Enum):
     OURS = "the name is ours: it never goes upstream (unless [upstream] allow_mixed lists it)"
     CLAIMED = (
         "the name is ours, since a rule of its own lets users publish it: it never goes "
-        "upstream (unless blend lists it)"
+        "upstream (unless allow_mixed lists it)"
     )
     UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
     DENIED = "the name may not come from upstream ([upstream] deny)"
@@ -107,9 +107,9 @@ def _silence_online(policy: Policy, name: ProjectName, ours: Project | Presence)
         return Silence.UNKNOWN
     if matches(name, policy.reserved):
         return Silence.RESERVED
-    if isinstance(ours, Project) and not matches(name, policy.blend):
+    if isinstance(ours, Project) and not matches(name, policy.allow_mixed):
         return Silence.OURS
-    if name in policy.claims.names and not matches(name, policy.blend):
+    if name in policy.claims.names and not matches(name, policy.allow_mixed):
         return Silence.UNKNOWN if policy.claims.names is EVERY_NAME else Silence.CLAIMED
     if matches(name, policy.deny):
         return Silence.DENIED

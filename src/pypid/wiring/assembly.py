@@ -291,7 +291,7 @@ def _policy(config: Config) -> Policy:
         reserved=upstream.reserved,
         allow=upstream.allow,
         deny=upstream.deny,
-        blend=upstream.allow_mixed,
+        allow_mixed=upstream.allow_mixed,
         cooldown=upstream.cooldown,
         require_hashes=upstream.require_hashes,
         restored=upstream.restored,

@@ -131,7 +131,7 @@ class ReasonTests(SynchronousTestCase):
             (CACHE, Presence.ABSENT, NameStatus.THEIRS),
             (CACHE, Presence.UNKNOWN, NameStatus.UNKNOWN),
             (CACHE, OURSELVES, NameStatus.OURS),
-            (evolve(CACHE, blend=("spam",)), OURSELVES, NameStatus.BLENDED),
+            (evolve(CACHE, allow_mixed=("spam",)), OURSELVES, NameStatus.BLENDED),
             (evolve(CACHE, reserved=("sp*",)), Presence.ABSENT, NameStatus.RESERVED),
             (evolve(CACHE, reserved=("sp*",)), OURSELVES, NameStatus.RESERVED),
             (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, NameStatus.DENIED),
@@ -154,7 +154,7 @@ class ReasonTests(SynchronousTestCase):
         young = their_file("3.0", uploaded=NOW - timedelta(days=1))
         ageless = their_file("4.0", uploaded=None)
         files = (their_file("1.0"), their_file("2.0"), young, ageless)
-        policy = evolve(CACHE, blend=("spam",), cooldown=Cooldown(timedelta(days=3)))
+        policy = evolve(CACHE, allow_mixed=("spam",), cooldown=Cooldown(timedelta(days=3)))
         theirs = UpstreamState(said=evolve(said(), files=files), kept=(kept,))
         why = explain(policy, SPAM, OURSELVES, theirs, NOW)
         self.assertEqual(
@@ -194,7 +194,7 @@ class ReasonTests(SynchronousTestCase):
 
     def test_quarantined_here(self) -> None:
         """A project of ours in quarantine hides all, also what may stand beside it."""
-        policy = evolve(CACHE, blend=("spam",))
+        policy = evolve(CACHE, allow_mixed=("spam",))
         closed = evolve(OURSELVES, status=Status.QUARANTINED)
         why = explain(policy, SPAM, closed, UpstreamState(said=said("2.0")), NOW)
         self.assertEqual({file.because for file in why.files}, {Absent.CLOSED})

@@ -257,7 +257,7 @@ class Upstream(SynchronousTestCase):
             config = self.upstream(lines)
             self.assertEqual(config.upstream.allow_mixed, ())
             self.assertIn("[upstream] allow_mixed", notes(config))
-        self.assertNotIn("blend", notes(self.upstream("pypi.always_show_upstream = false")))
+        self.assertNotIn("allow_mixed", notes(self.upstream("pypi.always_show_upstream = false")))
 
     def test_urls(self) -> None:
         """The base or the older URL of another index; the address that the public one no longer has

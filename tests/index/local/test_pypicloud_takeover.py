@@ -460,11 +460,11 @@ class TakeOverTests(TakeOverCase):
         self.left(f"spam/{WHEEL}", wheel(), name="spam", uploader="alice")
         self.left("spam/spam-0.9.tar.gz", sdist(version="0.9"), name="spam")
         self.started()
-        (line,) = self.told("[upstream] blend")
+        (line,) = self.told("[upstream] allow_mixed")
         self.assertIn("1 projects", line)
         self.assertIn(": requests.", line)
         self.started(self.restarted())
-        self.assertEqual(self.told("[upstream] blend"), [])
+        self.assertEqual(self.told("[upstream] allow_mixed"), [])
 
     def test_odd_descriptions(self) -> None:
         """What is said amiss is ignored, and told; the file is served."""

@@ -12,7 +12,7 @@ from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 
-CACHE = Policy(mode=Mode.CACHE, blend=("spam",))
+CACHE = Policy(mode=Mode.CACHE, allow_mixed=("spam",))
 HAM, NEWER, EGGS = wheel_filename("ham"), sdist_filename("ham", "2.0"), sdist_filename("eggs")
 THEIR_SPAM = sdist_filename("spam", "7.0")
 

@@ -150,7 +150,7 @@ class NameTests(WhyCase):
             (told["standing"], told["ours"]), ("ours", {"status": "active", "files": 1})
         )
         self.assertEqual({file["rule"] for file in told["hidden"]}, {"ours"})
-        self.pypid = self.another(Policy(mode=Mode.CACHE, blend=("ham",)))
+        self.pypid = self.another(Policy(mode=Mode.CACHE, allow_mixed=("ham",)))
         told = self.agrees()
         self.assertEqual(told["standing"], "blended")
         self.assertEqual(

@@ -90,7 +90,7 @@ class Changing(RuleBasedStateMachine):
         self.upstream = Elsewhere()
         policy = Policy(
             mode=Mode.CACHE,
-            blend=(BOTH,),
+            allow_mixed=(BOTH,),
             cooldown=Cooldown(timedelta(), ((YOUNG, timedelta(days=1)),)),
             claims=Claims(),
         )

@@ -349,7 +349,7 @@ class RuleTests(LocalCase):
         self.assertEqual(self.names(), ["ham"])
         self.assertEqual(set(self.files("ham")), {filename})
         self.missing(f"ham/{HAM}")
-        self.pypid = self.another(Policy(mode=Mode.CACHE, blend=("ham",)), at=self.pypid)
+        self.pypid = self.another(Policy(mode=Mode.CACHE, allow_mixed=("ham",)), at=self.pypid)
         self.assertEqual(self.names(), ["ham"])
         self.assertEqual(set(self.files("ham")), {HAM, filename})
 

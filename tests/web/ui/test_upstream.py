@@ -22,7 +22,7 @@ class PageTests(AdministeredCase):
         mode=Mode.CACHE,
         reserved=("acme-*",),
         deny=("evil",),
-        blend=("mixed",),
+        allow_mixed=("mixed",),
         cooldown=COOLDOWN.parse("0 ham=0 acme-*=14d"),
     )
 

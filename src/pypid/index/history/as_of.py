@@ -222,16 +222,16 @@ class Spanned:
             made_of is not None
             and made_of[0] is names
             and made_of[1] == epoch
-            and not self.index.policy.blend
+            and not self.index.policy.allow_mixed
         ):
             return self._known
         return await self._flights.single((id(names), epoch), lambda: self._look(names, epoch))
 
     async def _look(self, names: Sequence[Summary], epoch: str) -> _Known:
-        pace, blend, known = Pace(self.index.world), self.index.policy.blend, _Known()
+        pace, allow_mixed, known = Pace(self.index.world), self.index.policy.allow_mixed, _Known()
         for summary in names:
             held = self._known.get(summary.name)
-            if held is None or held[:2] != (summary, epoch) or matches(summary.name, blend):
+            if held is None or held[:2] != (summary, epoch) or matches(summary.name, allow_mixed):
                 held = (summary, epoch, await self._spans(summary.name))
             known[summary.name] = held
             await pace.keep()

@@ -32,7 +32,7 @@ async def upstream(ctx: RequestContext) -> None:
         "reserved": list(policy.reserved),
         "allow": list(policy.allow),
         "deny": list(policy.deny),
-        "blend": list(policy.blend),
+        "blend": list(policy.allow_mixed),
         "limit": ctx.app.settings.max_cache,
         "kept": None if used is None else used.kept,
         "kept_size": None if used is None else used.kept_size,

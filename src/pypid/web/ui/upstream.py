@@ -175,7 +175,11 @@ def _rules(app: App) -> list[UpstreamRule]:
             () if policy.allow == ("*",) else policy.allow,
         ),
         ("deny", "Cannot come from upstream:", policy.deny),
-        ("blend", "Local, with upstream files allowed beside local ones:", policy.blend),
+        (
+            "allow_mixed",
+            "Local, with upstream files allowed beside local ones:",
+            policy.allow_mixed,
+        ),
     )
     return [
         UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS))
