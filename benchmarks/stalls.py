@@ -239,7 +239,7 @@ class Bench:
 
         async def ask(said: Listing) -> None:
             told.said[NAME] = said
-            await index.listings.theirs(NAME, anew=True)
+            await index.listings.state(NAME, anew=True)
 
         said, again = remembered(await self.read(page)), remembered(await self.read(page))
         await self.measure("remember", lambda: ask(said))

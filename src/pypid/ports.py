@@ -126,7 +126,7 @@ class Bucket(Protocol):
     `StorageDown`.
     """
 
-    async def standing(self, key: str) -> ArchiveState:
+    async def archive_state(self, key: str) -> ArchiveState:
         """Return the archive state of the blob. Raises `Missing`."""
 
     async def move(self, key: str, storage_class: str) -> None:

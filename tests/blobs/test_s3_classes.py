@@ -59,7 +59,7 @@ class MoveTests(ClassCase):
         headers = self.fake.asked[-1].headers
         self.assertEqual(headers["x-amz-copy-source"], "/bucket/some/prefix-spam/spam-1.0%2Bx.zip")
         self.assertEqual(headers["x-amz-metadata-directive"], "REPLACE")
-        self.assertEqual((await self.blobs.classes.standing(KEY)).storage_class, "GLACIER_IR")
+        self.assertEqual((await self.blobs.classes.archive_state(KEY)).storage_class, "GLACIER_IR")
         self.assertEqual(await self.read(), b"0123456789")
 
     async def test_again(self) -> None:
@@ -124,7 +124,7 @@ class ArchiveTests(ClassCase):
         """
         (blob,) = await self.listed()
         self.assertEqual((blob.archived, blob), (True, await self.blobs.stat(KEY)))
-        self.assertFalse((await self.blobs.classes.standing(KEY)).readable)
+        self.assertFalse((await self.blobs.classes.archive_state(KEY)).readable)
         self.fake.asked.clear()
         await self.assertFailure(start(self.read()), Archived)
         self.assertEqual(self.fake.operations(), ["GetObject"])
@@ -145,11 +145,11 @@ class ArchiveTests(ClassCase):
         )
         await self.blobs.classes.restore(KEY)
         self.assertEqual(self.fake.operations().count("RestoreObject"), 1)
-        self.assertFalse((await self.blobs.classes.standing(KEY)).readable)
+        self.assertFalse((await self.blobs.classes.archive_state(KEY)).readable)
         self.bucket.objects[THERE].headers["x-amz-restore"] = (
             'ongoing-request="false", expiry-date="Fri, 21 Dec 2029"'
         )
-        self.assertTrue((await self.blobs.classes.standing(KEY)).readable)
+        self.assertTrue((await self.blobs.classes.archive_state(KEY)).readable)
         self.assertEqual(await self.read(), b"0123456789")
 
     async def test_restored_by_others(self) -> None:

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from pypid.blobs.keys import parts
+from pypid.blobs.keys import segments
 from pypid.blobs.s3.addresses import Address, quoted, resolve
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
 from pypid.blobs.s3.signatures import Keys, cloudfront, presigned, signed
@@ -54,7 +54,7 @@ PRESIGNED = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
 MODEST = settings(max_examples=60, deadline=None, database=None)
 KEYS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40
-).filter(lambda key: parts(key) is not None)
+).filter(lambda key: segments(key) is not None)
 
 
 class SignerTests(SynchronousTestCase):

@@ -218,9 +218,9 @@ class TheirsTests(AwayCase):
         file = self.file(self.here, EGGS_FILE, EGGS)
         self.data(self.here, file)
         self.away()
-        self.have(self.here.file_cache.touches.write_down(self.here.catalog))
+        self.have(self.here.file_cache.last_access.write_down(self.here.catalog))
         self.back()
-        self.have(self.here.file_cache.touches.write_down(self.here.catalog))
+        self.have(self.here.file_cache.last_access.write_down(self.here.catalog))
         self.go(1)
         self.assertEqual(
             [name for name, _ in self.have(self.there.catalog.theirs(EGGS)).touched], [EGGS_FILE]
@@ -252,9 +252,9 @@ class NewNodeTests(NodesCase):
         self.data(self.here, self.file(self.here, EGGS_FILE, EGGS))
         self.have(self.here.reconcile())
         node = self.node()
-        self.have(node.file_cache.kept.heard(HAM))
+        self.have(node.file_cache.kept.entry(HAM))
         self.assertEqual(list(node.file_cache.kept._looked), [])
-        self.assertEqual(len(self.have(node.file_cache.kept.heard(EGGS)).kept), 1)
+        self.assertEqual(len(self.have(node.file_cache.kept.entry(EGGS)).kept), 1)
 
     def test_begun_anew(self) -> None:
         """In a catalog that was begun anew files that are kept are found at once, each project's
@@ -266,7 +266,7 @@ class NewNodeTests(NodesCase):
         self.place.lose()
         self.go(3)
         for node in (self.there, self.here):
-            self.assertEqual(len(self.have(node.file_cache.kept.heard(EGGS)).kept), 1)
+            self.assertEqual(len(self.have(node.file_cache.kept.entry(EGGS)).kept), 1)
 
     def test_made_up_names(self) -> None:
         """Any number of names that upstream has not leaves few rows in the engine, few tombstones

@@ -307,10 +307,10 @@ class CopyTests(OverSockets, SynchronousTestCase):
         as it was.
         """
         self.refused(self.blobs.classes.move("spam/x", "GLACIER_IR"), Missing)
-        self.refused(self.blobs.classes.standing("spam/x"), Missing)
+        self.refused(self.blobs.classes.archive_state("spam/x"), Missing)
         self.have(self.blobs.write("spam/x", BytesBody(b"x")))
         self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
-        standing = self.have(self.blobs.classes.standing("spam/x"))
+        standing = self.have(self.blobs.classes.archive_state("spam/x"))
         self.assertEqual(
             (standing.storage_class, standing.readable, standing.size), ("STANDARD", True, 1)
         )

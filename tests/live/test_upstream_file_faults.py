@@ -212,7 +212,7 @@ class FileFaultTests(ProxyCase):
                 (await self.proxy.get("/packages/victim/victim-2.0.tar.gz")).status, 503
             )
         self.assertEqual((await self.proxy.page("unknown")).status, 404)
-        self.assertFalse(self.proxy.index.gate.outage.is_down)
+        self.assertFalse(self.proxy.index.gate.breaker.is_down)
 
     async def test_both_hashes(self) -> None:
         """The log names the hash that was listed and the one that came, in one line, for a large

@@ -52,7 +52,7 @@ def link_files(pypid: Pypid) -> None:
     """
     links = Links(SignedBlobs(pypid), pypid.world, timedelta(hours=1), timedelta(minutes=10))  # type: ignore[arg-type]
     pypid.index.links = links
-    object.__setattr__(pypid.index._giver, "links", links)
+    object.__setattr__(pypid.index._reader, "links", links)
 
 
 class Lines(AccessLog):

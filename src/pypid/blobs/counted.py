@@ -44,11 +44,11 @@ class BlobsWatch:
 
     world: World
 
-    async def over(self, operation: str, asked: Awaitable[T]) -> T:
+    async def over(self, operation: str, call: Awaitable[T]) -> T:
         """Await the operation and record its outcome."""
         began, error = self.world.clock.seconds(), None
         try:
-            return await asked
+            return await call
         except BaseException as raised:
             error = raised
             raise

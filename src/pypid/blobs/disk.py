@@ -96,12 +96,12 @@ class DiskFolder:
     _durable: set[tuple[bytes, int, int]] = field(factory=set, init=False, repr=False, eq=False)
     """Folders (path, device, inode) whose names this process has made durable."""
 
-    def path(self, parts: tuple[bytes, ...]) -> bytes:
-        """Return the path for a key's parts."""
-        return b"/".join((self.root, *parts))
+    def path(self, segments: tuple[bytes, ...]) -> bytes:
+        """Return the path of the file with these segments."""
+        return b"/".join((self.root, *segments))
 
-    def parts(self, key: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """Return the parts of the path of the key's file."""
+    def file_segments(self, key: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return the segments of the path of the key's file."""
         if self.veiled is not None and self.veiled(b"/".join(key).decode()):
             return (*key[:-1], key[-1] + VEIL)
         return key
@@ -125,15 +125,15 @@ class DiskFolder:
     def _veil(self) -> bytes:
         return b"" if self.veiled is None else VEIL
 
-    def prune(self, parts: tuple[bytes, ...]) -> None:
+    def prune(self, segments: tuple[bytes, ...]) -> None:
         """Remove the folders of a deleted file, as far as they are empty; only in a folder shared
         with another program, to which they would look like a project. (A concurrent write creates
         them again, see `install`.)
         """
-        if self.veiled is None or parts[0] == DRAFTS[0]:
+        if self.veiled is None or segments[0] == DRAFTS[0]:
             return
-        for depth in range(len(parts) - 1, 0, -1):
-            folder = self.path(parts[:depth])
+        for depth in range(len(segments) - 1, 0, -1):
+            folder = self.path(segments[:depth])
             try:
                 os.rmdir(folder)
             except OSError:
@@ -141,7 +141,7 @@ class DiskFolder:
             self._durable.difference_update(
                 [known for known in self._durable if known[0] == folder]
             )
-            sync_folder(self.path(parts[: depth - 1]))
+            sync_folder(self.path(segments[: depth - 1]))
 
     def must_be_there(self) -> None:
         """Raise `OSError` unless the root is the one that was opened at the start."""
@@ -156,12 +156,12 @@ class DiskFolder:
         self.must_be_there()
         return Missing(key)
 
-    def install(self, draft: bytes, parts: tuple[bytes, ...], replace: bool) -> None:
+    def install(self, draft: bytes, segments: tuple[bytes, ...], replace: bool) -> None:
         """Move a synced draft to its key, atomically and durably. Raises `FileExistsError`; then
         the draft is still there.
         """
-        target = self.path(parts)
-        folders = [self.path(parts[:depth]) for depth in range(len(parts))]
+        target = self.path(segments)
+        folders = [self.path(segments[:depth]) for depth in range(len(segments))]
         self.must_be_there()
         for tries in range(TRIES):
             try:

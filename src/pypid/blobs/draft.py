@@ -28,11 +28,11 @@ class DraftFile:
     """
 
     def __init__(
-        self, disk: DiskFolder, key: str, parts: tuple[bytes, ...], name: bytes, replace: bool
+        self, disk: DiskFolder, key: str, segments: tuple[bytes, ...], name: bytes, replace: bool
     ) -> None:
         self._disk = disk
         self._key = key
-        self._parts = parts
+        self._segments = segments
         self._path = disk.draft(name)
         self._replace = replace
         self._lock = Lock()
@@ -121,7 +121,7 @@ class DraftFile:
 
     def _must_be_free(self) -> None:
         """Fail early, before a large body is copied; `_install` decides."""
-        target = self._disk.path(self._parts)
+        target = self._disk.path(self._segments)
         if os.path.isdir(target):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), target)
         if not self._replace and os.path.lexists(target):
@@ -138,7 +138,7 @@ class DraftFile:
 
     def _install(self) -> None:
         try:
-            self._disk.install(self._path, self._parts, self._replace)
+            self._disk.install(self._path, self._segments, self._replace)
         except FileExistsError:
             raise Exists(self._key) from None
 

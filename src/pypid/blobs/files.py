@@ -26,7 +26,7 @@ from attrs import frozen
 
 from pypid.blobs.disk import DRAFTS, VEIL, DiskFolder, blob, our_words, prepare, sync_folder
 from pypid.blobs.draft import DraftFile
-from pypid.blobs.keys import must_be_key, parts, pieces
+from pypid.blobs.keys import must_be_key, pieces, segments
 from pypid.blobs.walk import walk
 from pypid.core.errors import Missing, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
@@ -84,7 +84,7 @@ class FilesBlobs:
                 draft = DraftFile(
                     self._disk,
                     key,
-                    self._disk.parts(where),
+                    self._disk.file_segments(where),
                     self._random(16).hex().encode(),
                     replace,
                 )
@@ -142,11 +142,11 @@ class FilesBlobs:
 
     def _path(self, key: str) -> bytes:
         """Return the path of `key`. Raises `Missing` for an invalid key, or one of a draft."""
-        where = parts(key)
+        where = segments(key)
         if where is None or where[: len(DRAFTS)] == DRAFTS:
             self._disk.must_be_there()
             raise Missing(key)
-        return self._disk.path(self._disk.parts(where))
+        return self._disk.path(self._disk.file_segments(where))
 
     def _opened(self, key: str, span: Span | None) -> FileBody:
         with our_words("Reading"):

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from pypid.ports import Body
 
 
-def parts(key: str) -> tuple[bytes, ...] | None:
-    """Return the parts of `key` as UTF-8, or None if it is not a key.
+def segments(key: str) -> tuple[bytes, ...] | None:
+    """Return the segments of `key` as UTF-8, or None if it is not a key.
 
-    Not keys: an empty text, empty parts (so also a ``/`` at either end), ``.``, ``..``, NUL, and
+    Not keys: an empty text, empty segments (so also a ``/`` at either end), ``.``, ``..``, NUL, and
     text that UTF-8 cannot encode. Nothing that leads out of a folder is a key.
     """
     try:
@@ -23,10 +23,10 @@ def parts(key: str) -> tuple[bytes, ...] | None:
 
 
 def must_be_key(key: str) -> tuple[bytes, ...]:
-    """Return the parts of a key to write to. Raises `ValueError`: writing to anything else is a
+    """Return the segments of a key to write to. Raises `ValueError`: writing to anything else is a
     programming error.
     """
-    found = parts(key)
+    found = segments(key)
     if found is None:
         raise ValueError(f"{key!r} is not a key")
     return found

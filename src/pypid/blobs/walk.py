@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from pypid.blobs.disk import DRAFTS, DiskFolder, blob
-from pypid.blobs.keys import parts
+from pypid.blobs.keys import segments
 from pypid.core.model import Blob
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -41,7 +41,7 @@ def walk(disk: DiskFolder, prefix: str) -> Iterator[Blob]:
     """
     disk.must_be_there()
     base, slash, rest = prefix.rpartition("/")
-    if not slash or parts(base) is not None:
+    if not slash or segments(base) is not None:
         above = [_folder(disk, (base + slash).encode(), rest.encode(errors="surrogatepass"), [])]
         while above:
             folder = above[-1]
@@ -108,7 +108,11 @@ def _file(disk: DiskFolder, key: bytes) -> os.stat_result | None:
         found = os.stat(
             disk.root
             + b"/"
-            + (key if disk.veiled is None else b"/".join(disk.parts(tuple(key.split(b"/")))))
+            + (
+                key
+                if disk.veiled is None
+                else b"/".join(disk.file_segments(tuple(key.split(b"/"))))
+            )
         )
     except OSError as error:
         if error.errno in _GONE:

@@ -58,14 +58,14 @@ REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream
 
 @define(eq=False)
 class Collector:
-    """One collection run. `asked` returns the request context under which a project is read (and
+    """One collection run. `permission_for` returns the permission under which a project is read (and
     raises if the user may not read it).
     """
 
     index: Index
     resolver: Resolver | None
     """None if there is nothing to resolve."""
-    asked: Callable[[ProjectName], UpstreamPermission]
+    permission_for: Callable[[ProjectName], UpstreamPermission]
     tell: Callable[[Event], None]
     _reasons: Reasons = field(init=False)
     _problems: list[Problem] = field(factory=list, init=False)
@@ -81,32 +81,32 @@ class Collector:
         self._reasons = Reasons(self.index)
         self._began = self.index.world.now()
 
-    async def collect(self, wishes: CollectOptions) -> Collected:
+    async def collect(self, options: CollectOptions) -> Collected:
         """Run the collection. Files that are not available are reported in the result; raises only
         `Busy` and `StorageDown`.
         """
-        await self._look({line.project for lines in wishes.lines.values() for line in lines})
-        for target in wishes.targets:
-            await self._for_target(wishes, target)
+        await self._look({line.project for lines in options.lines.values() for line in lines})
+        for target in options.targets:
+            await self._for_target(options, target)
         reports = await self._keep_all()
         return Collected(
             files=tuple(sorted(reports, key=lambda report: (report.project, report.filename))),
             failed=tuple(dict.fromkeys(self._problems)),
-            requirements=wishes.requirements,
+            requirements=options.requirements,
             resolved=tuple(self._resolved),
         )
 
     # --- which releases ---------------------------------------------------------------------------
 
-    async def _for_target(self, wishes: CollectOptions, target: InstallTarget) -> None:
-        lines = wishes.lines[target]
+    async def _for_target(self, options: CollectOptions, target: InstallTarget) -> None:
+        lines = options.lines[target]
         pins = list(
-            await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases)
+            await self._pins_of_lines(lines, target, prereleases=options.requirements.prereleases)
         )
         by_project: dict[ProjectName, list[RequirementLine]] = {}
         for line in lines:
             by_project.setdefault(line.project, []).append(line)
-        for lock in wishes.locks:
+        for lock in options.locks:
             pins += lock.pins_for(target)
         pins = list(dict.fromkeys(pins))
         self._resolved.append(Resolved(target, tuple(pins)))
@@ -270,7 +270,7 @@ class Collector:
 
         async def look(name: ProjectName) -> None:
             try:
-                self._projects[name] = await self.index.project(name, self.asked(name))
+                self._projects[name] = await self.index.project(name, self.permission_for(name))
             except PypidError as error:
                 self._projects[name] = error
 
@@ -311,7 +311,7 @@ class Collector:
                     if await self._has_come(stored)
                     else CollectOutcome.HAD,
                 )
-            body = await index.open(file, None, self.asked(file.project))
+            body = await index.open(file, None, self.permission_for(file.project))
             async with aclosing(body):
                 async for _ in body:
                     pass

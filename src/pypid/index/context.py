@@ -25,8 +25,8 @@ _log = Logger()
 
 LONGEST_TURN = 0.005
 """Longest time in seconds that a job may occupy the reactor thread."""
-NOTHING = "nothing was changed. Try again soon."
-STANDS = "the change was saved and will become visible shortly. Retrying is safe."
+NOTHING_CHANGED = "nothing was changed. Try again soon."
+CHANGE_SAVED = "the change was saved and will become visible shortly. Retrying is safe."
 
 
 @frozen
@@ -39,7 +39,7 @@ class Refreshed:
     strays: tuple[Blob, ...] = field(repr=False)
     changed: bool
     """Whether the catalog had a different entry."""
-    told: bool = True
+    in_catalog: bool = True
     """Whether the catalog has this state; False while the catalog is unavailable (see
     `IndexContext.unsettled`).
     """
@@ -214,9 +214,9 @@ class IndexContext:
             before = _serial(await self.catalog.ours(name))
         for _ in range(READINGS):
             found = await records.read_project(self.blobs, name)
-            become = _become(before, found.project)
+            edit = _compare_and_set(before, found.project)
             try:
-                held = await self.catalog.edit(name, become, mark=found.mark)
+                held = await self.catalog.edit(name, edit, mark=found.mark)
             except ConcurrentChange:
                 with suppress(CatalogDown):  # the next catalog call raises it again
                     before = _serial(await self.catalog.edit(name, as_it_is))
@@ -226,7 +226,7 @@ class IndexContext:
                 self.unsettled.discard(name)
                 if held is not None:
                     self.verified.add(name)
-                return Refreshed(held, found.strays, held != become.old)
+                return Refreshed(held, found.strays, held != edit.old)
         return await self._untold(name, found)
 
     async def _untold(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
@@ -238,10 +238,10 @@ class IndexContext:
         old = held if isinstance(held, Project) else None
         project = found.project
         if old is not None and project is not None and evolve(project, serial=old.serial) == old:
-            return Refreshed(old, found.strays, changed=False, told=False)
+            return Refreshed(old, found.strays, changed=False, in_catalog=False)
         if old is not None or project is not None:
             self.unsettled.add(name)
-        return Refreshed(project, found.strays, changed=True, told=False)
+        return Refreshed(project, found.strays, changed=True, in_catalog=False)
 
     async def settle(self, name: ProjectName) -> None:
         """Resync the catalog after a change that broke off half-way; if that fails, too, the
@@ -290,7 +290,7 @@ class IndexContext:
             held = await self.catalog.edit(name, change)
         except CatalogDown as error:
             self.unsettled.add(name)
-            raise CatalogDown(STANDS) from error
+            raise CatalogDown(CHANGE_SAVED) from error
         if held is not None:
             self.verified.add(name)
         return held
@@ -298,10 +298,10 @@ class IndexContext:
     async def refuse_while_away(self) -> None:
         """Raise `CatalogDown` if a change could not be listed now, so that none is begun."""
         if await self.catalog.is_away():
-            raise CatalogDown(NOTHING)
+            raise CatalogDown(NOTHING_CHANGED)
 
 
-def _become(before: int | None, found: Project | None) -> CompareAndSet[Project | None]:
+def _compare_and_set(before: int | None, found: Project | None) -> CompareAndSet[Project | None]:
     return CompareAndSet(lambda held: _serial(held) == before, lambda _: found)
 
 

@@ -18,9 +18,9 @@ async def why(index: Index, name: ProjectName) -> Why:
     A query changes nothing: the last upstream listing is used, and no new one is requested.
     """
     ours = await _ours(index, name)
-    theirs = await index.listings.standing(name)
+    state = await index.listings.shown_state(name)
     # off the reactor thread: ten thousand files take more than 100 ms
-    return await index.world.thinking(explain, index.policy, name, ours, theirs, index.world.now())
+    return await index.world.thinking(explain, index.policy, name, ours, state, index.world.now())
 
 
 async def _ours(index: Index, name: ProjectName) -> Project | Presence:

@@ -93,33 +93,33 @@ class Contents:
         factory=Flights, init=False, repr=False
     )
 
-    async def listing(self, file: File, asked: UpstreamPermission = DIRECT) -> MemberListing:
+    async def listing(self, file: File, permission: UpstreamPermission = DIRECT) -> MemberListing:
         """Return the members of the file."""
         key = _key(file)
-        held = self._listings.get(key) if _may_have(file, asked) else None
+        held = self._listings.get(key) if _may_have(file, permission) else None
         if held is not None:
             return held
-        job = partial(self._list, file, asked)
+        job = partial(self._list, file, permission)
         found = await self._listing.single(
-            (key, asked.may_reach_out), lambda: self._in_turn(file, job)
+            (key, permission.may_reach_out), lambda: self._in_turn(file, job)
         )
         if _is_certain(file):
             self._listings.put(key, found, found.weight)
         return found
 
     async def member(
-        self, file: File, path: str, asked: UpstreamPermission = DIRECT
+        self, file: File, path: str, permission: UpstreamPermission = DIRECT
     ) -> OpenedMember:
         """Return one member with its first bytes. Raises `NoSuchMember`."""
         key = _key(file)
-        held = self._opened.get((key, path)) if _may_have(file, asked) else None
+        held = self._opened.get((key, path)) if _may_have(file, permission) else None
         if held is not None:
             return held
         listing = await self.listing(
-            file, asked
+            file, permission
         )  # before acquiring a slot, since it takes one, too
-        flight = (key, path, asked.may_reach_out)
-        job = partial(self._open, file, listing, path, asked)
+        flight = (key, path, permission.may_reach_out)
+        job = partial(self._open, file, listing, path, permission)
         opened = await self._opening.single(flight, lambda: self._in_turn(file, job))
         if _is_certain(file):
             self._opened.put((key, path), opened, 500 + len(opened.data))
@@ -139,46 +139,51 @@ class Contents:
         finally:
             self._turn.release()
 
-    async def _list(self, file: File, asked: UpstreamPermission) -> MemberListing:
+    async def _list(self, file: File, permission: UpstreamPermission) -> MemberListing:
         reading: Reading[MemberListing] = partial(list_members, filename=file.filename)
         if is_zip(file.filename) and file.size:
-            return await self._by_parts(file, file.size, first_part(file.size), reading, asked)
-        return await self._whole(file, reading, asked)
+            return await self._by_parts(file, file.size, first_part(file.size), reading, permission)
+        return await self._whole(file, reading, permission)
 
     async def _open(
-        self, file: File, listing: MemberListing, path: str, asked: UpstreamPermission
+        self, file: File, listing: MemberListing, path: str, permission: UpstreamPermission
     ) -> OpenedMember:
         member = listing.member(path)
         if member is None:
             raise NoSuchMember(file.filename, path)
         if member.entry is None:
             return await self._whole(
-                file, partial(_tarred, filename=file.filename, path=path), asked
+                file, partial(_tarred, filename=file.filename, path=path), permission
             )
         reading: Reading[OpenedMember] = partial(open_zipped, member=member)
         if not file.size:
-            return await self._whole(file, reading, asked)
+            return await self._whole(file, reading, permission)
         entry, most = member.entry, MOST_SHOWN + (MOST_SHOWN >> 4)
         start = min(entry.offset, file.size)
         stop = min(file.size, start + _HEADER + len(entry.raw_name) + min(entry.packed, most))
-        return await self._by_parts(file, file.size, Span(start, stop), reading, asked)
+        return await self._by_parts(file, file.size, Span(start, stop), reading, permission)
 
     # --- reading ---
 
     async def _by_parts(
-        self, file: File, size: int, first: Span, reading: Reading[T], asked: UpstreamPermission
+        self,
+        file: File,
+        size: int,
+        first: Span,
+        reading: Reading[T],
+        permission: UpstreamPermission,
     ) -> T:
-        parts = WheelParts(size)
+        wheel = WheelParts(size)
         needed: T | Span = first
         while isinstance(needed, Span):
-            parts.add(needed, await self._read(file, needed, asked))
-            needed = await self.index.world.thinking(look, parts, reading)
+            wheel.add(needed, await self._read(file, needed, permission))
+            needed = await self.index.world.thinking(look, wheel, reading)
         return needed
 
-    async def _read(self, file: File, span: Span, asked: UpstreamPermission) -> bytes:
+    async def _read(self, file: File, span: Span, permission: UpstreamPermission) -> bytes:
         if span.start >= span.stop:
             return b""
-        body = await self._body(file, span, asked)
+        body = await self._body(file, span, permission)
         try:
             return await whole(body, LARGEST_PART)
         except ValueError:
@@ -188,13 +193,13 @@ class Contents:
         except OSError:
             raise StorageDown(f"{file.filename!r} cannot be read.") from None
 
-    async def _whole(self, file: File, reading: Reading[T], asked: UpstreamPermission) -> T:
+    async def _whole(self, file: File, reading: Reading[T], permission: UpstreamPermission) -> T:
         """Read the whole file, in place if it is on disk, else through a spool."""
         if (
             file.size is not None and file.size > MOST_SPOOLED and file.key is None
         ):  # before it is fetched
             raise UnusableArchive(_TOO_LARGE)
-        async with aclosing(await self._body(file, None, asked)) as body:
+        async with aclosing(await self._body(file, None, permission)) as body:
             if isinstance(body, FileBody):
                 return await self._go_through(reading, body.file)
             async with Spool(self.spool, self.index.world.blocking) as spool:
@@ -231,16 +236,16 @@ class Contents:
                 file.filename, f"sha256 is {digests.sha256}, and should be {file.sha256}."
             )
 
-    async def _body(self, file: File, span: Span | None, asked: UpstreamPermission) -> Body:
+    async def _body(self, file: File, span: Span | None, permission: UpstreamPermission) -> Body:
         """Return the bytes. For a file whose downloads are redirected upstream, they come from
         upstream and are not cached.
         """
         if not isinstance(delivery(self.index.policy, file), PassOn):
-            return await self.index.open(file, span, asked)
-        if not asked.may_reach_out or file.source is None:
-            raise asked.refusal or NoSuchFile(file.filename)
+            return await self.index.open(file, span, permission)
+        if not permission.may_reach_out or file.source is None:
+            raise permission.refusal or NoSuchFile(file.filename)
         try:
-            return await self.index.gate.fetch(file.project, file.source, span, asked.via)
+            return await self.index.gate.fetch(file.project, file.source, span, permission.via)
         except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 
@@ -252,11 +257,11 @@ def _key(file: File) -> Key:
     return file.project, file.filename, file.source, file.sha256
 
 
-def _may_have(file: File, asked: UpstreamPermission) -> bool:
+def _may_have(file: File, permission: UpstreamPermission) -> bool:
     """Return whether the client could download the file itself, too: a file that is only upstream
     requires the right to have it fetched.
     """
-    return file.source is None or file.key is not None or asked.may_reach_out
+    return file.source is None or file.key is not None or permission.may_reach_out
 
 
 def _is_certain(file: File) -> bool:

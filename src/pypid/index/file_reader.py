@@ -43,7 +43,7 @@ class FileReader:
     thawing: Thawing
 
     async def elsewhere(
-        self, file: File, asked: UpstreamPermission = DIRECT, *, metadata: bool = False
+        self, file: File, permission: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
         """Return the upstream URL to which a client is redirected for a visible file, or for its
         metadata (`[upstream] mode = redirect`); None if this index serves it.
@@ -54,7 +54,7 @@ class FileReader:
         match delivery(self.context.policy, file):
             case PassOn(url):
                 try:
-                    await self.gate.make_sure(file.project, asked.via)
+                    await self.gate.check(file.project, permission.via)
                 except UnknownOwner:
                     raise NoSuchFile(file.filename) from None
                 return metadata_url(url) if metadata else url
@@ -80,7 +80,7 @@ class FileReader:
         return await links.link(file)
 
     async def open(
-        self, file: File, span: Span | None = None, asked: UpstreamPermission = DIRECT
+        self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT
     ) -> Body:
         """Return the bytes of a visible file: from the storage, or from upstream while they are
         stored (`FileCache.open`).
@@ -93,7 +93,7 @@ class FileReader:
             return await (
                 self._open_ours(file, span)
                 if file.source is None
-                else self._open_theirs(file, span, asked)
+                else self._open_theirs(file, span, permission)
             )
         except Archived:
             await self.thawing.ask_for(file.key or "")
@@ -105,14 +105,16 @@ class FileReader:
         except Missing:
             raise await self._gone(file) from None
 
-    async def _open_theirs(self, file: File, span: Span | None, asked: UpstreamPermission) -> Body:
-        if not asked.may_reach_out:
+    async def _open_theirs(
+        self, file: File, span: Span | None, permission: UpstreamPermission
+    ) -> Body:
+        if not permission.may_reach_out:
             stored = await self.file_cache.stored(file, span)
             if stored is None:
-                raise asked.refusal or NoSuchFile(file.filename)
+                raise permission.refusal or NoSuchFile(file.filename)
             return stored
         try:
-            return await self.file_cache.open(file, span, asked.via)
+            return await self.file_cache.open(file, span, permission.via)
         except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 
@@ -131,30 +133,30 @@ class FileReader:
             return Busy(f"{file.filename!r} was just replaced.", 1)
         return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
-    async def metadata(self, file: File, asked: UpstreamPermission = DIRECT) -> bytes:
+    async def metadata(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the core metadata of a visible file (PEP 658). Raises `NoSuchFile` if it has none,
         and for upstream files what `FileCache.metadata` raises.
         """
         if file.source is not None:
-            return await self._metadata_of_theirs(file, asked)
-        return await self._beside(
+            return await self._metadata_of_theirs(file, permission)
+        return await self._sidecar(
             file, metadata_key(file) if file.metadata_sha256 else None, ".metadata"
         )
 
-    async def _metadata_of_theirs(self, file: File, asked: UpstreamPermission) -> bytes:
-        if asked.may_reach_out:
+    async def _metadata_of_theirs(self, file: File, permission: UpstreamPermission) -> bytes:
+        if permission.may_reach_out:
             try:
-                return await self.file_cache.metadata(file, asked.via)
+                return await self.file_cache.metadata(file, permission.via)
             except UnknownOwner:
                 raise NoSuchFile(file.filename) from None
         data = await self.file_cache.kept.metadata(file)
         if data is None:
-            raise asked.refusal or NoSuchFile(f"{file.filename}.metadata")
+            raise permission.refusal or NoSuchFile(f"{file.filename}.metadata")
         return data
 
     async def signature(self, file: File) -> bytes:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        return await self._beside(
+        return await self._sidecar(
             file, beside_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc"
         )
 
@@ -162,11 +164,11 @@ class FileReader:
         """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
         none.
         """
-        return await self._beside(
+        return await self._sidecar(
             file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance"
         )
 
-    async def _beside(self, file: File, where: str | None, what: str) -> bytes:
+    async def _sidecar(self, file: File, where: str | None, what: str) -> bytes:
         data = None if where is None else await records.read_bytes(self.blobs, where)
         if data is None:
             raise NoSuchFile(file.filename + what)

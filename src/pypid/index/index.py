@@ -105,7 +105,7 @@ class Index:
     gate: UpstreamGate = field(init=False, repr=False)
     listings: UpstreamListings = field(init=False, repr=False)
     file_cache: FileCache = field(init=False, repr=False)
-    _giver: FileReader = field(init=False, repr=False)
+    _reader: FileReader = field(init=False, repr=False)
     comparing: ReconcileProgress | None = field(default=None, init=False)
     """Progress of a full reconciliation while one runs."""
     _views: Views = field(init=False, repr=False)
@@ -137,7 +137,7 @@ class Index:
             self.gate, self.file_cache.kept, self.catalog, self.world, self.ttl, self.timeout
         )
         thawing = Thawing(self.bucket, self.world.clock.seconds)
-        self._giver = FileReader(
+        self._reader = FileReader(
             self.blobs, self.context, self.gate, self.file_cache, self.links, thawing
         )
         self._views = Views(self.policy, self.world.thinking)
@@ -194,36 +194,36 @@ class Index:
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
 
-    async def view(self, name: ProjectName, asked: UpstreamPermission = DIRECT) -> View:
+    async def view(self, name: ProjectName, permission: UpstreamPermission = DIRECT) -> View:
         """Return what a client may see of the project.
 
-        Raises `NoSuchProject`, `NotYetKnown`, the refusal in `asked`; and, if upstream has to be
+        Raises `NoSuchProject`, `NotYetKnown`, the refusal in `permission`; and, if upstream has to be
         asked and no cached state can be served, `UpstreamDown`, `BadListing`, `Loop`.
         """
-        return (await self.seen(name, asked)).view
+        return (await self.seen(name, permission)).view
 
-    async def seen(self, name: ProjectName, asked: UpstreamPermission) -> ViewSources:
+    async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
         """Return the view of the project together with its sources. Raises what `view` raises."""
         epoch = (
             self.catalog.epoch
         )  # first: the data read later may be newer than the epoch it is cached under, never older
         ours = await self.context.ours(name)
         try:
-            theirs = await self._theirs(name, ours, asked)
+            upstream_state = await self._upstream_state(name, ours, permission)
         except UnknownOwner:  # another process has just published it, so it is local now
             ours = await self.context.ours(name)
-            theirs = None
-        if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
-            raise self._nothing(name, ours, asked)
-        found = await self._views.of(name, ours, theirs, self.world.now(), epoch)
+            upstream_state = None
+        if not isinstance(ours, Project) and (upstream_state is None or not exists(upstream_state)):
+            raise self._nothing(name, ours, permission)
+        found = await self._views.of(name, ours, upstream_state, self.world.now(), epoch)
         if (
             not isinstance(ours, Project)
-            and theirs is not None
-            and not theirs.reachable
+            and upstream_state is not None
+            and not upstream_state.reachable
             and not found.project.files
         ):
-            raise theirs.failure or self._nothing(name, ours, asked)
-        return ViewSources(found, ours, theirs)
+            raise upstream_state.failure or self._nothing(name, ours, permission)
+        return ViewSources(found, ours, upstream_state)
 
     async def edition(self) -> Hashable:
         """Return a value that changes whenever the view of any project may have changed. Raises
@@ -237,9 +237,9 @@ class Index:
         """Return when the view of an upstream project changes by itself; see `Views.until`."""
         return self._views.until(name, reachable=reachable)
 
-    async def project(self, name: ProjectName, asked: UpstreamPermission = DIRECT) -> Project:
+    async def project(self, name: ProjectName, permission: UpstreamPermission = DIRECT) -> Project:
         """Return the project as a client may see it. Raises what `view` raises."""
-        return (await self.view(name, asked)).project
+        return (await self.view(name, permission)).project
 
     @property
     def moments(self) -> Moments:
@@ -250,68 +250,68 @@ class Index:
             self._moments = Moments(self)
         return self._moments
 
-    async def _project(self, name: ProjectName, asked: UpstreamPermission) -> Project:
-        if asked.before is None:
-            return await self.project(name, asked)
-        return (await self.moments.then(name, asked)).then.project
+    async def _project(self, name: ProjectName, permission: UpstreamPermission) -> Project:
+        if permission.before is None:
+            return await self.project(name, permission)
+        return (await self.moments.then(name, permission)).then.project
 
-    async def _theirs(
-        self, name: ProjectName, ours: Project | Presence, asked: UpstreamPermission
+    async def _upstream_state(
+        self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission
     ) -> UpstreamState | None:
         """Return the known upstream state of the project; fetch it only if the name may be
         disclosed.
         """
-        if asked.may_reach_out and asks_upstream(self.policy, name, ours):
-            return await self.listings.theirs(name, asked.via, spend=asked.spend)
+        if permission.may_reach_out and asks_upstream(self.policy, name, ours):
+            return await self.listings.state(name, permission.via, spend=permission.spend)
         if may_show_theirs(self.policy, name, ours):
             return await self.listings.known(name)
         return None
 
     def _nothing(
-        self, name: ProjectName, ours: Project | Presence, asked: UpstreamPermission
+        self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission
     ) -> PypidError:
         """Return the error to raise if there is no project to show."""
         if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
             return NotYetKnown(name)
-        if asked.refusal is not None and asks_upstream(self.policy, name, ours):
-            return asked.refusal
+        if permission.refusal is not None and asks_upstream(self.policy, name, ours):
+            return permission.refusal
         return NoSuchProject(name)
 
     async def file(
-        self, name: ProjectName, filename: str, asked: UpstreamPermission = DIRECT
+        self, name: ProjectName, filename: str, permission: UpstreamPermission = DIRECT
     ) -> File:
         """Return the file if it is visible in the same view as the page. Raises `NoSuchFile`, the
-        refusal in `asked`, and what `view` raises.
+        refusal in `permission`, and what `view` raises.
         """
         try:
-            file = (await self._project(name, asked)).file(filename)
+            file = (await self._project(name, permission)).file(filename)
         except NoSuchProject:
             file = None
         if file is None:
-            raise await self._no_file(name, filename, asked)
+            raise await self._no_file(name, filename, permission)
         return file
 
     async def _no_file(
-        self, name: ProjectName, filename: str, asked: UpstreamPermission
+        self, name: ProjectName, filename: str, permission: UpstreamPermission
     ) -> PypidError:
         """Return the error for a file that cannot be shown: a file that is not stored here may be
         available to a user who may have it fetched from upstream.
         """
-        if asked.refusal is not None and asks_upstream(
+        if permission.refusal is not None and asks_upstream(
             self.policy, name, await self.context.ours(name)
         ):
-            return asked.refusal
+            return permission.refusal
         return NoSuchFile(filename)
 
     async def elsewhere(
-        self, file: File, asked: UpstreamPermission = DIRECT, *, metadata: bool = False
+        self, file: File, permission: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
         """Return the upstream URL to which a client is redirected; see `FileReader.elsewhere`."""
-        return await self._giver.elsewhere(file, asked, metadata=metadata)
+        return await self._reader.elsewhere(file, permission, metadata=metadata)
 
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
         """Return the signed URL to which a client is redirected; see `FileReader.link`."""
-        return await self._giver.link(file, restricted=restricted)
+        return await self._reader.link(file, restricted=restricted)
 
     def given_until(self, link: SignedUrl) -> datetime | None:
         """Return until when clients are redirected to this URL; None without signed URLs."""
@@ -320,24 +320,24 @@ class Index:
         return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
 
     async def open(
-        self, file: File, span: Span | None = None, asked: UpstreamPermission = DIRECT
+        self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT
     ) -> Body:
         """Return the bytes of a visible file; see `FileReader.open`."""
-        return await self._giver.open(file, span, asked)
+        return await self._reader.open(file, span, permission)
 
-    async def metadata(self, file: File, asked: UpstreamPermission = DIRECT) -> bytes:
+    async def metadata(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
-        return await self._giver.metadata(file, asked)
+        return await self._reader.metadata(file, permission)
 
     async def signature(self, file: File) -> bytes:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        return await self._giver.signature(file)
+        return await self._reader.signature(file)
 
     async def provenance(self, file: File) -> bytes:
         """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
         none.
         """
-        return await self._giver.provenance(file)
+        return await self._reader.provenance(file)
 
     # --- changing ---------------------------------------------------------------------------------
 
@@ -424,10 +424,10 @@ class Index:
         """Adopt pypicloud's files; return what is left to adopt later. Absences are proven from
         then on.
         """
-        taking = self._takeover(None)
+        takeover = self._takeover(None)
         if await self.catalog.is_complete():
-            return evolve(found, strays=await taking.fresh(found.strays))
-        found = await taking.at_start(found)
+            return evolve(found, strays=await takeover.fresh(found.strays))
+        found = await takeover.at_start(found)
         await self.catalog.complete()
         return found
 
@@ -492,8 +492,8 @@ class Index:
         from pypid.index.local.unfinished_uploads import Remnants
         from pypid.index.upstream.cache_check import Auditor
 
-        ours = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
-        theirs = await Auditor(self.context, self.file_cache.kept, tell).check(
+        local = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
+        cached = await Auditor(self.context, self.file_cache.kept, tell).check(
             sweep=sweep, hashes=hashes
         )
         remnants = (
@@ -502,5 +502,5 @@ class Index:
             else await Remnants(self.context, await self.bucket()).check(sweep=sweep)
         )
         return evolve(
-            ours, findings=(*ours.findings, *theirs.findings, *remnants), kept=theirs.kept
+            local, findings=(*local.findings, *cached.findings, *remnants), kept=cached.kept
         )

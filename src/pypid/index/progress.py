@@ -38,10 +38,10 @@ class Progress:
         if self.clock.seconds() - self._last < EVERY:
             return
         self._last = self.clock.seconds()
-        said = line()
-        _log.info("{said}", said=said)
+        text = line()
+        _log.info("{said}", said=text)
         if self.tell is not None:
-            self.tell(said)
+            self.tell(text)
 
 
 class Repeated:

@@ -33,7 +33,7 @@ class _Rules:
     """The rules by which a list of all stored projects was made, with its memoized state."""
 
     basis: tuple[object, ...]
-    blend: Blend
+    merger: Blend
 
 
 @define(eq=False)
@@ -99,7 +99,7 @@ class Names:
         rules = self._rules
         if rules is None or not all(map(is_, rules.basis, basis)):
             rules = self._rules = _Rules(basis, Blend(partial(_stored, self.policy, basis[0])))
-        return rules.blend.of(in_runs(ours), in_runs(kept))
+        return rules.merger.of(in_runs(ours), in_runs(kept))
 
 
 def _listed(run: Run) -> Run:

@@ -65,7 +65,7 @@ class Comparison:
 
     contents: Contents
     project: ProjectName
-    asked: UpstreamPermission
+    permission: UpstreamPermission
 
     async def compare(self, old: Release, new: Release, kind: str | None = None) -> Compared:
         """Return all that differs. Parts that are not available are left out, with the reason."""
@@ -107,8 +107,8 @@ class Comparison:
         what `Contents.listing` raises.
         """
         one, other = (
-            await self.contents.listing(old, self.asked),
-            await self.contents.listing(new, self.asked),
+            await self.contents.listing(old, self.permission),
+            await self.contents.listing(new, self.permission),
         )
         return await self.contents.index.world.thinking(_members, one, other, self.project)
 
@@ -145,7 +145,7 @@ class Comparison:
     async def _text(self, file: File, member: Inner | None) -> Text | None:
         if member is None:
             return Text("", "utf-8")
-        opened = await self.contents.member(file, member.path, self.asked)
+        opened = await self.contents.member(file, member.path, self.permission)
         return None if opened.is_cut else read_text(opened.data, cut=False)
 
     async def _fields(self, old: Release, new: Release) -> tuple[FieldDifference, ...] | None:
@@ -168,7 +168,7 @@ class Comparison:
         for file in wheels_first[:3]:
             try:
                 if file.metadata_sha256 or file.filename.endswith(".whl"):
-                    return await self.contents.index.metadata(file, self.asked)
+                    return await self.contents.index.metadata(file, self.permission)
                 if file.source is None or file.key is not None:
                     return await self._pkg_info(file)
             except PypidError:
@@ -176,11 +176,11 @@ class Comparison:
         return None
 
     async def _pkg_info(self, file: File) -> bytes:
-        listing = await self.contents.listing(file, self.asked)
+        listing = await self.contents.listing(file, self.permission)
         for member in listing.members:
             folder, _, name = member.path.partition("/")
             if name == "PKG-INFO" and folder:
-                opened = await self.contents.member(file, member.path, self.asked)
+                opened = await self.contents.member(file, member.path, self.permission)
                 return opened.data
         raise NoSuchMember(file.filename, "PKG-INFO")
 

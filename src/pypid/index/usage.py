@@ -78,7 +78,7 @@ class Usage:
     of: int = field(default=0, init=False)
     """Progress of a count, in projects."""
     _ours: Sums = field(factory=dict, init=False, repr=False)
-    _theirs: Sums = field(factory=dict, init=False, repr=False)
+    _cached: Sums = field(factory=dict, init=False, repr=False)
     _basis: tuple[object, object, str] | None = field(default=None, init=False, repr=False)
     """What the latest result was counted from."""
     _latest: Used | None = field(default=None, init=False, repr=False)
@@ -126,15 +126,15 @@ class Usage:
 
     async def _count(self) -> None:
         catalog, thinking = self.catalog, self.world.thinking
-        names, theirs, epoch = await catalog.names(), await catalog.their_summaries(), catalog.epoch
+        names, cached, epoch = await catalog.names(), await catalog.their_summaries(), catalog.epoch
         basis = self._basis
-        if basis is not None and basis[0] is names and basis[1] is theirs and basis[2] == epoch:
+        if basis is not None and basis[0] is names and basis[1] is cached and basis[2] == epoch:
             return
         if basis is None or basis[2] != epoch:  # the same serials may mean something else
-            self._ours, self._theirs = {}, {}
-        ours_now, theirs_now = self._ours, self._theirs
+            self._ours, self._cached = {}, {}
+        ours_now, cached_now = self._ours, self._cached
         stale = await thinking(_stale, names, ours_now)
-        their_stale = await thinking(_stale, theirs, theirs_now)
+        their_stale = await thinking(_stale, cached, cached_now)
         self.done, self.of = 0, len(stale) + len(their_stale)
         pace = Pace(self.world)
         for summary in stale:
@@ -145,13 +145,13 @@ class Usage:
             self.done += 1
             await pace.keep()
         for summary in their_stale:
-            theirs_now[summary.name] = _sum(summary, (await catalog.theirs(summary.name)).kept)
+            cached_now[summary.name] = _sum(summary, (await catalog.theirs(summary.name)).kept)
             self.done += 1
             await pace.keep()
-        self._ours, self._theirs, self._latest = await thinking(
-            _together, names, theirs, ours_now, theirs_now
+        self._ours, self._cached, self._latest = await thinking(
+            _together, names, cached, ours_now, cached_now
         )
-        self._basis = (names, theirs, epoch)
+        self._basis = (names, cached, epoch)
 
 
 def _stale(summaries: Iterable[Summary], sums: Sums) -> list[Summary]:
@@ -165,11 +165,11 @@ def _sum(summary: Summary, files: Sequence[File]) -> Sum:
 
 
 def _together(
-    names: Iterable[Summary], theirs: Iterable[Summary], ours: Sums, kept: Sums
+    names: Iterable[Summary], cached: Iterable[Summary], ours: Sums, kept: Sums
 ) -> tuple[Sums, Sums, Used]:
     """Return both sums without removed projects, and the total."""
     ours = {summary.name: ours[summary.name] for summary in names}
-    kept = {summary.name: kept[summary.name] for summary in theirs}
+    kept = {summary.name: kept[summary.name] for summary in cached}
     uses = [
         ProjectUse(name, one.files, one.size, *_kept(kept.get(name)))
         for name, one in ours.items()

@@ -47,7 +47,7 @@ class ViewSources:
 
     view: View
     ours: Project | Presence
-    theirs: UpstreamState | None
+    upstream_state: UpstreamState | None
 
 
 @frozen
@@ -90,28 +90,28 @@ class Views:
         self,
         name: ProjectName,
         ours: Project | Presence,
-        theirs: UpstreamState | None,
+        upstream_state: UpstreamState | None,
         now: datetime,
         epoch: str = "",
     ) -> View:
         """Return the view of the local and the upstream project (`policy.view`), in this
         `Catalog.epoch` or a later one.
         """
-        if theirs is None:
+        if upstream_state is None:
             return self._of_ours(name, ours, now, epoch)
         key, basis = (
-            (name, theirs.reachable, theirs.stored_only),
-            (epoch, _serial_of(ours), theirs.serial),
+            (name, upstream_state.reachable, upstream_state.stored_only),
+            (epoch, _serial_of(ours), upstream_state.serial),
         )
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and seen.holds(now):
             return seen.view
-        if _files_of(theirs) <= FEW:
-            return self._keep(key, _see(self.policy, ours, theirs, now, name, basis))
+        if _files_of(upstream_state) <= FEW:
+            return self._keep(key, _see(self.policy, ours, upstream_state, now, name, basis))
 
         async def job() -> View:
             return self._keep(
-                key, await self.thinking(_see, self.policy, ours, theirs, now, name, basis)
+                key, await self.thinking(_see, self.policy, ours, upstream_state, now, name, basis)
             )
 
         return await self._flights.single((key, basis, seen and seen.until), job)
@@ -142,14 +142,14 @@ class Views:
 def _see(
     policy: Policy,
     ours: Project | Presence,
-    theirs: UpstreamState,
+    upstream_state: UpstreamState,
     now: datetime,
     name: ProjectName,
     basis: Hashable,
 ) -> _Seen:
-    until = changes_at(policy, theirs, name, now)
-    edition = basis, theirs.reachable, theirs.stored_only, until
-    return _Seen(basis, now, until, _viewed(view(policy, ours, theirs, now, name), edition))
+    until = changes_at(policy, upstream_state, name, now)
+    edition = basis, upstream_state.reachable, upstream_state.stored_only, until
+    return _Seen(basis, now, until, _viewed(view(policy, ours, upstream_state, now, name), edition))
 
 
 def _viewed(project: Project, edition: Hashable) -> View:
@@ -165,6 +165,6 @@ def _serial_of(ours: Project | Presence) -> Hashable:
     return ours  # an unknown owner shows nothing of upstream
 
 
-def _files_of(theirs: UpstreamState) -> int:
-    said = theirs.said
-    return len(theirs.kept) + len((said.files if said is not None else None) or ())
+def _files_of(upstream_state: UpstreamState) -> int:
+    listing = upstream_state.said
+    return len(upstream_state.kept) + len((listing.files if listing is not None else None) or ())

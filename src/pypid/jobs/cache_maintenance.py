@@ -24,7 +24,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.flow import Periodic, start
 from pypid.index import Index
-from pypid.index.upstream.eviction import surplus
+from pypid.index.upstream.eviction import files_to_evict
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.index.upstream.purge import stock_of
 from pypid.jobs.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
@@ -108,7 +108,7 @@ class CacheMaintenance(MultiService):
             await self._write_down()
 
     async def _write_down(self) -> None:
-        await self.index.file_cache.touches.write_down(self.index.catalog)
+        await self.index.file_cache.last_access.write_down(self.index.catalog)
 
     async def _compare(self) -> None:
         await self.leases.run(RECONCILE, self._compared, COMPARE * 0.9)
@@ -159,7 +159,7 @@ class CacheMaintenance(MultiService):
             ours = await self.index.context.ours(name)
             if not asks_upstream(self.index.policy, name, ours):
                 return False
-            return (await self.index.listings.theirs(name, anew=True)).reachable
+            return (await self.index.listings.state(name, anew=True)).reachable
         except CancelledError:  # pypid stops
             return False
         except PypidError as error:
@@ -220,7 +220,7 @@ class CacheMaintenance(MultiService):
             return left
         needed = await self._needed(found, limit)
         going = await self.index.world.thinking(
-            surplus, await stock.taken(found), limit, limit - limit // ROOM, needed
+            files_to_evict, await stock.taken(found), limit, limit - limit // ROOM, needed
         )
         gone = []
         for file in going:

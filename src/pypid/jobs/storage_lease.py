@@ -29,7 +29,7 @@ from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.records.documents import FORMAT, dump
 from pypid.core.records.layout import KEPT, LEASES
 from pypid.flow import BytesBody, Flights, World, start
-from pypid.index.context import NOTHING
+from pypid.index.context import NOTHING_CHANGED
 from pypid.index.store import records
 from pypid.ports import Blobs, Body, Describing
 
@@ -143,7 +143,7 @@ class StorageLease:
             if self.is_held:
                 return
             if self.holder() is None:
-                raise CatalogDown(NOTHING)
+                raise CatalogDown(NOTHING_CHANGED)
             if self._ended or self.world.clock.seconds() >= deadline:
                 raise StorageInUse(self._other or "another pypid")
             waited: Deferred[None] = deferLater(self.world.clock, POLL)

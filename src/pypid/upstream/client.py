@@ -110,16 +110,16 @@ class UpstreamClient:
     async def _once(
         self, url: str, headers: Mapping[str, str], via: Sequence[str], authorization: str | None
     ) -> IResponse:
-        said = {
+        fields = {
             **headers,
             "User-Agent": f"pypid/{__version__}",
             "Via": write_via(via, self.identity),
         }
         if authorization is not None:
-            said["Authorization"] = authorization
-        sent = Headers({name: [value] for name, value in said.items()})
+            fields["Authorization"] = authorization
+        sent = Headers({name: [value] for name, value in fields.items()})
         try:
-            asked = askable(url)
+            target = askable(url)
         except ValueError:
             raise UpstreamDown(
                 "its pages lead to something that is no http or https URL."
@@ -129,15 +129,15 @@ class UpstreamClient:
         )
         try:
             response: IResponse = await within(
-                self.clock, self.timeout, self.agent.request(b"GET", asked, sent), silence
+                self.clock, self.timeout, self.agent.request(b"GET", target, sent), silence
             )
         except UpstreamDown:
             raise
         except Exception as error:
-            told = understood(error)
-            if isinstance(told, NotPublic):
+            reason = understood(error)
+            if isinstance(reason, NotPublic):
                 raise AddressRefused(_host(url)) from None
-            raise (down(told) if isinstance(told, Fault) else told) from None
+            raise (down(reason) if isinstance(reason, Fault) else reason) from None
         return response
 
     async def discard(self, answer: UpstreamResponse) -> None:

@@ -23,15 +23,15 @@ _KEPT = "/%:@!$&'()*+,;=~-._"
 
 def origin(url: str) -> Origin:
     """Return the origin of an http or https URL. Raises `ValueError` for any other."""
-    parts = urlsplit(url)
+    split = urlsplit(url)
     if (
-        parts.scheme not in _PORTS
-        or not parts.hostname
-        or parts.port == 0
-        or not _HOST(parts.hostname)
+        split.scheme not in _PORTS
+        or not split.hostname
+        or split.port == 0
+        or not _HOST(split.hostname)
     ):
         raise ValueError("not an http or https URL")
-    return parts.scheme, parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]
+    return split.scheme, split.hostname.rstrip("."), split.port or _PORTS[split.scheme]
 
 
 def askable(url: str) -> bytes:
@@ -39,14 +39,14 @@ def askable(url: str) -> bytes:
     `ValueError`.
     """
     _, host, _ = origin(url)
-    parts = urlsplit(url)
+    split = urlsplit(url)
     if not host.isascii():
         host = host.encode("idna").decode("ascii")  # UnicodeError is a ValueError
     netloc = f"[{host}]" if ":" in host else host
-    if parts.port is not None:
-        netloc = f"{netloc}:{parts.port}"
-    path, query = quote(parts.path or "/", safe=_KEPT), quote(parts.query, safe=_KEPT + "?")
-    made = f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+    if split.port is not None:
+        netloc = f"{netloc}:{split.port}"
+    path, query = quote(split.path or "/", safe=_KEPT), quote(split.query, safe=_KEPT + "?")
+    made = f"{split.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
     if len(made) > LONGEST_URL:
         raise ValueError("too long")
     return made.encode("ascii")
@@ -64,15 +64,15 @@ class Base:
     @classmethod
     def parse(cls, text: str) -> Base:
         """Return the base for a configured URL; ``user:password@`` may precede the host."""
-        parts = urlsplit(text)
-        userinfo, at, netloc = parts.netloc.rpartition("@")
+        split = urlsplit(text)
+        userinfo, at, netloc = split.netloc.rpartition("@")
         authorization = None
         if at:
             user, _, password = userinfo.partition(":")
             pair = f"{unquote(user)}:{unquote(password)}".encode()
             authorization = "Basic " + b64encode(pair).decode("ascii")
-        url = parts._replace(
-            netloc=netloc, path=parts.path.rstrip("/") + "/", query="", fragment=""
+        url = split._replace(
+            netloc=netloc, path=split.path.rstrip("/") + "/", query="", fragment=""
         ).geturl()
         return cls(url, origin(url), authorization)
 

@@ -33,7 +33,7 @@ class Several:
 
     indexes: Sequence[SimpleUpstream]
     _breakers: Sequence[CircuitBreaker]
-    """One for each index but the first, whose breaker the caller has (`UpstreamGate.outage`)."""
+    """One for each index but the first, whose breaker the caller has (`UpstreamGate.breaker`)."""
     _thinking: Blocking = at_once
     """Runs the merging of long lists."""
 
@@ -47,9 +47,9 @@ class Several:
         if first.files is not None:
             return first
         for index, breaker in zip(self.indexes[1:], self._breakers, strict=True):
-            said = await _ask_secondary(index, breaker, name, known, via)
-            if said.files is not None:
-                return said
+            listing = await _ask_secondary(index, breaker, name, known, via)
+            if listing.files is not None:
+                return listing
         return first
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
@@ -92,7 +92,7 @@ async def _ask_secondary(
 ) -> Listing:
     try:
         breaker.refuse_unless_probe()
-        said = await index.project(name, known, via)
+        listing = await index.project(name, known, via)
     except UpstreamDown as error:
         if not error.secondary:  # else it was not raised by the breaker
             breaker.failed(error)
@@ -102,7 +102,7 @@ async def _ask_secondary(
         breaker.answered()
         raise
     breaker.answered()
-    return said
+    return listing
 
 
 def _common(one: str, other: str) -> int:

@@ -60,7 +60,7 @@ class SimpleUpstream:
     ) -> Listing:
         """Return the current listing of the project (`ports.Upstream.project`)."""
         asking = self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
-        return await counted(self._world, "page", asking, lambda said: _outcome(said, known))
+        return await counted(self._world, "page", asking, lambda listing: _outcome(listing, known))
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """Return all names on its list of projects, in order."""
@@ -97,13 +97,13 @@ class SimpleUpstream:
         answer = await self._asker.get(
             self.base, self.base.page(name), {**_PAGE, **revalidate}, via
         )
-        asked = self._world.now()
+        now = self._world.now()
         if answer.status == HTTPStatus.NOT_MODIFIED and known is not None and etag is not None:
             await self._asker.discard(answer)
-            return evolve(known, asked=asked)
+            return evolve(known, asked=now)
         if answer.status in _NOT_THERE:
             await self._asker.discard(answer)
-            return Listing(name=name, files=None, asked=asked, index=self.base.url)
+            return Listing(name=name, files=None, asked=now, index=self.base.url)
         content_type = answer.header("Content-Type")
 
         def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
@@ -116,7 +116,7 @@ class SimpleUpstream:
         return Listing(
             name=name,
             files=listing.files,
-            asked=asked,
+            asked=now,
             index=self.base.url,
             etag=_usable(answer.header("ETag")),
             status=listing.status,
@@ -160,9 +160,9 @@ class SimpleUpstream:
     async def _fetch(
         self, url: str, filename: str, span: Span | None, via: Sequence[str], *, verified: bool
     ) -> Body:
-        asked = _FILE if span is None else {**_FILE, "Range": header(span)}
+        fields = _FILE if span is None else {**_FILE, "Range": header(span)}
         answer = await self._asker.get(
-            self.base, url, asked, via, listed_only=span is not None or not verified
+            self.base, url, fields, via, listed_only=span is not None or not verified
         )
         try:
             return _body(answer, filename, span)
@@ -196,11 +196,11 @@ class SimpleUpstream:
 _: type[Upstream] = SimpleUpstream
 
 
-def _outcome(said: Listing, known: Listing | None) -> str:
+def _outcome(listing: Listing, known: Listing | None) -> str:
     """Return the outcome label for the metrics."""
-    if said.files is None:
+    if listing.files is None:
         return "missing"
-    return "unchanged" if known is not None and said.files is known.files else "ok"
+    return "unchanged" if known is not None and listing.files is known.files else "ok"
 
 
 def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:

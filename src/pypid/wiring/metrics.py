@@ -149,7 +149,7 @@ class Measuring(Service):
         put(families.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
         put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
         put(families.COMPARED, (), self.index.catalog.was_complete)
-        put(families.UPSTREAM_UP, (), not self.index.gate.outage.is_down)
+        put(families.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
         parts = (
             ("access", self.condition.access),
             ("cache", self.condition.cache),

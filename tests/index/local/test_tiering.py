@@ -69,7 +69,7 @@ class Shelves(MemoryBlobs):
 
     # --- as a Bucket ---
 
-    async def standing(self, key: str) -> ArchiveState:
+    async def archive_state(self, key: str) -> ArchiveState:
         found = await super().stat(key)
         readable = not self._is_archived(key) or key in self.restored
         return ArchiveState(
@@ -310,7 +310,7 @@ class ArchiveTests(TierCase):
         self.patch(__import__("pypid.index.local.archive_restore", fromlist=["MOST"]), "MOST", 3)
         for number in range(5):
             self.have(thawing.ask_for(f"spam/{number}"))
-        self.assertEqual(list(thawing._asked), ["spam/2", "spam/3", "spam/4"])
+        self.assertEqual(list(thawing._requested), ["spam/2", "spam/3", "spam/4"])
 
     def test_check(self) -> None:
         """A check of all bytes passes by what lies in an archive."""

@@ -78,7 +78,7 @@ class AuditCase(IndexCase):
 
     def kept(self, index: Index | None = None) -> tuple[File, ...]:
         """What an index knows to be kept."""
-        return self.have((index or self.index).file_cache.kept.heard(SPAM)).kept
+        return self.have((index or self.index).file_cache.kept.entry(SPAM)).kept
 
     def names(self) -> list[str]:
         return [file.filename for file in self.kept()]

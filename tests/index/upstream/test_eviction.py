@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
-from pypid.index.upstream.eviction import surplus
+from pypid.index.upstream.eviction import files_to_evict
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
 from pypid.testing import contents, world
@@ -30,7 +30,7 @@ class SurplusTests(KeeperCase):
         return self.have(self.stock(file_cache).taken())
 
     def stock(self, file_cache: FileCache) -> CacheInventory:
-        return CacheInventory(self.blobs, self.catalog, file_cache.touches, file_cache.world)
+        return CacheInventory(self.blobs, self.catalog, file_cache.last_access, file_cache.world)
 
     def test_goes(self) -> None:
         """Files that are not wanted go before those that are; ours, and what is not in our layout,
@@ -66,12 +66,12 @@ class SurplusTests(KeeperCase):
             sum(self.have(self.blobs.stat(key)).size for key in kept),
         )
         self.assertEqual(self.have(self.stock(file_cache).lying(SPAM))[0].size, found[1].size)
-        going = surplus(found, 2 * max(file.size for file in found if file.project == SPAM))
+        going = files_to_evict(found, 2 * max(file.size for file in found if file.project == SPAM))
         self.assertEqual([file.filename for file in going], [found[0].filename, "spam-1.tar.gz"])
         for again in range(2):  # the order is the same once it has been written down
             self.assertEqual(self.held(file_cache), found, again)
-            self.have(file_cache.touches.write_down(self.catalog))
-        for one in surplus(found, 0):
+            self.have(file_cache.last_access.write_down(self.catalog))
+        for one in files_to_evict(found, 0):
             self.have(file_cache.forget(one.project, one.filename))
         self.assertEqual(self.stored(), [".kept/strange", "spam/spam-9.0.tar.gz"])
 
@@ -97,7 +97,7 @@ class RuleTests(SynchronousTestCase):
         """What stays fits, nothing goes that need not, and nothing that goes was wanted later than
         anything that stays; but files that alone are too large go, and nothing for them.
         """
-        going = surplus(files, limit)
+        going = files_to_evict(files, limit)
         self.assertEqual(
             [file for file in files if file.size > limit],
             [file for file in going if file.size > limit],
@@ -118,7 +118,7 @@ class RuleTests(SynchronousTestCase):
         is kept.
         """
         target = max(0, limit - less)
-        going = surplus(files, limit, target)
+        going = files_to_evict(files, limit, target)
         fitting = [file for file in files if file.size <= limit]
         if sum_of(fitting) <= limit:
             self.assertEqual(going, [file for file in files if file.size > limit])

@@ -34,7 +34,7 @@ from pypid.core.records.layout import ObjectKind, kept_key, place
 from pypid.flow import at_once, start, whole
 from pypid.flow.spool import sweep
 from pypid.index.upstream import file_cache as keeping_module
-from pypid.index.upstream import shared_download as growing_module
+from pypid.index.upstream import shared_download
 from pypid.index.upstream.cached_records import read_kept
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.shared_download import NEAR
@@ -142,7 +142,7 @@ class StreamingTests(KeeperCase):
         """A client who stops reading holds up neither the others nor the storage, and may go on
         when all is long over.
         """
-        self.patch(growing_module, "PIECE", 1000)
+        self.patch(shared_download, "PIECE", 1000)
         data = noise(BIG)
         file = listed(data)
         before = open_files()
@@ -161,7 +161,7 @@ class StreamingTests(KeeperCase):
         """Who came when all was proven and was being stored has the file, also if the spool has
         gone when it is read.
         """
-        self.patch(growing_module, "PIECE", 1000)
+        self.patch(shared_download, "PIECE", 1000)
         data = noise(BIG)
         file = listed(data)
         held: list[Callable[[], object]] = []
@@ -194,7 +194,7 @@ class StreamingTests(KeeperCase):
         self.folder = self.enterContext(on_a_disk(self.folder))
         sweep(self.folder)
         self.file_cache = self.another(turns)
-        self.patch(growing_module, "RECENT", 50_000)
+        self.patch(shared_download, "RECENT", 50_000)
         data = noise(BIG)
         file = listed(data)
         body = self.fed(file, data[:10_000], size=BIG)
@@ -205,12 +205,12 @@ class StreamingTests(KeeperCase):
         for piece in cut(data[10_000:], 10_000):
             body.feed(piece)
         self.assertEqual(len(client.got), BIG - HELD)
-        [growing] = self.file_cache._growing.values()
-        self.assertGreater(growing.come - growing.written, 50_000)
+        [download] = self.file_cache._downloads.values()
+        self.assertGreater(download.come - download.written, 50_000)
         late = self.client(file)
         self.assertEqual(len(late.got), BIG - HELD)  # of the file no disk is needed
         turns.all()
-        self.assertLess(sum(len(piece) for _, piece in growing._recent), 60_000)
+        self.assertLess(sum(len(piece) for _, piece in download._recent), 60_000)
         body.feed(None)
         turns.all()
         self.assertEqual(
@@ -440,7 +440,7 @@ class BadLuckTests(KeeperCase):
         file = listed(data)
         body = self.fed(file, data[:500_000], size=len(data))
         client = self.client(file)
-        fetch = next(iter(self.file_cache._growing.values()))
+        fetch = next(iter(self.file_cache._downloads.values()))
         assert fetch.spool is not None
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, fetch.spool._disk._descriptor)
@@ -536,7 +536,7 @@ class SpanTests(KeeperCase):
             )
             self.assertEqual(self.upstream.asked[-1], (file.source, span))
         self.assertEqual(
-            (self.stored(), self.spooled(), len(self.file_cache._growing)), ([], [], 0)
+            (self.stored(), self.spooled(), len(self.file_cache._downloads)), ([], [], 0)
         )
 
     def test_from_the_spool(self) -> None:
@@ -598,9 +598,9 @@ class SpanTests(KeeperCase):
         """Whatever comes in whatever pieces, each span that is asked for at whatever time has the
         file's bytes.
         """
-        self.patch(growing_module, "HELD_BACK", 64)
-        self.patch(growing_module, "NEAR", 50)
-        self.patch(growing_module, "PIECE", 17)
+        self.patch(shared_download, "HELD_BACK", 64)
+        self.patch(shared_download, "NEAR", 50)
+        self.patch(shared_download, "PIECE", 17)
         self.upstream.asked.clear()
         data = noise(size)
         file = listed(data, f"spam-{len(self.stored())}.tar.gz")
@@ -782,14 +782,14 @@ class ForgettingTests(KeeperCase):
         self.fed(file, data, None)
         self.client(file)
         serial = self.have(self.catalog.serial())
-        self.have(self.file_cache.touches.write_down(self.catalog))
+        self.have(self.file_cache.last_access.write_down(self.catalog))
         heard = self.have(self.catalog.theirs(file.project))
         self.assertEqual(heard.touched, ((file.filename, 1767225600 // 3600),))
         self.assertEqual(self.have(self.catalog.serial()), serial)
         self.have(self.file_cache.forget(file.project, file.filename))
-        self.have(self.file_cache.touches.write_down(self.catalog))
+        self.have(self.file_cache.last_access.write_down(self.catalog))
         self.file_cache.touched(file)
-        self.have(self.file_cache.touches.write_down(self.catalog))
+        self.have(self.file_cache.last_access.write_down(self.catalog))
         self.assertEqual(self.have(self.catalog.theirs(file.project)).touched, ())
 
     def test_never_ours(self) -> None:

@@ -19,7 +19,7 @@ from pypid.core.records.layout import ObjectKind, kept_key
 from pypid.core.simple_api.metadata_offer import offering
 from pypid.flow import start
 from pypid.index.store.records import LARGEST_METADATA, sha256_of
-from pypid.index.upstream.cached_records import beside, read_kept
+from pypid.index.upstream.cached_records import cached_metadata_key, read_kept
 from pypid.ports import Body
 from pypid.testing import BEGINNING, Fed
 from tests.distributions import metadata, wheel, wheel_filename
@@ -87,7 +87,7 @@ class DescribingTests(KeeperCase):
             self.successResultOf(self.client(self.file).ended)
             held = self.kept(self.file)
             assert held is not None
-            self.have(self.blobs.delete(beside(held)))
+            self.have(self.blobs.delete(cached_metadata_key(held)))
 
             usual = self.blobs.read
 

@@ -259,7 +259,7 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
         for ask in ASKING:
             self.refused(ask(gate, ()), StorageDown)
         self.assertEqual(self.upstream.asked, 0)
-        self.assertFalse(gate.outage.is_down)
+        self.assertFalse(gate.breaker.is_down)
 
     def test_loop(self) -> None:
         """A question that has been here before is not asked, not even of the storage."""
@@ -278,13 +278,13 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
                 gate = self.gate()
                 self.upstream.answer = REFUSES
                 self.refused(ask(gate, ()), UpstreamDown)
-                self.assertIs(gate.outage.error, REFUSES)
+                self.assertIs(gate.breaker.error, REFUSES)
                 self.upstream.answer = answer
                 if answer is None:
                     self.have(ask(gate, ()))
                 else:
                     self.refused(ask(gate, ()), type(answer))
-                self.assertFalse(gate.outage.is_down)
+                self.assertFalse(gate.breaker.is_down)
 
     def test_failures_of_files_do_not_open_the_breaker_of_the_index(self) -> None:
         """Whatever a file fails with, and however often, the index counts as available; a file that
@@ -296,12 +296,12 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
             for number in range(4 * STRIKES):
                 url = f"https://files.example/spam-{number}.tar.gz"
                 self.refused(gate.fetch(SPAM, url, None, ()), UpstreamDown)
-            self.assertFalse(gate.outage.is_down)
+            self.assertFalse(gate.breaker.is_down)
         self.refused(ASKING[0](gate, ()), UpstreamDown)
-        gate.outage.failed(REFUSES)
+        gate.breaker.failed(REFUSES)
         self.upstream.answer = None
         self.have(gate.fetch(SPAM, "https://other.example/spam-1.0.tar.gz", None, ()))
-        self.assertTrue(gate.outage.is_down)
+        self.assertTrue(gate.breaker.is_down)
 
     def test_refused_pages_do_not_open_the_breaker(self) -> None:
         """403 for some packages (a firewall in front of the index) shows that the index works; 401
@@ -319,7 +319,7 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
             self.upstream.answer = UpstreamDown(f"it answers HTTP {status}.", status=status)
             for _ in range(STRIKES):
                 self.refused(ASKING[0](gate, ()), UpstreamDown)
-            self.assertEqual(gate.outage.is_down, is_down, status)
+            self.assertEqual(gate.breaker.is_down, is_down, status)
 
     def test_untold_is_no_answer(self) -> None:
         """That a question was not asked tells nothing of upstream."""
@@ -328,4 +328,4 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
         self.refused(ASKING[0](gate, ()), UpstreamDown)
         self.ours = Project(name=SPAM)
         self.refused(ASKING[0](gate, ()), UnknownOwner)
-        self.assertTrue(gate.outage.is_down)
+        self.assertTrue(gate.breaker.is_down)

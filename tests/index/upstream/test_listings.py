@@ -123,7 +123,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
 
     def theirs(self, name: ProjectName = SPAM) -> UpstreamState:
         """What is known now."""
-        return self.have(self.made.theirs(name))
+        return self.have(self.made.state(name))
 
     def times(self, name: ProjectName = SPAM) -> int:
         """How often upstream was asked for it."""
@@ -191,7 +191,7 @@ class AskingTests(CorrespondentCase):
     def test_anew(self) -> None:
         """A refresh asks though it is fresh."""
         self.theirs()
-        self.have(self.made.theirs(SPAM, anew=True))
+        self.have(self.made.state(SPAM, anew=True))
         self.assertEqual(self.times(), 2)
 
     def test_one_flight(self) -> None:
@@ -199,7 +199,7 @@ class AskingTests(CorrespondentCase):
         the first goes away.
         """
         self.upstream.waits = Deferred()
-        waiting = [start(self.made.theirs(SPAM)) for _ in range(20)]
+        waiting = [start(self.made.state(SPAM)) for _ in range(20)]
         waiting[0].cancel()
         waiting[0].addErrback(lambda failure: None)
         self.upstream.waits.callback(None)
@@ -209,8 +209,8 @@ class AskingTests(CorrespondentCase):
     def test_loop(self) -> None:
         """A question that it is itself the cause of does not wait for itself."""
         self.upstream.waits = Deferred()
-        first = start(self.made.theirs(SPAM))
-        self.refused(self.made.theirs(SPAM, ("pypid-here",)), Loop)
+        first = start(self.made.state(SPAM))
+        self.refused(self.made.state(SPAM, ("pypid-here",)), Loop)
         self.upstream.waits.callback(None)
         self.successResultOf(first)
 
@@ -305,9 +305,9 @@ class SlowTests(CorrespondentCase):
         """A client waits for the new page no longer than that; later ones do not wait; what comes
         in the end is remembered.
         """
-        waiting = start(self.made.theirs(SPAM))
+        waiting = start(self.made.state(SPAM))
         self.pass_time(TIMEOUT - timedelta(seconds=1))
-        second = start(self.made.theirs(SPAM))
+        second = start(self.made.state(SPAM))
         self.assertNoResult(waiting)
         self.pass_time(timedelta(seconds=1))
         stale = self.successResultOf(waiting)
@@ -326,7 +326,7 @@ class SlowTests(CorrespondentCase):
 
     def test_page_that_fails_behind_is_asked_for_again(self) -> None:
         """After the pause."""
-        waiting = start(self.made.theirs(SPAM))
+        waiting = start(self.made.state(SPAM))
         self.pass_time(TIMEOUT)
         self.successResultOf(waiting)
         self.upstream.fails = ANSWERS_500
@@ -339,7 +339,7 @@ class SlowTests(CorrespondentCase):
 
     def test_unknown_project_is_waited_for(self) -> None:
         """There is nothing else to serve; and a refresh waits as well."""
-        waiting = [start(self.made.theirs(EGGS)), start(self.made.theirs(SPAM, anew=True))]
+        waiting = [start(self.made.state(EGGS)), start(self.made.state(SPAM, anew=True))]
         self.pass_time(3 * TIMEOUT)
         for each in waiting:
             self.assertNoResult(each)
@@ -355,7 +355,7 @@ class SlowTests(CorrespondentCase):
             self.theirs(name)
         self.pass_time(TTL)
         self.upstream.waits = self.page
-        waiting = [start(self.made.theirs(name)) for name in names[:MOST_LATE]]
+        waiting = [start(self.made.state(name)) for name in names[:MOST_LATE]]
         self.pass_time(TIMEOUT)
         for each in waiting:
             self.assertFalse(self.successResultOf(each).reachable)
@@ -398,7 +398,7 @@ class AwayTests(CorrespondentCase):
         for failure in (REFUSES, ANSWERS_500, BadListing("it is no page.")):
             self.made = self.another()
             self.upstream.fails = failure
-            self.assertIs(self.refused(self.made.theirs(SPAM), type(failure)), failure)
+            self.assertIs(self.refused(self.made.state(SPAM), type(failure)), failure)
         self.assertIsNone(self.have(self.catalog.theirs(SPAM)).said)
 
     def test_only_kept(self) -> None:
@@ -419,9 +419,9 @@ class AwayTests(CorrespondentCase):
         """
         self.upstream.fails = ANSWERS_500
         for _ in range(3):
-            self.assertIs(self.refused(self.made.theirs(SPAM), UpstreamDown), ANSWERS_500)
+            self.assertIs(self.refused(self.made.state(SPAM), UpstreamDown), ANSWERS_500)
         self.assertEqual(self.times(), 1)
-        self.refused(self.made.theirs(EGGS), UpstreamDown)
+        self.refused(self.made.state(EGGS), UpstreamDown)
         self.assertEqual(self.times(EGGS), 1)
         self.pass_time(PAUSE)
         self.upstream.fails = None
@@ -436,7 +436,7 @@ class AwayTests(CorrespondentCase):
         self.theirs(EGGS)
         del self.upstream.asked[:]
         self.upstream.fails = REFUSES
-        self.refused(self.made.theirs(project_name("ham")), UpstreamDown)
+        self.refused(self.made.state(project_name("ham")), UpstreamDown)
         for name in (SPAM, EGGS, SPAM, EGGS):
             self.assertIs(self.theirs(name).failure, REFUSES)
         self.assertEqual([name for name, _ in self.upstream.asked], ["ham"])
@@ -454,9 +454,9 @@ class AwayTests(CorrespondentCase):
         self.theirs(EGGS)
         self.upstream.fails = ANSWERS_500
         for number in range(STRIKES - 1):
-            self.refused(self.made.theirs(project_name(f"bad-{number}")), UpstreamDown)
+            self.refused(self.made.state(project_name(f"bad-{number}")), UpstreamDown)
         self.assertTrue(self.theirs(EGGS).reachable)
-        self.refused(self.made.theirs(SPAM), UpstreamDown)
+        self.refused(self.made.state(SPAM), UpstreamDown)
         self.assertFalse(self.theirs(EGGS).reachable)
 
     def test_slow_failure(self) -> None:
@@ -466,7 +466,7 @@ class AwayTests(CorrespondentCase):
         self.theirs()
         self.pass_time(TTL)
         self.upstream.waits = Deferred()
-        waiting = [start(self.made.theirs(SPAM)) for _ in range(5)]
+        waiting = [start(self.made.state(SPAM)) for _ in range(5)]
         self.upstream.fails = UpstreamDown("it did not answer within 10 seconds.", timed_out=True)
         self.upstream.waits.callback(None)
         self.assertEqual({self.successResultOf(each).reachable for each in waiting}, {False})

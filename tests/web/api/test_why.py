@@ -167,7 +167,7 @@ class NameTests(WhyCase):
             Path(self.mktemp()), policy=CACHE, upstream=self.upstream, compared=False
         )
         heard = self.have(
-            self.pypid.index.listings.theirs(project_name("ham"))
+            self.pypid.index.listings.state(project_name("ham"))
         )  # once, so that it is not looked for
         self.assertTrue(heard.reachable)
         self.pypid.blobs.away = StorageDown("the disk is gone.")

@@ -104,7 +104,7 @@ class HealthTests(AdministeredCase):
     def test_upstream(self) -> None:
         """An outage is told with its beginning and the error; offline is no outage."""
         self.pypid.clock.advance(90)
-        self.pypid.index.gate.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        self.pypid.index.gate.breaker.failed(UpstreamDown(NASTY, unreachable=True))
         self.has(
             "Upstream",
             "unreachable",

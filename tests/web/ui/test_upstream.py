@@ -48,14 +48,14 @@ class PageTests(AdministeredCase):
 
     def test_outage(self) -> None:
         """An outage, since when and why; once it answers again there is none."""
-        self.pypid.index.gate.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        self.pypid.index.gate.breaker.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look("/manage/upstream")
         self.assertIn("unreachable", answer.text)
         self.assertNotIn("<script>alert", answer.text)
         document = self.pypid.api("GET", "/api/upstream").json
         self.assertIn(NASTY, document["outage"]["error"])
         self.assertIsNotNone(document["outage"]["since"])
-        self.pypid.index.gate.outage.answered()
+        self.pypid.index.gate.breaker.answered()
         self.assertIsNone(self.pypid.api("GET", "/api/upstream").json["outage"])
 
     def test_kept(self) -> None:

@@ -68,7 +68,7 @@ class WhyTests(AdministeredCase):
 
     def test_outage(self) -> None:
         """What upstream failed with is text."""
-        self.pypid.index.gate.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        self.pypid.index.gate.breaker.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look(url("ham"))
         self.assertNotIn("<script>alert", answer.text)
         self.assertIn("Upstream is unreachable", answer.text)

@@ -41,15 +41,15 @@ class Address:
         """Return the URL of the key, or of the bucket itself. Everything but letters, digits and
         ``-._~/`` is percent-encoded.
         """
-        asked = queried(sorted(query))
-        return f"{self.base}/{quoted(key)}" + (f"?{asked}" if asked else "")
+        query_string = queried(sorted(query))
+        return f"{self.base}/{quoted(key)}" + (f"?{query_string}" if query_string else "")
 
 
 def host(url: str) -> str:
     """Return the value of the ``Host`` header, as it is signed."""
-    parts = urlsplit(url)
-    own = {"http": ":80", "https": ":443"}[parts.scheme]
-    return parts.netloc.rpartition("@")[2].lower().removesuffix(own)
+    split = urlsplit(url)
+    own = {"http": ":80", "https": ":443"}[split.scheme]
+    return split.netloc.rpartition("@")[2].lower().removesuffix(own)
 
 
 def queried(query: Iterable[tuple[str, str]]) -> str:

@@ -28,11 +28,13 @@ only find by luck.
 """
 
 
-async def probe(asker: S3Client, key: str, wishes: Mapping[str, str], world: World) -> Ability:
+async def probe(
+    asker: S3Client, key: str, object_headers: Mapping[str, str], world: World
+) -> Ability:
     """Probe the store with the full key, which no other process uses. Raises `S3Refusal` and
     `Fault`.
     """
-    probing = _Probing(asker, key, wishes, world)
+    probing = _Probing(asker, key, object_headers, world)
     gone = S3Request("DeleteObject", "DELETE", key)
     try:
         once, checksums = await probing.whole()
@@ -51,7 +53,7 @@ async def probe(asker: S3Client, key: str, wishes: Mapping[str, str], world: Wor
 class _Probing:
     asker: S3Client
     key: str
-    wishes: Mapping[str, str]
+    object_headers: Mapping[str, str]
     world: World
 
     async def whole(self) -> tuple[bool, bool]:
@@ -60,7 +62,7 @@ class _Probing:
             try:
                 await self._put(once, checksums)
             except S3Refusal as problem:
-                if not problem.is_unknown_wish:
+                if not problem.is_unsupported:
                     raise
             else:
                 return once and not await self._wins(checksums), checksums
@@ -92,7 +94,7 @@ class _Probing:
 
     async def _put(self, once: bool, checksums: bool) -> None:
         hashed = await digest(TEXT, self.world.blocking)
-        headers = dict(self.wishes)
+        headers = dict(self.object_headers)
         if checksums:
             headers[CHECKSUM] = checksum(hashed)
         if once:
@@ -103,12 +105,12 @@ class _Probing:
         """Return what `whole` does, for multipart uploads. The object exists already."""
         try:
             upload = await multipart.create(
-                self.asker, self.key, {**self.wishes, ALGORITHM: "SHA256"}
+                self.asker, self.key, {**self.object_headers, ALGORITHM: "SHA256"}
             )
         except S3Refusal as problem:
-            if not problem.is_unknown_wish:
+            if not problem.is_unsupported:
                 raise
-            upload = await multipart.create(self.asker, self.key, self.wishes)
+            upload = await multipart.create(self.asker, self.key, self.object_headers)
         try:
             part = await multipart.send_part(self.asker, self.world.blocking, upload, 1, TEXT)
             await multipart.complete(
@@ -116,7 +118,7 @@ class _Probing:
             )
         except S3Refusal as problem:
             await multipart.abort(self.asker, upload)
-            if problem.status in (304, 412) or problem.is_unknown_wish:
-                return not problem.is_unknown_wish, upload.checked
+            if problem.status in (304, 412) or problem.is_unsupported:
+                return not problem.is_unsupported, upload.checked
             raise
         return False, upload.checked

@@ -37,9 +37,9 @@ until it is done.
 """
 RESTORED_DAYS = 7
 """How long a restored copy stays."""
-SHELF = "INTELLIGENT_TIERING"
+INTELLIGENT_TIERING = "INTELLIGENT_TIERING"
 """A class that may archive objects by itself, and restores them permanently."""
-_SAID = (
+_COPIED_HEADERS = (
     "cache-control",
     "content-disposition",
     "content-encoding",
@@ -63,7 +63,7 @@ class Classes:
     prefix: str
     blocking: Blocking
 
-    async def standing(self, key: str) -> ArchiveState:
+    async def archive_state(self, key: str) -> ArchiveState:
         """Return the object's storage class and state. See `ports.Bucket`, as for all methods
         here.
         """
@@ -81,14 +81,16 @@ class Classes:
         """Change the object's storage class by copying it onto itself."""
         head = await self._head(key)
         etag = plain_etag(head.get("etag", ""))
-        said = {
-            name: text for name, text in head.items() if name in _SAID or name.startswith(_META)
+        headers_kept = {
+            name: text
+            for name, text in head.items()
+            if name in _COPIED_HEADERS or name.startswith(_META)
         }
         source = {
             "x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}",
             "x-amz-copy-source-if-match": f'"{etag}"',
         }
-        wanted = {**said, CLASS: storage_class}
+        wanted = {**headers_kept, CLASS: storage_class}
         size = int(head.get("content-length", "0"))
         question = S3Request("CopyObject", "PUT", self.prefix + key, patience=COPYING)
         try:
@@ -103,7 +105,7 @@ class Classes:
             if (
                 problem.doubtful
                 and problem.status == 412
-                and (await self.standing(key)).storage_class == storage_class
+                and (await self.archive_state(key)).storage_class == storage_class
             ):
                 return  # an earlier try did it, and its response was lost
             if problem.status in (400, 501) and problem.code in _UNKNOWN_CLASS:
@@ -119,7 +121,7 @@ class Classes:
         head = await self._head(key)
         if "x-amz-restore" in head:
             return
-        days = "" if head.get(CLASS) == SHELF else f"<Days>{RESTORED_DAYS}</Days>"
+        days = "" if head.get(CLASS) == INTELLIGENT_TIERING else f"<Days>{RESTORED_DAYS}</Days>"
         tier = "<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>"
         body = BytesPayload(
             (
@@ -179,15 +181,15 @@ class Classes:
     ) -> None:
         upload = await multipart.create(self.asker, key, wanted)
         spans = [(first, min(first + COPY_PART, size) - 1) for first in range(0, size, COPY_PART)]
-        parts: list[UploadPart] = []
+        copied: list[UploadPart] = []
         try:
             for begin in range(0, len(spans), AT_ONCE):
                 together: list[Deferred[UploadPart | Failure]] = [
                     start(self._copy_part(upload, number, source, *span))
                     for number, span in enumerate(spans[begin : begin + AT_ONCE], begin + 1)
                 ]
-                parts += _all(await DeferredList(together, consumeErrors=True))
-            await multipart.complete(self.asker, self.blocking, upload, parts, {})
+                copied += _all(await DeferredList(together, consumeErrors=True))
+            await multipart.complete(self.asker, self.blocking, upload, copied, {})
         except BaseException:
             await multipart.abort(self.asker, upload)
             raise
@@ -197,14 +199,14 @@ class Classes:
     ) -> UploadPart:
         query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
         headers = {**source, "x-amz-copy-source-range": f"bytes={first}-{last}"}
-        told = await self.asker.tell(
+        result = await self.asker.tell(
             S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING)
         )
-        root = parsed(told.data)
-        said = {} if root is None else {local(child): child.text or "" for child in root}
-        if not said.get("ETag"):
+        root = parsed(result.data)
+        fields = {} if root is None else {local(child): child.text or "" for child in root}
+        if not fields.get("ETag"):
             raise Fault("it copied a part and gives no ETag for it.")
-        return UploadPart(number, plain_etag(said["ETag"]), said.get("ChecksumSHA256", ""))
+        return UploadPart(number, plain_etag(fields["ETag"]), fields.get("ChecksumSHA256", ""))
 
 
 def _all(results: Sequence[tuple[bool, UploadPart | Failure]]) -> list[UploadPart]:

@@ -80,7 +80,7 @@ class S3Response:
 
 
 @frozen
-class Told:
+class S3Result:
     """A success with its whole body. `doubtful`: an earlier try may have been carried out as
     well.
     """
@@ -133,7 +133,7 @@ class S3Client:
             except (S3Refusal, Fault) as problem:
                 await tries.again(problem, keys, ahead)
 
-    async def tell(self, question: S3Request, most: int = SMALL) -> Told:
+    async def tell(self, question: S3Request, most: int = SMALL) -> S3Result:
         """Return the response with all of its body, at most `most` bytes. An error document with a
         status of 200 counts as an error. Raises what `ask` raises.
         """
@@ -146,7 +146,7 @@ class S3Client:
                     data = await _taken(body, most)
                 if answer.status >= 300 or _is_error(data):
                     raise refusal(question.operation, answer.status, answer.headers, data)
-                return Told(answer.status, answer.headers, data, tries.doubtful)
+                return S3Result(answer.status, answer.headers, data, tries.doubtful)
             except (S3Refusal, Fault) as problem:
                 await tries.again(problem, keys, ahead)
 
@@ -194,9 +194,9 @@ class S3Client:
         self._ahead = ahead
         return True
 
-    async def explain(self, problem: S3Refusal) -> None:
-        """Find out why a HEAD was refused: request a listing, which is refused with a reason if
-        keys or clock are at fault.
+    async def explained(self, problem: S3Refusal) -> S3Refusal:
+        """Return the refusal of a HEAD with its reason: request a listing, which is refused with a
+        reason if keys or clock are at fault.
         """
         question = S3Request(
             "ListObjectsV2", "GET", query=(("list-type", "2"), ("prefix", ""), ("max-keys", "1"))
@@ -204,13 +204,14 @@ class S3Client:
         try:
             answer = await self._once(question, await self.credentials.current())
             async with aclosing(answer.body) as body:
-                told = refusal(
+                other = refusal(
                     question.operation, answer.status, answer.headers, await _taken(body, SMALL)
                 )
         except (Fault, StorageDown):
-            return
-        if answer.status >= 300 and told.remedy in (Remedy.OTHER_KEYS, Remedy.OTHER_TIME):
-            problem.code = told.code
+            return problem
+        if answer.status >= 300 and other.remedy in (Remedy.OTHER_KEYS, Remedy.OTHER_TIME):
+            return problem.but(code=other.code)
+        return problem
 
     def failed(self, problem: S3Refusal | Fault, question: S3Request) -> StorageDown | StorageFull:
         """Return the error to raise in the end; the log gets the cause."""
@@ -238,10 +239,10 @@ class _Tries:
         """Return when it is time to try again; raise the problem if that is useless."""
         self._count += 1
         if isinstance(problem, S3Refusal):
-            problem.doubtful = self.doubtful
+            problem = problem.but(doubtful=self.doubtful)
         helps = await self._helps(problem, keys, ahead)
         if not helps and isinstance(problem, S3Refusal) and problem.is_mute:
-            await self._asker.explain(problem)
+            problem = await self._asker.explained(problem)
         waited = self._clock.seconds() - self._began
         if not helps or waited > LONGEST or (self._count >= TRIES and not is_patient.get()):
             raise problem

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from attrs import frozen
 
-from pypid.blobs.keys import parts
+from pypid.blobs.keys import segments
 from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.multipart import MultipartUpload
 from pypid.blobs.s3.object_head import plain_etag
@@ -73,8 +73,8 @@ class Lister:
             query["delimiter"] = delimiter
         question = S3Request("ListObjectsV2", "GET", query=tuple(query.items()))
         try:
-            told = await self._asker.tell(question, LONGEST_PAGE)
-            return await self._world.thinking(_page, told.data, self._prefix)
+            result = await self._asker.tell(question, LONGEST_PAGE)
+            return await self._world.thinking(_page, result.data, self._prefix)
         except (S3Refusal, Fault) as problem:
             raise self._asker.failed(problem, question) from problem
 
@@ -82,14 +82,14 @@ class Lister:
 def _page(data: bytes, prefix: str) -> ListPage:
     """Parse a page; takes some milliseconds. Raises `Fault` if it is not a listing."""
     root = _root(data, "ListBucketResult")
-    said = {local(child): child.text or "" for child in root}
-    is_encoded = said.get("EncodingType", "").lower() == "url"
+    fields = {local(child): child.text or "" for child in root}
+    is_encoded = fields.get("EncodingType", "").lower() == "url"
     found = (_blob(child, prefix, is_encoded) for child in root if local(child) == "Contents")
     folders = (
         _folder(child, prefix, is_encoded) for child in root if local(child) == "CommonPrefixes"
     )
-    token = said.get("NextContinuationToken") or None
-    match said.get("IsTruncated", ""):
+    token = fields.get("NextContinuationToken") or None
+    match fields.get("IsTruncated", ""):
         case "true" if token is not None:
             pass
         case "false":
@@ -112,19 +112,19 @@ def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | N
     """Return the blob of an entry; None for markers of folders, invalid keys, and pypid's own
     scratch objects.
     """
-    said = {local(child): child.text or "" for child in entry}
-    key = _ours(said.get("Key", ""), prefix, is_encoded)
-    if key is None or key.startswith(SCRATCH) or parts(key) is None:
+    fields = {local(child): child.text or "" for child in entry}
+    key = _ours(fields.get("Key", ""), prefix, is_encoded)
+    if key is None or key.startswith(SCRATCH) or segments(key) is None:
         return None
-    modified = _date(said.get("LastModified", ""))
-    if not said.get("Size", "").isdigit() or modified is None:
+    modified = _date(fields.get("LastModified", ""))
+    if not fields.get("Size", "").isdigit() or modified is None:
         raise Fault("its listing lacks an object's size or date.")
     return Blob(
         key,
-        int(said["Size"]),
+        int(fields["Size"]),
         modified,
-        plain_etag(said.get("ETag", "")),
-        said.get("StorageClass") in ARCHIVES,
+        plain_etag(fields.get("ETag", "")),
+        fields.get("StorageClass") in ARCHIVES,
     )
 
 
@@ -171,28 +171,28 @@ async def unfinished(
         query = {"uploads": "", "prefix": prefix, "encoding-type": "url", **marks}
         question = S3Request("ListMultipartUploads", "GET", query=tuple(query.items()))
         try:
-            told = await asker.tell(question, LONGEST_PAGE)
-            root = _root(told.data, "ListMultipartUploadsResult")
+            result = await asker.tell(question, LONGEST_PAGE)
+            root = _root(result.data, "ListMultipartUploadsResult")
         except (S3Refusal, Fault) as problem:
             raise asker.failed(problem, question) from problem
-        said = {local(child): child.text or "" for child in root}
-        is_encoded = said.get("EncodingType", "").lower() == "url"
+        fields = {local(child): child.text or "" for child in root}
+        is_encoded = fields.get("EncodingType", "").lower() == "url"
         for entry in root:
             if local(entry) == "Upload":
-                told_of = {local(child): child.text or "" for child in entry}
-                text = told_of.get("Key", "")
+                upload_fields = {local(child): child.text or "" for child in entry}
+                text = upload_fields.get("Key", "")
                 key = _ours(
                     text if is_encoded else unquote(text), prefix, is_encoded
                 )  # radosgw encodes without saying so
-                begun = _date(told_of.get("Initiated", ""))
+                begun = _date(upload_fields.get("Initiated", ""))
                 if key is not None and begun is not None:
-                    yield MultipartUpload(prefix + key, told_of.get("UploadId", "")), begun
-        if said.get("IsTruncated") != "true":
+                    yield MultipartUpload(prefix + key, upload_fields.get("UploadId", "")), begun
+        if fields.get("IsTruncated") != "true":
             return
-        key_mark = said.get("NextKeyMarker", "")
+        key_mark = fields.get("NextKeyMarker", "")
         following = {
             "key-marker": unquote_plus(key_mark) if is_encoded else key_mark,
-            "upload-id-marker": said.get("NextUploadIdMarker", ""),
+            "upload-id-marker": fields.get("NextUploadIdMarker", ""),
         }
         if following == marks:
             raise StorageDown("its listing of uploads goes round in a circle.")

@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pypid.blobs.s3.client import S3Client, S3Request, Told
+from pypid.blobs.s3.client import S3Client, S3Request, S3Result
 from pypid.blobs.s3.object_head import plain_etag
 from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed
@@ -56,10 +56,10 @@ def checksum(digest_: bytes) -> str:
 
 async def create(asker: S3Client, key: str, headers: Mapping[str, str]) -> MultipartUpload:
     """Begin an upload. Raises `S3Refusal` and `Fault`, as all functions here."""
-    told = await asker.tell(
+    result = await asker.tell(
         S3Request("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers)
     )
-    root = parsed(told.data)
+    root = parsed(result.data)
     upload_id = (
         ""
         if root is None
@@ -67,24 +67,24 @@ async def create(asker: S3Client, key: str, headers: Mapping[str, str]) -> Multi
     )
     if not upload_id:
         raise Fault("it began a multipart upload and does not say how to go on.")
-    return MultipartUpload(key, upload_id, told.headers.get(ALGORITHM, "").upper() == "SHA256")
+    return MultipartUpload(key, upload_id, result.headers.get(ALGORITHM, "").upper() == "SHA256")
 
 
 async def send(
     asker: S3Client,
     blocking: Blocking,
     upload: MultipartUpload,
-    parts: AsyncIterator[Payload],
+    payloads: AsyncIterator[Payload],
     at_once: int,
 ) -> Sequence[UploadPart]:
-    """Send all parts, `at_once` of them at a time. Also raises what `parts` raises; then no request
+    """Send all parts, `at_once` of them at a time. Also raises what `payloads` raises; then no request
     is under way any more.
     """
     under_way: deque[Deferred[UploadPart]] = deque()
     sent: list[UploadPart] = []
     number = 0
     try:
-        async for payload in parts:
+        async for payload in payloads:
             number += 1
             if len(under_way) >= at_once:
                 sent.append(await _first(under_way))
@@ -93,9 +93,9 @@ async def send(
         while under_way:
             sent.append(await _first(under_way))
     finally:
-        for sending in under_way:
-            sending.addErrback(lambda _: None)
-            sending.cancel()
+        for request in under_way:
+            request.addErrback(lambda _: None)
+            request.cancel()
     return sent
 
 
@@ -115,46 +115,46 @@ async def send_part(
     hashed = await digest(payload, blocking)
     query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
     headers = {CHECKSUM: checksum(hashed)} if upload.checked else {}
-    told = await asker.tell(
+    result = await asker.tell(
         S3Request("UploadPart", "PUT", upload.key, query, headers, payload, hashed)
     )
-    etag = plain_etag(told.headers.get("etag", ""))
+    etag = plain_etag(result.headers.get("etag", ""))
     if not etag:
         raise Fault("it took a part and gives no ETag for it.")
-    return UploadPart(number, etag, told.headers.get(CHECKSUM, ""))
+    return UploadPart(number, etag, result.headers.get(CHECKSUM, ""))
 
 
 async def complete(
     asker: S3Client,
     blocking: Blocking,
     upload: MultipartUpload,
-    parts: Sequence[UploadPart],
+    sent_parts: Sequence[UploadPart],
     headers: Mapping[str, str],
-) -> tuple[Told, str]:
+) -> tuple[S3Result, str]:
     """Complete the upload: from now on the object exists. Return the response and the object's
     ETag.
     """
-    body = BytesPayload((_manifest(parts),))
+    body = BytesPayload((_manifest(sent_parts),))
     hashed = await digest(body, blocking)
     query = (("uploadId", upload.upload_id),)
     sent = {"Content-Type": "application/xml", **headers}
-    told = await asker.tell(
+    result = await asker.tell(
         S3Request(
             "CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY
         )
     )
-    root = parsed(told.data)
+    root = parsed(result.data)
     etag = (
         ""
         if root is None
         else next((child.text or "" for child in root if local(child) == "ETag"), "")
     )
-    return told, plain_etag(etag)
+    return result, plain_etag(etag)
 
 
-def _manifest(parts: Sequence[UploadPart]) -> bytes:
+def _manifest(sent_parts: Sequence[UploadPart]) -> bytes:
     pieces = [f'<CompleteMultipartUpload xmlns="{NAMESPACE}">']
-    for part in parts:
+    for part in sent_parts:
         kept = f"<ChecksumSHA256>{escape(part.checksum)}</ChecksumSHA256>" if part.checksum else ""
         etag = f"<ETag>&quot;{escape(part.etag)}&quot;</ETag>"
         pieces.append(f"<Part><PartNumber>{part.number}</PartNumber>{etag}{kept}</Part>")

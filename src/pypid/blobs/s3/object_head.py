@@ -26,13 +26,13 @@ META = "x-amz-meta-"
 
 @frozen
 class ObjectHead:
-    """The properties of an object. `mark` is "" if the store, or another program, set none. `said`
+    """The properties of an object. `mark` is "" if the store, or another program, set none. `metadata`
     is its user metadata without the mark.
     """
 
     blob: Blob
     mark: str
-    said: Mapping[str, str] = field(factory=dict)
+    metadata: Mapping[str, str] = field(factory=dict)
 
 
 def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
@@ -45,12 +45,14 @@ def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
     if not length.isdigit() or modified is None or not etag:
         raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
     archived = headers.get(CLASS) in ARCHIVES
-    said = {
+    metadata = {
         name.removeprefix(META): text
         for name, text in headers.items()
         if name.startswith(META) and name != MARK
     }
-    return ObjectHead(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), said)
+    return ObjectHead(
+        Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), metadata
+    )
 
 
 def plain_etag(text: str) -> str:
@@ -78,9 +80,8 @@ async def must_be_there(asker: S3Client) -> None:
     try:
         await asker.tell(question)
     except S3Refusal as problem:
-        if problem.status == 404:
-            problem.code = "NoSuchBucket"
-        raise asker.failed(problem, question) from problem
+        cause = problem.but(code="NoSuchBucket") if problem.status == 404 else problem
+        raise asker.failed(cause, question) from cause
     except Fault as problem:
         raise asker.failed(problem, question) from problem
 

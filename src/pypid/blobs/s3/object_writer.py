@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
-from pypid.blobs.s3.client import S3Client, S3Request, Told
+from pypid.blobs.s3.client import S3Client, S3Request, S3Result
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
 from pypid.blobs.s3.object_head import MARK, META, ObjectHead, look, plain_etag
 from pypid.blobs.s3.payloads import NOTHING, BytesPayload, digest, parts_of
@@ -27,7 +27,7 @@ from pypid.ports import Body
 AT_ONCE_FROM_FILE, AT_ONCE_HELD = 4, 2
 """Parts under way at a time: those of a file need no memory."""
 ONLY_IF_ABSENT: Mapping[str, str] = {"If-None-Match": "*"}
-NOTHING_SAID: Mapping[str, str] = {}
+NO_METADATA: Mapping[str, str] = {}
 _log = Logger()
 
 
@@ -54,7 +54,7 @@ class Ability:
 
 
 class Writer:
-    """Writes objects. `wishes` are the headers that every object is written with (encryption,
+    """Writes objects. `object_headers` are the headers that every object is written with (encryption,
     storage class); `page_type` returns the Content-Type of a key that is a page, and None for
     files.
     """
@@ -63,7 +63,7 @@ class Writer:
         self,
         asker: S3Client,
         prefix: str,
-        wishes: Mapping[str, str],
+        object_headers: Mapping[str, str],
         ability: Ability,
         world: World,
         page_type: Callable[[str], str | None] = lambda key: None,
@@ -71,27 +71,27 @@ class Writer:
         self.ability = ability
         self._asker = asker
         self._prefix = prefix
-        self._wishes = wishes
+        self._object_headers = object_headers
         self._world = world
         self._page_type = page_type
         self._locks: Locks[str] = Locks()
         self._aborting: set[Deferred[None]] = set()
 
     async def write(
-        self, key: str, body: Body, *, replace: bool, said: Mapping[str, str] = NOTHING_SAID
+        self, key: str, body: Body, *, replace: bool, metadata: Mapping[str, str] = NO_METADATA
     ) -> Blob:
-        """Store the body, which the caller closes. `said` is stored with it, as user metadata."""
-        async with aclosing(parts_of(body, self._world.blocking)) as parts:
-            first = await anext(parts, NOTHING)
-            second = await anext(parts, None)
+        """Store the body, which the caller closes. `metadata` is stored with it, as user metadata."""
+        async with aclosing(parts_of(body, self._world.blocking)) as payloads:
+            first = await anext(payloads, NOTHING)
+            second = await anext(payloads, None)
             try:
                 if second is None:
-                    return await self._put(key, first, replace, said)
+                    return await self._put(key, first, replace, metadata)
                 at_once = AT_ONCE_HELD if isinstance(first, BytesPayload) else AT_ONCE_FROM_FILE
-                chained = _chained([first, second], parts)
+                chained = _chained([first, second], payloads)
                 del first, second
                 async with aclosing(chained):
-                    return await self._in_parts(key, chained, replace, at_once, said)
+                    return await self._in_parts(key, chained, replace, at_once, metadata)
             except (S3Refusal, Fault) as problem:
                 raise self._asker.failed(problem, S3Request("PutObject", "PUT", key)) from problem
 
@@ -102,25 +102,25 @@ class Writer:
     # --- in one go ---
 
     async def _put(
-        self, key: str, payload: Payload, replace: bool, said: Mapping[str, str]
+        self, key: str, payload: Payload, replace: bool, metadata: Mapping[str, str]
     ) -> Blob:
         hashed = await digest(payload, self._world.blocking)
         mark = self._mark()
-        headers = self._headers(key, mark, said)
+        headers = self._headers(key, mark, metadata)
         if self.ability.checksums:
             headers[CHECKSUM] = checksum(hashed)
         if self.ability.once and not replace:
             headers.update(ONLY_IF_ABSENT)
-        async with self._alone(key, replace):
+        async with self._exclusively(key, replace):
             question = S3Request(
                 "PutObject", "PUT", self._prefix + key, (), headers, payload, hashed
             )
             try:
-                told = await self._asker.tell(question)
+                result = await self._asker.tell(question)
             except S3Refusal as problem:
                 return (await self._refused(key, mark, replace, problem)).blob
         return await self._looked_after(
-            key, mark, payload.size, told, plain_etag(told.headers.get("etag", ""))
+            key, mark, payload.size, result, plain_etag(result.headers.get("etag", ""))
         )
 
     # --- in parts ---
@@ -128,38 +128,40 @@ class Writer:
     async def _in_parts(
         self,
         key: str,
-        parts: AsyncIterator[Payload],
+        payloads: AsyncIterator[Payload],
         replace: bool,
         at_once: int,
-        said: Mapping[str, str],
+        metadata: Mapping[str, str],
     ) -> Blob:
         if not replace and await look(self._asker, self._prefix, key) is not None:
             raise Exists(key)  # early: it may be gigabytes
         mark = self._mark()
-        headers = self._headers(key, mark, said)
+        headers = self._headers(key, mark, metadata)
         if self.ability.checksums_of_parts:
             headers[ALGORITHM] = "SHA256"
         blocking = self._world.blocking
         upload = await multipart.create(self._asker, self._prefix + key, headers)
-        counted = _Counted(parts)
+        counted = _Counted(payloads)
         try:
             sent = await multipart.send(self._asker, blocking, upload, counted, at_once)
-            async with self._alone(key, replace):
+            async with self._exclusively(key, replace):
                 once = ONLY_IF_ABSENT if self.ability.once_in_parts and not replace else {}
                 try:
-                    told, etag = await multipart.complete(self._asker, blocking, upload, sent, once)
+                    result, etag = await multipart.complete(
+                        self._asker, blocking, upload, sent, once
+                    )
                 except S3Refusal as problem:
                     return (await self._refused(key, mark, replace, problem)).blob
         except Exception:
             self._abort(upload)
             raise
-        return await self._looked_after(key, mark, counted.size, told, etag)
+        return await self._looked_after(key, mark, counted.size, result, etag)
 
     def _abort(self, upload: multipart.MultipartUpload) -> None:
         """Abort the upload in the background: the caller gets the failure at once."""
         aborting = start(multipart.abort(self._asker, upload))
         self._aborting.add(aborting)
-        aborting.addErrback(_told)
+        aborting.addErrback(_log_failure)
         aborting.addBoth(lambda _: self._aborting.discard(aborting))
 
     # --- both ---
@@ -167,17 +169,21 @@ class Writer:
     def _mark(self) -> str:
         return self._world.random(16).hex()
 
-    def _headers(self, key: str, mark: str, said: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, key: str, mark: str, metadata: Mapping[str, str]) -> dict[str, str]:
         page = self._page_type(key)  # pages are shown by browsers, not saved
         said_of_it = {
             "Content-Type": content_type(key),
             "Content-Disposition": disposition(file_name(key)),
         }
         usual = {**(said_of_it if page is None else {"Content-Type": page}), MARK: mark}
-        return {**{META + name: text for name, text in said.items()}, **usual, **self._wishes}
+        return {
+            **{META + name: text for name, text in metadata.items()},
+            **usual,
+            **self._object_headers,
+        }
 
     @asynccontextmanager
-    async def _alone(self, key: str, replace: bool) -> AsyncIterator[None]:
+    async def _exclusively(self, key: str, replace: bool) -> AsyncIterator[None]:
         """Hold the key's lock; if the store lets several writers win, check for the object first.
 
         That a probe saw one winner may be chance: a store that fails only sometimes cannot be
@@ -210,7 +216,9 @@ class Writer:
             raise Exists(key) from None
         raise problem
 
-    async def _looked_after(self, key: str, mark: str, size: int, told: Told, etag: str) -> Blob:
+    async def _looked_after(
+        self, key: str, mark: str, size: int, result: S3Result, etag: str
+    ) -> Blob:
         """Return the object that was just written as a listing shows it: only the store knows its
         date.
         """
@@ -223,7 +231,7 @@ class Writer:
         ):  # replaced, or deleted, meanwhile
             if not etag:  # every S3 sends one: this was some proxy's 200
                 raise StorageDown("its answer to a write lacks an ETag: this is no S3.")
-            modified = http_date(told.headers.get("date", "")) or self._world.now().replace(
+            modified = http_date(result.headers.get("date", "")) or self._world.now().replace(
                 microsecond=0
             )
             return Blob(key, size, modified, etag)
@@ -235,7 +243,7 @@ class Writer:
         return there.blob
 
 
-def _told(failure: Failure) -> None:
+def _log_failure(failure: Failure) -> None:
     if not isinstance(failure.value, CancelledError):  # raised when pypid stops
         _log.failure("aborting an upload failed", failure=failure)
 
@@ -243,15 +251,15 @@ def _told(failure: Failure) -> None:
 class _Counted:
     """Counts the bytes of the parts that pass through."""
 
-    def __init__(self, parts: AsyncIterator[Payload]) -> None:
-        self._parts = parts
+    def __init__(self, payloads: AsyncIterator[Payload]) -> None:
+        self._payloads = payloads
         self.size = 0
 
     def __aiter__(self) -> AsyncIterator[Payload]:
         return self
 
     async def __anext__(self) -> Payload:
-        part = await anext(self._parts)
+        part = await anext(self._payloads)
         self.size += part.size
         return part
 

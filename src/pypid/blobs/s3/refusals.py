@@ -54,7 +54,7 @@ _FULL = frozenset(
         "XMinioStorageFull",
     }
 )
-_UNKNOWN_WISH = frozenset(
+_UNSUPPORTED = frozenset(
     {"InvalidArgument", "InvalidRequest", "NotImplemented", "UnsupportedOperation"}
 )
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -84,6 +84,8 @@ class S3Refusal(Exception):
         code: str = "",
         message: str = "",
         headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        doubtful: bool = False,
     ) -> None:
         super().__init__(operation, status, code)
         self.operation = operation
@@ -91,13 +93,24 @@ class S3Refusal(Exception):
         self.code = code
         self.message = message
         self.headers = headers
-        self.doubtful = False
+        self.doubtful = doubtful
+
+    def but(self, *, code: str | None = None, doubtful: bool | None = None) -> S3Refusal:
+        """Return a copy with another code, or another `doubtful`."""
+        return S3Refusal(
+            self.operation,
+            self.status,
+            self.code if code is None else code,
+            self.message,
+            self.headers,
+            doubtful=self.doubtful if doubtful is None else doubtful,
+        )
 
     def __str__(self) -> str:
-        said = f"{self.operation} was answered {self.status} {self.code}".rstrip()
+        text = f"{self.operation} was answered {self.status} {self.code}".rstrip()
         # only this message: others quote what was signed, which may include a session token
-        told = f" ({self.message})" if self.code == "AccessDenied" and self.message else ""
-        return f"{said}{told}{self._advice()}"
+        message = f" ({self.message})" if self.code == "AccessDenied" and self.message else ""
+        return f"{text}{message}{self._advice()}"
 
     def _advice(self) -> str:
         if self.code in (
@@ -157,9 +170,9 @@ class S3Refusal(Exception):
         return http_date(self.headers.get("date", ""))
 
     @property
-    def is_unknown_wish(self) -> bool:
+    def is_unsupported(self) -> bool:
         """Whether the store does not support what was requested."""
-        return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_WISH)
+        return self.status == 501 or (self.status == 400 and self.code in _UNSUPPORTED)
 
 
 PERMISSIONS: Mapping[str, str] = MappingProxyType(
@@ -205,11 +218,11 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes
     root = parsed(data)
     code = message = region = ""
     if root is not None and local(root) == "Error":
-        said = {local(child): (child.text or "").strip() for child in root}
+        fields = {local(child): (child.text or "").strip() for child in root}
         code, message, region = (
-            said.get("Code", ""),
-            said.get("Message", ""),
-            said.get("Region", ""),
+            fields.get("Code", ""),
+            fields.get("Message", ""),
+            fields.get("Region", ""),
         )
     kept = {
         name: headers[name]

@@ -50,7 +50,7 @@ class Keys:
             return "temporary"
         return sha256(f"pypid signer\0{self.access}\0{self.secret}".encode()).hexdigest()[:16]
 
-    def given(self) -> ReadOnlyCredentials:
+    def botocore_credentials(self) -> ReadOnlyCredentials:
         """Return the keys in botocore's format."""
         return ReadOnlyCredentials(self.access, self.secret, self.token, None)
 
@@ -81,7 +81,7 @@ def presigned(keys: Keys, region: str, at: datetime, url: str, seconds: int) -> 
 
 class _InHeaders(S3SigV4Auth):
     def __init__(self, keys: Keys, region: str, at: datetime, content_sha256: str) -> None:
-        super().__init__(keys.given(), SERVICE, region)
+        super().__init__(keys.botocore_credentials(), SERVICE, region)
         self._at = at
         self._content_sha256 = content_sha256
 
@@ -91,8 +91,8 @@ class _InHeaders(S3SigV4Auth):
         """
         request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
         self._modify_request_before_signing(request)
-        told = self.string_to_sign(request, self.canonical_request(request))
-        self._inject_signature_to_request(request, self.signature(told, request))
+        text = self.string_to_sign(request, self.canonical_request(request))
+        self._inject_signature_to_request(request, self.signature(text, request))
 
     def payload(self, request: AWSRequest) -> str:
         return self._content_sha256
@@ -100,20 +100,20 @@ class _InHeaders(S3SigV4Auth):
 
 class _InQuery(S3SigV4QueryAuth):
     def __init__(self, keys: Keys, region: str, at: datetime, seconds: int) -> None:
-        super().__init__(keys.given(), SERVICE, region, expires=seconds)
+        super().__init__(keys.botocore_credentials(), SERVICE, region, expires=seconds)
         self._at = at
 
     def add_auth(self, request: AWSRequest) -> None:
         request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
         self._modify_request_before_signing(request)
-        told = self.string_to_sign(request, self.canonical_request(request))
-        self._inject_signature_to_request(request, self.signature(told, request))
+        text = self.string_to_sign(request, self.canonical_request(request))
+        self._inject_signature_to_request(request, self.signature(text, request))
 
     def _modify_request_before_signing(self, request: AWSRequest) -> None:
         """Set the signing parameters like botocore, which also parses and rebuilds the whole query:
         half of the time of a signature.
         """
-        said = {
+        parameters = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": self.scope(request),
             "X-Amz-Date": request.context["timestamp"],
@@ -121,8 +121,9 @@ class _InQuery(S3SigV4QueryAuth):
             "X-Amz-SignedHeaders": "host",
         }
         if self.credentials.token:
-            said["X-Amz-Security-Token"] = self.credentials.token
-        request.url += ("&" if "?" in request.url else "?") + queried(said.items())
+            parameters["X-Amz-Security-Token"] = self.credentials.token
+        # botocore's signers change the request that they are given
+        request.url += ("&" if "?" in request.url else "?") + queried(parameters.items())
 
 
 @frozen

@@ -18,7 +18,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.blobs.keys import must_be_key, parts
+from pypid.blobs.keys import must_be_key, segments
 from pypid.blobs.s3 import addresses, credentials, multipart
 from pypid.blobs.s3.capabilities import probe
 from pypid.blobs.s3.classes import Classes
@@ -27,7 +27,7 @@ from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
 from pypid.blobs.s3.object_head import ObjectHead, look, must_be_there
 from pypid.blobs.s3.object_reader import read
-from pypid.blobs.s3.object_writer import NOTHING_SAID, Writer
+from pypid.blobs.s3.object_writer import NO_METADATA, Writer
 from pypid.blobs.s3.parallel_listing import listed
 from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
@@ -86,7 +86,7 @@ class S3Settings:
     page_type: Callable[[str], str | None] = field(default=lambda key: None, repr=False)
     """The Content-Type of keys that are pages for browsers and installers; None for files."""
 
-    def wishes(self) -> Mapping[str, str]:
+    def object_headers(self) -> Mapping[str, str]:
         """Return the headers that every object is written with. Raises `CannotStart`
         if the settings are invalid.
         """
@@ -97,12 +97,12 @@ class S3Settings:
                 f"[storage] storage_class: what lies in {self.storage_class} cannot be read at "
                 f"once."
             )
-        said = {
+        headers = {
             "x-amz-server-side-encryption": self.encryption.value if self.encryption else None,
             "x-amz-server-side-encryption-aws-kms-key-id": self.kms_key_id,
             "x-amz-storage-class": self.storage_class,
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in headers.items() if value}
 
 
 class S3Blobs:
@@ -141,7 +141,7 @@ class S3Blobs:
         return await read(self._asker, self._prefix, key, span)
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        return await self.write_described(key, body, NOTHING_SAID, replace=replace)
+        return await self.write_described(key, body, NO_METADATA, replace=replace)
 
     async def write_described(
         self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
@@ -153,7 +153,7 @@ class S3Blobs:
                     f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what the "
                     "store can do"
                 )
-            return await self._writer.write(key, body, replace=replace, said=description)
+            return await self._writer.write(key, body, replace=replace, metadata=description)
 
     async def delete(self, key: str) -> None:
         if not self._is_possible(key):
@@ -171,7 +171,7 @@ class S3Blobs:
         return (await self._seen(key)).blob
 
     async def description(self, key: str) -> Mapping[str, str]:
-        return (await self._seen(key)).said
+        return (await self._seen(key)).metadata
 
     async def _seen(self, key: str) -> ObjectHead:
         self._must_be_possible(key)
@@ -258,7 +258,7 @@ class S3Blobs:
 
     def _is_possible(self, key: str) -> bool:
         return (
-            parts(key) is not None
+            segments(key) is not None
             and not key.startswith(SCRATCH)
             and len((self._prefix + key).encode()) <= LONGEST_KEY
         )
@@ -283,23 +283,23 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, a
     response.
     """
-    wishes = settings.wishes()
-    if parts(settings.prefix + "x") is None:
+    object_headers = settings.object_headers()
+    if segments(settings.prefix + "x") is None:
         raise CannotStart(
             f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' before "
             "it, no '//')."
         )
-    given = _credentials(settings, world)
+    own_credentials = _credentials(settings, world)
     address, trust, front = await world.blocking(_prepared, settings)
     reached = connections(
         reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME
     )
-    asker = S3Client(reached.agent, address, given, world, settings.timeout)
+    asker = S3Client(reached.agent, address, own_credentials, world, settings.timeout)
     where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
     try:
         await Lister(asker, settings.prefix, world).page("", most=1)
         scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
-        ability = await probe(asker, scratch, wishes, world)
+        ability = await probe(asker, scratch, object_headers, world)
     except (S3Refusal, Fault, StorageDown, StorageFull) as problem:
         await reached.close()
         raise CannotStart(f"{where} cannot be used: {problem.__cause__ or problem}") from problem
@@ -307,7 +307,7 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
         await reached.close()
         raise
     classes = Classes(asker, settings.bucket, settings.prefix, world.blocking)
-    writer = Writer(asker, settings.prefix, wishes, ability, world, settings.page_type)
+    writer = Writer(asker, settings.prefix, object_headers, ability, world, settings.page_type)
     return S3Blobs(asker, classes, settings.prefix, writer, world, reached, front)
 
 
@@ -315,7 +315,7 @@ def check(settings: S3Settings) -> None:
     """Raise `CannotStart` for settings that no retry can correct: headers, names, and required
     files. Blocks.
     """
-    settings.wishes()
+    settings.object_headers()
     addresses.check(settings.bucket, settings.region)
     _trust(settings.ca_certificates)
     _front(settings)

@@ -133,14 +133,14 @@ async def _told(index: Index, looked: Looked) -> AsOfState:
     what = (
         index.policy,
         seen.ours,
-        seen.theirs,
+        seen.upstream_state,
         index.world.now(),
         looked.name,
         looked.before,
         looked.recorded,
     )
     now = seen.view.project
-    if _files_of(seen.ours, seen.theirs and seen.theirs.said) <= FEW:
+    if _files_of(seen.ours, seen.upstream_state and seen.upstream_state.said) <= FEW:
         return _to_be_had(view_then(*what), now)
     return await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
 

@@ -216,28 +216,34 @@ class Adopter:
         self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool
     ) -> Adopted:
         """Read the file and adopt it. Raises `Missing`, `Archived`, `StorageDown`."""
-        said = await described(self.context, blob)
-        other = _other_name(said, distribution)
+        description = await described(self.context, blob)
+        other = _other_name(description, distribution)
         if other is not None:
             problem = (
                 f"pypicloud listed it as a file of {other!r}, its name is of "
                 f"{distribution.project!r}, and installers go by "
                 "the name: publish it again under its right one."
             )
-            return Adopted(blob.key, Result.REFUSED, (problem, *said.odd), names=frozenset({other}))
-        found = await look(self.context, blob, distribution, said)
+            return Adopted(
+                blob.key, Result.REFUSED, (problem, *description.odd), names=frozenset({other})
+            )
+        found = await look(self.context, blob, distribution, description)
         if found is None:
             problem = "it changed while it was read: adopt it again when it is complete."
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
-        came = await self._take_in(found, distribution, said, by, replaces=replaces)
-        version = _other_version(said, distribution)
-        return evolve(came, problems=(*came.problems, *said.odd, *version), uploader=said.uploader)
+        came = await self._take_in(found, distribution, description, by, replaces=replaces)
+        version = _other_version(description, distribution)
+        return evolve(
+            came,
+            problems=(*came.problems, *description.odd, *version),
+            uploader=description.uploader,
+        )
 
     async def _take_in(
         self,
         found: Evidence,
         distribution: Distribution,
-        said: PypicloudDescription,
+        description: PypicloudDescription,
         by: str | None,
         *,
         replaces: bool,
@@ -251,7 +257,7 @@ class Adopter:
             problems = metadata.problems
         served: bytes | None = None
         oddity: tuple[str, ...] = ()
-        if wrong and not self._is_lenient(found, said):
+        if wrong and not self._is_lenient(found, description):
             return Adopted(where, Result.REFUSED, (*wrong, *problems))
         if wrong:
             problems = (
@@ -261,7 +267,7 @@ class Adopter:
             )
         elif inside.metadata is not None:
             served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
-        file = _file_of(found, distribution, metadata, said, served, by)
+        file = _file_of(found, distribution, metadata, description, served, by)
         try:
             await Publisher(self.context).commit(
                 file, replace=replaces, is_new=distribution.project in self.bare
@@ -275,7 +281,7 @@ class Adopter:
             )
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
 
-    def _is_lenient(self, found: Evidence, said: PypicloudDescription) -> bool:
+    def _is_lenient(self, found: Evidence, description: PypicloudDescription) -> bool:
         """Return whether a file that cannot be installed well is served anyway: a pypicloud served
         it, and clients may rely on it.
 
@@ -283,7 +289,7 @@ class Adopter:
         """
         return (
             self.context.plan.pypicloud
-            and said.sha256 in (None, found.digests.sha256)
+            and description.sha256 in (None, found.digests.sha256)
             and found.blob.size > 0
         )
 
@@ -334,25 +340,29 @@ def project_of(filename: str) -> ProjectName | None:
         return None
 
 
-def _other_name(said: PypicloudDescription, distribution: Distribution) -> ProjectName | None:
+def _other_name(
+    description: PypicloudDescription, distribution: Distribution
+) -> ProjectName | None:
     """Return the project under which a pypicloud listed the file, if it is not the one in the file
     name.
     """
     try:
-        name = None if said.name is None else project_name(said.name)
+        name = None if description.name is None else project_name(description.name)
     except BadName:
         return None
     return None if name == distribution.project else name
 
 
-def _other_version(said: PypicloudDescription, distribution: Distribution) -> tuple[str, ...]:
+def _other_version(
+    description: PypicloudDescription, distribution: Distribution
+) -> tuple[str, ...]:
     """Return the problem to report if a pypicloud listed the file as another version than its name
     says.
     """
-    if said.version is None or same_version(said.version, distribution.version):
+    if description.version is None or same_version(description.version, distribution.version):
         return ()
     return (
-        f"pypicloud listed it as version {said.version!r}; its name says {distribution.version}.",
+        f"pypicloud listed it as version {description.version!r}; its name says {distribution.version}.",
     )
 
 
@@ -360,7 +370,7 @@ def _file_of(
     found: Evidence,
     distribution: Distribution,
     metadata: CoreMetadata,
-    said: PypicloudDescription,
+    description: PypicloudDescription,
     served: bytes | None,
     by: str | None,
 ) -> File:
@@ -377,9 +387,9 @@ def _file_of(
         blake2b_256=found.digests.blake2b_256,
         size=found.digests.size,
         uploaded=found.blob.modified,
-        requires_python=metadata.requires_python or said.requires_python,
+        requires_python=metadata.requires_python or description.requires_python,
         metadata_sha256=records.sha256_of(served),
         key=found.blob.key,
-        uploader=said.uploader or by,
-        summary=metadata.summary or said.summary,
+        uploader=description.uploader or by,
+        summary=metadata.summary or description.summary,
     )

@@ -30,16 +30,16 @@ class Thawing:
     bucket: Callable[[], Awaitable[Bucket]] | None
     seconds: Callable[[], float]
     """Returns the monotonic clock."""
-    _asked: OrderedDict[str, float] = field(factory=OrderedDict, init=False, repr=False)
+    _requested: OrderedDict[str, float] = field(factory=OrderedDict, init=False, repr=False)
     _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
 
     async def ask_for(self, key: str) -> None:
         """Have the blob restored, unless that was requested recently. Failures are logged; the next
         call tries again.
         """
-        asked = self._asked.get(key)
+        requested = self._requested.get(key)
         if self.bucket is None or (
-            asked is not None and self.seconds() < asked + PATIENCE.total_seconds()
+            requested is not None and self.seconds() < requested + PATIENCE.total_seconds()
         ):
             return
         await self._flights.single(key, lambda: shielded(self._ask_for(key)))
@@ -56,7 +56,7 @@ class Thawing:
             )
             return
         _log.info("{key} lies in an archive, and was asked back", key=key)
-        self._asked[key] = self.seconds()
-        self._asked.move_to_end(key)
-        if len(self._asked) > MOST:
-            self._asked.popitem(last=False)
+        self._requested[key] = self.seconds()
+        self._requested.move_to_end(key)
+        if len(self._requested) > MOST:
+            self._requested.popitem(last=False)

@@ -69,7 +69,7 @@ class Copier:
     target: Blobs
     world: World
     tell: Tell | None = None
-    said: tuple[Describing | None, Describing | None] = (None, None)
+    descriptions: tuple[Describing | None, Describing | None] = (None, None)
     """The blob descriptions of source and target, if supported: what a pypicloud wrote about a file
     in a bucket is copied with it, also into a folder.
     """
@@ -137,7 +137,7 @@ class Copier:
         self._size += written.size
 
     async def _write(self, key: str) -> Blob:
-        source, target = self.said
+        source, target = self.descriptions
         described = {} if source is None or is_only_ours(key) else await source.description(key)
         body = await self.source.read(key)
         if not described:

@@ -51,9 +51,9 @@ async def described(context: IndexContext, blob: Blob) -> PypicloudDescription:
     Raises `Missing`, `StorageDown`.
     """
     if context.describing is not None:
-        said = await context.describing.description(blob.key)
-        if said:
-            return of_texts(said)
+        metadata = await context.describing.description(blob.key)
+        if metadata:
+            return of_texts(metadata)
     where = blob.key + DESCRIBED
     try:
         data = await records.read_bytes(context.blobs, where, records.LARGEST_DOCUMENT)
@@ -65,14 +65,16 @@ async def described(context: IndexContext, blob: Blob) -> PypicloudDescription:
 
 
 async def look(
-    context: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
+    context: IndexContext, blob: Blob, distribution: Distribution, description: PypicloudDescription
 ) -> Evidence | None:
     """Return what is known of the file; None if it was written to meanwhile. Raises `Missing`,
     `StorageDown`, `Archived`.
     """
-    if said.sha256 is None or blob.size == 0:
+    if description.sha256 is None or blob.size == 0:
         return await _read(context, blob.key, distribution)
-    digests = Digests(sha256=said.sha256, md5=said.md5, blake2b_256=None, size=blob.size)
+    digests = Digests(
+        sha256=description.sha256, md5=description.md5, blake2b_256=None, size=blob.size
+    )
     if not distribution.filename.endswith(".whl"):
         return Evidence(blob, digests, Inside(None), is_read=False)
     try:
@@ -80,7 +82,7 @@ async def look(
     except Archived:
         return Evidence(blob, digests, Inside(None), is_read=False)
     except (UnusableArchive, EOFError, OSError):  # reading the whole file tells why
-        return await _compared(context, blob, distribution, said)
+        return await _compared(context, blob, distribution, description)
     return Evidence(blob, digests, Inside(metadata), is_read=False)
 
 
@@ -89,9 +91,9 @@ async def digest(context: IndexContext, blob: Blob) -> str | None:
     not available.
     """
     try:
-        said = await described(context, blob)
-        if said.sha256 is not None:
-            return said.sha256
+        description = await described(context, blob)
+        if description.sha256 is not None:
+            return description.sha256
         return (await digests_of(context, blob.key)).sha256
     except (Missing, Archived, StorageDown):
         return None
@@ -107,14 +109,14 @@ async def _peeked(context: IndexContext, blob: Blob, distribution: Distribution)
 
 
 async def _compared(
-    context: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription
+    context: IndexContext, blob: Blob, distribution: Distribution, description: PypicloudDescription
 ) -> Evidence | None:
     """Read the whole file; add a problem if it is not the one that was uploaded."""
     found = await _read(context, blob.key, distribution)
-    if found is None or found.digests.sha256 == said.sha256:
+    if found is None or found.digests.sha256 == description.sha256:
         return found
     problem = (
-        f"its hash is not the one that was written down when it was uploaded ({said.sha256}): its "
+        f"its hash is not the one that was written down when it was uploaded ({description.sha256}): its "
         f"bytes are damaged."
     )
     return evolve(found, inside=Inside(None, (problem, *found.inside.problems)))

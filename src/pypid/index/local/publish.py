@@ -33,7 +33,14 @@ from pypid.core.records.documents import dump_record
 from pypid.core.records.file_history import Event, FileHistory
 from pypid.core.records.layout import ObjectKind, key, metadata_key
 from pypid.flow import BytesBody, is_patient, shielded
-from pypid.index.context import NOTHING, STANDS, IndexContext, digests_of, with_files, with_pasts
+from pypid.index.context import (
+    CHANGE_SAVED,
+    NOTHING_CHANGED,
+    IndexContext,
+    digests_of,
+    with_files,
+    with_pasts,
+)
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
 from pypid.index.local.sidecars import description_of, documents_of, file_of, left_by
 from pypid.index.store import records
@@ -69,7 +76,7 @@ class Publisher:
     context: IndexContext
 
     @property
-    def _finder(self) -> ExistingFiles:
+    def _existing(self) -> ExistingFiles:
         return ExistingFiles(self.context)
 
     async def publish(
@@ -99,10 +106,10 @@ class Publisher:
             if await self.context.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.context.ours(name)
-            if self.context.is_taking_over() and await self._finder.may_be_there(ours, upload):
+            if self.context.is_taking_over() and await self._existing.may_be_there(ours, upload):
                 raise NotYetKnown(name)
             admits(self.context.policy, upload, ours)
-            older = await self._finder.find(ours, upload)
+            older = await self._existing.find(ours, upload)
             if older is None:
                 await self._clear_name(upload, overwrite)
             else:
@@ -111,7 +118,7 @@ class Publisher:
                 return await self._store(upload, body, by, None, is_alone=is_alone)
             except (AlreadyExists, Busy) as error:  # another process was faster
                 refusal = error
-            first = await self._finder.awaited(upload)
+            first = await self._existing.awaited(upload)
             if first is None:
                 raise refusal
             return await self._beside_older(first, upload, body, by, overwrite)
@@ -123,7 +130,7 @@ class Publisher:
             if not older.is_whole:
                 return await self._restore(older.file, upload, body)
             if not older.is_listed:  # an acknowledged file must also be listed
-                raise CatalogDown(STANDS)
+                raise CatalogDown(CHANGE_SAVED)
             return PublishOutcome.UNCHANGED
         if not overwrite:
             raise AlreadyExists(upload.distribution.filename, older.file.blake2b_256)
@@ -135,13 +142,13 @@ class Publisher:
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         admits(self.context.policy, upload, await self.context.look(name))
-        recorded = await self._finder.recorded(upload)
+        recorded = await self._existing.recorded(upload)
         if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
-            raise CatalogDown(NOTHING)
+            raise CatalogDown(NOTHING_CHANGED)
         if recorded.sha256 != upload.digests.sha256:
             raise AlreadyExists(filename, recorded.blake2b_256)
-        if name in self.context.unsettled or not await self._finder.is_whole(recorded):
-            raise CatalogDown(STANDS)
+        if name in self.context.unsettled or not await self._existing.is_whole(recorded):
+            raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.UNCHANGED
 
     # --- what is there already ---
@@ -178,7 +185,7 @@ class Publisher:
             await self.context.blobs.write(where, BytesBody(data), replace=True)
         await self.context.look(file.project)
         if file.project in self.context.unsettled:
-            raise CatalogDown(STANDS)
+            raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.PUBLISHED
 
     # --- storing ---
@@ -199,10 +206,10 @@ class Publisher:
         try:
             artifact, is_new = await self._write_artifact(file, body, is_alone=is_alone)
             file = structs.replace(file, key=artifact.key)
-            beside = documents_of(file, upload, plan)
+            sidecars = documents_of(file, upload, plan)
             if is_new:
                 written.append(artifact.key)
-            for where, data in beside:
+            for where, data in sidecars:
                 written.append(where)  # before the write: it may fail and have written anyway
                 await self.context.blobs.write(where, BytesBody(data), replace=True)
             if not await self._is_mine(artifact):
@@ -221,9 +228,9 @@ class Publisher:
         replaced = named if older is None and file.key != named.key else older
         if replaced is not None:
             file = await self._brought_home(file, upload, body)
-            beside = documents_of(file, upload, plan)
+            sidecars = documents_of(file, upload, plan)
             await self._sweep(
-                left_by(replaced, plan, keep={file.key, *(where for where, _ in beside)})
+                left_by(replaced, plan, keep={file.key, *(where for where, _ in sidecars)})
             )
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 

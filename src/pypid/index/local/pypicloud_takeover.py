@@ -115,8 +115,8 @@ class TakeOver:
         """
         name = self._listed_as(blob.key)
         try:
-            said = await described(self.context, blob)
-            name = name if said.name is None else project_name(said.name)
+            description = await described(self.context, blob)
+            name = name if description.name is None else project_name(description.name)
         except (Missing, StorageDown) as error:
             return Adopted(blob.key, Result.LEFT, (str(error),), lasting=False)
         except BadName:

@@ -38,14 +38,14 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
 
 def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
     """Return the documents to store beside the bytes, by key."""
-    beside = (
+    documents = (
         (ObjectKind.METADATA, upload.metadata),
         (ObjectKind.SIGNATURE, upload.signature),
         (ObjectKind.PROVENANCE, upload.provenance),
     )
     return [
         *description_of(file, plan),
-        *((beside_key(file, kind), data) for kind, data in beside if data is not None),
+        *((beside_key(file, kind), data) for kind, data in documents if data is not None),
     ]
 
 

@@ -91,8 +91,8 @@ class Tierer:
         assert file.key is not None  # local files have one
         size = file.size or 0
         try:
-            standing = await self.bucket.standing(file.key)
-            outcome = _outcome(standing, run.rule, dry=run.dry)
+            state = await self.bucket.archive_state(file.key)
+            outcome = _outcome(state, run.rule, dry=run.dry)
             if outcome is TieringOutcome.MOVED:
                 await shielded(self._move(file, run.rule.storage_class))
         except Archived:
@@ -106,7 +106,7 @@ class Tierer:
                 outcome=TieringOutcome.FAILED,
                 reason=str(error),
             )
-        before = standing.storage_class
+        before = state.storage_class
         return Moved(
             project=file.project, filename=file.filename, size=size, before=before, outcome=outcome
         )
@@ -139,10 +139,10 @@ class Tierer:
             )
 
 
-def _outcome(standing: ArchiveState, rule: TieringRule, *, dry: bool) -> TieringOutcome:
-    if standing.storage_class == rule.storage_class:
+def _outcome(state: ArchiveState, rule: TieringRule, *, dry: bool) -> TieringOutcome:
+    if state.storage_class == rule.storage_class:
         return TieringOutcome.THERE
-    if not standing.readable:
+    if not state.readable:
         return TieringOutcome.ARCHIVED
     return TieringOutcome.WOULD_MOVE if dry else TieringOutcome.MOVED
 

@@ -159,7 +159,7 @@ class Reconciler:
         """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
         async with self.parts.locks.hold(name):
             found = await self.parts.bring(name)
-        if not found.told:
+        if not found.in_catalog:
             raise CatalogDown("what the storage holds was not compared with it.")
         return Reconciled(
             projects=int(found.project is not None), changed=int(found.changed), strays=found.strays

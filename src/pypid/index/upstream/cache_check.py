@@ -19,7 +19,7 @@ from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.cached_records import beside, recorded, small
+from pypid.index.upstream.cached_records import cached_metadata_key, recorded, small
 
 _AGAIN = (
     "`pypid check --sweep` or `pypid cache purge {project} {filename}` removes it, and it is "
@@ -92,8 +92,8 @@ class Auditor:
             if place.kind is ObjectKind.RECORD:
                 files[place.filename] = await self._record(seen, place, hashes)
             await seen.pace.keep()
-        heard = await self.context.catalog.theirs(group[0][0].project)
-        for place, blob in self._unclaimed(group, files, heard):
+        entry = await self.context.catalog.theirs(group[0][0].project)
+        for place, blob in self._unclaimed(group, files, entry):
             if await self._is_there(blob.key):
                 self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)
 
@@ -109,7 +109,11 @@ class Auditor:
         if wrong is None:
             seen.files += 1
         elif await recorded(self.context.blobs, place.project, place.filename) == file:
-            key = beside(file) if wrong is StorageProblem.OTHER_DOCUMENT else file.key or where
+            key = (
+                cached_metadata_key(file)
+                if wrong is StorageProblem.OTHER_DOCUMENT
+                else file.key or where
+            )
             self._report(seen, place, key, wrong)
         return file
 
@@ -136,7 +140,9 @@ class Auditor:
         is not promised either.
         """
         data = (
-            None if file.metadata_sha256 is None else await small(self.context.blobs, beside(file))
+            None
+            if file.metadata_sha256 is None
+            else await small(self.context.blobs, cached_metadata_key(file))
         )
         return data is not None and records.sha256_of(data) != file.metadata_sha256
 
@@ -144,19 +150,19 @@ class Auditor:
         self,
         group: Sequence[tuple[ObjectPlace, Blob]],
         files: Mapping[str, File | None],
-        heard: UpstreamEntry,
+        entry: UpstreamEntry,
     ) -> Iterator[tuple[ObjectPlace, Blob]]:
         """Yield what no record refers to, and is not being stored just now. (What a damaged record
         refers to is removed with it.)
         """
-        said = heard.said
-        listed = None if said is None else {file.filename for file in said.files or ()}
+        listing = entry.said
+        listed = None if listing is None else {file.filename for file in listing.files or ()}
         for place, blob in group:
             file = files.get(place.filename)
             is_damaged = file is None and place.filename in files
             if (
                 is_damaged
-                or (file is not None and blob.key in (file.key, beside(file)))
+                or (file is not None and blob.key in (file.key, cached_metadata_key(file)))
                 or not self._is_old(blob)
             ):
                 continue
@@ -203,9 +209,9 @@ class Auditor:
             if finding.wrong is StorageProblem.OTHER_DOCUMENT:
                 return (
                     file is not None
-                    and finding.key == beside(file)
+                    and finding.key == cached_metadata_key(file)
                     and await self._has_other_metadata(file)
                 )
-            return file is None or finding.key not in (file.key, beside(file))
+            return file is None or finding.key not in (file.key, cached_metadata_key(file))
 
         await self.kept.discard(place.project, place.filename, finding.key, is_wrong_still)

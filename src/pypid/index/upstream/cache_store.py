@@ -33,7 +33,7 @@ from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.upstream.cached_records import (
     agrees,
-    beside,
+    cached_metadata_key,
     read_kept,
     recorded,
     small,
@@ -85,7 +85,7 @@ class CacheStore:
     _looked_in: str = field(default="", init=False)
     _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
-    async def heard(self, name: ProjectName) -> UpstreamEntry:
+    async def entry(self, name: ProjectName) -> UpstreamEntry:
         """Return the catalog's entry. Until all projects were compared, an entry of a dump is
         compared with a listing before its first use, and a project without cached files is looked
         up in the storage.
@@ -95,16 +95,16 @@ class CacheStore:
         if self._looked_in != self.catalog.epoch:  # the new epoch has lost what was looked up
             self._looked_in = self.catalog.epoch
             self._looked.clear()
-        heard = await self.catalog.theirs(name)
-        is_current = bool(heard.kept) and (self.shared or self.dump_is_exact)
+        entry = await self.catalog.theirs(name)
+        is_current = bool(entry.kept) and (self.shared or self.dump_is_exact)
         if is_current or self._are_compared or name in self._looked:
-            return heard
-        heard = await self._looking.single(name, lambda: self._verify(name))
+            return entry
+        entry = await self._looking.single(name, lambda: self._verify(name))
         if not await self.catalog.is_away():  # else the catalog has it now
             self._looked[name] = None
             if len(self._looked) > MOST_LOOKED:
                 self._looked.popitem(last=False)
-        return heard
+        return entry
 
     async def _verify(self, name: ProjectName) -> UpstreamEntry:
         """Return the catalog's entry, if a listing of the cached files agrees with it; else read it
@@ -113,9 +113,9 @@ class CacheStore:
         if (await self.catalog.theirs(name)).kept:
             async with aclosing(self.blobs.list(kept_folder(name))) as listing:
                 present = {blob.key: blob async for blob in listing}
-            heard = await self.catalog.theirs(name)
-            if agrees(heard, present):
-                return heard
+            entry = await self.catalog.theirs(name)
+            if agrees(entry, present):
+                return entry
         return await self.look(name)
 
     @property
@@ -149,7 +149,9 @@ class CacheStore:
             for _ in range(READINGS):
                 files = await read_kept(self.blobs, name)
                 try:
-                    heard = await self.catalog.edit_theirs(name, _become(before.kept, files))
+                    entry = await self.catalog.edit_theirs(
+                        name, _compare_and_set(before.kept, files)
+                    )
                 except ConcurrentChange:
                     with suppress(CatalogDown):  # the next catalog call raises it again
                         before = await self.catalog.edit_theirs(name, as_it_is)
@@ -157,7 +159,7 @@ class CacheStore:
                     break
                 else:
                     self.unsettled.discard(name)
-                    return heard
+                    return entry
             if files != before.kept:
                 self.unsettled.add(name)
             return evolve(before, kept=files)
@@ -204,7 +206,7 @@ class CacheStore:
                 async with self._projects.hold(file.project):
                     # as it will be read again: without the mutable fields
                     kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
-                    await self._learn(file.project, lambda heard: with_kept(heard, kept))
+                    await self._learn(file.project, lambda entry: with_kept(entry, kept))
             except StorageFull:
                 if wrote:
                     await self._sweep(where)
@@ -263,7 +265,7 @@ class CacheStore:
         """Write the metadata beside the bytes, if it is what upstream announces; or find it there
         already.
         """
-        where = beside(kept)
+        where = cached_metadata_key(kept)
         there = records.sha256_of(await small(self.blobs, where))
         found = records.sha256_of(metadata)
         if found is not None and kept.metadata_sha256 in (None, found):
@@ -321,7 +323,7 @@ class CacheStore:
                 placed = kept_place(where)
                 if placed is not None and placed.filename == filename:
                     await self.blobs.delete(where)
-            await self._learn(name, lambda heard: without_kept(heard, filename))
+            await self._learn(name, lambda entry: without_kept(entry, filename))
 
     async def discard(
         self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]
@@ -341,7 +343,7 @@ class CacheStore:
         if file.metadata_sha256 is None:
             return None
         held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
-        keys = [beside(held)] if held is not None and held.key else []
+        keys = [cached_metadata_key(held)] if held is not None and held.key else []
         for where in dict.fromkeys(
             [*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]
         ):
@@ -363,7 +365,7 @@ class CacheStore:
             held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
             where = kept_key(file.project, file.filename, ObjectKind.METADATA)
             if held is not None and is_copy(held, file):
-                where = beside(held)
+                where = cached_metadata_key(held)
             await self.blobs.write(where, BytesBody(data), replace=True)
             await self._learn(file.project, learn)
         self.arrived(len(data))
@@ -412,7 +414,9 @@ class CacheStore:
             raise CatalogDown("what is kept was not compared with it.")
 
 
-def _become(before: tuple[File, ...], files: tuple[File, ...]) -> CompareAndSet[UpstreamEntry]:
+def _compare_and_set(
+    before: tuple[File, ...], files: tuple[File, ...]
+) -> CompareAndSet[UpstreamEntry]:
     return CompareAndSet(
-        lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files)
+        lambda entry: entry.kept == before, lambda entry: evolve(entry, kept=files)
     )

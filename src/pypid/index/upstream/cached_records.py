@@ -65,11 +65,13 @@ async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> 
     """Return the file with the hash of the metadata beside it, which may have been added or removed
     since the record was written.
     """
-    if beside(file) not in present:
+    if cached_metadata_key(file) not in present:
         return replace(file, metadata_sha256=None)
     if file.metadata_sha256 is not None:
         return file
-    return replace(file, metadata_sha256=records.sha256_of(await small(blobs, beside(file))))
+    return replace(
+        file, metadata_sha256=records.sha256_of(await small(blobs, cached_metadata_key(file)))
+    )
 
 
 async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | None:
@@ -100,35 +102,35 @@ async def small(blobs: Blobs, where: str) -> bytes | None:
         return None
 
 
-def beside(file: File) -> str:
+def cached_metadata_key(file: File) -> str:
     """Return the key of the metadata of a cached file: beside its very bytes."""
     return (file.key or kept_key(file.project, file.filename)) + ObjectKind.METADATA.value
 
 
-def with_kept(heard: UpstreamEntry, file: File) -> UpstreamEntry:
-    """Return `heard` with this cached file added."""
-    others = (other for other in heard.kept if other.filename != file.filename)
-    return evolve(heard, kept=in_order((*others, file)))
+def with_kept(entry: UpstreamEntry, file: File) -> UpstreamEntry:
+    """Return `entry` with this cached file added."""
+    others = (other for other in entry.kept if other.filename != file.filename)
+    return evolve(entry, kept=in_order((*others, file)))
 
 
-def without_kept(heard: UpstreamEntry, filename: str) -> UpstreamEntry:
-    """Return `heard` without the cached file of this name."""
-    return evolve(heard, kept=tuple(file for file in heard.kept if file.filename != filename))
+def without_kept(entry: UpstreamEntry, filename: str) -> UpstreamEntry:
+    """Return `entry` without the cached file of this name."""
+    return evolve(entry, kept=tuple(file for file in entry.kept if file.filename != filename))
 
 
-def agrees(heard: UpstreamEntry, present: dict[str, Blob]) -> bool:
+def agrees(entry: UpstreamEntry, present: dict[str, Blob]) -> bool:
     """Return whether the listing of a project's cached files agrees with the catalog's entry."""
     records = {
         placed.filename
         for key in present
         if (placed := kept_place(key)) is not None and placed.kind is ObjectKind.RECORD
     }
-    if records != {file.filename for file in heard.kept}:
+    if records != {file.filename for file in entry.kept}:
         return False
-    for file in heard.kept:
+    for file in entry.kept:
         found = present.get(file.key or "")
         if found is None or (found.size, found.archived) != (file.size, file.archived):
             return False
-        if (beside(file) in present) != (file.metadata_sha256 is not None):
+        if (cached_metadata_key(file) in present) != (file.metadata_sha256 is not None):
             return False
     return True

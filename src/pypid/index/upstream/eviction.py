@@ -8,7 +8,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.index.upstream.inventory import InventoryEntry
 
 
-def surplus(
+def files_to_evict(
     files: Sequence[InventoryEntry],
     limit: int,
     target: int | None = None,

@@ -45,7 +45,7 @@ LARGEST = 64 << 30
 BATCH = 1 << 18
 """Bytes written at a time. Installers cause fifty fetches at once, each with two batches in memory.
 """
-_REMEMBERED = 1000
+_MOST_FAILED = 1000
 SLOWEST = 1 << 10
 """Minimum average rate in bytes per second: a trickling upstream would be waited for endlessly."""
 PATIENCE = 60.0
@@ -69,8 +69,8 @@ class FileCache:
     spool: Path
     largest: int = LARGEST
     kept: CacheStore = field(init=False, repr=False)
-    touches: LastAccess = field(init=False, repr=False)
-    _growing: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
+    last_access: LastAccess = field(init=False, repr=False)
+    _downloads: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _describer: Describer = field(init=False, repr=False)
     _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
@@ -78,7 +78,7 @@ class FileCache:
 
     def __attrs_post_init__(self) -> None:
         self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking)
-        self.touches = LastAccess(self.world.now)
+        self.last_access = LastAccess(self.world.now)
         self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 
     # --- giving ---
@@ -106,36 +106,38 @@ class FileCache:
             is_mutable(file.filename) and claim_of(file) is None
         ):  # without an announced hash, the current bytes are the right ones
             return await self.gate.fetch(file.project, _source(file), span, via)
-        growing = self._fetch_of(file)
-        if growing is None:
+        download = self._fetch_of(file)
+        if download is None:
             stored = await self.stored(file, span)
             if stored is not None:
                 return stored
-            growing = self._fetch_of(file)
+            download = self._fetch_of(file)
         if span is None or (span.start, span.stop) == (0, file.size):
-            return await (growing.join(0, None) if growing is not None else self._begin(file, via))
-        if growing is None and _flight(file) in self._broken_off:
-            growing = self._start(file, via, SharedDownload(self.world.blocking, file.size))
-        if growing is not None and growing.error is None and growing.is_near(span):
-            return await growing.join(span.start, span.stop)
+            return await (
+                download.join(0, None) if download is not None else self._begin(file, via)
+            )
+        if download is None and _flight(file) in self._broken_off:
+            download = self._start(file, via, SharedDownload(self.world.blocking, file.size))
+        if download is not None and download.error is None and download.is_near(span):
+            return await download.join(span.start, span.stop)
         try:
             return await self.gate.fetch(file.project, _source(file), span, via)
         except UnlistedHost:
             if claim_of(file) is None:
                 raise
-        growing = self._fetch_of(file) or self._start(
+        download = self._fetch_of(file) or self._start(
             file, via, SharedDownload(self.world.blocking, file.size)
         )
-        return await growing.join(span.start, span.stop)
+        return await download.join(span.start, span.stop)
 
     async def store(self, file: File, via: Sequence[str]) -> None:
         """Fetch the whole file and store it. Raises what the fetch fails with."""
-        growing = self._fetch_of(file) or self._start(
+        download = self._fetch_of(file) or self._start(
             file, via, SharedDownload(self.world.blocking, file.size)
         )
-        await growing.ended()
-        if growing.error is not None:
-            raise growing.error
+        await download.ended()
+        if download.error is not None:
+            raise download.error
 
     async def metadata(self, file: File, via: Sequence[str] = ()) -> bytes:
         """Return the core metadata of the file; see `Describer.metadata`."""
@@ -145,9 +147,9 @@ class FileCache:
         """Return the cached file, after waiting for a fetch of it under way; None if it is not
         stored.
         """
-        growing = self._growing.get(_flight(file))
-        if growing is not None:
-            await growing.ended()
+        download = self._downloads.get(_flight(file))
+        if download is not None:
+            await download.ended()
         return await self.kept.find(file)
 
     async def forget(self, project: ProjectName, filename: str) -> None:
@@ -156,7 +158,7 @@ class FileCache:
 
     def touched(self, file: File) -> None:
         """Note that the file was downloaded now; see `LastAccess`."""
-        self.touches.touch(file.project, file.filename)
+        self.last_access.touch(file.project, file.filename)
 
     async def close(self) -> None:
         """Stop all fetches: their readers fail, and nothing of them is stored."""
@@ -188,46 +190,46 @@ class FileCache:
 
     def _fetch_of(self, file: File) -> SharedDownload | None:
         """Return the fetch under way, unless it has failed and is only being cleaned up."""
-        growing = self._growing.get(_flight(file))
-        return None if growing is None or growing.error is not None else growing
+        download = self._downloads.get(_flight(file))
+        return None if download is None or download.error is not None else download
 
     async def _begin(self, file: File, via: Sequence[str]) -> SharedDownloadBody:
         """Start a fetch, and be its first reader."""
-        growing = SharedDownload(self.world.blocking, file.size)
+        download = SharedDownload(self.world.blocking, file.size)
         joined = start(
-            growing.join(0, None)
+            download.join(0, None)
         )  # first, so that the spool is not removed before it is opened
-        self._start(file, via, growing)
+        self._start(file, via, download)
         return await joined
 
-    def _start(self, file: File, via: Sequence[str], growing: SharedDownload) -> SharedDownload:
-        self._growing[_flight(file)] = growing
-        fetch = start(self._fetch(growing, file, via))
+    def _start(self, file: File, via: Sequence[str], download: SharedDownload) -> SharedDownload:
+        self._downloads[_flight(file)] = download
+        fetch = start(self._fetch(download, file, via))
         self._under_way.add(fetch)
         fetch.addBoth(lambda _: self._under_way.discard(fetch))
-        return growing
+        return download
 
-    async def _fetch(self, growing: SharedDownload, file: File, via: Sequence[str]) -> None:
+    async def _fetch(self, download: SharedDownload, file: File, via: Sequence[str]) -> None:
         """Fetch the file and store it, independently of its readers."""
         async with Spool(
-            self.spool, self.world.blocking, batch=BATCH, written=growing.grew, also=Checksum
+            self.spool, self.world.blocking, batch=BATCH, written=download.grew, also=Checksum
         ) as spool:
-            growing.spool = spool
+            download.spool = spool
             spool.make()  # while the upstream request is under way
             try:
-                await self._receive(growing, file, spool, via)
+                await self._receive(download, file, spool, via)
                 digests = await spool.finish()
                 await self._prove(file, digests, spool)
-                growing.prove()
+                download.prove()
                 await self._keep(file, digests, spool)
             except BaseException as error:
-                self._failed(growing, file, error)
+                self._failed(download, file, error)
             finally:
-                if self._growing.get(_flight(file)) is growing:
-                    del self._growing[_flight(file)]
-                growing.end()
+                if self._downloads.get(_flight(file)) is download:
+                    del self._downloads[_flight(file)]
+                download.end()
 
-    def _failed(self, growing: SharedDownload, file: File, error: BaseException) -> None:
+    def _failed(self, download: SharedDownload, file: File, error: BaseException) -> None:
         """Notify the readers and the log of the failure, before any other event is handled."""
         if isinstance(error, PypidError):
             _log.warn(
@@ -235,24 +237,24 @@ class FileCache:
             )
         elif not isinstance(error, CancelledError):
             _log.failure("fetching {filename} failed", filename=file.filename)
-        if not isinstance(error, WrongBytes) and not growing.proven:
+        if not isinstance(error, WrongBytes) and not download.proven:
             self._broken_off[_flight(file)] = None
-            if len(self._broken_off) > _REMEMBERED:
+            if len(self._broken_off) > _MOST_FAILED:
                 self._broken_off.popitem(last=False)
-        growing.fail(
+        download.fail(
             Busy("This index is being stopped.") if isinstance(error, CancelledError) else error
         )
 
     async def _receive(
-        self, growing: SharedDownload, file: File, spool: Spool, via: Sequence[str]
+        self, download: SharedDownload, file: File, spool: Spool, via: Sequence[str]
     ) -> None:
         """Write all that upstream sends into the spool; stop as soon as it contradicts what was
         announced.
         """
         body = await self.gate.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
-            growing.size = _announced(file, body.size)
-            most = self.largest if growing.size is None else growing.size
+            download.size = _announced(file, body.size)
+            most = self.largest if download.size is None else download.size
             if most > self.largest:
                 raise WrongBytes(
                     file.filename,
@@ -267,7 +269,7 @@ class FileCache:
                         raise WrongBytes(
                             file.filename, f"it goes on after the {most} bytes that it should have."
                         )
-                    growing.came(piece)
+                    download.came(piece)
                     if (
                         lasted := self.world.clock.seconds() - began
                     ) > PATIENCE and came < lasted * SLOWEST:
@@ -282,8 +284,8 @@ class FileCache:
             finally:
                 if isinstance(pieces, AsyncGenerator):
                     await pieces.aclose()
-        if growing.size is not None and came != growing.size:
-            raise UpstreamDown(f"{file.filename} ended after {came} of {growing.size} bytes.")
+        if download.size is not None and came != download.size:
+            raise UpstreamDown(f"{file.filename} ended after {came} of {download.size} bytes.")
 
     async def _prove(self, file: File, digests: Digests, spool: Spool) -> None:
         """Raise `WrongBytes` unless the bytes have the strongest hash that upstream gave; without

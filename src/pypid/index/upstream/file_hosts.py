@@ -77,8 +77,8 @@ class FileHostBreakers:
         return await ask()
 
     def _host(self, url: str) -> CircuitBreaker:
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        address = urlsplit(url)
+        origin = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
         return self._breaker(origin, f"the file host {origin}")
 
     def _file(self, url: str) -> CircuitBreaker:

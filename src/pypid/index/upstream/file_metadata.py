@@ -83,7 +83,7 @@ class Describer:
         try:
             known = replace(file, metadata_sha256=found)
             await self.kept.keep_metadata(
-                known, data, lambda heard: with_metadata(heard, file.filename, found)
+                known, data, lambda entry: with_metadata(entry, file.filename, found)
             )
         except PypidError as error:
             _log.error(
@@ -191,11 +191,11 @@ async def read_metadata(read: Read, size: int, project: ProjectName, blocking: B
         peek,
     )
 
-    parts = WheelParts(size)
+    wheel = WheelParts(size)
     needed: bytes | Span = first_part(size)
     while isinstance(needed, Span):
-        parts.add(needed, await read(needed))
-        needed = await blocking(peek, parts, project)
+        wheel.add(needed, await read(needed))
+        needed = await blocking(peek, wheel, project)
     return needed
 
 

@@ -38,7 +38,7 @@ class UpstreamGate:
     `UnknownOwner` for a name that must not go upstream, `StorageDown` if that cannot be determined,
     `Loop` for a request that has passed through here before, and what `Upstream` raises.
 
-    Only requests to the index itself count for its circuit breaker (`outage`). Failures of files
+    Only requests to the index itself count for its circuit breaker (`breaker`). Failures of files
     count for their host and their URL (`hosts`).
     """
 
@@ -46,15 +46,20 @@ class UpstreamGate:
     policy: Policy
     identity: str
     ours: Ours
-    outage: CircuitBreaker
+    breaker: CircuitBreaker
     hosts: FileHostBreakers
     away: Callable[[], Awaitable[bool]] = _never
+
+    @property
+    def outage(self) -> CircuitBreaker:
+        """The former name of `breaker`, until the web package has changed over."""
+        return self.breaker
 
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
         """Return the current upstream listing of the project."""
-        await self.make_sure(name, via)
+        await self.check(name, via)
         if known is None and await self.away():
             raise NotYetKnown(name)
         return await self._noted(self.upstream.project(name, known, via))
@@ -69,7 +74,7 @@ class UpstreamGate:
         verified: bool = True,
     ) -> Body:
         """Return the bytes of a file of the project, or of a sidecar (`Upstream.fetch`)."""
-        await self.make_sure(name, via)
+        await self.check(name, via)
         return await self.hosts.fetch(
             url, lambda: self.upstream.fetch(url, span, via, verified=verified)
         )
@@ -85,7 +90,7 @@ class UpstreamGate:
         """
         refuse_loop(via, self.identity)
 
-    async def make_sure(self, name: ProjectName, via: Sequence[str]) -> None:
+    async def check(self, name: ProjectName, via: Sequence[str]) -> None:
         """Raise unless the name may be disclosed now."""
         refuse_loop(via, self.identity)
         why = silence(self.policy, name, await self.ours(name))
@@ -96,10 +101,10 @@ class UpstreamGate:
         try:
             answer = await question
         except UpstreamDown as error:
-            self.outage.failed(error)
+            self.breaker.failed(error)
             raise
         except (BadListing, NotThere):
-            self.outage.answered()
+            self.breaker.answered()
             raise
-        self.outage.answered()
+        self.breaker.answered()
         return answer

@@ -42,15 +42,15 @@ class Reasons:
         ours = await index.context.ours(name)
         if silence(index.policy, name, ours) is not None:
             return None
-        theirs = evolve(await index.listings.known(name), reachable=True)
+        state = evolve(await index.listings.known(name), reachable=True)
         taken = (
             frozenset(file.filename for file in ours.files)
             if isinstance(ours, Project)
             else frozenset[str]()
         )
         files, rule = [], ""
-        for file in listed(theirs):
-            why = hidden(index.policy, file, theirs, taken, index.world.now())
+        for file in listed(state):
+            why = hidden(index.policy, file, state, taken, index.world.now())
             if why is not None and fits(file.version):
                 files.append(file)
                 rule = f"{file.filename}: {why.value}"

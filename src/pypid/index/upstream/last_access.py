@@ -41,12 +41,12 @@ class LastAccess:
         """Note that the file is accessed now."""
         self._unwritten.setdefault(name, {})[filename] = int(self.now().timestamp())
 
-    def wanted(self, heard: UpstreamEntry) -> Mapping[str, int]:
+    def wanted(self, entry: UpstreamEntry) -> Mapping[str, int]:
         """Return when files of the project were last accessed: in seconds since 1970, rounded to
         the hour if long ago.
         """
-        hours = {filename: hour * HOUR for filename, hour in heard.touched}
-        return {**hours, **self._written.get(heard.name, {}), **self._unwritten.get(heard.name, {})}
+        hours = {filename: hour * HOUR for filename, hour in entry.touched}
+        return {**hours, **self._written.get(entry.name, {}), **self._unwritten.get(entry.name, {})}
 
     async def write_down(self, catalog: Catalog) -> None:
         """Write the accesses since the last call to the catalog; if a shared one is unavailable,
@@ -76,13 +76,13 @@ class LastAccess:
         self._written = {name: times for name, times in recent.items() if times}
 
 
-def with_touched(heard: UpstreamEntry, hours: dict[str, int]) -> UpstreamEntry:
-    """Return `heard` with the last access of these files (those that are cached) set to these
+def with_touched(entry: UpstreamEntry, hours: dict[str, int]) -> UpstreamEntry:
+    """Return `entry` with the last access of these files (those that are cached) set to these
     hours, unless it is later already.
     """
-    kept = {file.filename for file in heard.kept}
-    known = {filename: hour for filename, hour in heard.touched if filename in kept}
+    kept = {file.filename for file in entry.kept}
+    known = {filename: hour for filename, hour in entry.touched if filename in kept}
     for filename, hour in hours.items():
         if filename in kept:
             known[filename] = max(hour, known.get(filename, 0))
-    return evolve(heard, touched=tuple(sorted(known.items())))
+    return evolve(entry, touched=tuple(sorted(known.items())))

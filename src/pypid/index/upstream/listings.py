@@ -67,7 +67,7 @@ class UpstreamListings:
     projects with a known listing.
     """
 
-    async def theirs(
+    async def state(
         self,
         name: ProjectName,
         via: Sequence[str] = (),
@@ -87,33 +87,33 @@ class UpstreamListings:
         self.gate.refuse_loop(
             via
         )  # before waiting for a flight that this request may be the cause of
-        heard = await self.kept.heard(name)
-        outage = self.gate.outage
-        if not outage.is_down and not anew and self._is_fresh(heard):
-            return _known(heard, failure=None)
+        entry = await self.kept.entry(name)
+        breaker = self.gate.breaker
+        if not breaker.is_down and not anew and self._is_fresh(entry):
+            return _known(entry, failure=None)
         if await self.catalog.is_away():
-            return self._as_it_was(heard)
+            return self._as_it_was(entry)
         try:
             self._respect_pause(name)
             if (
                 spend is not None
-                and heard.said is None
-                and not heard.kept
+                and entry.said is None
+                and not entry.kept
                 and name not in self._flights
             ):
                 spend()
-            waits = heard.said is None or anew
+            waits = entry.said is None or anew
             return _known(
                 await (self._renewed(name, via) if waits else self._renewed_soon(name, via)),
                 failure=None,
             )
         except CatalogDown:
-            return self._as_it_was(heard)
+            return self._as_it_was(entry)
         except (UpstreamDown, BadListing) as error:
-            if heard.said is None and not heard.kept:
+            if entry.said is None and not entry.kept:
                 raise
             self.world.counts.add(STALE, ("upstream",))
-            return _known(heard, failure=error)
+            return _known(entry, failure=error)
 
     async def _renewed(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         """Fetch the current listing; one request for all concurrent callers."""
@@ -142,40 +142,40 @@ class UpstreamListings:
                 self._late.add(name)
             raise late from None
 
-    def _as_it_was(self, heard: UpstreamEntry) -> UpstreamState:
+    def _as_it_was(self, entry: UpstreamEntry) -> UpstreamState:
         """Return the known state while a new listing could not be stored, for this node or any
         other.
 
         A remembered absence is only used while it is fresh.
         """
-        failure = self.gate.outage.error or self._failed_just_now(heard.name)
-        has_it = heard.said is not None and (heard.said.files is not None or self._is_fresh(heard))
+        failure = self.gate.breaker.error or self._failed_just_now(entry.name)
+        has_it = entry.said is not None and (entry.said.files is not None or self._is_fresh(entry))
         if has_it:
-            return _known(heard, failure=failure)
-        unknown = NotYetKnown(heard.name)
-        if not heard.kept:
+            return _known(entry, failure=failure)
+        unknown = NotYetKnown(entry.name)
+        if not entry.kept:
             raise unknown
-        return _known(heard, failure=failure or unknown)
+        return _known(entry, failure=failure or unknown)
 
     async def known(self, name: ProjectName) -> UpstreamState:
         """Return the known state; upstream is not asked (offline, `/local/`)."""
-        return _known(await self.kept.heard(name), failure=None, reachable=False)
+        return _known(await self.kept.entry(name), failure=None, reachable=False)
 
-    async def standing(self, name: ProjectName) -> UpstreamState:
+    async def shown_state(self, name: ProjectName) -> UpstreamState:
         """Return the state that a client would see if upstream were not asked first: like `known`,
         but upstream counts as down only if its last response failed.
         """
         return _known(
-            await self.kept.heard(name),
-            failure=self.gate.outage.error or self._failed_just_now(name),
+            await self.kept.entry(name),
+            failure=self.gate.breaker.error or self._failed_just_now(name),
         )
 
-    def _is_fresh(self, heard: UpstreamEntry) -> bool:
-        return heard.said is not None and is_recent(heard.said.asked, self.world.now(), self.ttl)
+    def _is_fresh(self, entry: UpstreamEntry) -> bool:
+        return entry.said is not None and is_recent(entry.said.asked, self.world.now(), self.ttl)
 
     def _respect_pause(self, name: ProjectName) -> None:
         """Raise the failure of a moment ago instead of asking upstream again."""
-        self.gate.outage.refuse_unless_probe()
+        self.gate.breaker.refuse_unless_probe()
         failure = self._failed_just_now(name)
         if failure is not None:
             raise failure.with_traceback(None)  # without this each raise adds to its traceback
@@ -193,49 +193,49 @@ class UpstreamListings:
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         before = (await self.catalog.theirs(name)).said
         try:
-            said = await self.gate.project(name, before, via)
-            if said.is_doubtful:
-                self._doubt(said, before)
+            listing = await self.gate.project(name, before, via)
+            if listing.is_doubtful:
+                self._doubt(listing, before)
             else:
                 self._doubts.pop(name, None)
         except (UpstreamDown, BadListing) as error:
             self._note(name, before, error)
             raise
-        return await self._remember(said)
+        return await self._remember(listing)
 
-    def _doubt(self, said: Listing, before: Listing | None) -> None:
+    def _doubt(self, listing: Listing, before: Listing | None) -> None:
         """Raise `BadListing` for a page without files that would replace a known listing, unless
         such a page already came a `ttl` ago.
         """
         if before is None or not before.files:
             return
         now = self.world.clock.seconds()
-        if now < self._doubts.setdefault(said.name, now) + max(self.ttl, PAUSE).total_seconds():
+        if now < self._doubts.setdefault(listing.name, now) + max(self.ttl, PAUSE).total_seconds():
             raise BadListing(
                 "its page has no files any more, and may be an error page. It is asked again."
             )
 
-    async def _remember(self, said: Listing) -> UpstreamEntry:
+    async def _remember(self, listing: Listing) -> UpstreamEntry:
         """Store the listing; a large one is compared with the previous one off the reactor
         thread.
         """
-        before = await self.catalog.theirs(said.name)
-        if said.is_doubtful:
-            said = with_stored(said, before)
-        compared = await self._compared(said, before)
+        before = await self.catalog.theirs(listing.name)
+        if listing.is_doubtful:
+            listing = with_stored(listing, before)
+        compared = await self._compared(listing, before)
         return await self.catalog.edit_theirs(
-            said.name,
-            lambda heard: (
-                evolve(heard, said=compared.said, history=compared.history, since=compared.since)
-                if heard.said is before.said and heard.history == before.history
-                else heard_now(heard, said)
+            listing.name,
+            lambda entry: (
+                evolve(entry, said=compared.said, history=compared.history, since=compared.since)
+                if entry.said is before.said and entry.history == before.history
+                else heard_now(entry, listing)
             ),
         )
 
-    async def _compared(self, said: Listing, before: UpstreamEntry) -> UpstreamEntry:
-        if len(said.files or ()) <= FEW:
-            return heard_now(before, said)
-        return await self.world.thinking(heard_now, before, said)
+    async def _compared(self, listing: Listing, before: UpstreamEntry) -> UpstreamEntry:
+        if len(listing.files or ()) <= FEW:
+            return heard_now(before, listing)
+        return await self.world.thinking(heard_now, before, listing)
 
     def _note(self, name: ProjectName, before: Listing | None, error: Failure) -> None:
         now = self.world.clock.seconds()
@@ -256,14 +256,14 @@ class UpstreamListings:
 
 
 def _known(
-    heard: UpstreamEntry, *, failure: PypidError | None, reachable: bool = True
+    entry: UpstreamEntry, *, failure: PypidError | None, reachable: bool = True
 ) -> UpstreamState:
     return UpstreamState(
-        said=heard.said,
-        kept=heard.kept,
+        said=entry.said,
+        kept=entry.kept,
         reachable=reachable and failure is None,
-        serial=heard.serial,
+        serial=entry.serial,
         failure=failure,
-        history=heard.history,
-        since=heard.since,
+        history=entry.history,
+        since=entry.since,
     )

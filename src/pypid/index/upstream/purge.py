@@ -15,7 +15,7 @@ from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
 
 def stock_of(index: Index) -> CacheInventory:
     """Return the inventory of the index's cache."""
-    return CacheInventory(index.blobs, index.catalog, index.file_cache.touches, index.world)
+    return CacheInventory(index.blobs, index.catalog, index.file_cache.last_access, index.world)
 
 
 async def purge(

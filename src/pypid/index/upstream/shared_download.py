@@ -186,20 +186,20 @@ class SharedDownloadBody:
     `size`.
     """
 
-    _growing: SharedDownload
+    _download: SharedDownload
     _descriptor: int = field(repr=False)
     _start: int
     _stop: int | None
 
     @property
     def size(self) -> int | None:
-        end = self._growing.size if self._stop is None else self._stop
+        end = self._download.size if self._stop is None else self._stop
         return None if end is None else end - self._start
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position = self._start
         while self._stop is None or position < self._stop:
-            reach = await self._growing.reaches(position)
+            reach = await self._download.reaches(position)
             end = reach if self._stop is None else min(reach, self._stop)
             if end <= position:
                 break
@@ -213,10 +213,10 @@ class SharedDownloadBody:
 
     async def _read(self, position: int, most: int) -> bytes:
         """Read from memory, from the page cache, or from the disk."""
-        piece = self._growing.recent(position, position + most) or at_hand(
+        piece = self._download.recent(position, position + most) or at_hand(
             self._descriptor, position, most
         )
-        return piece or await self._growing.blocking(os.pread, self._descriptor, most, position)
+        return piece or await self._download.blocking(os.pread, self._descriptor, most, position)
 
     async def aclose(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

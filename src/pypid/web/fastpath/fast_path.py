@@ -58,7 +58,7 @@ class FastPath:
         self.seconds = app.world.clock.seconds
         self.key = app.world.random(32)
         self.claims = app.index.policy.claims
-        self.outage = app.index.gate.outage
+        self.outage = app.index.gate.breaker
         self.epoch = app.epoch
         self.answered = 0
         """The number of requests that were answered here."""
