@@ -92,7 +92,7 @@ class UsageTests(SynchronousTestCase):
         )
 
     def told(self) -> Used:
-        used = self.have(self.usage.told())
+        used = self.have(self.usage.current())
         assert used is not None
         return used
 
@@ -137,7 +137,7 @@ class UsageTests(SynchronousTestCase):
         the next time.
         """
         self.catalog.waits = Deferred()
-        asking = [start(self.usage.told()) for _ in range(2)]
+        asking = [start(self.usage.current()) for _ in range(2)]
         self.clock.advance(PATIENCE)
         self.assertEqual([self.successResultOf(each) for each in asking], [None, None])
         self.assertTrue(self.usage.is_counting)
@@ -151,7 +151,7 @@ class UsageTests(SynchronousTestCase):
     def test_gone_client(self) -> None:
         """Who goes away while it is counted breaks nothing for those who wait."""
         self.catalog.waits = Deferred()
-        gone, stays = start(self.usage.told()), start(self.usage.told())
+        gone, stays = start(self.usage.current()), start(self.usage.current())
         gone.addErrback(lambda _: None)
         gone.cancel()
         self.catalog.waits.callback(None)
@@ -162,7 +162,7 @@ class UsageTests(SynchronousTestCase):
     def test_away(self) -> None:
         """A catalog that cannot be asked is told as such, and asked again the next time."""
         self.catalog.away = CatalogDown()
-        self.failureResultOf(start(self.usage.told()), CatalogDown)
+        self.failureResultOf(start(self.usage.current()), CatalogDown)
         self.catalog.away = None
         self.assertEqual(self.told().files, 3)
 
@@ -185,4 +185,4 @@ class UsageTests(SynchronousTestCase):
             (self.put if is_ours else self.keep)(name, *sizes)
             if looked:
                 self.told()
-        self.assertEqual(self.told(), self.have(Usage(self.catalog, world(Clock())).told()))
+        self.assertEqual(self.told(), self.have(Usage(self.catalog, world(Clock())).current()))

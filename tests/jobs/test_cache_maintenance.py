@@ -190,7 +190,7 @@ class EvictingTests(UpkeepCase):
         self.maintenance(max_cache=2 * (20 * KIB + RECORD) + 5 * KIB)
         self.keep("ant-1.0.tar.gz")
         self.clock.advance(1)
-        snapshots = self.index.moments.snapshots
+        snapshots = self.index.history.snapshots
         self.have(snapshots.make(SnapshotDocument("x", self.world.now(), self.world.now())))
         self.clock.advance(3600)
         for name in ("bee", "cat", "dog"):

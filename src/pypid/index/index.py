@@ -110,7 +110,7 @@ class Index:
     """Progress of a full reconciliation while one runs."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
-    _moments: Moments | None = field(default=None, init=False, repr=False)
+    _history: Moments | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
@@ -142,11 +142,6 @@ class Index:
         )
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
-
-    @property
-    def parts(self) -> IndexContext:
-        """The former name of `context`, until the web package has changed over."""
-        return self.context
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -242,18 +237,18 @@ class Index:
         return (await self.view(name, permission)).project
 
     @property
-    def moments(self) -> Moments:
+    def history(self) -> Moments:
         """The as-of views of the index."""
-        if self._moments is None:
+        if self._history is None:
             from pypid.index.history.as_of import Moments  # imported here: not needed at start-up
 
-            self._moments = Moments(self)
-        return self._moments
+            self._history = Moments(self)
+        return self._history
 
     async def _project(self, name: ProjectName, permission: UpstreamPermission) -> Project:
         if permission.before is None:
             return await self.project(name, permission)
-        return (await self.moments.then(name, permission)).then.project
+        return (await self.history.then(name, permission)).then.project
 
     async def _upstream_state(
         self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission

@@ -91,7 +91,7 @@ class Usage:
         """Whether a count is under way."""
         return self._waiting is not None
 
-    async def told(self) -> Used | None:
+    async def current(self) -> Used | None:
         """Return the current usage; the last result if counting takes longer than `PATIENCE`, or
         None if there is none.
 

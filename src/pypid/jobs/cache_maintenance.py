@@ -242,7 +242,7 @@ class CacheMaintenance(MultiService):
         self, found: Sequence[InventoryEntry], limit: int
     ) -> Set[tuple[ProjectName, str]]:
         """Return the cached files that snapshots show: they stay."""
-        needed = await self.index.moments.needed({file.project for file in found})
+        needed = await self.index.history.needed({file.project for file in found})
         size = sum(file.size for file in found if (file.project, file.filename) in needed)
         if size > limit:
             _log.warn(

@@ -56,7 +56,7 @@ def standing_of(
         [until] = seen
     if asks:
         heard_at = glance.asked(name)
-        if heard_at is None or index.gate.outage.error is not None:
+        if heard_at is None or index.gate.breaker.error is not None:
             return None
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
     return Validity(

@@ -50,11 +50,6 @@ class UpstreamGate:
     hosts: FileHostBreakers
     away: Callable[[], Awaitable[bool]] = _never
 
-    @property
-    def outage(self) -> CircuitBreaker:
-        """The former name of `breaker`, until the web package has changed over."""
-        return self.breaker
-
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:

@@ -203,7 +203,7 @@ async def _needed(
 ) -> frozenset[tuple[ProjectName, str]]:
     """Return those of the files that snapshots show."""
     projects = await app.index.catalog.their_names() if name is None else (name,)
-    needed = await app.index.moments.needed(projects)
+    needed = await app.index.history.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 
 

@@ -53,7 +53,7 @@ class Snapshots(TypedDict):
 @Described(Snapshots)
 async def snapshots(ctx: RequestContext) -> None:
     """List the snapshots."""
-    found = (await ctx.app.index.moments.snapshots.all()).values()
+    found = (await ctx.app.index.history.snapshots.all()).values()
     document: Snapshots = {
         "snapshots": [
             _document(each, ctx.identity) for each in sorted(found, key=lambda each: each.name)
@@ -82,7 +82,7 @@ async def made(ctx: RequestContext, wish: NewSnapshot) -> SnapshotDocument:
     snapshot = SnapshotDocument(
         snapshot_name(wish.name), before, now, user_of(ctx.identity), wish.note
     )
-    making = ctx.app.index.moments.snapshots.make(snapshot)
+    making = ctx.app.index.history.snapshots.make(snapshot)
     await recorded(ctx, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
     return snapshot
 
@@ -102,7 +102,7 @@ async def deleted(ctx: RequestContext, name: str) -> None:
         ctx,
         "delete-snapshot",
         name,
-        ctx.app.index.moments.snapshots.delete(name),
+        ctx.app.index.history.snapshots.delete(name),
         _told,
     )
 

@@ -40,7 +40,7 @@ async def storage(ctx: RequestContext) -> None:
     most = number(given, "most", 1, MOST) or USUAL
     measures = ctx.app.measures
     usage = measures.usage
-    used = await usage.told()
+    used = await usage.current()
     document: StorageDocument = {
         "place": ctx.app.settings.place,
         "limit": ctx.app.settings.max_cache,

@@ -107,7 +107,7 @@ async def _tierer(
     tell: Callable[[str], None] | None = None,
     of_file: Callable[[Moved], object] = ignored,
 ) -> Tierer:
-    return await tierer(app.index.parts, app.index.bucket, tell, of_file)
+    return await tierer(app.index.context, app.index.bucket, tell, of_file)
 
 
 def _rule(wanted: Wanted) -> TieringRule:

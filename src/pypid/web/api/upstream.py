@@ -20,8 +20,8 @@ async def upstream(ctx: RequestContext) -> None:
     """Return the upstream indexes, whether they answer, what may be requested of them, and how much
     is cached.
     """
-    policy, outage = ctx.app.index.policy, ctx.app.index.gate.outage
-    used = await ctx.app.measures.usage.told()
+    policy, outage = ctx.app.index.policy, ctx.app.index.gate.breaker
+    used = await ctx.app.measures.usage.current()
     since = None if outage.since is None else utc_text(outage.since)
     document: UpstreamDocument = {
         "mode": policy.mode,

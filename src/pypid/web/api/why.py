@@ -105,7 +105,7 @@ async def of_project(ctx: RequestContext, project: str) -> None:
     """Return the state of a project name, its upstream listing, and each hidden file."""
     found = await found_of(ctx, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
-    body = await ctx.app.world.thinking(_encoded, found, ctx.app.index.gate.outage)
+    body = await ctx.app.world.thinking(_encoded, found, ctx.app.index.gate.breaker)
     send(ctx.request, 200, "application/json", body)
 
 
@@ -117,7 +117,7 @@ async def of_file(ctx: RequestContext, project: str, filename: str) -> None:
     """
     found = await found_of(ctx, project)
     document: OneFileWhy = {
-        **_document(found, ctx.app.index.gate.outage),
+        **_document(found, ctx.app.index.gate.breaker),
         "file": _file(found.file(filename)),
     }
     send_json(ctx.request, document)

@@ -67,7 +67,7 @@ async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, f
     """Delete all files of the project, whose name stays local; return the project as it is then,
     and the filenames.
     """
-    before = await ctx.app.index.parts.known(name)
+    before = await ctx.app.index.context.known(name)
     filenames = frozenset(file.filename for file in before.files)
     said = {"files": listed(filenames)}
     deleting = ctx.app.index.delete_project(name, user_of(ctx.identity))

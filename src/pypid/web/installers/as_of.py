@@ -45,7 +45,7 @@ def _at(app: App, text: str) -> _Where:
 
 async def _of_snapshot(app: App, name: str) -> _Where:
     """Return the time of a snapshot. Raises `NoSuchSnapshot`."""
-    snapshot = await app.index.moments.snapshots.find(name)
+    snapshot = await app.index.history.snapshots.find(name)
     return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
 
 

@@ -68,7 +68,7 @@ class ThenPages:
 
         `absolute`: returns the URL to write for one that is relative to the page.
         """
-        moments = self._index.moments
+        moments = self._index.history
         looked = await moments.look(name, asked)
         provenance_url = provenance() if looked.seen.view.attested else None
         apart_url, files_url = absolute(APART_URL), absolute(FILES_URL)
@@ -109,7 +109,7 @@ class ThenPages:
         kept = self._kept.get(key)
         if kept is not None and kept.edition == edition:
             return kept.finished, kept.serial
-        names = await self._index.moments.names(before)
+        names = await self._index.history.names(before)
 
         def make() -> _Kept:
             shown = seen(names, by)

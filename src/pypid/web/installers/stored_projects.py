@@ -108,7 +108,7 @@ class StoredProjects:
         index = self._index
         ours = await index.catalog.ours(name)
         if ours is Presence.UNKNOWN:
-            ours = await index.parts.ours(name)
+            ours = await index.context.ours(name)
         theirs = (
             await index.listings.known(name) if may_show_theirs(index.policy, name, ours) else None
         )

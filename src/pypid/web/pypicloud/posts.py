@@ -94,5 +94,5 @@ async def _published_file(ctx: RequestContext, upload: Upload) -> File:
     )
     if not may(ctx.app.rules, ctx.identity, Action.READ, name):
         return sent
-    listed = (await ctx.app.index.parts.known(name)).file(filename)
+    listed = (await ctx.app.index.context.known(name)).file(filename)
     return sent if listed is None else replace(listed, md5=listed.md5 or sent.md5)

@@ -185,7 +185,7 @@ def _comparison(app: App) -> MachinePart:
 
 
 def _upstream(app: App) -> MachinePart:
-    outage = app.index.gate.outage
+    outage = app.index.gate.breaker
     if app.index.policy.mode is Mode.OFFLINE:
         return MachinePart("Upstream", "offline", "", "No upstream is contacted ([upstream] mode).")
     if outage.error is None:

@@ -112,7 +112,7 @@ async def show_settings(
     publish the project but not read it (a token).
     """
     demand(ctx.app.rules, ctx.identity, Action.READ, name)
-    known = await ctx.app.index.parts.known(name)
+    known = await ctx.app.index.context.known(name)
     is_long = len(known.files) > FEW_FILES
     listed = (
         await ctx.app.world.thinking(listing, known, version, page)

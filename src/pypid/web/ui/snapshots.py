@@ -67,7 +67,7 @@ async def _page(
     problems: Sequence[str] = (),
     wish: NewSnapshot | None = None,
 ) -> None:
-    found = (await ctx.app.index.moments.snapshots.all()).values()
+    found = (await ctx.app.index.history.snapshots.all()).values()
     newest_first = sorted(found, key=lambda each: (each.made, each.name), reverse=True)
     leaf: ListSlice[SnapshotDocument] = leaf_of(newest_first, ctx.request)
     await show(

@@ -141,6 +141,6 @@ async def used_of(app: App) -> tuple[Used | None, str]:
     also while the catalog is unreachable.
     """
     try:
-        return await app.measures.usage.told(), ""
+        return await app.measures.usage.current(), ""
     except CatalogDown as error:
         return None, str(error)

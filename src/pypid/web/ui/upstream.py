@@ -148,7 +148,7 @@ async def _page(
         mode=MODES[policy.mode],
         offline=policy.mode is Mode.OFFLINE,
         indexes=ctx.app.settings.indexes,
-        outage=ctx.app.index.gate.outage,
+        outage=ctx.app.index.gate.breaker,
         ttl=duration_text(ctx.app.index.ttl),
         cooldown=duration_text(policy.cooldown.age),
         cools=bool(policy.cooldown.age or policy.cooldown.exceptions),
@@ -191,6 +191,6 @@ def _rules(app: App) -> list[UpstreamRule]:
 async def _snapshots(app: App) -> int | None:
     """Return how many snapshots there are, for their files stay; None if unknown now."""
     try:
-        return len(await app.index.moments.snapshots.all())
+        return len(await app.index.history.snapshots.all())
     except StorageDown:
         return None

@@ -37,7 +37,7 @@ async def why(ctx: RequestContext, project: str) -> None:
         project=name,
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
-        outage=ctx.app.index.gate.outage,
+        outage=ctx.app.index.gate.breaker,
         leaf=leaf,
         visible={
             "ours": visible[True, False],
