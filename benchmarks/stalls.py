@@ -247,23 +247,24 @@ class Bench:
         files = said.files or ()
         one = replace(files[0], key=".kept/x")
         await self.measure(
-            "keep one file", lambda: catalog.edit_theirs(NAME, lambda heard: with_kept(heard, one))
+            "keep one file",
+            lambda: catalog.edit_upstream_entry(NAME, lambda heard: with_kept(heard, one)),
         )
         await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
-        held = (await catalog.theirs(NAME)).said
+        held = (await catalog.upstream_entry(NAME)).said
         assert held is not None
         await self.measure("revalidate (304)", lambda: ask(evolve(held, asked=datetime.now(UTC))))
-        catalog._theirs._recent.forget(NAME)
-        await self.measure("take up again", lambda: catalog.theirs(NAME))
+        catalog._upstream._recent.forget(NAME)
+        await self.measure("take up again", lambda: catalog.upstream_entry(NAME))
         with tempfile.TemporaryDirectory() as folder:
             await self.measure(
                 "write the snapshot",
-                CatalogDump(catalog.heard, folder + "/s", "here", self.world).write,
+                CatalogDump(catalog.upstream_lines, folder + "/s", "here", self.world).write,
             )
             other = MemoryCatalog()
             await self.measure(
                 "load the snapshot",
-                CatalogDump(other.heard, folder + "/s", "here", self.world).load,
+                CatalogDump(other.upstream_lines, folder + "/s", "here", self.world).load,
             )
         plain, plain_again = (
             remembered(await self.read(without_times)),

@@ -127,7 +127,7 @@ class Cached(KeeperCase):
     def line(self) -> str:
         """The line of the catalog dump for it, and for what its index listed."""
         self.objects()
-        heard = self.have(self.catalog.theirs(SPAM))
+        heard = self.have(self.catalog.upstream_entry(SPAM))
         files = tuple(
             a_file(number, yanked="bad" if number else None, requires_python=">=3")
             for number in range(2)

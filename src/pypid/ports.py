@@ -184,12 +184,12 @@ class Catalog(Protocol):
         after any other edit.
         """
 
-    async def theirs(self, name: ProjectName) -> UpstreamEntry:
+    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
         """Return the upstream listing of the project and its cached files; an empty `UpstreamEntry`
         where there is nothing.
         """
 
-    async def edit_theirs(
+    async def edit_upstream_entry(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         """Replace the upstream entry by the result of `change`, as one step.
@@ -200,7 +200,7 @@ class Catalog(Protocol):
     async def their_names(self) -> Sequence[ProjectName]:
         """Return the upstream projects that have cached files, by name."""
 
-    async def their_summaries(self) -> Sequence[Summary]:
+    async def upstream_summaries(self) -> Sequence[Summary]:
         """Return the upstream projects with what a project list says of them; the same object until
         something changes.
         """
@@ -231,8 +231,8 @@ class Catalog(Protocol):
         """
 
     @property
-    def epoch(self) -> str:
-        """The epoch of the serials: with another epoch, earlier serials mean nothing. Check it
+    def generation(self) -> str:
+        """The generation of the serials: with another generation, earlier serials mean nothing. Check it
         before reading anything stored by a serial.
         """
 
@@ -490,12 +490,12 @@ class Glance(Protocol):
         after each visible change.
         """
 
-    def asked(self, name: ProjectName) -> datetime | None:
+    def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, as far as that is remembered."""
 
     @property
-    def epoch(self) -> str:
-        """The epoch of the catalog, see `Catalog.epoch`: heads of two epochs may be equal, and of
+    def generation(self) -> str:
+        """The generation of the catalog, see `Catalog.generation`: heads of two generations may be equal, and of
         other projects.
         """
 

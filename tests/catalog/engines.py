@@ -18,8 +18,8 @@ from pypid.catalog.engine import (
     HEARTBEAT,
     MOST_BYTES,
     MOST_ROWS,
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -67,7 +67,7 @@ class Place:
     def lose(self) -> None:
         """Somebody dropped the tables; only their serial is known yet, of whoever comes."""
         self.rows.clear()
-        self.state = evolve(self.state, epoch="", serial=0, version=0, complete=False)
+        self.state = evolve(self.state, generation="", serial=0, version=0, complete=False)
         self.identity = None
 
     def write(self, change: RowChange) -> CatalogRow | Conflict:
@@ -170,8 +170,8 @@ class PlacedEngine:
             raise DatabaseAway("it is switched off")
 
     def _epoch(self, epoch: str) -> None:
-        if epoch != self.place.state.epoch:
-            raise Anew
+        if epoch != self.place.state.generation:
+            raise CatalogReset
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
         await self._question()
@@ -197,9 +197,9 @@ class PlacedEngine:
             self.between_slices.pop(0)()
         await self._question()
         place = self.place
-        self._epoch(since.epoch)
+        self._epoch(since.generation)
         if since.version > place.state.version or 0 < since.version < place.lost:
-            raise Anew
+            raise CatalogReset
         later = sorted(
             (row for row in place.rows.values() if row.version > since.version),
             key=lambda row: row.version,
@@ -211,7 +211,7 @@ class PlacedEngine:
             if rows and size > MOST_BYTES:
                 break
             rows.append(row)
-        position = Position(since.epoch, rows[-1].version) if rows else since
+        position = Position(since.generation, rows[-1].version) if rows else since
         return Slice(tuple(rows), position, len(rows) < len(later))
 
     async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
@@ -225,7 +225,7 @@ class PlacedEngine:
             raise DatabaseAway("the connection was cut")
         return row
 
-    async def say_complete(self, epoch: str) -> EngineState:
+    async def mark_complete(self, epoch: str) -> EngineState:
         await self._question()
         self._epoch(epoch)
         self.place.state = evolve(self.place.state, complete=True)

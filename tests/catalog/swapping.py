@@ -99,7 +99,7 @@ class Writer:
     def add(self, name: ProjectName, number: int) -> None:
         """Have the row say `number` for this writer, which says one less."""
         seen = number % UNSEEN != 0
-        row = self.patiently(lambda: self.engine.row(RowKind.OURS, name))
+        row = self.patiently(lambda: self.engine.row(RowKind.LOCAL, name))
         while True:
             counts = {} if row is None else json.loads(row.line)
             if counts.get(self.name) == number:
@@ -109,7 +109,7 @@ class Writer:
                 f"{name} lost what {self.name} did: {counts}, and {number} is to come"
             )
             line = json.dumps({**counts, self.name: number}, sort_keys=True).encode()
-            change = RowChange(RowKind.OURS, name, line, 0 if row is None else row.version, seen)
+            change = RowChange(RowKind.LOCAL, name, line, 0 if row is None else row.version, seen)
             found = self.patiently(lambda change=change: self.engine.swap(self.epoch, change))  # type: ignore[misc]
             if isinstance(found, CatalogRow):
                 self.took.append((found.version, found.serial if seen else None))
@@ -132,7 +132,7 @@ class Writer:
 def main(url: str, name: str, count: int) -> None:
     """Change each row so many times, and tell what came of it."""
     writer = Writer(engine_at(url), name)
-    writer.epoch = writer.patiently(writer.engine.state).epoch
+    writer.epoch = writer.patiently(writer.engine.state).generation
     print("ready", flush=True)
     sys.stdin.readline()  # all begin at once, and with the same row: so a few changes are a storm
     for number in range(1, count + 1):
@@ -165,7 +165,7 @@ class Follower:
             for row in some.rows:
                 assert row.version > self.position.version, (row, self.position)
                 self._take(row)
-                self.position = Position(self.position.epoch, row.version)
+                self.position = Position(self.position.generation, row.version)
 
     def _take(self, row: CatalogRow) -> None:
         held = self.rows.get(row.name)

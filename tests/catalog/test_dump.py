@@ -125,25 +125,27 @@ class RoundTripTests(SnapshotCase):
             told = evolve(told, files=None) if text == "gone" else told
             kept = () if text == "ham" else (a_file(name, "1"),)
             self.have(
-                self.catalog.edit_theirs(
+                self.catalog.edit_upstream_entry(
                     name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)
                 )
             )
         self.assertTrue(
-            self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write())
+            self.have(
+                CatalogDump(self.catalog.upstream_lines, str(self.folder), HERE, self.world).write()
+            )
         )
         catalog = MemoryCatalog()
-        self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).load())
         for text in ("spam", "ham", "gone"):
             self.assertEqual(
-                self.have(catalog.theirs(project_name(text))),
-                self.have(self.catalog.theirs(project_name(text))),
+                self.have(catalog.upstream_entry(project_name(text))),
+                self.have(self.catalog.upstream_entry(project_name(text))),
             )
-        before = self.have(self.catalog.their_summaries())
+        before = self.have(self.catalog.upstream_summaries())
         self.assertEqual(
             [(summary.name, summary.gone) for summary in before], [("gone", True), ("spam", False)]
         )
-        self.assertEqual(self.have(catalog.their_summaries()), before)
+        self.assertEqual(self.have(catalog.upstream_summaries()), before)
 
     def test_goes_on(self) -> None:
         """What came from a snapshot is read, revalidated, changed and written down again as what
@@ -154,27 +156,33 @@ class RoundTripTests(SnapshotCase):
         for name in names:
             told = said(name, "1")
             self.have(
-                self.catalog.edit_theirs(name, lambda heard, told=told: evolve(heard, said=told))
+                self.catalog.edit_upstream_entry(
+                    name, lambda heard, told=told: evolve(heard, said=told)
+                )
             )
-        self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write())
+        self.have(
+            CatalogDump(self.catalog.upstream_lines, str(self.folder), HERE, self.world).write()
+        )
         catalog, later = MemoryCatalog(), BEGINNING + timedelta(days=1)
-        self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).load())
 
         def asked_again(heard: UpstreamEntry) -> UpstreamEntry:
             assert heard.said is not None
             return evolve(heard, said=evolve(heard.said, asked=later))
 
         for number, name in enumerate(names):
-            expected = self.have(self.catalog.theirs(name))
-            self.assertEqual(self.have(catalog.theirs(name)), expected)
+            expected = self.have(self.catalog.upstream_entry(name))
+            self.assertEqual(self.have(catalog.upstream_entry(name)), expected)
             if number % 2:
                 for each in (catalog, self.catalog):
-                    self.have(each.edit_theirs(name, asked_again))
-        self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).write())
+                    self.have(each.edit_upstream_entry(name, asked_again))
+        self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).write())
         again = MemoryCatalog()
-        self.have(CatalogDump(again.heard, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(again.upstream_lines, str(self.folder), HERE, self.world).load())
         for name in names:
-            self.assertEqual(self.have(again.theirs(name)), self.have(self.catalog.theirs(name)))
+            self.assertEqual(
+                self.have(again.upstream_entry(name)), self.have(self.catalog.upstream_entry(name))
+            )
 
     def test_fills_empty_catalogs_only(self) -> None:
         """A catalog that holds something is not overwritten by a snapshot."""

@@ -41,7 +41,7 @@ class ForgettableTests(SynchronousTestCase):
             else:
                 held[name] = size + OVERHEAD
                 forgettable.note(name, size)
-            gone = list(forgettable.surplus())
+            gone = list(forgettable.pop_excess())
             self.assertEqual(gone, list(held)[: len(gone)])
             for each in gone:
                 del held[each]
@@ -60,14 +60,14 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
         said = Listing(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
         self.have(
-            self.catalog.edit_theirs(
+            self.catalog.edit_upstream_entry(
                 project_name(name),
                 lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()),
             )
         )
 
     def known(self, name: str) -> bool:
-        return self.have(self.catalog.theirs(project_name(name))) != UpstreamEntry(
+        return self.have(self.catalog.upstream_entry(project_name(name))) != UpstreamEntry(
             name=project_name(name)
         )
 
@@ -92,8 +92,8 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         self.hear("kept", kept=True)
         for number in range(10):
             self.hear(f"x{number}")
-        self.have(CatalogDump(self.catalog.heard, folder, "here", world()).write())
+        self.have(CatalogDump(self.catalog.upstream_lines, folder, "here", world()).write())
         self.catalog = MemoryCatalog(forgettable=5 * OVERHEAD)
-        self.have(CatalogDump(self.catalog.heard, folder, "here", world()).load())
+        self.have(CatalogDump(self.catalog.upstream_lines, folder, "here", world()).load())
         self.assertEqual(len(self.names_known()), 4)
         self.assertTrue(self.known("kept"))

@@ -74,23 +74,23 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
 
     def hear(self, heard: UpstreamEntry) -> Deferred[UpstreamEntry]:
         """Begin an edit that makes it this."""
-        return start(self.catalog.edit_theirs(SPAM, lambda _: heard))
+        return start(self.catalog.edit_upstream_entry(SPAM, lambda _: heard))
 
     def drop(self) -> None:
         """Let nothing stay decoded."""
-        self.catalog._theirs._recent.forget(SPAM)
-        self.catalog._ours._recent.forget(SPAM)
+        self.catalog._upstream._recent.forget(SPAM)
+        self.catalog._local._recent.forget(SPAM)
 
     def test_is_seen_at_once(self) -> None:
         """What an edit made is seen before its line is written, and nobody waits for that."""
         self.assertEqual(self.successResultOf(self.hear(self.heard)), self.heard)
         self.drop()
-        self.assertEqual(self.have(self.catalog.theirs(SPAM)), self.heard)
-        self.assertIsInstance(self.catalog._theirs.lines.get(SPAM), Later)
+        self.assertEqual(self.have(self.catalog.upstream_entry(SPAM)), self.heard)
+        self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), Later)
         self.turns.all()
-        self.assertIsInstance(self.catalog._theirs.lines.get(SPAM), bytes)
+        self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), bytes)
         self.drop()
-        read = start(self.catalog.theirs(SPAM))
+        read = start(self.catalog.upstream_entry(SPAM))
         self.assertNoResult(read)
         self.turns.all()
         self.assertEqual(self.successResultOf(read), self.heard)
@@ -126,7 +126,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.successResultOf(first)
         newer = self.successResultOf(second)
         self.drop()
-        read = start(self.catalog.theirs(SPAM))
+        read = start(self.catalog.upstream_entry(SPAM))
         self.turns.all()
         self.assertEqual(self.successResultOf(read), newer)
 
@@ -137,10 +137,10 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.hear(self.heard)
         self.turns.all()
         self.drop()
-        reads = [start(self.catalog.theirs(SPAM)) for _ in range(3)]
+        reads = [start(self.catalog.upstream_entry(SPAM)) for _ in range(3)]
         edits = [
             start(
-                self.catalog.edit_theirs(
+                self.catalog.edit_upstream_entry(
                     SPAM, lambda heard, file=file: evolve(heard, kept=(*heard.kept, file))
                 )
             )  # type: ignore[misc]
@@ -158,7 +158,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.hear(self.heard)
         self.hear(UpstreamEntry(name=SPAM))
         self.turns.all()
-        self.assertEqual(self.have(self.catalog.theirs(SPAM)), UpstreamEntry(name=SPAM))
+        self.assertEqual(self.have(self.catalog.upstream_entry(SPAM)), UpstreamEntry(name=SPAM))
 
     def test_one_at_a_time(self) -> None:
         """Lines are written one after the other, so that what somebody waits for has its turn
@@ -166,7 +166,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         """
         for name in (SPAM, project_name("eggs"), project_name("ham")):
             start(
-                self.catalog.edit_theirs(
+                self.catalog.edit_upstream_entry(
                     name, lambda _, name=name: UpstreamEntry(name=name, said=said(name, "1"))
                 )
             )  # type: ignore[misc]
@@ -175,7 +175,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(len(self.turns), 1)
         self.turns.all()
         for name in (SPAM, project_name("eggs"), project_name("ham")):
-            self.assertIsInstance(self.catalog._theirs.lines.get(name), bytes)
+            self.assertIsInstance(self.catalog._upstream.lines.get(name), bytes)
 
     def test_revalidated(self) -> None:
         """What changes often is written at once, whatever the number of files."""
@@ -192,7 +192,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.have(self.catalog.serial()), 1)
         kept = self.successResultOf(self.hear(evolve(later, kept=(a_file(SPAM, "1"),))))
         self.drop()
-        read = start(self.catalog.theirs(SPAM))
+        read = start(self.catalog.upstream_entry(SPAM))
         self.turns.all()
         self.assertEqual(self.successResultOf(read), kept)
 
@@ -200,7 +200,9 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         """A snapshot holds what was edited, although no line of it has been written."""
         self.hear(self.heard)
         folder = self.mktemp()
-        self.assertTrue(self.have(CatalogDump(self.catalog.heard, folder, "here", world()).write()))
+        self.assertTrue(
+            self.have(CatalogDump(self.catalog.upstream_lines, folder, "here", world()).write())
+        )
         other = MemoryCatalog()
-        self.have(CatalogDump(other.heard, folder, "here", world()).load())
-        self.assertEqual(self.have(other.theirs(SPAM)), self.heard)
+        self.have(CatalogDump(other.upstream_lines, folder, "here", world()).load())
+        self.assertEqual(self.have(other.upstream_entry(SPAM)), self.heard)

@@ -18,7 +18,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog import remote_dump
 from pypid.catalog.dump_file import unpack, what_is_kept
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.remote_dump import EVERY, Faraway
+from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import StorageDown, Unreadable
 from pypid.core.model import File, Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
@@ -44,8 +44,8 @@ class FarawayCase(Awaiting, SynchronousTestCase):
         self.catalog = MemoryCatalog()
         self.far = self.opened(self.catalog)
 
-    def opened(self, catalog: MemoryCatalog, identity: str = HERE) -> Faraway:
-        return Faraway(catalog, self.store, KEY, identity, self.world, self.spool)
+    def opened(self, catalog: MemoryCatalog, identity: str = HERE) -> RemoteDump:
+        return RemoteDump(catalog, self.store, KEY, identity, self.world, self.spool)
 
     def put(
         self, catalog: MemoryCatalog, name: str, *versions: str, mark: str | None = None
@@ -106,9 +106,9 @@ class RoundTripTests(FarawayCase):
     def test_only_what_is_kept(self) -> None:
         """Of theirs only the projects are packed of which files are stored."""
         for name, kept in (SPAM, (a_file(SPAM, "1"),)), (EGGS, ()):
-            self.have(self.catalog.edit_theirs(name, heard(kept)))
-        far = Faraway(
-            self.catalog.heard, self.store, KEY, HERE, self.world, self.spool, what_is_kept
+            self.have(self.catalog.edit_upstream_entry(name, heard(kept)))
+        far = RemoteDump(
+            self.catalog.upstream_lines, self.store, KEY, HERE, self.world, self.spool, what_is_kept
         )
         self.have(far.write())
         self.assertEqual(list(unpack(BytesIO(self.packed()), HERE).heads), [SPAM])
@@ -164,9 +164,9 @@ class MergeTests(FarawayCase):
     def test_changes_are_seen(self) -> None:
         """After it a local snapshot writes everything, and the serial is another one."""
         self.put(self.other, "spam", "2")
-        moment, serial = self.other.moment(None), self.have(self.other.serial())
+        moment, serial = self.other.state(None), self.have(self.other.serial())
         self.merged()
-        self.assertEqual(len(self.other.moment(moment.versions).lines), 256)
+        self.assertEqual(len(self.other.state(moment.versions).lines), 256)
         self.assertGreater(self.have(self.other.serial()), serial)
 
     @settings(max_examples=30, deadline=None, database=None)
@@ -263,7 +263,7 @@ class IgnoredTests(FarawayCase):
 
 
 class WriteTests(FarawayCase):
-    def writes(self, far: Faraway, *, anyhow: bool = False) -> int:
+    def writes(self, far: RemoteDump, *, anyhow: bool = False) -> int:
         """How many times the blob is written."""
         watched = far.blobs = Watched(self.store)
         self.have(far.write(anyhow=anyhow))

@@ -241,7 +241,9 @@ class Sharing(stateful.RuleBasedStateMachine):
         now = said(name, *versions, asked=BEGIN + timedelta(seconds=self.asked))
         self.tried(
             node,
-            lambda catalog: catalog.edit_theirs(name, lambda heard: evolve(heard, said=now)),
+            lambda catalog: catalog.edit_upstream_entry(
+                name, lambda heard: evolve(heard, said=now)
+            ),
             self.theirs[name],
         )
 
@@ -250,7 +252,9 @@ class Sharing(stateful.RuleBasedStateMachine):
         kept = tuple(a_file(name, version) for version in versions)
         self.tried(
             node,
-            lambda catalog: catalog.edit_theirs(name, lambda heard: evolve(heard, kept=kept)),
+            lambda catalog: catalog.edit_upstream_entry(
+                name, lambda heard: evolve(heard, kept=kept)
+            ),
             self.theirs[name],
         )
 
@@ -262,7 +266,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         only where it cannot ask.
         """
         catalog, since = self.nodes[node], self.allowed(node)
-        ours, theirs = self.outcome(catalog.ours(name)), self.outcome(catalog.theirs(name))
+        ours, theirs = self.outcome(catalog.ours(name)), self.outcome(catalog.upstream_entry(name))
         if isinstance(ours, CatalogDown) or isinstance(theirs, CatalogDown):
             assert self.back[node] + PAUSE > self.now - HAIR
             return
@@ -310,7 +314,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         for catalog in self.nodes:
             for read in (
                 MemoryCatalog.names,
-                MemoryCatalog.their_summaries,
+                MemoryCatalog.upstream_summaries,
                 MemoryCatalog.serial,
                 MemoryCatalog.is_complete,
             ):
@@ -319,9 +323,11 @@ class Sharing(stateful.RuleBasedStateMachine):
             for name in NAMES:
                 assert self.have(catalog.ours(name)) == self.have(self.true.ours(name))
                 assert self.have(catalog.mark(name)) == self.have(self.true.mark(name))
-                assert self.have(catalog.theirs(name)) == self.have(self.true.theirs(name))
+                assert self.have(catalog.upstream_entry(name)) == self.have(
+                    self.true.upstream_entry(name)
+                )
                 assert catalog.heads(name) == self.true.heads(name)
-                assert catalog.asked(name) == self.true.asked(name)
+                assert catalog.listing_time(name) == self.true.listing_time(name)
         assert [engine.asked for engine in self.engines] == asked
 
 

@@ -102,7 +102,7 @@ class SeeingTests(Nodes):
         self.seen(self.there)
         self.have(self.there.names())
         self.have(self.there.mark(SPAM))
-        self.have(self.there.theirs(SPAM))
+        self.have(self.there.upstream_entry(SPAM))
         self.assertEqual(self.engine(self.there).asked, asked)
 
     def test_clock_set_back(self) -> None:
@@ -196,8 +196,8 @@ class SeeingTests(Nodes):
             b'{"name":"spam","files":[7]}',
         ):
             with self.subTest(line=line):
-                version = self.place.rows[RowKind.OURS, SPAM].version if self.place.rows else 0
-                self.place.write(RowChange(RowKind.OURS, SPAM, line, version))
+                version = self.place.rows[RowKind.LOCAL, SPAM].version if self.place.rows else 0
+                self.place.write(RowChange(RowKind.LOCAL, SPAM, line, version))
                 self.go(0.4)
                 self.assertIs(self.seen(self.there), Presence.UNKNOWN)
                 held = self.put(self.there, "1")
@@ -272,17 +272,21 @@ class EditingTests(Nodes):
 
     def test_asked_again(self) -> None:
         """When upstream was asked last is told to others, without a serial."""
-        self.have(self.here.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1"))))
+        self.have(
+            self.here.edit_upstream_entry(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1")))
+        )
         later = datetime(2026, 5, 5, tzinfo=UTC)
         self.have(
-            self.here.edit_theirs(
+            self.here.edit_upstream_entry(
                 SPAM, lambda heard: evolve(heard, said=said(SPAM, "1", asked=later))
             )
         )
         self.go(0.4)
-        self.assertEqual(self.there.asked(SPAM), later)
+        self.assertEqual(self.there.listing_time(SPAM), later)
         self.assertEqual(self.have(self.there.serial()), 1)
-        self.assertEqual(self.have(self.there.theirs(SPAM)), self.have(self.here.theirs(SPAM)))
+        self.assertEqual(
+            self.have(self.there.upstream_entry(SPAM)), self.have(self.here.upstream_entry(SPAM))
+        )
 
     def test_forgets(self) -> None:
         """What was heard of too many projects of which nothing is kept is taken out for all nodes,
@@ -292,16 +296,20 @@ class EditingTests(Nodes):
         names = [project_name(f"p{number}") for number in range(30)]
         for name in names:
             self.have(
-                node.edit_theirs(name, lambda heard: evolve(heard, said=said(heard.name, "1")))
+                node.edit_upstream_entry(
+                    name, lambda heard: evolve(heard, said=said(heard.name, "1"))
+                )
             )
         kept = (a_file(SPAM, "1"),)
-        self.have(node.edit_theirs(SPAM, lambda heard: evolve(heard, kept=kept)))
+        self.have(node.edit_upstream_entry(SPAM, lambda heard: evolve(heard, kept=kept)))
         self.go(0.4)
-        left = [name for name in names if self.have(self.there.theirs(name)).said is not None]
+        left = [
+            name for name in names if self.have(self.there.upstream_entry(name)).said is not None
+        ]
         self.assertEqual(left, names[-len(left) :])
         self.assertLess(len(left), 10)
-        self.assertEqual(self.have(self.there.theirs(SPAM)).kept, kept)
-        self.assertEqual(self.have(node.theirs(names[0])), UpstreamEntry(name=names[0]))
+        self.assertEqual(self.have(self.there.upstream_entry(SPAM)).kept, kept)
+        self.assertEqual(self.have(node.upstream_entry(names[0])), UpstreamEntry(name=names[0]))
 
 
 class AwayTests(Nodes):
@@ -328,9 +336,9 @@ class AwayTests(Nodes):
         self.go(2)
         asks: list[Callable[[], object]] = [
             lambda: self.refused(self.there.ours(SPAM), CatalogDown),
-            lambda: self.refused(self.there.theirs(SPAM), CatalogDown),
+            lambda: self.refused(self.there.upstream_entry(SPAM), CatalogDown),
             lambda: self.refused(self.there.names(), CatalogDown),
-            lambda: self.refused(self.there.their_summaries(), CatalogDown),
+            lambda: self.refused(self.there.upstream_summaries(), CatalogDown),
             lambda: self.refused(self.there.serial(), CatalogDown),
             lambda: self.refused(self.there.mark(SPAM), CatalogDown),
         ]
@@ -350,7 +358,7 @@ class AwayTests(Nodes):
         for _ in range(20):
             self.refused(self.here.edit(SPAM, becomes(a_project(SPAM, "2"))), CatalogDown)
             self.refused(self.here.edit(SPAM, lambda project: project), CatalogDown)
-            self.refused(self.here.edit_theirs(SPAM, lambda heard: heard), CatalogDown)
+            self.refused(self.here.edit_upstream_entry(SPAM, lambda heard: heard), CatalogDown)
             self.assertEqual(self.seen(self.here), self.held)
             self.clock.advance(0.1)
         self.refused(self.here.complete(), CatalogDown)
@@ -536,7 +544,7 @@ class AnewTests(Nodes):
         self.place.state, self.place.rows = before, rows
         self.go(0.4)
         self.assertIs(self.seen(self.here), Presence.UNKNOWN)
-        self.assertNotEqual(self.place.state.epoch, before.epoch)
+        self.assertNotEqual(self.place.state.generation, before.generation)
         self.refill()
         self.go(0.4)
         self.assertEqual(self.seen(self.here), self.seen(self.there))
@@ -546,12 +554,12 @@ class AnewTests(Nodes):
         """A beat that was on its way while this node changed something is late; nothing is begun
         anew.
         """
-        engine, epoch = self.engine(self.here), self.place.state.epoch
+        engine, epoch = self.engine(self.here), self.place.state.generation
         engine.late = 0.2
         for number in range(20):
             self.put(self.here, str(number))
             self.go(0.1)
-        self.assertEqual((self.place.state.epoch, self.anew), (epoch, []))
+        self.assertEqual((self.place.state.generation, self.anew), (epoch, []))
 
     def test_tombstones_forgotten(self) -> None:
         """A node that was away for longer than it is remembered what was taken out reads all anew,
@@ -622,17 +630,17 @@ class GlanceTests(Nodes):
 
     def test_asked(self) -> None:
         """When another index was asked last is known at once."""
-        self.assertIsNone(self.there.asked(SPAM))
+        self.assertIsNone(self.there.listing_time(SPAM))
         heard = self.have(
-            self.there.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1")))
+            self.there.edit_upstream_entry(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1")))
         )
         assert heard.said is not None
-        self.assertEqual(self.there.asked(SPAM), heard.said.asked)
+        self.assertEqual(self.there.listing_time(SPAM), heard.said.asked)
         self.place.write(
             RowChange(
-                RowKind.THEIRS, SPAM, b"garbage", self.place.rows[RowKind.THEIRS, SPAM].version
+                RowKind.UPSTREAM, SPAM, b"garbage", self.place.rows[RowKind.UPSTREAM, SPAM].version
             )
         )
         self.go(0.4)
-        self.assertIsNone(self.there.asked(SPAM))
-        self.assertEqual(self.have(self.there.theirs(SPAM)), UpstreamEntry(name=SPAM))
+        self.assertIsNone(self.there.listing_time(SPAM))
+        self.assertEqual(self.have(self.there.upstream_entry(SPAM)), UpstreamEntry(name=SPAM))

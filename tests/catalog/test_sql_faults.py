@@ -15,8 +15,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import (
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     DatabaseAway,
     DatabaseFull,
@@ -62,7 +62,7 @@ class Faulty(Timed):
 
     def put(self, line: bytes, expected: int = 0) -> CatalogRow:
         """Change the row."""
-        row = self.have(self.engine.swap(self.before.epoch, to_be(line, expected)))
+        row = self.have(self.engine.swap(self.before.generation, to_be(line, expected)))
         assert isinstance(row, CatalogRow)
         return row
 
@@ -93,7 +93,7 @@ class FileTests(Faulty, SynchronousTestCase):
         """
         self.path.unlink()
         for asked in (self.engine.state(), self.engine.changes(self.state.position), self.swap()):
-            self.refused(asked, Anew)
+            self.refused(asked, CatalogReset)
         for asked in (
             self.engine.lease("a", "b", 1),
             self.engine.release("a", "b"),
@@ -102,12 +102,12 @@ class FileTests(Faulty, SynchronousTestCase):
             self.refused(asked, DatabaseAway)  # who is given no epoch
         state = self.have(self.engine.open(IDENTITY, self.state.serial))
         self.assertEqual((state.version, state.serial), (0, self.state.serial))
-        self.refused(self.engine.changes(self.state.position), Anew)
+        self.refused(self.engine.changes(self.state.position), CatalogReset)
         self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
 
     def swap(self) -> Any:
         """A change of the row."""
-        return self.engine.swap(self.before.epoch, to_be(b"x", self.row.version))
+        return self.engine.swap(self.before.generation, to_be(b"x", self.row.version))
 
     def replace(self, identity: str) -> None:
         """Put the file of a storage in its place."""
@@ -126,27 +126,27 @@ class FileTests(Faulty, SynchronousTestCase):
                 self.have(self.engine.close())
             before = self.have(self.engine.state()) if closed else self.state
             self.replace(IDENTITY)
-            self.refused(self.engine.changes(before.position), Anew)
-            self.refused(self.swap(), Anew)
+            self.refused(self.engine.changes(before.position), CatalogReset)
+            self.refused(self.swap(), CatalogReset)
             found = self.have(self.engine.open(IDENTITY))
             self.assertEqual((found.version, found.complete), (0, False))
-            self.assertNotEqual(found.epoch, before.epoch)
+            self.assertNotEqual(found.generation, before.generation)
 
     def test_of_another_storage(self) -> None:
         """The file of another storage is refused."""
         self.have(self.engine.close())
         self.replace(OTHER)
-        self.refused(self.engine.changes(self.state.position), Anew)
+        self.refused(self.engine.changes(self.state.position), CatalogReset)
         self.refused(self.engine.open(IDENTITY), CannotStart)
 
     def test_copied_back(self) -> None:
         """A copy of last week's file is begun anew: what it holds may be old. Serials go on."""
-        self.have(self.engine.say_complete(self.before.epoch))
+        self.have(self.engine.mark_complete(self.before.generation))
         self.have(self.engine.close())
         copy = self.path.with_name("copy.db")
         copy.write_bytes(self.path.read_bytes())
         copy.replace(self.path)
-        self.refused(self.engine.state(), Anew)
+        self.refused(self.engine.state(), CatalogReset)
         found = self.have(self.engine.open(IDENTITY))
         self.assertEqual(
             (found.version, found.complete, found.serial), (0, False, self.state.serial)
@@ -155,7 +155,7 @@ class FileTests(Faulty, SynchronousTestCase):
     def test_replaced_in_the_middle(self) -> None:
         """What was written into a file that lost its name meanwhile was not written."""
         event.listen(self.driver().engine, "commit", lambda connection: self.path.unlink())
-        self.refused(self.swap(), Anew)
+        self.refused(self.swap(), CatalogReset)
 
     def test_damaged(self) -> None:
         """A file that is no database is said to be damaged, and left alone."""
@@ -179,7 +179,7 @@ class FileTests(Faulty, SynchronousTestCase):
         """
         for schema, age in ((SCHEMA - 1, "an older"), (SCHEMA + 1, "a newer")):
             before = self.have(self.engine.open(IDENTITY))
-            self.have(self.engine.say_complete(before.epoch))
+            self.have(self.engine.mark_complete(before.generation))
             with self.by_hand() as connection:
                 connection.execute(f"UPDATE pypid_catalog SET schema = {schema}")
                 connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO text")
@@ -195,7 +195,7 @@ class FileTests(Faulty, SynchronousTestCase):
             self.assertEqual(
                 (state.serial, state.version, state.complete), (before.serial, 0, False)
             )
-            self.refused(self.engine.changes(before.position), Anew)
+            self.refused(self.engine.changes(before.position), CatalogReset)
             self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
 
     def all_questions(self, state: EngineState) -> list[Any]:
@@ -204,11 +204,11 @@ class FileTests(Faulty, SynchronousTestCase):
         asked = [
             engine.state(),
             engine.changes(state.position),
-            engine.row(RowKind.OURS, SPAM),
+            engine.row(RowKind.LOCAL, SPAM),
             self.swap(),
             engine.tidy(),
         ]
-        asked += [engine.say_complete(state.epoch), engine.note_rights(), engine.clear()]
+        asked += [engine.mark_complete(state.generation), engine.note_rights(), engine.clear()]
         asked += [engine.lease("a", "b", 1), engine.release("a", "b")]
         return [
             *asked,
@@ -234,22 +234,26 @@ class WritingTests(Faulty, SynchronousTestCase):
         """
         with self.by_hand() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+            waiting = start(
+                self.engine.swap(self.before.generation, to_be(b"new", self.row.version))
+            )
             self.assertNoResult(waiting)
             self.clock.advance(engines.ONCE_MORE)
             self.failureResultOf(waiting, DatabaseAway)
             self.refused(self.engine.lease("tidy", "a", 1), DatabaseAway)
-            self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
+            self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
         self.put(b"new", self.row.version)
 
     def test_locked_for_a_moment(self) -> None:
         """A change that found the file locked is made when it is tried again."""
         with self.by_hand() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+            waiting = start(
+                self.engine.swap(self.before.generation, to_be(b"new", self.row.version))
+            )
         self.clock.advance(engines.ONCE_MORE)
         self.assertEqual(
-            self.successResultOf(waiting), self.have(self.engine.row(RowKind.OURS, SPAM))
+            self.successResultOf(waiting), self.have(self.engine.row(RowKind.LOCAL, SPAM))
         )
 
     def test_outcome_unknown(self) -> None:
@@ -265,7 +269,7 @@ class WritingTests(Faulty, SynchronousTestCase):
                 raise sqlite3.OperationalError("the connection was lost")
 
         event.listen(self.driver().engine, "commit", lose)
-        waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        waiting = start(self.engine.swap(self.before.generation, to_be(b"new", self.row.version)))
         self.assertNoResult(waiting)
         self.clock.advance(engines.ONCE_MORE)
         found = self.successResultOf(waiting)
@@ -279,12 +283,12 @@ class WritingTests(Faulty, SynchronousTestCase):
             raise sqlite3.OperationalError("the disk is gone")
 
         event.listen(self.driver().engine, "commit", fail)
-        waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        waiting = start(self.engine.swap(self.before.generation, to_be(b"new", self.row.version)))
         self.clock.advance(engines.ONCE_MORE)
         self.failureResultOf(waiting, DatabaseAway)
         event.remove(self.driver().engine, "commit", fail)
         self.assertEqual(self.have(self.engine.state()), self.state)
-        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
+        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
 
     def test_full(self) -> None:
         """Where there is no room for it nothing has changed, and what is there can be read; with
@@ -299,14 +303,17 @@ class WritingTests(Faulty, SynchronousTestCase):
             lambda asked: asked.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}").close(),
         )
         for name in (SPAM, HAM):
-            change = RowChange(RowKind.THEIRS, name, b"x" * 100_000, 0)
+            change = RowChange(RowKind.UPSTREAM, name, b"x" * 100_000, 0)
             self.assertIn(
-                "room", str(self.refused(self.engine.swap(self.before.epoch, change), DatabaseFull))
+                "room",
+                str(self.refused(self.engine.swap(self.before.generation, change), DatabaseFull)),
             )
         self.assertEqual(self.have(self.engine.state()), self.state)
-        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
+        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
         limit[0] = pages + 1000
-        self.assertIsInstance(self.have(self.engine.swap(self.before.epoch, change)), CatalogRow)
+        self.assertIsInstance(
+            self.have(self.engine.swap(self.before.generation, change)), CatalogRow
+        )
 
     def test_cancelled(self) -> None:
         """A change whose client went away is made all the same."""
@@ -315,13 +322,13 @@ class WritingTests(Faulty, SynchronousTestCase):
         self.addCleanup(lambda: self.have(engine.close()))
         object.__setattr__(engine._world, "blocking", turns)
         waiting: Deferred[object] = start(
-            engine.swap(self.before.epoch, to_be(b"new", self.row.version))
+            engine.swap(self.before.generation, to_be(b"new", self.row.version))
         )
         waiting.addErrback(lambda _: None)
         waiting.cancel()
         turns.all()
         object.__setattr__(engine._world, "blocking", at_once)
-        found = self.have(engine.row(RowKind.OURS, SPAM))
+        found = self.have(engine.row(RowKind.LOCAL, SPAM))
         assert found is not None
         self.assertEqual(found.line, b"new")
 
@@ -340,14 +347,14 @@ class TurnsTests(Faulty, SynchronousTestCase):
 
     def swap(self, line: bytes) -> Deferred[Any]:
         """A change of the row."""
-        return start(self.held.swap(self.before.epoch, to_be(line, self.row.version)))
+        return start(self.held.swap(self.before.generation, to_be(line, self.row.version)))
 
     def test_one_writes(self) -> None:
         """While a change waits for the file others wait for it, without a thread; reading needs no
         turn.
         """
         first, second = self.swap(b"first"), self.swap(b"second")
-        read = start(self.held.row(RowKind.OURS, SPAM))
+        read = start(self.held.row(RowKind.LOCAL, SPAM))
         self.assertEqual(len(self.turns), 2)
         self.turns.all()
         self.assertEqual(self.successResultOf(first).line, b"first")

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import (
-    Anew,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -27,7 +27,7 @@ from pypid.flow import start
 
 def change(number: int, size: int = 1) -> RowChange:
     """Of a project of this number."""
-    return RowChange(RowKind.OURS, project_name(f"p{number}"), b"x" * size, 0)
+    return RowChange(RowKind.LOCAL, project_name(f"p{number}"), b"x" * size, 0)
 
 
 def row(of: RowChange) -> CatalogRow:
@@ -100,8 +100,8 @@ class GroupingTests(SynchronousTestCase):
     def test_fails(self) -> None:
         """What a transaction fails with all of it are told; those behind have their turn."""
         first, second, third = (self.swap(number) for number in range(3))
-        self.ends.pop(0).errback(Anew())
-        self.failureResultOf(first, Anew)
+        self.ends.pop(0).errback(CatalogReset())
+        self.failureResultOf(first, CatalogReset)
         self.ends.pop(0).errback(DatabaseAway("it is gone"))
         self.failureResultOf(second, DatabaseAway)
         self.failureResultOf(third, DatabaseAway)

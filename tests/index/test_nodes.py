@@ -139,7 +139,8 @@ class LookingTests(NodesCase):
             gate.all()
             self.successResultOf(looked)
             self.assertIsNotNone(
-                self.have(self.node().catalog.theirs(name)).kept_file(file.filename), f"step {step}"
+                self.have(self.node().catalog.upstream_entry(name)).kept_file(file.filename),
+                f"step {step}",
             )
             if is_over:
                 return

@@ -164,7 +164,7 @@ class SharingTests(SharedLinksCase):
         self.placed(2).is_down = False
         for number in range(10, 20):
             self.url(node, number)
-        self.assertLessEqual(max(len(node._held), len(node._alone)), 3)
+        self.assertLessEqual(max(len(node._held), len(node._unshared)), 3)
 
 
 class AwayTests(SharedLinksCase):

@@ -104,7 +104,7 @@ class RaceTests(NodesCase):
 
     def held(self) -> object:
         """The engine's row, but for its serial."""
-        row = self.place.rows.get((RowKind.OURS, SPAM))
+        row = self.place.rows.get((RowKind.LOCAL, SPAM))
         if row is None or row.line is None:
             return None
         project = load_project(row.line)

@@ -34,7 +34,7 @@ class Held(MemoryCatalog):
     async def names(self) -> Sequence[Summary]:
         return self.of_ours
 
-    async def their_summaries(self) -> Sequence[Summary]:
+    async def upstream_summaries(self) -> Sequence[Summary]:
         return self.of_theirs
 
 

@@ -54,9 +54,9 @@ class Counting(MemoryCatalog):
             await self.waits
         return await super().ours(name)
 
-    async def theirs(self, name: ProjectName) -> UpstreamEntry:
+    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
         self.asked.append(name)
-        return await super().theirs(name)
+        return await super().upstream_entry(name)
 
     async def names(self) -> Sequence[Summary]:
         if self.away is not None:
@@ -88,7 +88,9 @@ class UsageTests(SynchronousTestCase):
     def keep(self, name: ProjectName, *sizes: int) -> None:
         """From now on these are kept."""
         self.have(
-            self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files(name, *sizes)))
+            self.catalog.edit_upstream_entry(
+                name, lambda heard: evolve(heard, kept=files(name, *sizes))
+            )
         )
 
     def told(self) -> Used:
@@ -126,7 +128,7 @@ class UsageTests(SynchronousTestCase):
         """What is there no more is told no more; a name of ours without files takes nothing."""
         self.told()
         self.have(self.catalog.edit(EGGS, lambda _: None))
-        self.have(self.catalog.edit_theirs(HAM, lambda heard: evolve(heard, kept=())))
+        self.have(self.catalog.edit_upstream_entry(HAM, lambda heard: evolve(heard, kept=())))
         self.put(SPAM)
         used = self.told()
         self.assertEqual(used.by_size, (ProjectUse(SPAM, 0, 0, 1, 3),))

@@ -153,7 +153,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
         """The kept files, by what lies in the storage, which is what the catalog says."""
         found = [(file.project, file.filename) for file in self.have(stock_of(self.index).lying())]
         for name in {project for project, _ in found}:
-            held = self.have(self.index.catalog.theirs(name)).kept
+            held = self.have(self.index.catalog.upstream_entry(name)).kept
             self.assertEqual(
                 [file.filename for file in held],
                 [filename for project, filename in found if project == name],
@@ -347,7 +347,9 @@ class WritingDownTests(UpkeepCase):
         hours = (int(self.world.now().timestamp()) - int(self.clock.seconds())) // 3600
         return {
             name: hour - hours
-            for name, hour in self.have(self.index.catalog.theirs(project_name("ant"))).touched
+            for name, hour in self.have(
+                self.index.catalog.upstream_entry(project_name("ant"))
+            ).touched
         }
 
     def test_hourly(self) -> None:
@@ -380,9 +382,11 @@ class WritingDownTests(UpkeepCase):
         self.stop(maintenance)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 2, "ant-2.0.tar.gz": 0})
         folder = self.mktemp()
-        self.have(CatalogDump(self.index.catalog.heard, folder, "storage", self.world).write())
+        self.have(
+            CatalogDump(self.index.catalog.upstream_lines, folder, "storage", self.world).write()
+        )
         catalog = MemoryCatalog()
-        self.have(CatalogDump(catalog.heard, folder, "storage", self.world).load())
+        self.have(CatalogDump(catalog.upstream_lines, folder, "storage", self.world).load())
         self.index = self.another(catalog=catalog)
         self.assertEqual(self.wanted(self.index), {"ant-1.0.tar.gz": 7200, "ant-2.0.tar.gz": 120})
 
@@ -411,7 +415,7 @@ class RefreshingTests(UpkeepCase):
 
     def files(self, name: str) -> list[str]:
         """What is known of the page, without asking."""
-        said = self.have(self.index.catalog.theirs(project_name(name))).said
+        said = self.have(self.index.catalog.upstream_entry(project_name(name))).said
         assert said is not None and said.files is not None
         return [file.filename for file in said.files]
 

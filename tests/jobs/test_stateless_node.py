@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.closed import ClosedAccess
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.remote_dump import EVERY, Faraway
+from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.core.model import Blob
 from pypid.core.permissions import Credential, Identity
@@ -61,7 +61,7 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
     def made(self, secret: str | None = "x" * 40) -> StatelessNode:
         catalog = MemoryCatalog()
         index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
-        far = Faraway(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
+        far = RemoteDump(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
         file_cache = Backup(self.store, self.state, "here", secret, self.world)
         return StatelessNode(
             index,

@@ -21,8 +21,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.catalog.engine import (
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -82,22 +82,23 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
         with psycopg.connect(self.url, autocommit=True) as connection:
             for table in ("", "_rows", "_leases", "_links"):
                 connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
-        self.refused(self.engine.changes(before.position), Anew)
+        self.refused(self.engine.changes(before.position), CatalogReset)
         self.refused(
-            self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew
+            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)),
+            CatalogReset,
         )
         state = self.have(self.engine.open(IDENTITY, before.serial))
         self.assertEqual((state.complete, state.serial), (False, before.serial))
-        self.assertNotEqual(state.epoch, before.epoch)
+        self.assertNotEqual(state.generation, before.generation)
 
     def test_only_the_rows_went(self) -> None:
         """Where only some tables are gone, or of a backup, all are begun anew; serials go on."""
         self.put(b"line")
-        self.have(self.engine.say_complete(self.epoch))
+        self.have(self.engine.mark_complete(self.epoch))
         before = self.state()
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("DROP TABLE pypid_catalog_rows")
-        self.refused(self.engine.changes(before.position), Anew)
+        self.refused(self.engine.changes(before.position), CatalogReset)
         state = self.have(self.engine.open(IDENTITY))
         self.assertEqual((state.complete, state.serial, state.version), (False, before.serial, 0))
 
@@ -108,7 +109,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
         for schema in (SCHEMA - 1, SCHEMA + 98):
             before = self.have(self.engine.open(IDENTITY))
             row = self.have(
-                self.engine.swap(before.epoch, RowChange(RowKind.OURS, SPAM, b"line", 0))
+                self.engine.swap(before.generation, RowChange(RowKind.LOCAL, SPAM, b"line", 0))
             )
             assert isinstance(row, CatalogRow)
             with psycopg.connect(self.url, autocommit=True) as connection:
@@ -117,7 +118,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             asked = [
                 self.engine.changes(before.position),
                 self.engine.state(),
-                self.engine.row(RowKind.OURS, SPAM),
+                self.engine.row(RowKind.LOCAL, SPAM),
             ]
             for each in (
                 *asked,
@@ -131,7 +132,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             state = self.have(other.open(IDENTITY))
             self.assertEqual((state.complete, state.serial), (False, row.serial))
             self.assertEqual(self.all_rows(other), [])
-            self.refused(self.engine.changes(before.position), Anew)
+            self.refused(self.engine.changes(before.position), CatalogReset)
 
     def test_opened_at_the_same_time(self) -> None:
         """Several nodes that start at once on an empty database make one catalog."""
@@ -261,7 +262,7 @@ class Node:
 
     async def begin(self) -> None:
         """Open it and follow."""
-        self.epoch = (await self.engine.open(IDENTITY)).epoch
+        self.epoch = (await self.engine.open(IDENTITY)).generation
         self.feed = self.engine.follow(lambda beat: self.beats.append((beat, reactor.seconds())))
         await self.until(lambda: bool(self.beats))
 
@@ -275,9 +276,9 @@ class Node:
 
     async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
-        held = await self.engine.row(RowKind.OURS, SPAM)
+        held = await self.engine.row(RowKind.LOCAL, SPAM)
         found = await self.engine.swap(
-            self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version)
+            self.epoch, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
         )
         assert not isinstance(found, Conflict)
         return found
@@ -330,7 +331,7 @@ class NodesTests(TestCase):
             self.assertLess(took[-1], 1.0)
             self.assertLess(took[len(took) // 2], 0.2)
             for beat, heard in there.beats:
-                self.assertLess(beat.asked, heard)
+                self.assertLess(beat.requested_at, heard)
             with server.connect() as connection:
                 path = there.engine._place.url.partition("search_path%3D")[2]  # type: ignore[union-attr]
                 connection.execute(f"UPDATE {path}.pypid_catalog SET rights = rights + 1".encode())

@@ -16,8 +16,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import (
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -90,13 +90,13 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
         """Forgotten leases and links, and a closed engine, leave nothing behind in the server."""
         with redis() as server:
             engine = engine_at(server.url())
-            epoch = self.have(engine.open(IDENTITY)).epoch
+            epoch = self.have(engine.open(IDENTITY)).generation
             for number in range(3000):
                 name = project_name(f"p{number}")
                 if number < 1500:
-                    row = self.have(engine.swap(epoch, RowChange(RowKind.OURS, name, b"line", 0)))
+                    row = self.have(engine.swap(epoch, RowChange(RowKind.LOCAL, name, b"line", 0)))
                     assert isinstance(row, CatalogRow)
-                    self.have(engine.swap(epoch, RowChange(RowKind.OURS, name, None, row.version)))
+                    self.have(engine.swap(epoch, RowChange(RowKind.LOCAL, name, None, row.version)))
             self.have(engine.lease("tidy", "a", 0.01))
             feed = engine.follow(lambda beat: None)
             self.have(engine.tidy(0))
@@ -121,12 +121,14 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
             for number in range(4)
         ]
         for _ in range(20):
-            asked = [start(self.engine.row(RowKind.OURS, row.name)) for row in rows]
+            asked = [start(self.engine.row(RowKind.LOCAL, row.name)) for row in rows]
             wait(deferLater(reactor, 0.001))
             for each in asked[::2]:
                 each.addErrback(lambda failure: None).cancel()
             self.assertEqual([self.successResultOf(each) for each in asked[1::2]], rows[1::2])
-        self.assertEqual([self.have(self.engine.row(RowKind.OURS, row.name)) for row in rows], rows)
+        self.assertEqual(
+            [self.have(self.engine.row(RowKind.LOCAL, row.name)) for row in rows], rows
+        )
 
     def test_closed_in_the_middle(self) -> None:
         """To close it ends what is under way, and connections that are just made; it opens itself
@@ -140,7 +142,7 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
             for each in asked:
                 wait(each.addErrback(lambda failure: failure.trap(DatabaseAway) and None))
             self.have(self.engine.close())
-            self.assertEqual(self.state().epoch, self.epoch)
+            self.assertEqual(self.state().generation, self.epoch)
 
 
 class ProcessesTests(OverSockets, SynchronousTestCase):
@@ -199,7 +201,7 @@ class Node:
     async def begin(self) -> EngineState:
         """Open it and follow."""
         state = await self.engine.open(IDENTITY)
-        self.epoch = state.epoch
+        self.epoch = state.generation
         self.feed = self.engine.follow(lambda beat: self.beats.append((beat, reactor.seconds())))
         return state
 
@@ -214,9 +216,9 @@ class Node:
 
     async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
-        held = await self.engine.row(RowKind.OURS, SPAM)
+        held = await self.engine.row(RowKind.LOCAL, SPAM)
         found = await self.engine.swap(
-            self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version)
+            self.epoch, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
         )
         assert not isinstance(found, Conflict)
         return found
@@ -255,7 +257,7 @@ class NodesTests(OverSockets, SynchronousTestCase):
             self.assertLess(max(took), 1.0)
             self.assertLess(sorted(took)[10], 0.1)
             for beat, heard in there.beats:
-                self.assertLess(beat.asked, heard)
+                self.assertLess(beat.requested_at, heard)
             server.ask("DEL", here.key("news"))  # thrown away
             server.ask("HINCRBY", here.key("standing"), "rights", 1)
             before = there.beats[0][0].state.rights
@@ -290,20 +292,21 @@ class NodesTests(OverSockets, SynchronousTestCase):
         with redis() as server:
             here, there = self.nodes(server)
             row = self.have(here.put(b"line"))
-            self.have(here.engine.say_complete(here.epoch))
+            self.have(here.engine.mark_complete(here.epoch))
             before = self.have(here.engine.note_rights())
             server.kill()
             self.refused(there.engine.state(), DatabaseAway)
             self.refused(here.put(b"x"), DatabaseAway)
             self.refused(here.engine.note_rights(), DatabaseAway)
             server.start()
-            self.assertTrue(self.until(lambda: there.last.epoch != before.epoch))
+            self.assertTrue(self.until(lambda: there.last.generation != before.generation))
             self.assertFalse(there.last.complete)
-            self.refused(there.engine.changes(before.position), Anew)
+            self.refused(there.engine.changes(before.position), CatalogReset)
             self.refused(
-                here.engine.swap(here.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew
+                here.engine.swap(here.epoch, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)),
+                CatalogReset,
             )
-            self.refused(here.engine.say_complete(here.epoch), Anew)
+            self.refused(here.engine.mark_complete(here.epoch), CatalogReset)
             state = self.have(
                 there.engine.open(IDENTITY, before.serial - 1)
             )  # it had not heard of the last one

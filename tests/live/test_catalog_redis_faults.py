@@ -20,7 +20,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import (
-    Anew,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -101,9 +101,9 @@ class Faulty(OverSockets):
         self.addCleanup(stack.close)
         self.server = stack.enter_context(redis(*options, password=password))
         self.engine = self.at(self.server.url())
-        self.epoch = self.have(self.engine.open(IDENTITY)).epoch
+        self.epoch = self.have(self.engine.open(IDENTITY)).generation
         self.row = self.put(b"line")
-        return self.have(self.engine.say_complete(self.epoch))
+        return self.have(self.engine.mark_complete(self.epoch))
 
     def at(self, url: str) -> Engine:
         """Another engine, closed with the test."""
@@ -114,14 +114,14 @@ class Faulty(OverSockets):
     def swap(self, line: bytes | None = b"x", expected: int = 0) -> Any:
         """A change of the row."""
         return self.engine.swap(
-            self.epoch, RowChange(RowKind.OURS, SPAM, line, expected or self.row.version)
+            self.epoch, RowChange(RowKind.LOCAL, SPAM, line, expected or self.row.version)
         )
 
     def put(self, line: bytes, name: str = "spam", expected: int = 0) -> CatalogRow:
         """Make a row, which has to be possible."""
         done = self.have(
             self.engine.swap(
-                self.epoch, RowChange(RowKind.OURS, project_name(name), line, expected)
+                self.epoch, RowChange(RowKind.LOCAL, project_name(name), line, expected)
             )
         )
         assert not isinstance(done, Conflict)
@@ -129,19 +129,19 @@ class Faulty(OverSockets):
 
     def is_begun_anew(self, before: EngineState) -> EngineState:
         """That nothing of before is believed, and all begins anew."""
-        self.assertEqual(self.have(self.engine.state()).epoch, "")
-        self.refused(self.engine.changes(before.position), Anew)
-        self.refused(self.engine.row(RowKind.OURS, SPAM), Anew)
-        self.refused(self.swap(), Anew)
-        self.refused(self.engine.say_complete(before.epoch), Anew)
+        self.assertEqual(self.have(self.engine.state()).generation, "")
+        self.refused(self.engine.changes(before.position), CatalogReset)
+        self.refused(self.engine.row(RowKind.LOCAL, SPAM), CatalogReset)
+        self.refused(self.swap(), CatalogReset)
+        self.refused(self.engine.mark_complete(before.generation), CatalogReset)
         found = self.have(self.engine.open(IDENTITY, before.serial))
         self.assertEqual((found.version, found.complete), (0, False))
-        self.assertNotEqual(found.epoch, before.epoch)
+        self.assertNotEqual(found.generation, before.generation)
         self.assertGreater(found.serial, before.serial)
         self.assertGreater(found.rights, before.rights)
         self.assertEqual(self.have(self.engine.changes(found.beginning)).rows, ())
-        self.refused(self.engine.changes(before.position), Anew)
-        self.epoch = found.epoch
+        self.refused(self.engine.changes(before.position), CatalogReset)
+        self.epoch = found.generation
         return found
 
 
@@ -193,7 +193,7 @@ class LostTests(Faulty, SynchronousTestCase):
             ):
                 self.assertIn("replica", str(self.refused(asked, DatabaseAway)))
             second.ask("REPLICAOF", "NO", "ONE")
-            self.assertEqual(self.have(there.state()).epoch, "")
+            self.assertEqual(self.have(there.state()).generation, "")
             beats: list[Any] = []
             feed = self.engine.follow(beats.append)
             self.assertTrue(self.until(lambda: bool(beats)))
@@ -222,13 +222,13 @@ class LostTests(Faulty, SynchronousTestCase):
         before = self.begin()
         gone = self.put(b"goes", "ham")
         self.have(
-            self.engine.swap(self.epoch, RowChange(RowKind.OURS, gone.name, None, gone.version))
+            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, gone.name, None, gone.version))
         )
         for keys in (("lines",), ("order",), ("standing",), ("lines", "order", "standing")):
             self.server.ask("DEL", *[f"{{pypid}}:{key}" for key in keys])
             before = self.is_begun_anew(before)
             self.row = self.put(b"line")
-            before = self.have(self.engine.say_complete(before.epoch))
+            before = self.have(self.engine.mark_complete(before.generation))
         self.server.ask("DEL", "{pypid}:news", "{pypid}:gone")
         self.assertEqual(self.have(self.engine.state()), before)
         self.put(b"more", expected=self.row.version)
@@ -266,7 +266,7 @@ class NonsenseTests(Faulty, SynchronousTestCase):
             self.assertEqual((row.version, row.serial), (self.row.version, 0))
             self.assertEqual(self.have(self.swap(b"x", 99)), Conflict(row))
             self.row = self.have(self.swap(b"line"))
-            self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
+            self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
         self.server.ask("HSET", "{pypid}:lines", b"odd\xff/x", b"1+line")
         self.server.ask("ZADD", "{pypid}:order", "1", b"odd\xff/x")
         self.server.ask("HINCRBY", "{pypid}:standing", "count", "1")
@@ -317,25 +317,25 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.assertIn("maxmemory", str(self.refused(self.swap(b"new" * 1000), DatabaseFull)))
         self.refused(self.engine.keep_link("key", _link(), BEGINNING), DatabaseFull)
         self.assertEqual(self.have(self.engine.state()), before)
-        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
+        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
         self.row = self.put(b"yanked", expected=self.row.version)
         self.refused(
-            self.engine.swap(self.epoch, RowChange(RowKind.OURS, project_name("new"), b"new", 0)),
+            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, project_name("new"), b"new", 0)),
             DatabaseFull,
         )
         gone = self.have(
-            self.engine.swap(self.epoch, RowChange(RowKind.OURS, ham.name, None, ham.version))
+            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, ham.name, None, ham.version))
         )
         assert isinstance(gone, CatalogRow)
         self.assertIsNone(gone.line)
         self.assertGreater(self.have(self.engine.note_rights()).rights, before.rights)
-        self.assertTrue(self.have(self.engine.say_complete(self.epoch)).complete)
+        self.assertTrue(self.have(self.engine.mark_complete(self.epoch)).complete)
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
         self.have(self.engine.tidy(0))
         self.assertFalse(self.have(self.at(self.server.url()).lease("tidy", "b", 60)))
         self.assertEqual(self.have(self.engine.clear()).serial, gone.serial)
         self.server.ask("CONFIG", "SET", "maxmemory", 0)
-        self.epoch = self.have(self.engine.open(IDENTITY)).epoch
+        self.epoch = self.have(self.engine.open(IDENTITY)).generation
         self.put(b"line")
 
     def test_throws_away(self) -> None:
@@ -350,8 +350,8 @@ class MemoryTests(Faulty, SynchronousTestCase):
         )
         self.full()
         self.until(lambda: self.server.ask("DBSIZE") == 0, 5.0)
-        self.assertEqual(self.have(self.engine.state()).epoch, "")
-        self.refused(self.engine.row(RowKind.OURS, SPAM), Anew)
+        self.assertEqual(self.have(self.engine.state()).generation, "")
+        self.refused(self.engine.row(RowKind.LOCAL, SPAM), CatalogReset)
         self.server.ask("CONFIG", "SET", "maxmemory", 0)
         self.have(self.engine.open(IDENTITY))
 
@@ -386,7 +386,7 @@ class StrangeTests(Faulty, SynchronousTestCase):
         self.assertEqual((state.complete, state.version), (False, 0))
         self.assertGreater(state.serial, before.serial)
         self.assertEqual(self.have(other.changes(state.beginning)).rows, ())
-        self.refused(self.engine.changes(before.position), Anew)
+        self.refused(self.engine.changes(before.position), CatalogReset)
 
     def test_somebody_elses(self) -> None:
         """Keys of the same name that are not ours are left alone."""
@@ -451,7 +451,7 @@ class RefusedTests(Faulty, SynchronousTestCase):
         self.have(self.swap(None))
         self.have(self.engine.tidy(0))
         self.have(self.engine.note_rights())
-        self.epoch = self.have(self.engine.clear()).epoch
+        self.epoch = self.have(self.engine.clear()).generation
         self.put(b"line")
         self.have(self.engine.changes(self.have(self.engine.state()).beginning))
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
@@ -517,7 +517,7 @@ class WaysTests(Faulty, SynchronousTestCase):
         """A socket of this machine leads to the same catalog."""
         self.begin()
         url = f"unix://:{quote(PASSWORD, safe='')}@{self.server.path}"
-        self.assertEqual(self.have(self.at(url).open(IDENTITY)).epoch, self.epoch)
+        self.assertEqual(self.have(self.at(url).open(IDENTITY)).generation, self.epoch)
 
     def test_databases(self) -> None:
         """Another database, or another prefix, is another catalog."""
@@ -555,11 +555,11 @@ class WaysTests(Faulty, SynchronousTestCase):
             )
             with patch.dict(os.environ, SSL_CERT_FILE=str(pem)):
                 engine = self.at(url)
-                epoch = self.have(engine.open(IDENTITY)).epoch
+                epoch = self.have(engine.open(IDENTITY)).generation
                 row = self.have(
-                    engine.swap(epoch, RowChange(RowKind.OURS, SPAM, b"long" * 500_000, 0))
+                    engine.swap(epoch, RowChange(RowKind.LOCAL, SPAM, b"long" * 500_000, 0))
                 )
-                self.assertEqual(self.have(engine.row(RowKind.OURS, SPAM)), row)
+                self.assertEqual(self.have(engine.row(RowKind.LOCAL, SPAM)), row)
                 self.refused(self.at(server.url(scheme="redis")).open(IDENTITY), DatabaseAway)
                 plain = shared().url(scheme="rediss")
                 self.assertNotIn(

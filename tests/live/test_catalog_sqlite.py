@@ -49,7 +49,7 @@ import sys, time
 from tests.catalog.swapping import NAMES, Writer, engine_at
 url, name, count = sys.argv[1:]
 writer = Writer(engine_at(url), name)
-writer.epoch = writer.patiently(writer.engine.state).epoch
+writer.epoch = writer.patiently(writer.engine.state).generation
 for number in range(1, int(count) + 1):
     for row in NAMES:
         begun = time.monotonic()
@@ -208,7 +208,7 @@ class LockedTests(TestCase):
             self.assertTrue(catalog.following.is_current)
             self.assertIsInstance(await catalog.ours(SPAM), Project)
             asked = reactor.seconds()
-            self.assertIsNotNone(await catalog.following.engine.row(RowKind.OURS, SPAM))
+            self.assertIsNotNone(await catalog.following.engine.row(RowKind.LOCAL, SPAM))
             self.assertLess(reactor.seconds() - asked, 0.4)
             await deferLater(reactor, 0.02)
         self.assertLess(reactor.seconds() - begun, 2 * engines.LONGEST + engines.ONCE_MORE + 2)
@@ -267,7 +267,7 @@ class LostTests(SynchronousTestCase):
                 engine = engine_at(f"sqlite:///{path}")
                 epoch = now(engine.state()).epoch
                 self.assertIsInstance(
-                    now(engine.swap(epoch, RowChange(RowKind.OURS, SPAM, line, 0))), CatalogRow
+                    now(engine.swap(epoch, RowChange(RowKind.LOCAL, SPAM, line, 0))), CatalogRow
                 )
                 written = time.monotonic()
                 for node in nodes:

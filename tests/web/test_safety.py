@@ -333,7 +333,7 @@ class StartTests(SafetyCase):
         """Of ours and of theirs."""
         ours = CatalogDump(pypid.catalog, str(folder / "ours"), "storage", pypid.world)
         return ours, CatalogDump(
-            pypid.catalog.heard, str(folder / "theirs"), "storage", pypid.world
+            pypid.catalog.upstream_lines, str(folder / "theirs"), "storage", pypid.world
         )
 
     def restarted(self, folder: Path, *, loads: bool = True, **policy: Any) -> Pypid:

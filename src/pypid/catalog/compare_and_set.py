@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from attrs import evolve, field, frozen
 
 from pypid.catalog.engine import (
-    Anew,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -70,20 +70,20 @@ async def swapped(
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
     try:
-        held, epoch = await half().held(name), following.replica.epoch
+        held, generation = await half().held(name), following.replica.generation
         for _ in range(MOST_TRIES):
             wanted = draft(held)
             try:
-                done = await _tried(following, epoch, kind, name, held, wanted)
-            except Anew:
+                done = await _tried(following, generation, kind, name, held, wanted)
+            except CatalogReset:
                 await following.catch_up()
-                held, epoch = await half().held(name), following.replica.epoch
+                held, generation = await half().held(name), following.replica.generation
                 continue
             if not isinstance(done, Conflict):
                 value = None
                 if wanted is not None and wanted.line is not None and done is not None:
                     value = evolve(wanted.value, serial=done.serial)  # type: ignore[misc]  # a project, or what was heard
-                await _shown(following, epoch, half, name, done, value)
+                await _shown(following, generation, half, name, done, value)
                 return Swapped(held, wanted, done)
             held = await half().read(done.row)
     except (DatabaseAway, DatabaseUnusable) as error:
@@ -93,7 +93,7 @@ async def swapped(
 
 async def _tried(
     following: ReplicaFollower,
-    epoch: str,
+    generation: str,
     kind: RowKind,
     name: ProjectName,
     held: ReplicaEntry[Any],
@@ -101,8 +101,8 @@ async def _tried(
 ) -> CatalogRow | Conflict | None:
     """Return the row as it is now."""
     engine = following.engine
-    if not epoch:
-        raise Anew
+    if not generation:
+        raise CatalogReset
     if wanted is None or (wanted.line is None and not held.version):
         row = await engine.row(kind, name)
         return row if _is(row, held) else Conflict(row)
@@ -110,12 +110,12 @@ async def _tried(
     written = (
         None if line is None else line() if wanted.short else await following.world.thinking(line)
     )
-    return await engine.swap(epoch, RowChange(kind, name, written, held.version, wanted.seen))
+    return await engine.swap(generation, RowChange(kind, name, written, held.version, wanted.seen))
 
 
 def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
     """Return whether the row is the held one; the version alone does not prove it, as it may be of
-    another epoch.
+    another generation.
     """
     if row is None:
         return not held.version
@@ -124,21 +124,21 @@ def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
 
 async def _shown(
     following: ReplicaFollower,
-    epoch: str,
+    generation: str,
     half: Callable[[], Half[Any]],
     name: ProjectName,
     row: CatalogRow | None,
     value: Any,
 ) -> None:
     """Bring the copy up to the row, and to all changes before it, so that later reads show it."""
-    if following.replica.epoch != epoch or (
+    if following.replica.generation != generation or (
         row is not None and following.replica.take_own(row, value)
     ):
         return
 
     def shows_it() -> bool:
         replica = following.replica
-        return replica.epoch != epoch or (
+        return replica.generation != generation or (
             replica.version >= row.version if row is not None else not half().has_row(name)
         )
 
@@ -147,5 +147,5 @@ async def _shown(
             if not shows_it():
                 await following.catch_up()
     except (DatabaseAway, DatabaseUnusable):  # the change itself has succeeded
-        if row is not None and following.replica.epoch == epoch:
+        if row is not None and following.replica.generation == generation:
             following.replica.take(row)

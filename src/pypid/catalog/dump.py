@@ -21,7 +21,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.catalog.dump_folder import DumpFolder, Manifest, StoredShard, read_shards
-from pypid.catalog.lines import LinesState, Loaded, Shelved, no_shards
+from pypid.catalog.lines import DumpedLines, LinesState, Loaded, no_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName
@@ -49,9 +49,9 @@ class CatalogDump:
 
     _log = Logger()
 
-    def __init__(self, catalog: Shelved, folder: str, identity: str, world: World) -> None:
+    def __init__(self, catalog: DumpedLines, folder: str, identity: str, world: World) -> None:
         self._catalog = catalog
-        self._shelf = DumpFolder(folder)
+        self._folder = DumpFolder(folder)
         self._identity = identity
         self._blocking = world.blocking
         self._turn = DeferredLock()
@@ -62,7 +62,7 @@ class CatalogDump:
 
     async def load(self) -> Loaded | Ignored:
         """Fill the (still empty) catalog from the folder; if that fails, the log says why."""
-        found = await self._blocking(_load, self._shelf, self._identity)
+        found = await self._blocking(_load, self._folder, self._identity)
         if isinstance(found, Ignored):
             say = self._log.info if found.usual else self._log.warn
             say(
@@ -71,7 +71,7 @@ class CatalogDump:
             )
             return found
         self._catalog.fill(found.loaded)
-        moment = self._catalog.moment(
+        moment = self._catalog.state(
             None
         )  # its serial may be ahead of the dump's, which need not be written
         versions = tuple(
@@ -111,11 +111,11 @@ class CatalogDump:
 
     async def _write(self) -> bool:
         written = self._written
-        moment = self._catalog.moment(None if written is None else written.versions)
+        moment = self._catalog.state(None if written is None else written.versions)
         if written is not None and written.serial == moment.serial and not moment.lines:
             return True
         try:
-            shards = await self._blocking(self._shelf.store, self._identity, moment, self._shards)
+            shards = await self._blocking(self._folder.store, self._identity, moment, self._shards)
         except OSError as error:
             self._log.error(
                 "The snapshot could not be written, the one before is kept: {error}", error=error
@@ -143,9 +143,9 @@ class _Found:
     damaged: Mapping[int, Unreadable]
 
 
-def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
+def _load(folder: DumpFolder, identity: str) -> _Found | Ignored:
     try:
-        manifest = shelf.manifest()
+        manifest = folder.manifest()
         if manifest is None:
             return Ignored("there is none yet.", usual=True)
         if manifest.format != FORMAT:
@@ -154,7 +154,7 @@ def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
             )
         if manifest.identity != identity:
             return Ignored("it belongs to another storage.")
-        found = _sound_shards(shelf, manifest)
+        found = _sound_shards(folder, manifest)
         return (
             found
             if found.shards or not found.damaged
@@ -166,11 +166,11 @@ def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
         return Ignored(f"it cannot be read: {error!r}.")
 
 
-def _sound_shards(shelf: DumpFolder, manifest: Manifest) -> _Found:
+def _sound_shards(folder: DumpFolder, manifest: Manifest) -> _Found:
     shards = no_shards()
     heads: dict[ProjectName, Summary] = {}
     sound, damaged = manifest.by_number(), dict[int, Unreadable]()
-    for number, projects in read_shards(shelf, dict(sound)):
+    for number, projects in read_shards(folder, dict(sound)):
         if isinstance(projects, Unreadable):
             damaged[number] = projects
             del sound[number]

@@ -180,7 +180,7 @@ READERS = 2
 
 
 def read_shards(
-    shelf: DumpFolder, shards: Mapping[int, StoredShard]
+    folder: DumpFolder, shards: Mapping[int, StoredShard]
 ) -> Iterator[tuple[int, list[tuple[Head, LinePart]] | Unreadable]]:
     """Yield each shard's number, and its projects as `read_shard` returns them, or the error of
     this shard.
@@ -193,7 +193,7 @@ def read_shards(
         try:
             yield from zip(
                 shards,
-                pool.map(partial(_read_if_sound, shelf), shards, shards.values()),
+                pool.map(partial(_read_if_sound, folder), shards, shards.values()),
                 strict=True,
             )
         finally:
@@ -201,10 +201,10 @@ def read_shards(
 
 
 def _read_if_sound(
-    shelf: DumpFolder, number: int, stored: StoredShard
+    folder: DumpFolder, number: int, stored: StoredShard
 ) -> list[tuple[Head, LinePart]] | Unreadable:
     try:
-        return read_shard(shelf, number, stored)
+        return read_shard(folder, number, stored)
     except Unreadable as error:
         return error
     except FileNotFoundError:
@@ -213,11 +213,11 @@ def _read_if_sound(
         return Unreadable(stored.file, error.strerror or "the system refuses")
 
 
-def read_shard(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
+def read_shard(folder: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
     """Return the head and the line of each project of a shard. Raises `Unreadable` for anything but
     what was written.
     """
-    data = shelf.read(stored.file, stored.size)
+    data = folder.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
         raise Unreadable(stored.file, "it is not what was written (torn, or modified since)")
     header = dump(_Header(number))

@@ -12,9 +12,9 @@ read what changed since, get notified of changes.
 ``serial``
     The number that clients see: only a *visible* change takes one. It goes on when the catalog is
     rebuilt.
-``epoch``
+``generation``
     A random name, new whenever the rows are reset (another version of the schema, `clear`, a
-    database that lost its tables): versions of one epoch mean nothing in another.
+    database that lost its tables): versions of one generation mean nothing in another.
 
 A follower calls `open`, then `changes` from `EngineState.beginning` until there are no `more`;
 then, whenever a `Beat` (or `state`) reports a later version, `changes` from the last
@@ -49,15 +49,15 @@ not.
 class RowKind(Enum):
     """The half of the catalog that a row is in: local or upstream projects."""
 
-    OURS = "ours"
-    THEIRS = "theirs"
+    LOCAL = "ours"
+    UPSTREAM = "theirs"
 
 
 @frozen
 class Position:
     """How far a reader has read."""
 
-    epoch: str
+    generation: str
     version: int
 
 
@@ -65,23 +65,23 @@ class Position:
 class EngineState:
     """The state of the engine at one time. `version` and `serial` are those of the last change."""
 
-    epoch: str
+    generation: str
     version: int
     serial: int
     complete: bool
-    """Whether the whole storage has been reconciled in this epoch (`Catalog.complete`)."""
+    """Whether the whole storage has been reconciled in this generation (`Catalog.complete`)."""
     rights: int
     """Grows whenever `note_rights` is called."""
 
     @property
     def position(self) -> Position:
         """The position of a reader who has read everything."""
-        return Position(self.epoch, self.version)
+        return Position(self.generation, self.version)
 
     @property
     def beginning(self) -> Position:
         """The position of a reader who has read nothing."""
-        return Position(self.epoch, 0)
+        return Position(self.generation, 0)
 
 
 @frozen
@@ -148,17 +148,17 @@ class Slice:
 
 @frozen
 class Beat:
-    """A sign of life of the feed: the state is no older than `asked`, in seconds of the reactor's
+    """A sign of life of the feed: the state is no older than `requested_at`, in seconds of the reactor's
     clock.
     """
 
     state: EngineState
-    asked: float
+    requested_at: float
 
 
 @define
-class Anew(Exception):
-    """There is another epoch, or the changes since the position are no longer known: `open`, and
+class CatalogReset(Exception):
+    """There is another generation, or the changes since the position are no longer known: `open`, and
     read from the beginning.
     """
 
@@ -170,7 +170,7 @@ class Feed(Protocol):
     """A running subscription to the states of an engine."""
 
     async def stop(self) -> None:
-        """Stop calling `heard`. Returns when the connection is closed; may be called again."""
+        """Stop calling `on_beat`. Returns when the connection is closed; may be called again."""
 
 
 class Engine(Protocol):
@@ -178,8 +178,8 @@ class Engine(Protocol):
     of any node.
 
     Every method raises `DatabaseAway` (call it again, which is safe) and `DatabaseUnusable`
-    (another version of pypid uses it, it is damaged, its driver is missing). Methods with an epoch
-    or a position raise `Anew` if that is not the current one, and so do `state`, `row` and `clear`
+    (another version of pypid uses it, it is damaged, its driver is missing). Methods with a generation
+    or a position raise `CatalogReset` if that is not the current one, and so do `state`, `row` and `clear`
     if there is none any more (the file or the tables were removed).
     """
 
@@ -188,8 +188,8 @@ class Engine(Protocol):
         another schema.
 
         `identity` is that of the storage (`records.StorageIdentity`): raises
-        `core.errors.CannotStart` if the rows are of another storage. Serials of a new epoch go on
-        from the last known one, and from `serial` at least. May be called again, on `Anew`.
+        `core.errors.CannotStart` if the rows are of another storage. Serials of a new generation go on
+        from the last known one, and from `serial` at least. May be called again, on `CatalogReset`.
         """
 
     async def state(self) -> EngineState:
@@ -205,7 +205,7 @@ class Engine(Protocol):
         From the beginning these are all rows (some removed ones may be among them).
         """
 
-    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
+    async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         """Change the row if it has the expected version; return the new row or the conflict.
 
         If the row has the wanted line already, whichever node wrote it, nothing changes and it is
@@ -213,7 +213,7 @@ class Engine(Protocol):
         `DatabaseFull`, and `ValueError` for an invalid change.
         """
 
-    async def say_complete(self, epoch: str) -> EngineState:
+    async def mark_complete(self, generation: str) -> EngineState:
         """Record for all nodes that the whole storage has been reconciled, until the rows are
         reset; return the state.
         """
@@ -224,14 +224,14 @@ class Engine(Protocol):
         """
 
     async def clear(self) -> EngineState:
-        """Reset the rows: none, not complete, another epoch. Serials go on; links and leases stay.
+        """Reset the rows: none, not complete, another generation. Serials go on; links and leases stay.
         Return the state.
         """
 
     async def tidy(self, tombstones: int = 10_000) -> None:
         """Remove expired links and leases, and removed rows except the last `tombstones`.
 
-        A follower that has not seen one of those yet gets `Anew`.
+        A follower that has not seen one of those yet gets `CatalogReset`.
         """
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
@@ -252,7 +252,7 @@ class Engine(Protocol):
         and ends after `good_after`.
         """
 
-    def follow(self, heard: Callable[[Beat], None]) -> Feed:
+    def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
         """Report the state, in the reactor's thread: soon after each change, by any node, and at
         least each `HEARTBEAT`.
 

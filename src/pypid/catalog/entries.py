@@ -7,29 +7,29 @@ from attrs import evolve
 from pypid.core.model import File, Project, Status, Summary, UpstreamEntry
 
 
-def files_said(heard: UpstreamEntry) -> tuple[File, ...] | None:
+def listed_files(entry: UpstreamEntry) -> tuple[File, ...] | None:
     """Return the files in the upstream listing; None if there is no listing, or no such project
     upstream.
     """
-    return None if heard.said is None else heard.said.files
+    return None if entry.said is None else entry.said.files
 
 
-def files_of(heard: UpstreamEntry) -> int:
+def count_files(entry: UpstreamEntry) -> int:
     """Return how many files the entry has."""
-    return len(files_said(heard) or ()) + len(heard.kept)
+    return len(listed_files(entry) or ()) + len(entry.kept)
 
 
-def our_head(project: Project) -> Summary:
+def local_summary(project: Project) -> Summary:
     """Return what a project list says of a local project."""
     return Summary(project.name, project.serial, project.status)
 
 
-def their_head(heard: UpstreamEntry) -> Summary:
+def upstream_summary(entry: UpstreamEntry) -> Summary:
     """Return what a project list says of an upstream project."""
-    said = heard.said
-    status = Status.ACTIVE if said is None else said.status
-    gone = said is not None and said.files is None
-    return Summary(heard.name, heard.serial, status, kept=bool(heard.kept), gone=gone)
+    listing = entry.said
+    status = Status.ACTIVE if listing is None else listing.status
+    gone = listing is not None and listing.files is None
+    return Summary(entry.name, entry.serial, status, kept=bool(entry.kept), gone=gone)
 
 
 def same(old: Project | None, new: Project | None) -> bool:
@@ -39,12 +39,12 @@ def same(old: Project | None, new: Project | None) -> bool:
     return evolve(new, serial=old.serial) == old
 
 
-def seen(heard: UpstreamEntry) -> object:
+def visible_state(entry: UpstreamEntry) -> object:
     """Return the visible part of the entry: without the time of the request and the validators."""
-    said = heard.said
+    listing = entry.said
     return (
-        heard.kept,
-        said and (said.files, said.status, said.status_reason),
-        heard.history,
-        heard.since,
+        entry.kept,
+        listing and (listing.files, listing.status, listing.status_reason),
+        entry.history,
+        entry.since,
     )

@@ -22,24 +22,24 @@ AGAIN = 0.2
 
 
 @define(eq=False)
-class Hearing:
-    """The receiver of a feed's events; it calls `heard` for each beat. After `stopped` nothing is
+class FeedEvents:
+    """The receiver of a feed's events; it calls `on_beat` for each beat. After `stopped` nothing is
     reported or logged.
     """
 
-    heard: Callable[[Beat], None]
+    on_beat: Callable[[Beat], None]
     stopped: bool = False
     _lost: bool = field(default=False, init=False)
 
-    def tell(self, beat: Beat) -> None:
-        """Report a state; an exception of `heard` is only logged."""
+    def report(self, beat: Beat) -> None:
+        """Report a state; an exception of `on_beat` is only logged."""
         if self.stopped:
             return
         if self._lost:
             _log.info("The feed of the shared catalog is back.")
             self._lost = False
         try:
-            self.heard(beat)
+            self.on_beat(beat)
         except Exception:
             _log.failure("news of the shared catalog were not taken in")
 

@@ -38,7 +38,7 @@ class Forgettable:
         """Note that the project may not be dropped, or was removed."""
         self._total -= self._sizes.pop(name, 0)
 
-    def surplus(self) -> Iterator[ProjectName]:
+    def pop_excess(self) -> Iterator[ProjectName]:
         """Yield the projects to drop now, so that no more than `most` bytes stay; the one that was
         noted last always stays.
         """

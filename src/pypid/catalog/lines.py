@@ -105,11 +105,11 @@ class LinesState:
     lines: Mapping[int, tuple[Line, ...]] = field(repr=False)
 
 
-class Shelved(Protocol):
+class DumpedLines(Protocol):
     """The interface of what a dump writes, and fills at a start."""
 
     @property
-    def moment(self) -> Callable[[Sequence[int] | None], LinesState]:
+    def state(self) -> Callable[[Sequence[int] | None], LinesState]:
         """Returns the current state, with the lines of the shards that have other versions than
         these (None: of all).
         """
@@ -172,7 +172,7 @@ class CatalogLines:
         """Return all heads, by name; the same object until one changes."""
         return self._roll.summaries()
 
-    def moment(self, serial: int, versions: Sequence[int] | None) -> LinesState:
+    def state(self, serial: int, versions: Sequence[int] | None) -> LinesState:
         """Return the current state, with the lines of the shards that have other versions than
         `versions` (None: of all).
 

@@ -14,7 +14,14 @@ from operator import attrgetter
 
 from attrs import evolve, frozen
 
-from pypid.catalog.entries import files_of, files_said, our_head, same, seen, their_head
+from pypid.catalog.entries import (
+    count_files,
+    listed_files,
+    local_summary,
+    same,
+    upstream_summary,
+    visible_state,
+)
 from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.lines import CatalogLines, Later, LinePart, LinesState, Loaded, head_of, written
 from pypid.catalog.table import Table
@@ -46,10 +53,10 @@ class MemoryCatalog:
         self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST
     ) -> None:
         self._serial = serial
-        self._ours: Table[Project] = Table(
+        self._local: Table[Project] = Table(
             load_project, lambda project: len(project.files), thinking
         )
-        self._theirs: Table[UpstreamEntry] = Table(load_heard, files_of, thinking)
+        self._upstream: Table[UpstreamEntry] = Table(load_heard, count_files, thinking)
         self._forgettable = Forgettable(forgettable)
         self._complete = False
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
@@ -57,13 +64,13 @@ class MemoryCatalog:
         """The heads of upstream projects, and those of them with cached files."""
 
     async def ours(self, name: ProjectName) -> Project | Presence:
-        held = await self._ours.at_hand(name)
+        held = await self._local.at_hand(name)
         if held is not None:
             return held
         return Presence.ABSENT if self._complete else Presence.UNKNOWN
 
     async def names(self) -> Sequence[Summary]:
-        return self._ours.lines.summaries()
+        return self._local.lines.summaries()
 
     async def edit(
         self,
@@ -72,45 +79,45 @@ class MemoryCatalog:
         *,
         mark: str | None = None,
     ) -> Project | None:
-        await self._ours.at_hand(name)
-        old = self._ours.get(name)  # again: from here to the change no other task runs
+        await self._local.at_hand(name)
+        old = self._local.get(name)  # again: from here to the change no other task runs
         new = change(old)
         if new is not None and new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
         if same(old, new):
             if old is None:
-                self._ours.lines.found_absent(name)
+                self._local.lines.found_absent(name)
             if old is None or mark is None or mark == self._mark(name):
                 return old
             new = old
         else:
             self._serial += 1
             if new is None:
-                self._ours.take_out(name)
+                self._local.take_out(name)
                 return None
             new = evolve(new, serial=self._serial)
         assert new is not None
-        self._ours.put(our_head(new), new, partial(dump_project, mark=mark), mark)
-        self._ours.write_down(name)
+        self._local.put(local_summary(new), new, partial(dump_project, mark=mark), mark)
+        self._local.write_down(name)
         return new
 
     async def mark(self, name: ProjectName) -> str | None:
         return self._mark(name)
 
     def _mark(self, name: ProjectName) -> str | None:
-        line = self._ours.lines.get(name)
+        line = self._local.lines.get(name)
         if isinstance(line, Later):
             return line.mark
         return None if line is None else head_of(line).mark
 
-    async def theirs(self, name: ProjectName) -> UpstreamEntry:
-        return await self._theirs.at_hand(name) or UpstreamEntry(name=name)
+    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
+        return await self._upstream.at_hand(name) or UpstreamEntry(name=name)
 
-    async def edit_theirs(
+    async def edit_upstream_entry(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
-        await self._theirs.at_hand(name)
-        old = self._theirs.get(name) or UpstreamEntry(
+        await self._upstream.at_hand(name)
+        old = self._upstream.get(name) or UpstreamEntry(
             name=name
         )  # again: from here to the change no other task runs
         new = change(old)
@@ -118,37 +125,37 @@ class MemoryCatalog:
             raise ValueError(f"an edit of {name} made {new.name} of it")
         if new == old:
             return old
-        if seen(new) != seen(old):
+        if visible_state(new) != visible_state(old):
             self._serial += 1
             new = evolve(new, serial=self._serial)
         if new.said is None and not new.kept:
-            self._theirs.take_out(name)
+            self._upstream.take_out(name)
             self._forgettable.drop(name)
             return new
-        line = self._theirs.lines.get(name)
-        if isinstance(line, bytes | LinePart) and files_said(new) is files_said(old):
-            self._theirs.put(their_head(new), new, dump_heard(new, written(line)))
+        line = self._upstream.lines.get(name)
+        if isinstance(line, bytes | LinePart) and listed_files(new) is listed_files(old):
+            self._upstream.put(upstream_summary(new), new, dump_heard(new, written(line)))
         else:
-            self._theirs.put(their_head(new), new, dump_heard)
-            self._theirs.write_down(name)
+            self._upstream.put(upstream_summary(new), new, dump_heard)
+            self._upstream.write_down(name)
         self._forget_others(name)
         return new
 
     def _forget_others(self, name: ProjectName) -> None:
         """Drop other upstream projects to make space, after this one has changed."""
-        head, line = self._theirs.lines.head(name), self._theirs.lines.get(name)
+        head, line = self._upstream.lines.head(name), self._upstream.lines.get(name)
         if head is None or head.kept:
             self._forgettable.drop(name)
         elif line is not None:
             self._forgettable.note(name, 0 if isinstance(line, Later) else len(line))
-        for other in self._forgettable.surplus():
-            self._theirs.take_out(other)
+        for other in self._forgettable.pop_excess():
+            self._upstream.take_out(other)
 
     async def their_names(self) -> Sequence[ProjectName]:
-        return [summary.name for summary in await self.their_summaries()]
+        return [summary.name for summary in await self.upstream_summaries()]
 
-    async def their_summaries(self) -> Sequence[Summary]:
-        heads = self._theirs.lines.summaries()
+    async def upstream_summaries(self) -> Sequence[Summary]:
+        heads = self._upstream.lines.summaries()
         if heads is not self._keeping[0]:
             self._keeping = (heads, self._kept.of(heads))
         return self._keeping[1]
@@ -170,17 +177,17 @@ class MemoryCatalog:
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
         """Return the heads of the local and the upstream project (`Glance.heads`)."""
-        return self._ours.lines.head(name), self._theirs.lines.head(name)
+        return self._local.lines.head(name), self._upstream.lines.head(name)
 
-    def asked(self, name: ProjectName) -> datetime | None:
+    def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
-        heard = self._theirs.get(name)
-        return None if heard is None or heard.said is None else heard.said.asked
+        entry = self._upstream.get(name)
+        return None if entry is None or entry.said is None else entry.said.asked
 
     async def complete(self) -> None:
         self._complete = True
-        self._ours.lines.settled()
-        self._theirs.lines.settled()
+        self._local.lines.settled()
+        self._upstream.lines.settled()
 
     async def is_complete(self) -> bool:
         return self._complete
@@ -196,45 +203,45 @@ class MemoryCatalog:
         return False
 
     @property
-    def epoch(self) -> str:
+    def generation(self) -> str:
         return ""
 
     # --- for dumps ---
 
-    def moment(self, versions: Sequence[int] | None) -> LinesState:
-        """Return the state of the local projects; see `CatalogLines.moment`."""
-        return self._ours.lines.moment(self._serial, versions)
+    def state(self, versions: Sequence[int] | None) -> LinesState:
+        """Return the state of the local projects; see `CatalogLines.state`."""
+        return self._local.lines.state(self._serial, versions)
 
     def fill(self, loaded: Loaded) -> None:
         """Add the projects of a dump to the empty catalog. Raises `ValueError` if it is not
         empty.
         """
-        self._fill(self._ours.lines, loaded)
+        self._fill(self._local.lines, loaded)
 
     def merge(self, loaded: Loaded) -> None:
         """Add the projects of a dump that came late; see `CatalogLines.merge`. Does nothing after
         `complete`.
         """
         if not self._complete:
-            self._ours.lines.merge(loaded)
+            self._local.lines.merge(loaded)
             self._serial = max(self._serial, loaded.serial) + 1
 
     @property
-    def heard(self) -> TheirLines:
+    def upstream_lines(self) -> UpstreamLines:
         """The upstream half, for a dump of its own."""
-        return TheirLines(
-            lambda versions: self._theirs.lines.moment(self._serial, versions),
-            self._fill_theirs,
-            self._merge_theirs,
+        return UpstreamLines(
+            lambda versions: self._upstream.lines.state(self._serial, versions),
+            self._fill_upstream,
+            self._merge_upstream,
         )
 
-    def _fill_theirs(self, loaded: Loaded) -> None:
-        self._fill(self._theirs.lines, loaded)
-        for head in self._theirs.lines.summaries():
+    def _fill_upstream(self, loaded: Loaded) -> None:
+        self._fill(self._upstream.lines, loaded)
+        for head in self._upstream.lines.summaries():
             self._forget_others(head.name)
 
-    def _merge_theirs(self, loaded: Loaded) -> None:
-        self._theirs.lines.merge(loaded)
+    def _merge_upstream(self, loaded: Loaded) -> None:
+        self._upstream.lines.merge(loaded)
         self._serial = max(self._serial, loaded.serial) + 1
 
     def _fill(self, lines: CatalogLines, loaded: Loaded) -> None:
@@ -243,10 +250,10 @@ class MemoryCatalog:
 
 
 @frozen
-class TheirLines:
-    """The upstream half of a catalog in memory; see `catalog.lines.Shelved`."""
+class UpstreamLines:
+    """The upstream half of a catalog in memory; see `catalog.lines.DumpedLines`."""
 
-    moment: Callable[[Sequence[int] | None], LinesState]
+    state: Callable[[Sequence[int] | None], LinesState]
     fill: Callable[[Loaded], None]
     merge: Callable[[Loaded], None]
 

@@ -19,7 +19,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.catalog.dump_file import everything, pack, unpack
-from pypid.catalog.lines import LinesState, Loaded, Shelved
+from pypid.catalog.lines import DumpedLines, LinesState, Loaded
 from pypid.core.errors import Missing, PypidError, StorageDown, Unreadable
 from pypid.core.model import Span
 from pypid.core.records.documents import Head
@@ -36,14 +36,14 @@ LARGEST = 1 << 30
 
 
 @define(eq=False)
-class Faraway:
+class RemoteDump:
     """The blob under `key`, kept up to date with a catalog. `identity` is the storage's; `wanted`
     selects the lines that are written.
 
     `spool` is a folder for temporary files.
     """
 
-    catalog: Shelved
+    catalog: DumpedLines
     blobs: Blobs
     key: str
     identity: str
@@ -110,7 +110,7 @@ class Faraway:
         Of several nodes one writes: a blob that another node wrote recently is left alone, unless
         `anyhow`.
         """
-        moment = self.catalog.moment(None)
+        moment = self.catalog.state(None)
         if self._seen is not None and self._seen.versions == moment.versions:
             return True
         try:

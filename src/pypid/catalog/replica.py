@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogRow, Position, RowKind
-from pypid.catalog.entries import files_of
+from pypid.catalog.entries import count_files
 from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.lines import Line, Loaded, no_shards, shard_of, written
 from pypid.catalog.table import SHORT, Table
@@ -148,9 +148,9 @@ def _say_damaged(name: ProjectName, error: Exception) -> None:
 
 @define(eq=False)
 class Replica:
-    """The engine's rows of one epoch, up to `version`, with this node's own later changes."""
+    """The engine's rows of one generation, up to `version`, with this node's own later changes."""
 
-    epoch: str
+    generation: str
     thinking: Blocking
     forgettable: Forgettable = field(factory=lambda: Forgettable(MOST))
     version: int = 0
@@ -160,8 +160,8 @@ class Replica:
     complete: bool = False
     changes: int = 0
     """Grows with each visible change."""
-    ours: Half[Project] = field(init=False)
-    theirs: Half[UpstreamEntry] = field(init=False)
+    local: Half[Project] = field(init=False)
+    upstream: Half[UpstreamEntry] = field(init=False)
     _kept: Sieve = field(
         factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False
     )
@@ -171,22 +171,22 @@ class Replica:
     """The heads of upstream projects, and those of them with cached files."""
 
     def __attrs_post_init__(self) -> None:
-        self.ours = Half(load_project, lambda project: len(project.files), self.thinking)
-        self.theirs = Half(load_heard, files_of, self.thinking)
+        self.local = Half(load_project, lambda project: len(project.files), self.thinking)
+        self.upstream = Half(load_heard, count_files, self.thinking)
 
     @property
     def position(self) -> Position:
         """How far it has read."""
-        return Position(self.epoch, self.version)
+        return Position(self.generation, self.version)
 
     def take(self, row: CatalogRow, value: Project | UpstreamEntry | None = None) -> None:
         """Hold the row, unless it is held. `value` is its decoded line, if known."""
-        half = self.ours if row.kind is RowKind.OURS else self.theirs
+        half = self.local if row.kind is RowKind.LOCAL else self.upstream
         if row.version <= self.version or half.knows(row):
             return
         half.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
         self.changes += 1
-        if row.kind is RowKind.THEIRS:
+        if row.kind is RowKind.UPSTREAM:
             self._note(row.name, 0 if row.line is None else len(row.line))
 
     def take_own(self, row: CatalogRow, value: Project | UpstreamEntry | None) -> bool:
@@ -212,32 +212,32 @@ class Replica:
 
     async def fill(self, rows: Iterable[CatalogRow], version: int, serial: int) -> None:
         """Fill the copy with these rows: of each name the last counts."""
-        ours: dict[ProjectName, CatalogRow] = {}
-        theirs: dict[ProjectName, CatalogRow] = {}
+        local: dict[ProjectName, CatalogRow] = {}
+        upstream: dict[ProjectName, CatalogRow] = {}
         for row in rows:
-            among = ours if row.kind is RowKind.OURS else theirs
+            among = local if row.kind is RowKind.LOCAL else upstream
             if row.line is None:
                 among.pop(row.name, None)
             else:
                 among[row.name] = row
-        await self.ours.fill(ours, serial)
-        await self.theirs.fill(theirs, serial)
-        for name, row in theirs.items():
+        await self.local.fill(local, serial)
+        await self.upstream.fill(upstream, serial)
+        for name, row in upstream.items():
             self._note(name, len(row.line or b""))
         self.reach(version, serial)
 
     def _note(self, name: ProjectName, size: int) -> None:
-        head = self.theirs.table.lines.head(name)
+        head = self.upstream.table.lines.head(name)
         if head is None or head.kept:
             self.forgettable.drop(name)
         else:
             self.forgettable.note(name, size)
 
-    def their_summaries(self) -> Summaries:
+    def upstream_summaries(self) -> Summaries:
         """Return the heads of upstream projects with cached files, by name; the same object until
         something changes.
         """
-        heads = self.theirs.table.lines.summaries()
+        heads = self.upstream.table.lines.summaries()
         if heads is not self._keeping[0]:
             self._keeping = (heads, self._kept.of(heads))
         return self._keeping[1]

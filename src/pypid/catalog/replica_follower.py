@@ -18,8 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.catalog.engine import (
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     DatabaseAway,
     DatabaseUnusable,
@@ -46,7 +46,7 @@ refusal.
 
 If it comes back within them, reads may be as old as during the outage; a beat ends that sooner.
 """
-MOST_EPOCHS = 5
+MOST_GENERATIONS = 5
 """How often the catalog may be reset while this node reads it."""
 
 
@@ -64,15 +64,15 @@ class ReplicaFollower:
     rights_changed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called when users or rights were changed by any node, perhaps by this one."""
     begun_anew: Callable[[], None] = field(default=lambda: None, repr=False)
-    """Called when the copy is one of another epoch: earlier reconciliation is void."""
+    """Called when the copy is one of another generation: earlier reconciliation is void."""
     confirmed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called whenever the copy is confirmed to be current: several times each second while the
     engine is available.
     """
     forgettable: int = MOST
     replica: Replica = field(init=False)
-    first_epoch: str = field(default="", init=False)
-    """The epoch of the first copy; "" as long as there is none."""
+    first_generation: str = field(default="", init=False)
+    """The generation of the first copy; "" as long as there is none."""
     away: DatabaseAway | DatabaseUnusable | None = field(default=None, init=False)
     """Why the engine was unavailable the last time; None if it answered."""
     _known: float = field(default=float("-inf"), init=False)
@@ -105,7 +105,7 @@ class ReplicaFollower:
         """Seconds since the last time at which the copy is known to have been complete; 0 if
         nothing was read yet.
         """
-        return max(0.0, self.world.clock.seconds() - self._known) if self.first_epoch else 0.0
+        return max(0.0, self.world.clock.seconds() - self._known) if self.first_generation else 0.0
 
     @property
     def lag(self) -> int:
@@ -113,7 +113,7 @@ class ReplicaFollower:
         beat, replica = self._beat, self.replica
         return (
             0
-            if beat is None or beat.state.epoch != replica.epoch
+            if beat is None or beat.state.generation != replica.generation
             else max(0, beat.state.version - replica.version)
         )
 
@@ -180,7 +180,7 @@ class ReplicaFollower:
             raise CannotStart(f"The shared catalog cannot be used: {error}") from None
         except DatabaseAway as error:
             self._is_away(error)
-        feed = self.engine.follow(self.heard)
+        feed = self.engine.follow(self.take_beat)
         self._stop = lambda: start(feed.stop())
 
     async def stop(self) -> None:
@@ -188,11 +188,11 @@ class ReplicaFollower:
         if self._stop is not None:
             await self._stop()
 
-    def heard(self, beat: Beat) -> None:
+    def take_beat(self, beat: Beat) -> None:
         """Handle a state that the feed reports."""
         # one older than the copy is late, or the engine has lost something: asking it shows which
         if not self._is_behind(beat.state, self.replica.version) and self._confirm(
-            beat.state, beat.asked
+            beat.state, beat.requested_at
         ):
             if self.is_current:  # and not one that comes late
                 self._is_back()
@@ -207,7 +207,7 @@ class ReplicaFollower:
             while self._beat is not None:
                 beat, self._beat = self._beat, None
                 if self._is_behind(beat.state, self.replica.version) or not self._confirm(
-                    beat.state, beat.asked
+                    beat.state, beat.requested_at
                 ):
                     await self.catch_up()
         except (DatabaseAway, DatabaseUnusable):
@@ -238,15 +238,15 @@ class ReplicaFollower:
             self._asking = False
 
     async def _go_on(self) -> None:
-        asked = self.world.clock.seconds()
+        requested_at = self.world.clock.seconds()
         replica, held = self.replica, self.replica.version
         try:
             state = await self.engine.state()
             self._answered = self.world.clock.seconds()
             if self._is_behind(state, held):
                 await self._begin_anew()
-            if state.epoch != replica.epoch:
-                raise Anew
+            if state.generation != replica.generation:
+                raise CatalogReset
             if state.version > replica.version:
                 serial = 0
                 async with aclosing(slices(self.engine, replica.position)) as found:
@@ -257,54 +257,54 @@ class ReplicaFollower:
                             serial = max(serial, row.serial)
                         replica.reach(each.position.version)
                 replica.reach(state.version, serial)
-        except Anew:
+        except CatalogReset:
             await self._read_anew()
         else:
-            self._confirm(state, asked)
+            self._confirm(state, requested_at)
 
     def _is_behind(self, state: EngineState, held: int) -> bool:
         """Return whether the engine lacks changes that are `held`."""
-        return state.epoch == self.replica.epoch and state.version < held
+        return state.generation == self.replica.generation and state.version < held
 
     async def _begin_anew(self) -> None:
         """Reset the engine, which has lost acknowledged changes: a backup was restored, or a
         replica took over that lacked some.
 
         Its versions would be given a second time, to other rows, so no node may go on from them.
-        Raises `Anew`.
+        Raises `CatalogReset`.
         """
         _log.error(
             "The shared catalog lacks changes that it had before: was a backup restored, or did a "
             "replica take over? It is begun anew, and filled from the storage."
         )
         await self.engine.clear()
-        raise Anew
+        raise CatalogReset
 
     async def _read_anew(self) -> None:
-        """Read another epoch from its beginning, while the old copy is shown until the new one is
+        """Read another generation from its beginning, while the old copy is shown until the new one is
         complete.
         """
-        for _ in range(MOST_EPOCHS):
-            asked = self.world.clock.seconds()
+        for _ in range(MOST_GENERATIONS):
+            requested_at = self.world.clock.seconds()
             state = await self.engine.open(
                 self.identity, max(self.first_serial, self.replica.serial)
             )
             self._answered = self.world.clock.seconds()
             try:
                 replica = await self._whole(state)
-            except Anew:
+            except CatalogReset:
                 continue
             was, self.replica = self.replica, replica
-            self.first_epoch = self.first_epoch or replica.epoch
-            self._confirm(state, asked)
-            if was.epoch and was.epoch != replica.epoch:
+            self.first_generation = self.first_generation or replica.generation
+            self._confirm(state, requested_at)
+            if was.generation and was.generation != replica.generation:
                 _log.info("The shared catalog was begun anew, and has been read.")
                 self.begun_anew()
             return
         raise DatabaseAway("it is begun anew again and again")
 
     async def _whole(self, state: EngineState) -> Replica:
-        replica = Replica(state.epoch, self.world.thinking, Forgettable(self.forgettable))
+        replica = Replica(state.generation, self.world.thinking, Forgettable(self.forgettable))
         rows: list[CatalogRow] = []
         version = state.version
         async with aclosing(slices(self.engine, state.beginning)) as found:
@@ -317,15 +317,17 @@ class ReplicaFollower:
         replica.changes += self.replica.changes + 1
         return replica
 
-    def _confirm(self, state: EngineState, asked: float) -> bool:
-        """Note that the engine was in this state at time `asked` or later; return whether all of
+    def _confirm(self, state: EngineState, requested_at: float) -> bool:
+        """Note that the engine was in this state at time `requested_at` or later; return whether all of
         that is held.
         """
         replica = self.replica
-        if state.epoch != replica.epoch or state.version > replica.version:
+        if state.generation != replica.generation or state.version > replica.version:
             return False
         self._known = (
-            max(self._known, asked) if self._known <= self.world.clock.seconds() else asked
+            max(self._known, requested_at)
+            if self._known <= self.world.clock.seconds()
+            else requested_at
         )
         replica.reach(state.version, state.serial)
         if state.complete:  # only now that the reconciled rows are held

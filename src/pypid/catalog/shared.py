@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from pypid.catalog.compare_and_set import RowDraft, swapped
 from pypid.catalog.engine import (
-    Anew,
+    CatalogReset,
     Conflict,
     DatabaseAway,
     DatabaseUnusable,
@@ -32,7 +32,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.entries import files_of, files_said, same, seen
+from pypid.catalog.entries import count_files, listed_files, same, visible_state
 from pypid.catalog.forgettable import MOST
 from pypid.catalog.replica import Half, Replica, ReplicaEntry
 from pypid.catalog.replica_follower import ReplicaFollower
@@ -73,7 +73,7 @@ class SharedCatalog:
     def __init__(self, following: ReplicaFollower) -> None:
         self.following = following
         self._compared = ""
-        """The epoch in which the current reconciliation began, which `complete` refers to."""
+        """The generation in which the current reconciliation began, which `complete` refers to."""
         self._looks = 0
         self._was_current = True
         self._forgetting = False
@@ -92,11 +92,11 @@ class SharedCatalog:
     def _replica(self) -> Replica:
         return self.following.replica
 
-    def _our_half(self) -> Half[Project]:
-        return self._replica.ours
+    def _local_half(self) -> Half[Project]:
+        return self._replica.local
 
-    def _their_half(self) -> Half[UpstreamEntry]:
-        return self._replica.theirs
+    def _upstream_half(self) -> Half[UpstreamEntry]:
+        return self._replica.upstream
 
     # --- local projects ---
 
@@ -105,15 +105,15 @@ class SharedCatalog:
         if not certain:
             self.following.world.counts.add(STALE, ("catalog",))
         replica = self._replica
-        held = await replica.ours.value(name)
+        held = await replica.local.value(name)
         if held is not None:
             return held
-        absent = certain and replica.complete and not replica.ours.has_row(name)
+        absent = certain and replica.complete and not replica.local.has_row(name)
         return Presence.ABSENT if absent else Presence.UNKNOWN
 
     async def names(self) -> Sequence[Summary]:
         await self.following.current()
-        return self._replica.ours.table.lines.summaries()
+        return self._replica.local.table.lines.summaries()
 
     async def edit(
         self,
@@ -131,14 +131,14 @@ class SharedCatalog:
             if same(old, new) and not is_damaged:
                 if old is None or mark is None or mark == _mark(held.line):
                     return None
-                return _our_draft(old, mark, seen=False)
+                return _local_draft(old, mark, seen=False)
             return (
                 RowDraft(None, seen=True, line=None)
                 if new is None
-                else _our_draft(new, mark, seen=True)
+                else _local_draft(new, mark, seen=True)
             )
 
-        done = await swapped(self.following, RowKind.OURS, name, self._our_half, draft)
+        done = await swapped(self.following, RowKind.LOCAL, name, self._local_half, draft)
         if done.draft is None or done.row is None:
             return done.held.value
         made: Project | None = done.draft.value
@@ -146,15 +146,15 @@ class SharedCatalog:
 
     async def mark(self, name: ProjectName) -> str | None:
         await self.following.current()
-        return _mark((await self._replica.ours.held(name)).line)
+        return _mark((await self._replica.local.held(name)).line)
 
     # --- upstream projects ---
 
-    async def theirs(self, name: ProjectName) -> UpstreamEntry:
+    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
         await self.following.current()
-        return await self._replica.theirs.value(name) or UpstreamEntry(name=name)
+        return await self._replica.upstream.value(name) or UpstreamEntry(name=name)
 
-    async def edit_theirs(
+    async def edit_upstream_entry(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
@@ -162,9 +162,11 @@ class SharedCatalog:
             new = change(old)
             if new.name != name:
                 raise ValueError(f"an edit of {name} made {new.name} of it")
-            return None if new == old and held.value is not None else _their_draft(held, old, new)
+            return (
+                None if new == old and held.value is not None else _upstream_draft(held, old, new)
+            )
 
-        done = await swapped(self.following, RowKind.THEIRS, name, self._their_half, draft)
+        done = await swapped(self.following, RowKind.UPSTREAM, name, self._upstream_half, draft)
         if done.draft is None:
             return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.line is not None:
@@ -176,11 +178,11 @@ class SharedCatalog:
         )
 
     async def their_names(self) -> Sequence[ProjectName]:
-        return [summary.name for summary in await self.their_summaries()]
+        return [summary.name for summary in await self.upstream_summaries()]
 
-    async def their_summaries(self) -> Sequence[Summary]:
+    async def upstream_summaries(self) -> Sequence[Summary]:
         await self.following.current()
-        return self._replica.their_summaries()
+        return self._replica.upstream_summaries()
 
     def _forget_others(self) -> None:
         """Drop other upstream projects to make space, for all nodes and in the background, after
@@ -193,17 +195,17 @@ class SharedCatalog:
     async def _forget(self) -> None:
         replica, engine = self._replica, self.following.engine
         try:
-            for name in replica.forgettable.surplus():
-                held = await replica.theirs.held(name)
+            for name in replica.forgettable.pop_excess():
+                held = await replica.upstream.held(name)
                 try:
                     if held.version:
                         done = await engine.swap(
-                            replica.epoch,
-                            RowChange(RowKind.THEIRS, name, None, held.version, seen=False),
+                            replica.generation,
+                            RowChange(RowKind.UPSTREAM, name, None, held.version, seen=False),
                         )
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
-                except (DatabaseAway, DatabaseUnusable, Anew):
+                except (DatabaseAway, DatabaseUnusable, CatalogReset):
                     replica.forgettable.note(name, len(held.line or b""))  # it is tried again
                     return
         except Exception:
@@ -223,7 +225,7 @@ class SharedCatalog:
         If the catalog is reset in the middle of one, its earlier results are lost, and it proves
         nothing.
         """
-        self._compared = self._replica.epoch
+        self._compared = self._replica.generation
 
     async def complete(self) -> None:
         """Record completeness for all nodes; not if the catalog was reset since `begin_comparison`
@@ -231,9 +233,9 @@ class SharedCatalog:
         """
         following = self.following
         try:
-            await following.engine.say_complete(self._compared or following.first_epoch)
+            await following.engine.mark_complete(self._compared or following.first_generation)
             await following.catch_up()
-        except Anew:
+        except CatalogReset:
             _log.warn(
                 "The shared catalog was begun anew while it was compared with the storage: that "
                 "has to be done again."
@@ -263,9 +265,9 @@ class SharedCatalog:
             return True
 
     @property
-    def epoch(self) -> str:
-        """The epoch of the copy."""
-        return self._replica.epoch
+    def generation(self) -> str:
+        """The generation of the copy."""
+        return self._replica.generation
 
     async def note_rights(self) -> None:
         """Notify all nodes that users or rights changed. Raises `CatalogDown`."""
@@ -316,36 +318,36 @@ class SharedCatalog:
         if not self._look():
             return Summary(name, -self._looks), None
         replica = self._replica
-        return replica.ours.table.lines.head(name), replica.theirs.table.lines.head(name)
+        return replica.local.table.lines.head(name), replica.upstream.table.lines.head(name)
 
-    def asked(self, name: ProjectName) -> datetime | None:
+    def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         try:
-            heard = self._replica.theirs.table.get(name)
+            entry = self._replica.upstream.table.get(name)
         except Unreadable:
             return None
-        return None if heard is None or heard.said is None else heard.said.asked
+        return None if entry is None or entry.said is None else entry.said.asked
 
 
 def _mark(line: bytes | None) -> str | None:
     return None if line is None else load_head(line).mark
 
 
-def _our_draft(project: Project, mark: str | None, *, seen: bool) -> RowDraft[Project | None]:
+def _local_draft(project: Project, mark: str | None, *, seen: bool) -> RowDraft[Project | None]:
     written = partial(dump_project, evolve(project, serial=0), mark)
     return RowDraft(project, seen=seen, line=written, short=len(project.files) <= FEW)
 
 
-def _their_draft(
+def _upstream_draft(
     held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry
 ) -> RowDraft[UpstreamEntry]:
-    is_seen = seen(new) != seen(old)
+    is_seen = visible_state(new) != visible_state(old)
     if new.said is None and not new.kept:
         return RowDraft(new, seen=is_seen, line=None)
-    earlier = held.line if files_said(new) is files_said(old) else None
+    earlier = held.line if listed_files(new) is listed_files(old) else None
     written = partial(dump_heard, evolve(new, serial=0), earlier)
     return RowDraft(
-        new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW
+        new, seen=is_seen, line=written, short=earlier is not None or count_files(new) <= FEW
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 from twisted.internet.defer import TimeoutError
 
-from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable
+from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.signed_urls import SharedLinks
 from pypid.core.errors import CatalogDown
@@ -37,18 +37,18 @@ class EngineLinks:
     signer: str
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        return await self._asked(self.following.engine.link(self._named(key), good_after))
+        return await self._answer(self.following.engine.link(self._engine_key(key), good_after))
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        return await self._asked(
-            self.following.engine.keep_link(self._named(key), link, good_after)
+        return await self._answer(
+            self.following.engine.keep_link(self._engine_key(key), link, good_after)
         )
 
-    def _named(self, key: str) -> str:
+    def _engine_key(self, key: str) -> str:
         """Return the engine's key: short, however long `key` is, and without a filename."""
         return blake2b(f"{self.signer}\0{key}".encode(), digest_size=32).hexdigest()
 
-    async def _asked(self, question: Coroutine[Any, Any, T]) -> T:
+    async def _answer(self, question: Coroutine[Any, Any, T]) -> T:
         """Return the engine's answer. Raises `CatalogDown`, at once if it is known to be
         unavailable.
         """
@@ -57,7 +57,7 @@ class EngineLinks:
             raise CatalogDown
         try:
             return await start(question).addTimeout(PATIENCE, self.following.world.clock)
-        except (DatabaseAway, DatabaseUnusable, Anew, TimeoutError) as error:
+        except (DatabaseAway, DatabaseUnusable, CatalogReset, TimeoutError) as error:
             raise CatalogDown from error
 
 

@@ -69,7 +69,7 @@ class Links:
     changes: int = field(default=0, init=False)
     """Grows with each new URL: then the file of URLs is outdated."""
     _held: OrderedDict[str, SignedUrl] = field(factory=OrderedDict, init=False, repr=False)
-    _alone: dict[str, float] = field(factory=dict, init=False, repr=False)
+    _unshared: dict[str, float] = field(factory=dict, init=False, repr=False)
     """Keys whose URL only this node uses, and when sharing is tried again."""
     _flights: Flights[str, SignedUrl | None] = field(factory=Flights, init=False, repr=False)
 
@@ -103,13 +103,13 @@ class Links:
         if link is not None and self._is_good(link) and link != self._held.get(key):
             self._keep(key, link)
         if key not in self._held:
-            self._alone.pop(key, None)
+            self._unshared.pop(key, None)
         return link
 
     # --- with other nodes ---
 
     def _may_be_shared(self, key: str) -> bool:
-        again = self._alone.get(key)
+        again = self._unshared.get(key)
         return self.shared is not None and again is not None and self.world.clock.seconds() >= again
 
     async def _shared(self, shared: SharedLinks, key: str, filename: str) -> SignedUrl | None:
@@ -127,9 +127,9 @@ class Links:
                     link = await shared.keep_link(name, link, good_after)
             link = None if link is None else evolve(link, signer=signer)
         except CatalogDown:
-            self._alone[key] = self.world.clock.seconds() + AGAIN.total_seconds()
+            self._unshared[key] = self.world.clock.seconds() + AGAIN.total_seconds()
             return None
-        self._alone.pop(key, None)
+        self._unshared.pop(key, None)
         return link
 
     def _good(self, key: str) -> SignedUrl | None:
@@ -152,7 +152,7 @@ class Links:
         self.changes += 1
         if len(self._held) > self.most:
             forgotten, _ = self._held.popitem(last=False)
-            self._alone.pop(forgotten, None)
+            self._unshared.pop(forgotten, None)
 
     # --- for the dump ---
 
@@ -165,6 +165,6 @@ class Links:
         for key, link in links:
             if self._is_good(link) and key not in self._held:
                 self._keep(key, link)
-                self._alone[key] = (
+                self._unshared[key] = (
                     self.world.clock.seconds()
                 )  # other nodes may give another one by now

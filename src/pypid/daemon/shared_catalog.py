@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from pypid.access.sql.place import SqliteFile
 from pypid.access.sql.state_in_force import CONTACT
 from pypid.catalog import shared
-from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
+from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared_signed_urls import EngineLinks
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
@@ -98,7 +98,7 @@ class Sharing(MultiService):
         """Return the identity by which all nodes of the catalog hold one lease of the bucket; None
         until it is read.
         """
-        return f"catalog {self.catalog.epoch}" if self.catalog.epoch else None
+        return f"catalog {self.catalog.generation}" if self.catalog.generation else None
 
     def links(self, signer: str) -> EngineLinks:
         """Return the signed URLs that all nodes share; see `EngineLinks`."""
@@ -184,7 +184,7 @@ class Sharing(MultiService):
         assert self._claimed_by is not None
         try:
             is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
-        except (Anew, DatabaseAway, DatabaseUnusable):
+        except (CatalogReset, DatabaseAway, DatabaseUnusable):
             return
         now = self.world.clock.seconds()
         if is_ours:

@@ -120,7 +120,7 @@ class ExportViewer:
         catalog, sieve, fetches = index.catalog, self._sieve, self._fetches
         sees_all = sieve is None
         serial = await catalog.serial()
-        ours, theirs = await catalog.names(), await catalog.their_summaries()
+        ours, theirs = await catalog.names(), await catalog.upstream_summaries()
         names = await index.stored_names()
         seen = names
         if sieve is not None:

@@ -200,7 +200,7 @@ class Index:
     async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
         """Return the view of the project together with its sources. Raises what `view` raises."""
         epoch = (
-            self.catalog.epoch
+            self.catalog.generation
         )  # first: the data read later may be newer than the epoch it is cached under, never older
         ours = await self.context.ours(name)
         try:
@@ -225,7 +225,7 @@ class Index:
         `CatalogDown`.
         """
         catalog = self.catalog
-        epoch = catalog.epoch
+        epoch = catalog.generation
         return epoch, await catalog.serial(), catalog.was_complete, self.policy.claims.names
 
     def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:

@@ -60,7 +60,7 @@ class Names:
         """
         ours, kept, complete = (
             await self.catalog.names(),
-            await self.catalog.their_summaries(),
+            await self.catalog.upstream_summaries(),
             self.catalog.was_complete,
         )
         if not kept:

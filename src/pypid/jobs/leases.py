@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
+from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.flow import World, shielded, start
 
 _log = Logger()
@@ -157,7 +157,7 @@ class Shared:
         """Return whether this process has the lease; None where the engine cannot be asked."""
         try:
             return await self.engine.lease(name, self.holder, seconds)
-        except (Anew, DatabaseAway, DatabaseUnusable) as error:
+        except (CatalogReset, DatabaseAway, DatabaseUnusable) as error:
             _log.debug(
                 "the lease {name} could not be asked for: {reason}", name=name, reason=str(error)
             )
@@ -166,7 +166,7 @@ class Shared:
     async def _give_back(self, name: str) -> None:
         try:
             await self.engine.release(name, self.holder)
-        except (Anew, DatabaseAway, DatabaseUnusable):  # it expires by itself
+        except (CatalogReset, DatabaseAway, DatabaseUnusable):  # it expires by itself
             return
 
 

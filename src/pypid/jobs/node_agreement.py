@@ -17,7 +17,7 @@ import attrs
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
+from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.core.configuration.parse import Config
 from pypid.core.model import SignedUrl
 from pypid.core.records.ages import AHEAD
@@ -123,7 +123,7 @@ class Agreement:
         ends = now + LASTING
         try:
             found = await self.engine.keep_link(KEY, SignedUrl(digest, ends), now + LASTING / 2)
-        except (Anew, DatabaseAway, DatabaseUnusable):
+        except (CatalogReset, DatabaseAway, DatabaseUnusable):
             return
         differs = {SETTINGS: found.url != digest, CLOCK: found.expires > ends + AHEAD}
         self._note(frozenset(name for name, is_so in differs.items() if is_so))

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from pypid.access.closed import ClosedAccess
 from pypid.catalog import remote_dump
-from pypid.catalog.remote_dump import Faraway
+from pypid.catalog.remote_dump import RemoteDump
 from pypid.core.errors import PypidError
 from pypid.core.model import Blob
 from pypid.flow import Periodic, World, start
@@ -55,7 +55,7 @@ class StatelessNode(MultiService):
     """
 
     index: Index
-    snapshots: tuple[Faraway, ...]
+    snapshots: tuple[RemoteDump, ...]
     fill: bool
     access: ClosedAccess
     close: Callable[[], Awaitable[object]]

@@ -130,7 +130,7 @@ class SearchFollower:
         """Find out which projects have a card, and which of these are outdated."""
         world, policy = self.index.world, self.index.policy
         self._urgent.clear()
-        self._edition, self._epoch = await self.index.edition(), self.index.catalog.epoch
+        self._edition, self._epoch = await self.index.edition(), self.index.catalog.generation
         self._rules = hash_of((self._epoch, repr(policy)))
         look = await self._look()
         held = await world.blocking(self.cabinet.held)
@@ -139,7 +139,7 @@ class SearchFollower:
 
     async def _look(self) -> CatalogView:
         catalog = self.index.catalog
-        ours, theirs = in_runs(await catalog.names()), in_runs(await catalog.their_summaries())
+        ours, theirs = in_runs(await catalog.names()), in_runs(await catalog.upstream_summaries())
         return CatalogView(await self.index.stored_names(), ours, theirs)
 
     async def _step(self) -> bool:
@@ -159,7 +159,7 @@ class SearchFollower:
     async def _compare(self) -> None:
         """Find what has changed since the last look."""
         edition = await self.index.edition()
-        if self.index.catalog.epoch != self._epoch:
+        if self.index.catalog.generation != self._epoch:
             await self._begin()
         elif edition != self._edition:
             look = await self._look()

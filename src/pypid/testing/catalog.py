@@ -194,12 +194,12 @@ class CatalogContract(Awaiting):
         """
         for text in ("spam", "ham", "eggs"):
             self.hear(said(project_name(text), "1"))
-        self.assertEqual(list(self.have(self.catalog.their_summaries())), [])
+        self.assertEqual(list(self.have(self.catalog.upstream_summaries())), [])
         for text in ("spam", "ham"):
             self.keep(project_name(text), "1")
         gone = self.hear(said(project_name("ham"), "1", status=Status.QUARANTINED))
-        summaries = self.have(self.catalog.their_summaries())
-        spam = self.have(self.catalog.theirs(SPAM))
+        summaries = self.have(self.catalog.upstream_summaries())
+        spam = self.have(self.catalog.upstream_entry(SPAM))
         self.assertEqual(
             list(summaries),
             [
@@ -209,7 +209,7 @@ class CatalogContract(Awaiting):
         )
         self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name, SPAM])
         self.hear(said(SPAM, "1", asked=datetime(2026, 5, 5, tzinfo=UTC)))
-        self.assertIs(self.have(self.catalog.their_summaries()), summaries)
+        self.assertIs(self.have(self.catalog.upstream_summaries()), summaries)
         self.keep(SPAM)
         self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name])
         self.assertEqual(list(self.have(self.catalog.names())), [])
@@ -217,13 +217,17 @@ class CatalogContract(Awaiting):
     def hear(self, remembered: Listing) -> UpstreamEntry:
         """Store an upstream listing."""
         return self.have(
-            self.catalog.edit_theirs(remembered.name, lambda heard: evolve(heard, said=remembered))
+            self.catalog.edit_upstream_entry(
+                remembered.name, lambda heard: evolve(heard, said=remembered)
+            )
         )
 
     def keep(self, name: ProjectName, *versions: str) -> UpstreamEntry:
         """Store the list of cached files."""
         files = tuple(a_file(name, version) for version in versions)
-        return self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files)))
+        return self.have(
+            self.catalog.edit_upstream_entry(name, lambda heard: evolve(heard, kept=files))
+        )
 
     def test_marks(self) -> None:
         """A mark stays until the project is changed without one; a new mark alone

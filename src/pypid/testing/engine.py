@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pypid.catalog import engine as engines
 from pypid.catalog.engine import (
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     Conflict,
     Engine,
@@ -52,7 +52,7 @@ def to_be(
     expected: int = 0,
     *,
     name: ProjectName = SPAM,
-    kind: RowKind = RowKind.OURS,
+    kind: RowKind = RowKind.LOCAL,
     seen: bool = True,
 ) -> RowChange:
     """Return a change that gives the row this line."""
@@ -92,7 +92,7 @@ class EngineContract(Timed):
         super().setUp()
         self.engine = self.have(self.make())
         self.addCleanup(lambda: self.have(self.engine.close()))
-        self.epoch = self.have(self.engine.open(IDENTITY)).epoch
+        self.epoch = self.have(self.engine.open(IDENTITY)).generation
 
     def another(self) -> Engine:
         """Return another node, opened."""
@@ -147,7 +147,7 @@ class EngineContract(Timed):
         self.addCleanup(lambda: self.have(other.close()))
         self.assertEqual(self.have(other.open(IDENTITY, 10**9)), before)
         self.assertEqual(self.have(self.engine.open(IDENTITY)), before)
-        self.assertEqual(self.have(other.row(RowKind.OURS, SPAM)), row)
+        self.assertEqual(self.have(other.row(RowKind.LOCAL, SPAM)), row)
 
     def test_another_storage(self) -> None:
         """Rows of another storage are refused, and stay as they are."""
@@ -162,7 +162,7 @@ class EngineContract(Timed):
         row = self.put(b"line")
         self.have(self.engine.close())
         self.have(self.engine.close())
-        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), row)
+        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), row)
 
     # --- rows ---
 
@@ -175,14 +175,14 @@ class EngineContract(Timed):
             name = project_name(f"p{number}")
             row = self.put(line, name=name)
             expected = CatalogRow(
-                RowKind.OURS, name, before.version + number, before.serial + number, line
+                RowKind.LOCAL, name, before.version + number, before.serial + number, line
             )
             self.assertEqual(
-                (row, self.have(self.engine.row(RowKind.OURS, name))), (expected, expected)
+                (row, self.have(self.engine.row(RowKind.LOCAL, name))), (expected, expected)
             )
-            self.assertIsNone(self.have(self.engine.row(RowKind.THEIRS, name)))
-        theirs = self.put(b"theirs", kind=RowKind.THEIRS, name=project_name("p1"))
-        self.assertEqual(self.have(self.engine.row(RowKind.THEIRS, project_name("p1"))), theirs)
+            self.assertIsNone(self.have(self.engine.row(RowKind.UPSTREAM, name)))
+        theirs = self.put(b"theirs", kind=RowKind.UPSTREAM, name=project_name("p1"))
+        self.assertEqual(self.have(self.engine.row(RowKind.UPSTREAM, project_name("p1"))), theirs)
 
     def test_long_lines(self) -> None:
         """Lines may have megabytes; a slice has one such, or many short ones."""
@@ -231,8 +231,8 @@ class EngineContract(Timed):
         first = self.put(b"first")
         second = self.put(b"second", first.version, seen=False)
         self.assertEqual((second.version, second.serial), (first.version + 1, first.serial))
-        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), second)
-        new = self.put(b"new", kind=RowKind.THEIRS, seen=False)
+        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), second)
+        new = self.put(b"new", kind=RowKind.UPSTREAM, seen=False)
         self.assertEqual(new.serial, 0)
         self.assertEqual(self.state().serial, first.serial)
 
@@ -244,9 +244,9 @@ class EngineContract(Timed):
         before = self.state()
         gone = self.put(None, first.version)
         self.assertEqual(
-            gone, CatalogRow(RowKind.OURS, SPAM, first.version + 1, first.serial + 1, None)
+            gone, CatalogRow(RowKind.LOCAL, SPAM, first.version + 1, first.serial + 1, None)
         )
-        self.assertIsNone(self.have(self.engine.row(RowKind.OURS, SPAM)))
+        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, SPAM)))
         self.assertEqual(self.all_rows(since=before.position), [gone])
         for version in (first.version, gone.version):
             self.assertEqual(
@@ -283,12 +283,12 @@ class EngineContract(Timed):
         self.assertEqual((nothing.rows, nothing.position, nothing.more), ((), end, False))
 
     def test_positions(self) -> None:
-        """A position of another epoch, or one that the engine has not reached, is refused."""
+        """A position of another generation, or one that the engine has not reached, is refused."""
         row = self.put(b"line")
-        self.refused(self.engine.changes(Position("other", row.version)), Anew)
-        self.refused(self.engine.changes(Position(self.epoch, row.version + 1)), Anew)
-        self.refused(self.engine.swap("other", to_be(b"x", row.version)), Anew)
-        self.refused(self.engine.say_complete("other"), Anew)
+        self.refused(self.engine.changes(Position("other", row.version)), CatalogReset)
+        self.refused(self.engine.changes(Position(self.epoch, row.version + 1)), CatalogReset)
+        self.refused(self.engine.swap("other", to_be(b"x", row.version)), CatalogReset)
+        self.refused(self.engine.mark_complete("other"), CatalogReset)
         self.assertEqual(self.all_rows(), [row])
 
     def test_tidy(self) -> None:
@@ -301,11 +301,11 @@ class EngineContract(Timed):
         before = self.state()
         gone = [self.put(None, row.version, name=row.name) for row in rows]
         self.have(self.engine.tidy(2))
-        self.refused(self.engine.changes(begun.position), Anew)
-        self.refused(self.engine.changes(before.position), Anew)
+        self.refused(self.engine.changes(begun.position), CatalogReset)
+        self.refused(self.engine.changes(before.position), CatalogReset)
         self.assertEqual(self.all_rows(since=Position(self.epoch, gone[1].version)), gone[2:])
         self.assertEqual([row.name for row in self.all_rows() if row.line is not None], [HAM])
-        self.assertEqual(self.state().epoch, self.epoch)
+        self.assertEqual(self.state().generation, self.epoch)
         self.have(self.another().tidy(0))
         self.assertEqual(self.all_rows(since=self.state().position), [])
         self.put(b"again", name=rows[0].name)
@@ -315,7 +315,7 @@ class EngineContract(Timed):
         it is reset.
         """
         other = self.another()
-        self.assertTrue(self.have(self.engine.say_complete(self.epoch)).complete)
+        self.assertTrue(self.have(self.engine.mark_complete(self.epoch)).complete)
         self.assertTrue(self.have(other.state()).complete)
         self.put(b"line")
         self.assertTrue(self.have(self.another().state()).complete)
@@ -325,17 +325,17 @@ class EngineContract(Timed):
         read from the beginning.
         """
         row = self.put(b"line")
-        self.have(self.engine.say_complete(self.epoch))
+        self.have(self.engine.mark_complete(self.epoch))
         before = self.state()
         state = self.have(self.another().clear())
         self.assertEqual((state.complete, state.serial), (False, before.serial))
-        self.assertNotEqual(state.epoch, self.epoch)
+        self.assertNotEqual(state.generation, self.epoch)
         self.assertEqual(self.state(), state)
-        self.refused(self.engine.changes(before.position), Anew)
-        self.refused(self.engine.swap(self.epoch, to_be(b"x", row.version)), Anew)
+        self.refused(self.engine.changes(before.position), CatalogReset)
+        self.refused(self.engine.swap(self.epoch, to_be(b"x", row.version)), CatalogReset)
         self.assertEqual(self.all_rows(), [])
-        self.epoch = self.have(self.engine.open(IDENTITY)).epoch
-        self.assertEqual(self.epoch, state.epoch)
+        self.epoch = self.have(self.engine.open(IDENTITY)).generation
+        self.assertEqual(self.epoch, state.generation)
         self.assertEqual(self.put(b"line").serial, before.serial + 1)
 
     # --- rights, leases, links ---
@@ -416,7 +416,7 @@ class EngineContract(Timed):
         feed, beats = self.follow(self.engine)
         self.assertTrue(self.until(lambda: len(beats) > 4))
         self.assertEqual({beat.state for beat in beats}, {self.state()})
-        asked = [beat.asked for beat in beats]
+        asked = [beat.requested_at for beat in beats]
         self.assertEqual(asked, sorted(asked))
         self.assertLess(max(later - earlier for earlier, later in pairwise(asked)), 0.7)
         self.have(feed.stop())
@@ -433,7 +433,7 @@ class EngineContract(Timed):
         self.heard(beats)
         self.put(b"other", self.state().version, seen=False)
         self.heard(beats)
-        self.have(self.engine.say_complete(self.epoch))
+        self.have(self.engine.mark_complete(self.epoch))
         self.heard(beats)
         self.have(self.engine.note_rights())
         self.heard(beats)
@@ -442,7 +442,7 @@ class EngineContract(Timed):
         self.have(self.engine.clear())
         self.heard(beats)
         self.assertEqual(
-            [beat.state.version for beat in beats if beat.state.epoch == self.epoch][-1], 2
+            [beat.state.version for beat in beats if beat.state.generation == self.epoch][-1], 2
         )
 
     def heard(self, beats: list[Beat]) -> None:
@@ -522,7 +522,9 @@ class EngineModel(stateful.RuleBasedStateMachine):
         if line is None and not expected:
             return
         found = self.contract.have(
-            self.nodes[node].swap(self.state.epoch, RowChange(kind, name, line, expected, seen))
+            self.nodes[node].swap(
+                self.state.generation, RowChange(kind, name, line, expected, seen)
+            )
         )
         if held is not None and held.line == line:
             assert found == held

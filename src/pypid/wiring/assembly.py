@@ -198,20 +198,20 @@ def _throwaway(
 ) -> StatelessNode:
     """Return the jobs of a pypid on a bucket: dumps there, and copies of the records."""
     from pypid.catalog.dump_file import what_is_kept
-    from pypid.catalog.remote_dump import Faraway
+    from pypid.catalog.remote_dump import RemoteDump
     from pypid.jobs.backup.copies import Backup
     from pypid.jobs.stateless_node import StatelessNode
 
     world, spool = index.world, index.spool
     file_cache = Backup(storage.blobs, places.state, storage.identity, config.server.secret, world)
     catalog = index.catalog
-    snapshots: tuple[Faraway, ...] = ()
+    snapshots: tuple[RemoteDump, ...] = ()
     if isinstance(catalog, MemoryCatalog):  # a shared catalog outlives each of its nodes
-        ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
+        ours = RemoteDump(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
         snapshots = (
             ours,
-            Faraway(
-                catalog.heard,
+            RemoteDump(
+                catalog.upstream_lines,
                 storage.blobs,
                 THEIR_SNAPSHOT,
                 storage.identity,

@@ -51,7 +51,9 @@ def snapshots_of(
     if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
     ours = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
-    theirs = CatalogDump(catalog.heard, str(places.their_snapshot), storage.identity, world)
+    theirs = CatalogDump(
+        catalog.upstream_lines, str(places.their_snapshot), storage.identity, world
+    )
     return ours, theirs
 
 

@@ -169,8 +169,8 @@ class Measuring(Service):
         put(families.CATALOG_UP, (), following.away is None)
         put(families.CATALOG_AGE, (), following.age)
         put(families.CATALOG_LAG, (), following.lag)
-        put(families.CATALOG_ROWS, ("ours",), following.replica.ours.rows)
-        put(families.CATALOG_ROWS, ("theirs",), following.replica.theirs.rows)
+        put(families.CATALOG_ROWS, ("ours",), following.replica.local.rows)
+        put(families.CATALOG_ROWS, ("theirs",), following.replica.upstream.rows)
 
     def _look_at_process(self) -> None:
         put = self.counts.set

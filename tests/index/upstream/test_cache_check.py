@@ -92,7 +92,7 @@ class AuditCase(IndexCase):
         def told(heard: UpstreamEntry) -> UpstreamEntry:
             return evolve(heard, said=said)
 
-        self.have(self.index.catalog.edit_theirs(SPAM, told))
+        self.have(self.index.catalog.edit_upstream_entry(SPAM, told))
 
 
 class AuditTests(AuditCase):

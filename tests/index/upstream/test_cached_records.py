@@ -89,7 +89,7 @@ class KeepingTests(KeptCase):
             requires_python=">=3.9",
         )
         kept = self.keep(file, data, metadata())
-        heard = self.have(self.catalog.theirs(SPAM))
+        heard = self.have(self.catalog.upstream_entry(SPAM))
         self.assertEqual(heard.kept, (kept,))
         self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
         self.assertEqual(
@@ -206,7 +206,7 @@ class ComparingTests(KeptCase):
         return [
             file
             for name in ("spam", "eggs")
-            for file in self.have(catalog.theirs(project_name(name))).kept
+            for file in self.have(catalog.upstream_entry(project_name(name))).kept
         ]
 
     def test_from_nothing(self) -> None:
@@ -243,8 +243,8 @@ class ComparingTests(KeptCase):
         self.assertEqual(self.compared(self.catalog), 2)
         self.assertEqual(self.held(self.catalog), [])
         self.assertEqual(
-            self.have(self.catalog.theirs(SPAM)),
-            UpstreamEntry(name=SPAM, serial=self.have(self.catalog.theirs(SPAM)).serial),
+            self.have(self.catalog.upstream_entry(SPAM)),
+            UpstreamEntry(name=SPAM, serial=self.have(self.catalog.upstream_entry(SPAM)).serial),
         )
 
 

@@ -46,7 +46,9 @@ class DescribingTests(KeeperCase):
             name=self.file.project, files=(self.file,), asked=BEGINNING, index="https://x/"
         )
         self.have(
-            self.catalog.edit_theirs(self.file.project, lambda heard: evolve(heard, said=said))
+            self.catalog.edit_upstream_entry(
+                self.file.project, lambda heard: evolve(heard, said=said)
+            )
         )
 
     def get(self, file: File) -> bytes:
@@ -54,7 +56,7 @@ class DescribingTests(KeeperCase):
 
     def said(self) -> File:
         """The file as a page would list it."""
-        heard = self.have(self.catalog.theirs(self.file.project))
+        heard = self.have(self.catalog.upstream_entry(self.file.project))
         (file,) = listed_of(UpstreamState(said=heard.said, kept=heard.kept))
         return offering(file, heard.kept_file(file.filename), reachable=True)
 

@@ -80,7 +80,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
             case "remove":
                 self.have(catalog.edit(name, lambda _: None))
             case _:
-                self.have(catalog.edit_theirs(name, lambda heard: evolve(heard, kept=kept)))
+                self.have(catalog.edit_upstream_entry(name, lambda heard: evolve(heard, kept=kept)))
 
     def test_any(self) -> None:
         """After each change everybody has what a rendering anew of what they see would be, plain

@@ -63,7 +63,7 @@ class RedisConnections:
         self._free = DeferredSemaphore(CONNECTIONS)
         self._idle: list[RedisWire] = []
         self._all: set[RedisWire] = set()
-        self._reaching: set[Deferred[Any]] = set()
+        self._connecting: set[Deferred[Any]] = set()
         self._closings = 0
         self._policy = "noeviction"
 
@@ -121,10 +121,10 @@ class RedisConnections:
 
     async def _reached(self) -> RedisWire:
         closings = self._closings
-        reaching: Deferred[Any] = self._endpoint().connect(_Wires(self.place, self._clock))
-        self._reaching.add(reaching)
+        connecting: Deferred[Any] = self._endpoint().connect(_Wires(self.place, self._clock))
+        self._connecting.add(connecting)
         try:
-            wire: RedisWire = await reaching.addTimeout(REACHED_WITHIN, self._clock)
+            wire: RedisWire = await connecting.addTimeout(REACHED_WITHIN, self._clock)
             return wire
         except CancelledError:
             if closings == self._closings:  # and not by `close`
@@ -133,7 +133,7 @@ class RedisConnections:
         except Exception as error:
             raise loss(self.place, error) from None
         finally:
-            self._reaching.discard(reaching)
+            self._connecting.discard(connecting)
 
     def _endpoint(self) -> IStreamClientEndpoint:
         server = self.place.server
@@ -151,20 +151,20 @@ class RedisConnections:
             )
         if place.database:
             await wire.ask("SELECT", place.database, patience=patience)
-        told = await wire.ask("INFO", patience=patience)
-        text = told.decode("utf-8", "replace") if isinstance(told, bytes) else ""
-        said = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
-        wire.run = said.get("run_id", "")
-        if not wire.run or not said.get("redis_version", "0").partition(".")[0].isdecimal():
+        answer = await wire.ask("INFO", patience=patience)
+        text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else ""
+        info = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
+        wire.run = info.get("run_id", "")
+        if not wire.run or not info.get("redis_version", "0").partition(".")[0].isdecimal():
             raise DatabaseUnusable(
                 "it does not say which process it is (INFO, run_id), so pypid cannot tell "
                 "whether it lost data."
             )
-        if int(said["redis_version"].partition(".")[0]) < OLDEST:
+        if int(info["redis_version"].partition(".")[0]) < OLDEST:
             raise DatabaseUnusable(
-                f"it is a Redis {said['redis_version'][:20]}. Use Redis {OLDEST} or later."
+                f"it is a Redis {info['redis_version'][:20]}. Use Redis {OLDEST} or later."
             )
-        self._note_policy(said.get("maxmemory_policy", "noeviction"))
+        self._note_policy(info.get("maxmemory_policy", "noeviction"))
 
     def _note_policy(self, policy: str) -> None:
         was, self._policy = self._policy, policy
@@ -179,7 +179,7 @@ class RedisConnections:
     async def close(self) -> None:
         """End all connections. Callers that wait for an answer get `DatabaseAway`."""
         self._closings += 1
-        for reaching in list(self._reaching):
-            reaching.cancel()
+        for connecting in list(self._connecting):
+            connecting.cancel()
         self._cut(*self._all)
         await DeferredList([wire.ended for wire in self._all])

@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 from pypid.catalog.engine import (
     MOST_BYTES,
     MOST_ROWS,
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -55,7 +55,7 @@ GAP = 10_000
 """Added to the last known serial after a loss: the server may have given further serials that this
 node does not know.
 """
-MOST_EPOCHS = 5
+MOST_GENERATIONS = 5
 TIDIED = 1000
 """Rows at a time."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,7 +66,7 @@ _KINDS = frozenset(kind.value for kind in RowKind)
 _HELD = re.compile(rb"(?P<serial>[0-9]{1,18})(?P<mark>[+-])")
 _LOST = EngineState("", 0, 0, False, 0)
 """The state if the rows are missing or not to be trusted: `open` resets them. No copy is of this
-epoch.
+generation.
 """
 
 
@@ -86,8 +86,8 @@ class RedisEngine:
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
         gap = 0 if self._known is None else GAP
-        epoch = self._epoch()
-        answer = await self._write(scripts.OPEN, identity, serial + gap, epoch, GAP)
+        generation = self._new_generation()
+        answer = await self._write(scripts.OPEN, identity, serial + gap, generation, GAP)
         state = _state(answer)
         self._known = identity, max(serial, state.serial)
         return state
@@ -95,7 +95,7 @@ class RedisEngine:
     async def state(self) -> EngineState:
         try:
             return _state(await self._read(scripts.STATE))
-        except Anew:
+        except CatalogReset:
             return _LOST
 
     async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
@@ -104,33 +104,35 @@ class RedisEngine:
         return None if row is None or row.line is None else row
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
-        answer = await self._read(scripts.CHANGES, since.epoch, since.version, most, MOST_BYTES)
+        answer = await self._read(
+            scripts.CHANGES, since.generation, since.version, most, MOST_BYTES
+        )
         fields, versions, held = answer[2::3], answer[3::3], answer[4::3]
         named = zip(map(_unfield, fields), versions, held, strict=True)
         rows = tuple(_row(*which, *rest) for which, *rest in named if which is not None)
-        position = Position(since.epoch, int(versions[-1])) if versions else since
+        position = Position(since.generation, int(versions[-1])) if versions else since
         return Slice(rows, position, answer[1] == b"1")
 
-    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
+    async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         if change.line is None and not change.expected:
             raise ValueError(f"{change.name} is taken out of where it is not")
         wanted = b"-" if change.line is None else b"+" + change.line
         where = _field(change.kind, change.name)
         answer = await self._repeated(
-            scripts.SWAP, epoch, where, change.expected, int(change.seen), wanted
+            scripts.SWAP, generation, where, change.expected, int(change.seen), wanted
         )
         if answer[0] == b"CONFLICT":
             return Conflict(_row(change.kind, change.name, *answer[1:]) if answer[1:] else None)
         return CatalogRow(change.kind, change.name, int(answer[1]), int(answer[2]), change.line)
 
-    async def say_complete(self, epoch: str) -> EngineState:
-        return _state(await self._repeated(scripts.SAY_COMPLETE, epoch))
+    async def mark_complete(self, generation: str) -> EngineState:
+        return _state(await self._repeated(scripts.SAY_COMPLETE, generation))
 
     async def note_rights(self) -> EngineState:
         return _state(await self._anyhow(scripts.NOTE_RIGHTS))
 
     async def clear(self) -> EngineState:
-        return _state(await self._anyhow(scripts.CLEAR, self._epoch()))
+        return _state(await self._anyhow(scripts.CLEAR, self._new_generation()))
 
     async def tidy(self, tombstones: int = 10_000) -> None:
         while int((await self._anyhow(scripts.TIDY, tombstones, TIDIED))[1]):
@@ -139,11 +141,11 @@ class RedisEngine:
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         milliseconds = max(1, round(seconds * 1000))
         return bool(
-            await self._alone(scripts.LEASE, b"lease:" + name.encode(), holder, milliseconds)
+            await self._on_one_key(scripts.LEASE, b"lease:" + name.encode(), holder, milliseconds)
         )
 
     async def release(self, name: str, holder: str) -> None:
-        await self._alone(scripts.RELEASE, b"lease:" + name.encode(), holder)
+        await self._on_one_key(scripts.RELEASE, b"lease:" + name.encode(), holder)
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         held = await self._with_one(
@@ -157,7 +159,7 @@ class RedisEngine:
         milliseconds = max(1, (link.expires - self._world.now()) // timedelta(milliseconds=1))
         written = b"%d %s" % (_ticks(link.expires), link.url.encode())
         return _link(
-            await self._alone(
+            await self._on_one_key(
                 scripts.KEEP_LINK,
                 b"link:" + key.encode(),
                 _ticks(good_after),
@@ -166,8 +168,8 @@ class RedisEngine:
             )
         )
 
-    def follow(self, heard: Callable[[Beat], None]) -> Feed:
-        return StreamFeed(self._connections, self._keys[-1], self._look, self._world.clock, heard)
+    def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
+        return StreamFeed(self._connections, self._keys[-1], self._look, self._world.clock, on_beat)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -177,7 +179,7 @@ class RedisEngine:
     async def _look(self, wire: RedisWire) -> Looked:
         try:
             answer = await self._on(wire, scripts.STATE, patience=SILENCE)
-        except Anew:
+        except CatalogReset:
             return _LOST, b"$"
         return _state(answer), answer[6]
 
@@ -217,11 +219,11 @@ class RedisEngine:
             return await self._read(script, *words)
 
     async def _anyhow(self, script: Script, *words: Word) -> list[Any]:
-        """Run a script that concerns no epoch: if the rows were lost, reset them before."""
-        for _ in range(MOST_EPOCHS):
+        """Run a script that concerns no generation: if the rows were lost, reset them before."""
+        for _ in range(MOST_GENERATIONS):
             try:
                 return await self._repeated(script, *words)
-            except Anew:
+            except CatalogReset:
                 if self._known is None:
                     raise DatabaseAway("the connection has not been opened yet") from None
                 try:
@@ -230,7 +232,7 @@ class RedisEngine:
                     raise DatabaseUnusable(str(error)) from None
         raise DatabaseAway("it is begun anew again and again")
 
-    async def _alone(self, script: Script, key: bytes, *words: Word) -> Any:
+    async def _on_one_key(self, script: Script, key: bytes, *words: Word) -> Any:
         """Run a script about one key that does not concern rows."""
         return await shielded(
             self._with_one(lambda wire: wire.run_script(script, [self._prefix + key], *words))
@@ -239,7 +241,7 @@ class RedisEngine:
     async def _on(
         self, wire: RedisWire, script: Script, *words: Word, patience: float = PATIENCE
     ) -> list[Any]:
-        """Return the answer of a script about rows. Raises also `Anew`, if they are not to be
+        """Return the answer of a script about rows. Raises also `CatalogReset`, if they are not to be
         trusted.
         """
         answer: list[Any] = await wire.run_script(
@@ -249,7 +251,7 @@ class RedisEngine:
             case b"OK" | b"CONFLICT":
                 return answer
             case b"ANEW":
-                raise Anew
+                raise CatalogReset
             case b"SCHEMA":
                 raise DatabaseUnusable(
                     "it was begun anew by another version of pypid, with keys of version "
@@ -267,14 +269,16 @@ class RedisEngine:
                 wire.cut()  # perhaps another server answers at that address by now
         raise refusal(self._place, "REPLICA" if answer[0] == b"REPLICA" else "WRONGTYPE")
 
-    def _epoch(self) -> str:
+    def _new_generation(self) -> str:
         return self._world.random(12).hex()
 
 
 def _state(answer: list[Any]) -> EngineState:
-    _, epoch, version, serial, complete, rights, _ = answer
+    _, generation, version, serial, complete, rights, _ = answer
     try:
-        return EngineState(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
+        return EngineState(
+            generation.decode(), int(version), int(serial), complete == b"1", int(rights)
+        )
     except (ValueError, AttributeError):
         raise DatabaseUnusable(
             "it holds what no pypid has written. Take its keys away (or a ?prefix=), and it is "

@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 
 from pypid.catalog import engine
 from pypid.catalog.engine import HEARTBEAT, Beat, DatabaseAway, DatabaseUnusable, EngineState
-from pypid.catalog.feed_events import AGAIN, SILENCE, Hearing
+from pypid.catalog.feed_events import AGAIN, SILENCE, FeedEvents
 from pypid.catalog.redis.connections import RedisConnections
 from pypid.catalog.redis.wire import RedisWire
 from pypid.flow import start
@@ -37,35 +37,35 @@ class StreamFeed:
         news: bytes,
         look: Callable[[RedisWire], Awaitable[Looked]],
         clock: IReactorTime,
-        heard: Callable[[Beat], None],
+        on_beat: Callable[[Beat], None],
     ) -> None:
         self._connections = connections
         self._news = news
         self._look = look
         self._clock = clock
-        self._hearing = Hearing(heard)
+        self._events = FeedEvents(on_beat)
         self._running: Deferred[None] = start(self._run())
 
     async def stop(self) -> None:
         ended: Deferred[None] = Deferred()
         self._running.addBoth(lambda result: ended.callback(None))
-        if not self._hearing.stopped:
-            self._hearing.stopped = True
+        if not self._events.stopped:
+            self._events.stopped = True
             self._running.cancel()
         await ended
 
     async def _run(self) -> None:
-        while not self._hearing.stopped:
+        while not self._events.stopped:
             try:
                 await self._follow()
             except CancelledError:
-                if not self._hearing.stopped:
+                if not self._events.stopped:
                     raise
             except (DatabaseAway, DatabaseUnusable) as error:
-                self._hearing.lose(error)
+                self._events.lose(error)
             except Exception:
-                self._hearing.fail()
-            if not self._hearing.stopped:
+                self._events.fail()
+            if not self._events.stopped:
                 await deferLater(self._clock, AGAIN)
 
     async def _follow(self) -> None:
@@ -73,9 +73,9 @@ class StreamFeed:
         wire = await self._connections.open(SILENCE)
         try:
             while True:
-                asked = self._clock.seconds()
+                requested_at = self._clock.seconds()
                 state, last = await self._look(wire)
-                self._hearing.tell(Beat(state, asked))
+                self._events.report(Beat(state, requested_at))
                 waiting = ("XREAD", "BLOCK", round(HEARTBEAT * 1000), "STREAMS", self._news, last)
                 await wire.ask(*waiting, patience=HEARTBEAT + SILENCE)
                 await deferLater(self._clock, BREATH)

@@ -84,23 +84,25 @@ def place_of(url: str) -> RedisPlace:
     if scheme not in ("redis", "rediss", "unix") or not rest or re.search(r"[\x00-\x20\x7f]", url):
         raise CannotStart(f"The URL of the shared catalog cannot be used. {_ADVICE}")
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        components = urlsplit(url)
+        port = components.port
         words = dict(
-            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            parse_qsl(
+                components.query, keep_blank_values=True, strict_parsing=bool(components.query)
+            )
         )
     except ValueError:
         raise _unreadable() from None
     # more than one @, or one after the authority: an unquoted password was taken for something else
     if (
-        parts.fragment
+        components.fragment
         or "#" in url
-        or parts.netloc.count("@") > 1
-        or "@" in parts.path + parts.query
+        or components.netloc.count("@") > 1
+        or "@" in components.path + components.query
         or not words.keys() <= _KNOWN
     ):
         raise _unreadable()
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    user, password = unquote(components.username or ""), unquote(components.password or "")
     if user and not password:
         raise CannotStart(f"The URL of the shared catalog has a user and no password. {_ADVICE}")
     prefix = words.get("prefix", PREFIX)
@@ -111,13 +113,17 @@ def place_of(url: str) -> RedisPlace:
         )
     if scheme == "unix":
         return RedisPlace(
-            _socket(parts.netloc, parts.path), user, password, _database(words, ""), prefix
+            _socket(components.netloc, components.path),
+            user,
+            password,
+            _database(words, ""),
+            prefix,
         )
-    name = parts.hostname or ""
+    name = components.hostname or ""
     if not _HOST.fullmatch(name) or port == 0:
         raise _unreadable()
     server = Host(name, PORT if port is None else port, scheme == "rediss")
-    return RedisPlace(server, user, password, _database(words, parts.path.strip("/")), prefix)
+    return RedisPlace(server, user, password, _database(words, components.path.strip("/")), prefix)
 
 
 def _socket(authority: str, path: str) -> UnixServer:

@@ -2,7 +2,7 @@
 of it or nothing.
 
 ``standing``
-    (hash) The state: identity of the storage, schema, epoch, version, serial, ... It has had the
+    (hash) The state: identity of the storage, schema, generation, version, serial, ... It has had the
     fields `schema`, `identity` and `serial` in every version, so that each version can recognize
     the others.
 ``lines``
@@ -120,7 +120,7 @@ end
 return state()
 """
 )
-"""ARGV: schema, run, identity, serial, epoch (one that was never used), gap.
+"""ARGV: schema, run, identity, serial, generation (one that was never used), gap.
 
 `gap` is added to the serial that is found: the last serials that were given may be lost with the
 rest. `rights` begin at the time, for the same reason: a number that some node has seen must not
@@ -160,7 +160,7 @@ end
 return answer
 """
 )
-"""ARGV: schema, run, epoch, since, most rows, most bytes."""
+"""ARGV: schema, run, generation, since, most rows, most bytes."""
 
 SWAP = Script(
     f"{_OF_EPOCH}"
@@ -199,7 +199,7 @@ tell()
 return {'OK', whole(version), its}
 """.replace("{SMALL}", str(SMALL))
 )
-"""ARGV: schema, run, epoch, field, expected, seen, and ``+`` with the line, or ``-``."""
+"""ARGV: schema, run, generation, field, expected, seen, and ``+`` with the line, or ``-``."""
 
 _ALWAYS = "redis.call('HDEL', standing, '') "
 """A first write that a server without memory does not refuse, so that what follows works, too."""
@@ -213,7 +213,7 @@ NOTE_RIGHTS = Script(
 )
 
 CLEAR = Script(f"{_BELIEVE}{_BEGIN}begin(ARGV[3], now[5]) return state()")
-"""ARGV: schema, run, epoch."""
+"""ARGV: schema, run, generation."""
 
 TIDY = Script(
     f"{_BELIEVE}"

@@ -51,22 +51,22 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
         self.place = place
         self.ended: Deferred[None] = Deferred()
         self._clock = clock
-        self._heard = 0.0
-        self._said: BaseException | None = None
+        self._last_received = 0.0
+        self._end_reason: BaseException | None = None
         """Why it ended, if that is known."""
 
     @property
     def is_open(self) -> bool:
         """Whether a question can be asked."""
-        return bool(self.connected) and not self.ended.called and self._said is None
+        return bool(self.connected) and not self.ended.called and self._end_reason is None
 
     def silent_for(self) -> float:
         """Return the seconds since it was used last."""
-        return self._clock.seconds() - self._heard
+        return self._clock.seconds() - self._last_received
 
     def cut(self) -> None:
         """End the connection now: the question under way fails."""
-        self._said = self._said or ConnectionAborted()
+        self._end_reason = self._end_reason or ConnectionAborted()
         self.transport.abortConnection()
 
     # --- asking ---
@@ -102,7 +102,7 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
     async def _answer(self, words: Sequence[Word], patience: float) -> Any:
         if not self.is_open:
             raise self._lost()
-        self._heard = self._clock.seconds()
+        self._last_received = self._clock.seconds()
         self._late = self._clock.callLater(patience, self._look, patience)
         try:
             return await self.execute_command(*words)
@@ -119,36 +119,36 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
 
     def _look(self, patience: float) -> None:
         """Cut the connection, unless data arrived meanwhile: long answers take their time."""
-        left = self._heard + patience - self._clock.seconds()
+        left = self._last_received + patience - self._clock.seconds()
         if left <= 0:
-            self._said = self._said or TimeoutError()
+            self._end_reason = self._end_reason or TimeoutError()
             self.cut()
         else:
             self._late = self._clock.callLater(left, self._look, patience)
 
     def _lost(self) -> Exception:
-        said = self._said or ConnectionDone()
+        reason = self._end_reason or ConnectionDone()
         return (
-            refusal(self.place, str(said))
-            if isinstance(said, txredisapi.ResponseError)
-            else loss(self.place, said)
+            refusal(self.place, str(reason))
+            if isinstance(reason, txredisapi.ResponseError)
+            else loss(self.place, reason)
         )
 
     # --- txredisapi's ---
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        self._heard = self._clock.seconds()
+        self._last_received = self._clock.seconds()
         try:
             super().dataReceived(data, unpause)
         except txredisapi.RedisError as error:
-            self._said = self._said or error
+            self._end_reason = self._end_reason or error
             self.cut()
 
     def replyReceived(self, reply: Any) -> None:
         if self.replyQueue.waiting:
             super().replyReceived(reply)
         elif self.connected:
-            self._said = (
+            self._end_reason = (
                 reply
                 if isinstance(reply, txredisapi.ResponseError)
                 else txredisapi.InvalidData("it speaks unasked")
@@ -156,7 +156,7 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
             self.cut()
 
     def connectionLost(self, why: Failure = connectionDone) -> None:
-        self._said = self._said or why.value
+        self._end_reason = self._end_reason or why.value
         super().connectionLost(why)
         if not self.ended.called:
             self.ended.callback(None)

@@ -30,7 +30,7 @@ Make: TypeAlias = Callable[[str, Sequence[RowChange]], Coroutine[Any, Any, list[
 
 @define(eq=False)
 class _Wanted:
-    epoch: str
+    generation: str
     change: RowChange
     made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
     patience: IDelayedCall | None = field(default=None, init=False)
@@ -57,11 +57,11 @@ class Grouping:
     _waiting: deque[_Wanted] = field(factory=deque, init=False, repr=False)
     _is_busy: bool = field(default=False, init=False)
 
-    async def swap(self, epoch: str, change: RowChange) -> Made:
+    async def swap(self, generation: str, change: RowChange) -> Made:
         """Change the row together with others (see `Engine.swap`). Goes on if the caller is
         cancelled.
         """
-        wanted = _Wanted(epoch, change)
+        wanted = _Wanted(generation, change)
         self._waiting.append(wanted)
         if self._is_busy:
             wanted.patience = self.clock.callLater(self.longest, self._give_up, wanted)
@@ -83,11 +83,13 @@ class Grouping:
             self._is_busy = False
 
     def _next(self) -> list[_Wanted]:
-        """Return the changes that waited longest, all of one epoch."""
+        """Return the changes that waited longest, all of one generation."""
         group = [self._take()]
         size = group[0].size
         while (
-            self._waiting and len(group) < MOST_CHANGES and self._waiting[0].epoch == group[0].epoch
+            self._waiting
+            and len(group) < MOST_CHANGES
+            and self._waiting[0].generation == group[0].generation
         ):
             size += self._waiting[0].size
             if size > MOST_BYTES:
@@ -104,7 +106,7 @@ class Grouping:
 
     async def _group(self, group: list[_Wanted]) -> None:
         try:
-            made = await self.make(group[0].epoch, [wanted.change for wanted in group])
+            made = await self.make(group[0].generation, [wanted.change for wanted in group])
         except DatabaseFull:
             if len(group) > 1:  # there may be room for some of them
                 for wanted in group:

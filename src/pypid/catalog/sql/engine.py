@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import (
     MOST_ROWS,
-    Anew,
     Beat,
+    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -81,9 +81,9 @@ class SqlEngine:
     async def open(self, identity: str, serial: int = 0) -> EngineState:
         from pypid.catalog.sql.schema import SCHEMA, prepare
 
-        epoch = self._epoch()
+        generation = self._new_generation()
         state, schema = await self._write(
-            lambda connection: prepare(connection, identity, serial, epoch), making=True
+            lambda connection: prepare(connection, identity, serial, generation), making=True
         )
         if schema is not None:
             _log.warn(
@@ -110,75 +110,77 @@ class SqlEngine:
 
         return await self._read(lambda connection: rows.changes(connection, since, most))
 
-    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
+    async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         if change.line is None and not change.expected:
             raise ValueError(f"{change.name} is taken out of where it is not")
-        return await self._grouping.swap(epoch, change)
+        return await self._grouping.swap(generation, change)
 
-    async def _swap(self, epoch: str, changes: Sequence[RowChange]) -> list[CatalogRow | Conflict]:
+    async def _swap(
+        self, generation: str, changes: Sequence[RowChange]
+    ) -> list[CatalogRow | Conflict]:
         from pypid.catalog.sql import rows
 
         return await self._repeated(
-            lambda connection: [rows.swap(connection, epoch, change) for change in changes]
+            lambda connection: [rows.swap(connection, generation, change) for change in changes]
         )
 
-    async def say_complete(self, epoch: str) -> EngineState:
+    async def mark_complete(self, generation: str) -> EngineState:
         from pypid.catalog.sql import rows
 
-        return await self._repeated(lambda connection: rows.say_complete(connection, epoch))
+        return await self._repeated(lambda connection: rows.mark_complete(connection, generation))
 
     async def note_rights(self) -> EngineState:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(self._repeated(rows.note_rights))
+        return await _in_any_generation(self._repeated(rows.note_rights))
 
     async def clear(self) -> EngineState:
         from pypid.catalog.sql import rows
 
-        epoch = self._epoch()
-        return await self._write(lambda connection: rows.clear(connection, epoch))
+        generation = self._new_generation()
+        return await self._write(lambda connection: rows.clear(connection, generation))
 
     async def tidy(self, tombstones: int = 10_000) -> None:
         from pypid.catalog.sql import rows
 
         now = self._world.now()
-        await _whatever_epoch(
+        await _in_any_generation(
             self._write(lambda connection: rows.tidy(connection, tombstones, now))
         )
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(
+        return await _in_any_generation(
             self._write(lambda connection: rows.lease(connection, name, holder, seconds))
         )
 
     async def release(self, name: str, holder: str) -> None:
         from pypid.catalog.sql import rows
 
-        await _whatever_epoch(
+        await _in_any_generation(
             self._write(lambda connection: rows.release(connection, name, holder))
         )
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(
+        return await _in_any_generation(
             self._read(lambda connection: rows.link(connection, key, good_after))
         )
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         from pypid.catalog.sql import rows
 
-        return await _whatever_epoch(
+        return await _in_any_generation(
             self._write(lambda connection: rows.keep_link(connection, key, link, good_after))
         )
 
-    def follow(self, heard: Callable[[Beat], None]) -> Feed:
+    def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
         from pypid.catalog.sql.feed import LookingFeed
 
         looking = self._opened().looking(self._world.clock)
-        return LookingFeed(looking, self._feeding, self._world.clock, heard)
+        return LookingFeed(looking, self._feeding, self._world.clock, on_beat)
 
     async def close(self) -> None:
         await self._world.blocking(self._dispose)
@@ -236,7 +238,7 @@ class SqlEngine:
         if self._driver is not None:
             self._driver.cut()
 
-    def _epoch(self) -> str:
+    def _new_generation(self) -> str:
         return self._world.random(12).hex()
 
     # --- in a thread ---
@@ -255,7 +257,7 @@ class SqlEngine:
             if (
                 driver.which() != before
             ):  # the change was written to a file that was removed or replaced
-                raise Anew
+                raise CatalogReset
             return done
         except errors() as error:
             found = fault(self._place, error)
@@ -276,13 +278,13 @@ class SqlEngine:
             driver.engine.dispose()
 
 
-async def _whatever_epoch(asked: Coroutine[Any, Any, T]) -> T:
-    """Await an operation that takes no epoch: report `DatabaseAway` until a follower has reset the
+async def _in_any_generation(operation: Coroutine[Any, Any, T]) -> T:
+    """Await an operation that takes no generation: report `DatabaseAway` until a follower has reset the
     rows.
     """
     try:
-        return await asked
-    except Anew:
+        return await operation
+    except CatalogReset:
         raise DatabaseAway("it is to be begun anew") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from pypid.catalog.engine import Anew, DatabaseFull, DatabaseUnusable
+from pypid.catalog.engine import CatalogReset, DatabaseFull, DatabaseUnusable
 from pypid.databases.drivers import Trouble, away, trouble
 from pypid.databases.places import Place, SqliteFile
 
@@ -21,7 +21,7 @@ def fault(place: Place, error: BaseException) -> Exception:
             disk = "disk" if isinstance(place, SqliteFile) else "server's disk"
             return DatabaseFull(f"there is no room on its {disk}.")
         case Trouble.NO_TABLE:
-            return Anew()
+            return CatalogReset()
         case Trouble.OTHER_COLUMNS:
             return DatabaseUnusable(
                 "the tables whose names begin with pypid_catalog are not pypid's: give it a "

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from pypid.catalog import engine
-from pypid.catalog.engine import Anew, Beat, DatabaseAway, DatabaseUnusable
-from pypid.catalog.feed_events import AGAIN, SILENCE, Hearing
+from pypid.catalog.engine import Beat, CatalogReset, DatabaseAway, DatabaseUnusable
+from pypid.catalog.feed_events import AGAIN, SILENCE, FeedEvents
 from pypid.flow import Blocking, start
 
 
@@ -26,7 +26,7 @@ class Looking(Protocol):
 
     def look(self) -> Beat:
         """Return the state, soon after it changed, or after `HEARTBEAT` at the latest. Raises
-        `DatabaseAway`, `DatabaseUnusable` and `Anew`.
+        `DatabaseAway`, `DatabaseUnusable` and `CatalogReset`.
         """
 
     def cut(self) -> None:
@@ -44,21 +44,21 @@ class LookingFeed:
         looking: Looking,
         feeding: Blocking,
         clock: IReactorTime,
-        heard: Callable[[Beat], None],
+        on_beat: Callable[[Beat], None],
     ) -> None:
         self._looking = looking
         self._feeding = feeding
         self._clock = clock
-        self._hearing = Hearing(heard)
+        self._events = FeedEvents(on_beat)
         self._not_before = 0.0
         self._loop = LoopingCall(lambda: start(self._step()))
         self._loop.clock = clock
         self._ended: Deferred[LoopingCall] = self._loop.start(looking.pause, now=False)
 
     async def stop(self) -> None:
-        if self._hearing.stopped:
+        if self._events.stopped:
             return
-        self._hearing.stopped = True
+        self._events.stopped = True
         self._loop.stop()
         self._looking.cut()
         await self._ended
@@ -70,14 +70,14 @@ class LookingFeed:
         late = self._clock.callLater(SILENCE, self._looking.cut)
         try:
             beat = await self._feeding(self._looking.look)
-        except (DatabaseAway, DatabaseUnusable, Anew) as error:
-            self._hearing.lose(error)
+        except (DatabaseAway, DatabaseUnusable, CatalogReset) as error:
+            self._events.lose(error)
             await self._let_go()
         except Exception:
-            self._hearing.fail()
+            self._events.fail()
             await self._let_go()
         else:
-            self._hearing.tell(beat)
+            self._events.report(beat)
         finally:
             if late.active():
                 late.cancel()

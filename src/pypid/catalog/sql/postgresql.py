@@ -62,8 +62,8 @@ class PostgresqlListener:
             else:
                 for _ in self._driver.notifies(timeout=HEARTBEAT - 2 * PAUSE, stop_after=1):
                     pass
-            asked = self._clock.seconds()
-            return Beat(read(self._connection), asked)
+            requested_at = self._clock.seconds()
+            return Beat(read(self._connection), requested_at)
         except errors() as error:
             found = fault(self._place, error)
         raise found

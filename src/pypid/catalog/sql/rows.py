@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pypid.catalog.engine import (
     MOST_BYTES,
-    Anew,
+    CatalogReset,
     CatalogRow,
     Conflict,
     EngineState,
@@ -32,7 +32,7 @@ from pypid.catalog.engine import (
     RowKind,
     Slice,
 )
-from pypid.catalog.sql.schema import begin_anew, leases, links, rows, standing, standing_of
+from pypid.catalog.sql.schema import leases, links, read_state, reset, rows, state_table
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
 
@@ -45,12 +45,12 @@ _TICK = timedelta(microseconds=1)
 
 def read(connection: Connection) -> EngineState:
     """Return the state (see `Engine.state`)."""
-    return standing_of(connection).state
+    return read_state(connection).state
 
 
 def row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow | None:
     """Return the row; None if there is none, or it was removed (see `Engine.row`)."""
-    standing_of(connection)
+    read_state(connection)
     found = _row(connection, kind, name)
     return None if found is None or found.line is None else found
 
@@ -62,9 +62,9 @@ def _row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow
 
 def changes(connection: Connection, since: Position, most: int) -> Slice:
     """Return a slice of the rows that changed after `since` (see `Engine.changes`)."""
-    now = standing_of(connection, since.epoch)
+    now = read_state(connection, since.generation)
     if since.version > now.state.version or 0 < since.version < now.lost:
-        raise Anew
+        raise CatalogReset
     later = rows.c.version > since.version
     size = func.coalesce(func.length(rows.c.line), 0)
     found = connection.execute(
@@ -77,7 +77,7 @@ def changes(connection: Connection, since: Position, most: int) -> Slice:
     taken = connection.execute(
         select(rows).where(later, rows.c.version <= last).order_by(rows.c.version)
     )
-    return Slice(tuple(map(_made, taken)), Position(since.epoch, last), count < len(found))
+    return Slice(tuple(map(_made, taken)), Position(since.generation, last), count < len(found))
 
 
 def _that_fit(sizes: Sequence[int]) -> int:
@@ -90,9 +90,9 @@ def _that_fit(sizes: Sequence[int]) -> int:
     return len(sizes)
 
 
-def swap(connection: Connection, epoch: str, change: RowChange) -> CatalogRow | Conflict:
+def swap(connection: Connection, generation: str, change: RowChange) -> CatalogRow | Conflict:
     """Change the row if it has the expected version (see `Engine.swap`)."""
-    now = standing_of(connection, epoch, take=True).state
+    now = read_state(connection, generation, take=True).state
     new = CatalogRow(
         change.kind, change.name, now.version + 1, now.serial + change.seen, change.line
     )
@@ -107,7 +107,7 @@ def swap(connection: Connection, epoch: str, change: RowChange) -> CatalogRow | 
             return held
         return Conflict(None if held is None or held.line is None else held)
     connection.execute(
-        update(standing).values(version=new.version, serial=now.serial + change.seen)
+        update(state_table).values(version=new.version, serial=now.serial + change.seen)
     )
     _tell(connection)
     return new
@@ -147,34 +147,34 @@ def _add(connection: Connection, new: CatalogRow) -> bool:
     )
 
 
-def say_complete(connection: Connection, epoch: str) -> EngineState:
-    """Record that the whole storage was reconciled (see `Engine.say_complete`)."""
-    standing_of(connection, epoch, take=True)
-    connection.execute(update(standing).values(complete=True))
+def mark_complete(connection: Connection, generation: str) -> EngineState:
+    """Record that the whole storage was reconciled (see `Engine.mark_complete`)."""
+    read_state(connection, generation, take=True)
+    connection.execute(update(state_table).values(complete=True))
     _tell(connection)
     return read(connection)
 
 
 def note_rights(connection: Connection) -> EngineState:
     """Notify all nodes of changed users or rights (see `Engine.note_rights`)."""
-    standing_of(connection, take=True)
-    connection.execute(update(standing).values(rights=standing.c.rights + 1))
+    read_state(connection, take=True)
+    connection.execute(update(state_table).values(rights=state_table.c.rights + 1))
     _tell(connection)
     return read(connection)
 
 
-def clear(connection: Connection, epoch: str) -> EngineState:
-    """Remove all rows (see `Engine.clear`); `epoch` is the new one."""
-    now = standing_of(connection, take=True).state
+def clear(connection: Connection, generation: str) -> EngineState:
+    """Remove all rows (see `Engine.clear`); `generation` is the new one."""
+    now = read_state(connection, take=True).state
     connection.execute(delete(rows))
-    begin_anew(connection, epoch, now.serial)
+    reset(connection, generation, now.serial)
     _tell(connection)
     return read(connection)
 
 
 def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
     """Remove expired links and leases, and old tombstones (see `Engine.tidy`)."""
-    standing_of(connection, take=True)
+    read_state(connection, take=True)
     connection.execute(delete(leases).where(leases.c.ends <= _clock(connection)))
     connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
     gone = rows.c.line.is_(None)
@@ -188,12 +188,12 @@ def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
     lost = connection.execute(last).scalar_one_or_none()
     if lost is not None:
         connection.execute(delete(rows).where(gone, rows.c.version <= lost))
-        connection.execute(update(standing).values(lost=lost))
+        connection.execute(update(state_table).values(lost=lost))
 
 
 def lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
     """Take or extend the lease; return whether the holder has it (see `Engine.lease`)."""
-    standing_of(connection)
+    read_state(connection)
     now = _clock(connection)
     free = or_(leases.c.holder == holder, leases.c.ends <= now)
     values = {"holder": holder, "ends": now + seconds}
@@ -202,17 +202,17 @@ def lease(connection: Connection, name: str, holder: str, seconds: float) -> boo
 
 def release(connection: Connection, name: str, holder: str) -> None:
     """Give the lease back (see `Engine.release`)."""
-    standing_of(connection)
+    read_state(connection)
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
 
 def link(connection: Connection, key: str, good_after: datetime) -> SignedUrl | None:
     """Return the signed URL under `key`, if it ends after `good_after` (see `Engine.link`)."""
-    standing_of(connection)
-    asked = select(links.c.url, links.c.ends).where(
+    read_state(connection)
+    query = select(links.c.url, links.c.ends).where(
         links.c.key == key, links.c.ends > _ticks(good_after)
     )
-    found = connection.execute(asked).one_or_none()
+    found = connection.execute(query).one_or_none()
     return None if found is None else SignedUrl(found.url, _BEGINNING + found.ends * _TICK)
 
 
@@ -220,7 +220,7 @@ def keep_link(connection: Connection, key: str, new: SignedUrl, good_after: date
     """Store the signed URL, unless there is a valid one; return the one in force (see
     `Engine.keep_link`).
     """
-    standing_of(connection)
+    read_state(connection)
     values = {"url": new.url, "ends": _ticks(new.expires)}
     ended = links.c.ends <= _ticks(good_after)
     kept = _upsert(connection, links, {"key": key, **values}, values, ended)

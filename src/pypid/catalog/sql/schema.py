@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from pypid.catalog.engine import Anew, DatabaseUnusable, EngineState
+from pypid.catalog.engine import CatalogReset, DatabaseUnusable, EngineState
 from pypid.core.errors import CannotStart
 
 SCHEMA = 1
@@ -38,10 +38,10 @@ PLACE = "place"
 _LOCK = 0x70797069_65
 """PostgreSQL's number for the lock on creating the tables of pypid's shared catalog."""
 
-_standing = MetaData()
-standing = Table(
+_state_metadata = MetaData()
+state_table = Table(
     "pypid_catalog",
-    _standing,
+    _state_metadata,
     Column("only", Integer, primary_key=True, autoincrement=False),
     Column("schema", Integer, nullable=False),
     Column("identity", Text, nullable=False),
@@ -86,7 +86,7 @@ links = Table(
 )
 """`ends` of a link: microseconds since 1970, in UTC."""
 
-_READ = select(standing).where(standing.c.only == 1)
+_READ = select(state_table).where(state_table.c.only == 1)
 _TAKE = _READ.with_for_update()
 
 
@@ -98,51 +98,51 @@ class CatalogSchemaState:
     lost: int
 
 
-def standing_of(
-    connection: Connection, epoch: str | None = None, *, take: bool = False
+def read_state(
+    connection: Connection, generation: str | None = None, *, take: bool = False
 ) -> CatalogSchemaState:
     """Return the row; `take`: lock it against other changes until the end of this transaction.
 
-    Raises `Anew` if it is of another epoch, and `DatabaseUnusable` if it is of another version.
+    Raises `CatalogReset` if it is of another generation, and `DatabaseUnusable` if it is of another version.
     """
     found = connection.execute(_TAKE if take else _READ).one_or_none()
     if found is None:
-        raise Anew
+        raise CatalogReset
     if found.schema != SCHEMA:
         raise DatabaseUnusable(
             f"it was begun anew by another version of pypid, with tables of version "
             f"{found.schema} (this one: {SCHEMA}). Run "
             "the same version everywhere, and start this one again."
         )
-    if found.place != _place(connection) or epoch not in (None, found.epoch):
-        raise Anew
+    if found.place != _place(connection) or generation not in (None, found.epoch):
+        raise CatalogReset
     return CatalogSchemaState(_state(found), found.lost)
 
 
 def prepare(
-    connection: Connection, identity: str, serial: int, epoch: str
+    connection: Connection, identity: str, serial: int, generation: str
 ) -> tuple[EngineState, int | None]:
     """Create the tables, or replace those of another version, in the current transaction.
 
-    Returns the state, and the version of the replaced tables, if that was another one. `epoch` is
+    Returns the state, and the version of the replaced tables, if that was another one. `generation` is
     one that was never used. Raises `CannotStart` if they are of another storage.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    _standing.create_all(connection)
+    _state_metadata.create_all(connection)
     found = connection.execute(_TAKE).one_or_none()
     if found is None:
         _begin(connection)
         first = {
             "schema": SCHEMA,
             "identity": identity,
-            "epoch": epoch,
+            "epoch": generation,
             "version": 0,
             "serial": serial,
             "lost": 0,
         }
         connection.execute(
-            insert(standing).values(
+            insert(state_table).values(
                 only=1, place=_place(connection), complete=False, rights=0, **first
             )
         )
@@ -156,22 +156,22 @@ def prepare(
         if found.place != _place(connection):
             _check(connection)
         _begin(connection)
-        begin_anew(connection, epoch, max(found.serial, serial))
+        reset(connection, generation, max(found.serial, serial))
     another = None if found is None or found.schema == SCHEMA else found.schema
-    return standing_of(connection).state, another
+    return read_state(connection).state, another
 
 
-def begin_anew(connection: Connection, epoch: str, serial: int) -> None:
+def reset(connection: Connection, generation: str, serial: int) -> None:
     """Reset the state of the catalog, after its rows were removed."""
     new = {
         "schema": SCHEMA,
         "place": _place(connection),
-        "epoch": epoch,
+        "epoch": generation,
         "version": 0,
         "serial": serial,
         "lost": 0,
     }
-    connection.execute(update(standing).values(complete=False, **new))
+    connection.execute(update(state_table).values(complete=False, **new))
 
 
 def _begin(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 from twisted.internet.interfaces import IReactorTime
 
-from pypid.catalog.engine import HEARTBEAT, Anew, Beat, EngineState
+from pypid.catalog.engine import HEARTBEAT, Beat, CatalogReset, EngineState
 from pypid.catalog.sql.faults import fault
 from pypid.catalog.sql.feed import Looking
 from pypid.catalog.sql.rows import read
@@ -47,12 +47,12 @@ class Sqlite:
         _make(self.place.path)
 
     def which(self) -> object:
-        """Return the identity of the file. Raises `Anew` if there is none. (A file that was put in
-        its place is another epoch.)
+        """Return the identity of the file. Raises `CatalogReset` if there is none. (A file that was put in
+        its place is another generation.)
         """
         found = identity(self.place.path)
         if found is None:
-            raise Anew
+            raise CatalogReset
         return found
 
     def cut(self) -> None:
@@ -129,10 +129,10 @@ class Polling:
                 self._open()
             assert self._connection is not None
             if identity(self._place.path) != self._identity:
-                raise Anew
-            asked = self._clock.seconds()
+                raise CatalogReset
+            requested_at = self._clock.seconds()
             with self._connection.begin():
-                return Beat(self._state(self._connection), asked)
+                return Beat(self._state(self._connection), requested_at)
         except errors() as error:
             found = fault(self._place, error)
         raise found
@@ -146,7 +146,7 @@ class Polling:
     def _open(self) -> None:
         self._identity = identity(self._place.path)
         if self._identity is None:
-            raise Anew
+            raise CatalogReset
         self._engine = Sqlite(self._place, busy=HEARTBEAT).engine
         self._connection = self._engine.connect()
 

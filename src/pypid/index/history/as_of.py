@@ -100,7 +100,7 @@ class Moments:
             return frozenset()
         pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
         for name in projects:
-            heard = await self.index.catalog.theirs(name)
+            heard = await self.index.catalog.upstream_entry(name)
             found.update(
                 (name, filename)
                 for filename in shown_at(heard, moments, self.index.policy.restored)
@@ -216,7 +216,7 @@ class Spanned:
         """Return the spans of all `names`: those already computed if it is the same object, else
         computed once for all waiting callers.
         """
-        epoch, made_of = self.index.catalog.epoch, self._made_of
+        epoch, made_of = self.index.catalog.generation, self._made_of
         # the summary of a project that allows mixing ([upstream] allow_mixed) has nothing of upstream
         if (
             made_of is not None
@@ -242,7 +242,9 @@ class Spanned:
         ours = await self.index.catalog.ours(name)
         policy = self.index.policy
         heard = (
-            await self.index.catalog.theirs(name) if may_show_theirs(policy, name, ours) else None
+            await self.index.catalog.upstream_entry(name)
+            if may_show_theirs(policy, name, ours)
+            else None
         )
         return spans(ours if isinstance(ours, Project) else None, heard, policy.restored)
 

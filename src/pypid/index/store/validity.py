@@ -47,7 +47,7 @@ def standing_of(
     presence = Presence.ABSENT if ours is None else Project(name=name)
     asks = asked.may_reach_out and asks_upstream(index.policy, name, presence)
     if not asks and not may_show_theirs(index.policy, name, presence):
-        return Validity(name=name, ours=ours, theirs=None, epoch=glance.epoch)
+        return Validity(name=name, ours=ours, theirs=None, epoch=glance.generation)
     until = None
     if cooldown_of(index.policy, name):
         seen = index.seen_until(name, reachable=asks)
@@ -55,7 +55,7 @@ def standing_of(
             return None
         [until] = seen
     if asks:
-        heard_at = glance.asked(name)
+        heard_at = glance.listing_time(name)
         if heard_at is None or index.gate.breaker.error is not None:
             return None
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
@@ -66,14 +66,14 @@ def standing_of(
         shows_theirs=True,
         asks=asks,
         until=until,
-        epoch=glance.epoch,
+        epoch=glance.generation,
     )
 
 
 def stands(glance: Glance, standing: Validity) -> bool:
     """Return whether nothing has changed, apart from the time and the availability of upstream."""
     ours, theirs = glance.heads(standing.name)
-    if glance.epoch != standing.epoch:
+    if glance.generation != standing.epoch:
         return False
     if ours is not standing.ours and ours != standing.ours:
         return False

@@ -92,10 +92,10 @@ class CacheStore:
 
         A dump may be old or missing: unknown is not absent.
         """
-        if self._looked_in != self.catalog.epoch:  # the new epoch has lost what was looked up
-            self._looked_in = self.catalog.epoch
+        if self._looked_in != self.catalog.generation:  # the new epoch has lost what was looked up
+            self._looked_in = self.catalog.generation
             self._looked.clear()
-        entry = await self.catalog.theirs(name)
+        entry = await self.catalog.upstream_entry(name)
         is_current = bool(entry.kept) and (self.shared or self.dump_is_exact)
         if is_current or self._are_compared or name in self._looked:
             return entry
@@ -110,23 +110,23 @@ class CacheStore:
         """Return the catalog's entry, if a listing of the cached files agrees with it; else read it
         from the storage.
         """
-        if (await self.catalog.theirs(name)).kept:
+        if (await self.catalog.upstream_entry(name)).kept:
             async with aclosing(self.blobs.list(kept_folder(name))) as listing:
                 present = {blob.key: blob async for blob in listing}
-            entry = await self.catalog.theirs(name)
+            entry = await self.catalog.upstream_entry(name)
             if agrees(entry, present):
                 return entry
         return await self.look(name)
 
     @property
     def _are_compared(self) -> bool:
-        return self.catalog.was_complete or self._compared_in == self.catalog.epoch
+        return self.catalog.was_complete or self._compared_in == self.catalog.generation
 
     async def find(self, file: File) -> File | None:
         """Return the cached copy of these very bytes, if there is one, from the catalog or from its
         record (another process's).
         """
-        held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+        held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
         if held is not None and is_copy(held, file):
             return held
         found = await recorded(self.blobs, file.project, file.filename)
@@ -145,16 +145,16 @@ class CacheStore:
         catalog cannot be updated.
         """
         async with self._projects.hold(name):
-            before = await self.catalog.theirs(name)
+            before = await self.catalog.upstream_entry(name)
             for _ in range(READINGS):
                 files = await read_kept(self.blobs, name)
                 try:
-                    entry = await self.catalog.edit_theirs(
+                    entry = await self.catalog.edit_upstream_entry(
                         name, _compare_and_set(before.kept, files)
                     )
                 except ConcurrentChange:
                     with suppress(CatalogDown):  # the next catalog call raises it again
-                        before = await self.catalog.edit_theirs(name, as_it_is)
+                        before = await self.catalog.edit_upstream_entry(name, as_it_is)
                 except CatalogDown:
                     break
                 else:
@@ -171,7 +171,7 @@ class CacheStore:
         later.
         """
         try:
-            await self.catalog.edit_theirs(name, change)
+            await self.catalog.edit_upstream_entry(name, change)
         except CatalogDown:
             self.unsettled.add(name)
 
@@ -342,7 +342,7 @@ class CacheStore:
         """Return the stored metadata of the file, if it has the expected hash."""
         if file.metadata_sha256 is None:
             return None
-        held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+        held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
         keys = [cached_metadata_key(held)] if held is not None and held.key else []
         for where in dict.fromkeys(
             [*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]
@@ -362,7 +362,7 @@ class CacheStore:
             self._places.hold(f"{file.project}/{file.filename}"),
             self._projects.hold(file.project),
         ):
-            held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+            held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
             where = kept_key(file.project, file.filename, ObjectKind.METADATA)
             if held is not None and is_copy(held, file):
                 where = cached_metadata_key(held)
@@ -378,7 +378,7 @@ class CacheStore:
         Uses one listing; a project is read only if listing and catalog disagree. Raises
         `CatalogDown`.
         """
-        epoch = self.catalog.epoch
+        epoch = self.catalog.generation
         self._looked.clear()
         read = 0
         seen: set[ProjectName] = set()
@@ -403,7 +403,7 @@ class CacheStore:
         return read
 
     async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
-        if name is None or agrees(await self.catalog.theirs(name), present):
+        if name is None or agrees(await self.catalog.upstream_entry(name), present):
             return 0
         await self._bring(name)
         return 1

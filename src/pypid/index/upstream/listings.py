@@ -191,7 +191,7 @@ class UpstreamListings:
         )
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
-        before = (await self.catalog.theirs(name)).said
+        before = (await self.catalog.upstream_entry(name)).said
         try:
             listing = await self.gate.project(name, before, via)
             if listing.is_doubtful:
@@ -219,11 +219,11 @@ class UpstreamListings:
         """Store the listing; a large one is compared with the previous one off the reactor
         thread.
         """
-        before = await self.catalog.theirs(listing.name)
+        before = await self.catalog.upstream_entry(listing.name)
         if listing.is_doubtful:
             listing = with_stored(listing, before)
         compared = await self._compared(listing, before)
-        return await self.catalog.edit_theirs(
+        return await self.catalog.edit_upstream_entry(
             listing.name,
             lambda entry: (
                 evolve(entry, said=compared.said, history=compared.history, since=compared.since)
