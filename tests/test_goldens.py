@@ -23,7 +23,7 @@ from pypid.core.model import Listing, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_project
 from pypid.core.records.layout import Plan
-from pypid.core.records.upstream_entry import dump_heard
+from pypid.core.records.upstream_entry import dump_upstream_entry
 from pypid.flow import whole
 from pypid.web.api.openapi import document
 from pypid.web.app.all_routes import routes
@@ -135,7 +135,7 @@ class Cached(KeeperCase):
         listing = Listing(
             name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"'
         )
-        return dump_heard(evolve(heard, said=listing)).decode()
+        return dump_upstream_entry(evolve(heard, said=listing)).decode()
 
 
 def route_lines() -> list[str]:

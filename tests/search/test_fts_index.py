@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING, Visibility
-from pypid.core.search.ranking import Card, FoundProject, SearchQuery, rank, ranked, standing
+from pypid.core.search.ranking import Card, FoundProject, SearchQuery, rank, ranked, status_rank
 from pypid.search import fts_index as cabinet_module
 from pypid.search import reader
 from pypid.search.cards import Filed
@@ -66,13 +66,16 @@ class RulesTests(SynchronousTestCase):
         ):
             seen = [each for each in cards if by.sees(each.name)]
             for query in queries:
-                expected = [(rank(query, each), standing(each)) for each in ranked(query, seen)]
+                expected = [(rank(query, each), status_rank(each)) for each in ranked(query, seen)]
                 by_name = {each.name: each for each in cards}
                 for few in (reader.FEW, 0):
                     self.patch(reader, "FEW", few)
                     said, total = found(cabinet, query, SearchViewer(by))
                     self.assertEqual(
-                        [(rank(query, by_name[e.name]), standing(by_name[e.name])) for e in said],
+                        [
+                            (rank(query, by_name[e.name]), status_rank(by_name[e.name]))
+                            for e in said
+                        ],
                         expected,
                     )
                     self.assertEqual(total, len(expected))

@@ -88,8 +88,8 @@ class EngineState:
 class CatalogRow:
     """The row of a project, as it is since `version`. `serial` is that of its last visible change.
 
-    `line` is what `records.dump_project` or `upstream_entry.dump_heard` makes of a project with
-    serial 0: the serial is known only when the row is written. None: it was removed. (A project's
+    `line` is made by `records.dump_project` or `upstream_entry.dump_upstream_entry`, of a project
+    with serial 0: the serial is known only when the row is written. None: it was removed. (A project's
     mark is in its line.)
     """
 

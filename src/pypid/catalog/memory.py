@@ -28,7 +28,7 @@ from pypid.catalog.table import Table
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project
-from pypid.core.records.upstream_entry import dump_heard, load_heard
+from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
 from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
 from pypid.ports import Catalog, Glance
@@ -56,7 +56,7 @@ class MemoryCatalog:
         self._local: Table[Project] = Table(
             load_project, lambda project: len(project.files), thinking
         )
-        self._upstream: Table[UpstreamEntry] = Table(load_heard, count_files, thinking)
+        self._upstream: Table[UpstreamEntry] = Table(load_upstream_entry, count_files, thinking)
         self._forgettable = Forgettable(forgettable)
         self._complete = False
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
@@ -134,9 +134,9 @@ class MemoryCatalog:
             return new
         line = self._upstream.lines.get(name)
         if isinstance(line, bytes | LinePart) and listed_files(new) is listed_files(old):
-            self._upstream.put(upstream_summary(new), new, dump_heard(new, written(line)))
+            self._upstream.put(upstream_summary(new), new, dump_upstream_entry(new, written(line)))
         else:
-            self._upstream.put(upstream_summary(new), new, dump_heard)
+            self._upstream.put(upstream_summary(new), new, dump_upstream_entry)
             self._upstream.write_down(name)
         self._forget_others(name)
         return new

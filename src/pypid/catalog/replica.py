@@ -20,7 +20,7 @@ from pypid.core.errors import Unreadable
 from pypid.core.model import Project, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_head, load_project
-from pypid.core.records.upstream_entry import load_heard
+from pypid.core.records.upstream_entry import load_upstream_entry
 from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 from pypid.flow import Blocking
 
@@ -172,7 +172,7 @@ class Replica:
 
     def __attrs_post_init__(self) -> None:
         self.local = Half(load_project, lambda project: len(project.files), self.thinking)
-        self.upstream = Half(load_heard, count_files, self.thinking)
+        self.upstream = Half(load_upstream_entry, count_files, self.thinking)
 
     @property
     def position(self) -> Position:

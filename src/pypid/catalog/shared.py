@@ -41,7 +41,7 @@ from pypid.core.errors import CatalogDown, Unreadable
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_head
-from pypid.core.records.upstream_entry import dump_heard
+from pypid.core.records.upstream_entry import dump_upstream_entry
 from pypid.flow import World, start
 from pypid.metrics.families import STALE
 from pypid.ports import Catalog, Glance
@@ -345,7 +345,7 @@ def _upstream_draft(
     if new.said is None and not new.kept:
         return RowDraft(new, seen=is_seen, line=None)
     earlier = held.line if listed_files(new) is listed_files(old) else None
-    written = partial(dump_heard, evolve(new, serial=0), earlier)
+    written = partial(dump_upstream_entry, evolve(new, serial=0), earlier)
     return RowDraft(
         new, seen=is_seen, line=written, short=earlier is not None or count_files(new) <= FEW
     )

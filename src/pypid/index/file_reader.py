@@ -18,7 +18,7 @@ from pypid.core.errors import (
 )
 from pypid.core.model import File, SignedUrl, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
-from pypid.core.records.layout import ObjectKind, beside_key, metadata_key
+from pypid.core.records.layout import ObjectKind, sidecar_key, metadata_key
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import Thawing
 from pypid.index.store import records

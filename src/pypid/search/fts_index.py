@@ -18,7 +18,7 @@ import msgspec
 from attrs import define, field
 
 from pypid.core.packaging.names import ProjectName
-from pypid.core.search.ranking import ProjectDescription, standing
+from pypid.core.search.ranking import ProjectDescription, status_rank
 from pypid.search.cards import Filed
 from pypid.search.fts_query import COLUMNS, TABLE, words
 from pypid.search.reader import Reader
@@ -284,7 +284,7 @@ class SearchIndex:
 
 def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
     """Return a free place for each card: nearly always its standing, for a few just below."""
-    wanted = [standing(filed.card) for filed in cards]
+    wanted = [status_rank(filed.card) for filed in cards]
     rows = db.execute(
         "SELECT place FROM project WHERE place IN (SELECT value FROM json_each(?))",
         (json.dumps(wanted),),

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Listing, UpstreamEntry, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.records.file_history import MOST_EVENTS, Event, FileHistory, in_bounds, noted
-from pypid.core.records.history import said_then, shown_at, spans, was_any
-from pypid.core.records.listing_changes import LONGEST, MOST, heard_now
-from pypid.core.records.upstream_entry import dump_heard, load_heard
+from pypid.core.records.file_history import MOST_EVENTS, Event, FileHistory, in_bounds, with_event
+from pypid.core.records.history import listing_as_of, shown_at, spans, was_any
+from pypid.core.records.listing_changes import LONGEST, MOST, with_listing
+from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
@@ -50,7 +50,7 @@ class World:
             if listing is None
             else in_order(tuple(self.file(name, *said, number) for name, said in listing.items()))
         )
-        self.heard = heard_now(
+        self.heard = with_listing(
             self.heard, Listing(name=SPAM, files=files, asked=at(number), index="https://x/")
         )
 
@@ -101,13 +101,13 @@ class TheirsTests(SynchronousTestCase):
             history=world.heard.history,
             since=world.heard.since,
         )
-        self.assertEqual(load_heard(dump_heard(heard)), heard)
+        self.assertEqual(load_upstream_entry(dump_upstream_entry(heard)), heard)
         if now.files is None:
             return
         has = {file.filename: file.sha256 for file in now.files}
         restored = {name for name, _ in every}
         for number, listing in enumerate(said):
-            then = said_then(now, heard.kept, heard.history, at(number + 0.25), restored).files
+            then = listing_as_of(now, heard.kept, heard.history, at(number + 0.25), restored).files
             expected = {
                 name: one
                 for name, one in (listing or {}).items()
@@ -116,7 +116,7 @@ class TheirsTests(SynchronousTestCase):
             self.assertEqual(
                 {file.filename: (file.sha256, file.yanked) for file in then or ()}, expected
             )
-            early = said_then(now, heard.kept, heard.history, at(number + 0.25)).files
+            early = listing_as_of(now, heard.kept, heard.history, at(number + 0.25)).files
             self.assertEqual(early, tuple(file for file in then or () if file.filename in has))
             shown = shown_at(heard, [at(number + 0.25)], restored)
             self.assertEqual(
@@ -144,11 +144,13 @@ class TheirsTests(SynchronousTestCase):
                 world.ask(days * day, {})
                 heard = evolve(world.heard, kept=(replace(file, key="x"),))
                 assert heard.said is not None
-                then = said_then(heard.said, heard.kept, heard.history, at(1)).files or ()
+                then = listing_as_of(heard.said, heard.kept, heard.history, at(1)).files or ()
                 self.assertEqual([file.filename for file in then], [name] * is_shown, (dated, days))
                 self.assertEqual(shown_at(heard, [at(1)]), {name} if is_shown else set())
                 self.assertEqual(was_any(spans(None, heard), at(1)), is_shown)
-                then = said_then(heard.said, heard.kept, heard.history, at(1), [name]).files or ()
+                then = (
+                    listing_as_of(heard.said, heard.kept, heard.history, at(1), [name]).files or ()
+                )
                 self.assertEqual([file.filename for file in then], [name])
                 self.assertEqual(shown_at(heard, [at(1)], [name]), {name})
 
@@ -193,14 +195,14 @@ class PastTests(SynchronousTestCase):
         """A change that was noted and then not made is forgotten by the next one; one that was made
         is not.
         """
-        first = noted(FileHistory("x"), Event(at(0), None, "bad"))
+        first = with_event(FileHistory("x"), Event(at(0), None, "bad"))
         self.assertEqual(
-            noted(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),)
+            with_event(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),)
         )
-        self.assertEqual(len(noted(first, Event(at(1), "bad", None)).events), 2)
-        gone = noted(FileHistory("x"), Event(at(0), gone=True, begun=at(-1)))
-        self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(-1))).events), 1)
-        self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(0.5))).events), 2)
+        self.assertEqual(len(with_event(first, Event(at(1), "bad", None)).events), 2)
+        gone = with_event(FileHistory("x"), Event(at(0), gone=True, begun=at(-1)))
+        self.assertEqual(len(with_event(gone, Event(at(1), gone=True, begun=at(-1))).events), 1)
+        self.assertEqual(len(with_event(gone, Event(at(1), gone=True, begun=at(0.5))).events), 2)
 
     def test_in_bounds(self) -> None:
         """Pasts are by name, each once, the last one counts; those without events are none."""

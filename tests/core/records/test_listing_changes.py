@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Listing
 from pypid.core.packaging.names import project_name
-from pypid.core.records.listing_changes import remembered
+from pypid.core.records.listing_changes import merged
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
@@ -55,31 +55,31 @@ class RememberedTests(SynchronousTestCase):
         """
         other = replace(FILE, filename="spam-2.0.tar.gz")
         before = said(replace(FILE, metadata_sha256=METADATA), other)
-        self.assertEqual(remembered(said(FILE, other), before), before)
+        self.assertEqual(merged(said(FILE, other), before), before)
         for fresh in (
             replace(FILE, sha256="12" * 32),
             replace(FILE, sha256=None),
             replace(FILE, metadata_sha256="12" * 32),
         ):
-            self.assertEqual(remembered(said(fresh), before), said(fresh))
+            self.assertEqual(merged(said(fresh), before), said(fresh))
 
     def test_seen(self) -> None:
         """A file without upload time is dated by when it was first seen with these bytes."""
         bare = replace(FILE, uploaded=None)
-        first = remembered(said(bare), None)
+        first = merged(said(bare), None)
         self.assertEqual(first, said(replace(bare, seen=BEGINNING)))
-        again = remembered(said(bare, asked=LATER), first)
+        again = merged(said(bare, asked=LATER), first)
         self.assertEqual(again.files, first.files)
-        changed = remembered(said(replace(bare, sha256="12" * 32), asked=LATER), first)
+        changed = merged(said(replace(bare, sha256="12" * 32), asked=LATER), first)
         self.assertEqual(changed.files, (replace(bare, sha256="12" * 32, seen=LATER),))
-        self.assertEqual(remembered(said(FILE, asked=LATER), first), said(FILE, asked=LATER))
+        self.assertEqual(merged(said(FILE, asked=LATER), first), said(FILE, asked=LATER))
 
     def test_nothing_before(self) -> None:
         """Without anything before, or now, it is what was said."""
         gone = evolve(said(), files=None)
         for before in (None, said(), gone):
-            self.assertEqual(remembered(said(FILE), before), said(FILE))
-            self.assertEqual(remembered(gone, before), gone)
+            self.assertEqual(merged(said(FILE), before), said(FILE))
+            self.assertEqual(merged(gone, before), gone)
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(files, files)
@@ -87,12 +87,12 @@ class RememberedTests(SynchronousTestCase):
         """What is as it was is the same object, a file as well as all of them; nothing but dates
         and hashes is added.
         """
-        before = remembered(said(*old), None)
+        before = merged(said(*old), None)
         copies = [replace(file) for file in new]
-        made = remembered(said(*copies, asked=LATER), before)
+        made = merged(said(*copies, asked=LATER), before)
         assert made.files is not None and before.files is not None
         self.assertIs(
-            remembered(said(*(replace(file) for file in old), asked=LATER), before).files,
+            merged(said(*(replace(file) for file in old), asked=LATER), before).files,
             before.files,
         )
         for file, fresh in zip(made.files, new, strict=True):

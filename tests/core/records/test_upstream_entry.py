@@ -14,7 +14,7 @@ from pypid.core.errors import Unreadable
 from pypid.core.model import File, Listing, Status, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import load_head
-from pypid.core.records.upstream_entry import BLOCK, dump_heard, load_heard
+from pypid.core.records.upstream_entry import BLOCK, dump_upstream_entry, load_upstream_entry
 
 SPAM = project_name("spam")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -76,9 +76,9 @@ class LineTests(SynchronousTestCase):
     @given(heards)
     def test_round_trip(self, heard: UpstreamEntry) -> None:
         """What was dumped comes back, in one line of JSON, whatever stands in its texts."""
-        line = dump_heard(heard)
+        line = dump_upstream_entry(heard)
         self.assertNotIn(b"\n", line)
-        self.assertEqual(load_heard(line), heard)
+        self.assertEqual(load_upstream_entry(line), heard)
         self.assertEqual(json.loads(line)["name"], SPAM)
         head = load_head(line)
         status = "active" if heard.said is None else heard.said.status.value
@@ -93,11 +93,13 @@ class LineTests(SynchronousTestCase):
         """A line made from an earlier one with the same files is the line that is made anew."""
         if one.said is not None and other.said is not None:
             other = evolve(other, said=evolve(other.said, files=one.said.files))
-            self.assertEqual(dump_heard(other, dump_heard(one)), dump_heard(other))
+            self.assertEqual(
+                dump_upstream_entry(other, dump_upstream_entry(one)), dump_upstream_entry(other)
+            )
 
     def test_damaged(self) -> None:
         """A line that was cut, or whose blocks are not where it says, is refused."""
-        line = dump_heard(UpstreamEntry(name=SPAM, said=said(3)))
+        line = dump_upstream_entry(UpstreamEntry(name=SPAM, said=said(3)))
         for damaged in (
             line[:-40],
             line[: line.index(b',"files"')] + b"}",
@@ -106,4 +108,4 @@ class LineTests(SynchronousTestCase):
             b"",
         ):
             with self.assertRaises(Unreadable):
-                load_heard(damaged)
+                load_upstream_entry(damaged)

@@ -21,7 +21,7 @@ from pypid.core.search.ranking import (
     fits,
     rank,
     ranked,
-    standing,
+    status_rank,
     tier,
     words_of,
 )
@@ -159,7 +159,7 @@ class OrderTests(SynchronousTestCase):
     @settings(max_examples=50, deadline=None, database=None)
     def test_standing(self, known: Card) -> None:
         """Where something stands is a number that SQLite can have for a row."""
-        self.assertTrue(0 < standing(known) + 1 < 1 << 63)
+        self.assertTrue(0 < status_rank(known) + 1 < 1 << 63)
 
     @given(QUERIES, st.lists(CARDS, unique_by=lambda known: known.name, max_size=8))
     @settings(max_examples=100, deadline=None, database=None)
@@ -174,4 +174,4 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(ranks, sorted(ranks))
         for one, other in pairwise(found):
             if rank(query, one) == rank(query, other):
-                self.assertGreaterEqual(standing(one), standing(other))
+                self.assertGreaterEqual(status_rank(one), status_rank(other))

@@ -22,7 +22,7 @@ from pypid.core.records.layout import (
     KEPT,
     ObjectKind,
     ObjectPlace,
-    kept_beside_key,
+    cached_overwrite_key,
     kept_folder,
     kept_key,
     kept_place,
@@ -131,7 +131,7 @@ class KeptLayoutTests(SynchronousTestCase):
 
     def test_beside(self) -> None:
         """Bytes that lie beside others of the same name are found as such."""
-        key = kept_beside_key(SPAM, FILE.filename, "ab" * 32)
+        key = cached_overwrite_key(SPAM, FILE.filename, "ab" * 32)
         self.assertEqual(kept_place(key), ObjectPlace(SPAM, FILE.filename, ObjectKind.OVERWRITE))
         self.assertIsNone(place(key))
         for foreign in (

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from pypid.core.model import File, Listing, UpstreamEntry
 from pypid.core.records.documents import dump_record
-from pypid.core.records.layout import ObjectKind, kept_beside_key, kept_key
+from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key
 from pypid.flow import BytesBody, start, whole
 from pypid.index import Index
 from pypid.index.local.publish import UNDER_WAY
@@ -175,8 +175,8 @@ class AuditTests(AuditCase):
         """
         orphans = [
             kept_key(SPAM, "spam-3.0.tar.gz"),
-            kept_beside_key(SPAM, WHEEL, "ab" * 32),
-            kept_beside_key(SPAM, WHEEL, "ab" * 32) + ".metadata",
+            cached_overwrite_key(SPAM, WHEEL, "ab" * 32),
+            cached_overwrite_key(SPAM, WHEEL, "ab" * 32) + ".metadata",
             ".kept/eggs/eggs-1.0.tar.gz",
         ]
         self.clock.advance(UNDER_WAY.total_seconds())
@@ -193,7 +193,7 @@ class AuditTests(AuditCase):
         """
         self.setUp()
         self.have(keeping(self.index, listed(OTHER, WHEEL), OTHER, DESCRIBED))
-        beside = kept_beside_key(SPAM, WHEEL, digests(OTHER).sha256)
+        beside = cached_overwrite_key(SPAM, WHEEL, digests(OTHER).sha256)
         self.assertIn(beside, self.keys())
         self.assertNotIn(KEPT, self.keys())
         self.assertEqual(self.found(hashes=True), {})

@@ -21,8 +21,8 @@ from pypid.core.model import Digests, File, Presence, UpstreamEntry
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
-from pypid.core.records.layout import ObjectKind, kept_beside_key, kept_key, place
-from pypid.core.records.upstream_entry import dump_heard, load_heard
+from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key, place
+from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
 from pypid.flow import BytesBody, Hashes, whole
 from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
@@ -93,7 +93,7 @@ class KeepingTests(KeptCase):
         self.assertEqual(heard.kept, (kept,))
         self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
         self.assertEqual(
-            load_heard(dump_heard(evolve(heard, touched=(("spam", 7),)))),
+            load_upstream_entry(dump_upstream_entry(evolve(heard, touched=(("spam", 7),)))),
             evolve(heard, touched=(("spam", 7),)),
         )
         self.assertEqual(self.get(kept_key(SPAM, file.filename, ObjectKind.METADATA)), metadata())
@@ -128,7 +128,7 @@ class KeepingTests(KeptCase):
         for other in (noise(999), b"x" * 1000):
             self.put(plain, other)
             kept = self.keep(file, data)
-            self.assertEqual(kept.key, kept_beside_key(SPAM, file.filename, kept.sha256 or ""))
+            self.assertEqual(kept.key, cached_overwrite_key(SPAM, file.filename, kept.sha256 or ""))
             self.assertEqual((self.get(kept.key), self.get(plain)), (data, other))
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
             self.have(self.file_cache.forget(SPAM, file.filename))

@@ -61,16 +61,16 @@ class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=Tru
         return uploaded
 
 
-def noted(past: FileHistory, event: Event) -> FileHistory:
-    """Return `past` with one more event.
+def with_event(history: FileHistory, event: Event) -> FileHistory:
+    """Return `history` with one more event.
 
     A change is recorded before it is made, and may then not have been made: the last event is
     dropped if the yank after it is not the one before this event, or if both remove the same bytes.
     """
-    events = past.events
+    events = history.events
     if events and _is_void(events[-1], event):
         events = events[:-1]
-    return FileHistory(past.filename, (*events, event)[-MOST_EVENTS:])
+    return FileHistory(history.filename, (*events, event)[-MOST_EVENTS:])
 
 
 def _is_void(last: Event, event: Event) -> bool:
@@ -81,7 +81,10 @@ def _is_void(last: Event, event: Event) -> bool:
 
 def of_file(history: Iterable[FileHistory], filename: str) -> FileHistory:
     """Return the history of the file of this name; an empty one if it has none."""
-    return next((past for past in history if past.filename == filename), FileHistory(filename))
+    return next(
+        (file_history for file_history in history if file_history.filename == filename),
+        FileHistory(filename),
+    )
 
 
 def in_bounds(
@@ -92,7 +95,9 @@ def in_bounds(
 
     With `most`, only that many are kept, the most recently changed ones.
     """
-    by_name = {past.filename: past for past in history if past.events}
+    by_name = {
+        file_history.filename: file_history for file_history in history if file_history.events
+    }
     gone = sorted((past.events[-1].at, name) for name, past in by_name.items() if name not in there)
     for _, name in gone[:-MOST_DELETED]:
         del by_name[name]

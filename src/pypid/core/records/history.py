@@ -34,7 +34,7 @@ THE_PROJECT = ""
 
 
 @frozen(kw_only=True)
-class ObservedLife:
+class ObservedPeriod:
     """A period from `begun` (None: always) until `ended` (None: not ended) in which a name had
     bytes of this hash.
     """
@@ -66,22 +66,22 @@ class AsOfState:
     since: datetime | None = None
 
 
-def lives(past: FileHistory, file: File | None) -> Iterator[ObservedLife]:
+def periods(history: FileHistory, file: File | None) -> Iterator[ObservedPeriod]:
     """Yield the periods of a file name, the ended ones first; `file` is the present file of the
     name.
     """
-    for event in past.events:
+    for event in history.events:
         if event.gone:
-            yield ObservedLife(begun=event.begun, ended=event.at, sha256=event.sha256)
+            yield ObservedPeriod(begun=event.begun, ended=event.at, sha256=event.sha256)
     if file is not None:
-        begun = past.since(file.uploaded or file.seen)
+        begun = history.since(file.uploaded or file.seen)
         if begun is not None:  # without a known start, existence at any time cannot be shown
-            yield ObservedLife(begun=begun, ended=None, sha256=file.sha256)
+            yield ObservedPeriod(begun=begun, ended=None, sha256=file.sha256)
 
 
-def yanked_then(past: FileHistory, now: str | None, before: datetime) -> str | None:
+def yanked_as_of(history: FileHistory, now: str | None, before: datetime) -> str | None:
     """Return the yank of the file at that time (as `File.yanked`); it is `now` today."""
-    events = past.events
+    events = history.events
     if not events:
         return now
     if events[0].at >= before:
@@ -91,20 +91,22 @@ def yanked_then(past: FileHistory, now: str | None, before: datetime) -> str | N
     return now if last == len(events) - 1 else events[last].yanked
 
 
-def file_then(file: File, past: FileHistory, before: datetime) -> File | None:
+def file_as_of(file: File, history: FileHistory, before: datetime) -> File | None:
     """Return the file as it was then; None if it did not exist, or had other bytes, which
     are gone.
     """
-    life = _life(past, file, before)
-    if life is None or not _same(life.sha256, file.sha256):
+    period = _period_at(history, file, before)
+    if period is None or not _same(period.sha256, file.sha256):
         return None
-    uploaded = file.uploaded if file.source is not None else life.begun or file.uploaded
-    return _changed(file, yanked_then(past, file.yanked, before), uploaded)
+    uploaded = file.uploaded if file.source is not None else period.begun or file.uploaded
+    return _changed(file, yanked_as_of(history, file.yanked, before), uploaded)
 
 
-def _life(past: FileHistory, file: File | None, before: datetime) -> ObservedLife | None:
+def _period_at(history: FileHistory, file: File | None, before: datetime) -> ObservedPeriod | None:
     """Return the period that includes the time; the last one if periods overlap (clocks differ)."""
-    return next((life for life in reversed([*lives(past, file)]) if life.covers(before)), None)
+    return next(
+        (period for period in reversed([*periods(history, file)]) if period.covers(before)), None
+    )
 
 
 def _same(one: str | None, other: str | None) -> bool:
@@ -117,28 +119,28 @@ def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
     return replace(file, yanked=yanked, uploaded=uploaded)
 
 
-# --- a project of ours ----------------------------------------------------------------------------
+# --- a local project ------------------------------------------------------------------------------
 
 
-def ours_then(
+def files_as_of(
     files: Iterable[File], history: Iterable[FileHistory], before: datetime
 ) -> tuple[File, ...]:
     """Return the local files that existed then."""
-    pasts = _by_name(history)
-    found = (_then(file, pasts, before) for file in files)
+    histories = _by_name(history)
+    found = (_file_as_of(file, histories, before) for file in files)
     return tuple([file for file in found if file is not None])
 
 
-def _then(file: File, pasts: Mapping[str, FileHistory], before: datetime) -> File | None:
-    past = pasts.get(file.filename)
-    if past is not None:
-        return file_then(file, past, before)
+def _file_as_of(file: File, histories: Mapping[str, FileHistory], before: datetime) -> File | None:
+    history = histories.get(file.filename)
+    if history is not None:
+        return file_as_of(file, history, before)
     begun = file.uploaded or file.seen
     return file if begun is not None and begun < before else None
 
 
 def _by_name(history: Iterable[FileHistory]) -> Mapping[str, FileHistory]:
-    return {past.filename: past for past in history}
+    return {file_history.filename: file_history for file_history in history}
 
 
 def _lost(
@@ -146,18 +148,20 @@ def _lost(
 ) -> int:
     """Return how many names had bytes then that are not available now."""
     count = 0
-    for past in history:
-        file = there(past.filename)
-        life = _life(past, file, before) if past.filename != THE_PROJECT else None
-        count += life is not None and (file is None or not _same(life.sha256, file.sha256))
+    for file_history in history:
+        file = there(file_history.filename)
+        period = (
+            _period_at(file_history, file, before) if file_history.filename != THE_PROJECT else None
+        )
+        count += period is not None and (file is None or not _same(period.sha256, file.sha256))
     return count
 
 
-# --- a project of theirs --------------------------------------------------------------------------
+# --- an upstream project --------------------------------------------------------------------------
 
 
-def said_then(
-    said: Listing,
+def listing_as_of(
+    listing: Listing,
     kept: Iterable[File],
     history: tuple[FileHistory, ...],
     before: datetime,
@@ -169,60 +173,60 @@ def said_then(
     A file that was removed within `REMOVED_EARLY` of its upload is left out, unless its name is in
     `restored`.
     """
-    if said.files is None:
-        return said
+    if listing.files is None:
+        return listing
     if not _was_there(of_file(history, THE_PROJECT), before):
-        return evolve(said, files=())
-    pasts = _by_name(history)
-    now = ours_then(said.files, history, before)
-    names = {file.filename for file in said.files}
+        return evolve(listing, files=())
+    histories = _by_name(history)
+    now = files_as_of(listing.files, history, before)
+    names = {file.filename for file in listing.files}
     left = [
         found
         for file in kept
-        if file.filename not in names and file.filename in pasts
-        if _may_be_shown(file, pasts, restored)
-        if (found := _left(file, pasts[file.filename], before)) is not None
+        if file.filename not in names and file.filename in histories
+        if _may_be_shown(file, histories, restored)
+        if (found := _left(file, histories[file.filename], before)) is not None
     ]
-    return evolve(said, files=in_order((*now, *left)) if left else now)
+    return evolve(listing, files=in_order((*now, *left)) if left else now)
 
 
-def _was_removed_early(file: File, past: FileHistory) -> bool:
+def _was_removed_early(file: File, history: FileHistory) -> bool:
     """Return whether upstream removed this cached file for good within `REMOVED_EARLY` of its
     upload, or of its first sight.
 
     A file that is still listed was not removed. One of unknown age counts as removed early.
     """
-    if not past.events or not past.events[-1].gone:
+    if not history.events or not history.events[-1].gone:
         return False
-    removal = past.events[-1]
+    removal = history.events[-1]
     begun = file.uploaded or file.seen or removal.begun
     return begun is None or removal.at < begun + REMOVED_EARLY
 
 
-def _left(file: File, past: FileHistory, before: datetime) -> File | None:
+def _left(file: File, history: FileHistory, before: datetime) -> File | None:
     """Return a cached file that upstream has removed, if it was listed then."""
-    life = _life(past, None, before)
-    if life is None or not _same(life.sha256, file.sha256):
+    period = _period_at(history, None, before)
+    if period is None or not _same(period.sha256, file.sha256):
         return None
     # its provenance is determined by the current view
-    return replace(file, yanked=yanked_then(past, None, before), attested=False)
+    return replace(file, yanked=yanked_as_of(history, None, before), attested=False)
 
 
-def _was_there(past: FileHistory, before: datetime) -> bool:
+def _was_there(history: FileHistory, before: datetime) -> bool:
     """Return whether upstream had the project: `gone` and `back` of it as a whole."""
-    for event in reversed(past.events):
+    for event in reversed(history.events):
         if event.at < before:
             return not event.gone
     return True
 
 
-# --- what is seen ---------------------------------------------------------------------------------
+# --- visible state --------------------------------------------------------------------------------
 
 
-def view_then(
+def view_as_of(
     policy: Policy,
-    ours: Project | Presence,
-    theirs: UpstreamState | None,
+    local: Project | Presence,
+    upstream: UpstreamState | None,
     now: datetime,
     name: ProjectName,
     before: datetime,
@@ -231,30 +235,32 @@ def view_then(
     """Return what a client may see today of the project as it was; `recorded`: since when changes
     of local files are recorded, if not always.
     """
-    own = ours if isinstance(ours, Project) else None
-    then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
-    if theirs is not None and may_show_theirs(policy, name, ours) and theirs.said is not None:
-        said = said_then(theirs.said, theirs.kept, theirs.history, before, policy.restored)
-        then = evolve(theirs, said=said)
-        listed_now = {file.filename for file in theirs.said.files or ()}
-        apart = frozenset(
-            file.filename for file in said.files or () if file.filename not in listed_now
+    own = local if isinstance(local, Project) else None
+    then, apart, gone, since = upstream, frozenset[str](), 0, recorded if own is not None else None
+    if upstream is not None and may_show_theirs(policy, name, local) and upstream.said is not None:
+        listing = listing_as_of(
+            upstream.said, upstream.kept, upstream.history, before, policy.restored
         )
-        since = max((each for each in (since, theirs.since) if each is not None), default=None)
-        pasts = _by_name(theirs.history)
-        kept = [file for file in theirs.kept if _may_be_shown(file, pasts, policy.restored)]
-        held = {file.filename: file for file in (*kept, *(theirs.said.files or ()))}
-        gone = _lost(theirs.history, held.get, before) if theirs.said.status.offers_files else 0
+        then = evolve(upstream, said=listing)
+        listed_now = {file.filename for file in upstream.said.files or ()}
+        apart = frozenset(
+            file.filename for file in listing.files or () if file.filename not in listed_now
+        )
+        since = max((each for each in (since, upstream.since) if each is not None), default=None)
+        histories = _by_name(upstream.history)
+        kept = [file for file in upstream.kept if _may_be_shown(file, histories, policy.restored)]
+        held = {file.filename: file for file in (*kept, *(upstream.said.files or ()))}
+        gone = _lost(upstream.history, held.get, before) if upstream.said.status.offers_files else 0
     elif (
-        theirs is not None and theirs.said is None
+        upstream is not None and upstream.said is None
     ):  # cached, but never listed: use the stored files
-        then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
-    seen = view(policy, ours, then, now, name)
+        then = evolve(upstream, kept=files_as_of(upstream.kept, (), before))
+    seen = view(policy, local, then, now, name)
     if own is None:
         return AsOfState(project=seen, gone=gone, apart=apart, since=_later(since, before))
     if not own.status.offers_files:
         return AsOfState(project=seen)
-    were = ours_then(own.files, own.history, before)
+    were = files_as_of(own.files, own.history, before)
     others = [file for file in seen.files if file.source is not None] if then is not None else []
     files = in_order((*were, *others)) if others else were
     gone += (
@@ -271,89 +277,92 @@ def _later(since: datetime | None, before: datetime) -> datetime | None:
     return since if since is not None and since >= before else None
 
 
-def _may_be_shown(file: File, pasts: Mapping[str, FileHistory], restored: Collection[str]) -> bool:
+def _may_be_shown(
+    file: File, histories: Mapping[str, FileHistory], restored: Collection[str]
+) -> bool:
     """Return whether a cached upstream file appears in any as-of view: not if it was
     removed early.
     """
-    past = pasts.get(file.filename)
-    return past is None or file.filename in restored or not _was_removed_early(file, past)
+    history = histories.get(file.filename)
+    return history is None or file.filename in restored or not _was_removed_early(file, history)
 
 
 def spans(
-    own: Project | None, heard: UpstreamEntry | None, restored: Collection[str] = ()
+    own: Project | None, entry: UpstreamEntry | None, restored: Collection[str] = ()
 ) -> Spans:
     """Return when the project had any of the files that are stored now, for a list of projects. In
     order, and disjoint.
     """
-    lived: list[ObservedLife] = []
+    found: list[ObservedPeriod] = []
     if own is not None:
-        pasts = _by_name(own.history)
+        histories = _by_name(own.history)
         for file in own.files:
-            lived += _of_these(
-                file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), file)
+            found += _of_these(
+                file.sha256, periods(histories.get(file.filename, FileHistory(file.filename)), file)
             )
-    if heard is not None:
-        for _, its in _lives_of_kept(heard, restored):
-            lived += its
-    return _merged(lived)
+    if entry is not None:
+        for _, its in _periods_of_cached(entry, restored):
+            found += its
+    return _merged(found)
 
 
 def shown_at(
-    heard: UpstreamEntry, moments: Iterable[datetime], restored: Collection[str] = ()
+    entry: UpstreamEntry, times: Iterable[datetime], restored: Collection[str] = ()
 ) -> frozenset[str]:
     """Return the names of the cached files that existed at any of the times: those that snapshots
     of these times need.
     """
-    befores, lived = sorted(moments), _lives_of_kept(heard, restored)
+    befores, by_file = sorted(times), _periods_of_cached(entry, restored)
     return frozenset(
-        filename for filename, its in lived if any(_covers_any(life, befores) for life in its)
+        filename for filename, its in by_file if any(_covers_any(period, befores) for period in its)
     )
 
 
-def _covers_any(life: ObservedLife, befores: Sequence[datetime]) -> bool:
+def _covers_any(period: ObservedPeriod, befores: Sequence[datetime]) -> bool:
     """Return whether the period includes any of the times, which are sorted: there may be a
     thousand, for each of many files.
     """
-    first = 0 if life.begun is None else bisect_right(befores, life.begun)
-    return first < len(befores) and life.covers(befores[first])
+    first = 0 if period.begun is None else bisect_right(befores, period.begun)
+    return first < len(befores) and period.covers(befores[first])
 
 
-def _lives_of_kept(
-    heard: UpstreamEntry, restored: Collection[str]
-) -> Iterator[tuple[str, Sequence[ObservedLife]]]:
+def _periods_of_cached(
+    entry: UpstreamEntry, restored: Collection[str]
+) -> Iterator[tuple[str, Sequence[ObservedPeriod]]]:
     """Yield the names of the cached files that may be shown, each with the periods in which
     upstream had these very bytes under it.
     """
-    pasts, said = _by_name(heard.history), heard.said
-    is_heard = said is not None and said.files is not None
+    histories, listing = _by_name(entry.history), entry.said
+    is_listed = listing is not None and listing.files is not None
     listed = (
-        {file.filename: file for file in (said.files if said is not None else None) or ()}
-        if heard.kept
+        {file.filename: file for file in (listing.files if listing is not None else None) or ()}
+        if entry.kept
         else {}
     )
-    for file in heard.kept:
-        if not _may_be_shown(file, pasts, restored):
+    for file in entry.kept:
+        if not _may_be_shown(file, histories, restored):
             continue
-        now = listed.get(file.filename) if is_heard else file
+        now = listed.get(file.filename) if is_listed else file
         yield (
             file.filename,
             tuple(
                 _of_these(
-                    file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), now)
+                    file.sha256,
+                    periods(histories.get(file.filename, FileHistory(file.filename)), now),
                 )
             ),
         )
 
 
-def _of_these(sha256: str | None, lived: Iterable[ObservedLife]) -> Iterator[ObservedLife]:
+def _of_these(sha256: str | None, periods: Iterable[ObservedPeriod]) -> Iterator[ObservedPeriod]:
     """Return the periods with these very bytes."""
-    return (life for life in lived if _same(life.sha256, sha256))
+    return (period for period in periods if _same(period.sha256, sha256))
 
 
-def _merged(lived: Iterable[ObservedLife]) -> Spans:
+def _merged(periods: Iterable[ObservedPeriod]) -> Spans:
     merged: list[tuple[datetime, datetime | None]] = []
     for begun, ended in sorted(
-        ((life.begun or BEGINNING, life.ended) for life in lived), key=itemgetter(0)
+        ((period.begun or BEGINNING, period.ended) for period in periods), key=itemgetter(0)
     ):
         if merged and (merged[-1][1] is None or begun <= merged[-1][1]):
             first, last = merged.pop()

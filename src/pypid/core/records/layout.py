@@ -131,21 +131,21 @@ def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
     return f"{project}/{filename}{ObjectKind.OVERWRITE.value}{sha256[:16]}"
 
 
-def beside_key(file: File, kind: ObjectKind) -> str:
+def sidecar_key(file: File, kind: ObjectKind) -> str:
     """Return the key of the file's metadata, signature or provenance: beside the very bytes that it
     belongs to; or, if these are stored in pypicloud's layout, where it would be in pypid's.
     """
-    beside = key(file.project, file.filename)
+    base = key(file.project, file.filename)
     if file.key is not None and _OVERWRITE.match(file.key):
-        beside = file.key
+        base = file.key
     elif file.sha256 is not None and f"/{_AT}{file.sha256[:16]}/" in (file.key or ""):
-        beside = overwrite_key(file.project, file.filename, file.sha256)
-    return beside + kind.value
+        base = overwrite_key(file.project, file.filename, file.sha256)
+    return base + kind.value
 
 
 def metadata_key(file: File) -> str:
     """Return the key of the file's core metadata; see `beside_key`."""
-    return beside_key(file, ObjectKind.METADATA)
+    return sidecar_key(file, ObjectKind.METADATA)
 
 
 def folder(project: ProjectName) -> str:
@@ -158,7 +158,7 @@ def kept_key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.
     return KEPT + key(project, filename, kind)
 
 
-def kept_beside_key(project: ProjectName, filename: str, sha256: str) -> str:
+def cached_overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
     """Return the key of a cached file's bytes if there are other bytes under its name."""
     return KEPT + overwrite_key(project, filename, sha256)
 

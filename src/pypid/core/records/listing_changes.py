@@ -8,7 +8,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.model import File, Listing, UpstreamEntry, in_order
-from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, noted
+from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
 
 MOST = 2000
 """Maximum number of files of an upstream project whose history is held."""
@@ -19,28 +19,30 @@ change of it would be held.
 _THE_PROJECT = ""
 
 
-def heard_now(heard: UpstreamEntry, said: Listing) -> UpstreamEntry:
-    """Return `heard` with this new listing, and with the changes since the previous one in its
+def with_listing(entry: UpstreamEntry, listing: Listing) -> UpstreamEntry:
+    """Return `entry` with this new listing, and with the changes since the previous one in its
     history.
     """
-    before, now = heard.said, remembered(said, heard.said)
-    since = heard.since or (said if before is None else before).asked
-    return evolve(heard, said=now, history=_noticed(heard.history, before, now), since=since)
+    before, now = entry.said, merged(listing, entry.said)
+    since = entry.since or (listing if before is None else before).asked
+    return evolve(
+        entry, said=now, history=_history_with_changes(entry.history, before, now), since=since
+    )
 
 
-def with_stored(said: Listing, before: UpstreamEntry) -> Listing:
+def with_cached(listing: Listing, entry: UpstreamEntry) -> Listing:
     """Return a doubtful listing with the previously listed files that are cached: an error page
     never hides them.
     """
-    kept = {file.filename: file for file in before.kept}
-    if before.said is None:
-        files = tuple(replace(file, key=None) for file in before.kept)
+    kept = {file.filename: file for file in entry.kept}
+    if entry.said is None:
+        files = tuple(replace(file, key=None) for file in entry.kept)
     else:
-        files = tuple(file for file in before.said.files or () if file.filename in kept)
-    return evolve(said, files=in_order(files), is_doubtful=False)
+        files = tuple(file for file in entry.said.files or () if file.filename in kept)
+    return evolve(listing, files=in_order(files), is_doubtful=False)
 
 
-def _noticed(
+def _history_with_changes(
     history: tuple[FileHistory, ...], before: Listing | None, now: Listing
 ) -> tuple[FileHistory, ...]:
     """Return the history with the changes as of now. Additions are not recorded, since files have
@@ -48,7 +50,7 @@ def _noticed(
     """
     if before is None or before.files is now.files:
         return history
-    pasts = {past.filename: past for past in history}
+    histories = {file_history.filename: file_history for file_history in history}
     # limits the histories held of a project that was removed as a whole
     were = {
         file.filename: file
@@ -57,34 +59,41 @@ def _noticed(
     are = {file.filename: file for file in now.files or ()}
     events: dict[str, list[Event]] = {}
     if before.files is None or now.files is None:
-        events[_THE_PROJECT] = _of_the_whole(pasts.get(_THE_PROJECT), now)
-    for name in were.keys() | pasts.keys() | (are.keys() if pasts else set()):
+        events[_THE_PROJECT] = _project_events(histories.get(_THE_PROJECT), now)
+    for name in were.keys() | histories.keys() | (are.keys() if histories else set()):
         if were.get(name) is not are.get(name):
-            events[name] = _of_file(
-                pasts.get(name, FileHistory(name)), were.get(name), are.get(name), now.asked
+            events[name] = _file_events(
+                histories.get(name, FileHistory(name)), were.get(name), are.get(name), now.asked
             )
     if not any(events.values()):
         return history
     for name, its in events.items():
         for event in its:
-            pasts[name] = noted(pasts.get(name, FileHistory(name)), event)
-    return in_bounds(pasts.values(), are.keys() | {_THE_PROJECT}, MOST)
+            histories[name] = with_event(histories.get(name, FileHistory(name)), event)
+    return in_bounds(histories.values(), are.keys() | {_THE_PROJECT}, MOST)
 
 
-def _of_the_whole(past: FileHistory | None, now: Listing) -> list[Event]:
+def _project_events(history: FileHistory | None, now: Listing) -> list[Event]:
     if now.files is None:
         return [Event(now.asked, gone=True)]
-    return [Event(now.asked, back=True)] if past is not None and past.events[-1].gone else []
+    return [Event(now.asked, back=True)] if history is not None and history.events[-1].gone else []
 
 
-def _of_file(past: FileHistory, was: File | None, now: File | None, at: datetime) -> list[Event]:
+def _file_events(
+    history: FileHistory, was: File | None, now: File | None, at: datetime
+) -> list[Event]:
     """Return the events of a file that was listed as `was`, and is as `now`."""
     if was is None:
-        is_back = now is not None and bool(past.events) and past.events[-1].gone
-        return [Event(at, past.events[-1].yanked, _yank(now), back=True)] if is_back else []
+        is_back = now is not None and bool(history.events) and history.events[-1].gone
+        return [Event(at, history.events[-1].yanked, _yank(now), back=True)] if is_back else []
     before, after = _yank(was), _yank(now)
     went = Event(
-        at, before, before, gone=True, sha256=was.sha256, begun=past.since(was.uploaded or was.seen)
+        at,
+        before,
+        before,
+        gone=True,
+        sha256=was.sha256,
+        begun=history.since(was.uploaded or was.seen),
     )
     if now is None:
         return [went]
@@ -97,27 +106,29 @@ def _yank(file: File | None) -> str | None:
     return None if file is None or file.yanked is None else file.yanked[:LONGEST]
 
 
-def remembered(said: Listing, before: Listing | None) -> Listing:
-    """Return `said` with what was learnt before about files that are unchanged.
+def merged(listing: Listing, before: Listing | None) -> Listing:
+    """Return `listing` with what was learnt before about files that are unchanged.
 
     That is when a file without upload time was first seen here, and the hash of metadata for which
     upstream gives none. An unchanged file is the same object as before, and so is the tuple of all
     files: comparing them again is free, and they are in memory once.
     """
-    if said.files is None:
-        return said
+    if listing.files is None:
+        return listing
     old = before.files if before is not None and before.files is not None else ()
-    if said.files is old:
-        return said
+    if listing.files is old:
+        return listing
     known = {file.filename: file for file in old}
-    files = tuple(_learnt(file, known.get(file.filename), said.asked) for file in said.files)
+    files = tuple(
+        _merged_file(file, known.get(file.filename), listing.asked) for file in listing.files
+    )
     unchanged = len(files) == len(old) and all(
         one is other for one, other in zip(files, old, strict=True)
     )
-    return evolve(said, files=old if unchanged else files)
+    return evolve(listing, files=old if unchanged else files)
 
 
-def _learnt(file: File, before: File | None, now: datetime) -> File:
+def _merged_file(file: File, before: File | None, now: datetime) -> File:
     if before is not None and before.sha256 != file.sha256:
         before = None
     seen = file.seen

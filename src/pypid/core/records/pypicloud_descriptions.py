@@ -50,20 +50,20 @@ def of_texts(texts: Mapping[str, object]) -> PypicloudDescription:
     """Return the description in the names and texts of user metadata, or of the JSON, whose names
     have underscores. Any content is accepted.
     """
-    said = {
+    fields = {
         name.replace("_", "-"): _decoded(text).strip()
         for name, text in texts.items()
         if isinstance(text, str)
     }
     odd: list[str] = []
     return PypicloudDescription(
-        name=_short(said.get("name")),
-        version=_short(said.get("version")),
-        summary=summary_line(said.get("summary")),
-        requires_python=python_specifier(said.get("requires-python") or None, odd),
-        sha256=_hash(said.get("hash-sha256"), _SHA256, odd),
-        md5=_hash(said.get("hash-md5"), _MD5, odd),
-        uploader=_short(said.get("uploader")),
+        name=_short(fields.get("name")),
+        version=_short(fields.get("version")),
+        summary=summary_line(fields.get("summary")),
+        requires_python=python_specifier(fields.get("requires-python") or None, odd),
+        sha256=_hash(fields.get("hash-sha256"), _SHA256, odd),
+        md5=_hash(fields.get("hash-md5"), _MD5, odd),
+        uploader=_short(fields.get("uploader")),
         odd=tuple(odd),
     )
 
@@ -83,25 +83,25 @@ def as_json(file: File) -> bytes:
     """Return the description as pypicloud's file store writes it: without name and version, on
     which it fails.
     """
-    said = {name.replace("-", "_"): text for name, text in _said(file).items()}
-    return msgspec.json.encode(said) + b"\n"
+    fields = {name.replace("-", "_"): text for name, text in _fields_of(file).items()}
+    return msgspec.json.encode(fields) + b"\n"
 
 
 def as_texts(file: File) -> Mapping[str, str]:
     """Return the description as pypicloud writes it into a bucket."""
-    said = {"name": str(file.project), "version": file.version, **_said(file)}
-    return {name: ascii_text for name, text in said.items() if (ascii_text := _ascii(text))}
+    fields = {"name": str(file.project), "version": file.version, **_fields_of(file)}
+    return {name: ascii_text for name, text in fields.items() if (ascii_text := _ascii(text))}
 
 
-def _said(file: File) -> Mapping[str, str]:
-    said = {
+def _fields_of(file: File) -> Mapping[str, str]:
+    fields = {
         "summary": file.summary,
         "requires-python": file.requires_python,
         "hash-sha256": file.sha256,
         "hash-md5": file.md5,
         "uploader": file.uploader,
     }
-    return {name: text for name, text in said.items() if text}
+    return {name: text for name, text in fields.items() if text}
 
 
 def _decoded(text: str) -> str:

@@ -21,11 +21,11 @@ from pypid.core.records.file_history import FileHistory
 
 BLOCK = 256
 """Files written or read in one call: a quarter of a millisecond."""
-_WHAT = "a line of what was heard"
+_WHAT = "a line of an upstream project"
 
 
-class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    asked: datetime
+class _StoredListing(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    confirmed: datetime = msgspec.field(name="asked")
     index: str
     etag: str | None = None
     status: str = "active"
@@ -38,7 +38,7 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     status: str = "active"  # derivable from the rest, repeated for the head
     keeps: bool = False
     gone: bool = False
-    said: _Said | None = None
+    listing: _StoredListing | None = msgspec.field(default=None, name="said")
     kept: tuple[StoredFile, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
     history: tuple[FileHistory, ...] = ()
@@ -54,49 +54,49 @@ _beginning = msgspec.json.Decoder(_Beginning)
 _block = msgspec.json.Decoder(list[StoredFile])
 
 
-def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
+def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> bytes:
     """Return the known state of an upstream project as one line of JSON, whose beginning
     `documents.load_head` reads.
 
-    `earlier` is a line with the same `said.files`: they are copied from it, which takes no time.
+    `earlier` is a line with the same listed files: they are copied from it, which takes no time.
     """
-    said = heard.said
-    if said is None or said.files is None:
-        return _dumped_beginning(heard, None) + b"}"
+    listing = entry.said
+    if listing is None or listing.files is None:
+        return _dumped_beginning(entry, None) + b"}"
     if earlier is None:
-        blocks = list(_dumped_blocks(said.files))
-        beginning = _dumped_beginning(heard, tuple(map(len, blocks)))
+        blocks = list(_dumped_blocks(listing.files))
+        beginning = _dumped_beginning(entry, tuple(map(len, blocks)))
         return b"".join(
             (beginning, FILES, b"[", *_between(blocks), b"]}")
         )  # joined once: they are megabytes
     end = earlier.index(FILES)
     return b"".join(
-        (_dumped_beginning(heard, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:])
+        (_dumped_beginning(entry, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:])
     )
 
 
-def _dumped_beginning(heard: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
+def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
     """Return all before the files, without the last brace."""
-    said = heard.said
+    listing = entry.said
     beginning = _Beginning(
-        name=heard.name,
-        serial=heard.serial,
-        status="active" if said is None else said.status.value,
-        keeps=bool(heard.kept),
-        gone=said is not None and said.files is None,
-        said=None
-        if said is None
-        else _Said(
-            asked=said.asked,
-            index=said.index,
-            etag=said.etag,
-            status=said.status.value,
-            status_reason=said.status_reason,
+        name=entry.name,
+        serial=entry.serial,
+        status="active" if listing is None else listing.status.value,
+        keeps=bool(entry.kept),
+        gone=listing is not None and listing.files is None,
+        listing=None
+        if listing is None
+        else _StoredListing(
+            confirmed=listing.asked,
+            index=listing.index,
+            etag=listing.etag,
+            status=listing.status.value,
+            status_reason=listing.status_reason,
         ),
-        kept=tuple(map(stored, heard.kept)),
-        touched=heard.touched,
-        history=heard.history,
-        since=heard.since,
+        kept=tuple(map(stored, entry.kept)),
+        touched=entry.touched,
+        history=entry.history,
+        since=entry.since,
         blocks=blocks,
     )
     return _encoder.encode(beginning)[:-1]
@@ -114,25 +114,25 @@ def _between(blocks: list[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def load_heard(line: bytes) -> UpstreamEntry:
-    """Return the state in a line of `dump_heard`. Raises `Unreadable`."""
+def load_upstream_entry(line: bytes) -> UpstreamEntry:
+    """Return the state in a line of `dump_upstream_entry`. Raises `Unreadable`."""
     end = line.find(FILES)
     document = _read_beginning(line, end)
     try:
         name = project_name(document.name)
-        said = document.said
+        listing = document.listing
         return UpstreamEntry(
             name=name,
             serial=document.serial,
             said=None
-            if said is None
+            if listing is None
             else Listing(
                 name=name,
-                asked=said.asked,
-                index=said.index,
-                etag=said.etag,
-                status=Status(said.status),
-                status_reason=said.status_reason,
+                asked=listing.confirmed,
+                index=listing.index,
+                etag=listing.etag,
+                status=Status(listing.status),
+                status_reason=listing.status_reason,
                 files=None
                 if document.blocks is None
                 else _read_blocks(name, line, end, document.blocks),

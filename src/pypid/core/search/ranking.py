@@ -257,7 +257,7 @@ def fits(query: SearchQuery, card: Card) -> bool:
     )
 
 
-def standing(card: Card) -> int:
+def status_rank(card: Card) -> int:
     """Return the position among equal matches: higher is better; positive, below 2 to the power of
     63.
 
@@ -274,7 +274,7 @@ def standing(card: Card) -> int:
 def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
     """Return the cards that fit, best first, as the search index has to list them."""
     found = [card for card in cards if fits(query, card) and tier(query, card) is not None]
-    return sorted(found, key=lambda card: (rank(query, card), -standing(card)))
+    return sorted(found, key=lambda card: (rank(query, card), -status_rank(card)))
 
 
 # --- what was found -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import may_show_theirs
 from pypid.core.records.documents import Recording, StorageIdentity, dump
-from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_then, was_any
+from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_as_of, was_any
 from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
 from pypid.flow import BytesBody, Flights
 from pypid.index.context import Pace

@@ -17,7 +17,7 @@ from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.records.documents import Deleted, ProjectStatus, Yanked
 from pypid.core.records.file_history import Event, FileHistory
-from pypid.core.records.layout import ObjectKind, beside_key, folder, key, place
+from pypid.core.records.layout import ObjectKind, sidecar_key, folder, key, place
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, with_files, with_pasts, without_files
 from pypid.index.store import records
@@ -159,7 +159,7 @@ class Manager:
     async def _remove_bytes(self, file: File) -> None:
         await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.YANKED))
         for kind in (ObjectKind.SIGNATURE, ObjectKind.PROVENANCE, ObjectKind.METADATA):
-            await self.context.blobs.delete(beside_key(file, kind))
+            await self.context.blobs.delete(sidecar_key(file, kind))
         if file.key is not None:
             description = self.context.plan.description(file.key)
             if description is not None:

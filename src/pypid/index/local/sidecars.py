@@ -6,7 +6,7 @@ from collections.abc import Set
 from datetime import datetime
 
 from pypid.core.model import File, Upload
-from pypid.core.records.layout import ObjectKind, Plan, beside_key
+from pypid.core.records.layout import ObjectKind, Plan, sidecar_key
 from pypid.index.store import records
 
 
@@ -65,7 +65,7 @@ def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
     """
     keys = [older.key, plan.description(older.key or "")]
     keys += [
-        beside_key(older, kind)
+        sidecar_key(older, kind)
         for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
     ]
     return [where for where in keys if where is not None and where not in keep]

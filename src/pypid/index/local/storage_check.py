@@ -23,7 +23,7 @@ from pypid.core.records.layout import (
     SET_ASIDE,
     ObjectKind,
     ObjectPlace,
-    beside_key,
+    sidecar_key,
     key,
     lies_at,
     place,
@@ -270,7 +270,7 @@ class Checker:
                 await self._report(
                     seen, _finding(where, StorageProblem.LOST_DOCUMENT, file), is_there=False
                 )
-            elif hashes and where == beside_key(file, ObjectKind.METADATA):
+            elif hashes and where == sidecar_key(file, ObjectKind.METADATA):
                 data = await records.read_bytes(self.context.blobs, where)
                 if data is not None and records.sha256_of(data) != file.metadata_sha256:
                     await self._report(seen, _finding(where, StorageProblem.OTHER_DOCUMENT, file))
@@ -353,7 +353,7 @@ def _promised(file: File) -> Iterator[str]:
         (ObjectKind.SIGNATURE, file.signed),
         (ObjectKind.PROVENANCE, file.attested),
     )
-    return (beside_key(file, kind) for kind, is_promised in kinds if is_promised)
+    return (sidecar_key(file, kind) for kind, is_promised in kinds if is_promised)
 
 
 def _referred(file: File) -> set[str]:
@@ -398,7 +398,7 @@ def _unclaimed(
             ObjectPlace(where.project, where.filename, ObjectKind.ARTIFACT) in places
             and not is_deleted
         )
-        is_older = file is not None and beside_key(file, where.kind) != blob.key
+        is_older = file is not None and sidecar_key(file, where.kind) != blob.key
         if (
             where.kind is ObjectKind.OVERWRITE
             or is_older

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
 from pypid.core.model import Blob, File, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.layout import ObjectKind, beside_key, folder, key, place
+from pypid.core.records.layout import ObjectKind, sidecar_key, folder, key, place
 from pypid.index.context import IndexContext, Pace
 from pypid.index.job_group import all_of
 from pypid.index.store import records
@@ -100,5 +100,5 @@ def _expected(file: File) -> dict[str, int | None]:
         (ObjectKind.SIGNATURE, file.signed),
         (ObjectKind.PROVENANCE, file.attested),
     )
-    found.update({beside_key(file, kind): None for kind, is_there in beside if is_there})
+    found.update({sidecar_key(file, kind): None for kind, is_there in beside if is_there})
     return found

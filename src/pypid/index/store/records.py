@@ -31,11 +31,11 @@ from pypid.core.records.documents import (
     load,
     load_record,
 )
-from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, noted
+from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
 from pypid.core.records.layout import (
     ObjectKind,
     ObjectPlace,
-    beside_key,
+    sidecar_key,
     folder,
     key,
     lies_at,
@@ -169,7 +169,7 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     except Unreadable as error:
         _log.error("{error}; it is begun anew", error=error)
         before = FileHistory(file.filename)
-    after = noted(before, event)
+    after = with_event(before, event)
     await write_document(
         blobs, key(file.project, file.filename, ObjectKind.HISTORY), History(after.events)
     )
@@ -319,7 +319,7 @@ class _Reading:
         gone = {
             kind
             for kind, is_promised in promised
-            if is_promised and beside_key(file, kind) not in self.listed
+            if is_promised and sidecar_key(file, kind) not in self.listed
         }
         if not gone:
             return file

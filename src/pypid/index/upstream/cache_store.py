@@ -23,7 +23,7 @@ from pypid.core.records.documents import dump_record, load_record
 from pypid.core.records.layout import (
     KEPT,
     ObjectKind,
-    kept_beside_key,
+    cached_overwrite_key,
     kept_folder,
     kept_key,
     kept_place,
@@ -236,7 +236,7 @@ class CacheStore:
             return there.key or "", False
         if await self._is_whole(plain, digests, digests.sha256):
             return plain, False
-        other = kept_beside_key(file.project, file.filename, digests.sha256)
+        other = cached_overwrite_key(file.project, file.filename, digests.sha256)
         if not await self._is_whole(other, digests, digests.sha256):
             await self.blobs.write(other, await body(), replace=True)
         return other, True

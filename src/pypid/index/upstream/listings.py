@@ -20,7 +20,7 @@ from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UpstreamState
 from pypid.core.records.ages import is_recent
-from pypid.core.records.listing_changes import heard_now, with_stored
+from pypid.core.records.listing_changes import with_listing, with_cached
 from pypid.flow import Flights, World, start
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.gate import UpstreamGate
