@@ -18,7 +18,7 @@ from pypid.core.errors import (
 )
 from pypid.core.model import File, SignedUrl, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
-from pypid.core.records.layout import ObjectKind, sidecar_key, metadata_key
+from pypid.core.records.layout import ObjectKind, metadata_key, sidecar_key
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import Thawing
 from pypid.index.store import records
@@ -157,7 +157,7 @@ class FileReader:
     async def signature(self, file: File) -> bytes:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
         return await self._sidecar(
-            file, beside_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc"
+            file, sidecar_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc"
         )
 
     async def provenance(self, file: File) -> bytes:
@@ -165,7 +165,7 @@ class FileReader:
         none.
         """
         return await self._sidecar(
-            file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance"
+            file, sidecar_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance"
         )
 
     async def _sidecar(self, file: File, where: str | None, what: str) -> bytes:

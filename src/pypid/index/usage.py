@@ -126,7 +126,11 @@ class Usage:
 
     async def _count(self) -> None:
         catalog, thinking = self.catalog, self.world.thinking
-        names, cached, epoch = await catalog.names(), await catalog.upstream_summaries(), catalog.generation
+        names, cached, epoch = (
+            await catalog.names(),
+            await catalog.upstream_summaries(),
+            catalog.generation,
+        )
         basis = self._basis
         if basis is not None and basis[0] is names and basis[1] is cached and basis[2] == epoch:
             return
@@ -145,7 +149,9 @@ class Usage:
             self.done += 1
             await pace.keep()
         for summary in their_stale:
-            cached_now[summary.name] = _sum(summary, (await catalog.upstream_entry(summary.name)).kept)
+            cached_now[summary.name] = _sum(
+                summary, (await catalog.upstream_entry(summary.name)).kept
+            )
             self.done += 1
             await pace.keep()
         self._ours, self._cached, self._latest = await thinking(

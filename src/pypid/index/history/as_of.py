@@ -141,8 +141,8 @@ async def _told(index: Index, looked: Looked) -> AsOfState:
     )
     now = seen.view.project
     if _files_of(seen.ours, seen.upstream_state and seen.upstream_state.said) <= FEW:
-        return _to_be_had(view_then(*what), now)
-    return await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
+        return _to_be_had(view_as_of(*what), now)
+    return await index.world.thinking(lambda: _to_be_had(view_as_of(*what), now))
 
 
 def _to_be_had(then: AsOfState, now: Project) -> AsOfState:

@@ -17,7 +17,7 @@ from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.records.documents import Deleted, ProjectStatus, Yanked
 from pypid.core.records.file_history import Event, FileHistory
-from pypid.core.records.layout import ObjectKind, sidecar_key, folder, key, place
+from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, with_files, with_pasts, without_files
 from pypid.index.store import records

@@ -45,7 +45,7 @@ def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, byte
     )
     return [
         *description_of(file, plan),
-        *((beside_key(file, kind), data) for kind, data in documents if data is not None),
+        *((sidecar_key(file, kind), data) for kind, data in documents if data is not None),
     ]
 
 

@@ -23,10 +23,10 @@ from pypid.core.records.layout import (
     SET_ASIDE,
     ObjectKind,
     ObjectPlace,
-    sidecar_key,
     key,
     lies_at,
     place,
+    sidecar_key,
 )
 from pypid.index.context import IndexContext, Pace, digests_of
 from pypid.index.local.publish import UNDER_WAY

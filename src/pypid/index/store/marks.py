@@ -15,7 +15,7 @@ from contextlib import aclosing
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
 from pypid.core.model import Blob, File, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.layout import ObjectKind, sidecar_key, folder, key, place
+from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
 from pypid.index.context import IndexContext, Pace
 from pypid.index.job_group import all_of
 from pypid.index.store import records

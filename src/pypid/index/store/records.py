@@ -35,11 +35,11 @@ from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in
 from pypid.core.records.layout import (
     ObjectKind,
     ObjectPlace,
-    sidecar_key,
     folder,
     key,
     lies_at,
     place,
+    sidecar_key,
 )
 from pypid.flow import BytesBody, whole
 from pypid.index.job_group import all_of

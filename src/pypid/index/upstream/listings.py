@@ -20,7 +20,7 @@ from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UpstreamState
 from pypid.core.records.ages import is_recent
-from pypid.core.records.listing_changes import with_listing, with_cached
+from pypid.core.records.listing_changes import with_cached, with_listing
 from pypid.flow import Flights, World, start
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.gate import UpstreamGate
@@ -221,21 +221,21 @@ class UpstreamListings:
         """
         before = await self.catalog.upstream_entry(listing.name)
         if listing.is_doubtful:
-            listing = with_stored(listing, before)
+            listing = with_cached(listing, before)
         compared = await self._compared(listing, before)
         return await self.catalog.edit_upstream_entry(
             listing.name,
             lambda entry: (
                 evolve(entry, said=compared.said, history=compared.history, since=compared.since)
                 if entry.said is before.said and entry.history == before.history
-                else heard_now(entry, listing)
+                else with_listing(entry, listing)
             ),
         )
 
     async def _compared(self, listing: Listing, before: UpstreamEntry) -> UpstreamEntry:
         if len(listing.files or ()) <= FEW:
-            return heard_now(before, listing)
-        return await self.world.thinking(heard_now, before, listing)
+            return with_listing(before, listing)
+        return await self.world.thinking(with_listing, before, listing)
 
     def _note(self, name: ProjectName, before: Listing | None, error: Failure) -> None:
         now = self.world.clock.seconds()
