@@ -23,7 +23,7 @@ from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, start
 from pypid.testing import BEGINNING, CatalogContract, Turns, world
-from pypid.testing.catalog import CatalogModel, a_file, a_project, becomes, said
+from pypid.testing.catalog import CatalogModel, a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Awaiting
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 
@@ -121,7 +121,7 @@ class RoundTripTests(SnapshotCase):
         """
         for text in ("spam", "ham", "gone"):
             name = project_name(text)
-            told = said(name, "1", status=Status.DEPRECATED)
+            told = a_listing(name, "1", status=Status.DEPRECATED)
             told = evolve(told, files=None) if text == "gone" else told
             kept = () if text == "ham" else (a_file(name, "1"),)
             self.have(
@@ -154,7 +154,7 @@ class RoundTripTests(SnapshotCase):
         self.patch(table, "SHORT", 1)  # so that all lines are read elsewhere
         names = [project_name(f"p{number}") for number in range(600)]  # several in each shard
         for name in names:
-            told = said(name, "1")
+            told = a_listing(name, "1")
             self.have(
                 self.catalog.edit_upstream_entry(
                     name, lambda heard, told=told: evolve(heard, said=told)

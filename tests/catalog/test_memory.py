@@ -21,7 +21,7 @@ from pypid.core.model import Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.testing import CatalogContract, world
-from pypid.testing.catalog import SPAM, a_file, a_project, said
+from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
 from pypid.testing.worlds import Awaiting, Turns
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
             self.patch(table, name, 0)
         self.turns = Turns()
         self.catalog = MemoryCatalog(thinking=self.turns)
-        self.heard = UpstreamEntry(name=SPAM, said=said(SPAM, "1", "2"), serial=1)
+        self.heard = UpstreamEntry(name=SPAM, said=a_listing(SPAM, "1", "2"), serial=1)
 
     def hear(self, heard: UpstreamEntry) -> Deferred[UpstreamEntry]:
         """Begin an edit that makes it this."""
@@ -167,7 +167,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         for name in (SPAM, project_name("eggs"), project_name("ham")):
             start(
                 self.catalog.edit_upstream_entry(
-                    name, lambda _, name=name: UpstreamEntry(name=name, said=said(name, "1"))
+                    name, lambda _, name=name: UpstreamEntry(name=name, said=a_listing(name, "1"))
                 )
             )  # type: ignore[misc]
         self.assertEqual(len(self.turns), 1)

@@ -25,7 +25,7 @@ from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing import world
-from pypid.testing.catalog import a_file, a_project, becomes, said
+from pypid.testing.catalog import a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Awaiting
 from tests.catalog.engines import Place, PlacedEngine
 
@@ -238,7 +238,7 @@ class Sharing(stateful.RuleBasedStateMachine):
     @stateful.rule(node=nodes, name=names, versions=versions)
     def hear(self, node: int, name: ProjectName, versions: list[str]) -> None:
         self.asked += 1
-        now = said(name, *versions, asked=BEGIN + timedelta(seconds=self.asked))
+        now = a_listing(name, *versions, asked=BEGIN + timedelta(seconds=self.asked))
         self.tried(
             node,
             lambda catalog: catalog.edit_upstream_entry(

@@ -20,7 +20,7 @@ from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.testing.catalog import SPAM, a_file, a_project, becomes, said
+from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Timed
 from pypid.web.app.errors import status_of
 from tests.catalog.engines import Place, PlacedEngine
@@ -273,12 +273,14 @@ class EditingTests(Nodes):
     def test_asked_again(self) -> None:
         """When upstream was asked last is told to others, without a serial."""
         self.have(
-            self.here.edit_upstream_entry(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1")))
+            self.here.edit_upstream_entry(
+                SPAM, lambda heard: evolve(heard, said=a_listing(SPAM, "1"))
+            )
         )
         later = datetime(2026, 5, 5, tzinfo=UTC)
         self.have(
             self.here.edit_upstream_entry(
-                SPAM, lambda heard: evolve(heard, said=said(SPAM, "1", asked=later))
+                SPAM, lambda heard: evolve(heard, said=a_listing(SPAM, "1", asked=later))
             )
         )
         self.go(0.4)
@@ -297,7 +299,7 @@ class EditingTests(Nodes):
         for name in names:
             self.have(
                 node.edit_upstream_entry(
-                    name, lambda heard: evolve(heard, said=said(heard.name, "1"))
+                    name, lambda heard: evolve(heard, said=a_listing(heard.name, "1"))
                 )
             )
         kept = (a_file(SPAM, "1"),)
@@ -632,7 +634,9 @@ class GlanceTests(Nodes):
         """When another index was asked last is known at once."""
         self.assertIsNone(self.there.listing_time(SPAM))
         heard = self.have(
-            self.there.edit_upstream_entry(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1")))
+            self.there.edit_upstream_entry(
+                SPAM, lambda heard: evolve(heard, said=a_listing(SPAM, "1"))
+            )
         )
         assert heard.said is not None
         self.assertEqual(self.there.listing_time(SPAM), heard.said.asked)

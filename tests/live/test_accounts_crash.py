@@ -29,7 +29,7 @@ from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.place import SqliteFile
 from pypid.flow import at_once, start
 from pypid.testing.accounts import an_account
-from pypid.testing.journal import a_deed
+from pypid.testing.examples import a_deed
 from pypid.testing.worlds import world
 
 clock = Clock()

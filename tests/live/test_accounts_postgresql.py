@@ -36,8 +36,7 @@ from pypid.flow import at_once, start
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
 from pypid.testing.accounts import SPAM, a_session, a_token, an_account
-from pypid.testing.downloads import a_download
-from pypid.testing.journal import a_deed
+from pypid.testing.examples import a_deed, a_download
 from pypid.testing.worlds import BEGINNING, Timed, world
 from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
 

@@ -13,8 +13,7 @@ when advanced, and which has no threads.
 from pypid.testing.accounts import AccountsContract
 from pypid.testing.blobs import BlobsContract
 from pypid.testing.catalog import CatalogContract
-from pypid.testing.downloads import DownloadsContract
-from pypid.testing.journal import JournalContract
+from pypid.testing.logs import DownloadsContract, JournalContract
 from pypid.testing.people import PeopleContract
 from pypid.testing.upstream import UpstreamContract
 from pypid.testing.worlds import BEGINNING, Fed, Turns, contents, world

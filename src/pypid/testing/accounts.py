@@ -8,19 +8,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attrs import evolve
-from hypothesis import HealthCheck, settings, stateful
-from hypothesis import strategies as st
 
-from pypid.core.accounts.entries import MOST_SESSIONS, Account, AccountStatus, Session, Token
+from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
-from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Scope
-from pypid.ports import Accounts
-from pypid.testing.worlds import BEGINNING, Timed
+from pypid.core.packaging.names import project_name
+from pypid.testing.credentials import CredentialsContract
+from pypid.testing.examples import SPAM, a_session, a_token, an_account
+from pypid.testing.models import AccountsModel, run_model
+from pypid.testing.worlds import BEGINNING
 
-SPAM = project_name("spam")
-HOUR = timedelta(hours=1)
+__all__ = ["SPAM", "AccountsContract", "a_session", "a_token", "an_account"]
+
 HOSTILE = (
     "",
     "a:b",
@@ -38,62 +37,8 @@ HOSTILE = (
 """Invalid names."""
 
 
-def an_account(name: str, **fields: object) -> Account:
-    """Return an account created at `BEGINNING`."""
-    values: dict[str, object] = {"hash": "$hash", "created": BEGINNING, "changed": BEGINNING}
-    return Account(name=name, **{**values, **fields})  # type: ignore[arg-type]
-
-
-def a_token(id: str, user: str = "alice", **fields: object) -> Token:
-    """Return a token for reading and writing everything; its digest is ``digest-<id>``."""
-    scope = Scope(frozenset({Action.READ, Action.WRITE}))
-    values: dict[str, object] = {
-        "digest": f"digest-{id}",
-        "name": "of tests",
-        "scope": scope,
-        "created": BEGINNING,
-    }
-    return Token(id=id, user=user, **{**values, **fields})  # type: ignore[arg-type]
-
-
-def a_session(digest: str, user: str = "alice", **fields: object) -> Session:
-    """Return a session of an hour."""
-    values: dict[str, object] = {
-        "created": BEGINNING,
-        "expires": BEGINNING + HOUR,
-        "address": "192.0.2.1",
-    }
-    return Session(digest=digest, user=user, **{**values, **fields})  # type: ignore[arg-type]
-
-
-class AccountsContract(Timed):
+class AccountsContract(CredentialsContract):
     """Mix into a `SynchronousTestCase` whose `make` gives new, empty accounts in `self.world`."""
-
-    async def make(self) -> Accounts:
-        """Return new, empty accounts."""
-        raise NotImplementedError
-
-    async def again(self) -> Accounts:
-        """Return other accounts on the data of the last ones that were made: as after a restart, or
-        on another node.
-        """
-        raise NotImplementedError
-
-    async def after_a_while(self, accounts: Accounts) -> None:
-        """Do the periodic work of the accounts."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.accounts = self.have(self.make())
-
-    def advance(self, seconds: float) -> None:
-        """Advance the clock, and do the periodic work."""
-        self.clock.advance(seconds)
-        self.have(self.after_a_while(self.accounts))
-
-    def both(self) -> tuple[Accounts, Accounts]:
-        """Return the accounts under test, and others on the same data."""
-        return self.accounts, self.have(self.again())
 
     # --- users ---
 
@@ -337,240 +282,8 @@ class AccountsContract(Timed):
                 },
             )
 
-    # --- tokens ---
-
-    def test_tokens(self) -> None:
-        """Every field of a token comes back, its last use included; the list is by age."""
-        token = a_token(
-            "b",
-            name='of "CI"\n\u8de8',
-            scope=Scope(frozenset({Action.WRITE}), ("acme-*", "spam")),
-            expires=BEGINNING + HOUR,
-            publisher=True,
-            user="github:acme/spam:release.yml",
-        )
-        older = a_token("c", created=BEGINNING - HOUR)
-        for each in (token, older):
-            self.have(self.accounts.add_token(each))
-        self.accounts.token_used("b", "192.0.2.7")
-        self.accounts.token_used("unknown", "192.0.2.7")
-        used = evolve(token, used=BEGINNING, used_from="192.0.2.7")
-        self.assertEqual(list(self.have(self.accounts.tokens())), [older, used])
-        self.assertEqual(list(self.have(self.accounts.tokens("alice"))), [older])
-        self.assertEqual(self.have(self.accounts.token("digest-c")), older)
-        self.assertIsNone(self.have(self.accounts.token("digest-x")))
-        last = self.have(self.again())
-        self.assertEqual(
-            [evolve(each, used=None, used_from="") for each in self.have(last.tokens())],
-            [older, token],
-        )
-
-    def test_revoked(self) -> None:
-        """A revoked token is invalid from then on, and stays in the list; revoking it again changes
-        nothing.
-        """
-        self.have(self.accounts.add_token(a_token("t")))
-        self.advance(60)
-        revoked = self.have(self.accounts.revoke_token("t"))
-        self.assertEqual(revoked, a_token("t", revoked=BEGINNING + timedelta(minutes=1)))
-        self.advance(60)
-        self.assertEqual(self.have(self.accounts.revoke_token("t")), revoked)
-        self.refused(self.accounts.revoke_token("u"), NoSuchToken)
-        for accounts in self.both():
-            self.assertIsNone(self.have(accounts.token("digest-t")))
-            self.assertEqual(list(self.have(accounts.tokens())), [revoked])
-
-    def test_expired(self) -> None:
-        """Tokens and sessions are valid until their expiry time, exclusively."""
-        self.have(self.accounts.add_token(a_token("t", expires=BEGINNING + HOUR)))
-        self.have(self.accounts.add_session(a_session("s")))
-        self.advance(3599)
-        self.assertIsNotNone(self.have(self.accounts.token("digest-t")))
-        self.assertIsNotNone(self.have(self.accounts.session("s")))
-        self.advance(1)
-        for accounts in self.both():
-            self.assertIsNone(self.have(accounts.token("digest-t")))
-            self.assertIsNone(self.have(accounts.session("s")))
-
-    # --- sessions, and values used once ---
-
-    def test_sessions(self) -> None:
-        """A session comes back until it ends; ending it twice is as once."""
-        for digest in ("s", "other"):
-            self.have(self.accounts.add_session(a_session(digest)))
-        for accounts in self.both():
-            self.assertEqual(self.have(accounts.session("s")), a_session("s"))
-        for _ in range(2):
-            self.have(self.accounts.end_session("s"))
-        for accounts in self.both():
-            self.assertIsNone(self.have(accounts.session("s")))
-            self.assertIsNotNone(self.have(accounts.session("other")))
-
-    def test_many_sessions(self) -> None:
-        """The oldest sessions of a user end where there are too many, and no other user's."""
-        self.have(self.accounts.add_session(a_session("bob's", "bob", created=BEGINNING)))
-        for number in range(MOST_SESSIONS + 2):
-            self.have(
-                self.accounts.add_session(
-                    a_session(f"s{number}", created=BEGINNING + timedelta(seconds=number))
-                )
-            )
-        for accounts in self.both():
-            held = [
-                number
-                for number in range(MOST_SESSIONS + 2)
-                if self.have(accounts.session(f"s{number}"))
-            ]
-            self.assertEqual(held, list(range(2, MOST_SESSIONS + 2)))
-            self.assertIsNotNone(self.have(accounts.session("bob's")))
-
-    def test_once(self) -> None:
-        """A value of a kind is accepted once, from any caller, until its time is over; whatever the
-        value is.
-        """
-        until = BEGINNING + HOUR
-        for value in ("a", "", "\0", "\ud800", "\U0001f600" * 10_000):
-            self.assertTrue(self.have(self.accounts.once("jti", value, until)))
-            for accounts in self.both():
-                self.assertFalse(self.have(accounts.once("jti", value, until)))
-            self.assertTrue(self.have(self.accounts.once("altcha", value, until)))
-        self.advance(3600)
-        self.assertTrue(self.have(self.accounts.once("jti", "a", until + HOUR)))
-        self.assertFalse(self.have(self.accounts.once("jti", "a", until + HOUR)))
-
     # --- model ---
 
     def test_is_some_dicts(self) -> None:
         """Changes in any order give the state that dicts would have, also after a restart."""
-        modest = settings(
-            max_examples=8,
-            stateful_step_count=15,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        stateful.run_state_machine_as_test(lambda: AccountsModel(self), settings=modest)  # type: ignore[arg-type]
-
-
-people = st.sampled_from(["alice", "bob", "Bob", "zo\u00e9"])
-teams = st.sampled_from(["team", "alice"])
-projects = st.sampled_from([project_name("spam"), project_name("ham")])
-named = st.sampled_from([Whom.USER, Whom.GROUP])
-
-
-class AccountsModel(stateful.RuleBasedStateMachine):
-    """The accounts of a contract compared with dicts."""
-
-    def __init__(self, contract: AccountsContract) -> None:
-        super().__init__()
-        self.contract = contract
-        contract.accounts = contract.have(contract.make())
-        self.users: dict[str, Account] = {}
-        self.groups: dict[str, set[str]] = {}
-        self.rights: dict[tuple[ProjectName, Whom, str], Right] = {}
-        self.sessions: dict[str, str] = {}
-        self.made = 0
-
-    @stateful.rule(name=people, admin=st.booleans())
-    def add_user(self, name: str, admin: bool) -> None:
-        account = an_account(name, admin=admin)
-        adding = self.contract.accounts.add_user(account)
-        if name in self.users:
-            self.contract.refused(adding, NameTaken)
-            return
-        self.contract.have(adding)
-        self.users[name] = account
-        self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
-
-    @stateful.rule(name=people, hash=st.sampled_from(["$1", "$2"]))
-    def edit_user(self, name: str, hash: str) -> None:
-        editing = self.contract.accounts.edit_user(name, lambda account: evolve(account, hash=hash))
-        if name not in self.users:
-            self.contract.refused(editing, NoSuchUser)
-            return
-        if self.users[name].hash != hash:
-            self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
-        self.users[name] = self.contract.have(editing)
-        assert self.users[name].hash == hash
-
-    @stateful.rule(name=people)
-    def remove_user(self, name: str) -> None:
-        removing = self.contract.accounts.remove_user(name)
-        if name not in self.users:
-            self.contract.refused(removing, NoSuchUser)
-            return
-        self.contract.have(removing)
-        del self.users[name]
-        for users in self.groups.values():
-            users.discard(name)
-        self.rights = {
-            key: right for key, right in self.rights.items() if key[1:] != (Whom.USER, name)
-        }
-        self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
-
-    @stateful.rule(group=teams)
-    def add_group(self, group: str) -> None:
-        adding = self.contract.accounts.add_group(group)
-        if group in self.groups:
-            self.contract.refused(adding, NameTaken)
-            return
-        self.contract.have(adding)
-        self.groups[group] = set()
-
-    @stateful.rule(group=teams)
-    def remove_group(self, group: str) -> None:
-        removing = self.contract.accounts.remove_group(group)
-        if group not in self.groups:
-            self.contract.refused(removing, NoSuchGroup)
-            return
-        self.contract.have(removing)
-        del self.groups[group]
-        self.rights = {
-            key: right for key, right in self.rights.items() if key[1:] != (Whom.GROUP, group)
-        }
-
-    @stateful.rule(group=teams, user=people, joins=st.booleans())
-    def join_or_leave(self, group: str, user: str, joins: bool) -> None:
-        accounts = self.contract.accounts
-        doing = accounts.join(group, user) if joins else accounts.leave(group, user)
-        if group not in self.groups:
-            self.contract.refused(doing, NoSuchGroup)
-            return
-        self.contract.have(doing)
-        (self.groups[group].add if joins else self.groups[group].discard)(user)
-
-    @stateful.rule(
-        project=projects, whom=named, name=st.one_of(people, teams), write=st.none() | st.booleans()
-    )
-    def grant_or_withdraw(
-        self, project: ProjectName, whom: Whom, name: str, write: bool | None
-    ) -> None:
-        if write is None:
-            self.contract.have(self.contract.accounts.withdraw(project, whom, name))
-            self.rights.pop((project, whom, name), None)
-            return
-        right = Right(project, whom, name, write)
-        self.contract.have(self.contract.accounts.grant(right))
-        self.rights[project, whom, name] = right
-
-    @stateful.rule(user=people)
-    def log_in(self, user: str) -> None:
-        self.made += 1
-        self.sessions[f"s{self.made}"] = user
-        self.contract.have(self.contract.accounts.add_session(a_session(f"s{self.made}", user)))
-
-    @stateful.rule()
-    def restart(self) -> None:
-        self.contract.accounts = self.contract.have(self.contract.again())
-
-    @stateful.invariant()
-    def same(self) -> None:
-        have, accounts = self.contract.have, self.contract.accounts
-        assert list(have(accounts.users())) == [self.users[name] for name in sorted(self.users)]
-        assert dict(have(accounts.memberships())) == {
-            group: frozenset(users) for group, users in self.groups.items()
-        }
-        assert set(have(accounts.rights())) == set(self.rights.values())
-        for number in range(1, self.made + 1):
-            found = have(accounts.session(f"s{number}"))
-            assert (None if found is None else found.user) == self.sessions.get(f"s{number}")
+        run_model(lambda: AccountsModel(self, self.make, self.again), examples=8, steps=15)

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
-
-from hypothesis import HealthCheck, settings, stateful
-from hypothesis import strategies as st
 
 from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob, Span
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
+from pypid.testing.models import LARGE, BlobsModel, run_model
 from pypid.testing.worlds import Awaiting, Fed, contents
 
-LARGE = 8 << 20
 ODD_KEYS = (
     "spam/spam-1.0+local.1-py3-none-any.whl",
     "spam/spam-1.0~rc1#2?x=1;y=%2e%2e.tar.gz",
@@ -373,57 +369,4 @@ class BlobsContract(Awaiting):
 
     def test_is_a_dict(self) -> None:
         """Operations in any order give the content that a dict would have."""
-        modest = settings(
-            max_examples=15,
-            stateful_step_count=20,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        stateful.run_state_machine_as_test(lambda: _Model(self), settings=modest)  # type: ignore[arg-type]
-
-
-_keys = st.sampled_from(("a/b", "a-b", "a/c/d", "a/c-d", "\u00e4", "z/z"))
-
-
-class _Model(stateful.RuleBasedStateMachine):
-    def __init__(self, contract: BlobsContract) -> None:
-        super().__init__()
-        self.contract = contract
-        contract.blobs = contract.have(contract.make())
-        self.held: dict[str, bytes] = {}
-
-    @stateful.rule(key=_keys, data=st.binary(max_size=40), replace=st.booleans())
-    def write(self, key: str, data: bytes, replace: bool) -> None:
-        if key in self.held and not replace:
-            self.contract.refused(self.contract.blobs.write(key, BytesBody(data)), Exists)
-        else:
-            self.contract.put(key, data, replace)
-            self.held[key] = data
-
-    @stateful.rule(key=_keys, data=st.binary(max_size=40), replace=st.booleans())
-    def fail(self, key: str, data: bytes, replace: bool) -> None:
-        pieces: list[Any] = [data] if data else []
-        body = Fed(*pieces, ConnectionResetError())
-        error = self.contract.failureResultOf(
-            start(self.contract.blobs.write(key, body, replace=replace))
-        ).value
-        assert isinstance(error, (Exists, ConnectionResetError)), error
-        assert body.closed
-
-    @stateful.rule(key=_keys)
-    def delete(self, key: str) -> None:
-        self.contract.have(self.contract.blobs.delete(key))
-        self.held.pop(key, None)
-
-    @stateful.rule(key=_keys)
-    def read(self, key: str) -> None:
-        if key in self.held:
-            assert self.contract.get(key) == self.held[key]
-        else:
-            self.contract.refused(self.contract.blobs.read(key), Missing)
-
-    @stateful.rule(prefix=st.sampled_from(("", "a", "a/", "a/c", "a-", "z/", "q")))
-    def list(self, prefix: str) -> None:
-        expected = sorted((key for key in self.held if key.startswith(prefix)), key=str.encode)
-        assert self.contract.have(contents(self.contract.blobs, prefix)) == expected
+        run_model(lambda: BlobsModel(self, self.make), examples=15, steps=20)

@@ -5,61 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from attrs import evolve
-from hypothesis import HealthCheck, settings, stateful
+from hypothesis import stateful
 from hypothesis import strategies as st
 
-from pypid.core.model import File, Listing, Presence, Project, Status, Summary, UpstreamEntry
+from pypid.core.model import Listing, Presence, Project, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import Catalog
+from pypid.testing.examples import SPAM, a_file, a_listing, a_project, becomes
+from pypid.testing.models import run_model
 from pypid.testing.worlds import Awaiting
 
-SPAM = project_name("spam")
-
-
-def a_file(name: ProjectName, version: str, **fields: object) -> File:
-    """Return a local file with every field set."""
-    filename = f"{name}-{version}.tar.gz"
-    values: dict[str, object] = {
-        "sha256": "ab" * 32,
-        "size": 123,
-        "uploaded": datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC),
-        "requires_python": ">=3.9, <4",
-        "metadata_sha256": "cd" * 32,
-        "key": f"{name}/{filename}",
-        "md5": "12" * 16,
-        "blake2b_256": "ef" * 32,
-        "uploader": "m\u00fcller",
-        "summary": 'Says "spam"\n and <b>\u8de8</b>',
-        "signed": True,
-        "attested": True,
-    }
-    return File(project=name, filename=filename, version=version, **{**values, **fields})  # type: ignore[arg-type]
-
-
-def a_project(name: ProjectName, *versions: str, **fields: object) -> Project:
-    """Return a project with files of these versions."""
-    return Project(name=name, files=tuple(a_file(name, version) for version in versions), **fields)  # type: ignore[arg-type]
-
-
-def said(name: ProjectName, *versions: str, **fields: object) -> Listing:
-    """Return an upstream listing of the project with these versions."""
-    files = tuple(
-        a_file(name, version, key=None, source="https://files.example/file") for version in versions
-    )
-    values: dict[str, object] = {
-        "asked": datetime(2026, 4, 4, tzinfo=UTC),
-        "index": "https://index.example/simple/",
-    }
-    return Listing(name=name, files=files, **{**values, **fields})  # type: ignore[arg-type]
-
-
-def becomes(project: Project | None) -> Callable[[Project | None], Project | None]:
-    """Return an edit that replaces any state by this project."""
-    return lambda _: project
+__all__ = ["SPAM", "CatalogContract", "CatalogModel", "a_file", "a_listing", "a_project", "becomes"]
 
 
 class CatalogContract(Awaiting):
@@ -71,6 +30,10 @@ class CatalogContract(Awaiting):
 
     def setUp(self) -> None:
         super().setUp()
+        self.renew()
+
+    def renew(self) -> None:
+        """Replace the catalog under test by a new, empty one."""
         self.catalog = self.have(self.make())
 
     def put(self, project: Project, mark: str | None = None) -> Project:
@@ -193,11 +156,11 @@ class CatalogContract(Awaiting):
         listing.
         """
         for text in ("spam", "ham", "eggs"):
-            self.hear(said(project_name(text), "1"))
+            self.store_listing(a_listing(project_name(text), "1"))
         self.assertEqual(list(self.have(self.catalog.upstream_summaries())), [])
         for text in ("spam", "ham"):
-            self.keep(project_name(text), "1")
-        gone = self.hear(said(project_name("ham"), "1", status=Status.QUARANTINED))
+            self.store_files(project_name(text), "1")
+        gone = self.store_listing(a_listing(project_name("ham"), "1", status=Status.QUARANTINED))
         summaries = self.have(self.catalog.upstream_summaries())
         spam = self.have(self.catalog.upstream_entry(SPAM))
         self.assertEqual(
@@ -208,25 +171,25 @@ class CatalogContract(Awaiting):
             ],
         )
         self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name, SPAM])
-        self.hear(said(SPAM, "1", asked=datetime(2026, 5, 5, tzinfo=UTC)))
+        self.store_listing(a_listing(SPAM, "1", asked=datetime(2026, 5, 5, tzinfo=UTC)))
         self.assertIs(self.have(self.catalog.upstream_summaries()), summaries)
-        self.keep(SPAM)
+        self.store_files(SPAM)
         self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name])
         self.assertEqual(list(self.have(self.catalog.names())), [])
 
-    def hear(self, remembered: Listing) -> UpstreamEntry:
+    def store_listing(self, listing: Listing) -> UpstreamEntry:
         """Store an upstream listing."""
         return self.have(
             self.catalog.edit_upstream_entry(
-                remembered.name, lambda heard: evolve(heard, said=remembered)
+                listing.name, lambda entry: evolve(entry, said=listing)
             )
         )
 
-    def keep(self, name: ProjectName, *versions: str) -> UpstreamEntry:
+    def store_files(self, name: ProjectName, *versions: str) -> UpstreamEntry:
         """Store the list of cached files."""
         files = tuple(a_file(name, version) for version in versions)
         return self.have(
-            self.catalog.edit_upstream_entry(name, lambda heard: evolve(heard, kept=files))
+            self.catalog.edit_upstream_entry(name, lambda entry: evolve(entry, kept=files))
         )
 
     def test_marks(self) -> None:
@@ -247,14 +210,7 @@ class CatalogContract(Awaiting):
 
     def test_is_a_dict(self) -> None:
         """Edits in any order give the content that a dict would have."""
-        modest = settings(
-            max_examples=25,
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        stateful.run_state_machine_as_test(lambda: CatalogModel(self), settings=modest)  # type: ignore[arg-type]
+        run_model(lambda: CatalogModel(self), examples=25, steps=25)
 
 
 names = st.sampled_from([project_name(text) for text in ("spam", "ham", "eggs", "eggs-2")])
@@ -267,7 +223,7 @@ class CatalogModel(stateful.RuleBasedStateMachine):
     def __init__(self, contract: CatalogContract) -> None:
         super().__init__()
         self.contract = contract
-        contract.catalog = contract.have(contract.make())
+        contract.renew()
         self.held: dict[ProjectName, Project] = {}
         self.serial = contract.have(contract.catalog.serial())
 

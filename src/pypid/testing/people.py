@@ -203,9 +203,9 @@ class PeopleContract(Case):
             for user in (*USERS, "nobody-here")
             for password in (*USERS.values(), "x")
         ] * 2
-        asked = [start(people.check(Credential(user, password))) for user, password in tries]
+        checks = [start(people.check(Credential(user, password))) for user, password in tries]
         found = await gatherResults(
-            [each.addErrback(lambda failure: failure.trap(Unauthenticated)) for each in asked]
+            [each.addErrback(lambda failure: failure.trap(Unauthenticated)) for each in checks]
         )
         for (user, password), answer in zip(tries, found, strict=True):
             if user not in USERS:
@@ -219,9 +219,9 @@ class PeopleContract(Case):
         """A client that disconnects in the middle does not affect the next one."""
         people = await self.people()
         for _ in range(3):
-            asked = start(people.check(Credential("alice", USERS["alice"])))
-            asked.addErrback(lambda failure: None)
-            asked.cancel()
+            check = start(people.check(Credential("alice", USERS["alice"])))
+            check.addErrback(lambda failure: None)
+            check.cancel()
             self.assertEqual(
                 await people.check(Credential("alice", USERS["alice"])), self.known("alice")
             )

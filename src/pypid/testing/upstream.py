@@ -41,13 +41,13 @@ class UpstreamContract(Awaiting):
         super().setUp()
         self.upstream, self.data = self.have(self.make())
 
-    def said(self, known: Listing | None = None) -> Listing:
+    def listing(self, known: Listing | None = None) -> Listing:
         """Return the upstream listing of spam."""
         return self.have(self.upstream.project(SPAM, known, ()))
 
     def file(self) -> File:
         """Return the one file of spam."""
-        files = self.said().files
+        files = self.listing().files
         assert files is not None
         [file] = files
         return file
@@ -61,15 +61,15 @@ class UpstreamContract(Awaiting):
 
     def test_again(self) -> None:
         """A known listing that is still valid comes back the same, with a new time."""
-        known = self.said()
-        again = self.said(known)
+        known = self.listing()
+        again = self.listing(known)
         self.assertGreaterEqual(again.asked, known.asked)
         self.assertEqual(again, evolve(known, asked=again.asked))
 
     def test_unknown(self) -> None:
         """A project that upstream does not have is an answer, and no error."""
-        said = self.have(self.upstream.project(NOTHING, None, ()))
-        self.assertEqual((said.name, said.files), (NOTHING, None))
+        listing = self.have(self.upstream.project(NOTHING, None, ()))
+        self.assertEqual((listing.name, listing.files), (NOTHING, None))
 
     def test_names(self) -> None:
         """The upstream projects are listed."""
@@ -130,7 +130,7 @@ class UpstreamContract(Awaiting):
 
     def test_away(self) -> None:
         """While the index is unreachable, every request raises `UpstreamDown`."""
-        known = self.said()
+        known = self.listing()
         source = self.file().source
         assert source is not None
         self.take_away()

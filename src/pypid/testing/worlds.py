@@ -55,11 +55,11 @@ def world(
 
     `wall` is its time of day, for tests that set it; timers and ages never depend on it.
     """
-    standing = clock or Clock()
+    monotonic = clock or Clock()
     throws = count()
     return World(
-        clock=standing,
-        now=wall or WallClock(standing),
+        clock=monotonic,
+        now=wall or WallClock(monotonic),
         blocking=blocking,
         random=lambda size: shake_128(b"%d" % next(throws)).digest(size),
     )

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.sql.audit import SqlJournal
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
-from pypid.testing.downloads import MemoryDownloads
+from pypid.testing.logs import MemoryDownloads
 from tests.access.sql.sqlite import InFiles
 
 

@@ -17,7 +17,8 @@ from pypid.access.sql.download_log import AGE, SqlDownloads
 from pypid.access.sql.place import SqliteFile
 from pypid.flow import start
 from pypid.testing import Turns
-from pypid.testing.downloads import MemoryDownloads, a_download
+from pypid.testing.examples import a_download
+from pypid.testing.logs import MemoryDownloads
 from pypid.testing.worlds import BEGINNING
 from tests.access.sql.sqlite import InFiles
 

@@ -17,8 +17,7 @@ from pypid.access.sql.download_log import AGE, SqlDownloads
 from pypid.access.sql.place import SqliteFile
 from pypid.core.errors import PeopleUnknown
 from pypid.flow import start
-from pypid.testing.downloads import a_download
-from pypid.testing.journal import a_deed
+from pypid.testing.examples import a_deed, a_download
 from pypid.testing.worlds import Turns
 from tests.access.sql.sqlite import InFiles
 

@@ -28,7 +28,7 @@ from pypid.index import views as views_module
 from pypid.index.upstream_permission import DIRECT
 from pypid.index.views import View, Views
 from pypid.testing import BEGINNING, world
-from pypid.testing.catalog import SPAM, a_file, a_project, said
+from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
 from pypid.testing.worlds import Awaiting, Turns
 from pypid.upstream.nothing import Nothing
 from pypid.web.http.finished_page import FinishedPage
@@ -118,7 +118,7 @@ class ViewsTests(Awaiting, SynchronousTestCase):
         self.turns = Turns()
         self.policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=9)))
         self.views = Views(self.policy, self.turns)
-        heard = said(SPAM, "1", "2", "3")
+        heard = a_listing(SPAM, "1", "2", "3")
         assert heard.files is not None
         files = tuple(
             replace(file, uploaded=BEGINNING + timedelta(days=day))

@@ -1,0 +1,335 @@
+"""State machines of hypothesis that compare stores with dicts, for the contracts."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
+
+from attrs import evolve
+from hypothesis import HealthCheck, settings, stateful
+from hypothesis import strategies as st
+
+from pypid.catalog.engine import (
+    CatalogRow,
+    Conflict,
+    Engine,
+    Position,
+    RowChange,
+    RowKind,
+    slices,
+)
+from pypid.core.accounts.entries import Account
+from pypid.core.accounts.rights import Right, Whom
+from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUser
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.flow import BytesBody, start, whole
+from pypid.ports import Accounts, Blobs
+from pypid.testing.examples import a_session, an_account
+from pypid.testing.worlds import Awaiting, Fed, contents
+
+T = TypeVar("T")
+Opening: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
+"""Opens a store."""
+LARGE = 8 << 20
+"""Bytes that no blob of a contract has."""
+
+
+def run_model(
+    make: Callable[[], stateful.RuleBasedStateMachine], *, examples: int, steps: int
+) -> None:
+    """Run a state machine with so many series of at most so many steps."""
+    modest = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    stateful.run_state_machine_as_test(make, settings=modest)  # type: ignore[arg-type]
+
+
+async def read_rows(engine: Engine, since: Position, most: int = 1000) -> list[CatalogRow]:
+    """Return the rows that changed since, read in slices of at most so many."""
+    rows: list[CatalogRow] = []
+    async for part in slices(engine, since, most):
+        rows.extend(part.rows)
+    return rows
+
+
+# --- blobs ----------------------------------------------------------------------------------------
+
+_keys = st.sampled_from(("a/b", "a-b", "a/c/d", "a/c-d", "\u00e4", "z/z"))
+
+
+class BlobsModel(stateful.RuleBasedStateMachine):
+    """Blobs compared with a dict."""
+
+    def __init__(self, case: Awaiting, make: Opening[Blobs]) -> None:
+        super().__init__()
+        self.case = case
+        self.blobs = case.have(make())
+        self.expected: dict[str, bytes] = {}
+
+    @stateful.rule(key=_keys, data=st.binary(max_size=40), replace=st.booleans())
+    def write(self, key: str, data: bytes, replace: bool) -> None:
+        if key in self.expected and not replace:
+            self.case.refused(self.blobs.write(key, BytesBody(data)), Exists)
+        else:
+            self.case.have(self.blobs.write(key, BytesBody(data), replace=replace))
+            self.expected[key] = data
+
+    @stateful.rule(key=_keys, data=st.binary(max_size=40), replace=st.booleans())
+    def fail(self, key: str, data: bytes, replace: bool) -> None:
+        pieces: list[Any] = [data] if data else []
+        body = Fed(*pieces, ConnectionResetError())
+        error = self.case.failureResultOf(start(self.blobs.write(key, body, replace=replace))).value
+        assert isinstance(error, (Exists, ConnectionResetError)), error
+        assert body.closed
+
+    @stateful.rule(key=_keys)
+    def delete(self, key: str) -> None:
+        self.case.have(self.blobs.delete(key))
+        self.expected.pop(key, None)
+
+    @stateful.rule(key=_keys)
+    def read(self, key: str) -> None:
+        if key in self.expected:
+            assert self.case.have(self._read(key)) == self.expected[key]
+        else:
+            self.case.refused(self.blobs.read(key), Missing)
+
+    @stateful.rule(prefix=st.sampled_from(("", "a", "a/", "a/c", "a-", "z/", "q")))
+    def list(self, prefix: str) -> None:
+        keys = sorted((key for key in self.expected if key.startswith(prefix)), key=str.encode)
+        assert self.case.have(contents(self.blobs, prefix)) == keys
+
+    async def _read(self, key: str) -> bytes:
+        return await whole(await self.blobs.read(key), LARGE)
+
+
+# --- catalog engines ------------------------------------------------------------------------------
+
+_engine_names = st.sampled_from([project_name(text) for text in ("spam", "ham", "eggs")])
+_engine_lines = st.sampled_from((b"one", b"two", b"\0three"))
+
+
+class EngineModel(stateful.RuleBasedStateMachine):
+    """Two engines on one place compared with a dict, and with a follower."""
+
+    def __init__(self, case: Awaiting, engine: Engine, reopen: Opening[Engine]) -> None:
+        super().__init__()
+        self.case = case
+        self.nodes = (engine, case.have(reopen()))
+        self.state = case.have(engine.clear())
+        self.rows: dict[tuple[RowKind, ProjectName], CatalogRow] = {}
+        self.copy: dict[tuple[RowKind, ProjectName], CatalogRow] = {}
+        self.position = self.state.beginning
+
+    def teardown(self) -> None:
+        self.case.have(self.nodes[1].close())
+
+    @stateful.rule(
+        node=st.integers(0, 1),
+        kind=st.sampled_from(RowKind),
+        name=_engine_names,
+        line=_engine_lines | st.none(),
+        seen=st.booleans(),
+        stale=st.integers(0, 3),
+    )
+    def swap(
+        self,
+        node: int,
+        kind: RowKind,
+        name: ProjectName,
+        line: bytes | None,
+        seen: bool,
+        stale: int,
+    ) -> None:
+        row = self.rows.get((kind, name))
+        is_present = row is not None and row.line is not None
+        expected = max(0, row.version - stale) if row is not None and is_present else stale
+        if line is None and not expected:
+            return
+        result = self.case.have(
+            self.nodes[node].swap(
+                self.state.generation, RowChange(kind, name, line, expected, seen)
+            )
+        )
+        if row is not None and row.line == line:
+            assert result == row
+        elif expected != (row.version if row is not None and is_present else 0):
+            assert result == Conflict(row if is_present else None)
+        else:
+            version, serial = self.state.version + 1, self.state.serial + seen
+            changed = CatalogRow(
+                kind,
+                name,
+                version,
+                serial if seen else row.serial if row is not None else 0,
+                line,
+            )
+            assert result == changed
+            self.rows[kind, name] = changed
+            self.state = evolve(self.state, version=version, serial=serial)
+
+    @stateful.rule(node=st.integers(0, 1))
+    def follow(self, node: int) -> None:
+        for row in self._changes(node, self.position, 2):
+            assert row.version > self.position.version
+            self.position = evolve(self.position, version=row.version)
+            self.copy[row.kind, row.name] = row
+
+    @stateful.rule()
+    def read_all(self) -> None:
+        assert self._changes(1, self.state.beginning) == sorted(
+            self.rows.values(), key=lambda row: row.version
+        )
+
+    @stateful.invariant()
+    def same(self) -> None:
+        assert self.case.have(self.nodes[1].state()) == self.state
+        for (kind, name), row in self.rows.items():
+            assert self.case.have(self.nodes[0].row(kind, name)) == (
+                None if row.line is None else row
+            )
+
+    @stateful.rule()
+    def caught_up(self) -> None:
+        self.follow(0)
+        assert self.copy == self.rows
+
+    def _changes(self, node: int, since: Position, most: int = 1000) -> list[CatalogRow]:
+        return self.case.have(read_rows(self.nodes[node], since, most))
+
+
+# --- accounts -------------------------------------------------------------------------------------
+
+_users = st.sampled_from(["alice", "bob", "Bob", "zo\u00e9"])
+_teams = st.sampled_from(["team", "alice"])
+_projects = st.sampled_from([project_name("spam"), project_name("ham")])
+_kinds = st.sampled_from([Whom.USER, Whom.GROUP])
+
+
+class AccountsModel(stateful.RuleBasedStateMachine):
+    """Accounts compared with dicts."""
+
+    def __init__(self, case: Awaiting, make: Opening[Accounts], reopen: Opening[Accounts]) -> None:
+        super().__init__()
+        self.case = case
+        self.reopen = reopen
+        self.accounts = case.have(make())
+        self.users: dict[str, Account] = {}
+        self.groups: dict[str, set[str]] = {}
+        self.rights: dict[tuple[ProjectName, Whom, str], Right] = {}
+        self.sessions: dict[str, str] = {}
+        self.made = 0
+
+    @stateful.rule(name=_users, admin=st.booleans())
+    def add_user(self, name: str, admin: bool) -> None:
+        account = an_account(name, admin=admin)
+        adding = self.accounts.add_user(account)
+        if name in self.users:
+            self.case.refused(adding, NameTaken)
+            return
+        self.case.have(adding)
+        self.users[name] = account
+        self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
+
+    @stateful.rule(name=_users, hash=st.sampled_from(["$1", "$2"]))
+    def edit_user(self, name: str, hash: str) -> None:
+        editing = self.accounts.edit_user(name, lambda account: evolve(account, hash=hash))
+        if name not in self.users:
+            self.case.refused(editing, NoSuchUser)
+            return
+        if self.users[name].hash != hash:
+            self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
+        self.users[name] = self.case.have(editing)
+        assert self.users[name].hash == hash
+
+    @stateful.rule(name=_users)
+    def remove_user(self, name: str) -> None:
+        removing = self.accounts.remove_user(name)
+        if name not in self.users:
+            self.case.refused(removing, NoSuchUser)
+            return
+        self.case.have(removing)
+        del self.users[name]
+        for users in self.groups.values():
+            users.discard(name)
+        self.rights = {
+            key: right for key, right in self.rights.items() if key[1:] != (Whom.USER, name)
+        }
+        self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
+
+    @stateful.rule(group=_teams)
+    def add_group(self, group: str) -> None:
+        adding = self.accounts.add_group(group)
+        if group in self.groups:
+            self.case.refused(adding, NameTaken)
+            return
+        self.case.have(adding)
+        self.groups[group] = set()
+
+    @stateful.rule(group=_teams)
+    def remove_group(self, group: str) -> None:
+        removing = self.accounts.remove_group(group)
+        if group not in self.groups:
+            self.case.refused(removing, NoSuchGroup)
+            return
+        self.case.have(removing)
+        del self.groups[group]
+        self.rights = {
+            key: right for key, right in self.rights.items() if key[1:] != (Whom.GROUP, group)
+        }
+
+    @stateful.rule(group=_teams, user=_users, joins=st.booleans())
+    def join_or_leave(self, group: str, user: str, joins: bool) -> None:
+        accounts = self.accounts
+        doing = accounts.join(group, user) if joins else accounts.leave(group, user)
+        if group not in self.groups:
+            self.case.refused(doing, NoSuchGroup)
+            return
+        self.case.have(doing)
+        (self.groups[group].add if joins else self.groups[group].discard)(user)
+
+    @stateful.rule(
+        project=_projects,
+        whom=_kinds,
+        name=st.one_of(_users, _teams),
+        write=st.none() | st.booleans(),
+    )
+    def grant_or_withdraw(
+        self, project: ProjectName, whom: Whom, name: str, write: bool | None
+    ) -> None:
+        if write is None:
+            self.case.have(self.accounts.withdraw(project, whom, name))
+            self.rights.pop((project, whom, name), None)
+            return
+        right = Right(project, whom, name, write)
+        self.case.have(self.accounts.grant(right))
+        self.rights[project, whom, name] = right
+
+    @stateful.rule(user=_users)
+    def log_in(self, user: str) -> None:
+        self.made += 1
+        self.sessions[f"s{self.made}"] = user
+        self.case.have(self.accounts.add_session(a_session(f"s{self.made}", user)))
+
+    @stateful.rule()
+    def restart(self) -> None:
+        self.accounts = self.case.have(self.reopen())
+
+    @stateful.invariant()
+    def same(self) -> None:
+        have, accounts = self.case.have, self.accounts
+        assert list(have(accounts.users())) == [self.users[name] for name in sorted(self.users)]
+        assert dict(have(accounts.memberships())) == {
+            group: frozenset(users) for group, users in self.groups.items()
+        }
+        assert set(have(accounts.rights())) == set(self.rights.values())
+        for number in range(1, self.made + 1):
+            session = have(accounts.session(f"s{number}"))
+            assert (None if session is None else session.user) == self.sessions.get(f"s{number}")
