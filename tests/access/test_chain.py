@@ -38,7 +38,7 @@ from pypid.core.permissions import (
     Rules,
     Scope,
     may,
-    sight,
+    visibility_of,
 )
 from pypid.flow import start
 from pypid.testing.people import GROUPS, USERS
@@ -736,7 +736,7 @@ class TokensTests(ChainCase):
                 self.assertTrue(within or may(rules, ANONYMOUS, action, project), action)
         if project is not None:
             self.assertEqual(
-                sight(rules, bearer).sees(project), may(rules, bearer, Action.READ, project)
+                visibility_of(rules, bearer).sees(project), may(rules, bearer, Action.READ, project)
             )
 
 

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access import remote
-from pypid.access.answer_cache import Memory
+from pypid.access.cached_source import AnswerCache
 from pypid.access.passwords import LONGEST_PASSWORD
 from pypid.access.remote import (
     MOST_REMEMBERED,
@@ -342,9 +342,9 @@ class RememberingTests(RemoteCase):
 
     def test_bounded(self) -> None:
         """However many there are, so many are remembered."""
-        memory: Memory[int, None] = Memory(self.clock, 60, MOST_REMEMBERED)
+        memory: AnswerCache[int, None] = AnswerCache(self.clock, 60, MOST_REMEMBERED)
         for number in range(MOST_REMEMBERED + 10):
-            memory.keep(number, None)
+            memory.put(number, None)
             memory.get(0)
         self.assertEqual(len(memory), MOST_REMEMBERED)
         self.assertIsNone(memory.get(1))

@@ -175,7 +175,7 @@ class PairTests(ThrottleCase):
             "Xyzzy",
             repr(attempt) + repr(self.throttle._pairs._held) + repr(self.throttle._levels._held),
         )
-        self.assertNotIn("Xyzzy-password", repr(self.throttle._proven._held))
+        self.assertNotIn("Xyzzy-password", repr(self.throttle._proven._answers._held))
 
     def test_bounded(self) -> None:
         """However many users and addresses there are, only so many are remembered."""

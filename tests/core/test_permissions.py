@@ -35,10 +35,10 @@ from pypid.core.permissions import (
     Rules,
     Scope,
     account_name,
-    demand,
+    authorize,
     may,
-    sight,
     together,
+    visibility_of,
 )
 
 modest = settings(max_examples=40, deadline=None, database=None)
@@ -145,7 +145,7 @@ def everything(these: Rules, who: Identity, project: ProjectName) -> set[Action]
 
 
 class MayTests(SynchronousTestCase):
-    """`may`, `demand`."""
+    """`may`, `authorize`."""
 
     @settings(modest, max_examples=60)
     @given(rules, anybody)
@@ -291,16 +291,16 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, anybody, actions)
     def test_demand(self, these: Rules, who: Identity, action: Action) -> None:
-        """demand asks somebody unknown to log in, tells somebody known no, and says nothing where
+        """authorize asks somebody unknown to log in, tells somebody known no, and says nothing where
         it may be.
         """
         project = PROJECTS[0]
         if may(these, who, action, project):
-            demand(these, who, action, project)
+            authorize(these, who, action, project)
         elif who.user is None:
-            self.assertRaises(Unauthenticated, demand, these, who, action, project)
+            self.assertRaises(Unauthenticated, authorize, these, who, action, project)
         else:
-            error = self.assertRaises(Forbidden, demand, these, who, action, project)
+            error = self.assertRaises(Forbidden, authorize, these, who, action, project)
             self.assertIn("acme-tools", str(error))
 
     @modest
@@ -317,20 +317,20 @@ class MayTests(SynchronousTestCase):
                 else rights(these, who, project)
             ):
                 try:
-                    demand(these, who, Action.READ, project)
+                    authorize(these, who, Action.READ, project)
                 except (Forbidden, Unauthenticated) as error:
                     refusals.add((type(error), str(error).replace(project, "<name>")))
         self.assertLessEqual(len(refusals), 1)
 
 
 class SightTests(SynchronousTestCase):
-    """`sight`."""
+    """`visibility_of`."""
 
     @settings(modest, max_examples=30)
     @given(rules, anybody)
     def test_sees(self, these: Rules, who: Identity) -> None:
         """A list shows exactly the projects that may be read one by one."""
-        seen = sight(these, who)
+        seen = visibility_of(these, who)
         for project in PROJECTS:
             self.assertEqual(
                 seen.sees(project), Action.READ in everything(these, who, project), project
@@ -345,23 +345,24 @@ class SightTests(SynchronousTestCase):
         not have others.
         """
         same = all(
-            sight(these, one).sees(project) == sight(these, other).sees(project)
+            visibility_of(these, one).sees(project) == visibility_of(these, other).sees(project)
             for project in PROJECTS
         )
-        self.assertEqual(sight(these, one) == sight(these, other), same)
-        self.assertEqual(hash(sight(these, one)) == hash(sight(these, other)), same)
+        self.assertEqual(visibility_of(these, one) == visibility_of(these, other), same)
+        self.assertEqual(hash(visibility_of(these, one)) == hash(visibility_of(these, other)), same)
 
     def test_everything(self) -> None:
         """Admins, and everybody of an index without rules, see everything."""
         hidden = {PROJECTS[0]: Grants(read=Principals(groups=frozenset({"team"})))}
         self.assertEqual(
-            sight(Rules(read=NOBODY, projects=hidden), Identity("root", admin=True)), EVERYTHING
+            visibility_of(Rules(read=NOBODY, projects=hidden), Identity("root", admin=True)),
+            EVERYTHING,
         )
-        self.assertEqual(sight(Rules(), ANONYMOUS), EVERYTHING)
+        self.assertEqual(visibility_of(Rules(), ANONYMOUS), EVERYTHING)
         self.assertEqual(
-            sight(Rules(projects=hidden), Identity("a", frozenset({"team"}))), EVERYTHING
+            visibility_of(Rules(projects=hidden), Identity("a", frozenset({"team"}))), EVERYTHING
         )
-        self.assertFalse(sight(Rules(projects=hidden), ANONYMOUS).sees_all)
+        self.assertFalse(visibility_of(Rules(projects=hidden), ANONYMOUS).sees_all)
 
 
 class PrincipalsTests(SynchronousTestCase):

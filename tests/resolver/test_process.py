@@ -25,7 +25,7 @@ class RunTests(TestCase):
         command = [sys.executable, "-c", code]
         environ = {"A": "b", "PATH": "/usr/bin:/bin"}
         return start(
-            run(reactor, command, environ=environ, folder=self.folder, said=said, within=within)
+            run(reactor, command, environ=environ, folder=self.folder, stdin=said, within=within)
         )
 
     async def started(self) -> int:

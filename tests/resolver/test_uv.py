@@ -33,8 +33,8 @@ class UvTests(SynchronousTestCase):
             reactor=self.clock, program="/x/uv", place=place, folder=Path("/f"), until=10.0
         )
 
-    async def run_uv(self, reactor, command, *, environ, folder, said, within) -> ProgramResult:  # type: ignore[no-untyped-def]
-        self.ran.append((command, environ, said))
+    async def run_uv(self, reactor, command, *, environ, folder, stdin, within) -> ProgramResult:  # type: ignore[no-untyped-def]
+        self.ran.append((command, environ, stdin))
         return self.ends.pop()
 
     def resolve(self, *requirements: str, prereleases: bool = False) -> object:
@@ -48,8 +48,8 @@ class UvTests(SynchronousTestCase):
         """
         self.ends = [ProgramResult(0, b"spam==1.0\nham==2.0+local\n\n# x\n", b"")]
         self.assertEqual(self.resolve("spam", "ham>1"), [("spam", "1.0"), ("ham", "2.0+local")])
-        [(command, environ, said)] = self.ran
-        self.assertEqual(said, b"spam\nham>1\n")
+        [(command, environ, stdin)] = self.ran
+        self.assertEqual(stdin, b"spam\nham>1\n")
         self.assertNotIn(SECRET, " ".join(command))
         self.assertIn(SECRET, environ["UV_DEFAULT_INDEX"])
         for word in "--no-config", "--no-build", "--no-sources":

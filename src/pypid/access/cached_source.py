@@ -1,18 +1,20 @@
-"""A cache for sources of users that are asked over a network, so that not each request waits."""
+"""Caches for sources of users that are reached over a network, so that not each request waits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
 
 from pypid.core.lru import Recent
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import Flights, World
 from pypid.ports import People
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 KEPT = 60.0
@@ -22,12 +24,46 @@ MOST = 16384
 
 
 @frozen
-class _Right:
-    """A password that was right, as a keyed hash."""
+class CachedAnswer(Generic[T]):
+    """A cached answer, which may be None."""
 
-    proof: bytes
+    answer: T
     until: float
-    who: Identity
+
+
+@define(eq=False)
+class AnswerCache(Generic[K, T]):
+    """A cache that holds answers for `lifetime` seconds (0: not at all), the `most` that were used
+    last.
+    """
+
+    clock: IReactorTime
+    lifetime: float
+    most: int
+    _answers: Recent[K, CachedAnswer[T]] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._answers = Recent(self.most, self.most)
+
+    def get(self, key: K) -> CachedAnswer[T] | None:
+        """Return the cached answer, or None if there is none or it has expired."""
+        cached = self._answers.get(key)
+        if cached is not None and cached.until <= self.clock.seconds():
+            self._answers.forget(key)
+            return None
+        return cached
+
+    def put(self, key: K, answer: T) -> None:
+        """Cache an answer, from now on."""
+        if self.lifetime > 0:
+            self._answers.put(key, CachedAnswer(answer, self.clock.seconds() + self.lifetime))
+
+    def forget(self, key: K) -> None:
+        """Drop the answer, if there is one."""
+        self._answers.forget(key)
+
+    def __len__(self) -> int:
+        return len(self._answers)
 
 
 class SlowPeople:
@@ -40,34 +76,31 @@ class SlowPeople:
         keyed hash of texts.
         """
         self._people = people
-        self._clock = world.clock
         self._fingerprint = fingerprint
-        self._believed = believed
-        self._right: Recent[str, _Right] = Recent(MOST, MOST)
-        self._epoch = object()
-        """Replaced at each `forget`: an answer to a question asked before it is not cached after
-        it.
+        self._right: AnswerCache[str, tuple[bytes, Identity]] = AnswerCache(
+            world.clock, believed, MOST
+        )
+        """Fingerprints of passwords that were right."""
+        self._generation = object()
+        """Replaced at each `forget`: an answer to a request sent before it is not cached after it.
         """
-        self._found: _Said[Identity | None] = _Said(world)
-        self._groups: _Said[frozenset[str]] = _Said(world)
+        self._found: _SharedAnswers[Identity | None] = _SharedAnswers(world)
+        self._groups: _SharedAnswers[frozenset[str]] = _SharedAnswers(world)
 
     async def check(self, credential: Credential) -> Identity | None:
         """Return the identity that the credential proves, from the cache if the password was right
         lately (see `People.check`).
         """
-        if self._believed <= 0:
-            return await self._people.check(credential)
-        proof = self._fingerprint(credential.user, credential.password)
-        right = self._right.get(credential.user)
-        if right is not None and right.proof == proof and self._clock.seconds() < right.until:
-            return right.who
-        epoch = self._epoch
-        who = await self._people.check(credential)
-        if who is not None and epoch is self._epoch:
-            self._right.put(
-                credential.user, _Right(proof, self._clock.seconds() + self._believed, who)
-            )
-        return who
+        user = credential.user
+        proof = self._fingerprint(user, credential.password)
+        right = self._right.get(user)
+        if right is not None and right.answer[0] == proof:
+            return right.answer[1]
+        generation = self._generation
+        identity = await self._people.check(credential)
+        if identity is not None and generation is self._generation:
+            self._right.put(user, (proof, identity))
+        return identity
 
     async def find(self, user: str) -> Identity | None:
         """Return the user's identity, cached for `KEPT` seconds (see `People.find`)."""
@@ -79,36 +112,35 @@ class SlowPeople:
 
     def forget(self, user: str) -> None:
         """Drop the cached answers about the user."""
-        self._epoch = object()
+        self._generation = object()
         self._right.forget(user)
         self._found.forget(user)
         self._groups.forget(user)
 
 
-class _Said(Generic[T]):
+class _SharedAnswers(Generic[T]):
     """A cache of answers about users; simultaneous questions about one user share one answer."""
 
     def __init__(self, world: World) -> None:
-        self._clock = world.clock
-        self._kept: Recent[str, tuple[T, float]] = Recent(MOST, MOST)
-        self._asking: Flights[tuple[str, object], T] = Flights()
-        self._epoch = object()
+        self._answers: AnswerCache[str, T] = AnswerCache(world.clock, KEPT, MOST)
+        self._flights: Flights[tuple[str, object], T] = Flights()
+        self._generation = object()
 
-    async def get(self, user: str, ask: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-        """Return the answer about the user, from the cache or by `ask`."""
-        kept = self._kept.get(user)
-        if kept is not None and self._clock.seconds() < kept[1]:
-            return kept[0]
-        epoch = self._epoch
-        said = await self._asking.single((user, epoch), partial(ask, user))
-        if epoch is self._epoch:
-            self._kept.put(user, (said, self._clock.seconds() + KEPT))
-        return said
+    async def get(self, user: str, request: Callable[[str], Coroutine[Any, Any, T]]) -> T:
+        """Return the answer about the user, from the cache or by `request`."""
+        cached = self._answers.get(user)
+        if cached is not None:
+            return cached.answer
+        generation = self._generation
+        answer = await self._flights.single((user, generation), partial(request, user))
+        if generation is self._generation:
+            self._answers.put(user, answer)
+        return answer
 
     def forget(self, user: str) -> None:
         """Drop the cached answer about the user."""
-        self._epoch = object()
-        self._kept.forget(user)
+        self._generation = object()
+        self._answers.forget(user)
 
 
 _: type[People] = SlowPeople

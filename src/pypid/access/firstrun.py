@@ -94,11 +94,11 @@ def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | Non
     if current != old:
         return current
     new = AdminRecord(FORMAT, old.user, hash)
-    beside = _write_beside(state / RECORD, new)
+    temporary = _write_beside(state / RECORD, new)
     try:
-        beside.replace(state / RECORD)
+        temporary.replace(state / RECORD)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(state)
     return new
@@ -123,15 +123,15 @@ def _create(path: Path, record: AdminRecord) -> bool:
     """Write the record durably and atomically under a name that must be free; return whether it was
     free.
     """
-    beside = _write_beside(path, record)
+    temporary = _write_beside(path, record)
     try:
-        path.hardlink_to(beside)
+        path.hardlink_to(temporary)
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
         return _create_in_place(path, record)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     return True
 
@@ -197,16 +197,16 @@ def greeting(
     of the database can log in. Printed, never logged: it holds the password.
     """
     base = base_url.rstrip("/")
-    parts = urlsplit(base)
+    address = urlsplit(base)
     simple = (
         f"{base}/simple/"
         if readable
-        else f"{parts.scheme}://{ADMIN}:{password}@{parts.netloc}{parts.path}/simple/"
+        else f"{address.scheme}://{ADMIN}:{password}@{address.netloc}{address.path}/simple/"
     )
     trust = (
         ""
-        if parts.scheme == "https" or _is_loopback(parts.hostname)
-        else f" --trusted-host {_host(parts.hostname)}"
+        if address.scheme == "https" or _is_loopback(address.hostname)
+        else f" --trusted-host {_host(address.hostname)}"
     )
     record = RECORD if state is None else str(state / RECORD)
     return f"""\

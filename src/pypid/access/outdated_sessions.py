@@ -103,12 +103,12 @@ def _read(state: Path) -> _Seen | None:
 
 
 def _write(state: Path, seen: _Seen) -> None:
-    descriptor, beside = mkstemp(prefix=f".{FILE}-", dir=state)  # mode 0600
+    descriptor, temporary = mkstemp(prefix=f".{FILE}-", dir=state)  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(seen) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        Path(beside).replace(state / FILE)
+        Path(temporary).replace(state / FILE)
     finally:
-        Path(beside).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)

@@ -7,7 +7,6 @@ and some 50 ms, so that logging in costs little memory. `verify` blocks; the dae
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
 from functools import cache, partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
 
+from pypid.access.cached_source import AnswerCache
 from pypid.core.errors import BadRequest, Busy
 from pypid.flow import Flights, World
 
@@ -211,6 +211,15 @@ def _too_many() -> Busy:
     return Busy("Too many passwords are being checked at once.", retry_after=2)
 
 
+def keyed_hash(key: bytes, *texts: str) -> bytes:
+    """Return a hash of the texts. Without the key, it cannot be compared with guesses."""
+    digest = blake2b(key=key, digest_size=32)
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8) + data)
+    return digest.digest()
+
+
 class Verifier:
     """Verifies passwords off the reactor thread, at most two at once, and caches the right ones for
     a short while.
@@ -233,16 +242,14 @@ class Verifier:
     ) -> None:
         """`lifetime` in seconds; `most` credentials are cached."""
         self._world = world
-        self._lifetime = lifetime
-        self._most = most
         self._most_waiting = most_waiting
         self._key = world.random(32)
-        self._remembered: OrderedDict[bytes, float] = OrderedDict()
+        self._verified: AnswerCache[bytes, None] = AnswerCache(world.clock, lifetime, most)
         self._flights: Flights[bytes, bool] = Flights()
         self._turns = DeferredSemaphore(at_once)
         self._resembled: dict[str, Sequence[str]] = {}
         self._decoys: tuple[str, ...] | None = None
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def resemble(self, hashes: Sequence[str], source: str = "") -> None:
         """Verify unknown users against these hashes of known users: the same kinds and parameters
@@ -261,8 +268,8 @@ class Verifier:
         """
         if _usable(password) is None:
             return False
-        fingerprint = self._fingerprint(user, password, stored or "")
-        if self._is_remembered(fingerprint):
+        fingerprint = keyed_hash(self._key, user, password, stored or "")
+        if self._verified.get(fingerprint) is not None:
             return True
         return await self._flights.single(
             fingerprint, partial(self._verify, user, password, stored, fingerprint)
@@ -286,7 +293,7 @@ class Verifier:
             self._turns.release()
         match verdict:
             case PasswordVerdict.RIGHT:
-                self._remember(fingerprint)
+                self._verified.put(fingerprint, None)
                 return True
             case PasswordVerdict.UNVERIFIABLE:
                 self._tell(user)
@@ -302,35 +309,12 @@ class Verifier:
             self._decoys = tuple(
                 sorted(stored for stored in hashes if kind_of(stored) is not None)
             ) or (_NOBODYS,)
-        return self._decoys[int.from_bytes(self._fingerprint(user)[:8]) % len(self._decoys)]
-
-    def _fingerprint(self, *parts: str) -> bytes:
-        digest = blake2b(key=self._key, digest_size=32)
-        for part in parts:
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8) + data)
-        return digest.digest()
-
-    def _is_remembered(self, fingerprint: bytes) -> bool:
-        until = self._remembered.get(fingerprint)
-        if until is None:
-            return False
-        if until <= self._world.clock.seconds():
-            del self._remembered[fingerprint]
-            return False
-        self._remembered.move_to_end(fingerprint)
-        return True
-
-    def _remember(self, fingerprint: bytes) -> None:
-        self._remembered[fingerprint] = self._world.clock.seconds() + self._lifetime
-        self._remembered.move_to_end(fingerprint)
-        while len(self._remembered) > self._most:
-            self._remembered.popitem(last=False)
+        return self._decoys[int.from_bytes(keyed_hash(self._key, user)[:8]) % len(self._decoys)]
 
     def _tell(self, user: str) -> None:
-        if user in self._told:
+        if user in self._logged:
             return
-        self._told.add(user)
+        self._logged.add(user)
         self._log.error(
             "The password hash of the user {user!r} is damaged or of a kind that cannot be "
             "verified here, so this user cannot log in with it. Make a new one with `pypid "

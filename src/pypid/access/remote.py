@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -16,8 +15,8 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent, IResponse
 
-from pypid.access.answer_cache import Memory
-from pypid.access.passwords import WRONG, is_usable
+from pypid.access.cached_source import AnswerCache
+from pypid.access.passwords import WRONG, is_usable, keyed_hash
 from pypid.access.remote_answers import (
     MEDIA_TYPE,
     InvalidAnswer,
@@ -39,7 +38,7 @@ from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableRe
 from pypid.http_client.trust import Trust
 from pypid.ports import People
 
-S = TypeVar("S")
+A = TypeVar("A")
 
 PATIENCE = 10.0
 """Seconds for one whole answer. A user who logs in waits for it."""
@@ -57,7 +56,7 @@ IDLE_TIME = 30
 """Idle connections that are kept open, and for how many seconds."""
 SOURCE = "the service that knows the users"
 
-_TOLD: dict[int, str] = {
+_REASONS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "it does not accept how pypid logs in there (see [remote] user and password).",
     HTTPStatus.FORBIDDEN: "it does not accept how pypid logs in there (see [remote] user and password).",
     HTTPStatus.NOT_FOUND: "nothing answers there ([remote] url is what comes before /check and /find).",
@@ -93,8 +92,10 @@ class RemotePeople:
         self._settings = settings
         self._client = ServiceClient(agent, world.clock)
         self._key = world.random(32)
-        self._right: Memory[bytes, Identity] = Memory(world.clock, settings.cache, MOST_REMEMBERED)
-        self._found: Memory[str, Identity | None] = Memory(
+        self._right: AnswerCache[bytes, Identity] = AnswerCache(
+            world.clock, settings.cache, MOST_REMEMBERED
+        )
+        self._found: AnswerCache[str, Identity | None] = AnswerCache(
             world.clock, settings.cache, MOST_REMEMBERED
         )
         self._checks: Flights[bytes, Identity | None] = Flights()
@@ -115,10 +116,10 @@ class RemotePeople:
             if await self.find(user) is None:
                 return None
             raise Unauthenticated(WRONG)
-        fingerprint = self._fingerprint(user, credential.password)
+        fingerprint = keyed_hash(self._key, user, credential.password)
         right = self._right.get(fingerprint)
         if right is not None:
-            return right.said
+            return right.answer
         if self._is_unknown(user):
             return None
         return await self._checks.single(
@@ -133,7 +134,7 @@ class RemotePeople:
             return None
         found = self._found.get(user)
         if found is not None:
-            return found.said
+            return found.answer
         return await self._finds.single(user, partial(self._find, user))
 
     async def groups(self, user: str) -> frozenset[str]:
@@ -143,34 +144,36 @@ class RemotePeople:
     # --- questions ---
 
     async def _check(self, user: str, password: str, fingerprint: bytes) -> Identity | None:
-        said = await self._ask(
+        answer = await self._ask(
             "check", {"user": user, "password": password}, partial(read_checked, user)
         )
-        match said:
+        match answer:
             case PasswordRejected():
                 raise Unauthenticated(WRONG)
             case Identity():
-                self._right.keep(fingerprint, said)
-        return self._remember(user, said)
+                self._right.put(fingerprint, answer)
+        return self._remember(user, answer)
 
     async def _find(self, user: str) -> Identity | None:
         return self._remember(
             user, await self._ask("find", {"user": user}, partial(read_found, user))
         )
 
-    def _remember(self, user: str, said: Identity | UnknownUser | RespelledUser) -> Identity | None:
-        identity = said if isinstance(said, Identity) else None
-        self._found.keep(user, identity)
-        if isinstance(said, RespelledUser):
+    def _remember(
+        self, user: str, answer: Identity | UnknownUser | RespelledUser
+    ) -> Identity | None:
+        identity = answer if isinstance(answer, Identity) else None
+        self._found.put(user, identity)
+        if isinstance(answer, RespelledUser):
             self._log.info(
                 "A client tried to log in as {user!r}, which the service of [remote] spells "
                 "{spelled!r}. Names are compared exactly: only {spelled!r} can log in.",
                 user=user,
-                spelled=said.spelled,
+                spelled=answer.spelled,
             )
         return identity
 
-    async def _ask(self, question: str, about: dict[str, str], read: Callable[[bytes], S]) -> S:
+    async def _ask(self, question: str, about: dict[str, str], read: Callable[[bytes], A]) -> A:
         """Return the service's answer, parsed by `read`. Raises `PeopleUnknown` if there is no
         valid answer, and `Busy`.
         """
@@ -227,19 +230,9 @@ class RemotePeople:
             auth=auth,
         )
 
-    # --- what is remembered ---
-
     def _is_unknown(self, user: str) -> bool:
         found = self._found.get(user)
-        return found is not None and found.said is None
-
-    def _fingerprint(self, *parts: str) -> bytes:
-        digest = blake2b(key=self._key, digest_size=32)
-        for part in parts:
-            data = part.encode()
-            digest.update(len(data).to_bytes(4))
-            digest.update(data)
-        return digest.digest()
+        return found is not None and found.answer is None
 
 
 def _check(response: IResponse) -> None:
@@ -251,7 +244,7 @@ def _check(response: IResponse) -> None:
             "[remote] url."
         )
     if status != HTTPStatus.OK:
-        raise UnusableResponse(_TOLD.get(status, f"it answers with status {status}."))
+        raise UnusableResponse(_REASONS.get(status, f"it answers with status {status}."))
     types = response.headers.getRawHeaders(b"Content-Type") or [b""]
     if types[0].partition(b";")[0].strip().lower() != MEDIA_TYPE.encode("ascii"):
         raise UnusableResponse(

@@ -93,16 +93,16 @@ class InvalidAnswer(Exception):
     """
 
 
-def read_checked(asked: str, document: bytes) -> Checked:
-    """Return the answer to ``/check`` for the user `asked`; raises `InvalidAnswer`."""
-    said = _decoded(document, _CHECKED)
-    return _who(asked, said) if isinstance(said, PasswordAccepted) else said
+def read_checked(user: str, document: bytes) -> Checked:
+    """Return the answer to ``/check`` for the user `user`; raises `InvalidAnswer`."""
+    answer = _decoded(document, _CHECKED)
+    return _who(user, answer) if isinstance(answer, PasswordAccepted) else answer
 
 
-def read_found(asked: str, document: bytes) -> Found:
-    """Return the answer to ``/find`` for the user `asked`; raises `InvalidAnswer`."""
-    said = _decoded(document, _FOUND)
-    return _who(asked, said) if isinstance(said, KnownUser) else said
+def read_found(user: str, document: bytes) -> Found:
+    """Return the answer to ``/find`` for the user `user`; raises `InvalidAnswer`."""
+    answer = _decoded(document, _FOUND)
+    return _who(user, answer) if isinstance(answer, KnownUser) else answer
 
 
 def _decoded(document: bytes, decoder: msgspec.json.Decoder[S]) -> S:
@@ -114,14 +114,14 @@ def _decoded(document: bytes, decoder: msgspec.json.Decoder[S]) -> S:
         raise InvalidAnswer("its answer is no JSON.") from None
 
 
-def _who(asked: str, said: PasswordAccepted | KnownUser) -> Identity | RespelledUser:
-    if said.user == asked:
+def _who(user: str, answer: PasswordAccepted | KnownUser) -> Identity | RespelledUser:
+    if answer.user == user:
         # groups that no rule can name (with white space in them, say) are of no use
         return Identity(
-            asked, frozenset(group for group in said.groups if can_be_called(group)), said.admin
+            user, frozenset(group for group in answer.groups if can_be_called(group)), answer.admin
         )
-    if _folded(said.user) == _folded(asked):
-        return RespelledUser(said.user)
+    if _folded(answer.user) == _folded(user):
+        return RespelledUser(answer.user)
     raise InvalidAnswer("its answer is about another user than the one that it was asked about.")
 
 

@@ -57,15 +57,15 @@ def _read(path: Path) -> bytes:
 def _make(path: Path, key: bytes) -> None:
     """Write the key durably and atomically, and never in place of another one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, beside = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
+    descriptor, temporary = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(key)
             file.flush()
             os.fsync(file.fileno())
-        _publish(Path(beside), path)
+        _publish(Path(temporary), path)
     finally:
-        Path(beside).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -73,12 +73,12 @@ def _make(path: Path, key: bytes) -> None:
         os.close(folder)
 
 
-def _publish(beside: Path, path: Path) -> None:
+def _publish(temporary: Path, path: Path) -> None:
     try:
-        path.hardlink_to(beside)
+        path.hardlink_to(temporary)
     except FileExistsError:
         return
     except (
         OSError
     ):  # a file system without hard links; the lock on the state folder keeps other processes out
-        beside.replace(path)
+        temporary.replace(path)

@@ -7,13 +7,14 @@ once gets no further than the same guesses one after the other.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from math import ceil
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from pypid.access.cached_source import AnswerCache
+from pypid.access.passwords import keyed_hash
 from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import TooManyAttempts
 from pypid.core.lru import Recent
@@ -87,15 +88,12 @@ class Throttle:
         self._key = world.random(32)
         self._pairs: Recent[bytes, _Pair] = Recent(most, most)
         self._levels: Recent[tuple[str, str], _Level] = Recent(most, most)
-        self._proven: Recent[str, tuple[bytes, float]] = Recent(most, most)
+        self._most = most
+        self._proven = self._no_proofs()
 
-    def fingerprint(self, *parts: str) -> bytes:
-        """Return a keyed hash of the parts, which is stored in place of them."""
-        digest = blake2b(key=self._key, digest_size=32)
-        for part in parts:
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8) + data)
-        return digest.digest()
+    def fingerprint(self, *texts: str) -> bytes:
+        """Return a keyed hash of the texts, which is stored in place of them."""
+        return keyed_hash(self._key, *texts)
 
     # --- passwords --------------------------------------------------------------------------------
 
@@ -103,15 +101,18 @@ class Throttle:
         """Return whether the same user and password were right shortly before, from any address:
         then nothing delays them.
         """
-        known = self._proven.get(credential.user)
-        if known is None or known[1] <= self._clock.seconds():
-            return False
-        return known[0] == self.fingerprint(credential.user, credential.password)
+        proof = self._proven.get(credential.user)
+        return proof is not None and proof.answer == self._proof(credential)
 
     def prove(self, credential: Credential) -> None:
         """Note that the credential is right: it is proven for `PROVEN` seconds."""
-        known = self.fingerprint(credential.user, credential.password)
-        self._proven.put(credential.user, (known, self._clock.seconds() + PROVEN))
+        self._proven.put(credential.user, self._proof(credential))
+
+    def _proof(self, credential: Credential) -> bytes:
+        return self.fingerprint(credential.user, credential.password)
+
+    def _no_proofs(self) -> AnswerCache[str, bytes]:
+        return AnswerCache(self._clock, PROVEN, self._most)
 
     def begin(self, credential: Credential) -> Attempt:
         """Count an attempt. Raises `TooManyAttempts` if it is too early for another one, and then
@@ -164,7 +165,7 @@ class Throttle:
 
     def forget_all(self) -> None:
         """Drop the proofs of all passwords, any of which may have changed."""
-        self._proven = Recent(self._proven.most, self._proven.most)
+        self._proven = self._no_proofs()
 
     # --- tokens -----------------------------------------------------------------------------------
 

@@ -288,7 +288,9 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
             return rules.metrics.include(who)
 
 
-def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> None:
+def authorize(
+    rules: Rules, who: Identity, action: Action, project: ProjectName | None = None
+) -> None:
     """Raise `Unauthenticated` (anonymous) or `Forbidden` (known user) unless `may` allows the
     action.
     """
@@ -330,23 +332,23 @@ EVERYTHING = Visibility(True, frozenset())
 """The visibility of an administrator."""
 
 
-def sight(rules: Rules, who: Identity) -> Visibility:
+def visibility_of(rules: Rules, who: Identity) -> Visibility:
     """Return what `who` may read. Takes microseconds for each project with rules of its own, so
     keep the result.
     """
     scope = who.scope
     if scope is None:
-        return _sight(rules, who)
-    anyway = _sight(rules, ANONYMOUS)
+        return _readable_by(rules, who)
+    anyway = _readable_by(rules, ANONYMOUS)
     if Action.READ not in scope.actions:
         return anyway
-    inside = EVERYTHING if who.publisher else _sight(rules, who)
+    inside = EVERYTHING if who.publisher else _readable_by(rules, who)
     return (
         inside if scope.projects == ("*",) else evolve(inside, within=scope.projects, anyway=anyway)
     )
 
 
-def _sight(rules: Rules, who: Identity) -> Visibility:
+def _readable_by(rules: Rules, who: Identity) -> Visibility:
     if who.admin:
         return EVERYTHING
     usual = rules.read.include(who)

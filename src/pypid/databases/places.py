@@ -52,13 +52,13 @@ class Server:
         """Return a text of the driver in a form fit for the log: without the password, however it
         is quoted.
         """
-        parts = urlsplit(self.url)
-        password = parts.password or ""
+        address = urlsplit(self.url)
+        password = address.password or ""
         found = {
             self.url,
             password,
             unquote(password),
-            *parse_qs(parts.query).get("password", ()),
+            *parse_qs(address.query).get("password", ()),
         } - {""}
         for secret in sorted(found, key=len, reverse=True):
             text = text.replace(secret, "***")
@@ -107,8 +107,8 @@ def _is_sound(rest: str) -> bool:
     """
     authority = re.split(r"[/?#]", rest[2:], maxsplit=1)[0]
     try:
-        parts = urlsplit(f"postgresql:{rest}")
-        sound = bool(parts.path.strip("/")) and (parts.port is None or parts.port > 0)
+        address = urlsplit(f"postgresql:{rest}")
+        sound = bool(address.path.strip("/")) and (address.port is None or address.port > 0)
     except ValueError:
         return False
-    return sound and authority.count("@") <= 1 and "@" not in parts.path and not parts.fragment
+    return sound and authority.count("@") <= 1 and "@" not in address.path and not address.fragment

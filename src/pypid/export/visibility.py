@@ -12,7 +12,7 @@ from attrs import define, evolve, field, frozen
 from pypid.core.errors import NotYetKnown, PypidError
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, sight
+from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, visibility_of
 from pypid.core.policy import asks_upstream, changes_at, exists, may_show_theirs, view
 from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
 from pypid.index import Index
@@ -113,7 +113,7 @@ class ExportViewer:
         index, rules = self.index, self.authority.rules()
         who = await self.who()
         if rules is not self._rules:
-            found = await index.world.thinking(sight, rules, who)
+            found = await index.world.thinking(visibility_of, rules, who)
             self._rules, self._fetches = rules, who.admin or rules.fetch.include(who)
             if self._sieve is None or found != self._sight:
                 self._sight, self._sieve = found, None if found.sees_all else Sieve(_seen_by(found))

@@ -36,7 +36,7 @@ class Child(ProcessProtocol):
     def __init__(self) -> None:
         self._frames = Frames()
         self._expecting: Deferred[Mapping[str, Any]] | None = None
-        self._said = b""
+        self._stderr = b""
         self._over: str | None = None
         self._gone: list[Deferred[None]] = []
         self.has_gone = False
@@ -50,7 +50,7 @@ class Child(ProcessProtocol):
     @property
     def complaint(self) -> str:
         """The last line of its standard error."""
-        return self._said.decode(errors="backslashreplace").strip().rpartition("\n")[2]
+        return self._stderr.decode(errors="backslashreplace").strip().rpartition("\n")[2]
 
     def say(self, document: Mapping[str, Any]) -> None:
         """Send a request."""
@@ -97,7 +97,7 @@ class Child(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         if childFD != 1:
-            self._said = (self._said + data)[-COMPLAINT:]
+            self._stderr = (self._stderr + data)[-COMPLAINT:]
             return
         if self._over is not None:
             return

@@ -64,7 +64,7 @@ class _Open:
     was: str
     tag: str
     at: int
-    said: int
+    visible: int
     target: str | None = None
     """The id that it links to, within the README."""
     after: str = ""
@@ -83,7 +83,7 @@ class _Tamer(HTMLParser):
         self._ids: set[str] = set()
         self._inward: list[tuple[int, int, str]] = []
         """The beginning and end of links within the README, and the ids that they lead to."""
-        self._said = 0
+        self._visible = 0
         """The number of visible characters."""
         self._code: list[str] = []
         """The text of the open pre."""
@@ -100,22 +100,22 @@ class _Tamer(HTMLParser):
     # --- what the parser calls ---
 
     def handle_data(self, data: str) -> None:
-        self._said += len(data) - data.count(" ") - data.count("\n")
+        self._visible += len(data) - data.count(" ") - data.count("\n")
         if self._is_in("pre"):
             self._code.append(data)
         self._out.append(escape(data, quote=False))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
+        values = {name: value or "" for name, value in attrs}
         match tag:
             case "img":
-                self._image(given)
+                self._image(values)
             case "input":
-                self._task(given)
+                self._task(values)
             case _ if tag in VOID:
                 self._out.append(f"<{tag}>")
             case _:
-                self._open(tag, given)
+                self._open(tag, values)
 
     def handle_endtag(self, tag: str) -> None:
         if self._is_in(tag):
@@ -130,22 +130,22 @@ class _Tamer(HTMLParser):
     def _is_in(self, tag: str) -> bool:
         return self._depths.get(tag, 0) > 0
 
-    def _open(self, tag: str, given: Mapping[str, str]) -> None:
-        element = _Open(tag, OTHERS.get(tag, tag), len(self._out), self._said)
+    def _open(self, tag: str, values: Mapping[str, str]) -> None:
+        element = _Open(tag, OTHERS.get(tag, tag), len(self._out), self._visible)
         attributes = {
-            name: given[name]
+            name: values[name]
             for name in ("align", "start", "colspan", "rowspan", "title")
-            if name in given
+            if name in values
         }
-        if name := self._id(given.get("id", "")):
+        if name := self._id(values.get("id", "")):
             attributes["id"] = name
-        if classes := self._classes(tag, given.get("class", "")):
+        if classes := self._classes(tag, values.get("class", "")):
             attributes["class"] = classes
         before = ""
         if tag in HEADINGS:
             element.tag = self._heading(int(tag[1]))
         elif tag == "a":
-            self._link(element, attributes, given.get("href", ""))
+            self._link(element, attributes, values.get("href", ""))
         elif tag == "table" and not self._is_in("table"):
             before, element.after = (
                 f'<div class="{PREFIX}scroll" role="group" tabindex="0" aria-label="Table">',
@@ -155,7 +155,7 @@ class _Tamer(HTMLParser):
             attributes["scope"] = "col"
         elif tag == "pre" and not self._is_in("pre"):
             self._code.clear()
-        elif tag == "span" and LITERAL & set(given.get("class", "").split()):
+        elif tag == "span" and LITERAL & set(values.get("class", "").split()):
             element.tag = "code"
         elif tag in PARENTS and (not self._stack or self._stack[-1].tag not in PARENTS[tag]):
             element.tag = "div"  # an item without a list
@@ -165,7 +165,7 @@ class _Tamer(HTMLParser):
 
     def _close(self, element: _Open) -> None:
         self._depths[element.was] -= 1
-        is_empty = self._said == element.said
+        is_empty = self._visible == element.visible
         start = self._out[element.at]
         if is_empty and (
             element.was == "a" or element.was in HEADINGS
@@ -223,37 +223,37 @@ class _Tamer(HTMLParser):
         """Return the allowed classes, none of the page's own: a README that looks like a part of
         pypid could ask for a password.
         """
-        given = text.split()
+        names = text.split()
         if tag == "span":
             inside = self._is_in("pre") or self._is_in("code")
-            return " ".join(name for name in given if name in TOKENS) if inside else ""
-        found = [SAME[name] for name in given if name in SAME]
-        if "admonition" in given:
-            found += [f"{PREFIX}admonition", *(KINDS[name] for name in given if name in KINDS)]
+            return " ".join(name for name in names if name in TOKENS) if inside else ""
+        found = [SAME[name] for name in names if name in SAME]
+        if "admonition" in names:
+            found += [f"{PREFIX}admonition", *(KINDS[name] for name in names if name in KINDS)]
         return " ".join(found)
 
-    def _image(self, given: Mapping[str, str]) -> None:
+    def _image(self, values: Mapping[str, str]) -> None:
         """Write the text of an image, which is never shown: its host would see who visits a page,
         and when.
         """
-        alt, source = given.get("alt", "").strip(), given.get("src", "")
+        alt, source = values.get("alt", "").strip(), values.get("src", "")
         leads = _leads_out(source, ("http:", "https:"))
         if not alt and not leads and not self._is_in("a"):
             return
         words = escape(alt or "image")
-        self._said += len(words)
+        self._visible += len(words)
         if leads and not self._is_in("a"):
             self._out.append(f'<a class="{PREFIX}image" href="{escape(source)}">{words}</a>')
         else:
             self._out.append(f'<span class="{PREFIX}image">{words}</span>')
 
-    def _task(self, given: Mapping[str, str]) -> None:
+    def _task(self, values: Mapping[str, str]) -> None:
         """Write a checkbox as a character, which is read out and, unlike an input, needs no
         label.
         """
-        if given.get("type", "").lower() == "checkbox":
+        if values.get("type", "").lower() == "checkbox":
             self._out.append(
-                f'<span class="{PREFIX}task">{"☑" if "checked" in given else "☐"}</span>'
+                f'<span class="{PREFIX}task">{"☑" if "checked" in values else "☐"}</span>'
             )
 
 
@@ -269,12 +269,12 @@ def _only_id(start: str) -> str:
 
 def _leads_out(address: str, schemes: tuple[str, ...]) -> bool:
     try:
-        parts = urlsplit(address)
+        url = urlsplit(address)
     except ValueError:
         return False
-    if f"{parts.scheme}:" not in schemes:
+    if f"{url.scheme}:" not in schemes:
         return False
-    return bool(parts.netloc) if parts.scheme != "mailto" else bool(parts.path)
+    return bool(url.netloc) if url.scheme != "mailto" else bool(url.path)
 
 
 def _is_wide(code: str) -> bool:

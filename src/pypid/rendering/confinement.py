@@ -86,9 +86,9 @@ def _watch() -> None:
     found = find_spec("docutils")
     own = Path(found.origin).parent if found is not None and found.origin else None
 
-    def look(event: str, given: tuple[object, ...]) -> None:
+    def look(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open":
-            path, _, flags = given
+            path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if (
                 writes

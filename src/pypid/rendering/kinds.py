@@ -24,14 +24,14 @@ def kind_of(content_type: str | None) -> MarkupKind:
     unknown variant of Markdown is GFM, which is the default.
     """
     essence, *parameters = (content_type or "").split(";")
-    given = dict(_parameter(each) for each in parameters)
+    values = dict(_parameter(each) for each in parameters)
     match essence.strip().lower():
         case "" | "text/x-rst":
             return MarkupKind.RST
         case "text/markdown":
             return (
                 MarkupKind.COMMONMARK
-                if given.get("variant", "").lower() == "commonmark"
+                if values.get("variant", "").lower() == "commonmark"
                 else MarkupKind.GFM
             )
         case _:

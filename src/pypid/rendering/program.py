@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Answer requests until the end of the input."""
-    asked = os.fdopen(os.dup(0), "rb")
+    requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a renderer prints is not an answer
     confine()
     from pypid.rendering.render import made
 
     _say(answers, framed({}))
-    while head := asked.read(HEAD):
-        document = read(asked.read(length_of(head)))
+    while head := requests.read(HEAD):
+        document = read(requests.read(length_of(head)))
         compute_for(CPU)
         outcome = made(str(document["text"]), MarkupKind(document["kind"]))
         _say(answers, _answer(document["number"], outcome))

@@ -150,7 +150,7 @@ class Readmes(Service):
             if self._over:
                 return None
             try:
-                html = await self._asked(text, kind)
+                html = await self._render(text, kind)
             except (ChildEnded, OSError, ValueError) as error:
                 self._give_up(key, error)
                 return None
@@ -159,7 +159,7 @@ class Readmes(Service):
         )  # "": not valid markup, and not tried again
         return html
 
-    async def _asked(self, text: str, kind: MarkupKind) -> str | None:
+    async def _render(self, text: str, kind: MarkupKind) -> str | None:
         """Return the answer of the child. Raises `ChildEnded`, `OSError`, `ValueError`."""
         self._stay()
         if self.child is not None and self.child.is_over:
@@ -179,11 +179,11 @@ class Readmes(Service):
         if self._over:
             return
         self._failed.put(key, self.reactor.seconds() + AGAIN)
-        said = (
+        message = (
             "a README is shown as it was written, since its renderer failed: {error}; it said "
             "last: {last!r}"
         )
-        _log.warn(said, error=str(error), last=last)
+        _log.warn(message, error=str(error), last=last)
 
     # --- the end ---
 

@@ -34,8 +34,8 @@ class ProgramResult:
 class _Bounded(ProcessProtocol):
     """The protocol that writes the input, and reads up to `MOST` bytes of each stream."""
 
-    def __init__(self, said: bytes) -> None:
-        self._said = said
+    def __init__(self, stdin: bytes) -> None:
+        self._stdin = stdin
         self._streams = {1: bytearray(), 2: bytearray()}
         self._waiting: list[Deferred[None]] = []
         self._ended: ProgramResult | None = None
@@ -43,7 +43,7 @@ class _Bounded(ProcessProtocol):
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self.transport.write(self._said)
+        self.transport.write(self._stdin)
         self.transport.closeStdin()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -85,17 +85,17 @@ async def run(
     *,
     environ: Mapping[str, str],
     folder: Path,
-    said: bytes,
+    stdin: bytes,
     within: float,
 ) -> ProgramResult:
-    """Run the program in `folder`, with `environ` and nothing else of the environment, and `said`
+    """Run the program in `folder`, with `environ` and nothing else of the environment, and `stdin`
     as its input.
 
     `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than
     `within` seconds or writes too much. However this ends, also when cancelled, the program has
     ended then.
     """
-    protocol = _Bounded(said)
+    protocol = _Bounded(stdin)
     reactor.spawnProcess(protocol, command[0], list(command), env=dict(environ), path=str(folder))
     try:
         ended = await protocol.ended(reactor, within)

@@ -84,7 +84,7 @@ class Uv:
             self._command(target, prereleases=prereleases),
             environ=self._environ(),
             folder=self.folder,
-            said="".join(f"{requirement}\n" for requirement in requirements).encode(),
+            stdin="".join(f"{requirement}\n" for requirement in requirements).encode(),
             within=min(WITHIN, left),
         )
         if ended.status != 0:
@@ -146,10 +146,12 @@ class Uv:
 
 def _explained(text: str) -> str:
     """Return uv's explanation as one paragraph, without the prefixes of its parts."""
-    told = re.sub(r"^\W*(?:(?:error|cause): )?", "", text, flags=re.MULTILINE)
-    told = re.sub(r"https?://[^\s`]*", "this index", told)
-    told = told.removeprefix("No solution found when resolving dependencies").lstrip(":. \n")
-    plain = "".join(character if character.isprintable() else " " for character in told)
+    explanation = re.sub(r"^\W*(?:(?:error|cause): )?", "", text, flags=re.MULTILINE)
+    explanation = re.sub(r"https?://[^\s`]*", "this index", explanation)
+    explanation = explanation.removeprefix("No solution found when resolving dependencies").lstrip(
+        ":. \n"
+    )
+    plain = "".join(character if character.isprintable() else " " for character in explanation)
     return (
         shortened(" ".join(plain.split()), LONGEST_REASON)
         or "uv found no solution, and did not say why"

@@ -22,7 +22,7 @@ from pypid.access.sql.place import SqliteFile
 from pypid.access.sql.schema import SchemaPart
 from pypid.access.sql.state import AccountsState
 from pypid.access.sql.state_in_force import PAUSE
-from pypid.access.sql.tables import PARTS
+from pypid.access.sql.tables import SCHEMA_PARTS
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start
 from pypid.testing.accounts import a_session, a_token, an_account
@@ -243,12 +243,12 @@ class MigrationTests(FileCase):
             for statement in migrations:
                 connection.execute(text(statement))
 
-        part = PARTS["accounts"]
+        part = SCHEMA_PARTS["accounts"]
         patched = dict(
-            PARTS,
+            SCHEMA_PARTS,
             accounts=SchemaPart(part.name, part.version + 1, part.tables, {part.version: migrate}),
         )
-        self.patch(tables, "PARTS", patched)
+        self.patch(tables, "SCHEMA_PARTS", patched)
         self.patch(rows, "PART", patched["accounts"])
         self.patch(changes, "PART", patched["accounts"])
 

@@ -20,7 +20,7 @@ from pypid.core.accounts.trusted_publishers import (
     issuer_problems,
     parse_allowance,
     publisher_of,
-    told,
+    reported_claims,
 )
 from tests.issuers import github
 
@@ -314,7 +314,7 @@ class NamingTests(SynchronousTestCase):
 
     def test_told(self) -> None:
         """Where a token came from is told; what else it says is not."""
-        found = told(
+        found = reported_claims(
             {
                 **github(),
                 "secret": "x",

@@ -29,7 +29,7 @@ from pypid.core.permissions import (
     Scope,
     Visibility,
     may,
-    sight,
+    visibility_of,
 )
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
@@ -53,7 +53,7 @@ class SeenTests(SynchronousTestCase):
     @given(rules, anybody)
     def test_seen(self, these: Rules, who: Identity) -> None:
         """A list has what may be read, in the same order."""
-        by = sight(these, who)
+        by = visibility_of(these, who)
         expected = [summary for summary in SUMMARIES if may(these, who, Action.READ, summary.name)]
         self.assertEqual(list(seen(SUMMARIES, by)), expected)
         if by.sees_all:
@@ -90,7 +90,7 @@ class SightsTests(SynchronousTestCase):
         kept = VisibilityCache(world(Clock()))
         for number, who in asked:
             found = self.successResultOf(start(kept.of(several[number], who)))
-            self.assertEqual(found, sight(several[number], who))
+            self.assertEqual(found, visibility_of(several[number], who))
 
     def test_once(self) -> None:
         """It is found out once for each person; who sees the same has the same object, and so have
@@ -101,9 +101,9 @@ class SightsTests(SynchronousTestCase):
 
         def counting(rules: Rules, who: Identity) -> Visibility:
             counted.append(who)
-            return sight(rules, who)
+            return visibility_of(rules, who)
 
-        self.patch(sights_module, "sight", counting)
+        self.patch(sights_module, "visibility_of", counting)
         scope = Scope(frozenset({Action.READ}), ("acme-*",))
         token = Identity("alice", scope=scope, token="a")
         for _ in range(3):

@@ -46,7 +46,7 @@ class DirectoryEntry:
     @classmethod
     def of(cls, dn: str, values: Mapping[str, Sequence[bytes]]) -> DirectoryEntry:
         """Return the entry for a result of python-ldap."""
-        return cls(dn, {attribute.lower(): given for attribute, given in values.items()})
+        return cls(dn, {attribute.lower(): texts for attribute, texts in values.items()})
 
     def only(self, attribute: str) -> str | None:
         """Return the one value of the attribute, as the directory spells it; of several the one in
@@ -55,17 +55,17 @@ class DirectoryEntry:
         None if there is no value, or if it is ambiguous.
         """
         try:
-            given = [value.decode() for value in self.values.get(attribute.lower(), ())]
+            spellings = [value.decode() for value in self.values.get(attribute.lower(), ())]
         except UnicodeDecodeError:
             return None
-        if len(given) <= 1:
-            return given[0] if given else None
+        if len(spellings) <= 1:
+            return spellings[0] if spellings else None
         first = [
             value
             for name, value, _ in ldap.dn.str2dn(self.dn)[0]
             if name.lower() == attribute.lower()
         ]
-        return first[0] if first and first[0] in given else None
+        return first[0] if first and first[0] in spellings else None
 
 
 def groups_of(

@@ -73,7 +73,7 @@ class _Far(_Side):
 
     def __init__(self) -> None:
         super().__init__()
-        self._heard = b""
+        self._received = b""
         self._answered: Deferred[None] | None = None
 
     async def start_tls(self, creator: Any) -> None:
@@ -87,9 +87,9 @@ class _Far(_Side):
         if self._answered is None or self._answered.called:
             super().dataReceived(data)
             return
-        self._heard += data
+        self._received += data
         try:
-            if answer(self._heard):
+            if answer(self._received):
                 self._answered.callback(None)
         except ValueError as error:
             self._answered.errback(Fault(str(error), lasting=True))
@@ -141,16 +141,16 @@ class DirectoryRoute:
     def __init__(
         self, url: str, trust: Trust, step: float, reactor: Any, *, start_tls: bool
     ) -> None:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("ascii")
-        port = parts.port or _PORTS[parts.scheme]
+        address = urlsplit(url)
+        host = (address.hostname or "").encode("ascii")
+        port = address.port or _PORTS[address.scheme]
         self._reactor = reactor
         self._start_tls = start_tls
         self._creator = trust.creatorForNetloc(host, port)
         self._endpoint: Any = HostnameEndpoint(
             resolving_once(reactor), host.decode("ascii"), port, timeout=step
         )
-        if parts.scheme == "ldaps":
+        if address.scheme == "ldaps":
             self._endpoint = wrapClientTLS(self._creator, self._endpoint)
 
     async def open(self, within: float) -> Pipe:
@@ -159,22 +159,22 @@ class DirectoryRoute:
         """
         far: _Far = await start(self._connected()).addTimeout(within, self._reactor)
         try:
-            ours, theirs = socket.socketpair()
+            reactor_end, library_end = socket.socketpair()
         except OSError as error:
             far.transport.abortConnection()
             raise Fault(f"{error.strerror} here.", connected=False) from None
         near = _Side()
         try:
-            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _once(near))
+            self._reactor.adoptStreamConnection(reactor_end.fileno(), socket.AF_UNIX, _once(near))
         except BaseException:
-            theirs.close()
+            library_end.close()
             far.transport.abortConnection()
             raise
         finally:
-            ours.close()  # the reactor has adopted a duplicate
+            reactor_end.close()  # the reactor has adopted a duplicate
         near.join(far)
         far.join(near)
-        return Pipe(theirs.detach(), self._reactor, far, near)
+        return Pipe(library_end.detach(), self._reactor, far, near)
 
     async def _connected(self) -> _Far:
         try:

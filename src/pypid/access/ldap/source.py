@@ -31,7 +31,7 @@ MOST_WAITING = 64
 TOO_LONG = "it takes too long to answer"
 _SAY_AGAIN = 60.0
 """Seconds after which the log repeats that the directory is unavailable."""
-_MOST_TOLD = 1000
+_MOST_LOGGED = 1000
 
 
 @frozen
@@ -70,9 +70,9 @@ class LdapPeople:
         self._question = _Question(settings, _admins(settings.admin_group))
         self._way = way
         self._turns = DeferredSemaphore(AT_ONCE)
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._trouble = ""
-        self._trouble_told = 0.0
+        self._trouble_logged = 0.0
 
     async def check(self, credential: Credential) -> Identity | None:
         """Return the identity that the credential proves, or None if the directory does not know
@@ -103,9 +103,9 @@ class LdapPeople:
             raise Busy(
                 "Too many people are being looked up in the directory at once.", retry_after=2
             )
-        asked = start(self._in_turn(user, password)).addTimeout(self._patience, self._world.clock)
+        lookup = start(self._in_turn(user, password)).addTimeout(self._patience, self._world.clock)
         try:
-            answer = await asked
+            answer = await lookup
         except TimeoutError:
             self._tell_trouble(TOO_LONG)
             raise _away() from None
@@ -116,9 +116,9 @@ class LdapPeople:
         until = self._world.clock.seconds() + self._patience
         await self._turns.acquire()
         # release the turn when the thread is done, and not when its caller has given up
-        return await shielded(self._asked(user, password, until))
+        return await shielded(self._look_up(user, password, until))
 
-    async def _asked(
+    async def _look_up(
         self, user: str, password: str | None, until: float
     ) -> _Person | _Refused | None:
         def left() -> float:
@@ -134,7 +134,7 @@ class LdapPeople:
         except (TimeoutError, ldap.TIMEOUT):
             trouble = TOO_LONG
         except ldap.LDAPError as error:
-            trouble = _said(error)
+            trouble = _message(error)
         except ValueError:  # a name, or an answer, that is not UTF-8
             trouble = "what it says cannot be read"
         else:
@@ -182,8 +182,8 @@ class LdapPeople:
                 pass
 
     def _tell_once(self, name: str, text: str) -> None:
-        if name not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(name)
+        if name not in self._logged and len(self._logged) < _MOST_LOGGED:
+            self._logged.add(name)
             self._log.warn(text, name=name)
 
     def _tell_no_trouble(self) -> None:
@@ -193,8 +193,8 @@ class LdapPeople:
 
     def _tell_trouble(self, trouble: str) -> None:
         now = self._world.clock.seconds()
-        if trouble != self._trouble or now - self._trouble_told >= _SAY_AGAIN:
-            self._trouble, self._trouble_told = trouble, now
+        if trouble != self._trouble or now - self._trouble_logged >= _SAY_AGAIN:
+            self._trouble, self._trouble_logged = trouble, now
             self._log.error(
                 "The LDAP directory cannot be asked, so its users cannot log in: {trouble}",
                 trouble=trouble,
@@ -298,10 +298,10 @@ def _away() -> PeopleUnknown:
     return PeopleUnknown("the LDAP directory")
 
 
-def _said(error: ldap.LDAPError) -> str:
+def _message(error: ldap.LDAPError) -> str:
     """Return the messages of libldap and the server in one line."""
-    told = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    texts = [str(told[part]) for part in ("desc", "info") if told.get(part)] or [
+    details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    texts = [str(details[part]) for part in ("desc", "info") if details.get(part)] or [
         type(error).__name__
     ]
     return shortened(

@@ -11,13 +11,13 @@ _MOST = 4096
 """Bytes of an answer."""
 
 
-def answer(heard: bytes) -> bool:
-    """Return whether `heard` is the complete positive answer; False: there is more to come.
+def answer(received: bytes) -> bool:
+    """Return whether `received` is the complete positive answer; False: there is more to come.
 
     Raises `ValueError` with the reason for a refusal, for an invalid answer, and for any bytes
     after it: they would be taken for encrypted content.
     """
-    whole = _element(heard, 0x30)
+    whole = _element(received, 0x30)
     if whole is None:
         return False
     content, rest = whole

@@ -56,7 +56,7 @@ class _Known:
 
     issuer: str
     keys: tuple[IssuerKey, ...] = field(repr=False)
-    asked: float
+    fetched_at: float
 
 
 @define(eq=False)
@@ -67,7 +67,7 @@ class Keyring:
     world: World
     client: ServiceClient = field(repr=False)
     _known: _Known | None = field(default=None, init=False)
-    _asked: float = field(default=-inf, init=False)
+    _last_attempt: float = field(default=-inf, init=False)
     """When it was asked last, whether it answered or not."""
     _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
 
@@ -81,9 +81,9 @@ class Keyring:
         is_new = (
             known is not None
             and not fitting(known.keys, token)
-            and self._since(self._asked) >= AGAIN
+            and self._since(self._last_attempt) >= AGAIN
         )
-        if known is None or is_new or self._since(known.asked) >= FRESH:
+        if known is None or is_new or self._since(known.fetched_at) >= FRESH:
             known = await self._flights.single(self.url, self._fetch)
         keys = fitting(known.keys, token)
         if not keys:
@@ -97,11 +97,11 @@ class Keyring:
         return self.world.clock.seconds() - moment
 
     async def _fetch(self) -> _Known:
-        if self._since(self._asked) < AFTER_FAILURE:
+        if self._since(self._last_attempt) < AFTER_FAILURE:
             raise self._away()
-        self._asked = self.world.clock.seconds()
+        self._last_attempt = self.world.clock.seconds()
         try:
-            self._known = await self._ask(self._asked)
+            self._known = await self._ask(self._last_attempt)
         except Fault as fault:
             problem = (
                 "cannot fetch the keys of {issuer}, so trusted publishing with its tokens fails: "
@@ -150,18 +150,18 @@ def _can_be_asked(url: str, issuer: str) -> bool:
     """Return whether it is a URL, and as safe as the issuer's. Raises `ValueError` for a malformed
     URL.
     """
-    parts = urlsplit(url)
+    address = urlsplit(url)
     if (
         not (url.isascii() and url.isprintable())
         or " " in url
-        or "@" in parts.netloc
-        or parts.port == 0
+        or "@" in address.netloc
+        or address.port == 0
     ):
         return False
     return (
         is_safe(url)
-        and bool(parts.hostname)
-        and (parts.scheme == "https" or issuer.startswith("http:"))
+        and bool(address.hostname)
+        and (address.scheme == "https" or issuer.startswith("http:"))
     )
 
 

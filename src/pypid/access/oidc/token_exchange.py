@@ -23,7 +23,7 @@ from pypid.core.accounts.trusted_publishers import (
     forge_of,
     parse_allowance,
     publisher_of,
-    told,
+    reported_claims,
 )
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import IssuerSettings
@@ -143,13 +143,14 @@ class TrustedPublishing:
 
 
 def _no_rule(trusted: Trusted, proven: Proven) -> MintRefused:
-    said = ", ".join(
-        f"{name}={value}" for name, value in [("sub", proven.subject), *told(proven.claims).items()]
+    claims = ", ".join(
+        f"{name}={value}"
+        for name, value in [("sub", proven.subject), *reported_claims(proven.claims).items()]
     )
     return refused(
         (
             f"No rule of [issuer:{trusted.name}] allow fits this token. It says: "
-            f"{printable(said, 1000)}."
+            f"{printable(claims, 1000)}."
         ),
         "invalid-publisher",
     )
@@ -159,7 +160,7 @@ def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> Audit
     details = {
         "issuer": trusted.url,
         "projects": " ".join(token.scope.projects),
-        **told(proven.claims),
+        **reported_claims(proven.claims),
     }
     return AuditEntry(
         when=token.created,
@@ -189,14 +190,14 @@ def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
     return tuple(
         Trusted(
             name=name,
-            url=said.url,
-            audience=said.audience,
+            url=settings.url,
+            audience=settings.audience,
             allowances=tuple(
-                parse_allowance(line, forge_of(name, said.url)) for line in said.allow
+                parse_allowance(line, forge_of(name, settings.url)) for line in settings.allow
             ),
         )
-        for name, said in issuers.items()
-        if said.url is not None
+        for name, settings in issuers.items()
+        if settings.url is not None
     )
 
 

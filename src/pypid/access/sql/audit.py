@@ -87,11 +87,11 @@ class SqlJournal:
 
     def _fail(self, reason: str) -> None:
         if self._failed is None or self._failed.reason != reason:
-            said = (
+            message = (
                 "The audit log cannot be written, which is tried again (lines that wait: "
                 "{count}): {error}"
             )
-            self._log.error(said, count=len(self._waiting), error=reason)
+            self._log.error(message, count=len(self._waiting), error=reason)
         self._failed = _Failed(reason)
 
     def _tell(self, deed: AuditEntry) -> None:
@@ -120,8 +120,8 @@ class SqlJournal:
     ) -> Sequence[AuditEntry]:
         if not self._database.is_there():
             return ()
-        asked = {"who": who, "what": what, "subject": subject}
-        wanted = {name: storable(text) for name, text in asked.items() if text is not None}
+        filters = {"who": who, "what": what, "subject": subject}
+        wanted = {name: storable(text) for name, text in filters.items() if text is not None}
         try:
             return await self._database.read(
                 PART, partial(_select, before, max(0, min(most, MOST)), wanted)

@@ -34,7 +34,7 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.packaging.names import ProjectName
 
-REMEMBERED = 10_000
+MOST_CHANGES = 10_000
 """The last changes whose touched keys are stored."""
 
 
@@ -239,10 +239,10 @@ class Writing:
         """Add a session, and end the user's oldest beyond `MOST_SESSIONS`. Its digest is random,
         and so new.
         """
-        theirs = select(sessions.c.digest).where(sessions.c.user == session.user)
-        newest = theirs.order_by(sessions.c.created.desc(), sessions.c.digest)
-        for surplus in self._connection.scalars(newest.offset(MOST_SESSIONS - 1)).all():
-            self.end_session(surplus)
+        digests = select(sessions.c.digest).where(sessions.c.user == session.user)
+        newest = digests.order_by(sessions.c.created.desc(), sessions.c.digest)
+        for digest in self._connection.scalars(newest.offset(MOST_SESSIONS - 1)).all():
+            self.end_session(digest)
         self._connection.execute(insert(sessions).values(session_row(session)))
         self._touch("session", session.digest)
 
@@ -331,4 +331,4 @@ def forget(connection: Connection, now: datetime) -> None:
     """Remove used-once values that have expired, and the touched keys of old changes."""
     serial = take(connection, PART, 0)
     connection.execute(delete(once).where(once.c.until <= now))
-    connection.execute(delete(changes).where(changes.c.serial <= serial - REMEMBERED))
+    connection.execute(delete(changes).where(changes.c.serial <= serial - MOST_CHANGES))

@@ -5,6 +5,7 @@ again after it was unavailable.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -65,7 +66,7 @@ class Database:
         self.place = place
         self._lived = lived
         self._reserve = reserve
-        self._is_read_only = self._told = False
+        self._is_read_only = self._is_logged = False
         self._blocking = blocking
         self._clock = clock
         self._opening = Lock()
@@ -133,24 +134,24 @@ class Database:
         """Note that the disk is full: the connection is used once, so that the next attempt may
         write again.
         """
-        if not self._told:
+        if not self._is_logged:
             self._log.warn(
                 "the disk is full, only reading works until there is room: {place}",
                 place=self.place,
             )
-        self._is_read_only = self._told = True
+        self._is_read_only = self._is_logged = True
 
     def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
         from pypid.access.sql.engine import fault
-        from pypid.access.sql.tables import PARTS
+        from pypid.access.sql.tables import SCHEMA_PARTS
         from pypid.databases.drivers import errors
 
         try:
-            engines = self._open(PARTS[name])
+            engines = self._open(SCHEMA_PARTS[name])
             with engines.engine.connect() as connection:
                 done = transact(connection, work, writing)
             self._still_there()
-            self._told = self._is_read_only
+            self._is_logged = self._is_read_only
         except errors() as error:
             found = fault(self.place, error)
             raise StorageFull("state folder") if writing and self._is_read_only else found from None
@@ -183,11 +184,11 @@ class Database:
                 self._engines = Engines(self.place, self)
             if part.name not in self._ready:
                 with self._engines.engine.connect() as connection:
-                    ready = transact(connection, lambda asked: is_ready(asked, part), False)
+                    ready = transact(connection, partial(is_ready, part=part), False)
                     if not ready:
-                        if transact(connection, lambda asked: is_new(asked, part), False):
+                        if transact(connection, partial(is_new, part=part), False):
                             self.refuse_loss()
-                        transact(connection, lambda asked: prepare(asked, part), True)
+                        transact(connection, partial(prepare, part=part), True)
                 self._note(made=not ready)
                 self._ready.add(part.name)
             return self._engines

@@ -74,8 +74,8 @@ class SqlDownloads:
                 await self._database.write(PART, partial(_insert, batch))
             except (DatabaseAway, DatabaseUnusable, PypidError) as error:
                 if self._reason != str(error):
-                    said = "The downloads cannot be written down, which is tried again: {error}"
-                    self._log.error(said, error=str(error))
+                    message = "The downloads cannot be written down, which is tried again: {error}"
+                    self._log.error(message, error=str(error))
                 self._reason = str(error)
                 return
             for _ in batch:

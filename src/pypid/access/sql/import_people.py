@@ -72,7 +72,7 @@ class _Here:
     """
 
     members: Mapping[str, frozenset[str]]
-    given: Mapping[tuple[str, str], frozenset[tuple[str, bool]]]
+    granted: Mapping[tuple[str, str], frozenset[tuple[str, bool]]]
 
     @classmethod
     def of(cls, connection: Connection) -> _Here:
@@ -81,12 +81,12 @@ class _Here:
         }
         for row in connection.execute(select(members)):
             in_groups.setdefault(row.group, set()).add(row.user)
-        given: dict[tuple[str, str], set[tuple[str, bool]]] = {}
+        granted: dict[tuple[str, str], set[tuple[str, bool]]] = {}
         for row in connection.execute(select(rights)):
-            given.setdefault((row.whom, row.name), set()).add((row.project, row.write))
+            granted.setdefault((row.whom, row.name), set()).add((row.project, row.write))
         return cls(
             {name: frozenset(those) for name, those in in_groups.items()},
-            {whose: frozenset(those) for whose, those in given.items()},
+            {whose: frozenset(those) for whose, those in granted.items()},
         )
 
     def wider(self, dump: Dump, added: Set[str]) -> Iterator[Oddity]:
@@ -99,22 +99,25 @@ class _Here:
                 (right.project, right.write)
             )
         for name in sorted(self.members.keys() | dump.groups.keys()):
-            theirs, ours = dump.groups.get(name, frozenset()), self.members.get(name, frozenset())
+            dumped, present = (
+                dump.groups.get(name, frozenset()),
+                self.members.get(name, frozenset()),
+            )
             there, here = (
                 by_dump.get((Whom.GROUP.value, name), set()),
-                self.given.get((Whom.GROUP.value, name), frozenset()),
+                self.granted.get((Whom.GROUP.value, name), frozenset()),
             )
-            if ours - theirs and _more(there, here):
-                yield grown(name, ours - theirs)
-            if theirs - ours and _more(here, there):
-                yield entered(name, theirs - ours)
+            if present - dumped and _more(there, here):
+                yield grown(name, present - dumped)
+            if dumped - present and _more(here, there):
+                yield entered(name, dumped - present)
         in_some = frozenset[str]().union(
             *(those - dump.groups.get(name, frozenset()) for name, those in self.members.items())
         )
         for name in sorted(added):
             whose = (Whom.USER.value, name)
             if name in in_some or _more(
-                self.given.get(whose, frozenset()), by_dump.get(whose, set())
+                self.granted.get(whose, frozenset()), by_dump.get(whose, set())
             ):
                 yield taken_up(name)
 
@@ -130,12 +133,12 @@ def _more(these: Set[tuple[str, bool]], those: Set[tuple[str, bool]]) -> bool:
 
 def account_of(person: DumpedPerson, now: datetime) -> Account:
     """Return the account for a user of the dump."""
-    standing = AccountStatus.PENDING if person.pending else AccountStatus.ACTIVE
+    status = AccountStatus.PENDING if person.pending else AccountStatus.ACTIVE
     return Account(
         name=person.name,
         hash=person.hash,
         admin=person.admin,
-        standing=standing,
+        standing=status,
         created=now,
         changed=now,
     )

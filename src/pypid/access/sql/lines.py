@@ -13,9 +13,9 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from pypid.access.sql import download_counts
 from pypid.access.sql.schema import take
-from pypid.access.sql.tables import PARTS
+from pypid.access.sql.tables import SCHEMA_PARTS
 from pypid.access.sql.tables import deeds as log
-from pypid.access.sql.tables import downloads as given
+from pypid.access.sql.tables import downloads as table
 from pypid.core.accounts.entries import AuditEntry, DownloadEntry
 
 AT_ONCE = 10_000
@@ -27,7 +27,7 @@ def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
     """Add entries with the next serials, in their order: other writers wait, so that serials become
     visible in order.
     """
-    first = take(connection, PARTS["journal"], len(deeds)) - len(deeds) + 1
+    first = take(connection, SCHEMA_PARTS["journal"], len(deeds)) - len(deeds) + 1
     rows = [
         {
             "serial": serial,
@@ -94,7 +94,7 @@ def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) ->
         }
         for each in downloads
     ]
-    connection.execute(insert(given), rows)
+    connection.execute(insert(table), rows)
 
 
 def find_downloads(
@@ -103,9 +103,9 @@ def find_downloads(
     """Return downloads of a file, newest first; only those with a serial below `before`, if
     given.
     """
-    found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
+    found = select(table).where(table.c.sha256 == sha256).order_by(table.c.id.desc()).limit(most)
     if before is not None:
-        found = found.where(given.c.id < before)
+        found = found.where(table.c.id < before)
     return [
         DownloadEntry(
             when=row.when,
@@ -125,10 +125,10 @@ def forget_downloads(connection: Connection, begin: datetime, rows: int) -> bool
     """Remove some of the downloads from before `begin`, and beyond the newest `rows`; return
     whether there may be more of them.
     """
-    newest = connection.scalar(select(func.max(given.c.id))) or 0
+    newest = connection.scalar(select(func.max(table.c.id))) or 0
     unwanted = (
-        select(given.c.id)
-        .where((given.c.when < begin) | (given.c.id <= newest - rows))
+        select(table.c.id)
+        .where((table.c.when < begin) | (table.c.id <= newest - rows))
         .limit(AT_ONCE)
     )
-    return connection.execute(delete(given).where(given.c.id.in_(unwanted))).rowcount >= AT_ONCE
+    return connection.execute(delete(table).where(table.c.id.in_(unwanted))).rowcount >= AT_ONCE

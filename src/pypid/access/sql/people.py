@@ -99,11 +99,11 @@ class SqlPeople:
             better = await self._world.blocking(hash_password, password)
             await self._accounts.rehash(account.name, account.hash, better)
         except PypidError as error:
-            said = (
+            message = (
                 "The password hash of {user!r} could not be replaced by a better one; the old one "
                 "is still used: {error}"
             )
-            self._log.warn(said, user=account.name, error=error)
+            self._log.warn(message, user=account.name, error=error)
 
     async def close(self) -> None:
         """Wait for the upgrades of hashes in the background."""

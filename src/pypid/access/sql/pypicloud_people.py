@@ -222,8 +222,8 @@ def _document(connection: Connection) -> AclDocument:
     of_users, of_groups = (
         _rights(connection, each) for each in (_RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS)
     )
-    said = select(_KEYVALS.c.value).where(_KEYVALS.c.key == "allow_register")
-    allows = _KEYVALS.name in there and connection.scalar(said) == "true"
+    query = select(_KEYVALS.c.value).where(_KEYVALS.c.key == "allow_register")
+    allows = _KEYVALS.name in there and connection.scalar(query) == "true"
     return AclDocument(
         users=users,
         pending_users=pending,
@@ -236,10 +236,10 @@ def _document(connection: Connection) -> AclDocument:
 
 def _rights(connection: Connection, of: TableClause) -> dict[str, dict[str, list[str]]]:
     found: dict[str, dict[str, list[str]]] = {}
-    asked: Select[Any] = select(of).order_by("package")
-    for package, name, read, write in connection.execute(asked):
+    query: Select[Any] = select(of).order_by("package")
+    for package, name, read, write in connection.execute(query):
         found.setdefault(_text(package), {})[_text(name)] = [
-            word for word, given in (("read", read), ("write", write)) if given
+            word for word, is_granted in (("read", read), ("write", write)) if is_granted
         ]
     return found
 

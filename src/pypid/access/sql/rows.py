@@ -12,7 +12,7 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.schema import standing
+from pypid.access.sql.schema import read_state
 from pypid.access.sql.state import AccountsState, Patch, RightKey, roll_of
 from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
 from pypid.core.accounts.rights import Right, Whom
@@ -24,7 +24,7 @@ AT_ONCE = 500
 """Keys in one query: databases limit their number."""
 MOST_TOUCHED = 2000
 """If more keys were touched, everything is read again."""
-PART = tables.PARTS["accounts"]
+PART = tables.SCHEMA_PARTS["accounts"]
 
 
 @frozen
@@ -151,7 +151,7 @@ def load(connection: Connection) -> AccountsState:
 
 
 def _serial(connection: Connection) -> int:
-    found = standing(connection, PART)
+    found = read_state(connection, PART)
     if found is None or found.version != PART.version:
         raise DatabaseUnusable(
             "its accounts have changed their version meanwhile. Start pypid again."

@@ -32,18 +32,20 @@ _LOCK = 0x70797069_64
 """PostgreSQL's number for the lock on creating and migrating pypid's tables."""
 
 _metadata = MetaData()
-parts = Table(
+schema_versions = Table(
     "pypid_schema",
     _metadata,
     Column("part", Text, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("serial", BigInteger, nullable=False),
 )
-_STANDING = select(parts.c.version, parts.c.serial).where(parts.c.part == bindparam("of"))
+_READ_STATE = select(schema_versions.c.version, schema_versions.c.serial).where(
+    schema_versions.c.part == bindparam("of")
+)
 _TAKE = (
-    update(parts)
-    .where(parts.c.part == bindparam("of"))
-    .values(serial=parts.c.serial + bindparam("taken"))
+    update(schema_versions)
+    .where(schema_versions.c.part == bindparam("of"))
+    .values(serial=schema_versions.c.serial + bindparam("taken"))
 )
 """Built once: building them each time took as long as the disk, and each upload waits for an entry
 of the audit log.
@@ -70,11 +72,11 @@ class SchemaState:
     serial: int
 
 
-def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
+def read_state(connection: Connection, part: SchemaPart) -> SchemaState | None:
     """Return the row; None if there is none. Raises `DatabaseUnusable` if a newer pypid has written
     it.
     """
-    row = connection.execute(_STANDING, {"of": part.name}).one_or_none()
+    row = connection.execute(_READ_STATE, {"of": part.name}).one_or_none()
     if row is None:
         return None
     if row.version > part.version:
@@ -87,31 +89,40 @@ def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
 
 
 def is_ready(connection: Connection, part: SchemaPart) -> bool:
-    """Return whether the tables exist and are up to date. Raises as `standing`."""
-    if not inspect(connection).has_table(parts.name):
+    """Return whether the tables exist and are up to date. Raises as `read_state`."""
+    if not inspect(connection).has_table(schema_versions.name):
         return False
-    found = standing(connection, part)
+    found = read_state(connection, part)
     return found is not None and found.version == part.version
 
 
 def is_new(connection: Connection, part: SchemaPart) -> bool:
-    """Return whether the part has no tables of any version. Raises as `standing`."""
-    return not inspect(connection).has_table(parts.name) or standing(connection, part) is None
+    """Return whether the part has no tables of any version. Raises as `read_state`."""
+    return (
+        not inspect(connection).has_table(schema_versions.name)
+        or read_state(connection, part) is None
+    )
 
 
 def prepare(connection: Connection, part: SchemaPart) -> None:
-    """Create or migrate the tables, in the current transaction. Raises as `standing`."""
+    """Create or migrate the tables, in the current transaction. Raises as `read_state`."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     _metadata.create_all(connection)
-    found = standing(connection, part)
+    found = read_state(connection, part)
     if found is None:
         part.tables.create_all(connection)
-        connection.execute(insert(parts).values(part=part.name, version=part.version, serial=0))
+        connection.execute(
+            insert(schema_versions).values(part=part.name, version=part.version, serial=0)
+        )
         return
     for version in range(found.version, part.version):
         part.migrations[version](connection)
-    connection.execute(update(parts).where(parts.c.part == part.name).values(version=part.version))
+    connection.execute(
+        update(schema_versions)
+        .where(schema_versions.c.part == part.name)
+        .values(version=part.version)
+    )
 
 
 def take(connection: Connection, part: SchemaPart, count: int = 1) -> int:
@@ -121,7 +132,7 @@ def take(connection: Connection, part: SchemaPart, count: int = 1) -> int:
     Raises `DatabaseUnusable` if the tables have another version by now.
     """
     connection.execute(_TAKE, {"of": part.name, "taken": count})
-    found = standing(connection, part)
+    found = read_state(connection, part)
     if found is None or found.version != part.version:
         raise DatabaseUnusable(
             f"its {part.name} have changed their version meanwhile. Start pypid again."

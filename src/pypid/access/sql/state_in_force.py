@@ -78,7 +78,7 @@ class Current:
         self._world = world
         self._roll: AccountsState | None = None
         self._is_empty = False
-        self._heard = 0.0
+        self._last_contact = 0.0
         self._failed: _Since | None = None
         self._forgot: float | None = None
         self._turn = DeferredLock()
@@ -99,7 +99,7 @@ class Current:
     @property
     def looked(self) -> float:
         """When the last completed look at it began, on the clock."""
-        return self._heard
+        return self._last_contact
 
     def is_there(self) -> bool:
         """Return whether there is a database; for a server always True."""
@@ -115,12 +115,12 @@ class Current:
     def until(self) -> float:
         """Until when, on the clock, the last known state is certain without another answer."""
         if isinstance(self.database.place, Server):
-            return self._heard + CONTACT
+            return self._last_contact + CONTACT
         return 0.0 if self._failed is not None else FOR_EVER
 
     def _is_unknown(self) -> bool:
         if isinstance(self.database.place, Server):  # it may have been changed by another node
-            return self._roll is None or self._world.clock.seconds() - self._heard > CONTACT
+            return self._roll is None or self._world.clock.seconds() - self._last_contact > CONTACT
         if self._roll is None:
             return not self._is_empty
         return self._failed is not None
@@ -159,10 +159,10 @@ class Current:
         if not is_seen:
             raise PeopleUnknown(NAME)
 
-    async def _refresh(self, asked: float) -> bool:
+    async def _refresh(self, since: float) -> bool:
         is_seen = await shielded(self._looks.single(None, self._see))
         if (
-            is_seen and self._heard < asked
+            is_seen and self._last_contact < since
         ):  # an earlier caller's look, which may have missed the latest change
             return await shielded(self._looks.single(None, self._see))
         return is_seen
@@ -179,7 +179,7 @@ class Current:
         at the database has failed.
         """
         if isinstance(self.database.place, Server):
-            self._heard = float("-inf")
+            self._last_contact = float("-inf")
             self._tell_of_contact()
 
     async def poll(self) -> None:
@@ -201,7 +201,7 @@ class Current:
         began = self._world.clock.seconds()
         if self._roll is None and not self.database.is_there():
             self.database.refuse_loss()
-            self._is_empty, self._heard = True, began
+            self._is_empty, self._last_contact = True, began
             self._tell_of_contact()
             return
         before = self._trusted
@@ -220,7 +220,7 @@ class Current:
         return None if self._failed else self._roll
 
     async def _hear(self, roll: AccountsState, began: float) -> None:
-        self._heard = began
+        self._last_contact = began
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
         self._failed = None
@@ -240,8 +240,10 @@ class Current:
 
     def _fail(self, error: DatabaseAway | DatabaseUnusable) -> None:
         if self._failed is None or self._failed.reason != str(error):
-            said = "The accounts database cannot be used, which is tried again each second: {error}"
-            self._log.error(said, error=str(error))
+            message = (
+                "The accounts database cannot be used, which is tried again each second: {error}"
+            )
+            self._log.error(message, error=str(error))
         self._failed = _Since(self._world.clock.seconds(), str(error))
         self._tell_of_contact()
 

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pypid.access.sql.schema import SchemaPart
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TimestampColumn(TypeDecorator[datetime]):
@@ -37,10 +37,10 @@ class TimestampColumn(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+        return None if value is None else (value - _UNIX_EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else _UNIX_EPOCH + timedelta(microseconds=value)
 
 
 _accounts = MetaData()
@@ -178,7 +178,7 @@ def _with_days(connection: Connection) -> None:
         connection.execute(insert(uncounted).values(id=newest))
 
 
-PARTS = {
+SCHEMA_PARTS = {
     part.name: part
     for part in (
         SchemaPart("accounts", 1, _accounts),

@@ -54,9 +54,9 @@ class Merged:
                 "the account that is here stays as it is",
             )
         for right in self.stronger:
-            said = f"{right.whom.value} {right.name}".strip()
+            holder = f"{right.whom.value} {right.name}".strip()
             yield Oddity(
-                f"{said} may read {right.project} by the dump",
+                f"{holder} may read {right.project} by the dump",
                 "it may write it here, and that stays so",
             )
         yield from self.wider
@@ -98,4 +98,5 @@ def taken_up(name: str) -> Oddity:
 def _some(names: Iterable[str]) -> str:
     listed = sorted(names)
     more = f" and {len(listed) - MOST_NAMED} more" if listed[MOST_NAMED:] else ""
-    return f"{' '.join(listed[:MOST_NAMED])}{more} are" if listed[1:] else f"{listed[0]} is"
+    shown = " ".join(listed[:MOST_NAMED]) or "no users"
+    return f"{shown}{more} {'is' if len(listed) == 1 else 'are'}"

@@ -173,11 +173,11 @@ class _Judge:
             if "read" in words:
                 yield Right(project, whom, name, "write" in words)
             elif "write" in words:
-                said = f"{whom.value} {name}".strip()
+                holder = f"{whom.value} {name}".strip()
                 all_read = everyone or (known and whom is not Whom.EVERYONE)
                 if all_read:
                     self.odd(
-                        f"{said} may write {project}, without read",
+                        f"{holder} may write {project}, without read",
                         "it is read and write: all may read it anyway",
                     )
                     yield Right(project, whom, name, True)
@@ -186,4 +186,4 @@ class _Judge:
                         "neither is taken over: here the right to write includes the right to "
                         "read. Grant both if you mean it (pypid right grant)"
                     )
-                    self.odd(f"{said} may write {project} and not read it", done, grave=True)
+                    self.odd(f"{holder} may write {project} and not read it", done, grave=True)

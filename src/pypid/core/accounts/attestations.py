@@ -136,17 +136,17 @@ def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
     all the reasons why it is not valid for the file.
     """
     try:
-        said = msgspec.json.decode(statement, type=_Statement)
+        document = msgspec.json.decode(statement, type=_Statement)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(
             f"its statement is not an in-toto statement v1: {_reason(error)}"
         ) from None
-    problems = list(_subject_problems(said.subjects, about))
+    problems = list(_subject_problems(document.subjects, about))
     known = {predicate.value: predicate for predicate in Predicate}
-    predicate = known.get(said.predicate_type)
+    predicate = known.get(document.predicate_type)
     if predicate is None:
         problems.append(
-            f"its predicate type is {shortened(said.predicate_type)!r}; known here: "
+            f"its predicate type is {shortened(document.predicate_type)!r}; known here: "
             f"{', '.join(known)}"
         )
     if problems or predicate is None:
@@ -164,13 +164,13 @@ def _statement_in(attestation: bytes) -> bytes:
         ) from None
     if not read.verification_material.transparency_entries:
         raise ValueError("it has no entry of a transparency log.")
-    said = {
+    encoded = {
         "certificate": read.verification_material.certificate,
         "signature": read.envelope.signature,
         "statement": read.envelope.statement,
     }
     statement = b""
-    for name, text in said.items():
+    for name, text in encoded.items():
         try:
             # pydantic before 2.10 wrapped base64 in lines, and so did the attestations made with it
             statement = b64decode(text.replace("\n", ""), validate=True)
@@ -197,9 +197,9 @@ def _subject_problems(subjects: Sequence[_Subject], about: AttestationSubject) -
             f"it is about the file {shortened(subject.name)!r}, not about {about.filename!r}"
         )
     if subject.digest.get("sha256") != about.sha256:
-        said = shortened(subject.digest.get("sha256", "none"))
+        digest = shortened(subject.digest.get("sha256", "none"))
         problems.append(
-            f"it is about a file with the sha256 digest {said}, but the content that came has "
+            f"it is about a file with the sha256 digest {digest}, but the content that came has "
             f"{about.sha256}"
         )
     return problems

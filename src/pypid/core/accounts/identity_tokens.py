@@ -64,14 +64,14 @@ def take_apart(token: str) -> Unproven:
     """
     if len(token) > LONGEST:
         raise refused(f"The token is longer than {LONGEST} characters.")
-    parts = token.split(".")
-    if len(parts) != 3:
+    segments = token.split(".")
+    if len(segments) != 3:
         raise refused(
             "The token is no signed JWT: it has not three parts with dots between them. Was it "
             "cut short?"
         )
-    header, claims = (_object(part) for part in parts[:2])
-    if not _SEGMENT.match(parts[2]):
+    header, claims = (_object(segment) for segment in segments[:2])
+    if not _SEGMENT.match(segments[2]):
         raise refused("The token has no signature.")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
@@ -136,9 +136,9 @@ def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetim
     if claims.get("iss") != issuer:
         raise refused("The token is of another issuer.")
     if claims.get("aud") not in (audience, [audience]):
-        heard = shortened(printable(str(claims.get("aud"))))
+        claimed = shortened(printable(str(claims.get("aud"))))
         raise refused(
-            f"The token is meant for another audience ({heard}): ask for one for {audience!r}, as "
+            f"The token is meant for another audience ({claimed}): ask for one for {audience!r}, as "
             "the first request told."
         )
     issued, expires = _date(claims, "iat"), _date(claims, "exp")

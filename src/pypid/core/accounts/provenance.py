@@ -126,27 +126,27 @@ def _circleci(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
 
 
 def _repository(claims: Mapping[CertificateClaim, str], host: str) -> str:
-    said = claims.get(CertificateClaim.SOURCE_REPOSITORY_URI, "")
-    return said.removeprefix(host) if said.startswith(host) else ""
+    url = claims.get(CertificateClaim.SOURCE_REPOSITORY_URI, "")
+    return url.removeprefix(host) if url.startswith(host) else ""
 
 
 def _build_config(claims: Mapping[CertificateClaim, str], before: str) -> str:
     """Return the path of the build configuration, between `before` and the revision; empty if it
     belongs to another project.
     """
-    said = claims.get(CertificateClaim.BUILD_CONFIG_URI, "")
+    uri = claims.get(CertificateClaim.BUILD_CONFIG_URI, "")
     for claim in (
         CertificateClaim.SOURCE_REPOSITORY_REF,
         CertificateClaim.SOURCE_REPOSITORY_DIGEST,
     ):
         after = f"@{claims.get(claim, '')}"
         if (
-            said.startswith(before)
-            and said.endswith(after)
+            uri.startswith(before)
+            and uri.endswith(after)
             and after != "@"
-            and len(said) >= len(before) + len(after)
+            and len(uri) >= len(before) + len(after)
         ):
-            return said[len(before) : -len(after)]
+            return uri[len(before) : -len(after)]
     return ""
 
 

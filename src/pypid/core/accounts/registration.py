@@ -117,9 +117,9 @@ def invite(
             "days."
         )
     until = int((now + lifetime).timestamp())
-    said = random(_ID) + until.to_bytes(_TIME)
-    text = urlsafe_b64encode(said + _signed(said, key)).rstrip(b"=").decode("ascii")
-    return Invitation(said[:_ID].hex(), datetime.fromtimestamp(until, UTC), INVITATION + text)
+    payload = random(_ID) + until.to_bytes(_TIME)
+    text = urlsafe_b64encode(payload + _signed(payload, key)).rstrip(b"=").decode("ascii")
+    return Invitation(payload[:_ID].hex(), datetime.fromtimestamp(until, UTC), INVITATION + text)
 
 
 def read_invitation(secret: str, key: bytes, now: datetime) -> Invitation:
@@ -132,10 +132,10 @@ def read_invitation(secret: str, key: bytes, now: datetime) -> Invitation:
     if text == secret or len(text) > 100 or not text.isascii():
         raise BadRequest(_NOT_ONE)
     try:
-        said = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (NoBase64, ValueError):
         raise BadRequest(_NOT_ONE) from None
-    payload, signature = said[: _ID + _TIME], said[_ID + _TIME :]
+    payload, signature = data[: _ID + _TIME], data[_ID + _TIME :]
     if not compare_digest(signature, _signed(payload, key)):
         raise BadRequest(_NOT_ONE)
     expires = datetime.fromtimestamp(int.from_bytes(payload[_ID:]), UTC)
@@ -149,5 +149,5 @@ def used_up() -> BadRequest:
     return BadRequest(_NOT_ONE)
 
 
-def _signed(said: bytes, key: bytes) -> bytes:
-    return blake2b(said, digest_size=_SIGNATURE, key=key, person=b"pypid invitation").digest()
+def _signed(payload: bytes, key: bytes) -> bytes:
+    return blake2b(payload, digest_size=_SIGNATURE, key=key, person=b"pypid invitation").digest()

@@ -48,9 +48,9 @@ def csrf_token(secret: str) -> str:
     return blake2b(digest_size=32, key=secret.encode(), person=b"pypid csrf").hexdigest()
 
 
-def is_csrf_token(said: str, secret: str) -> bool:
+def is_csrf_token(token: str, secret: str) -> bool:
     """Return whether the token belongs to the secret; takes the same time for every wrong one."""
-    return compare_digest(said.encode("utf-8", "surrogatepass"), csrf_token(secret).encode())
+    return compare_digest(token.encode("utf-8", "surrogatepass"), csrf_token(secret).encode())
 
 
 def cookie_name(*, secure: bool) -> str:

@@ -65,18 +65,24 @@ def signers_in(provenance: bytes) -> tuple[Signer, ...]:
     )
 
 
-def _signer(said: _Publisher) -> Signer:
-    if said.kind in _FORGES:
-        service, forge = _FORGES[said.kind]
-        repository = line(said.repository, 200) or "unknown"
+def _signer(publisher: _Publisher) -> Signer:
+    if publisher.kind in _FORGES:
+        service, forge = _FORGES[publisher.kind]
+        repository = line(publisher.repository, 200) or "unknown"
         url = f"{forge}{quote(repository)}" if _REPOSITORY.match(repository) else None
         return Signer(
-            service, repository, url, line(said.workflow or said.workflow_filepath, 200) or ""
+            service,
+            repository,
+            url,
+            line(publisher.workflow or publisher.workflow_filepath, 200) or "",
         )
-    if said.kind == "Google":
-        return Signer("Google Cloud", line(said.email, 200) or "unknown")
-    if said.kind == "CircleCI":
-        return Signer("CircleCI", line(said.vcs_origin or said.project_id, 200) or "unknown")
+    if publisher.kind == "Google":
+        return Signer("Google Cloud", line(publisher.email, 200) or "unknown")
+    if publisher.kind == "CircleCI":
+        return Signer(
+            "CircleCI", line(publisher.vcs_origin or publisher.project_id, 200) or "unknown"
+        )
     return Signer(
-        line(said.kind, 80) or "unknown", line(said.repository or said.email, 200) or "unknown"
+        line(publisher.kind, 80) or "unknown",
+        line(publisher.repository or publisher.email, 200) or "unknown",
     )

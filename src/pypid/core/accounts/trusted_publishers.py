@@ -23,7 +23,7 @@ from pypid.core.errors import shortened
 
 LONGEST_USER = 200
 """Maximum characters of the text that identifies a workflow in lists and in the audit log."""
-TOLD = (
+REPORTED_CLAIMS = (
     "repository",
     "ref",
     "sha",
@@ -68,12 +68,12 @@ def forge_of(name: str, url: str) -> Forge:
     """Return the forge of the issuer in the section ``[issuer:<name>]``; `Forge.OTHER` if it is
     unknown.
     """
-    parts = urlsplit(url)
+    address = urlsplit(url)
     for forge in (Forge.GITHUB, Forge.GITLAB):
-        if forge.value.lower() in f"{name} {parts.hostname or ''}".lower():
+        if forge.value.lower() in f"{name} {address.hostname or ''}".lower():
             return forge
     # GitHub Enterprise Server has its issuer at a path of its own
-    return Forge.GITHUB if parts.path.rstrip("/").endswith("/_services/token") else Forge.OTHER
+    return Forge.GITHUB if address.path.rstrip("/").endswith("/_services/token") else Forge.OTHER
 
 
 @frozen
@@ -151,7 +151,7 @@ def parse_allowance(text: str, forge: Forge) -> Allowance:
         raise ValueError(
             f"{twice} is there twice, and both would have to fit; write a line for each"
         )
-    _demand_owner(conditions, forge)
+    _require_owner(conditions, forge)
     return Allowance(projects, conditions)
 
 
@@ -165,7 +165,7 @@ def _condition(word: str) -> ClaimCondition:
     return ClaimCondition(claim, glob)
 
 
-def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
+def _require_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
     owners = _OWNERS.get(forge)
     if owners is None:
         if all(each.claim in _EVERYBODYS or each.says_nothing for each in conditions):
@@ -174,14 +174,15 @@ def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
                 "right ones have, like sub="
             )
         return
-    said = [each for each in conditions if each.claim in owners]
-    if not said:
+    about_owner = [each for each in conditions if each.claim in owners]
+    if not about_owner:
         advice = f"add one of {', '.join(f'{owner}=' for owner in owners)}"
         raise ValueError(f"everybody on {forge.value} could publish; {advice}")
     if not any(
-        each.is_firm and (each.claim != "sub" or each.glob.startswith(_SUBJECTS)) for each in said
+        each.is_firm and (each.claim != "sub" or each.glob.startswith(_SUBJECTS))
+        for each in about_owner
     ):
-        which = said[0]
+        which = about_owner[0]
         start = " and begin with repo: or project_path:" if which.claim == "sub" else ""
         raise ValueError(
             f"strangers could choose a name that fits {which.claim}={shortened(which.glob)};"
@@ -216,9 +217,9 @@ def is_safe(url: str) -> bool:
     """Return whether the server behind the URL is authenticated: by https, or because it is this
     machine.
     """
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (
-        parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    address = urlsplit(url)
+    return address.scheme == "https" or (
+        address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
     )
 
 
@@ -236,7 +237,7 @@ def publisher_of(issuer: str, subject: str) -> str:
     return printable(f"{issuer}:{subject}", LONGEST_USER)[:LONGEST_USER]
 
 
-def told(claims: Mapping[str, Any]) -> dict[str, str]:
-    """Return the claims that are in `TOLD`, sanitised for display."""
-    found = ((name, _text(claims.get(name))) for name in TOLD)
+def reported_claims(claims: Mapping[str, Any]) -> dict[str, str]:
+    """Return the claims that are in `REPORTED_CLAIMS`, sanitised for display."""
+    found = ((name, _text(claims.get(name))) for name in REPORTED_CLAIMS)
     return {name: printable(text, LONGEST_USER)[:LONGEST_USER] for name, text in found if text}

@@ -34,7 +34,7 @@ class CollectionParser:
     program: tuple[str, ...] = PROGRAM
     limit: float = LIMIT
 
-    async def parse(self, parts: Parts, running: str) -> CollectOptions | None:
+    async def parse(self, form: Parts, running: str) -> CollectOptions | None:
         """Parse the parts as `parse_collection` does. Returns, raises or is cancelled only after
         the child has ended.
         """
@@ -43,7 +43,7 @@ class CollectionParser:
                 parse_collection,
             )  # no first page needs it
 
-            return parse_collection(parts, running)
+            return parse_collection(form, running)
         try:
             child = start_child(self.reactor, self.program)
         except OSError as error:
@@ -51,7 +51,7 @@ class CollectionParser:
                 f"The process that reads requirements cannot be started ({error.strerror}).", 30
             ) from None
         try:
-            return await self._asked(child, parts, running)
+            return await self._parse_in(child, form, running)
         except ChildEnded as error:
             _log.warn(
                 "a collection was not parsed: {error}; child={last!r}",
@@ -63,15 +63,15 @@ class CollectionParser:
             child.kill("it is not needed any more")
             await child.gone()
 
-    async def _asked(self, child: Child, parts: Parts, running: str) -> CollectOptions | None:
+    async def _parse_in(self, child: Child, form: Parts, running: str) -> CollectOptions | None:
         """Return the child's answer. Raises `ChildEnded` and `BadRequest`."""
         from pypid.resolver.collection_parser.wire import FrameAssembler  # no first page needs it
 
         await child.expect(self.reactor, STARTING)
         child.transport.write(
-            framed({"running": running, "parts": [[name, len(data)] for name, data in parts]})
+            framed({"running": running, "parts": [[name, len(data)] for name, data in form]})
         )
-        for _, data in parts:
+        for _, data in form:
             child.transport.write(data)
         assembly = FrameAssembler()
         ends = self.reactor.seconds() + self.limit
@@ -82,7 +82,7 @@ class CollectionParser:
             try:
                 assembly.add(document)
                 if "end" in document:
-                    return assembly.wishes(document)
+                    return assembly.options(document)
             except (LookupError, TypeError, ValueError) as error:
                 raise ChildEnded(f"what it said is no answer: {error!r}") from None
             child.say({})

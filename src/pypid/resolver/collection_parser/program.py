@@ -28,22 +28,22 @@ def main() -> None:
     os.dup2(2, 1)
     confine()
     _send(answers, framed({}))
-    asked = _received(requests)
-    parts = [(name, requests.read(size)) for name, size in asked["parts"]]
+    request = _received(requests)
+    form = [(name, requests.read(size)) for name, size in request["parts"]]
     compute_for(CPU)
-    for frame in _answer(parts, asked["running"]):
+    for frame in _answer(form, request["running"]):
         _send(answers, frame)
         if not requests.read(HEAD + len(b"{}")):
             return
 
 
-def _answer(parts: list[tuple[str, bytes]], running: str) -> Iterator[bytes]:
+def _answer(form: list[tuple[str, bytes]], running: str) -> Iterator[bytes]:
     from pypid.core.errors import BadRequest
     from pypid.core.packaging.collection_request import parse_collection
     from pypid.resolver.collection_parser.wire import frames_of
 
     try:
-        for document in frames_of(parse_collection(parts, running)):
+        for document in frames_of(parse_collection(form, running)):
             yield framed(document)
     except BadRequest as error:
         yield framed({"refused": str(error)})

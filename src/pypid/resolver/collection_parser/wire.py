@@ -21,21 +21,21 @@ FRAME = 128 << 10
 Document = Mapping[str, Any]
 
 
-def frames_of(wishes: CollectOptions | None) -> Iterator[Document]:
+def frames_of(options: CollectOptions | None) -> Iterator[Document]:
     """Yield the frames for the parent, the last one with ``end``; `FrameAssembler` is the other
     side.
     """
-    if wishes is None:
+    if options is None:
         yield {"end": True, "empty": True}
         return
-    requirements = wishes.requirements
+    requirements = options.requirements
     yield {
-        "targets": [[target.platform, target.python] for target in wishes.targets],
-        "locks": len(wishes.locks),
+        "targets": [[target.platform, target.python] for target in options.targets],
+        "locks": len(options.locks),
     }
     where: dict[int, list[int]] = {}
-    for number, target in enumerate(wishes.targets):
-        for line in wishes.lines[target]:
+    for number, target in enumerate(options.targets):
+        for line in options.lines[target]:
             where.setdefault(id(line), []).append(number)
     yield from _batches(
         "wanted", ([*_spelled(line), where.get(id(line), [])] for line in requirements.wanted)
@@ -46,8 +46,8 @@ def frames_of(wishes: CollectOptions | None) -> Iterator[Document]:
     yield from _batches(
         "ignored", ([remark.line, remark.reason] for remark in requirements.ignored)
     )
-    for number, lock in enumerate(wishes.locks):
-        yield from _batches("pins", ([number, *pin] for pin in _pins(lock, wishes.targets)))
+    for number, lock in enumerate(options.locks):
+        yield from _batches("pins", ([number, *pin] for pin in _pins(lock, options.targets)))
     yield {"end": True, "prereleases": requirements.prereleases}
 
 
@@ -118,7 +118,7 @@ class FrameAssembler:
             for number in where:
                 self._pins[lock][self._targets[number]].append(pin)
 
-    def wishes(self, last: Document) -> CollectOptions | None:
+    def options(self, last: Document) -> CollectOptions | None:
         """Return the content of all frames, of which `last` is the last one."""
         if last.get("empty"):
             return None

@@ -15,7 +15,7 @@ import msgspec
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, demand
+from pypid.core.permissions import Action, authorize
 from pypid.core.presentation.explanation import FileWhy, Why
 from pypid.core.simple_api.render import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
@@ -129,7 +129,7 @@ async def found_of(ctx: RequestContext, project: str) -> Why:
     """
     name = project_name(project)
     # the answer names files: a token to publish is not enough
-    demand(ctx.app.rules, ctx.identity, Action.READ, name)
+    authorize(ctx.app.rules, ctx.identity, Action.READ, name)
     return await why(ctx.app.index, name)
 
 

@@ -16,7 +16,7 @@ from klein import Klein
 
 from pypid.core.errors import BadRequest, OtherSite, Unauthenticated
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, demand
+from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, authorize
 from pypid.ports import Access
 from pypid.web.app.app import App
 from pypid.web.app.request_context import UNIX, RequestContext
@@ -189,7 +189,7 @@ async def _admit(
             who.admin and who.scope is None
         ):  # the other rights of a token depend on the rules
             raise app.closed
-        demand(app.rules, who, may, project_name(project) if isinstance(project, str) else None)
+        authorize(app.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
 
 

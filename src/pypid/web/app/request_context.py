@@ -10,7 +10,7 @@ from attrs import define
 
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, Identity, Visibility, demand
+from pypid.core.permissions import Action, Identity, Visibility, authorize
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
 from pypid.index.upstream_permission import UpstreamPermission
@@ -77,7 +77,7 @@ class RequestContext:
         name = None if project is None else project_name(project)
         refusal: PypidError | None = None
         try:
-            demand(self.app.rules, self.identity, Action.FETCH, name)
+            authorize(self.app.rules, self.identity, Action.FETCH, name)
         except PypidError as error:
             refusal = error
         hops = self.request.requestHeaders.getRawHeaders(b"via")

@@ -11,7 +11,7 @@ from attrs import define, evolve, field
 
 from pypid.core.lru import Recent
 from pypid.core.model import Summary
-from pypid.core.permissions import Identity, Rules, Visibility, sight
+from pypid.core.permissions import Identity, Rules, Visibility, visibility_of
 from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
 
@@ -48,7 +48,11 @@ class VisibilityCache:
         if found is not None:
             return found
         many = len(rules.projects) > MANY
-        found = await self.world.thinking(sight, rules, whose) if many else sight(rules, whose)
+        found = (
+            await self.world.thinking(visibility_of, rules, whose)
+            if many
+            else visibility_of(rules, whose)
+        )
         if rules is self._rules:
             found = self._same.setdefault(found, found)
             self._known.put(whose, found, 1 + len(found.others))

@@ -31,7 +31,7 @@ from pypid.core.packaging.collection import (
 from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, demand
+from pypid.core.permissions import Action, authorize
 from pypid.flow import shielded, start
 from pypid.index.collect import Collector
 from pypid.index.upstream_permission import UpstreamPermission
@@ -67,7 +67,7 @@ class MissingRequirements(msgspec.Struct, frozen=True):
 @guarded(routes, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
 async def collect(ctx: RequestContext) -> None:
     """Cache all files that are needed, and report the outcome for each."""
-    demand(ctx.app.rules, ctx.identity, Action.READ)
+    authorize(ctx.app.rules, ctx.identity, Action.READ)
     _refuse_if_busy(ctx.app)
     if not _has_fields(header_of(ctx.request, "content-type") or ""):
         # such a body has no requirements, as pypicache says
@@ -161,7 +161,7 @@ async def _answer(ctx: RequestContext, wishes: CollectOptions) -> None:
 
 async def _collected(ctx: RequestContext, wishes: CollectOptions, tell: Any) -> Collected:
     def asked(name: ProjectName) -> UpstreamPermission:
-        demand(ctx.app.rules, ctx.identity, Action.READ, name)
+        authorize(ctx.app.rules, ctx.identity, Action.READ, name)
         return ctx.upstream_permission(name)
 
     if not wishes.requirements.wanted:

@@ -12,7 +12,7 @@ from pypid.core.errors import BadRequest
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
-from pypid.core.permissions import Action, demand, may
+from pypid.core.permissions import Action, authorize, may
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
@@ -127,7 +127,7 @@ async def publish(
     """
     distribution = distribution_of(form)
     # the guard checked for any project; only now the project is known
-    demand(ctx.app.rules, ctx.identity, Action.WRITE, distribution.project)
+    authorize(ctx.app.rules, ctx.identity, Action.WRITE, distribution.project)
     upload = await ctx.app.looking.run(
         ctx.app.world.blocking, _checked, ctx.app, form, distribution, spool
     )

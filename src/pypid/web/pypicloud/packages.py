@@ -28,7 +28,7 @@ from pypid.core.errors import (
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.upload import distribution_of
-from pypid.core.permissions import Action, demand, may
+from pypid.core.permissions import Action, authorize, may
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
@@ -182,7 +182,7 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
 async def delete(ctx: RequestContext, project: str, filename: str) -> None:
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     name = project_name(project)
-    demand(ctx.app.rules, ctx.identity, Action.WRITE, name)
+    authorize(ctx.app.rules, ctx.identity, Action.WRITE, name)
     try:
         await delete_files(ctx, name, "delete-file", filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):

@@ -13,7 +13,7 @@ from pypid.core.errors import NoSuchFile, PypidError
 from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.releases import Release, release_of, releases
-from pypid.core.permissions import Action, demand, may
+from pypid.core.permissions import Action, authorize, may
 from pypid.index.local.manage import LONGEST_REASON
 from pypid.web.app.app import routes
 from pypid.web.app.errors import refusal_of
@@ -108,10 +108,10 @@ async def show_settings(
     spelling.
 
     `error`: what is wrong with a form that was `sent`, whose fields are kept. Raises
-    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `demand` raises for a client that may
+    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `authorize` raises for a client that may
     publish the project but not read it (a token).
     """
-    demand(ctx.app.rules, ctx.identity, Action.READ, name)
+    authorize(ctx.app.rules, ctx.identity, Action.READ, name)
     known = await ctx.app.index.context.known(name)
     is_long = len(known.files) > FEW_FILES
     listed = (
