@@ -1,7 +1,8 @@
-"""Every error of pypid: an exception with fields, whose text says what to do next.
+"""Every error of pypid: an exception with fields and an HTTP status, whose text says what to do
+next.
 
-Rules raise these; `web/app/errors.py` holds the one table that maps them to HTTP statuses, and
-`cli` prints them. No text here may contain a secret: texts go to clients and into logs.
+`web/app/errors.py` makes responses of them, and `cli` prints them. No text here may contain a
+secret: texts go to clients and into logs.
 
 Slots and a ``__repr__`` for each of these classes would double their start-up cost, some 30 ms.
 """
@@ -9,6 +10,7 @@ Slots and a ``__repr__`` for each of these classes would double their start-up c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from attrs import define, fields
 
@@ -16,20 +18,36 @@ INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
 """Prefix of the public index's message about attestations that it refuses."""
 
 
+INTERNAL = 0
+"""The status of errors that are never meant for clients: they get a 500 with a number, and the
+details are logged.
+"""
+
+
 @define(slots=False, repr=False)
 class PypidError(Exception):
     """The base class of everything that pypid refuses or cannot do. ``str()`` is one readable line
     or paragraph.
+
+    `status`, a keyword of the class statement, is the HTTP status of responses with this error; a
+    class without it has that of its base class.
     """
+
+    http_status: ClassVar[int] = INTERNAL
+
+    def __init_subclass__(cls, *, status: int | None = None) -> None:
+        super().__init_subclass__()
+        if status is not None:
+            cls.http_status = status
 
     def __str__(self) -> str:
         return self.text()
 
     def __repr__(self) -> str:
-        said = [
+        values = [
             f"{each.name}={getattr(self, each.name)!r}" for each in fields(type(self)) if each.repr
         ]
-        return f"{type(self).__name__}({', '.join(said)})"
+        return f"{type(self).__name__}({', '.join(values)})"
 
     def text(self) -> str:
         """Return what happened and what to do about it."""
@@ -37,7 +55,17 @@ class PypidError(Exception):
 
 
 @define(slots=False, repr=False)
-class BadName(PypidError):
+class ErrorWithReason(PypidError, status=INTERNAL):
+    """An error whose whole text is its `reason`."""
+
+    reason: str
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define(slots=False, repr=False)
+class BadName(PypidError, status=400):
     """The text is not a project name (packaging specification "Names and normalization")."""
 
     name: str
@@ -50,7 +78,7 @@ class BadName(PypidError):
 
 
 @define(slots=False, repr=False)
-class BadFilename(PypidError):
+class BadFilename(PypidError, status=400):
     """The file name is not valid for any distribution."""
 
     filename: str
@@ -83,7 +111,7 @@ class ConfigProblem:
 
 
 @define(slots=False, repr=False)
-class BadConfig(PypidError):
+class BadConfig(PypidError, status=INTERNAL):
     """The configuration cannot be used; holds all its problems, not only the first."""
 
     problems: Sequence[ConfigProblem]
@@ -96,17 +124,12 @@ class BadConfig(PypidError):
 
 
 @define(slots=False, repr=False)
-class CannotStart(PypidError):
+class CannotStart(ErrorWithReason, status=INTERNAL):
     """The daemon cannot start; `reason` says why and what to do."""
-
-    reason: str
-
-    def text(self) -> str:
-        return self.reason
 
 
 @define(slots=False, repr=False)
-class NoSuchProject(PypidError):
+class NoSuchProject(PypidError, status=404):
     """No project of this name is visible here."""
 
     name: str
@@ -116,7 +139,7 @@ class NoSuchProject(PypidError):
 
 
 @define(slots=False, repr=False)
-class NoSuchFile(PypidError):
+class NoSuchFile(PypidError, status=404):
     """No file (or release) of this name is visible here."""
 
     name: str
@@ -126,8 +149,8 @@ class NoSuchFile(PypidError):
 
 
 @define(slots=False, repr=False)
-class NoSuchMember(PypidError):
-    """The archive has no member of this path: HTTP 404."""
+class NoSuchMember(PypidError, status=404):
+    """The archive has no member of this path."""
 
     filename: str
     path: str
@@ -140,8 +163,8 @@ class NoSuchMember(PypidError):
 
 
 @define(slots=False, repr=False)
-class Opaque(PypidError):
-    """The contents of a file cannot be read: HTTP 422. The file can still be downloaded."""
+class Opaque(PypidError, status=422):
+    """The contents of a file cannot be read. The file can still be downloaded."""
 
     filename: str
     reason: str
@@ -151,9 +174,9 @@ class Opaque(PypidError):
 
 
 @define(slots=False, repr=False)
-class NotYetKnown(PypidError):
+class NotYetKnown(PypidError, status=503):
     """It is not known yet whether the name is local: the listing of the storage, or of the rules,
-    is not complete (503).
+    is not complete.
     """
 
     name: str
@@ -165,8 +188,8 @@ class NotYetKnown(PypidError):
 
 
 @define(slots=False, repr=False)
-class ListIncomplete(PypidError):
-    """Not every project is known yet: HTTP 503. Mirrors would take the partial list for the whole
+class ListIncomplete(PypidError, status=503):
+    """Not every project is known yet. Mirrors would take the partial list for the whole
     and delete what is missing.
     """
 
@@ -180,18 +203,13 @@ class ListIncomplete(PypidError):
 
 
 @define(slots=False, repr=False)
-class BadRequest(PypidError):
+class BadRequest(ErrorWithReason, status=400):
     """The request cannot be understood; `reason` says what was expected."""
-
-    reason: str
-
-    def text(self) -> str:
-        return self.reason
 
 
 @define(slots=False, repr=False)
-class BadMoment(PypidError):
-    """A text in an address is not a valid time for an as-of view: HTTP 400."""
+class BadMoment(PypidError, status=400):
+    """A text in an address is not a valid time for an as-of view."""
 
     moment: str
     reason: str
@@ -204,8 +222,8 @@ class BadMoment(PypidError):
 
 
 @define(slots=False, repr=False)
-class NoSuchSnapshot(PypidError):
-    """No snapshot of this name exists: HTTP 404."""
+class NoSuchSnapshot(PypidError, status=404):
+    """No snapshot of this name exists."""
 
     name: str
 
@@ -217,8 +235,8 @@ class NoSuchSnapshot(PypidError):
 
 
 @define(slots=False, repr=False)
-class NotAcceptable(PypidError):
-    """None of the representations that the client accepts is available: HTTP 406."""
+class NotAcceptable(PypidError, status=406):
+    """None of the representations that the client accepts is available."""
 
     offered: Sequence[str]
 
@@ -230,7 +248,7 @@ class NotAcceptable(PypidError):
 
 
 @define(slots=False, repr=False)
-class UploadRejected(PypidError):
+class UploadRejected(PypidError, status=400):
     """The distribution cannot be published; holds all the problems at once."""
 
     problems: Sequence[str]
@@ -257,8 +275,10 @@ class AttestationsRejected(UploadRejected):
 
 
 @define(slots=False, repr=False)
-class AlreadyExists(PypidError):
-    """A different file of this name is published already. Clients check the first three words."""
+class AlreadyExists(PypidError, status=400):
+    """A different file of this name is published already. Clients check the first three words, and
+    expect 400, as the public index responds; 409 means a namespace conflict (PEP 752).
+    """
 
     filename: str
     blake2b_256: str | None = None
@@ -270,14 +290,14 @@ class AlreadyExists(PypidError):
 
 
 @define(slots=False, repr=False)
-class AlreadyThere(AlreadyExists):
-    """A different file of this name is already published: HTTP 409, as pypicloud's scripts expect
-    at ``/api/package/...``.
+class AlreadyThere(AlreadyExists, status=409):
+    """A different file of this name is already published, reported as pypicloud's scripts expect at
+    ``/api/package/...``.
     """
 
 
 @define(slots=False, repr=False)
-class NameUsedUp(PypidError):
+class NameUsedUp(PypidError, status=400):
     """A file of this name was published and deleted; its tombstone reserves the name for the same
     content.
     """
@@ -292,7 +312,7 @@ class NameUsedUp(PypidError):
 
 
 @define(slots=False, repr=False)
-class ProjectClosed(PypidError):
+class ProjectClosed(PypidError, status=403):
     """The project's status refuses uploads (project status markers, PEP 792)."""
 
     name: str
@@ -304,18 +324,15 @@ class ProjectClosed(PypidError):
 
 
 @define(slots=False, repr=False)
-class Unauthenticated(PypidError):
-    """The request has no credentials or a wrong password: HTTP 401 with a challenge."""
+class Unauthenticated(ErrorWithReason, status=401):
+    """The request has no credentials or a wrong password; the response has a challenge."""
 
     reason: str = "Log in to do this: send a user name and a password with the request."
 
-    def text(self) -> str:
-        return self.reason
-
 
 @define(slots=False, repr=False)
-class TooManyAttempts(PypidError):
-    """Too many wrong passwords for this user from this address: HTTP 429."""
+class TooManyAttempts(PypidError, status=429):
+    """Too many wrong passwords for this user from this address."""
 
     retry_after: int
 
@@ -327,22 +344,17 @@ class TooManyAttempts(PypidError):
 
 
 @define(slots=False, repr=False)
-class LoginRefused(PypidError):
-    """A wrong name or password in a login form: HTTP 403, because at a 401 with a challenge
-    browsers show their own login dialog.
+class LoginRefused(ErrorWithReason, status=403):
+    """A wrong name or password in a login form: not 401, because browsers show their own login
+    dialog at a challenge.
     """
 
     reason: str = "The user name or the password is wrong."
 
-    def text(self) -> str:
-        return self.reason
-
 
 @define(slots=False, repr=False)
-class NoCsrfToken(PypidError):
-    """A session's request to change something lacks the CSRF token that only local pages know: HTTP
-    403.
-    """
+class NoCsrfToken(PypidError, status=403):
+    """A session's request to change something lacks the CSRF token that only local pages know."""
 
     def text(self) -> str:
         return (
@@ -353,18 +365,15 @@ class NoCsrfToken(PypidError):
 
 
 @define(slots=False, repr=False)
-class RegistrationClosed(PypidError):
-    """Self-registration is closed, or not available in this way: HTTP 403."""
+class RegistrationClosed(ErrorWithReason, status=403):
+    """Self-registration is closed, or not available in this way."""
 
     reason: str = "Only administrators of this index can create accounts: ask one of them."
 
-    def text(self) -> str:
-        return self.reason
-
 
 @define(slots=False, repr=False)
-class NoRiddles(PypidError):
-    """Registration needs no captcha here: HTTP 404."""
+class NoRiddles(PypidError, status=404):
+    """Registration needs no captcha here."""
 
     def text(self) -> str:
         return "This index does not use a captcha: register without one."
@@ -372,7 +381,7 @@ class NoRiddles(PypidError):
 
 @define(slots=False, repr=False)
 class TooManyRegistrations(TooManyAttempts):
-    """Too many registrations from one address: HTTP 429."""
+    """Too many registrations from one address."""
 
     def text(self) -> str:
         return (
@@ -382,8 +391,8 @@ class TooManyRegistrations(TooManyAttempts):
 
 
 @define(slots=False, repr=False)
-class PeopleUnknown(PypidError):
-    """The source of identities (a database, a directory, a service) is unavailable: HTTP 503, and
+class PeopleUnknown(PypidError, status=503):
+    """The source of identities (a database, a directory, a service) is unavailable, and
     nothing is granted.
     """
 
@@ -395,8 +404,8 @@ class PeopleUnknown(PypidError):
 
 
 @define(slots=False, repr=False)
-class NameTaken(PypidError):
-    """A user or a group of this name already exists: HTTP 409."""
+class NameTaken(PypidError, status=409):
+    """A user or a group of this name already exists."""
 
     name: str
     why: str = ""
@@ -407,8 +416,8 @@ class NameTaken(PypidError):
 
 
 @define(slots=False, repr=False)
-class ChangedElsewhere(PypidError):
-    """The object to change is defined in the configuration or by a directory: HTTP 409. `what`:
+class ChangedElsewhere(PypidError, status=409):
+    """The object to change is defined in the configuration or by a directory. `what`:
     "the user 'alice'".
     """
 
@@ -420,9 +429,9 @@ class ChangedElsewhere(PypidError):
 
 
 @define(slots=False, repr=False)
-class PeopleFixed(PypidError):
+class PeopleFixed(PypidError, status=501):
     """Users and rights are defined in the configuration only, so pypicloud's API cannot change
-    them: HTTP 501.
+    them.
     """
 
     def text(self) -> str:
@@ -434,9 +443,9 @@ class PeopleFixed(PypidError):
 
 
 @define(slots=False, repr=False)
-class InseparableRight(PypidError):
-    """The change would let a user write a project without reading it, which is not supported: HTTP
-    409. `reason` says what to do.
+class InseparableRight(PypidError, status=409):
+    """The change would let a user write a project without reading it, which is not supported.
+    `reason` says what to do.
     """
 
     reason: str
@@ -446,8 +455,8 @@ class InseparableRight(PypidError):
 
 
 @define(slots=False, repr=False)
-class LastAdmin(PypidError):
-    """The change would leave no administrator of this index: HTTP 409."""
+class LastAdmin(PypidError, status=409):
+    """The change would leave no administrator of this index."""
 
     name: str
 
@@ -459,15 +468,15 @@ class LastAdmin(PypidError):
 
 
 @define(slots=False, repr=False)
-class NotByToken(PypidError):
-    """The action is not allowed with any token: HTTP 403."""
+class NotByToken(PypidError, status=403):
+    """The action is not allowed with any token."""
 
     def text(self) -> str:
         return "A token cannot be used for this. Log in with a user name and a password."
 
 
 @define(slots=False, repr=False)
-class NoSuchUser(PypidError):
+class NoSuchUser(PypidError, status=404):
     """No account of this name is in the accounts database."""
 
     name: str
@@ -480,7 +489,7 @@ class NoSuchUser(PypidError):
 
 
 @define(slots=False, repr=False)
-class NoSuchGroup(PypidError):
+class NoSuchGroup(PypidError, status=404):
     """No group of this name is in the accounts database."""
 
     name: str
@@ -493,7 +502,7 @@ class NoSuchGroup(PypidError):
 
 
 @define(slots=False, repr=False)
-class NoSuchToken(PypidError):
+class NoSuchToken(PypidError, status=404):
     """No token has this id."""
 
     id: str
@@ -503,8 +512,8 @@ class NoSuchToken(PypidError):
 
 
 @define(slots=False, repr=False)
-class MintRefused(PypidError):
-    """Trusted publishing issues no token: HTTP 422. `code` is the public index's machine-readable
+class MintRefused(PypidError, status=422):
+    """Trusted publishing issues no token. `code` is the public index's machine-readable
     reason.
     """
 
@@ -516,8 +525,8 @@ class MintRefused(PypidError):
 
 
 @define(slots=False, repr=False)
-class Forbidden(PypidError):
-    """A known user lacks the right to do this: HTTP 403."""
+class Forbidden(PypidError, status=403):
+    """A known user lacks the right to do this."""
 
     user: str
     action: str
@@ -540,9 +549,8 @@ class Forbidden(PypidError):
 
 
 @define(slots=False, repr=False)
-class OtherSite(PypidError):
-    """A browser sent the request for a page of another site, perhaps with a stored password: HTTP
-    403.
+class OtherSite(PypidError, status=403):
+    """A browser sent the request for a page of another site, perhaps with a stored password.
 
     `origin`: the site of that page; `host`: the host that the request names. A proxy that changes
     the Host header causes this for local pages.
@@ -567,8 +575,8 @@ class OtherSite(PypidError):
 
 
 @define(slots=False, repr=False)
-class TooLarge(PypidError):
-    """A body exceeds its limit: HTTP 413. `limit` in bytes; `key` names the setting that changes
+class TooLarge(PypidError, status=413):
+    """A body exceeds its limit. `limit` in bytes; `key` names the setting that changes
     it, if there is one.
     """
 
@@ -581,8 +589,8 @@ class TooLarge(PypidError):
 
 
 @define(slots=False, repr=False)
-class TooSlow(PypidError):
-    """The body of a request did not arrive in time: HTTP 408."""
+class TooSlow(PypidError, status=408):
+    """The body of a request did not arrive in time."""
 
     seconds: float
 
@@ -594,10 +602,8 @@ class TooSlow(PypidError):
 
 
 @define(slots=False, repr=False)
-class Busy(PypidError):
-    """Too many requests at once, or another process is doing the same: HTTP 503 with Retry-After
-    (seconds).
-    """
+class Busy(PypidError, status=503):
+    """Too many requests at once, or another process is doing the same. `retry_after` in seconds."""
 
     reason: str
     retry_after: int = 5
@@ -607,8 +613,8 @@ class Busy(PypidError):
 
 
 @define(slots=False, repr=False)
-class StorageDown(PypidError):
-    """The storage is unavailable: HTTP 503. `reason` is for clients: no path, no secret."""
+class StorageDown(PypidError, status=503):
+    """The storage is unavailable. `reason` is for clients: no path, no secret."""
 
     reason: str
     retry_after: int = 30
@@ -622,7 +628,7 @@ class StorageDown(PypidError):
 
 @define(slots=False, repr=False)
 class Archived(StorageDown):
-    """The file is in an archive storage class and has to be restored, which takes hours: HTTP 503.
+    """The file is in an archive storage class and has to be restored, which takes hours.
 
     `retry_after` is short because pip waits that long, five times over, before it shows the text.
     """
@@ -639,7 +645,7 @@ class Archived(StorageDown):
 
 @define(slots=False, repr=False)
 class StorageInUse(StorageDown):
-    """Another pypid holds the lease of the storage: HTTP 503. `reason` is that pypid's name."""
+    """Another pypid holds the lease of the storage. `reason` is that pypid's name."""
 
     retry_after: int = 10
 
@@ -653,7 +659,7 @@ class StorageInUse(StorageDown):
 
 @define(slots=False, repr=False)
 class CatalogDown(StorageDown):
-    """The catalog that several nodes share is unavailable: HTTP 503. `reason` is for clients: no
+    """The catalog that several nodes share is unavailable. `reason` is for clients: no
     path, no secret.
     """
 
@@ -668,8 +674,8 @@ class CatalogDown(StorageDown):
 
 
 @define(slots=False, repr=False)
-class StorageFull(PypidError):
-    """No space is left: HTTP 507. Nothing was stored."""
+class StorageFull(PypidError, status=507):
+    """No space is left. Nothing was stored."""
 
     where: str
     retry_after: int = 60
@@ -682,7 +688,7 @@ class StorageFull(PypidError):
 
 
 @define(slots=False, repr=False)
-class Missing(PypidError):
+class Missing(PypidError, status=INTERNAL):
     """No blob has this key (raised by `Blobs`)."""
 
     key: str
@@ -692,7 +698,7 @@ class Missing(PypidError):
 
 
 @define(slots=False, repr=False)
-class Exists(PypidError):
+class Exists(PypidError, status=INTERNAL):
     """A blob has this key already (raised by `Blobs` unless `replace` is requested)."""
 
     key: str
@@ -702,7 +708,7 @@ class Exists(PypidError):
 
 
 @define(slots=False, repr=False)
-class Unreadable(PypidError):
+class Unreadable(PypidError, status=INTERNAL):
     """A stored record, snapshot or other document cannot be read: it is torn, or of another
     version.
     """
@@ -715,8 +721,8 @@ class Unreadable(PypidError):
 
 
 @define(slots=False, repr=False)
-class UpstreamDown(PypidError):
-    """The upstream index is unavailable: HTTP 502, 503 or 504. `reason` is for clients: no URL, no
+class UpstreamDown(PypidError, status=503):
+    """The upstream index is unavailable. `reason` is for clients: no URL, no
     secret.
 
     `unreachable`: there was no connection, so other requests would fail, too. `retry_after`
@@ -753,8 +759,8 @@ class UpstreamDown(PypidError):
 
 
 @define(slots=False, repr=False)
-class BadListing(PypidError):
-    """The upstream index answered with a listing that cannot be used: HTTP 502."""
+class BadListing(PypidError, status=502):
+    """The upstream index answered with a listing that cannot be used."""
 
     reason: str
 
@@ -764,8 +770,7 @@ class BadListing(PypidError):
 
 @define(slots=False, repr=False)
 class AddressRefused(BadListing):
-    """The upstream index refers to a host that is not configured and has no public address: HTTP
-    502.
+    """The upstream index refers to a host that is not configured and has no public address.
 
     `reason` is the host and port.
     """
@@ -779,8 +784,8 @@ class AddressRefused(BadListing):
 
 @define(slots=False, repr=False)
 class UnlistedHost(BadListing):
-    """The upstream index refers to a host that is not configured for data that cannot be verified:
-    HTTP 502. `reason` is the host and port.
+    """The upstream index refers to a host that is not configured for data that cannot be verified.
+    `reason` is the host and port.
     """
 
     def text(self) -> str:
@@ -791,7 +796,7 @@ class UnlistedHost(BadListing):
 
 
 @define(slots=False, repr=False)
-class NotThere(PypidError):
+class NotThere(PypidError, status=404):
     """The upstream index does not have the file (any more)."""
 
     filename: str
@@ -801,8 +806,8 @@ class NotThere(PypidError):
 
 
 @define(slots=False, repr=False)
-class WrongBytes(PypidError):
-    """The bytes from the upstream index do not match its listing, by hash or by length: HTTP 502.
+class WrongBytes(PypidError, status=502):
+    """The bytes from the upstream index do not match its listing, by hash or by length.
     None of them were stored.
     """
 
@@ -821,8 +826,8 @@ class WrongBytes(PypidError):
 
 
 @define(slots=False, repr=False)
-class Loop(PypidError):
-    """The request has come through this pypid before: HTTP 508."""
+class Loop(PypidError, status=508):
+    """The request has come through this pypid before."""
 
     def text(self) -> str:
         return (
@@ -832,20 +837,15 @@ class Loop(PypidError):
 
 
 @define(slots=False, repr=False)
-class Unresolvable(PypidError):
+class Unresolvable(ErrorWithReason, status=INTERNAL):
     """No releases meet these requirements together (raised by a `Resolver`). `reason` is the
     resolver's.
     """
 
-    reason: str
-
-    def text(self) -> str:
-        return self.reason
-
 
 @define(slots=False, repr=False)
-class NeedsExtra(PypidError):
-    """An optional part of pypid is not installed: HTTP 501."""
+class NeedsExtra(PypidError, status=501):
+    """An optional part of pypid is not installed."""
 
     what: str
     extra: str
@@ -858,7 +858,7 @@ class NeedsExtra(PypidError):
 
 
 @define(slots=False, repr=False)
-class LogElsewhere(PypidError):
+class LogElsewhere(PypidError, status=501):
     """The log level cannot be changed because twistd writes the log."""
 
     def text(self) -> str:
@@ -870,7 +870,7 @@ class LogElsewhere(PypidError):
 
 
 @define(slots=False, repr=False)
-class NotAvailable(PypidError):
+class NotAvailable(PypidError, status=501):
     """This version of pypid does not have the capability."""
 
     what: str

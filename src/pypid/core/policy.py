@@ -86,8 +86,8 @@ class Silence(Enum):
     NOT_ALLOWED = "the name is not among those that may come from upstream ([upstream] allow)"
 
 
-@define
-class UnknownOwner(PypidError):
+@define(slots=False, repr=False)
+class UnknownOwner(PypidError, status=404):
     """The name must not be sent to another index, so no index was asked."""
 
     name: str

@@ -1,4 +1,4 @@
-"""Error responses: the one table from error classes to HTTP statuses, and the response itself.
+"""Error responses: the status, the text and the header fields for each exception.
 
 Clients print different parts of it: twine and poetry the reason phrase, uv, flit and pdm the body
 (pdm's "skip existing" reads nothing else), uv the ``code`` of a JSON body. So all of them carry the
@@ -23,12 +23,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 
 from pypid.core import errors
-from pypid.core.errors import PypidError
-from pypid.core.policy import UnknownOwner
+from pypid.core.errors import INTERNAL, PypidError
 from pypid.web.http.headers import Head
 from pypid.web.http.negotiation import ErrorFormat, choose_error_format
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request_body import ClientGone
 from pypid.web.http.response_body import abort, gone, write
 from pypid.web.http.responses import header_of, set_head
 
@@ -42,78 +40,6 @@ LONGEST_REASON = 200
 """Maximum length of the reason phrase in characters; clients and proxies have small limits for the
 first line.
 """
-
-INTERNAL = 0
-"""Marks errors in the table that are never meant for clients: they get a 500 with a number, and the
-details are logged.
-"""
-
-STATUSES: dict[type[PypidError], int] = {
-    errors.BadName: 400,
-    errors.BadFilename: 400,
-    errors.BadRequest: 400,
-    errors.BadMoment: 400,
-    errors.UploadRejected: 400,
-    errors.AttestationsRejected: 400,
-    errors.AlreadyExists: 400,  # as the public index; 409 means a namespace conflict (PEP 752)
-    errors.NameUsedUp: 400,
-    errors.Unauthenticated: 401,
-    errors.Forbidden: 403,
-    errors.LoginRefused: 403,
-    errors.NoCsrfToken: 403,
-    errors.OtherSite: 403,
-    errors.NotByToken: 403,
-    errors.ProjectClosed: 403,
-    errors.RegistrationClosed: 403,
-    errors.NoSuchProject: 404,
-    errors.NoSuchFile: 404,
-    errors.NoSuchMember: 404,
-    errors.NoSuchSnapshot: 404,
-    errors.NoSuchUser: 404,
-    errors.NoSuchGroup: 404,
-    errors.NoRiddles: 404,
-    errors.NoSuchToken: 404,
-    errors.NotAcceptable: 406,
-    errors.TooSlow: 408,
-    errors.AlreadyThere: 409,  # as pypicloud
-    errors.NameTaken: 409,
-    errors.ChangedElsewhere: 409,
-    errors.InseparableRight: 409,
-    errors.LastAdmin: 409,
-    errors.TooLarge: 413,
-    errors.MintRefused: 422,
-    errors.Opaque: 422,
-    errors.TooManyAttempts: 429,
-    errors.TooManyRegistrations: 429,
-    errors.UpstreamDown: 503,
-    errors.BadListing: 502,
-    errors.AddressRefused: 502,
-    errors.UnlistedHost: 502,
-    errors.WrongBytes: 502,
-    errors.NotThere: 404,
-    UnknownOwner: 404,
-    errors.Loop: 508,
-    errors.NotAvailable: 501,
-    errors.NeedsExtra: 501,
-    errors.LogElsewhere: 501,
-    errors.PeopleFixed: 501,
-    errors.NotYetKnown: 503,
-    errors.ListIncomplete: 503,
-    errors.Busy: 503,
-    errors.PeopleUnknown: 503,
-    errors.StorageDown: 503,
-    errors.CatalogDown: 503,
-    errors.Archived: 503,
-    errors.StorageInUse: 503,
-    errors.StorageFull: 507,
-    ClientGone: 400,  # the client has disconnected and does not see it
-    errors.Missing: INTERNAL,
-    errors.Exists: INTERNAL,
-    errors.Unresolvable: INTERNAL,
-    errors.Unreadable: INTERNAL,
-    errors.BadConfig: INTERNAL,
-    errors.CannotStart: INTERNAL,
-}
 
 _LOGGED_ELSEWHERE = (errors.UpstreamDown, errors.ListIncomplete)
 """Errors that are logged already: the failed request to upstream, and the progress of a start."""
@@ -206,18 +132,18 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResp
             return None
 
 
-def status_of(kind: type[BaseException], method: bytes = b"GET") -> int:
+def status_of(kind: type[PypidError], method: bytes = b"GET") -> int:
     """Return the status of errors of this class; `INTERNAL` for those that are not meant for
     clients.
     """
     if issubclass(kind, _NAMES_IN_THE_PATH) and method not in _WITH_A_FORM:
         return 404
-    return next((STATUSES[known] for known in kind.__mro__ if known in STATUSES), INTERNAL)
+    return kind.http_status
 
 
 def _of_ours(error: PypidError, method: bytes) -> ErrorResponse | None:
     status = status_of(type(error), method)
-    if status is INTERNAL:
+    if status == INTERNAL:
         return None
     head: list[tuple[bytes, bytes]] = []
     if status == 401:

@@ -22,8 +22,8 @@ too.
 """
 
 
-@define
-class ClientGone(PypidError):
+@define(slots=False, repr=False)
+class ClientGone(PypidError, status=400):
     """The connection was lost before the body was complete; no response can be sent."""
 
     def text(self) -> str:
