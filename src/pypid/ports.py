@@ -295,8 +295,8 @@ class Accounts(Protocol):
         """Replace the account by the result of `change`, as one step; return the new account.
         Raises `NoSuchUser`.
 
-        With another hash, or a standing other than active, the user's sessions end; the tokens end
-        with a standing other than active.
+        With another hash, or a status other than active, the user's sessions end; the tokens end
+        with a status other than active.
         """
 
     async def remove_user(self, name: str) -> None:
@@ -389,12 +389,12 @@ class Publishers(Protocol):
 class Journal(Protocol):
     """The audit log: who changed what, when, from where. Entries are only ever added."""
 
-    async def note(self, deed: AuditEntry) -> None:
+    async def note(self, entry: AuditEntry) -> None:
         """Write the entry durably. Never fails: an entry that cannot be written is logged and tried
         again.
         """
 
-    async def deeds(
+    async def entries(
         self,
         *,
         before: int | None = None,

@@ -311,7 +311,7 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.refused(accounts.add_user(an_account("bob")), PeopleUnknown)
         self.have(journal.note(a_deed(1)))
         self.have(journal.note(a_deed(2)))
-        self.refused(journal.deeds(), PeopleUnknown)
+        self.refused(journal.entries(), PeopleUnknown)
         self.clock.advance(5.1)
         self.have(accounts.poll())
         for asked in (
@@ -331,7 +331,7 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.assertEqual(self.have(self.some_accounts().tokens())[0].used_from, "192.0.2.1")
         self.have(journal.retry())
         self.assertEqual(
-            [deed.when for deed in self.have(journal.deeds())], [a_deed(2).when, a_deed(1).when]
+            [deed.when for deed in self.have(journal.entries())], [a_deed(2).when, a_deed(1).when]
         )
         self.assertNotIn(PASSWORD, "".join(self.said))
 

@@ -137,7 +137,7 @@ class Peopled:
 
     def deeds(self, **asked: Any) -> Sequence[AuditEntry]:
         """The audit log, the oldest first."""
-        return have(self.journal.deeds(**asked))[::-1]
+        return have(self.journal.entries(**asked))[::-1]
 
     def done(self, **asked: Any) -> list[tuple[str, str, str]]:
         """Who did what to what, the oldest first."""

@@ -83,7 +83,7 @@ class Registering(Pypid):
 
     def deeds(self) -> Sequence[AuditEntry]:
         """The audit log, the oldest first."""
-        return now(self.journal.deeds())[::-1]
+        return now(self.journal.entries())[::-1]
 
     def say(
         self,

@@ -217,7 +217,7 @@ class UserTests(PypicloudCase):
 
     def test_waiting(self) -> None:
         """Who waits is in a list of its own, is null until approved, and then can log in."""
-        self.have_user("carol", standing=AccountStatus.PENDING)
+        self.have_user("carol", status=AccountStatus.PENDING)
         self.assertEqual(self.get("/admin/pending_users/"), ["carol"])
         self.assertIsNone(self.get("/admin/user/carol"))
         self.ok("POST", "/admin/user/carol/approve")
@@ -227,7 +227,7 @@ class UserTests(PypicloudCase):
 
     def test_disabled(self) -> None:
         """Who was disabled is in no list, and is not opened again by an approval."""
-        self.have_user("carol", standing=AccountStatus.DISABLED)
+        self.have_user("carol", status=AccountStatus.DISABLED)
         self.assertNotIn(
             "carol", repr(self.get("/admin/user")) + repr(self.get("/admin/pending_users"))
         )
@@ -808,8 +808,8 @@ class AclTests(PypicloudCase):
     def fill(self) -> None:
         """Some people beside those of the file."""
         self.have_user("carol", admin=True)
-        self.have_user("dan", standing=AccountStatus.PENDING)
-        self.have_user("eve", standing=AccountStatus.DISABLED, admin=True)
+        self.have_user("dan", status=AccountStatus.PENDING)
+        self.have_user("eve", status=AccountStatus.DISABLED, admin=True)
         have(self.people.accounts.add_group("devs"))
         have(self.people.accounts.join("devs", "carol"))
         have(self.people.accounts.grant(Right(SPAM, Whom.USER, "bob", True)))

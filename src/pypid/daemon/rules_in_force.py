@@ -88,7 +88,7 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
 
 def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
     """Return whether a user of the configuration or of these accounts may administer the index."""
-    able = [account for account in accounts if account.standing is AccountStatus.ACTIVE]
+    able = [account for account in accounts if account.status is AccountStatus.ACTIVE]
     there = {*config.users, *(account.name for account in able)}
     return any(account.admin for account in able) or not there.isdisjoint(config.access.admins)
 

@@ -46,15 +46,15 @@ class OutgoingBody:
         self._payload = payload
         self._progress = progress
         self._consumer: Any = None
-        self._sending: Deferred[None] | None = None
+        self._transmission: Deferred[None] | None = None
         self._paused: Deferred[None] | None = None
         self._over = False
 
     def startProducing(self, consumer: Any) -> Deferred[None]:
         self._consumer = consumer
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
-        self._sending = Deferred.fromCoroutine(self._send())
-        self._sending.addCallbacks(
+        self._transmission = Deferred.fromCoroutine(self._send())
+        self._transmission.addCallbacks(
             lambda _: self._ended(done), lambda failure: self._failed(done, failure)
         )
         return done
@@ -99,8 +99,8 @@ class OutgoingBody:
             return
         self._over = True
         self._paused = None
-        if self._sending is not None:
-            self._sending.cancel()
+        if self._transmission is not None:
+            self._transmission.cancel()
 
     def abandon(self) -> None:
         """End the connection, since the answer came before all was sent: Twisted would wait for the

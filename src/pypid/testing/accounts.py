@@ -47,7 +47,7 @@ class AccountsContract(CredentialsContract):
         zoe = an_account(
             "zo\u00e9",
             admin=True,
-            standing=AccountStatus.PENDING,
+            status=AccountStatus.PENDING,
             hash="",
             changed=BEGINNING + timedelta(microseconds=1),
         )
@@ -196,7 +196,7 @@ class AccountsContract(CredentialsContract):
                 self.assertIsNotNone(self.have(accounts.token(f"digest-workflow-{user}")))
 
     def test_what_ends_a_login(self) -> None:
-        """A new password ends the sessions; a standing other than active ends the tokens, too; the
+        """A new password ends the sessions; a status other than active ends the tokens, too; the
         admin flag ends nothing.
         """
         self.have(self.accounts.add_user(an_account("alice")))
@@ -215,13 +215,13 @@ class AccountsContract(CredentialsContract):
         self.have(self.accounts.add_session(a_session("s1")))
         self.have(
             self.accounts.edit_user(
-                "alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)
+                "alice", lambda account: evolve(account, status=AccountStatus.DISABLED)
             )
         )
         lives(token=False, session=False)
         self.have(
             self.accounts.edit_user(
-                "alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)
+                "alice", lambda account: evolve(account, status=AccountStatus.ACTIVE)
             )
         )
         lives(token=False, session=False)

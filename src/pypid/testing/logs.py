@@ -38,7 +38,7 @@ class JournalContract(Timed):
 
     def test_empty(self) -> None:
         """A new journal has no entries."""
-        self.assertEqual(list(self.have(self.journal.deeds())), [])
+        self.assertEqual(list(self.have(self.journal.entries())), [])
 
     def test_every_field(self) -> None:
         """Every field of an entry comes back, also after a restart, with its serial."""
@@ -46,7 +46,7 @@ class JournalContract(Timed):
         deed = a_deed(1, where="2001:db8::1", token="abc", details=details)
         self.have(self.journal.note(deed))
         for journal in (self.journal, self.have(self.again())):
-            self.assertEqual(list(self.have(journal.deeds())), [evolve(deed, serial=1)])
+            self.assertEqual(list(self.have(journal.entries())), [evolve(deed, serial=1)])
 
     def test_order_and_pages(self) -> None:
         """Serials grow by one, the newest comes first, and pages follow each other without a gap,
@@ -57,7 +57,7 @@ class JournalContract(Timed):
             self.have(journals[number % 2].note(a_deed(number)))
         found: list[AuditEntry] = []
         before = None
-        while page := self.have(self.journal.deeds(before=before, most=3)):
+        while page := self.have(self.journal.entries(before=before, most=3)):
             self.assertTrue(len(page) <= 3)
             found += page
             before = found[-1].serial
@@ -66,10 +66,10 @@ class JournalContract(Timed):
             [deed.when for deed in found], [a_deed(number).when for number in range(6, -1, -1)]
         )
         for most in (0, -1):
-            self.assertEqual(list(self.have(self.journal.deeds(most=most))), [])
+            self.assertEqual(list(self.have(self.journal.entries(most=most))), [])
         for before in (0, -5):
-            self.assertEqual(list(self.have(self.journal.deeds(before=before))), [])
-        self.assertEqual(len(self.have(self.journal.deeds(before=10**30, most=10**30))), 7)
+            self.assertEqual(list(self.have(self.journal.entries(before=before))), [])
+        self.assertEqual(len(self.have(self.journal.entries(before=10**30, most=10**30))), 7)
 
     def test_filters(self) -> None:
         """Who, what and subject are compared exactly, all together; a project's entries include
@@ -86,7 +86,7 @@ class JournalContract(Timed):
             self.have(self.journal.note(a_deed(number, who=who, what=what, subject=subject)))
 
         def serials(**filters: Any) -> list[int]:
-            return [deed.serial for deed in self.have(self.journal.deeds(**filters))]
+            return [deed.serial for deed in self.have(self.journal.entries(**filters))]
 
         self.assertEqual(serials(who="alice"), [4, 3, 1])
         self.assertEqual(serials(who="alice", what="set-right"), [4, 3])
@@ -108,10 +108,10 @@ class JournalContract(Timed):
                     a_deed(number, who=text, subject=text, where=text, token=text, details=details)
                 )
             )
-        self.assertEqual(len(self.have(self.journal.deeds())), 5)
-        self.assertEqual(self.have(self.journal.deeds(most=1))[0].who, "\U0001f600")
+        self.assertEqual(len(self.have(self.journal.entries())), 5)
+        self.assertEqual(self.have(self.journal.entries(most=1))[0].who, "\U0001f600")
         self.assertTrue(
-            sum(len(value) for value in self.have(self.journal.deeds())[2].details.values())
+            sum(len(value) for value in self.have(self.journal.entries())[2].details.values())
             < 100_000
         )
 

@@ -55,19 +55,19 @@ class JournalTests(Logged):
         for number in range(1, 4):
             self.have(self.journal.note(a_deed(number)))
             self.have(self.journal.retry())
-        self.refused(self.journal.deeds(), PeopleUnknown)
+        self.refused(self.journal.entries(), PeopleUnknown)
         self.assertEqual(
             len([line for line in self.said if "audit log cannot be written" in line]), 1
         )
         self.away.rename(self.path)
         self.have(self.journal.retry())
-        found = self.have(self.journal.deeds())
+        found = self.have(self.journal.entries())
         self.assertEqual(
             [(deed.serial, deed.when) for deed in found],
             [(n + 1, a_deed(n).when) for n in (3, 2, 1, 0)],
         )
         self.have(self.journal.note(a_deed(4)))
-        self.assertEqual(self.have(self.journal.deeds(most=1))[0].serial, 5)
+        self.assertEqual(self.have(self.journal.entries(most=1))[0].serial, 5)
 
     def test_bounded(self) -> None:
         """What is too much to wait, and what still waits at the end, is told in the log."""
@@ -92,7 +92,9 @@ class JournalTests(Logged):
         turns.all()
         for done in noting:
             self.successResultOf(done)
-        self.assertEqual([deed.serial for deed in self.have(self.journal.deeds())], [5, 4, 3, 2, 1])
+        self.assertEqual(
+            [deed.serial for deed in self.have(self.journal.entries())], [5, 4, 3, 2, 1]
+        )
 
     def test_client_goes_away(self) -> None:
         """A note whose client goes away meanwhile is written all the same."""
@@ -102,7 +104,7 @@ class JournalTests(Logged):
         noting.addErrback(lambda failure: None)
         noting.cancel()
         turns.all()
-        self.assertEqual(len(self.have(self.journal.deeds())), 2)
+        self.assertEqual(len(self.have(self.journal.entries())), 2)
 
 
 class DownloadsTests(Logged):

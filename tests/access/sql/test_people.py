@@ -79,8 +79,8 @@ class PeopleTests(InFiles, SynchronousTestCase):
         """Who is not active is told so after the right password only, and is nobody for tokens and
         sessions.
         """
-        self.add("new", standing=AccountStatus.PENDING)
-        self.add("gone", standing=AccountStatus.DISABLED)
+        self.add("new", status=AccountStatus.PENDING)
+        self.add("gone", status=AccountStatus.DISABLED)
         for user in ("new", "gone"):
             self.assertIsNone(self.have(self.people.find(user)))
             self.assertEqual(self.wrong(user, "wrong"), "The user name or the password is wrong.")
@@ -88,7 +88,7 @@ class PeopleTests(InFiles, SynchronousTestCase):
         self.assertIn("disabled", self.wrong("gone", "right"))
         self.have(
             self.accounts.edit_user(
-                "new", lambda account: evolve(account, standing=AccountStatus.ACTIVE)
+                "new", lambda account: evolve(account, status=AccountStatus.ACTIVE)
             )
         )
         self.assertEqual(self.have(self.people.check(Credential("new", "right"))), Identity("new"))

@@ -95,14 +95,14 @@ class ChainTests(InFiles, SynchronousTestCase):
         self.have(self.chain.identify(better))
         self.have(
             self.accounts.edit_user(
-                "alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)
+                "alice", lambda account: evolve(account, status=AccountStatus.DISABLED)
             )
         )
         self.refused(self.chain.identify(better), Unauthenticated)
         self.assertIsNone(self.have(self.chain.find("alice")))
         self.have(
             self.accounts.edit_user(
-                "alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)
+                "alice", lambda account: evolve(account, status=AccountStatus.ACTIVE)
             )
         )
         self.have(self.chain.identify(better))

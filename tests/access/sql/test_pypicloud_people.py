@@ -237,7 +237,7 @@ class InheritTests(AccountsCase):
             {"users": "3", "administrators": "1", "waiting": "1", "groups": "3", "rights": "4"},
         )
         carol = have(self.accounts.user("carol"))
-        self.assertEqual((carol.standing, carol.hash), (AccountStatus.PENDING, "$6$c"))
+        self.assertEqual((carol.status, carol.hash), (AccountStatus.PENDING, "$6$c"))
         self.assertEqual(have(self.accounts.rights()), RIGHTS)
         self.assertEqual(self.names(self.opened()), ["ada", "bob", "carol"])
         path.unlink()
@@ -330,7 +330,7 @@ class MergeTests(AccountsCase):
         for account in (
             an_account("ada", admin=True),
             an_account("bob"),
-            an_account("dan", standing=AccountStatus.DISABLED),
+            an_account("dan", status=AccountStatus.DISABLED),
             an_account("eve"),
         ):
             have(self.accounts.add_user(account))

@@ -429,7 +429,7 @@ class EveryChangeTests(WholeCase):
         waiting = Account(
             name="hans",
             hash="",
-            standing=AccountStatus.PENDING,
+            status=AccountStatus.PENDING,
             created=BEGINNING,
             changed=BEGINNING,
         )

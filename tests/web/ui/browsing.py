@@ -99,7 +99,7 @@ class BrowsedCase(WholeCase):
         password: str = "",
         *,
         admin: bool = False,
-        standing: AccountStatus = AccountStatus.ACTIVE,
+        status: AccountStatus = AccountStatus.ACTIVE,
     ) -> None:
         """An account of the database."""
         now = self.pypid.world.now()
@@ -107,7 +107,7 @@ class BrowsedCase(WholeCase):
             name=name,
             hash=CHEAP.hash(password or f"{name}'s"),
             admin=admin,
-            standing=standing,
+            status=status,
             created=now,
             changed=now,
         )
@@ -116,7 +116,7 @@ class BrowsedCase(WholeCase):
     def standing(self, name: str) -> AccountStatus | None:
         """Of an account; None where there is none."""
         found = [account for account in have(self.peopled.accounts.users()) if account.name == name]
-        return found[0].standing if found else None
+        return found[0].status if found else None
 
     def done(self, *, but: str = "begin-session") -> list[tuple[str, str, str]]:
         """Who did what to what."""

@@ -72,7 +72,7 @@ class LoginTests(BrowsedCase):
 
     def test_no_standing(self) -> None:
         """Who waits to be approved is told so, but only with the right password."""
-        self.have_account("zoe", standing=AccountStatus.PENDING)
+        self.have_account("zoe", status=AccountStatus.PENDING)
         self.assertNotIn("approve", self.browser.log_in("zoe", "wrong").text)
         self.said_wrong(self.browser.log_in("zoe", "zoe's"), 403, "approve")
 

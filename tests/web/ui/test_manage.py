@@ -144,7 +144,7 @@ class HealthTests(AdministeredCase):
             raise PeopleUnknown("the accounts database")
 
         self.patch(self.pypid.catalog, "names", away)
-        self.patch(self.peopled.journal, "deeds", unknown)
+        self.patch(self.peopled.journal, "entries", unknown)
         self.patch(self.peopled.accounts, "users", unknown)
         text = self.page("/manage/")
         self.assertIn("Unknown.", text)
@@ -166,7 +166,7 @@ class PeopleTests(AdministeredCase):
         account = Account(
             name="newcomer",
             hash="x",
-            standing=AccountStatus.PENDING,
+            status=AccountStatus.PENDING,
             created=BEGINNING,
             changed=BEGINNING,
         )

@@ -182,7 +182,7 @@ class UserTests(AdminCase):
     def test_pending(self) -> None:
         """Who waits stands at the top, is let in, or refused without typing anything."""
         for name in ("max", "eve"):
-            self.have_account(name, standing=AccountStatus.PENDING)
+            self.have_account(name, status=AccountStatus.PENDING)
         self.assertIn("2 registrations wait", self.browser.get("/manage/users").text)
         approved = self.browser.post("/manage/users/max/change", standing="active", waiting="yes")
         self.went(approved, "../../../manage/users?done=user-approved")

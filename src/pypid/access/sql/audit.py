@@ -52,11 +52,11 @@ class SqlJournal:
         self._flights: Flights[None, None] = Flights()
         self._failed: _Failed | None = None
 
-    async def note(self, deed: AuditEntry) -> None:
+    async def note(self, entry: AuditEntry) -> None:
         if len(self._waiting) >= MOST_WAITING:
-            self._tell(deed)
+            self._tell(entry)
             return
-        self._waiting.append(_storable(deed))
+        self._waiting.append(_storable(entry))
         if self._failed is None:
             await shielded(self._written())
 
@@ -94,22 +94,22 @@ class SqlJournal:
             self._log.error(message, count=len(self._waiting), error=reason)
         self._failed = _Failed(reason)
 
-    def _tell(self, deed: AuditEntry) -> None:
+    def _tell(self, entry: AuditEntry) -> None:
         self._log.error(
             (
                 "The audit log could not take this: {when} {who!r} {what} {subject!r} from "
                 "{where!r}, token {token!r}, {details!r}"
             ),
-            when=deed.when.isoformat(),
-            who=deed.who,
-            what=deed.what,
-            subject=deed.subject,
-            where=deed.where,
-            token=deed.token,
-            details=dict(deed.details),
+            when=entry.when.isoformat(),
+            who=entry.who,
+            what=entry.what,
+            subject=entry.subject,
+            where=entry.where,
+            token=entry.token,
+            details=dict(entry.details),
         )
 
-    async def deeds(
+    async def entries(
         self,
         *,
         before: int | None = None,
@@ -149,31 +149,31 @@ class SqlJournal:
             self._tell(self._waiting.popleft())
 
 
-def _storable(deed: AuditEntry) -> AuditEntry:
-    details = list(deed.details.items())[:_MOST_DETAILS]
+def _storable(entry: AuditEntry) -> AuditEntry:
+    details = list(entry.details.items())[:_MOST_DETAILS]
     return evolve(
-        deed,
-        who=storable(deed.who),
-        what=storable(deed.what),
-        subject=storable(deed.subject),
-        where=storable(deed.where),
-        token=None if deed.token is None else storable(deed.token),
+        entry,
+        who=storable(entry.who),
+        what=storable(entry.what),
+        subject=storable(entry.subject),
+        where=storable(entry.where),
+        token=None if entry.token is None else storable(entry.token),
         details={storable(key): storable(value) for key, value in details},
     )
 
 
 def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
-    from pypid.access.sql.lines import add_deeds
+    from pypid.access.sql.lines import add_entries
 
-    add_deeds(connection, batch)
+    add_entries(connection, batch)
 
 
 def _select(
     before: int | None, most: int, wanted: dict[str, str], connection: Connection
 ) -> Sequence[AuditEntry]:
-    from pypid.access.sql.lines import find_deeds
+    from pypid.access.sql.lines import find_entries
 
-    return find_deeds(connection, before, most, wanted)
+    return find_entries(connection, before, most, wanted)
 
 
 def _has_any(what: Sequence[str], connection: Connection) -> bool:

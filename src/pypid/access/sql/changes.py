@@ -80,9 +80,9 @@ class Writing:
             new = evolve(new, changed=max(self._now, old.changed))
         self._connection.execute(update(users).where(users.c.name == name).values(account_row(new)))
         self._touch("user", name)
-        if new.hash != old.hash or new.standing is not AccountStatus.ACTIVE:
+        if new.hash != old.hash or new.status is not AccountStatus.ACTIVE:
             self._end_sessions(sessions.c.user == name)
-        if new.standing is not AccountStatus.ACTIVE:
+        if new.status is not AccountStatus.ACTIVE:
             self._revoke(name)
         return new
 
@@ -265,7 +265,7 @@ class Writing:
 
 
 def _matter(account: Account) -> tuple[Any, ...]:
-    return account.hash, account.admin, account.standing
+    return account.hash, account.admin, account.status
 
 
 def _right(project: ProjectName, whom: Whom, name: str) -> ColumnElement[bool]:

@@ -138,7 +138,7 @@ def account_of(person: DumpedPerson, now: datetime) -> Account:
         name=person.name,
         hash=person.hash,
         admin=person.admin,
-        standing=status,
+        status=status,
         created=now,
         changed=now,
     )

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from pypid.access.sql import download_counts
 from pypid.access.sql.schema import take
 from pypid.access.sql.tables import SCHEMA_PARTS
-from pypid.access.sql.tables import deeds as log
+from pypid.access.sql.tables import audit_entries as log
 from pypid.access.sql.tables import downloads as table
 from pypid.core.accounts.entries import AuditEntry, DownloadEntry
 
@@ -23,24 +23,24 @@ AT_ONCE = 10_000
 _ADD = insert(log)
 
 
-def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
+def add_entries(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     """Add entries with the next serials, in their order: other writers wait, so that serials become
     visible in order.
     """
-    first = take(connection, SCHEMA_PARTS["journal"], len(deeds)) - len(deeds) + 1
+    first = take(connection, SCHEMA_PARTS["journal"], len(entries)) - len(entries) + 1
     rows = [
         {
             "serial": serial,
-            "when": deed.when,
-            "who": deed.who,
-            "what": deed.what,
-            "subject": deed.subject,
-            "head": deed.subject.partition("/")[0],
-            "where": deed.where,
-            "token": deed.token,
-            "details": json.dumps(dict(deed.details)),
+            "when": entry.when,
+            "who": entry.who,
+            "what": entry.what,
+            "subject": entry.subject,
+            "head": entry.subject.partition("/")[0],
+            "where": entry.where,
+            "token": entry.token,
+            "details": json.dumps(dict(entry.details)),
         }
-        for serial, deed in enumerate(deeds, first)
+        for serial, entry in enumerate(entries, first)
     ]
     connection.execute(_ADD, rows)
 
@@ -53,7 +53,7 @@ def has_any(connection: Connection, what: Sequence[str]) -> bool:
     )
 
 
-def find_deeds(
+def find_entries(
     connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]
 ) -> Sequence[AuditEntry]:
     """Return matching entries, newest first. A project as ``subject`` also matches its files."""

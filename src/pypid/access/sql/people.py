@@ -52,8 +52,8 @@ class SqlPeople:
         if account is None:
             return None
         account = await self._proved(account, credential.password)
-        if account.standing is not AccountStatus.ACTIVE:
-            raise Unauthenticated(_NOT_ACTIVE[account.standing])
+        if account.status is not AccountStatus.ACTIVE:
+            raise Unauthenticated(_NOT_ACTIVE[account.status])
         self._upgrade(account, credential.password)
         return _identity(account, self._accounts.current.roll().groups.get(user, NO_GROUPS))
 
@@ -79,7 +79,7 @@ class SqlPeople:
     async def find(self, user: str) -> Identity | None:
         roll = self._accounts.current.roll()
         account = roll.accounts.get(user)
-        if account is None or account.standing is not AccountStatus.ACTIVE:
+        if account is None or account.status is not AccountStatus.ACTIVE:
             return None
         return _identity(account, roll.groups.get(user, NO_GROUPS))
 

@@ -48,7 +48,7 @@ def account_row(account: Account) -> dict[str, Any]:
         "name": account.name,
         "hash": account.hash,
         "admin": account.admin,
-        "standing": account.standing.value,
+        "standing": account.status.value,
         "created": account.created,
         "changed": account.changed,
     }
@@ -60,7 +60,7 @@ def account_of(row: Row[Any]) -> Account:
         name=row.name,
         hash=row.hash,
         admin=row.admin,
-        standing=AccountStatus(row.standing),
+        status=AccountStatus(row.standing),
         created=row.created,
         changed=row.changed,
     )

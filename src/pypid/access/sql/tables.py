@@ -115,7 +115,7 @@ changes = Table(  # what each change has touched, so that other nodes read only 
 
 _journal = MetaData()
 
-deeds = Table(
+audit_entries = Table(
     "pypid_deeds",
     _journal,
     Column("serial", BigInteger, primary_key=True),

@@ -37,7 +37,7 @@ class Account:
     name: str
     hash: str = field(repr=False, default="")
     admin: bool = False
-    standing: AccountStatus = AccountStatus.ACTIVE
+    status: AccountStatus = AccountStatus.ACTIVE
     created: datetime
     changed: datetime
     """When the password, the admin flag or the status last changed: a new password ends the

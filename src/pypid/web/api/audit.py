@@ -62,7 +62,7 @@ async def audit(ctx: RequestContext) -> None:
     given = parameters(ctx.request, *names(ASKS))
     most = number(given, "most", 1, MOST) or USUAL
     before = number(given, "before", 0, LARGEST_SERIAL)
-    deeds = await ctx.app.journal.deeds(
+    deeds = await ctx.app.journal.entries(
         before=before,
         most=most,
         who=given.get("who"),

@@ -90,8 +90,8 @@ async def register(ctx: RequestContext) -> None:
     account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
     document: Welcome = {
         "user": account.name,
-        "standing": account.standing,
-        "message": WELCOME[account.standing],
+        "standing": account.status,
+        "message": WELCOME[account.status],
     }
     send_json(ctx.request, document, 201)
 
@@ -117,8 +117,8 @@ async def enrolled(
     hashed = await ctx.app.known.hash_password(password)
     now = ctx.app.world.now()
     mode = ctx.app.settings.people.registration
-    account = Account(name=name, hash=hashed, standing=standing_of(mode), created=now, changed=now)
-    said = {"registration": mode.value, "standing": account.standing.value}
+    account = Account(name=name, hash=hashed, status=standing_of(mode), created=now, changed=now)
+    said = {"registration": mode.value, "standing": account.status.value}
     if invitation is not None:
         said["invitation"] = invitation.id
     adding = _add(ctx.app, account, invitation)

@@ -134,7 +134,7 @@ def _document(app: App, account: Account) -> UserDocument:
     return {
         "name": account.name,
         "admin": account.admin or account.name in configured.admins,
-        "standing": account.standing,
+        "standing": account.status,
         "created": utc_text(account.created),
         "changed": utc_text(account.changed),
         "from": "database",
@@ -187,17 +187,17 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
 
     def edited(account: Account) -> Account:
         admin = account.admin if wanted.admin is msgspec.UNSET else wanted.admin
-        standing = (
-            account.standing if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
+        status = (
+            account.status if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
         )
-        return evolve(account, admin=admin, standing=standing, changed=ctx.app.world.now())
+        return evolve(account, admin=admin, status=status, changed=ctx.app.world.now())
 
     after = edited(account)
     harmless = wanted.admin is not False and wanted.standing != AccountStatus.DISABLED.value
     editing = keeping_an_admin(
         ctx.app, None if harmless else name, ctx.app.accounts.edit_user(name, edited)
     )
-    said = {"admin": _yes(after.admin), "standing": after.standing.value}
+    said = {"admin": _yes(after.admin), "standing": after.status.value}
     await recorded(ctx, "change-user", name, editing, lambda _: said)
 
 

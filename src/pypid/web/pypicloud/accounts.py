@@ -136,8 +136,8 @@ async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation 
         raise BadRequest(str(error)) from None
     document: Welcome = {
         "user": account.name,
-        "standing": account.standing,
-        "message": WELCOME[account.standing],
+        "standing": account.status,
+        "message": WELCOME[account.status],
     }
     send_json(ctx.request, document)
 

@@ -58,7 +58,7 @@ async def _dump(app: App) -> acl_dump.Dump:
     configured, known = app.known.configured(), await app.accounts.users()
 
     def is_active(account: Account) -> bool:
-        return configured.accounts_log_in and account.standing is AccountStatus.ACTIVE
+        return configured.accounts_log_in and account.status is AccountStatus.ACTIVE
 
     users = {
         account.name: acl_dump.DumpedPerson(

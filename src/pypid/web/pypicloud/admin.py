@@ -101,7 +101,7 @@ async def people(app: App) -> dict[str, bool]:
     configured = app.known.configured()
     found = {name: name in configured.admins for name in configured.users}
     for account in await app.accounts.users() if configured.accounts_log_in else ():
-        if account.standing is AccountStatus.ACTIVE:
+        if account.status is AccountStatus.ACTIVE:
             found.setdefault(account.name, account.admin or account.name in configured.admins)
     return dict(sorted(found.items()))
 
@@ -133,7 +133,7 @@ async def pending_users(ctx: RequestContext) -> None:
         [
             account.name
             for account in await ctx.app.accounts.users()
-            if account.standing is AccountStatus.PENDING
+            if account.status is AccountStatus.PENDING
         ],
     )
 
@@ -166,18 +166,18 @@ async def approve(ctx: RequestContext, name: str) -> None:
     """Approve a user who has registered."""
     demand_changing(ctx.app)
     account = await changeable_account(ctx.app, name)
-    if account.standing is AccountStatus.DISABLED:
+    if account.status is AccountStatus.DISABLED:
         raise BadRequest(
             f"The account {name!r} was disabled, and does not wait: open it with `pypid user "
             f"enable`."
         )
 
     def approved(account: Account) -> Account:
-        if account.standing is not AccountStatus.PENDING:
+        if account.status is not AccountStatus.PENDING:
             return account
-        return evolve(account, standing=AccountStatus.ACTIVE, changed=ctx.app.world.now())
+        return evolve(account, status=AccountStatus.ACTIVE, changed=ctx.app.world.now())
 
-    if account.standing is AccountStatus.PENDING:
+    if account.status is AccountStatus.PENDING:
         said = {"admin": "yes" if account.admin else "no", "standing": "active"}
         await recorded(
             ctx,
@@ -210,7 +210,7 @@ async def set_admin(ctx: RequestContext, name: str) -> None:
     editing = keeping_an_admin(
         ctx.app, None if admin else name, ctx.app.accounts.edit_user(name, changed)
     )
-    said = {"admin": "yes" if admin else "no", "standing": account.standing.value}
+    said = {"admin": "yes" if admin else "no", "standing": account.status.value}
     await recorded(
         ctx,
         "change-user",

@@ -32,7 +32,7 @@ async def audit(ctx: RequestContext) -> None:
         else None
     )
     narrowed = {name: value for name, value in wanted.items() if value}
-    found = await ctx.app.journal.deeds(
+    found = await ctx.app.journal.entries(
         before=before,
         most=MOST + 1,
         who=narrowed.get("who"),

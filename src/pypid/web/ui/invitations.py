@@ -45,7 +45,7 @@ async def open_invitations(app: App) -> Sequence[OpenInvitation]:
     stored nowhere else.
     """
     made, taken, used = [
-        await app.journal.deeds(what=what, most=MOST)
+        await app.journal.entries(what=what, most=MOST)
         for what in ("make-invitation", "withdraw-invitation", "register-user")
     ]
     over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}

@@ -253,7 +253,7 @@ async def _pending(app: App) -> int | None:
         return None
     try:
         return sum(
-            1 for account in await app.accounts.users() if account.standing is AccountStatus.PENDING
+            1 for account in await app.accounts.users() if account.status is AccountStatus.PENDING
         )
     except PypidError:
         return None
@@ -264,6 +264,6 @@ async def _deeds(app: App) -> Sequence[AuditEntry] | None:
     if app.registry is None:
         return None
     try:
-        return await app.journal.deeds(most=LAST)
+        return await app.journal.entries(most=LAST)
     except PypidError:
         return None

@@ -60,7 +60,7 @@ async def register(ctx: RequestContext) -> None:
     return go(
         ctx.request,
         LOGIN,
-        done="registered" if account.standing is AccountStatus.ACTIVE else "registered-waiting",
+        done="registered" if account.status is AccountStatus.ACTIVE else "registered-waiting",
     )
 
 

@@ -212,7 +212,7 @@ async def remove(ctx: RequestContext, name: str) -> None:
     try:
         waits = (
             said.flag("waiting")
-            and (await ctx.app.accounts.user(name)).standing is AccountStatus.PENDING
+            and (await ctx.app.accounts.user(name)).status is AccountStatus.PENDING
         )
         if not waits:
             demand_typed(said, name)
