@@ -144,7 +144,7 @@ def sidecar_key(file: File, kind: ObjectKind) -> str:
 
 
 def metadata_key(file: File) -> str:
-    """Return the key of the file's core metadata; see `beside_key`."""
+    """Return the key of the file's core metadata; see `sidecar_key`."""
     return sidecar_key(file, ObjectKind.METADATA)
 
 
