@@ -88,7 +88,7 @@ class Stored(IndexCase):
         self.have(self.index.reconcile())
         lines = []
         for name in ("ham", "spam"):
-            project = self.have(self.index.catalog.ours(project_name(name)))
+            project = self.have(self.index.catalog.local_project(project_name(name)))
             lines.append(
                 dump_project(
                     project, self.have(self.index.catalog.mark(project_name(name)))

@@ -158,7 +158,7 @@ class Catalog(Protocol):
     Each change gets the next serial number; a read after an awaited change shows it.
     """
 
-    async def ours(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> Project | Presence:
         """Return the local project; or whether its absence is proven (`complete` was called) or
         unknown.
         """
@@ -197,7 +197,7 @@ class Catalog(Protocol):
         Only a visible change takes a serial: not one of `said.asked` and `said.etag` alone.
         """
 
-    async def their_names(self) -> Sequence[ProjectName]:
+    async def upstream_names(self) -> Sequence[ProjectName]:
         """Return the upstream projects that have cached files, by name."""
 
     async def upstream_summaries(self) -> Sequence[Summary]:

@@ -59,7 +59,7 @@ class SnapshotCase(Awaiting, SynchronousTestCase):
         """All that can be asked of a catalog."""
         names = self.have(catalog.names())
         projects = [
-            (self.have(catalog.ours(summary.name)), self.have(catalog.mark(summary.name)))
+            (self.have(catalog.local_project(summary.name)), self.have(catalog.mark(summary.name)))
             for summary in names
         ]
         return self.have(catalog.serial()), tuple(names), projects
@@ -90,7 +90,7 @@ class RoundTripTests(SnapshotCase):
         self.assertEqual(self.reloaded(), self.state(self.catalog))
         catalog = MemoryCatalog()
         self.have(self.opened(catalog).load())
-        self.assertIs(self.have(catalog.ours(project_name("p7"))), Presence.UNKNOWN)
+        self.assertIs(self.have(catalog.local_project(project_name("p7"))), Presence.UNKNOWN)
         self.assertIsInstance(load(str(self.folder), HERE), Loaded)
 
     def test_empty(self) -> None:

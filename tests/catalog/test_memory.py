@@ -46,7 +46,7 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
             self.put(a_project(project_name(f"p{number}"), "1")) for number in range(DECODED + 50)
         ]
         self.assertEqual(
-            [self.have(self.catalog.ours(project.name)) for project in projects], projects
+            [self.have(self.catalog.local_project(project.name)) for project in projects], projects
         )
 
 
@@ -100,7 +100,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         project = a_project(SPAM, "1")
         edit = start(self.catalog.edit(SPAM, lambda _: project, mark="m"))
         self.drop()
-        self.assertEqual(self.have(self.catalog.ours(SPAM)), evolve(project, serial=1))
+        self.assertEqual(self.have(self.catalog.local_project(SPAM)), evolve(project, serial=1))
         self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
         self.turns.all()
         self.assertEqual(self.successResultOf(edit), evolve(project, serial=1))

@@ -58,7 +58,7 @@ class FarawayCase(Awaiting, SynchronousTestCase):
     def state(self, catalog: MemoryCatalog) -> object:
         names = self.have(catalog.names())
         return names, [
-            (self.have(catalog.ours(each.name)), self.have(catalog.mark(each.name)))
+            (self.have(catalog.local_project(each.name)), self.have(catalog.mark(each.name)))
             for each in names
         ]
 
@@ -94,7 +94,7 @@ class RoundTripTests(FarawayCase):
         count, other = self.fills()
         self.assertEqual((count, self.state(other)), (30, self.state(self.catalog)))
         self.assertGreaterEqual(self.have(other.serial()), self.have(self.catalog.serial()))
-        self.assertIs(self.have(other.ours(project_name("absent"))), Presence.UNKNOWN)
+        self.assertIs(self.have(other.local_project(project_name("absent"))), Presence.UNKNOWN)
         self.assertEqual(list(self.spool.iterdir()), [])
 
     def test_long_lines(self) -> None:
@@ -133,7 +133,7 @@ class MergeTests(FarawayCase):
         self.have(self.opened(self.other).fill())
         found = {}
         for summary in self.have(self.other.names()):
-            project = self.have(self.other.ours(summary.name))
+            project = self.have(self.other.local_project(summary.name))
             assert isinstance(project, Project)
             found[str(summary.name)] = [file.version for file in project.files]
         return found
@@ -159,7 +159,7 @@ class MergeTests(FarawayCase):
         """Once absence was proven no snapshot changes anything."""
         self.have(self.other.complete())
         self.assertEqual(self.merged(), {})
-        self.assertIs(self.have(self.other.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.other.local_project(SPAM)), Presence.ABSENT)
 
     def test_changes_are_seen(self) -> None:
         """After it a local snapshot writes everything, and the serial is another one."""
@@ -199,7 +199,7 @@ class MergeTests(FarawayCase):
         self.assertEqual(said[0], said[1])
 
     def files(self, catalog: MemoryCatalog, name: str) -> tuple[File, ...]:
-        project = self.have(catalog.ours(project_name(name)))
+        project = self.have(catalog.local_project(project_name(name)))
         assert isinstance(project, Project)
         return project.files
 

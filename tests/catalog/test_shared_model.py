@@ -195,7 +195,9 @@ class Sharing(stateful.RuleBasedStateMachine):
         project = a_project(name, *versions, status=status)
         self.engines[node].deaf = int(deaf)
         if self.tried(node, lambda catalog: catalog.edit(name, becomes(project)), self.ours[name]):
-            assert self.have(self.nodes[node].ours(name)) == self.have(self.true.ours(name))
+            assert self.have(self.nodes[node].local_project(name)) == self.have(
+                self.true.local_project(name)
+            )
         self.engines[node].deaf = 0
 
     @stateful.rule(node=nodes, name=names)
@@ -266,7 +268,10 @@ class Sharing(stateful.RuleBasedStateMachine):
         only where it cannot ask.
         """
         catalog, since = self.nodes[node], self.allowed(node)
-        ours, theirs = self.outcome(catalog.ours(name)), self.outcome(catalog.upstream_entry(name))
+        ours, theirs = (
+            self.outcome(catalog.local_project(name)),
+            self.outcome(catalog.upstream_entry(name)),
+        )
         if isinstance(ours, CatalogDown) or isinstance(theirs, CatalogDown):
             assert self.back[node] + PAUSE > self.now - HAIR
             return
@@ -321,7 +326,9 @@ class Sharing(stateful.RuleBasedStateMachine):
                 mine = self.have(getattr(catalog, read.__name__)())
                 assert mine == self.have(read(self.true)), read.__name__  # type: ignore[arg-type]
             for name in NAMES:
-                assert self.have(catalog.ours(name)) == self.have(self.true.ours(name))
+                assert self.have(catalog.local_project(name)) == self.have(
+                    self.true.local_project(name)
+                )
                 assert self.have(catalog.mark(name)) == self.have(self.true.mark(name))
                 assert self.have(catalog.upstream_entry(name)) == self.have(
                     self.true.upstream_entry(name)

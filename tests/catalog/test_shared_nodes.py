@@ -71,7 +71,7 @@ class Nodes(Timed, SynchronousTestCase):
 
     def seen(self, node: SharedCatalog, name: ProjectName = SPAM) -> Project | Presence:
         """What that node says of it."""
-        return self.have(node.ours(name))
+        return self.have(node.local_project(name))
 
     def go(self, seconds: float) -> None:
         """Let time pass, in small steps."""
@@ -337,7 +337,7 @@ class AwayTests(Nodes):
         self.assertEqual(self.seen(self.there), self.held)
         self.go(2)
         asks: list[Callable[[], object]] = [
-            lambda: self.refused(self.there.ours(SPAM), CatalogDown),
+            lambda: self.refused(self.there.local_project(SPAM), CatalogDown),
             lambda: self.refused(self.there.upstream_entry(SPAM), CatalogDown),
             lambda: self.refused(self.there.names(), CatalogDown),
             lambda: self.refused(self.there.upstream_summaries(), CatalogDown),
@@ -387,7 +387,7 @@ class AwayTests(Nodes):
         engine = self.engine(self.there)
         engine.is_mute = engine.hangs = True
         self.go(FRESH)
-        first = start(self.there.ours(SPAM))
+        first = start(self.there.local_project(SPAM))
         self.assertNoResult(first)
         self.go(1.1)
         self.assertEqual(self.successResultOf(first), self.held)
@@ -403,7 +403,7 @@ class AwayTests(Nodes):
         newer = self.put(self.here, "1", "2")
         engine.is_mute, engine.delay = True, 0.8
         self.go(FRESH)
-        read = start(self.there.ours(SPAM))
+        read = start(self.there.local_project(SPAM))
         self.go(1.5)
         self.assertNoResult(read)
         self.go(0.3)
@@ -416,7 +416,7 @@ class AwayTests(Nodes):
         engine = self.engine(self.there)
         engine.is_mute, engine.delay = True, 0.5
         self.go(FRESH)
-        first, second = start(self.there.ours(SPAM)), start(self.there.ours(SPAM))
+        first, second = start(self.there.local_project(SPAM)), start(self.there.local_project(SPAM))
         first.addErrback(lambda _: None)
         first.cancel()
         self.go(0.6)
@@ -428,7 +428,7 @@ class AwayTests(Nodes):
         """
         self.place.is_down = True
         node = self.node()
-        self.refused(node.ours(SPAM), CatalogDown)
+        self.refused(node.local_project(SPAM), CatalogDown)
         self.refused(node.names(), CatalogDown)
         self.refused(node.edit(SPAM, becomes(None)), CatalogDown)
         self.assertFalse(node.knows_all)
@@ -492,7 +492,7 @@ class AnewTests(Nodes):
         self.refill()
         for _ in range(20):
             self.clock.advance(0.1)
-            read = start(self.here.ours(SPAM))
+            read = start(self.here.local_project(SPAM))
             known = self.here.following.is_current
             if known:
                 self.assertIsInstance(self.successResultOf(read), Project)

@@ -17,7 +17,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.export.options import ExportOptions
 from pypid.export.pages import WrittenPage
 from pypid.export.publish import LOOK, Publishing
-from pypid.export.targets import INCOMING, Copy, ExportPlace, FilePiece, FolderPlace, Stamp
+from pypid.export.targets import TEMPORARY, Copy, ExportPlace, FilePiece, FolderPlace, Stamp
 from pypid.export.visibility import ExportViewer
 from pypid.flow import BytesBody, start
 from tests.export.test_buckets import BucketCase
@@ -57,7 +57,7 @@ class CopyTests(BucketCase):
         """In a container each run has the same process id: what a killed one left half copied is in
         nobody's way, and goes.
         """
-        incoming = self.folder / INCOMING
+        incoming = self.folder / TEMPORARY
         self.have_wheel()
         self.write(copies=True)
         for number in range(100):

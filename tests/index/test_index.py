@@ -45,7 +45,7 @@ class KnownTests(IndexCase):
             )
             self.refused(index.project(project_name("eggs")), StorageDown)
             self.refused(index.file(project_name("eggs"), "eggs-1.0.tar.gz"), StorageDown)
-            self.refused(index_over(away).context.ours(SPAM), StorageDown)
+            self.refused(index_over(away).context.local_project(SPAM), StorageDown)
             self.refused(index.project(SPAM), StorageDown)
         self.have(self.index.reconcile())
         away = Storm(self.store, 1, lambda: StorageDown("away."), for_good=True)
@@ -58,7 +58,7 @@ class KnownTests(IndexCase):
         """After a comparison the storage is not asked for names any more."""
         watched = Watched(self.store)
         index = self.restarted(watched)
-        self.assertIs(self.have(index.catalog.ours(SPAM)), Presence.UNKNOWN)
+        self.assertIs(self.have(index.catalog.local_project(SPAM)), Presence.UNKNOWN)
         self.have(index.reconcile())
         before = len(watched.asked)
         self.refused(index.project(SPAM), NoSuchProject)

@@ -63,7 +63,7 @@ class SeeingTests(SqliteNodesCase):
         self.have(self.here.reconcile())
         node = self.node()
         self.assertTrue(self.have(node.catalog.is_complete()))
-        self.assertIs(self.have(node.context.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(node.context.local_project(SPAM)), Presence.ABSENT)
 
     def test_yank_of_what_is_gone(self) -> None:
         """A yank at a node that has not heard yet of a delete does not bring the file back."""
@@ -369,7 +369,7 @@ class AwayTests(NodesCase):
                 else:
                     acknowledged.append(what)
                 read = start(
-                    node.context.ours(SPAM)
+                    node.context.local_project(SPAM)
                 )  # what this node shows is what the storage holds
                 gate.all()
                 shown = self.successResultOf(read)
@@ -407,7 +407,7 @@ class AwayTests(NodesCase):
             for key in self.keys():
                 self.have(self.store.delete(key))
         self.assertTrue(self.have(self.here.catalog.is_complete()))
-        self.assertIs(self.have(self.here.catalog.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.here.catalog.local_project(SPAM)), Presence.ABSENT)
 
     def test_dies(self) -> None:
         """A node that dies between a record and the catalog: the name is told to nobody, and the
@@ -426,7 +426,7 @@ class AwayTests(NodesCase):
         self.died()
         self.have(self.there.reconcile())
         self.go(1)
-        self.assertIsInstance(self.have(self.here.catalog.ours(SPAM)), Project)
+        self.assertIsInstance(self.have(self.here.catalog.local_project(SPAM)), Project)
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
         self.refused(publishing(self.here, OTHER), AlreadyExists)
         self.assertEqual(self.upstream.names_told, [])

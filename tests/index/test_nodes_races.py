@@ -140,7 +140,7 @@ class RaceTests(NodesCase):
         self.have(self.node().reconcile())
         self.assertEqual(held, self.held(), (names, outcomes))
         self.go(1)
-        ours = self.have(self.here.context.ours(SPAM))
+        ours = self.have(self.here.context.local_project(SPAM))
         if isinstance(ours, Project):
             for file in ours.files:
                 self.assertEqual(len(self.data(self.here, file)), file.size)

@@ -37,7 +37,7 @@ class OldDumpCase(IndexCase):
         async def held() -> dict[str, tuple[Project, str | None]]:
             found = {}
             for summary in await index.catalog.names():
-                project = await index.catalog.ours(summary.name)
+                project = await index.catalog.local_project(summary.name)
                 assert isinstance(project, Project)
                 found[summary.name] = (project, await index.catalog.mark(summary.name))
             return found

@@ -48,11 +48,11 @@ class Counting(MemoryCatalog):
     waits: Deferred[None] | None = None
     away: CatalogDown | None = None
 
-    async def ours(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> Project | Presence:
         self.asked.append(name)
         if self.waits is not None:
             await self.waits
-        return await super().ours(name)
+        return await super().local_project(name)
 
     async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
         self.asked.append(name)

@@ -103,7 +103,7 @@ async def everything(index: Index) -> dict[str, Project]:
     """All that the catalog holds."""
     held = {}
     for summary in await index.catalog.names():
-        project = await index.catalog.ours(summary.name)
+        project = await index.catalog.local_project(summary.name)
         assert isinstance(project, Project)
         held[summary.name] = unnumbered(project)
     return held

@@ -465,7 +465,9 @@ class RefreshingTests(UpkeepCase):
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
         other = self.another()
         self.have(publishing(other, sent(filename="ant-9.0-py3-none-any.whl")))
-        self.assertNotIsInstance(self.have(self.index.catalog.ours(project_name("ant"))), Project)
+        self.assertNotIsInstance(
+            self.have(self.index.catalog.local_project(project_name("ant"))), Project
+        )
         self.assertEqual(self.refresh(), ["bee"])
 
     def test_failures(self) -> None:

@@ -347,7 +347,9 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
             self.have(here.edit(SPAM, lambda old: Project(name=SPAM)))
             self.have(here.complete())
             self.assertTrue(
-                self.until(lambda: self.have(there.ours(project_name("ham"))) is Presence.ABSENT)
+                self.until(
+                    lambda: self.have(there.local_project(project_name("ham"))) is Presence.ABSENT
+                )
             )
             server.restart()
             for name in (SPAM, project_name("ham")):
@@ -358,7 +360,7 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
             here.begin_comparison()
             made = self.have(here.edit(SPAM, lambda old: Project(name=SPAM)))
             self.have(here.complete())
-            self.assertTrue(self.until(lambda: self.have(there.ours(SPAM)) == made))
+            self.assertTrue(self.until(lambda: self.have(there.local_project(SPAM)) == made))
             self.assertTrue(self.until(lambda: self.have(there.is_complete())))
 
     def test_storm(self) -> None:
@@ -417,4 +419,4 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
 
     def unknown(self, catalog: SharedCatalog, name: Any) -> bool:
         """Whether it says that it does not know."""
-        return self.have(catalog.ours(name)) is Presence.UNKNOWN
+        return self.have(catalog.local_project(name)) is Presence.UNKNOWN

@@ -206,7 +206,7 @@ class LockedTests(TestCase):
         tried = [start(self.archived(catalog)) for _ in range(6)]
         while not all(each.called for each in tried):
             self.assertTrue(catalog.following.is_current)
-            self.assertIsInstance(await catalog.ours(SPAM), Project)
+            self.assertIsInstance(await catalog.local_project(SPAM), Project)
             asked = reactor.seconds()
             self.assertIsNotNone(await catalog.following.engine.row(RowKind.LOCAL, SPAM))
             self.assertLess(reactor.seconds() - asked, 0.4)

@@ -91,7 +91,7 @@ class RulesTests(SynchronousTestCase):
         cabinet = SearchIndex(None, "")
         cabinet.claim()
         self.patch(reader, "FEW", 0)
-        self.patch(cabinet_module, "standing", lambda _: 7)
+        self.patch(cabinet_module, "status_rank", lambda _: 7)
         cabinet.put([Filed(card("a"), ""), Filed(card("ab"), "")])
         cabinet.put([Filed(card("abc"), ""), Filed(card("a"), "")])
         self.assertEqual(sorted(names(cabinet, "a")), ["a", "ab", "abc"])

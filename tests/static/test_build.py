@@ -178,7 +178,7 @@ class BuildTests(SynchronousTestCase):
         """How far it is is told from nothing to all."""
         heard: list[tuple[int, int]] = []
         listed = names(*(f"p{number}-1.0.tar.gz" for number in range(70)))
-        build(listed, self.tree, SETTINGS, heard=lambda done, of: heard.append((done, of)))
+        build(listed, self.tree, SETTINGS, on_progress=lambda done, of: heard.append((done, of)))
         self.assertEqual((heard[0], heard[-1]), ((0, 70), (70, 70)))
         self.assertEqual(heard, sorted(heard))
 

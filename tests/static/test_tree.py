@@ -175,7 +175,7 @@ class FolderTests(SynchronousTestCase):
     def test_alone(self) -> None:
         """It is made if need be, and others wait until it is free again."""
         folder = TreeFolder(f"{self.root}/new/deep")
-        with folder.alone():
+        with folder.locked():
             pid = os.fork()
             if not pid:
                 status = 1
@@ -189,5 +189,5 @@ class FolderTests(SynchronousTestCase):
                 finally:
                     os._exit(status)
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
-        with folder.alone():
+        with folder.locked():
             pass

@@ -63,7 +63,7 @@ class MemoryCatalog:
         self._keeping = (Summaries(), Summaries())
         """The heads of upstream projects, and those of them with cached files."""
 
-    async def ours(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> Project | Presence:
         held = await self._local.at_hand(name)
         if held is not None:
             return held
@@ -151,7 +151,7 @@ class MemoryCatalog:
         for other in self._forgettable.pop_excess():
             self._upstream.take_out(other)
 
-    async def their_names(self) -> Sequence[ProjectName]:
+    async def upstream_names(self) -> Sequence[ProjectName]:
         return [summary.name for summary in await self.upstream_summaries()]
 
     async def upstream_summaries(self) -> Sequence[Summary]:

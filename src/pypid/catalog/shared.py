@@ -100,7 +100,7 @@ class SharedCatalog:
 
     # --- local projects ---
 
-    async def ours(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> Project | Presence:
         certain = await self.following.current()
         if not certain:
             self.following.world.counts.add(STALE, ("catalog",))
@@ -177,7 +177,7 @@ class SharedCatalog:
             else evolve(done.draft.value, serial=done.row.serial)
         )
 
-    async def their_names(self) -> Sequence[ProjectName]:
+    async def upstream_names(self) -> Sequence[ProjectName]:
         return [summary.name for summary in await self.upstream_summaries()]
 
     async def upstream_summaries(self) -> Sequence[Summary]:

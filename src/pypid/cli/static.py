@@ -171,7 +171,7 @@ def _static(options: argparse.Namespace) -> int:
             per_release_json=not options.no_per_release_json,
         )
         folder = TreeFolder(str(Path(options.output_dir).absolute()))
-        with folder.alone():
+        with folder.locked():
             outcome = build(
                 listed,
                 folder,
@@ -179,7 +179,7 @@ def _static(options: argparse.Namespace) -> int:
                 previous=previous,
                 delete=options.delete,
                 processes=options.processes or len(os.sched_getaffinity(0)),
-                heard=bar.show_pages,
+                on_progress=bar.show_pages,
             )
     except OSError as error:
         sys.exit(f"pypid: {error.filename or options.output_dir}: {error.strerror or error}")

@@ -181,7 +181,7 @@ class UpstreamEntry:
 
 
 class Presence(Enum):
-    """The answer of `Catalog.ours` if it has no project to show (house rule: unknown is not
+    """The answer of `Catalog.local_project` if it has no project to show (house rule: unknown is not
     absent).
     """
 

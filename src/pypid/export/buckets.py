@@ -18,7 +18,7 @@ from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
 from pypid.export.options import JSON_PAGE, MANIFEST, PAGE, owner_of
 from pypid.export.pages import WrittenPage
-from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, must_be_ours
+from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 
@@ -95,11 +95,11 @@ class BucketPlace:
         async with aclosing(blobs.list()) as listing:
             async for blob in listing:
                 self._note(blob, None)
-        said = None
+        manifest = None
         with suppress(Missing):
-            said = await whole(await blobs.read(MANIFEST), 1 << 16)
-        must_be_ours(said, not self._have, stamp, "The target", clears=clears)
-        if said != stamp.text():
+            manifest = await whole(await blobs.read(MANIFEST), 1 << 16)
+        check_manifest(manifest, not self._have, stamp, "The target", clears=clears)
+        if manifest != stamp.text():
             await blobs.write(MANIFEST, BytesBody(stamp.text()), replace=True)
 
     def _note(self, blob: Blob, digest: str | None, stamp: int | None = None) -> None:

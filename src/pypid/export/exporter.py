@@ -78,7 +78,7 @@ class Exporter:
     index: Index
     viewer: ExportViewer
     place: ExportPlace
-    wishes: ExportOptions
+    options: ExportOptions
     fetch: Callable[[Sequence[Copy]], Awaitable[Sequence[Copy]]]
     clears: bool = False
     """Whether what is no longer visible is removed."""
@@ -143,7 +143,7 @@ class Exporter:
         if until is not None:
             self.until[name] = until
         copies: frozenset[str] = frozenset()
-        if self.wishes.copies:
+        if self.options.copies:
             copies = frozenset(copy.path for file in project.files for copy in copies_of(file))
             lacking = await self._lacking(project)
             if lacking and len(lacking) == len(project.files) and name not in self.there:
@@ -177,7 +177,7 @@ class Exporter:
     async def _metadata(self, project: Project) -> dict[str, bytes]:
         described = {
             version: file
-            for version in described_releases(project, all=self.wishes.releases)
+            for version in described_releases(project, all=self.options.releases)
             if (file := describing_file(project, version)) is not None
         }
         read = await all_of([self._turns.run(self._reading, file) for file in described.values()])
@@ -204,7 +204,7 @@ class Exporter:
             return None
 
     async def _urls(self, project: Project) -> dict[str, str] | None:
-        lifetime = self.wishes.signed
+        lifetime = self.options.signed
         return (
             None
             if lifetime is None
@@ -232,7 +232,7 @@ class Exporter:
             keep = each.copies.union(page.path for page in its)
             self.unfinished.discard(name)
             if each.light:
-                legacy = legacy_paths(each.project, self.wishes)
+                legacy = legacy_paths(each.project, self.options)
                 keep |= legacy
                 if not legacy.issubset(there[name]):
                     self.unfinished.add(name)
@@ -243,7 +243,7 @@ class Exporter:
         pages = []
         for each in shown:
             self.newest.note(each.project)
-            pages.append(list(project_pages(each, self.wishes, compressed=compressed)))
+            pages.append(list(project_pages(each, self.options, compressed=compressed)))
         return pages
 
     # --- lists ---
@@ -260,7 +260,7 @@ class Exporter:
             pages = list(list_pages(names, look.serial, compressed=compressed))
             if people:
                 pages += pages_for_people(
-                    (one.name for one in names), self.newest, self.wishes, compressed=compressed
+                    (one.name for one in names), self.newest, self.options, compressed=compressed
                 )
             return pages
 

@@ -118,11 +118,11 @@ class NewestProjects:
         found = (known.first for known in list(self._known.values()) if known.first is not None)
         return nsmallest(count, found, key=newest_first)
 
-    def settings(self, wishes: ExportOptions) -> StaticSettings:
+    def settings(self, options: ExportOptions) -> StaticSettings:
         """Return the settings with which the HTML pages are rendered."""
         return StaticSettings(
             packages_url="packages/",
-            title=wishes.title,
-            site_url=wishes.base_url,
+            title=options.title,
+            site_url=options.base_url,
             generated=self.made,
         )

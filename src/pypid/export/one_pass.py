@@ -25,7 +25,7 @@ STEP = 64
 LOOK, LONGEST = 0.2, 600.0
 """Seconds between two checks whether the storage has been read, and the longest wait for it."""
 
-Heard = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Progress callback: the number of projects done, and their total."""
 
 
@@ -72,11 +72,11 @@ async def export(
     index: Index,
     authority: Authority,
     place: ExportPlace,
-    wishes: ExportOptions,
+    options: ExportOptions,
     identity: str,
     *,
     clears: bool = False,
-    heard: Heard = lambda done, of: None,
+    on_progress: Progress = lambda done, of: None,
 ) -> ExportOutcome:
     """Write all that is visible and not in the place yet.
 
@@ -85,21 +85,21 @@ async def export(
     not be written.
     """
     await _compared(index)
-    viewer = ExportViewer(index, authority, wishes.user, wishes.stored_only)
-    await place.claim(Stamp(identity, wishes.user or "anonymous"), clears=clears)
+    viewer = ExportViewer(index, authority, options.user, options.stored_only)
+    await place.claim(Stamp(identity, options.user or "anonymous"), clears=clears)
     look = await viewer.look()
     fetching = Fetching()
-    exporter = Exporter(index, viewer, place, wishes, fetching, clears)
+    exporter = Exporter(index, viewer, place, options, fetching, clears)
     fetching.exporter = exporter
-    if wishes.dated:
+    if options.dated:
         exporter.newest.made = index.world.now()
     names: list[ProjectName] = [summary.name for summary in look.names]
     if clears:
         await _hide(exporter, look, names)
-    heard(0, len(names))
+    on_progress(0, len(names))
     for begin in range(0, len(names), STEP):
         await exporter.write(names[begin : begin + STEP])
-        heard(min(begin + STEP, len(names)), len(names))
+        on_progress(min(begin + STEP, len(names)), len(names))
     for error in exporter.failed.values():
         raise error
     await exporter.write_lists(look)

@@ -16,7 +16,7 @@ from pypid.core.simple_api.render import quoted
 MANIFEST = ".pypid-export.json"
 """The file at the root of a tree that says which index and view it belongs to (see `Stamp`)."""
 PAGE, JSON_PAGE = "index.html", "index.json"
-BESIDE = (".metadata", ".asc")
+SIDECAR_SUFFIXES = (".metadata", ".asc")
 """Suffixes of the sidecar files of a file."""
 FOLDERS = ("simple/{}", "pypi/{}", "packages/{}", "integrity/{}", "rss/project/{}")
 """The folders of a project."""
@@ -80,7 +80,7 @@ def owner_of(path: str) -> ProjectName | None:
     if word != "packages":
         return name
     filename = match["file"]
-    for end in ("", *BESIDE):
+    for end in ("", *SIDECAR_SUFFIXES):
         if filename.endswith(end) and version_of(filename.removesuffix(end), name) is not None:
             return name
     return None

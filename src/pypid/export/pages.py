@@ -65,10 +65,10 @@ class ShownProject:
 
 
 def project_pages(
-    shown: ShownProject, wishes: ExportOptions, *, compressed: bool
+    shown: ShownProject, options: ExportOptions, *, compressed: bool
 ) -> Iterator[WrittenPage]:
     """Yield each page of the project; the one that installers read comes last."""
-    project, urls, files_url = shown.project, shown.urls, wishes.files_url
+    project, urls, files_url = shown.project, shown.urls, options.files_url
     if urls is not None:  # a client could derive no URL of a sidecar file from a signed one
         bare = [
             replace(file, metadata_sha256=None, metadata_offered=False, signed=False)
@@ -82,10 +82,10 @@ def project_pages(
             serial=project.serial,
         )
     name = project.name
-    provenance = None if wishes.base_url is None else f"{wishes.base_url}/integrity/"
+    provenance = None if options.base_url is None else f"{options.base_url}/integrity/"
     if not shown.light:
-        yield from _legacy(shown, project, wishes)
-    feed = releases_of(name, news_of(project)[:OF_PROJECT], wishes.base_url or "../../..")
+        yield from _legacy(shown, project, options)
+    feed = releases_of(name, news_of(project)[:OF_PROJECT], options.base_url or "../../..")
     yield WrittenPage(f"rss/project/{name}/releases.xml", feed)
     for path, format in FORMATS:
         page = render_project(
@@ -98,8 +98,8 @@ def project_pages(
         yield from both(f"simple/{name}/{path}", page.body, compressed=compressed)
 
 
-def _legacy(shown: ShownProject, project: Project, wishes: ExportOptions) -> Iterator[WrittenPage]:
-    name, urls, files_url = project.name, shown.urls, wishes.files_url
+def _legacy(shown: ShownProject, project: Project, options: ExportOptions) -> Iterator[WrittenPage]:
+    name, urls, files_url = project.name, shown.urls, options.files_url
 
     def signed(file: File) -> str:
         assert urls is not None
@@ -111,31 +111,31 @@ def _legacy(shown: ShownProject, project: Project, wishes: ExportOptions) -> Ite
 
     url_of = signed if urls is not None else below if files_url is not None else None
 
-    def told(version: str | None, described: str | None, up: str) -> bytes | None:
+    def rendered(version: str | None, described: str | None, up: str) -> bytes | None:
         metadata = None if described is None else shown.metadata.get(described)
         page = render_legacy(
-            project, version, metadata, base_url=wishes.base_url or up, url_of=url_of
+            project, version, metadata, base_url=options.base_url or up, url_of=url_of
         )
         return None if page is None else page.body
 
-    if wishes.releases:
+    if options.releases:
         for release in releases(project):
             path = release_path(name, release.version)
-            body = None if path is None else told(release.version, release.version, "../../..")
+            body = None if path is None else rendered(release.version, release.version, "../../..")
             if path is not None and body is not None:
                 yield WrittenPage(path, body)
-    body = told(None, choose_release(project), "../..")
+    body = rendered(None, choose_release(project), "../..")
     if body is not None:
         yield WrittenPage(f"pypi/{name}/json", body)
 
 
-def legacy_paths(project: Project, wishes: ExportOptions) -> set[str]:
+def legacy_paths(project: Project, options: ExportOptions) -> set[str]:
     """Return the paths of a project's legacy JSON."""
     if not project.files:
         return set()
     paths = (
         {release_path(project.name, release.version) for release in releases(project)}
-        if wishes.releases
+        if options.releases
         else set()
     )
     return {path for path in paths if path is not None} | {f"pypi/{project.name}/json"}
@@ -152,11 +152,15 @@ def list_pages(
 
 
 def pages_for_people(
-    names: Iterable[ProjectName], newest: NewestProjects, wishes: ExportOptions, *, compressed: bool
+    names: Iterable[ProjectName],
+    newest: NewestProjects,
+    options: ExportOptions,
+    *,
+    compressed: bool,
 ) -> Iterator[WrittenPage]:
     """Yield the HTML start page with its filter box and script, the changelog, and the feeds."""
-    settings = newest.settings(wishes)
-    base_url = wishes.base_url or ".."
+    settings = newest.settings(options)
+    base_url = options.base_url or ".."
     yield WrittenPage(CHANGELOG, newest.changelog(settings))
     yield WrittenPage(FEED, updates(newest.releases(UPDATES), base_url))
     yield WrittenPage(NEW_PROJECTS, projects(newest.projects(PROJECTS), base_url))

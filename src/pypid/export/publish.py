@@ -40,7 +40,7 @@ Job = Callable[[], Awaitable[object]]
 class Publishing(Service):
     """The service that keeps the place up to date while it runs.
 
-    `alone` runs a job unless another node runs it. Nothing is written or removed while the catalog
+    `while_leader` runs a job unless another node runs it. Nothing is written or removed while the catalog
     is unreachable or permissions are unknown, nor before the catalog has been reconciled with the
     storage.
     """
@@ -48,11 +48,11 @@ class Publishing(Service):
     index: Index
     authority: Authority
     place: ExportPlace
-    wishes: ExportOptions
+    options: ExportOptions
     stamp: Stamp
     target: str
     """The name of the place in the log."""
-    alone: Callable[[Job], Awaitable[bool]]
+    while_leader: Callable[[Job], Awaitable[bool]]
     holds: Callable[[], bool] = lambda: True
     """Return whether no other node has taken over: two would interrupt each other's copies."""
     away: str | None = field(default=None, init=False)
@@ -81,7 +81,7 @@ class Publishing(Service):
     async def _run(self) -> None:
         while not self._stopping:
             try:
-                await self.alone(self._publish)
+                await self.while_leader(self._publish)
             except Exception:
                 _log.failure("publishing to {target} failed; it goes on soon", target=self.target)
             await self._rest(ELSEWHERE)
@@ -117,7 +117,7 @@ class Publishing(Service):
 
     async def _keep(self) -> None:
         keeping = self.keeping = TreeKeeper(
-            self.index, self.authority, self.place, self.wishes, self.stamp
+            self.index, self.authority, self.place, self.options, self.stamp
         )
         was_whole = False
         try:

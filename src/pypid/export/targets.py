@@ -30,7 +30,7 @@ from pypid.static.tree import TreeFolder, digest
 
 T = TypeVar("T")
 FORMAT = 1
-INCOMING = ".pypid-incoming"
+TEMPORARY = ".pypid-incoming"
 """The folder, inside that of the tree, of files that are being copied."""
 LAST = 1 << 31
 """Seconds since 1970: all file systems can store dates before this. Some change later dates, and
@@ -132,14 +132,14 @@ class ExportPlace(Protocol):
         """Release the underlying resource."""
 
 
-def must_be_ours(
-    said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *, clears: bool
+def check_manifest(
+    manifest: bytes | None, is_empty: bool, stamp: Stamp, where: str, *, clears: bool
 ) -> None:
     """Raise `BadRequest` if a place belongs to another tree or holds other files.
 
-    `said` is its manifest, or None.
+    `manifest`: its contents, or None.
     """
-    if said is None:
+    if manifest is None:
         if not is_empty:
             raise BadRequest(
                 f"{where} holds files that no pypid has written (there is no {MANIFEST}): take an "
@@ -147,7 +147,7 @@ def must_be_ours(
             )
         return
     try:
-        document: Any = json.loads(said)
+        document: Any = json.loads(manifest)
         index, audience, format = document["index"], document["audience"], document["format"]
     except (ValueError, LookupError, TypeError):
         raise BadRequest(
@@ -193,7 +193,7 @@ class FolderPlace:
         self._folder = TreeFolder(root, fits)
         self._world = world
         self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
-        self._incoming = f"{root}/{INCOMING}"
+        self._temporary = f"{root}/{TEMPORARY}"
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
@@ -218,25 +218,25 @@ class FolderPlace:
         manifest = f"{self.root}/{MANIFEST}"
         try:
             with open(manifest, "rb") as file:
-                said = file.read(1 << 16)
+                held = file.read(1 << 16)
         except FileNotFoundError:
-            said = None
+            held = None
         with os.scandir(self.root) as entries:
             is_empty = all(
                 entry.name.startswith(".") or entry.name == "lost+found" for entry in entries
             )
-        must_be_ours(said, is_empty, stamp, self.root, clears=clears)
-        if said != stamp.text():
+        check_manifest(held, is_empty, stamp, self.root, clears=clears)
+        if held != stamp.text():
             with open(f"{manifest}.new", "wb") as file:
                 file.write(stamp.text())
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(f"{manifest}.new", manifest)
         self._folder = TreeFolder(self.root, fits)
-        os.makedirs(self._incoming, exist_ok=True)
-        for name in os.listdir(self._incoming):  # left by a killed process
+        os.makedirs(self._temporary, exist_ok=True)
+        for name in os.listdir(self._temporary):  # left by a killed process
             if not name.startswith(f"{_mine}."):
-                os.unlink(f"{self._incoming}/{name}")
+                os.unlink(f"{self._temporary}/{name}")
 
     async def projects(self) -> Mapping[ProjectName, bool]:
         found: Mapping[ProjectName, bool] = await self._run(self._projects)
@@ -304,26 +304,26 @@ class FolderPlace:
         return is_dated and copy.size in (None, found.st_size)
 
     async def copy(self, copy: Copy, body: Body) -> None:
-        beside = f"{self._incoming}/{_mine}.{next(_names)}"
+        temporary = f"{self._temporary}/{_mine}.{next(_names)}"
         blocking = self._world.blocking
         async with aclosing(body):
-            file = await blocking(_opened, beside)
+            file = await blocking(_opened, temporary)
             try:
                 async for piece in body:
                     await blocking(_append, file, piece)
-                await self._run(self._land, file, beside, copy)
+                await self._run(self._land, file, temporary, copy)
             except BaseException:
                 file.close()
                 with suppress(OSError):
-                    os.unlink(beside)
+                    os.unlink(temporary)
                 raise
 
-    def _land(self, file: Any, beside: str, copy: Copy) -> None:
+    def _land(self, file: Any, temporary: str, copy: Copy) -> None:
         file.close()
-        os.utime(beside, ns=(copy.stamp, copy.stamp))
+        os.utime(temporary, ns=(copy.stamp, copy.stamp))
         where = f"{self.root}/{copy.path}"
         os.makedirs(os.path.dirname(where), exist_ok=True)
-        os.rename(beside, where)
+        os.rename(temporary, where)
 
     async def remove(self, paths: Sequence[str]) -> int:
         gone: int = await self._run(self._remove, paths)

@@ -53,7 +53,7 @@ class TreeKeeper:
     index: Index
     authority: Authority
     place: ExportPlace
-    wishes: ExportOptions
+    options: ExportOptions
     stamp: Stamp
     is_whole: bool = field(default=False, init=False)
     """Whether everything has been written since `begin`."""
@@ -87,10 +87,10 @@ class TreeKeeper:
 
     def __attrs_post_init__(self) -> None:
         self._viewer = ExportViewer(
-            self.index, self.authority, self.wishes.user, self.wishes.stored_only
+            self.index, self.authority, self.options.user, self.options.stored_only
         )
         self.exporter = Exporter(
-            self.index, self._viewer, self.place, self.wishes, self._fetch, clears=True
+            self.index, self._viewer, self.place, self.options, self._fetch, clears=True
         )
 
     async def begin(self) -> None:
@@ -165,7 +165,7 @@ class TreeKeeper:
 
     async def _looked(self, now: float) -> set[ProjectName]:
         """Look for changes and queue them first; return the projects that are no longer visible."""
-        if self.wishes.user is not None and now - self._known >= ANEW:
+        if self.options.user is not None and now - self._known >= ANEW:
             self._known = now
             await self._viewer.who(anew=True)
         basis = await self._viewer.basis()

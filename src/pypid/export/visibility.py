@@ -44,8 +44,8 @@ class ExportView:
     """The visible projects, by name."""
     hidden: int = 0
     """Number of projects that are not visible."""
-    ours: Summaries = field(default=Summaries(), repr=False)
-    theirs: Summaries = field(default=Summaries(), repr=False)
+    local: Summaries = field(default=Summaries(), repr=False)
+    upstream: Summaries = field(default=Summaries(), repr=False)
     serial: int | None = None
     """None: the highest of `names`."""
     fetches: bool = False
@@ -75,7 +75,7 @@ class ExportViewer:
     stored_only: bool = False
     _who: Identity = field(default=ANONYMOUS, init=False)
     _known_at: int | None = field(default=None, init=False)
-    _sight: Visibility = field(default=EVERYTHING, init=False)
+    _visibility: Visibility = field(default=EVERYTHING, init=False)
     _rules: Rules | None = field(default=None, init=False)
     _based_on: Rules | None = field(default=None, init=False, repr=False)
     _turns: int = field(default=0, init=False)
@@ -115,12 +115,15 @@ class ExportViewer:
         if rules is not self._rules:
             found = await index.world.thinking(visibility_of, rules, who)
             self._rules, self._fetches = rules, who.admin or rules.fetch.include(who)
-            if self._sieve is None or found != self._sight:
-                self._sight, self._sieve = found, None if found.sees_all else Sieve(_seen_by(found))
+            if self._sieve is None or found != self._visibility:
+                self._visibility, self._sieve = (
+                    found,
+                    None if found.sees_all else Sieve(_seen_by(found)),
+                )
         catalog, sieve, fetches = index.catalog, self._sieve, self._fetches
         sees_all = sieve is None
         serial = await catalog.serial()
-        ours, theirs = await catalog.names(), await catalog.upstream_summaries()
+        local, upstream = await catalog.names(), await catalog.upstream_summaries()
         names = await index.stored_names()
         seen = names
         if sieve is not None:
@@ -132,8 +135,8 @@ class ExportViewer:
         return ExportView(
             seen,
             len(names) - len(seen),
-            in_runs(ours),
-            in_runs(theirs),
+            in_runs(local),
+            in_runs(upstream),
             serial if sees_all else None,
             fetches,
         )
@@ -152,25 +155,28 @@ class ExportViewer:
         Raises `StorageDown`, `NotYetKnown`.
         """
         index, policy = self.index, self.index.policy
-        ours = await index.context.ours(name)
-        if ours is Presence.UNKNOWN:
+        local = await index.context.local_project(name)
+        if local is Presence.UNKNOWN:
             raise NotYetKnown(name)
-        theirs = None
-        if may_show_theirs(policy, name, ours):
-            theirs = await index.listings.known(name)
-            if self._fetches and not self.stored_only and asks_upstream(policy, name, ours):
-                theirs = evolve(theirs, reachable=True)
-        if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
+        upstream = None
+        if may_show_theirs(policy, name, local):
+            upstream = await index.listings.known(name)
+            if self._fetches and not self.stored_only and asks_upstream(policy, name, local):
+                upstream = evolve(upstream, reachable=True)
+        if not isinstance(local, Project) and (upstream is None or not exists(upstream)):
             return None
         now = index.world.now()
-        if theirs is None:
-            return view(policy, ours, None, now, name), None
-        said = theirs.said
-        if len(theirs.kept) + len((said.files if said is not None else None) or ()) > FEW_FILES:
-            found = await index.world.thinking(view, policy, ours, theirs, now, name)
+        if upstream is None:
+            return view(policy, local, None, now, name), None
+        listing = upstream.said
+        if (
+            len(upstream.kept) + len((listing.files if listing is not None else None) or ())
+            > FEW_FILES
+        ):
+            found = await index.world.thinking(view, policy, local, upstream, now, name)
         else:
-            found = view(policy, ours, theirs, now, name)
-        return found, changes_at(policy, theirs, name, now)
+            found = view(policy, local, upstream, now, name)
+        return found, changes_at(policy, upstream, name, now)
 
 
 def _seen_by(by: Visibility) -> Callable[[Run], Run]:
@@ -185,8 +191,8 @@ def difference(old: ExportView, new: ExportView) -> Difference:
     """Return the difference between two views."""
     changed, gone = differing(old.names, new.names)
     # of a project that is both local and upstream, the list shows one half only
-    beside = differing(old.ours, new.ours)[0] | differing(old.theirs, new.theirs)[0]
-    if beside - changed:
+    half_changed = differing(old.local, new.local)[0] | differing(old.upstream, new.upstream)[0]
+    if half_changed - changed:
         listed = {summary.name for summary in new.names}
-        changed |= beside & listed
+        changed |= half_changed & listed
     return Difference(frozenset(changed), frozenset(gone), all=old.fetches != new.fetches)

@@ -117,7 +117,7 @@ class IndexContext:
         repr=False,
     )
 
-    async def ours(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> Project | Presence:
         """Return the local project, or `Presence.ABSENT` once its absence is proven. Raises
         `StorageDown` if it cannot be.
 
@@ -127,7 +127,7 @@ class IndexContext:
         """
         if name in self.pending:
             return Presence.UNKNOWN
-        held = await self.catalog.ours(name)
+        held = await self.catalog.local_project(name)
         if name in self.unsettled:
             return await self._unsettled(name, held)
         if held is Presence.ABSENT or (isinstance(held, Project) and self.verified.has(name)):
@@ -143,7 +143,7 @@ class IndexContext:
         async with self.locks.hold(name):
             if not self.verified.has(name) and await self.verified.matches(name):
                 self.verified.add(name)
-            held = await self.catalog.ours(name)
+            held = await self.catalog.local_project(name)
             if isinstance(held, Project) and self.verified.has(name):
                 return held
             project = (await self.bring(name)).project
@@ -164,14 +164,14 @@ class IndexContext:
         return self.plan.pypicloud and not self.catalog.was_complete
 
     async def ours_now(self, name: ProjectName) -> Project | Presence:
-        """Return the local project like `ours`, but prove an absence by the storage itself, now.
+        """Return the local project like `local_project`, but prove an absence by the storage itself, now.
         Raises `StorageDown`.
 
         Another process may have published the name a moment ago, unknown to this process's catalog;
         or may be publishing it; or an administrator has copied private files into the storage that
         are not adopted yet.
         """
-        held = await self.catalog.ours(name)
+        held = await self.catalog.local_project(name)
         return (
             held
             if isinstance(held, Project)
@@ -211,7 +211,7 @@ class IndexContext:
         """
         before = None
         with suppress(CatalogDown):  # the next catalog call raises it again
-            before = _serial(await self.catalog.ours(name))
+            before = _serial(await self.catalog.local_project(name))
         for _ in range(READINGS):
             found = await records.read_project(self.blobs, name)
             edit = _compare_and_set(before, found.project)
@@ -232,7 +232,7 @@ class IndexContext:
     async def _untold(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
         """Return the storage's state while the catalog cannot be updated."""
         try:
-            held = await self.catalog.ours(name)
+            held = await self.catalog.local_project(name)
         except CatalogDown:
             held = Presence.UNKNOWN
         old = held if isinstance(held, Project) else None
@@ -254,7 +254,7 @@ class IndexContext:
 
     async def known(self, name: ProjectName) -> Project:
         """Return the local project. Raises `NoSuchProject` or `NotYetKnown`."""
-        match await self.ours(name):
+        match await self.local_project(name):
             case Project() as project:
                 return project
             case Presence.ABSENT:
@@ -266,7 +266,7 @@ class IndexContext:
         """Return the catalog's entry, for a caller that holds the project's lock and has called
         `known` before.
         """
-        held = await self.catalog.ours(name)
+        held = await self.catalog.local_project(name)
         if not isinstance(held, Project):
             raise NoSuchProject(name)
         return held
@@ -280,7 +280,7 @@ class IndexContext:
     async def edit(
         self, name: ProjectName, change: Callable[[Project | None], Project | None]
     ) -> Project | None:
-        """Change the catalog's entry, which `ours` has verified before; the caller holds the
+        """Change the catalog's entry, which `local_project` has verified before; the caller holds the
         project's lock and has changed the storage.
 
         Raises `CatalogDown` if the catalog cannot be updated: the change remains in the storage and

@@ -28,6 +28,6 @@ async def _ours(index: Index, name: ProjectName) -> Project | Presence:
     the catalog does not hold is unknown.
     """
     try:
-        return await index.context.ours(name)
+        return await index.context.local_project(name)
     except StorageDown:
         return Presence.UNKNOWN

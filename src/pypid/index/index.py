@@ -51,7 +51,7 @@ from pypid.index.views import View, Views, ViewSources
 from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
-    from pypid.index.history.as_of import Moments
+    from pypid.index.history.as_of import AsOfViews
     from pypid.index.local.adoption import Adopted
     from pypid.index.local.pypicloud_takeover import TakeOver
     from pypid.index.local.storage_check import CheckReport
@@ -110,7 +110,7 @@ class Index:
     """Progress of a full reconciliation while one runs."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
-    _history: Moments | None = field(default=None, init=False, repr=False)
+    _history: AsOfViews | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
@@ -202,11 +202,11 @@ class Index:
         epoch = (
             self.catalog.generation
         )  # first: the data read later may be newer than the epoch it is cached under, never older
-        ours = await self.context.ours(name)
+        ours = await self.context.local_project(name)
         try:
             upstream_state = await self._upstream_state(name, ours, permission)
         except UnknownOwner:  # another process has just published it, so it is local now
-            ours = await self.context.ours(name)
+            ours = await self.context.local_project(name)
             upstream_state = None
         if not isinstance(ours, Project) and (upstream_state is None or not exists(upstream_state)):
             raise self._nothing(name, ours, permission)
@@ -237,18 +237,18 @@ class Index:
         return (await self.view(name, permission)).project
 
     @property
-    def history(self) -> Moments:
+    def history(self) -> AsOfViews:
         """The as-of views of the index."""
         if self._history is None:
-            from pypid.index.history.as_of import Moments  # imported here: not needed at start-up
+            from pypid.index.history.as_of import AsOfViews  # imported here: not needed at start-up
 
-            self._history = Moments(self)
+            self._history = AsOfViews(self)
         return self._history
 
     async def _project(self, name: ProjectName, permission: UpstreamPermission) -> Project:
         if permission.before is None:
             return await self.project(name, permission)
-        return (await self.history.then(name, permission)).then.project
+        return (await self.history.project(name, permission)).state.project
 
     async def _upstream_state(
         self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission
@@ -293,7 +293,7 @@ class Index:
         available to a user who may have it fetched from upstream.
         """
         if permission.refusal is not None and asks_upstream(
-            self.policy, name, await self.context.ours(name)
+            self.policy, name, await self.context.local_project(name)
         ):
             return permission.refusal
         return NoSuchFile(filename)

@@ -142,7 +142,7 @@ class Usage:
         self.done, self.of = 0, len(stale) + len(their_stale)
         pace = Pace(self.world)
         for summary in stale:
-            project = await catalog.ours(summary.name)
+            project = await catalog.local_project(summary.name)
             ours_now[summary.name] = _sum(
                 summary, project.files if isinstance(project, Project) else ()
             )

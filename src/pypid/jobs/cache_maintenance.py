@@ -130,7 +130,7 @@ class CacheMaintenance(MultiService):
         the name.
         """
         turns = DeferredSemaphore(REFRESHES)
-        names = await self.index.catalog.their_names()
+        names = await self.index.catalog.upstream_names()
         refreshed = sum(await gatherResults([turns.run(self._begin, name) for name in names]))
         if not self._stopping:
             _log.info(
@@ -156,7 +156,7 @@ class CacheMaintenance(MultiService):
         case.
         """
         try:
-            ours = await self.index.context.ours(name)
+            ours = await self.index.context.local_project(name)
             if not asks_upstream(self.index.policy, name, ours):
                 return False
             return (await self.index.listings.state(name, anew=True)).reachable

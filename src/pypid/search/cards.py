@@ -81,9 +81,9 @@ def filed(seen: CardSource, described: str | None, description: ProjectDescripti
 def _card(
     project: Project, ours: bool, release: Release | None, description: ProjectDescription
 ) -> Card:
-    moments = [file.uploaded for file in project.files if file.uploaded is not None]
+    times = [file.uploaded for file in project.files if file.uploaded is not None]
     files = release.files if release is not None else ()
-    said = [file.requires_python for file in files if file.requires_python] or [
+    specifiers = [file.requires_python for file in files if file.requires_python] or [
         description.requires_python
     ]
     return Card(
@@ -94,12 +94,12 @@ def _card(
             description.summary or next((file.summary for file in files if file.summary), "")
         ),
         yanked=release is None or release.is_yanked,
-        created=min(moments, default=None),
-        updated=max(moments, default=None),
+        created=min(times, default=None),
+        updated=max(times, default=None),
         keywords=description.keywords,
         license=description.license,
         classifiers=description.classifiers,
-        pythons=_together([pythons(text) for text in dict.fromkeys(said)]),
+        pythons=_together([pythons(text) for text in dict.fromkeys(specifiers)]),
     )
 
 
@@ -166,8 +166,8 @@ def _keywords(texts: list[str]) -> tuple[str, ...]:
 
 
 def _license(fields: Mapping[str, Any], classifiers: list[str]) -> str:
-    said = [fields.get("license_expression"), fields.get("license")]
-    texts = [" ".join(text.split())[:LONGEST_LICENSE] for text in said if isinstance(text, str)]
+    licenses = [fields.get("license_expression"), fields.get("license")]
+    texts = [" ".join(text.split())[:LONGEST_LICENSE] for text in licenses if isinstance(text, str)]
     texts += [
         text.rpartition("::")[2].strip()
         for text in classifiers

@@ -49,8 +49,8 @@ class CatalogView:
     """The lists at one time; unchanged runs are the same objects as before."""
 
     names: Summaries = Summaries()
-    ours: Summaries = Summaries()
-    theirs: Summaries = Summaries()
+    local: Summaries = Summaries()
+    upstream: Summaries = Summaries()
 
 
 @define(eq=False)
@@ -64,7 +64,7 @@ class SearchFollower:
     known: CatalogView = field(factory=CatalogView, init=False, repr=False)
     """The last view. A card that is not in it is among `_todo`, or removed with the next step."""
     _edition: Hashable = field(default=None, init=False, repr=False)
-    _epoch: str = field(default="", init=False)
+    _generation: str = field(default="", init=False)
     _rules: str = field(default="", init=False)
     """A digest of the visibility rules: when it differs, all is indexed again."""
     _begun: bool = field(default=False, init=False)
@@ -130,8 +130,8 @@ class SearchFollower:
         """Find out which projects have a card, and which of these are outdated."""
         world, policy = self.index.world, self.index.policy
         self._urgent.clear()
-        self._edition, self._epoch = await self.index.edition(), self.index.catalog.generation
-        self._rules = hash_of((self._epoch, repr(policy)))
+        self._edition, self._generation = await self.index.edition(), self.index.catalog.generation
+        self._rules = hash_of((self._generation, repr(policy)))
         look = await self._look()
         held = await world.blocking(self.cabinet.held)
         self._todo, self._gone = await world.thinking(_differing, held, look, self._rules)
@@ -139,8 +139,11 @@ class SearchFollower:
 
     async def _look(self) -> CatalogView:
         catalog = self.index.catalog
-        ours, theirs = in_runs(await catalog.names()), in_runs(await catalog.upstream_summaries())
-        return CatalogView(await self.index.stored_names(), ours, theirs)
+        local, upstream = (
+            in_runs(await catalog.names()),
+            in_runs(await catalog.upstream_summaries()),
+        )
+        return CatalogView(await self.index.stored_names(), local, upstream)
 
     async def _step(self) -> bool:
         """Do the next step; return whether there may be another one."""
@@ -159,7 +162,7 @@ class SearchFollower:
     async def _compare(self) -> None:
         """Find what has changed since the last look."""
         edition = await self.index.edition()
-        if self.index.catalog.generation != self._epoch:
+        if self.index.catalog.generation != self._generation:
             await self._begin()
         elif edition != self._edition:
             look = await self._look()
@@ -181,8 +184,10 @@ class SearchFollower:
         known = self.known
         changed, gone = differing(known.names, look.names)
         # of a project that is local and upstream the list shows one half only
-        beside = differing(known.ours, look.ours)[0] | differing(known.theirs, look.theirs)[0]
-        return changed | {name for name in beside if look.names.has(name)}, gone
+        half_changed = (
+            differing(known.local, look.local)[0] | differing(known.upstream, look.upstream)[0]
+        )
+        return changed | {name for name in half_changed if look.names.has(name)}, gone
 
     # --- filing ---
 
@@ -218,19 +223,21 @@ class SearchFollower:
 
     async def _seen_of(self, name: ProjectName) -> CardSource | None:
         index, policy = self.index, self.index.policy
-        ours = await index.catalog.ours(name)
-        theirs = await index.listings.known(name) if may_show_theirs(policy, name, ours) else None
-        if not isinstance(ours, Project) and theirs is None:
+        local = await index.catalog.local_project(name)
+        upstream = (
+            await index.listings.known(name) if may_show_theirs(policy, name, local) else None
+        )
+        if not isinstance(local, Project) and upstream is None:
             return None
         now = index.world.now()
-        until = None if theirs is None else changes_at(policy, theirs, name, now)
-        is_ours = isinstance(ours, Project)
+        until = None if upstream is None else changes_at(policy, upstream, name, now)
+        is_ours = isinstance(local, Project)
         mark = _mark(
             self._rules,
-            ours.serial if isinstance(ours, Project) else 0,
-            0 if theirs is None else theirs.serial,
+            local.serial if isinstance(local, Project) else 0,
+            0 if upstream is None else upstream.serial,
         )
-        return CardSource(view(policy, ours, theirs, now, name), is_ours, mark, until)
+        return CardSource(view(policy, local, upstream, now, name), is_ours, mark, until)
 
     # --- reading metadata ---
 
@@ -292,11 +299,11 @@ def _some(names: Collection[ProjectName], most: int) -> list[ProjectName]:
     return list(islice(names, most))
 
 
-def _mark(rules: str, ours: int, theirs: int) -> str:
+def _mark(rules: str, local: int, upstream: int) -> str:
     """Return a mark that differs when the project is to be indexed again. `rules`: the visibility
     rules, and what serials mean.
     """
-    return f"{rules} {ours} {theirs}"
+    return f"{rules} {local} {upstream}"
 
 
 def _filed(
@@ -321,11 +328,11 @@ def _differing(
     held: Mapping[ProjectName, str], look: CatalogView, rules: str
 ) -> tuple[dict[ProjectName, None], set[ProjectName]]:
     """Return what is to be indexed, and what is to be removed."""
-    ours = {summary.name: summary.serial for summary in look.ours}
-    theirs = {summary.name: summary.serial for summary in look.theirs}
+    local = {summary.name: summary.serial for summary in look.local}
+    upstream = {summary.name: summary.serial for summary in look.upstream}
     todo: dict[ProjectName, None] = {}
     for name in (summary.name for summary in look.names):
-        own, other = ours.get(name, 0), theirs.get(name, 0)
+        own, other = local.get(name, 0), upstream.get(name, 0)
         # a local project hides the upstream one, unless both are blended
         if held.get(name) not in (_mark(rules, own, other), _mark(rules, own, 0)):
             todo[name] = None

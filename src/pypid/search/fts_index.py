@@ -173,12 +173,12 @@ class SearchIndex:
         self, names: Sequence[ProjectName]
     ) -> Mapping[ProjectName, tuple[str | None, ProjectDescription]]:
         """Return the descriptions of these projects, and the metadata that they were made of."""
-        said = (
+        query = (
             "SELECT name, described, description FROM project WHERE name IN (SELECT value FROM "
             "json_each(?))"
         )
         with self._writing() as db:
-            rows = db.execute(said, (json.dumps(names),)).fetchall()
+            rows = db.execute(query, (json.dumps(names),)).fetchall()
         return {
             name: (described, msgspec.json.decode(text, type=ProjectDescription))
             for name, described, text in rows
@@ -303,15 +303,15 @@ def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
 
 def _row(place: int, filed: Filed) -> tuple[object, ...]:
     card = filed.card
-    moments = (
+    times = (
         None if moment is None else moment.timestamp()
         for moment in (card.created, card.updated, filed.until)
     )
-    said = (card.name, filed.mark, card.ours, card.version, card.summary, "\n".join(card.keywords))
+    texts = (card.name, filed.mark, card.ours, card.version, card.summary, "\n".join(card.keywords))
     return (
         place,
-        *said,
-        *moments,
+        *texts,
+        *times,
         filed.unread is not None,
         filed.described,
         _encoder.encode(filed.description),

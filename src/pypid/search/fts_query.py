@@ -113,8 +113,8 @@ def _one(word: str, columns: str, whole: str) -> str:
     return _or(_in(WORD, word, begins=True), *([_in(whole, word)] if whole else []))
 
 
-def _or(*parts: str) -> str:
-    return " OR ".join(f"({part})" for part in parts) if len(parts) > 1 else parts[0]
+def _or(*terms: str) -> str:
+    return " OR ".join(f"({part})" for part in terms) if len(terms) > 1 else terms[0]
 
 
 def _in(columns: str, token: str, *, begins: bool = False) -> str:

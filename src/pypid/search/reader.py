@@ -96,11 +96,11 @@ class Reader:
         total = self._count(table, place, seen, let_through)
         return self._found(self._places(table, place, seen, let_through, most, skip)), total
 
-    def _count(self, table: str, place: str, seen: str, given: str | None) -> int:
-        return self.db.execute(f"SELECT count(*) FROM {table} {seen}", (given,)).fetchone()[0]  # type: ignore[no-any-return]
+    def _count(self, table: str, place: str, seen: str, matches: str | None) -> int:
+        return self.db.execute(f"SELECT count(*) FROM {table} {seen}", (matches,)).fetchone()[0]  # type: ignore[no-any-return]
 
     def _places(
-        self, table: str, place: str, seen: str, given: str | None, most: int, skip: int = 0
+        self, table: str, place: str, seen: str, matches: str | None, most: int, skip: int = 0
     ) -> Sequence[int]:
         """Return the places, fetched in one row: for each row Python needs its lock, which others
         hold.
@@ -109,15 +109,15 @@ class Reader:
             f"SELECT {place} AS found FROM {table} {seen} ORDER BY {place} DESC LIMIT ? OFFSET ?"
         )
         row = self.db.execute(
-            f"SELECT group_concat(found) FROM ({limited})", (given, most, skip)
+            f"SELECT group_concat(found) FROM ({limited})", (matches, most, skip)
         ).fetchone()
         return sorted(map(int, row[0].split(",")), reverse=True) if row[0] else []
 
     def _found(self, places: Sequence[int]) -> Sequence[FoundProject]:
-        said = (
+        query = (
             f"SELECT place, {_SHOWN} FROM project WHERE place IN (SELECT value FROM json_each(?))"
         )
-        rows = {row[0]: row[1:] for row in self.db.execute(said, (json.dumps(places),))}
+        rows = {row[0]: row[1:] for row in self.db.execute(query, (json.dumps(places),))}
         return [_shown(*rows[place]) for place in places if place in rows]
 
     def newest(self, by: str, eyes: SearchViewer, most: int) -> Sequence[ProjectName]:
@@ -125,16 +125,16 @@ class Reader:
 
         A cached upstream file is not news of this index, and is dated by its upload elsewhere.
         """
-        said = (
+        query = (
             f"SELECT name FROM project WHERE {by} IS NOT NULL AND ours {self._seen(eyes)} ORDER "
             f"BY {by} DESC LIMIT ?"
         )
-        return [name for (name,) in self.db.execute(said, (most,))]
+        return [name for (name,) in self.db.execute(query, (most,))]
 
     def unread(self, eyes: SearchViewer) -> int:
         """Return how many projects have unread metadata."""
-        said = f"SELECT count(*) FROM project WHERE unread {self._seen(eyes)}"
-        return self.db.execute(said).fetchone()[0]  # type: ignore[no-any-return]
+        query = f"SELECT count(*) FROM project WHERE unread {self._seen(eyes)}"
+        return self.db.execute(query).fetchone()[0]  # type: ignore[no-any-return]
 
     def filed(self, eyes: SearchViewer) -> int | None:
         """Return how many have a card, while not all projects of the beginning have one; else

@@ -148,9 +148,9 @@ class Search:
         """
         if len(self._turns.waiting) >= WAITING:
             raise Busy("Too many search at this moment.", 1)
-        return await self._turns.run(lambda: start(self._asked(ask, nothing)))
+        return await self._turns.run(lambda: start(self._in_thread(ask, nothing)))
 
-    async def _asked(self, ask: Callable[[Reader], T], nothing: T) -> T:
+    async def _in_thread(self, ask: Callable[[Reader], T], nothing: T) -> T:
         def read() -> T:
             with self._cabinet.reading() as reader:
                 return ask(reader)

@@ -22,9 +22,9 @@ from pypid.static.pages import (
     is_project_page,
     latest,
     list_pages,
+    placed_files,
     project_pages,
     project_paths,
-    standing,
 )
 from pypid.static.processes import Done, shared_out
 from pypid.static.settings import StaticSettings
@@ -57,11 +57,11 @@ def build(
     previous: PackageList | None = None,
     delete: bool = False,
     processes: int = 1,
-    heard: Callable[[int, int], None] = lambda done, of: None,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> BuildOutcome:
     """Write the pages that differ. With `previous`, the list that the tree was made of, only
     projects that differ between the lists are looked at. With `delete` obsolete pages are removed.
-    `heard` is called with the number of projects done, and their total.
+    `on_progress` is called with the number of projects done, and their total.
     """
     projects = listed.projects
     before = None if previous is None else previous.projects
@@ -77,14 +77,14 @@ def build(
     def add(done: Done) -> None:
         nonlocal total
         total += done
-        heard(total.things, len(changed))
+        on_progress(total.things, len(changed))
 
     def work(share: Sequence[ProjectName]) -> Iterator[Done]:
         return _write_projects(share, listed, partial(lay, target), settings)
 
     # In an empty target, 100,000 checks for existing pages would be wasted.
     lay = put if any(True for folder in ("simple", "pypi") for _ in target.list(folder)) else _write
-    heard(0, len(changed))
+    on_progress(0, len(changed))
     shared_out(changed, work, min(processes, 1 + len(changed) // _WORTH_A_PROCESS), add)
     in_order: list[PackageListEntry] = []
     for path, body in _pages_of_all(names, listed, settings, in_order):
@@ -152,7 +152,7 @@ def _pages_of_all(
     yield from list_pages(names)
     lines = []
     for name in names:
-        found = standing(name, listed.projects[name].values())
+        found = placed_files(name, listed.projects[name].values())
         lines.append(Latest(name, latest(found)))
         in_order += [one.listed for one in found if one.first]
     newest_first = sorted(in_order, key=lambda one: -(one.upload_timestamp or 0))

@@ -88,13 +88,13 @@ class PackageList:
             found = places(listed.filename)
             _check(listed)
         except (BadFilename, ValueError) as error:
-            said = (
+            problem = (
                 str(error)
                 if isinstance(error, BadFilename)
                 else f"{shortened(listed.filename)!r}: {error}"
             )
             self.left_out += 1
-            self.note(number, f"{said} It is left out.")
+            self.note(number, f"{problem} It is left out.")
             return
         for place in found:
             files = self.projects.setdefault(place.project, {})

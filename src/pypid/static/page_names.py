@@ -83,15 +83,15 @@ def _odd(filename: str) -> tuple[PagePlace, ...]:
         if guessed is None:
             raise
         return (guessed,)
-    told = PagePlace(project, version, version)
+    certain = PagePlace(project, version, version)
     if guessed is None:
-        return (told,)
+        return (certain,)
     if guessed.project == project:
         # of foo-1.0.tgz dumb-pypi guesses version 1
-        return (guessed if guessed.version == version else told,)
+        return (guessed if guessed.version == version else certain,)
     # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; clients that look for
     # python-foo must find it, too
-    return (guessed,) if guessed.version else (guessed, told)
+    return (guessed,) if guessed.version else (guessed, certain)
 
 
 def _guessed(filename: str) -> PagePlace | None:
@@ -104,9 +104,13 @@ def _guessed(filename: str) -> PagePlace | None:
 
 
 def _of_wheel(filename: str) -> tuple[str, str | None]:
-    parts = filename.removesuffix(".whl").split("-")
-    right = len(parts) in (5, 6) and all(parts) and all(part[0].isdigit() for part in parts[1:-3])
-    return (parts[0], parts[1]) if right else ("", None)
+    segments = filename.removesuffix(".whl").split("-")
+    right = (
+        len(segments) in (5, 6)
+        and all(segments)
+        and all(part[0].isdigit() for part in segments[1:-3])
+    )
+    return (segments[0], segments[1]) if right else ("", None)
 
 
 def _of_other(filename: str) -> tuple[str, str | None]:
@@ -115,10 +119,10 @@ def _of_other(filename: str) -> tuple[str, str | None]:
     """
     stem = filename.rpartition(".")[0] if filename.endswith(("gz", "bz2")) else filename
     stem = stem.rpartition(".")[0]
-    parts = stem.split("-")
-    if len(parts) == 2:
-        return parts[0], parts[1]
-    for number, part in enumerate(parts[1:], 1):
+    segments = stem.split("-")
+    if len(segments) == 2:
+        return segments[0], segments[1]
+    for number, part in enumerate(segments[1:], 1):
         if "." in part and any(character.isdigit() for character in part):
-            return "-".join(parts[:number]), "-".join(parts[number:])
+            return "-".join(segments[:number]), "-".join(segments[number:])
     return stem, None

@@ -37,7 +37,7 @@ class PlacedFile:
     first: bool
 
 
-def standing(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[PlacedFile]:
+def placed_files(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[PlacedFile]:
     """Return the files of a project's page in dumb-pypi's order: the newest is last."""
     found = [
         PlacedFile(one, place, number == 0)
@@ -98,7 +98,7 @@ def project_pages(
     project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings
 ) -> Iterator[tuple[str, bytes]]:
     """Yield each page of the project: path and bytes. The one that installers read comes last."""
-    found = standing(project, files)
+    found = placed_files(project, files)
     yield from _legacy_pages(project, found, settings)
     value = Project(name=project, files=in_order(tuple(map(file_of, found))))
     for name, format in ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML)):
@@ -139,13 +139,13 @@ def _hash(text: str | None) -> tuple[str, str]:
     return algorithm, value
 
 
-def _metadata(said: str | bool | None) -> tuple[bool, str | None]:
+def _metadata(declared: str | bool | None) -> tuple[bool, str | None]:
     """Return whether core metadata is offered, and its sha256 (PEP 714 allows other hashes, too; a
     mere ``true`` stands for these).
     """
-    if not said or said == "false":
+    if not declared or declared == "false":
         return False, None
-    algorithm, value = _hash("" if said is True else said)
+    algorithm, value = _hash("" if declared is True else declared)
     return True, value if algorithm == "sha256" else None
 
 
@@ -214,7 +214,7 @@ def _legacy_pages(
 
 def _info(project: ProjectName, version: str | None, files: Sequence[PackageListEntry]) -> _Info:
     """Return the info of a release, from the file that has the most metadata."""
-    told = (
+    best = (
         max(files, key=lambda listed: sum(map(bool, _ANSWERED(listed))))
         if len(files) > 1
         else files[0]
@@ -222,10 +222,10 @@ def _info(project: ProjectName, version: str | None, files: Sequence[PackageList
     return _Info(
         project,
         version,
-        told.requires_dist,
-        told.requires_python,
-        bool(told.yanked_reason),
-        told.yanked_reason,
+        best.requires_dist,
+        best.requires_python,
+        bool(best.yanked_reason),
+        best.yanked_reason,
     )
 
 
@@ -256,5 +256,5 @@ def _packagetype(filename: str) -> str:
 
 
 def latest(found: Sequence[PlacedFile]) -> str | None:
-    """Return the newest version of files in the order of `standing`, as its file name spells it."""
+    """Return the newest version of files in the order of `placed_files`, as its file name spells it."""
     return found[-1].place.spelled

@@ -34,7 +34,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
-class _Said(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line that a child process sends to its parent; `failed`: the arguments of an `OSError`."""
 
     done: Done = Done()
@@ -60,26 +60,26 @@ Work = Callable[[Sequence[T]], Iterator[Done]]
 """Does a share of the work, and yields progress now and then. Raises only `OSError`."""
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Said)
+_decoder = msgspec.json.Decoder(_Report)
 
 
 def shared_out(
-    things: Sequence[T], work: Work[T], processes: int, heard: Callable[[Done], None]
+    things: Sequence[T], work: Work[T], processes: int, on_progress: Callable[[Done], None]
 ) -> None:
-    """Do all of the work in so many processes; `heard` is called with their progress. Raises what
+    """Do all of the work in so many processes; `on_progress` is called with their progress. Raises what
     `work` raises, or `Died`.
 
     With more than one process, the caller must have no other threads and no event loop.
     """
     if processes <= 1:
         for done in work(things):
-            heard(done)
+            on_progress(done)
         return
     children: list[_Child] = []
     try:
         for number in range(processes):
             children.append(_fork(things[number::processes], work))  # noqa: PERF401  # each is ended if the next fails
-        _listen(children, heard)
+        _listen(children, on_progress)
     finally:
         for child in children:
             child.end()
@@ -92,7 +92,7 @@ class _Child:
     rest: bytes = field(default=b"", repr=False)
     ended: bool = False
 
-    def hear(self) -> list[_Said] | None:
+    def read_reports(self) -> list[_Report] | None:
         """Return what the child reports, or None at its end. Raises the error that it reports, and
         `Died`.
         """
@@ -104,11 +104,11 @@ class _Child:
                 raise Died(status)
             return None
         *lines, self.rest = (self.rest + some).split(b"\n")
-        said = [_decoder.decode(line) for line in lines]
-        for one in said:
+        reports = [_decoder.decode(line) for line in lines]
+        for one in reports:
             if one.failed is not None:
                 raise OSError(*one.failed)
-        return said
+        return reports
 
     def end(self) -> None:
         """End the child, and close its pipe."""
@@ -121,17 +121,17 @@ class _Child:
             os.waitpid(self.pid, 0)
 
 
-def _listen(children: Sequence[_Child], heard: Callable[[Done], None]) -> None:
+def _listen(children: Sequence[_Child], on_progress: Callable[[Done], None]) -> None:
     with selectors.DefaultSelector() as selector:
         for child in children:
             selector.register(child.pipe, selectors.EVENT_READ, child)
         while selector.get_map():
             for key, _ in selector.select():
-                said = key.data.hear()
-                if said is None:
+                reports = key.data.read_reports()
+                if reports is None:
                     selector.unregister(key.fd)
-                for one in said or ():
-                    heard(one.done)
+                for one in reports or ():
+                    on_progress(one.done)
 
 
 def _fork(things: Sequence[T], work: Work[T]) -> _Child:
@@ -152,11 +152,11 @@ def _do(things: Sequence[T], work: Work[T], pipe: int) -> NoReturn:
             signal.SIGINT, signal.SIG_IGN
         )  # Ctrl-C reaches all at once: the parent ends the children
         for done in work(things):
-            os.write(pipe, _encoder.encode(_Said(done)) + b"\n")
+            os.write(pipe, _encoder.encode(_Report(done)) + b"\n")
         status = 0
     except OSError as error:
-        said = _Said(failed=(error.errno, error.strerror or str(error), error.filename))
-        os.write(pipe, _encoder.encode(said) + b"\n")
+        report = _Report(failed=(error.errno, error.strerror or str(error), error.filename))
+        os.write(pipe, _encoder.encode(report) + b"\n")
         status = 0
     finally:
         os._exit(status)

@@ -120,10 +120,12 @@ class TreeFolder:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known.add(folder)
-        beside = f"{folder}/.{name}.{os.getpid()}.new"
+        temporary = f"{folder}/.{name}.{os.getpid()}.new"
         try:
             handle = os.open(
-                beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
+                temporary,
+                os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW,
+                0o666,
             )
             try:
                 rest = memoryview(body)
@@ -132,10 +134,10 @@ class TreeFolder:
                 _date(handle, where)
             finally:
                 os.close(handle)
-            os.rename(beside, where)
+            os.rename(temporary, where)
         except BaseException:
             with suppress(OSError):
-                os.unlink(beside)
+                os.unlink(temporary)
             raise
 
     def remove(self, path: str) -> None:
@@ -187,7 +189,7 @@ class TreeFolder:
             os.close(handle)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the lock of the folder; waits until no other process has it."""
         os.makedirs(self.root, exist_ok=True)
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -56,24 +56,24 @@ class CatalogContract(Awaiting):
         )
         held = self.put(project)
         self.assertEqual(held, evolve(project, serial=self.have(self.catalog.serial())))
-        self.assertEqual(self.have(self.catalog.ours(SPAM)), held)
+        self.assertEqual(self.have(self.catalog.local_project(SPAM)), held)
 
     def test_unknown_is_not_absent(self) -> None:
         """A project that is not held is unknown until the comparison with storage is complete, and
         absent from then on.
         """
-        self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.UNKNOWN)
+        self.assertIs(self.have(self.catalog.local_project(SPAM)), Presence.UNKNOWN)
         self.assertFalse(self.have(self.catalog.is_complete()))
         self.assertFalse(self.catalog.was_complete)
         self.catalog.begin_comparison()
         self.have(self.catalog.complete())
         self.assertTrue(self.have(self.catalog.is_complete()))
         self.assertTrue(self.catalog.was_complete)
-        self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.catalog.local_project(SPAM)), Presence.ABSENT)
         self.put(a_project(SPAM))
-        self.assertIsInstance(self.have(self.catalog.ours(SPAM)), Project)
+        self.assertIsInstance(self.have(self.catalog.local_project(SPAM)), Project)
         self.have(self.catalog.edit(SPAM, becomes(None)))
-        self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.catalog.local_project(SPAM)), Presence.ABSENT)
 
     def test_edits_what_is_held(self) -> None:
         """An edit is given the current project, with its serial, or None."""
@@ -113,7 +113,7 @@ class CatalogContract(Awaiting):
             raise ZeroDivisionError
 
         self.refused(self.catalog.edit(SPAM, change), ZeroDivisionError)
-        self.assertEqual(self.have(self.catalog.ours(SPAM)), held)
+        self.assertEqual(self.have(self.catalog.local_project(SPAM)), held)
 
     def test_edit_keeps_the_name(self) -> None:
         """An edit cannot make another project of it."""
@@ -251,4 +251,4 @@ class CatalogModel(stateful.RuleBasedStateMachine):
         ]
         assert list(self.contract.have(catalog.names())) == expected
         for name, project in self.held.items():
-            assert self.contract.have(catalog.ours(name)) == project
+            assert self.contract.have(catalog.local_project(name)) == project

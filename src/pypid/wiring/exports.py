@@ -98,7 +98,7 @@ class Exports:
                     self._wishes(wanted),
                     self.identity,
                     clears=wanted.clears,
-                    heard=heard,
+                    on_progress=heard,
                 )
             finally:
                 await place.close()

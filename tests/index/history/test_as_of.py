@@ -23,7 +23,7 @@ from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
 from pypid.core.records.history import Spans, spans, was_any
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.history.as_of import Recorded, Spanned, then_of
+from pypid.index.history.as_of import Recorded, Spanned, project_as_of
 from pypid.index.store.records import mark_of
 from pypid.index.upstream_permission import UpstreamPermission
 from tests.index.nodes import SqliteNodesCase
@@ -70,8 +70,8 @@ class MomentCase(IndexCase):
     ) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""
         found = self.have(
-            then_of(index or self.index, SPAM, UpstreamPermission(before=before), recorded)
-        ).then
+            project_as_of(index or self.index, SPAM, UpstreamPermission(before=before), recorded)
+        ).state
         return said(found.project.files), found.gone
 
     def project(self) -> Project:
@@ -200,8 +200,8 @@ class HistoryTests(MomentCase):
         self.assertEqual(list(self.then(there)[0]), [WHEEL])
         self.assertIs(
             self.have(
-                then_of(self.index, SPAM, UpstreamPermission(before=there))
-            ).then.project.status,
+                project_as_of(self.index, SPAM, UpstreamPermission(before=there))
+            ).state.project.status,
             Status.ARCHIVED,
         )
 
@@ -299,14 +299,14 @@ class RecordedTests(MomentCase):
         self.assertEqual(recorded, begun)
         self.assertEqual(
             self.have(
-                then_of(self.index, SPAM, UpstreamPermission(before=there), recorded)
-            ).then.since,
+                project_as_of(self.index, SPAM, UpstreamPermission(before=there), recorded)
+            ).state.since,
             begun,
         )
         self.assertIsNone(
             self.have(
-                then_of(self.index, SPAM, UpstreamPermission(before=self.later()), recorded)
-            ).then.since
+                project_as_of(self.index, SPAM, UpstreamPermission(before=self.later()), recorded)
+            ).state.since
         )
 
     def test_older_storage(self) -> None:
@@ -384,7 +384,9 @@ class NodesTests(SqliteNodesCase):
 
     def then(self, node: Index, before: datetime) -> Seen:
         return said(
-            self.have(then_of(node, SPAM, UpstreamPermission(before=before))).then.project.files
+            self.have(
+                project_as_of(node, SPAM, UpstreamPermission(before=before))
+            ).state.project.files
         )
 
     def test_seen_elsewhere(self) -> None:
@@ -424,7 +426,7 @@ class NodesTests(SqliteNodesCase):
         )
         self.assertEqual(getattr(self.have(forgets), "history", None), ())
         self.have(self.here.reconcile())
-        held = self.have(self.here.catalog.ours(SPAM))
+        held = self.have(self.here.catalog.local_project(SPAM))
         assert isinstance(held, Project)
         self.assertEqual([past.filename for past in held.history], [WHEEL])
         self.assertEqual(self.have(self.here.catalog.mark(SPAM)), mark_of(listing))

@@ -222,7 +222,7 @@ class StormTests(IndexCase):
             )
         except AssertionError:
             self.assertEqual(name, "release")  # it was given back
-        held = self.have(self.compared(index).context.ours(SPAM))
+        held = self.have(self.compared(index).context.local_project(SPAM))
         match name:
             case "release":
                 self.assertIs(held, Presence.ABSENT)

@@ -179,7 +179,7 @@ class PrivateTests(TakeOverCase):
         seen: set[int] = set()
         while gated.waiting:
             gated.go()
-            found = start(index.context.ours(SPAM))
+            found = start(index.context.local_project(SPAM))
             if found.called:
                 held = self.successResultOf(found)
                 seen.add(len(held.files) if isinstance(held, Project) else 0)
@@ -190,7 +190,7 @@ class PrivateTests(TakeOverCase):
         """Until then a name that is not known is not known yet: to be asked for again, and not to
         be published.
         """
-        self.assertIs(self.have(self.index.context.ours(SPAM)), Presence.UNKNOWN)
+        self.assertIs(self.have(self.index.context.local_project(SPAM)), Presence.UNKNOWN)
         self.assertIs(self.have(self.index.context.ours_now(SPAM)), Presence.UNKNOWN)
         self.refused(self.index.project(SPAM), NotYetKnown)
         self.refused(publishing(self.index, sent()), NotYetKnown)
@@ -201,7 +201,7 @@ class PrivateTests(TakeOverCase):
         self.have(later.context.look(SPAM))  # as a snapshot has it
         self.refused(publishing(later, sent(b"other", SDIST)), NotYetKnown)
         self.have(publishing(later, sent(b"new", "spam-2.0.tar.gz")))
-        self.assertIs(self.have(self.index.context.ours(PRIVATE)), Presence.ABSENT)
+        self.assertIs(self.have(self.index.context.local_project(PRIVATE)), Presence.ABSENT)
 
     def test_refused_stay_ours(self) -> None:
         """The name of a file that cannot be taken in is still not asked upstream: a pypicloud

@@ -361,5 +361,5 @@ class NeverOursTests(IndexCase):
         found, adopted = self.have(self.index.rebuild("root"))
         self.assertEqual((found.projects, tuple(adopted)), (0, ()))
         self.assertEqual(self.have(self.index.check(sweep=True)).findings, ())
-        self.assertIs(self.have(self.index.context.ours(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.index.context.local_project(SPAM)), Presence.ABSENT)
         self.assertEqual(self.get(where), sdist())

@@ -98,11 +98,17 @@ def in_bounds(
     by_name = {
         file_history.filename: file_history for file_history in history if file_history.events
     }
-    gone = sorted((past.events[-1].at, name) for name, past in by_name.items() if name not in there)
+    gone = sorted(
+        (file_history.events[-1].at, name)
+        for name, file_history in by_name.items()
+        if name not in there
+    )
     for _, name in gone[:-MOST_DELETED]:
         del by_name[name]
     if most is not None and len(by_name) > most:
-        oldest = sorted((past.events[-1].at, name) for name, past in by_name.items())
+        oldest = sorted(
+            (file_history.events[-1].at, name) for name, file_history in by_name.items()
+        )
         for _, name in oldest[:-most]:
             del by_name[name]
     return tuple(by_name[name] for name in sorted(by_name))

@@ -150,16 +150,19 @@ class Card:
     @property
     def starts(self) -> tuple[str, ...]:
         """The rest of the name from each word but the first on, and the name without separators."""
-        parts = self.name.split("-")
-        return (*("-".join(parts[number:]) for number in range(1, len(parts))), "".join(parts))
+        segments = self.name.split("-")
+        return (
+            *("-".join(segments[number:]) for number in range(1, len(segments))),
+            "".join(segments),
+        )
 
     @property
     def insides(self) -> tuple[str, ...]:
         """The suffixes of each word of the name, without the word itself and those shorter than
         `SHORT`.
         """
-        parts = self.name.split("-")
-        return tuple(part[start:] for part in parts for start in range(1, len(part) - SHORT + 1))
+        segments = self.name.split("-")
+        return tuple(part[start:] for part in segments for start in range(1, len(part) - SHORT + 1))
 
     @property
     def keyword_words(self) -> tuple[str, ...]:
@@ -181,8 +184,10 @@ class Card:
         """Its classifiers and all their ancestors; as `classifier_of` spells them."""
         found: dict[str, None] = {}
         for classifier in self.classifiers:
-            parts = classifier_of(classifier).split(" :: ")
-            found.update((" :: ".join(parts[:length]), None) for length in range(1, len(parts) + 1))
+            segments = classifier_of(classifier).split(" :: ")
+            found.update(
+                (" :: ".join(segments[:length]), None) for length in range(1, len(segments) + 1)
+            )
         return tuple(found)
 
 

@@ -51,15 +51,15 @@ class Looked:
 
 
 @frozen
-class ThenSeen:
+class ProjectAsOf:
     """The state of a project as of a time; `edition` as `Looked.edition`."""
 
-    then: AsOfState
+    state: AsOfState
     edition: Hashable
 
 
 @define(eq=False)
-class Moments:
+class AsOfViews:
     """As-of views of one index. Memory use is bounded by what the index holds, not by the number of
     times that clients ask for.
     """
@@ -73,19 +73,21 @@ class Moments:
         self.snapshots = NamedSnapshots(self.index.blobs, self.index.world)
         self._spanned = Spanned(self.index)
 
-    async def look(self, name: ProjectName, asked: UpstreamPermission) -> Looked:
+    async def look(self, name: ProjectName, permission: UpstreamPermission) -> Looked:
         """Return the project's current view, which `tell` turns into its state before
         `asked.before`. Raises what `Index.view` raises.
         """
-        return await _look(self.index, name, asked, await self._recorded.since(self.index))
+        return await _look(self.index, name, permission, await self._recorded.since(self.index))
 
-    async def tell(self, looked: Looked) -> AsOfState:
+    async def resolve(self, looked: Looked) -> AsOfState:
         """Return the state of the project before `looked.before`."""
-        return await _told(self.index, looked)
+        return await _resolved(self.index, looked)
 
-    async def then(self, name: ProjectName, asked: UpstreamPermission) -> ThenSeen:
+    async def project(self, name: ProjectName, permission: UpstreamPermission) -> ProjectAsOf:
         """Return what a client could see of the project before `asked.before`; see `then_of`."""
-        return await then_of(self.index, name, asked, await self._recorded.since(self.index))
+        return await project_as_of(
+            self.index, name, permission, await self._recorded.since(self.index)
+        )
 
     async def names(self, before: datetime) -> Sequence[Summary]:
         """Return the projects with stored files that existed before this time, by name."""
@@ -95,40 +97,42 @@ class Moments:
         """Return the cached files of these projects that snapshots show, as project and file name.
         Raises `StorageDown`.
         """
-        moments = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
-        if not moments:
+        times = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
+        if not times:
             return frozenset()
         pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
         for name in projects:
-            heard = await self.index.catalog.upstream_entry(name)
+            entry = await self.index.catalog.upstream_entry(name)
             found.update(
-                (name, filename)
-                for filename in shown_at(heard, moments, self.index.policy.restored)
+                (name, filename) for filename in shown_at(entry, times, self.index.policy.restored)
             )
             await pace.keep()
         return found
 
 
-async def then_of(
-    index: Index, name: ProjectName, asked: UpstreamPermission, recorded: datetime | None = None
-) -> ThenSeen:
+async def project_as_of(
+    index: Index,
+    name: ProjectName,
+    permission: UpstreamPermission,
+    recorded: datetime | None = None,
+) -> ProjectAsOf:
     """Return what a client could see of the project before `asked.before`.
 
     The project exists if it exists now, whether or not it had files then: a local name must not be
     looked up elsewhere. Raises what `Index.view` raises. `recorded`: see `Recorded`.
     """
-    looked = await _look(index, name, asked, recorded)
-    return ThenSeen(await _told(index, looked), looked.edition)
+    looked = await _look(index, name, permission, recorded)
+    return ProjectAsOf(await _resolved(index, looked), looked.edition)
 
 
 async def _look(
-    index: Index, name: ProjectName, asked: UpstreamPermission, recorded: datetime | None
+    index: Index, name: ProjectName, permission: UpstreamPermission, recorded: datetime | None
 ) -> Looked:
-    assert asked.before is not None
-    return Looked(name, await index.seen(name, asked), asked.before, recorded)
+    assert permission.before is not None
+    return Looked(name, await index.seen(name, permission), permission.before, recorded)
 
 
-async def _told(index: Index, looked: Looked) -> AsOfState:
+async def _resolved(index: Index, looked: Looked) -> AsOfState:
     seen = looked.seen
     what = (
         index.policy,
@@ -216,37 +220,43 @@ class Spanned:
         """Return the spans of all `names`: those already computed if it is the same object, else
         computed once for all waiting callers.
         """
-        epoch, made_of = self.index.catalog.generation, self._made_of
+        generation, made_of = self.index.catalog.generation, self._made_of
         # the summary of a project that allows mixing ([upstream] allow_mixed) has nothing of upstream
         if (
             made_of is not None
             and made_of[0] is names
-            and made_of[1] == epoch
+            and made_of[1] == generation
             and not self.index.policy.allow_mixed
         ):
             return self._known
-        return await self._flights.single((id(names), epoch), lambda: self._look(names, epoch))
+        return await self._flights.single(
+            (id(names), generation), lambda: self._look(names, generation)
+        )
 
-    async def _look(self, names: Sequence[Summary], epoch: str) -> _Known:
+    async def _look(self, names: Sequence[Summary], generation: str) -> _Known:
         pace, allow_mixed, known = Pace(self.index.world), self.index.policy.allow_mixed, _Known()
         for summary in names:
             held = self._known.get(summary.name)
-            if held is None or held[:2] != (summary, epoch) or matches(summary.name, allow_mixed):
-                held = (summary, epoch, await self._spans(summary.name))
+            if (
+                held is None
+                or held[:2] != (summary, generation)
+                or matches(summary.name, allow_mixed)
+            ):
+                held = (summary, generation, await self._spans(summary.name))
             known[summary.name] = held
             await pace.keep()
-        self._known, self._made_of = known, (names, epoch)
+        self._known, self._made_of = known, (names, generation)
         return known
 
     async def _spans(self, name: ProjectName) -> Spans:
-        ours = await self.index.catalog.ours(name)
+        ours = await self.index.catalog.local_project(name)
         policy = self.index.policy
-        heard = (
+        entry = (
             await self.index.catalog.upstream_entry(name)
             if may_show_theirs(policy, name, ours)
             else None
         )
-        return spans(ours if isinstance(ours, Project) else None, heard, policy.restored)
+        return spans(ours if isinstance(ours, Project) else None, entry, policy.restored)
 
 
 def _there(known: _Known, before: datetime) -> Sequence[Summary]:

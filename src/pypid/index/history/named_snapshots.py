@@ -66,7 +66,9 @@ class NamedSnapshots:
             except StorageDown:
                 if self._looked is None:
                     raise
-        return {name: said for name, (_, said) in self._known.items() if said is not None}
+        return {
+            name: document for name, (_, document) in self._known.items() if document is not None
+        }
 
     async def find(self, name: str) -> SnapshotDocument:
         """Return one snapshot. Raises `NoSuchSnapshot`.

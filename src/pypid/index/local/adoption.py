@@ -132,7 +132,7 @@ class Adopter:
         names = frozenset({distribution.project})
         async with self.context.places.hold(f"{distribution.project}/{distribution.filename}"):
             known = self.context.catalog if distribution.project in self.bare else self.context
-            ours = await known.ours(distribution.project)
+            ours = await known.local_project(distribution.project)
             older = ours.file(distribution.filename) if isinstance(ours, Project) else None
             if older is not None and older.key == blob.key:
                 return None

@@ -105,7 +105,7 @@ class Publisher:
         async with self.context.places.hold(place), self._announced(place) as is_alone:
             if await self.context.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
-            ours = await self.context.ours(name)
+            ours = await self.context.local_project(name)
             if self.context.is_taking_over() and await self._existing.may_be_there(ours, upload):
                 raise NotYetKnown(name)
             admits(self.context.policy, upload, ours)

@@ -173,7 +173,7 @@ class TakeOver:
         for name in sorted(
             {name for each in came if each.outcome is Result.ADOPTED for name in each.names}
         ):
-            ours = await self.context.catalog.ours(name)
+            ours = await self.context.catalog.local_project(name)
             if isinstance(ours, Project) and all(file.uploader is None for file in ours.files):
                 names.append(name)
             await pace.keep()

@@ -62,7 +62,7 @@ class Tierer:
         run = _Run(rule, dry, Progress(self.context.world.clock, self.tell), self.of_file)
         pace = Pace(self.context.world)
         for summary in await self.context.catalog.names():
-            ours = await self.context.catalog.ours(summary.name)
+            ours = await self.context.catalog.local_project(summary.name)
             if isinstance(ours, Project):
                 run.projects += 1
                 run.files += len(ours.files)

@@ -29,21 +29,21 @@ their state in the catalog.
 """
 
 
-async def mark_changed(parts: IndexContext) -> int:
+async def mark_changed(context: IndexContext) -> int:
     """Mark the projects that have no mark and agree with the storage; return how many were marked.
     Raises `StorageDown`.
 
     Only for a process that alone may write to the storage.
     """
-    pace, wanted = Pace(parts.world), []
-    for summary in await parts.catalog.names():
-        if await parts.catalog.mark(summary.name) is None:
+    pace, wanted = Pace(context.world), []
+    for summary in await context.catalog.names():
+        if await context.catalog.mark(summary.name) is None:
             wanted.append(summary.name)
         await pace.keep()
 
     async def mark(name: ProjectName) -> bool:
         try:
-            return await _mark(parts, name)
+            return await _mark(context, name)
         except (CatalogDown, StorageDown):
             raise
         except PypidError:
@@ -56,16 +56,16 @@ async def mark_changed(parts: IndexContext) -> int:
     return marked
 
 
-async def _mark(parts: IndexContext, name: ProjectName) -> bool:
-    async with parts.locks.hold(name):
-        project = await parts.catalog.ours(name)
-        if not isinstance(project, Project) or name in parts.unsettled or not parts.is_sole():
+async def _mark(context: IndexContext, name: ProjectName) -> bool:
+    async with context.locks.hold(name):
+        project = await context.catalog.local_project(name)
+        if not isinstance(project, Project) or name in context.unsettled or not context.is_sole():
             return False
-        async with aclosing(parts.blobs.list(folder(name))) as listing:
+        async with aclosing(context.blobs.list(folder(name))) as listing:
             blobs = [blob async for blob in listing]
         if not _agrees(project, blobs):
             return False
-        await parts.catalog.edit(name, as_it_is, mark=records.mark_of(blobs))
+        await context.catalog.edit(name, as_it_is, mark=records.mark_of(blobs))
         return True
 
 
@@ -95,10 +95,10 @@ def _expected(file: File) -> dict[str, int | None]:
         found[file.key] = file.size
     if file.yanked is not None:
         found[key(file.project, file.filename, ObjectKind.YANKED)] = None
-    beside = (
+    sidecars = (
         (ObjectKind.METADATA, file.metadata_sha256),
         (ObjectKind.SIGNATURE, file.signed),
         (ObjectKind.PROVENANCE, file.attested),
     )
-    found.update({sidecar_key(file, kind): None for kind, is_there in beside if is_there})
+    found.update({sidecar_key(file, kind): None for kind, is_there in sidecars if is_there})
     return found

@@ -99,7 +99,7 @@ class _Walk:
 class Reconciler:
     """Brings the catalog in line with the storage, and proves absence (`Catalog.complete`)."""
 
-    parts: IndexContext
+    context: IndexContext
     tell: Tell | None = None
     """Notified of the progress, like the log."""
     counted: ReconcileProgress = field(factory=ReconcileProgress)
@@ -109,7 +109,7 @@ class Reconciler:
         so far is kept.
         """
         walk = _Walk(
-            Pace(self.parts.world), Progress(self.parts.world.clock, self.tell), self.counted
+            Pace(self.context.world), Progress(self.context.world.clock, self.tell), self.counted
         )
         try:
             return await self._reconcile(walk)
@@ -118,7 +118,7 @@ class Reconciler:
             raise
 
     async def _reconcile(self, walk: _Walk) -> Reconciled:
-        async with aclosing(self.parts.blobs.list()) as listing:
+        async with aclosing(self.context.blobs.list()) as listing:
             group: list[Blob] = []
             current = ""
             async for blob in listing:
@@ -135,9 +135,9 @@ class Reconciler:
         strays = await self._unclaimed(walk)
         if walk.failure is not None:
             raise walk.failure
-        if not self.parts.plan.pypicloud:  # else what was found has to be adopted first
-            await self.parts.catalog.complete()
-            self.parts.verified.clear()
+        if not self.context.plan.pypicloud:  # else what was found has to be adopted first
+            await self.context.catalog.complete()
+            self.context.verified.clear()
         if walk.foreign:
             _log.info(
                 (
@@ -157,8 +157,8 @@ class Reconciler:
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
-        async with self.parts.locks.hold(name):
-            found = await self.parts.bring(name)
+        async with self.context.locks.hold(name):
+            found = await self.context.bring(name)
         if not found.in_catalog:
             raise CatalogDown("what the storage holds was not compared with it.")
         return Reconciled(
@@ -191,7 +191,7 @@ class Reconciler:
                 walk.elsewhere.add(project)
             elif self._is_foreign(blob.key, keys, is_ours):
                 walk.foreign += 1
-                if self.parts.plan.pypicloud and (
+                if self.context.plan.pypicloud and (
                     len(walk.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None
                 ):
                     walk.some_foreign.append(blob)
@@ -205,7 +205,7 @@ class Reconciler:
         """
         if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
             return False
-        if self.parts.plan.pypicloud:
+        if self.context.plan.pypicloud:
             return not is_only_ours(where) and place(where) is None
         return not is_ours and place(where) is None
 
@@ -215,8 +215,8 @@ class Reconciler:
         walk.seen.add(name)
         if _lie_elsewhere(group, keys):
             walk.elsewhere.add(name)
-        if await self.parts.catalog.mark(name) == records.mark_of(group):
-            self.parts.verified.add(name)
+        if await self.context.catalog.mark(name) == records.mark_of(group):
+            self.context.verified.add(name)
         else:
             await walk.reading.add(partial(self._read, walk, name))
 
@@ -236,7 +236,7 @@ class Reconciler:
         """Read the projects again that the catalog holds and the listing did not show, and remove
         those that are gone.
         """
-        for summary in await self.parts.catalog.names():
+        for summary in await self.context.catalog.names():
             if summary.name not in walk.seen:
                 await walk.reading.add(partial(self._read, walk, summary.name))
             await walk.pace.keep()
@@ -249,10 +249,10 @@ class Reconciler:
         """
         claimed: set[str] = set()
         for name in sorted(walk.elsewhere):
-            ours = await self.parts.catalog.ours(name)
+            ours = await self.context.catalog.local_project(name)
             if isinstance(ours, Project) and not _agrees(ours, walk.loose):
                 await self._read(walk, name)
-                ours = await self.parts.catalog.ours(name)
+                ours = await self.context.catalog.local_project(name)
             if isinstance(ours, Project):
                 claimed.update(file.key or "" for file in ours.files)
             walk.progress.at(

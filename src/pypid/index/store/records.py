@@ -156,7 +156,7 @@ async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Delete
         return Deleted(sha256="", deleted=datetime.fromtimestamp(0, UTC))
 
 
-async def past(blobs: Blobs, project: ProjectName, filename: str) -> FileHistory:
+async def history_of(blobs: Blobs, project: ProjectName, filename: str) -> FileHistory:
     """Return the history of the file name. Raises `Unreadable`, `StorageDown`."""
     document = await read_document(blobs, History, key(project, filename, ObjectKind.HISTORY))
     return FileHistory(filename, () if document is None else document.events)
@@ -165,7 +165,7 @@ async def past(blobs: Blobs, project: ProjectName, filename: str) -> FileHistory
 async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     """Record an event of the file, before it happens; return the history with it."""
     try:
-        before = await past(blobs, file.project, file.filename)
+        before = await history_of(blobs, file.project, file.filename)
     except Unreadable as error:
         _log.error("{error}; it is begun anew", error=error)
         before = FileHistory(file.filename)
@@ -247,7 +247,8 @@ async def _history(
         for filename in (*(noted.keys() & there), *gone)
     ]
     return in_bounds(
-        await all_of([partial(reading.past, where) for where in wanted], RECORDS_AT_ONCE), there
+        await all_of([partial(reading.history_of, where) for where in wanted], RECORDS_AT_ONCE),
+        there,
     )
 
 
@@ -344,10 +345,10 @@ class _Reading:
         self.understood = self.understood and understood
         return reason
 
-    async def past(self, where: ObjectPlace) -> FileHistory:
+    async def history_of(self, where: ObjectPlace) -> FileHistory:
         """Return the history of a file."""
         try:
-            return await past(self.blobs, where.project, where.filename)
+            return await history_of(self.blobs, where.project, where.filename)
         except Unreadable as error:
             _log.error(
                 "{error}; when {filename} was yanked or deleted is not known",

@@ -23,31 +23,31 @@ class Validity:
     """What a project's view was made from."""
 
     name: ProjectName
-    ours: Summary | None
-    theirs: Summary | None
-    shows_theirs: bool = False
+    local: Summary | None
+    upstream: Summary | None
+    shows_upstream: bool = False
     asks: bool = False
     """Whether upstream is asked for it, which then must not be down."""
     until: datetime | None = None
     """When upstream has to be asked again, or a file passes the cooldown; None: it does not expire.
     """
-    epoch: str = ""
+    generation: str = ""
     """The catalog's epoch: in another one the same heads may belong to other states."""
 
 
-def standing_of(
-    index: Index, glance: Glance, name: ProjectName, asked: UpstreamPermission = DIRECT
+def validity_of(
+    index: Index, glance: Glance, name: ProjectName, permission: UpstreamPermission = DIRECT
 ) -> Validity | None:
     """Return the validity of the project's current view. None: each request has to find out, since
     nothing is certain without waiting.
     """
-    ours, theirs = glance.heads(name)
-    if ours is None and not glance.knows_all:  # the storage is read each time
+    local, upstream = glance.heads(name)
+    if local is None and not glance.knows_all:  # the storage is read each time
         return None
-    presence = Presence.ABSENT if ours is None else Project(name=name)
-    asks = asked.may_reach_out and asks_upstream(index.policy, name, presence)
+    presence = Presence.ABSENT if local is None else Project(name=name)
+    asks = permission.may_reach_out and asks_upstream(index.policy, name, presence)
     if not asks and not may_show_theirs(index.policy, name, presence):
-        return Validity(name=name, ours=ours, theirs=None, epoch=glance.generation)
+        return Validity(name=name, local=local, upstream=None, generation=glance.generation)
     until = None
     if cooldown_of(index.policy, name):
         seen = index.seen_until(name, reachable=asks)
@@ -61,20 +61,24 @@ def standing_of(
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
     return Validity(
         name=name,
-        ours=ours,
-        theirs=theirs,
-        shows_theirs=True,
+        local=local,
+        upstream=upstream,
+        shows_upstream=True,
         asks=asks,
         until=until,
-        epoch=glance.generation,
+        generation=glance.generation,
     )
 
 
-def stands(glance: Glance, standing: Validity) -> bool:
+def is_valid(glance: Glance, validity: Validity) -> bool:
     """Return whether nothing has changed, apart from the time and the availability of upstream."""
-    ours, theirs = glance.heads(standing.name)
-    if glance.generation != standing.epoch:
+    local, upstream = glance.heads(validity.name)
+    if glance.generation != validity.generation:
         return False
-    if ours is not standing.ours and ours != standing.ours:
+    if local is not validity.local and local != validity.local:
         return False
-    return not standing.shows_theirs or theirs is standing.theirs or theirs == standing.theirs
+    return (
+        not validity.shows_upstream
+        or upstream is validity.upstream
+        or upstream == validity.upstream
+    )

@@ -395,7 +395,7 @@ class CacheStore:
                 seen.add(placed.project)
                 present[blob.key] = blob
             read += await self._compared(name, present)
-        for name in await self.catalog.their_names():
+        for name in await self.catalog.upstream_names():
             if name not in seen:
                 await self._bring(name)
                 read += 1

@@ -31,7 +31,7 @@ class Reasons:
         """Return why the project was not found; `error` is the result of looking it up."""
         if not isinstance(error, NoSuchProject):
             return str(error)
-        why = silence(self.index.policy, name, await self.index.context.ours(name))
+        why = silence(self.index.policy, name, await self.index.context.local_project(name))
         return str(error) if why is None else f"{error} Upstream was not asked: {why.value}."
 
     async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
@@ -39,7 +39,7 @@ class Reasons:
         the cause.
         """
         index = self.index
-        ours = await index.context.ours(name)
+        ours = await index.context.local_project(name)
         if silence(index.policy, name, ours) is not None:
             return None
         state = evolve(await index.listings.known(name), reachable=True)

@@ -202,7 +202,7 @@ async def _needed(
     app: App, name: ProjectName | None, filename: str | None
 ) -> frozenset[tuple[ProjectName, str]]:
     """Return those of the files that snapshots show."""
-    projects = await app.index.catalog.their_names() if name is None else (name,)
+    projects = await app.index.catalog.upstream_names() if name is None else (name,)
     needed = await app.index.history.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 

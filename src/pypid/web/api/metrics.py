@@ -33,7 +33,7 @@ async def metrics(ctx: RequestContext) -> None:
     counts.set(BUILD, (__version__, _PYTHON), 1)
     try:
         counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.names()))
-        counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.their_names()))
+        counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.upstream_names()))
     except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:

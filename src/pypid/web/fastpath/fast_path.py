@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
 
-from pypid.index.store.validity import stands
+from pypid.index.store.validity import is_valid
 from pypid.ports import Glance
 from pypid.web.app.app import App
 from pypid.web.app.download_log import note_given
@@ -126,7 +126,7 @@ class FastPath:
         if answer.standing is None:
             if answer.changes != self.changes:
                 return False
-        elif not stands(self.glance, answer.standing):
+        elif not is_valid(self.glance, answer.standing):
             return False
         answer.seen = self.seen
         return True

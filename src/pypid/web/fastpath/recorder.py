@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pypid.core.permissions import ANONYMOUS
-from pypid.index.store.validity import Validity, standing_of
+from pypid.index.store.validity import Validity, validity_of
 from pypid.web.fastpath.dependencies import ResponseDependencies
 from pypid.web.fastpath.response_cache import (
     COST,
@@ -40,7 +40,7 @@ def learn(asking: Asking, request: Request, about: ResponseDependencies) -> None
         return  # it may have been made from older data
     standing = None
     if about.project is not None:
-        standing = standing_of(door.app.index, door.glance, about.project, about.asked)
+        standing = validity_of(door.app.index, door.glance, about.project, about.asked)
         if standing is None:
             return
     variant = _variant(asking, request)

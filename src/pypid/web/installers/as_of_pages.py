@@ -76,7 +76,7 @@ class ThenPages:
         kept = self._kept.get(key)
         if kept is not None and kept.edition == looked.edition:
             return kept.finished, kept.serial
-        then = await moments.tell(looked)
+        then = await moments.resolve(looked)
 
         def url_of(file: File) -> str:
             base = apart_url if file.filename in then.apart else files_url

@@ -106,9 +106,9 @@ class StoredProjects:
         views of other projects.
         """
         index = self._index
-        ours = await index.catalog.ours(name)
+        ours = await index.catalog.local_project(name)
         if ours is Presence.UNKNOWN:
-            ours = await index.context.ours(name)
+            ours = await index.context.local_project(name)
         theirs = (
             await index.listings.known(name) if may_show_theirs(index.policy, name, ours) else None
         )
