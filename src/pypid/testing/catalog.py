@@ -170,11 +170,11 @@ class CatalogContract(Awaiting):
                 Summary(SPAM, spam.serial, kept=True),
             ],
         )
-        self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name, SPAM])
+        self.assertEqual(list(self.have(self.catalog.upstream_names())), [gone.name, SPAM])
         self.store_listing(a_listing(SPAM, "1", asked=datetime(2026, 5, 5, tzinfo=UTC)))
         self.assertIs(self.have(self.catalog.upstream_summaries()), summaries)
         self.store_files(SPAM)
-        self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name])
+        self.assertEqual(list(self.have(self.catalog.upstream_names())), [gone.name])
         self.assertEqual(list(self.have(self.catalog.names())), [])
 
     def store_listing(self, listing: Listing) -> UpstreamEntry:
