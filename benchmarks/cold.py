@@ -30,7 +30,9 @@ from pypid.flow import start
 from pypid.index.upstream_permission import DIRECT
 from pypid.web.app.app import App
 from pypid.web.http.negotiation import Encoding
-from pypid.wiring.recipe import load_config, make_daemon
+from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import Platform
+from pypid.wiring.recipe import make_daemon
 
 reactor: Any = _reactor
 GOALS = {10: 0.5, 1000: 8.0}
@@ -104,7 +106,7 @@ def main() -> None:
         config.write_text(SETTINGS)
         with open(os.devnull, "w") as nowhere:  # the password of a first run is for nobody
             stdout, sys.stdout = sys.stdout, nowhere
-            daemon = make_daemon(load_config(config), reactor, {})
+            daemon = make_daemon(load_config(config), Platform(reactor, {}))
             sys.stdout = stdout
         try:
             found = run(measured(daemon.people.apps[0], options.runs))

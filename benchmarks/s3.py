@@ -153,7 +153,7 @@ def signings(s3: Store) -> list[float]:
 
     from pypid.blobs.s3.store import S3Settings, open
     from pypid.flow import start
-    from pypid.wiring.recipe import the_world
+    from pypid.wiring.platform import the_world
 
     times: list[float] = []
     settings = S3Settings(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
@@ -17,13 +16,19 @@ from pypid.access.tokens import PREFIX
 from pypid.core.accounts.entries import TOKEN_USER
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential
-from pypid.core.policy import Claims
-from pypid.daemon.state import where
+from pypid.daemon.identities import NoOtherNodes
 from pypid.flow import start
 from pypid.testing.worlds import world
-from pypid.wiring.people import identities
-from pypid.wiring.recipe import load_config
+from pypid.wiring.configuration import load_config
+from tests.daemon.test_identities import made_identities
 from tests.live.processes import free_port
+
+
+class Silent(NoOtherNodes):
+    """Nodes that cannot report anything."""
+
+    def reported_until(self) -> float:
+        return 0.0
 
 
 class AwayTests(TestCase):
@@ -47,12 +52,11 @@ class AwayTests(TestCase):
                 f"url = postgresql://pypid@127.0.0.1:{free_port()}/pypid\n[users]\n{users}"
             )
             config = load_config(path)
-            people = identities(config, where(config, {}), world(self.clock), reactor, Claims())
+            people = made_identities(config, world(self.clock), nodes=Silent())
             await people.open()
             try:
                 current = people.stores.accounts.current
                 current._heard = self.clock.seconds()  # it went away just now
-                people.share(lambda: None, lambda: 0.0)
                 carol = await people.access.identify(Credential("carol", "right", "192.0.2.1"))
                 self.assertEqual((carol.user, carol.admin), ("carol", True))
                 for user, password in ("dave", "right"), (TOKEN_USER, PREFIX + "a" * 43):

@@ -87,9 +87,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
-from pypid.wiring.recipe import load_config, make_daemon
+from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import Platform
+from pypid.wiring.recipe import make_daemon
 
-daemon = make_daemon(load_config(Path("pypid.ini")), reactor, dict(os.environ))
+daemon = make_daemon(load_config(Path("pypid.ini")), Platform(reactor, dict(os.environ)))
 
 def ask(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:

@@ -142,7 +142,7 @@ class ChainCase(SynchronousTestCase):
 
     def chain(self, *sources: Source, admins: tuple[str, ...] = ()) -> AccessChain:
         return AccessChain(
-            sources, self.papers, self.world, self.verifier, admins=admins, session_key=KEY
+            sources, self.papers, self.world, self.verifier, admins=admins, session_key=lambda: KEY
         )
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:

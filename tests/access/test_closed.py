@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
@@ -23,13 +22,11 @@ from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Account, Sessi
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Action, Credential, Scope
-from pypid.core.policy import Claims
-from pypid.daemon.state import where
+from pypid.daemon.identities import NoOtherNodes
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
-from pypid.wiring.people import identities
-from pypid.wiring.recipe import load_config
-from tests.daemon.test_identities import ini
+from pypid.wiring.configuration import load_config
+from tests.daemon.test_identities import ini, made_identities
 
 
 class SharedTests(TestCase):
@@ -46,14 +43,11 @@ class SharedTests(TestCase):
             path, here, reading = ini(folder, "x"), world(Clock()), Scope(frozenset({Action.READ}))
             path.write_text(f"{path.read_text()}[access]\nbackend = config sql\n")
             config = load_config(path)
-            both = [
-                identities(config, where(config, {}), here, reactor, Claims()) for _ in range(2)
-            ]
+            both = [made_identities(config, here, nodes=NoOtherNodes()) for _ in range(2)]
             ours, theirs = both
             try:
                 for people in both:
                     await people.open()
-                    people.share(lambda: None, lambda: float("inf"))
                 for count in range(BURST + 20):  # none of them is counted as a wrong one
                     secret, token = new_token(
                         here.random, name=f"ci-{count}", user="carol", scope=reading, now=here.now()
@@ -69,7 +63,7 @@ class SharedTests(TestCase):
                     "dave",
                 )
                 secret_of = "s" * 43
-                digest = digest_of(secret_of, ours.chain.session_key)
+                digest = digest_of(secret_of, ours.chain.session_key())
                 until = here.now() + timedelta(hours=1)
                 session = Session(digest=digest, user="carol", created=here.now(), expires=until)
                 await theirs.stores.accounts.add_session(session)
@@ -99,7 +93,7 @@ class SharedTests(TestCase):
             folder, clock, threads = Path(self.mktemp()), Clock(), Turns()
             (folder / "state").mkdir(parents=True)
             config = load_config(ini(folder, "x"))
-            people = identities(config, where(config, {}), world(clock), reactor, Claims())
+            people = made_identities(config, world(clock))
             await people.open()
             current = people.stores.accounts.current
             try:

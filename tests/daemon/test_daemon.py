@@ -16,6 +16,7 @@ from pypid.daemon import reconcile
 from pypid.daemon.daemon import DRAIN, Daemon
 from pypid.daemon.listeners import public
 from pypid.daemon.state import open_state
+from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.testing.worlds import world
@@ -80,8 +81,9 @@ class DaemonCase(SynchronousTestCase):
         """A daemon that listens on port 8000 of a reactor in memory."""
         given: dict[str, Any] = {
             "index": cast(Index, index or Storage()),
-            "snapshots": (),
-            "snapshot_interval": 60.0,
+            "signals": Signals(),
+            "dumps": (),
+            "dump_interval": 60.0,
             "maintenance": Keeping(),
             "people": Keeping(),
             "sites": (cast(Site, site or Draining()),),
@@ -211,7 +213,7 @@ class StopTests(DaemonCase):
                 return await written
 
         stopped = self.running(
-            site=site, snapshots=(Snapshot(),), maintenance=Keeping(site.told)
+            site=site, dumps=(Snapshot(),), maintenance=Keeping(site.told)
         ).stopService()
         self.pass_time(DRAIN + 1)
         self.assertEqual(site.told, ["drain", "abort", "end", "write"])
@@ -329,7 +331,7 @@ class WorkersTests(DaemonCase):
     def test_begin(self) -> None:
         """The others are started when the first one answers."""
         others = Others()
-        daemon = self.daemon(crew=others, listening=())
+        daemon = self.daemon(supervisor=others, listening=())
         daemon.startService()
         self.assertEqual(others.told, [])
         self.run_reactor()
@@ -343,7 +345,7 @@ class WorkersTests(DaemonCase):
         """
         others, bucket, people = Others(), Bucket(), Keeping()
         people.access = Access()  # type: ignore[attr-defined]
-        daemon = self.daemon(crew=others, listening=(), throwaway=bucket, people=people)
+        daemon = self.daemon(supervisor=others, listening=(), stateless_node=bucket, people=people)
         daemon.startService()
         self.run_reactor()
         self.assertEqual(others.told, [])
@@ -355,7 +357,7 @@ class WorkersTests(DaemonCase):
     def test_all_hear(self) -> None:
         """Reload, stop and hurry reach the others; the state is held until they have ended."""
         others = Others()
-        daemon = self.running(crew=others, listening=())
+        daemon = self.running(supervisor=others, listening=())
         self.successResultOf(daemon.reload())
         stopped = daemon.stopService()
         daemon.hurry()

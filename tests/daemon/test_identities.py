@@ -14,19 +14,21 @@ from pypid.access.sql import state_in_force
 from pypid.access.sql.place import Server
 from pypid.core.accounts.entries import AuditEntry, Session
 from pypid.core.accounts.rights import Right, Whom
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.daemon.identities import Identities
+from pypid.daemon.identities import Identities, OtherNodes, open_stores
 from pypid.daemon.state import where
-from pypid.flow import start
+from pypid.flow import World, start
+from pypid.flow.signals import Signals
 from pypid.jobs.backup.marker import Marker, write_marker
 from pypid.testing.worlds import world
 from pypid.web.app.app import App, FaceSettings
-from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
-from pypid.wiring.people import identities
-from pypid.wiring.recipe import load_config
+from pypid.web.app.auth_generation import FAR, LEASE
+from pypid.wiring.configuration import load_config
+from pypid.wiring.identities import make_identities
 
 
 def ini(folder: Path, password: str) -> Path:
@@ -34,6 +36,25 @@ def ini(folder: Path, password: str) -> Path:
     path = folder / "pypid.ini"
     path.write_text(f"[server]\nstate = state\n[users]\ncarol = {hash_password(password)}\n")
     return path
+
+
+def made_identities(
+    config: Config,
+    here: World | None = None,
+    claims: Claims | None = None,
+    nodes: OtherNodes | None = None,
+) -> Identities:
+    """The identities of a configuration, not opened yet."""
+    here, places = here or world(), where(config, {})
+    stores = open_stores(config, places, here, reactor)
+    return make_identities(
+        config, places, stores, here, reactor, claims or Claims(), Signals(), nodes
+    )
+
+
+def follow(people: Identities, app: App) -> None:
+    """Keep the app up to date, as the wiring does."""
+    people.signals.rights_changed.connect(lambda: app.use_access(people.state))
 
 
 class ReloadTests(TestCase):
@@ -46,7 +67,7 @@ class ReloadTests(TestCase):
     async def made(self) -> Identities:
         """Everything, with one session of carol's."""
         config = load_config(ini(self.folder, "the first"))
-        made = identities(config, where(config, {}), world(), reactor, Claims())
+        made = made_identities(config)
         await made.open()
         now = made.world.now()
         await made.stores.accounts.add_session(
@@ -57,8 +78,7 @@ class ReloadTests(TestCase):
     def app(self) -> App:
         """As much of one as is told."""
         app = App.__new__(App)
-        app.epoch, app.rules, app.settings, app.closed = (
-            AuthGeneration(),
+        app.rules, app.settings, app.closed = (
             Rules(),
             FaceSettings(spool=self.folder, max_upload=1),
             None,
@@ -74,9 +94,9 @@ class ReloadTests(TestCase):
             people = await self.made()
             app = self.app()
             try:
-                people.apps = (app,)
+                follow(people, app)
                 await people.use(load_config(ini(self.folder, "another one")))
-                turned = app.epoch.changes
+                turned = people.generation.changes
                 self.assertGreater(turned, 0)
                 await people.stores.accounts.end_session("d")
                 now = people.world.now()
@@ -84,8 +104,8 @@ class ReloadTests(TestCase):
                     digest="e", user="carol", created=now, expires=now + timedelta(hours=1)
                 )
                 await people.stores.accounts.add_session(session)
-                self.assertGreater(app.epoch.changes, turned)
-                self.assertEqual(app.epoch.lease, LEASE)
+                self.assertGreater(people.generation.changes, turned)
+                self.assertEqual(people.generation.lease, LEASE)
             finally:
                 await people.end()
 
@@ -103,13 +123,13 @@ class ReloadTests(TestCase):
                 f"https://127.0.0.1:1/\n"
             )
             config = load_config(written)
-            people = identities(config, where(config, {}), world(), reactor, Claims())
+            people = made_identities(config)
             await people.open()
             app = self.app()
             try:
-                people.apps = (app,)
+                follow(people, app)
                 await people.use(config)
-                self.assertEqual(app.epoch.lease, FAR)
+                self.assertEqual(people.generation.lease, FAR)
                 self.assertLess(FAR, LEASE)
             finally:
                 await people.end()
@@ -131,20 +151,20 @@ class ReloadTests(TestCase):
                 try:
                     if server:
                         self.patch(state_in_force, "Server", type(place))
-                    people.apps = (app,)
+                    follow(people, app)
                     clock.advance(3)  # type: ignore[attr-defined]
                     await accounts.poll()
                     self.assertEqual(
-                        app.epoch.until,
+                        people.generation.until,
                         clock.seconds() + state_in_force.CONTACT
                         if server
                         else state_in_force.FOR_EVER,
                     )
-                    before = app.epoch.until
+                    before = people.generation.until
                     place.path.unlink()
                     clock.advance(1)  # type: ignore[attr-defined]
                     await accounts.poll()
-                    self.assertEqual(app.epoch.until, before if server else 0.0)
+                    self.assertEqual(people.generation.until, before if server else 0.0)
                     (self.folder / "state/accounts-known").unlink()
                 finally:
                     await people.end()
@@ -164,14 +184,14 @@ class ReloadTests(TestCase):
             )
             config = load_config(written)
             claims = Claims()
-            people = identities(config, where(config, {}), world(), reactor, claims)
+            people = made_identities(config, claims=claims)
             app = self.app()
             try:
-                people.apps = (app,)
+                follow(people, app)
                 await people.open()
                 self.assertIsInstance(app.closed, PeopleUnknown)
                 self.assertEqual(claims.names, EVERY_NAME)
-                self.assertEqual(app.epoch.lease, FAR)
+                self.assertEqual(people.generation.lease, FAR)
                 app.closed = None
                 await people.use(config)
                 self.assertIsInstance(app.closed, PeopleUnknown)
@@ -235,7 +255,7 @@ class ReloadTests(TestCase):
             for password, goes_on in (("the first", True), ("another one", False)):
                 written = self.folder / "pypid.ini" if goes_on else ini(self.folder, password)
                 config = load_config(written)
-                people = identities(config, where(config, {}), world(), reactor, Claims())
+                people = made_identities(config)
                 await people.open()
                 found = await people.stores.accounts.session("d")
                 await people.end()
@@ -257,7 +277,7 @@ class LostAccountsTests(TestCase):
     def made(self) -> Identities:
         """Another process."""
         config = load_config(ini(self.folder, "the first"))
-        return identities(config, where(config, {}), world(), reactor, Claims())
+        return made_identities(config)
 
     async def lived(self) -> None:
         """A project was closed by a right, and pypid ended."""

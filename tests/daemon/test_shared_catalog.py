@@ -17,19 +17,20 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.sql.state_in_force import CONTACT
 from pypid.catalog.replica_follower import FRESH
-from pypid.catalog.shared import SharedSettings, make
+from pypid.catalog.shared import SharedSettings
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.daemon.shared_catalog import Sharing
+from pypid.daemon.identities import open_stores
+from pypid.daemon.shared_catalog import Sharing, follow, name_of_node
 from pypid.daemon.state import where
 from pypid.flow import start
+from pypid.flow.signals import Signals
 from pypid.jobs.leases import Shared
 from pypid.testing.worlds import world
 from pypid.web.app.app import App, FaceSettings
-from pypid.web.app.auth_generation import AuthGeneration
-from pypid.wiring.people import identities
-from pypid.wiring.recipe import load_config
+from pypid.wiring.configuration import load_config
+from pypid.wiring.identities import make_identities
 from tests.catalog.engines import Place, PlacedEngine
 from tests.daemon.test_identities import ini
 
@@ -46,7 +47,7 @@ class RightsTests(TestCase):
     def app(self) -> App:
         """As much of one as is told."""
         app = App.__new__(App)
-        app.epoch, app.rules, app.closed = AuthGeneration(), Rules(), None
+        app.rules, app.closed = Rules(), None
         app.settings = FaceSettings(spool=self.folder, max_upload=1)
         return app
 
@@ -57,23 +58,34 @@ class RightsTests(TestCase):
 
         async def work() -> None:
             config, here = load_config(ini(self.folder, "the first")), world(self.clock)
-            people = identities(config, where(config, {}), here, reactor, Claims())
-            await people.open()
+            places, signals = where(config, {}), Signals()
+            stores = open_stores(config, places, here, reactor)
             engine = PlacedEngine(self.clock, self.place)
-            catalog = make(SharedSettings("storage", timedelta(seconds=60)), engine, here)
-            sharing = Sharing(catalog, engine, Shared(engine, "here", here), here)
+            settings = SharedSettings("storage", timedelta(seconds=60))
+            sharing = Sharing(
+                follow(settings, engine, here, signals),
+                engine,
+                Shared(engine, "here", here),
+                here,
+                signals,
+                stores.accounts,
+                claimed_by=name_of_node(self.folder / "state", here),
+            )
+            people = make_identities(
+                config, places, stores, here, reactor, Claims(), signals, sharing
+            )
             app = self.app()
-            people.apps = (app,)
+            signals.rights_changed.connect(lambda: app.use_access(people.state))
+            await people.open()
             try:
-                sharing.serve(people, self.folder / "state")
                 await sharing.begin()
                 self.go(0.5)
-                self.assertGreater(app.epoch.until, self.clock.seconds(), "all is well")
+                self.assertGreater(people.generation.until, self.clock.seconds(), "all is well")
                 turn = people.stores.accounts.current._turn
                 await turn.acquire()  # somebody's change waits for the file
                 await PlacedEngine(self.clock, self.place).note_rights()
                 self.go(0.5)
-                self.assertLessEqual(app.epoch.until, self.clock.seconds())
+                self.assertLessEqual(people.generation.until, self.clock.seconds())
                 waiting = people.access.freshly()
                 self.assertIsNotNone(waiting, "whoever comes now is looked up")
                 looking = start(waiting)  # type: ignore[arg-type]
@@ -89,8 +101,8 @@ class RightsTests(TestCase):
                 await looking
                 self.assertIsNone(app.closed)
                 self.assertIsNot(people.claims.names, EVERY_NAME)
-                self.assertGreater(app.epoch.until, self.clock.seconds())
-                self.assertLessEqual(app.epoch.until, self.clock.seconds() + FRESH)
+                self.assertGreater(people.generation.until, self.clock.seconds())
+                self.assertLessEqual(people.generation.until, self.clock.seconds() + FRESH)
                 self.assertIsNone(people.access.freshly())
             finally:
                 await sharing.end()

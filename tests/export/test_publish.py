@@ -212,7 +212,7 @@ class ChangesTests(PublishingCase):
         self.pypid.app.rules = Rules(
             read=self.pypid.app.rules.read, write=self.pypid.app.rules.write
         )
-        self.pypid.app.epoch.turn()
+        self.pypid.app.auth_generation.bump()
         self.soon()
         self.assertEqual(self.shown(), ["eggs", "secret"])
 

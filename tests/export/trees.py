@@ -40,7 +40,7 @@ def authority_of(pypid: Pypid) -> Authority:
         rules=lambda: app.rules,
         closed=lambda: app.closed,
         find=find,
-        changes=lambda: app.epoch.changes,
+        changes=lambda: app.auth_generation.changes,
     )
 
 
@@ -87,7 +87,7 @@ class TreeCase(LocalCase):
         app = self.pypid.app
         projects: Mapping[Any, Grants] = {project_name(name): SECRET_OF_BOB for name in names}
         app.rules = Rules(read=app.rules.read, write=app.rules.write, projects=projects)
-        app.epoch.turn()
+        app.auth_generation.bump()
 
     def write(
         self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any

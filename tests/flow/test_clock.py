@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow import clock as clock_of_process
 from pypid.flow.clock import _TWISTED, boot_seconds, use_monotonic_clock
-from pypid.wiring.recipe import the_world
+from pypid.wiring.platform import the_world
 
 DAY = 86400.0
 

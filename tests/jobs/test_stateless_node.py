@@ -58,18 +58,20 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         self.addCleanup(made.cleanup)
         return Path(made.name)
 
-    def made(self, secret: str | None = "x" * 40) -> StatelessNode:
+    def made(self, secret: str | None = "x" * 40, **more: Any) -> StatelessNode:
         catalog = MemoryCatalog()
         index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
         far = RemoteDump(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
-        file_cache = Backup(self.store, self.state, "here", secret, self.world)
         return StatelessNode(
             index,
             (far,),
-            fill=True,
-            access=ClosedAccess(Anybody()),
-            close=self.close,
-            file_cache=file_cache,
+            **{
+                "fill": True,
+                "access": ClosedAccess(Anybody()),
+                "close": self.close,
+                "backup": Backup(self.store, self.state, "here", secret, self.world),
+                **more,
+            },
         )
 
     async def close(self) -> None:
@@ -100,14 +102,12 @@ class StartTests(ThrowawayCase):
         (self.state / "admin.json").write_bytes(b"1")
         self.have(self.running().end())
         self.state = self.folder()
-        made = self.made()
-        made.access.is_open = False
         welcomed: list[bytes] = []
 
         async def welcome() -> None:
             welcomed.append((self.state / "admin.json").read_bytes())
 
-        made.welcome = welcome
+        made = self.made(access=ClosedAccess(Anybody(), is_open=False), after_restore=welcome)
         self.refused(made.access.identify(Credential("admin", "x")), StorageDown)
         for _ in range(2):
             self.have(made.prepare())
@@ -246,8 +246,8 @@ class EndTests(ThrowawayCase):
         made = self.running()
         (self.state / "admin.json").write_bytes(b"1")
         hanging = Hanging(self.world.now)
-        assert made.file_cache is not None
-        made.file_cache.blobs = hanging
+        assert made.backup is not None
+        made.backup.blobs = hanging
         self.successResultOf(made.stopService())
         ending = start(made.end())
         self.assertNoResult(ending)
@@ -276,8 +276,7 @@ class EndTests(ThrowawayCase):
         """A pypid that answers one command copies nothing, writes no snapshot, and closes what is
         open.
         """
-        made = self.made()
-        made.leave_alone()
+        made = self.made(backup=None, takes_lease=False)
         (self.state / "admin.json").write_bytes(b"1")
         self.have(made.prepare())
         self.have(made.compared())

@@ -105,7 +105,12 @@ class Peopled:
         ]
         sources += [Source(self.directory)] if directory else []
         self.chain = AccessChain(
-            sources, self.accounts, world, verifier, admins=self.configured.admins, session_key=KEY
+            sources,
+            self.accounts,
+            world,
+            verifier,
+            admins=self.configured.admins,
+            session_key=lambda: KEY,
         )
         self.defaults = pypid.app.rules
         self.accounts.current.on_change.append(lambda _: self._apply())
@@ -127,7 +132,7 @@ class Peopled:
         rules = evolve(self.defaults, projects=grants_of(rights))
         if rules != self.pypid.app.rules:
             self.pypid.app.rules = rules
-        self.pypid.app.epoch.turn()
+        self.pypid.app.auth_generation.bump()
         self.chain.forget_all()
 
     @property

@@ -60,7 +60,7 @@ class Registering(Pypid):
         users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier)
         sources = [Source(users), Source(SqlPeople(self.accounts, verifier, self.world))]
         chain = AccessChain(
-            sources, self.accounts, self.world, verifier, admins=["ada"], session_key=KEY
+            sources, self.accounts, self.world, verifier, admins=["ada"], session_key=lambda: KEY
         )
         self.app.access = chain
         self.app.settings = evolve(self.app.settings, people=people)

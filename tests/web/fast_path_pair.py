@@ -102,7 +102,7 @@ class Pair:
         session = Session(digest=digest, user="bob", created=pypid.world.now(), expires=end)
         papers = Papers({TOKEN.digest: TOKEN}, {digest: session})
         chain = AccessChain(
-            [Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY
+            [Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=lambda: KEY
         )
         return App(pypid.index, chain, pypid.app.rules, pypid.world, pypid.app.settings)
 

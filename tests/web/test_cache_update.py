@@ -18,7 +18,7 @@ from pypid.core.permissions import (
     Rules,
 )
 from pypid.core.policy import Policy
-from pypid.daemon.loopback import OneTime, _CurrentRules, _seen_by
+from pypid.daemon.loopback import OneTime, _seen_by
 from pypid.flow import start
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import RULES, Answer, J, Pypid, WholeCase
@@ -188,7 +188,6 @@ class RefusedTests(CacheUpdateCase):
         """Rules that change while something is collected hold for the resolver's next request."""
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.OFFLINE))
         twin = _seen_by(pypid.app, OneTime("secret", ANONYMOUS))
-        twin.access = _CurrentRules(twin.access, pypid.app, twin)
         before = twin.rules
         pypid.app.rules = self.rules
         pypid.app.closed = StorageDown("it is gone.")

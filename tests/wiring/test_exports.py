@@ -8,7 +8,6 @@ from pypid.core.errors import BadRequest
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.flow import start
 from pypid.web.app.app import App
-from pypid.wiring import recipe
 from tests.wiring.test_recipe import ServiceCase
 
 
@@ -17,13 +16,7 @@ class WhoTests(ServiceCase):
 
     def setUp(self) -> None:
         super().setUp()
-        assembled: list[recipe.Assembly] = []
-        assemble = recipe.assemble
-        self.patch(
-            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
-        )
-        self.make()
-        self.public, self.operators = assembled[0].apps
+        self.public, self.operators = self.make_with_apps()[1]
         self.target = self.folder / "tree"
 
     def refused(self, app: App, target: str) -> str:

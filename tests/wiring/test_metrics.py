@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from pypid.metrics import families
 from pypid.metrics.together import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
-from pypid.wiring.metrics import EVERY, WINDOW, measure
+from pypid.wiring.metrics import EVERY, WINDOW, Measuring, all_metrics
 from tests.web.full_app import Pypid, WholeCase
 
 
@@ -50,7 +51,13 @@ class MeasuringCase(WholeCase):
 
     def measured(self, pypid: Pypid) -> Daemon:
         daemon = Daemon()
-        measure(daemon, (pypid.app,), pypid.site, self.folder, self.siblings)
+        app, site = pypid.app, pypid.site
+        app.measured = partial(all_metrics, app.world, self.folder)
+        site.counts = app.world.counts
+        measuring = Measuring(
+            app.world, app.index, site, app.condition, daemon.reactor, self.folder, self.siblings
+        )
+        measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]
         daemon.startService()  # type: ignore[no-untyped-call]
         return daemon
 

@@ -25,6 +25,10 @@ from pypid.daemon.process import Process, ProcessEnded
 from pypid.flow import start
 from pypid.testing.worlds import Awaiting
 from pypid.wiring import recipe
+from pypid.wiring.apps import Apps
+from pypid.wiring.configuration import load_config
+from pypid.wiring.greeting import visible_output
+from pypid.wiring.platform import Platform, the_world
 from tests.access.sql.test_pypicloud_people import pypiclouds
 
 HASH = hash_password("secret")
@@ -65,18 +69,26 @@ class ServiceCase(Awaiting, SynchronousTestCase):
         """Write the configuration."""
         self.ini.write_text(text)
 
-    def make(self, *, only_control: bool = False, stdout: Any = None) -> tuple[Daemon, str]:
+    def make(self, *, serves_clients: bool = True, stdout: Any = None) -> tuple[Daemon, str]:
         """A daemon, and what was printed when it was made."""
         printed = io.StringIO() if stdout is None else stdout
         self.patch(sys, "stdout", printed)
         try:
             daemon = recipe.make_daemon(
-                recipe.load_config(self.ini), self.reactor, {}, only_control=only_control
+                load_config(self.ini), Platform(self.reactor, {}, serves_clients=serves_clients)
             )
         finally:
             self.patch(sys, "stdout", sys.__stdout__)
         self.addCleanup(daemon.state.release)
         return daemon, printed.getvalue()
+
+    def make_with_apps(self) -> tuple[Daemon, Apps]:
+        """A daemon, and its apps."""
+        made: list[Apps] = []
+        make_apps = recipe.make_apps
+        self.patch(recipe, "make_apps", lambda *args: made.append(make_apps(*args)) or made[-1])
+        daemon, _ = self.make()
+        return daemon, made[0]
 
     def logged(self, level: str) -> list[str]:
         """The formats of what was logged at this level."""
@@ -103,16 +115,16 @@ class FirstRunTests(ServiceCase):
             with place.open("w+") as terminal:
                 self.patch(sys, "__stdout__", terminal)
                 self.patch(sys, "stdout", LoggingFile(Logger()))
-                self.assertIs(recipe._in_sight(), terminal if is_seen else sys.stdout)
+                self.assertIs(visible_output(), terminal if is_seen else sys.stdout)
         with io.StringIO() as printed:
             self.patch(sys, "stdout", printed)
-            self.assertIs(recipe._in_sight(), printed)
+            self.assertIs(visible_output(), printed)
 
     def test_commands_greet_nobody(self) -> None:
         """What is started for one command makes no admin, and listens on the
         control socket alone.
         """
-        daemon, printed = self.make(only_control=True)
+        daemon, printed = self.make(serves_clients=False)
         self.assertEqual((printed, [listening.text for listening in daemon.listening]), ("", [""]))
         self.assertFalse((self.state / "admin.json").exists())
         daemon.state.release()
@@ -143,7 +155,7 @@ class AssemblyTests(ServiceCase):
         """A storage in memory has no snapshot: what it would know is gone at the next start."""
         self.configure("[storage]\nbackend = memory\n[catalog]\ndump = kept\n")
         daemon, _ = self.make()
-        self.assertEqual(daemon.snapshots, ())
+        self.assertEqual(daemon.dumps, ())
         self.assertFalse((self.state / "kept").exists())
 
     def test_refused(self) -> None:
@@ -180,34 +192,28 @@ class ReloadTests(ServiceCase):
         file changes nothing.
         """
         self.configure(f"[users]\nann = {HASH}\n")
-        config = recipe.load_config(self.ini)
-        assembled: list[recipe.Assembly] = []
-        assemble = recipe.assemble
-        self.patch(
-            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
-        )
-        daemon, _ = self.make()
-        [assembly] = assembled
-        self.assertEqual([app.rules.read for app in assembly.apps], [config.access.read] * 2)
+        config = load_config(self.ini)
+        daemon, apps = self.make_with_apps()
+        self.assertEqual([app.rules.read for app in apps], [config.access.read] * 2)
 
         self.configure(
             f"[server]\nmax_upload = 1G\n[access]\nread = authenticated\noverwrite = "
             f"bob\n[users]\nbob = {HASH}\n"
         )
         self.reload(daemon)
-        for app in assembly.apps:
+        for app in apps:
             self.assertEqual(app.rules.read, AUTHENTICATED)
             self.assertEqual(app.rules.overwrite.users, {"bob"})
-        self.refused(assembly.people.access.identify(Credential("ann", "secret")), Unauthenticated)
+        self.refused(daemon.people.access.identify(Credential("ann", "secret")), Unauthenticated)
         self.assertEqual(
-            self.have(assembly.people.access.identify(Credential("bob", "secret"))).user, "bob"
+            self.have(daemon.people.access.identify(Credential("bob", "secret"))).user, "bob"
         )
         self.assertIn("[server]", self.events[-1]["later"])
 
         self.configure("[access]\nread = everyone\n[usrs]\n")
         self.reload(daemon)
         self.assertIn("unknown section", str(self.events[-1]["error"]))
-        self.assertEqual([app.rules.read for app in assembly.apps], [AUTHENTICATED] * 2)
+        self.assertEqual([app.rules.read for app in apps], [AUTHENTICATED] * 2)
 
     def test_told(self) -> None:
         """What an administrator is told is in force before and after a reload, on both faces, and
@@ -216,21 +222,15 @@ class ReloadTests(ServiceCase):
         upstream = "[upstream]\nurl = https://ann:hunter2@index.example/simple\n"
         secret = f"[server]\nsecret = {'hunter2' * 9}\n"
         self.configure(f"{secret}{upstream}[access]\nread = everyone\n")
-        assembled: list[recipe.Assembly] = []
-        assemble = recipe.assemble
-        self.patch(
-            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
-        )
-        daemon, _ = self.make()
-        [assembly] = assembled
-        for app in assembly.apps:
-            self.assertEqual(written(app.configuration()), describe(recipe.load_config(self.ini)))
+        daemon, apps = self.make_with_apps()
+        for app in apps:
+            self.assertEqual(written(app.configuration()), describe(load_config(self.ini)))
             self.assertEqual(app.settings.indexes, ("https://(set)@index.example/simple",))
             self.assertEqual(app.settings.place, str(self.state / "packages"))
 
         self.configure(f"{secret}max_upload = 1G\n{upstream}[access]\nread = authenticated\n")
         self.reload(daemon)
-        for app in assembly.apps:
+        for app in apps:
             said = {
                 f"{section.section}.{line.key}": line
                 for section in app.configuration()
@@ -246,7 +246,7 @@ class ReloadTests(ServiceCase):
 
         self.configure("[usrs]\n")
         self.reload(daemon)
-        self.assertIn("authenticated", written(assembly.apps[0].configuration()))
+        self.assertIn("authenticated", written(apps.public.configuration()))
 
     def test_people_go_into_a_database(self) -> None:
         """Where pypicloud's people come from its database now, the rules of its file hold until a
@@ -255,19 +255,13 @@ class ReloadTests(ServiceCase):
         said = "[app:main]\nuse = egg:pypicloud\nstorage.dir = %(here)s/packages\n"
         rule = "pypi.default_read = everyone\npackage.secret.user.ann = rw\n"
         self.configure(f"{said}{rule}user.ann = {HASH}\n")
-        assembled: list[recipe.Assembly] = []
-        assemble = recipe.assemble
-        self.patch(
-            recipe, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1]
-        )
-        daemon, _ = self.make()
-        [assembly] = assembled
+        daemon, apps = self.make_with_apps()
         secret = project_name("secret")
         self.reload(daemon)
         self.configure(f"{said}{rule}pypi.auth = sql\nauth.db.url = sqlite:///%(here)s/auth.db\n")
         self.reload(daemon)
         self.assertIn("Restart pypid", str(self.events[-1]["error"]))
-        for app in assembly.apps:
+        for app in apps:
             self.assertFalse(may(app.rules, ANONYMOUS, Action.READ, secret))
 
     def test_people_once_more(self) -> None:
@@ -296,7 +290,7 @@ class ReloadTests(ServiceCase):
         self.addCleanup(os.chdir, before)
         os.chdir(self.folder)
         self.patch(sys, "stdout", io.StringIO())
-        daemon = recipe.make_daemon(recipe.load_config(Path("pypid.ini")), self.reactor, {})
+        daemon = recipe.make_daemon(load_config(Path("pypid.ini")), Platform(self.reactor, {}))
         self.patch(sys, "stdout", sys.__stdout__)
         self.addCleanup(daemon.state.release)
         os.chdir("/")
@@ -372,7 +366,7 @@ class WorldTests(ServiceCase):
         """Before the reactor runs blocking calls are done at once, and what they
         raise is raised.
         """
-        world = recipe.the_world(self.reactor)
+        world = the_world(self.reactor)
         self.assertEqual(self.successResultOf(world.blocking(int, "7")), 7)
         self.failureResultOf(world.blocking(int, "x"), ValueError)
 

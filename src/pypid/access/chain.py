@@ -22,6 +22,7 @@ from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity, account_name
 from pypid.flow import Flights, World
+from pypid.flow.signals import Provider
 from pypid.ports import Access, People
 
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."
@@ -72,8 +73,7 @@ class AccessChain:
     decides.
 
     An unavailable source is never skipped: the next one might accept a user whom it would have
-    refused. `admins` are those of ``[access] admins``, whichever source knows them; to change them
-    or `sources`, replace the attribute and call `forget_all`.
+    refused. `admins` are those of ``[access] admins``, whichever source knows them.
     """
 
     def __init__(
@@ -84,23 +84,24 @@ class AccessChain:
         verifier: Verifier,
         *,
         admins: Iterable[str] = (),
-        session_key: bytes | None = None,
+        session_key: Callable[[], bytes] | None = None,
         throttle: Throttle | None = None,
+        watch: Callable[[], Callable[[], Awaitable[bool]]] | None = None,
     ) -> None:
-        """`accounts` hold the tokens and sessions (None: there are none). `session_key` is the key
-        for `core.accounts.sessions.digest_of`.
+        """`accounts` hold the tokens and sessions (None: there are none). `session_key` returns the
+        key for `core.accounts.sessions.digest_of`.
+
+        `watch` is called before each lookup; it returns a check that is awaited before a refusal is
+        raised and counted. The check reads the accounts, and returns whether they have changed
+        since the call. So a token that another node has just issued is not refused here.
         """
         self.sources: tuple[Source, ...] = tuple(sources)
         self.admins: frozenset[str] = frozenset(admins)
         self.accounts = accounts
-        self.watch: Callable[[], Callable[[], Awaitable[bool]]] = lambda: _never
-        """Called before each question; returns a check that is awaited before a refusal is raised
-        and counted. The check reads the accounts, and returns whether they have changed since the
-        call. So a token that another node has just issued is not refused here.
-        """
+        self.watch = watch or (lambda: _has_not_changed)
         self._world = world
         self._verifier = verifier
-        self.session_key = world.random(32) if session_key is None else session_key
+        self.session_key = session_key or Provider(partial(world.random, 32))
         self._throttle = throttle or Throttle(world)
         self._attempts: Flights[bytes, Identity] = Flights()
         self._slow: dict[Source, SlowPeople] = {}
@@ -131,6 +132,11 @@ class AccessChain:
             if found is not None:
                 return await self._whole(found, source)
         return None
+
+    def use_admins(self, admins: Iterable[str]) -> None:
+        """Replace the administrators, and drop everything cached about users."""
+        self.admins = frozenset(admins)
+        self.forget_all()
 
     def forget(self, user: str) -> None:
         """Drop everything cached about the user, after a change."""
@@ -267,7 +273,7 @@ class AccessChain:
     async def _by_session(self, secret: str) -> Identity:
         if self.accounts is None or len(secret) > LONGEST_SECRET or not secret.isascii():
             raise Unauthenticated(ENDED)
-        has_changed, digest = self.watch(), digest_of(secret, self.session_key)
+        has_changed, digest = self.watch(), digest_of(secret, self.session_key())
         who = await self._logged_in(self.accounts, digest)
         if who is None and await has_changed():
             who = await self._logged_in(self.accounts, digest)
@@ -316,7 +322,7 @@ class AccessChain:
         return self._slow[source]
 
 
-async def _never() -> bool:
+async def _has_not_changed() -> bool:
     return False
 
 

@@ -15,7 +15,7 @@ from pypid.ports import Access
 
 @define(eq=False)
 class ClosedAccess:
-    """An `Access` that asks `access` once it `is_open`. Until then every login fails with 503, and
+    """An `Access` that uses `access` once it `is_open`. Until then every login fails with 503, and
     not as a wrong password.
     """
 
@@ -25,6 +25,10 @@ class ClosedAccess:
     """Called before each question; reads changes that this process is not notified of. Raises as
     `identify`.
     """
+
+    def open(self) -> None:
+        """Admit users from now on."""
+        self.is_open = True
 
     async def identify(self, credential: Credential) -> Identity:
         """Return the identity that the credential proves. Raises `StorageDown` until it `is_open`,

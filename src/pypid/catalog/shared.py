@@ -351,7 +351,15 @@ def _upstream_draft(
     )
 
 
-def make(settings: SharedSettings, engine: Engine, world: World) -> SharedCatalog:
+def make(
+    settings: SharedSettings,
+    engine: Engine,
+    world: World,
+    *,
+    rights_changed: Callable[[], None] = lambda: None,
+    begun_anew: Callable[[], None] = lambda: None,
+    confirmed: Callable[[], None] = lambda: None,
+) -> SharedCatalog:
     """Return a catalog that will follow the engine, and closes it: `begin` it. Its callbacks: see
     `ReplicaFollower`.
     """
@@ -362,6 +370,9 @@ def make(settings: SharedSettings, engine: Engine, world: World) -> SharedCatalo
         settings.stale_for,
         first_serial=settings.serial,
         forgettable=settings.forgettable,
+        rights_changed=rights_changed,
+        begun_anew=begun_anew,
+        confirmed=confirmed,
     )
     return SharedCatalog(following)
 
@@ -375,8 +386,7 @@ async def open(
     begun_anew: Callable[[], None] = lambda: None,
 ) -> SharedCatalog:
     """Return a catalog that has begun. Raises as `SharedCatalog.begin`."""
-    catalog = make(settings, engine, world)
-    catalog.following.rights_changed, catalog.following.begun_anew = rights_changed, begun_anew
+    catalog = make(settings, engine, world, rights_changed=rights_changed, begun_anew=begun_anew)
     await catalog.begin()
     return catalog
 

@@ -64,7 +64,7 @@ def _account_notes(url: str | None, file: Path) -> list[str]:
 
 
 def _convert_config(options: argparse.Namespace) -> None:
-    from pypid.wiring.recipe import converted_config
+    from pypid.wiring.configuration import converted_config
 
     text, secret_keys = converted_config(Path(options.file))
     print(text)

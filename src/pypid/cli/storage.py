@@ -193,12 +193,13 @@ def _copy(source: Path, target: Path) -> Copied:
 
     from pypid.daemon.state import where
     from pypid.index.local.copy import Copier
-    from pypid.wiring import recipe
+    from pypid.wiring.configuration import load_config
+    from pypid.wiring.platform import the_world
     from pypid.wiring.single_command import run
     from pypid.wiring.storage import open_storage
 
-    configs = [recipe.load_config(file) for file in (source, target)]
-    world = recipe.the_world(reactor)
+    configs = [load_config(file) for file in (source, target)]
+    world = the_world(reactor)
 
     async def copy() -> Copied:
         storages = [

@@ -49,6 +49,10 @@ class Claims:
 
     names: frozenset[ProjectName] | EveryName = frozenset()
 
+    def replace(self, names: frozenset[ProjectName] | EveryName) -> None:
+        """Replace the names, after a change of the rules."""
+        self.names = names
+
 
 @frozen(kw_only=True)
 class Policy:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort
@@ -29,6 +29,7 @@ from pypid.daemon.state import StateFolder
 from pypid.daemon.tls import Certificate
 from pypid.flow import Periodic, World, start
 from pypid.flow.conditions import Condition
+from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
@@ -71,8 +72,9 @@ class Daemon(MultiService):
     """
 
     index: Index
-    snapshots: tuple[PeriodicDump, ...]
-    snapshot_interval: float
+    signals: Signals
+    dumps: tuple[PeriodicDump, ...]
+    dump_interval: float
     maintenance: CacheMaintenance
     sites: tuple[Site, ...]
     listening: tuple[Listener, ...]
@@ -88,14 +90,16 @@ class Daemon(MultiService):
     """Seconds without a notification after which the service manager takes this process for
     dead.
     """
-    throwaway: StatelessNode | None = None
+    stateless_node: StatelessNode | None = None
     """Set where the storage is a bucket."""
     sharing: Sharing | None = None
     """Set where several nodes share the catalog."""
-    crew: Supervisor | None = None
+    supervisor: Supervisor | None = None
     """The other workers, set in the first of several."""
     clean_stop: CleanStop | None = None
     """Set where the next start may trust the dump that this stop writes."""
+    further_services: tuple[Service, ...] = ()
+    """Services that run as long as the daemon does."""
     _sockets: list[ListeningSocket] = field(factory=list, init=False)
     failed: bool = field(default=False, init=False)
     """Whether the daemon found, once it ran, that it cannot continue."""
@@ -108,19 +112,27 @@ class Daemon(MultiService):
 
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
-        jobs = self.throwaway, self.sharing
+        self.signals.cannot_continue.connect(self._fail)
         self._comparing = Comparing(
-            self.index, self.world, self.notify, self._fail, self._call_others, *jobs
+            self.index,
+            self.world,
+            self.notify,
+            self.signals,
+            self._start_workers,
+            self.stateless_node,
+            self.sharing,
         )
-        for snapshot in self.snapshots:
-            self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
-        self.maintenance.setServiceParent(self)  # type: ignore[no-untyped-call]
-        self.people.setServiceParent(self)  # type: ignore[no-untyped-call]
-        if self.throwaway is not None:
-            self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
-        if self.sharing is not None:
-            self.sharing.failed = self._fail
-            self.sharing.setServiceParent(self)  # type: ignore[no-untyped-call]
+        for dump in self.dumps:
+            self._add(self.dump_interval, dump.write, "writing the snapshot")
+        for service in (
+            self.maintenance,
+            self.people,
+            self.stateless_node,
+            self.sharing,
+            *self.further_services,
+        ):
+            if service is not None:
+                service.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.watchdog is not None:
             self._add(
                 self.watchdog / 2, self._bark, "telling the service manager that we are alive"
@@ -141,7 +153,7 @@ class Daemon(MultiService):
         for listening in self.listening:
             port = listening.listen()
             self._ports.append(port)
-            if self.crew is not None and listening.text:
+            if self.supervisor is not None and listening.text:
                 self._sockets.append(ListeningSocket.of(listening.text, port))
             if listening.text and prefork.number() == 1:
                 _log.info(
@@ -154,8 +166,8 @@ class Daemon(MultiService):
 
     def _run(self) -> None:
         self.notify(READY)
-        if self.throwaway is None or self.people.access.is_open:
-            self._call_others()
+        if self.stateless_node is None or self.people.access.is_open:
+            self._start_workers()
         self._furnishing = start(self._furnish())
         self._furnishing.addErrback(_trap_cancelled)
         self._comparing.begin()
@@ -168,12 +180,12 @@ class Daemon(MultiService):
         await deferLater(self.world.clock, FIRST_PAGES)
         await furnish(self.world, UPLOADS)
 
-    def _call_others(self) -> None:
+    def _start_workers(self) -> None:
         """Start the other workers once the records of the state folder are there. This worker
         answers meanwhile.
         """
-        if self.crew is not None and not self.stopping:
-            self.crew.begin(self._sockets)
+        if self.supervisor is not None and not self.stopping:
+            self.supervisor.begin(self._sockets)
 
     def _fail(self, error: CannotStart) -> None:
         """Stop, since the configured setup turned out not to work."""
@@ -193,8 +205,8 @@ class Daemon(MultiService):
         if self.stopping:
             return
         self.notify(reloading(monotonic()))  # systemd's clock, which is not the reactor's
-        if self.crew is not None:
-            self.crew.reload()
+        if self.supervisor is not None:
+            self.supervisor.reload()
         try:
             if self.certificate is not None:
                 await self.world.blocking(self.certificate.reload)
@@ -215,7 +227,8 @@ class Daemon(MultiService):
     # --- stop -------------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
-        self.stopping = self.condition.stopping = True
+        self.stopping = True
+        self.condition.begin_to_stop()
         self.notify(STOPPING)
         self._comparing.end()
         if self._furnishing is not None:
@@ -225,22 +238,22 @@ class Daemon(MultiService):
     def hurry(self) -> None:
         """Stop waiting for requests under way."""
         self._left = 0.0
-        if self.crew is not None:
-            self.crew.hurry()
+        if self.supervisor is not None:
+            self.supervisor.hurry()
 
     async def _stop(self) -> None:
         try:
-            others = None if self.crew is None else self.crew.stop()
+            others = None if self.supervisor is None else self.supervisor.stop()
             await self._drain([port.stopListening() for port in self._ports])
             await _ended(others)  # before the lock is released, and records are copied
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.maintenance.end()
             await self.people.end()
-            is_written = [await snapshot.write() for snapshot in self.snapshots]
+            is_written = [await dump.write() for dump in self.dumps]
             if self.clean_stop is not None and all(is_written) and self.index.may_trust_dump:
                 await self.clean_stop.leave()
-            if self.throwaway is not None:
-                await self.throwaway.end()
+            if self.stateless_node is not None:
+                await self.stateless_node.end()
             if self.sharing is not None:
                 await self.sharing.end()
         finally:

@@ -4,10 +4,10 @@ audit log.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, evolve, field, frozen
 from twisted.application.service import MultiService
@@ -20,7 +20,6 @@ from pypid.access.closed import ClosedAccess
 from pypid.access.firstrun import ADMIN, read_admin
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import hash_password
-from pypid.access.signing_keys import session_key
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
@@ -28,12 +27,12 @@ from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server, place_of
 from pypid.access.sql.state import AccountsState
-from pypid.access.sql.state_in_force import POLL
+from pypid.access.sql.state_in_force import POLL, Current
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.accounts.rights import Right
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import Busy, PeopleUnknown, StorageDown
+from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.rules_in_force import (
@@ -48,10 +47,11 @@ from pypid.daemon.state import StatePaths
 from pypid.databases.threads import Threads
 from pypid.flow import Periodic, World
 from pypid.flow.reserve import FILE, REFILL, Reserve
+from pypid.flow.signals import Provider, Signals
 from pypid.jobs.backup.accounts_marker import CHANGES, AccountsMarker
 from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
-from pypid.web.app.app import App
-from pypid.web.app.auth_generation import FAR, LEASE
+from pypid.web.app.app import AccessState
+from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
 from pypid.web.app.registry import Configured, Registry
 
 if TYPE_CHECKING:  # imported where they are configured
@@ -124,10 +124,70 @@ def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) 
     )
 
 
+class OtherNodes(Protocol):
+    """The other nodes that use the same accounts (`daemon.shared_catalog`)."""
+
+    def reported_until(self) -> float:
+        """Return until when, on the clock, other nodes would have reported a change."""
+
+    def has_missed(self) -> bool:
+        """Return whether other nodes reported a change that cannot be read yet: a project may be
+        private by now, or a name local. No client is admitted meanwhile, since public access is
+        defined in the accounts, too.
+        """
+
+
+class NoOtherNodes:
+    """The nodes of a pypid that is the only one."""
+
+    def reported_until(self) -> float:
+        """Return that nothing can be missed."""
+        return float("inf")
+
+    def has_missed(self) -> bool:
+        """Return False: there is no other node."""
+        return False
+
+
+def read_changes(
+    current: Current, nodes: OtherNodes, world: World
+) -> Coroutine[Any, Any, None] | None:
+    """Return a reading of the accounts, if other nodes may have changed them since the last one."""
+    if world.clock.seconds() < nodes.reported_until():
+        return None
+
+    async def read() -> None:
+        try:
+            await current.refresh()
+        except PeopleUnknown:  # administrators of the configuration still get in
+            current.doubt()
+
+    return read()
+
+
+def watch(current: Current) -> Callable[[], Awaitable[bool]]:
+    """Return a check whether the accounts have changed since now; False where they cannot be
+    read.
+    """
+    known = current.known
+
+    async def has_changed() -> bool:
+        try:
+            await current.refresh()
+        except PeopleUnknown:
+            return False
+        return current.known is not known
+
+    return has_changed
+
+
 @define(slots=False, eq=False)
 class Identities(MultiService):
     """The identities of users, and the rules in force. Await `open` before admitting clients, and
     `end` after the last one.
+
+    `greet` creates the first run's admin, if pypicloud's users are imported and none of them is an
+    admin. `is_first`: no pypid has used the storage before, as far as is known.
     """
 
     config: Config
@@ -143,21 +203,16 @@ class Identities(MultiService):
     outdated: OutdatedSessions
     access: ClosedAccess
     claims: Claims
+    signals: Signals
+    session_key: Provider[bytes] = field(repr=False)
+    nodes: OtherNodes = field(factory=NoOtherNodes, repr=False)
+    greet: Callable[[], object] | None = field(default=None, repr=False)
+    is_first: bool = True
+    generation: AuthGeneration = field(factory=AuthGeneration, init=False)
+    """The generation of the identities that may be cached."""
     publishers: TrustedPublishing | None = field(default=None, init=False)
     """Set once an issuer is configured."""
-    greet: Callable[[], object] | None = field(default=None, init=False, repr=False)
-    """Creates the first run's admin, if pypicloud's users were to be imported and none of them is
-    an admin.
-    """
-    is_first: bool = field(default=True, init=False)
-    """Whether no pypid has used the storage before, as far as is known."""
-    apps: tuple[App, ...] = field(default=(), init=False)
-    told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
-    """Return until when, on the clock, other nodes would have reported a change; see `sharing`."""
-    has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
-    """Return whether they reported a change that cannot be read yet: a project may be private by
-    now, or a name local.
-    """
+    _registry: Registry | None = field(default=None, init=False, repr=False)
     _was_known: bool = field(default=True, init=False)
     _in_force: InForce = field(
         factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False
@@ -173,8 +228,9 @@ class Identities(MultiService):
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         accounts, downloads = self.stores.accounts, self.stores.downloads
-        accounts.current.on_change.append(self._changed)
-        accounts.current.on_contact.append(self._heard)
+        accounts.current.on_change.append(self._accounts_changed)
+        accounts.current.on_contact.append(self._renew)
+        self.signals.catalog_confirmed.connect(self._renew)
         self._add(POLL, accounts.poll, "looking at the accounts database")
         self._add(TEND, accounts.tend, "tending the accounts")
         self._add(RETRY, self.stores.journal.retry, "writing the audit log")
@@ -191,26 +247,12 @@ class Identities(MultiService):
 
     # --- the start ---
 
-    def serve(self, *apps: App) -> None:
-        """Keep these apps up to date, now and after each change. They are closed until `open` has
-        ended.
-        """
-        self.apps = apps
-        self.claims.names = EVERY_NAME
-        for app in apps:
-            app.closed = StorageDown("the accounts are still being fetched from it.", retry_after=5)
-
     async def open(self) -> None:
         """Read all records below `state`, which exists by now. Raises `CannotStart`,
         `Unreadable`.
         """
-        key = await self.world.blocking(
-            session_key, self.places.state, self.config.server.secret, self.world.random
-        )
-        self.chain.session_key = key
-        registry = self._registry(key)
-        for app in self.apps:
-            app.registry = registry
+        self._registry = self._make_registry(await self.world.blocking(self.session_key))
+        self.signals.rights_changed.emit()
         await self._refill()
         await self._find_signs_of_accounts()
         await self.stores.accounts.open()
@@ -218,7 +260,7 @@ class Identities(MultiService):
             await self._inherit(self.config.inherits)
         await self.use(self.config)
         self._is_open = True
-        self._tell()
+        self._announce()
 
     async def _find_signs_of_accounts(self) -> None:
         """Note that accounts have existed, if their database is missing and an older pypid has left
@@ -256,7 +298,7 @@ class Identities(MultiService):
         ):
             await self.world.blocking(self.greet)
 
-    def _registry(self, key: bytes) -> Registry:
+    def _make_registry(self, key: bytes) -> Registry:
         return Registry(
             accounts=self.stores.accounts,
             journal=self.stores.journal,
@@ -291,11 +333,10 @@ class Identities(MultiService):
         self._configured = evolve(
             configured_by(config, first), accounts_log_in=log_in, hashes=hashes
         )
-        self.chain.admins = frozenset(config.access.admins)
-        self.chain.forget_all()
+        self.chain.use_admins(config.access.admins)
         self._trust(config)
         await self._make_rules()
-        self._tell()
+        self._announce()
         await self.outdated.use(hashes)
 
     def _trust(self, config: Config) -> None:
@@ -314,14 +355,12 @@ class Identities(MultiService):
             from pypid.access.oidc import token_exchange
 
             self.publishers.trust(token_exchange.trusted_by(config.issuers))
-        for app in self.apps:
-            app.publishers = self.publishers
 
-    async def _changed(self, roll: AccountsState) -> None:
+    async def _accounts_changed(self, roll: AccountsState) -> None:
         """Apply a change of the accounts database; it is in force once this has ended."""
         if roll.rights is not self._made_of[1]:
             await self._make_rules()
-        self._tell()
+        self._announce()
 
     async def _make_rules(self) -> None:
         """Make the rules; many of them off the reactor thread (ten thousand take a tenth of a
@@ -341,75 +380,42 @@ class Identities(MultiService):
             )
         self._in_force, self._made_of = found, made
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
+        """Put the rules in force, and drop all identities that were cached before."""
         # until a server has answered once it is unknown what is hidden, and which names are local
         # by a right there
         self._was_known = self._are_known()
-        self.claims.names = (
-            self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
-        )
-        for app in self.apps:
-            app.epoch.turn()
-            app.epoch.lease = self._lease()
-            app.epoch.until = self._until()
-            app.rules = self._in_force.rules
-            app.settings = evolve(app.settings, people=account_settings(self.config))
-            if self._is_open:
-                app.closed = None if self._was_known else PeopleUnknown("the accounts database")
+        is_certain = self._is_open and self._was_known
+        self.claims.replace(self._in_force.claims if is_certain else EVERY_NAME)
+        self.generation.bump()
+        self.generation.renew(self._until(), lease=self._lease())
+        self.signals.rights_changed.emit()
 
-    def _heard(self) -> None:
-        """Handle an answer, or a failure, of the accounts database."""
+    @property
+    def state(self) -> AccessState:
+        """The rules in force, and the accounts."""
+        return AccessState(
+            rules=self._in_force.rules,
+            account_settings=account_settings(self.config),
+            closed=self._why_closed(),
+            registry=self._registry,
+            publishers=self.publishers,
+        )
+
+    def _why_closed(self) -> PypidError | None:
+        """Return why only administrators are let in; None if all users are."""
+        if not self._is_open:
+            return StorageDown("the accounts are still being fetched from it.", retry_after=5)
+        return None if self._was_known else PeopleUnknown("the accounts database")
+
+    def _renew(self) -> None:
+        """Handle an answer, or a failure, of the accounts database or of the shared catalog."""
         if self._is_open and self._are_known() is not self._was_known:
-            self._tell()
-        until = self._until()
-        for app in self.apps:
-            app.epoch.until = until
+            self._announce()
+        self.generation.renew(self._until())
 
     def _until(self) -> float:
-        return min(self.stores.accounts.current.until, self.told_until())
-
-    def share(
-        self,
-        tell: Callable[[], object],
-        told_until: Callable[[], float],
-        has_missed: Callable[[], bool] = lambda: False,
-    ) -> Callable[[], None]:
-        """Notify other nodes of local changes. `told_until`: until when they would have reported
-        theirs; call the returned function when that time changes. After that time, identities are
-        checked in the database first.
-
-        While it `has_missed` a change from elsewhere, no client is admitted: public access is
-        defined in the accounts, too.
-        """
-        current, clock = self.stores.accounts.current, self.world.clock
-        current.on_write.append(tell)
-        self.told_until, self.has_missed = told_until, has_missed
-        self.chain.watch = self._watch
-
-        async def look() -> None:
-            try:
-                await current.refresh()
-            except PeopleUnknown:  # administrators of the configuration still get in
-                current.doubt()
-
-        self.access.freshly = lambda: None if clock.seconds() < told_until() else look()
-        return self._heard
-
-    def _watch(self) -> Callable[[], Awaitable[bool]]:
-        """Return a check whether the accounts have changed since now; False where they cannot be
-        read.
-        """
-        current = self.stores.accounts.current
-        known = current.known
-
-        async def has_changed() -> bool:
-            try:
-                await current.refresh()
-            except PeopleUnknown:
-                return False
-            return current.known is not known
-
-        return has_changed
+        return min(self.stores.accounts.current.until, self.nodes.reported_until())
 
     def _lease(self) -> float:
         elsewhere = isinstance(self.stores.accounts.current.database.place, Server)
@@ -430,7 +436,7 @@ class Identities(MultiService):
         current = self.stores.accounts.current
         return (
             current.is_open or not isinstance(current.database.place, Server)
-        ) and not self.has_missed()
+        ) and not self.nodes.has_missed()
 
     # --- the end ---
 

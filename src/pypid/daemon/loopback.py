@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 
 from pypid.core.errors import NeedsExtra, Unauthenticated
 from pypid.core.permissions import Credential, Identity
+from pypid.flow.signals import Provider
 from pypid.flow.spool import COLLECTING
 from pypid.ports import Access, Resolver
 from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
@@ -53,11 +54,11 @@ class _CurrentRules:
 
     behind: Access
     original: App = field(repr=False)
-    twin: App = field(repr=False)
+    twin: Provider[App] = field(repr=False)
 
     async def identify(self, credential: Credential) -> Identity:
         """Update the rules of the twin, and return the user."""
-        self.twin.rules, self.twin.closed = self.original.rules, self.original.closed
+        self.twin().follow_rules(self.original)
         return await self.behind.identify(credential)
 
 
@@ -85,9 +86,7 @@ class Loopback:
         password = app.world.random(24).hex()
         folder = Path(await blocking(mkdtemp, None, COLLECTING, app.settings.spool))
         try:
-            twin = _seen_by(app, OneTime(password, who))
-            twin.access = _CurrentRules(twin.access, app, twin)
-            site = Site(resource(twin), reactor=self.reactor)
+            site = Site(resource(_seen_by(app, OneTime(password, who))), reactor=self.reactor)
             port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
             try:
                 address = f"127.0.0.1:{port.getHost().port}"
@@ -106,7 +105,20 @@ class Loopback:
 
 
 def _seen_by(app: App, access: Access) -> App:
+    """Return an app of the same index whose clients are those of `access`."""
     settings = evolve(app.settings, public_url=None, redirects_upstream=False)
-    twin = App(app.index, access, app.rules, app.world, settings, registry=app.registry)
-    twin.pages = app.pages
-    return twin
+
+    def make() -> App:
+        rules = _CurrentRules(access, app, twin)
+        return App(
+            app.index,
+            rules,
+            app.rules,
+            app.world,
+            settings,
+            registry=app.registry,
+            pages=app.pages,
+        )
+
+    twin = Provider(make)
+    return twin()

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.daemon.sd_notify import status
 from pypid.flow import World, start
+from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.jobs.leases import COMPARE, FILL, RECONCILE
@@ -35,24 +36,22 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 class Comparing:
     """The reconciliation at start: `begin` it once the reactor runs, `end` it before the end.
 
-    `is_prepared` is called when the records of the state folder are there; `failed` where it turns
-    out that pypid cannot go on.
+    `is_prepared` is called when the records of the state folder are there.
     """
 
     index: Index
     world: World
     notify: Callable[[str], object]
-    failed: Callable[[CannotStart], object]
+    signals: Signals
     is_prepared: Callable[[], object]
-    throwaway: StatelessNode | None = None
+    stateless_node: StatelessNode | None = None
     sharing: Sharing | None = None
     _running: Deferred[None] | None = field(default=None, init=False)
     _ended: bool = field(default=False, init=False)
 
     def begin(self) -> None:
         """Compare with the storage until it has worked once: only then is an absence proven."""
-        if self.sharing is not None:
-            self.sharing.catalog.following.begun_anew = self.again
+        self.signals.catalog_reset.connect(self.again)
         self._running = start(self._begin())
         self._running.addErrback(_trap_cancelled)
 
@@ -86,8 +85,8 @@ class Comparing:
     async def _compared(self, pause: float) -> bool:
         """Return whether it is done."""
         try:
-            if self.throwaway is not None:
-                await self.throwaway.prepare()
+            if self.stateless_node is not None:
+                await self.stateless_node.prepare()
                 self.is_prepared()
             found = await self._reconciled()
         except CannotStart as error:
@@ -109,8 +108,8 @@ class Comparing:
             return False
         self._say(found)
         _settle()
-        if self.throwaway is not None:
-            await self.throwaway.compared()
+        if self.stateless_node is not None:
+            await self.stateless_node.compared()
         return True
 
     async def _reconciled(self) -> Reconciled | None:
@@ -148,7 +147,7 @@ class Comparing:
 
     def _fail(self, error: CannotStart) -> None:
         self._ended = True
-        self.failed(error)
+        self.signals.cannot_continue.emit(error)
 
 
 def _settle() -> None:

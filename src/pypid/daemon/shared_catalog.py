@@ -22,11 +22,10 @@ from pypid.catalog.shared_signed_urls import EngineLinks
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
-from pypid.daemon.identities import Identities
 from pypid.daemon.state import StatePaths
 from pypid.flow import Periodic, World, start
+from pypid.flow.signals import Signals
 from pypid.jobs.leases import TENDED, Shared
-from pypid.jobs.node_agreement import LOOK, Agreement
 
 if TYPE_CHECKING:
     from pypid.access.sql.accounts import SqlAccounts
@@ -54,32 +53,33 @@ class Sharing(MultiService):
     """The shared catalog of several nodes: `catalog` follows an engine once it has begun; `leases`
     are for jobs that one node does for all.
 
-    `failed` is called where it turns out that this pypid cannot go on together with another one.
+    It also keeps the `accounts` of this node in step with those of other nodes. `claimed_by`: the
+    name of this state folder, if the accounts are stored below it.
     """
 
     catalog: SharedCatalog
     engine: Engine
     leases: Shared
     world: World
-    failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
-    _identity: str = ""
-    """The identity of the storage."""
-    agreement: Agreement | None = field(default=None, init=False)
-    """Whether other nodes have the same settings and time; set by `serve`."""
-    _accounts: SqlAccounts | None = field(default=None, init=False)
-    _claimed_by: str | None = field(default=None, init=False)
+    signals: Signals
+    accounts: SqlAccounts
+    claimed_by: str | None = None
     _refused: float | None = field(default=None, init=False)
     """Since when another node has the lease."""
     _rights_changed: float = field(default=float("-inf"), init=False)
     """When a change of users or rights was last reported, on the clock."""
     _unseen: float = field(default=float("inf"), init=False)
     """When the first change was reported that has not been read since."""
-    _telling: Deferred[None] | None = field(default=None, init=False)
+    _reporting: Deferred[None] | None = field(default=None, init=False)
     _again: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         self._add(TIDY, self._tidy, "tidying the shared catalog")
+        if self.claimed_by is not None:
+            self._add(CLAIM, self._claim, "claiming the accounts")
+        self.signals.rights_reported.connect(self._read_accounts)
+        self.accounts.current.on_write.append(self.report_change)
 
     def _add(self, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
         Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -87,7 +87,7 @@ class Sharing(MultiService):
     async def begin(self) -> None:
         """Read what is shared, and follow it. Raises `CannotStart`."""
         await self.catalog.begin()
-        if self._claimed_by is not None:
+        if self.claimed_by is not None:
             await self._claim()
 
     async def end(self) -> None:
@@ -108,63 +108,51 @@ class Sharing(MultiService):
         """Read all changes of other nodes until now, if that takes at most `SOON`: failures are
         reported elsewhere.
         """
-        asked = [
-            self.catalog.following.catch_up(),
-            *(() if self._accounts is None else (self._accounts.poll(),)),
-        ]
+        readings = self.catalog.following.catch_up(), self.accounts.poll()
         await DeferredList(
-            [start(each).addTimeout(SOON, self.world.clock) for each in asked], consumeErrors=True
+            [start(reading).addTimeout(SOON, self.world.clock) for reading in readings],
+            consumeErrors=True,
         )
 
     async def _tidy(self) -> None:
         await self.leases.run(TENDED, self.engine.tidy, TIDY * 0.9)
 
-    # --- people -----------------------------------------------------------------------------------
+    # --- accounts ---------------------------------------------------------------------------------
 
-    def serve(self, people: Identities, state: Path) -> None:
-        """Keep the users of this node in step with those of other nodes. `state`: the state folder.
-        Raises `CannotStart`; blocks.
+    def _read_accounts(self) -> None:
+        """Read the accounts, which a node has reported to have changed."""
+        self._rights_changed = self.world.clock.seconds()
+        self._unseen = min(self._unseen, self._rights_changed)
+        start(self.accounts.poll())
+
+    def _has_seen(self) -> bool:
+        has_seen = self.accounts.current.looked >= self._rights_changed
+        if has_seen:
+            self._unseen = float("inf")
+        return has_seen
+
+    def reported_until(self) -> float:
+        """Return until when, on the clock, other nodes would have reported a change.
+
+        A reported change is not known before the accounts were read, which may be delayed, or
+        impossible: 0 until then.
         """
-        accounts, following = people.stores.accounts, self.catalog.following
-        self._accounts = accounts
+        return self.catalog.following.until if self._has_seen() else 0.0
 
-        def look() -> None:
-            self._rights_changed = self.world.clock.seconds()
-            self._unseen = min(self._unseen, self._rights_changed)
-            start(accounts.poll())
+    def has_missed(self) -> bool:
+        """Return whether a reported change could not be read for too long."""
+        return not self._has_seen() and self.world.clock.seconds() - self._unseen > CONTACT
 
-        def is_seen() -> bool:
-            seen = accounts.current.looked >= self._rights_changed
-            if seen:
-                self._unseen = float("inf")
-            return seen
-
-        def told_until() -> float:
-            # a change is not known before the accounts were read, which may be delayed, or
-            # impossible
-            return following.until if is_seen() else 0.0
-
-        def has_missed() -> bool:
-            return not is_seen() and self.world.clock.seconds() - self._unseen > CONTACT
-
-        following.confirmed = people.share(self.tell, told_until, has_missed)
-        following.rights_changed = look
-        self.agreement = Agreement(self.engine, self.world, lambda: people.config, self._identity)
-        self._add(LOOK, self.agreement.look, "comparing the settings with those of other nodes")
-        if isinstance(accounts.current.database.place, SqliteFile):
-            self._claimed_by = name_of_node(state, self.world)
-            self._add(CLAIM, self._claim, "claiming the accounts")
-
-    def tell(self) -> None:
+    def report_change(self) -> None:
         """Have other nodes read users and rights, which have changed, at once; they do it each
         second anyway.
         """
-        if self._telling is not None:
+        if self._reporting is not None:
             self._again = True
             return
-        self._telling = start(self._tell())
+        self._reporting = start(self._report())
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         try:
             await self.catalog.note_rights()
         except CatalogDown:
@@ -172,18 +160,18 @@ class Sharing(MultiService):
         except Exception:
             _log.failure("other nodes were not told that people or rights changed")
         finally:
-            self._telling = None
+            self._reporting = None
             if self._again:
                 self._again = False
-                self.tell()
+                self.report_change()
 
     async def _claim(self) -> None:
         """Claim that users are stored below this state folder only: two such folders would have
         different users.
         """
-        assert self._claimed_by is not None
+        assert self.claimed_by is not None
         try:
-            is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
+            is_ours = await self.engine.lease(ACCOUNTS, self.claimed_by, CLAIMED)
         except (CatalogReset, DatabaseAway, DatabaseUnusable):
             return
         now = self.world.clock.seconds()
@@ -197,7 +185,7 @@ class Sharing(MultiService):
                 patience=PATIENCE,
             )
         elif now - self._refused > PATIENCE:
-            self.failed(CannotStart(_OTHERS))
+            self.signals.cannot_continue.emit(CannotStart(_OTHERS))
 
 
 _OTHERS = (
@@ -207,13 +195,20 @@ _OTHERS = (
 )
 
 
-def sharing(
-    config: Config, places: StatePaths, identity: str, serial: int, world: World, reactor: Any
+def open_sharing(
+    config: Config,
+    places: StatePaths,
+    identity: str,
+    serial: int,
+    accounts: SqlAccounts,
+    world: World,
+    reactor: Any,
+    signals: Signals,
 ) -> Sharing | None:
     """Return the shared catalog, not yet opened; None where the catalog is this process's own.
     `identity`: the storage's; `serial`: the first serial.
 
-    Raises `CannotStart`.
+    Raises `CannotStart`; blocks.
     """
     if config.catalog.backend is CatalogStore.MEMORY:
         return None
@@ -226,7 +221,30 @@ def sharing(
     engine = _engine(config, places, world, reactor)
     settings = SharedSettings(identity, config.catalog.stale_for, serial=serial)
     leases = Shared(engine, world.random(8).hex(), world)
-    return Sharing(shared.make(settings, engine, world), engine, leases, world, identity=identity)
+    is_file = isinstance(accounts.current.database.place, SqliteFile)
+    return Sharing(
+        follow(settings, engine, world, signals),
+        engine,
+        leases,
+        world,
+        signals,
+        accounts,
+        claimed_by=name_of_node(places.state, world) if is_file else None,
+    )
+
+
+def follow(
+    settings: SharedSettings, engine: Engine, world: World, signals: Signals
+) -> SharedCatalog:
+    """Return a catalog that will follow the engine, and emits the `signals` of shared catalogs."""
+    return shared.make(
+        settings,
+        engine,
+        world,
+        rights_changed=signals.rights_reported.emit,
+        begun_anew=signals.catalog_reset.emit,
+        confirmed=signals.catalog_confirmed.emit,
+    )
 
 
 def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> Engine:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pwd import getpwuid
 from shutil import rmtree
@@ -118,6 +118,15 @@ class StateFolder:
     def control_socket(self) -> Path:
         """The socket where the running daemon listens for `pypid` commands."""
         return control_socket(self.folder)
+
+    @contextmanager
+    def released_on_error(self) -> Iterator[None]:
+        """Release the lock if the block raises."""
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Release the lock."""

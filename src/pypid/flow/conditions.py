@@ -51,6 +51,10 @@ class Condition:
     stopping: bool = False
     """Whether pypid has been asked to stop: no new clients should come."""
 
+    def begin_to_stop(self) -> None:
+        """Report from now on that pypid stops."""
+        self.stopping = True
+
     def doubt(self) -> None:
         """Check at once the parts that are taken to be well; called after a part was found
         unavailable.

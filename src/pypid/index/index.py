@@ -32,6 +32,7 @@ from pypid.core.policy import (
 from pypid.core.records.layout import Plan
 from pypid.core.summaries import Summaries, in_runs
 from pypid.flow import World
+from pypid.flow.signals import Signal
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.change_counts import change_counted, publish_counted
 from pypid.index.context import IndexContext, UnderWay, without_lease
@@ -101,6 +102,8 @@ class Index:
     """Whether this process holds the lease by which no other one may write to the storage; None for
     a storage without leases.
     """
+    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
+    """Emitted after an upstream file was stored, with its size in bytes."""
     context: IndexContext = field(init=False, repr=False)
     gate: UpstreamGate = field(init=False, repr=False)
     listings: UpstreamListings = field(init=False, repr=False)
@@ -131,7 +134,14 @@ class Index:
         self.gate = UpstreamGate(
             self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
         )
-        self.file_cache = FileCache(self.blobs, self.catalog, self.gate, self.world, self.spool)
+        self.file_cache = FileCache(
+            self.blobs,
+            self.catalog,
+            self.gate,
+            self.world,
+            self.spool,
+            file_cached=self.file_cached,
+        )
         self.file_cache.kept.hides, self.file_cache.kept.shared = self.plan.hides, self.shared
         self.listings = UpstreamListings(
             self.gate, self.file_cache.kept, self.catalog, self.world, self.ttl, self.timeout

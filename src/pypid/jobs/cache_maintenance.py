@@ -82,7 +82,7 @@ class CacheMaintenance(MultiService):
         if self.refresh is not None:
             self._add(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
         if self.max_cache is not None:
-            self.index.file_cache.kept.arrived = self._arrived
+            self.index.file_cached.connect(self._count_cached)
             self._add(LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)")
 
     def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
@@ -170,7 +170,7 @@ class CacheMaintenance(MultiService):
 
     # --- evicting ---
 
-    def _arrived(self, size: int) -> None:
+    def _count_cached(self, size: int) -> None:
         """Count new cached bytes. If the limit is exceeded, evict without waiting for the next
         check: a disk fills up in a minute.
 

@@ -21,7 +21,7 @@ from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, E
 from pypid.core.configuration.parse import Config
 from pypid.core.model import SignedUrl
 from pypid.core.records.ages import AHEAD
-from pypid.flow import World
+from pypid.flow import Periodic, World
 
 _log = Logger()
 
@@ -114,6 +114,11 @@ class Agreement:
     differs: frozenset[str] = field(default=frozenset(), init=False)
     """What differs from another node: `SETTINGS`, `CLOCK`."""
     _digest: tuple[Config, str] | None = field(default=None, init=False, repr=False)
+
+    def periodic(self) -> Periodic:
+        """Return the service that compares every `LOOK` seconds."""
+        what = "comparing the settings with those of other nodes"
+        return Periodic(self.world.clock, LOOK, self.look, what)
 
     async def look(self) -> None:
         """Compare, and warn of new differences. While the catalog is unavailable nothing

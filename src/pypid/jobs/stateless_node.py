@@ -42,32 +42,34 @@ BY = "pypid"
 """The name under which files that other tools put into the bucket are adopted."""
 SHORT = 32
 """Characters that a secret should have."""
-_MOST_TOLD = 10_000
+_MOST_REPORTED = 10_000
 
 
 @define(slots=False, eq=False)
 class StatelessNode(MultiService):
-    """The jobs of a stateless node. `file_cache` copies the records.
+    """The jobs of a stateless node. `backup` copies the records to the bucket; None leaves them
+    alone (in a process that is not the first, or that runs one command).
 
-    `snapshots` are the dumps in the bucket, which `fill` the catalog if wanted. `access` admits no
-    users until the records are there; `welcome` is then called, once. `close` releases what the
-    storage has open.
+    `dumps` are the dumps in the bucket, which `fill` the catalog if wanted. `access` admits no
+    users until the records are restored; `after_restore` is then called, once. `close` releases
+    what the storage has open.
     """
 
     index: Index
-    snapshots: tuple[RemoteDump, ...]
+    dumps: tuple[RemoteDump, ...]
     fill: bool
     access: ClosedAccess
     close: Callable[[], Awaitable[object]]
-    file_cache: Backup | None = None
+    backup: Backup | None = None
     leases: Leases = field(factory=Alone)
     lease: StorageLease | None = None
     """The lease of the bucket: without it nothing is written there."""
-    welcome: Callable[[], Awaitable[object]] | None = field(default=None, init=False)
+    after_restore: Callable[[], Awaitable[object]] | None = None
+    takes_lease: bool = True
+    """Whether the lease is taken at the start, and not only for a write."""
     _copying: bool = field(default=False, init=False)
     _complete: bool = field(default=False, init=False)
-    _takes_lease: bool = field(default=True, init=False)
-    _told: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
+    _reported: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
     """The strays that were logged as impossible to adopt."""
     _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
 
@@ -106,48 +108,40 @@ class StatelessNode(MultiService):
             running.cancel()
         return stopped  # type: ignore[no-any-return]
 
-    def leave_alone(self) -> None:
-        """Leave the records alone: this pypid answers one command. It takes the lease only for a
-        write.
-        """
-        self.file_cache = None
-        self._takes_lease = False
-        self.access.is_open = True
-
     # --- the start ---
 
     async def prepare(self) -> None:
         """Do what comes before the first comparison. Raises `StorageDown`, to be tried again, and
         `CannotStart`.
         """
-        if self.lease is not None and self._takes_lease:
+        if self.lease is not None and self.takes_lease:
             await self.lease.look()
-        if self.file_cache is not None and not self.access.is_open:
-            await self._restore(self.file_cache)
+        if self.backup is not None and not self.access.is_open:
+            await self._restore(self.backup)
         self._begin_to_copy()
-        if self.fill and self.snapshots:
-            counts = [await snapshot.fill() for snapshot in self.snapshots]
+        if self.fill and self.dumps:
+            counts = [await dump.fill() for dump in self.dumps]
             self.fill = False
             if counts[0] is not None:
                 _log.info(
                     "the snapshot in the bucket knows {projects} projects", projects=counts[0]
                 )
 
-    async def _restore(self, file_cache: Backup) -> None:
-        restored = await file_cache.restore()
+    async def _restore(self, backup: Backup) -> None:
+        restored = await backup.restore()
         if restored:
             _log.info(
                 "What is of record was fetched from the bucket: {names}", names=", ".join(restored)
             )
-        if self.welcome is not None:
-            await self.welcome()
-        self.access.is_open = True
+        if self.after_restore is not None:
+            await self.after_restore()
+        self.access.open()
 
     def _begin_to_copy(self) -> None:
         """Begin to copy once it is known what the bucket has, not after a comparison: that may take
         long, or fail while a project is unreadable.
         """
-        if self._copying or self.file_cache is None or self.file_cache.secret is None:
+        if self._copying or self.backup is None or self.backup.secret is None:
             return
         self._copying = True
         self._add(copies.EVERY, self._copy, "copying what is of record to the bucket")
@@ -157,17 +151,17 @@ class StatelessNode(MultiService):
         return self.lease is None or self.lease.is_held
 
     async def _copy(self) -> None:
-        if self.file_cache is not None and self._may_write:
-            await self.file_cache.copy()
+        if self.backup is not None and self._may_write:
+            await self.backup.copy()
 
     async def compared(self) -> None:
         """Begin to write dumps into the bucket and to compare it again, after the first
         comparison.
         """
-        if self._complete or self.file_cache is None:
+        if self._complete or self.backup is None:
             return
         self._complete = True
-        await self._warn(self.file_cache)
+        await self._warn(self.backup)
         self._add(
             remote_dump.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket"
         )
@@ -175,20 +169,20 @@ class StatelessNode(MultiService):
         await self._copy()
         await self._write()
 
-    async def _warn(self, file_cache: Backup) -> None:
-        names = await self._world.blocking(present, file_cache.state)
-        if file_cache.secret is not None and len(file_cache.secret) < SHORT:
+    async def _warn(self, backup: Backup) -> None:
+        names = await self._world.blocking(present, backup.state)
+        if backup.secret is not None and len(backup.secret) < SHORT:
             _log.warn(
                 "[server] secret is so short that it could be guessed. `pypid gen-secret` makes a "
                 "better one."
             )
-        if file_cache.secret is None and names:
+        if backup.secret is None and names:
             _log.warn(
                 "[server] secret is not set, so what is of record is not copied to the bucket "
                 "and is lost with this machine: {names} in {state}. `pypid gen-secret` makes a "
                 "secret.",
                 names=", ".join(names),
-                state=str(file_cache.state),
+                state=str(backup.state),
             )
 
     # --- files of other tools ---
@@ -211,11 +205,11 @@ class StatelessNode(MultiService):
             )
             return
         if found.changed or adopted:
-            said = (
+            message = (
                 "compared with the storage: {read} of {projects} projects read anew, {adopted} "
                 "files taken in"
             )
-            _log.info(said, read=found.read, projects=found.projects, adopted=adopted)
+            _log.info(message, read=found.read, projects=found.projects, adopted=adopted)
 
     async def _take_in(self, strays: Sequence[Blob]) -> int:
         """Adopt strays; return how many were adopted."""
@@ -223,7 +217,7 @@ class StatelessNode(MultiService):
         resting = [
             blob
             for blob in strays
-            if now - blob.modified > UNDER_WAY and (blob.key, blob.etag) not in self._told
+            if now - blob.modified > UNDER_WAY and (blob.key, blob.etag) not in self._reported
         ]
         etags = {blob.key: blob.etag for blob in resting}
         taken = 0
@@ -234,8 +228,8 @@ class StatelessNode(MultiService):
             _log.warn(
                 "{key} is not taken in: {why}", key=adopted.key, why=" ".join(adopted.problems)
             )
-            if len(self._told) < _MOST_TOLD:
-                self._told.add((adopted.key, etags[adopted.key]))
+            if len(self._reported) < _MOST_REPORTED:
+                self._reported.add((adopted.key, etags[adopted.key]))
         return taken
 
     # --- the end ---
@@ -245,8 +239,8 @@ class StatelessNode(MultiService):
         the last request.
         """
         try:
-            if self.file_cache is not None and self.access.is_open and self._may_write:
-                copying = self._in_time(self.file_cache.copy(), "what is of record")
+            if self.backup is not None and self.access.is_open and self._may_write:
+                copying = self._in_time(self.backup.copy(), "what is of record")
                 await gatherResults(
                     [copying, self._in_time(self._write(anyhow=True), "the snapshot")]
                 )
@@ -261,13 +255,13 @@ class StatelessNode(MultiService):
         """
         if not self._may_write:
             return
-        if self._complete and self.lease is not None and self.lease.is_sole and self.snapshots:
+        if self._complete and self.lease is not None and self.lease.is_sole and self.dumps:
             await self._mark(LAST_WORDS / 2 if anyhow else None)
         compared = (
-            len(self.snapshots) if self._complete else int(await self.index.catalog.is_complete())
+            len(self.dumps) if self._complete else int(await self.index.catalog.is_complete())
         )
-        for snapshot in self.snapshots[:compared]:
-            await snapshot.write(anyhow=anyhow)
+        for dump in self.dumps[:compared]:
+            await dump.write(anyhow=anyhow)
 
     async def _mark(self, most: float | None) -> None:
         """Mark what changed since the last comparison, so that a new machine need not read it; for

@@ -1,4 +1,4 @@
-"""Reading the configuration from the file and the environment."""
+"""The configuration: read from the file and the environment, or translated from a pypicloud's."""
 
 from __future__ import annotations
 
@@ -34,3 +34,23 @@ def load_config(file: Path, workers: int | None = None, text: bytes | None = Non
         if workers is None
         else {("server", "workers"): IniEntry(str(workers), "--workers")},
     )
+
+
+def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
+    """Return pypicloud's config.ini as the text of a pypid ini, and the names of the secrets in it.
+
+    Raises `BadConfig` as `load_config` does, and for a file that is pypid's already; blocks.
+    """
+    from pypid.core.pypicloud.translation import translate
+    from pypid.core.pypicloud.writing import secrets_in, written
+
+    if load_config(file).taken_over is None:
+        message = (
+            "this is an ini of pypid's already: start pypid with it; `pypid check-config` "
+            "explains it"
+        )
+        raise BadConfig([ConfigProblem(str(file), None, "", None, message)])
+    translation = translate(
+        file.read_bytes(), filename=str(file), environ=os.environ, cwd=str(Path.cwd())
+    )
+    return written(translation, str(file)), secrets_in(translation)

@@ -14,11 +14,13 @@ from twisted.logger import Logger
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.configuration.choices import StorageBackend
+from pypid.core.configuration.choices import Layout, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
+from pypid.index import Index
+from pypid.jobs.clean_stop import CleanStop
 from pypid.ports import Catalog
 from pypid.wiring.storage import OpenedStorage
 
@@ -42,7 +44,7 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     return results[0]
 
 
-def snapshots_of(
+def dumps_of(
     config: Config, catalog: Catalog, places: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[CatalogDump, ...]:
     """Return the dumps of local projects and of upstream."""
@@ -50,30 +52,56 @@ def snapshots_of(
         return ()
     if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
-    ours = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
-    theirs = CatalogDump(
+    local = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
+    upstream = CatalogDump(
         catalog.upstream_lines, str(places.their_snapshot), storage.identity, world
     )
-    return ours, theirs
+    return local, upstream
 
 
-def load(snapshots: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
+def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
     """Load the dumps into the catalog; return whether there was one."""
-    if storage.new or not snapshots:  # a new storage has none
+    if storage.new or not dumps:  # a new storage has none
         return False
-    found = [at_once(snapshot.load()) for snapshot in snapshots]
-    counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in found]
+    loads = [at_once(dump.load()) for dump in dumps]
+    counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in loads]
     match counts:
         case [int() as projects, others]:
-            said = "the snapshot knows {projects} projects, and {others} of other indexes"
-            _log.info(said, projects=projects, others=others or 0)
+            message = "the snapshot knows {projects} projects, and {others} of other indexes"
+            _log.info(message, projects=projects, others=others or 0)
             return True
         case _:
             return False
 
 
+def clean_stop_of(
+    config: Config,
+    places: StatePaths,
+    storage: OpenedStorage,
+    sharing: Sharing | None,
+    dumps: tuple[CatalogDump, ...],
+    index: Index,
+) -> CleanStop | None:
+    """Return the note of clean stops, after using that of the last one: with it the index trusts
+    the `dumps`.
+
+    None where other processes may write to the storage while this one does not run: nodes, a
+    bucket's users, a pypicloud.
+    """
+    is_own_folder = (
+        config.storage.backend is StorageBackend.FILES and config.storage.layout is Layout.PYPID
+    )
+    if sharing is not None or not is_own_folder:
+        return None
+    folders = places.snapshot, places.their_snapshot
+    clean_stop = CleanStop(storage.blobs, folders, index.world.blocking)
+    if at_once(clean_stop.take()) and all(dump.is_whole for dump in dumps):
+        index.trust_dump()
+    return clean_stop
+
+
 def links_of(
-    config: Config, storage: OpenedStorage, shares: Sharing | None, world: World
+    config: Config, storage: OpenedStorage, sharing: Sharing | None, world: World
 ) -> Links | None:
     """Return the signed URLs, if clients are redirected to them; all nodes give the same."""
     wanted = config.storage
@@ -82,7 +110,7 @@ def links_of(
     from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 
     def made(lifetime: timedelta, buffer: timedelta, restricted: Links | None = None) -> Links:
-        shared = None if shares is None else shares.links(_signer(config, storage, str(lifetime)))
+        shared = None if sharing is None else sharing.links(_signer(config, storage, str(lifetime)))
         return Links(
             storage.blobs,
             world,
@@ -112,7 +140,7 @@ def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
     return sha256("\n".join(by).encode()).hexdigest()
 
 
-def written_links(
+def link_dumps(
     config: Config, links: Links | None, places: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[WrittenLinks, ...]:
     """Return the dump of signed URLs, after loading those that are still valid."""

@@ -49,7 +49,7 @@ def authority_of(app: App) -> Authority:
         rules=lambda: app.rules,
         closed=lambda: app.closed,
         find=find,
-        changes=lambda: app.epoch.changes,
+        changes=lambda: app.auth_generation.changes,
     )
 
 

@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from pypid.core.configuration.parse import Config
+from pypid.daemon.state import StateFolder
 from pypid.flow import InTurn, World, start
 from pypid.flow.conditions import Condition
 from pypid.index import Index
@@ -21,9 +23,10 @@ from pypid.jobs.node_agreement import CLOCK, SETTINGS
 from pypid.metrics import families
 from pypid.metrics.counts import Counts
 from pypid.metrics.together import MetricsFolder, WorkerMetrics, alone
+from pypid.prefork import number
 from pypid.prefork.messages import ENDED, Message, Siblings
-from pypid.web.app.app import App
 from pypid.web.http.channel import Site
+from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:
     from pypid.catalog.replica_follower import ReplicaFollower  # for shared catalogs only
@@ -42,8 +45,8 @@ WINDOW = 120
 
 @define(slots=False, eq=False)
 class Measuring(Service):
-    """The metrics of this process, and of all. `folder`: where workers find each other's; None:
-    this is the only one.
+    """Measures this process as long as the daemon runs. `folder`: where workers share their
+    metrics; None: this is the only one. The first worker keeps the counts of ended ones.
     """
 
     world: World
@@ -51,7 +54,8 @@ class Measuring(Service):
     site: Site
     condition: Condition
     reactor: Any = field(repr=False)
-    folder: MetricsFolder | None = None
+    folder: MetricsFolder | None
+    siblings: Siblings
     _due: float = field(default=0.0, init=False)
     _later: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looks: int = field(default=0, init=False)
@@ -62,29 +66,17 @@ class Measuring(Service):
 
     def __attrs_post_init__(self) -> None:
         self.counts.before.append(self._look)
+        if self.folder is not None and self.folder.number == FIRST:
+            self.siblings.on(ENDED, self._has_ended)
 
     @property
     def counts(self) -> Counts:
         """The counters of this process."""
         return self.world.counts
 
-    async def told(self) -> tuple[str, Sequence[WorkerMetrics]]:
-        """Return the number of this worker, and the current metrics of all of them. Raises
-        `OSError`.
-        """
-        if self.folder is None:
-            return await alone(self.counts)
-        return str(self.folder.number), await self.world.blocking(
-            self.folder.told, self.counts.taken()
-        )
-
-    def heed(self, siblings: Siblings) -> None:
-        """Keep the counts of workers that end."""
-        siblings.on(ENDED, self._has_ended)
-
-    def _has_ended(self, said: Message) -> None:
+    def _has_ended(self, message: Message) -> None:
         if self.folder is not None:
-            ending = self.world.blocking(self.folder.end, said["worker"])
+            ending = self.world.blocking(self.folder.end, message["worker"])
             ending.addErrback(
                 lambda failure: _log.failure("the numbers of an ended worker are lost", failure)
             )
@@ -190,17 +182,19 @@ class Measuring(Service):
             put(families.THREADS_QUEUE, (), threads.backloggedWorkCount)
 
 
-def measure(
-    daemon: Any, apps: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings
-) -> None:
-    """Measure as long as the daemon runs, and give the result to its apps. The first worker keeps
-    the counts of ended ones.
+async def all_metrics(
+    world: World, folder: MetricsFolder | None
+) -> tuple[str, Sequence[WorkerMetrics]]:
+    """Return the number of this worker, and the current metrics of all of them. Raises
+    `OSError`.
     """
-    app = apps[0]
-    site.counts = app.world.counts
-    measuring = Measuring(app.world, app.index, site, app.condition, daemon.reactor, folder)
-    for each in apps:
-        each.measured = measuring.told
-    if folder is not None and folder.number == FIRST:
-        measuring.heed(siblings)
-    measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]
+    if folder is None:
+        return await alone(world.counts)
+    return str(folder.number), await world.blocking(folder.told, world.counts.taken())
+
+
+def metrics_folder(config: Config, state: StateFolder, platform: Platform) -> MetricsFolder | None:
+    """Return the folder where workers share their metrics; None if there is one worker."""
+    if config.server.workers == 1 or not platform.serves_clients:
+        return None
+    return MetricsFolder(state.metrics, number())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import attrs
 from twisted.logger import Logger
 
@@ -12,9 +9,10 @@ from pypid import prefork
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PypidError
-from pypid.daemon import logs
+from pypid.daemon.identities import Identities
 from pypid.daemon.state import StatePaths
-from pypid.wiring.assembly import Assembly
+from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import Platform
 
 _log = Logger()
 
@@ -27,32 +25,28 @@ _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 
 
 async def reload(
-    config: Config,
-    places: StatePaths,
-    load: Callable[[Path], Config],
-    assembly: Assembly,
-    log_level_control: logs.Threshold | None,
+    config: Config, places: StatePaths, identities: Identities, platform: Platform
 ) -> None:
     """Apply the users, the rules and the log level of the current file; all else needs a restart.
 
-    `config` was in force at the start; `load` reads one.
+    `config` was in force at the start.
     """
-    people = assembly.people
+    world, control = platform.world, platform.log_level_control
     try:
-        fresh = await assembly.index.world.blocking(load, places.ini)
+        fresh = await world.blocking(load_config, places.ini, platform.workers)
         if fresh.inherits is not None and config.inherits is None:
             raise CannotStart(_RESTART)
-        changed = _differing(people.config, fresh)
-        await people.use(fresh)
+        changed = _differing(identities.config, fresh)
+        await identities.use(fresh)
     except PypidError as error:
         _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
-    if log_level_control is not None and log_level_control.configured != fresh.log.level.value:
-        log_level_control.configure(fresh.log.level.value)
+    if control is not None and control.configured != fresh.log.level.value:
+        control.configure(fresh.log.level.value)
         changed.append("log-level")
     waiting = [f"[{name}]" for name in _differing(config, fresh) if name not in _RELOADED]
     if attrs.evolve(fresh.log, level=config.log.level) != config.log or (
-        log_level_control is None and fresh.log != config.log
+        control is None and fresh.log != config.log
     ):
         waiting.append("[log]")
     if (fresh.access.backend, fresh.access.url) != (config.access.backend, config.access.url):
@@ -63,14 +57,14 @@ async def reload(
     )
     if prefork.number() != 1:  # the first worker writes the audit entry
         return
-    deed = AuditEntry(
-        when=assembly.index.world.now(),
+    entry = AuditEntry(
+        when=world.now(),
         who="operator",
         what="reload-settings",
         subject=str(places.ini),
         details={"changed": " ".join(changed)},
     )
-    await people.stores.journal.note(deed)
+    await identities.stores.journal.note(entry)
 
 
 def _differing(old: Config, new: Config) -> list[str]:

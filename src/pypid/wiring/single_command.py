@@ -15,7 +15,9 @@ from pypid.core.configuration.parse import Config
 from pypid.daemon.control import Control, ControlRequest
 from pypid.daemon.daemon import Daemon
 from pypid.flow import start
-from pypid.wiring.recipe import begin_logging, make_daemon
+from pypid.wiring.platform import Platform
+from pypid.wiring.recipe import make_daemon
+from pypid.wiring.twistd import begin_logging
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ def ask(config: Config, question: ControlRequest) -> Any:
 
     begin_logging("warn", "text", sys.stderr, redirect=False)
     # made before the reactor runs, as in a start: then nothing has to wait
-    daemon = make_daemon(config, reactor, dict(os.environ), only_control=True)
+    daemon = make_daemon(config, Platform(reactor, dict(os.environ), serves_clients=False))
     control = Control(daemon.state.control_socket)
 
     async def work() -> Any:
@@ -55,18 +57,18 @@ def run(
     outcome: list[Any] = []
 
     def begin() -> None:
-        working = start(work())
+        job = start(work())
 
         def give_up() -> None:
             if not outcome:  # a signal ends the reactor
                 outcome.append(Failure(KeyboardInterrupt()))  # type: ignore[no-untyped-call]
-                working.cancel()
+                job.cancel()
 
         reactor.addSystemEventTrigger("before", "shutdown", give_up)
         if daemon is not None:
             reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
-        working.addBoth(outcome.append)
-        working.addCallback(lambda _: _stop(reactor))
+        job.addBoth(outcome.append)
+        job.addCallback(lambda _: _stop(reactor))
 
     reactor.callWhenRunning(begin)
     reactor.run()

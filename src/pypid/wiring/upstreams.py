@@ -6,39 +6,46 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, frozen
+from attrs import frozen
 
-from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 from pypid.core.errors import CannotStart
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Claims, Policy
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
+from pypid.flow.signals import Provider
+from pypid.index import Index
+from pypid.jobs.cache_maintenance import CacheMaintenance
+from pypid.jobs.leases import Leases
 from pypid.ports import Body, Upstream
 from pypid.upstream.nothing import Nothing
 
 
 @frozen
-class Reached:
+class OpenedUpstream:
     """The upstream indexes, and the function that closes their connections."""
 
     upstream: Upstream
     close: Callable[[], Awaitable[object]]
 
 
-def reach(config: Config, places: StatePaths, world: World, reactor: Any, identity: str) -> Reached:
+def open_upstreams(
+    config: Config, places: StatePaths, world: World, reactor: Any, identity: str
+) -> OpenedUpstream:
     """Return the upstream indexes; none, if pypid is offline. `identity` is this index's
     (`core.simple_api.via`). Raises `CannotStart`; blocks.
     """
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
-        return Reached(Nothing(), _nothing_to_close)
+        return OpenedUpstream(Nothing(), _nothing_to_close)
     authorities = _authorities(places.authorities)
 
-    def make() -> Reached:
+    def make() -> OpenedUpstream:
         from pypid.http_client.trust import Trust
         from pypid.upstream import indexes
 
@@ -46,11 +53,44 @@ def reach(config: Config, places: StatePaths, world: World, reactor: Any, identi
         settings = indexes.UpstreamSourceSettings(
             urls, wanted.timeout.total_seconds(), wanted.file_hosts
         )
-        reached = indexes.connected(reactor, Trust(authorities), settings)
-        return Reached(indexes.open(settings, world, identity, reached), reached.close)
+        connections = indexes.connected(reactor, Trust(authorities), settings)
+        upstream = indexes.open(settings, world, identity, connections)
+        return OpenedUpstream(upstream, connections.close)
 
-    late = Late(make)
-    return Reached(late, late.close)
+    upstream = LateUpstream(Provider(make))
+    return OpenedUpstream(upstream, upstream.close)
+
+
+def policy_of(config: Config, claims: Claims) -> Policy:
+    """Return the policy for upstream projects. `claims`: the names that are local by a rule."""
+    upstream = config.upstream
+    return Policy(
+        mode=upstream.mode,
+        reserved=upstream.reserved,
+        allow=upstream.allow,
+        deny=upstream.deny,
+        allow_mixed=upstream.allow_mixed,
+        cooldown=upstream.cooldown,
+        require_hashes=upstream.require_hashes,
+        restored=upstream.restored,
+        claims=claims,
+    )
+
+
+def maintenance_of(
+    config: Config, index: Index, upstream: OpenedUpstream, leases: Leases
+) -> CacheMaintenance:
+    """Return the jobs for cached files."""
+    # a bucket is compared again and again anyway
+    compares = index.shared and config.storage.backend is not StorageBackend.S3
+    return CacheMaintenance(
+        index,
+        upstream.close,
+        leases=leases,
+        refresh=config.upstream.refresh if config.upstream.mode is Mode.MIRROR else None,
+        max_cache=config.upstream.max_cache,
+        compares=compares,
+    )
 
 
 def indexes_of(config: Config) -> tuple[str, ...]:
@@ -72,43 +112,37 @@ def _authorities(file: Path | None) -> Any:
         ) from None
 
 
-@define(eq=False)
-class Late:
+@frozen(eq=False)
+class LateUpstream:
     """Upstream indexes that are opened at the first request: a start, and a page of a local
     project, do not need them.
     """
 
-    _make: Callable[[], Reached]
-    _made: Reached | None = None
-
-    def _opened(self) -> Reached:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
+    _provider: Provider[OpenedUpstream]
 
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
         """Return the upstream listing; see `Upstream.project`."""
-        return await self._opened().upstream.project(name, known, via)
+        return await self._provider().upstream.project(name, known, via)
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """Return the upstream project names; see `Upstream.names`."""
-        return await self._opened().upstream.names(via)
+        return await self._provider().upstream.names(via)
 
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
         """Return the bytes of an upstream file; see `Upstream.fetch`."""
-        return await self._opened().upstream.fetch(url, span, via, verified=verified)
+        return await self._provider().upstream.fetch(url, span, via, verified=verified)
 
     async def close(self) -> None:
         """Close the connections, if there are any."""
-        if self._made is not None:
-            await self._made.close()
+        if self._provider.made is not None:
+            await self._provider.made.close()
 
 
-_: type[Upstream] = Late
+_: type[Upstream] = LateUpstream
 
 
 async def _nothing_to_close() -> None:

@@ -19,8 +19,10 @@ from pypid.prefork.link import SupervisorLink, connect
 from pypid.prefork.messages import Message, Siblings
 from pypid.prefork.sockets import ListeningSocket
 from pypid.prefork.worker_process import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT
-from pypid.wiring.prefork import Joining
-from pypid.wiring.recipe import begin_logging, load_config, make_daemon
+from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import Joining, Platform
+from pypid.wiring.recipe import make_daemon
+from pypid.wiring.twistd import begin_logging
 
 _log = Logger()
 
@@ -48,14 +50,10 @@ def work(orders: Message) -> None:
             notify=lambda text: link.is_ready() if text == READY else None,
         )
         environ = {**os.environ, "STATE_DIRECTORY": orders["state"]}
-        daemon = make_daemon(
-            config,
-            reactor,
-            environ,
-            log_level_control=log_level_control,
-            workers=orders["workers"],
-            joining=joining,
+        platform = Platform(
+            reactor, environ, log_level_control, workers=orders["workers"], joining=joining
         )
+        daemon = make_daemon(config, platform)
     except PypidError as error:
         sys.exit(f"pypid: {error}")
     worker = WorkerProgram(daemon, reactor)

@@ -161,7 +161,7 @@ class PeopleTests(DoorCase):
         """When something about people has changed nobody is believed without being asked."""
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
         self.learned(mine)
-        self.pypid.app.epoch.turn()
+        self.pypid.app.auth_generation.bump()
         self.assertFalse(self.is_known(mine))
         self.assertTrue(self.is_known(mine))
 
@@ -171,7 +171,7 @@ class PeopleTests(DoorCase):
         """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
         self.learned(mine)
-        connection, epoch = self.pypid.connect(), self.pypid.app.epoch
+        connection, epoch = self.pypid.connect(), self.pypid.app.auth_generation
         connection.send(mine)
         epoch.until = self.pypid.clock.seconds() + 5
         self.assertTrue(self.is_known(mine))
@@ -218,7 +218,7 @@ class PeopleTests(DoorCase):
             self.assertEqual(answer.status, status)
             answered.append(self.door.answered - before)
         self.assertEqual(answered, [0, 0, 0, 0, 1, 1, *(1, 1, 0, 0, 1, 1) * 2])
-        self.pypid.app.epoch.turn()
+        self.pypid.app.auth_generation.bump()
         for known in (0, 1, 1):
             before = self.door.answered
             connection.send(alice)
@@ -238,7 +238,7 @@ class PeopleTests(DoorCase):
         connection.send(spam)
         self.pypid.access.admins = frozenset({"ada", "alice"})
         self.pypid.access.forget_all()
-        self.pypid.app.epoch.turn()
+        self.pypid.app.auth_generation.bump()
         for known in (0, 1, 1):
             before = self.door.answered
             connection.send(eggs)

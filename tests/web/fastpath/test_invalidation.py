@@ -166,7 +166,7 @@ class ProvenTests(DoorCase):
         after five seconds.
         """
         mine = spelled("GET", "/simple/spam/", ("Accept", J), user="bob")
-        self.pypid.app.epoch.lease = FAR
+        self.pypid.app.auth_generation.lease = FAR
         self.learned(mine)
         self.pypid.clock.advance(4)
         self.assertTrue(self.is_known(mine))

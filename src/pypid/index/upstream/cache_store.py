@@ -29,6 +29,7 @@ from pypid.core.records.layout import (
     kept_place,
 )
 from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
+from pypid.flow.signals import Signal
 from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.upstream.cached_records import (
@@ -62,8 +63,8 @@ class CacheStore:
     blobs: Blobs
     catalog: Catalog
     blocking: Blocking
-    arrived: Callable[[int], object] = field(default=lambda size: None, init=False, repr=False)
-    """Called with the number of bytes stored."""
+    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
+    """Emitted with the number of bytes stored."""
     hides: bool = field(default=False, init=False)
     """Whether no bytes may be stored under a distribution's own name (`layout.Plan.hides`)."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
@@ -211,7 +212,7 @@ class CacheStore:
                 if wrote:
                     await self._sweep(where)
                 raise
-        self.arrived(digests.size + len(metadata or b""))
+        self.file_cached.emit(digests.size + len(metadata or b""))
         return kept
 
     async def _write_bytes(
@@ -368,7 +369,7 @@ class CacheStore:
                 where = cached_metadata_key(held)
             await self.blobs.write(where, BytesBody(data), replace=True)
             await self._learn(file.project, learn)
-        self.arrived(len(data))
+        self.file_cached.emit(len(data))
 
     # --- keeping in step with the storage ---
 

@@ -30,6 +30,7 @@ from pypid.core.packaging.expected_digest import claim_of, computed, hash_of
 from pypid.core.packaging.listed_names import is_mutable
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
+from pypid.flow.signals import Signal
 from pypid.flow.spool import Spool
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_metadata import Describer
@@ -68,6 +69,8 @@ class FileCache:
     world: World
     spool: Path
     largest: int = LARGEST
+    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
+    """Emitted with the number of bytes stored."""
     kept: CacheStore = field(init=False, repr=False)
     last_access: LastAccess = field(init=False, repr=False)
     _downloads: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
@@ -77,7 +80,7 @@ class FileCache:
     """Files whose whole fetch failed: a client that resumes with the rest starts it again."""
 
     def __attrs_post_init__(self) -> None:
-        self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking)
+        self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking, self.file_cached)
         self.last_access = LastAccess(self.world.now)
         self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 

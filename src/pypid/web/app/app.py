@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
@@ -125,6 +125,17 @@ class LogLevelControl(Protocol):
         """Set the log level; None restores the configured one."""
 
 
+@frozen(kw_only=True)
+class AccessState:
+    """What the accounts and the configuration say of users now. It is replaced as a whole."""
+
+    rules: Rules
+    account_settings: AccountSettings
+    closed: PypidError | None
+    registry: Registry | None
+    publishers: Publishers | None
+
+
 async def nobody_else() -> None:
     """Do nothing: the default of `App.catch_up`, for a process without others to catch up with."""
 
@@ -150,7 +161,7 @@ class App:
     """Trusted publishing; None is equivalent to publishers without an issuer."""
     closed: PypidError | None = None
     """Why only administrators are let in: the access rules are not known yet."""
-    epoch: AuthGeneration = field(factory=AuthGeneration)
+    auth_generation: AuthGeneration = field(factory=AuthGeneration)
     """The generation that cached identities and views belong to."""
     condition: Condition = field(factory=Condition)
     """The readiness of the parts, for health checks and load balancers."""
@@ -170,46 +181,60 @@ class App:
     """Renders READMEs; shows their source unless it is given a reactor to start its process
     with.
     """
-    since: datetime = field(init=False)
-    """When this process was assembled."""
-    pages: ProjectPages = field(init=False)
-    sights: VisibilityCache = field(init=False)
-    stock: StoredProjects = field(init=False)
-    newest: NewsCache = field(init=False)
-    looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
-    """Held while an archive is inspected."""
     parser: CollectionParser = field(factory=CollectionParser)
     """Parses collection requests; in this process, unless it is given a reactor to start its own
     process with.
     """
+    measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
+        default=Factory(lambda app: partial(alone, app.world.counts), takes_self=True), repr=False
+    )
+    """Returns the number of this worker and what all workers have counted. Raises `OSError`."""
+    pages: ProjectPages = field(
+        default=Factory(lambda app: ProjectPages(app.index, app.world), takes_self=True)
+    )
+    """The simple pages of projects."""
+    since: datetime = field(
+        default=Factory(lambda app: app.world.now(), takes_self=True), init=False
+    )
+    """When this process was assembled."""
+    sights: VisibilityCache = field(
+        default=Factory(lambda app: VisibilityCache(app.world), takes_self=True), init=False
+    )
+    stock: StoredProjects = field(
+        default=Factory(lambda app: StoredProjects(app.index, app.world), takes_self=True),
+        init=False,
+    )
+    newest: NewsCache = field(
+        default=Factory(lambda app: NewsCache(app.index), takes_self=True), init=False
+    )
+    unknown_names: UnknownNames = field(
+        default=Factory(
+            lambda app: UnknownNames(app.settings.unknown_names, app.world.clock), takes_self=True
+        ),
+        init=False,
+    )
+    looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
+    """Held while an archive is inspected."""
     collecting_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
     """Counts the bytes of the collection requests that are being read."""
     collecting: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(COLLECTIONS), init=False
     )
     """Held while a collection runs."""
-    measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
-        default=Factory(lambda app: partial(alone, app.world.counts), takes_self=True), repr=False
-    )
-    """Returns the number of this worker and what all workers have counted. Raises `OSError`."""
-    _lists: Lists = field(factory=Lists, init=False, repr=False)
-    _then: ThenPages | None = field(default=None, init=False, repr=False)
-    _search: Search | None = field(default=None, init=False, repr=False)
-    _exhibits: ProjectPageCache | None = field(default=None, init=False, repr=False)
-    _measures: Measures | None = field(default=None, init=False, repr=False)
-    _contents: Contents | None = field(default=None, init=False, repr=False)
     turnstile: RateLimit = field(factory=RateLimit, init=False)
     """Limits how often accounts are registered."""
-    unknown_names: UnknownNames = field(init=False)
+    _lists: Lists = field(factory=Lists, init=False, repr=False)
     routes = routes
 
-    def __attrs_post_init__(self) -> None:
-        self.since = self.world.now()
-        self.pages = ProjectPages(self.index, self.world)
-        self.sights = VisibilityCache(self.world)
-        self.stock = StoredProjects(self.index, self.world)
-        self.newest = NewsCache(self.index)
-        self.unknown_names = UnknownNames(self.settings.unknown_names, self.world.clock)
+    def use_access(self, access: AccessState) -> None:
+        """Apply the rules and the accounts that are in force from now on."""
+        self.rules, self.closed = access.rules, access.closed
+        self.registry, self.publishers = access.registry, access.publishers
+        self.settings = evolve(self.settings, people=access.account_settings)
+
+    def follow_rules(self, original: App) -> None:
+        """Apply the rules that are in force in another app now."""
+        self.rules, self.closed = original.rules, original.closed
 
     async def sight(self, who: Identity) -> Visibility:
         """Return which projects the user sees on a list."""
@@ -225,53 +250,45 @@ class App:
         at_once = by.within is None and len(names) <= FEW_NAMES
         return through(names) if at_once else await self.world.thinking(through, names)
 
-    @property
+    @cached_property
     def then(self) -> ThenPages:
         """The pages of the as-of views."""
-        if self._then is None:
-            from pypid.web.installers.as_of_pages import ThenPages  # not needed at startup
+        from pypid.web.installers.as_of_pages import ThenPages  # not needed at startup
 
-            self._then = ThenPages(self.index, self.world)
-        return self._then
+        return ThenPages(self.index, self.world)
 
-    @property
+    @cached_property
     def contents(self) -> Contents:
         """The contents of files."""
-        if self._contents is None:
-            from pypid.index.file_contents import Contents  # not needed at startup
+        from pypid.index.file_contents import Contents  # not needed at startup
 
-            self._contents = Contents(self.index, self.settings.spool, self.looking)
-        return self._contents
+        return Contents(self.index, self.settings.spool, self.looking)
 
-    @property
+    @cached_property
     def measures(self) -> Measures:
         """The disk usage of projects and the free disk space."""
-        if self._measures is None:
-            from pypid.web.app.measures import Measures  # not needed at startup
+        from pypid.web.app.measures import Measures  # not needed at startup
 
-            folders = {"state": self.settings.spool, "storage": self.settings.storage_folder}
-            self._measures = Measures(self.index.catalog, self.world, folders)
-        return self._measures
+        folders = {"state": self.settings.spool, "storage": self.settings.storage_folder}
+        return Measures(self.index.catalog, self.world, folders)
 
-    @property
+    @cached_property
     def exhibits(self) -> ProjectPageCache:
         """The cache of the data of project pages."""
-        if self._exhibits is None:
-            from pypid.web.ui.project_page_cache import ProjectPageCache  # not needed at startup
+        from pypid.web.ui.project_page_cache import ProjectPageCache  # not needed at startup
 
-            self._exhibits = ProjectPageCache(self.index, self.world)
-        return self._exhibits
+        return ProjectPageCache(self.index, self.world)
 
     @property
     def search(self) -> Search:
         """The search service."""
-        if self.searching is not None:
-            return self.searching()
-        if self._search is None:
-            from pypid.search.search import Search  # not needed at startup
+        return self._own_search if self.searching is None else self.searching()
 
-            self._search = Search(self.index, promptly=True)
-        return self._search
+    @cached_property
+    def _own_search(self) -> Search:
+        from pypid.search.search import Search  # not needed at startup
+
+        return Search(self.index, promptly=True)
 
     @property
     def known(self) -> Registry:

@@ -27,6 +27,12 @@ class AuthGeneration:
     silent too long.
     """
 
-    def turn(self) -> None:
+    def bump(self) -> None:
         """Invalidate all identities cached until now."""
         self.changes += 1
+
+    def renew(self, until: float, *, lease: float | None = None) -> None:
+        """Set when cached identities expire, and for how long they are trusted if that changes."""
+        self.until = until
+        if lease is not None:
+            self.lease = lease

@@ -59,7 +59,7 @@ class FastPath:
         self.key = app.world.random(32)
         self.claims = app.index.policy.claims
         self.outage = app.index.gate.breaker
-        self.epoch = app.epoch
+        self.epoch = app.auth_generation
         self.answered = 0
         """The number of requests that were answered here."""
         self.now, self.next_second = 0.0, 0.0

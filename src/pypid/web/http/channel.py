@@ -611,6 +611,7 @@ class Site(server.Site):
         hosts: HostPolicy | None = None,
         cors: tuple[str, ...] = (),
         hsts: timedelta = timedelta(),
+        counts: Counts | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
@@ -622,7 +623,7 @@ class Site(server.Site):
         self.limits = ConnectionLimits(limits)
         self.seconds = reactor.seconds
         self._access_log = access_log
-        self.counts: Counts | None = None
+        self.counts = counts
         """Counts its responses, except those of the fast path."""
         self.ids = Ids() if ids is None else ids
         """The source of request ids."""

@@ -1,10 +1,9 @@
-"""The sources of users that the configuration lists, opened; and with them everything on users
-(`identities`).
-"""
+"""The wiring of users: the sources that the configuration lists, tokens, sessions and rules."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,24 @@ from pypid.access.closed import ClosedAccess
 from pypid.access.counted_source import CountedPeople
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import Verifier
+from pypid.access.signing_keys import session_key
 from pypid.access.sql.groups import GroupsOnly
 from pypid.access.sql.people import SqlPeople
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.core.policy import Claims
-from pypid.daemon.identities import Identities, open_stores
+from pypid.daemon.identities import (
+    Identities,
+    NoOtherNodes,
+    OtherNodes,
+    Stores,
+    read_changes,
+    watch,
+)
 from pypid.daemon.rules_in_force import people_of
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
+from pypid.flow.signals import Provider, Signals
 from pypid.ports import People
 
 if TYPE_CHECKING:  # imported where it is configured
@@ -34,13 +42,25 @@ fifty requests.
 """
 
 
-def identities(
-    config: Config, places: StatePaths, world: World, reactor: Any, claims: Claims
+def make_identities(
+    config: Config,
+    places: StatePaths,
+    stores: Stores,
+    world: World,
+    reactor: Any,
+    claims: Claims,
+    signals: Signals,
+    nodes: OtherNodes | None = None,
+    *,
+    greet: Callable[[], object] | None = None,
+    is_first: bool = True,
+    is_open: bool = True,
 ) -> Identities:
-    """Return the identities as configured; only certificates are read yet. Raises `CannotStart`,
-    `Unreadable`.
+    """Return the identities as configured; only certificates are read yet.
+
+    `nodes`: other nodes that change the same accounts. `greet`, `is_first`: see `Identities`.
+    `is_open`: users are admitted at once. Raises `CannotStart`, `Unreadable`.
     """
-    stores = open_stores(config, places, world, reactor)
     verifier = Verifier(world)
     people = config_people.open(people_of(config, places), world, verifier)
     sql_people = SqlPeople(stores.accounts, verifier, world)
@@ -48,7 +68,18 @@ def identities(
     sources = [Source(people), *_sources(config, places, world, reactor, sql_people, opened)]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
-    chain = AccessChain(sources, stores.accounts, world, verifier, admins=config.access.admins)
+    current = stores.accounts.current
+    key = Provider(partial(session_key, places.state, config.server.secret, world.random))
+    chain = AccessChain(
+        sources,
+        stores.accounts,
+        world,
+        verifier,
+        admins=config.access.admins,
+        session_key=key,
+        watch=None if nodes is None else partial(watch, current),
+    )
+    others = NoOtherNodes() if nodes is None else nodes
     return Identities(
         config=config,
         places=places,
@@ -60,8 +91,13 @@ def identities(
         reactor=reactor,
         connections=opened,
         outdated=OutdatedSessions(stores.accounts, places.state, world),
-        access=ClosedAccess(chain),
+        access=ClosedAccess(chain, is_open, partial(read_changes, current, others, world)),
         claims=claims,
+        signals=signals,
+        session_key=key,
+        nodes=others,
+        greet=greet,
+        is_first=is_first,
     )
 
 
@@ -88,14 +124,14 @@ def _sources(
             case AccessStore.REMOTE:
                 from pypid.access import remote
 
-                said = config.remote
+                options = config.remote
                 reached = remote.connected(reactor)
                 opened.append(reached)
                 settings = remote.RemoteSourceSettings(
-                    url=said.url or "",
-                    user=said.user,
-                    password=said.password,
-                    cache=said.cache.total_seconds(),
+                    url=options.url or "",
+                    user=options.user,
+                    password=options.password,
+                    cache=options.cache.total_seconds(),
                 )
                 yield Source(
                     CountedPeople(remote.open(settings, world, reached.agent), "remote", world),
@@ -106,17 +142,17 @@ def _sources(
 def _directory(config: Config, places: StatePaths, world: World, reactor: Any) -> People:
     from pypid.access import ldap
 
-    said = config.ldap
-    authorities = places.beside_ini(said.ca_certificates)
+    options = config.ldap
+    authorities = places.beside_ini(options.ca_certificates)
     settings = ldap.LdapSourceSettings(
-        url=said.url or "",
-        base_dn=said.base_dn or "",
-        bind_dn=said.bind_dn,
-        bind_password=said.bind_password,
-        user_filter=said.user_filter,
-        group_base_dn=said.group_base_dn,
-        group_filter=said.group_filter,
-        admin_group=said.admin_group,
+        url=options.url or "",
+        base_dn=options.base_dn or "",
+        bind_dn=options.bind_dn,
+        bind_password=options.bind_password,
+        user_filter=options.user_filter,
+        group_base_dn=options.group_base_dn,
+        group_filter=options.group_filter,
+        admin_group=options.admin_group,
         ca_certificates=None if authorities is None else Path(authorities),
     )
     return ldap.open(settings, world, reactor)

@@ -1,0 +1,240 @@
+"""The wiring of the apps: what the routes need, for clients and for the control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from pypid.access.operator import Operator
+from pypid.core.configuration.choices import Mode, StorageBackend
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import BadRequest
+from pypid.core.export_request import Exported, ExportWanted
+from pypid.core.permissions import Identity
+from pypid.core.records.layout import STORAGE_IDENTITY
+from pypid.daemon.identities import Identities
+from pypid.daemon.shared_catalog import Sharing
+from pypid.daemon.state import StateFolder, StatePaths, files_of
+from pypid.flow import World
+from pypid.flow.conditions import Condition, HealthWatch, asking, whether_it_answers, whether_there
+from pypid.flow.signals import Provider, Signals
+from pypid.index import Index
+from pypid.jobs.leases import Leases
+from pypid.jobs.node_agreement import Agreement
+from pypid.ports import Resolver
+from pypid.rendering.readmes import Readmes
+from pypid.resolver.collection_parser.collections import CollectionParser
+from pypid.search.service import Searching
+from pypid.web.app.app import LOUDNESS, App, FaceSettings, nobody_else
+from pypid.web.app.name_budget import NameBudget
+from pypid.wiring.metrics import all_metrics
+from pypid.wiring.platform import Platform
+from pypid.wiring.storage import OpenedStorage, bucket_settings
+from pypid.wiring.upstreams import indexes_of
+
+if TYPE_CHECKING:  # not needed by a start
+    from pypid.core.configuration.in_force import SettingSection
+    from pypid.export.publish import Publishing
+    from pypid.metrics.together import MetricsFolder
+    from pypid.search.search import Search
+    from pypid.wiring.exports import Exports
+
+
+@frozen
+class Apps:
+    """The app for clients, and the one for the control socket."""
+
+    public: App
+    operator: App
+
+    def __iter__(self) -> Iterator[App]:
+        return iter((self.public, self.operator))
+
+
+def make_apps(
+    config: Config,
+    paths: StatePaths,
+    state: StateFolder,
+    storage: OpenedStorage,
+    index: Index,
+    identities: Identities,
+    sharing: Sharing | None,
+    condition: Condition,
+    searching: Searching,
+    metrics_folder: MetricsFolder | None,
+    platform: Platform,
+    signals: Signals,
+) -> Apps:
+    """Return the apps of this index. They follow the rules in force."""
+    make = partial(
+        App,
+        index=index,
+        rules=identities.state.rules,
+        world=platform.world,
+        settings=_app_settings(config, paths, state),
+        closed=identities.state.closed,
+        auth_generation=identities.generation,
+        resolvers=partial(_resolver, platform.reactor),
+        condition=condition,
+        configuration=partial(_configuration, config, identities),
+        catch_up=nobody_else if sharing is None else sharing.catch_up,
+        searching=lambda: searching.search,
+        readmes=Readmes(platform.reactor),
+        parser=CollectionParser(platform.reactor),
+        log_level_control=platform.log_level_control,
+        siblings=platform.siblings,
+        measured=partial(all_metrics, platform.world, metrics_folder),
+    )
+    public = make(access=identities.access, exports=_refuse_export)
+    exports = _exports(config, paths, index, public, storage, platform.reactor)
+    apps = Apps(public, make(access=Operator(), exports=exports))
+    for app in apps:
+        signals.rights_changed.connect(partial(_update, app, identities))
+    control = platform.log_level_control
+    if control is not None:
+        platform.siblings.on(LOUDNESS, lambda message: control.use(message["level"]))
+    return apps
+
+
+def _update(app: App, identities: Identities) -> None:
+    app.use_access(identities.state)
+
+
+def search_of(index: Index, state: StateFolder, storage: OpenedStorage) -> Searching:
+    """Return the search service: the cards of all workers are in one file, which one of them
+    writes.
+    """
+
+    def make() -> Search:
+        from pypid.search.search import Search  # here, since it is not what a start waits for
+
+        return Search(index, state.folder, storage.identity)
+
+    return Searching(index.world.clock, make)
+
+
+def _exports(
+    config: Config,
+    paths: StatePaths,
+    index: Index,
+    app: App,
+    storage: OpenedStorage,
+    reactor: Any,
+) -> Callable[[ExportWanted, Callable[[int, int], None]], Awaitable[Exported]]:
+    """Return the writer of exports. `app` has the rules that they go by."""
+
+    def make() -> Exports:
+        from pypid.wiring.exports import Exports  # here, since it is rarely needed
+
+        settings = partial(bucket_settings, config.storage, paths)
+        return Exports(config, paths, index, app, storage.identity, reactor, settings)
+
+    provider = Provider(make)
+
+    async def export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
+        return await provider()(wanted, progress)
+
+    return export
+
+
+async def _refuse_export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
+    raise BadRequest(
+        "An export is written wherever pypid itself may write: it is asked for on pypid's "
+        "machine, by `pypid export`, and not over the network. What is to be kept up to date "
+        "is named by [publish] target."
+    )
+
+
+def publishing_of(
+    config: Config,
+    paths: StatePaths,
+    index: Index,
+    app: App,
+    storage: OpenedStorage,
+    leases: Leases,
+    reactor: Any,
+) -> tuple[Publishing, ...]:
+    """Return the service that maintains `[publish] target`, if there is one. Raises
+    `CannotStart`.
+    """
+    if config.publish.target is None:
+        return ()
+    from pypid.wiring.exports import publishing
+
+    settings = partial(bucket_settings, config.storage, paths)
+    made = publishing(config, paths, index, app, storage.identity, leases, reactor, settings)
+    return () if made is None else (made,)
+
+
+def _configuration(config: Config, identities: Identities) -> Sequence[SettingSection]:
+    # here, since only an administrator requests it
+    from pypid.core.configuration.in_force import in_force
+
+    return in_force(config, identities.config)
+
+
+def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+    from pypid.daemon.loopback import Loopback  # here, since only a collection needs it
+
+    return Loopback(reactor)(app, who)
+
+
+def agreement_of(
+    storage: OpenedStorage, sharing: Sharing | None, identities: Identities, world: World
+) -> Agreement | None:
+    """Return the comparison of this node's settings with those of the others, if there are any."""
+    if sharing is None:
+        return None
+    return Agreement(sharing.engine, world, lambda: identities.config, storage.identity)
+
+
+def condition_of(
+    config: Config,
+    storage: OpenedStorage,
+    sharing: Sharing | None,
+    agreement: Agreement | None,
+    identities: Identities,
+    world: World,
+) -> Condition:
+    """Return the condition of the parts. A bucket was not reached yet, and of a shared catalog
+    nothing was read.
+    """
+    is_bucket = config.storage.backend is StorageBackend.S3
+    is_lasting = config.storage.backend is StorageBackend.FILES
+    check = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
+    if storage.answers is not None:  # a bucket has no such object: asking for it takes two requests
+        check = whether_it_answers(storage.answers)
+    files = HealthWatch(world.clock, "storage", check, is_well=not is_bucket)
+    condition = Condition(
+        access=lambda: identities.can_be_asked, storage=lambda: files.is_well, watches=(files,)
+    )
+    if sharing is None:
+        return condition
+    following = sharing.catalog.following
+    return evolve(
+        condition,
+        cache=lambda: following.away is None and following.may_be_shown,
+        shows=lambda: following.may_be_shown,
+        differs=lambda: frozenset() if agreement is None else agreement.differs,
+        watches=(files, HealthWatch(world.clock, "shared catalog", asking(following))),
+    )
+
+
+def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> FaceSettings:
+    return FaceSettings(
+        spool=state.spool,
+        max_upload=config.server.max_upload,
+        public_url=config.server.public_url,
+        storage_folder=paths.storage,
+        max_cache=config.upstream.max_cache,
+        unknown_names=NameBudget(
+            config.upstream.unknown_names, config.upstream.unknown_names_per_minute
+        ),
+        certificate=paths.certificate,
+        place=files_of(config, paths),
+        indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
+    )

@@ -1,0 +1,97 @@
+"""The output of a start: the password of a first run's administrator, and where the files are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from twisted.logger import Logger, LoggingFile
+
+from pypid.access.firstrun import RECORD, first_run, greeting
+from pypid.core.configuration.choices import AccessStore, StorageBackend
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import CannotStart
+from pypid.core.permissions import EVERYONE
+from pypid.daemon import listeners
+from pypid.daemon.identities import Identities
+from pypid.daemon.state import StatePaths, files_of
+from pypid.flow import World
+from pypid.jobs.backup.marker import is_new
+from pypid.wiring.platform import Platform
+
+_log = Logger()
+
+
+def restores_records(config: Config, paths: StatePaths, platform: Platform) -> bool:
+    """Return whether the records are fetched from the bucket before users are admitted, as on a new
+    machine; an administrator may be among them. Raises `CannotStart` for a single command.
+    """
+    if config.storage.backend is not StorageBackend.S3 or not is_new(paths.state):
+        return False
+    if not platform.serves_clients:
+        raise CannotStart(
+            f"The state folder {paths.state} is new, and what is of record is still in the "
+            "bucket. Start pypid, which fetches that, and run the command while it runs."
+        )
+    return platform.is_first
+
+
+def greeter(config: Config, paths: StatePaths, platform: Platform) -> Callable[[], None] | None:
+    """Return `greet`, if this process prints a greeting."""
+    return partial(greet, config, paths, platform.world) if platform.greets else None
+
+
+def greet(config: Config, paths: StatePaths, world: World) -> None:
+    """Create the admin at a first run, and print its password. Never logged."""
+    password = first_run(paths.state, config.users, world.random)
+    if password is None:
+        return
+    readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
+    text = greeting(
+        listeners.base_url(config), password, paths.state, readable=readable, accounts=accounts
+    )
+    try:
+        print(text, flush=True, file=visible_output())
+    except OSError as error:  # the password was never seen
+        (paths.state / RECORD).unlink(missing_ok=True)
+        reason = "The password of the first administrator cannot be printed"
+        raise CannotStart(
+            f"{reason}: {error.strerror}. Start pypid with its standard output open."
+        ) from None
+
+
+def after_restore(
+    config: Config, identities: Identities, greet: Callable[[], None] | None
+) -> Callable[[], Awaitable[None]]:
+    """Return the rest of the start after the records were fetched, if there were any."""
+
+    async def finish() -> None:
+        if config.inherits is None and greet is not None:
+            await identities.world.blocking(greet)
+        await identities.open()
+
+    return finish
+
+
+def visible_output() -> TextIO | LoggingFile:
+    """Return standard output, also when prints go to the log by now; the log for a daemon, whose
+    output is discarded.
+    """
+    own = sys.__stdout__
+    if own is None or own.closed or not isinstance(sys.stdout, LoggingFile):
+        return sys.stdout
+    is_nowhere = os.path.samestat(os.fstat(own.fileno()), Path(os.devnull).stat())
+    return sys.stdout if is_nowhere else own
+
+
+def log_start(config: Config, paths: StatePaths) -> None:
+    """Log the notes on the configuration, and where state and files are stored."""
+    for note in config.notes:
+        _log.warn("{note}", note=note)
+    _log.info(
+        "state: {state}; files: {files}", state=str(paths.state), files=files_of(config, paths)
+    )
