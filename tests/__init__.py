@@ -14,3 +14,9 @@ if find_spec("pypid") is None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [_source, os.environ.get("PYTHONPATH")])
     )
+
+if os.environ.get("PYPID_SERVER_FAST_PATH") == "no":
+    # as with untested versions of all packages: no private name is used to save time
+    from pypid.flow.internals import TESTED
+
+    TESTED.clear()

@@ -16,7 +16,7 @@ from pypid.access.operator import Operator
 from pypid.cli import request
 from pypid.daemon.control import ControlRefused, ControlRequest
 from pypid.web.app.registry import Configured
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import Connection, Pypid, basic, spelled
 from tests.web.raw_http import Socket

@@ -20,7 +20,7 @@ from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.testing.worlds import world
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 
 
 class Storage:

@@ -22,7 +22,7 @@ from pypid.index import Index
 from pypid.ports import Catalog
 from pypid.web.app.all_routes import App, FaceSettings, resource
 from pypid.web.fastpath.fast_path import FastPath
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.catalog.engines import PlacedEngine
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
@@ -56,7 +56,7 @@ class Door:
             FaceSettings(spool=Path(), max_upload=1),
         )
         self.door = FastPath(app, self.node.catalog)
-        self.site = Site(resource(app), reactor=self.node.world.clock, front_door=self.door)
+        self.site = Site(resource(app), reactor=self.node.world.clock, fast_path=self.door)
         self.site.startFactory()
 
     def get(self, target: str = PAGE) -> str:

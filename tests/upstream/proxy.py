@@ -39,7 +39,7 @@ from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from pypid.web.app.all_routes import App, FaceSettings, resource
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.upstream.cases import UpstreamCase
 
 J = "application/vnd.pypi.simple.v1+json"

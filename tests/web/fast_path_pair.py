@@ -19,7 +19,7 @@ from pypid.core.model import SignedUrl
 from pypid.web.app.all_routes import App, resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.web.full_app import TOKEN, Connection, Papers, Pypid, cheap_hashes
 
 KEY = bytes(range(32))
@@ -85,7 +85,7 @@ class Pair:
         self.lines = [Lines(pypid) for _ in range(2)]
         self.door = FastPath(self.apps[0], pypid.catalog, self.lines[0])
         self.hot, self.cold = (
-            Site(resource(app), reactor=pypid.clock, access_log=lines, front_door=door)
+            Site(resource(app), reactor=pypid.clock, access_log=lines, fast_path=door)
             for app, lines, door in zip(self.apps, self.lines, (self.door, None), strict=True)
         )
         self.hot.startFactory()

@@ -47,7 +47,7 @@ from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.all_routes import App, FaceSettings, resource
 from pypid.web.http.access_log import AccessLog
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.openapi_check import hold
 from tests.web.raw_http import Socket

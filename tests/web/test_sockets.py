@@ -21,8 +21,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from pypid.core.errors import Unauthenticated
-from pypid.web.http.channel import Site
 from pypid.web.http.request import Request
+from pypid.web.http.site import Site
 from tests.web.raw_http import Answering, request
 
 BODY = 50 << 20

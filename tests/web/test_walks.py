@@ -13,7 +13,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from pypid.web.app.all_routes import resource
 from pypid.web.fastpath.fast_path import FastPath
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.distributions import sdist, sdist_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import Connection, J, Pypid, WholeCase, spelled
@@ -56,7 +56,7 @@ class WalkTests(WholeCase):
         policy = Policy(mode=Mode.CACHE)
         here = Pypid(Path(self.mktemp()), upstream=elsewhere, policy=policy)
         fast = FastPath(here.app, here.catalog, Lines(here))
-        site = Site(resource(here.app), reactor=here.clock, access_log=Lines(here), front_door=fast)
+        site = Site(resource(here.app), reactor=here.clock, access_log=Lines(here), fast_path=fast)
         site.startFactory()
         connection = Connection(site)
         self.pypid = here

@@ -35,7 +35,7 @@ from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
 from pypid.prefork.sockets import ListeningSocket
 from pypid.web.app.root import SOON, UPLOADS, furnish
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 
 if TYPE_CHECKING:
     from pypid.daemon.shared_catalog import Sharing  # where it is configured

@@ -22,7 +22,7 @@ from pypid.daemon.state import StateFolder
 from pypid.daemon.tls import Certificate, harden
 from pypid.prefork.connection_balance import Scales, weighed
 from pypid.prefork.sockets import Adopting, ListeningSocket, endpoint_text, endure
-from pypid.web.fastpath.tls_wire import quicken
+from pypid.web.fastpath.os.tls_wire import quicken
 
 Factory: TypeAlias = IProtocolFactory
 
@@ -65,7 +65,7 @@ class Listener:
             case [Failure(value=BaseException() as error)]:
                 raise _cannot(self.text or "its control socket", error) from None
             case [port]:
-                if self.secure:  # the factory of an ``ssl`` endpoint is Twisted's
+                if self.secure:
                     quicken(getattr(port, "factory", None))
                 if (
                     self.backlog is not None

@@ -27,7 +27,7 @@ from pypid.ports import Access, Resolver
 from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
 from pypid.web.app.app import App
 from pypid.web.app.root import resource
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 
 USER = "collecting"
 

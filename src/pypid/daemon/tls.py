@@ -15,7 +15,6 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from pypid.core.errors import CannotStart
-from pypid.web.fastpath.tls_wire import quicken
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """The cipher suites of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, 4.2). TLS
@@ -53,9 +52,7 @@ class Certificate:
 
     def wrap(self, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
         """Return a factory that speaks TLS and, inside, what `factory` speaks."""
-        wrapped = TLSMemoryBIOFactory(self, False, factory)
-        quicken(wrapped)
-        return wrapped
+        return TLSMemoryBIOFactory(self, False, factory)
 
     def stamp(self) -> tuple[int, ...]:
         """Return a value that changes whenever one of the files does; empty while one is missing

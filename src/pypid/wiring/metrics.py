@@ -25,7 +25,7 @@ from pypid.metrics.counts import Counts
 from pypid.metrics.together import MetricsFolder, WorkerMetrics, alone
 from pypid.prefork import number
 from pypid.prefork.messages import ENDED, Message, Siblings
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ from pypid.daemon.state import StatePaths
 from pypid.daemon.tls import Certificate
 from pypid.ports import Glance
 from pypid.web.app.root import resource
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.fast_path import open_fast_path
 from pypid.web.http.access_log import AccessLog
-from pypid.web.http.channel import Site
+from pypid.web.http.channel.start_check import check_framing
 from pypid.web.http.connections import ConnectionSettings
 from pypid.web.http.hosts import HostPolicy, loopback_ports, machine_names
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request_ids import Ids
+from pypid.web.http.site import Site
 from pypid.wiring.apps import Apps
 from pypid.wiring.platform import Platform
 
@@ -31,14 +32,19 @@ def make_sites(
     access_log = (
         AccessLog(world.now, platform.reactor.seconds, ids=ids) if config.log.access else None
     )
-    # without this line, or with [server] fast_path = no, all requests go through the routes
-    fast_path = FastPath(apps.public, catalog, access_log) if server.fast_path else None
+    check_framing()
+    # without the fast path all requests go through the routes
+    fast_path = (
+        open_fast_path(apps.public, catalog, access_log, platform.reactor, wanted=server.fast_path)
+        if platform.serves_clients
+        else None
+    )
     public = Site(
         resource(apps.public),
         reactor=platform.reactor,
         trusted_proxies=TrustedProxies(server.trusted_proxies),
         access_log=access_log,
-        front_door=fast_path,
+        fast_path=fast_path,
         ids=ids,
         public_url=server.public_url,
         limits=_limits(config),

@@ -17,10 +17,10 @@ from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
 from pypid.web.fastpath import cached_channel
 from pypid.web.fastpath.fast_path import FastPath
-from pypid.web.fastpath.response_cache import CachedResponse, ResponseVariant
+from pypid.web.fastpath.response_cache import CachedResponse, KnownClient
 from pypid.web.fastpath.strict_parser import cut, is_tags, read_block, read_line
-from pypid.web.http.channel import Site
 from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.site import Site
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import PASSWORDS, PRIVATE, J, Pypid, WholeCase, basic, spelled
@@ -45,7 +45,7 @@ class DoorCase(WholeCase):
         self.pypid = pypid or self.pypid
         self.lines = Lines(self.pypid)
         self.door = FastPath(self.pypid.app, self.pypid.catalog, self.lines, limit=self.limit)
-        self.pypid.site.front_door = self.door
+        self.pypid.site.fast_path = self.door
 
     def is_known(self, data: bytes = PAGE) -> bool:
         """Whether the front door answers this, on a connection of its own."""
@@ -92,7 +92,7 @@ class KnowingTests(DoorCase):
         )
         self.assertFalse(self.is_known(pip))
         self.assertTrue(self.is_known(pip))
-        answers = [held for held in self.door.store._held if isinstance(held, CachedResponse)]
+        answers = [each for each in self.door.store._entries if isinstance(each, CachedResponse)]
         self.assertEqual(len(answers), 1)
 
     def test_errors(self) -> None:
@@ -136,7 +136,7 @@ class KnowingTests(DoorCase):
 
     def test_off(self) -> None:
         """Without a front door all is answered as before."""
-        self.pypid.site.front_door = None
+        self.pypid.site.fast_path = None
         self.assertFalse(self.is_known())
         self.assertFalse(self.is_known())
 
@@ -272,23 +272,23 @@ class PeopleTests(DoorCase):
         self.assertTrue(known is None or isinstance(known[0], int))
         gc.collect()
         secrets = (b64encode(f"alice:{PASSWORDS['alice']}".encode()), b"sEcReT")
-        held = [each for each in self.door.store._held if isinstance(each, ResponseVariant)]
-        self.assertEqual(len(held), 3)
-        for variant in held:
+        clients = [each for each in self.door.store._entries if isinstance(each, KnownClient)]
+        self.assertEqual(len(clients), 3)
+        for client in clients:
             for secret in secrets:
-                self.assertNotIn(secret, variant.words)
-                self.assertNotIn(secret.decode(), repr(variant))
+                self.assertNotIn(secret, client.key)
+                self.assertNotIn(secret.decode(), repr(client))
 
     def test_proxies(self) -> None:
-        """What a proxy says is believed by the doorway of those who are trusted, and
+        """What a proxy says is believed by the lookup of those who are trusted, and
         by no other.
         """
-        doorways = {
-            self.door.doorway(secure, trusted)
+        lookups = {
+            self.door.lookup(secure, trusted)
             for secure in (False, True)
             for trusted in (False, True)
         }
-        self.assertEqual(len(doorways), 4)
+        self.assertEqual(len(lookups), 4)
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
         self.pypid.site.trusted_proxies = TrustedProxies(unix=True)
         self.assertTrue(self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), user="alice")))
@@ -356,12 +356,14 @@ class RoomTests(DoorCase):
                 )
             )
             self.assertLessEqual(self.door.store.weight, self.limit)
-        self.assertEqual(self.door.store.weight, sum(held.weight for held in self.door.store._held))
+        self.assertEqual(
+            self.door.store.weight, sum(each.weight for each in self.door.store._entries)
+        )
         for number in range(200):
             self.pypid.clock.advance(1)
             self.is_known(spelled("GET", "/simple/spam/", ("X-Kind", f"{number}")))
             self.assertLessEqual(self.door.store.weight, self.limit)
-        self.assertLess(len(self.door.store.shelves), 40)
+        self.assertLess(len(self.door.store.responses), 40)
 
 
 class ConnectionTests(DoorCase):
@@ -466,7 +468,7 @@ class SiteTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """None is there unless it is asked for."""
-        self.assertIsNone(Site.__init__.__kwdefaults__["front_door"])
+        self.assertIsNone(Site.__init__.__kwdefaults__["fast_path"])
 
 
 NAMES = st.sampled_from(

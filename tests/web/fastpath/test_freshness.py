@@ -36,7 +36,7 @@ from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, 
 from pypid.core.policy import Claims, Policy
 from pypid.web.app.all_routes import resource
 from pypid.web.fastpath.fast_path import FastPath
-from pypid.web.http.channel import Site
+from pypid.web.http.site import Site
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import KEY, Peopled, have
 from tests.web.fast_path_pair import Lines, link_files
@@ -103,7 +103,7 @@ class Changing(RuleBasedStateMachine):
         app = self.pypid.app
         self.door = FastPath(app, self.pypid.catalog, self.lines)
         self.hot = Site(
-            resource(app), reactor=self.pypid.clock, access_log=self.lines, front_door=self.door
+            resource(app), reactor=self.pypid.clock, access_log=self.lines, fast_path=self.door
         )
         self.cold = Site(resource(app), reactor=self.pypid.clock)
         for site in (self.hot, self.cold):

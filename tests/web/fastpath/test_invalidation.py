@@ -10,11 +10,8 @@ from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals, Rules
 from pypid.web.app.auth_generation import FAR
-from pypid.web.fastpath import cached_channel
-from pypid.web.fastpath.cached_channel import Asking
-from pypid.web.fastpath.dependencies import ResponseDependencies
-from pypid.web.fastpath.recorder import learn
-from pypid.web.fastpath.response_cache import ResponseVariant
+from pypid.web.fastpath.recorder import Recorder
+from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.request import Request
 from tests.distributions import wheel, wheel_filename
 from tests.web.fastpath.test_fast_path import PAGE, DoorCase
@@ -125,12 +122,14 @@ class ChangeTests(DoorCase):
         """
         changes = [lambda: self.have_wheel("spam", "2.0")]
 
-        def later(asking: Asking, request: Request, about: ResponseDependencies) -> None:
-            while changes:
-                changes.pop()()
-            learn(asking, request, about)
+        record = Recorder.record
 
-        self.patch(cached_channel, "learn", later)
+        def later(recorder: Recorder, request: Request) -> None:
+            while changes and request.about is not None:
+                changes.pop()()
+            record(recorder, request)
+
+        self.patch(Recorder, "record", later)
         self.assertFalse(self.is_known())
         self.assertFalse(self.is_known())
         self.assertTrue(self.is_known())
@@ -185,7 +184,7 @@ class ProvenTests(DoorCase):
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(1)
         self.assertFalse(self.is_known(mine))
-        [known] = [held for held in self.door.store._held if isinstance(held, ResponseVariant)] or [
+        [known] = [each for each in self.door.store._entries if isinstance(each, KnownClient)] or [
             None
         ]
         self.assertIsNone(known)
@@ -211,10 +210,10 @@ class DroppedTests(DoorCase):
             if number % 10 == 0:
                 name = wheel_filename("spam", f"{number + 2}.0")
                 self.published(self.publish(name, wheel("spam", f"{number + 2}.0")))
-            held = self.door.store._held
-            self.assertEqual(self.door.store.weight, sum(each.weight for each in held))
+            entries = self.door.store._entries
+            self.assertEqual(self.door.store.weight, sum(each.weight for each in entries))
             self.assertLessEqual(self.door.store.weight, self.limit)
-            self.assertGreater(len(held), 0)
+            self.assertGreater(len(entries), 0)
 
     def tag(self) -> str:
         """Of the page as it is."""

@@ -16,13 +16,13 @@ from pypid.core.model import Project
 from pypid.flow import FileBody
 from pypid.testing import BEGINNING
 from pypid.web.app.all_routes import resource
-from pypid.web.fastpath import fast_path
 from pypid.web.fastpath import open_files as kept_open
+from pypid.web.fastpath import state
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http import open_file, response_body
 from pypid.web.http.access_log import AccessLog, AccessLogEntry
-from pypid.web.http.channel import Site
 from pypid.web.http.sendfile import WINDOW
+from pypid.web.http.site import Site
 from tests.web.http import test_sendfile
 from tests.web.http.test_sendfile import NOISE, SPAM, Client, open_files
 from tests.web.raw_http import request
@@ -54,14 +54,14 @@ class DoorCase(test_sendfile.SendingCase):
         """Start it."""
         await super().setUp()
         lines = Lines(self.log)
-        self.patch(fast_path, "LINES", 1)
+        self.patch(state, "LINES", 1)
         self.door = FastPath(self.app, self.catalog, lines)
         self.addCleanup(self.door.close)
         self.site = Site(
             resource(self.app),
             reactor=cast(IReactorTime, reactor),
             access_log=lines,
-            front_door=self.door,
+            fast_path=self.door,
         )
         self.port = self.listen()
 
@@ -247,7 +247,7 @@ class BrokenTests(DoorCase):
         """A download that is cut off by a pypid that stops is in the log at once, with what was
         sent and for how long.
         """
-        self.patch(fast_path, "LINES", 2000)
+        self.patch(state, "LINES", 2000)
         client = await self.begun()
         self.site.drain()
         self.site.abort()

@@ -12,9 +12,10 @@ from pathlib import Path
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from pypid.flow import PIECE
-from pypid.web.fastpath import response_cache, socket_write
-from pypid.web.fastpath.socket_write import MemoryFile
-from pypid.web.fastpath.tls_wire import quicken
+from pypid.web.fastpath import response_cache
+from pypid.web.fastpath.os import socket_write
+from pypid.web.fastpath.os.socket_write import MemoryFile
+from pypid.web.fastpath.os.tls_wire import quicken
 from tests.web.fastpath.test_fast_path import PAGE, DoorCase
 from tests.web.full_app import Answer, spelled
 from tests.web.reactor_steps import VERSIONS, Ends, certificate
@@ -104,21 +105,21 @@ class LargeTests(PageCase):
         ends = self.connect(None)
         ends.send(PAGE)
         gc.collect()
-        before = MemoryFile.there - 1
+        before = len(MemoryFile.existing) - 1
         answers = [
-            held.full
-            for held in self.door.store._held
-            if isinstance(held, response_cache.CachedResponse)
+            each.full
+            for each in self.door.store._entries
+            if isinstance(each, response_cache.CachedResponse)
         ]
         [descriptor] = [
-            said.pages.descriptor for said in answers if said is not None and said.pages is not None
+            sent.pages.descriptor for sent in answers if sent is not None and sent.pages is not None
         ]
         del answers
         self.assertEqual(os.pread(descriptor, 1 << 20, 0), self.page)
         self.have_wheel("spam", "3.0")
         ends.send(PAGE)
         gc.collect()
-        self.assertEqual(MemoryFile.there, before)
+        self.assertEqual(len(MemoryFile.existing), before)
         with self.assertRaises(OSError):
             os.fstat(descriptor)
         self.patch(socket_write, "MOST_PAGES", 0)
@@ -132,7 +133,7 @@ class LargeTests(PageCase):
                     ends.receive()
             self.assertGreater(self.door.answered, known)
             self.assertEqual(ends.got.count(b"/spam-3.0-py3-none-any.whl"), 3)
-        self.assertEqual(MemoryFile.there, before)
+        self.assertEqual(len(MemoryFile.existing), before)
 
     def test_slow(self) -> None:
         """It is given whole, and what is asked meanwhile is answered behind it."""

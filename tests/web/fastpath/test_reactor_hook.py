@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.app.all_routes import resource
-from pypid.web.fastpath import reactor_hook
 from pypid.web.fastpath.cached_channel import CachedChannel
 from pypid.web.fastpath.fast_path import FastPath
-from pypid.web.fastpath.reactor_hook import ReactorHook, shortened
-from pypid.web.http.channel import Site
+from pypid.web.fastpath.os import reactor_hook
+from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
+from pypid.web.http.site import Site
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import J, WholeCase, content, form, spelled, text
@@ -56,7 +56,7 @@ class TurnCase(WholeCase):
             resource(self.pypid.app),
             reactor=self.reactor,
             access_log=self.lines,
-            front_door=self.door,
+            fast_path=self.door,
         )
         self.port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.long_way: list[object] = []
@@ -240,12 +240,12 @@ class LosingTests(TurnCase):
     def test_errors(self) -> None:
         """A mistake of ours is logged, and ends that connection and no other."""
         client, other = self.client(), self.client()
-        self.patch(CachedChannel, "give", lambda *_: 1 / 0)
+        self.patch(CachedChannel, "answer_now", lambda *_: 1 / 0)
         client.sendall(PAGE)
         self.turn()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(client.recv(10), b"")
-        self.patch(CachedChannel, "give", lambda *_: False)
+        self.patch(CachedChannel, "answer_now", lambda *_: False)
         other.sendall(PAGE)
         self.assertIn(b"200 OK", self.received(other))
         for channel in self.site.channels:
@@ -260,7 +260,7 @@ class LosingTests(TurnCase):
         self.client()
         turn: ReactorHook = self.reactor.doIteration
         open_now = set(self.site.channels)
-        turn._serve([(number, reactor_hook.EPOLLIN) for number in turn._guests])
+        turn._serve([(number, reactor_hook.EPOLLIN) for number in turn._channels])
         self.assertEqual(self.site.channels, open_now)
 
 
@@ -292,16 +292,14 @@ class ShorteningTests(SynchronousTestCase):
         """
         reactor = new_reactor(self)
         own = reactor.doIteration
-        turn = shortened(reactor)
+        turn = install_hook(reactor)
         assert turn is not None
-        self.assertIs(shortened(reactor), turn)
+        self.assertIs(install_hook(reactor), turn)
         turn.release()
         self.assertIs(reactor.doIteration, turn)
         turn.release()
         self.assertEqual(reactor.doIteration, own)
 
     def test_others(self) -> None:
-        """Other reactors are left alone, and so is one of a Twisted that has other names."""
-        self.assertIsNone(shortened(Clock()))
-        self.patch(reactor_hook, "_OF_REACTORS", ("no such name",))
-        self.assertIsNone(shortened(new_reactor(self)))
+        """Other reactors are left alone."""
+        self.assertIsNone(install_hook(Clock()))

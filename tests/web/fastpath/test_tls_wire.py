@@ -17,8 +17,8 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.daemon.tls import Certificate
-from pypid.web.fastpath import tls_wire
-from pypid.web.fastpath.tls_wire import TlsWire, quicken
+from pypid.web.fastpath.os import tls_wire
+from pypid.web.fastpath.os.tls_wire import TlsWire, quicken
 from tests.web.reactor_steps import VERSIONS, Ends, certificate
 
 
@@ -60,6 +60,14 @@ class WireCase(SynchronousTestCase):
         """Listen."""
         self.certificate = certificate(Path(self.mktemp()))
 
+    def tls_factory(
+        self, protocol: type[Protocol], clock: Clock | None = None, *, fast: bool = True
+    ) -> TLSMemoryBIOFactory:
+        """A factory of connections to this protocol, of a site with or without a fast path."""
+        inner = Factory.forProtocol(protocol)
+        inner.fast_path = self if fast else None
+        return TLSMemoryBIOFactory(self.certificate, False, inner, clock or Clock())
+
     def connect(
         self,
         *says: bytes,
@@ -69,7 +77,7 @@ class WireCase(SynchronousTestCase):
     ) -> tuple[Ends, Talk]:
         """A connection to somebody who says this."""
         clock = Clock()
-        factory = TLSMemoryBIOFactory(self.certificate, False, Factory.forProtocol(Talk), clock)
+        factory = self.tls_factory(Talk, clock)
         if quick:
             quicken(factory)
         ends = Ends(factory, version, room)
@@ -98,25 +106,25 @@ class NamesTests(WireCase):
     """What is taken from Twisted and pyOpenSSL without being offered by them."""
 
     def test_there(self) -> None:
-        """All of it is there in the versions that are installed: else TLS is slower, and this says
-        so.
-        """
-        self.assertTrue(tls_wire.fits())
-        self.assertIs(self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, TlsWire)
+        """All of it is there in the versions that are installed."""
+        factory = self.tls_factory(Protocol)
+        quicken(factory)
+        self.assertIs(factory.protocol, TlsWire)
         ends, _ = self.connect()
         self.assertTrue(ends.protocol._usual)
         self.assertTrue(ends.protocol._direct)
 
     def test_not_there(self) -> None:
-        """Where something is missing Twisted's own layer does all."""
-        self.patch(tls_wire, "_OF_OPENSSL", ("SSL_of_tomorrow",))
-        self.assertIs(
-            self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, BufferingTLSTransport
-        )
+        """For a site without a fast path Twisted's own layer does all."""
+        factory = self.tls_factory(Protocol, fast=False)
+        quicken(factory)
+        self.assertIs(factory.protocol, BufferingTLSTransport)
+        quicken(self.certificate.wrap(Factory.forProtocol(Protocol)))
+        quicken(None)
 
     def test_other_connections(self) -> None:
         """With an OpenSSL connection of another shape, too."""
-        self.patch(tls_wire, "_OF_CONNECTIONS", ("_another",))
+        self.patch(tls_wire, "CONNECTION_NAMES", ("_another",))
         ends, talk = self.connect(b"yes" * 100_000)
         ends.send(b"hello")
         ends.converse(300_000)
@@ -193,9 +201,9 @@ class BytesTests(WireCase):
                     super().connectionMade()
                     self.transport.write(b"welcome")  # type: ignore[union-attr]
 
-            factory = TLSMemoryBIOFactory(
-                certificate(folder), False, Factory.forProtocol(Eager), clock := Clock()
-            )
+            inner = Factory.forProtocol(Eager)
+            inner.fast_path = self
+            factory = TLSMemoryBIOFactory(certificate(folder), False, inner, clock := Clock())
             if quick:
                 quicken(factory)
             ends = Ends(factory)

@@ -1,5 +1,5 @@
 """Slow clients, and clients with many
-connections: `pypid.web.http.connections`, `pypid.web.http.deadlines`.
+connections: `pypid.web.http.connections`, `pypid.web.http.channel.slow_clients`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.http.channel import Channel, Site
+from pypid.web.http.channel.channel import Channel
 from pypid.web.http.connections import RESERVED, ConnectionSettings
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request import Request
+from pypid.web.http.site import Site
 from tests.web.http.test_channel import Waiting, echo
 from tests.web.raw_http import Answering, Handle, Socket, Wire, chunked, request
 

@@ -21,7 +21,7 @@ from pypid.web.api import health
 from pypid.web.app.root import run
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request import Request
-from pypid.web.http.request_ids import OF_REQUEST, PLAIN, Ids, blocks, given_id
+from pypid.web.http.request_ids import OF_REQUEST, PLAIN, Ids, blocks, forwarded_id
 from tests.web.full_app import WholeCase
 from tests.web.raw_http import Socket
 
@@ -34,9 +34,9 @@ class IdTests(SynchronousTestCase):
         ids = Ids.drawn(lambda size: b"\x1f" * size)
         self.assertEqual(ids.prefix, "d4pr6h")
         self.assertNotEqual(Ids.drawn(lambda size: b"\x20" * size).prefix, ids.prefix)
-        given_ids = [Ids.drawn(token_bytes).next() for _ in range(100)]
-        self.assertEqual(len(set(given_ids)), 100)
-        self.assertTrue(all(PLAIN.fullmatch(each) and len(each) == 12 for each in given_ids))
+        forwarded_ids = [Ids.drawn(token_bytes).next() for _ in range(100)]
+        self.assertEqual(len(set(forwarded_ids)), 100)
+        self.assertTrue(all(PLAIN.fullmatch(each) and len(each) == 12 for each in forwarded_ids))
 
     def test_ids_do_not_tell_how_many_requests_others_sent(self) -> None:
         """Two ids that a client is told have no number in common, nor the beginning of those in the
@@ -61,7 +61,7 @@ class IdTests(SynchronousTestCase):
     def test_given(self) -> None:
         """A proxy's id is taken if it is one, plain and no longer than 64 characters."""
         for plain in ("lb-42", "a", "0.1_b-C", "x" * 64):
-            self.assertEqual(given_id([plain]), plain)
+            self.assertEqual(forwarded_id([plain]), plain)
         for odd in (
             [],
             ["a", "b"],
@@ -74,7 +74,7 @@ class IdTests(SynchronousTestCase):
             ["$(x)"],
             ["a/b"],
         ):
-            self.assertIsNone(given_id(odd))
+            self.assertIsNone(forwarded_id(odd))
 
 
 class RequestTests(WholeCase):
@@ -82,7 +82,7 @@ class RequestTests(WholeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pypid.site.ids, self.pypid.site.tells_ids = Ids("k3x5qa"), True
+        self.pypid.site.ids, self.pypid.site.sends_ids = Ids("k3x5qa"), True
         self.pypid.site.trusted_proxies = TrustedProxies((ip_network("10.0.0.0/8"),))
 
     def ask(self, path: str, *ids: str, by_proxy: bool = True) -> str | None:

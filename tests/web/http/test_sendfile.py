@@ -42,12 +42,13 @@ from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.all_routes import App, FaceSettings, resource
-from pypid.web.http import response_body, sendfile
+from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
-from pypid.web.http.channel import Site
 from pypid.web.http.headers import DownloadHead
 from pypid.web.http.responses import SMALL, send_file
-from pypid.web.http.sendfile import _TWISTED, WINDOW, flush
+from pypid.web.http.sendfile import WINDOW
+from pypid.web.http.site import Site
+from pypid.web.http.twisted_internals import CONNECTION, flush
 from tests.disks import on_a_disk
 from tests.web.memory_site import ask
 from tests.web.raw_http import request
@@ -530,8 +531,8 @@ class FlushTests(SynchronousTestCase):
         """Twisted has the names that this needs; without one of them the transport does it all."""
         ours, theirs = socket.socketpair()
         transport = Connection(ours, Protocol(), MemoryReactor())
-        self.assertEqual([name for name in _TWISTED if not hasattr(transport, name)], [])
-        self.patch(sendfile, "_TWISTED", ("no such name",))
+        self.assertEqual([name for name in CONNECTION if not hasattr(transport, name)], [])
+        self.patch(twisted_internals, "CONNECTION", ("no such name",))
         self.assertFalse(flush(transport))
         ours.close()
         theirs.close()

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
-from pypid.core.permissions import Scope
+from pypid.core.model import File
+from pypid.core.permissions import Identity, Scope
 
 TOKEN_USER = "__token__"
 """The user of a `Credential` whose password is a token (as on the public index)."""
@@ -132,3 +133,17 @@ class DownloadEntry:
     token: str | None = None
     serial: int = field(default=0, eq=False)
     """Its number in the download log, ascending; 0 before it is stored."""
+
+    @classmethod
+    def of(cls, file: File, who: Identity, where: str | None, when: datetime) -> DownloadEntry:
+        """Return the entry of a download of a file with a known digest."""
+        assert file.sha256 is not None
+        return cls(
+            when=when,
+            sha256=file.sha256,
+            project=file.project,
+            filename=file.filename,
+            who=who.user or "anonymous",
+            where=where or "",
+            token=who.token,
+        )

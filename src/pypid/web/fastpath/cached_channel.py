@@ -7,25 +7,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
-from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define
 
-from pypid.web.fastpath.open_files import pass_on
-from pypid.web.fastpath.push_body import pour_on, sent_at_once
-from pypid.web.fastpath.recorder import learn
-from pypid.web.fastpath.response_cache import CachedResponse, ResponseVariant, Sent
+from pypid.web.fastpath.open_files import send_file
+from pypid.web.fastpath.push_body import send_at_once, send_rest
+from pypid.web.fastpath.recorder import Recorder
+from pypid.web.fastpath.response_cache import (
+    CachedResponse,
+    KnownClient,
+    KnownClients,
+    SentResponse,
+)
+from pypid.web.fastpath.state import LINES, FastPathState
 from pypid.web.fastpath.strict_parser import LONGEST, cut, is_tags, read_line
+from pypid.web.http.channel.channel import Channel
 from pypid.web.http.conditional import names
-from pypid.web.http.request import Request
 
-if TYPE_CHECKING:
-    from pypid.web.fastpath.fast_path import FastPath
-    from pypid.web.http.channel import Channel
-
-LINES = 2000
-"""Maximum number of access log lines that wait."""
 _VERSION = b" HTTP/1.1"
 KEYED = (
     sys.hash_info.algorithm.startswith("siphash")
@@ -37,176 +35,165 @@ other bytes with the hash of bytes that they do not know. So the last header blo
 may be recognized by it, without storing the block; everything else is recognized by BLAKE2.
 """
 
-Known = tuple[int, ResponseVariant, bytes | None]
-"""Python's hash of a header block, its client, and the value of its If-None-Match."""
 
-
-@define(eq=False)
-class CachedChannel:
+@define(eq=False, init=False)
+class CachedChannel(KnownClients):
     """The cache lookup for one kind of connections, on which equal header blocks mean the same."""
 
-    door: FastPath
-    kind: tuple[bool, bool, bool]
-    public: dict[bytes, ResponseVariant] = field(factory=dict, repr=False)
-    secret: dict[bytes, ResponseVariant] = field(factory=dict, repr=False)
-    """The variants by a keyed hash of their header blocks."""
+    state: FastPathState
+    answered: int
+    """The number of requests that were answered here."""
+
+    def __init__(self, state: FastPathState, kind: tuple[bool, bool, bool]) -> None:
+        super().__init__(kind, state.key)
+        self.state = state
+        self.answered = 0
 
     def answer(self, channel: Channel, data: bytes) -> bool:
         """Answer the data if it is exactly one request whose response is cached; else return False
         without effect.
         """
-        self.door.look_around()
-        return self.give(channel, data)
+        self.state.refresh()
+        return self.answer_now(channel, data)
 
-    def give(self, channel: Channel, data: bytes) -> bool:
-        """Answer the data like `answer`, for a caller that has already called `look_around`."""
+    def answer_now(self, channel: Channel, data: bytes) -> bool:
+        """Answer the data like `answer`, for a caller that has already called
+        `FastPathState.refresh`.
+        """
         # long, since each call of a part of it would take a hundredth of the time that a response
         # takes
         line, _, block = data.partition(_VERSION)
         tag = None
-        variant = self.public.get(block)
-        if variant is None:
+        client = self.public.get(block)
+        if client is None:
             known = channel.known
             if known is not None and known[0] == hash(block):
-                _, variant, tag = known
+                _, client, tag = known
             else:
-                variant, tag = self._recognised(channel, block)
-                if variant is None:
+                client, tag = self._recognize(channel, block)
+                if client is None:
                     return False
-        answer = variant.shelf.get(line)
-        if answer is None:
-            channel.known = None  # the identity may have changed by now
+        response = client.responses.get(line)
+        if response is None:
+            channel.remember_client(None)  # the identity may have changed by now
             return False
-        door = self.door
-        now = door.now
+        state = self.state
+        now = state.now
         if (
-            now >= answer.until
-            or (answer.seen != door.seen and not door.still_holds(answer))
+            now >= response.until
+            or (response.version != state.version and not state.still_holds(response))
             or (
-                variant.proven
+                client.proven
                 and (
-                    variant.epoch != door.epoch.changes
-                    or now >= variant.until
-                    or now >= door.epoch.until
+                    client.generation != state.generation.changes
+                    or now >= client.until
+                    or now >= state.generation.until
                 )
             )
-            or (answer.asks and door.outage.error is not None)
-            or door.app.closed is not None
+            or (response.asks_upstream and state.circuit_breaker.error is not None)
+            or state.app.closed is not None
         ):
-            channel.known = None
-            self._let_go(answer, variant, now)
+            channel.remember_client(None)
+            self._drop_expired(response, client, now)
             return False
-        said = answer.full
-        if tag is not None and (etag := answer.etag) is not None:  # (a redirect heeds no condition)
-            said = answer.same if tag == etag else self._conditionally(answer, etag, tag, data)
-        if said is None:
+        sent = response.full
+        if tag is not None and (etag := response.etag) is not None:  # (a redirect has no condition)
+            sent = (
+                response.not_modified
+                if tag == etag
+                else self._for_other_tags(response, etag, tag, data)
+            )
+        if sent is None:
             return False
-        file = said.file
+        file = sent.file
         if file is not None and not (channel.direct and file.is_at_hand()):
             return False
-        date = door.date
-        if said.date is not date:
-            said.renew(date)
-        variant.used = answer.used = channel.heard = now
-        client = variant.client
-        if client == "":
-            client = channel.client
-        if variant.token is not None:
-            door.note_use(variant, client)
-        if answer.file is not None and said.gives:
-            door.note_given(answer, variant, client)
-        door.answered += 1
-        if file is None and not said.body:
-            channel.send(channel.transport, said.head)
-        elif not self._begin(
-            channel, said, partial(door.note_line, now, client, variant.asker, said.said)
+        date = state.date
+        if sent.date is not date:
+            sent.renew(date)
+        # assigned here, since three calls for it would take longer than the rest of the accounting
+        client.used = response.used = channel.last_active = now
+        address = client.address
+        if address == "":
+            address = channel.client
+        if client.token is not None and client.note_use(date, address):
+            state.record_use(client.token, address)
+        if (
+            response.file is not None
+            and sent.sends_file
+            and response.note_download(date, address, client)
+        ):
+            state.record_download(response, client, address)
+        self.answered += 1
+        log_client, log_fields = client.log_client, sent.log_fields
+        if file is None and not sent.body:
+            channel.send(channel.transport, sent.head)
+        elif not self._send_long(
+            channel, sent, partial(state.note_line, now, address, log_client, log_fields)
         ):
             return True
-        log = door.log
-        log.append((door.moment, client, variant.asker, said.said) if door.writes else said.said)
-        if not door.due or len(log) >= LINES:
-            door.begin_lines(log)
+        log = state.log
+        log.append(
+            (state.log_time, address, log_client, log_fields) if state.writes else log_fields
+        )
+        if not state.due or len(log) >= LINES:
+            state.begin_lines(log)
         return True
 
-    def _begin(self, channel: Channel, said: Sent, told: Callable[[int], None]) -> bool:
-        """Send a long response; return whether all of it went out at once, so that `told` will not
-        be called.
+    def _send_long(
+        self, channel: Channel, sent: SentResponse, on_sent: Callable[[int], None]
+    ) -> bool:
+        """Send a long response; return whether all of it went out at once, so that `on_sent` will
+        not be called.
         """
-        self.door.quiet = False
-        blocking = self.door.app.world.blocking
-        if said.file is not None:
-            return pass_on(channel, said.head, said.file, blocking, told)
-        if sent_at_once(channel, said):
+        self.state.interrupt()
+        blocking = self.state.app.world.blocking
+        if sent.file is not None:
+            return send_file(channel, sent.head, sent.file, blocking, on_sent)
+        position = send_at_once(channel, sent)
+        if position is None:
             return True
-        pour_on(channel, said.body, blocking, told)
+        send_rest(channel, sent.body, position, blocking, on_sent)
         return False
 
-    def _recognised(
-        self, channel: Channel, block: bytes
-    ) -> tuple[ResponseVariant | None, bytes | None]:
+    def _recognize(self, channel: Channel, block: bytes) -> tuple[KnownClient | None, bytes | None]:
         """Return the client of a header block and the value of its If-None-Match; the connection
         remembers them.
         """
-        words, tag = cut(block)
-        variant = self.public.get(words) or self._secretly(words)
-        if variant is not None and KEYED:
-            channel.known = (hash(block), variant, tag)
-        return variant, tag
+        rest, tag = cut(block)
+        client = self.find(rest)
+        if client is not None and KEYED:
+            channel.remember_client((hash(block), client, tag))
+        return client, tag
 
-    def _secretly(self, block: bytes) -> ResponseVariant | None:
-        return self.secret.get(self.hashed(block)) if self.secret else None
-
-    def _let_go(self, answer: CachedResponse, variant: ResponseVariant, now: float) -> None:
+    def _drop_expired(self, response: CachedResponse, client: KnownClient, now: float) -> None:
         """Drop entries that have expired."""
-        door = self.door
-        if now >= answer.until or answer.seen != door.seen:
-            door.store.drop(answer)
-        if variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until):
-            door.store.drop(variant)
+        state = self.state
+        if now >= response.until or response.version != state.version:
+            state.store.drop(response)
+        if client.proven and (client.generation != state.generation.changes or now >= client.until):
+            state.store.drop(client)
 
-    def _conditionally(
-        self, answer: CachedResponse, etag: bytes, tag: bytes, data: bytes
-    ) -> Sent | None:
+    def _for_other_tags(
+        self, response: CachedResponse, etag: bytes, tag: bytes, data: bytes
+    ) -> SentResponse | None:
         """Return the response for a client that sends If-None-Match with another value than the
         entity tag.
         """
         if len(data) > LONGEST or not is_tags(tag):
             return None
-        same = names(tag.decode("ascii"), etag.decode("latin-1"), weakly=True)
-        return answer.same if same else answer.full
+        matches = names(tag.decode("ascii"), etag.decode("latin-1"), weakly=True)
+        return response.not_modified if matches else response.full
 
-    def hashed(self, block: bytes) -> bytes:
-        return blake2b(block, key=self.door.key, digest_size=16).digest()
-
-    # --- recording ---
-
-    def question(self, channel: Channel, data: bytes) -> Asking | None:
-        """Return the cache key for data that are exactly one request whose response may be cached;
-        else None.
+    def recorder_for(self, data: bytes) -> Recorder | None:
+        """Return a recorder if the data is exactly one request whose response may be cached; else
+        None.
         """
-        door = self.door
-        if len(data) > LONGEST or door.app.closed is not None:
+        state = self.state
+        if len(data) > LONGEST or state.app.closed is not None:
             return None
         line, version, block = data.partition(_VERSION)
         if not version or not read_line(line):
             return None
         block, _ = cut(block)
-        return Asking(self, line, block, door.look(), door.epoch.changes)
-
-
-@frozen(eq=False)
-class Asking:
-    """A request on its way through Klein's path: its line and its header block, and the state when
-    it came.
-    """
-
-    doorway: CachedChannel
-    line: bytes
-    block: bytes = field(repr=False)
-    seen: int
-    epoch: int
-
-    def answered(self, request: Request) -> None:
-        """Record the response if the route has declared its dependencies (`RequestKey`)."""
-        if request.about is not None:
-            learn(self, request, request.about)
+        return Recorder(state, self, line, block, state.check(), state.generation.changes)

@@ -4,10 +4,8 @@ open; the kernel sends them.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,12 +14,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.flow import Blocking, start
+from pypid.web.fastpath.os.socket_write import send_with_file
+from pypid.web.fastpath.response_cache import CachedResponse
+from pypid.web.http.channel.channel import Channel
 from pypid.web.http.open_file import OpenFile
 from pypid.web.http.sendfile import WINDOW, proceed
-
-if TYPE_CHECKING:
-    from pypid.web.fastpath.response_cache import CachedResponse
-    from pypid.web.http.channel import Channel
 
 OPEN_FOR = 10.0
 """Seconds that a file stays open: it takes disk space for so long after it was deleted."""
@@ -30,40 +27,26 @@ MOST_OPEN = 64
 _log = Logger()
 
 
-def pass_on(
-    channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]
+def send_file(
+    channel: Channel,
+    head: bytes,
+    file: OpenFile,
+    blocking: Blocking,
+    on_sent: Callable[[int], None],
 ) -> bool:
-    """Send the head and then the file; return whether all went out at once. Else `told` is called
-    once, with the bytes of the file that were sent.
+    """Send the head and then the file; return whether all went out at once. Else `on_sent` is
+    called once, with the bytes of the file that were sent.
 
     What the kernel takes at once goes at once; for the rest the channel is busy, as with any
     request.
     """
-    sent = _begin(channel.transport, head, file)
+    sent = send_with_file(channel.transport, head, file.descriptor, min(WINDOW, file.size))
     if sent == file.size:
         return True
-    passing = Passing(channel, file, told, sent)
-    channel.occupy(passing)
-    passing.go_on(blocking)
+    sending = FileSending(channel, file, on_sent, sent)
+    channel.occupy(sending)
+    sending.send_rest(blocking)
     return False
-
-
-def _begin(transport: Any, head: bytes, file: OpenFile) -> int:
-    """Send what can be sent without waiting; return how many bytes of the file were sent."""
-    if transport._tempDataBuffer or transport.dataBuffer:
-        transport.write(head)
-        return 0
-    try:
-        taken = transport.socket.send(head, getattr(socket, "MSG_MORE", 0))
-    except OSError:  # full; or the connection is lost, which the transport finds out
-        taken = 0
-    if taken < len(head):
-        transport.write(head[taken:])
-        return 0
-    try:
-        return os.sendfile(transport.fileno(), file.descriptor, 0, min(WINDOW, file.size))
-    except OSError:  # any error will recur when the rest is sent
-        return 0
 
 
 @define(eq=False)
@@ -82,23 +65,23 @@ class OpenFiles:
         """Whether the maximum number of files is open."""
         return len(self._until) >= MOST_OPEN
 
-    def add(self, answer: CachedResponse) -> None:
+    def add(self, response: CachedResponse) -> None:
         """Add a response, or extend the time of one with another file."""
         until = self.clock.seconds() + OPEN_FOR
-        self._until.pop(answer, None)
-        self._until[answer] = until
-        answer.until = min(answer.until, until)
+        self._until.pop(response, None)
+        self._until[response] = until
+        response.limit_to(until)
         if self._closing is None:
             self._closing = self.clock.callLater(OPEN_FOR, self._close_old)
 
     def _close_old(self) -> None:
         self._closing, now = None, self.clock.seconds()
         while self._until:
-            answer, until = next(iter(self._until.items()))  # the oldest
+            response, until = next(iter(self._until.items()))  # the oldest
             if until > now:
                 self._closing = self.clock.callLater(until - now, self._close_old)
                 return
-            self._close(answer)
+            self._close(response)
 
     def close(self) -> None:
         """Close all files."""
@@ -108,26 +91,26 @@ class OpenFiles:
         while self._until:
             self._close(next(iter(self._until)))
 
-    def _close(self, answer: CachedResponse) -> None:
-        del self._until[answer]
-        self.drop(answer)
+    def _close(self, response: CachedResponse) -> None:
+        del self._until[response]
+        self.drop(response)
 
 
 @define(eq=False)
-class Passing:
+class FileSending:
     """A file that is being sent; to the channel, and to `web.http.sendfile`, it is a request whose
     response has begun.
     """
 
     channel: Channel | None
     file: OpenFile | None = field(repr=False)
-    _told: Callable[[int], None] = field(repr=False)
+    _on_sent: Callable[[int], None] = field(repr=False)
     sentLength: int  # named as in twisted.web's requests
-    _has_told: bool = field(default=False, init=False)
-    question: None = field(default=None, init=False)
+    _has_reported: bool = field(default=False, init=False)
+    recorder: None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
 
-    def go_on(self, blocking: Blocking) -> None:
+    def send_rest(self, blocking: Blocking) -> None:
         """Send the rest, at the client's pace."""
         start(self._rest(blocking)).addErrback(self._failed)
 
@@ -140,17 +123,17 @@ class Passing:
             await proceed(cast("Any", self), body, channel.transport)
         finally:
             await body.aclose()
-        self._tell()
+        self._report()
         self.channel = None
         channel.requestDone(cast("Any", self))
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Report the bytes sent, once: the connection may still be lost after that, while the
         channel waits for its buffer.
         """
-        if not self._has_told:
-            self._has_told = True
-            self._told(self.sentLength)
+        if not self._has_reported:
+            self._has_reported = True
+            self._on_sent(self.sentLength)
 
     def _failed(self, failure: Failure) -> None:
         """Log the failure, unless it is a cancellation. The connection is closed, or about to be,
@@ -186,7 +169,7 @@ class Passing:
     def connectionLost(self, reason: Failure) -> None:
         """Report the bytes sent and fail the waiting Deferreds. Called by the channel."""
         self.channel = None
-        self._tell()
+        self._report()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.errback(reason)

@@ -5,63 +5,67 @@ the cache, shared by all clients.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.python.failure import Failure
 
 from pypid.flow import PIECE, Blocking
-from pypid.web.fastpath.open_files import Passing
-from pypid.web.fastpath.socket_write import LARGE, pages_of, send_direct, send_pages
+from pypid.web.fastpath.open_files import FileSending
+from pypid.web.fastpath.os.socket_write import LARGE, is_clear, send_direct, send_with_file
+from pypid.web.fastpath.response_cache import SentResponse
+from pypid.web.http.channel.channel import Channel
 from pypid.web.http.response_body import Producer, abort, let_pieces_through
-from pypid.web.http.sendfile import WINDOW
-
-if TYPE_CHECKING:
-    from pypid.web.fastpath.response_cache import Sent
-    from pypid.web.http.channel import Channel
+from pypid.web.http.sendfile import WINDOW, pause_until_writable
 
 
-def sent_at_once(channel: Channel, said: Sent) -> bool:
-    """Send head and body as far as possible without waiting; return whether that was all. Else
-    `pour_on` has to follow.
+def send_at_once(channel: Channel, sent: SentResponse) -> int | None:
+    """Send head and body as far as possible without waiting; return the position in the body from
+    which `send_rest` has to go on, None if all is sent.
     """
     transport: Any = channel.transport
-    head, body = said.head, said.body
+    head, body = sent.head, sent.body
     if channel.direct:
-        if said.pages is None and len(body) >= LARGE:
-            said.pages = pages_of(body)
-        channel.out = (
+        pages = sent.copy_to_memory_file() if len(body) >= LARGE else None
+        position = (
             send_direct(transport, head, body)
-            if said.pages is None
-            else send_pages(transport, head, said.pages)
+            if pages is None
+            else send_with_file(transport, head, pages.descriptor, pages.size)
         )
-        return channel.out == len(body)
+        return None if position == len(body) else position
     at_once: Callable[[Any, bytes, bytes, int], int] | None = getattr(
         type(transport), "send_both", None
     )
     if at_once is None:
         transport.write(head)
-        channel.out = 0
-        return False
-    channel.out = at_once(transport, head, body, PIECE)
-    return channel.out == len(body) and not channel._waitingForTransport
+        return 0
+    position = at_once(transport, head, body, PIECE)
+    return None if position == len(body) and not channel.is_blocked else position
 
 
-def pour_on(channel: Channel, body: bytes, blocking: Blocking, told: Callable[[int], None]) -> None:
-    """Send the rest of the body. `told` is called once, with the bytes of it that were sent."""
-    passing = PassingBytes(channel, None, told, channel.out, body)
-    channel.occupy(passing)
-    passing.go_on(blocking)
+def send_rest(
+    channel: Channel,
+    body: bytes,
+    position: int,
+    blocking: Blocking,
+    on_sent: Callable[[int], None],
+) -> None:
+    """Send the body from this position. `on_sent` is called once, with the bytes of it that were
+    sent.
+    """
+    sending = BytesSending(channel, None, on_sent, position, body)
+    channel.occupy(sending)
+    sending.send_rest(blocking)
 
 
 @define(eq=False)
-class PassingBytes(Passing):
+class BytesSending(FileSending):
     """The rest of a response that is being sent."""
 
     body: bytes = field(repr=False)
     _producer: _Rest | None = field(default=None, init=False, repr=False)
 
-    def go_on(self, blocking: Blocking) -> None:
+    def send_rest(self, blocking: Blocking) -> None:
         assert self.channel is not None
         self._producer = producer = _Rest(cast("Any", self), self.sentLength)
         self.registerProducer(producer, True)
@@ -70,7 +74,7 @@ class PassingBytes(Passing):
             self._wait()
             return
         let_pieces_through(cast("Any", self))
-        if self.channel._waitingForTransport:
+        if self.channel.is_blocked:
             producer.pauseProducing()
         else:
             producer.resumeProducing()
@@ -87,16 +91,16 @@ class PassingBytes(Passing):
         else:
             while not producer.paused and not producer.stopped and self.sentLength < len(self.body):
                 self.write(self.body[self.sentLength : self.sentLength + PIECE])
-        producer.sent = self.sentLength
+        producer.count_to(self.sentLength)
         if self.sentLength == len(self.body) and not producer.paused and self.channel is not None:
             producer.close()
-            self._tell()
+            self._report()
             self.channel = None
             channel.requestDone(cast("Any", self))
 
     def _send_directly(self, channel: Channel) -> None:
         transport: Any = channel.transport
-        if not (transport._tempDataBuffer or transport.dataBuffer):
+        if is_clear(transport):
             try:
                 self.sentLength += transport.socket.send(
                     memoryview(self.body)[self.sentLength : self.sentLength + WINDOW]
@@ -110,15 +114,9 @@ class PassingBytes(Passing):
             self._wait()
 
     def _wait(self) -> None:
-        """Wait until the kernel has space, by pausing as the transport does when its own buffer is
-        full.
-        """
-        channel = self.channel
-        assert channel is not None
-        transport: Any = channel.transport
-        transport.producerPaused = True
-        channel.pauseProducing()
-        transport.startWriting()
+        """Wait until the kernel has space."""
+        assert self.channel is not None
+        pause_until_writable(self.channel.transport, self.channel)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -134,7 +132,11 @@ class _Rest(Producer):
     def paused(self) -> bool:
         return self._paused
 
+    def count_to(self, position: int) -> None:
+        """Record how many bytes of the body were sent, for `watch`."""
+        self.sent = position
+
     def resumeProducing(self) -> None:
         self._paused = False
         if not self.stopped:
-            cast("PassingBytes", self.request).send_more(self)
+            cast("BytesSending", self.request).send_more(self)

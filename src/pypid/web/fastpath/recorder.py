@@ -4,7 +4,7 @@ dependencies.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from attrs import field, frozen
 
 from pypid.core.permissions import ANONYMOUS
 from pypid.index.store.validity import Validity, validity_of
@@ -13,152 +13,183 @@ from pypid.web.fastpath.response_cache import (
     COST,
     FOR_EVER,
     CachedResponse,
-    ResponseVariant,
-    Sent,
+    KnownClient,
+    KnownClients,
+    SentResponse,
     seconds_until,
-    sent,
-    weight_of,
+    split_at_date,
 )
-from pypid.web.fastpath.strict_parser import read_block
+from pypid.web.fastpath.state import FastPathState
+from pypid.web.fastpath.strict_parser import Block, read_block
 from pypid.web.http.access_log import AccessLog, LogClient, SharedLogFields
 from pypid.web.http.request import Request
 from pypid.web.http.response_counts import kind_of
 
-if TYPE_CHECKING:
-    from pypid.web.fastpath.cached_channel import Asking
-    from pypid.web.fastpath.fast_path import FastPath
 
+@frozen(eq=False)
+class Recorder:
+    """Records the response to one request on its way through Klein's path: its line, its header
+    block, and the state when it came.
+    """
 
-def learn(asking: Asking, request: Request, about: ResponseDependencies) -> None:
-    """Cache the response, if it is still current."""
-    door = asking.doorway.door
-    if (
-        door.look() != asking.seen
-        or door.epoch.changes != asking.epoch
-        or door.app.closed is not None
-    ):
-        return  # it may have been made from older data
-    standing = None
-    if about.project is not None:
-        standing = validity_of(door.app.index, door.glance, about.project, about.asked)
-        if standing is None:
+    state: FastPathState
+    clients: KnownClients
+    line: bytes
+    block: bytes = field(repr=False)
+    version: int
+    generation: int
+
+    def record(self, request: Request) -> None:
+        """Cache the response if the route has declared its dependencies, and it is still
+        current.
+        """
+        dependencies = request.about
+        if not isinstance(dependencies, ResponseDependencies):
             return
-    variant = _variant(asking, request)
-    given = None if variant is None else _sent(door, request)
-    if variant is not None and given is not None:
-        _keep(asking, request, about, standing, variant, given)
+        state = self.state
+        if (
+            state.check() != self.version
+            or state.generation.changes != self.generation
+            or state.app.closed is not None
+        ):
+            return  # it may have been made from older data
+        validity = None
+        if dependencies.project is not None:
+            validity = validity_of(
+                state.app.index, state.glance, dependencies.project, dependencies.permission
+            )
+            if validity is None:
+                return
+        client = self._client(request)
+        sent = None if client is None else self._sent(request)
+        if client is not None and sent is not None:
+            self._keep(request, dependencies, validity, client, sent)
 
+    def _keep(
+        self,
+        request: Request,
+        dependencies: ResponseDependencies,
+        validity: Validity | None,
+        client: KnownClient,
+        sent: SentResponse,
+    ) -> None:
+        state = self.state
+        etags = request.responseHeaders.getRawHeaders(b"ETag")
+        etag = etags[0] if etags else None
+        response = client.responses.get(self.line)
+        if (
+            response is None
+            or response.etag != etag
+            or response.version != state.version
+            or response.validity != validity
+        ):
+            if response is not None:
+                state.store.drop(response)
+            response = self._add(client, dependencies, validity, etag)
+        now = state.app.world.now()
+        ends = [dependencies.until, None if validity is None else validity.until]
+        old_size = response.size
+        response.keep(
+            sent,
+            modified=request.code != 304,
+            until=min(seconds_until(end, now, state.seconds) for end in ends),
+        )
+        if sent.file is not None:
+            state.files.add(response)
+        state.store.grow(response, response.size - old_size)
 
-def _keep(
-    asking: Asking,
-    request: Request,
-    about: ResponseDependencies,
-    standing: Validity | None,
-    variant: ResponseVariant,
-    given: Sent,
-) -> None:
-    door = asking.doorway.door
-    now = door.app.world.now()
-    ends = [about.until, None if standing is None else standing.until]
-    etags = request.responseHeaders.getRawHeaders(b"ETag")
-    etag = etags[0] if etags else None
-    answer = variant.shelf.get(asking.line)
-    if (
-        answer is None
-        or answer.etag != etag
-        or answer.seen != door.seen
-        or answer.standing != standing
-    ):
-        if answer is not None:
-            door.store.drop(answer)
-        answer = CachedResponse(
+    def _add(
+        self,
+        client: KnownClient,
+        dependencies: ResponseDependencies,
+        validity: Validity | None,
+        etag: bytes | None,
+    ) -> CachedResponse:
+        """Add an entry for the request line to the cache."""
+        state = self.state
+        response = CachedResponse(
             weight=COST,
-            used=door.seconds(),
-            line=asking.line,
-            shelf=variant.shelf,
-            rights=door.rights,
-            changes=door.changes,
-            standing=standing,
+            used=state.seconds(),
+            line=self.line,
+            responses=client.responses,
+            rights=state.rights,
+            changes=state.changes,
+            validity=validity,
             until=FOR_EVER,
             etag=etag,
-            file=about.file,
-            seen=door.seen,
-            asks=standing is not None and standing.asks,
+            file=dependencies.file,
+            version=state.version,
+            asks_upstream=validity is not None and validity.asks,
         )
-        variant.shelf[asking.line] = answer
-        door.store.add(answer)
-    answer.until = min(seconds_until(end, now, door.seconds) for end in ends)
-    old = weight_of((answer.full, answer.same))
-    if request.code == 304:
-        answer.same = given
-    else:
-        answer.full = given
-    if given.file is not None:
-        door.files.add(answer)
-    door.store.grow(answer, weight_of((answer.full, answer.same)) - old)
+        client.responses[self.line] = response
+        state.store.add(response)
+        return response
 
-
-def _sent(door: FastPath, request: Request) -> Sent | None:
-    head, file = request.head, request.opened
-    if head is None or request.code not in (200, 302, 304) or request.cookies:
-        return None
-    if any(name in (b"Set-Cookie", b"Transfer-Encoding", b"Connection") for name, _ in head.fields):
-        return None
-    if request.code == 200 and request.method != b"HEAD":
-        [length] = request.responseHeaders.getRawHeaders(b"Content-Length") or [b"-1"]
-        if int(length) != (len(request.whole) if file is None else file.size):
+    def _sent(self, request: Request) -> SentResponse | None:
+        """Return the response as it was sent; None if it cannot be repeated."""
+        head, file, state = request.head, request.opened, self.state
+        if head is None or request.code not in (200, 302, 304) or request.cookies:
             return None
-        if file is not None and door.files.full:
+        unrepeatable = (b"Set-Cookie", b"Transfer-Encoding", b"Connection")
+        if any(name in unrepeatable for name, _ in head.fields):
             return None
-    entry = AccessLog(door.app.world.now, door.seconds).entry(request)
-    said = SharedLogFields(
-        entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request)
-    )
-    whole = request.whole if request.code == 200 else b""
-    return sent(
-        head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file
-    )
+        if request.code == 200 and request.method != b"HEAD":
+            [length] = request.responseHeaders.getRawHeaders(b"Content-Length") or [b"-1"]
+            if int(length) != (len(request.whole) if file is None else file.size):
+                return None
+            if file is not None and state.files.full:
+                return None
+        entry = AccessLog(state.app.world.now, state.seconds).entry(request)
+        log_fields = SharedLogFields(
+            entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request)
+        )
+        return split_at_date(
+            head,
+            request.whole if request.code == 200 else b"",
+            log_fields,
+            sends_file=request.method == b"GET" and request.code != 304,
+            file=file,
+        )
 
-
-def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
-    """Return the variant for the client; None if the client cannot be identified by the request."""
-    door = asking.doorway.door
-    read = read_block(asking.block)
-    if read is None:
-        return None
-    trusted = asking.doorway.kind[1]
-    client: str | None = ""
-    if trusted and read.forwarded:
-        client = request.client_address()
-        if (
-            client == request.channel.client
-        ):  # of the proxy itself, perhaps since the forwarded address is unreadable
+    def _client(self, request: Request) -> KnownClient | None:
+        """Return the client, added to the cache; None if the request does not identify it."""
+        block = read_block(self.block)
+        if block is None:
             return None
-    who = request.identity
-    if not read.credential and who != ANONYMOUS:
-        return None
-    among = asking.doorway.public if read.public else asking.doorway.secret
-    words = asking.block if read.public else asking.doorway.hashed(asking.block)
-    shelf = door.store.shelf((asking.doorway.kind, read.kind, who))
-    old = among.get(words)
-    if old is not None:
-        door.store.drop(old)
-    now = door.seconds()
-    ends = seconds_until(who.until, door.app.world.now(), door.seconds)
-    variant = ResponseVariant(
-        weight=COST + len(words),
-        used=now,
-        words=words,
-        among=among,
-        shelf=shelf,
-        asker=LogClient(who.user, read.agent[:200]),
-        client=client,
-        identity=who,
-        token=who.token,
-        proven=read.credential,
-        epoch=asking.epoch,
-        until=min(now + door.epoch.lease, ends),
-    )
-    among[words] = variant
-    door.store.add(variant)
-    return variant
+        address: str | None = ""
+        if self.clients.kind[1] and block.forwarded:
+            address = request.client_address()
+            if (
+                address == request.channel.client
+            ):  # of the proxy itself, perhaps since the forwarded address is unreadable
+                return None
+        if not block.credential and request.identity != ANONYMOUS:
+            return None
+        return self._add_client(request, block, address)
+
+    def _add_client(self, request: Request, block: Block, address: str | None) -> KnownClient:
+        state, clients, who = self.state, self.clients, request.identity
+        table = clients.public if block.public else clients.secret
+        key = self.block if block.public else clients.hashed(self.block)
+        old = table.get(key)
+        if old is not None:
+            state.store.drop(old)
+        now = state.seconds()
+        end = seconds_until(who.until, state.app.world.now(), state.seconds)
+        client = KnownClient(
+            weight=COST + len(key),
+            used=now,
+            key=key,
+            table=table,
+            responses=state.store.responses_for((clients.kind, block.kind, who)),
+            log_client=LogClient(who.user, block.agent[:200]),
+            address=address,
+            identity=who,
+            token=who.token,
+            proven=block.credential,
+            generation=self.generation,
+            until=min(now + state.generation.lease, end),
+        )
+        table[key] = client
+        state.store.add(client)
+        return client

@@ -62,7 +62,7 @@ class ConnectionSettings:
 class LimitedConnection(Protocol):
     """The interface of a connection to the limits."""
 
-    heard: float
+    last_active: float
     """When the last request on it was answered, or it was opened."""
 
     @property
@@ -158,7 +158,9 @@ def _oldest_idle(
     """
     first = list(islice(among, SAMPLE))
     _move_to_end(among, first)
-    return min((each for each in first if not each.busy), key=lambda each: each.heard, default=None)
+    return min(
+        (each for each in first if not each.busy), key=lambda each: each.last_active, default=None
+    )
 
 
 def _move_to_end(

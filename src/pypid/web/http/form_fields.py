@@ -5,17 +5,14 @@ client.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from attrs import field, frozen
+from twisted.web.http import Request
 
 from pypid.core.errors import BadRequest
 from pypid.ports import Body
 from pypid.web.http.request_body import read_small
-
-if TYPE_CHECKING:
-    from pypid.web.http.request import Request
 
 LARGEST = 64 << 10
 """Maximum size in bytes of a form without a file."""

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from attrs import field, frozen
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -17,7 +19,9 @@ from pypid.core.permissions import ANONYMOUS, Identity
 from pypid.flow import BytesBody
 from pypid.ports import Body
 from pypid.web.http.access_log import path_of
+from pypid.web.http.form_fields import Fields
 from pypid.web.http.hosts import HostPolicy
+from pypid.web.http.open_file import OpenFile
 from pypid.web.http.proxies import (
     TrustedProxies,
     client_of,
@@ -26,16 +30,65 @@ from pypid.web.http.proxies import (
     plain_host,
     scheme_of,
 )
-from pypid.web.http.request_body import ClientGone, RequestBody, read_small
-from pypid.web.http.request_ids import HEADER, Ids, given_id
-
-if TYPE_CHECKING:
-    from pypid.web.fastpath.dependencies import RequestKey, ResponseDependencies, SentHead
-    from pypid.web.http.channel import Channel
-    from pypid.web.http.form_fields import Fields
-    from pypid.web.http.open_file import OpenFile
+from pypid.web.http.request_body import BodyFeed, ClientGone, RequestBody, read_small
+from pypid.web.http.request_ids import HEADER, Ids, forwarded_id
 
 __all__ = ["ClientGone", "Request", "read_small"]
+
+
+class RequestSite(Protocol):
+    """The site of a connection, as requests use it."""
+
+    ids: Ids
+
+    @property
+    def trusted_proxies(self) -> TrustedProxies: ...
+
+    @property
+    def public_url(self) -> str | None: ...
+
+    @property
+    def hosts(self) -> HostPolicy: ...
+
+    @property
+    def cors(self) -> tuple[str, ...]: ...
+
+    @property
+    def seconds(self) -> Callable[[], float]: ...
+
+    def note_received(self, size: int) -> None:
+        """Count the bytes of a piece of a request's body."""
+
+    def log(self, request: Request) -> None:
+        """Log and count a response that is complete or was broken off."""
+
+
+class RequestChannel(BodyFeed, Protocol):
+    """The connection of a request, as the request uses it."""
+
+    strict_host: bool
+    client: str | None
+    transport: Any
+
+    @property
+    def site(self) -> RequestSite: ...
+
+    def pauseProducing(self) -> None: ...
+
+
+@frozen
+class SentHead:
+    """The status line and the fields of a response, in the order in which they were sent."""
+
+    first: bytes
+    fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+
+
+class ResponseRecorder(Protocol):
+    """Records the response to one request for the fast path."""
+
+    def record(self, request: Request) -> None:
+        """Record the response, which is complete."""
 
 
 class Request(server.Request):
@@ -43,7 +96,7 @@ class Request(server.Request):
     site.
     """
 
-    channel: Channel
+    channel: RequestChannel  # type: ignore[assignment]  # what is used of Twisted's
     body: Body
     """The body. A handler need not read it, and need not close it."""
     identity: Identity = ANONYMOUS
@@ -54,25 +107,28 @@ class Request(server.Request):
     """Whether it asks for a page of the site: then errors are pages, too."""
     form: Fields | None = None
     """The fields of a form that the guard has read."""
-    question: RequestKey | None = None
-    """The key under which the fast path may cache the response."""
-    about: ResponseDependencies | None = None
-    """What the response depends on, if the route says so; without it the response is not cached."""
+    recorder: ResponseRecorder | None = None
+    """Records the response for the fast path, which may cache it."""
+    about: object | None = None
+    """The response's dependencies (`web.fastpath.dependencies`), if the route declares them;
+    without them the response is not cached.
+    """
     whole: bytes = b""
     """The body of a response that may be cached, as it was sent."""
     opened: OpenFile | None = None
     """The file that is the whole body, for a response that may be cached."""
     head: SentHead | None = None
-    """The head of the response as it was sent; recorded only if there is a `question`."""
+    """The head of the response as it was sent; recorded only if there is a `recorder`."""
     rule: str | None = None
     """The rule of its route, once that is found; for the metrics."""
     over = False
     """Whether the response is complete, or the client has disconnected."""
     _streamed: RequestBody | None = None
     _begun = False
+    _is_lost = False
     _id: str | None = None
 
-    def __init__(self, channel: Channel, *args: Any, **options: Any) -> None:
+    def __init__(self, channel: RequestChannel, *args: Any, **options: Any) -> None:
         super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
         self._trusted: TrustedProxies = channel.site.trusted_proxies
         self._public_url: str | None = channel.site.public_url
@@ -127,7 +183,7 @@ class Request(server.Request):
 
         Never called from inside the parser, because the handler may end the request.
         """
-        if self._streamed is None or self._disconnected:
+        if self._streamed is None or self._is_lost:
             return
         if not self._begun:
             self._begun = True
@@ -136,11 +192,29 @@ class Request(server.Request):
 
     def finish(self) -> None:
         """Complete the response."""
-        if self.question is not None:
-            self.question.answered(self)
+        if self.recorder is not None:
+            self.recorder.record(self)
         self.opened = None
         self.over = True
         super().finish()  # type: ignore[no-untyped-call]
+
+    def record_body(self, body: bytes) -> None:
+        """Keep these bytes as the whole body of the response, for the fast path."""
+        if self.method != b"HEAD":
+            self.whole = body
+
+    def record_file(self, descriptor: int, size: int) -> None:
+        """Keep this open file as the whole body of the response, for the fast path."""
+        if self.recorder is not None:
+            self.opened = OpenFile(descriptor, size)
+
+    def record_head(self, head: SentHead) -> None:
+        """Keep the head of the response, for the fast path. Called by the channel."""
+        self.head = head
+
+    def record_with(self, recorder: ResponseRecorder | None) -> None:
+        """Have the response recorded. Called by the channel before the handler runs."""
+        self.recorder = recorder
 
     @property
     def bodyFull(self) -> bool:
@@ -163,7 +237,7 @@ class Request(server.Request):
                 self
             )  # twisted.web logs finished responses only; this one was broken off
         self.opened = None
-        self.over = True
+        self.over = self._is_lost = True
         # The order matters: notifyFinish makes Klein cancel the handler, so that it does not answer
         # after the connection is lost.
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -177,30 +251,30 @@ class Request(server.Request):
         """Return the IP address of the client; None for a client on a unix socket."""
         if not self._by_proxy:
             return self._peer
-        return client_of(self._peer, self._said("x-forwarded-for"), self._trusted)
+        return client_of(self._peer, self._values_of("x-forwarded-for"), self._trusted)
 
     @property
     def scheme(self) -> str:
         """``http`` or ``https``: how the client reached this server, or the proxy before it."""
         secure = bool(super().isSecure())  # type: ignore[no-untyped-call]
-        said = self._said("x-forwarded-proto") if self._by_proxy else ()
-        return scheme_of(self._peer, secure, said, self._trusted)
+        forwarded = self._values_of("x-forwarded-proto") if self._by_proxy else ()
+        return scheme_of(self._peer, secure, forwarded, self._trusted)
 
     @property
     def base_host(self) -> str:
         """The host, with its port if one was given, that the client asked for; "" if it named
         none.
         """
-        named = self._said("host")
-        said = self._said("x-forwarded-host") if self._by_proxy else ()
-        return host_of(self._peer, named[0] if named else "", said, self._trusted)
+        named = self._values_of("host")
+        forwarded = self._values_of("x-forwarded-host") if self._by_proxy else ()
+        return host_of(self._peer, named[0] if named else "", forwarded, self._trusted)
 
     @property
     def is_for_us(self) -> bool:
         """Whether the Host header names this index, or does not matter: a trusted proxy decides
         itself.
         """
-        named = self._said("host")
+        named = self._values_of("host")
         if not named or self._peer is None or self._by_proxy:
             return True
         return self._hosts.admits(named[0], strict=self._strict_host)
@@ -212,7 +286,7 @@ class Request(server.Request):
         A host that a proxy forwards counts only if the configuration names it: not every proxy
         replaces the X-Forwarded-Host of the client by its own.
         """
-        forwarded, named = self.base_host, self._said("host")
+        forwarded, named = self.base_host, self._values_of("host")
         host = forwarded if self._hosts.is_configured(forwarded) else named[0] if named else ""
         return host if is_plain(host) and self._hosts.may_name_urls(host) else None
 
@@ -231,7 +305,7 @@ class Request(server.Request):
         matter, since not every proxy reports it.
         """
         hosts = [
-            *self._said("host")[:1],
+            *self._values_of("host")[:1],
             self.base_host,
             (self._public_url or "").partition("://")[2].partition("/")[0],
         ]
@@ -246,8 +320,10 @@ class Request(server.Request):
         read after the headers are in.
         """
         if self._id is None:
-            given = given_id(self._said(HEADER.decode("ascii"))) if self._by_proxy else None
-            self._id = given or self._ids.next()
+            forwarded = (
+                forwarded_id(self._values_of(HEADER.decode("ascii"))) if self._by_proxy else None
+            )
+            self._id = forwarded or self._ids.next()
         return self._id
 
     def isSecure(self) -> bool:
@@ -271,7 +347,7 @@ class Request(server.Request):
     def _peer(self) -> str | None:
         return host_at(self.client)
 
-    def _said(self, name: str) -> list[str]:
+    def _values_of(self, name: str) -> list[str]:
         values = self.requestHeaders.getRawHeaders(name.encode("ascii")) or ()
         return [value.decode("latin-1") for value in values]
 

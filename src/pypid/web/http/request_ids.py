@@ -37,7 +37,7 @@ class Ids:
     def __init__(self, prefix: str = "", random: Callable[[int], bytes] | None = None) -> None:
         self.prefix = prefix
         self._random = random
-        self._given = 0
+        self._count = 0
 
     @classmethod
     def drawn(cls, random: Callable[[int], bytes]) -> Ids:
@@ -48,13 +48,13 @@ class Ids:
         """Return an id for a request whose response carries it."""
         if self._random is not None:
             return _drawn(self._random)
-        self._given += 1
-        return f"{self.prefix}{self._given:06x}"
+        self._count += 1
+        return f"{self.prefix}{self._count:06x}"
 
     def take(self, count: int) -> int:
         """Reserve `count` numbers for a caller that writes many lines at once; return the first."""
-        first = self._given + 1
-        self._given += count
+        first = self._count + 1
+        self._count += count
         return first
 
 
@@ -75,6 +75,6 @@ def blocks(prefix: str, first: int, count: int) -> Iterator[tuple[str, tuple[str
         first += len(following)
 
 
-def given_id(values: list[str]) -> str | None:
+def forwarded_id(values: list[str]) -> str | None:
     """Return the id that a proxy sends in its header, if there is exactly one and it is plain."""
     return values[0] if len(values) == 1 and PLAIN.fullmatch(values[0]) is not None else None

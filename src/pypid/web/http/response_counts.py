@@ -6,14 +6,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from pypid.metrics.counts import Counts
 from pypid.metrics.families import BROKEN_OFF, FRONT_DOOR, RECEIVED, REQUEST_SECONDS, REQUESTS, SENT
-
-if TYPE_CHECKING:
-    from pypid.web.http.access_log import SharedLogFields
-    from pypid.web.http.request import Request
+from pypid.web.http.access_log import SharedLogFields
+from pypid.web.http.request import Request
 
 NONE, OTHER = "none", "other"
 _METHODS = {
@@ -56,9 +53,9 @@ def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
     """Count responses that the fast path sent at once."""
     kinds: dict[tuple[str, str, str], int] = {}
     size = 0
-    for said, times in Counter(answers).items():
-        kinds[said.kind] = kinds.get(said.kind, 0) + times
-        size += said.size * times
+    for log_fields, times in Counter(answers).items():
+        kinds[log_fields.kind] = kinds.get(log_fields.kind, 0) + times
+        size += log_fields.size * times
     for kind, times in kinds.items():
         counts.add(REQUESTS, kind, times)
         counts.add(FRONT_DOOR, (), times)
@@ -66,11 +63,11 @@ def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
     counts.add(SENT, (), size)
 
 
-def count_long(counts: Counts, said: SharedLogFields, size: int, seconds: float) -> None:
+def count_long(counts: Counts, log_fields: SharedLogFields, size: int, seconds: float) -> None:
     """Count a response that the fast path sent at the client's pace, or `size` bytes of it."""
-    counts.add(REQUESTS, said.kind)
+    counts.add(REQUESTS, log_fields.kind)
     counts.add(FRONT_DOOR)
-    counts.observe(REQUEST_SECONDS, said.kind[:2], max(0.0, seconds))
+    counts.observe(REQUEST_SECONDS, log_fields.kind[:2], max(0.0, seconds))
     counts.add(SENT, (), size)
-    if size < said.size:
-        counts.add(BROKEN_OFF, said.kind[:1])
+    if size < log_fields.size:
+        counts.add(BROKEN_OFF, log_fields.kind[:1])

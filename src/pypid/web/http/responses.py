@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from functools import lru_cache
 
 from twisted.internet.defer import CancelledError
 from twisted.web.http import Request
-from twisted.web.http_headers import Headers
 
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
@@ -22,11 +20,11 @@ from pypid.web.http.cors import share, share_preflight
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.headers import DownloadHead, Head, body_head, download_head, page_head
 from pypid.web.http.negotiation import choose_encoding
-from pypid.web.http.open_file import OpenFile
 from pypid.web.http.ranges import Unsatisfiable, still_the_same, wanted
 from pypid.web.http.request import Request as OurRequest
 from pypid.web.http.response_body import pour, write
 from pypid.web.http.sendfile import send, socket_of, warm
+from pypid.web.http.twisted_internals import set_fields
 
 BodyOf = Callable[[Span | None], Awaitable[Body]]
 """Opens the bytes, or a part of them; raises `Missing` or `StorageDown` if they cannot be read."""
@@ -131,7 +129,7 @@ async def _send_body(request: Request, body: bytes, head: Head) -> None:
     if request.channel is None:  # the client disconnected while the page was made
         raise CancelledError()
     set_head(request, 200, head)
-    _is_all(request, body)
+    _record_body(request, body)
     if len(body) <= SMALL or request.method == b"HEAD":
         write(request, body)
         return
@@ -139,16 +137,9 @@ async def _send_body(request: Request, body: bytes, head: Head) -> None:
         await pour(request, body[:PIECE], rest, len(body))
 
 
-def _is_all(request: Request, body: bytes) -> None:
-    """Record these bytes as the whole body, for the fast path."""
-    if isinstance(request, OurRequest) and request.method != b"HEAD":
-        request.whole = body
-
-
-def _is_in(request: Request, body: FileBody, size: int) -> None:
-    """Record the open file as the whole body, for the fast path."""
-    if isinstance(request, OurRequest) and request.question is not None:
-        request.opened = OpenFile(body.file.fileno(), size)
+def _record_body(request: Request, body: bytes) -> None:
+    if isinstance(request, OurRequest):
+        request.record_body(body)
 
 
 async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
@@ -183,25 +174,7 @@ def _joined(values: Sequence[bytes]) -> str:
 def set_head(request: Request, status: int, head: Head) -> None:
     """Set the status and header fields, replacing earlier fields of these names."""
     request.setResponseCode(status)
-    fields = request.responseHeaders
-    raw: dict[bytes, list[bytes]] | None = getattr(fields, "_rawHeaders", None)
-    if raw is None:  # a private name of Twisted's, which may change
-        for name, value in head:
-            fields.setRawHeaders(name, [value])
-    else:
-        for name, value in _as_twisted_keeps(head):
-            raw[name] = [value]
-
-
-@lru_cache(maxsize=512)
-def _as_twisted_keeps(head: Head) -> Head:
-    """Return the fields as `Headers` spells and cleans them, which takes longer than anything else
-    about a cached page.
-    """
-    fields = Headers()
-    for name, value in head:
-        fields.setRawHeaders(name, [value])
-    return tuple((name, values[0]) for name, values in fields.getAllRawHeaders())
+    set_fields(request.responseHeaders, head)
 
 
 def _without_body(request: Request, status: int, head: Head) -> None:
@@ -244,8 +217,8 @@ async def _send_bytes(
         if socket is not None and isinstance(body, FileBody) and body.size == size > SMALL:
             await _warm(body)
             _begin_if_there(request, what, span, head)
-            if span is None:
-                _is_in(request, body, size)
+            if span is None and isinstance(request, OurRequest):
+                request.record_file(body.file.fileno(), size)
             await send(request, body, socket)
         else:
             await _pour(request, what, span, head, body)
@@ -263,7 +236,7 @@ async def _pour(
         _begin_if_there(request, what, span, head)
         if size <= SMALL:
             if span is None:
-                _is_all(request, first)
+                _record_body(request, first)
             write(request, first)
         else:
             await pour(request, first, pieces, size)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-import socket as sockets
+from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
@@ -19,16 +19,13 @@ from twisted.web.http import Request
 from pypid.core.model import Span
 from pypid.flow import FileBody
 from pypid.web.http.response_body import Producer, abort, gone, pour, producing, write
+from pypid.web.http.twisted_internals import flush
 
 WINDOW = 1 << 21
 """Bytes that one connection sends before the others have their turn (as in nginx:
 sendfile_max_chunk).
 """
 
-_TWISTED = ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "socket")
-"""The private names of `tcp.Connection` that `flush` depends on; if one is missing, the transport
-sends the head, a turn later.
-"""
 _NOT_FROM_HERE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """Errors of ``sendfile`` where a file system, or a kernel, does not support it."""
 
@@ -108,31 +105,6 @@ async def _send_all(producer: Producer, body: FileBody, socket: Connection) -> i
     return position
 
 
-def flush(socket: Connection) -> bool:
-    """Send what waits in the transport now, as the beginning of more; return whether nothing waits
-    any more.
-
-    So the head and the first of a file go in one packet, and in the turn of the reactor in which
-    the request came.
-    """
-    if (
-        not all(hasattr(socket, name) for name in _TWISTED)
-        or socket.dataBuffer
-        or socket.disconnecting
-    ):
-        return False
-    waiting = b"".join(socket._tempDataBuffer)
-    try:
-        sent = socket.socket.send(waiting, getattr(sockets, "MSG_MORE", 0)) if waiting else 0
-    except OSError:  # full; or the connection is lost, which the transport finds out
-        return False
-    socket._tempDataBuffer = [waiting[sent:]] if sent < len(waiting) else []
-    socket._tempDataLen = len(waiting) - sent
-    if sent == len(waiting):
-        socket.stopWriting()  # type: ignore[no-untyped-call]
-    return sent == len(waiting)
-
-
 def _window(body: FileBody, position: int) -> int:
     return min(WINDOW, body.span.stop - position)
 
@@ -147,7 +119,14 @@ async def _writable(producer: Producer, socket: Connection) -> None:
     """
     if producer.stopped:
         return
-    socket.producerPaused = True
-    producer.request.channel.pauseProducing()  # type: ignore[no-untyped-call]
-    socket.startWriting()  # type: ignore[no-untyped-call]
+    pause_until_writable(socket, producer.request.channel)
     await producer.room()
+
+
+def pause_until_writable(socket: Connection, channel: Any) -> None:
+    """Pause the channel; the transport resumes it when its buffer is empty and the socket
+    writable.
+    """
+    socket.producerPaused = True  # as the transport itself does when its buffer is full
+    channel.pauseProducing()
+    socket.startWriting()  # type: ignore[no-untyped-call]

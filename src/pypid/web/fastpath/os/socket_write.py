@@ -1,8 +1,7 @@
 """Writes of bytes: straight into the socket if possible, else into the transport.
 
 `transport.write` alone appends, asks epoll for a turn, comes back, sends, and notifies epoll that
-it is done: half of the time that a cached response takes. If a private name of Twisted's is
-missing, `transport.write` does it all.
+it is done: half of the time that a cached response takes.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ import os
 import socket
 from collections.abc import Callable
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
 
-_OF_SOCKETS = ("_tempDataBuffer", "dataBuffer", "socket")
+NAMES = ("_tempDataBuffer", "dataBuffer", "socket")
+"""The names of a `tcp.Connection` that this module needs."""
 
 Send = Callable[[Any, bytes], None]
 
@@ -29,15 +30,13 @@ MOST_PAGES = 64
 class MemoryFile:
     """A body as a file that exists only in memory."""
 
-    there: ClassVar[int] = 0
-    """The number of existing ones."""
+    existing: ClassVar[WeakSet[MemoryFile]] = WeakSet()
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor, self.size = descriptor, size
-        MemoryFile.there += 1
+        self.existing.add(self)
 
     def __del__(self) -> None:
-        MemoryFile.there -= 1
         os.close(self.descriptor)
 
 
@@ -46,7 +45,7 @@ def pages_of(body: bytes) -> MemoryFile | None:
     already.
     """
     if (
-        MemoryFile.there >= MOST_PAGES
+        len(MemoryFile.existing) >= MOST_PAGES
         or not hasattr(os, "memfd_create")
         or not hasattr(os, "sendfile")
     ):
@@ -58,44 +57,43 @@ def pages_of(body: bytes) -> MemoryFile | None:
         return None
 
 
-def send_pages(transport: Any, head: bytes, pages: MemoryFile) -> int:
-    """Send what can be sent at once of the head and a body in a memory file, and have the transport
-    send the rest of the head; return how many bytes of the body were sent.
+def is_clear(transport: Any) -> bool:
+    """Return whether the transport has nothing to send, so that data may bypass it."""
+    return not (transport._tempDataBuffer or transport.dataBuffer)
+
+
+def send_with_file(transport: Any, head: bytes, descriptor: int, most: int) -> int:
+    """Send what can be sent at once of the head and the first `most` bytes of a file, and have the
+    transport send the rest of the head; return how many bytes of the file were sent.
     """
-    if transport._tempDataBuffer or transport.dataBuffer:
+    if not is_clear(transport):
         transport.write(head)
         return 0
     try:
-        taken = transport.socket.send(head, socket.MSG_MORE)
+        taken = transport.socket.send(head, getattr(socket, "MSG_MORE", 0))
     except OSError:  # full; or the connection is lost, which the transport finds out
         taken = 0
     if taken < len(head):
         transport.write(head[taken:])
         return 0
     try:
-        return os.sendfile(transport.fileno(), pages.descriptor, 0, pages.size)
+        return os.sendfile(transport.fileno(), descriptor, 0, most)
     except OSError:  # any error will recur when the rest is sent
         return 0
 
 
 def goes_direct(transport: Any) -> bool:
-    """Return whether it is a plain socket of a known Twisted version, so that data may bypass the
-    transport.
-    """
-    return (
-        isinstance(transport, Connection)
-        and not ISSLTransport.providedBy(transport)
-        and _has(transport, _OF_SOCKETS)
-    )
+    """Return whether it is a plain socket, so that data may bypass the transport."""
+    return isinstance(transport, Connection) and not ISSLTransport.providedBy(transport)
 
 
-def way_of(transport: Any) -> Send:
+def send_function(transport: Any) -> Send:
     """Return the function that sends short data by this transport."""
     if goes_direct(transport):
         return _send
     at_once: Send | None = getattr(
         type(transport), "send_at_once", None
-    )  # of `pypid.web.fastpath.tls_wire.TlsWire`
+    )  # of `web.fastpath.os.tls_wire.TlsWire`
     return _write if at_once is None else at_once
 
 
@@ -103,7 +101,7 @@ def send_direct(transport: Any, head: bytes, body: bytes) -> int:
     """Send what can be sent at once, and have the transport send the rest of the head; return how
     many bytes of the body were sent.
     """
-    if transport._tempDataBuffer or transport.dataBuffer:
+    if not is_clear(transport):
         transport.write(head)
         return 0
     try:
@@ -114,10 +112,6 @@ def send_direct(transport: Any, head: bytes, body: bytes) -> int:
         transport.write(head[sent:])
         return 0
     return sent - len(head)
-
-
-def _has(transport: Any, names: tuple[str, ...]) -> bool:
-    return all(hasattr(transport, name) for name in names)
 
 
 def _write(transport: Any, data: bytes) -> None:

@@ -1,4 +1,8 @@
-"""Lingering close of connections whose client is still sending, so that the response is not lost.
+"""Connections of slow clients: deadlines for what a client sends, and a lingering close, so that a
+response is not lost while its client is still sending.
+
+A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would
+hold a connection for ever.
 
 Unread data makes the kernel send a RST when the socket is closed, and a RST destroys what the
 client has not read yet (RFC 9112, 9.6). So the channel closes for writing, and goes on reading for
@@ -13,6 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, 
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from pypid.web.http.connections import ConnectionSettings
+
 if TYPE_CHECKING:
     from typing import Any as HTTPChannel  # Twisted's is hardly annotated
 else:
@@ -22,6 +28,8 @@ LINGER = 30.0
 """Seconds that a client gets for the rest of a body that is discarded."""
 LINGER_IDLE = 5.0
 """Seconds of silence after which such a client has had enough time to read its response."""
+WINDOW = 30.0
+"""Seconds over which the rate of a body is measured."""
 
 
 class LingeringChannel(HTTPChannel):  # type: ignore[misc]
@@ -99,3 +107,76 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
             if clock is not None and clock.active():
                 clock.cancel()
         self._total = self._silence = None
+
+
+class TimedChannel(LingeringChannel):
+    """A `LingeringChannel` that closes connections of clients that send too slowly."""
+
+    deadlines: ConnectionSettings
+    _head_deadline: IDelayedCall | None = None
+    _body_check: IDelayedCall | None = None
+    _body_bytes = 0
+    """Bytes of the body that came since the last check of its rate."""
+    _body_excused = False
+    """Whether the server held up the body since then."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._head_is_in()
+        self._body_is_in()
+        super().connectionLost(reason)
+
+    # --- the head ---
+
+    def _head_begins(self, seconds: float | None = None) -> None:
+        """Start the deadline of a head whose first bytes have come."""
+        if self._head_deadline is None:
+            patience = self.deadlines.header_timeout if seconds is None else seconds
+            self._head_deadline = self.callLater(patience, self._head_is_late)
+
+    def _head_is_in(self) -> None:
+        """Stop the deadline of a head that is complete or will never be."""
+        if self._head_deadline is not None:
+            deadline, self._head_deadline = self._head_deadline, None
+            if deadline.active():
+                deadline.cancel()
+
+    def _head_is_late(self) -> None:
+        """Close the connection."""
+        self._head_deadline = None
+        self.timeoutConnection()
+
+    # --- the body ---
+
+    def _body_begins(self, *, excused: bool) -> None:
+        """Start the rate checks of a body. `excused`: the client waits for the server before it
+        sends the body.
+        """
+        if self.deadlines.min_body_rate:
+            self._body_bytes, self._body_excused = 0, excused
+            self._body_check = self.callLater(WINDOW, self._check_body)
+
+    def _excuse_body(self) -> None:
+        """Skip the next rate check, since reading is paused."""
+        self._body_excused = True
+
+    def _body_is_in(self) -> None:
+        """Stop the rate checks of a body that is complete or read no further."""
+        if self._body_check is not None:
+            check, self._body_check = self._body_check, None
+            if check.active():
+                check.cancel()
+
+    def _check_body(self) -> None:
+        self._body_check = None
+        if self._body_bytes < self.deadlines.min_body_rate * WINDOW and not self._body_excused:
+            self.setTimeout(None)
+            self.timeoutConnection()
+        else:
+            self._body_begins(excused=self._body_stands)
+
+    @property
+    def _body_stands(self) -> bool:
+        """Whether the server holds up the body: reading is paused, or the client waits for 100
+        Continue.
+        """
+        raise NotImplementedError

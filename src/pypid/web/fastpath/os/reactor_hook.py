@@ -4,21 +4,22 @@ know.
 Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nothing
 uses here, and a buffer of 64 KiB. That is a third of the time that a response takes. So this module
 replaces the `doIteration` of an `EPollReactor`: data for an idle connection are read here and
-passed to the fast path; everything else goes Twisted's way. With another reactor, or if a name that
-this needs is missing, everything goes Twisted's way.
+passed to the fast path; everything else goes Twisted's way. With another reactor, everything goes
+Twisted's way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from errno import EINTR
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger, err
 
 from pypid.web.fastpath.strict_parser import LONGEST
+from pypid.web.http.channel.channel import Channel
 
 try:
     from select import EPOLLIN
@@ -27,12 +28,29 @@ try:
 except ImportError:  # not Linux
     EPollReactor, EPOLLIN = None, 0  # type: ignore[assignment, misc]
 
-if TYPE_CHECKING:
-    from pypid.web.fastpath.cached_channel import CachedChannel
-    from pypid.web.http.channel import Channel
+NAMES = ("_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables", "doIteration")
+"""The names of an `EPollReactor` that this module needs."""
+_UNKNOWN: tuple[Any, None, Any] = (None, None, None)
 
-_OF_REACTORS = ("_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables", "doIteration")
-_NOBODY: tuple[Any, None] = (None, None)
+
+class FastPathState(Protocol):
+    """The state of a fast path, which is refreshed before it answers."""
+
+    quiet: bool
+    """Whether only short responses were sent since `refresh`."""
+
+    def refresh(self) -> None:
+        """Update the time and check for changes."""
+
+
+class IdleLookup(Protocol):
+    """The cached responses for one kind of connections."""
+
+    @property
+    def state(self) -> FastPathState: ...
+
+    def answer_now(self, channel: Channel, data: bytes) -> bool:
+        """Answer the data if its response is cached, after `FastPathState.refresh`."""
 
 
 class ReactorHook:
@@ -41,13 +59,13 @@ class ReactorHook:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._users = 0
-        self._guests: dict[int, tuple[Callable[[int], bytes], Channel]] = {}
+        self._channels: dict[int, tuple[Callable[[int], bytes], Channel, IdleLookup]] = {}
         """How to read from each connection's socket, by file descriptor."""
 
     def begin(self) -> ReactorHook:
         """Add a user and install the hook."""
         self._users += 1
-        self._reactor.doIteration = self
+        self._reactor.doIteration = self  # the reactor's own method is called by nothing else
         return self
 
     def release(self) -> None:
@@ -56,19 +74,19 @@ class ReactorHook:
         if not self._users:
             del self._reactor.doIteration
 
-    def seat(self, guest: Channel) -> Callable[[], object] | None:
+    def register(self, channel: Channel, lookup: IdleLookup) -> Callable[[], object] | None:
         """Register a connection for the shorter way, if it is an ordinary one; return the function
         that unregisters it, else None.
         """
-        transport = guest.transport
+        transport = channel.transport
         if (
             type(transport).doRead is not Connection.doRead
             or transport.reactor is not self._reactor
         ):
             return None
         number = transport.fileno()
-        self._guests[number] = transport.socket.recv, guest
-        return lambda: self._guests.pop(number, None)
+        self._channels[number] = transport.socket.recv, channel, lookup
+        return lambda: self._channels.pop(number, None)
 
     def __call__(self, delay: float | None) -> None:
         """Poll for events, `delay` seconds at most (None: without limit), and serve them."""
@@ -82,37 +100,36 @@ class ReactorHook:
         self._serve(events)
 
     def _serve(self, events: Sequence[tuple[int, int]]) -> None:
-        reactor, guests = self._reactor, self._guests
+        reactor, channels = self._reactor, self._channels
         in_context: Any = callWithLogger
-        looked = None  # the fast path that has looked around since other code ran
+        refreshed: Any = None  # the state that was refreshed since other code ran
         for number, event in events:
-            receive, guest = guests.get(number, _NOBODY)
-            if guest is not None and guest.idle and event == EPOLLIN:
+            receive, channel, lookup = channels.get(number, _UNKNOWN)
+            if channel is not None and channel.idle and event == EPOLLIN:
                 data = error = None
                 try:
                     data = receive(LONGEST)
-                    doorway: CachedChannel = guest.doorway  # type: ignore[assignment]  # an idle channel has one
-                    door = doorway.door
-                    if looked is not door or not door.quiet:
-                        door.look_around()
-                        looked = door
-                    if data and doorway.give(guest, data):
+                    state = lookup.state
+                    if refreshed is not state or not state.quiet:
+                        state.refresh()
+                        refreshed = state
+                    if data and lookup.answer_now(channel, data):
                         continue
                 except BaseException as raised:
                     error = raised
-                looked = None
-                in_context(guest.transport, self._go_on, guest, data, error)
+                refreshed = None
+                in_context(channel.transport, self._go_on, channel, data, error)
             elif (selectable := reactor._selectables.get(number)) is not None:
-                looked = None
+                refreshed = None
                 in_context(selectable, reactor._doReadOrWrite, selectable, number, event)
 
-    def _go_on(self, guest: Channel, data: bytes | None, error: BaseException | None) -> None:
+    def _go_on(self, channel: Channel, data: bytes | None, error: BaseException | None) -> None:
         """Handle data without a cached response, or an error, as Twisted does. (No `data`: the
         socket raised the `error`.)
         """
         if error is None and data:
             try:
-                guest.read_on(data)
+                channel.read_on(data)
                 return
             except BaseException as raised:
                 error = raised
@@ -123,20 +140,19 @@ class ReactorHook:
             why = CONNECTION_LOST if data is None else error
         if why is error:
             err(error)  # type: ignore[no-untyped-call]
-        self._reactor._disconnectSelectable(guest.transport, why, True)
+        self._reactor._disconnectSelectable(channel.transport, why, True)
 
 
-def shortened(reactor: Any) -> ReactorHook | None:
-    """Install a hook on this reactor, or add a user to the installed one; return None if that is
-    impossible.
+def is_epoll(reactor: Any) -> bool:
+    """Return whether this is Twisted's epoll reactor, and no subclass of it."""
+    return EPollReactor is not None and type(reactor) is EPollReactor
+
+
+def install_hook(reactor: Any) -> ReactorHook | None:
+    """Install a hook on this reactor, or add a user to the installed one; return None if it is no
+    epoll reactor.
     """
-    turn = getattr(reactor, "doIteration", None)
-    if isinstance(turn, ReactorHook):
-        return turn.begin()
-    if (
-        EPollReactor is None
-        or type(reactor) is not EPollReactor
-        or not all(hasattr(reactor, name) for name in _OF_REACTORS)
-    ):
-        return None
-    return ReactorHook(reactor).begin()
+    iteration = getattr(reactor, "doIteration", None)
+    if isinstance(iteration, ReactorHook):
+        return iteration.begin()
+    return ReactorHook(reactor).begin() if is_epoll(reactor) else None

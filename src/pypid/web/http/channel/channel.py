@@ -15,35 +15,27 @@ response to a small request, whose body came along with its headers, leaves the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import IReactorTime, ISSLTransport
+from attrs import frozen
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web import http, server
+from twisted.web import http
 from twisted.web.http_headers import Headers
-from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
-from pypid.metrics.counts import Counts
-from pypid.web.fastpath.dependencies import RequestKey, SentHead
-from pypid.web.fastpath.reactor_hook import ReactorHook, shortened
-from pypid.web.fastpath.socket_write import Send, goes_direct, way_of
-from pypid.web.http.connections import ConnectionLimits, ConnectionSettings
-from pypid.web.http.deadlines import TimedChannel
-from pypid.web.http.hosts import HostPolicy, host_name, hsts_of
-from pypid.web.http.proxies import HOST, TrustedProxies
-from pypid.web.http.request import Request, host_at
-from pypid.web.http.request_ids import HEADER, Ids
-from pypid.web.http.response_counts import count_answer, count_received, count_refused
-
-if TYPE_CHECKING:
-    from pypid.web.fastpath.cached_channel import CachedChannel, Known
-    from pypid.web.fastpath.fast_path import FastPath
-    from pypid.web.fastpath.open_files import Passing
+from pypid.web.http.channel.framing import ONE_HOST, FramingChannel
+from pypid.web.http.connections import ConnectionLimits
+from pypid.web.http.hosts import HostPolicy, host_name
+from pypid.web.http.request import (
+    Request,
+    RequestSite,
+    ResponseRecorder,
+    SentHead,
+    host_at,
+)
+from pypid.web.http.request_ids import HEADER
 
 READ = 1 << 20
 """Bytes requested from the kernel at once while a body comes (Twisted requests 64 KiB)."""
@@ -55,7 +47,6 @@ BROKEN_CHUNKS = (
     "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
     "Content-Length."
 )
-NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
 TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
 TOO_MANY = "Too many connections are open. Try again soon."
 RETRY_AFTER = 5
@@ -64,33 +55,102 @@ RESERVE_TIMEOUT = 5.0
 """Seconds that a reserved connection has for its request."""
 HEALTH_PATHS = (b"/health", b"/ready")
 """Paths that a reserved connection may request."""
-ONE_HOST = (
-    "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
-)
 
-ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
-"""The beginning of a request target in absolute form, as clients send it to proxies."""
 
-_TWISTED = (
-    "_dataBuffer", "_handlingRequest", "_networkProducer", "_optimisticEagerReadSize", "_requestProducer", "_savedTimeOut",
-    "_transferDecoder", "_waitingForTransport", "_finishRequestBody", "_maybeChooseTransferDecoder",
-    "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version", "_buffer",
+PRIVATE_NAMES = (
     "_HTTPChannel__first_line",
-)  # fmt: skip
-"""The private names of `http.HTTPChannel` that this module depends on; a test asserts that they
-exist.
+    "_buffer",
+    "_command",
+    "_dataBuffer",
+    "_finishRequestBody",
+    "_handlingRequest",
+    "_maybeChooseTransferDecoder",
+    "_networkProducer",
+    "_optimisticEagerReadSize",
+    "_path",
+    "_requestProducer",
+    "_respondToBadRequestAndDisconnect",
+    "_savedTimeOut",
+    "_send100Continue",
+    "_transferDecoder",
+    "_version",
+    "_waitingForTransport",
+)
+"""The private names of `http.HTTPChannel` that this package depends on; `start_check` requires
+them.
 """
 
 
-class Channel(TimedChannel):
+class FastPathLookup(Protocol):
+    """The cached responses for one kind of connections."""
+
+    def answer(self, channel: Channel, data: bytes) -> bool:
+        """Answer the data if it is exactly one request whose response is cached; else return False
+        without effect.
+        """
+
+    def recorder_for(self, data: bytes) -> ResponseRecorder | None:
+        """Return a recorder if the data is one request whose response may be cached."""
+
+
+@frozen(eq=False)
+class FastPathConnection:
+    """What a connection needs for the fast path."""
+
+    lookup: FastPathLookup
+    send: Callable[[Any, bytes], None]
+    """Sends a short response by a transport."""
+    direct: bool
+    """Whether data may bypass the transport and go straight to the socket."""
+    detach: Callable[[], object] | None
+    """Called when the connection is lost, if the reactor hook reads for it."""
+
+
+class FastPathSite(Protocol):
+    """The fast path of a site (`web.fastpath.fast_path`)."""
+
+    def attach(self, channel: Channel) -> FastPathConnection:
+        """Return what a new connection needs for the fast path."""
+
+    def start(self, reactor: Any) -> None:
+        """Start, with the site."""
+
+    def stop(self) -> None:
+        """Stop, with the site."""
+
+    def flush(self) -> None:
+        """Write the lines of the access log that wait."""
+
+    def close(self) -> None:
+        """Write the lines that wait, and close the files."""
+
+
+class ChannelSite(RequestSite, Protocol):
+    """The site of a connection, as the connection uses it."""
+
+    channels: set[Channel]
+    limits: ConnectionLimits
+    sends_ids: bool
+
+    @property
+    def hosts(self) -> HostPolicy: ...
+
+    @property
+    def hsts(self) -> tuple[str, bytes] | None: ...
+
+    @property
+    def fast_path(self) -> FastPathSite | None: ...
+
+    def note_refused(self, size: int, status: str) -> None:
+        """Count a response that does not come from a route, with a body of `size` bytes."""
+
+
+class Channel(FramingChannel):
     """One connection."""
 
     requests: list[Request]
-    site: Site
+    site: ChannelSite
     timeOut: float | None
-    _path: bytes
-    """Twisted's: the target of the request whose head is read."""
-
     _receiving: Request | None = None
     """The request whose body is coming."""
     _due: Request | None = None
@@ -106,21 +166,21 @@ class Channel(TimedChannel):
     """The connection is to be closed after the current response."""
     _paused = False
     """Reading is paused, because too much of a body waits unread."""
-    doorway: CachedChannel | None = None
+    lookup: FastPathLookup | None = None
     """The cache that answers repeated requests; None: all requests are parsed."""
     idle = False
-    """With a `doorway`: no byte of the next request has come, and nothing has to be done before it
+    """With a `lookup`: no byte of the next request has come, and nothing has to be done before it
     is answered.
     """
     _parsing = False
-    _question: RequestKey | None = None
-    """The cache key of the request that is about to be parsed, if its response may be cached."""
-    known: Known | None = None
-    """The client of the last request on this connection, if its credentials had to be checked.
-    (Never the credentials.)
+    _recorder: ResponseRecorder | None = None
+    """Records the response to the request that is about to be parsed, if it may be cached."""
+    known: tuple[int, Any, bytes | None] | None = None
+    """The fast path's: the client of the last request on this connection, if its credentials had to
+    be checked. (Never the credentials.)
     """
-    _leave: Callable[[], object] | None = None
-    """Called when the connection is lost, if it is registered with the `ReactorHook`."""
+    _detach: Callable[[], object] | None = None
+    """Called when the connection is lost, if the fast path needs that."""
     client: str | None = None
     """The address of the peer; None on a unix socket."""
     strict_host = False
@@ -129,11 +189,9 @@ class Channel(TimedChannel):
     """Whether the peer is a trusted proxy."""
     direct = False
     """Whether data may bypass the transport and go straight to the socket."""
-    send: Send
+    send: Callable[[Any, bytes], None]
     """How the fast path sends short responses."""
-    out = 0
-    """How many bytes of a long body the fast path has sent at once."""
-    heard = 0.0
+    last_active = 0.0
     """When the last response was complete, or the connection was opened, on the reactor's clock.
     The fast path sets only this: `resetTimeout` for each request would cost a tenth of it.
     """
@@ -149,7 +207,7 @@ class Channel(TimedChannel):
     def connectionMade(self) -> None:
         self.site.channels.add(self)
         self.deadlines = self.site.limits.settings
-        self.heard = self.site.seconds()
+        self.last_active = self.site.seconds()
         self.client = host_at(self.transport.getPeer())
         self.proxied = self.site.trusted_proxies.trust(self.client)
         self.strict_host = self.site.hosts.is_strict(self.transport.getHost())
@@ -157,20 +215,17 @@ class Channel(TimedChannel):
         self.reserved = not self.site.limits.admit(self, None if self.proxied else self.client)
         if self.reserved:
             self._head_begins(RESERVE_TIMEOUT)
-        elif self.site.front_door is not None:
-            secure = ISSLTransport.providedBy(self.transport)
-            self.doorway = self.site.front_door.doorway(secure, self.proxied, self.strict_host)
-            self.direct = goes_direct(self.transport)
-            self.send = way_of(self.transport)
+        elif self.site.fast_path is not None:
+            attached = self.site.fast_path.attach(self)
+            self.lookup, self.send, self.direct = attached.lookup, attached.send, attached.direct
+            self._detach = attached.detach
             self.idle = True
-            if self.direct and self.site.turn is not None:
-                self._leave = self.site.turn.seat(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
         self.site.limits.discard(self)
-        if self._leave is not None:
-            self._leave()
+        if self._detach is not None:
+            self._detach()
         self._paused = self._continue_due = self.idle = False
         super().connectionLost(reason)
 
@@ -191,6 +246,11 @@ class Channel(TimedChannel):
         """Whether a request is being answered, or its body is coming."""
         return bool(self._handlingRequest or self._receiving is not None)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the transport has more to send than its buffer takes."""
+        return bool(self._waitingForTransport)
+
     def evict(self) -> None:
         """Close the connection now, to make room for another one."""
         if self.requests or self._lingering or not self._is_socket:
@@ -201,28 +261,28 @@ class Channel(TimedChannel):
     # --- input ---
 
     def dataReceived(self, data: bytes) -> None:
-        if self.idle and self.doorway is not None and self.doorway.answer(self, data):
+        if self.idle and self.lookup is not None and self.lookup.answer(self, data):
             return
         self.read_on(data)
 
     def read_on(self, data: bytes) -> None:
         """Parse data that the fast path does not answer."""
-        if self.doorway is None:
+        if self.lookup is None:
             self._read(data)
         else:
-            self._read_beside(self.doorway, data)
+            self._read_and_record(self.lookup, data)
 
-    def _read_beside(self, doorway: CachedChannel, data: bytes) -> None:
+    def _read_and_record(self, lookup: FastPathLookup, data: bytes) -> None:
         """Parse data that the fast path does not answer, and become idle again if the request is
         answered already.
         """
         if self.idle:
             self.idle = False
-            self._question = doorway.question(self, data)
+            self._recorder = lookup.recorder_for(data)
         outermost, self._parsing = not self._parsing, True
         self._read(data)
         if outermost:
-            self._parsing, self._question = False, None
+            self._parsing, self._recorder = False, None
             self.idle = self._is_idle()
 
     def _is_idle(self) -> bool:
@@ -247,7 +307,7 @@ class Channel(TimedChannel):
 
     def timeoutConnection(self) -> None:
         patience = self.timeOut
-        rest = self.heard + (patience or 0) - self.site.seconds()
+        rest = self.last_active + (patience or 0) - self.site.seconds()
         if patience is None or not self.idle or rest <= 0:
             self.idle = False
             super().timeoutConnection()
@@ -323,7 +383,8 @@ class Channel(TimedChannel):
         )
         request.gotLength(self.length)
         if self.length == 0:
-            request.question, self._question = self._question, None
+            request.record_with(self._recorder)
+            self._recorder = None
             return
         request.headersReceived(self._command, self._path, self._version)
         self._receiving = self._due = request
@@ -336,48 +397,6 @@ class Channel(TimedChannel):
             self._continue_due = True
             self._excuse_body()
             self.setTimeout(None)  # the client waits for the server, not the server for the client
-
-    def _take_absolute_form(self, request: Request) -> bool:
-        """Replace a target like ``http://host/path`` by its path, and the Host by its host (RFC
-        9112, 3.2.2).
-
-        False: the host is invalid.
-        """
-        match = ABSOLUTE.match(self._path)
-        if match is None:
-            return True
-        host = match["host"]
-        request.requestHeaders.setRawHeaders(b"Host", [host])
-        path = self._path[match.end() :]
-        self._path = path if path.startswith(b"/") else b"/" + path
-        return bool(host) and HOST.fullmatch(host.decode("latin-1")) is not None
-
-    def _host_is_good(self, request: Request) -> bool:
-        hosts = request.requestHeaders.getRawHeaders(b"Host") or []
-        if not hosts:
-            return bool(self._version == b"HTTP/1.0")
-        return len(hosts) == 1 and HOST.fullmatch(hosts[0].decode("latin-1")) is not None
-
-    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        # int() raises for digits without end, which Twisted does not catch
-        is_too_long = header.lower() == b"content-length" and len(data) > 18
-        # RFC 9112, 7: "identity" is no longer a transfer coding; a proxy may take such a body for a
-        # request
-        is_identity = header.lower() == b"transfer-encoding" and data.lower() == b"identity"
-        if is_too_long or is_identity:
-            self._refuse(NOT_HTTP)
-            return False
-        return bool(super()._maybeChooseTransferDecoder(header, data))
-
-    def lineReceived(self, line: bytes) -> None:
-        # RFC 9112, 5.2: a folded header field, which proxies may read as two, is refused
-        if line[:1] in (b" ", b"\t") and self._HTTPChannel__first_line == 0:
-            self._refuse(NOT_HTTP)
-            return
-        super().lineReceived(line)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self._refuse(NOT_HTTP)
 
     def rawDataReceived(self, data: bytes) -> None:
         if self._handlingRequest:
@@ -452,7 +471,7 @@ class Channel(TimedChannel):
         elif "bufferSize" in vars(transport):
             del transport.bufferSize
 
-    # --- requests of the body (`pypid.web.http.request_body.Tap`) ---
+    # --- requests of the body (`web.http.request_body.BodyFeed`) ---
 
     def bodyAsked(self) -> None:
         if self._continue_due:
@@ -497,17 +516,24 @@ class Channel(TimedChannel):
             self._networkProducer.pauseProducing()
         self._settle()
 
-    def occupy(self, passing: Passing) -> None:
-        """Hold further input while the fast path sends a long response, as behind any request."""
+    def remember_client(self, known: tuple[int, Any, bytes | None] | None) -> None:
+        """Keep the client of the last request, for the fast path."""
+        self.known = known
+
+    def occupy(self, sending: Any) -> None:
+        """Hold further input while the fast path sends a long response, as behind any request.
+
+        `sending` has what twisted.web needs of a request.
+        """
         self.idle = False
         self._savedTimeOut = self.setTimeout(None)
         self._handlingRequest = True
         self.setRawMode()  # no line is read before `requestDone`
-        self.requests.append(passing)  # type: ignore[arg-type]  # has what twisted.web needs
+        self.requests.append(sending)
 
     def _settle(self) -> None:
         """Check, after something has ended, whether the fast path may answer again."""
-        if self.doorway is not None and not self._parsing:
+        if self.lookup is not None and not self._parsing:
             self.idle = self._is_idle()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
@@ -519,12 +545,12 @@ class Channel(TimedChannel):
             headers.setRawHeaders(b"Strict-Transport-Security", [self.site.hsts[1]])
         if not self.persistent:
             headers.setRawHeaders(b"Connection", [b"close"])
-        elif (request := self.requests[0]).question is not None:
+        elif (request := self.requests[0]).recorder is not None:
             fields = tuple(
                 (name, value) for name, values in headers.getAllRawHeaders() for value in values
             )
-            request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
-        if self.site.tells_ids:  # not cached, since the next response has another id
+            request.record_head(SentHead(b"%s %s %s\r\n" % (version, code, reason), fields))
+        if self.site.sends_ids:  # not cached, since the next response has another id
             headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
         super().writeHeaders(version, code, reason, headers)
 
@@ -536,7 +562,7 @@ class Channel(TimedChannel):
         return request.isSecure() and host_name(request.base_host) == name
 
     def requestDone(self, request: Request) -> None:
-        self.heard = self.site.seconds()
+        self.last_active = self.site.seconds()
         if self._claimed:
             self._claimed = False
             self.site.limits.release(self)
@@ -559,138 +585,3 @@ class Channel(TimedChannel):
         self._body_is_in()
         request.discardBody()
         self._linger()
-
-    # --- refusals ---
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self._refuse(NOT_HTTP)
-
-    def _refuse(self, reason: str, status: bytes = b"400 Bad Request", fields: bytes = b"") -> None:
-        """Answer invalid requests, and requests that are refused before routing."""
-        if self._lingering:
-            return
-        text = reason.encode("ascii") + b"\n"
-        self._transferDecoder = None
-        self.transport.write(
-            b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n%s"
-            b"Content-Length: %d\r\n\r\n%s" % (status, fields, len(text), text)
-        )
-        self.site.note_refused(len(text), status[:3].decode("ascii"))
-        self._linger()
-
-
-class Site(server.Site):
-    """A web site that speaks HTTP/1.1 through `Channel`.
-
-    `timeout`: seconds until a silent client is disconnected. `trusted_proxies`: the proxies whose
-    forwarding headers are trusted. `public_url`: the URL that browsers use, if known. `limits`:
-    what one client may hold, and how slowly it may send. `hosts`: which values of Host are
-    accepted. `cors`: origins whose scripts may read; see `web.http.cors`. `hsts`: how long browsers
-    use only https for the host of an https `public_url`. `access_log`: called with each request
-    that was answered, also in part. `front_door`: the fast path, which answers repeated requests
-    and writes to the access log itself. `ids`: the request ids, as in the access log; if given,
-    each response of a route carries its id.
-    """
-
-    protocol = Channel  # without Twisted's wrapping protocol, which is for HTTP/2 only
-    requestFactory = Request
-    noisy = False
-
-    def __init__(
-        self,
-        resource: IResource,
-        *,
-        reactor: IReactorTime,
-        timeout: float = 60,
-        trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
-        access_log: Callable[[Request], object] | None = None,
-        front_door: FastPath | None = None,
-        ids: Ids | None = None,
-        public_url: str | None = None,
-        limits: ConnectionSettings = ConnectionSettings(),  # noqa: B008  # frozen
-        hosts: HostPolicy | None = None,
-        cors: tuple[str, ...] = (),
-        hsts: timedelta = timedelta(),
-        counts: Counts | None = None,
-    ) -> None:
-        super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
-        self.trusted_proxies = trusted_proxies
-        self.public_url = public_url
-        self.hosts = HostPolicy() if hosts is None else hosts
-        self.cors = cors
-        self.hsts = hsts_of(public_url, hsts)
-        """The name of the host that is to be reached only by https, and the header that says so."""
-        self.limits = ConnectionLimits(limits)
-        self.seconds = reactor.seconds
-        self._access_log = access_log
-        self.counts = counts
-        """Counts its responses, except those of the fast path."""
-        self.ids = Ids() if ids is None else ids
-        """The source of request ids."""
-        self.tells_ids = ids is not None
-        self.front_door = front_door
-        self.turn: ReactorHook | None = None
-        """The hook that shortens the reactor's turn for the fast path, while the site runs."""
-        self.channels: set[Channel] = set()
-        """The open connections."""
-
-    def startFactory(self) -> None:
-        super().startFactory()
-        self.turn = None if self.front_door is None else shortened(self.reactor)
-
-    def stopFactory(self) -> None:
-        if self.turn is not None:
-            self.turn.release()
-            self.turn = None
-        super().stopFactory()
-
-    def _updateLogDateTime(self) -> None:
-        """Do nothing: Twisted formats the reactor's clock as a date here, each second, for a log
-        format that is not used.
-        """
-
-    def log(self, request: Request) -> None:  # type: ignore[override]  # always this Request
-        """Log and count a response that is complete or was broken off."""
-        if self.front_door is not None:
-            self.front_door.flush()  # keeps the lines in the order of the responses
-        if self.counts is not None:
-            count_answer(self.counts, request, self.seconds())
-        if self._access_log is not None:
-            self._access_log(request)
-
-    def note_received(self, size: int) -> None:
-        """Count the bytes of a piece of a request's body."""
-        if self.counts is not None:
-            count_received(self.counts, size)
-
-    def note_refused(self, size: int, status: str) -> None:
-        """Count a response that does not come from a route; `size` is the number of bytes of its
-        body.
-        """
-        if self.counts is not None:
-            count_refused(self.counts, size, status)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a connection is open; after `drain`: one whose request is not answered yet."""
-        return bool(self.channels)
-
-    def drain(self) -> None:
-        """Close idle connections; those with a request in progress are closed after its
-        response.
-        """
-        for channel in tuple(self.channels):
-            channel.drain()
-        if self.front_door is not None:
-            self.front_door.close()
-
-    def abort(self) -> None:
-        """Abort all remaining connections."""
-        for channel in tuple(self.channels):
-            channel.forceAbortClient()
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Return the ALPN protocols for TLS clients: never HTTP/2, even if the library for it is
-        installed.
-        """
-        return [b"http/1.1"]

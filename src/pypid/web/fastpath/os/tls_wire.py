@@ -5,7 +5,7 @@ Twisted's own layer takes two thirds of a page's time: what is written waits for
 the reactor, is cut, copied and goes to a transport that asks epoll for a turn of its own; each
 request ends in an exception which says that nothing is left to be read; and each call of
 pyOpenSSL's is several. Rare cases (a handshake, an error, an end, data that OpenSSL cannot take
-now) are left to Twisted. If a name that this needs is missing, `quicken` changes nothing.
+now) are left to Twisted. `availability` requires the names that this module needs.
 """
 
 from __future__ import annotations
@@ -16,21 +16,41 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import ITransport
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
-from pypid.web.fastpath.socket_write import goes_direct
+from pypid.web.fastpath.os.socket_write import goes_direct
 
 if TYPE_CHECKING:
     _Layer = Any
 else:
     _Layer = BufferingTLSTransport
 
-_OF_LAYER = (
-    "_aborted", "_bufferedWrite", "_flushReceiveBIO", "_flushSendBIO", "_handshakeDone", "_lostTLSConnection", "_producer",
-    "_shutdownTLS", "_write",
-)  # fmt: skip
-_OF_OPENSSL = (
-    "BIO_get_mem_data", "BIO_read", "BIO_write", "SSL_ERROR_WANT_READ", "SSL_get_error", "SSL_read", "SSL_write",
-)  # fmt: skip
-_OF_CONNECTIONS = ("_from_ssl", "_into_ssl", "_ssl")
+MODULE_NAMES = ("_ffi", "_lib")
+"""The names of the module `OpenSSL.SSL` that this module needs."""
+LIBRARY_NAMES = (
+    "BIO_get_mem_data",
+    "BIO_read",
+    "BIO_write",
+    "SSL_ERROR_WANT_READ",
+    "SSL_get_error",
+    "SSL_read",
+    "SSL_write",
+)
+"""The names of `OpenSSL.SSL._lib`."""
+CONNECTION_NAMES = ("_from_ssl", "_into_ssl", "_ssl")
+"""The names of an `SSL.Connection`."""
+LAYER_NAMES = (
+    "_aborted",
+    "_aggregator",
+    "_appSendBuffer",
+    "_flushReceiveBIO",
+    "_flushSendBIO",
+    "_handshakeDone",
+    "_lostTLSConnection",
+    "_tlsConnection",
+    "_write",
+)
+"""The names of a `BufferingTLSTransport`, some of which only its instances have."""
+AGGREGATOR_NAMES = ("_buffer",)
+"""The names of its `_aggregator`."""
 
 _RECORD = 1 << 14
 """Maximum bytes of one TLS record."""
@@ -41,28 +61,17 @@ _lib: Any = getattr(SSL, "_lib", None)
 _ffi: Any = getattr(SSL, "_ffi", None)
 
 
-def fits() -> bool:
-    """Return whether Twisted and pyOpenSSL have the names that `TlsWire` needs."""
-    return (
-        _ffi is not None
-        and all(hasattr(BufferingTLSTransport, name) for name in _OF_LAYER)
-        and all(hasattr(_lib, name) for name in _OF_OPENSSL)
-    )
-
-
 def quicken(factory: object) -> None:
-    """Have future connections of this factory speak TLS by `TlsWire`, if it is Twisted's and
-    `fits`.
-    """
+    """Have future connections of a TLS factory use `TlsWire`, if its site has a fast path."""
     if (
         isinstance(factory, TLSMemoryBIOFactory)
         and factory.protocol is BufferingTLSTransport
-        and fits()
+        and getattr(factory.wrappedFactory, "fast_path", None) is not None
     ):
-        factory.protocol = TlsWire
+        factory.protocol = TlsWire  # as Twisted documents it; the `ssl` endpoint makes the factory
 
 
-if fits():
+if _lib is not None and _ffi is not None and all(hasattr(_lib, name) for name in LIBRARY_NAMES):
     _read, _write, _error, _WANT_READ = (
         _lib.SSL_read,
         _lib.SSL_write,
@@ -90,7 +99,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
         self._direct = goes_direct(transport)
         super().makeConnection(transport)
         self._usual = all(
-            getattr(self._tlsConnection, name, None) is not None for name in _OF_CONNECTIONS
+            getattr(self._tlsConnection, name, None) is not None for name in CONNECTION_NAMES
         )
 
     # --- input ---
