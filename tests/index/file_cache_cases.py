@@ -25,6 +25,7 @@ from pypid.core.policy import Policy
 from pypid.flow import Blocking, BytesBody, at_once, start
 from pypid.flow.spool import sweep
 from pypid.http_client.circuit_breaker import CircuitBreaker
+from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
@@ -151,13 +152,16 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         self.file_cache = self.another()
 
     def another(
-        self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int
+        self,
+        blocking: Blocking = at_once,
+        catalog: MemoryCatalog | None = None,
+        hides: bool = False,
+        **settings: int,
     ) -> FileCache:
         """A keeper of the same storage."""
         outside = world(blocking=blocking)
         return FileCache(
-            self.blobs,
-            catalog or self.catalog,
+            CacheStore(self.blobs, catalog or self.catalog, outside.blocking, hides=hides),
             envoy_of(self.upstream),
             outside,
             self.folder,

@@ -350,13 +350,12 @@ class KeptTests(KeeperCase):
         """They lie under no distribution's name, and are found, read again and forgotten all the
         same.
         """
-        self.file_cache.kept.hides = True
+        self.file_cache = self.another(hides=True)
         file, data = listed(b"theirs"), b"theirs"
         self.upstream.sends(file.source or "", data)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
         self.assertEqual([key for key in self.stored() if key.endswith(SUFFIXES)], [])
-        again = self.another(catalog=MemoryCatalog())
-        again.kept.hides = True
+        again = self.another(catalog=MemoryCatalog(), hides=True)
         self.have(again.kept.compare())
         kept = self.have(again.kept.find(file))
         assert kept is not None

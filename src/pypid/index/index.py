@@ -43,6 +43,7 @@ from pypid.index.local.publish import BodyAnew, Publisher, PublishOutcome
 from pypid.index.progress import Tell
 from pypid.index.project_lists import Names
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
+from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
@@ -134,17 +135,17 @@ class Index:
         self.gate = UpstreamGate(
             self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
         )
-        self.file_cache = FileCache(
+        kept = CacheStore(
             self.blobs,
             self.catalog,
-            self.gate,
-            self.world,
-            self.spool,
-            file_cached=self.file_cached,
+            self.world.blocking,
+            self.file_cached,
+            self.plan.hides,
+            self.shared,
         )
-        self.file_cache.kept.hides, self.file_cache.kept.shared = self.plan.hides, self.shared
+        self.file_cache = FileCache(kept, self.gate, self.world, self.spool)
         self.listings = UpstreamListings(
-            self.gate, self.file_cache.kept, self.catalog, self.world, self.ttl, self.timeout
+            self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
         thawing = Thawing(self.bucket, self.world.clock.seconds)
         self._reader = FileReader(
@@ -189,7 +190,8 @@ class Index:
         """Trust the catalog dump, which was written after the last change
         (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
         """
-        self.context.verified.dump_is_exact = self.file_cache.kept.dump_is_exact = True
+        self.context.verified.trust_dump()
+        self.file_cache.kept.trust_dump()
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
         """Return those of `names` that are local projects in quarantine according to the

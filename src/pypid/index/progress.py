@@ -44,21 +44,21 @@ class Progress:
             self.tell(text)
 
 
-class Repeated:
+class Repeated(LoopingCall):
     """Calls `say` at once and then every `interval` seconds, for as long as the ``with`` block
     lasts.
     """
 
     def __init__(self, clock: IReactorTime, interval: float, say: Callable[[], object]) -> None:
-        self._loop = LoopingCall(say)
-        self._loop.clock = clock
-        self._interval = interval
+        super().__init__(say)
+        self.clock = clock
+        self._seconds = interval
 
     def __enter__(self) -> None:
-        self._loop.start(self._interval).addErrback(
+        self.start(self._seconds).addErrback(
             lambda failure: _log.failure("saying how far it is failed", failure=failure)
         )
 
     def __exit__(self, *of_the_block: object) -> None:
-        if self._loop.running:
-            self._loop.stop()
+        if self.running:
+            self.stop()

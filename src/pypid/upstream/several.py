@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.model import Listing, Span
@@ -61,8 +61,7 @@ class Several:
             try:
                 lists.append(await index.names(via))
             except UpstreamDown as error:
-                error.secondary = True
-                raise
+                raise evolve(error, secondary=True) from error
         return (
             lists[0]
             if len(lists) == 1
@@ -92,12 +91,13 @@ async def _ask_secondary(
 ) -> Listing:
     try:
         breaker.refuse_unless_probe()
+    except UpstreamDown as error:
+        raise evolve(error, secondary=True) from None
+    try:
         listing = await index.project(name, known, via)
     except UpstreamDown as error:
-        if not error.secondary:  # else it was not raised by the breaker
-            breaker.failed(error)
-        error.secondary = True
-        raise
+        breaker.failed(error)
+        raise evolve(error, secondary=True) from error
     except BadListing:
         breaker.answered()
         raise

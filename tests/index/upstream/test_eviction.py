@@ -14,6 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
+from pypid.flow import at_once
+from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.eviction import files_to_evict
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
@@ -38,7 +40,10 @@ class SurplusTests(KeeperCase):
         """
         clock = Clock()
         file_cache = FileCache(
-            self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder
+            CacheStore(self.blobs, self.catalog, at_once),
+            envoy_of(self.upstream),
+            world(clock),
+            self.folder,
         )
         files = [listed(noise(1000 + number), f"spam-{number}.tar.gz") for number in range(3)]
         for file in files:

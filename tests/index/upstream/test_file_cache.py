@@ -35,6 +35,7 @@ from pypid.flow import at_once, start, whole
 from pypid.flow.spool import sweep
 from pypid.index.upstream import file_cache as keeping_module
 from pypid.index.upstream import shared_download
+from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.cached_records import read_kept
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.shared_download import NEAR
@@ -224,7 +225,10 @@ class StreamingTests(KeeperCase):
         file = listed(noise(200 * KIB))
         clock = Clock()
         self.file_cache = FileCache(
-            self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder
+            CacheStore(self.blobs, self.catalog, at_once),
+            envoy_of(self.upstream),
+            world(clock),
+            self.folder,
         )
         body = self.fed(file, b"x", size=file.size)
         client = self.client(file)

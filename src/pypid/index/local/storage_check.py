@@ -136,6 +136,14 @@ class _Seen:
     claimed: set[str] = field(factory=set)
     """Keys outside any project's place that records name."""
 
+    def count_object(self) -> None:
+        """Count an object of the storage."""
+        self.objects += 1
+
+    def count_file(self) -> None:
+        """Count a published file."""
+        self.files += 1
+
 
 @frozen
 class Checker:
@@ -155,7 +163,7 @@ class Checker:
                     await self._group(seen, group, hashes)
                     group = []
                 group.append(blob)
-                seen.objects += 1
+                seen.count_object()
             await self._group(seen, group, hashes)
         for where, blob in seen.loose.items():
             if where not in seen.claimed and self._is_old(blob):
@@ -210,7 +218,7 @@ class Checker:
             return None
         if file is None or file.key is None:
             return None  # deleted meanwhile
-        seen.files += 1
+        seen.count_file()
         if file.key not in listed:
             seen.claimed.add(file.key)
         wrong = await self._wrong_with_bytes(file, hashes)

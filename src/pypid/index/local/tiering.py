@@ -41,6 +41,16 @@ class _Run:
     files: int = 0
     moved: list[Moved] = field(factory=list)
 
+    def count(self, project: Project) -> None:
+        """Count a project and its files."""
+        self.projects += 1
+        self.files += len(project.files)
+
+    def note(self, moved: Moved) -> None:
+        """Add the outcome for a file that was due, and report it."""
+        self.moved.append(moved)
+        self.of_file(moved)
+
 
 @frozen
 class Tierer:
@@ -64,8 +74,7 @@ class Tierer:
         for summary in await self.context.catalog.names():
             ours = await self.context.catalog.local_project(summary.name)
             if isinstance(ours, Project):
-                run.projects += 1
-                run.files += len(ours.files)
+                run.count(ours)
                 await all_of(
                     [
                         partial(self._file, run, file)
@@ -83,9 +92,7 @@ class Tierer:
         return Tiered(run.projects, run.files, tuple(run.moved))
 
     async def _file(self, run: _Run, file: File) -> None:
-        moved = await self._moved(run, file)
-        run.moved.append(moved)
-        run.of_file(moved)
+        run.note(await self._moved(run, file))
 
     async def _moved(self, run: _Run, file: File) -> Moved:
         assert file.key is not None  # local files have one

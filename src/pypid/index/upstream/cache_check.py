@@ -45,6 +45,10 @@ class _Seen:
     files: int = 0
     findings: list[tuple[ObjectPlace, Finding]] = field(factory=list)
 
+    def count_file(self) -> None:
+        """Count a cached file that is whole."""
+        self.files += 1
+
 
 @frozen
 class Auditor:
@@ -107,7 +111,7 @@ class Auditor:
             return None
         wrong = await self._wrong_with(file, hashes)
         if wrong is None:
-            seen.files += 1
+            seen.count_file()
         elif await recorded(self.context.blobs, place.project, place.filename) == file:
             key = (
                 cached_metadata_key(file)

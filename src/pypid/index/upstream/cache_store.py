@@ -65,8 +65,10 @@ class CacheStore:
     blocking: Blocking
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted with the number of bytes stored."""
-    hides: bool = field(default=False, init=False)
+    hides: bool = False
     """Whether no bytes may be stored under a distribution's own name (`layout.Plan.hides`)."""
+    shared: bool = False
+    """Whether the catalog is shared by several nodes; it has no dump then."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by ``<project>/<filename>``, held while bytes are written or removed; taken before the
     project's, never after.
@@ -75,10 +77,8 @@ class CacheStore:
     """Locks by project, held while a record and the catalog's entry change together."""
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
     """Projects with an update that a shared catalog is still missing."""
-    dump_is_exact: bool = field(default=False, init=False)
+    _dump_is_exact: bool = field(default=False, init=False)
     """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
-    shared: bool = field(default=False, init=False)
-    """Whether the catalog is shared by several nodes; it has no dump then."""
     _compared_in: str | None = field(default=None, init=False)
     """The epoch of the catalog in which all projects were compared."""
     _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
@@ -93,11 +93,11 @@ class CacheStore:
 
         A dump may be old or missing: unknown is not absent.
         """
-        if self._looked_in != self.catalog.generation:  # the new epoch has lost what was looked up
+        if self._looked_in != self.catalog.generation:  # the new generation has lost what was looked up
             self._looked_in = self.catalog.generation
             self._looked.clear()
         entry = await self.catalog.upstream_entry(name)
-        is_current = bool(entry.kept) and (self.shared or self.dump_is_exact)
+        is_current = bool(entry.kept) and (self.shared or self._dump_is_exact)
         if is_current or self._are_compared or name in self._looked:
             return entry
         entry = await self._looking.single(name, lambda: self._verify(name))
@@ -118,6 +118,10 @@ class CacheStore:
             if agrees(entry, present):
                 return entry
         return await self.look(name)
+
+    def trust_dump(self) -> None:
+        """Trust the catalog dump: it was written after the last change."""
+        self._dump_is_exact = True
 
     @property
     def _are_compared(self) -> bool:

@@ -37,7 +37,7 @@ from pypid.index.upstream.file_metadata import Describer
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.last_access import LastAccess
 from pypid.index.upstream.shared_download import SharedDownload, SharedDownloadBody
-from pypid.ports import Blobs, Body, Catalog
+from pypid.ports import Body
 
 _log = Logger()
 
@@ -63,15 +63,11 @@ class FileCache:
     files that are being fetched; `via` are the pypids that the request has passed through.
     """
 
-    blobs: Blobs
-    catalog: Catalog
+    kept: CacheStore
     gate: UpstreamGate
     world: World
     spool: Path
     largest: int = LARGEST
-    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
-    """Emitted with the number of bytes stored."""
-    kept: CacheStore = field(init=False, repr=False)
     last_access: LastAccess = field(init=False, repr=False)
     _downloads: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
@@ -80,7 +76,6 @@ class FileCache:
     """Files whose whole fetch failed: a client that resumes with the rest starts it again."""
 
     def __attrs_post_init__(self) -> None:
-        self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking, self.file_cached)
         self.last_access = LastAccess(self.world.now)
         self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 
@@ -178,7 +173,7 @@ class FileCache:
         if kept is None or kept.key is None:
             return None
         try:
-            body = await self.blobs.read(kept.key, span)
+            body = await self.kept.blobs.read(kept.key, span)
         except Missing:
             _log.warn(
                 "{filename} was kept, and is gone from the storage; it is fetched again",
@@ -217,7 +212,7 @@ class FileCache:
         async with Spool(
             self.spool, self.world.blocking, batch=BATCH, written=download.grew, also=Checksum
         ) as spool:
-            download.spool = spool
+            download.begin(spool)
             spool.make()  # while the upstream request is under way
             try:
                 await self._receive(download, file, spool, via)
@@ -256,8 +251,9 @@ class FileCache:
         """
         body = await self.gate.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
-            download.size = _announced(file, body.size)
-            most = self.largest if download.size is None else download.size
+            size = _announced(file, body.size)
+            download.announce(size)
+            most = self.largest if size is None else size
             if most > self.largest:
                 raise WrongBytes(
                     file.filename,
@@ -287,8 +283,8 @@ class FileCache:
             finally:
                 if isinstance(pieces, AsyncGenerator):
                     await pieces.aclose()
-        if download.size is not None and came != download.size:
-            raise UpstreamDown(f"{file.filename} ended after {came} of {download.size} bytes.")
+        if size is not None and came != size:
+            raise UpstreamDown(f"{file.filename} ended after {came} of {size} bytes.")
 
     async def _prove(self, file: File, digests: Digests, spool: Spool) -> None:
         """Raise `WrongBytes` unless the bytes have the strongest hash that upstream gave; without

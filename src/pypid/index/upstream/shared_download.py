@@ -56,6 +56,14 @@ class SharedDownload:
 
     # --- for the one who fetches ---
 
+    def begin(self, spool: Spool) -> None:
+        """Note the spool that the bytes will be written to."""
+        self.spool = spool
+
+    def announce(self, size: int | None) -> None:
+        """Note the size that upstream announced with its response."""
+        self.size = size
+
     def came(self, piece: bytes) -> None:
         """Add a piece that was received and will be written."""
         self._recent.append((self.come, piece))
