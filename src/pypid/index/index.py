@@ -211,9 +211,9 @@ class Index:
 
     async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
         """Return the view of the project together with its sources. Raises what `view` raises."""
-        epoch = (
+        generation = (
             self.catalog.generation
-        )  # first: the data read later may be newer than the epoch it is cached under, never older
+        )  # first: the data read later may be newer than the generation it is cached under, never older
         ours = await self.context.local_project(name)
         try:
             upstream_state = await self._upstream_state(name, ours, permission)
@@ -222,7 +222,7 @@ class Index:
             upstream_state = None
         if not isinstance(ours, Project) and (upstream_state is None or not exists(upstream_state)):
             raise self._nothing(name, ours, permission)
-        found = await self._views.of(name, ours, upstream_state, self.world.now(), epoch)
+        found = await self._views.of(name, ours, upstream_state, self.world.now(), generation)
         if (
             not isinstance(ours, Project)
             and upstream_state is not None
@@ -237,8 +237,8 @@ class Index:
         `CatalogDown`.
         """
         catalog = self.catalog
-        epoch = catalog.generation
-        return epoch, await catalog.serial(), catalog.was_complete, self.policy.claims.names
+        generation = catalog.generation
+        return generation, await catalog.serial(), catalog.was_complete, self.policy.claims.names
 
     def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """Return when the view of an upstream project changes by itself; see `Views.until`."""

@@ -126,15 +126,20 @@ class Usage:
 
     async def _count(self) -> None:
         catalog, thinking = self.catalog, self.world.thinking
-        names, cached, epoch = (
+        names, cached, generation = (
             await catalog.names(),
             await catalog.upstream_summaries(),
             catalog.generation,
         )
         basis = self._basis
-        if basis is not None and basis[0] is names and basis[1] is cached and basis[2] == epoch:
+        if (
+            basis is not None
+            and basis[0] is names
+            and basis[1] is cached
+            and basis[2] == generation
+        ):
             return
-        if basis is None or basis[2] != epoch:  # the same serials may mean something else
+        if basis is None or basis[2] != generation:  # the same serials may mean something else
             self._ours, self._cached = {}, {}
         ours_now, cached_now = self._ours, self._cached
         stale = await thinking(_stale, names, ours_now)
@@ -157,7 +162,7 @@ class Usage:
         self._ours, self._cached, self._latest = await thinking(
             _together, names, cached, ours_now, cached_now
         )
-        self._basis = (names, cached, epoch)
+        self._basis = (names, cached, generation)
 
 
 def _stale(summaries: Iterable[Summary], sums: Sums) -> list[Summary]:

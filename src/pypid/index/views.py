@@ -53,7 +53,7 @@ class ViewSources:
 @frozen
 class _Seen:
     basis: Hashable
-    """What it was made from: the catalog's epoch, and the serials of both sides."""
+    """What it was made from: the catalog's generation, and the serials of both sides."""
     made: datetime
     """When it was computed. It is not valid for an earlier time, to which the clock may have been
     set back since.
@@ -92,16 +92,16 @@ class Views:
         ours: Project | Presence,
         upstream_state: UpstreamState | None,
         now: datetime,
-        epoch: str = "",
+        generation: str = "",
     ) -> View:
         """Return the view of the local and the upstream project (`policy.view`), in this
-        `Catalog.epoch` or a later one.
+        `Catalog.generation` or a later one.
         """
         if upstream_state is None:
-            return self._of_ours(name, ours, now, epoch)
+            return self._of_ours(name, ours, now, generation)
         key, basis = (
             (name, upstream_state.reachable, upstream_state.stored_only),
-            (epoch, _serial_of(ours), upstream_state.serial),
+            (generation, _serial_of(ours), upstream_state.serial),
         )
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and seen.holds(now):
@@ -117,14 +117,14 @@ class Views:
         return await self._flights.single((key, basis, seen and seen.until), job)
 
     def _of_ours(
-        self, name: ProjectName, ours: Project | Presence, now: datetime, epoch: str
+        self, name: ProjectName, ours: Project | Presence, now: datetime, generation: str
     ) -> View:
         known = self._own.get(name)
-        if known is not None and known[0] is ours and known[1] == epoch:
+        if known is not None and known[0] is ours and known[1] == generation:
             return known[2]
-        made = _viewed(view(self.policy, ours, None, now, name), (epoch, _serial_of(ours)))
+        made = _viewed(view(self.policy, ours, None, now, name), (generation, _serial_of(ours)))
         if isinstance(ours, Project):
-            self._own.put(name, (ours, epoch, made), 1 + len(ours.files))
+            self._own.put(name, (ours, generation, made), 1 + len(ours.files))
         return made
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:

@@ -13,8 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
-from pypid.flow import BytesBody
-from pypid.flow import at_once
+from pypid.flow import BytesBody, at_once
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.eviction import files_to_evict
 from pypid.index.upstream.file_cache import FileCache

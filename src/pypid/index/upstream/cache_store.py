@@ -80,9 +80,9 @@ class CacheStore:
     _dump_is_exact: bool = field(default=False, init=False)
     """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
     _compared_in: str | None = field(default=None, init=False)
-    """The epoch of the catalog in which all projects were compared."""
+    """The generation of the catalog in which all projects were compared."""
     _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
-    """Projects read again before all were compared, in this epoch of the catalog."""
+    """Projects read again before all were compared, in this generation of the catalog."""
     _looked_in: str = field(default="", init=False)
     _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
@@ -93,7 +93,9 @@ class CacheStore:
 
         A dump may be old or missing: unknown is not absent.
         """
-        if self._looked_in != self.catalog.generation:  # the new generation has lost what was looked up
+        if (
+            self._looked_in != self.catalog.generation
+        ):  # the new generation has lost what was looked up
             self._looked_in = self.catalog.generation
             self._looked.clear()
         entry = await self.catalog.upstream_entry(name)
@@ -383,7 +385,7 @@ class CacheStore:
         Uses one listing; a project is read only if listing and catalog disagree. Raises
         `CatalogDown`.
         """
-        epoch = self.catalog.generation
+        generation = self.catalog.generation
         self._looked.clear()
         read = 0
         seen: set[ProjectName] = set()
@@ -404,7 +406,7 @@ class CacheStore:
             if name not in seen:
                 await self._bring(name)
                 read += 1
-        self._compared_in = epoch
+        self._compared_in = generation
         return read
 
     async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
