@@ -27,7 +27,7 @@ from pypid.core.records.documents import SnapshotDocument
 from pypid.flow import start, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
-from pypid.index.upstream.purge import stock_of
+from pypid.index.upstream.eviction import inventory_of
 from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, CacheMaintenance
 from pypid.jobs.leases import COMPARE
@@ -151,7 +151,9 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
     def kept(self) -> list[str]:
         """The kept files, by what lies in the storage, which is what the catalog says."""
-        found = [(file.project, file.filename) for file in self.have(stock_of(self.index).lying())]
+        found = [
+            (file.project, file.filename) for file in self.have(inventory_of(self.index).lying())
+        ]
         for name in {project for project, _ in found}:
             held = self.have(self.index.catalog.upstream_entry(name)).kept
             self.assertEqual(
@@ -162,7 +164,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
     def size(self) -> int:
         """The bytes that are kept."""
-        return sum(file.size for file in self.have(stock_of(self.index).lying()))
+        return sum(file.size for file in self.have(inventory_of(self.index).lying()))
 
 
 class EvictingTests(UpkeepCase):
@@ -340,7 +342,9 @@ class WritingDownTests(UpkeepCase):
         """Seconds since the world began, by file."""
         begun = int(self.world.now().timestamp()) - int(self.clock.seconds())
 
-        return {file.filename: file.wanted - begun for file in self.have(stock_of(index).taken())}
+        return {
+            file.filename: file.wanted - begun for file in self.have(inventory_of(index).taken())
+        }
 
     def touched(self) -> dict[str, int]:
         """What the catalog holds, in hours since the world began."""

@@ -21,9 +21,9 @@ from pypid.testing.upstream import FILENAME, SPAM
 from pypid.testing.worlds import Awaiting, world
 from pypid.upstream.client import UpstreamClient
 from pypid.upstream.hosts import FileHosts
+from pypid.upstream.indexes import Several
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import PageReader
-from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
 from tests.distributions import sdist, wheel, wheel_filename
 from tests.upstream.chain import Wires

@@ -35,10 +35,10 @@ from pypid.core.packaging.names import ProjectName, same_version, version_key
 from pypid.core.packaging.requirements import RequirementLine
 from pypid.core.policy import PassOn, delivery
 from pypid.flow import start
+from pypid.index.explain import Reasons
 from pypid.index.index import Index
 from pypid.index.progress import Repeated
 from pypid.index.resolution import LineResolution
-from pypid.index.upstream.hiding_rules import Reasons
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Resolver
 
@@ -58,8 +58,8 @@ REDIRECTED = "nothing is kept: clients are sent to the upstream index ([upstream
 
 @define(eq=False)
 class Collector:
-    """One collection run. `permission_for` returns the permission under which a project is read (and
-    raises if the user may not read it).
+    """One collection run. `permission_for` returns the permission under which a project is read
+    (and raises if the user may not read it).
     """
 
     index: Index

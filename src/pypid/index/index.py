@@ -34,7 +34,6 @@ from pypid.core.summaries import Summaries, in_runs
 from pypid.flow import World
 from pypid.flow.signals import Signal
 from pypid.http_client.circuit_breaker import CircuitBreaker
-from pypid.index.change_counts import change_counted, publish_counted
 from pypid.index.context import IndexContext, UnderWay, without_lease
 from pypid.index.file_reader import FileReader
 from pypid.index.local.archive_restore import Thawing
@@ -204,16 +203,15 @@ class Index:
     async def view(self, name: ProjectName, permission: UpstreamPermission = DIRECT) -> View:
         """Return what a client may see of the project.
 
-        Raises `NoSuchProject`, `NotYetKnown`, the refusal in `permission`; and, if upstream has to be
-        asked and no cached state can be served, `UpstreamDown`, `BadListing`, `Loop`.
+        Raises `NoSuchProject`, `NotYetKnown`, the refusal in `permission`; and, if upstream has to
+        be asked and no cached state can be served, `UpstreamDown`, `BadListing`, `Loop`.
         """
         return (await self.seen(name, permission)).view
 
     async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
         """Return the view of the project together with its sources. Raises what `view` raises."""
-        generation = (
-            self.catalog.generation
-        )  # first: the data read later may be newer than the generation it is cached under, never older
+        # first: the data read later may be newer than the generation it is cached under, not older
+        generation = self.catalog.generation
         ours = await self.context.local_project(name)
         try:
             upstream_state = await self._upstream_state(name, ours, permission)
@@ -352,44 +350,31 @@ class Index:
         self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
     ) -> PublishOutcome:
         """Store an upload and list it; see `Publisher.publish`."""
-        publishing = Publisher(self.context).publish(upload, body, by, overwrite=overwrite)
-        return await publish_counted(self.world.counts, upload, publishing)
+        return await Publisher(self.context).publish(upload, body, by, overwrite=overwrite)
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark files yanked (PEP 592)."""
-        return await change_counted(
-            self.world.counts, "yank", Manager(self.context).yank(name, filenames, reason)
-        )
+        return await Manager(self.context).yank(name, filenames, reason)
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Remove the yank from files."""
-        return await change_counted(
-            self.world.counts, "unyank", Manager(self.context).unyank(name, filenames)
-        )
+        return await Manager(self.context).unyank(name, filenames)
 
     async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         """Set the project status marker (PEP 792)."""
-        return await change_counted(
-            self.world.counts, "set_status", Manager(self.context).set_status(name, status, reason)
-        )
+        return await Manager(self.context).set_status(name, status, reason)
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
         """Delete files; their names stay reserved."""
-        return await change_counted(
-            self.world.counts, "delete", Manager(self.context).delete(name, filenames, by)
-        )
+        return await Manager(self.context).delete(name, filenames, by)
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
         """Delete all files of a project; the name stays local."""
-        return await change_counted(
-            self.world.counts, "delete_project", Manager(self.context).delete_project(name, by)
-        )
+        return await Manager(self.context).delete_project(name, by)
 
     async def release_name(self, name: ProjectName) -> None:
         """Release the name of an empty project."""
-        await change_counted(
-            self.world.counts, "release_name", Manager(self.context).release_name(name)
-        )
+        await Manager(self.context).release_name(name)
 
     async def release(self, name: ProjectName, version: str) -> frozenset[str]:
         """Return the names of a release's files, hidden ones included. Raises `NoSuchProject`,

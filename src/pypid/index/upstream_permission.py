@@ -26,8 +26,8 @@ class UpstreamPermission:
     local: bool = False
     before: datetime | None = None
     spend: Callable[[], None] | None = field(default=None, eq=False, repr=False)
-    """Deducts one name that was never looked up upstream from the client's budget, or raises `Busy`;
-    None: there is no limit.
+    """Deducts one name that was never looked up upstream from the client's budget, or raises
+    `Busy`; None: there is no limit.
     """
 
     @property

@@ -24,9 +24,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.flow import Periodic, start
 from pypid.index import Index
-from pypid.index.upstream.eviction import files_to_evict
+from pypid.index.upstream.eviction import files_to_evict, inventory_of
 from pypid.index.upstream.inventory import InventoryEntry
-from pypid.index.upstream.purge import stock_of
 from pypid.jobs.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
 
 _log = Logger()
@@ -213,7 +212,7 @@ class CacheMaintenance(MultiService):
 
     async def _evicted(self, limit: int) -> int:
         """Return how many bytes are cached after the surplus was removed."""
-        stock = stock_of(self.index)
+        stock = inventory_of(self.index)
         found = await stock.lying()
         left = sum(file.size for file in found)
         if left <= limit:

@@ -8,24 +8,25 @@ and any `IAgent` will do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
-from pypid.core.errors import AddressRefused, UnlistedHost, UpstreamDown
+from pypid.core.errors import AddressRefused, BadListing, Loop, NotThere, UnlistedHost, UpstreamDown
 from pypid.core.simple_api.via import refuse_loop, write_via
+from pypid.flow import World
 from pypid.http_client.faults import UNVERIFIED, Fault, understood
 from pypid.http_client.public_only import NotPublic
 from pypid.http_client.response_body import IncomingBody
 from pypid.metrics.counts import Counts
-from pypid.metrics.families import UPSTREAM_BYTES
+from pypid.metrics.families import UPSTREAM, UPSTREAM_BYTES, UPSTREAM_SECONDS
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base, askable, origin, redirected
 
@@ -214,3 +215,48 @@ def down(fault: Fault) -> UpstreamDown:
     advice = " (see [upstream] ca_certificates)." if fault.reason == UNVERIFIED else ""
     reason = fault.reason.removesuffix(".") + advice if advice else fault.reason
     return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.connected)
+
+
+# --- metrics ---
+
+
+async def counted(
+    world: World,
+    operation: str,
+    question: Awaitable[T],
+    outcome_of: Callable[[T], str] = lambda answer: "ok",
+) -> T:
+    """Await the request and record it under `operation`, with the outcome that `outcome_of` returns
+    for its result.
+    """
+    began, outcome = world.clock.seconds(), "failed"
+    try:
+        answer = await question
+        outcome = outcome_of(answer)
+    except BaseException as error:
+        outcome = _fault(error)
+        raise
+    finally:
+        world.counts.add(UPSTREAM, (operation, outcome))
+        world.counts.observe(
+            UPSTREAM_SECONDS, (operation,), max(0.0, world.clock.seconds() - began)
+        )
+    return answer
+
+
+def _fault(error: BaseException) -> str:
+    match error:
+        case NotThere():
+            return "missing"
+        case UpstreamDown(timed_out=True):
+            return "timeout"
+        case UpstreamDown():
+            return "down"
+        case BadListing():
+            return "bad_page"
+        case Loop():
+            return "loop"
+        case CancelledError():
+            return "cancelled"
+        case _:
+            return "failed"

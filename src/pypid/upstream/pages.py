@@ -11,8 +11,8 @@ from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import BadListing
 from pypid.flow import Blocking
+from pypid.upstream.bodies import unpacked
 from pypid.upstream.client import UpstreamResponse
-from pypid.upstream.content_encoding import unpacked
 
 T = TypeVar("T")
 Slices = Generator[None, None, T]

@@ -18,12 +18,10 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
 from pypid.flow import World, start
 from pypid.ports import Body, Upstream
-from pypid.upstream.client import UpstreamClient, UpstreamResponse, within
-from pypid.upstream.content_encoding import Gunzipped
+from pypid.upstream.bodies import Cut, Gunzipped, header, is_answered
+from pypid.upstream.client import UpstreamClient, UpstreamResponse, counted, within
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import PageReader, Slices, received
-from pypid.upstream.request_counts import counted
-from pypid.upstream.spans import Cut, header, is_answered
 
 T = TypeVar("T")
 

@@ -123,11 +123,8 @@ class Classes:
             return
         days = "" if head.get(CLASS) == INTELLIGENT_TIERING else f"<Days>{RESTORED_DAYS}</Days>"
         tier = "<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>"
-        body = BytesPayload(
-            (
-                f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'.encode(),
-            )
-        )
+        text = f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'
+        body = BytesPayload((text.encode(),))
         hashed = await digest(body, self.blocking)
         headers = {"Content-Type": "application/xml"}
         question = S3Request(

@@ -77,8 +77,8 @@ async def send(
     payloads: AsyncIterator[Payload],
     at_once: int,
 ) -> Sequence[UploadPart]:
-    """Send all parts, `at_once` of them at a time. Also raises what `payloads` raises; then no request
-    is under way any more.
+    """Send all parts, `at_once` of them at a time. Also raises what `payloads` raises; then no
+    request is under way any more.
     """
     under_way: deque[Deferred[UploadPart]] = deque()
     sent: list[UploadPart] = []

@@ -26,8 +26,8 @@ META = "x-amz-meta-"
 
 @frozen
 class ObjectHead:
-    """The properties of an object. `mark` is "" if the store, or another program, set none. `metadata`
-    is its user metadata without the mark.
+    """The properties of an object. `mark` is "" if the store, or another program, set none.
+    `metadata` is its user metadata without the mark.
     """
 
     blob: Blob

@@ -54,9 +54,9 @@ class Ability:
 
 
 class Writer:
-    """Writes objects. `object_headers` are the headers that every object is written with (encryption,
-    storage class); `page_type` returns the Content-Type of a key that is a page, and None for
-    files.
+    """Writes objects. `object_headers` are the headers that every object is written with
+    (encryption, storage class); `page_type` returns the Content-Type of a key that is a page, and
+    None for files.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Writer:
     async def write(
         self, key: str, body: Body, *, replace: bool, metadata: Mapping[str, str] = NO_METADATA
     ) -> Blob:
-        """Store the body, which the caller closes. `metadata` is stored with it, as user metadata."""
+        """Store the body, which the caller closes. `metadata` becomes the object's user metadata."""
         async with aclosing(parts_of(body, self._world.blocking)) as payloads:
             first = await anext(payloads, NOTHING)
             second = await anext(payloads, None)

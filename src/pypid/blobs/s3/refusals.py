@@ -183,11 +183,17 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
             "s3:GetObject and s3:PutObject (and s3:GetObjectTagging and s3:PutObjectTagging, "
             "where it has tags)"
         ),
-        "CreateMultipartUpload": "s3:PutObject (and with aws:kms, kms:GenerateDataKey and kms:Decrypt)",
+        "CreateMultipartUpload": (
+            "s3:PutObject (and with aws:kms, kms:GenerateDataKey and kms:Decrypt)"
+        ),
         "DeleteObject": "s3:DeleteObject",
-        "GetObject": "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)",
+        "GetObject": (
+            "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)"
+        ),
         "HeadBucket": "s3:ListBucket",
-        "HeadObject": "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)",
+        "HeadObject": (
+            "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)"
+        ),
         "ListMultipartUploads": "s3:ListBucketMultipartUploads",
         "ListObjectsV2": "s3:ListBucket",
         "PutObject": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",

@@ -41,8 +41,9 @@ from pypid.core.records.pypicloud_descriptions import PypicloudDescription
 from pypid.flow import BytesBody, shielded
 from pypid.index.context import IndexContext
 from pypid.index.job_group import all_of
+from pypid.index.local.commit import commit
 from pypid.index.local.evidence import Evidence, described, digest, look
-from pypid.index.local.publish import UNDER_WAY, Publisher
+from pypid.index.local.publish import UNDER_WAY
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 
@@ -269,8 +270,8 @@ class Adopter:
             served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
         file = _file_of(found, distribution, metadata, description, served, by)
         try:
-            await Publisher(self.context).commit(
-                file, replace=replaces, is_new=distribution.project in self.bare
+            await commit(
+                self.context, file, replace=replaces, is_new=distribution.project in self.bare
             )
         except AlreadyExists as error:
             return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
@@ -362,7 +363,10 @@ def _other_version(
     if description.version is None or same_version(description.version, distribution.version):
         return ()
     return (
-        f"pypicloud listed it as version {description.version!r}; its name says {distribution.version}.",
+        (
+            f"pypicloud listed it as version {description.version!r}; its name says "
+            f"{distribution.version}."
+        ),
     )
 
 

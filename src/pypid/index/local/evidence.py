@@ -116,8 +116,8 @@ async def _compared(
     if found is None or found.digests.sha256 == description.sha256:
         return found
     problem = (
-        f"its hash is not the one that was written down when it was uploaded ({description.sha256}): its "
-        f"bytes are damaged."
+        "its hash is not the one that was written down when it was uploaded "
+        f"({description.sha256}): its bytes are damaged."
     )
     return evolve(found, inside=Inside(None, (problem, *found.inside.problems)))
 

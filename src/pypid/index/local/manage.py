@@ -6,8 +6,9 @@ storage, never lead it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 from msgspec.structs import replace
@@ -21,6 +22,9 @@ from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_ke
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, with_files, with_pasts, without_files
 from pypid.index.store import records
+from pypid.metrics.families import CHANGES
+
+T = TypeVar("T")
 
 LONGEST_REASON = 1000
 """Maximum length of a reason (of a yank or a status), in characters."""
@@ -44,7 +48,7 @@ class Manager:
         reason.
         """
         _check_reason(reason)
-        return await shielded(self._yank(name, frozenset(filenames), reason))
+        return await self._counted("yank", self._yank(name, frozenset(filenames), reason))
 
     async def _yank(self, name: ProjectName, filenames: frozenset[str], reason: str) -> Project:
         async with self._changing(name):
@@ -61,7 +65,7 @@ class Manager:
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Remove the yank from the files."""
-        return await shielded(self._unyank(name, frozenset(filenames)))
+        return await self._counted("unyank", self._unyank(name, frozenset(filenames)))
 
     async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
         async with self._changing(name):
@@ -85,7 +89,7 @@ class Manager:
     async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
         """Set the project status marker (PEP 792)."""
         _check_reason(reason)
-        return await shielded(self._set_status(name, status, reason))
+        return await self._counted("set_status", self._set_status(name, status, reason))
 
     async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         async with self._changing(name):
@@ -100,7 +104,7 @@ class Manager:
         """Delete the files for good; their names can be used again only for the same bytes. The
         project stays local.
         """
-        return await shielded(self._delete(name, frozenset(filenames), by))
+        return await self._counted("delete", self._delete(name, frozenset(filenames), by))
 
     async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> Project:
         async with AsyncExitStack() as held:
@@ -170,7 +174,7 @@ class Manager:
         """Delete all files of the project; it stays local, empty, with its status, until
         `release_name`.
         """
-        return await shielded(self._delete_project(name, by))
+        return await self._counted("delete_project", self._delete_project(name, by))
 
     async def _delete_project(self, name: ProjectName, by: str) -> Project:
         project = await self.context.known(name)
@@ -184,7 +188,7 @@ class Manager:
         """Remove all traces of an empty local project, tombstones included. Raises `BadRequest`
         while it has files.
         """
-        await shielded(self._release_name(name))
+        await self._counted("release_name", self._release_name(name))
 
     async def _release_name(self, name: ProjectName) -> None:
         async with self._changing(name):
@@ -201,6 +205,12 @@ class Manager:
                 if meaning is not None and meaning.kind in _WITNESSES:
                     await self.context.blobs.delete(where)
             await self.context.edit(name, lambda _: None)
+
+    async def _counted(self, operation: str, changing: Coroutine[Any, Any, T]) -> T:
+        """Run the change to its end, and count it under `operation` once it succeeded."""
+        done = await shielded(changing)
+        self.context.world.counts.add(CHANGES, (operation,))
+        return done
 
     @asynccontextmanager
     async def _changing(self, name: ProjectName) -> AsyncIterator[None]:

@@ -25,12 +25,11 @@ from pypid.core.errors import (
     NameUsedUp,
     NotYetKnown,
     PypidError,
-    Unreadable,
+    StorageDown,
+    StorageFull,
 )
 from pypid.core.model import Blob, File, Upload
 from pypid.core.policy import admits
-from pypid.core.records.documents import dump_record
-from pypid.core.records.file_history import Event, FileHistory
 from pypid.core.records.layout import ObjectKind, key, metadata_key
 from pypid.flow import BytesBody, is_patient, shielded
 from pypid.index.context import (
@@ -38,12 +37,12 @@ from pypid.index.context import (
     NOTHING_CHANGED,
     IndexContext,
     digests_of,
-    with_files,
-    with_pasts,
 )
+from pypid.index.local.commit import commit
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
 from pypid.index.local.sidecars import description_of, documents_of, file_of, left_by
 from pypid.index.store import records
+from pypid.metrics.families import PUBLISHED, PUBLISHED_BYTES
 from pypid.ports import Body
 
 _log = Logger()
@@ -93,9 +92,30 @@ class Publisher:
         """
         before = is_patient.set(True)  # the client waits, and would have to send everything again
         try:
-            return await shielded(self._publish(upload, body, by, overwrite))
+            return await self._counted(upload, shielded(self._publish(upload, body, by, overwrite)))
         finally:
             is_patient.reset(before)
+
+    async def _counted(
+        self, upload: Upload, publishing: Awaitable[PublishOutcome]
+    ) -> PublishOutcome:
+        """Await the upload and count its outcome. "refused" means rejected by the publishing rules;
+        "failed" means an error on the server's side.
+        """
+        counts, outcome = self.context.world.counts, "failed"
+        try:
+            done = await publishing
+            outcome = done.value
+        except (StorageDown, StorageFull, CatalogDown):
+            raise
+        except PypidError:
+            outcome = "refused"
+            raise
+        finally:
+            counts.add(PUBLISHED, (outcome,))
+        if done is not PublishOutcome.UNCHANGED:
+            counts.add(PUBLISHED_BYTES, (), upload.digests.size)
+        return done
 
     async def _publish(
         self, upload: Upload, body: BodyAnew, by: str, overwrite: bool
@@ -216,7 +236,7 @@ class Publisher:
                 written.clear()
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
             is_recorded = True  # perhaps: a write may fail and have written anyway
-            await self.commit(file, replace=older is not None, older=older)
+            await commit(self.context, file, replace=older is not None, older=older)
         except CatalogDown:  # its record is there, and other clients may have been answered by it
             raise
         except BaseException as error:
@@ -247,7 +267,7 @@ class Publisher:
             await self._write(there, body, replace=True)
             for where, data in documents_of(there, upload, plan):
                 await self.context.blobs.write(where, BytesBody(data), replace=True)
-            await self.commit(there, replace=True)
+            await commit(self.context, there, replace=True)
         except (
             CatalogDown
         ):  # the listed bytes are still there; the record already names the new key
@@ -347,50 +367,6 @@ class Publisher:
             return (await self.context.blobs.stat(artifact.key)).etag == artifact.etag
         except Missing:
             return False
-
-    async def commit(
-        self, file: File, *, replace: bool = False, older: File | None = None, is_new: bool = False
-    ) -> None:
-        """Write the record and list the file. `is_new`: the name was never local; `older`: the file
-        that it replaces.
-
-        Raises `AlreadyExists` if another process's record was first; `CatalogDown` if the record is
-        saved and the file is listed later.
-        """
-        where = key(file.project, file.filename, ObjectKind.RECORD)
-        async with self.context.locks.hold(file.project):
-            # an overwrite keeps the yank: only an un-yank removes it
-            yanked = (
-                None
-                if is_new
-                else await records.yanked(self.context.blobs, file.project, file.filename)
-            )
-            pasts: list[FileHistory] = []
-            if older is not None and older.sha256 != file.sha256:
-                went = Event(
-                    file.uploaded or self.context.world.now(),
-                    yanked,
-                    yanked,
-                    gone=True,
-                    sha256=older.sha256,
-                    begun=older.uploaded,
-                )
-                pasts.append(await records.note(self.context.blobs, older, went))
-            try:
-                await self.context.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
-            except Exists:
-                raise await self._already_exists(file) from None
-            listed = structs.replace(file, yanked=yanked)
-            await self.context.amend(
-                file.project, lambda project: with_pasts(with_files(project, listed), pasts)
-            )
-
-    async def _already_exists(self, file: File) -> AlreadyExists:
-        try:
-            first = await records.read_record(self.context.blobs, file.project, file.filename)
-        except Unreadable:
-            first = None
-        return AlreadyExists(file.filename, first.blake2b_256 if first else None)
 
     # --- when it does not come to its end ---
 

@@ -60,26 +60,34 @@ class StorageProblem(Enum):
 
 
 _ADVICE = {
-    StorageProblem.LOST_BYTES: "its record is there, its bytes are not, so it is not listed: put the bytes back from a "
-    "backup, or "
-    "publish the very same file again. To give it up, delete the record {record}.",
-    StorageProblem.OTHER_BYTES: "these are not the bytes that were published: put those back from a backup. To publish "
-    "these in their "
-    "place, delete the record {record}, and run `pypid rebuild`.",
-    StorageProblem.LOST_DOCUMENT: "the record of {filename} promises it, and it is not there: put it back from a backup. To "
-    "make the "
-    "metadata anew out of the file, delete the record {record}, and run `pypid rebuild`.",
-    StorageProblem.OTHER_DOCUMENT: "this is not the metadata that was published, and installers refuse it: put that back "
-    "from a backup. "
-    "To make it anew, delete it and the record {record}, and run `pypid rebuild`.",
-    StorageProblem.DAMAGED: "it cannot be read. While that is so a file is not listed, or counts as yanked, a name "
-    "counts as used up, a "
-    "project as quarantined: put it back from a backup, or set it again (`pypid yank`, `pypid "
-    "status`). To make a record anew, "
-    "delete it, and run `pypid rebuild`.",
-    StorageProblem.NO_RECORD: "a file without a record, of a publish that broke off, or put there by hand: `pypid "
-    "rebuild` takes it in, "
-    "publishing the same file again completes it; or remove it.",
+    StorageProblem.LOST_BYTES: (
+        "its record is there, its bytes are not, so it is not listed: put the bytes back from a "
+        "backup, or publish the very same file again. To give it up, delete the record {record}."
+    ),
+    StorageProblem.OTHER_BYTES: (
+        "these are not the bytes that were published: put those back from a backup. To publish "
+        "these in their place, delete the record {record}, and run `pypid rebuild`."
+    ),
+    StorageProblem.LOST_DOCUMENT: (
+        "the record of {filename} promises it, and it is not there: put it back from a backup. To "
+        "make the metadata anew out of the file, delete the record {record}, and run `pypid "
+        "rebuild`."
+    ),
+    StorageProblem.OTHER_DOCUMENT: (
+        "this is not the metadata that was published, and installers refuse it: put that back "
+        "from a backup. To make it anew, delete it and the record {record}, and run `pypid "
+        "rebuild`."
+    ),
+    StorageProblem.DAMAGED: (
+        "it cannot be read. While that is so a file is not listed, or counts as yanked, a name "
+        "counts as used up, a project as quarantined: put it back from a backup, or set it again "
+        "(`pypid yank`, `pypid status`). To make a record anew, delete it, and run `pypid "
+        "rebuild`."
+    ),
+    StorageProblem.NO_RECORD: (
+        "a file without a record, of a publish that broke off, or put there by hand: `pypid "
+        "rebuild` takes it in, publishing the same file again completes it; or remove it."
+    ),
     StorageProblem.LEFT_OVER: "nothing refers to it, and no client sees it (a crash or a failing "
     "disk left it): `pypid check --sweep` removes it, or, if it is a distribution, you do.",
     StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; "

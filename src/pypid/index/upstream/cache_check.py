@@ -26,10 +26,18 @@ _AGAIN = (
     "fetched again when it is wanted."
 )
 _ADVICE = {
-    StorageProblem.LOST_BYTES: f"its record is there, its bytes are not, or not all, so it is not served. {_AGAIN}",
-    StorageProblem.OTHER_BYTES: f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}",
-    StorageProblem.OTHER_DOCUMENT: f"this is not the metadata that was kept, so it is not served. {_AGAIN}",
-    StorageProblem.DAMAGED: f"the record cannot be read, so the file is not served from here. {_AGAIN}",
+    StorageProblem.LOST_BYTES: (
+        f"its record is there, its bytes are not, or not all, so it is not served. {_AGAIN}"
+    ),
+    StorageProblem.OTHER_BYTES: (
+        f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}"
+    ),
+    StorageProblem.OTHER_DOCUMENT: (
+        f"this is not the metadata that was kept, so it is not served. {_AGAIN}"
+    ),
+    StorageProblem.DAMAGED: (
+        f"the record cannot be read, so the file is not served from here. {_AGAIN}"
+    ),
     StorageProblem.LEFT_OVER: "nothing refers to it, and no client sees it (a crash or a failing "
     "disk left it, or upstream has the file no more): `pypid check --sweep` removes it.",
 }

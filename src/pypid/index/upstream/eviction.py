@@ -1,11 +1,53 @@
-"""Choosing which cached files to evict: the least recently used. Pure."""
+"""Removing cached files: choosing the least recently used to evict, and purging on request. Local
+files are never touched.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from datetime import timedelta
 
 from pypid.core.packaging.names import ProjectName
-from pypid.index.upstream.inventory import InventoryEntry
+from pypid.index.index import Index
+from pypid.index.progress import Progress
+from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
+
+
+def inventory_of(index: Index) -> CacheInventory:
+    """Return the inventory of the index's cache."""
+    return CacheInventory(index.blobs, index.catalog, index.file_cache.last_access, index.world)
+
+
+async def purge(
+    index: Index,
+    project: ProjectName | None = None,
+    filename: str | None = None,
+    *,
+    unwanted: timedelta | None = None,
+    needed: Set[tuple[ProjectName, str]] = frozenset(),
+) -> Sequence[InventoryEntry]:
+    """Delete cached files: all, those of one project, or one file; with `unwanted` only those that
+    were not accessed for so long.
+
+    The `needed` files stay (project and name). Return the deleted files; deleting none is no error.
+    Raises `StorageDown`.
+    """
+    found = await inventory_of(index).taken(project=project)
+    before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
+    going = [
+        file
+        for file in found
+        if (filename is None or file.filename == filename)
+        and (before is None or file.wanted <= before)
+        and (file.project, file.filename) not in needed
+    ]
+    progress = Progress(index.world.clock)
+    purged: list[InventoryEntry] = []
+    for file in going:
+        progress.at(lambda: f"purging the cache: {len(purged)} of {len(going)} files")
+        await index.file_cache.forget(file.project, file.filename)
+        purged.append(file)
+    return purged
 
 
 def files_to_evict(

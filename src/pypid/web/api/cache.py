@@ -15,8 +15,8 @@ from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
+from pypid.index.upstream.eviction import inventory_of, purge
 from pypid.index.upstream.inventory import InventoryEntry
-from pypid.index.upstream.purge import purge, stock_of
 from pypid.web.app.app import App, routes
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Moment
@@ -94,7 +94,7 @@ class _Sums(TypedDict):
 @Described(Cache)
 async def projects(ctx: RequestContext) -> None:
     """List the projects that have cached files."""
-    held = await stock_of(ctx.app.index).taken()
+    held = await inventory_of(ctx.app.index).taken()
     sums = _sums(held)
     document: Cache = {
         "files": sums["files"],
@@ -110,7 +110,7 @@ async def projects(ctx: RequestContext) -> None:
 async def files(ctx: RequestContext, project: str) -> None:
     """List the cached files of a project."""
     name = project_name(project)
-    held = await stock_of(ctx.app.index).taken(project=name)
+    held = await inventory_of(ctx.app.index).taken(project=name)
     kept: list[HeldFile] = [
         {
             "filename": file.filename,
