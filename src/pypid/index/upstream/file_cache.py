@@ -30,7 +30,6 @@ from pypid.core.packaging.expected_digest import claim_of, computed, hash_of
 from pypid.core.packaging.listed_names import is_mutable
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
-from pypid.flow.signals import Signal
 from pypid.flow.spool import Spool
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_metadata import Describer
