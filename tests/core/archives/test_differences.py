@@ -104,13 +104,35 @@ class MetadataTests(SynchronousTestCase):
         )
 
     def test_description(self) -> None:
-        """Of a description the length is told, also where it stays the same."""
-        one, other = (read_metadata(metadata(description=text)) for text in ("a\n", "b\n"))
-        same = "2 characters in 1 lines"
-        self.assertEqual(
-            metadata_differences(one, other),
-            (FieldDifference("Description", changed=(Changed(same, same),)),),
+        """A changed description is reported by its length and its first difference."""
+        one, other = (
+            read_metadata(metadata(description=f"Spam\n{text}\nlast\n")) for text in ("a", "bb")
         )
+        [found] = metadata_differences(one, other)
+        self.assertEqual(found.name, "Description")
+        self.assertEqual(
+            found.changed,
+            (
+                Changed(
+                    r"12 characters in 3 lines; line 2: 'Spam\na\nlast\n'",
+                    r"13 characters in 3 lines; line 2: 'Spam\nbb\nlast\n'",
+                ),
+            ),
+        )
+        [found] = metadata_differences(read_metadata(metadata()), one)
+        self.assertEqual(found.added, ("12 characters in 3 lines",))
+
+    @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
+    @settings(max_examples=60, deadline=None, database=None)
+    def test_changed_description_never_looks_unchanged(
+        self, start: str, one: str, other: str
+    ) -> None:
+        """The two sides of a changed description differ, also where its length does not."""
+        old, new = (CoreMetadata(fields={"description": f"x{start}{end}"}) for end in (one, other))
+        for found in metadata_differences(old, new):
+            [changed] = found.changed
+            self.assertNotEqual(changed.old, changed.new)
+        self.assertEqual(metadata_differences(old, new) == (), one == other)
 
     def test_nested(self) -> None:
         """A requirement of which nobody can follow the parentheses is compared as a text."""

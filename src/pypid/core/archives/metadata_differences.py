@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os.path import commonprefix
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -18,6 +19,9 @@ from pypid.core.packaging.core_metadata import CoreMetadata
 from pypid.core.packaging.names import project_name
 
 T = TypeVar("T")
+
+_BEFORE, _AFTER = 20, 40
+"""Characters of a description that are shown before and after the first difference."""
 
 MOST_VALUES, LONGEST_VALUE = 500, 1000
 """Maximum number of values of one field that are compared, and of characters of a value that are
@@ -74,15 +78,15 @@ class FieldDifference:
 
 
 def metadata_differences(old: CoreMetadata, new: CoreMetadata) -> tuple[FieldDifference, ...]:
-    """Return the fields that differ. Of a description only the length is reported: its lines can
-    be compared as members of the files.
+    """Return the fields that differ. Of a description only the length and the first difference are
+    reported: its lines can be compared as members of the files.
     """
     found: list[FieldDifference] = []
     for word, name in _FIELDS.items():
         one, other = old.fields.get(word), new.fields.get(word)
         if word == "description":
             if _texts(one) != _texts(other):
-                found.append(_single(name, _length(one), _length(other)))
+                found.append(_single(name, *_descriptions(_texts(one), _texts(other))))
             continue
         texts = _values(word, one), _values(word, other)
         if set(texts[0]) == set(texts[1]):
@@ -180,11 +184,19 @@ def _canonical(requirement: str) -> str:
         return requirement
 
 
-def _length(description: object) -> tuple[str, ...]:
-    return tuple(
-        f"{len(text)} characters in {text.rstrip().count(chr(10)) + 1} lines"
-        for text in _texts(description)
-    )
+def _descriptions(old: Sequence[str], new: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the lengths of both descriptions; with the first difference, if there are both."""
+    lengths = [
+        [f"{len(text)} characters in {text.rstrip().count(chr(10)) + 1} lines" for text in texts]
+        for texts in (old, new)
+    ]
+    if old and new:
+        position = len(commonprefix([old[0], new[0]]))
+        number = old[0].count("\n", 0, position) + 1
+        for texts, length in zip((old, new), lengths, strict=True):
+            excerpt = texts[0][max(0, position - _BEFORE) : position + _AFTER]
+            length[0] += f"; line {number}: {excerpt!r}"
+    return lengths[0], lengths[1]
 
 
 def _shown(value: str) -> str:
