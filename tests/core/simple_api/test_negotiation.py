@@ -116,9 +116,9 @@ class NegotiateTests(SynchronousTestCase):
 
     def test_endless_header(self) -> None:
         """A header of 200 kB is answered, and not remembered."""
-        before = negotiation._remembered.cache_info().currsize
+        before = negotiation._chosen_cached.cache_info().currsize
         self.assertIs(negotiate("a/b;q=0.5," * 20_000 + J), Format.JSON)
-        self.assertEqual(negotiation._remembered.cache_info().currsize, before)
+        self.assertEqual(negotiation._chosen_cached.cache_info().currsize, before)
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(st.text(), st.none() | st.text())

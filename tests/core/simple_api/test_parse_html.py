@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadListing
 from pypid.core.model import File, Project, Status, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.fast_links import Usual, said_by, usual_links
+from pypid.core.simple_api.fast_links import Usual, attributes_of, usual_links
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.parse import Gathered, ParsedListing, read_json
 from pypid.core.simple_api.parse_html import LONGEST_TAG, _Page, entry_of, read_html
@@ -451,7 +451,7 @@ class PageTests(SynchronousTestCase):
             if position >= len(text):
                 break
         page.end()
-        links = [said_by(link) if isinstance(link, tuple) else link for link in page.links]
+        links = [attributes_of(link) if isinstance(link, tuple) else link for link in page.links]
         self.assertEqual(links, parser.links)
         for said in ("count", "base", "version", "status", "tags"):
             self.assertEqual(getattr(page, said), getattr(parser, said), said)

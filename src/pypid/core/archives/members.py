@@ -82,7 +82,7 @@ def path_problem(name: str, *, backslash: bool) -> str | None:
     return None
 
 
-def parts(name: str) -> tuple[str, ...]:
+def path_components(name: str) -> tuple[str, ...]:
     """Return the parts of a member's name, without empty and ``.`` parts."""
     return tuple(part for part in name.split("/") if part not in ("", "."))
 

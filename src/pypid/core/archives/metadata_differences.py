@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from os.path import commonprefix
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -191,7 +190,8 @@ def _descriptions(old: Sequence[str], new: Sequence[str]) -> tuple[Sequence[str]
         for texts in (old, new)
     ]
     if old and new:
-        position = len(commonprefix([old[0], new[0]]))
+        shortest = min(len(old[0]), len(new[0]))
+        position = next((i for i in range(shortest) if old[0][i] != new[0][i]), shortest)
         number = old[0].count("\n", 0, position) + 1
         for texts, length in zip((old, new), lengths, strict=True):
             excerpt = texts[0][max(0, position - _BEFORE) : position + _AFTER]

@@ -29,7 +29,7 @@ TAIL = 22 + 0xFFFF
 """
 AHEAD = 1 << 14
 """Minimum number of bytes requested: most METADATA is smaller when packed."""
-MOST_PARTS = 8
+MOST_RANGES = 8
 
 
 @define
@@ -37,21 +37,21 @@ class WheelParts:
     """The known ranges of a file of `size` bytes."""
 
     size: int
-    _parts: list[tuple[int, bytes]] = field(factory=list, repr=False)
+    _ranges: list[tuple[int, bytes]] = field(factory=list, repr=False)
 
     def add(self, span: Span, data: bytes) -> None:
         """Add a requested range. Raises `UnusableArchive` if it has another length, or if there are
         too many.
         """
         if len(data) != span.stop - span.start:
-            raise UnusableArchive("the file is not as long as it was said to be.")
-        if len(self._parts) >= MOST_PARTS:
-            raise UnusableArchive("its parts lie too far apart.")
-        self._parts.append((span.start, data))
+            raise UnusableArchive("the file has another length than was reported.")
+        if len(self._ranges) >= MOST_RANGES:
+            raise UnusableArchive("its parts are too far apart.")
+        self._ranges.append((span.start, data))
 
     def find(self, start: int, size: int) -> bytes | None:
         """Return these bytes, if one range has them all, else None."""
-        for begin, data in self._parts:
+        for begin, data in self._ranges:
             if begin <= start and start + size <= begin + len(data):
                 return data[start - begin : start - begin + size]
         return None
@@ -62,17 +62,17 @@ def first_part(size: int) -> Span:
     return Span(max(0, size - TAIL), size)
 
 
-def peek(parts: WheelParts, project: ProjectName) -> bytes | Span:
+def peek(wheel: WheelParts, project: ProjectName) -> bytes | Span:
     """Return the METADATA, or the range that is needed for it. Raises `UnusableArchive`."""
-    return look(parts, lambda file: metadata_of(file, project))
+    return look(wheel, lambda file: metadata_of(file, project))
 
 
-def look(parts: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
+def look(wheel: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
     """Return the result of `reading` for the file (not a `Span`), or the range that it needs before
     the next call. Raises `UnusableArchive`.
     """
     try:
-        return reading(cast(BinaryIO, _Sparse(parts)))
+        return reading(cast(BinaryIO, _Sparse(wheel)))
     except _Needed as needed:
         if needed.span.stop - needed.span.start > LARGEST_PART:
             raise UnusableArchive(
@@ -115,19 +115,19 @@ class _Needed(Exception):
 class _Sparse:
     """The part of a file's interface that `zips` uses; raises `_Needed` for a missing range."""
 
-    def __init__(self, parts: WheelParts) -> None:
-        self._parts = parts
+    def __init__(self, wheel: WheelParts) -> None:
+        self._wheel = wheel
         self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._position = self._parts.size + offset if whence == os.SEEK_END else offset
+        self._position = self._wheel.size + offset if whence == os.SEEK_END else offset
         return self._position
 
     def read(self, size: int) -> bytes:
         start = self._position
-        stop = max(start, min(start + size, self._parts.size))
-        data = b"" if start == stop else self._parts.find(start, stop - start)
+        stop = max(start, min(start + size, self._wheel.size))
+        data = b"" if start == stop else self._wheel.find(start, stop - start)
         if data is None:
-            raise _Needed(Span(start, max(stop, min(start + AHEAD, self._parts.size))))
+            raise _Needed(Span(start, max(stop, min(start + AHEAD, self._wheel.size))))
         self._position = stop
         return data

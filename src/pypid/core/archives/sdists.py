@@ -12,7 +12,12 @@ from typing import BinaryIO
 from attrs import define, field
 
 from pypid.core.archives.decompression import Unpacked
-from pypid.core.archives.members import MemberProblems, UnusableArchive, parts, path_problem
+from pypid.core.archives.members import (
+    MemberProblems,
+    UnusableArchive,
+    path_components,
+    path_problem,
+)
 from pypid.core.archives.tars import TarKind, TarMember, read_tar
 from pypid.core.archives.zips import read_entry, read_zip
 from pypid.core.errors import shortened
@@ -44,13 +49,13 @@ def sdist_metadata(file: BinaryIO, filename: str, findings: MemberProblems) -> b
 
 def _from_zip(file: BinaryIO, findings: MemberProblems) -> bytes | None:
     entries = read_zip(file, findings, backslash=True)
-    tops = {split[0] for split in map(parts, entries) if split}
+    tops = {split[0] for split in map(path_components, entries) if split}
     if len(tops) != 1:
         findings.add(_MANY_TOPS)
     places = [
         entry
         for name, entry in entries.items()
-        if _is_pkg_info(parts(name)) and not entry.is_folder
+        if _is_pkg_info(path_components(name)) and not entry.is_folder
     ]
     if not places:
         findings.add(_NO_PKG_INFO)
@@ -81,7 +86,7 @@ class _Reading:
 
     def keeps(self, member: TarMember) -> bool:
         """Return whether it is the PKG-INFO. Raises `UnusableArchive` for one that is too large."""
-        if not _is_pkg_info(parts(member.name)) or self.found:
+        if not _is_pkg_info(path_components(member.name)) or self.found:
             return False
         if member.size > LONGEST_METADATA:
             raise UnusableArchive(
@@ -91,7 +96,7 @@ class _Reading:
 
     def take(self, member: TarMember, data: bytes) -> None:
         """Check one member."""
-        split = parts(member.name)
+        split = path_components(member.name)
         problem = path_problem(member.name, backslash=True)
         if problem is not None:
             self.findings.add(problem)
@@ -151,7 +156,7 @@ def stays_inside(member: TarMember, split: tuple[str, ...]) -> bool:
     target = member.link
     if path_problem(target.replace("..", "__"), backslash=False) is not None:
         return False
-    steps = parts(target)
+    steps = path_components(target)
     if member.kind is TarKind.HARDLINK:  # relative to the root of the archive
         return ".." not in steps and steps[:1] == split[:1]
     up = next((index for index, step in enumerate(steps) if step != ".."), len(steps))

@@ -164,20 +164,20 @@ def _block(stream: Unpacked, size: int, most: int) -> bytes:
 def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
     """Add the fields that an extended header sets for the next member to `pending`."""
     if kind == _LONG_NAME:
-        said = {"path": _text(data.split(b"\0")[0])}
+        fields = {"path": _text(data.split(b"\0")[0])}
     elif kind == _LONG_LINK:
-        said = {"linkpath": _text(data.split(b"\0")[0])}
+        fields = {"linkpath": _text(data.split(b"\0")[0])}
     else:
-        said = _pax(data)
+        fields = _pax(data)
     if kind == _PAX_GLOBAL:  # git archive writes one, with its commit as a comment
-        if said:
+        if fields:
             raise UnusableArchive(
                 "the tar archive names all its members alike, in a global header; build the file "
                 "anew."
             )
-    elif said.keys() & pending.keys():
+    elif fields.keys() & pending.keys():
         raise UnusableArchive("the tar archive gives a member two long names; build the file anew.")
-    pending.update(said)
+    pending.update(fields)
 
 
 def _pax(data: bytes) -> dict[str, str]:
@@ -224,13 +224,13 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
     if kind is TarKind.FILE and name.endswith("/"):
         kind = TarKind.FOLDER  # how tars before POSIX wrote folders
     if "size" in extended:
-        said = extended["size"]
-        if not (said.isascii() and said.isdigit()) or len(said) > 18 or size not in (0, int(said)):
+        text = extended["size"]
+        if not (text.isascii() and text.isdigit()) or len(text) > 18 or size not in (0, int(text)):
             # readers with and without pax support would find different members (CVE-2025-62518)
             raise UnusableArchive(
                 f"the tar archive gives {shortened(name)!r} two sizes; build the file anew."
             )
-        size = int(said)
+        size = int(text)
     if kind is not TarKind.FILE:
         if size and kind is not TarKind.HARDLINK:
             raise UnusableArchive(

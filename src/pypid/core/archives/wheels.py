@@ -14,7 +14,12 @@ from collections.abc import Iterator, Mapping
 from heapq import nsmallest
 from typing import BinaryIO
 
-from pypid.core.archives.members import MemberProblems, UnusableArchive, parts, path_problem
+from pypid.core.archives.members import (
+    MemberProblems,
+    UnusableArchive,
+    path_components,
+    path_problem,
+)
 from pypid.core.archives.zips import ZipEntry, read_entry, read_zip
 from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.core_metadata import LONGEST_METADATA
@@ -150,7 +155,9 @@ def _leads_out(script: str) -> bool:
     """Return whether a script's name is a path out of its folder, or to the folder itself, on any
     system.
     """
-    return path_problem(script, backslash=True) is not None or not parts(script.replace("\\", "/"))
+    return path_problem(script, backslash=True) is not None or not path_components(
+        script.replace("\\", "/")
+    )
 
 
 def _judge_record(

@@ -327,9 +327,9 @@ def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProble
     fields = _extras(file.read(extra_size))
     _decoded(entry.raw_name, flags, fields.get(_UNICODE_PATH))
     descriptor = bool(entry.flags & _DESCRIPTOR)
-    said = (crc, *_wide(fields.get(_ZIP64, b""), unpacked, packed)[:2])
+    local_values = (crc, *_wide(fields.get(_ZIP64, b""), unpacked, packed)[:2])
     expected = (entry.crc, entry.unpacked, entry.packed)
-    same = said == expected or (descriptor and said == (0, 0, 0))
+    same = local_values == expected or (descriptor and local_values == (0, 0, 0))
     important = _ENCRYPTED | _DESCRIPTOR | _UTF8
     if method != entry.method or (flags ^ entry.flags) & important or not same:
         findings.add(

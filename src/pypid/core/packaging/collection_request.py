@@ -26,7 +26,7 @@ JSON = ""
 """The name of the part that is not a form field but a JSON document with all of them."""
 
 Texts = str | tuple[str, ...]
-Parts = Sequence[tuple[str, bytes]]
+RequestFields = Sequence[tuple[str, bytes]]
 """The fields of a request, each with its name; or one part with the name `JSON`."""
 
 
@@ -44,12 +44,12 @@ FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(Coll
 """The attribute of each field, by the name that clients use."""
 
 
-def parse_collection(parts: Parts, running: str) -> CollectOptions | None:
+def parse_collection(fields: RequestFields, running: str) -> CollectOptions | None:
     """Return what is to be collected; None if nothing is.
 
     `running` is the default Python version. Raises `BadRequest` with the problem.
     """
-    request = _decoded(parts)
+    request = _decoded(fields)
     requirements = _texts(request.requirements)
     pylocks, uv_locks = _texts(request.pylock_toml), _texts(request.uv_lock)
     if not requirements and not pylocks and not uv_locks:
@@ -64,16 +64,16 @@ def parse_collection(parts: Parts, running: str) -> CollectOptions | None:
     return CollectOptions(wanted, tuple(locks), chosen, applicable(wanted.wanted, chosen))
 
 
-def _decoded(parts: Parts) -> CollectionRequest:
-    if [name for name, _ in parts] == [JSON]:
+def _decoded(fields: RequestFields) -> CollectionRequest:
+    if [name for name, _ in fields] == [JSON]:
         try:
-            return msgspec.json.decode(parts[0][1], type=CollectionRequest)
+            return msgspec.json.decode(fields[0][1], type=CollectionRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(
                 f"The JSON document is not what is expected here: {str(error)[:200]}"
             ) from None
     found: dict[str, list[str]] = {}
-    for name, data in parts:
+    for name, data in fields:
         if name in FIELDS:
             found.setdefault(FIELDS[name], []).append(data.decode("utf-8", "replace"))
     return CollectionRequest(**{name: tuple(texts) for name, texts in found.items()})

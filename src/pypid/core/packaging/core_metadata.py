@@ -121,14 +121,14 @@ def read_metadata(data: bytes) -> CoreMetadata:
             problems.append(f"the metadata has several {key.title()} fields that differ; keep one.")
         elif key in unparsed and word not in fields:
             fields[word] = unparsed[key][0]
-    said = {word: _text(fields.get(word)) for word in _WORDS.values()}
-    _judge_metadata_version(said["metadata_version"], problems)
+    texts = {word: _text(fields.get(word)) for word in _WORDS.values()}
+    _judge_metadata_version(texts["metadata_version"], problems)
     return CoreMetadata(
-        metadata_version=said["metadata_version"],
-        name=said["name"],
-        project=_project(said["name"], problems),
-        version=_version(said["version"], problems),
-        requires_python=python_specifier(said["requires_python"], problems),
+        metadata_version=texts["metadata_version"],
+        name=texts["name"],
+        project=_project(texts["name"], problems),
+        version=_version(texts["version"], problems),
+        requires_python=python_specifier(texts["requires_python"], problems),
         summary=summary_line(fields.get("summary")),
         dynamic=frozenset(name.strip().lower() for name in fields.get("dynamic", ())),
         fields=MappingProxyType(fields),

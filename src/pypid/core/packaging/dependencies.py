@@ -118,16 +118,18 @@ def _without_extra(marker: str) -> str:
     """Return the marker without its ``extra == "..."``, if that is clearly one of several
     conditions joined by ``and``.
     """
-    parts = _conditions(marker)
-    if parts is None:
+    conditions = _conditions(marker)
+    if conditions is None:
         return marker
-    rest = [part for part in parts if not _EXTRA.fullmatch(part.strip())]
-    return " and ".join(part.strip() for part in rest) if len(rest) == len(parts) - 1 else marker
+    rest = [part for part in conditions if not _EXTRA.fullmatch(part.strip())]
+    return (
+        " and ".join(part.strip() for part in rest) if len(rest) == len(conditions) - 1 else marker
+    )
 
 
 def _conditions(marker: str) -> list[str] | None:
     """Return the operands of the outermost ``and``s; None if there is an outermost ``or``."""
-    parts, depth, begun = [], 0, 0
+    operands, depth, begun = [], 0, 0
     for token in re.finditer(r"'[^']*'|\"[^\"]*\"|[()]|\band\b|\bor\b", marker):
         match token[0]:
             case "(":
@@ -137,8 +139,8 @@ def _conditions(marker: str) -> list[str] | None:
             case "or" if depth == 0:
                 return None
             case "and" if depth == 0:
-                parts.append(marker[begun : token.start()])
+                operands.append(marker[begun : token.start()])
                 begun = token.end()
             case _:
                 pass
-    return [*parts, marker[begun:]]
+    return [*operands, marker[begun:]]

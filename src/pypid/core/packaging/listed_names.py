@@ -22,11 +22,11 @@ from pypid.core.packaging.names import (
     project_name,
 )
 
-_VARIANT = re.compile(
+_WHEEL_WITH_LABEL = re.compile(
     r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+-(?P<label>[a-z0-9_.]{1,16})\.whl\Z"
 )
 """A wheel of a variant (PEP 825, draft): with a label after the tags."""
-_VARIANTS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
+_LIST_OF_LABELS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
 
 
 _OLD_VERSION = re.compile(r"[0-9][^/]*\Z|[^-/]+\Z").match
@@ -51,11 +51,11 @@ def version_of(filename: str, name: ProjectName) -> str | None:
 
 
 def _version_of_variant(filename: str, name: ProjectName) -> str | None:
-    variant = _VARIANTS.match(filename) or _VARIANT.match(filename)
+    match = _LIST_OF_LABELS.match(filename) or _WHEEL_WITH_LABEL.match(filename)
     try:
-        if variant is None or project_name(variant["name"]) != name:
+        if match is None or project_name(match["name"]) != name:
             return None
-        return str(Version(variant["version"]))
+        return str(Version(match["version"]))
     except (BadName, InvalidVersion):
         return None
 
@@ -86,4 +86,4 @@ def is_mutable(filename: str) -> bool:
     """Return whether the contents of the file may change: the list of a release's variants (PEP
     825, draft; C37).
     """
-    return _VARIANTS.match(filename) is not None
+    return _LIST_OF_LABELS.match(filename) is not None

@@ -68,12 +68,12 @@ class ManyNames(Sequence[ProjectName]):
     __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
 
 
-def in_order(parts: Iterable[Iterable[ProjectName]]) -> Generator[None, None, ManyNames]:
+def in_order(sorted_lists: Iterable[Iterable[ProjectName]]) -> Generator[None, None, ManyNames]:
     """Merge the names of all parts, each of which is sorted, in slices; duplicates are dropped."""
     runs: list[str] = []
     run: list[str] = []
     last = ""
-    for name in merge(*parts):
+    for name in merge(*sorted_lists):
         if name != last:
             run.append(name)
             last = name

@@ -106,8 +106,12 @@ def project_and_version(filename: str) -> tuple[ProjectName, str]:
 def _usual(filename: str) -> tuple[ProjectName, str] | None:
     """Parse a file name of the usual form; return None for any other, which may still be valid."""
     if filename.endswith(".whl"):
-        parts = filename[:-4].split("-", 2)
-        return _usual_two(parts[0], parts[1]) if len(parts) == 3 and _are_tags(parts[2]) else None
+        components = filename[:-4].split("-", 2)
+        return (
+            _usual_two(components[0], components[1])
+            if len(components) == 3 and _are_tags(components[2])
+            else None
+        )
     if filename.endswith(".tar.gz"):
         written, _, version = filename[:-7].rpartition("-")
         return _usual_two(written, version)

@@ -194,26 +194,26 @@ def logical_lines(text: str) -> Iterator[str]:
     """Yield the lines with content: continued ones joined, without comments, as pip reads them."""
     for line in _joined(text.removeprefix("\ufeff")):
         comment = _COMMENT.search(line)
-        said = (line if comment is None else line[: comment.start()]).strip()
-        if said:
-            yield said
+        text = (line if comment is None else line[: comment.start()]).strip()
+        if text:
+            yield text
 
 
 def _joined(text: str) -> Iterator[str]:
     """Join lines continued by a backslash; a comment ends the continuation (pip,
     ``req_file.join_lines``).
     """
-    parts: list[str] = []
+    lines: list[str] = []
     for line in text.splitlines():
         is_comment = line.lstrip().startswith("#")
         if line.endswith("\\") and not is_comment:
-            parts.append(line.strip("\\"))
+            lines.append(line.strip("\\"))
             continue
-        parts.append(f" {line}" if is_comment else line)
-        yield "".join(parts)
-        parts.clear()
-    if parts:
-        yield "".join(parts)
+        lines.append(f" {line}" if is_comment else line)
+        yield "".join(lines)
+        lines.clear()
+    if lines:
+        yield "".join(lines)
 
 
 def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:

@@ -73,8 +73,8 @@ def _of_tags(tags: str) -> Fit:
 def fit_of(filename: str) -> Fit:
     """Return the description of a distribution's file name; never raises."""
     if filename.endswith(".whl"):
-        parts = filename[:-4].split("-")
-        return _of_tags("-".join(parts[-3:])) if len(parts) >= 5 else Fit("wheel")
+        components = filename[:-4].split("-")
+        return _of_tags("-".join(components[-3:])) if len(components) >= 5 else Fit("wheel")
     if filename.endswith(ALL_SDIST_SUFFIXES):
         return Fit("sdist")
     match = re.search(r"-py(\d)\.?(\d*)(?:-|\.egg\Z)", filename)

@@ -85,7 +85,7 @@ class UploadFields:
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return the values of the fields of this name, each once, without empty ones."""
-        return _said(self.fields.get(name, ()))
+        return _informative(self.fields.get(name, ()))
 
     def identifiers(self, name: str) -> tuple[str, ...]:
         """Return the values of a field that identifies the file, each once, including those that
@@ -102,8 +102,8 @@ def action_of(form: UploadFields, query_action: str | None) -> FormAction:
     """Return the requested action; `query_action` is ``:action`` of the URL's query, which old
     clients use instead.
     """
-    said = form.value(":action") or query_action
-    match said:
+    action = form.value(":action") or query_action
+    match action:
         case "file_upload":
             return FormAction.FILE_UPLOAD
         case "submit" | "submit_pkg_info":
@@ -122,7 +122,7 @@ def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
     return frozenset(
         checksum
         for name, checksum in names.items()
-        if any(_is_compared(name, said) for said in _said(fields.get(name, ())))
+        if any(_is_compared(name, value) for value in _informative(fields.get(name, ())))
     )
 
 
@@ -223,9 +223,9 @@ def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes
         return None
     if distribution.packagetype is Packagetype.WHEEL:
         return metadata
-    said = read_metadata(metadata)
-    is_static = said.is_since(2, 2) and not said.dynamic & _RESOLVED_BY
-    return metadata if is_static and not said.problems else None
+    parsed = read_metadata(metadata)
+    is_static = parsed.is_since(2, 2) and not parsed.dynamic & _RESOLVED_BY
+    return metadata if is_static and not parsed.problems else None
 
 
 # --- what the form alone shows --------------------------------------------------------------------
@@ -266,20 +266,20 @@ def _digest_problems(form: UploadFields) -> list[str]:
     ours = {_MD5: digests.md5, "sha256_digest": digests.sha256, _BLAKE2: digests.blake2b_256}
     return [
         (
-            f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: "
+            f"{name} of the form is {shortened(digest)!r}, but the content that came has {true}: "
             "upload it again."
         )
         for name, true in ours.items()
-        for said in form.values(name)
-        if said.lower() != true and _is_compared(name, said)
+        for digest in form.values(name)
+        if digest.lower() != true and _is_compared(name, digest)
     ]
 
 
-def _is_compared(name: str, said: str) -> bool:
-    return not (name == _BLAKE2 and _BLAKE2_512.match(said))
+def _is_compared(name: str, digest: str) -> bool:
+    return not (name == _BLAKE2 and _BLAKE2_512.match(digest))
 
 
-def _said(values: Iterable[str]) -> tuple[str, ...]:
+def _informative(values: Iterable[str]) -> tuple[str, ...]:
     texts = (text.strip() for text in values)
     return tuple(dict.fromkeys(text for text in texts if text not in _SAYS_NOTHING))
 
@@ -287,37 +287,37 @@ def _said(values: Iterable[str]) -> tuple[str, ...]:
 def _type_problems(form: UploadFields, distribution: Distribution) -> list[str]:
     right = distribution.packagetype.value
     problems = [
-        f"filetype of the form is {shortened(said)!r}, but a file of this name is a {right}."
-        for said in form.identifiers("filetype")
-        if said != right
+        f"filetype of the form is {shortened(value)!r}, but a file of this name is a {right}."
+        for value in form.identifiers("filetype")
+        if value != right
     ]
     if distribution.packagetype is Packagetype.SDIST:  # flit and distutils send none
         problems += [
-            f"pyversion of the form is {shortened(said)!r}; for an sdist it is 'source'."
-            for said in form.values("pyversion")
-            if said != "source"
+            f"pyversion of the form is {shortened(value)!r}; for an sdist it is 'source'."
+            for value in form.values("pyversion")
+            if value != "source"
         ]
     return problems
 
 
 def _name_problems(form: UploadFields, distribution: Distribution) -> list[str]:
     problems = []
-    for said in form.identifiers("name"):
+    for value in form.identifiers("name"):
         try:
-            if project_name(said) != distribution.project:
+            if project_name(value) != distribution.project:
                 problems.append(
-                    f"name of the form is {shortened(said)!r}, but the file name says "
+                    f"name of the form is {shortened(value)!r}, but the file name says "
                     f"{distribution.project!r}."
                 )
         except BadName as error:
             problems.append(str(error))
     problems += [
         (
-            f"version of the form is {shortened(said)!r}, but the file name says "
+            f"version of the form is {shortened(value)!r}, but the file name says "
             f"{distribution.version}."
         )
-        for said in form.identifiers("version")
-        if not same_version(said, distribution.version)
+        for value in form.identifiers("version")
+        if not same_version(value, distribution.version)
     ]
     return problems
 
@@ -327,9 +327,9 @@ def _metadata_version_problems(form: UploadFields) -> list[str]:
     and distutils 1.0 whatever the file says.
     """
     return [
-        f"metadata_version {shortened(said)!r} of the form is not known here: {KNOWN_VERSIONS}."
-        for said in form.values("metadata_version")
-        if not is_metadata_version(said)
+        f"metadata_version {shortened(value)!r} of the form is not known here: {KNOWN_VERSIONS}."
+        for value in form.values("metadata_version")
+        if not is_metadata_version(value)
     ]
 
 
@@ -341,8 +341,10 @@ def _attestations(form: UploadFields, distribution: Distribution) -> Attestation
 
 
 def _signature(form: UploadFields) -> bytes | None:
-    said = form.signature
-    return None if said is None or said.strip() in (b"", b"UNKNOWN", b"None") else said
+    signature = form.signature
+    return (
+        None if signature is None or signature.strip() in (b"", b"UNKNOWN", b"None") else signature
+    )
 
 
 def _fallback(form: UploadFields, distribution: Distribution, name: str) -> str | None:

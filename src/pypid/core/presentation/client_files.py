@@ -136,9 +136,9 @@ def is_safe(base: str) -> bool:
     """Return whether pip accepts the URL without ``trusted-host``, by pip's own rule: TLS, or this
     machine.
     """
-    parts = urlsplit(base)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+    url = urlsplit(base)
+    host = url.hostname or ""
+    if url.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback

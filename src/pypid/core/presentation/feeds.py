@@ -120,10 +120,10 @@ def _release(news: News, base_url: str, where: FeedLinks, title: str | None = No
 
 
 def _item(title: str, link: str, guid: str, news: News, description: str) -> str:
-    told = f"<description>{_text(description)}</description>" if description else ""
+    element = f"<description>{_text(description)}</description>" if description else ""
     moment = format_datetime(news.uploaded, usegmt=True)
     return (
-        f"<item><title>{_text(title)}</title><link>{_text(link)}</link>{told}"
+        f"<item><title>{_text(title)}</title><link>{_text(link)}</link>{element}"
         f'<guid isPermaLink="false">{_text(guid)}</guid><pubDate>{moment}</pubDate></item>\n'
     )
 

@@ -66,7 +66,7 @@ def bars(
     """
     shown = gathered(counted, since, until)
     highest = max((bar.count for bar in shown), default=0)
-    said = escape(_sentence(shown, highest))
+    sentence = escape(_sentence(shown, highest))
     drawn = "".join(_drawn(shown, highest))
     words = "".join(_words(shown, highest))
     name = escape(name)
@@ -74,7 +74,7 @@ def bars(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'role="img" aria-labelledby="{name}-title {name}-desc"><title '
         f'id="{name}-title">{escape(_xml(title))}</title><desc '
-        f'id="{name}-desc">{said}</desc>{drawn}<path class="plot-floor" d="M0 '
+        f'id="{name}-desc">{sentence}</desc>{drawn}<path class="plot-floor" d="M0 '
         f'{FLOOR}.5H{WIDTH}"/>{words}</svg>'
     )
 

@@ -83,15 +83,15 @@ def file_of_usual(link: Usual, name: ProjectName) -> File | None:
 
 
 @lru_cache(maxsize=1024)
-def _specifier(said: str) -> str | None:
+def _specifier(text: str) -> str | None:
     """Return the parsed specifier; cached, since a page has few of them, each many times."""
-    return specifier_of(unescape(said))
+    return specifier_of(unescape(text))
 
 
-def said_by(link: Usual) -> dict[str, str | None]:
+def attributes_of(link: Usual) -> dict[str, str | None]:
     """Return the attributes of the link as an HTML parser does."""
-    said: dict[str, str | None] = {"href": f"{link[0]}#sha256={link[1]}"}
+    attributes: dict[str, str | None] = {"href": f"{link[0]}#sha256={link[1]}"}
     for (name, _), value in zip(_VALUES, link[2:-1], strict=True):
         if value is not None:
-            said[name] = unescape(value)
-    return said
+            attributes[name] = unescape(value)
+    return attributes

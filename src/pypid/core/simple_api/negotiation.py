@@ -65,7 +65,7 @@ def negotiate(accept: str | None, format: str | None = None) -> Format | None:
     if accept is None:
         return _WHEN_ANYTHING_GOES[0]
     # The cache must stay small, whatever headers clients make up.
-    return _remembered(accept) if len(accept) <= _LONGEST_REMEMBERED else _chosen(accept)
+    return _chosen_cached(accept) if len(accept) <= _LONGEST_REMEMBERED else _chosen(accept)
 
 
 def _chosen(accept: str) -> Format | None:
@@ -83,7 +83,7 @@ def _chosen(accept: str) -> Format | None:
     return chosen
 
 
-_remembered = lru_cache(maxsize=256)(_chosen)
+_chosen_cached = lru_cache(maxsize=256)(_chosen)
 
 
 def _media_ranges(accept: str) -> dict[str, float]:

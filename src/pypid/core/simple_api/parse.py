@@ -135,37 +135,37 @@ def must_be_known(version: object) -> None:
     """Raise `BadListing` for a repository version of another major (PEP 629: clients MUST fail).
     None is 1.0.
     """
-    said = (
+    text = (
         "1.0" if version is None else repr(version) if isinstance(version, float | int) else version
     )
-    if not isinstance(said, str) or said.strip().partition(".")[0] != "1":
+    if not isinstance(text, str) or text.strip().partition(".")[0] != "1":
         raise BadListing(
-            f"its repository version is {shortened(str(said), 20)!r}, and only 1.x is known here."
+            f"its repository version is {shortened(str(text), 20)!r}, and only 1.x is known here."
         )
 
 
-def _must_be_of(name: ProjectName, said: object) -> None:
+def _must_be_of(name: ProjectName, value: object) -> None:
     try:
-        other = project_name(said) if isinstance(said, str) else name
+        other = project_name(value) if isinstance(value, str) else name
     except BadName:
         raise BadListing("its project has no name that is one.") from None
     if other != name:
         raise BadListing(f"it is the page of {other!r}, not of {name!r}.")
 
 
-def status_of(said: object) -> tuple[Status, str]:
+def status_of(value: object) -> tuple[Status, str]:
     """Return the project status marker (PEP 792), and its reason; an unknown status counts as
     active.
     """
-    if isinstance(said, str):
-        said = {"status": said}
-    if not isinstance(said, dict):
+    if isinstance(value, str):
+        value = {"status": value}
+    if not isinstance(value, dict):
         return Status.ACTIVE, ""
     try:
-        status = Status(said.get("status", "active"))
+        status = Status(value.get("status", "active"))
     except ValueError:
         status = Status.ACTIVE
-    return status, _text(said.get("reason")) or ""
+    return status, _text(value.get("reason")) or ""
 
 
 def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | None:
@@ -201,18 +201,18 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
     )
 
 
-def hashes_of(said: object) -> dict[str, str]:
+def hashes_of(value: object) -> dict[str, str]:
     """Return the valid hashes: known algorithm to lower-case hex of the right length."""
-    if not isinstance(said, dict):
+    if not isinstance(value, dict):
         return {}
-    sha256 = said.get("sha256")
-    if len(said) == 1 and isinstance(sha256, str) and _IS_SHA256(sha256):
-        return said
+    sha256 = value.get("sha256")
+    if len(value) == 1 and isinstance(sha256, str) and _IS_SHA256(sha256):
+        return value
     found = {}
-    for algorithm, value in said.items():
+    for algorithm, digest in value.items():
         length = _HEX.get(algorithm.lower()) if isinstance(algorithm, str) else None
-        if isinstance(value, str) and len(value) == length and _is_hex(value):
-            found[algorithm.lower()] = value.lower()
+        if isinstance(digest, str) and len(digest) == length and _is_hex(digest):
+            found[algorithm.lower()] = digest.lower()
     return found
 
 
@@ -232,33 +232,33 @@ def _metadata_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the hashes of the core metadata that upstream serves beside the file, which may be
     empty; None: it serves none.
     """
-    said = entry.get("core-metadata")
+    value = entry.get("core-metadata")
     for older in (
         "dist-info-metadata",
         "data-dist-info-metadata",
     ):  # PEP 658's name, and the public index's variant
-        if said is None:
-            said = entry.get(older)
-    return hashes_of(said) if said is True or isinstance(said, dict) else None
+        if value is None:
+            value = entry.get(older)
+    return hashes_of(value) if value is True or isinstance(value, dict) else None
 
 
-def yanked_of(said: object) -> str | None:
+def yanked_of(value: object) -> str | None:
     """Return the yank (PEP 592): false, true, or a reason, which keeps the white space around it.
     Empty and null count as not yanked, as in pip (uv takes "" for yanked).
     """
-    if isinstance(said, str):
-        return said[:LONGEST_TEXT] if said.strip() else None
-    return "" if said is True else None
+    if isinstance(value, str):
+        return value[:LONGEST_TEXT] if value.strip() else None
+    return "" if value is True else None
 
 
-def moment_of(said: object) -> datetime | None:
+def moment_of(value: object) -> datetime | None:
     """Return an upload time, aware, UTC; None if it is absent or invalid. Without a zone it counts
     as UTC.
     """
-    if not isinstance(said, str) or len(said) > 40:
+    if not isinstance(value, str) or len(value) > 40:
         return None
     try:
-        moment = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(value)
         if moment.tzinfo is UTC:
             return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -266,25 +266,25 @@ def moment_of(said: object) -> datetime | None:
         return None
 
 
-def _size(said: object) -> int | None:
+def _size(value: object) -> int | None:
     return (
-        said
-        if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= LARGEST_SIZE
+        value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_SIZE
         else None
     )
 
 
-def specifier_of(said: object) -> str | None:
+def specifier_of(value: object) -> str | None:
     """Return the Requires-Python specifier of the file."""
     # passed on as it is: pip ignores an invalid specifier, and uv repairs it or skips the file
-    text = _text(said)
+    text = _text(value)
     return text if text is not None and len(text) < LONGEST_TEXT else None
 
 
-def _text(said: object) -> str | None:
-    if said is None:
+def _text(value: object) -> str | None:
+    if value is None:
         return None
-    text = said.strip()[:LONGEST_TEXT] if isinstance(said, str) else ""
+    text = value.strip()[:LONGEST_TEXT] if isinstance(value, str) else ""
     return text or None
 
 
@@ -299,41 +299,41 @@ checks.
 """
 
 
-def _url(said: object, base: str) -> str | None:
+def _url(value: object, base: str) -> str | None:
     """Return the absolute URL of a file, without fragment; http and https only, and without
     credentials in the page.
     """
-    if not isinstance(said, str) or not 0 < len(said) <= LONGEST_TEXT:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
         return None
-    clean = _CLEAN_URL(said)
+    clean = _CLEAN_URL(value)
     if (
         clean is not None
         and "//" not in clean[1]
         and "/." not in clean[1]
-        and not said.endswith("/")
+        and not value.endswith("/")
     ):
-        return said
-    relative = _CLEAN_RELATIVE(said)
+        return value
+    relative = _CLEAN_RELATIVE(value)
     if relative is not None:  # there are few folders, with many files in each
         folder = _joined(relative[1], base)
         return None if folder is None else folder + relative[2]
-    return _joined(said, base)
+    return _joined(value, base)
 
 
 @lru_cache(maxsize=1024)
-def _joined(said: str, base: str) -> str | None:
+def _joined(text: str, base: str) -> str | None:
     try:
-        parts = urlsplit(urljoin(base, said.partition("#")[0].strip()))
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        url = urlsplit(urljoin(base, text.partition("#")[0].strip()))
+        if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
             return None
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+        return url._replace(netloc=url.netloc.rpartition("@")[2], fragment="").geturl()
     except ValueError:
         return None
 
 
-def secure(said: object) -> str | None:
+def secure(value: object) -> str | None:
     """Return the URL of a provenance object if it is a secure one, else None."""
-    text = _text(said)
+    text = _text(value)
     return (
         text
         if text is not None and text.startswith("https://") and len(text) < LONGEST_TEXT

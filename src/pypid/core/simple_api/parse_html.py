@@ -97,8 +97,8 @@ class _Page(HTMLParser):
             while (found := _USUAL(text, position)) is not None:
                 self._link(
                     [
-                        (name, _plain(said) if "&" in said else said)
-                        for name, said in _ATTRIBUTES(found[1])
+                        (name, _plain(value) if "&" in value else value)
+                        for name, value in _ATTRIBUTES(found[1])
                     ]
                 )
                 position = found.end()
@@ -157,14 +157,14 @@ class _Page(HTMLParser):
             self.headings[-1] += data[: max(0, LONGEST_HEADING - len(self.headings[-1]))]
 
     def _link(self, attrs: Sequence[tuple[str, str | None]]) -> None:
-        said = dict(reversed(attrs))  # of a duplicate attribute the first counts (HTML)
-        if said.get("href"):
-            self.links.append(said)
+        attributes = dict(reversed(attrs))  # of a duplicate attribute the first counts (HTML)
+        if attributes.get("href"):
+            self.links.append(attributes)
             self.count += 1
 
-    def _meta(self, said: dict[str, str | None]) -> None:
-        content = said.get("content") or ""
-        match said.get("name"):
+    def _meta(self, attributes: dict[str, str | None]) -> None:
+        content = attributes.get("content") or ""
+        match attributes.get("name"):
             case "pypi:repository-version":
                 self.version = content
             case "api-version":  # of indexes older than PEP 629
@@ -269,20 +269,20 @@ def _encoding(content_type: str) -> str:
     """Return the page's encoding: UTF-8 (the only one of the Simple API), unless the page declares
     a known older one.
     """
-    said = _CHARSET.search(content_type[:LONGEST_TEXT])
+    charset = _CHARSET.search(content_type[:LONGEST_TEXT])
     try:
-        found = lookup(said[1]).name if said else "utf-8"
+        encoding = lookup(charset[1]).name if charset else "utf-8"
     except LookupError:
         return "utf-8"
-    return found if found in _ENCODINGS else "utf-8"
+    return encoding if encoding in _ENCODINGS else "utf-8"
 
 
 @lru_cache(maxsize=1024)
-def _plain(said: str) -> str:
+def _plain(text: str) -> str:
     """Return the text without escapes; cached, since most are a few values of
     ``data-requires-python``.
     """
-    return unescape(said)
+    return unescape(text)
 
 
 def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
@@ -299,9 +299,9 @@ def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
         reason = link["data-yanked"] or ""
         entry["yanked"] = reason if reason.strip() else True
     for key in ("data-core-metadata", "data-dist-info-metadata"):
-        said = (link.get(key) or "").strip()
-        if said and "core-metadata" not in entry:
-            entry["core-metadata"] = _pairs(said) if "=" in said else said.lower() == "true"
+        text = (link.get(key) or "").strip()
+        if text and "core-metadata" not in entry:
+            entry["core-metadata"] = _pairs(text) if "=" in text else text.lower() == "true"
     size = link.get("data-size")
     if size and _NUMBER(size) and int(size) <= LARGEST_SIZE:
         entry["size"] = int(size)

@@ -28,7 +28,7 @@ from pypid.core.simple_api.parse import (
 MOST_NAMES = 5_000_000
 PIECE = 1 << 16
 """Bytes parsed without a pause."""
-PARTS = 128
+BUCKETS = 128
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _LINK = re.compile(
@@ -158,28 +158,28 @@ class _Names:
     """
 
     def __init__(self) -> None:
-        self._parts: list[set[ProjectName]] = [set() for _ in range(PARTS)]
+        self._buckets: list[set[ProjectName]] = [set() for _ in range(BUCKETS)]
 
-    def add(self, said: object) -> None:
+    def add(self, value: object) -> None:
         """Add a name; an invalid one is dropped."""
-        if not isinstance(said, str):
+        if not isinstance(value, str):
             return
         try:
-            name = project_name.__wrapped__(said)  # uncached: they would fill the cache
+            name = project_name.__wrapped__(value)  # uncached: they would fill the cache
         except BadName:
             return
-        part = self._parts[hash(name) % PARTS]
-        part.add(name)
-        if len(part) > MOST_NAMES // PARTS:
+        bucket = self._buckets[hash(name) % BUCKETS]
+        bucket.add(name)
+        if len(bucket) > MOST_NAMES // BUCKETS:
             raise BadListing(f"it has more than {MOST_NAMES} names.")
 
     def __bool__(self) -> bool:
-        return any(self._parts)
+        return any(self._buckets)
 
     def in_order(self) -> Generator[None, None, ManyNames]:
         """Return all names sorted, and remove them from here."""
-        parts = []
-        while self._parts:
-            parts.append(lines(sorted(self._parts.pop())))
+        sorted_lists = []
+        while self._buckets:
+            sorted_lists.append(lines(sorted(self._buckets.pop())))
             yield
-        return (yield from in_order(parts))
+        return (yield from in_order(sorted_lists))

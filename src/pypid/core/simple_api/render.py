@@ -291,7 +291,7 @@ def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> byte
 def _detail_html(
     project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None
 ) -> bytes:
-    head, told = ("", "") if as_of is None else (as_of.head(), as_of.notice())
+    head, notice_of_view = ("", "") if as_of is None else (as_of.head(), as_of.notice())
     head += f'<meta name="pypi:project-status" content="{status.status}">\n'
     notice = ""
     if status.reason is not UNSET:
@@ -302,7 +302,7 @@ def _detail_html(
         notice = f"<p>{status.status}</p>\n"
     lines = ("".join(map(_anchor, block)) for block in blocks)
     return _document(
-        f"Links for {project.name}", head, chain((told, notice), lines), project.serial
+        f"Links for {project.name}", head, chain((notice_of_view, notice), lines), project.serial
     )
 
 

@@ -14,7 +14,7 @@ from pypid.rendering.frames import framed
 
 if TYPE_CHECKING:
     from pypid.core.packaging.collection import CollectOptions
-    from pypid.core.packaging.collection_request import Parts
+    from pypid.core.packaging.collection_request import RequestFields
 
 _log = Logger()
 
@@ -34,7 +34,7 @@ class CollectionParser:
     program: tuple[str, ...] = PROGRAM
     limit: float = LIMIT
 
-    async def parse(self, form: Parts, running: str) -> CollectOptions | None:
+    async def parse(self, form: RequestFields, running: str) -> CollectOptions | None:
         """Parse the parts as `parse_collection` does. Returns, raises or is cancelled only after
         the child has ended.
         """
@@ -63,7 +63,9 @@ class CollectionParser:
             child.kill("it is not needed any more")
             await child.gone()
 
-    async def _parse_in(self, child: Child, form: Parts, running: str) -> CollectOptions | None:
+    async def _parse_in(
+        self, child: Child, form: RequestFields, running: str
+    ) -> CollectOptions | None:
         """Return the child's answer. Raises `ChildEnded` and `BadRequest`."""
         from pypid.resolver.collection_parser.wire import FrameAssembler  # no first page needs it
 

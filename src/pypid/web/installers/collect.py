@@ -28,7 +28,7 @@ from pypid.core.packaging.collection import (
     Resolved,
     Resolving,
 )
-from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
+from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, RequestFields
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, authorize
@@ -99,7 +99,7 @@ def _refuse_if_busy(app: App) -> None:
 # --- request --------------------------------------------------------------------------------------
 
 
-async def _read_in_time(ctx: RequestContext) -> Parts:
+async def _read_in_time(ctx: RequestContext) -> RequestFields:
     """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`,
     `BadRequest`.
     """
@@ -112,7 +112,7 @@ async def _read_in_time(ctx: RequestContext) -> Parts:
             raise TooSlow(READING) from None
 
 
-async def _read(body: Body, content_type: str) -> Parts:
+async def _read(body: Body, content_type: str) -> RequestFields:
     """Return the fields of the form, or the JSON document, as received: the child process parses
     them.
     """
