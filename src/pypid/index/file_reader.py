@@ -96,8 +96,15 @@ class FileReader:
                 else self._open_theirs(file, span, permission)
             )
         except Archived:
-            await self.thawing.ask_for(file.key or "")
+            key = file.key or await self._cached_key(file)
+            if key is not None:
+                await self.thawing.ask_for(key)
             raise
+
+    async def _cached_key(self, file: File) -> str | None:
+        """Return the key of the cached copy of a file whose upstream listing does not name one."""
+        cached = await self.file_cache.kept.find(file)
+        return None if cached is None else cached.key
 
     async def _open_ours(self, file: File, span: Span | None) -> Body:
         try:

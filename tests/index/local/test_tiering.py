@@ -20,7 +20,7 @@ from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
 from pypid.core.model import ArchiveState, Blob, Project, Span, Unfinished
 from pypid.core.packaging.names import project_name
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
-from pypid.flow import BytesBody, start
+from pypid.flow import BytesBody, Hashes, start
 from pypid.index import Index
 from pypid.index.local.archive_restore import PATIENCE, Thawing
 from pypid.index.local.publish import UNDER_WAY
@@ -29,6 +29,7 @@ from pypid.index.local.tiering import tierer
 from pypid.ports import Body, Bucket
 from pypid.testing import world
 from tests.distributions import sdist
+from tests.index.file_cache_cases import listed
 from tests.index.uploads import SPAM, IndexCase, fetched, publishing, sent
 
 DAY = 24 * 3600
@@ -294,6 +295,25 @@ class ArchiveTests(TierCase):
         self.assertTrue(
             self.have(self.index.file(project_name("eggs"), "eggs-1.0.tar.gz")).archived
         )
+
+    def test_restore_of_a_cached_file_that_is_known_by_its_record_only(self) -> None:
+        """The key of the stored copy is restored: the file on the upstream page has none."""
+        data = b"cached"
+        file = listed(data, "eggs-1.0.tar.gz")
+        hashes = Hashes()
+        hashes.update(data)
+
+        async def body() -> Body:
+            return BytesBody(data)
+
+        kept = self.have(
+            self.index.file_cache.kept.keep(file, hashes.digests(), body, metadata=None)
+        )
+        assert kept.key is not None
+        self.shelves.classes[kept.key] = "GLACIER"
+        for _ in range(2):  # the second time it is in the catalog
+            self.refused(self.started().open(file), Archived)
+        self.assertEqual(self.shelves.asked, [kept.key] * 2)
 
     def test_cannot_be_asked(self) -> None:
         """Where it cannot be asked for they are told the same, and the next one tries again."""

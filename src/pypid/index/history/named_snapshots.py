@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 
 from attrs import define, field
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, Exists, NameTaken, NoSuchSnapshot, StorageDown, Unreadable
@@ -55,6 +56,8 @@ class NamedSnapshots:
     )
     """By name: the blob's ETag, and the document; None for one that cannot be read."""
     _looked: float | None = field(default=None, init=False)
+    _making: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
+    """Held while the number of snapshots is checked and a new one is stored."""
     _flights: Flights[None, None] = field(factory=Flights, init=False, repr=False)
 
     async def all(self) -> Mapping[str, SnapshotDocument]:
@@ -96,13 +99,14 @@ class NamedSnapshots:
             raise BadRequest(
                 f"A note has at most {LONGEST_NOTE} characters, all of them printable."
             )
-        if len(await self.all()) >= MOST:
-            raise BadRequest(f"There are {MOST} snapshots already: delete one first.")
-        try:
-            await self.blobs.write(_key(snapshot.name), BytesBody(dump(snapshot)))
-        except Exists:
-            raise NameTaken(snapshot.name, "there is a snapshot of this name") from None
-        await self._look()
+        async with self._making:
+            if len(await self.all()) >= MOST:
+                raise BadRequest(f"There are {MOST} snapshots already: delete one first.")
+            try:
+                await self.blobs.write(_key(snapshot.name), BytesBody(dump(snapshot)))
+            except Exists:
+                raise NameTaken(snapshot.name, "there is a snapshot of this name") from None
+            await self._look()
 
     async def delete(self, name: str) -> SnapshotDocument:
         """Delete the snapshot and return it. Raises `NoSuchSnapshot`."""
