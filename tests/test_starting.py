@@ -11,10 +11,12 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import pypid
 from pypid.access.passwords import _NOBODYS
-from pypid.web.app import all_routes, root
-from pypid.web.app.guard import guarded_routes
-from pypid.web.installers import simple
+from pypid.web.app.route_table import FILES, SIMPLE, RouteTable, modules_for
+from tests.web.routes import ALL_ROUTES
+
+SOURCE = Path(pypid.__file__).parent
 
 NOT_FOR_A_PAGE = (
     *("treq", "twisted.web.client", "twisted.web._newclient"),  # an HTTP client
@@ -73,11 +75,10 @@ NOT_FOR_A_PAGE = (
         "pypid.index.local.storage_check",
     ),
     *(
-        "pypid.web.app.all_routes",
         "pypid.web.api.projects",
         "pypid.web.api.users",
         "pypid.web.installers.uploads",
-    ),  # see pypid.web.app.root
+    ),  # see pypid.web.app.route_table
 )
 """Modules (with what is below them); some are not even installed everywhere."""
 
@@ -151,50 +152,52 @@ class StartTests(SynchronousTestCase):
             self.assertEqual(found, set())
             self.assertIn("pypid.web.installers.simple", modules)
 
-    def test_first_rooms(self) -> None:
-        """What is got below the paths of the first rooms has its route in them: none is missed
-        while the others are closed.
+    def test_modules_for_a_request(self) -> None:
+        """The modules that a request is said to need have all routes that it may match: none is
+        missed while the others are not imported.
         """
-        got = [
-            route
-            for route in guarded_routes(all_routes.routes)
-            if "GET" in route.methods and route.does is not None
-        ]
-        pages = {
-            route.does.__module__
-            for route in got
-            if route.rule.startswith(f"/{root.PAGES.decode()}")
+        paths = ("simple/", "simple/x/", "simple/x/json", "packages/x/y", "health", "ready")
+        for method, path in (
+            *(("GET", path) for path in (*paths, "metrics")),
+            ("POST", "legacy/"),
+        ):
+            needed = modules_for(method.encode(), path.encode())
+            assert needed is not None, path
+            some = RouteTable(needed)
+            for name in needed:
+                some.add(sys.modules[name])
+            self.assertTrue(some.is_complete)
+            request = path.encode(), method.encode()
+            self.assertEqual(some.match(*request)[0], ALL_ROUTES.match(*request)[0])
+        elsewhere = {
+            each.path
+            for each in ALL_ROUTES
+            if each.handler.__module__ != SIMPLE
+            and each.method == "GET"
+            and each.path.startswith("/simple/")
         }
-        self.assertEqual(pages, {simple.__name__})
-        files = [route for route in got if route.rule.startswith(f"/{root.FILES.decode()}")]
-        of_files = {
-            route.does.__module__ for route in files if route.rule.count("/") == root.DEPTH + 1
+        self.assertEqual(elsewhere, set())
+        others = {
+            each.path
+            for each in ALL_ROUTES
+            if each.path.startswith("/packages/")
+            and each.path.count("/") == 3
+            and each.method == "GET"
+            and each.handler.__module__ != FILES
         }
-        health = {
-            route.does.__module__ for route in got if route.rule == f"/{root.HEALTH.decode()}"
-        }
-        self.assertEqual(of_files | health, set(root.SOON))
+        self.assertEqual(others, set())
         variable = {
-            route.rule for route in got if route.rule.startswith("/<") and route.rule.count("/") > 2
+            each.path
+            for each in ALL_ROUTES
+            if each.path.startswith("/<") and each.path.count("/") > 2
         }
         self.assertEqual(variable, set())
-        self.assertEqual(root.LATER[-1], all_routes.__name__)
 
-    def test_modules_come_one_by_one(self) -> None:
-        """The last module that is imported later brings no other of pypid's with it: it would hold
-        up the reactor for a quarter of a second.
-        """
-        code = (
-            "import sys\n"
-            "from importlib import import_module\n"
-            "from pypid.web.app.root import LATER, SOON, UPLOADS\n"
-            "for name in (*SOON, *UPLOADS, *LATER[:-1]):\n"
-            "    import_module(name)\n"
-            "before = set(sys.modules)\n"
-            "import_module(LATER[-1])\n"
-            "print(*(name for name in sys.modules if name not in before and 'pypid' in name))\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-        )
-        self.assertEqual(done.stdout.split(), [all_routes.__name__])
+    def test_every_module_with_routes_is_listed(self) -> None:
+        """The table lists all modules that declare routes, and no other."""
+        declaring = {
+            f"pypid.{'.'.join(path.relative_to(SOURCE).with_suffix('').parts)}"
+            for path in SOURCE.rglob("*.py")
+            if "\n@route(" in path.read_text()
+        }
+        self.assertEqual(set(ALL_ROUTES.modules), declaring)

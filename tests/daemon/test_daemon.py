@@ -21,6 +21,7 @@ from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.testing.worlds import world
 from pypid.web.http.site import Site
+from tests.web.routes import ALL_ROUTES
 
 
 class Storage:
@@ -87,6 +88,7 @@ class DaemonCase(SynchronousTestCase):
             "maintenance": Keeping(),
             "people": Keeping(),
             "sites": (cast(Site, site or Draining()),),
+            "routes": ALL_ROUTES,
             "listening": (public(self.reactor, "tcp:8000", Factory(), None),),
             "certificate": None,
             "state": open_state(self.folder),

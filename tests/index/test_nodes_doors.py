@@ -20,13 +20,15 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
 from pypid.ports import Catalog
-from pypid.web.app.all_routes import App, FaceSettings, resource
+from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
 from tests.catalog.engines import PlacedEngine
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
 from tests.web.full_app import Connection, J, spelled
+from tests.web.routes import ALL_ROUTES
 
 PAGE, LIST = "/simple/spam/", "/simple/"
 
@@ -54,6 +56,7 @@ class Door:
             Rules(),
             self.node.world,
             FaceSettings(spool=Path(), max_upload=1),
+            routes=ALL_ROUTES,
         )
         self.door = FastPath(app, self.node.catalog)
         self.site = Site(resource(app), reactor=self.node.world.clock, fast_path=self.door)

@@ -7,9 +7,8 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from attrs import Factory, define, field
 
-from pypid.web.app.all_routes import routes
-from pypid.web.app.guard import guarded_routes
 from tests.live.browser import SIZES, Look, SiteTestCase, faults_of
+from tests.web.routes import ALL_ROUTES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -50,15 +49,15 @@ STRUCTURE: Final = """
 def kind_of(path: str) -> str:
     """The rule of the route that answers there; "" for none."""
     try:
-        rule, _ = routes.url_map.bind("").match(path, method="GET", return_rule=True)
+        route, _ = ALL_ROUTES.match(path.removeprefix("/").encode(), b"GET")
     except Exception:  # what is not found, and what is redirected
         return ""
-    return str(rule.rule)
+    return route.path
 
 
 def all_kinds() -> set[str]:
     """The rules of all routes that answer with a page for people."""
-    return {route.rule for route in guarded_routes(routes) if route.page and "GET" in route.methods}
+    return {route.path for route in ALL_ROUTES if route.page and "GET" in route.methods}
 
 
 @define

@@ -38,9 +38,12 @@ from pypid.http_client.trust import Trust
 from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
-from pypid.web.app.all_routes import App, FaceSettings, resource
+from pypid.web.app.app import App
+from pypid.web.app.app import FaceSettings
+from pypid.web.app.root import resource
 from pypid.web.http.site import Site
 from tests.upstream.cases import UpstreamCase
+from tests.web.routes import ALL_ROUTES
 
 J = "application/vnd.pypi.simple.v1+json"
 TTL = timedelta(minutes=1)
@@ -200,7 +203,12 @@ class Proxy:
         )
         access = AccessChain([], None, world, Verifier(world))
         app = App(
-            self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20)
+            self.index,
+            access,
+            Rules(),
+            world,
+            FaceSettings(spool=self.spool, max_upload=1 << 20),
+            routes=ALL_ROUTES,
         )
         self._site = Site(resource(app), reactor=self.reactor)
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")

@@ -16,11 +16,13 @@ from pypid.catalog.signed_urls import Links
 from pypid.core.accounts.entries import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
-from pypid.web.app.all_routes import App, resource
+from pypid.web.app.app import App
+from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
 from pypid.web.http.site import Site
 from tests.web.full_app import TOKEN, Connection, Papers, Pypid, cheap_hashes
+from tests.web.routes import ALL_ROUTES
 
 KEY = bytes(range(32))
 COOKIE_SECRET = "c" * 43
@@ -104,7 +106,9 @@ class Pair:
         chain = AccessChain(
             [Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=lambda: KEY
         )
-        return App(pypid.index, chain, pypid.app.rules, pypid.world, pypid.app.settings)
+        return App(
+            pypid.index, chain, pypid.app.rules, pypid.world, pypid.app.settings, routes=ALL_ROUTES
+        )
 
     def connect(self) -> Both:
         """A connection to each."""

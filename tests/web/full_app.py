@@ -45,12 +45,14 @@ from pypid.index import Index
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.all_routes import App, FaceSettings, resource
+from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.root import resource
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.site import Site
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.openapi_check import hold
 from tests.web.raw_http import Socket
+from tests.web.routes import ALL_ROUTES
 
 T = TypeVar("T")
 
@@ -299,7 +301,13 @@ class Pypid:
             spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder
         )
         self.app = App(
-            self.index, self.access, rules, self.world, settings, Attesting(trusted_root)
+            self.index,
+            self.access,
+            rules,
+            self.world,
+            settings,
+            Attesting(trusted_root),
+            routes=ALL_ROUTES,
         )
         self.log: list[str] = []
         """The access log's lines."""

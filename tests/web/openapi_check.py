@@ -14,6 +14,7 @@ import jsonschema_rs
 import msgspec
 
 from pypid.web.api.openapi import document
+from tests.web.routes import ALL_ROUTES
 
 NOT_OF_ROUTES = (400, 404, 405, 500, 501)
 """Also answered before there is a route: to a broken request, at addresses with odd characters, to
@@ -23,7 +24,7 @@ odd methods; by failures.
 
 @cache
 def _whole() -> Any:
-    return json.loads(msgspec.json.encode(document()))
+    return json.loads(msgspec.json.encode(document(ALL_ROUTES)))
 
 
 @cache

@@ -31,8 +31,6 @@ from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules,
 from pypid.core.policy import EVERY_NAME
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app.all_routes import routes
-from pypid.web.app.guard import guarded_routes
 from pypid.web.http.credentials import credential_of
 from tests.distributions import sdist, sdist_filename
 from tests.web.full_app import Answer, H, J, Pypid, WholeCase, basic, content, spelled, text
@@ -57,6 +55,7 @@ from tests.web.rights_cases import (
     register,
     replace_rules,
 )
+from tests.web.routes import ALL_ROUTES
 from tests.web.test_matrix import target_of
 
 HIDDEN = (OWN, CLAIMED, LICENSED)
@@ -152,10 +151,10 @@ def each_target(*projects: str) -> Iterator[tuple[str, str]]:
     """Method and path of every route of the map; for each of the projects, where one
     stands in it.
     """
-    for route in guarded_routes(routes):
+    for route in ALL_ROUTES:
         for method in sorted(route.methods):
-            for project in projects if "<project>" in route.rule else ("",):
-                yield method, target_of(route.rule, project or PLAIN)
+            for project in projects if "<project>" in route.path else ("",):
+                yield method, target_of(route.path, project or PLAIN)
 
 
 class EverywhereTests(HiddenCase):

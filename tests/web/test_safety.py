@@ -28,11 +28,10 @@ from pypid.core.records.layout import key
 from pypid.flow import BytesBody
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app.all_routes import routes
-from pypid.web.app.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import Answer, Fragile, J, Pypid, WholeCase
 from tests.web.memory_upstream import FILES, Elsewhere
+from tests.web.routes import ALL_ROUTES
 
 SECRET, RESERVED, PUBLIC = "acme-secret", "acme-plans", "spam"
 SPELLINGS = (
@@ -85,10 +84,10 @@ def targets(method: str, rule: str, spelling: str) -> Iterator[str]:
 def project_routes() -> tuple[tuple[str, str], ...]:
     """Method and rule of all routes that a project stands in, what deletes last."""
     found = {
-        (method, route.rule)
-        for route in guarded_routes(routes)
+        (method, route.path)
+        for route in ALL_ROUTES
         for method in route.methods
-        if "<project>" in route.rule
+        if "<project>" in route.path
     }
     return tuple(sorted(found, key=lambda each: (METHODS.index(each[0]), each[1])))
 

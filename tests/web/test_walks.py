@@ -11,7 +11,7 @@ from types import FrameType
 import pypid
 from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
-from pypid.web.app.all_routes import resource
+from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
 from tests.distributions import sdist, sdist_filename

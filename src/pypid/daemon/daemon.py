@@ -34,7 +34,9 @@ from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
 from pypid.prefork.sockets import ListeningSocket
-from pypid.web.app.root import SOON, UPLOADS, furnish
+from pypid.web.app.route_table import FILES
+from pypid.web.app.route_table import HEALTH
+from pypid.web.app.route_table import RouteTable
 from pypid.web.http.site import Site
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Daemon(MultiService):
     dump_interval: float
     maintenance: CacheMaintenance
     sites: tuple[Site, ...]
+    routes: RouteTable
     listening: tuple[Listener, ...]
     certificate: Certificate | None
     state: StateFolder
@@ -107,7 +110,7 @@ class Daemon(MultiService):
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False)
     _comparing: Comparing = field(init=False)
-    _furnishing: Deferred[None] | None = field(default=None, init=False)
+    _loading_routes: Deferred[None] | None = field(default=None, init=False)
     _left: float = field(default=DRAIN, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -168,17 +171,17 @@ class Daemon(MultiService):
         self.notify(READY)
         if self.stateless_node is None or self.people.access.is_open:
             self._start_workers()
-        self._furnishing = start(self._furnish())
-        self._furnishing.addErrback(_trap_cancelled)
+        self._loading_routes = start(self._load_routes())
+        self._loading_routes.addErrback(_trap_cancelled)
         self._comparing.begin()
 
-    async def _furnish(self) -> None:
-        """Import what most clients need; then, after the first pages were answered, what an upload
-        needs.
+    async def _load_routes(self) -> None:
+        """Import what most clients need; then, after the first pages were answered, all other
+        modules with routes: later there may be no descriptor to open their files with.
         """
-        await furnish(self.world, SOON)
+        await self.routes.load(self.world, (HEALTH, FILES))
         await deferLater(self.world.clock, FIRST_PAGES)
-        await furnish(self.world, UPLOADS)
+        await self.routes.load(self.world)
 
     def _start_workers(self) -> None:
         """Start the other workers once the records of the state folder are there. This worker
@@ -231,8 +234,8 @@ class Daemon(MultiService):
         self.condition.begin_to_stop()
         self.notify(STOPPING)
         self._comparing.end()
-        if self._furnishing is not None:
-            self._furnishing.cancel()
+        if self._loading_routes is not None:
+            self._loading_routes.cancel()
         return start(self._stop())
 
     def hurry(self) -> None:

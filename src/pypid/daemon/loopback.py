@@ -118,6 +118,7 @@ def _seen_by(app: App, access: Access) -> App:
             settings,
             registry=app.registry,
             pages=app.pages,
+            routes=app.routes,
         )
 
     twin = Provider(make)

@@ -31,6 +31,8 @@ from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
 from pypid.web.app.app import LOUDNESS, App, FaceSettings, nobody_else
 from pypid.web.app.name_budget import NameBudget
+from pypid.web.app.route_table import RouteTable
+from pypid.web.installers import simple
 from pypid.wiring.metrics import all_metrics
 from pypid.wiring.platform import Platform
 from pypid.wiring.storage import OpenedStorage, bucket_settings
@@ -70,6 +72,8 @@ def make_apps(
     signals: Signals,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
+    routes = RouteTable()
+    routes.add(simple)  # for the first page; the daemon loads the others
     make = partial(
         App,
         index=index,
@@ -80,6 +84,7 @@ def make_apps(
         auth_generation=identities.generation,
         resolvers=partial(_resolver, platform.reactor),
         condition=condition,
+        routes=routes,
         configuration=partial(_configuration, config, identities),
         catch_up=nobody_else if sharing is None else sharing.catch_up,
         searching=lambda: searching.search,

@@ -140,6 +140,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             dump_interval=config.catalog.dump_interval.total_seconds(),
             maintenance=maintenance_of(config, index, upstream, leases),
             sites=(site, operator_site),
+            routes=apps.public.routes,
             listening=tuple(sockets),
             certificate=certificate,
             state=state,

@@ -9,21 +9,20 @@ from typing import Any
 
 import msgspec
 import schemathesis
-from klein import Klein
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.api.openapi import PLACES, described_routes, document
-from pypid.web.app.all_routes import routes
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import ANYBODY, guarded, guarded_routes
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, Route
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import HOST, WholeCase
 from tests.web.openapi_check import hold
+from tests.web.routes import ALL_ROUTES
 
 OPERATIONS = [
     (method, path, operation)
-    for path, methods in document()["paths"].items()
+    for path, methods in document(ALL_ROUTES)["paths"].items()
     for method, operation in methods.items()
 ]
 
@@ -35,7 +34,7 @@ FORM = "multipart/form-data"
 def resolved(part: Any) -> Any:
     """The part that a reference stands for."""
     while "$ref" in part:
-        found: Any = document()
+        found: Any = document(ALL_ROUTES)
         for word in part["$ref"].removeprefix("#/").split("/"):
             found = found[word]
         part = found
@@ -48,40 +47,36 @@ class DocumentTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """It has every route below ``/api/``, with its methods, and no other."""
         expected = {
-            (method.lower(), route.rule.replace("<", "{").replace(">", "}"))
-            for route in guarded_routes(routes)
+            (method.lower(), route.path.replace("<", "{").replace(">", "}"))
+            for route in ALL_ROUTES
             for method in route.methods - {"HEAD"}
-            if route.rule.startswith("/api/")
+            if route.path.startswith("/api/")
         }
         self.assertEqual({(method, path) for method, path, _ in OPERATIONS}, expected)
         self.assertEqual(len(OPERATIONS), len(expected))
 
     def test_undescribed(self) -> None:
         """A route that is added and says nothing of itself is named."""
-        for doc, decorate in (
-            (None, Described(dict[str, Any])),
-            ("Something.", lambda route: route),
-        ):
-            routes = Klein()
+        for doc, description in ((None, Described(dict[str, Any])), ("Something.", None)):
 
-            async def route(ctx: RequestContext) -> None:
+            async def handler(ctx: RequestContext) -> None:
                 pass
 
-            route.__doc__ = doc
-            guarded(routes, "/api/new", may=ANYBODY)(decorate(route))
-            self.assertIn(
-                "/api/new",
-                str(
-                    self.assertRaises(
-                        TypeError, lambda routes=routes: list(described_routes(routes))
-                    )
-                ),
+            handler.__doc__ = doc
+            declared = Route(
+                method="GET",
+                path="/api/new",
+                action=ANYBODY,
+                handler=handler,
+                describe=description,
             )
+            error = self.assertRaises(TypeError, list, described_routes([declared]))
+            self.assertIn("/api/new", str(error))
 
     def test_valid(self) -> None:
         """It is an OpenAPI document."""
         schemathesis.openapi.from_dict(
-            {**msgspec.to_builtins(document()), "servers": [{"url": "/"}]}
+            {**msgspec.to_builtins(document(ALL_ROUTES)), "servers": [{"url": "/"}]}
         ).validate()
 
     def test_answers(self) -> None:
@@ -115,7 +110,9 @@ class DocumentTests(SynchronousTestCase):
         for path in FILES:
             answers = {
                 status: resolved(answer)
-                for status, answer in document()["paths"][path]["get"]["responses"].items()
+                for status, answer in document(ALL_ROUTES)["paths"][path]["get"][
+                    "responses"
+                ].items()
             }
             self.assertLessEqual(
                 {"200", "206", "302", "304", "401", "404", "412", "416", "429", "503"}, set(answers)
@@ -153,7 +150,7 @@ class DocumentTests(SynchronousTestCase):
     def test_cookie(self) -> None:
         """Its name is the one that the client's session has: another by TLS."""
         names = [
-            document(secure=secure)["components"]["securitySchemes"]["session"]["name"]
+            document(ALL_ROUTES, secure=secure)["components"]["securitySchemes"]["session"]["name"]
             for secure in (False, True)
         ]
         self.assertEqual(names, ["pypid_session", "__Host-pypid_session"])
@@ -179,7 +176,9 @@ class ServedTests(WholeCase):
         self.assertEqual(answer.status, 200)
         self.assertEqual(answer.json["openapi"], "3.1.0")
         self.assertEqual([server["url"] for server in answer.json["servers"]], [f"http://{HOST}"])
-        self.assertEqual(answer.json["paths"], json.loads(msgspec.json.encode(document()["paths"])))
+        self.assertEqual(
+            answer.json["paths"], json.loads(msgspec.json.encode(document(ALL_ROUTES)["paths"]))
+        )
 
 
 class HoldTests(SynchronousTestCase):

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from io import BytesIO
 from typing import Any, cast
 
-from klein import Klein
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.server import Request, Site
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from pypid.core.errors import BadName, Busy, Forbidden, PypidError, Unauthenticated
 from pypid.core.permissions import (
@@ -27,9 +28,12 @@ from pypid.core.permissions import (
     Principals,
     Rules,
 )
-from pypid.web.app.app import nobody_else
-from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
+from pypid.web.app.app import App, nobody_else
+from pypid.web.app.guard import admit
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.root import run
+from pypid.web.app.route import ANYBODY, SOMEBODY, Route, declared_routes, route
+from pypid.web.app.route_table import RouteTable
 
 STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
 RIGHT = "Xyzzy"
@@ -53,41 +57,66 @@ class Users:
         return Identity(credential.user, frozenset(), credential.user == "root")
 
 
-class Routes:
-    app = Klein()
+@route("GET", "/simple/<project>/", action=Action.READ)
+async def page(ctx: RequestContext, project: str) -> bytes:
+    cast(Routes, ctx.app).seen.append(("page", ctx.identity, project))
+    return b"page"
+
+
+@route("POST", "/legacy/", action=Action.WRITE)
+@route("POST", "/admin/", action=Action.ADMIN)
+async def upload(ctx: RequestContext) -> bytes:
+    assert ctx.request.content is not None
+    cast(Routes, ctx.app).seen.append(("upload", ctx.identity, ctx.request.content.read()))
+    return b"took"
+
+
+@route("GET", "/own", action=SOMEBODY)
+async def own(ctx: RequestContext) -> bytes:
+    return str(ctx.identity.user).encode()
+
+
+@route("GET", "/health", action=ANYBODY)
+async def health(ctx: RequestContext) -> bytes:
+    cast(Routes, ctx.app).seen.append(("health", ctx.identity))
+    return b"well"
+
+
+DECLARED = tuple(declared_routes(sys.modules[__name__]))
+
+
+class Routes(Resource):
+    """An app with a few routes, and the resource that runs them behind the guard."""
+
+    isLeaf = True
 
     def __init__(self, rules: Rules) -> None:
+        super().__init__()
+        self.table = RouteTable(())
+        for declared in DECLARED:
+            self.table.add_route(declared)
         self.access = Users()
         self.rules = rules
         self.closed: PypidError | None = None
         self.catch_up = nobody_else
         self.seen: list[tuple[Any, ...]] = []
 
-    @guarded(app, "/simple/<project>/", may=Action.READ)
-    async def page(ctx: RequestContext, project: str) -> bytes:
-        cast(Routes, ctx.app).seen.append(("page", ctx.identity, project))
-        return b"page"
+    def render(self, request: Any) -> int:
+        """Run the route until it waits."""
+        run(self._answer(request), request)
+        return NOT_DONE_YET
 
-    @guarded(app, "/legacy/", may=Action.WRITE, methods=["POST"])
-    @guarded(app, "/admin/", may=Action.ADMIN, methods=["POST"])
-    async def upload(ctx: RequestContext) -> bytes:
-        assert ctx.request.content is not None
-        cast(Routes, ctx.app).seen.append(("upload", ctx.identity, ctx.request.content.read()))
-        return b"took"
-
-    @guarded(app, "/own", may=SOMEBODY)
-    async def own(ctx: RequestContext) -> bytes:
-        return str(ctx.identity.user).encode()
-
-    @guarded(app, "/health", may=ANYBODY)
-    async def health(ctx: RequestContext) -> bytes:
-        cast(Routes, ctx.app).seen.append(("health", ctx.identity))
-        return b"well"
-
-    @app.handle_errors(PypidError)  # type: ignore[untyped-decorator]
-    def refuse(self, request: Request, failure: Failure) -> bytes:
-        request.setResponseCode(STATUS[type(failure.value)])
-        return str(failure.value).encode()
+    async def _answer(self, request: Any) -> None:
+        try:
+            found, values = self.table.match(b"/".join(request.postpath), request.method)
+            context = await admit(cast(App, self), request, found, values)
+            request.write(await found.handler(context, **values))
+        except CancelledError:  # the client has disconnected
+            return
+        except PypidError as error:
+            request.setResponseCode(STATUS[type(error)])
+            request.write(str(error).encode())
+        request.finish()
 
 
 class Unread(BytesIO):
@@ -119,10 +148,12 @@ class GuardTests(SynchronousTestCase):
                 self.content = self.spied = Unread()
                 requests.append(self)
 
+            id = "1"
+
             def client_address(self) -> str:
                 return "192.0.2.7"
 
-        site = Site(routes.app.resource(), reactor=Clock())
+        site = Site(routes, reactor=Clock())
         site.requestFactory = Recorded
         channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         transport = StringTransport()
@@ -244,62 +275,46 @@ class GuardTests(SynchronousTestCase):
             self.assertEqual(len(routes.seen), 0 if lost else 1)
 
     def test_routes(self) -> None:
-        """All routes can be listed with their methods and rights."""
+        """All routes can be listed with their methods and actions."""
         self.assertEqual(
-            guarded_routes(Routes.app),
-            (
-                GuardedRoute("/admin/", frozenset({"POST"}), Action.ADMIN),
-                GuardedRoute("/health", frozenset({"GET", "HEAD"}), ANYBODY),
-                GuardedRoute("/legacy/", frozenset({"POST"}), Action.WRITE),
-                GuardedRoute("/own", frozenset({"GET", "HEAD"}), SOMEBODY),
-                GuardedRoute("/simple/<project>/", frozenset({"GET", "HEAD"}), Action.READ),
-            ),
+            [(each.path, each.methods, each.action) for each in Routes(Rules()).table],
+            [
+                ("/admin/", frozenset({"POST"}), Action.ADMIN),
+                ("/health", frozenset({"GET", "HEAD"}), ANYBODY),
+                ("/legacy/", frozenset({"POST"}), Action.WRITE),
+                ("/own", frozenset({"GET", "HEAD"}), SOMEBODY),
+                ("/simple/<project>/", frozenset({"GET", "HEAD"}), Action.READ),
+            ],
         )
 
-    def test_no_route_without_guard(self) -> None:
-        """A route that does not say who may use it, or says nonsense, is not registered; one made
-        past the guard is found.
-        """
-        app = Klein()
+    def test_no_route_without_action(self) -> None:
+        """A route that names no action, or nonsense, cannot be declared."""
         for wrong in (
             {},
-            {"may": None},
-            {"may": "read"},
-            {"may": True},
-            {"may": Action.READ, "methods": "GET"},
+            {"action": None},
+            {"action": "read"},
+            {"action": True},
+            {"action": Action.READ, "method": "get"},
         ):
-            self.assertRaises(TypeError, guarded, app, "/x", **wrong)
-        self.assertEqual((list(app.url_map.iter_rules()), app.endpoints), ([], {}))
-        app.route("/past")(lambda request: b"")
-        self.assertIn("/past", str(self.assertRaises(TypeError, guarded_routes, app)))
-
-    def test_branch(self) -> None:
-        """The rule that Klein adds for what lies below a branch is guarded too."""
-        app = Klein()
-
-        @guarded(app, "/files/", may=Action.READ, branch=True)
-        async def files(ctx: RequestContext) -> bytes:
-            return b""
-
-        self.assertEqual({route.may for route in guarded_routes(app)}, {Action.READ})
-        self.assertEqual(len(guarded_routes(app)), 2)
+            self.assertRaises(TypeError, route, **{"method": "GET", "path": "/x", **wrong})
 
     def test_no_second_route(self) -> None:
-        """A second method for the same rule and methods is refused, rather than replacing the first
-        and its guard.
+        """A second route for the same path and method is refused, rather than replacing the first
+        and its action.
         """
+        table = RouteTable(())
 
-        async def route(ctx: RequestContext) -> bytes:
+        async def handler(ctx: RequestContext) -> bytes:
             return b""
 
-        app = Klein()
-        guarded(app, "/x", may=Action.ADMIN)(route)
-        guarded(app, "/x", may=Action.WRITE, methods=["POST"])(route)
-        guarded(app, "/y", may=Action.READ)(route)
-        self.assertRaises(ValueError, guarded(app, "/x", may=Action.READ), route)
-        self.assertEqual(
-            [route.may for route in guarded_routes(app)], [Action.ADMIN, Action.WRITE, Action.READ]
-        )
+        def add(method: str, path: str, action: Action) -> None:
+            table.add_route(Route(method=method, path=path, action=action, handler=handler))
+
+        add("GET", "/x", Action.ADMIN)
+        add("POST", "/x", Action.WRITE)
+        add("GET", "/y", Action.READ)
+        self.assertRaises(ValueError, add, "GET", "/x", Action.READ)
+        self.assertEqual([each.action for each in table], [Action.ADMIN, Action.WRITE, Action.READ])
 
     def test_no_secret(self) -> None:
         """No password comes into a log, a repr or an answer."""

@@ -34,7 +34,7 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, Scope
 from pypid.core.policy import Claims, Policy
-from pypid.web.app.all_routes import resource
+from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
 from tests.distributions import wheel, wheel_filename

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from pypid.core.model import Project
 from pypid.flow import FileBody
 from pypid.testing import BEGINNING
-from pypid.web.app.all_routes import resource
+from pypid.web.app.root import resource
 from pypid.web.fastpath import open_files as kept_open
 from pypid.web.fastpath import state
 from pypid.web.fastpath.fast_path import FastPath

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.app.all_routes import resource
+from pypid.web.app.root import resource
 from pypid.web.fastpath.cached_channel import CachedChannel
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.fastpath.os import reactor_hook

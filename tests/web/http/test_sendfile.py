@@ -41,8 +41,11 @@ from pypid.flow import PIECE, FileBody, at_once, start
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.all_routes import App, FaceSettings, resource
-from pypid.web.http import response_body, twisted_internals
+from pypid.web.app.app import App
+from pypid.web.app.app import FaceSettings
+from pypid.web.app.root import resource
+from pypid.web.http import response_body
+from pypid.web.http import twisted_internals
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.headers import DownloadHead
 from pypid.web.http.responses import SMALL, send_file
@@ -52,6 +55,7 @@ from pypid.web.http.twisted_internals import CONNECTION, flush
 from tests.disks import on_a_disk
 from tests.web.memory_site import ask
 from tests.web.raw_http import request
+from tests.web.routes import ALL_ROUTES
 from tests.web.test_sockets import self_signed
 
 SPAM = ProjectName("spam")
@@ -115,7 +119,14 @@ class SendingCase(TestCase):
         self.catalog = MemoryCatalog()
         index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
         access = AccessChain([], None, outside, Verifier(outside))
-        self.app = App(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
+        self.app = App(
+            index,
+            access,
+            Rules(),
+            outside,
+            FaceSettings(spool=self.root, max_upload=1),
+            routes=ALL_ROUTES,
+        )
         self.log: list[str] = []
         lines = AccessLog(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)
         self.site = Site(

@@ -23,7 +23,7 @@ from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
 from pypid.index.collect import REDIRECTED, STILL
 from pypid.ports import Resolver
-from pypid.web.app.all_routes import App
+from pypid.web.app.app import App
 from pypid.web.installers.collect import READING
 from tests.distributions import sdist, wheel
 from tests.web.full_app import PRIVATE, RULES, Answer, Pypid, WholeCase, spelled, text

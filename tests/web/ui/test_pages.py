@@ -19,8 +19,6 @@ from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Principals, Rules
 from pypid.flow import BytesBody
-from pypid.web.app.all_routes import routes
-from pypid.web.app.guard import guarded_routes
 from pypid.web.http.form_fields import MOST, Fields, read_fields
 from pypid.web.ui import pages
 from pypid.web.ui.assets import ASSETS, DIGEST
@@ -28,6 +26,7 @@ from pypid.web.ui.flash import DONE
 from pypid.web.ui.login_redirect import way_back
 from tests.web.app_with_registration import OURS, Registering, cookie_of, now
 from tests.web.full_app import PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic
+from tests.web.routes import ALL_ROUTES
 from tests.web.test_matrix import target_of
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -211,8 +210,8 @@ class EveryFormTests(SynchronousTestCase):
         _, others = self.log_in()
         before = len(self.pypid.deeds())
         rules = [
-            route.rule
-            for route in guarded_routes(routes)
+            route.path
+            for route in ALL_ROUTES
             if route.page and "POST" in route.methods and not route.entrance
         ]
         for rule in rules:
@@ -226,9 +225,10 @@ class EveryFormTests(SynchronousTestCase):
 
     def test_routes(self) -> None:
         """Every page that changes something takes a form whose token is looked at."""
-        for route in guarded_routes(routes):
+        for route in ALL_ROUTES:
             if route.page and route.methods - {"GET", "HEAD"}:
-                self.assertEqual((route.methods, route.form), (frozenset({"POST"}), True), route)
+                takes_form = route.form or route.multipart
+                self.assertEqual((route.method, takes_form), ("POST", True), route)
 
     def test_templates(self) -> None:
         """Each form that is posted carries the token, and no template marks anything as safe."""

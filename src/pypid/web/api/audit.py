@@ -8,10 +8,9 @@ from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import NotAvailable
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
@@ -55,8 +54,12 @@ class Deeds(TypedDict):
     before: int | None
 
 
-@guarded(routes, "/api/audit", may=Action.ADMIN)
-@Described(Deeds, asks=ASKS, refuses=(NotAvailable,))
+@route(
+    "GET",
+    "/api/audit",
+    action=Action.ADMIN,
+    describe=Described(Deeds, asks=ASKS, refuses=(NotAvailable,)),
+)
 async def audit(ctx: RequestContext) -> None:
     """List the entries of the audit log, newest first."""
     given = parameters(ctx.request, *names(ASKS))

@@ -17,11 +17,11 @@ from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.index.upstream.eviction import inventory_of, purge
 from pypid.index.upstream.inventory import InventoryEntry
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, flag, names, parameters
 from pypid.web.http.small_responses import send_json
 
@@ -90,8 +90,7 @@ class _Sums(TypedDict):
     size: int
 
 
-@guarded(routes, "/api/cache", may=Action.ADMIN)
-@Described(Cache)
+@route("GET", "/api/cache", action=Action.ADMIN, describe=Described(Cache))
 async def projects(ctx: RequestContext) -> None:
     """List the projects that have cached files."""
     held = await inventory_of(ctx.app.index).taken()
@@ -105,8 +104,7 @@ async def projects(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/api/cache/<project>", may=Action.ADMIN)
-@Described(CachedProject)
+@route("GET", "/api/cache/<project>", action=Action.ADMIN, describe=Described(CachedProject))
 async def files(ctx: RequestContext, project: str) -> None:
     """List the cached files of a project."""
     name = project_name(project)
@@ -129,8 +127,7 @@ async def files(ctx: RequestContext, project: str) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
-@Described(Purged, asks=ASKS)
+@route("DELETE", "/api/cache", action=Action.ADMIN, describe=Described(Purged, asks=ASKS))
 async def purge_all(ctx: RequestContext) -> None:
     """Delete all cached files. With ``?older_than=30d``, only those not accessed for so long."""
     if ctx.request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
@@ -140,8 +137,7 @@ async def purge_all(ctx: RequestContext) -> None:
     await _purge(ctx)
 
 
-@guarded(routes, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
-@Described(Purged, asks=ASKS)
+@route("DELETE", "/api/cache/<project>", action=Action.ADMIN, describe=Described(Purged, asks=ASKS))
 async def purge_project(ctx: RequestContext, project: str) -> None:
     """Delete the cached files of a project. With ``?older_than=30d``, only those not accessed for
     so long.
@@ -149,8 +145,12 @@ async def purge_project(ctx: RequestContext, project: str) -> None:
     await _purge(ctx, project_name(project))
 
 
-@guarded(routes, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
-@Described(Purged, asks=ASKS)
+@route(
+    "DELETE",
+    "/api/cache/<project>/<filename>",
+    action=Action.ADMIN,
+    describe=Described(Purged, asks=ASKS),
+)
 async def purge_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Delete a cached file. With ``?older_than=30d``, only if it was not accessed for so long."""
     await _purge(ctx, project_name(project), filename)

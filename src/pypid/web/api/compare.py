@@ -16,10 +16,10 @@ from pypid.core.packaging.releases import Release, release_of
 from pypid.core.permissions import Action
 from pypid.index.release_comparison import Compared, ComparedText, Comparison
 from pypid.web.api.contents import WHAT_MAY_HAPPEN
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, names, parameters
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.page_cache import FEW_FILES
@@ -124,8 +124,12 @@ OF_COMPARISONS = (
 )
 
 
-@guarded(routes, "/api/projects/<project>/compare", may=Action.READ)
-@Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
+@route(
+    "GET",
+    "/api/projects/<project>/compare",
+    action=Action.READ,
+    describe=Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN),
+)
 async def compare(ctx: RequestContext, project: str) -> None:
     """Compare two releases: their metadata, their files, and the contents of one pair of files."""
     given = parameters(ctx.request, *names(OF_COMPARISONS))

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pypid.core.configuration.in_force import SettingSection, written
 from pypid.core.permissions import Action
 from pypid.web.api.machine_documents import ConfigurationDocument, KeyDocument
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import send_json
 
 
-@guarded(routes, "/api/configuration", may=Action.ADMIN)
-@Described(ConfigurationDocument)
+@route("GET", "/api/configuration", action=Action.ADMIN, describe=Described(ConfigurationDocument))
 async def configuration(ctx: RequestContext) -> None:
     """Return the configuration in force, without secrets: each value with its origin."""
     send_json(ctx.request, await ctx.app.world.thinking(_document, await said(ctx.app)))

@@ -30,10 +30,9 @@ from pypid.core.errors import (
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
@@ -100,8 +99,12 @@ OF_CONTENTS = (
 )
 
 
-@guarded(routes, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
-@Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
+@route(
+    "GET",
+    "/api/projects/<project>/files/<filename>/contents",
+    action=Action.READ,
+    describe=Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN),
+)
 async def contents(ctx: RequestContext, project: str, filename: str) -> None:
     """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,
     at most 1 MiB of it.

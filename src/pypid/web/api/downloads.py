@@ -24,10 +24,9 @@ from pypid.core.errors import (
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
@@ -108,8 +107,12 @@ class DownloadsOfProject(TypedDict):
     total: int
 
 
-@guarded(routes, "/api/downloads", may=Action.ADMIN)
-@Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
+@route(
+    "GET",
+    "/api/downloads",
+    action=Action.ADMIN,
+    describe=Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,)),
+)
 async def downloads(ctx: RequestContext) -> None:
     """List the downloads of a file, newest first."""
     asked = parameters(ctx.request, *names(ASKS))
@@ -130,8 +133,12 @@ async def downloads(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/api/projects/<project>/downloads", may=Action.READ)
-@Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
+@route(
+    "GET",
+    "/api/projects/<project>/downloads",
+    action=Action.READ,
+    describe=Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES),
+)
 async def downloads_of_project(ctx: RequestContext, project: str) -> None:
     """Return how often files of a project were downloaded, by day."""
     name, asked = project_name(project), parameters(ctx.request, *names(ASKS_DAYS))

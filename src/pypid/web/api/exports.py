@@ -12,11 +12,10 @@ import msgspec
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.permissions import Action
-from pypid.web.app.app import routes
 from pypid.web.app.audit import attempted
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.event_stream import EventStream, stream_of
 from pypid.web.http.small_responses import read_json, send_json
 
@@ -55,8 +54,14 @@ class ExportedIndex(TypedDict):
 Heard = Callable[[int, int], None]
 
 
-@guarded(routes, "/api/export", may=Action.ADMIN, methods=("POST",))
-@Described(ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True)
+@route(
+    "POST",
+    "/api/export",
+    action=Action.ADMIN,
+    describe=Described(
+        ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True
+    ),
+)
 async def export(ctx: RequestContext) -> None:
     """Write what a user may see to static files."""
     wanted = _wanted(await read_json(ctx.request, Export))

@@ -10,11 +10,11 @@ import msgspec
 from pypid.core.errors import BadRequest, ChangedElsewhere, NameTaken, NoSuchGroup, NotAvailable
 from pypid.core.permissions import Action, account_name
 from pypid.web.app.account_names import NewName, new_name
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Removed
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
 GROUP = "/api/groups/<name>"
@@ -53,8 +53,9 @@ class Groups(TypedDict):
 NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
 
 
-@guarded(routes, "/api/groups", may=Action.ADMIN)
-@Described(Groups, refuses=(NotAvailable,))
+@route(
+    "GET", "/api/groups", action=Action.ADMIN, describe=Described(Groups, refuses=(NotAvailable,))
+)
 async def groups(ctx: RequestContext) -> None:
     """List the groups with their members. Groups of the configuration are listed by name only,
     those of a directory not at all.
@@ -70,16 +71,22 @@ async def groups(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, GROUP, may=Action.ADMIN)
-@Described(GroupDocument, refuses=NO_GROUP)
+@route("GET", GROUP, action=Action.ADMIN, describe=Described(GroupDocument, refuses=NO_GROUP))
 async def group(ctx: RequestContext, name: str) -> None:
     """Return a group with its members."""
     send_json(ctx.request, _document(name, await members_of(ctx.app, name)))
 
 
-@guarded(routes, "/api/groups", may=Action.ADMIN, methods=("POST",))
-@Described(
-    GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable)
+@route(
+    "POST",
+    "/api/groups",
+    action=Action.ADMIN,
+    describe=Described(
+        GroupDocument,
+        status=201,
+        takes=NewGroup,
+        refuses=(NameTaken, ChangedElsewhere, NotAvailable),
+    ),
 )
 async def add(ctx: RequestContext) -> None:
     """Create an empty group. Rights given to its name before are its own."""
@@ -87,8 +94,7 @@ async def add(ctx: RequestContext) -> None:
     send_json(ctx.request, _document(name, ()), 201)
 
 
-@guarded(routes, GROUP, may=Action.ADMIN, methods=("DELETE",))
-@Described(Removed, refuses=NO_GROUP)
+@route("DELETE", GROUP, action=Action.ADMIN, describe=Described(Removed, refuses=NO_GROUP))
 async def remove(ctx: RequestContext, name: str) -> None:
     """Delete a group and its rights."""
     await removed(ctx, name)
@@ -96,8 +102,12 @@ async def remove(ctx: RequestContext, name: str) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, MEMBER, may=Action.ADMIN, methods=("PUT",))
-@Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
+@route(
+    "PUT",
+    MEMBER,
+    action=Action.ADMIN,
+    describe=Described(GroupDocument, refuses=(*NO_GROUP, BadRequest)),
+)
 async def join(ctx: RequestContext, name: str, user: str) -> None:
     """Add a user to a group. An unknown user can be added, too; the answer then has a warning."""
     warnings = await joined(ctx, name, user)
@@ -108,8 +118,7 @@ async def join(ctx: RequestContext, name: str, user: str) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, MEMBER, may=Action.ADMIN, methods=("DELETE",))
-@Described(GroupDocument, refuses=NO_GROUP)
+@route("DELETE", MEMBER, action=Action.ADMIN, describe=Described(GroupDocument, refuses=NO_GROUP))
 async def leave(ctx: RequestContext, name: str, user: str) -> None:
     """Remove a user from a group. Removing a user who is not a member changes nothing."""
     await left(ctx, name, user)

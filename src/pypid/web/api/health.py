@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pypid.core.permissions import EVERYONE
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.responses import set_head
 from pypid.web.http.small_responses import send_json
 
@@ -13,7 +13,7 @@ AGAIN = 5
 """Seconds after which a client should ask again (``Retry-After``)."""
 
 
-@guarded(routes, "/health", may=ANYBODY)
+@route("GET", "/health", action=ANYBODY)
 async def health(ctx: RequestContext) -> None:
     """Answer 200 as long as the process runs, with the condition of its parts and the progress of a
     reconcile.
@@ -21,7 +21,7 @@ async def health(ctx: RequestContext) -> None:
     send_json(ctx.request, {"status": "ok", **condition_of(ctx.app)})
 
 
-@guarded(routes, "/ready", may=ANYBODY)
+@route("GET", "/ready", action=ANYBODY)
 async def ready(ctx: RequestContext) -> None:
     """Answer 200 while clients should be sent here, 503 while they should be sent to another
     server, if there is one.

@@ -21,11 +21,11 @@ from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described, Duration, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
 _ID = re.compile(r"[0-9a-f]{24}\Z")
@@ -56,8 +56,14 @@ class Withdrawn(TypedDict):
     withdrawn: bool
 
 
-@guarded(routes, "/api/invitations", may=Action.ADMIN, methods=("POST",))
-@Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
+@route(
+    "POST",
+    "/api/invitations",
+    action=Action.ADMIN,
+    describe=Described(
+        InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,)
+    ),
+)
 async def make(ctx: RequestContext) -> None:
     """Create an invitation for one account."""
     demand_invitations(ctx.app)
@@ -92,8 +98,12 @@ async def made(ctx: RequestContext, expires: str | None) -> Invitation:
     return new
 
 
-@guarded(routes, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
-@Described(Withdrawn, refuses=(BadRequest, NotAvailable))
+@route(
+    "DELETE",
+    "/api/invitations/<id>",
+    action=Action.ADMIN,
+    describe=Described(Withdrawn, refuses=(BadRequest, NotAvailable)),
+)
 async def withdraw(ctx: RequestContext, id: str) -> None:
     """Withdraw an invitation, which can then no longer be used. The answer tells whether it was
     used or withdrawn before.

@@ -8,11 +8,11 @@ import msgspec
 
 from pypid.core.errors import LogElsewhere
 from pypid.core.permissions import Action
-from pypid.web.app.app import LOUDNESS, App, LogLevelControl, routes
+from pypid.web.app.app import LOUDNESS, App, LogLevelControl
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
 Level = Literal["debug", "info", "warn", "error", "critical", "default"]
@@ -31,15 +31,23 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
     level: Level
 
 
-@guarded(routes, "/api/log-level", may=Action.ADMIN)
-@Described(LogLevel, refuses=(LogElsewhere,))
+@route(
+    "GET",
+    "/api/log-level",
+    action=Action.ADMIN,
+    describe=Described(LogLevel, refuses=(LogElsewhere,)),
+)
 async def log_level(ctx: RequestContext) -> None:
     """Return the log level in force and the configured one."""
     send_json(ctx.request, _said(_loudness(ctx.app)))
 
 
-@guarded(routes, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
-@Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
+@route(
+    "PUT",
+    "/api/log-level",
+    action=Action.ADMIN,
+    describe=Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,)),
+)
 async def set_log_level(ctx: RequestContext) -> None:
     """Set the log level of all workers, until pypid stops or the configuration file says another
     one.

@@ -12,9 +12,8 @@ from pypid import __version__
 from pypid.core.errors import CatalogDown, StorageDown
 from pypid.core.permissions import Action
 from pypid.metrics.families import BUILD, PROJECTS
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
-@guarded(routes, "/metrics", may=Action.METRICS)
+@route("GET", "/metrics", action=Action.METRICS)
 async def metrics(ctx: RequestContext) -> None:
     """Return the metrics of all workers in Prometheus' text format, or as OpenMetrics if the client
     accepts it.

@@ -15,10 +15,9 @@ from pypid.core.presentation.feeds import releases_of as feed_of_project
 from pypid.core.presentation.feeds import updates as feed_of_updates
 from pypid.core.simple_api.render import finished, utc_text
 from pypid.web.api.news_cache import STORED
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.redirects import redirect
@@ -68,8 +67,12 @@ async def projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
     return await ctx.app.newest.projects(await ctx.visibility(), ctx.app.search.created, most)
 
 
-@guarded(routes, "/api/news", may=Action.READ)
-@Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,))
+@route(
+    "GET",
+    "/api/news",
+    action=Action.READ,
+    describe=Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,)),
+)
 async def news(ctx: RequestContext) -> None:
     """List the newest releases and projects, of all that is stored and that the user may read."""
     most = number(parameters(ctx.request, *names(ASKS)), "most", 1, MOST) or FEW
@@ -80,7 +83,7 @@ async def news(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/rss/updates.xml", may=Action.READ)
+@route("GET", "/rss/updates.xml", action=Action.READ)
 async def updates(ctx: RequestContext) -> None:
     """Return the RSS feed of releases (C114)."""
     await _send(
@@ -89,7 +92,7 @@ async def updates(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, "/rss/packages.xml", may=Action.READ)
+@route("GET", "/rss/packages.xml", action=Action.READ)
 async def packages(ctx: RequestContext) -> None:
     """Return the RSS feed of projects (C114)."""
     await _send(
@@ -98,7 +101,7 @@ async def packages(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, "/rss/project/<project>/releases.xml", may=Action.READ)
+@route("GET", "/rss/project/<project>/releases.xml", action=Action.READ)
 async def of_project(ctx: RequestContext, project: str) -> None:
     """Return the RSS feed of a project's releases (C114), of those with stored files."""
     name = project_name(project)

@@ -1,7 +1,7 @@
 """The JSON API below ``/api/`` as an OpenAPI 3.1 document: ``GET /api/openapi.json``.
 
-Built from the routes themselves: their rules and rights (`web.app.guard`), their descriptions
-(`web.app.descriptions`), the types that bodies are decoded with, and the table of errors. There is
+Built from the routes themselves: their paths and actions (`web.app.route`), their
+descriptions (`web.app.descriptions`), the types that bodies are decoded with, and the table of errors. There is
 no second list that could become outdated.
 """
 
@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from klein import Klein
 
 from pypid import __version__
 from pypid.core import errors
@@ -23,11 +22,10 @@ from pypid.core.accounts.sessions import cookie_name
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.permissions import Action
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.errors import Refused, status_of
-from pypid.web.app.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, SOMEBODY, Route, route
 from pypid.web.http.cookies import HARMLESS
 from pypid.web.http.event_stream import EVENTS, LINES
 from pypid.web.http.negotiation import ErrorFormat
@@ -78,8 +76,7 @@ _FOR_PYTHON = re.compile(
 _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 
 
-@guarded(routes, "/api/openapi.json", may=ANYBODY)
-@Described(dict[str, Any])
+@route("GET", "/api/openapi.json", action=ANYBODY, describe=Described(dict[str, Any]))
 async def openapi(ctx: RequestContext) -> None:
     """Return this document (OpenAPI 3.1). It discloses nothing of the index, and is the same for
     all clients.
@@ -87,12 +84,15 @@ async def openapi(ctx: RequestContext) -> None:
     base = ctx.base_url
     send_json(
         ctx.request,
-        {**document(secure=ctx.request.scheme == "https"), "servers": [{"url": base or "/"}]},
+        {
+            **document(ctx.app.routes, secure=ctx.request.scheme == "https"),
+            "servers": [{"url": base or "/"}],
+        },
     )
 
 
 @cache
-def document(*, secure: bool = False) -> Mapping[str, Any]:
+def document(routes: Iterable[Route], *, secure: bool = False) -> Mapping[str, Any]:
     """Return the document without its ``servers``. `secure`: for clients that use TLS, whose cookie
     has another name.
 
@@ -101,25 +101,20 @@ def document(*, secure: bool = False) -> Mapping[str, Any]:
     return _document(routes, secure=secure)
 
 
-def described_routes(routes: Klein) -> Iterator[tuple[GuardedRoute, Described]]:
+def described_routes(routes: Iterable[Route]) -> Iterator[tuple[Route, Described]]:
     """Yield the routes below ``/api/`` with their descriptions. Raises `TypeError` if one has
     none.
     """
-    for route in guarded_routes(routes):
-        if route.rule.startswith(PREFIX):
-            said = getattr(route.does, "__pypid_described__", None)
-            if (
-                not isinstance(said, Described)
-                or not (getattr(route.does, "__doc__", None) or "").strip()
-            ):
+    for each in routes:
+        if each.path.startswith(PREFIX):
+            if each.describe is None or not (each.handler.__doc__ or "").strip():
                 raise TypeError(
-                    f"The route {route.rule!r} needs a docstring and, below guarded(), a "
-                    f"@Described(...)."
+                    f"The route {each.path!r} needs a docstring and describe=Described(...)."
                 )
-            yield route, said
+            yield each, each.describe
 
 
-def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
+def _document(routes: Iterable[Route], *, secure: bool) -> Mapping[str, Any]:
     found = list(described_routes(routes))
     shaped = (
         kind
@@ -133,10 +128,9 @@ def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
     )
     shapes = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
-    for route, said in found:
-        path = paths.setdefault(_MARKUP.sub(r"{\1}", route.rule), {})
-        for method in sorted(route.methods - {"HEAD"}):
-            path[method.lower()] = _operation(route, said, method, shapes)
+    for each, said in found:
+        path = paths.setdefault(_MARKUP.sub(r"{\1}", each.path), {})
+        path[each.method.lower()] = _operation(each, said, shapes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -154,20 +148,18 @@ def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
     }
 
 
-def _operation(
-    route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]
-) -> dict[str, Any]:
-    lines = " ".join((route.does.__doc__ or "").split())
+def _operation(route: Route, said: Described, shapes: Mapping[int, Any]) -> dict[str, Any]:
+    lines = " ".join((route.handler.__doc__ or "").split())
     summary = _SENTENCE.match(lines)
     operation = {
-        "operationId": _identifier(method, route.rule),
-        "tags": [re.split(r"[/.]", route.rule[len(PREFIX) :])[0]],
+        "operationId": _identifier(route.method, route.path),
+        "tags": [re.split(r"[/.]", route.path[len(PREFIX) :])[0]],
         "summary": summary[1] if summary else lines,
-        "description": f"{lines}\n\n{NEEDS[route.may]}",
-        "security": _security(route, method),
-        "responses": _responses(route, said, method, shapes),
+        "description": f"{lines}\n\n{NEEDS[route.action]}",
+        "security": _security(route),
+        "responses": _responses(route, said, shapes),
     }
-    parameters = [*_places(route.rule), *_asks(said)]
+    parameters = [*_places(route.path), *_asks(said)]
     if parameters:
         operation["parameters"] = parameters
     if said.takes is not None:
@@ -258,22 +250,20 @@ def _schemes(*, secure: bool) -> dict[str, Any]:
     }
 
 
-def _security(route: GuardedRoute, method: str) -> list[dict[str, list[str]]]:
+def _security(route: Route) -> list[dict[str, list[str]]]:
     found: list[dict[str, list[str]]] = [{"password": []}, {"token": []}]
     if not route.entrance:
         found.append(
-            {"session": []} if method.encode() in HARMLESS else {"session": [], "csrf": []}
+            {"session": []} if route.method.encode() in HARMLESS else {"session": [], "csrf": []}
         )
     # the configuration says whether anonymous clients may read
-    return [{}, *found] if route.may in (ANYBODY, Action.READ) else found
+    return [{}, *found] if route.action in (ANYBODY, Action.READ) else found
 
 
 # --- responses ------------------------------------------------------------------------------------
 
 
-def _responses(
-    route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]
-) -> dict[str, Any]:
+def _responses(route: Route, said: Described, shapes: Mapping[int, Any]) -> dict[str, Any]:
     if said.gives is FILE_BYTES:
         found = _file_answers()
     else:
@@ -283,7 +273,7 @@ def _responses(
         found = {
             str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}
         }
-    for status, kinds in sorted(_refusals(route, said, method).items()):
+    for status, kinds in sorted(_refusals(route, said).items()):
         found[str(status)] = {"$ref": f"#/components/responses/{_name_of(status, kinds)}"}
     return found
 
@@ -303,39 +293,36 @@ def _file_answers() -> dict[str, Any]:
     return found
 
 
-def _refusals(
-    route: GuardedRoute, said: Described, method: str
-) -> dict[int, tuple[type[PypidError], ...]]:
+def _refusals(route: Route, said: Described) -> dict[int, tuple[type[PypidError], ...]]:
     """Return the errors that a request may be refused with, by status."""
     found: dict[int, tuple[type[PypidError], ...]] = {}
-    for kind in dict.fromkeys(_kinds(route, said, method)):
-        status = status_of(kind, method.encode())
+    for kind in dict.fromkeys(_kinds(route, said)):
+        status = status_of(kind, route.method.encode())
         found[status] = (*found.get(status, ()), kind)
     return found
 
 
-def _kinds(route: GuardedRoute, said: Described, method: str) -> Iterator[type[PypidError]]:
+def _kinds(route: Route, said: Described) -> Iterator[type[PypidError]]:
     yield from WHOEVER_ASKS
-    if isinstance(route.may, Action):
+    if isinstance(route.action, Action):
         yield errors.Forbidden
-    if method.encode() not in HARMLESS:
+    if route.method.encode() not in HARMLESS:
         yield from WHOEVER_CHANGES
     if said.takes is not None or said.form is not None:
         yield from WHATEVER_IS_SENT
     if said.asks:
         yield errors.BadRequest
-    if "<project>" in route.rule:
+    if "<project>" in route.path:
         yield errors.BadName
     yield from said.refuses
 
 
-def _all_refusals(routes: Iterable[tuple[GuardedRoute, Described]], shape: Any) -> dict[str, Any]:
+def _all_refusals(routes: Iterable[tuple[Route, Described]], shape: Any) -> dict[str, Any]:
     """Return each response once, since most routes share them."""
     found = {}
-    for route, said in routes:
-        for method in route.methods - {"HEAD"}:
-            for status, kinds in _refusals(route, said, method).items():
-                found[_name_of(status, kinds)] = _refusal(status, kinds, shape)
+    for each, said in routes:
+        for status, kinds in _refusals(each, said).items():
+            found[_name_of(status, kinds)] = _refusal(status, kinds, shape)
     return dict(sorted(found.items()))
 
 

@@ -27,10 +27,9 @@ from pypid.web.api.project_documents import (
     project_document,
 )
 from pypid.web.app import changes
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
 PROJECT = "/api/projects/<project>"
@@ -53,8 +52,7 @@ class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/projects", may=Action.READ)
-@Described(Projects)
+@route("GET", "/api/projects", action=Action.READ, describe=Described(Projects))
 async def projects(ctx: RequestContext) -> None:
     """List the names of the projects."""
     document: Projects = {
@@ -63,8 +61,12 @@ async def projects(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, PROJECT, may=Action.READ)
-@Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
+@route(
+    "GET",
+    PROJECT,
+    action=Action.READ,
+    describe=Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop)),
+)
 async def project(ctx: RequestContext, project: str) -> None:
     """Return a project with its files."""
     send_json(
@@ -78,15 +80,23 @@ async def project(ctx: RequestContext, project: str) -> None:
 # --- yank and status ------------------------------------------------------------------------------
 
 
-@guarded(routes, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
-@Described(ChangedProject, takes=Reason, refuses=ABSENT)
+@route(
+    "PUT",
+    PROJECT + "/files/<filename>/yank",
+    action=Action.WRITE,
+    describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
+)
 async def yank_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Yank one file."""
     await _yank(ctx, project_name(project), filename, frozenset({filename}))
 
 
-@guarded(routes, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
-@Described(ChangedProject, takes=Reason, refuses=ABSENT)
+@route(
+    "PUT",
+    PROJECT + "/releases/<version>/yank",
+    action=Action.WRITE,
+    describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
+)
 async def yank_release(ctx: RequestContext, project: str, version: str) -> None:
     """Yank all files of a release."""
     name = project_name(project)
@@ -104,15 +114,23 @@ async def _yank(
     _changed(ctx, yanked, filenames)
 
 
-@guarded(routes, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
-@Described(ChangedProject, refuses=ABSENT)
+@route(
+    "DELETE",
+    PROJECT + "/files/<filename>/yank",
+    action=Action.WRITE,
+    describe=Described(ChangedProject, refuses=ABSENT),
+)
 async def unyank_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Un-yank one file."""
     await _unyank(ctx, project_name(project), filename, frozenset({filename}))
 
 
-@guarded(routes, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
-@Described(ChangedProject, refuses=ABSENT)
+@route(
+    "DELETE",
+    PROJECT + "/releases/<version>/yank",
+    action=Action.WRITE,
+    describe=Described(ChangedProject, refuses=ABSENT),
+)
 async def unyank_release(ctx: RequestContext, project: str, version: str) -> None:
     """Un-yank all files of a release."""
     name = project_name(project)
@@ -132,8 +150,12 @@ async def _unyank(
     )
 
 
-@guarded(routes, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
-@Described(ChangedProject, takes=NewStatus, refuses=ABSENT)
+@route(
+    "PUT",
+    PROJECT + "/status",
+    action=Action.ADMIN,
+    describe=Described(ChangedProject, takes=NewStatus, refuses=ABSENT),
+)
 async def set_status(ctx: RequestContext, project: str) -> None:
     """Set the status of a project."""
     name = project_name(project)
@@ -145,15 +167,23 @@ async def set_status(ctx: RequestContext, project: str) -> None:
 # --- delete ---------------------------------------------------------------------------------------
 
 
-@guarded(routes, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
-@Described(ChangedProject, refuses=ABSENT)
+@route(
+    "DELETE",
+    PROJECT + "/files/<filename>",
+    action=Action.DELETE,
+    describe=Described(ChangedProject, refuses=ABSENT),
+)
 async def delete_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Delete one file permanently."""
     await delete_files(ctx, project_name(project), "delete-file", filename, frozenset({filename}))
 
 
-@guarded(routes, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
-@Described(ChangedProject, refuses=ABSENT)
+@route(
+    "DELETE",
+    PROJECT + "/releases/<version>",
+    action=Action.DELETE,
+    describe=Described(ChangedProject, refuses=ABSENT),
+)
 async def delete_release(ctx: RequestContext, project: str, version: str) -> None:
     """Delete all files of a release permanently."""
     name = project_name(project)
@@ -179,16 +209,19 @@ async def delete_files(
     )
 
 
-@guarded(routes, PROJECT, may=Action.DELETE, methods=("DELETE",))
-@Described(ChangedProject, refuses=ABSENT)
+@route("DELETE", PROJECT, action=Action.DELETE, describe=Described(ChangedProject, refuses=ABSENT))
 async def delete_project(ctx: RequestContext, project: str) -> None:
     """Delete all files of a project permanently. Its name stays local."""
     left, filenames = await changes.delete_all(ctx, project_name(project))
     _changed(ctx, left, filenames)
 
 
-@guarded(routes, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
-@Described(Released, refuses=(*ABSENT, BadRequest))
+@route(
+    "DELETE",
+    "/api/names/<project>",
+    action=Action.ADMIN,
+    describe=Described(Released, refuses=(*ABSENT, BadRequest)),
+)
 async def release_name(ctx: RequestContext, project: str) -> None:
     """Release the name of an empty project, which others may then use."""
     name = project_name(project)

@@ -30,12 +30,12 @@ from pypid.core.errors import (
     TooManyRegistrations,
 )
 from pypid.web.app.account_names import demand_free
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.captcha import Captcha, riddle, solved
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.small_responses import read_json, send_json
 
 WELCOME = {
@@ -65,8 +65,12 @@ class Welcome(TypedDict):
     message: str
 
 
-@guarded(routes, "/api/captcha", may=ANYBODY)
-@Described(Captcha, refuses=(NoRiddles, NotAvailable))
+@route(
+    "GET",
+    "/api/captcha",
+    action=ANYBODY,
+    describe=Described(Captcha, refuses=(NoRiddles, NotAvailable)),
+)
 async def captcha(ctx: RequestContext) -> None:
     """Return a captcha for ALTCHA's widget."""
     if not ctx.app.settings.people.captcha:
@@ -76,12 +80,17 @@ async def captcha(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
-@Described(
-    Welcome,
-    status=201,
-    takes=Applicant,
-    refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
+@route(
+    "POST",
+    "/api/register",
+    action=ANYBODY,
+    entrance=True,
+    describe=Described(
+        Welcome,
+        status=201,
+        takes=Applicant,
+        refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
+    ),
 )
 async def register(ctx: RequestContext) -> None:
     """Register an account. The cheap checks come first, and a typing error uses nothing up."""

@@ -15,11 +15,11 @@ from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Principals, account_name
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
 RIGHTS = "/api/projects/<project>/rights"
@@ -115,15 +115,17 @@ async def rights_now(app: App) -> AllRights:
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/rights", may=Action.ADMIN)
-@Described(Rights, refuses=(NotAvailable,))
+@route(
+    "GET", "/api/rights", action=Action.ADMIN, describe=Described(Rights, refuses=(NotAvailable,))
+)
 async def rights(ctx: RequestContext) -> None:
     """List the defaults, and all rights on single projects."""
     send_json(ctx.request, await listed(ctx.app))
 
 
-@guarded(routes, RIGHTS, may=Action.ADMIN)
-@Described(ProjectRights, refuses=(NotAvailable,))
+@route(
+    "GET", RIGHTS, action=Action.ADMIN, describe=Described(ProjectRights, refuses=(NotAvailable,))
+)
 async def project(ctx: RequestContext, project: str) -> None:
     """Return the rights of one project, the source of each, and their effect together."""
     send_json(ctx.request, whole(ctx.app, project_name(project), await rights_now(ctx.app)))
@@ -189,9 +191,11 @@ def _defaults(app: App) -> Defaults:
 # --- changing -------------------------------------------------------------------------------------
 
 
-@guarded(routes, MANY, may=Action.ADMIN, methods=("PUT",))
-@guarded(routes, ONE, may=Action.ADMIN, methods=("PUT",))
-@Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
+GRANT_DESCRIPTION = Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
+
+
+@route("PUT", MANY, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
+@route("PUT", ONE, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
 async def grant(ctx: RequestContext, project: str, kind: str, name: str = "") -> None:
     """Grant a right, replacing the existing one."""
     wanted = await read_json(ctx.request, NewRight)
@@ -218,9 +222,13 @@ async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
     return {**whole(ctx.app, right.project, await rights_now(ctx.app)), "warnings": warnings}
 
 
-@guarded(routes, MANY, may=Action.ADMIN, methods=("DELETE",))
-@guarded(routes, ONE, may=Action.ADMIN, methods=("DELETE",))
-@Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
+WITHDRAW_DESCRIPTION = Described(
+    ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable)
+)
+
+
+@route("DELETE", MANY, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
+@route("DELETE", ONE, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
 async def withdraw(ctx: RequestContext, project: str, kind: str, name: str = "") -> None:
     """Remove a right. Removing one that does not exist is no error."""
     send_json(

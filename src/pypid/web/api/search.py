@@ -16,10 +16,9 @@ from pypid.core.permissions import Action
 from pypid.core.search.ranking import FoundProject, SearchQuery
 from pypid.core.simple_api.render import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
@@ -100,8 +99,12 @@ async def results(ctx: RequestContext, query: SearchQuery, page: int, most: int 
     return Results(findings.found, findings.total, page, pages, findings.unread)
 
 
-@guarded(routes, "/api/search", may=Action.READ)
-@Described(SearchDocument, asks=ASKS, refuses=(Busy,))
+@route(
+    "GET",
+    "/api/search",
+    action=Action.READ,
+    describe=Described(SearchDocument, asks=ASKS, refuses=(Busy,)),
+)
 async def searched(ctx: RequestContext) -> None:
     """Search the stored projects that the user may read, best match first."""
     given = parameters(ctx.request, *names(ASKS))

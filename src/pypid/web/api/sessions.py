@@ -15,12 +15,11 @@ from pypid.core.accounts.sessions import csrf_token, digest_of, new_secret
 from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import routes
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.rate_limit import TooManyLogins
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.cookies import begin_session, credential_of_cookie, end_session
 from pypid.web.http.credentials import LONGEST_USER
 from pypid.web.http.small_responses import read_json, send_json
@@ -56,8 +55,12 @@ class LoggedOut(TypedDict):
     user: None
 
 
-@guarded(routes, "/api/session", may=ANYBODY)
-@Described(SessionDocument, refuses=(NotAvailable,))
+@route(
+    "GET",
+    "/api/session",
+    action=ANYBODY,
+    describe=Described(SessionDocument, refuses=(NotAvailable,)),
+)
 async def session(ctx: RequestContext) -> None:
     """Return the user who is logged in, by any credentials. Of a session, also its CSRF token and
     its end.
@@ -70,8 +73,15 @@ async def session(ctx: RequestContext) -> None:
     send_json(ctx.request, _document(ctx.identity, ctx.request.session, found))
 
 
-@guarded(routes, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
-@Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
+@route(
+    "POST",
+    "/api/session",
+    action=ANYBODY,
+    entrance=True,
+    describe=Described(
+        SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable)
+    ),
+)
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session. It is always a new one, whatever cookie the client sent, so that no user is
     led into the session of another.
@@ -108,8 +118,9 @@ async def begin(ctx: RequestContext, login: Login) -> tuple[Identity, str, Sessi
     return user, secret, begun
 
 
-@guarded(routes, "/api/session", may=ANYBODY, methods=("DELETE",))
-@Described(LoggedOut, refuses=(NotAvailable,))
+@route(
+    "DELETE", "/api/session", action=ANYBODY, describe=Described(LoggedOut, refuses=(NotAvailable,))
+)
 async def log_out(ctx: RequestContext) -> None:
     """End the session, at once and permanently. Ending it again is no error."""
     await end(ctx)

@@ -12,11 +12,11 @@ from pypid.core.records.as_of_time import moment_of, parse_moment, settled
 from pypid.core.records.documents import SnapshotDocument
 from pypid.core.simple_api.render import utc_text
 from pypid.index.history.named_snapshots import snapshot_name
-from pypid.web.app.app import routes, user_of
+from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded
 from pypid.web.app.descriptions import Described, Moment, Removed
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
 
@@ -49,8 +49,7 @@ class Snapshots(TypedDict):
     snapshots: list[Snapshot]
 
 
-@guarded(routes, "/api/snapshots", may=Action.READ)
-@Described(Snapshots)
+@route("GET", "/api/snapshots", action=Action.READ, describe=Described(Snapshots))
 async def snapshots(ctx: RequestContext) -> None:
     """List the snapshots."""
     found = (await ctx.app.index.history.snapshots.all()).values()
@@ -62,8 +61,14 @@ async def snapshots(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
-@Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
+@route(
+    "POST",
+    "/api/snapshots",
+    action=Action.ADMIN,
+    describe=Described(
+        Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken)
+    ),
+)
 async def make(ctx: RequestContext) -> None:
     """Create a snapshot of now or of a past time. Cached upstream files that it shows are not
     evicted.
@@ -87,8 +92,12 @@ async def made(ctx: RequestContext, wish: NewSnapshot) -> SnapshotDocument:
     return snapshot
 
 
-@guarded(routes, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
-@Described(Removed, refuses=(NoSuchSnapshot,))
+@route(
+    "DELETE",
+    "/api/snapshots/<snapshot>",
+    action=Action.ADMIN,
+    describe=Described(Removed, refuses=(NoSuchSnapshot,)),
+)
 async def delete(ctx: RequestContext, snapshot: str) -> None:
     """Delete a snapshot. Files stay, and so does ``/at/`` of its time."""
     await deleted(ctx, snapshot)

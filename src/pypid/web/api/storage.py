@@ -18,11 +18,11 @@ from pypid.index.local.storage_check import CheckReport
 from pypid.index.progress import Tell
 from pypid.index.store.reconcile import Reconciled
 from pypid.web.api.project_documents import CheckedStorage, FindingDocument, Rebuilt
-from pypid.web.app.app import App, routes, user_of
+from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.event_stream import EventStream, stream_of
 from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
@@ -46,15 +46,23 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
     hashes: bool = False
 
 
-@guarded(routes, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
-@Described(Rebuilt, refuses=(Busy,), streams=True)
+@route(
+    "POST",
+    "/api/rebuild",
+    action=Action.ADMIN,
+    describe=Described(Rebuilt, refuses=(Busy,), streams=True),
+)
 async def rebuild(ctx: RequestContext) -> None:
     """Reconcile the catalog with the storage, and adopt files without a record."""
     await _told(ctx.request, partial(rebuilt, ctx, None))
 
 
-@guarded(routes, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
-@Described(Rebuilt, refuses=(Busy,), streams=True)
+@route(
+    "POST",
+    "/api/rebuild/<project>",
+    action=Action.ADMIN,
+    describe=Described(Rebuilt, refuses=(Busy,), streams=True),
+)
 async def rebuild_project(ctx: RequestContext, project: str) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
     await _told(ctx.request, partial(rebuilt, ctx, project_name(project)))
@@ -68,8 +76,12 @@ async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | No
     return await attempted(ctx, "rebuild", name or "storage", job, _counts)
 
 
-@guarded(routes, "/api/adopt", may=Action.ADMIN, methods=("POST",))
-@Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
+@route(
+    "POST",
+    "/api/adopt",
+    action=Action.ADMIN,
+    describe=Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True),
+)
 async def adopt(ctx: RequestContext) -> None:
     """Adopt the files of a folder in the storage."""
     wanted = await read_json(ctx.request, Folder)
@@ -82,8 +94,12 @@ async def adopt(ctx: RequestContext) -> None:
     await _told(ctx.request, adopting)
 
 
-@guarded(routes, "/api/check", may=Action.ADMIN, methods=("POST",))
-@Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
+@route(
+    "POST",
+    "/api/check",
+    action=Action.ADMIN,
+    describe=Described(CheckedStorage, takes=Checkup, refuses=(Busy,)),
+)
 async def check(ctx: RequestContext) -> None:
     """Check the storage for problems."""
     found = await checked(ctx, await read_json(ctx.request, Checkup))

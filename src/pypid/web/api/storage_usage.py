@@ -6,11 +6,10 @@ from pypid.core.errors import CatalogDown
 from pypid.core.permissions import Action
 from pypid.index.usage import ProjectUse
 from pypid.web.api.machine_documents import DiskDocument, StorageDocument, UseDocument
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.measures import Disk
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
@@ -31,8 +30,12 @@ ASKS = (
 )
 
 
-@guarded(routes, "/api/storage", may=Action.ADMIN)
-@Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
+@route(
+    "GET",
+    "/api/storage",
+    action=Action.ADMIN,
+    describe=Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,)),
+)
 async def storage(ctx: RequestContext) -> None:
     """Return what the storage holds, local and cached, and which projects use most of it."""
     given = parameters(ctx.request, *names(ASKS))

@@ -13,11 +13,11 @@ from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.permissions import Action
 from pypid.core.tiering_rules import Moved, Tiered, TieringOutcome, TieringRule
 from pypid.index.local.tiering import Tierer, ignored, tierer
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Duration
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.event_stream import EventStream, stream_of
 from pypid.web.http.small_responses import read_json, send_json
 
@@ -56,8 +56,12 @@ class TieredFiles(TypedDict):
     files: list[FileMoved]
 
 
-@guarded(routes, "/api/tier", may=Action.ADMIN, methods=("POST",))
-@Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
+@route(
+    "POST",
+    "/api/tier",
+    action=Action.ADMIN,
+    describe=Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True),
+)
 async def tier(ctx: RequestContext) -> None:
     """Move old files into a cheaper storage class, and report the outcome for each file that was
     due.

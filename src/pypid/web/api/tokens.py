@@ -23,11 +23,11 @@ from pypid.core.errors import (
 from pypid.core.packaging.globs import WILD
 from pypid.core.permissions import Action, Identity, Scope, may
 from pypid.core.simple_api.render import utc_text
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import SOMEBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import SOMEBODY, route
 from pypid.web.http.query import Parameter, flag, names, parameters
 from pypid.web.http.small_responses import read_json, send_json
 
@@ -115,8 +115,12 @@ class Tokens(TypedDict):
     tokens: list[TokenDocument]
 
 
-@guarded(routes, "/api/tokens", may=SOMEBODY)
-@Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
+@route(
+    "GET",
+    "/api/tokens",
+    action=SOMEBODY,
+    describe=Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable)),
+)
 async def tokens(ctx: RequestContext) -> None:
     """List tokens. Users see their own; administrators can select those of a user (``?user=alice``)
     or all (``?all``). A token sees only itself.
@@ -139,8 +143,14 @@ async def tokens(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/api/tokens", may=SOMEBODY, methods=("POST",))
-@Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
+@route(
+    "POST",
+    "/api/tokens",
+    action=SOMEBODY,
+    describe=Described(
+        MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable)
+    ),
+)
 async def make(ctx: RequestContext) -> None:
     """Create a token for oneself, or as an administrator for another user. A token cannot create
     tokens.
@@ -184,8 +194,12 @@ async def made(ctx: RequestContext, wanted: NewToken) -> tuple[str, Token]:
     return secret, token
 
 
-@guarded(routes, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
-@Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
+@route(
+    "DELETE",
+    "/api/tokens/<id>",
+    action=SOMEBODY,
+    describe=Described(TokenDocument, refuses=(NoSuchToken, NotAvailable)),
+)
 async def revoke(ctx: RequestContext, id: str) -> None:
     """Revoke a token, which is no longer accepted. A client with only a token may revoke that
     one.

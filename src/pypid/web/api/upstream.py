@@ -7,15 +7,18 @@ from pypid.core.errors import CatalogDown
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.web.api.machine_documents import UpstreamDocument
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import send_json
 
 
-@guarded(routes, "/api/upstream", may=Action.ADMIN)
-@Described(UpstreamDocument, refuses=(CatalogDown,))
+@route(
+    "GET",
+    "/api/upstream",
+    action=Action.ADMIN,
+    describe=Described(UpstreamDocument, refuses=(CatalogDown,)),
+)
 async def upstream(ctx: RequestContext) -> None:
     """Return the upstream indexes, whether they answer, what may be requested of them, and how much
     is cached.

@@ -36,10 +36,9 @@ from pypid.web.app.accounts import (
     removed,
     told,
 )
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Removed
-from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, SOMEBODY, route
 from pypid.web.http.small_responses import read_json, send_json
 
 USER = "/api/users/<name>"
@@ -48,8 +47,7 @@ NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 # --- who am I -------------------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/me", may=ANYBODY)
-@Described(Me)
+@route("GET", "/api/me", action=ANYBODY, describe=Described(Me))
 async def me(ctx: RequestContext) -> None:
     """Return the identity of the client, and what it may do in at least one project."""
     document: Me = {
@@ -79,8 +77,7 @@ def _token(who: Identity) -> TokenUsed | None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/users", may=Action.ADMIN)
-@Described(Users, refuses=(NotAvailable,))
+@route("GET", "/api/users", action=Action.ADMIN, describe=Described(Users, refuses=(NotAvailable,)))
 async def users(ctx: RequestContext) -> None:
     """List the accounts, and the users of the configuration. Users of a directory are not
     listed.
@@ -88,8 +85,12 @@ async def users(ctx: RequestContext) -> None:
     send_json(ctx.request, await listed(ctx.app))
 
 
-@guarded(routes, USER, may=Action.ADMIN)
-@Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
+@route(
+    "GET",
+    USER,
+    action=Action.ADMIN,
+    describe=Described(WholeUser, refuses=(NoSuchUser, NotAvailable)),
+)
 async def user(ctx: RequestContext, name: str) -> None:
     """Return one user, from any source, with their groups."""
     send_json(ctx.request, await told(ctx.app, name))
@@ -98,8 +99,12 @@ async def user(ctx: RequestContext, name: str) -> None:
 # --- creating and changing ------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/users", may=Action.ADMIN, methods=("POST",))
-@Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
+@route(
+    "POST",
+    "/api/users",
+    action=Action.ADMIN,
+    describe=Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable)),
+)
 async def add(ctx: RequestContext) -> None:
     """Create an account."""
     wanted = await read_json(ctx.request, NewUser)
@@ -110,8 +115,12 @@ async def add(ctx: RequestContext) -> None:
     send_json(ctx.request, document, 201)
 
 
-@guarded(routes, USER, may=Action.ADMIN, methods=("PATCH",))
-@Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
+@route(
+    "PATCH",
+    USER,
+    action=Action.ADMIN,
+    describe=Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin)),
+)
 async def change(ctx: RequestContext, name: str) -> None:
     """Change an account: make the user an administrator, or no longer; disable the account, or
     enable it (also for the first time).
@@ -120,8 +129,12 @@ async def change(ctx: RequestContext, name: str) -> None:
     send_json(ctx.request, await told(ctx.app, name))
 
 
-@guarded(routes, USER, may=Action.ADMIN, methods=("DELETE",))
-@Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
+@route(
+    "DELETE",
+    USER,
+    action=Action.ADMIN,
+    describe=Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin)),
+)
 async def remove(ctx: RequestContext, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
     await removed(ctx, name)
@@ -129,8 +142,12 @@ async def remove(ctx: RequestContext, name: str) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, USER + "/password", may=SOMEBODY, methods=("PUT",))
-@Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
+@route(
+    "PUT",
+    USER + "/password",
+    action=SOMEBODY,
+    describe=Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken)),
+)
 async def set_password(ctx: RequestContext, name: str) -> None:
     """Set a new password: one's own, or as an administrator that of another user."""
     demand_may_set_password(ctx, name)

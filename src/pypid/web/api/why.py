@@ -20,10 +20,9 @@ from pypid.core.presentation.explanation import FileWhy, Why
 from pypid.core.simple_api.render import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.explain import why
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import send, send_json
 
 
@@ -99,8 +98,12 @@ class OneFileWhy(ProjectWhyCommon):
     file: FileOfWhy
 
 
-@guarded(routes, "/api/why/<project>", may=Action.WRITE)
-@Described(ProjectWhy, refuses=(NotYetKnown,))
+@route(
+    "GET",
+    "/api/why/<project>",
+    action=Action.WRITE,
+    describe=Described(ProjectWhy, refuses=(NotYetKnown,)),
+)
 async def of_project(ctx: RequestContext, project: str) -> None:
     """Return the state of a project name, its upstream listing, and each hidden file."""
     found = await found_of(ctx, project)
@@ -109,8 +112,12 @@ async def of_project(ctx: RequestContext, project: str) -> None:
     send(ctx.request, 200, "application/json", body)
 
 
-@guarded(routes, "/api/why/<project>/<filename>", may=Action.WRITE)
-@Described(OneFileWhy, refuses=(NotYetKnown,))
+@route(
+    "GET",
+    "/api/why/<project>/<filename>",
+    action=Action.WRITE,
+    describe=Described(OneFileWhy, refuses=(NotYetKnown,)),
+)
 async def of_file(ctx: RequestContext, project: str, filename: str) -> None:
     """Return the state of a project name, and why a file is visible or hidden, whether the file
     exists or not.

@@ -1,7 +1,4 @@
-"""The `App`, which every route receives as its first argument.
-
-The routes are in the modules that `web.app.all_routes` names.
-"""
+"""The `App`: everything that the routes of an index share."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import Factory, define, evolve, field, frozen
-from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.attestations.verification import Attesting
@@ -35,7 +31,7 @@ from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.app.name_budget import NameBudget, UnknownNames
 from pypid.web.app.rate_limit import RateLimit
 from pypid.web.app.registry import Registry
-from pypid.web.app.url_rules import without_builders
+from pypid.web.app.route_table import RouteTable
 from pypid.web.app.visibility import Lists, VisibilityCache
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import BodyBudget
@@ -62,14 +58,6 @@ time.
 
 COLLECTION_BODIES = 64 << 20
 """Bytes of collection requests that are read at once: enough for three of the largest."""
-
-routes = Klein()
-"""Klein's app with all routes. Routes are functions whose first argument is the `App`; see
-`web.app.guard.guarded`.
-"""
-routes.url_map.strict_slashes = False  # each route says itself what it does without its slash
-routes.url_map.merge_slashes = False
-without_builders(routes.url_map)
 
 
 @frozen(kw_only=True)
@@ -177,6 +165,8 @@ class App:
     """Catches up with what other processes and machines have done until now, which they would
     report a little later anyway.
     """
+    routes: RouteTable = field(factory=RouteTable)
+    """The routes of the public site and of the control socket."""
     readmes: Readmes = field(factory=Readmes)
     """Renders READMEs; shows their source unless it is given a reactor to start its process
     with.
@@ -224,7 +214,6 @@ class App:
     turnstile: RateLimit = field(factory=RateLimit, init=False)
     """Limits how often accounts are registered."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
-    routes = routes
 
     def use_access(self, access: AccessState) -> None:
         """Apply the rules and the accounts that are in force from now on."""

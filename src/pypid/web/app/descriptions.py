@@ -7,8 +7,7 @@ cost at run time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypedDict
 
 from attrs import field, frozen
 from msgspec import Meta
@@ -38,13 +37,10 @@ class Removed(TypedDict):
     removed: bool
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
 @frozen
 class Described:
-    """Decorator that describes a route; stands below `guarded`. Shapes are types that msgspec
-    knows.
+    """What a route takes and returns: ``@route(..., describe=Described(...))``. Shapes are types
+    that msgspec supports.
     """
 
     gives: Any
@@ -62,7 +58,3 @@ class Described:
     """
     streams: bool = field(default=False, kw_only=True)
     """Whether clients that accept events get them (`web.http.event_stream`)."""
-
-    def __call__(self, route: F) -> F:
-        route.__pypid_described__ = self  # type: ignore[attr-defined]  # the guard's wrapper, and Klein's, inherit it
-        return route

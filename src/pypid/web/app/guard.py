@@ -1,18 +1,15 @@
-"""The guard: a route and its required right are declared together, so that no route can lack one.
+"""The guard: identifies and authorizes the client before the route's handler is called.
 
-After Tahoe-LAFS's ``storage/http_server.py``. The client is identified and authorized before the
-route's function is called: nothing is read of the body of a refused request.
+After Tahoe-LAFS's ``storage/http_server.py``. A route and its required action are declared together
+(`web.app.route`), so that no route can lack one. Nothing is read of the body of a refused request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from attrs import evolve, field, frozen
-from klein import Klein
+from attrs import evolve
 
 from pypid.core.errors import BadRequest, OtherSite, Unauthenticated
 from pypid.core.packaging.names import project_name
@@ -20,136 +17,45 @@ from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, auth
 from pypid.ports import Access
 from pypid.web.app.app import App
 from pypid.web.app.request_context import UNIX, RequestContext
+from pypid.web.app.route import ANYBODY, SOMEBODY, OpenAction, Route
 from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
 from pypid.web.http.credentials import credential_of
 from pypid.web.http.form_fields import NO_FORM, is_form, read_fields
 from pypid.web.http.request import Request
 
-
-class OpenAction(Enum):
-    """For routes that need no right; a wrong password is refused there too."""
-
-    ANYBODY = "anybody"
-    """For what shows nothing of the index (health, style sheets)."""
-    SOMEBODY = "somebody"
-    """For what belongs to each user (passwords, tokens): requires a login."""
-
-
-ANYBODY, SOMEBODY = OpenAction.ANYBODY, OpenAction.SOMEBODY
-
 LONGEST_ORIGIN = 200
 """Maximum number of characters of an origin that a response repeats."""
 
 
-@frozen
-class GuardedRoute:
-    """A route: its rule as Klein spells it, its methods (HEAD with GET), and the right it
-    requires.
+async def admit(
+    app: App, request: Request, route: Route, values: Mapping[str, Any]
+) -> RequestContext:
+    """Return the context of a request that the route admits; `values` are those in its path.
+
+    Raises `Unauthenticated`, `Forbidden`, `Busy`, `BadName` and, for what changes something,
+    `OtherSite` and `NoCsrfToken`; sets ``request.identity`` and ``request.session``.
     """
-
-    rule: str
-    methods: frozenset[str]
-    may: Action | OpenAction
-    entrance: bool = False
-    page: bool = False
-    form: bool = False
-    """Whether it takes one of pypid's forms, with the CSRF token in it."""
-    does: Callable[..., Any] | None = field(default=None, eq=False, repr=False)
-    """The function that is called, with the docstring and the attributes of the registered
-    function.
-    """
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-Route = Callable[Concatenate[RequestContext, P], Awaitable[R]]
-
-
-def guarded(
-    klein: Klein,
-    rule: str,
-    *,
-    may: Action | OpenAction,
-    methods: Sequence[str] = ("GET",),
-    entrance: bool = False,
-    instead: tuple[Callable[[Request], bool], Action] | None = None,
-    page: bool = False,
-    form: bool = False,
-    multipart: bool = False,
-    **options: Any,
-) -> Callable[[Route[P, R]], Route[P, R]]:
-    """Register ``async def route(ctx, **values)`` for `rule`, for clients with the right `may`.
-
-    The value ``project`` of the rule, if any, is the project that the right is checked for; the
-    function gets it as it was written. At an `entrance` users log in or register: the cookie of an
-    existing session is ignored, and requests from pages of other sites are refused. `instead`:
-    another right for requests that match the predicate, where one address takes two kinds of them.
-    A `page` is for people: an anonymous browser is sent to the login page, and errors are pages. A
-    `form` (urlencoded) is read before access is checked, since it contains the CSRF token; the
-    route finds it in ``request.form``. A route of a `multipart` form takes the token itself, before
-    anything else (`demand_csrf_token` with ``request.session``). `options` go to Klein
-    (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy`,
-    `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets
-    ``request.identity`` and ``request.session``. Several may stand above one function, each with
-    its own right.
-    """
-    if not isinstance(may, (Action, OpenAction)):
-        raise TypeError(
-            f"The route {rule!r} must say who may use it: may=Action.READ, for example, or "
-            f"may=ANYBODY."
-        )
-    if isinstance(methods, str) or not methods:
-        raise TypeError(f"The route {rule!r} must name its methods in a tuple.")
-
-    def register(method: Route[P, R]) -> Route[P, R]:
-        # Klein would name the endpoint after the method, and a second route of that name would
-        # replace the first and its guard
-        endpoint = f"{' '.join(sorted(methods))} {rule}"
-        if endpoint in klein.endpoints:
-            raise ValueError(f"There is a route {endpoint!r} already.")
-
-        @wraps(method)
-        async def route(app: App, request: Request, *args: P.args, **values: P.kwargs) -> R:
-            right = instead[1] if instead is not None and instead[0](request) else may
-            request.page = page
-            if form:
-                await _read_form(request)
-            who = await _admit(
-                app, request, right, values.get("project"), entrance=entrance, later=multipart
-            )
-            if form and request.form is None:  # checked here: a missing right is reported first
-                raise BadRequest(NO_FORM)
-            return await method(RequestContext(app, request, who), *args, **values)
-
-        route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
-        route.__pypid_entrance__ = entrance  # type: ignore[attr-defined]
-        route.__pypid_page__ = page, form or multipart  # type: ignore[attr-defined]
-        klein.route(rule, methods=list(methods), endpoint=endpoint, **options)(
-            route  # type: ignore[type-var]  # Klein's typing knows no async function of these parameters
-        )
-        return method
-
-    return register
-
-
-def guarded_routes(klein: Klein) -> tuple[GuardedRoute, ...]:
-    """Return all routes, sorted by rule. Raises `TypeError` if one was registered without the
-    guard.
-    """
-    routes = []
-    for rule in klein.url_map.iter_rules():
-        does = klein.endpoints[rule.endpoint]
-        may = getattr(does, "__pypid_may__", None)
-        if may is None:
-            raise TypeError(
-                f"The route {rule.rule!r} was registered without a guard: use guarded()."
-            )
-        entrance = getattr(does, "__pypid_entrance__", False)
-        page, form = getattr(does, "__pypid_page__", (False, False))
-        routes.append(
-            GuardedRoute(rule.rule, frozenset(rule.methods or ()), may, entrance, page, form, does)
-        )
-    return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
+    request.page = route.page
+    if route.form:
+        await _read_form(request)
+    instead = route.instead
+    action = instead[1] if instead is not None and instead[0](request) else route.action
+    identity = await _identify(app, request, route, action)
+    request.identity = identity
+    if request.session is not None and _comes_of_a_form(request):
+        await app.catch_up()
+    if action is SOMEBODY and identity.user is None:
+        raise Unauthenticated()
+    if isinstance(action, Action):
+        if app.closed is not None and not (
+            identity.admin and identity.scope is None
+        ):  # the other rights of a token depend on the rules
+            raise app.closed
+        project = values.get("project")
+        authorize(app.rules, identity, action, None if project is None else project_name(project))
+    if route.form and request.form is None:  # checked here: a missing right is reported first
+        raise BadRequest(NO_FORM)
+    return RequestContext(app, request, identity)
 
 
 async def _read_form(request: Request) -> None:
@@ -163,34 +69,14 @@ async def _read_form(request: Request) -> None:
         request.form = await read_fields(request.body)
 
 
-async def _admit(
-    app: App,
-    request: Request,
-    may: Action | OpenAction,
-    project: object,
-    *,
-    entrance: bool,
-    later: bool = False,
+async def _identify(
+    app: App, request: Request, route: Route, action: Action | OpenAction
 ) -> Identity:
-    """Return the client's identity if the route admits it. `later`: the route checks the CSRF token
-    itself.
-    """
+    """Return the client's identity. Raises the errors of `identity_of`, and `OtherSite`."""
     request.identity = ANONYMOUS
-    if entrance or may not in (Action.READ, ANYBODY):
+    if route.entrance or action not in (Action.READ, ANYBODY):
         _demand_own_page(request)
-    who = await identity_of(app.access, request, cookies=not entrance, later=later)
-    request.identity = who
-    if request.session is not None and _comes_of_a_form(request):
-        await app.catch_up()
-    if may is SOMEBODY and who.user is None:
-        raise Unauthenticated()
-    if isinstance(may, Action):
-        if app.closed is not None and not (
-            who.admin and who.scope is None
-        ):  # the other rights of a token depend on the rules
-            raise app.closed
-        authorize(app.rules, who, may, project_name(project) if isinstance(project, str) else None)
-    return who
+    return await identity_of(app.access, request, cookies=not route.entrance, later=route.multipart)
 
 
 def _comes_of_a_form(request: Request) -> bool:

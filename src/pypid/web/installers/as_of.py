@@ -15,9 +15,9 @@ from attrs import frozen
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import preflight, send_page
 from pypid.web.installers.as_of_pages import as_of
@@ -49,13 +49,13 @@ async def _of_snapshot(app: App, name: str) -> _Where:
     return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
 
 
-@guarded(routes, AT + NAMES, may=Action.READ)
+@route("GET", AT + NAMES, action=Action.READ)
 async def names_then(ctx: RequestContext, moment: str) -> None:
     """Send the list of projects that had files at a time."""
     await _send_names(ctx, _at(ctx.app, moment))
 
 
-@guarded(routes, SNAPSHOT + NAMES, may=Action.READ)
+@route("GET", SNAPSHOT + NAMES, action=Action.READ)
 async def names_of_snapshot(ctx: RequestContext, snapshot: str) -> None:
     """Send the list of projects that had files at the time of a snapshot."""
     await _send_names(ctx, await _of_snapshot(ctx.app, snapshot))
@@ -72,7 +72,7 @@ async def _send_names(ctx: RequestContext, where: _Where) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@guarded(routes, AT + PROJECT, may=Action.READ)
+@route("GET", AT + PROJECT, action=Action.READ)
 async def project_then(ctx: RequestContext, moment: str, project: str) -> None:
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
@@ -80,7 +80,7 @@ async def project_then(ctx: RequestContext, moment: str, project: str) -> None:
     await _send_project(ctx, _at(ctx.app, moment), project)
 
 
-@guarded(routes, SNAPSHOT + PROJECT, may=Action.READ)
+@route("GET", SNAPSHOT + PROJECT, action=Action.READ)
 async def project_of_snapshot(ctx: RequestContext, snapshot: str, project: str) -> None:
     """Send a project's page as of a snapshot."""
     await _send_project(ctx, await _of_snapshot(ctx.app, snapshot), project)
@@ -107,7 +107,7 @@ async def _send_project(ctx: RequestContext, where: _Where, project: str) -> Non
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@guarded(routes, AT + FILE, may=Action.READ)
+@route("GET", AT + FILE, action=Action.READ)
 async def file_then(ctx: RequestContext, moment: str, project: str, filename: str) -> None:
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
@@ -115,7 +115,7 @@ async def file_then(ctx: RequestContext, moment: str, project: str, filename: st
     await _send_file(ctx, _at(ctx.app, moment), project, filename)
 
 
-@guarded(routes, SNAPSHOT + FILE, may=Action.READ)
+@route("GET", SNAPSHOT + FILE, action=Action.READ)
 async def file_of_snapshot(ctx: RequestContext, snapshot: str, project: str, filename: str) -> None:
     """Send a file of a snapshot, or a sidecar of it."""
     await _send_file(ctx, await _of_snapshot(ctx.app, snapshot), project, filename)
@@ -127,12 +127,12 @@ async def _send_file(ctx: RequestContext, where: _Where, project: str, filename:
     ctx.request.about = None  # rarely requested, so the fast path need not cache it
 
 
-@guarded(routes, AT + NAMES, may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, AT + PROJECT, may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, AT + FILE, may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, SNAPSHOT + NAMES, may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, SNAPSHOT + PROJECT, may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, SNAPSHOT + FILE, may=Action.READ, methods=("OPTIONS",))
+@route("OPTIONS", AT + NAMES, action=Action.READ)
+@route("OPTIONS", AT + PROJECT, action=Action.READ)
+@route("OPTIONS", AT + FILE, action=Action.READ)
+@route("OPTIONS", SNAPSHOT + NAMES, action=Action.READ)
+@route("OPTIONS", SNAPSHOT + PROJECT, action=Action.READ)
+@route("OPTIONS", SNAPSHOT + FILE, action=Action.READ)
 async def options(
     ctx: RequestContext,
     moment: str = "",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pypid.core.errors import BadRequest
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse, send_refusal
-from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.small_responses import send, send_plain
 from pypid.web.installers.legacy import NO_HOST
 
@@ -21,7 +21,7 @@ PUBLIC = (
 )
 
 
-@guarded(routes, "/config/ca.pem", may=ANYBODY)
+@route("GET", "/config/ca.pem", action=ANYBODY)
 async def ca(ctx: RequestContext) -> None:
     """Send the self-issued certificates of the chain: what a client has to trust."""
     found = await _roots(ctx.app)
@@ -30,7 +30,7 @@ async def ca(ctx: RequestContext) -> None:
     return send(ctx.request, 200, "application/pem-certificate-chain", found)
 
 
-@guarded(routes, "/config/<filename>", may=ANYBODY)
+@route("GET", "/config/<filename>", action=ANYBODY)
 async def client_file(ctx: RequestContext, filename: str) -> None:
     """Send pip.conf, .pypirc or uv.toml."""
     write = FILES.get(filename)

@@ -36,10 +36,10 @@ from pypid.flow import shielded, start
 from pypid.index.collect import Collector
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import listed, note
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.event_stream import EventStream, stream_of
 from pypid.web.http.request_body import read_small, refuse_early
 from pypid.web.http.responses import header_of
@@ -64,7 +64,7 @@ class MissingRequirements(msgspec.Struct, frozen=True):
     message: str = MISSING
 
 
-@guarded(routes, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
+@route("POST", "/requirements.txt", action=Action.COLLECT)
 async def collect(ctx: RequestContext) -> None:
     """Cache all files that are needed, and report the outcome for each."""
     authorize(ctx.app.rules, ctx.identity, Action.READ)

@@ -14,10 +14,9 @@ from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.simple_api.render import finished
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
-from pypid.web.app.app import routes
 from pypid.web.app.download_log import given
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import ResponseDependencies
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.headers import TEXT, DownloadHead
@@ -30,7 +29,7 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 """Media types of provenance, the preferred one first (index-hosted attestations)."""
 
 
-@guarded(routes, "/packages/<project>/<filename>", may=Action.READ)
+@route("GET", "/packages/<project>/<filename>", action=Action.READ)
 async def file(ctx: RequestContext, project: str, filename: str) -> None:
     """Send a file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
     await send_named(ctx, project, filename, ctx.upstream_permission(project))
@@ -149,7 +148,7 @@ async def _beside(ctx: RequestContext, found: File, suffix: str, asked: Upstream
     return await send_text(ctx.request, data, what, restricted=ctx.app.restricted)
 
 
-@guarded(routes, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
+@route("GET", "/integrity/<project>/<version>/<filename>/provenance", action=Action.READ)
 async def provenance(ctx: RequestContext, project: str, version: str, filename: str) -> None:
     """Send the provenance object of a file (index-hosted attestations)."""
     wishes = qualities(header_of(ctx.request, "accept") or "*/*")

@@ -13,9 +13,9 @@ from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.index.upstream_permission import UpstreamPermission
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import ResponseDependencies
 from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.redirects import redirect
@@ -30,7 +30,7 @@ NO_HOST = (
 )
 
 
-@guarded(routes, "/pypi/<project>/json", may=Action.READ)
+@route("GET", "/pypi/<project>/json", action=Action.READ)
 async def project_json(ctx: RequestContext, project: str) -> None:
     """Send a project, described by its newest release, in legacy JSON (C110)."""
     name = project_name(project)
@@ -41,7 +41,7 @@ async def project_json(ctx: RequestContext, project: str) -> None:
     return await describe(ctx, project, None)
 
 
-@guarded(routes, "/pypi/<project>/<version>/json", may=Action.READ)
+@route("GET", "/pypi/<project>/<version>/json", action=Action.READ)
 async def release_json(ctx: RequestContext, project: str, version: str) -> None:
     """Send a release in legacy JSON (C110)."""
     name = project_name(project)
@@ -104,7 +104,7 @@ async def _metadata(app: App, file: File, asked: UpstreamPermission) -> bytes | 
         return None
 
 
-@guarded(routes, "/pypi/", may=Action.READ)
+@route("GET", "/pypi/", action=Action.READ)
 async def pypi(ctx: RequestContext) -> None:
     """Send the classifiers (``?:action=list_classifiers``, C72), or redirect to the list of
     projects.

@@ -11,9 +11,8 @@ from __future__ import annotations
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.index.upstream_permission import UpstreamPermission
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import preflight, send_page
@@ -26,7 +25,7 @@ cache_update` does not matter.
 """
 
 
-@guarded(routes, "/local/", may=Action.READ)
+@route("GET", "/local/", action=Action.READ)
 async def names(ctx: RequestContext) -> None:
     """Send the list of projects that have stored files."""
     if not ctx.request.path.endswith(b"/"):
@@ -36,7 +35,7 @@ async def names(ctx: RequestContext) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@guarded(routes, "/local/<project>/", may=Action.READ)
+@route("GET", "/local/<project>/", action=Action.READ)
 async def project_page(ctx: RequestContext, project: str) -> None:
     """Send the stored files of a project; other spellings of its name are redirected to the
     normalised one.
@@ -56,15 +55,15 @@ async def project_page(ctx: RequestContext, project: str) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@guarded(routes, "/local/<project>/<filename>", may=Action.READ)
+@route("GET", "/local/<project>/<filename>", action=Action.READ)
 async def file(ctx: RequestContext, project: str, filename: str) -> None:
     """Send a stored file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
     await send_named(ctx, project, filename, STORED)
 
 
-@guarded(routes, "/local/", may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, "/local/<project>/", may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, "/local/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
+@route("OPTIONS", "/local/", action=Action.READ)
+@route("OPTIONS", "/local/<project>/", action=Action.READ)
+@route("OPTIONS", "/local/<project>/<filename>", action=Action.READ)
 async def options(ctx: RequestContext, project: str = "", filename: str = "") -> None:
     """Answer the preflight request that browsers send before micropip can read (C116)."""
     preflight(ctx.request, restricted=ctx.app.restricted)

@@ -17,9 +17,8 @@ from pypid.core.permissions import Action
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.ports import Body
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.request_body import refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
@@ -50,7 +49,7 @@ class MissingFile(msgspec.Struct, frozen=True):
 # --- upload form ----------------------------------------------------------------------------------
 
 
-@guarded(routes, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
+@route("POST", "/uploadpackage/", action=Action.WRITE)
 async def upload(ctx: RequestContext) -> None:
     """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as in
     pypicache.
@@ -80,7 +79,7 @@ async def _taken(ctx: RequestContext, content_type: str, limits: Limits) -> bool
 # --- file addresses -------------------------------------------------------------------------------
 
 
-@guarded(routes, PLACE, may=Action.READ)
+@route("GET", PLACE, action=Action.READ)
 async def file(
     ctx: RequestContext,
     python: str,
@@ -95,7 +94,7 @@ async def file(
     await send_named(ctx, project, filename, ctx.upstream_permission(project))
 
 
-@guarded(routes, PLACE, may=Action.WRITE, methods=("PUT",))
+@route("PUT", PLACE, action=Action.WRITE)
 async def put(
     ctx: RequestContext,
     python: str,

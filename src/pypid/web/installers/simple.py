@@ -6,16 +6,15 @@ from pypid.core.errors import NotAcceptable
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.core.simple_api.negotiation import Format, negotiate
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of, preflight, send_page
 
 
-@guarded(routes, "/simple/", may=Action.READ)
+@route("GET", "/simple/", action=Action.READ)
 async def names(ctx: RequestContext) -> None:
     """Send the list of projects."""
     if not ctx.request.path.endswith(b"/"):
@@ -25,7 +24,7 @@ async def names(ctx: RequestContext) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@guarded(routes, "/simple/<project>/", may=Action.READ)
+@route("GET", "/simple/<project>/", action=Action.READ)
 async def project_page(ctx: RequestContext, project: str) -> None:
     """Send a project's page; other spellings of its name are redirected to the normalised one."""
     name = project_name(project)
@@ -36,7 +35,7 @@ async def project_page(ctx: RequestContext, project: str) -> None:
     return await send_project(ctx, project, format_of(ctx.request), "../../packages/")
 
 
-@guarded(routes, "/simple/<project>/json", may=Action.READ)
+@route("GET", "/simple/<project>/json", action=Action.READ)
 async def project_json(ctx: RequestContext, project: str) -> None:
     """Send the legacy JSON of the project, which pypicloud also had at this address."""
     from pypid.web.installers.legacy import describe  # here: not needed at startup
@@ -49,7 +48,7 @@ async def project_json(ctx: RequestContext, project: str) -> None:
     return await describe(ctx, project, None)
 
 
-@guarded(routes, "/+simple/<project>/", may=Action.READ)
+@route("GET", "/+simple/<project>/", action=Action.READ)
 async def plus_simple(ctx: RequestContext, project: str) -> None:
     """Send the page that hatch reads before it publishes, below the upload URL (C115): always HTML,
     since hatch reads it with a regular expression.
@@ -57,15 +56,15 @@ async def plus_simple(ctx: RequestContext, project: str) -> None:
     return await send_project(ctx, project, Format.TEXT_HTML, "../../packages/")
 
 
-@guarded(routes, "/simple/+simple/<project>/", may=Action.READ)
-@guarded(routes, "/legacy/+simple/<project>/", may=Action.READ)
+@route("GET", "/simple/+simple/<project>/", action=Action.READ)
+@route("GET", "/legacy/+simple/<project>/", action=Action.READ)
 async def plus_simple_below(ctx: RequestContext, project: str) -> None:
     """Send the page that hatch reads before it publishes, below the other upload URLs."""
     return await send_project(ctx, project, Format.TEXT_HTML, "../../../packages/")
 
 
-@guarded(routes, "/legacy/<project>/", may=Action.READ)
-@guarded(routes, "/legacy/<project>/<version>/", may=Action.READ)
+@route("GET", "/legacy/<project>/", action=Action.READ)
+@route("GET", "/legacy/<project>/<version>/", action=Action.READ)
 async def published(ctx: RequestContext, project: str, version: str = "") -> None:
     """Redirect to the project's page from the one that hatch names after publishing (``<upload
     URL>/<project>/<version>/``).
@@ -78,11 +77,11 @@ async def published(ctx: RequestContext, project: str, version: str = "") -> Non
     )
 
 
-@guarded(routes, "/simple/", may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, "/simple/<project>/", may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, "/pypi/<project>/json", may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, "/pypi/<project>/<version>/json", may=Action.READ, methods=("OPTIONS",))
-@guarded(routes, "/packages/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
+@route("OPTIONS", "/simple/", action=Action.READ)
+@route("OPTIONS", "/simple/<project>/", action=Action.READ)
+@route("OPTIONS", "/pypi/<project>/json", action=Action.READ)
+@route("OPTIONS", "/pypi/<project>/<version>/json", action=Action.READ)
+@route("OPTIONS", "/packages/<project>/<filename>", action=Action.READ)
 async def options(
     ctx: RequestContext,
     project: str = "",

@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 
 from pypid.core.errors import MintRefused, PypidError
-from pypid.web.app.app import routes
 from pypid.web.app.errors import refusal_of
-from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.negotiation import qualities
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import read_small
@@ -37,7 +36,7 @@ class Shown(msgspec.Struct):
     token: str
 
 
-@guarded(routes, AUDIENCE, may=ANYBODY)
+@route("GET", AUDIENCE, action=ANYBODY)
 async def audience(ctx: RequestContext) -> None:
     """Send the audience that identity tokens must have; 404 without trusted publishing, in which
     case clients continue without it.
@@ -48,8 +47,8 @@ async def audience(ctx: RequestContext) -> None:
     return send_json(ctx.request, {"audience": found})
 
 
-@guarded(routes, MINT, may=ANYBODY, methods=("POST",))
-@guarded(routes, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
+@route("POST", MINT, action=ANYBODY)
+@route("POST", "/_/oidc/github/mint-token", action=ANYBODY)
 async def mint(ctx: RequestContext) -> None:
     """Exchange an identity token for an API token. Failures are reported as clients read them:
     ``errors``, each with its code.
@@ -93,7 +92,7 @@ def _failure(message: str, error: PypidError) -> dict[str, Any]:
     return {"message": message, "errors": [{"code": code, "description": str(error)}]}
 
 
-@guarded(routes, "/.well-known/pytp", may=ANYBODY)
+@route("GET", "/.well-known/pytp", action=ANYBODY)
 async def discover(ctx: RequestContext) -> None:
     """Send the addresses of trusted publishing for uploads to the path in ``?discover=`` (PEP 807,
     a draft); 404 if that path has none.

@@ -17,11 +17,11 @@ from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
 from pypid.metrics.families import UPLOADS
-from pypid.web.app.app import App, routes, user_of
+from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted
 from pypid.web.app.errors import ErrorResponse, send_refusal
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_plain
@@ -31,7 +31,7 @@ T = TypeVar("T")
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 
 
-@guarded(routes, "/legacy/", may=Action.WRITE, methods=("POST",))
+@route("POST", "/legacy/", action=Action.WRITE)
 async def upload(ctx: RequestContext) -> None:
     """Publish one distribution (200; with the same bytes again: 200, and nothing changes)."""
     taken = await take(ctx)
@@ -175,7 +175,7 @@ def _query_action(request: Request) -> str | None:
     return values[0].decode("latin-1") if values else None
 
 
-@guarded(routes, "/legacy/", may=Action.READ)
+@route("GET", "/legacy/", action=Action.READ)
 async def wrong_method(ctx: RequestContext) -> None:
     """Refuse a browser, or an installer that was given the upload URL, with advice (C71)."""
     advice = (

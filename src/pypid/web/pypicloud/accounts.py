@@ -29,10 +29,10 @@ from pypid.web.api.people_documents import NewSecret
 from pypid.web.api.registration import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
 from pypid.web.api.sessions import Login, begin, end
 from pypid.web.app.accounts import changeable_account, set_own_password
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import ANYBODY, SOMEBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, SOMEBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.negotiation import ErrorFormat, choose_error_format
 from pypid.web.http.request import Request
@@ -96,13 +96,15 @@ class LoggedIn(TypedDict):
 # --- registration ---------------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
-@guarded(
-    routes, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True
-)  # a user may have this name
-@Described(
+REGISTER_DESCRIPTION = Described(
     Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable)
 )
+
+
+@route("PUT", "/api/user/<name>", action=ANYBODY, entrance=True, describe=REGISTER_DESCRIPTION)
+@route(
+    "PUT", "/api/user/password", action=ANYBODY, entrance=True, describe=REGISTER_DESCRIPTION
+)  # a user may have this name
 async def register(ctx: RequestContext, name: str = "password") -> None:
     """Register an account, if ``[access] registration`` allows it."""
     mode_of(ctx.app)
@@ -110,7 +112,7 @@ async def register(ctx: RequestContext, name: str = "password") -> None:
     await _register(ctx, name, wanted)
 
 
-@guarded(routes, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
+@route("PUT", "/acct/login", action=ANYBODY, entrance=True)
 async def register_by_form(ctx: RequestContext) -> None:
     """Register an account, with the name among the arguments."""
     mode_of(ctx.app)
@@ -142,7 +144,7 @@ async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation 
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
+@route("PUT", "/acct/tokenRegister", action=ANYBODY, entrance=True)
 async def register_by_token(ctx: RequestContext) -> None:
     """Register an account by a token that an administrator has created for this name (``GET
     /admin/token/NAME``), and log in.
@@ -167,11 +169,15 @@ async def register_by_token(ctx: RequestContext) -> None:
 # --- one's own password ---------------------------------------------------------------------------
 
 
-@guarded(routes, "/api/user/password", may=SOMEBODY, methods=("POST",))
-@Described(
-    NewSecret,
-    takes=OwnPassword,
-    refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
+@route(
+    "POST",
+    "/api/user/password",
+    action=SOMEBODY,
+    describe=Described(
+        NewSecret,
+        takes=OwnPassword,
+        refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
+    ),
 )
 async def set_password(ctx: RequestContext) -> None:
     """Change one's own password. The old one is required."""
@@ -203,13 +209,13 @@ def demand_changing(app: App) -> None:
 # --- login and logout -----------------------------------------------------------------------------
 
 
-@guarded(routes, "/acct/login", may=ANYBODY)
+@route("GET", "/acct/login", action=ANYBODY)
 async def login_page(ctx: RequestContext) -> None:
     """Redirect to the login page, which has another address now."""
     _go(ctx.request, _home(ctx.request) + LOGIN.encode())
 
 
-@guarded(routes, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
+@route("POST", "/acct/login", action=ANYBODY, entrance=True)
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session."""
     wanted = await arguments(ctx.request, PypicloudLogin)
@@ -227,7 +233,7 @@ async def _log_in(ctx: RequestContext, name: str, password: str) -> None:
     return send_json(ctx.request, document)
 
 
-@guarded(routes, "/acct/logout", may=ANYBODY, methods=("POST",))
+@route("POST", "/acct/logout", action=ANYBODY)
 async def log_out(ctx: RequestContext) -> None:
     """End the session, at once and permanently. A form of another site comes without the cookie,
     and ends none.

@@ -16,11 +16,11 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
 from pypid.core.permissions import Action
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.request_body import read_small
 from pypid.web.http.small_responses import send, send_json
 from pypid.web.pypicloud.accounts import demand_changing
@@ -96,7 +96,7 @@ async def _exported(ctx: RequestContext) -> Any:
     return acl_dump.document_of(dump, __version__)
 
 
-@guarded(routes, f"/admin/{FILENAME}", may=Action.ADMIN)
+@route("GET", f"/admin/{FILENAME}", action=Action.ADMIN)
 async def download(ctx: RequestContext) -> None:
     """Send the dump, as ``ppc-import`` reads it."""
     packed = await ctx.app.world.thinking(acl_dump.write_dump, await _exported(ctx))
@@ -105,15 +105,25 @@ async def download(ctx: RequestContext) -> None:
     send(ctx.request, 200, "application/gzip", packed)
 
 
-@guarded(routes, "/api/acl", may=Action.ADMIN)
-@Described(dict[str, Any], refuses=(NotByToken, NotAvailable))
+@route(
+    "GET",
+    "/api/acl",
+    action=Action.ADMIN,
+    describe=Described(dict[str, Any], refuses=(NotByToken, NotAvailable)),
+)
 async def export(ctx: RequestContext) -> None:
     """Return all users and rights as a pypicloud dump, with the password hashes."""
     send_json(ctx.request, await _exported(ctx))
 
 
-@guarded(routes, "/api/acl", may=Action.ADMIN, methods=("POST",))
-@Described(Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
+@route(
+    "POST",
+    "/api/acl",
+    action=Action.ADMIN,
+    describe=Described(
+        Import, takes=acl_dump.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable)
+    ),
+)
 async def take_in(ctx: RequestContext) -> None:
     """Import a pypicloud dump. What is missing here is added, and existing users stay unchanged."""
     if ctx.identity.scope is not None:

@@ -22,11 +22,11 @@ from pypid.web.api.groups import demand_changeable
 from pypid.web.api.storage import rebuild
 from pypid.web.app.account_names import demand_free, new_name
 from pypid.web.app.accounts import changeable_account
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
-from pypid.web.app.guard import guarded
 from pypid.web.app.last_admin import keeping_an_admin
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import set_head
@@ -89,7 +89,11 @@ def done(request: Request) -> None:
     write(request, b"")
 
 
-guarded(routes, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
+@route("POST", "/admin/rebuild", action=Action.ADMIN)
+async def rebuild_catalog(ctx: RequestContext) -> None:
+    """Bring the catalog in line with the storage, as ``POST /api/storage/reconcile`` does."""
+    await rebuild(ctx)
+
 
 # --- users ----------------------------------------------------------------------------------------
 
@@ -106,7 +110,7 @@ async def people(app: App) -> dict[str, bool]:
     return dict(sorted(found.items()))
 
 
-@guarded(routes, USERS, may=Action.ADMIN)
+@route("GET", USERS, action=Action.ADMIN)
 async def users(ctx: RequestContext) -> None:
     """List the users who can log in, except those of a directory."""
     document: list[ListedUser] = [
@@ -115,7 +119,7 @@ async def users(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, USER, may=Action.ADMIN)
+@route("GET", USER, action=Action.ADMIN)
 async def user(ctx: RequestContext, name: str) -> None:
     """Send one user; null if there is none, or they cannot log in (yet)."""
     found = await ctx.app.known.find(name)
@@ -125,7 +129,7 @@ async def user(ctx: RequestContext, name: str) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, "/admin/pending_users", may=Action.ADMIN)
+@route("GET", "/admin/pending_users", action=Action.ADMIN)
 async def pending_users(ctx: RequestContext) -> None:
     """List the users who have registered and wait for approval."""
     send_json(
@@ -138,7 +142,7 @@ async def pending_users(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, USER, may=Action.ADMIN, methods=("PUT",))
+@route("PUT", USER, action=Action.ADMIN)
 async def add_user(ctx: RequestContext, name: str) -> None:
     """Create an account, which can be used at once."""
     demand_changing(ctx.app)
@@ -150,7 +154,7 @@ async def add_user(ctx: RequestContext, name: str) -> None:
     done(ctx.request)
 
 
-@guarded(routes, USER, may=Action.ADMIN, methods=("DELETE",))
+@route("DELETE", USER, action=Action.ADMIN)
 async def remove_user(ctx: RequestContext, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
     demand_changing(ctx.app)
@@ -161,7 +165,7 @@ async def remove_user(ctx: RequestContext, name: str) -> None:
     done(ctx.request)
 
 
-@guarded(routes, USER + "/approve", may=Action.ADMIN, methods=("POST",))
+@route("POST", USER + "/approve", action=Action.ADMIN)
 async def approve(ctx: RequestContext, name: str) -> None:
     """Approve a user who has registered."""
     demand_changing(ctx.app)
@@ -189,7 +193,7 @@ async def approve(ctx: RequestContext, name: str) -> None:
     done(ctx.request)
 
 
-@guarded(routes, USER + "/admin", may=Action.ADMIN, methods=("POST",))
+@route("POST", USER + "/admin", action=Action.ADMIN)
 async def set_admin(ctx: RequestContext, name: str) -> None:
     """Make a user an administrator, or no longer."""
     demand_changing(ctx.app)
@@ -224,7 +228,7 @@ async def set_admin(ctx: RequestContext, name: str) -> None:
 # --- registration ---------------------------------------------------------------------------------
 
 
-@guarded(routes, "/admin/register", may=Action.ADMIN, methods=("POST",))
+@route("POST", "/admin/register", action=Action.ADMIN)
 async def allow_register(ctx: RequestContext) -> None:
     """Confirm whether users may register; only the configuration can change it."""
     demand_changing(ctx.app)
@@ -240,7 +244,7 @@ async def allow_register(ctx: RequestContext) -> None:
     done(ctx.request)
 
 
-@guarded(routes, "/admin/token/<name>", may=Action.ADMIN)
+@route("GET", "/admin/token/<name>", action=Action.ADMIN)
 async def token(ctx: RequestContext, name: str) -> None:
     """Create a token by which one account of this name can be registered. Nothing is stored before
     it is used; the audit log records it.
@@ -268,7 +272,7 @@ async def token(ctx: RequestContext, name: str) -> None:
 # --- groups ---------------------------------------------------------------------------------------
 
 
-@guarded(routes, "/admin/group", may=Action.ADMIN)
+@route("GET", "/admin/group", action=Action.ADMIN)
 async def groups(ctx: RequestContext) -> None:
     """List the names of the groups, except those of a directory."""
     send_json(
@@ -277,7 +281,7 @@ async def groups(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, GROUP, may=Action.ADMIN, methods=("PUT",))
+@route("PUT", GROUP, action=Action.ADMIN)
 async def add_group(ctx: RequestContext, name: str) -> None:
     """Create an empty group."""
     demand_changing(ctx.app)
@@ -288,7 +292,7 @@ async def add_group(ctx: RequestContext, name: str) -> None:
     done(ctx.request)
 
 
-@guarded(routes, GROUP, may=Action.ADMIN, methods=("DELETE",))
+@route("DELETE", GROUP, action=Action.ADMIN)
 async def remove_group(ctx: RequestContext, name: str) -> None:
     """Delete a group and its rights."""
     demand_changing(ctx.app)
@@ -308,7 +312,7 @@ async def remove_group(ctx: RequestContext, name: str) -> None:
     return done(ctx.request)
 
 
-@guarded(routes, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
+@route("PUT", USER + "/group/<group>", action=Action.ADMIN)
 async def join(ctx: RequestContext, name: str, group: str) -> None:
     """Add a user to a group."""
     demand_changing(ctx.app)
@@ -319,7 +323,7 @@ async def join(ctx: RequestContext, name: str, group: str) -> None:
     await _member(ctx, group, name, joins=True)
 
 
-@guarded(routes, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
+@route("DELETE", USER + "/group/<group>", action=Action.ADMIN)
 async def leave(ctx: RequestContext, name: str, group: str) -> None:
     """Remove a user from a group."""
     demand_changing(ctx.app)

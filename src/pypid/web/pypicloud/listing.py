@@ -4,6 +4,7 @@ a project's page at two more addresses.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -11,9 +12,8 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import render_every_file
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import Route, route
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import send_page
 from pypid.web.installers.simple import format_of, send_project
@@ -31,7 +31,7 @@ project's page for a healthy answer.
 """
 
 
-@guarded(routes, "/packages/", may=Action.READ)
+@route("GET", "/packages/", action=Action.READ)
 async def every_file(ctx: RequestContext) -> None:
     """Send every stored file of every project that the user may read, on one page (``pip install
     --find-links``, buildout).
@@ -42,25 +42,25 @@ async def every_file(ctx: RequestContext) -> None:
     return await send_page(ctx.request, page, restricted=ctx.app.restricted)
 
 
-@guarded(routes, "/pypi/<project>/", may=Action.READ)
+@route("GET", "/pypi/<project>/", action=Action.READ)
 async def at_pypi(ctx: RequestContext, project: str) -> None:
     """Send a project's page, as at ``/simple/<project>/``."""
     await _page(ctx, project, "/pypi/", "../../packages/")
 
 
-@guarded(routes, "/<project>/", may=Action.READ)
+@route("GET", "/<project>/", action=Action.READ)
 async def at_the_root(ctx: RequestContext, project: str) -> None:
     """Send a project's page to installers that were given the index's own address; all other routes
     that begin so come first.
     """
-    others = _addresses().get(project)
-    if others:
-        raise MethodNotAllowed(sorted(others))
+    others = _addresses(ctx.app.routes)
+    if methods := others.get(project):
+        raise MethodNotAllowed(sorted(methods))
     name = project_name(project)
     if {
         project.lower(),
         name,
-    } & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a typing error, not a project
+    } & NOT_PROJECTS or name in others:  # /SIMPLE/ is a typing error, not a project
         raise NotFound()
     await _page(ctx, project, "/", "../packages/")
 
@@ -75,14 +75,14 @@ async def _page(ctx: RequestContext, project: str, below: str, files_url: str) -
 
 
 @cache
-def _addresses() -> dict[str, frozenset[str]]:
+def _addresses(routes: Iterable[Route]) -> dict[str, frozenset[str]]:
     """Return the first words of all other addresses, with the methods of those that have no more
     than that.
     """
     found: dict[str, frozenset[str]] = {}
-    for rule in routes.url_map.iter_rules():
-        word, _, rest = rule.rule.removeprefix("/").partition("/")
+    for each in routes:
+        word, _, rest = each.path.removeprefix("/").partition("/")
         if word and not word.startswith("<"):
-            methods = frozenset() if rest else frozenset(rule.methods or ())
+            methods = frozenset() if rest else each.methods
             found[word] = found.get(word, frozenset()) | methods
     return found

@@ -34,10 +34,9 @@ from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
 from pypid.web.api.project_documents import ChangedProject
 from pypid.web.api.projects import delete_files
-from pypid.web.app.app import routes
 from pypid.web.app.descriptions import FILE_BYTES, Described
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, parameters
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import header_of
@@ -72,8 +71,7 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(routes, PREFIX, may=Action.READ)
-@Described(Listed, asks=(VERBOSE,))
+@route("GET", PREFIX, action=Action.READ, describe=Described(Listed, asks=(VERBOSE,)))
 async def listed(ctx: RequestContext) -> None:
     """List the projects that have stored files."""
     if not ctx.request.path.endswith(b"/"):
@@ -92,8 +90,12 @@ def _asked(text: str) -> bool:
     return word in _YES
 
 
-@guarded(routes, PREFIX + "<project>/", may=Action.READ)
-@Described(Packages, refuses=(NotYetKnown,))
+@route(
+    "GET",
+    PREFIX + "<project>/",
+    action=Action.READ,
+    describe=Described(Packages, refuses=(NotYetKnown,)),
+)
 async def versions(ctx: RequestContext, project: str) -> None:
     """List the stored files of a project. The list is empty if there is no such project."""
     if not ctx.request.path.endswith(b"/"):
@@ -121,9 +123,13 @@ def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
     return msgspec.json.encode(document)
 
 
-@guarded(routes, FILE, may=Action.READ)
-@Described(
-    FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
+@route(
+    "GET",
+    FILE,
+    action=Action.READ,
+    describe=Described(
+        FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
+    ),
 )
 async def download(ctx: RequestContext, project: str, filename: str) -> None:
     """Download a file, as below ``/packages/``: its bytes, or a redirect to them. An upstream file
@@ -135,11 +141,15 @@ async def download(ctx: RequestContext, project: str, filename: str) -> None:
 # --- changing -------------------------------------------------------------------------------------
 
 
-@guarded(routes, FILE, may=Action.WRITE, methods=("POST",))
-@Described(
-    Uploaded,
-    form=UploadForm,
-    refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
+@route(
+    "POST",
+    FILE,
+    action=Action.WRITE,
+    describe=Described(
+        Uploaded,
+        form=UploadForm,
+        refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
+    ),
 )
 async def upload(ctx: RequestContext, project: str, filename: str) -> None:
     """Publish the file in the part ``content`` of the form. The file's own name counts, not the one
@@ -177,8 +187,12 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
         return published
 
 
-@guarded(routes, FILE, may=Action.DELETE, methods=("DELETE",))
-@Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown))
+@route(
+    "DELETE",
+    FILE,
+    action=Action.DELETE,
+    describe=Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown)),
+)
 async def delete(ctx: RequestContext, project: str, filename: str) -> None:
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     name = project_name(project)

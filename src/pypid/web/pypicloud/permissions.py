@@ -16,10 +16,10 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, account_name
-from pypid.web.app.app import App, routes
+from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.small_responses import send_json
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.admin import GROUP, USER, done
@@ -90,7 +90,7 @@ async def _rights(app: App) -> dict[Key, Right]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-@guarded(routes, USER + "/permissions", may=Action.ADMIN)
+@route("GET", USER + "/permissions", action=Action.ADMIN)
 async def of_user(ctx: RequestContext, name: str) -> None:
     """Send the rights that were granted to a user directly."""
     send_json(ctx.request, _packages(await _rights(ctx.app), Whom.USER, name))
@@ -104,7 +104,7 @@ def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage
     ]
 
 
-@guarded(routes, GROUP, may=Action.ADMIN)
+@route("GET", GROUP, action=Action.ADMIN)
 async def of_group(ctx: RequestContext, name: str) -> None:
     """Send a group: its members, and the rights that it gives them."""
     nobody = frozenset[str]()
@@ -116,7 +116,7 @@ async def of_group(ctx: RequestContext, name: str) -> None:
     send_json(ctx.request, document)
 
 
-@guarded(routes, PACKAGE, may=Action.ADMIN)
+@route("GET", PACKAGE, action=Action.ADMIN)
 async def of_package(ctx: RequestContext, project: str) -> None:
     """Send the rights that a package has of its own."""
     rights = [
@@ -160,7 +160,7 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
     return (project_name(project), whom, name), permission == "write"
 
 
-@guarded(routes, PERMISSION, may=Action.ADMIN, methods=("PUT",))
+@route("PUT", PERMISSION, action=Action.ADMIN)
 async def grant(ctx: RequestContext, project: str, kind: str, name: str, permission: str) -> None:
     """Grant a right, in addition to the existing one."""
     demand_changing(ctx.app)
@@ -192,7 +192,7 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
     return whom is not Whom.EVERYONE and any((project, word, "") in rights for word in words)
 
 
-@guarded(routes, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
+@route("DELETE", PERMISSION, action=Action.ADMIN)
 async def withdraw(
     ctx: RequestContext, project: str, kind: str, name: str, permission: str
 ) -> None:

@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from pypid.core.model import File, Upload
 from pypid.core.permissions import Action, may
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
@@ -39,13 +38,13 @@ def _kind_of(request: Request) -> str:
     return (header_of(request, "content-type") or "").partition(";")[0].strip().lower()
 
 
-@guarded(routes, "/", may=Action.WRITE, methods=("POST",))
+@route("POST", "/", action=Action.WRITE)
 async def at_the_root(ctx: RequestContext) -> None:
     """Publish one distribution."""
     await _upload(ctx)
 
 
-@guarded(routes, "/simple/", may=Action.WRITE, methods=("POST",), instead=(is_call, Action.READ))
+@route("POST", "/simple/", action=Action.WRITE, instead=(is_call, Action.READ))
 async def at_simple(ctx: RequestContext) -> None:
     """Publish one distribution; or search, as ``pip search --index`` with the index URL does."""
     if is_call(ctx.request):
@@ -53,7 +52,7 @@ async def at_simple(ctx: RequestContext) -> None:
     return await _upload(ctx)
 
 
-@guarded(routes, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
+@route("POST", "/pypi/", action=Action.READ, instead=(is_form, Action.WRITE))
 async def at_pypi(ctx: RequestContext) -> None:
     """Answer an XML-RPC call, whatever its content type; a form is an upload."""
     if is_form(ctx.request):

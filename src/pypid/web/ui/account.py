@@ -17,9 +17,8 @@ from pypid.web.app.accounts import (
     demand_current,
     password_set,
 )
-from pypid.web.app.app import routes
-from pypid.web.app.guard import SOMEBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import SOMEBODY, route
 from pypid.web.http.cookies import end_session
 from pypid.web.http.form_fields import Fields
 from pypid.web.ui.flash import say
@@ -39,7 +38,7 @@ say(
 )
 
 
-@guarded(routes, "/account/", may=SOMEBODY, page=True)
+@route("GET", "/account/", action=SOMEBODY, page=True)
 async def account(ctx: RequestContext) -> None:
     """Show the user's identity, permissions and tokens."""
     if not await has_no_accounts(ctx):
@@ -97,7 +96,7 @@ async def _fixed(ctx: RequestContext) -> str | None:
     return None
 
 
-@guarded(routes, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
+@route("POST", "/account/password", action=SOMEBODY, page=True, form=True)
 async def set_password(ctx: RequestContext) -> None:
     """Change the user's own password; the current one is required, also of administrators."""
     name, said = demand_no_token(ctx.identity), sent(ctx.request)
@@ -120,7 +119,7 @@ async def set_password(ctx: RequestContext) -> None:
     return go(ctx.request, LOGIN, done="password-changed")
 
 
-@guarded(routes, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
+@route("POST", "/account/tokens", action=SOMEBODY, page=True, form=True)
 async def make_token(ctx: RequestContext) -> None:
     """Create a token, and show its secret in this response only."""
     demand_no_token(ctx.identity)
@@ -135,7 +134,7 @@ async def make_token(ctx: RequestContext) -> None:
     return await show(ctx, "token_made.html", status=201, token=line, secret=secret, uses=uses)
 
 
-@guarded(routes, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
+@route("POST", "/account/tokens/revoke", action=SOMEBODY, page=True, form=True)
 async def revoke_token(ctx: RequestContext) -> None:
     """Revoke one of the user's own tokens."""
     await revoked(ctx, sent(ctx.request).text("id"))

@@ -12,9 +12,8 @@ from importlib.resources.abc import Traversable
 from attrs import field, frozen
 from werkzeug.exceptions import NotFound
 
-from pypid.web.app.app import routes
-from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
@@ -63,7 +62,7 @@ DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest(
 """
 
 
-@guarded(routes, "/_/ui/<digest>/<name>", may=ANYBODY)
+@route("GET", "/_/ui/<digest>/<name>", action=ANYBODY)
 async def asset(ctx: RequestContext, digest: str, name: str) -> None:
     """Send a file of the site."""
     found = ASSETS.get(name)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from pypid.core.permissions import Action
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import asked
 from pypid.web.http.query import LARGEST_SERIAL
 from pypid.web.ui.form_helpers import has_no_accounts
@@ -18,7 +17,7 @@ MOST = 100
 FILTERS = ("who", "what", "subject")
 
 
-@guarded(routes, "/manage/audit", may=Action.ADMIN, page=True)
+@route("GET", "/manage/audit", action=Action.ADMIN, page=True)
 async def audit(ctx: RequestContext) -> None:
     """Show the matching entries, the newest first, before a given serial if there is one."""
     if await has_no_accounts(ctx):

@@ -20,9 +20,8 @@ from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action
 from pypid.index.release_comparison import ComparedText, Comparison
 from pypid.web.api.compare import both
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import asked
 from pypid.web.http.redirects import redirect
 from pypid.web.installers.page_cache import FEW_FILES
@@ -82,7 +81,7 @@ class TextLine:
     text: str
 
 
-@guarded(routes, "/project/<project>/-/compare", may=Action.READ, page=True)
+@route("GET", "/project/<project>/-/compare", action=Action.READ, page=True)
 async def compare(ctx: RequestContext, project: str) -> None:
     """Show the comparison of two releases; by default of the newest with the one before it."""
     name = project_name(project)

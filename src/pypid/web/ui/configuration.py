@@ -11,9 +11,8 @@ from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.permissions import Action
 from pypid.web.api.configuration import said
 from pypid.web.api.log_level import Level, changed
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.ui.flash import say as say_done
 from pypid.web.ui.pages import go, show
@@ -39,13 +38,13 @@ class ShownSection:
     more: int
 
 
-@guarded(routes, "/manage/configuration", may=Action.ADMIN, page=True)
+@route("GET", "/manage/configuration", action=Action.ADMIN, page=True)
 async def configuration(ctx: RequestContext) -> None:
     """Show the effective configuration and its sources."""
     await _page(ctx)
 
 
-@guarded(routes, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", "/manage/log-level", action=Action.ADMIN, page=True, form=True)
 async def set_log_level(ctx: RequestContext) -> None:
     """Set the log level."""
     wanted = (ctx.request.form or Fields()).text("level")

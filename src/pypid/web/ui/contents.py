@@ -24,9 +24,8 @@ from pypid.core.model import File
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.web.api.contents import text_of
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import asked
 from pypid.web.http.redirects import redirect
 from pypid.web.ui.pages import part, show
@@ -68,7 +67,7 @@ class ShownMember:
     encoding: str = ""
 
 
-@guarded(routes, "/project/<project>/-/contents/<filename>", may=Action.READ, page=True)
+@route("GET", "/project/<project>/-/contents/<filename>", action=Action.READ, page=True)
 async def contents(ctx: RequestContext, project: str, filename: str) -> None:
     """Show the members of a file, or one of them."""
     name = project_name(project)

@@ -9,9 +9,8 @@ from pypid.core.errors import NoSuchGroup, PypidError
 from pypid.core.permissions import Action
 from pypid.web.api.groups import IN_THE_FILE, added, joined, left, removed
 from pypid.web.api.rights import listed
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
@@ -30,7 +29,7 @@ say(
 )
 
 
-@guarded(routes, GROUPS, may=Action.ADMIN, page=True)
+@route("GET", GROUPS, action=Action.ADMIN, page=True)
 async def groups(ctx: RequestContext) -> None:
     """Show all groups but those of a directory, which cannot be listed."""
     if not await has_no_accounts(ctx):
@@ -61,7 +60,7 @@ async def _list(
     await show(ctx, "groups.html", status=status, **values)
 
 
-@guarded(routes, GROUPS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", GROUPS, action=Action.ADMIN, page=True, form=True)
 async def add(ctx: RequestContext) -> None:
     """Create a group."""
     text = sent(ctx.request).text("name").strip()
@@ -73,7 +72,7 @@ async def add(ctx: RequestContext) -> None:
     return go(ctx.request, f"manage/groups/{part(name)}", done="group-added")
 
 
-@guarded(routes, GROUP, may=Action.ADMIN, page=True)
+@route("GET", GROUP, action=Action.ADMIN, page=True)
 async def group(ctx: RequestContext, name: str) -> None:
     """Show a group with its members and rights."""
     if not await has_no_accounts(ctx):
@@ -112,7 +111,7 @@ async def _one(
     )
 
 
-@guarded(routes, GROUP + "/join", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", GROUP + "/join", action=Action.ADMIN, page=True, form=True)
 async def join(ctx: RequestContext, name: str) -> None:
     """Add a user to the group."""
     said = sent(ctx.request)
@@ -125,7 +124,7 @@ async def join(ctx: RequestContext, name: str) -> None:
     return go(ctx.request, f"manage/groups/{part(name)}", done="joined")
 
 
-@guarded(routes, GROUP + "/leave", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", GROUP + "/leave", action=Action.ADMIN, page=True, form=True)
 async def leave(ctx: RequestContext, name: str) -> None:
     """Remove a user from the group."""
     try:
@@ -135,7 +134,7 @@ async def leave(ctx: RequestContext, name: str) -> None:
     return go(ctx.request, f"manage/groups/{part(name)}", done="left")
 
 
-@guarded(routes, GROUP + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", GROUP + "/remove", action=Action.ADMIN, page=True, form=True)
 async def remove(ctx: RequestContext, name: str) -> None:
     """Remove the group."""
     try:

@@ -7,9 +7,8 @@ from pypid.core.permissions import Action
 from pypid.core.presentation.client_files import FILES
 from pypid.core.presentation.snippets import to_install, to_publish
 from pypid.web.api.news import latest, projects
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.installers.client_files import place_of
 from pypid.web.ui.pages import show
 
@@ -17,7 +16,7 @@ RELEASES, PROJECTS = 10, 6
 """Number of lines of the lists."""
 
 
-@guarded(routes, "/", may=Action.READ, page=True)
+@route("GET", "/", action=Action.READ, page=True)
 async def home(ctx: RequestContext) -> None:
     """Show new releases and projects, and the commands to connect, for this host and the client's
     user.

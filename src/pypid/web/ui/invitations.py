@@ -10,9 +10,9 @@ from attrs import frozen
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Action
 from pypid.web.api.invitations import made, withdrawn
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import sent
 from pypid.web.ui.pages import go, show
@@ -65,7 +65,7 @@ def _moment(text: str, instead: datetime) -> datetime:
         return instead
 
 
-@guarded(routes, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", "/manage/invitations", action=Action.ADMIN, page=True, form=True)
 async def invite(ctx: RequestContext) -> None:
     """Create an invitation, shown in this response only."""
     expires = sent(ctx.request).text("expires", "7d")
@@ -78,14 +78,7 @@ async def invite(ctx: RequestContext) -> None:
     await show(ctx, "invitation_made.html", status=201, invitation=new, link=link)
 
 
-@guarded(
-    routes,
-    "/manage/invitations/withdraw",
-    may=Action.ADMIN,
-    methods=("POST",),
-    page=True,
-    form=True,
-)
+@route("POST", "/manage/invitations/withdraw", action=Action.ADMIN, page=True, form=True)
 async def withdraw(ctx: RequestContext) -> None:
     """Withdraw an invitation."""
     done = await withdrawn(ctx, sent(ctx.request).text("id").strip())

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pypid.core.errors import LoginRefused, TooManyAttempts
 from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.web.api.sessions import Login, begin, end
-from pypid.web.app.app import routes
-from pypid.web.app.guard import ANYBODY, guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.form_fields import asked
 from pypid.web.ui.form_helpers import has_no_accounts, refused, sent
@@ -17,7 +16,7 @@ from pypid.web.ui.login_redirect import LOGIN, way_back
 from pypid.web.ui.pages import go, show
 
 
-@guarded(routes, "/account/login", may=ANYBODY, page=True)
+@route("GET", "/account/login", action=ANYBODY, page=True)
 async def login_page(ctx: RequestContext) -> None:
     """Show the login form; a logged-in user is redirected."""
     back = way_back(asked(ctx.request).text("next"))
@@ -28,9 +27,7 @@ async def login_page(ctx: RequestContext) -> None:
     return await _form(ctx, back)
 
 
-@guarded(
-    routes, "/account/login", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
-)
+@route("POST", "/account/login", action=ANYBODY, page=True, form=True, entrance=True)
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session, and redirect to the page that the user came from."""
     said = sent(ctx.request)
@@ -43,7 +40,7 @@ async def log_in(ctx: RequestContext) -> None:
     return go(ctx.request, back)
 
 
-@guarded(routes, "/account/logout", may=ANYBODY, methods=("POST",), page=True, form=True)
+@route("POST", "/account/logout", action=ANYBODY, page=True, form=True)
 async def log_out(ctx: RequestContext) -> None:
     """End the session, at once and for good."""
     await end(ctx)

@@ -12,10 +12,10 @@ from pypid.core.errors import BadName, PypidError
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.web.api.health import condition_of
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.measures import Disk
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import asked
 from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
@@ -37,7 +37,7 @@ class MachinePart:
     todo: str = ""
 
 
-@guarded(routes, "/manage/", may=Action.ADMIN, page=True)
+@route("GET", "/manage/", action=Action.ADMIN, page=True)
 async def manage(ctx: RequestContext) -> None:
     """Show status, usage and recent activity."""
     used, _ = await used_of(ctx.app)
@@ -57,7 +57,7 @@ async def manage(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, "/manage/why", may=Action.ADMIN, page=True)
+@route("GET", "/manage/why", action=Action.ADMIN, page=True)
 async def ask_why(ctx: RequestContext) -> None:
     """Redirect to the page that explains why a name is as it is here."""
     typed, problems = asked(ctx.request).text("name").strip(), []

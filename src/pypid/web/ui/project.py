@@ -18,9 +18,9 @@ from pypid.core.presentation.project_view import Age, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
 from pypid.web.ui.login_redirect import root_of
 from pypid.web.ui.pages import environment, marked_up, part, show
@@ -32,7 +32,7 @@ STATUS_WORDS = {
 }
 
 
-@guarded(routes, "/project/<project>/", may=Action.READ, page=True)
+@route("GET", "/project/<project>/", action=Action.READ, page=True)
 async def project_page(ctx: RequestContext, project: str) -> None:
     """Show a project, by the release that installers would choose."""
     name = project_name(project)
@@ -43,7 +43,7 @@ async def project_page(ctx: RequestContext, project: str) -> None:
     return await _show(ctx, project, None)
 
 
-@guarded(routes, "/project/<project>/<version>/", may=Action.READ, page=True)
+@route("GET", "/project/<project>/<version>/", action=Action.READ, page=True)
 async def release_page(ctx: RequestContext, project: str, version: str) -> None:
     """Show one release of a project."""
     name = project_name(project)

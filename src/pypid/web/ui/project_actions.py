@@ -11,9 +11,9 @@ from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, may
 from pypid.web.app import changes
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
@@ -41,7 +41,7 @@ say(
 )
 
 
-@guarded(routes, ADDRESS + "yank", may=Action.WRITE, methods=("POST",), page=True, form=True)
+@route("POST", ADDRESS + "yank", action=Action.WRITE, page=True, form=True)
 async def yank(ctx: RequestContext, project: str) -> None:
     """Yank a release or a file."""
     name, fields = project_name(project), _fields(ctx.request)
@@ -55,7 +55,7 @@ async def yank(ctx: RequestContext, project: str) -> None:
     await _answer(ctx, name, yanked())
 
 
-@guarded(routes, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
+@route("POST", ADDRESS + "unyank", action=Action.WRITE, page=True, form=True)
 async def unyank(ctx: RequestContext, project: str) -> None:
     """Unyank a release or a file."""
     name, fields = project_name(project), _fields(ctx.request)
@@ -67,7 +67,7 @@ async def unyank(ctx: RequestContext, project: str) -> None:
     await _answer(ctx, name, unyanked())
 
 
-@guarded(routes, ADDRESS + "delete", may=Action.DELETE, methods=("POST",), page=True, form=True)
+@route("POST", ADDRESS + "delete", action=Action.DELETE, page=True, form=True)
 async def delete(ctx: RequestContext, project: str) -> None:
     """Delete a file, a release, or all files of the project, whose name was typed."""
     name, fields = project_name(project), _fields(ctx.request)
@@ -87,7 +87,7 @@ async def delete(ctx: RequestContext, project: str) -> None:
     await _answer(ctx, name, deleted())
 
 
-@guarded(routes, ADDRESS + "status", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", ADDRESS + "status", action=Action.ADMIN, page=True, form=True)
 async def set_status(ctx: RequestContext, project: str) -> None:
     """Set the status of the project."""
     name, fields = project_name(project), _fields(ctx.request)
@@ -106,9 +106,7 @@ async def set_status(ctx: RequestContext, project: str) -> None:
     await _answer(ctx, name, changed())
 
 
-@guarded(
-    routes, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True
-)
+@route("POST", ADDRESS + "release-name", action=Action.ADMIN, page=True, form=True)
 async def release_name(ctx: RequestContext, project: str) -> None:
     """Release the name of an empty project."""
     name, fields = project_name(project), _fields(ctx.request)

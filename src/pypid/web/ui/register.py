@@ -9,9 +9,9 @@ from pypid.core.accounts.registration import LONGEST_NAME, SHORTEST_PASSWORD
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest
 from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import ANYBODY, guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
@@ -36,16 +36,14 @@ say(
 )
 
 
-@guarded(routes, "/account/register", may=ANYBODY, page=True)
+@route("GET", "/account/register", action=ANYBODY, page=True)
 async def register_page(ctx: RequestContext) -> None:
     """Show the form, or why there is none."""
     if not await has_no_accounts(ctx):
         await _form(ctx, Fields({"token": asked(ctx.request).all("token")}))
 
 
-@guarded(
-    routes, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True
-)
+@route("POST", "/account/register", action=ANYBODY, page=True, form=True, entrance=True)
 async def register(ctx: RequestContext) -> None:
     """Create the account, and redirect to the login page with what comes next."""
     said = sent(ctx.request)

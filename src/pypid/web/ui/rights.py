@@ -10,9 +10,9 @@ from pypid.core.errors import BadRequest, PypidError
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Principals, together
 from pypid.web.api.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
@@ -36,7 +36,7 @@ DEFAULTS = {
 say(right_given="The right was granted.", right_taken="The right was removed.")
 
 
-@guarded(routes, "/manage/rights", may=Action.ADMIN, page=True)
+@route("GET", "/manage/rights", action=Action.ADMIN, page=True)
 async def rights(ctx: RequestContext) -> None:
     """Show the defaults, and all rights on single projects."""
     if await has_no_accounts(ctx):
@@ -65,7 +65,7 @@ async def rights(ctx: RequestContext) -> None:
     )
 
 
-@guarded(routes, PROJECT, may=Action.ADMIN, page=True)
+@route("GET", PROJECT, action=Action.ADMIN, page=True)
 async def project(ctx: RequestContext, project: str) -> None:
     """Show the rights of one project."""
     if not await has_no_accounts(ctx):
@@ -120,7 +120,7 @@ async def _names(app: App) -> Sequence[str]:
     return sorted(groups | users)
 
 
-@guarded(routes, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", PROJECT, action=Action.ADMIN, page=True, form=True)
 async def change(ctx: RequestContext, project: str) -> None:
     """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
     name, said = project_name(project), sent(ctx.request)

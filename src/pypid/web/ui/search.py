@@ -8,9 +8,8 @@ from pypid.core.permissions import Action
 from pypid.core.search.ranking import SearchQuery
 from pypid.search.search import FARTHEST
 from pypid.web.api.search import FEW, Results, results
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import asked
 from pypid.web.ui.pages import show
 
@@ -20,7 +19,7 @@ PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
 NONE = Results((), 0, 1, 1, 0)
 
 
-@guarded(routes, "/search", may=Action.READ, page=True)
+@route("GET", "/search", action=Action.READ, page=True)
 async def search(ctx: RequestContext) -> None:
     """Show the search form and its results."""
     given = asked(ctx.request)

@@ -15,10 +15,9 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, authorize, may
 from pypid.index.local.manage import LONGEST_REASON
-from pypid.web.app.app import routes
 from pypid.web.app.errors import refusal_of
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.query import parameters
 from pypid.web.http.redirects import redirect
@@ -79,7 +78,7 @@ class ProjectSettings:
     pages: int
 
 
-@guarded(routes, ADDRESS + "settings", may=Action.WRITE, page=True)
+@route("GET", ADDRESS + "settings", action=Action.WRITE, page=True)
 async def settings(ctx: RequestContext, project: str) -> None:
     """Show what the user can change of a local project."""
     name = project_name(project)

@@ -8,9 +8,8 @@ from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot, 
 from pypid.core.permissions import Action
 from pypid.core.records.documents import SnapshotDocument
 from pypid.web.api.snapshots import NewSnapshot, deleted, made
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.pages import go, show
@@ -22,13 +21,13 @@ say(
 )
 
 
-@guarded(routes, "/manage/snapshots", may=Action.ADMIN, page=True)
+@route("GET", "/manage/snapshots", action=Action.ADMIN, page=True)
 async def snapshots(ctx: RequestContext) -> None:
     """Show the snapshots."""
     await _page(ctx)
 
 
-@guarded(routes, "/manage/snapshots", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", "/manage/snapshots", action=Action.ADMIN, page=True, form=True)
 async def make(ctx: RequestContext) -> None:
     """Create a snapshot."""
     fields = ctx.request.form or Fields()
@@ -44,9 +43,7 @@ async def make(ctx: RequestContext) -> None:
     return go(ctx.request, "manage/snapshots", done="snapshot-made")
 
 
-@guarded(
-    routes, "/manage/snapshots/delete", may=Action.ADMIN, methods=("POST",), page=True, form=True
-)
+@route("POST", "/manage/snapshots/delete", action=Action.ADMIN, page=True, form=True)
 async def delete(ctx: RequestContext) -> None:
     """Delete a snapshot, whose name was typed."""
     fields = ctx.request.form or Fields()

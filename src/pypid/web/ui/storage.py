@@ -15,9 +15,9 @@ from pypid.index.local.storage_check import Finding
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse, Used
 from pypid.web.api.storage import Checkup, checked, rebuilt
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
@@ -29,13 +29,13 @@ SWEEP = "sweep"
 """The word that has to be typed before anything is removed."""
 
 
-@guarded(routes, "/manage/storage", may=Action.ADMIN, page=True)
+@route("GET", "/manage/storage", action=Action.ADMIN, page=True)
 async def storage(ctx: RequestContext) -> None:
     """Show what is used, and by which projects."""
     await _page(ctx)
 
 
-@guarded(routes, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", "/manage/rebuild", action=Action.ADMIN, page=True, form=True)
 async def rebuild(ctx: RequestContext) -> None:
     """Reconcile with the storage, and show the progress."""
     typed = (ctx.request.form or Fields()).text("project").strip()
@@ -53,7 +53,7 @@ async def rebuild(ctx: RequestContext) -> None:
     return await show_meanwhile(ctx, "rebuild.html", run, project=name, most=MOST_TOLD)
 
 
-@guarded(routes, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", "/manage/check", action=Action.ADMIN, page=True, form=True)
 async def check(ctx: RequestContext) -> None:
     """Check the storage, and show the progress."""
     form = ctx.request.form or Fields()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pypid.core.permissions import Action
 from pypid.web.api.tokens import revoked
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import asked
 from pypid.web.ui.form_helpers import has_no_accounts, sent
 from pypid.web.ui.pages import go, show
@@ -17,7 +16,7 @@ STATES = ("usable", "expired", "revoked", "all")
 """The states to filter by; the first is the default."""
 
 
-@guarded(routes, "/manage/tokens", may=Action.ADMIN, page=True)
+@route("GET", "/manage/tokens", action=Action.ADMIN, page=True)
 async def tokens(ctx: RequestContext) -> None:
     """Show the tokens of all users, the newest first."""
     if await has_no_accounts(ctx):
@@ -38,7 +37,7 @@ async def tokens(ctx: RequestContext) -> None:
     await show(ctx, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES)
 
 
-@guarded(routes, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", "/manage/tokens/revoke", action=Action.ADMIN, page=True, form=True)
 async def revoke(ctx: RequestContext) -> None:
     """Revoke the token of any user."""
     await revoked(ctx, sent(ctx.request).text("id"))

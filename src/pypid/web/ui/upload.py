@@ -9,10 +9,9 @@ from typing import TypedDict
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, may
 from pypid.core.presentation.snippets import to_publish
-from pypid.web.app.app import routes
 from pypid.web.app.errors import error_format, refusal_of
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.app.visibility import MANY
 from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.small_responses import send_json
@@ -45,13 +44,13 @@ class FormTaken(TypedDict):
     problems: list[str]
 
 
-@guarded(routes, "/upload", may=Action.WRITE, page=True)
+@route("GET", "/upload", action=Action.WRITE, page=True)
 async def form(ctx: RequestContext) -> None:
     """Show the upload form."""
     await _show(ctx, MultiUpload())
 
 
-@guarded(routes, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
+@route("POST", "/upload", action=Action.WRITE, page=True, multipart=True)
 async def upload(ctx: RequestContext) -> None:
     """Publish the files of the form; answers with the result of each, as a page, or as JSON for
     clients that accept it.

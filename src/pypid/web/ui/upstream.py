@@ -17,9 +17,9 @@ from pypid.core.permissions import Action
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse
 from pypid.web.api.cache import Purge, purged
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
@@ -66,15 +66,13 @@ class Gone:
     needed: int
 
 
-@guarded(routes, "/manage/upstream", may=Action.ADMIN, page=True)
+@route("GET", "/manage/upstream", action=Action.ADMIN, page=True)
 async def upstream(ctx: RequestContext) -> None:
     """Show the state of upstream, its settings, and the cached files."""
     await _page(ctx)
 
 
-@guarded(
-    routes, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True
-)
+@route("POST", "/manage/upstream/purge", action=Action.ADMIN, page=True, form=True)
 async def purge(ctx: RequestContext) -> None:
     """Purge cached files: of a project, those unused for long, or all."""
     fields = ctx.request.form or Fields()

@@ -26,9 +26,9 @@ from pypid.web.app.accounts import (
     removed,
     told,
 )
-from pypid.web.app.app import App, routes
-from pypid.web.app.guard import guarded
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, asked
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
@@ -51,7 +51,7 @@ say(
 )
 
 
-@guarded(routes, USERS, may=Action.ADMIN, page=True)
+@route("GET", USERS, action=Action.ADMIN, page=True)
 async def users(ctx: RequestContext) -> None:
     """Show all users that can be listed, and above them those that wait for approval."""
     if not await has_no_accounts(ctx):
@@ -86,7 +86,7 @@ async def _list(
     )
 
 
-@guarded(routes, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", USERS, action=Action.ADMIN, page=True, form=True)
 async def add(ctx: RequestContext) -> None:
     """Create an account; a generated password is shown in this response only."""
     said = sent(ctx.request)
@@ -107,7 +107,7 @@ async def add(ctx: RequestContext) -> None:
     return go(ctx.request, f"manage/users/{part(name)}", done="user-added")
 
 
-@guarded(routes, USER, may=Action.ADMIN, page=True)
+@route("GET", USER, action=Action.ADMIN, page=True)
 async def user(ctx: RequestContext, name: str) -> None:
     """Show one user, and the forms to change the account."""
     if not await has_no_accounts(ctx):
@@ -170,7 +170,7 @@ async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
     return [right for right in found if is_theirs(right["kind"], right["name"])][:MOST]
 
 
-@guarded(routes, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", USER + "/change", action=Action.ADMIN, page=True, form=True)
 async def change(ctx: RequestContext, name: str) -> None:
     """Disable or enable the account; grant or revoke administration."""
     said = sent(ctx.request)
@@ -190,7 +190,7 @@ async def change(ctx: RequestContext, name: str) -> None:
     return go(ctx.request, f"manage/users/{part(name)}", done="user-changed")
 
 
-@guarded(routes, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", USER + "/password", action=Action.ADMIN, page=True, form=True)
 async def set_password(ctx: RequestContext, name: str) -> None:
     """Set a user's password: the one that was typed, or a generated one, shown in this response
     only.
@@ -205,7 +205,7 @@ async def set_password(ctx: RequestContext, name: str) -> None:
     return go(ctx.request, f"manage/users/{part(name)}", done="password-set")
 
 
-@guarded(routes, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+@route("POST", USER + "/remove", action=Action.ADMIN, page=True, form=True)
 async def remove(ctx: RequestContext, name: str) -> None:
     """Remove the account; refusing a pending registration takes no confirmation."""
     said = sent(ctx.request)

@@ -6,9 +6,8 @@ from urllib.parse import parse_qs
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
 from pypid.web.ui.pages import show
@@ -18,7 +17,7 @@ LINES = 100
 """Number of releases on one page."""
 
 
-@guarded(routes, "/project/<project>/-/versions", may=Action.READ, page=True)
+@route("GET", "/project/<project>/-/versions", action=Action.READ, page=True)
 async def versions(ctx: RequestContext, project: str) -> None:
     """Show all releases of a project, the newest first."""
     name = project_name(project)

@@ -11,15 +11,14 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.core.presentation.explanation import FileWhy
 from pypid.web.api.why import found_of
-from pypid.web.app.app import routes
-from pypid.web.app.guard import guarded
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
 from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
-@guarded(routes, "/project/<project>/-/why", may=Action.WRITE, page=True)
+@route("GET", "/project/<project>/-/why", action=Action.WRITE, page=True)
 async def why(ctx: RequestContext, project: str) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
     name = project_name(project)

@@ -1,0 +1,99 @@
+"""Declarations of routes: ``@route("GET", "/simple/<project>/", action=Action.READ)``.
+
+A declaration only describes its function. `web.app.route_table` lists the modules with routes and
+makes the table of them, which routing, the guard, the OpenAPI document and the tests of rights use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from types import ModuleType
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from pypid.core.permissions import Action
+from pypid.web.app.descriptions import Described
+from pypid.web.http.request import Request
+
+
+class OpenAction(Enum):
+    """For routes that need no right; a wrong password is refused there too."""
+
+    ANYBODY = "anybody"
+    """For what shows nothing of the index (health, style sheets)."""
+    SOMEBODY = "somebody"
+    """For what belongs to each user (passwords, tokens): requires a login."""
+
+
+ANYBODY, SOMEBODY = OpenAction.ANYBODY, OpenAction.SOMEBODY
+
+
+@frozen(kw_only=True)
+class Route:
+    """A route: method and path, the action that the client must be allowed, and its function.
+
+    A `page` is for people: an anonymous browser is sent to the login page, and errors are pages. A
+    `form` (urlencoded) is read before access is checked, since it contains the CSRF token; the
+    handler finds it in ``request.form``. The handler of a `multipart` form takes the token itself,
+    before anything else (`demand_csrf_token` with ``request.session``). At an `entrance` users log
+    in or register: the cookie of an existing session is ignored, and requests from pages of other
+    sites are refused. `instead`: another action for requests that match the predicate, where one
+    address takes two kinds of them. The value ``project`` of the path, if any, is the project that
+    the action is checked for.
+    """
+
+    method: str
+    path: str
+    """The path as werkzeug spells it: ``/simple/<project>/``."""
+    action: Action | OpenAction
+    handler: Callable[..., Any] = field(eq=False, repr=False)
+    """``async def handler(ctx: RequestContext, **values)``."""
+    page: bool = False
+    form: bool = False
+    multipart: bool = False
+    entrance: bool = False
+    instead: tuple[Callable[[Request], bool], Action] | None = None
+    describe: Described | None = field(default=None, eq=False, repr=False)
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The methods of requests that are answered: HEAD with GET."""
+        return frozenset({"GET", "HEAD"} if self.method == "GET" else {self.method})
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def route(
+    method: str, path: str, *, action: Action | OpenAction, **options: Any
+) -> Callable[[F], F]:
+    """Declare a route for the decorated function; `options` are the other fields of `Route`.
+    Several may stand above one function, each with its own action.
+    """
+    if not isinstance(action, (Action, OpenAction)):
+        raise TypeError(
+            f"The route {path!r} must name its action: action=Action.READ, for example, or "
+            f"action=ANYBODY."
+        )
+    if not method.isupper():
+        raise TypeError(f"The route {path!r} must name its method: GET, for example.")
+
+    def declare(handler: F) -> F:
+        declared = Route(method=method, path=path, action=action, handler=handler, **options)
+        # an attribute keeps the function callable and typed as it is, unlike a wrapper
+        handler.__pypid_routes__ = (  # type: ignore[attr-defined]
+            declared,
+            *getattr(handler, "__pypid_routes__", ()),
+        )
+        return handler
+
+    return declare
+
+
+def declared_routes(module: ModuleType) -> Iterator[Route]:
+    """Yield the routes of the functions that the module defines."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) == module.__name__:
+            yield from getattr(value, "__pypid_routes__", ())

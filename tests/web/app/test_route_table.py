@@ -1,0 +1,53 @@
+"""The table of routes: how it imports the modules that it lists."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EMFILE, ENFILE
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import Busy
+from pypid.flow import start
+from pypid.testing import world
+from pypid.web.app import route_table
+from pypid.web.app.route_table import HEALTH, MODULES, UPLOADS, RouteTable
+
+
+class LoadTests(SynchronousTestCase):
+    """`RouteTable.load`."""
+
+    def load_failing(self, number: int) -> BaseException:
+        """The error of a load whose import fails so."""
+
+        def failing(name: str) -> None:
+            raise OSError(number, os.strerror(number))
+
+        self.patch(route_table, "import_module", failing)
+        error: BaseException = self.failureResultOf(start(RouteTable().load(world()))).value
+        return error
+
+    def test_no_descriptor_is_left_for_an_import(self) -> None:
+        """Where no more files can be opened clients are told to come again (503); any other failure
+        is one of ours.
+        """
+        for number in (EMFILE, ENFILE):
+            self.assertIsInstance(self.load_failing(number), Busy)
+        self.assertIsInstance(self.load_failing(EACCES), PermissionError)
+
+    def test_only_missing_modules_are_imported(self) -> None:
+        """A request waits for the modules that it may need, and only until they are there."""
+        table = RouteTable()
+        upload = b"POST", b"legacy/"
+        self.assertEqual(table.missing(*upload), (UPLOADS,))
+        self.successResultOf(start(table.load(world(), (HEALTH, UPLOADS))))
+        self.assertEqual(table.missing(*upload), ())
+        self.assertEqual(table.missing(b"GET", b"health"), ())
+        self.assertEqual(table.missing(b"GET", b"api/users"), MODULES)
+        self.assertFalse(table.is_complete)
+        self.successResultOf(start(table.load(world())))
+        self.assertEqual(table.missing(b"GET", b"api/users"), ())
+        self.assertTrue(table.is_complete)

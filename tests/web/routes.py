@@ -1,0 +1,11 @@
+"""The complete table of routes, made once for all tests."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from pypid.web.app.route_table import RouteTable
+
+ALL_ROUTES = RouteTable()
+for _name in ALL_ROUTES.modules:
+    ALL_ROUTES.add(import_module(_name))
