@@ -38,8 +38,7 @@ from pypid.http_client.trust import Trust
 from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
-from pypid.web.app.app import App
-from pypid.web.app.app import FaceSettings
+from pypid.web.app.app import App, FaceSettings
 from pypid.web.app.root import resource
 from pypid.web.http.site import Site
 from tests.upstream.cases import UpstreamCase

@@ -34,9 +34,7 @@ from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
 from pypid.prefork.sockets import ListeningSocket
-from pypid.web.app.route_table import FILES
-from pypid.web.app.route_table import HEALTH
-from pypid.web.app.route_table import RouteTable
+from pypid.web.app.route_table import FILES, HEALTH, RouteTable
 from pypid.web.http.site import Site
 
 if TYPE_CHECKING:

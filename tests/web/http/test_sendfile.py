@@ -41,11 +41,9 @@ from pypid.flow import PIECE, FileBody, at_once, start
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App
-from pypid.web.app.app import FaceSettings
+from pypid.web.app.app import App, FaceSettings
 from pypid.web.app.root import resource
-from pypid.web.http import response_body
-from pypid.web.http import twisted_internals
+from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.headers import DownloadHead
 from pypid.web.http.responses import SMALL, send_file
