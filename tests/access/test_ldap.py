@@ -16,8 +16,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.ldap.route import _once, is_encrypted_first
-from pypid.access.ldap.starttls import REQUEST, answer
+from pypid.access.ldap.route import START_TLS, _once, accepts_tls, is_encrypted_first
 from pypid.core.accounts.ldap_filters import GROUP_FILTER, filled, user_filter
 from tests.live.clients import in_ci
 
@@ -65,19 +64,21 @@ class StartTls(SynchronousTestCase):
 
     def test_request(self) -> None:
         """The question is the extended request of RFC 4511 with the name of StartTLS."""
-        self.assertEqual(REQUEST[:9].hex(), "301d02010177188016")
-        self.assertEqual((len(REQUEST), REQUEST[1]), (31, 29))
+        self.assertEqual(START_TLS[:9].hex(), "301d02010177188016")
+        self.assertEqual((len(START_TLS), START_TLS[1]), (31, 29))
 
     def test_yes(self) -> None:
         """A yes is one once it is whole, however it is cut and its lengths are written; anything
         behind it spoils it.
         """
         for yes in (YES, LONG_YES):
-            self.assertEqual([answer(yes[:size]) for size in range(len(yes))], [False] * len(yes))
-            self.assertTrue(answer(yes))
+            self.assertEqual(
+                [accepts_tls(yes[:size]) for size in range(len(yes))], [False] * len(yes)
+            )
+            self.assertTrue(accepts_tls(yes))
             for more in (b"\0", b"0", yes):
                 with self.assertRaisesRegex(ValueError, "more than was asked"):
-                    answer(yes + more)
+                    accepts_tls(yes + more)
 
     def test_no(self) -> None:
         """Another result, an answer to another question, and what is no LDAP, are no yes."""
@@ -95,7 +96,7 @@ class StartTls(SynchronousTestCase):
             ),
         ):
             with self.assertRaises(ValueError, msg=no.hex()):
-                answer(no)
+                accepts_tls(no)
 
     @quick
     @given(st.binary(max_size=40), st.integers(0, len(YES)))
@@ -103,7 +104,7 @@ class StartTls(SynchronousTestCase):
         """Whatever comes is understood, waited for or refused, and only a yes is a yes."""
         heard = YES[:kept] + noise
         try:
-            said = answer(heard)
+            said = accepts_tls(heard)
         except ValueError:
             return
         if said:

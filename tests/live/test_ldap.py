@@ -23,7 +23,8 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
-from pypid.access.ldap import LdapSourceSettings, open
+from pypid.access.ldap import open
+from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start

@@ -44,7 +44,22 @@ class _Pair:
 
     failures: int = 0
     until: float = 0.0
+    """Until when the next attempt has to wait."""
     last: float = 0.0
+
+    def is_forgotten(self, now: float) -> bool:
+        return now - max(self.last, self.until) > FORGOTTEN
+
+    def add_failure(self, now: float) -> None:
+        self.failures, self.last = self.failures + 1, now
+
+    def wait(self, until: float) -> None:
+        self.until = until
+
+    def take_back(self, until: float) -> None:
+        self.failures = max(0, self.failures - 1)
+        if self.until == until:  # else a later attempt has made it longer
+            self.until = 0.0
 
 
 @define
@@ -126,13 +141,13 @@ class Throttle:
         # more attempts
         key = self.fingerprint(credential.user.casefold(), place)
         pair = self._pairs.get(key)
-        if pair is None or now - max(pair.last, pair.until) > FORGOTTEN:
+        if pair is None or pair.is_forgotten(now):
             pair = _Pair()
         self._refuse_before(pair.until, now)
         self._fill("password", place, now)
-        pair.failures, pair.last = pair.failures + 1, now
+        pair.add_failure(now)
         if pair.failures >= FREE:
-            pair.until = now + self._pause(pair.failures - FREE, place)
+            pair.wait(now + self._pause(pair.failures - FREE, place))
         self._pairs.put(key, pair)
         return Attempt(place, key, pair.until)
 
@@ -142,11 +157,8 @@ class Throttle:
             return
         self._empty("password", attempt.place)
         pair = self._pairs.get(attempt.pair)
-        if pair is None:
-            return
-        pair.failures = max(0, pair.failures - 1)
-        if pair.until == attempt.until:  # else a later one has made it longer
-            pair.until = 0.0
+        if pair is not None:
+            pair.take_back(attempt.until)
 
     def succeeded(self, attempt: Attempt, credential: Credential) -> None:
         """Note that the attempt was right: the count of the user at this address starts over, and

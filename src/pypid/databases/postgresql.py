@@ -41,10 +41,9 @@ class PostgresqlConnections:
 
     def _connected(self, driver: Any, record: Any) -> None:
         self._drivers.add(driver)
-        driver.autocommit = True
         for limited in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             driver.execute(f"SET {limited} = '{STATEMENT_WITHIN}s'")
-        driver.autocommit = False
+        driver.commit()
 
     def _closed(self, driver: Any, record: Any = None) -> None:
         self._drivers.discard(driver)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from attrs import frozen
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 from pypid.databases.drivers import NO_DATABASE, Trouble, trouble
@@ -29,6 +30,19 @@ class SqliteConnection(sqlite3.Connection):
 
     file: tuple[int, int] = (0, 0)
     """Device and inode of the file that it has opened, whatever file has that name by now."""
+
+    def configure(self, pragmas: Mapping[str, str | int]) -> None:
+        """Set the pragmas, in their order."""
+        for name, value in pragmas.items():
+            self.execute(f"PRAGMA {name} = {value}")
+
+    def confirm_file(self, path: Path, file: tuple[int, int]) -> None:
+        """Note that this is the open `file`, which had the name `path` before. Raises
+        `sqlite3.OperationalError` if another one has it now.
+        """
+        if _which(path) != file:  # it may have opened one file, and the log of another
+            raise sqlite3.OperationalError("the file was replaced while it was opened")
+        self.file = file
 
 
 class NoRoom(Protocol):
@@ -53,55 +67,9 @@ def sqlite_engine(
     opened at least for reading.
     """
 
-    def connect() -> sqlite3.Connection:
-        while True:
-            try:
-                return opened("mode=rw")
-            except sqlite3.Error as error:
-                if no_room is None or trouble(error) is not Trouble.FULL:
-                    raise
-                if not no_room.make_room():
-                    break
-        if _has_log(path):  # its changes are not in the file itself
-            raise sqlite3.OperationalError(
-                f"the disk is full. Free some space: {path}-wal cannot be read without"
-            )
-        pragmas_of_reading = {
-            name: value for name, value in pragmas.items() if name != "synchronous"
-        }
-        found = opened("mode=ro&immutable=1", pragmas_of_reading)
-        no_room.note_read_only()
-        return found
-
-    def opened(mode: str, wanted: Mapping[str, str | int] | None = None) -> sqlite3.Connection:
-        file = _which(path)
-        where = f"{path.absolute().as_uri()}?{mode}"
-        # pypid begins transactions itself: the sqlite3 module begins none before a SELECT, and
-        # never an IMMEDIATE one
-        made = sqlite3.connect(
-            where,
-            uri=True,
-            timeout=busy,
-            check_same_thread=False,
-            isolation_level=None,
-            factory=SqliteConnection,
-        )
-        try:
-            for name, value in (
-                {"journal_mode": "WAL", **pragmas} if wanted is None else wanted
-            ).items():
-                made.execute(f"PRAGMA {name} = {value}")
-            if _which(path) != file:  # it may have opened one file, and the log of another
-                raise sqlite3.OperationalError("the file was replaced while it was opened")
-            made.file = file
-        except BaseException:
-            made.close()
-            raise
-        return made
-
     engine = create_engine(
         "sqlite://",
-        creator=connect,
+        creator=_Opener(path, busy, pragmas, no_room).connect,
         poolclass=QueuePool,
         pool_size=CONNECTIONS,
         pool_timeout=BUSY,
@@ -109,6 +77,55 @@ def sqlite_engine(
     )
     event.listen(engine, "begin", _begin)
     return engine
+
+
+@frozen
+class _Opener:
+    """Opens connections to a file, with the arguments of `sqlite_engine`."""
+
+    path: Path
+    busy: float
+    pragmas: Mapping[str, str | int]
+    no_room: NoRoom | None
+
+    def connect(self) -> SqliteConnection:
+        while True:
+            try:
+                return self._open("mode=rw", {"journal_mode": "WAL"}, self.pragmas)
+            except sqlite3.Error as error:
+                if self.no_room is None or trouble(error) is not Trouble.FULL:
+                    raise
+                if not self.no_room.make_room():
+                    break
+        if _has_log(self.path):  # its changes are not in the file itself
+            raise sqlite3.OperationalError(
+                f"the disk is full. Free some space: {self.path}-wal cannot be read without"
+            )
+        pragmas = {name: value for name, value in self.pragmas.items() if name != "synchronous"}
+        connection = self._open("mode=ro&immutable=1", pragmas)
+        self.no_room.note_read_only()
+        return connection
+
+    def _open(self, mode: str, *pragmas: Mapping[str, str | int]) -> SqliteConnection:
+        file = _which(self.path)
+        # pypid begins transactions itself: the sqlite3 module begins none before a SELECT, and
+        # never an IMMEDIATE one
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=self.busy,
+            check_same_thread=False,
+            isolation_level=None,
+            factory=SqliteConnection,
+        )
+        try:
+            for each in pragmas:
+                connection.configure(each)
+            connection.confirm_file(self.path, file)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _begin(connection: Connection) -> None:

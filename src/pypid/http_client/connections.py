@@ -12,7 +12,8 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
@@ -94,10 +95,12 @@ def connections(
     def make() -> tuple[IAgent, HTTPConnectionPool]:
         from twisted.web.client import Agent, HTTPConnectionPool
 
-        pool = HTTPConnectionPool(reactor)
-        pool.maxPersistentPerHost = idle
-        pool.cachedConnectionTimeout = idle_time
-        pool.retryAutomatically = again
+        class Pool(HTTPConnectionPool):
+            maxPersistentPerHost = idle
+            cachedConnectionTimeout = idle_time
+            retryAutomatically = again
+
+        pool = Pool(reactor)
         return Agent.usingEndpointFactory(
             reactor, _Endpoints(resolving_once(reactor), trust, timeout, may_be_anywhere), pool
         ), pool
@@ -128,17 +131,17 @@ class _Endpoints:
 @implementer(IStreamClientEndpoint)
 @frozen
 class _Bounded:
-    """An endpoint whose protocols reject a response head that is too long."""
+    """An endpoint whose connections reject a response head that is too long."""
 
     endpoint: Any
 
     def connect(self, protocolFactory: Any) -> Deferred[IProtocol]:
-        connected: Deferred[IProtocol] = self.endpoint.connect(_Heads(protocolFactory))
-        return connected
+        connected: Deferred[Any] = self.endpoint.connect(_BoundedFactory(protocolFactory))
+        return connected.addCallback(lambda bounded: bounded.protocol)
 
 
-class _Heads(Factory):
-    """A factory that puts a `_Head` before each protocol of the pool's."""
+class _BoundedFactory(Factory):
+    """A factory that puts a `_BoundedHead` before each protocol of the pool's."""
 
     noisy = False
 
@@ -146,26 +149,33 @@ class _Heads(Factory):
         self._wrapped = wrapped
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        protocol = self._wrapped.buildProtocol(addr)
-        protocol.dataReceived = _Head(protocol, protocol.dataReceived).dataReceived
-        return protocol
+        return _BoundedHead(self._wrapped.buildProtocol(addr))
 
 
-class _Head:
-    """A counter of the bytes that come while the head of a response is incomplete."""
+class _BoundedHead(Protocol):
+    """Passes what is received on to Twisted's `protocol`, and counts the bytes that come while the
+    head of a response is incomplete.
+    """
 
-    def __init__(self, protocol: Any, receive: Any) -> None:
-        self._protocol = protocol
-        self._receive = receive
+    transport: Any
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
         self._count = 0
 
+    def connectionMade(self) -> None:
+        self.protocol.makeConnection(self.transport)
+
     def dataReceived(self, data: bytes) -> None:
-        parser = self._protocol._parser
+        parser = self.protocol._parser
         if parser is None or parser.state not in ("STATUS", "HEADER"):
             self._count = 0
         else:
             self._count += len(data)
         if self._count > LONGEST_HEAD:
-            self._protocol.transport.abortConnection()
+            self.transport.abortConnection()
         else:
-            self._receive(data)
+            self.protocol.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.protocol.connectionLost(reason)

@@ -13,7 +13,7 @@ from html import escape
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
-from attrs import define
+from attrs import frozen
 
 from pypid.rendering.allowed import PREFIX, SCHEMES, TOKENS, clean
 
@@ -57,7 +57,7 @@ def tamed(html: str) -> str:
     return clean(tamer.made())
 
 
-@define(eq=False)
+@frozen(eq=False)
 class _Open:
     """An open element: its original tag, its new one (empty: none), and the output before it."""
 
@@ -131,7 +131,7 @@ class _Tamer(HTMLParser):
         return self._depths.get(tag, 0) > 0
 
     def _open(self, tag: str, values: Mapping[str, str]) -> None:
-        element = _Open(tag, OTHERS.get(tag, tag), len(self._out), self._visible)
+        written, before, after, target = OTHERS.get(tag, tag), "", "", None
         attributes = {
             name: values[name]
             for name in ("align", "start", "colspan", "rowspan", "title")
@@ -141,27 +141,24 @@ class _Tamer(HTMLParser):
             attributes["id"] = name
         if classes := self._classes(tag, values.get("class", "")):
             attributes["class"] = classes
-        before = ""
         if tag in HEADINGS:
-            element.tag = self._heading(int(tag[1]))
+            written = self._heading(int(tag[1]))
         elif tag == "a":
-            self._link(element, attributes, values.get("href", ""))
+            written, target = self._link(attributes, values.get("href", ""))
         elif tag == "table" and not self._is_in("table"):
-            before, element.after = (
-                f'<div class="{PREFIX}scroll" role="group" tabindex="0" aria-label="Table">',
-                "</div>",
-            )
+            before = f'<div class="{PREFIX}scroll" role="group" tabindex="0" aria-label="Table">'
+            after = "</div>"
         elif tag == "th" and self._is_in("thead"):
             attributes["scope"] = "col"
         elif tag == "pre" and not self._is_in("pre"):
             self._code.clear()
         elif tag == "span" and LITERAL & set(values.get("class", "").split()):
-            element.tag = "code"
+            written = "code"
         elif tag in PARENTS and (not self._stack or self._stack[-1].tag not in PARENTS[tag]):
-            element.tag = "div"  # an item without a list
-        self._stack.append(element)
+            written = "div"  # an item without a list
+        self._stack.append(_Open(tag, written, len(self._out), self._visible, target, after))
         self._depths[tag] = self._depths.get(tag, 0) + 1
-        self._out.append(before + _started(element.tag, attributes))
+        self._out.append(before + _started(written, attributes))
 
     def _close(self, element: _Open) -> None:
         self._depths[element.was] -= 1
@@ -174,15 +171,16 @@ class _Tamer(HTMLParser):
             self._out[element.at] = f"<span{name}>" if name else ""  # links to it still work
             self._out.append("</span>" if name else "")
             return
+        written = element.tag
         if is_empty and element.was == "th":
-            element.tag, self._out[element.at] = "td", start.replace("<th", "<td", 1)
+            written, self._out[element.at] = "td", start.replace("<th", "<td", 1)
         if element.was == "pre" and not self._is_in("pre") and _is_wide("".join(self._code)):
             self._out[element.at] = start.replace(
                 "<pre", '<pre role="group" tabindex="0" aria-label="Code"', 1
             )
         if element.target is not None:
             self._inward.append((element.at, len(self._out), element.target))
-        self._out.append(f"</{element.tag}>{element.after}")
+        self._out.append(f"</{written}>{element.after}")
 
     def _heading(self, level: int) -> str:
         """Return a heading one below the last higher one, so that no level is left out, whatever
@@ -193,16 +191,19 @@ class _Tamer(HTMLParser):
         self._levels.append(level)
         return f"h{min(BELOW + len(self._levels), 6)}"
 
-    def _link(self, element: _Open, attributes: dict[str, str], href: str) -> None:
+    def _link(self, attributes: dict[str, str], href: str) -> tuple[str, str | None]:
+        """Complete the attributes of a link. Return its tag, and the id that it links to within the
+        README.
+        """
         if href.startswith("#") and len(href) > 1:
             name = href[1:].removeprefix(THEIR_PREFIX)
-            element.target = PREFIX + unquote(name)
             attributes["href"] = f"#{PREFIX}{name}"
-        elif _leads_out(href, SCHEMES):
+            return "a", PREFIX + unquote(name)
+        if _leads_out(href, SCHEMES):
             attributes["href"] = href
-        else:  # to a file beside the README, or nowhere
-            element.tag = "span"
-            attributes.pop("title", None)
+            return "a", None
+        attributes.pop("title", None)  # it leads to a file beside the README, or nowhere
+        return "span", None
 
     def _id(self, name: str) -> str | None:
         """Return the id for its first use, with a prefix, so that it is none of the page's; else
@@ -258,7 +259,8 @@ class _Tamer(HTMLParser):
 
 
 def _started(tag: str, attributes: Mapping[str, str]) -> str:
-    return f"<{tag}{''.join(f' {name}={chr(34)}{escape(value)}{chr(34)}' for name, value in attributes.items())}>"
+    written = "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
+    return f"<{tag}{written}>"
 
 
 def _only_id(start: str) -> str:

@@ -141,10 +141,11 @@ def _sources(
 
 def _directory(config: Config, places: StatePaths, world: World, reactor: Any) -> People:
     from pypid.access import ldap
+    from pypid.access.ldap.settings import LdapSourceSettings
 
     options = config.ldap
     authorities = places.beside_ini(options.ca_certificates)
-    settings = ldap.LdapSourceSettings(
+    settings = LdapSourceSettings(
         url=options.url or "",
         base_dn=options.base_dn or "",
         bind_dn=options.bind_dn,

@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import ldap
 from attrs import define
+from ldap.ldapobject import SimpleLDAPObject
 
-from pypid.access.ldap import LdapSourceSettings
 from pypid.access.ldap.entries import DirectoryEntry
+from pypid.access.ldap.settings import LdapSourceSettings
 
 _NOWHERE = "ldapi://%2Fdev%2Fnull%2Fnowhere"
 """An address that fails, which libldap would connect to if it lost the connection that it is given.
@@ -29,13 +29,22 @@ _MEANT_FOR_THE_USER = (
 """Errors of a bind that are caused by the user's password or account, and not by the directory."""
 
 
+class _Link(SimpleLDAPObject):  # type: ignore[misc]  # python-ldap is not annotated
+    """python-ldap's connection."""
+
+    def limit(self, seconds: float) -> None:
+        """Limit the next operation to so many seconds, in python-ldap and in libldap."""
+        self.timeout = seconds
+        self.set_option(ldap.OPT_TIMEOUT, seconds)
+
+
 @define
 class DirectoryConnection:
     """An open connection to the directory. Every method raises `ldap.LDAPError`; `ldap.TIMEOUT` if
     it takes longer than a step, or the total time is used up.
     """
 
-    _link: Any
+    _link: _Link
     _step: float
     _left: Callable[[], float]
     """Returns the seconds that are left for the whole question."""
@@ -81,8 +90,7 @@ class DirectoryConnection:
         seconds = min(self._step, self._left())
         if seconds <= 0:
             raise ldap.TIMEOUT({"desc": "Timed out", "info": "all of it took too long"})
-        self._link.timeout = seconds
-        self._link.set_option(ldap.OPT_TIMEOUT, seconds)
+        self._link.limit(seconds)
         return seconds
 
 
@@ -94,7 +102,7 @@ def connected(
     seconds that remain. Closes it.
     """
     try:
-        link = ldap.initialize(_NOWHERE, fileno=descriptor)
+        link = _Link(_NOWHERE, fileno=descriptor)
     except BaseException:
         os.close(descriptor)
         raise

@@ -22,7 +22,6 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from pypid.access.ldap.starttls import REQUEST, answer
 from pypid.core.configuration.value_kinds import is_readable_on_the_way
 from pypid.flow import start
 from pypid.http_client.dns import resolving_once
@@ -32,6 +31,13 @@ from pypid.http_client.trust import Trust
 _PORTS = {"ldap": 389, "ldaps": 636}
 _FAREWELL = 1.0
 """Seconds that the directory has to close the connection."""
+START_TLS = bytes.fromhex("301d02010177188016") + b"1.3.6.1.4.1.1466.20037"
+"""The extended request with the OID of StartTLS (RFC 4511, 4.14), as message 1: it is sent before
+libldap has the connection.
+"""
+
+_LONGEST_ANSWER = 4096
+"""Bytes of an answer."""
 
 
 class _Side(Protocol):
@@ -79,7 +85,7 @@ class _Far(_Side):
     async def start_tls(self, creator: Any) -> None:
         """Begin encryption. Raises `Fault` if the directory refuses."""
         self._answered = Deferred()
-        self.transport.write(REQUEST)
+        self.transport.write(START_TLS)
         await self._answered
         self.transport.startTLS(creator)
 
@@ -89,7 +95,7 @@ class _Far(_Side):
             return
         self._received += data
         try:
-            if answer(self._received):
+            if accepts_tls(self._received):
                 self._answered.callback(None)
         except ValueError as error:
             self._answered.errback(Fault(str(error), lasting=True))
@@ -213,3 +219,51 @@ def is_encrypted_first(url: str, certificates_are_named: bool) -> bool:
     return urlsplit(url).scheme == "ldap" and (
         certificates_are_named or is_readable_on_the_way(url)
     )
+
+
+# --- StartTLS --------------------------------------------------------------------------------------
+
+
+def accepts_tls(received: bytes) -> bool:
+    """Return whether `received` is the complete positive answer to `START_TLS`; False: there is more
+    to come.
+
+    Raises `ValueError` with the reason for a refusal, for an invalid answer, and for any bytes
+    after it: they would be taken for encrypted content.
+    """
+    whole = _element(received, 0x30)
+    if whole is None:
+        return False
+    content, rest = whole
+    if rest:
+        raise ValueError("it said more than was asked for before encryption (StartTLS).")
+    number = _element(content, 0x02)
+    reply = number and _element(number[1], 0x78)
+    code = reply and _element(reply[0], 0x0A)
+    if not number or not code:
+        raise ValueError("its answer to StartTLS is no LDAP.")
+    if number[0] != b"\1" or code[0] != b"\0":
+        raise ValueError(
+            f"it does not want to encrypt (StartTLS, result {code[0].hex() or '?'}); ldaps:// may "
+            "be what it has."
+        )
+    return True
+
+
+def _element(data: bytes, tag: int) -> tuple[bytes, bytes] | None:
+    """Return the content of the element that `data` begins with, and the bytes after it; None if it
+    is incomplete.
+    """
+    if data[:1] != bytes([tag])[: len(data)]:
+        raise ValueError("its answer to StartTLS is no LDAP.")
+    if len(data) < 2:
+        return None
+    size, start = data[1], 2
+    if size & 0x80:
+        start += size & 0x7F
+        size = int.from_bytes(data[2:start])
+    if start > 6 or size > _LONGEST_ANSWER:
+        raise ValueError("its answer to StartTLS is no LDAP.")
+    if len(data) < start + size:
+        return None
+    return data[start : start + size], data[start + size :]

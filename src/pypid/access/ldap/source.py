@@ -13,10 +13,10 @@ from attrs import frozen
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
 
-from pypid.access.ldap import LdapSourceSettings
 from pypid.access.ldap.directory import DirectoryConnection, connected
 from pypid.access.ldap.entries import MOST_GROUPS, DirectoryEntry, Key, groups_of, key_of
 from pypid.access.ldap.route import DirectoryRoute, Pipe
+from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.access.passwords import WRONG, is_usable
 from pypid.core.accounts.ldap_filters import filled, name_attribute
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened

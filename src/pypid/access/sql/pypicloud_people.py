@@ -160,14 +160,24 @@ def _from_file(place: SqliteFile) -> AclDocument:
             raise DatabaseUnusable(f"{place.path} is no database of sqlite.")
 
     def connect() -> sqlite3.Connection:
-        opened = sqlite3.connect(
-            f"{place.path.as_uri()}?mode=ro", uri=True, timeout=LOCKED, isolation_level=None
+        return sqlite3.connect(
+            f"{place.path.as_uri()}?mode=ro",
+            uri=True,
+            timeout=LOCKED,
+            isolation_level=None,
+            factory=_Utf8Connection,
         )
-        opened.text_factory = _decoded
-        return opened
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
     return _read(engine)
+
+
+class _Utf8Connection(sqlite3.Connection):
+    """A connection whose texts are decoded by `_decoded`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.text_factory = _decoded
 
 
 def _decoded(data: bytes) -> str:
