@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
-from pypid.web.app.root import resource
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 from pypid.flow import internals
+from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath, open_fast_path
 from pypid.web.fastpath.os import availability, reactor_hook, socket_write, tls_wire
 from pypid.web.fastpath.os.availability import obstacle, requirements
