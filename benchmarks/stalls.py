@@ -251,7 +251,7 @@ class Bench:
             lambda: catalog.edit_upstream_entry(NAME, lambda heard: with_kept(heard, one)),
         )
         await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
-        held = (await catalog.upstream_entry(NAME)).said
+        held = (await catalog.upstream_entry(NAME)).listing
         assert held is not None
         await self.measure("revalidate (304)", lambda: ask(evolve(held, asked=datetime.now(UTC))))
         catalog._upstream._recent.forget(NAME)
@@ -281,12 +281,12 @@ class Bench:
         now = datetime(2025, 12, 20, tzinfo=UTC)
         cool = evolve(CACHE, cooldown=Cooldown(timedelta(days=7), ()))
         cases = {
-            "view": (CACHE, UpstreamState(said=said)),
-            "view, 100 kept": (CACHE, UpstreamState(said=said, kept=kept)),
-            "view, 100 kept, cooldown": (cool, UpstreamState(said=said, kept=kept)),
+            "view": (CACHE, UpstreamState(listing=said)),
+            "view, 100 kept": (CACHE, UpstreamState(listing=said, kept=kept)),
+            "view, 100 kept, cooldown": (cool, UpstreamState(listing=said, kept=kept)),
             "view, 100 kept, upstream down": (
                 cool,
-                UpstreamState(said=said, kept=kept, reachable=False),
+                UpstreamState(listing=said, kept=kept, reachable=False),
             ),
         }
         for _ in range(self.times):

@@ -134,7 +134,7 @@ class Cached(KeeperCase):
         listing = Listing(
             name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"'
         )
-        return dump_upstream_entry(evolve(heard, said=listing)).decode()
+        return dump_upstream_entry(evolve(heard, listing=listing)).decode()
 
 
 def route_lines() -> list[str]:

@@ -126,7 +126,7 @@ class RoundTripTests(SnapshotCase):
             kept = () if text == "ham" else (a_file(name, "1"),)
             self.have(
                 self.catalog.edit_upstream_entry(
-                    name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)
+                    name, lambda heard, told=told, kept=kept: evolve(heard, listing=told, kept=kept)
                 )
             )
         self.assertTrue(
@@ -157,7 +157,7 @@ class RoundTripTests(SnapshotCase):
             told = a_listing(name, "1")
             self.have(
                 self.catalog.edit_upstream_entry(
-                    name, lambda heard, told=told: evolve(heard, said=told)
+                    name, lambda heard, told=told: evolve(heard, listing=told)
                 )
             )
         self.have(
@@ -167,8 +167,8 @@ class RoundTripTests(SnapshotCase):
         self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).load())
 
         def asked_again(heard: UpstreamEntry) -> UpstreamEntry:
-            assert heard.said is not None
-            return evolve(heard, said=evolve(heard.said, asked=later))
+            assert heard.listing is not None
+            return evolve(heard, listing=evolve(heard.listing, asked=later))
 
         for number, name in enumerate(names):
             expected = self.have(self.catalog.upstream_entry(name))

@@ -62,7 +62,7 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         self.have(
             self.catalog.edit_upstream_entry(
                 project_name(name),
-                lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()),
+                lambda heard: evolve(heard, listing=said, kept=(file,) if kept else ()),
             )
         )
 

@@ -70,7 +70,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
             self.patch(table, name, 0)
         self.turns = Turns()
         self.catalog = MemoryCatalog(thinking=self.turns)
-        self.heard = UpstreamEntry(name=SPAM, said=a_listing(SPAM, "1", "2"), serial=1)
+        self.heard = UpstreamEntry(name=SPAM, listing=a_listing(SPAM, "1", "2"), serial=1)
 
     def hear(self, heard: UpstreamEntry) -> Deferred[UpstreamEntry]:
         """Begin an edit that makes it this."""
@@ -151,7 +151,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         kept = [len(self.successResultOf(edit).kept) for edit in edits]
         self.assertEqual(kept, [1, 2])
         for read in reads:
-            self.assertEqual(self.successResultOf(read).said, self.heard.said)
+            self.assertEqual(self.successResultOf(read).listing, self.heard.listing)
 
     def test_taken_out_while_it_is_written(self) -> None:
         """What was taken out meanwhile does not come back."""
@@ -167,7 +167,8 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         for name in (SPAM, project_name("eggs"), project_name("ham")):
             start(
                 self.catalog.edit_upstream_entry(
-                    name, lambda _, name=name: UpstreamEntry(name=name, said=a_listing(name, "1"))
+                    name,
+                    lambda _, name=name: UpstreamEntry(name=name, listing=a_listing(name, "1")),
                 )
             )  # type: ignore[misc]
         self.assertEqual(len(self.turns), 1)
@@ -181,11 +182,11 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         """What changes often is written at once, whatever the number of files."""
         self.hear(self.heard)
         self.turns.all()
-        assert self.heard.said is not None
+        assert self.heard.listing is not None
         later = evolve(
             self.heard,
-            said=evolve(
-                self.heard.said, asked=self.heard.said.asked + timedelta(hours=1), etag='"2"'
+            listing=evolve(
+                self.heard.listing, asked=self.heard.listing.asked + timedelta(hours=1), etag='"2"'
             ),
         )
         self.assertEqual(self.successResultOf(self.hear(later)), later)

@@ -116,7 +116,7 @@ class RoundTripTests(FarawayCase):
 
 def heard(kept: tuple[File, ...]):  # type: ignore[no-untyped-def]
     """A change that says so."""
-    return lambda old: UpstreamEntry(name=old.name, kept=kept, said=old.said)
+    return lambda old: UpstreamEntry(name=old.name, kept=kept, listing=old.listing)
 
 
 class MergeTests(FarawayCase):

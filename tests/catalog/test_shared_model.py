@@ -170,7 +170,9 @@ class Sharing(stateful.RuleBasedStateMachine):
         if self.place.state.version != self.version or not failed:
             expected = self.have(change(self.true))
             is_nothing = (
-                isinstance(expected, UpstreamEntry) and expected.said is None and not expected.kept
+                isinstance(expected, UpstreamEntry)
+                and expected.listing is None
+                and not expected.kept
             )
             past.becomes(self.now, None if is_nothing else expected)
             if is_nothing and isinstance(result, UpstreamEntry):
@@ -244,7 +246,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         self.tried(
             node,
             lambda catalog: catalog.edit_upstream_entry(
-                name, lambda heard: evolve(heard, said=now)
+                name, lambda heard: evolve(heard, listing=now)
             ),
             self.theirs[name],
         )

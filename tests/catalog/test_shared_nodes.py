@@ -274,13 +274,13 @@ class EditingTests(Nodes):
         """When upstream was asked last is told to others, without a serial."""
         self.have(
             self.here.edit_upstream_entry(
-                SPAM, lambda heard: evolve(heard, said=a_listing(SPAM, "1"))
+                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1"))
             )
         )
         later = datetime(2026, 5, 5, tzinfo=UTC)
         self.have(
             self.here.edit_upstream_entry(
-                SPAM, lambda heard: evolve(heard, said=a_listing(SPAM, "1", asked=later))
+                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1", asked=later))
             )
         )
         self.go(0.4)
@@ -299,14 +299,14 @@ class EditingTests(Nodes):
         for name in names:
             self.have(
                 node.edit_upstream_entry(
-                    name, lambda heard: evolve(heard, said=a_listing(heard.name, "1"))
+                    name, lambda heard: evolve(heard, listing=a_listing(heard.name, "1"))
                 )
             )
         kept = (a_file(SPAM, "1"),)
         self.have(node.edit_upstream_entry(SPAM, lambda heard: evolve(heard, kept=kept)))
         self.go(0.4)
         left = [
-            name for name in names if self.have(self.there.upstream_entry(name)).said is not None
+            name for name in names if self.have(self.there.upstream_entry(name)).listing is not None
         ]
         self.assertEqual(left, names[-len(left) :])
         self.assertLess(len(left), 10)
@@ -635,11 +635,11 @@ class GlanceTests(Nodes):
         self.assertIsNone(self.there.listing_time(SPAM))
         heard = self.have(
             self.there.edit_upstream_entry(
-                SPAM, lambda heard: evolve(heard, said=a_listing(SPAM, "1"))
+                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1"))
             )
         )
-        assert heard.said is not None
-        self.assertEqual(self.there.listing_time(SPAM), heard.said.asked)
+        assert heard.listing is not None
+        self.assertEqual(self.there.listing_time(SPAM), heard.listing.asked)
         self.place.write(
             RowChange(
                 RowKind.UPSTREAM, SPAM, b"garbage", self.place.rows[RowKind.UPSTREAM, SPAM].version

@@ -103,7 +103,7 @@ KEPT = FILES.map(
 )
 FAILURE = st.none() | st.just(UpstreamDown("it refuses connections."))
 THEIRS = st.none() | st.builds(
-    UpstreamState, said=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE
+    UpstreamState, listing=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE
 )
 UPLOAD = Upload(
     distribution=parse_filename("spam-2.0.tar.gz"),
@@ -177,8 +177,8 @@ class ViewTests(SynchronousTestCase):
             self.assertLessEqual(visible_from(policy, file), NOW)
             if theirs.stored_only or policy.mode is Mode.OFFLINE:
                 self.assertIsNotNone(file.key)
-            if theirs.said is not None:
-                self.assertTrue(theirs.said.status.offers_files)
+            if theirs.listing is not None:
+                self.assertTrue(theirs.listing.status.offers_files)
         for file in seen.files:
             self.assertIsInstance(delivery(policy, file), (Serve, PassOn, Keep))
         self.assertEqual(len({file.filename for file in seen.files}), len(seen.files))
@@ -186,7 +186,7 @@ class ViewTests(SynchronousTestCase):
     def test_no_blend(self) -> None:
         """A project of ours shows nothing of theirs, not even what is kept."""
         theirs = UpstreamState(
-            said=Listing(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
+            listing=Listing(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
             kept=(replace(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
         )
         ours = Project(name=SPAM, files=(OUR_FILE,))
@@ -204,13 +204,13 @@ class ViewTests(SynchronousTestCase):
         down = view(
             Policy(mode=Mode.CACHE),
             Presence.ABSENT,
-            UpstreamState(said=said, kept=(kept,), reachable=False),
+            UpstreamState(listing=said, kept=(kept,), reachable=False),
             NOW,
             SPAM,
         )
         self.assertEqual([file.version for file in down.files], ["1.0"])
         failed = UpstreamState(
-            said=said,
+            listing=said,
             kept=(kept,),
             reachable=False,
             failure=UpstreamDown("it refuses connections."),
@@ -223,7 +223,7 @@ class ViewTests(SynchronousTestCase):
         up = view(
             Policy(mode=Mode.CACHE),
             Presence.ABSENT,
-            UpstreamState(said=said, kept=(kept,)),
+            UpstreamState(listing=said, kept=(kept,)),
             NOW,
             SPAM,
         )
@@ -237,7 +237,7 @@ class ViewTests(SynchronousTestCase):
         """
         kept = replace(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
         said = Listing(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
-        self.assertEqual(listed(UpstreamState(said=said, kept=(kept,))), (their_file("1.0"),))
+        self.assertEqual(listed(UpstreamState(listing=said, kept=(kept,))), (their_file("1.0"),))
 
     def test_changed_bytes_without_sha256(self) -> None:
         """So it is where upstream lists any other hash than a sha256, or only how long
@@ -256,7 +256,7 @@ class ViewTests(SynchronousTestCase):
         ):
             now = their_file("1.0", **{"sha256": None, **said})
             remembered = Listing(name=SPAM, files=(now,), asked=NOW, index="i")
-            [file] = listed(UpstreamState(said=remembered, kept=(kept,)))
+            [file] = listed(UpstreamState(listing=remembered, kept=(kept,)))
             self.assertEqual(
                 (file.key, file.sha256), (kept.key, kept.sha256) if same else (None, None), said
             )
@@ -270,7 +270,7 @@ class ViewTests(SynchronousTestCase):
                 view(
                     Policy(mode=Mode.CACHE),
                     Presence.ABSENT,
-                    UpstreamState(said=said, kept=(kept,)),
+                    UpstreamState(listing=said, kept=(kept,)),
                     NOW,
                     SPAM,
                 ).files,
@@ -283,7 +283,7 @@ class ViewTests(SynchronousTestCase):
         """
         bare = replace(their_file("1.0"), sha256=None)
         files = (bare, their_file("2.0"), replace(their_file("3.0"), sha256=None, md5="ab" * 16))
-        theirs = UpstreamState(said=Listing(name=SPAM, files=files, asked=NOW, index="i"))
+        theirs = UpstreamState(listing=Listing(name=SPAM, files=files, asked=NOW, index="i"))
         for required, versions in ((False, ["1.0", "2.0", "3.0"]), (True, ["2.0", "3.0"])):
             policy = Policy(mode=Mode.CACHE, require_hashes=required)
             shown = view(policy, Presence.ABSENT, theirs, NOW, SPAM).files
@@ -350,7 +350,7 @@ class CooldownTests(SynchronousTestCase):
         listing = Listing(name=SPAM, files=(file,), asked=NOW, index="i")
         for cooldown, expected in ((timedelta(), ["1.0"]), (timedelta(days=1), [])):
             policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(cooldown))
-            found = view(policy, Presence.ABSENT, UpstreamState(said=listing), NOW, SPAM)
+            found = view(policy, Presence.ABSENT, UpstreamState(listing=listing), NOW, SPAM)
             self.assertEqual([each.version for each in found.files], expected)
 
     def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
@@ -359,7 +359,7 @@ class CooldownTests(SynchronousTestCase):
         """
         policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
         file = their_file("1.0", uploaded=NOW - timedelta(hours=1), yanked="compromised")
-        theirs = UpstreamState(said=Listing(name=SPAM, files=(file,), asked=NOW, index="i"))
+        theirs = UpstreamState(listing=Listing(name=SPAM, files=(file,), asked=NOW, index="i"))
         self.assertIs(hidden(policy, file, theirs, frozenset(), NOW), Hidden.COOLDOWN)
         self.assertEqual(view(policy, Presence.ABSENT, theirs, NOW, SPAM).files, ())
         due = changes_at(policy, theirs, SPAM, NOW)

@@ -89,7 +89,7 @@ class ViewsTests(SynchronousTestCase):
                 case "unknown":
                     ours = Presence.UNKNOWN
                 case "said":
-                    theirs = evolve(heard, said=said, serial=serial)
+                    theirs = evolve(heard, listing=said, serial=serial)
                 case "kept":
                     theirs = evolve(heard, kept=kept, serial=serial)
                 case "down" | "up" if theirs is not None:
@@ -169,10 +169,12 @@ class ViewsTests(SynchronousTestCase):
             asked=START,
             index="https://up/",
         )
-        theirs = UpstreamState(said=said, serial=1)
+        theirs = UpstreamState(listing=said, serial=1)
         waiting = [start(views.of(SPAM, Presence.ABSENT, theirs, START)) for _ in range(3)]
         private = start(views.of(SPAM, Presence.UNKNOWN, theirs, START))
-        without = start(views.of(SPAM, Presence.ABSENT, evolve(theirs, said=None, serial=2), START))
+        without = start(
+            views.of(SPAM, Presence.ABSENT, evolve(theirs, listing=None, serial=2), START)
+        )
         self.assertEqual(len(turns), 2)
         self.assertEqual(self.successResultOf(without).project.files, ())
         turns.all()

@@ -419,7 +419,7 @@ class RefreshingTests(UpkeepCase):
 
     def files(self, name: str) -> list[str]:
         """What is known of the page, without asking."""
-        said = self.have(self.index.catalog.upstream_entry(project_name(name))).said
+        said = self.have(self.index.catalog.upstream_entry(project_name(name))).listing
         assert said is not None and said.files is not None
         return [file.filename for file in said.files]
 

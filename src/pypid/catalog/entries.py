@@ -11,7 +11,7 @@ def listed_files(entry: UpstreamEntry) -> tuple[File, ...] | None:
     """Return the files in the upstream listing; None if there is no listing, or no such project
     upstream.
     """
-    return None if entry.said is None else entry.said.files
+    return None if entry.listing is None else entry.listing.files
 
 
 def count_files(entry: UpstreamEntry) -> int:
@@ -26,7 +26,7 @@ def local_summary(project: Project) -> Summary:
 
 def upstream_summary(entry: UpstreamEntry) -> Summary:
     """Return what a project list says of an upstream project."""
-    listing = entry.said
+    listing = entry.listing
     status = Status.ACTIVE if listing is None else listing.status
     gone = listing is not None and listing.files is None
     return Summary(entry.name, entry.serial, status, kept=bool(entry.kept), gone=gone)
@@ -41,7 +41,7 @@ def same(old: Project | None, new: Project | None) -> bool:
 
 def visible_state(entry: UpstreamEntry) -> object:
     """Return the visible part of the entry: without the time of the request and the validators."""
-    listing = entry.said
+    listing = entry.listing
     return (
         entry.kept,
         listing and (listing.files, listing.status, listing.status_reason),

@@ -128,7 +128,7 @@ class MemoryCatalog:
         if visible_state(new) != visible_state(old):
             self._serial += 1
             new = evolve(new, serial=self._serial)
-        if new.said is None and not new.kept:
+        if new.listing is None and not new.kept:
             self._upstream.take_out(name)
             self._forgettable.drop(name)
             return new
@@ -182,7 +182,7 @@ class MemoryCatalog:
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         entry = self._upstream.get(name)
-        return None if entry is None or entry.said is None else entry.said.asked
+        return None if entry is None or entry.listing is None else entry.listing.asked
 
     async def complete(self) -> None:
         self._complete = True

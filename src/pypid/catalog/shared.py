@@ -326,7 +326,7 @@ class SharedCatalog:
             entry = self._replica.upstream.table.get(name)
         except Unreadable:
             return None
-        return None if entry is None or entry.said is None else entry.said.asked
+        return None if entry is None or entry.listing is None else entry.listing.asked
 
 
 def _mark(line: bytes | None) -> str | None:
@@ -342,7 +342,7 @@ def _upstream_draft(
     held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry
 ) -> RowDraft[UpstreamEntry]:
     is_seen = visible_state(new) != visible_state(old)
-    if new.said is None and not new.kept:
+    if new.listing is None and not new.kept:
         return RowDraft(new, seen=is_seen, line=None)
     earlier = held.line if listed_files(new) is listed_files(old) else None
     written = partial(dump_upstream_entry, evolve(new, serial=0), earlier)

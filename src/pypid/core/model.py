@@ -160,12 +160,12 @@ class Listing:
 
 @frozen(kw_only=True)
 class UpstreamEntry:
-    """Everything known about an upstream project: the listing in `said`, and the cached files in
+    """Everything known about an upstream project: its `listing`, and the cached files in
     `kept` (with their keys).
     """
 
     name: ProjectName
-    said: Listing | None = None
+    listing: Listing | None = None
     kept: tuple[File, ...] = ()
     serial: int = 0
     touched: tuple[tuple[str, int], ...] = ()

@@ -139,11 +139,11 @@ def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence)
 class UpstreamState:
     """Everything known about a project of the upstream index.
 
-    `said` is the last listing, or None if there was none; `kept` are the cached files (with their
+    `listing` is the last one, or None if there was none; `kept` are the cached files (with their
     keys); `reachable` is whether upstream can be asked now; if it failed, `failure` is the error.
     """
 
-    said: Listing | None = None
+    listing: Listing | None = None
     kept: tuple[File, ...] = ()
     reachable: bool = True
     serial: int = 0
@@ -195,7 +195,7 @@ def view(
     visible = _visible(policy, theirs, taken, now, name)
     if own is not None:
         return evolve(own, files=in_order((*own_files, *visible)))
-    said = theirs.said
+    said = theirs.listing
     status = said.status if said is not None else Status.ACTIVE
     reason = said.status_reason if said is not None else ""
     # upstream's files are already in order
@@ -211,7 +211,7 @@ def _visible(
     rule can hide one.
     """
     files, age = listed(theirs), cooldown_of(policy, name)
-    offered = theirs.said is None or theirs.said.status.offers_files
+    offered = theirs.listing is None or theirs.listing.status.offers_files
     any_hides = (
         taken or age or theirs.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
     )
@@ -224,7 +224,7 @@ def exists(theirs: UpstreamState) -> bool:
     """Return whether the upstream project exists: upstream lists it, or, without a listing, files
     of it are cached.
     """
-    return bool(theirs.kept) if theirs.said is None else theirs.said.files is not None
+    return bool(theirs.kept) if theirs.listing is None else theirs.listing.files is not None
 
 
 def listed(theirs: UpstreamState) -> tuple[File, ...]:
@@ -233,10 +233,10 @@ def listed(theirs: UpstreamState) -> tuple[File, ...]:
 
     The metadata offer of each file is what can be served now (`core.simple_api.metadata_offer`).
     """
-    if theirs.said is None or theirs.said.files is None:
-        return theirs.kept if theirs.said is None else ()
+    if theirs.listing is None or theirs.listing.files is None:
+        return theirs.kept if theirs.listing is None else ()
     if not theirs.kept and theirs.reachable:
-        return theirs.said.files
+        return theirs.listing.files
     kept = {file.filename: file for file in theirs.kept}
     # while upstream is unreachable, what a cached file offers must be servable; a file that is not
     # cached fails as a whole
@@ -244,7 +244,7 @@ def listed(theirs: UpstreamState) -> tuple[File, ...]:
         _joined(file, kept[file.filename], reachable=theirs.reachable)
         if file.filename in kept
         else file
-        for file in theirs.said.files
+        for file in theirs.listing.files
     )
 
 
@@ -277,7 +277,7 @@ def _hidden(
 ) -> Hidden | None:
     if file.filename in taken:
         return Hidden.OURS
-    said = theirs.said
+    said = theirs.listing
     if said is not None and not said.status.offers_files:
         return Hidden.QUARANTINED
     if now < _visible_from(file, age):
@@ -311,7 +311,7 @@ def changes_at(
     """
     age = cooldown_of(policy, name)
     files = (
-        theirs.kept if theirs.said is None else theirs.said.files
+        theirs.kept if theirs.listing is None else theirs.listing.files
     )  # the files that `listed` starts from
     if not files or not age:
         return None

@@ -168,7 +168,7 @@ class ExportViewer:
         now = index.world.now()
         if upstream is None:
             return view(policy, local, None, now, name), None
-        listing = upstream.said
+        listing = upstream.listing
         if (
             len(upstream.kept) + len((listing.files if listing is not None else None) or ())
             > FEW_FILES

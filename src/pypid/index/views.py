@@ -166,5 +166,5 @@ def _serial_of(ours: Project | Presence) -> Hashable:
 
 
 def _files_of(upstream_state: UpstreamState) -> int:
-    listing = upstream_state.said
+    listing = upstream_state.listing
     return len(upstream_state.kept) + len((listing.files if listing is not None else None) or ())

@@ -181,7 +181,7 @@ class CatalogContract(Awaiting):
         """Store an upstream listing."""
         return self.have(
             self.catalog.edit_upstream_entry(
-                listing.name, lambda entry: evolve(entry, said=listing)
+                listing.name, lambda entry: evolve(entry, listing=listing)
             )
         )
 

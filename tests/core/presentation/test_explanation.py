@@ -76,7 +76,7 @@ class AgreementTests(SynchronousTestCase):
         """
         known = theirs or UpstreamState()
         why = explain(policy, SPAM, ours, known, NOW)
-        listed = () if known.said is None or known.said.files is None else known.said.files
+        listed = () if known.listing is None or known.listing.files is None else known.listing.files
         names = {file.filename for file in (*listed, *known.kept)}
         self.assertEqual(
             sorted(file.filename for file in why.files if not file.ours), sorted(names)
@@ -155,7 +155,7 @@ class ReasonTests(SynchronousTestCase):
         ageless = their_file("4.0", uploaded=None)
         files = (their_file("1.0"), their_file("2.0"), young, ageless)
         policy = evolve(CACHE, allow_mixed=("spam",), cooldown=Cooldown(timedelta(days=3)))
-        theirs = UpstreamState(said=evolve(said(), files=files), kept=(kept,))
+        theirs = UpstreamState(listing=evolve(said(), files=files), kept=(kept,))
         why = explain(policy, SPAM, OURSELVES, theirs, NOW)
         self.assertEqual(
             why.files,
@@ -175,17 +175,17 @@ class ReasonTests(SynchronousTestCase):
         """Of a file that nobody has spoken of it is said why nobody has."""
         for policy, ours, theirs, expected in (
             (CACHE, Presence.ABSENT, UpstreamState(), Absent.UNHEARD),
-            (CACHE, Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
+            (CACHE, Presence.ABSENT, UpstreamState(listing=said()), Absent.NOT_LISTED),
             (
                 CACHE,
                 Presence.ABSENT,
-                UpstreamState(said=evolve(said(), files=None)),
+                UpstreamState(listing=evolve(said(), files=None)),
                 Absent.NOT_LISTED,
             ),
-            (CACHE, OURSELVES, UpstreamState(said=said("9.0")), Silence.OURS),
+            (CACHE, OURSELVES, UpstreamState(listing=said("9.0")), Silence.OURS),
             (CACHE, Presence.UNKNOWN, UpstreamState(), Silence.UNKNOWN),
             (Policy(), Presence.ABSENT, UpstreamState(), Silence.OFFLINE),
-            (Policy(), Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
+            (Policy(), Presence.ABSENT, UpstreamState(listing=said()), Absent.NOT_LISTED),
             (evolve(CACHE, reserved=("spam",)), Presence.ABSENT, UpstreamState(), Silence.RESERVED),
         ):
             self.assertIs(
@@ -196,6 +196,6 @@ class ReasonTests(SynchronousTestCase):
         """A project of ours in quarantine hides all, also what may stand beside it."""
         policy = evolve(CACHE, allow_mixed=("spam",))
         closed = evolve(OURSELVES, status=Status.QUARANTINED)
-        why = explain(policy, SPAM, closed, UpstreamState(said=said("2.0")), NOW)
+        why = explain(policy, SPAM, closed, UpstreamState(listing=said("2.0")), NOW)
         self.assertEqual({file.because for file in why.files}, {Absent.CLOSED})
         self.assertEqual(len(why.files), 2)

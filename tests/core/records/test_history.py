@@ -81,7 +81,7 @@ class TheirsTests(SynchronousTestCase):
         world = World(dated)
         for number, listing in enumerate(said):
             world.ask(number, listing)
-        now = world.heard.said
+        now = world.heard.listing
         assert now is not None
         every = {(name, one[0]) for listing in said for name, one in (listing or {}).items()}
         kept = (
@@ -96,7 +96,7 @@ class TheirsTests(SynchronousTestCase):
         )
         heard = UpstreamEntry(
             name=SPAM,
-            said=now,
+            listing=now,
             kept=in_order(stored),
             history=world.heard.history,
             since=world.heard.since,
@@ -139,17 +139,18 @@ class TheirsTests(SynchronousTestCase):
             for days, is_shown in ((1, False), (13, False), (15, True)):
                 world = World(dated)
                 world.ask(0, {name: ("aa" * 32, None)})
-                assert world.heard.said is not None
-                [file] = world.heard.said.files or ()
+                assert world.heard.listing is not None
+                [file] = world.heard.listing.files or ()
                 world.ask(days * day, {})
                 heard = evolve(world.heard, kept=(replace(file, key="x"),))
-                assert heard.said is not None
-                then = listing_as_of(heard.said, heard.kept, heard.history, at(1)).files or ()
+                assert heard.listing is not None
+                then = listing_as_of(heard.listing, heard.kept, heard.history, at(1)).files or ()
                 self.assertEqual([file.filename for file in then], [name] * is_shown, (dated, days))
                 self.assertEqual(shown_at(heard, [at(1)]), {name} if is_shown else set())
                 self.assertEqual(was_any(spans(None, heard), at(1)), is_shown)
                 then = (
-                    listing_as_of(heard.said, heard.kept, heard.history, at(1), [name]).files or ()
+                    listing_as_of(heard.listing, heard.kept, heard.history, at(1), [name]).files
+                    or ()
                 )
                 self.assertEqual([file.filename for file in then], [name])
                 self.assertEqual(shown_at(heard, [at(1)], [name]), {name})
@@ -161,7 +162,9 @@ class TheirsTests(SynchronousTestCase):
         world = World(True)
         world.ask(0, {"spam-1.0.tar.gz": ("aa" * 32, "bad")})
         self.assertEqual((world.heard.history, world.heard.since), ((), at(0)))
-        world.heard = UpstreamEntry(name=SPAM, said=world.heard.said)  # as an older pypid left it
+        world.heard = UpstreamEntry(
+            name=SPAM, listing=world.heard.listing
+        )  # as an older pypid left it
         world.ask(1, {})
         self.assertEqual(world.heard.since, at(0))
         self.assertEqual([past.filename for past in world.heard.history], ["spam-1.0.tar.gz"])

@@ -53,7 +53,7 @@ files = st.builds(
 )
 heards = st.builds(
     lambda said, kept, touched, serial: UpstreamEntry(
-        name=SPAM, said=said, kept=tuple(kept), touched=tuple(touched), serial=serial
+        name=SPAM, listing=said, kept=tuple(kept), touched=tuple(touched), serial=serial
     ),
     st.none()
     | st.builds(
@@ -81,7 +81,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(load_upstream_entry(line), heard)
         self.assertEqual(json.loads(line)["name"], SPAM)
         head = load_head(line)
-        status = "active" if heard.said is None else heard.said.status.value
+        status = "active" if heard.listing is None else heard.listing.status.value
         self.assertEqual(
             (head.name, head.serial, head.status, head.keeps),
             (SPAM, heard.serial, status, bool(heard.kept)),
@@ -91,15 +91,15 @@ class LineTests(SynchronousTestCase):
     @given(heards, heards)
     def test_files_taken_over(self, one: UpstreamEntry, other: UpstreamEntry) -> None:
         """A line made from an earlier one with the same files is the line that is made anew."""
-        if one.said is not None and other.said is not None:
-            other = evolve(other, said=evolve(other.said, files=one.said.files))
+        if one.listing is not None and other.listing is not None:
+            other = evolve(other, listing=evolve(other.listing, files=one.listing.files))
             self.assertEqual(
                 dump_upstream_entry(other, dump_upstream_entry(one)), dump_upstream_entry(other)
             )
 
     def test_damaged(self) -> None:
         """A line that was cut, or whose blocks are not where it says, is refused."""
-        line = dump_upstream_entry(UpstreamEntry(name=SPAM, said=said(3)))
+        line = dump_upstream_entry(UpstreamEntry(name=SPAM, listing=said(3)))
         for damaged in (
             line[:-40],
             line[: line.index(b',"files"')] + b"}",

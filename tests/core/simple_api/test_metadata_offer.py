@@ -72,13 +72,13 @@ class OfferingTests(SynchronousTestCase):
         the file is the same.
         """
         other = replace(FILE, filename="spam-2.0.tar.gz")
-        heard = UpstreamEntry(name=SPAM, said=said(FILE, other), kept=(FILE,))
+        heard = UpstreamEntry(name=SPAM, listing=said(FILE, other), kept=(FILE,))
         learnt = with_metadata(heard, FILE.filename, "cd" * 32)
-        assert learnt.said is not None and learnt.said.files is not None
-        self.assertEqual([file.metadata_sha256 for file in learnt.said.files], ["cd" * 32, None])
+        assert learnt.listing is not None and learnt.listing.files is not None
+        self.assertEqual([file.metadata_sha256 for file in learnt.listing.files], ["cd" * 32, None])
         self.assertEqual([file.metadata_sha256 for file in learnt.kept], ["cd" * 32])
         again = with_metadata(learnt, FILE.filename, "ef" * 32)
-        self.assertEqual(again.said, learnt.said)
+        self.assertEqual(again.listing, learnt.listing)
 
 
 class VerifyingTests(SynchronousTestCase):

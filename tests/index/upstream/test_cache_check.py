@@ -90,7 +90,7 @@ class AuditCase(IndexCase):
         )
 
         def told(heard: UpstreamEntry) -> UpstreamEntry:
-            return evolve(heard, said=said)
+            return evolve(heard, listing=said)
 
         self.have(self.index.catalog.edit_upstream_entry(SPAM, told))
 

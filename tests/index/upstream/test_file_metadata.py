@@ -47,7 +47,7 @@ class DescribingTests(KeeperCase):
         )
         self.have(
             self.catalog.edit_upstream_entry(
-                self.file.project, lambda heard: evolve(heard, said=said)
+                self.file.project, lambda heard: evolve(heard, listing=said)
             )
         )
 
@@ -57,7 +57,7 @@ class DescribingTests(KeeperCase):
     def said(self) -> File:
         """The file as a page would list it."""
         heard = self.have(self.catalog.upstream_entry(self.file.project))
-        (file,) = listed_of(UpstreamState(said=heard.said, kept=heard.kept))
+        (file,) = listed_of(UpstreamState(listing=heard.listing, kept=heard.kept))
         return offering(file, heard.kept_file(file.filename), reachable=True)
 
     def test_offered(self) -> None:

@@ -183,7 +183,7 @@ class AskingTests(CorrespondentCase):
         """That it does not have a project is remembered as well."""
         self.upstream.files = None
         for _ in range(2):
-            said = self.theirs().said
+            said = self.theirs().listing
             assert said is not None
             self.assertIsNone(said.files)
         self.assertEqual(self.times(), 1)
@@ -203,7 +203,7 @@ class AskingTests(CorrespondentCase):
         waiting[0].cancel()
         waiting[0].addErrback(lambda failure: None)
         self.upstream.waits.callback(None)
-        self.assertEqual(len({id(self.successResultOf(each).said) for each in waiting[1:]}), 1)
+        self.assertEqual(len({id(self.successResultOf(each).listing) for each in waiting[1:]}), 1)
         self.assertEqual(self.times(), 1)
 
     def test_loop(self) -> None:
@@ -219,8 +219,10 @@ class AskingTests(CorrespondentCase):
         self.theirs()
         self.pass_time(TTL)
         known = self.have(self.made.known(SPAM))
-        self.assertEqual((known.reachable, known.failure, known.said is None), (False, None, False))
-        self.assertIsNone(self.have(self.made.known(EGGS)).said)
+        self.assertEqual(
+            (known.reachable, known.failure, known.listing is None), (False, None, False)
+        )
+        self.assertIsNone(self.have(self.made.known(EGGS)).listing)
         self.assertEqual(self.upstream.asked, [(SPAM, False)])
 
 
@@ -233,7 +235,7 @@ class DoubtTests(CorrespondentCase):
 
     def names(self) -> list[str]:
         """The files that are listed."""
-        said = self.theirs().said
+        said = self.theirs().listing
         assert said is not None
         return [file.filename for file in said.files or ()]
 
@@ -312,15 +314,17 @@ class SlowTests(CorrespondentCase):
         self.pass_time(timedelta(seconds=1))
         stale = self.successResultOf(waiting)
         self.assertEqual(
-            (stale.said, stale.reachable, type(stale.failure)),
-            (self.first.said, False, UpstreamDown),
+            (stale.listing, stale.reachable, type(stale.failure)),
+            (self.first.listing, False, UpstreamDown),
         )
         self.assertNoResult(second)
         third = self.theirs()
-        self.assertEqual((third.said, str(third.failure)), (self.first.said, str(stale.failure)))
+        self.assertEqual(
+            (third.listing, str(third.failure)), (self.first.listing, str(stale.failure))
+        )
         self.page.callback(None)
-        self.assertEqual(self.successResultOf(second).said, self.theirs().said)
-        self.assertEqual((self.theirs().said or self.first.said).files, ())
+        self.assertEqual(self.successResultOf(second).listing, self.theirs().listing)
+        self.assertEqual((self.theirs().listing or self.first.listing).files, ())
         self.assertIsNone(self.theirs().failure)
         self.assertEqual(self.times(), 2)
 
@@ -382,7 +386,7 @@ class AwayTests(CorrespondentCase):
             self.upstream.fails = failure
             stale = self.theirs()
             self.assertEqual(
-                (stale.said, stale.reachable, stale.failure), (first.said, False, failure)
+                (stale.listing, stale.reachable, stale.failure), (first.listing, False, failure)
             )
             [line] = [
                 line
@@ -399,7 +403,7 @@ class AwayTests(CorrespondentCase):
             self.made = self.another()
             self.upstream.fails = failure
             self.assertIs(self.refused(self.made.state(SPAM), type(failure)), failure)
-        self.assertIsNone(self.have(self.catalog.upstream_entry(SPAM)).said)
+        self.assertIsNone(self.have(self.catalog.upstream_entry(SPAM)).listing)
 
     def test_only_kept(self) -> None:
         """Where what it said was lost (a snapshot), what is kept is told, out of the storage."""
@@ -409,7 +413,7 @@ class AwayTests(CorrespondentCase):
         self.upstream.fails = REFUSES
         found = self.theirs()
         self.assertEqual(
-            ([file.filename for file in found.kept], found.said), ([kept.filename], None)
+            ([file.filename for file in found.kept], found.listing), ([kept.filename], None)
         )
         self.assertFalse(found.reachable)
 

@@ -124,7 +124,7 @@ class ViewsTests(Awaiting, SynchronousTestCase):
             replace(file, uploaded=BEGINNING + timedelta(days=day))
             for day, file in enumerate(heard.files)
         )
-        self.theirs = UpstreamState(said=evolve(heard, files=files), serial=3)
+        self.theirs = UpstreamState(listing=evolve(heard, files=files), serial=3)
 
     def ask(self, theirs: UpstreamState, days: float = 10) -> Deferred[View]:
         """Somebody looks, so many days later."""

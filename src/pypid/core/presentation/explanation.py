@@ -106,7 +106,7 @@ class Why:
         """Return the reason for a file name that neither the local project nor upstream has."""
         if self.shown is not None:
             return self.shown
-        if self.theirs.said is not None:
+        if self.theirs.listing is not None:
             return Absent.NOT_LISTED
         return Absent.UNHEARD if self.told is None else self.told
 

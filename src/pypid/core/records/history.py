@@ -237,22 +237,22 @@ def view_as_of(
     """
     own = local if isinstance(local, Project) else None
     then, apart, gone, since = upstream, frozenset[str](), 0, recorded if own is not None else None
-    if upstream is not None and may_show_theirs(policy, name, local) and upstream.said is not None:
+    if upstream is not None and may_show_theirs(policy, name, local) and upstream.listing is not None:
         listing = listing_as_of(
-            upstream.said, upstream.kept, upstream.history, before, policy.restored
+            upstream.listing, upstream.kept, upstream.history, before, policy.restored
         )
-        then = evolve(upstream, said=listing)
-        listed_now = {file.filename for file in upstream.said.files or ()}
+        then = evolve(upstream, listing=listing)
+        listed_now = {file.filename for file in upstream.listing.files or ()}
         apart = frozenset(
             file.filename for file in listing.files or () if file.filename not in listed_now
         )
         since = max((each for each in (since, upstream.since) if each is not None), default=None)
         histories = _by_name(upstream.history)
         kept = [file for file in upstream.kept if _may_be_shown(file, histories, policy.restored)]
-        held = {file.filename: file for file in (*kept, *(upstream.said.files or ()))}
-        gone = _lost(upstream.history, held.get, before) if upstream.said.status.offers_files else 0
+        held = {file.filename: file for file in (*kept, *(upstream.listing.files or ()))}
+        gone = _lost(upstream.history, held.get, before) if upstream.listing.status.offers_files else 0
     elif (
-        upstream is not None and upstream.said is None
+        upstream is not None and upstream.listing is None
     ):  # cached, but never listed: use the stored files
         then = evolve(upstream, kept=files_as_of(upstream.kept, (), before))
     seen = view(policy, local, then, now, name)
@@ -332,7 +332,7 @@ def _periods_of_cached(
     """Yield the names of the cached files that may be shown, each with the periods in which
     upstream had these very bytes under it.
     """
-    histories, listing = _by_name(entry.history), entry.said
+    histories, listing = _by_name(entry.history), entry.listing
     is_listed = listing is not None and listing.files is not None
     listed = (
         {file.filename: file for file in (listing.files if listing is not None else None) or ()}

@@ -23,10 +23,10 @@ def with_listing(entry: UpstreamEntry, listing: Listing) -> UpstreamEntry:
     """Return `entry` with this new listing, and with the changes since the previous one in its
     history.
     """
-    before, now = entry.said, merged(listing, entry.said)
+    before, now = entry.listing, merged(listing, entry.listing)
     since = entry.since or (listing if before is None else before).asked
     return evolve(
-        entry, said=now, history=_history_with_changes(entry.history, before, now), since=since
+        entry, listing=now, history=_history_with_changes(entry.history, before, now), since=since
     )
 
 
@@ -35,10 +35,10 @@ def with_cached(listing: Listing, entry: UpstreamEntry) -> Listing:
     never hides them.
     """
     kept = {file.filename: file for file in entry.kept}
-    if entry.said is None:
+    if entry.listing is None:
         files = tuple(replace(file, key=None) for file in entry.kept)
     else:
-        files = tuple(file for file in entry.said.files or () if file.filename in kept)
+        files = tuple(file for file in entry.listing.files or () if file.filename in kept)
     return evolve(listing, files=in_order(files), is_doubtful=False)
 
 

@@ -60,7 +60,7 @@ def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> b
 
     `earlier` is a line with the same listed files: they are copied from it, which takes no time.
     """
-    listing = entry.said
+    listing = entry.listing
     if listing is None or listing.files is None:
         return _dumped_beginning(entry, None) + b"}"
     if earlier is None:
@@ -77,7 +77,7 @@ def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> b
 
 def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
     """Return all before the files, without the last brace."""
-    listing = entry.said
+    listing = entry.listing
     beginning = _Beginning(
         name=entry.name,
         serial=entry.serial,
@@ -124,7 +124,7 @@ def load_upstream_entry(line: bytes) -> UpstreamEntry:
         return UpstreamEntry(
             name=name,
             serial=document.serial,
-            said=None
+            listing=None
             if listing is None
             else Listing(
                 name=name,

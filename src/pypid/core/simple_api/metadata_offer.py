@@ -33,13 +33,13 @@ def with_metadata(heard: UpstreamEntry, filename: str, sha256: str) -> UpstreamE
         replace(file, metadata_sha256=sha256) if file.filename == filename else file
         for file in heard.kept
     )
-    said = heard.said
+    said = heard.listing
     if said is not None and said.files is not None:
         files = tuple(
             _told(file, sha256) if file.filename == filename else file for file in said.files
         )
         said = evolve(said, files=files)
-    return evolve(heard, said=said, kept=kept)
+    return evolve(heard, listing=said, kept=kept)
 
 
 def _told(file: File, sha256: str) -> File:

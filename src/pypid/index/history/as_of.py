@@ -144,7 +144,7 @@ async def _resolved(index: Index, looked: Looked) -> AsOfState:
         looked.recorded,
     )
     now = seen.view.project
-    if _files_of(seen.ours, seen.upstream_state and seen.upstream_state.said) <= FEW:
+    if _files_of(seen.ours, seen.upstream_state and seen.upstream_state.listing) <= FEW:
         return _to_be_had(view_as_of(*what), now)
     return await index.world.thinking(lambda: _to_be_had(view_as_of(*what), now))
 

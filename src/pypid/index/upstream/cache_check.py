@@ -167,7 +167,7 @@ class Auditor:
         """Yield what no record refers to, and is not being stored just now. (What a damaged record
         refers to is removed with it.)
         """
-        listing = entry.said
+        listing = entry.listing
         listed = None if listing is None else {file.filename for file in listing.files or ()}
         for place, blob in group:
             file = files.get(place.filename)

@@ -97,12 +97,12 @@ class UpstreamListings:
             self._respect_pause(name)
             if (
                 spend is not None
-                and entry.said is None
+                and entry.listing is None
                 and not entry.kept
                 and name not in self._flights
             ):
                 spend()
-            waits = entry.said is None or anew
+            waits = entry.listing is None or anew
             return _known(
                 await (self._renewed(name, via) if waits else self._renewed_soon(name, via)),
                 failure=None,
@@ -110,7 +110,7 @@ class UpstreamListings:
         except CatalogDown:
             return self._as_it_was(entry)
         except (UpstreamDown, BadListing) as error:
-            if entry.said is None and not entry.kept:
+            if entry.listing is None and not entry.kept:
                 raise
             self.world.counts.add(STALE, ("upstream",))
             return _known(entry, failure=error)
@@ -149,7 +149,7 @@ class UpstreamListings:
         A remembered absence is only used while it is fresh.
         """
         failure = self.gate.breaker.error or self._failed_just_now(entry.name)
-        has_it = entry.said is not None and (entry.said.files is not None or self._is_fresh(entry))
+        has_it = entry.listing is not None and (entry.listing.files is not None or self._is_fresh(entry))
         if has_it:
             return _known(entry, failure=failure)
         unknown = NotYetKnown(entry.name)
@@ -171,7 +171,7 @@ class UpstreamListings:
         )
 
     def _is_fresh(self, entry: UpstreamEntry) -> bool:
-        return entry.said is not None and is_recent(entry.said.asked, self.world.now(), self.ttl)
+        return entry.listing is not None and is_recent(entry.listing.asked, self.world.now(), self.ttl)
 
     def _respect_pause(self, name: ProjectName) -> None:
         """Raise the failure of a moment ago instead of asking upstream again."""
@@ -191,7 +191,7 @@ class UpstreamListings:
         )
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
-        before = (await self.catalog.upstream_entry(name)).said
+        before = (await self.catalog.upstream_entry(name)).listing
         try:
             listing = await self.gate.project(name, before, via)
             if listing.is_doubtful:
@@ -226,8 +226,8 @@ class UpstreamListings:
         return await self.catalog.edit_upstream_entry(
             listing.name,
             lambda entry: (
-                evolve(entry, said=compared.said, history=compared.history, since=compared.since)
-                if entry.said is before.said and entry.history == before.history
+                evolve(entry, listing=compared.listing, history=compared.history, since=compared.since)
+                if entry.listing is before.listing and entry.history == before.history
                 else with_listing(entry, listing)
             ),
         )
@@ -259,7 +259,7 @@ def _known(
     entry: UpstreamEntry, *, failure: PypidError | None, reachable: bool = True
 ) -> UpstreamState:
     return UpstreamState(
-        said=entry.said,
+        listing=entry.listing,
         kept=entry.kept,
         reachable=reachable and failure is None,
         serial=entry.serial,

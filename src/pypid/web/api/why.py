@@ -147,7 +147,7 @@ def _encoded(found: Why, outage: CircuitBreaker) -> bytes:
 
 
 def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
-    said = found.theirs.said
+    said = found.theirs.listing
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {
         "name": found.name,
