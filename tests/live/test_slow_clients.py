@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import os
 import resource
+import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -70,6 +72,26 @@ class SlowHeadTests(OwnCase):
                 said = b""
             self.assertTrue(said == b"" or said.startswith(b"HTTP/1.1 408 "), said)
         self.assertNotIn("Too many open files", self.index.log())
+
+    def test_many_clients_at_once_keep_no_client_out(self) -> None:
+        """More connections than descriptors are left wait to be accepted in one turn of the reactor:
+        each one that makes room gives its descriptor back at once, so the last client is served.
+        """
+        pid = self.index.running.process.pid
+        self.hold("127.0.0.2", 80, b"GET / HTTP/1.1\r\nHost")
+        self.assertEqual(self.status("127.0.0.9", "/health"), 200)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for number in range(3, 7):
+                self.hold(f"127.0.0.{number}", 100, b"GET / HTTP/1.1\r\nHost")
+            late = socket.create_connection(("127.0.0.1", self.index.port), 10, ("127.0.0.9", 0))
+            self.addCleanup(late.close)
+            late.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        late.settimeout(10)
+        self.assertIn(b" 200 OK\r\n", late.recv(4096))
+        self.assertNotIn("EMFILE", self.index.log())
 
     def test_120_clients_behind_one_address_are_served(self) -> None:
         """Clients behind NAT keep their connections, as long as the descriptors

@@ -19,7 +19,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import frozen
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
@@ -252,11 +254,21 @@ class Channel(FramingChannel):
         return bool(self._waitingForTransport)
 
     def evict(self) -> None:
-        """Close the connection now, to make room for another one."""
-        if self.requests or self._lingering or not self._is_socket:
-            self.forceAbortClient()
-        else:
+        """Close the connection now, to make room for another one.
+
+        A transport closes its socket in a later turn of the reactor. Until then Twisted accepts
+        more connections; when no descriptor is left, it closes all that wait to be accepted.
+        """
+        is_idle = self._is_socket and not self.requests and not self._lingering
+        if is_idle:
             self.drain()
+        else:
+            self.transport.abortConnection()
+        socket = getattr(self.transport, "transport", self.transport)  # below TLS
+        if isinstance(socket, Connection):
+            reason = socket.doWrite() if is_idle else ConnectionAborted()  # type: ignore[no-untyped-call]
+            if isinstance(reason, Exception):  # else it still sends a response
+                socket.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
 
     # --- input ---
 
