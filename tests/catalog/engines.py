@@ -185,10 +185,12 @@ class PlacedEngine:
 
     async def state(self) -> EngineState:
         await self._question()
+        self._epoch(self.place.state.generation or "lost")
         return self.place.state
 
     async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
         await self._question()
+        self._epoch(self.place.state.generation or "lost")
         row = self.place.rows.get((kind, name))
         return None if row is None or row.line is None else row
 

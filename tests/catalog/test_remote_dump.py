@@ -258,6 +258,7 @@ class IgnoredTests(FarawayCase):
                 return Fed(b"x", EOFError())
 
         self.store = Breaking(self.world.now)
+        self.keep(b"x")
         self.refused(self.opened(MemoryCatalog()).fill(), StorageDown)
         self.assertEqual(list(self.spool.iterdir()), [])
 
@@ -292,6 +293,20 @@ class WriteTests(FarawayCase):
         self.assertEqual(self.writes(self.far), 1)
         self.put(other, "eggs", "1", "2")
         self.assertEqual((self.writes(theirs), self.writes(theirs, anyhow=True)), (0, 1))
+
+    def test_the_dump_that_was_read(self) -> None:
+        """The dump that this node was filled from is not taken for one that another node wrote
+        since: changes are written at once.
+        """
+        self.put(self.catalog, "spam", "1")
+        self.assertEqual(self.writes(self.far), 1)
+        catalog = MemoryCatalog()
+        restarted = self.opened(catalog)
+        self.assertEqual(self.have(restarted.fill()), 1)
+        self.put(catalog, "eggs", "1")
+        self.assertEqual(self.writes(restarted), 1)
+        self.put(self.catalog, "ham", "1")
+        self.assertEqual(self.writes(self.far), 0)
 
     def test_refused(self) -> None:
         """A storage that is full or away is a line in the log; nothing is left, and the next call

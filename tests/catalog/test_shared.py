@@ -32,6 +32,9 @@ class PlacedEngineTests(EngineContract, SynchronousTestCase):
     async def again(self) -> PlacedEngine:
         return PlacedEngine(self.clock, self.place)
 
+    def lose_rows(self) -> None:
+        self.place.lose()
+
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 

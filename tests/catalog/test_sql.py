@@ -3,7 +3,9 @@
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +30,11 @@ class InSqlite(EngineContract):
 
     async def again(self) -> SqlEngine:
         return SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
+
+    def lose_rows(self) -> None:
+        with closing(sqlite3.connect(self.path)) as connection:
+            for table in ("", "_rows", "_leases", "_links"):
+                connection.execute(f"DROP TABLE pypid_catalog{table}")
 
     def pass_time(self, seconds: float) -> None:
         time.sleep(seconds)

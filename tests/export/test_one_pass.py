@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,9 @@ from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
+from pypid.export.pages import WrittenPage
+from pypid.export.targets import FolderPlace
+from pypid.flow import World
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.export.trees import BASE, TreeCase, linked_in, names_in, page_in
 from tests.index.uploads import publishing, sent
@@ -235,6 +239,18 @@ class PeopleTests(ServedCase):
         self.assertIn("spam-1.0-py3-none-any.whl", tree["changelog/page1.html"].decode())
 
 
+class Recording(FolderPlace):
+    """A folder that remembers all pages that it was to write."""
+
+    def __init__(self, root: str, world: World) -> None:
+        super().__init__(root, world)
+        self.pages: list[WrittenPage] = []
+
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
+        self.pages += pages
+        return await super().put(pages)
+
+
 class AgainTests(ServedCase):
     """The second time."""
 
@@ -289,6 +305,22 @@ class AgainTests(ServedCase):
             (self.folder / path).unlink()
         self.same()
         self.assertFalse((self.folder / "packages/ham").exists())
+
+    def test_never_empty(self) -> None:
+        """When a hidden project is removed, the start page, the changelog and the feeds are written
+        without it, and with everything else.
+        """
+        self.write(copies=True)
+        self.hide("secret", "x")
+        place = Recording(str(self.folder), self.pypid.world)
+        self.write(place, clears=True, copies=True)
+        tree = self.tree()
+        for path in ("index.html", "changelog/page1.html", "rss/updates.xml", "rss/packages.xml"):
+            written = [page.body for page in place.pages if page.path == path]
+            self.assertGreater(len(written), 1)
+            self.assertEqual(set(written), {tree[path]}, path)
+            self.assertIn(b"spam", tree[path])
+            self.assertNotIn(b"x 0.1", tree[path])
 
     def test_overwritten(self) -> None:
         """Other bytes under the same name are copied anew."""

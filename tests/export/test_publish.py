@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 from attrs import evolve
 
@@ -17,6 +18,7 @@ from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.export import tree_keeper
 from pypid.export.options import ExportOptions
+from pypid.export.pages import WrittenPage
 from pypid.export.publish import LONGEST, LOOK, Publishing
 from pypid.export.targets import FolderPlace, Stamp
 from pypid.static import tree
@@ -290,6 +292,43 @@ class ChangesTests(PublishingCase):
         self.assertFalse(
             [path for path, body in self.tree().items() if "eggs" in path or b"eggs" in body]
         )
+
+    def test_restart_keeps_the_feeds(self) -> None:
+        """After a restart the changelog and the feeds are never written with the first projects
+        only, whether something was hidden meanwhile or not.
+        """
+        for name in ("spam", "eggs", "ham1", "ham2"):
+            self.have_wheel(name)
+        self.soon()
+        self.patch(tree_keeper, "BATCH", 1)
+        self.patch(tree_keeper, "EVERY", 0.0)
+        for hidden in ((), ("ham1",)):
+            self.stop()
+            self.hide(*hidden)
+            written: list[tuple[str, bytes]] = []
+
+            async def put(
+                place: FolderPlace,
+                pages: Sequence[WrittenPage],
+                written: Any = written,
+                put: Any = FolderPlace.put,
+            ) -> Any:
+                written.extend(pages)
+                return await put(place, pages)
+
+            with patch.object(FolderPlace, "put", put):
+                self.publishing = self.begin()
+                self.have_wheel("new", str(len(hidden) + 1))
+                self.soon(3)
+            for path in ("changelog/page1.html", "rss/updates.xml", "index.html"):
+                bodies = [body for where, body in written if where == path]
+                self.assertTrue(bodies)
+                for body in bodies:
+                    for name in (b"spam", b"eggs", b"ham2"):
+                        self.assertIn(name, body, path)
+                    self.assertNotIn(b"latest version: unknown", body)
+                    if hidden:
+                        self.assertNotIn(b"ham1", body)
 
     def test_nothing(self) -> None:
         """Where nothing changes nothing is written."""

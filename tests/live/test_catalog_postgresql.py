@@ -59,6 +59,11 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
     async def again(self) -> SqlEngine:
         return SqlEngine(SqlSettings(place_of(self.url, NO_FOLDER), at_once), self.world)
 
+    def lose_rows(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for table in ("", "_rows", "_leases", "_links"):
+                connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
+
     def pass_time(self, seconds: float) -> None:
         time.sleep(seconds)
 
@@ -84,7 +89,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
                 connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
         self.refused(self.engine.changes(before.position), CatalogReset)
         self.refused(
-            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)),
+            self.engine.swap(self.generation, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)),
             CatalogReset,
         )
         state = self.have(self.engine.open(IDENTITY, before.serial))
@@ -94,7 +99,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
     def test_only_the_rows_went(self) -> None:
         """Where only some tables are gone, or of a backup, all are begun anew; serials go on."""
         self.put(b"line")
-        self.have(self.engine.mark_complete(self.epoch))
+        self.have(self.engine.mark_complete(self.generation))
         before = self.state()
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("DROP TABLE pypid_catalog_rows")
@@ -262,7 +267,7 @@ class Node:
 
     async def begin(self) -> None:
         """Open it and follow."""
-        self.epoch = (await self.engine.open(IDENTITY)).generation
+        self.generation = (await self.engine.open(IDENTITY)).generation
         self.feed = self.engine.follow(lambda beat: self.beats.append((beat, reactor.seconds())))
         await self.until(lambda: bool(self.beats))
 
@@ -278,7 +283,7 @@ class Node:
         """Make the row this line."""
         held = await self.engine.row(RowKind.LOCAL, SPAM)
         found = await self.engine.swap(
-            self.epoch, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
+            self.generation, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
         )
         assert not isinstance(found, Conflict)
         return found

@@ -26,6 +26,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
+from pypid.catalog.redis.place import place_of
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared import open as share
 from pypid.core.errors import CatalogDown
@@ -76,6 +77,10 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
 
     async def again(self) -> Engine:
         return engine_at(self.url)
+
+    def lose_rows(self) -> None:
+        prefix = place_of(self.url).prefix
+        shared().ask("DEL", *shared().ask("KEYS", f"{{{prefix}}}:*"))
 
     def test_opened_at_the_same_time(self) -> None:
         """Several nodes that start at once on an empty database make one catalog."""
@@ -142,7 +147,7 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
             for each in asked:
                 wait(each.addErrback(lambda failure: failure.trap(DatabaseAway) and None))
             self.have(self.engine.close())
-            self.assertEqual(self.state().generation, self.epoch)
+            self.assertEqual(self.state().generation, self.generation)
 
 
 class ProcessesTests(OverSockets, SynchronousTestCase):
@@ -195,13 +200,13 @@ class Node:
         self.prefix = url.rpartition("=")[2]
         self.engine = engine_at(url)
         self.beats: list[tuple[Beat, float]] = []
-        self.epoch = ""
+        self.generation = ""
         self.feed: Any = None
 
     async def begin(self) -> EngineState:
         """Open it and follow."""
         state = await self.engine.open(IDENTITY)
-        self.epoch = state.generation
+        self.generation = state.generation
         self.feed = self.engine.follow(lambda beat: self.beats.append((beat, reactor.seconds())))
         return state
 
@@ -218,7 +223,7 @@ class Node:
         """Make the row this line."""
         held = await self.engine.row(RowKind.LOCAL, SPAM)
         found = await self.engine.swap(
-            self.epoch, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
+            self.generation, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
         )
         assert not isinstance(found, Conflict)
         return found

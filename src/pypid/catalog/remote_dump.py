@@ -54,7 +54,7 @@ class RemoteDump:
     """The state that the blob holds, as far as this node wrote it; without lines."""
     _digest: str | None = field(default=None, init=False)
     _etag: str | None = field(default=None, init=False)
-    """The etag of the blob that this node wrote last."""
+    """The etag of the blob that this node wrote last, or was filled from."""
 
     async def fill(self) -> int | None:
         """Merge the blob's contents into the catalog, where projects that were looked up meanwhile
@@ -64,6 +64,8 @@ class RemoteDump:
         `StorageDown`.
         """
         try:
+            # before the bytes: a blob that is replaced meanwhile counts as another node's
+            etag = (await self.blobs.stat(self.key)).etag
             loaded = await self._read()
         except Missing:
             _log.info(
@@ -82,6 +84,7 @@ class RemoteDump:
             return None
         count = len(loaded.roll)
         self.catalog.merge(loaded)
+        self._etag = etag
         return count
 
     async def _read(self) -> Loaded:

@@ -6,7 +6,8 @@ then pages, then files.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from attrs import define, evolve, field, frozen
@@ -79,10 +80,10 @@ class Exporter:
     viewer: ExportViewer
     place: ExportPlace
     options: ExportOptions
-    fetch: Callable[[Sequence[Copy]], Awaitable[Sequence[Copy]]]
+    fetch: Callable[[Exporter, Sequence[Copy]], Awaitable[Sequence[Copy]]]
     clears: bool = False
     """Whether what is no longer visible is removed."""
-    there: set[ProjectName] = field(factory=set)
+    there: set[ProjectName] = field(factory=set, init=False)
     """The projects whose pages are there."""
     newest: NewestProjects = field(factory=NewestProjects)
     counts: ExportCounts = field(factory=ExportCounts)
@@ -101,6 +102,14 @@ class Exporter:
     )
     _stale: list[str] = field(factory=list, init=False)
     """Paths to remove once no page names them."""
+
+    async def resume(self, visible: Collection[ProjectName]) -> list[ProjectName]:
+        """Take over the pages of an earlier run; return the projects that are in the place and not
+        `visible` any more.
+        """
+        found = await self.place.projects()
+        self.there = {name for name, has_pages in found.items() if has_pages and name in visible}
+        return sorted(found.keys() - visible)
 
     # --- projects ---
 
@@ -171,7 +180,7 @@ class Exporter:
         ]
         missing = await self.place.lacks(wanted) if wanted else ()
         if missing:
-            missing = await self.fetch(missing)
+            missing = await self.fetch(self, missing)
         return lacking | {copy.file.filename for copy in missing}
 
     async def _metadata(self, project: Project) -> dict[str, bytes]:
@@ -252,6 +261,8 @@ class Exporter:
         """Write the lists of the projects whose pages are there; with `people` also the HTML start
         page, the changelog and the feeds.
         """
+        if people:
+            await self._read_unread()
         there, compressed = self.there, self.place.compressed
 
         def make() -> list[WrittenPage]:
@@ -266,6 +277,19 @@ class Exporter:
 
         written, same = await self.place.put(await self.index.world.thinking(make))
         self.counts = self.counts.plus(written=written, same=same)
+
+    async def _read_unread(self) -> None:
+        """Read the projects whose pages an earlier run wrote: without them the changelog and the
+        feeds would be empty until each project is written again. One that cannot be read now is
+        left out.
+        """
+        pace = Pace(self.index.world)
+        for name in self.newest.unread(self.there):
+            with suppress(PypidError):
+                shown = await self.viewer.project(name)
+                if shown is not None:
+                    await self.index.world.thinking(self.newest.note, shown[0])
+            await pace.keep()
 
     def forget(self, names: Iterable[ProjectName]) -> None:
         """Leave these projects, which are no longer visible, out of all lists."""

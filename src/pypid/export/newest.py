@@ -71,6 +71,10 @@ class NewestProjects:
         if self._held > 2 * HELD:
             self._trim()
 
+    def unread(self, names: Iterable[ProjectName]) -> list[ProjectName]:
+        """Return those of the projects that were not recorded yet, in order."""
+        return sorted(name for name in names if name not in self._known)
+
     def forget(self, name: ProjectName) -> None:
         """Forget a project that is no longer seen."""
         known = self._known.pop(name, None)

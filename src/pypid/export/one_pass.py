@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from pypid.core.errors import Busy, PypidError
 from pypid.core.packaging.names import ProjectName
 from pypid.export.exporter import ExportCounts, Exporter
+from pypid.export.newest import NewestProjects
 from pypid.export.options import ExportOptions
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of
 from pypid.export.visibility import Authority, ExportView, ExportViewer
@@ -44,28 +45,28 @@ class ExportOutcome:
 
 
 @define(eq=False)
-class Fetching:
+class FileCopying:
     """Copies files, some at the same time, and returns those that could not be copied."""
 
-    exporter: Exporter | None = field(default=None, init=False)
     turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
 
-    async def __call__(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+    async def __call__(self, exporter: Exporter, copies: Sequence[Copy]) -> Sequence[Copy]:
         """Copy the files and return those that failed (see `Exporter.fetch`)."""
-        done = await all_of([self.turns.run(self._begin, copy) for copy in copies])
+        done = await all_of([self.turns.run(_copying, exporter, copy) for copy in copies])
         return [copy for copy, is_there in zip(copies, done, strict=True) if not is_there]
 
-    def _begin(self, copy: Copy) -> Deferred[bool]:
-        return start(self._carried(copy))
 
-    async def _carried(self, copy: Copy) -> bool:
-        assert self.exporter is not None
-        try:
-            await self.exporter.carry(copy)
-        except PypidError as error:
-            self.exporter.failed[copy.file.project] = error
-            return False
-        return True
+def _copying(exporter: Exporter, copy: Copy) -> Deferred[bool]:
+    return start(_copied(exporter, copy))
+
+
+async def _copied(exporter: Exporter, copy: Copy) -> bool:
+    try:
+        await exporter.carry(copy)
+    except PypidError as error:
+        exporter.failed[copy.file.project] = error
+        return False
+    return True
 
 
 async def export(
@@ -88,11 +89,8 @@ async def export(
     viewer = ExportViewer(index, authority, options.user, options.stored_only)
     await place.claim(Stamp(identity, options.user or "anonymous"), clears=clears)
     look = await viewer.look()
-    fetching = Fetching()
-    exporter = Exporter(index, viewer, place, options, fetching, clears)
-    fetching.exporter = exporter
-    if options.dated:
-        exporter.newest.made = index.world.now()
+    newest = NewestProjects(index.world.now() if options.dated else None)
+    exporter = Exporter(index, viewer, place, options, FileCopying(), clears, newest)
     names: list[ProjectName] = [summary.name for summary in look.names]
     if clears:
         await _hide(exporter, look, names)
@@ -116,13 +114,11 @@ async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectNam
     """Remove projects that are no longer visible first, from the lists and then their files: the
     rest of the export takes long, and may fail.
     """
-    there, seen = await exporter.place.projects(), set(names)
-    gone = sorted(there.keys() - seen)
+    gone = await exporter.resume(set(names))
     if gone:
-        exporter.there = {name for name, has_pages in there.items() if has_pages and name in seen}
         await exporter.write_lists(look)
         await exporter.tidy(gone)
-        exporter.there = set()
+    exporter.forget(tuple(exporter.there))  # each is written again
 
 
 async def _compared(index: Index) -> None:

@@ -4,6 +4,7 @@ files is quick.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from hashlib import sha256
 from itertools import count
 from secrets import token_hex
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
@@ -234,9 +235,18 @@ class FolderPlace:
             os.rename(f"{manifest}.new", manifest)
         self._folder = TreeFolder(self.root, fits)
         os.makedirs(self._temporary, exist_ok=True)
-        for name in os.listdir(self._temporary):  # left by a killed process
+        self._remove_abandoned()
+
+    def _remove_abandoned(self) -> None:
+        """Remove the half-copied files of processes that were killed. A running one, which exports
+        into this folder, too, holds the locks of its files.
+        """
+        for name in os.listdir(self._temporary):
             if not name.startswith(f"{_mine}."):
-                os.unlink(f"{self._temporary}/{name}")
+                path = f"{self._temporary}/{name}"
+                with suppress(FileNotFoundError), open(path, "r+b") as file:
+                    if _lock(file, path):
+                        os.unlink(path)
 
     async def projects(self) -> Mapping[ProjectName, bool]:
         found: Mapping[ProjectName, bool] = await self._run(self._projects)
@@ -304,26 +314,24 @@ class FolderPlace:
         return is_dated and copy.size in (None, found.st_size)
 
     async def copy(self, copy: Copy, body: Body) -> None:
-        temporary = f"{self._temporary}/{_mine}.{next(_names)}"
         blocking = self._world.blocking
         async with aclosing(body):
-            file = await blocking(_opened, temporary)
-            try:
-                async for piece in body:
-                    await blocking(_append, file, piece)
-                await self._run(self._land, file, temporary, copy)
-            except BaseException:
-                file.close()
-                with suppress(OSError):
-                    os.unlink(temporary)
-                raise
+            file = await blocking(_opened, self._temporary)
+            with file:
+                try:
+                    async for piece in body:
+                        await blocking(_append, file, piece)
+                    await self._run(self._land, file, copy)
+                except BaseException:
+                    with suppress(OSError):
+                        os.unlink(file.name)
+                    raise
 
-    def _land(self, file: Any, temporary: str, copy: Copy) -> None:
-        file.close()
-        os.utime(temporary, ns=(copy.stamp, copy.stamp))
+    def _land(self, file: BinaryIO, copy: Copy) -> None:
+        os.utime(file.fileno(), ns=(copy.stamp, copy.stamp))
         where = f"{self.root}/{copy.path}"
         os.makedirs(os.path.dirname(where), exist_ok=True)
-        os.rename(temporary, where)
+        os.rename(file.name, where)  # closed afterwards, which ends its lock
 
     async def remove(self, paths: Sequence[str]) -> int:
         gone: int = await self._run(self._remove, paths)
@@ -384,12 +392,31 @@ class VerifiedBody:
         await self.body.aclose()
 
 
-def _opened(path: str) -> Any:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return open(path, "xb", buffering=0)
+def _opened(folder: str) -> BinaryIO:
+    """Return a new file in the folder, locked."""
+    os.makedirs(folder, exist_ok=True)
+    while True:
+        path = f"{folder}/{_mine}.{next(_names)}"
+        file = open(path, "xb", buffering=0)  # noqa: SIM115  # its copy closes it
+        if _lock(file, path):
+            return file
+        file.close()  # another process took it for an abandoned one
 
 
-def _append(file: Any, piece: bytes) -> None:
+def _lock(file: BinaryIO, path: str) -> bool:
+    """Lock the file until it is closed; return whether this process has the lock, and the file
+    still exists.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems have no locks
+        return True
+    return os.path.exists(path)
+
+
+def _append(file: BinaryIO, piece: bytes) -> None:
     rest = memoryview(piece)
     while rest:
         rest = rest[file.write(rest) :]

@@ -66,7 +66,7 @@ class TreeKeeper:
     """Projects to write next; the value: whether with legacy JSON."""
     _later: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
     """Projects whose legacy JSON is written when nothing else is to do."""
-    _size: int = field(default=BATCH, init=False)
+    _size: int = field(factory=lambda: BATCH, init=False)
     """Number of projects of the next step: fewer if steps take long, so that urgent changes do not
     wait.
     """
@@ -98,12 +98,7 @@ class TreeKeeper:
         await self.place.claim(self.stamp, clears=True)
         self._basis = await self._viewer.basis()
         self._look = await self._viewer.look()
-        there = await self.place.projects()
-        seen = self._seen()
-        self.exporter.there = {
-            name for name, has_pages in there.items() if has_pages and name in seen
-        }
-        gone = sorted(there.keys() - seen)
+        gone = await self.exporter.resume(self._seen())
         try:
             if self.exporter.there or gone:
                 await self.exporter.write_lists(self._look, people=bool(gone))
@@ -238,19 +233,22 @@ class TreeKeeper:
         if (self._changed and (not self._todo or is_long)) or (
             self._serial and passed >= SERIAL_ALONE
         ):
-            await self._lists()
+            # while projects of an earlier run are not read again, the changelog would lack them
+            await self._lists(
+                people=not self._todo or not self.exporter.newest.unread(self.exporter.there)
+            )
 
-    async def _lists(self) -> None:
+    async def _lists(self, *, people: bool = True) -> None:
         self._changed = self._serial = False
         clock = self.index.world.clock
         begun = clock.seconds()
-        await self.exporter.write_lists(self._look)
+        await self.exporter.write_lists(self._look, people=people)
         self._listed = clock.seconds()
         self._took = self._listed - begun
 
     # --- files ---
 
-    async def _fetch(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+    async def _fetch(self, _: Exporter, copies: Sequence[Copy]) -> Sequence[Copy]:
         """Start copying in the background; all are returned, since none is there yet."""
         for copy in copies:
             if copy.path not in self._copying:

@@ -76,6 +76,20 @@ class EngineContract(NodesContract):
         self.have(self.engine.close())
         self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), row)
 
+    def test_lost_rows(self) -> None:
+        """Rows that were removed behind the engine's back are reported as `CatalogReset`, also to
+        a node that only reads the state; `open` begins another generation.
+        """
+        row = self.put(b"line")
+        self.lose_rows()
+        self.refused(self.engine.state(), CatalogReset)
+        self.refused(self.engine.row(RowKind.LOCAL, SPAM), CatalogReset)
+        self.refused(self.engine.changes(Position(self.generation, row.version)), CatalogReset)
+        state = self.have(self.engine.open(IDENTITY))
+        self.assertNotEqual(state.generation, self.generation)
+        self.assertEqual(self.state(), state)
+        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, SPAM)))
+
     # --- rows ---
 
     def test_holds_what_was_put(self) -> None:

@@ -56,6 +56,12 @@ class NodesContract(Timed):
         """
         raise NotImplementedError
 
+    def lose_rows(self) -> None:
+        """Remove all rows of the last place that was made, as a person who drops the tables or
+        empties the database does.
+        """
+        raise NotImplementedError
+
     def pass_time(self, seconds: float) -> None:
         """Let so many seconds pass, also for the engine."""
         raise NotImplementedError

@@ -65,8 +65,8 @@ LONGEST_TIME = 18
 _KINDS = frozenset(kind.value for kind in RowKind)
 _HELD = re.compile(rb"(?P<serial>[0-9]{1,18})(?P<mark>[+-])")
 _LOST = EngineState("", 0, 0, False, 0)
-"""The state if the rows are missing or not to be trusted: `open` resets them. No copy is of this
-generation.
+"""What the feed reports if the rows are missing or not to be trusted. No copy is of this
+generation, so a follower that receives it asks the engine, and gets `CatalogReset`.
 """
 
 
@@ -93,10 +93,7 @@ class RedisEngine:
         return state
 
     async def state(self) -> EngineState:
-        try:
-            return _state(await self._read(scripts.STATE))
-        except CatalogReset:
-            return _LOST
+        return _state(await self._read(scripts.STATE))
 
     async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
         answer = await self._read(scripts.ROW, _field(kind, name))
