@@ -223,7 +223,8 @@ class Node:
         """Make the row this line."""
         held = await self.engine.row(RowKind.LOCAL, SPAM)
         found = await self.engine.swap(
-            self.generation, RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version)
+            self.generation,
+            RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version),
         )
         assert not isinstance(found, Conflict)
         return found

@@ -237,7 +237,11 @@ def view_as_of(
     """
     own = local if isinstance(local, Project) else None
     then, apart, gone, since = upstream, frozenset[str](), 0, recorded if own is not None else None
-    if upstream is not None and may_show_theirs(policy, name, local) and upstream.listing is not None:
+    if (
+        upstream is not None
+        and may_show_theirs(policy, name, local)
+        and upstream.listing is not None
+    ):
         listing = listing_as_of(
             upstream.listing, upstream.kept, upstream.history, before, policy.restored
         )
@@ -250,7 +254,9 @@ def view_as_of(
         histories = _by_name(upstream.history)
         kept = [file for file in upstream.kept if _may_be_shown(file, histories, policy.restored)]
         held = {file.filename: file for file in (*kept, *(upstream.listing.files or ()))}
-        gone = _lost(upstream.history, held.get, before) if upstream.listing.status.offers_files else 0
+        gone = (
+            _lost(upstream.history, held.get, before) if upstream.listing.status.offers_files else 0
+        )
     elif (
         upstream is not None and upstream.listing is None
     ):  # cached, but never listed: use the stored files

@@ -149,7 +149,9 @@ class UpstreamListings:
         A remembered absence is only used while it is fresh.
         """
         failure = self.gate.breaker.error or self._failed_just_now(entry.name)
-        has_it = entry.listing is not None and (entry.listing.files is not None or self._is_fresh(entry))
+        has_it = entry.listing is not None and (
+            entry.listing.files is not None or self._is_fresh(entry)
+        )
         if has_it:
             return _known(entry, failure=failure)
         unknown = NotYetKnown(entry.name)
@@ -171,7 +173,9 @@ class UpstreamListings:
         )
 
     def _is_fresh(self, entry: UpstreamEntry) -> bool:
-        return entry.listing is not None and is_recent(entry.listing.asked, self.world.now(), self.ttl)
+        return entry.listing is not None and is_recent(
+            entry.listing.asked, self.world.now(), self.ttl
+        )
 
     def _respect_pause(self, name: ProjectName) -> None:
         """Raise the failure of a moment ago instead of asking upstream again."""
@@ -226,7 +230,9 @@ class UpstreamListings:
         return await self.catalog.edit_upstream_entry(
             listing.name,
             lambda entry: (
-                evolve(entry, listing=compared.listing, history=compared.history, since=compared.since)
+                evolve(
+                    entry, listing=compared.listing, history=compared.history, since=compared.since
+                )
                 if entry.listing is before.listing and entry.history == before.history
                 else with_listing(entry, listing)
             ),
