@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pypid.flow import at_hand
+from pypid.flow.bodies import at_hand
 
 
 @contextmanager

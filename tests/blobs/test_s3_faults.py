@@ -15,7 +15,8 @@ from pypid.blobs.s3.client import TRIES
 from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
-from pypid.flow import BytesBody, FileBody, at_once, is_patient, start
+from pypid.flow import BytesBody, FileBody, at_once, start
+from pypid.flow.coroutines import is_patient
 from pypid.testing import Fed
 from tests.blobs.bucket import Asked, Said, error
 from tests.blobs.fake_s3 import (

@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from pypid.core.lru import Recent
 from pypid.core.permissions import Credential, Identity
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.ports import People
 
 K = TypeVar("K", bound=Hashable)

@@ -21,8 +21,9 @@ from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity, account_name
-from pypid.flow import Flights, World
+from pypid.flow import World
 from pypid.flow.signals import Provider
+from pypid.flow.single_flight import Flights
 from pypid.ports import Access, People
 
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."

@@ -19,7 +19,8 @@ from twisted.logger import Logger
 
 from pypid.access.cached_source import AnswerCache
 from pypid.core.errors import BadRequest, Busy
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher

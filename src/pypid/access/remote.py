@@ -31,7 +31,8 @@ from pypid.core.configuration.combinations import IN_CLEAR
 from pypid.core.configuration.value_kinds import is_readable_on_the_way
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.http_client.connections import HttpConnections, connections
 from pypid.http_client.faults import UNVERIFIED, Fault
 from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse

@@ -30,8 +30,9 @@ from pypid.blobs.keys import must_be_key, pieces, segments
 from pypid.blobs.walk import walk
 from pypid.core.errors import Missing, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
-from pypid.flow import BATCH, BytesBody, FileBody, World
+from pypid.flow import BytesBody, FileBody, World
 from pypid.flow.reserve import FILE, SMALL, Reserve
+from pypid.flow.spool import BATCH
 from pypid.ports import Blobs, Body
 
 LISTED = 500

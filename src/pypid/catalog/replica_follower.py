@@ -30,7 +30,8 @@ from pypid.catalog.engine import (
 from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.replica import Replica
 from pypid.core.errors import CannotStart, CatalogDown
-from pypid.flow import Flights, World, start
+from pypid.flow import World, start
+from pypid.flow.single_flight import Flights
 
 _log = Logger()
 

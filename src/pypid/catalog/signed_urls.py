@@ -16,7 +16,8 @@ from attrs import define, evolve, field
 from pypid.core.errors import CatalogDown
 from pypid.core.model import File, SignedUrl
 from pypid.core.records.ages import AHEAD
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.ports import Blobs
 
 MOST = 50_000

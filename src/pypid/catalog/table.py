@@ -11,7 +11,8 @@ from pypid.catalog.lines import CatalogLines, Later, Line, LinePart, written
 from pypid.core.lru import Recent
 from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.flow import Blocking, Flights, start
+from pypid.flow import Blocking, start
+from pypid.flow.single_flight import Flights
 
 _log = Logger()
 V = TypeVar("V")

@@ -27,8 +27,9 @@ from pypid.daemon.reconcile import Comparing
 from pypid.daemon.sd_notify import READY, STOPPING, WATCHDOG, reloading
 from pypid.daemon.state import StateFolder
 from pypid.daemon.tls import Certificate
-from pypid.flow import Periodic, World, start
+from pypid.flow import World, start
 from pypid.flow.conditions import Condition
+from pypid.flow.periodic import Periodic
 from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance

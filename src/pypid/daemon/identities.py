@@ -45,7 +45,8 @@ from pypid.daemon.rules_in_force import (
 )
 from pypid.daemon.state import StatePaths
 from pypid.databases.threads import Threads
-from pypid.flow import Periodic, World
+from pypid.flow import World
+from pypid.flow.periodic import Periodic
 from pypid.flow.reserve import FILE, REFILL, Reserve
 from pypid.flow.signals import Provider, Signals
 from pypid.jobs.backup.accounts_marker import CHANGES, AccountsMarker

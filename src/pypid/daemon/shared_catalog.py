@@ -23,7 +23,8 @@ from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.daemon.state import StatePaths
-from pypid.flow import Periodic, World, start
+from pypid.flow import World, start
+from pypid.flow.periodic import Periodic
 from pypid.flow.signals import Signals
 from pypid.jobs.leases import TENDED, Shared
 

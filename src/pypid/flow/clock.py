@@ -48,6 +48,7 @@ def use_monotonic_clock(reactor: Any) -> bool:
         )
         return False
     shift = boot_seconds() - reactor.seconds()
+    # Twisted's reactor and its calls take their clock from attributes, and offer nothing else
     for call in (*reactor._newTimedCalls, *reactor._pendingTimedCalls):
         call.time += shift  # equal for all calls: the heap stays a heap
         call.seconds = boot_seconds

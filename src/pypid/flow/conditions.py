@@ -12,11 +12,11 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Missing
-from pypid.flow import start
+from pypid.flow.coroutines import start
+from pypid.flow.periodic import ClockedLoop
 from pypid.ports import Blobs
 
 _log = Logger()
@@ -78,11 +78,10 @@ class HealthWatch(Service):
     ask: Callable[[], Awaitable[bool]] = field(repr=False)
     is_well: bool = True
     _asking: Deferred[None] | None = field(default=None, init=False, repr=False)
-    _loop: LoopingCall = field(init=False, repr=False)
+    _loop: ClockedLoop = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._loop = LoopingCall(self.look)
-        self._loop.clock = self.clock
+        self._loop = ClockedLoop(self.clock, self.look)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated

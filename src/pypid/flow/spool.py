@@ -21,11 +21,17 @@ from twisted.logger import Logger
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Checksum, Digests, Span
-from pypid.flow import BATCH, Blocking, Checksums, FileBody, Hashes
+from pypid.flow.bodies import FileBody
+from pypid.flow.hashes import Checksums, Hashes
+from pypid.flow.world import Blocking
 
 T = TypeVar("T")
 _log = Logger()
 
+BATCH = 1 << 20
+"""Bytes that one call in a thread writes or hashes: large enough that the thread switch costs
+nothing.
+"""
 PREFIX = "incoming-"
 COLLECTING = "collect-"
 UNREADABLE = "its folder for incoming files cannot be read."
@@ -243,7 +249,7 @@ class _Disk:
             checksums = Checksums(*late)
             if late:
                 _storing(self._read_again, checksums)
-            return checksums.beside(taken.beside(self._hashes.digests()))
+            return checksums.add_to(taken.add_to(self._hashes.digests()))
 
     def _read_again(self, checksums: Checksums) -> None:
         position = 0

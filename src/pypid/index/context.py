@@ -15,7 +15,9 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.file_history import FileHistory, in_bounds
 from pypid.core.records.layout import Plan
-from pypid.flow import Flights, Hashes, Locks, World
+from pypid.flow import World
+from pypid.flow.hashes import Hashes
+from pypid.flow.single_flight import Flights, Locks
 from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.store.verified_entries import VerifiedEntries

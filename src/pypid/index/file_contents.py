@@ -40,7 +40,8 @@ from pypid.core.errors import (
 from pypid.core.lru import Recent
 from pypid.core.model import File, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
-from pypid.flow import FileBody, Flights, whole
+from pypid.flow import FileBody, whole
+from pypid.flow.single_flight import Flights
 from pypid.flow.spool import Spool
 from pypid.index.index import Index
 from pypid.index.upstream.file_cache import PATIENCE, SLOWEST

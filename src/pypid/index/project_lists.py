@@ -14,7 +14,8 @@ from attrs import define, field, frozen
 from pypid.core.model import Presence, Summary
 from pypid.core.policy import Policy, is_listed, may_show_theirs
 from pypid.core.summaries import Blend, Run, Sieve, Summaries, in_runs, name_of, only
-from pypid.flow import Blocking, Flights
+from pypid.flow import Blocking
+from pypid.flow.single_flight import Flights
 from pypid.ports import Catalog
 
 FEW = 4096

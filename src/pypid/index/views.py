@@ -11,7 +11,8 @@ from pypid.core.lru import Recent
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, changes_at, view
-from pypid.flow import Blocking, Flights
+from pypid.flow import Blocking
+from pypid.flow.single_flight import Flights
 
 LIMIT = 256
 """Maximum number of cached views; the least recently used are dropped first."""

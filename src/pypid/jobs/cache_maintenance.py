@@ -22,7 +22,8 @@ from twisted.logger import Logger
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
-from pypid.flow import Periodic, start
+from pypid.flow import start
+from pypid.flow.periodic import Periodic
 from pypid.index import Index
 from pypid.index.upstream.eviction import files_to_evict, inventory_of
 from pypid.index.upstream.inventory import InventoryEntry

@@ -21,7 +21,8 @@ from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, E
 from pypid.core.configuration.parse import Config
 from pypid.core.model import SignedUrl
 from pypid.core.records.ages import AHEAD
-from pypid.flow import Periodic, World
+from pypid.flow import World
+from pypid.flow.periodic import Periodic
 
 _log = Logger()
 

@@ -23,7 +23,8 @@ from pypid.catalog import remote_dump
 from pypid.catalog.remote_dump import RemoteDump
 from pypid.core.errors import PypidError
 from pypid.core.model import Blob
-from pypid.flow import Periodic, World, start
+from pypid.flow import World, start
+from pypid.flow.periodic import Periodic
 from pypid.index import Index
 from pypid.index.local.adoption import Result
 from pypid.index.local.publish import UNDER_WAY

@@ -28,7 +28,8 @@ from pypid.core.errors import CatalogDown, Exists, PypidError, StorageInUse, Unr
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.records.documents import FORMAT, dump
 from pypid.core.records.layout import KEPT, LEASES
-from pypid.flow import BytesBody, Flights, World, start
+from pypid.flow import BytesBody, World, start
+from pypid.flow.single_flight import Flights
 from pypid.index.context import NOTHING_CHANGED
 from pypid.index.store import records
 from pypid.ports import Blobs, Body, Describing

@@ -13,7 +13,8 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 
 from pypid.core.lru import Recent
-from pypid.flow import Flights, start
+from pypid.flow import start
+from pypid.flow.single_flight import Flights
 from pypid.rendering.child import PROGRAM, Child, ChildEnded, start_child
 from pypid.rendering.kinds import MarkupKind, kind_of
 from pypid.rendering.plain import beginning, cleaned, preformatted

@@ -16,8 +16,9 @@ from twisted.logger import Logger
 
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StateFolder
-from pypid.flow import InTurn, World, start
+from pypid.flow import World, start
 from pypid.flow.conditions import Condition
+from pypid.flow.world import InTurn
 from pypid.index import Index
 from pypid.jobs.node_agreement import CLOCK, SETTINGS
 from pypid.metrics import families

@@ -23,7 +23,8 @@ from pypid.core.errors import (
 )
 from pypid.core.model import Status
 from pypid.core.records.layout import SET_ASIDE, Plan
-from pypid.flow import is_patient, start
+from pypid.flow import start
+from pypid.flow.coroutines import is_patient
 from pypid.index import Index
 from pypid.index.local.existing_files import LOOKS, PAUSE
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome

@@ -23,7 +23,8 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key, place
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
-from pypid.flow import BytesBody, Hashes, whole
+from pypid.flow import BytesBody, whole
+from pypid.flow.hashes import Hashes
 from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.cached_records import read_kept

@@ -23,7 +23,8 @@ from pypid.core.errors import BadListing, Loop, PypidError, UpstreamDown
 from pypid.core.model import File, Listing, Presence, Span
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
-from pypid.flow import BytesBody, Hashes, start
+from pypid.flow import BytesBody, start
+from pypid.flow.hashes import Hashes
 from pypid.http_client.circuit_breaker import FIRST_PAUSE, STRIKES, CircuitBreaker
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_hosts import FileHostBreakers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from pypid.flow import PIECE
+from pypid.flow.bodies import PIECE
 from pypid.web.fastpath import response_cache
 from pypid.web.fastpath.os import socket_write
 from pypid.web.fastpath.os.socket_write import MemoryFile

@@ -17,7 +17,8 @@ from twisted.web.http import Request
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import File, RenderedPage, Span
 from pypid.core.packaging.names import ProjectName
-from pypid.flow import PIECE, BytesBody, at_once
+from pypid.flow import BytesBody, at_once
+from pypid.flow.bodies import PIECE
 from pypid.web.http.finished_page import AT_ONCE, FinishedPage, gzipped
 from pypid.web.http.headers import TEXT, DownloadHead
 from pypid.web.http.redirects import redirect, relative

@@ -37,7 +37,8 @@ from pypid.core.model import File, Project, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
-from pypid.flow import PIECE, FileBody, at_once, start
+from pypid.flow import FileBody, at_once, start
+from pypid.flow.bodies import PIECE
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing

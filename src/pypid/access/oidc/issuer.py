@@ -15,7 +15,8 @@ from pypid.access.oidc.keys import IssuerKey, fitting, read_keys
 from pypid.core.accounts.identity_tokens import Unproven, read_object, refused
 from pypid.core.accounts.trusted_publishers import Allowance, is_safe
 from pypid.core.errors import PeopleUnknown
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.http_client.faults import Fault
 from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
 

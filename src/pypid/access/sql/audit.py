@@ -15,7 +15,8 @@ from pypid.access.sql.texts import storable
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import PeopleUnknown, PypidError
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
-from pypid.flow import Flights, World, shielded
+from pypid.flow import World, shielded
+from pypid.flow.single_flight import Flights
 from pypid.ports import Journal
 
 if TYPE_CHECKING:

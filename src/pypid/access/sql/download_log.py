@@ -16,7 +16,8 @@ from pypid.access.sql.texts import storable
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import PeopleUnknown, PypidError
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
-from pypid.flow import Flights, World, start
+from pypid.flow import World, start
+from pypid.flow.single_flight import Flights
 from pypid.ports import Downloads
 
 if TYPE_CHECKING:

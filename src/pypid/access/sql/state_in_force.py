@@ -22,7 +22,8 @@ from pypid.access.sql.state import AccountsState
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.databases.places import Server
-from pypid.flow import Flights, World, shielded, start
+from pypid.flow import World, shielded, start
+from pypid.flow.single_flight import Flights
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

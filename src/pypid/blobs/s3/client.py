@@ -23,7 +23,8 @@ from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, refusal
 from pypid.blobs.s3.signatures import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.flow import World, is_patient
+from pypid.flow import World
+from pypid.flow.coroutines import is_patient
 from pypid.http_client.faults import Fault
 from pypid.http_client.request_body import Payload, exchange
 from pypid.http_client.response_body import IncomingBody

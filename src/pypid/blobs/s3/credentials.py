@@ -20,7 +20,8 @@ from twisted.logger import Logger
 
 from pypid.blobs.s3.signatures import Keys
 from pypid.core.errors import StorageDown
-from pypid.flow import Flights, World, start
+from pypid.flow import World, start
+from pypid.flow.single_flight import Flights
 
 EARLY = timedelta(minutes=15)
 """How long before their expiry new keys are fetched, while the old ones are still used. botocore's

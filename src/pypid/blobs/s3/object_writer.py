@@ -19,7 +19,8 @@ from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
 from pypid.core.errors import Exists, PypidError, StorageDown
 from pypid.core.model import Blob
-from pypid.flow import Locks, World, start
+from pypid.flow import World, start
+from pypid.flow.single_flight import Locks
 from pypid.http_client.faults import Fault
 from pypid.http_client.request_body import Payload
 from pypid.ports import Body

@@ -19,7 +19,8 @@ from pypid.core.policy import may_show_theirs
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_as_of, was_any
 from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
-from pypid.flow import BytesBody, Flights
+from pypid.flow import BytesBody
+from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
 from pypid.index.index import Index

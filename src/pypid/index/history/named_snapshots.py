@@ -16,7 +16,8 @@ from pypid.core.errors import BadRequest, Exists, NameTaken, NoSuchSnapshot, Sto
 from pypid.core.model import Blob
 from pypid.core.records.documents import SnapshotDocument, dump
 from pypid.core.records.layout import SNAPSHOTS
-from pypid.flow import BytesBody, Flights, World
+from pypid.flow import BytesBody, World
+from pypid.flow.single_flight import Flights
 from pypid.index.store import records
 from pypid.ports import Blobs
 

@@ -10,7 +10,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.core.errors import PypidError
-from pypid.flow import Flights, shielded
+from pypid.flow import shielded
+from pypid.flow.single_flight import Flights
 from pypid.ports import Bucket
 
 _log = Logger()

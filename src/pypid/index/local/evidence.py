@@ -23,7 +23,9 @@ from pypid.core.model import Blob, Digests, Span
 from pypid.core.packaging.names import Distribution
 from pypid.core.records.layout import DESCRIBED
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription, of_json, of_texts
-from pypid.flow import BATCH, FileBody, Hashes, whole
+from pypid.flow import FileBody, whole
+from pypid.flow.hashes import Hashes
+from pypid.flow.spool import BATCH
 from pypid.index.context import IndexContext, digests_of
 from pypid.index.store import records
 from pypid.index.upstream.file_metadata import read_metadata

@@ -31,7 +31,8 @@ from pypid.core.errors import (
 from pypid.core.model import Blob, File, Upload
 from pypid.core.policy import admits
 from pypid.core.records.layout import ObjectKind, key, metadata_key
-from pypid.flow import BytesBody, is_patient, shielded
+from pypid.flow import BytesBody, shielded
+from pypid.flow.coroutines import is_patient
 from pypid.index.context import (
     CHANGE_SAVED,
     NOTHING_CHANGED,

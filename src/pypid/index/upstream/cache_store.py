@@ -28,8 +28,10 @@ from pypid.core.records.layout import (
     kept_key,
     kept_place,
 )
-from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
+from pypid.flow import Blocking, BytesBody
+from pypid.flow.hashes import Hashes
 from pypid.flow.signals import Signal
+from pypid.flow.single_flight import Flights, Locks
 from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.upstream.cached_records import (

@@ -27,7 +27,8 @@ from pypid.core.model import File, Span
 from pypid.core.packaging.expected_digest import claim_of
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.metadata_offer import with_metadata
-from pypid.flow import Blocking, Flights, whole
+from pypid.flow import Blocking, whole
+from pypid.flow.single_flight import Flights
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.gate import UpstreamGate

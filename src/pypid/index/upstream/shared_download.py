@@ -18,7 +18,8 @@ from twisted.internet.defer import Deferred
 
 from pypid.core.errors import StorageDown
 from pypid.core.model import Span
-from pypid.flow import PIECE, Blocking, at_hand
+from pypid.flow import Blocking
+from pypid.flow.bodies import PIECE, at_hand
 from pypid.flow.spool import Spool
 
 HELD_BACK = 1 << 16

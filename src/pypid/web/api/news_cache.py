@@ -15,7 +15,7 @@ from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.presentation.feeds import News, newest_first, news_of
-from pypid.flow import Flights
+from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.installers.page_cache import FEW_FILES

@@ -10,7 +10,8 @@ from typing import Any, cast
 from attrs import define, field
 from twisted.python.failure import Failure
 
-from pypid.flow import PIECE, Blocking
+from pypid.flow import Blocking
+from pypid.flow.bodies import PIECE
 from pypid.web.fastpath.open_files import FileSending
 from pypid.web.fastpath.os.socket_write import LARGE, is_clear, send_direct, send_with_file
 from pypid.web.fastpath.response_cache import SentResponse

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from attrs import Factory, define, evolve, field
 
 from pypid.core.model import RenderedPage
-from pypid.flow import Blocking, Flights
+from pypid.flow import Blocking
+from pypid.flow.single_flight import Flights
 from pypid.web.http.negotiation import Encoding
 
 SMALLEST = 1024

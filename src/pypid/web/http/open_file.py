@@ -6,7 +6,8 @@ import os
 from typing import BinaryIO, cast
 
 from pypid.core.model import Span
-from pypid.flow import Blocking, FileBody, at_hand
+from pypid.flow import Blocking, FileBody
+from pypid.flow.bodies import at_hand
 from pypid.web.http.sendfile import WINDOW
 
 

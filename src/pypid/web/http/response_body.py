@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.web.http import Request
 from zope.interface import implementer
 
-from pypid.flow import PIECE
+from pypid.flow.bodies import PIECE
 
 PATIENCE = 120.0
 """Seconds between two checks of a client; one that took no piece meanwhile is disconnected (nginx:

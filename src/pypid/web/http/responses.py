@@ -13,7 +13,8 @@ from twisted.web.http import Request
 
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
-from pypid.flow import PIECE, BytesBody, FileBody
+from pypid.flow import BytesBody, FileBody
+from pypid.flow.bodies import PIECE
 from pypid.ports import Body
 from pypid.web.http.conditional import ConditionalVerdict, Validators, judge
 from pypid.web.http.cors import share, share_preflight

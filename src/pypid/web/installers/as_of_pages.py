@@ -19,7 +19,8 @@ from pypid.core.permissions import Visibility
 from pypid.core.simple_api.as_of_header import AsOf
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import quoted, render_names, render_project
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.visibility import seen

@@ -13,7 +13,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_project
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.metrics.families import PAGES

@@ -15,7 +15,8 @@ from pypid.core.model import Presence, Project, RenderedPage
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.policy import may_show_theirs, view
-from pypid.flow import Flights, World
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.web.app.visibility import seen

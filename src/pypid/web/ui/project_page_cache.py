@@ -39,7 +39,8 @@ from pypid.core.presentation.project_view import (
     shown,
 )
 from pypid.core.presentation.release_facts import NOTHING, Facts, facts_of
-from pypid.flow import Flights, World, start
+from pypid.flow import World, start
+from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.file_contents import Contents
 from pypid.index.job_group import JobGroup

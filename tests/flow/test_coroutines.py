@@ -1,4 +1,4 @@
-"""Twisted plumbing."""
+"""Coroutines that run to their end: `pypid.flow.coroutines`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Busy
-from pypid.flow import InTurn, shielded, start
-from pypid.testing.worlds import Turns
+from pypid.flow import shielded, start
 
 
 class ShieldedTests(SynchronousTestCase):
@@ -53,29 +52,3 @@ class ShieldedTests(SynchronousTestCase):
         """Whoever waits gets the result or the error, and nothing is logged."""
         self.assertEqual(self.end(None, gone=False), "done")
         self.assertEqual(str(self.end(RuntimeError("a mistake"), gone=False)), "a mistake")
-
-
-class InTurnTests(SynchronousTestCase):
-    """`InTurn`."""
-
-    def test_one_after_the_other(self) -> None:
-        """A call begins when the one before has ended, whatever came of that, or was given up by
-        whoever wanted it.
-        """
-        turns, done = Turns(), list[object]()
-        thinking = InTurn(turns)
-        first = thinking(lambda: 1 // 0)
-        second = thinking(done.append, 2)
-        third = thinking(done.append, 3)
-        fourth = thinking(done.append, 4)
-        third.cancel()
-        self.failureResultOf(third, CancelledError)
-        self.assertEqual(len(turns), 1)
-        turns.turn()
-        self.failureResultOf(first, ZeroDivisionError)
-        self.assertEqual((len(turns), done), (1, []))
-        turns.turn()
-        self.successResultOf(second)
-        turns.all()
-        self.successResultOf(fourth)
-        self.assertEqual(done, [2, 4])
