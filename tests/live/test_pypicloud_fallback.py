@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.compat.test_pypicloud_fallback import Row, rows
 from tests.distributions import wheel, wheel_filename
 from tests.live.daemon import LiveIndex
 from tests.live.processes import scratch
 from tests.live.pypicloud import Pypicloud, pypicloud, pypid_in_its_place
 from tests.live.test_pypicloud_api import get, raw, upload
-from tests.web.test_pypicloud_fallback import Row, rows
 
 NAMES: Final = {
     (stored, read): f"{'stored' if stored else 'absent'}-{'open' if read else 'shut'}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from pypid.access.operator import Operator
+from pypid.compat import ROUTE_MODULES
 from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest
@@ -31,7 +32,7 @@ from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
 from pypid.web.app.app import LOUDNESS, App, FaceSettings, nobody_else
 from pypid.web.app.name_budget import NameBudget
-from pypid.web.app.route_table import RouteTable
+from pypid.web.app.route_table import MODULES, RouteTable
 from pypid.web.installers import simple
 from pypid.wiring.metrics import all_metrics
 from pypid.wiring.platform import Platform
@@ -72,7 +73,7 @@ def make_apps(
     signals: Signals,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
-    routes = RouteTable()
+    routes = RouteTable((*MODULES, *ROUTE_MODULES))
     routes.add(simple)  # for the first page; the daemon loads the others
     make = partial(
         App,

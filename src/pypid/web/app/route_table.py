@@ -45,7 +45,6 @@ MODULES = (
             "trusted_publishing",
             "client_files",
             "as_of",
-            "pypicache",
         )
     ),
     *(
@@ -79,18 +78,6 @@ MODULES = (
         )
     ),
     *(
-        f"pypid.web.pypicloud.{name}"
-        for name in (
-            "packages",
-            "accounts",
-            "admin",
-            "permissions",
-            "acl",
-            "posts",
-            "listing",
-        )
-    ),
-    *(
         f"pypid.web.ui.{name}"
         for name in (
             "assets",
@@ -121,7 +108,7 @@ MODULES = (
         )
     ),
 )
-"""The modules with routes, in the order in which a running pypid imports them."""
+"""The modules of this package with routes, in the order in which a running pypid imports them."""
 
 USED_BY: Mapping[str, tuple[str, ...]] = {UPLOADS: ("argon2",)}
 """Modules that handlers import only when they run. They are imported together with the routes:

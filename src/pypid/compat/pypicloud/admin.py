@@ -1,5 +1,5 @@
 """pypicloud's ``/admin/``: users, groups, registration tokens, and whether users may register.
-(Rights: `web.pypicloud.permissions`.)
+(Rights: `compat.pypicloud.permissions`.)
 
 As in pypicloud, asking for a state that exists already is no error (200). What cannot be done is
 refused with the reason, where pypicloud answered 200 and did nothing, or failed with 500.
@@ -13,6 +13,9 @@ from typing import Any, TypedDict
 import msgspec
 from attrs import evolve
 
+from pypid.compat.pypicloud.accounts import demand_changing
+from pypid.compat.pypicloud.arguments import arguments, truth
+from pypid.compat.pypicloud.inviting import token_for
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
@@ -31,9 +34,6 @@ from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import set_head
 from pypid.web.http.small_responses import send_json
-from pypid.web.pypicloud.accounts import demand_changing
-from pypid.web.pypicloud.arguments import arguments, truth
-from pypid.web.pypicloud.inviting import token_for
 
 USERS = "/admin/user"
 USER = "/admin/user/<name>"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
+from pypid.compat.pypicloud.accounts import demand_changing
+from pypid.compat.pypicloud.admin import GROUP, USER, done
 from pypid.core.accounts.acl_dump import sorted_rights, words_of
 from pypid.core.accounts.acl_rights import group_or_word
 from pypid.core.accounts.rights import Right, Whom
@@ -21,8 +23,6 @@ from pypid.web.app.audit import recorded
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.small_responses import send_json
-from pypid.web.pypicloud.accounts import demand_changing
-from pypid.web.pypicloud.admin import GROUP, USER, done
 
 PACKAGE = "/admin/package/<project>"
 PERMISSION = PACKAGE + "/<kind>/<name>/<permission>"

@@ -9,6 +9,18 @@ from functools import partial
 
 import msgspec
 
+from pypid.compat.pypicloud.documents import (
+    JSON,
+    PREFIX,
+    Listed,
+    Packages,
+    Uploaded,
+    UploadForm,
+    names_page,
+    overview_page,
+    package_of,
+)
+from pypid.compat.pypicloud.posts import send_uploaded
 from pypid.core.errors import (
     AlreadyExists,
     AlreadyThere,
@@ -46,18 +58,6 @@ from pypid.web.installers.files import send_named
 from pypid.web.installers.local import STORED
 from pypid.web.installers.stored_projects import FEW
 from pypid.web.installers.uploads import Published, publish
-from pypid.web.pypicloud.documents import (
-    JSON,
-    PREFIX,
-    Listed,
-    Packages,
-    Uploaded,
-    UploadForm,
-    names_page,
-    overview_page,
-    package_of,
-)
-from pypid.web.pypicloud.posts import send_uploaded
 
 FILE = PREFIX + "<project>/<filename>"
 VERBOSE = Parameter(

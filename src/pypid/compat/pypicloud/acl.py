@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 from attrs import evolve
 
 from pypid import __version__
+from pypid.compat.pypicloud.accounts import demand_changing
+from pypid.compat.pypicloud.permissions import in_force
 from pypid.core.accounts import acl_dump, acl_merge
 from pypid.core.accounts.acl_rights import KEPT_CLOSED
 from pypid.core.accounts.entries import Account, AccountStatus
@@ -23,8 +25,6 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.request_body import read_small
 from pypid.web.http.small_responses import send, send_json
-from pypid.web.pypicloud.accounts import demand_changing
-from pypid.web.pypicloud.permissions import in_force
 
 FILENAME = "acl.json.gz"
 

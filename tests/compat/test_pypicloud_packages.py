@@ -13,6 +13,7 @@ from xmlrpc.client import Fault, dumps, loads
 
 from attrs import evolve
 
+from pypid.compat.pypicloud import packages
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.parse import parse
 from pypid.core.permissions import (
@@ -28,7 +29,6 @@ from pypid.core.policy import Policy
 from pypid.daemon.rules_in_force import rules_of
 from pypid.testing.worlds import BEGINNING
 from pypid.web.installers import stored_projects
-from pypid.web.pypicloud import packages
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import HOST, Answer, J, Pypid, WholeCase, basic, content, text
 from tests.web.memory_upstream import Elsewhere

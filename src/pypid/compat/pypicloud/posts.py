@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pypid.compat.pypicloud.documents import Uploaded, package_of
 from pypid.core.model import File, Upload
 from pypid.core.permissions import Action, may
 from pypid.web.app.request_context import RequestContext
@@ -18,7 +19,6 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.legacy import answer_call
 from pypid.web.installers.uploads import Published, say, take
-from pypid.web.pypicloud.documents import Uploaded, package_of
 
 CALLS = ("text/xml", "application/xml")
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")

@@ -8,6 +8,8 @@ from typing import TypedDict
 
 import msgspec
 
+from pypid.compat.pypicloud.arguments import arguments
+from pypid.compat.pypicloud.inviting import read_token
 from pypid.core.accounts.registration import Invitation
 from pypid.core.accounts.sessions import csrf_token
 from pypid.core.configuration.choices import Registration
@@ -39,8 +41,6 @@ from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
 from pypid.web.http.small_responses import send_json
-from pypid.web.pypicloud.arguments import arguments
-from pypid.web.pypicloud.inviting import read_token
 from pypid.web.ui.login_redirect import LOGIN
 
 LONGEST = 100
