@@ -46,8 +46,8 @@ class TextTests(SynchronousTestCase):
         """The lines of further workers say whose they are, and go into the first one's log as they
         are.
         """
-        self.addCleanup(prefork.become, 1)
-        prefork.become(2)
+        self.addCleanup(prefork.set_number, 1)
+        prefork.set_number(2)
         line = written("text", text="hello")
         self.assertEqual(line, "1970-01-01T00:00:00.000Z info     pypid.test[w2]: hello\n")
         self.assertEqual(json.loads(written("json", text="hello"))["worker"], 2)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow import start
-from pypid.jobs.leases import HELD, RENEWED, Alone, Shared
+from pypid.jobs.leases import HELD, RENEWED, Shared, SoleNode
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
 from tests.catalog.engines import Place, PlacedEngine
@@ -139,7 +139,7 @@ class SharedTests(LeasesCase):
 class AloneTests(LeasesCase):
     def test_always(self) -> None:
         """Who is alone does each job when it is due."""
-        alone = Alone()
+        alone = SoleNode()
         self.assertTrue(self.have(alone.run("job", self.job, 100)))
         self.assertTrue(self.have(alone.run("job", self.job, 100)))
         self.assertEqual(len(self.done), 2)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.metrics.exposition import OF_PROCESSES, WORKERS
+from pypid.metrics.exposition import OF_PROCESSES, WORKER_COUNT
 from pypid.metrics.families import TABLE
 
 PAGE = Path(__file__).parents[2] / "docs/metrics.rst"
@@ -19,7 +19,7 @@ def rows() -> list[tuple[str, str, str, str]]:
         (family.shown, family.kind.value, ", ".join(family.shown_labels), family.help)
         for family in TABLE
     ]
-    found.append(("pypid_workers", "gauge", "", WORKERS))
+    found.append(("pypid_workers", "gauge", "", WORKER_COUNT))
     for name, meaning in OF_PROCESSES.items():
         kind, shown = (
             ("counter", f"{name}_total") if name == "process_cpu_seconds" else ("gauge", name)

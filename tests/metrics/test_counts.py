@@ -15,7 +15,7 @@ from pypid.metrics import families
 from pypid.metrics.counts import Counts, MetricsSample, lasting, summed
 from pypid.metrics.exposition import page
 from pypid.metrics.families import (
-    FRONT_DOOR,
+    FAST_PATH,
     LOGINS,
     PUBLISHED,
     TABLE,
@@ -23,7 +23,7 @@ from pypid.metrics.families import (
     Family,
     MetricKind,
 )
-from pypid.metrics.together import MetricsFolder, WorkerMetrics, WrittenMetrics
+from pypid.metrics.worker_metrics import MetricsFolder, WorkerMetrics, WrittenMetrics
 
 modest = settings(max_examples=30, deadline=None, database=None)
 
@@ -124,7 +124,7 @@ class FolderTests(SynchronousTestCase):
 
     def told(self, by: int) -> float:
         """The bytes that were sent, as this worker says."""
-        return self.sum(self.folders[by].told(self.counts[by].taken()))
+        return self.sum(self.folders[by].exchange(self.counts[by].taken()))
 
     def sum(self, workers: list[WorkerMetrics]) -> float:
         return sum(
@@ -158,7 +158,7 @@ class FolderTests(SynchronousTestCase):
             self.assertEqual(self.told(1), 100)
         gauges = [
             each.taken.numbers.get("pypid_http_connections")
-            for each in self.folders[1].told(MetricsSample())
+            for each in self.folders[1].exchange(MetricsSample())
         ]
         self.assertEqual([each for each in gauges if each], [])
         self.counts[2], self.folders[2] = Counts(), MetricsFolder(self.path, 2)
@@ -201,7 +201,7 @@ class FolderTests(SynchronousTestCase):
         taken = self.counts[1].taken()
         self.folders[1].write(taken)
         [found] = [
-            worker for worker in self.folders[2].told(MetricsSample()) if worker.number == "1"
+            worker for worker in self.folders[2].exchange(MetricsSample()) if worker.number == "1"
         ]
         self.assertEqual((found.taken, found.pid), (taken, os.getpid()))
 
@@ -241,7 +241,7 @@ class FolderTests(SynchronousTestCase):
             for name in "2.json", "3.json", "ended.json":
                 (self.path / name).write_bytes(written)
             self.assertEqual(self.told(1), 1)
-            told = self.folders[1].told(self.counts[1].taken())
+            told = self.folders[1].exchange(self.counts[1].taken())
             self.assertIn(b"pypid_workers", page(told, "1", "")[0])
             self.folders[1].end(3)
 
@@ -321,7 +321,7 @@ class InitialTests(SynchronousTestCase):
         self.assertIn((("failed",), 0), numbers[PUBLISHED.name])
         for outcome in ("refused", "throttled"):
             self.assertIn((("password", outcome), 0), numbers[LOGINS.name])
-        self.assertEqual(numbers[FRONT_DOOR.name], [((), 0)])
+        self.assertEqual(numbers[FAST_PATH.name], [((), 0)])
 
     def test_values_are_those_that_are_counted(self) -> None:
         """What is counted has a series from the start, and no series is there for nothing."""

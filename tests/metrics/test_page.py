@@ -21,7 +21,7 @@ from pypid.metrics import families
 from pypid.metrics.counts import Counts
 from pypid.metrics.exposition import OfProcess, page
 from pypid.metrics.families import TABLE, MetricKind
-from pypid.metrics.together import WorkerMetrics
+from pypid.metrics.worker_metrics import WorkerMetrics
 from tests.metrics.documenting import PAGE, rows, written
 
 ETC = Path(__file__).parents[2] / "etc"

@@ -113,9 +113,9 @@ class SiblingsTests(SynchronousTestCase):
 class NumberTests(SynchronousTestCase):
     def test_number(self) -> None:
         """A process is the first worker unless it becomes another one."""
-        self.addCleanup(prefork.become, 1)
+        self.addCleanup(prefork.set_number, 1)
         self.assertEqual(prefork.number(), 1)
-        prefork.become(3)
+        prefork.set_number(3)
         self.assertEqual(prefork.number(), 3)
 
     def test_how_many(self) -> None:

@@ -18,6 +18,7 @@ from pypid.prefork.outlet import MOST
 from pypid.prefork.sockets import ListeningSocket
 from pypid.prefork.supervisor import LONGEST_PAUSE, PATIENCE, STEADY, Command, Supervisor
 from pypid.prefork.worker_process import (
+    BROADCAST,
     HEARS,
     HURRY,
     ORDER,
@@ -27,7 +28,6 @@ from pypid.prefork.worker_process import (
     STATE,
     STOP,
     TELLS,
-    TOLD,
     WorkerProcess,
 )
 
@@ -210,7 +210,7 @@ class EndTests(CrewCase):
         self.crew()
         self.reactor.spawned[0].ends(signal=11)
         self.assertEqual(heard, [{"kind": "ended", "worker": 2}])
-        self.assertEqual(self.reactor.spawned[1].heard, [{TOLD: heard[0]}])
+        self.assertEqual(self.reactor.spawned[1].heard, [{BROADCAST: heard[0]}])
 
 
 class MessageTests(CrewCase):
@@ -222,15 +222,16 @@ class MessageTests(CrewCase):
         self.siblings.on("a", heard.append)
         self.crew()
         first, second = self.reactor.spawned
-        first.says({TOLD: {"kind": "a", "from": 2}})
+        first.says({BROADCAST: {"kind": "a", "from": 2}})
         self.assertEqual(
             (heard, first.heard, second.heard),
-            ([{"kind": "a", "from": 2}], [], [{TOLD: {"kind": "a", "from": 2}}]),
+            ([{"kind": "a", "from": 2}], [], [{BROADCAST: {"kind": "a", "from": 2}}]),
         )
         self.siblings.tell({"kind": "a"})
         self.assertEqual(len(heard), 2)
         self.assertEqual(
-            (first.heard[-1], second.heard[-1]), ({TOLD: {"kind": "a"}}, {TOLD: {"kind": "a"}})
+            (first.heard[-1], second.heard[-1]),
+            ({BROADCAST: {"kind": "a"}}, {BROADCAST: {"kind": "a"}}),
         )
 
     def test_garbled(self) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
 from pypid.metrics import families
-from pypid.metrics.together import MetricsFolder
+from pypid.metrics.worker_metrics import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
 from pypid.wiring.metrics import EVERY, WINDOW, Measuring, all_metrics
 from tests.web.full_app import Pypid, WholeCase

@@ -79,11 +79,11 @@ class _Lines:
         """Process received bytes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            said = msgspec.json.decode(line)
-            if said.pop("event") in ("result", "error"):
-                self.last = msgspec.json.encode(said)
+            document = msgspec.json.decode(line)
+            if document.pop("event") in ("result", "error"):
+                self.last = msgspec.json.encode(document)
             else:
-                self.tell(said)
+                self.tell(document)
 
 
 class _Connection(HTTPConnection):

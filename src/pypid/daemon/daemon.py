@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
-from twisted.application.service import MultiService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort
@@ -29,7 +29,7 @@ from pypid.daemon.state import StateFolder
 from pypid.daemon.tls import Certificate
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
-from pypid.flow.periodic import Periodic
+from pypid.flow.periodic import PeriodicJobs
 from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
@@ -67,7 +67,7 @@ class PeriodicDump(Protocol):
 
 
 @define(slots=False, eq=False)
-class Daemon(MultiService):
+class Daemon(PeriodicJobs):
     """The service that contains all others. `startService` raises `CannotStart`; `stopService` ends
     when all acknowledged writes are safe.
     """
@@ -113,7 +113,7 @@ class Daemon(MultiService):
     _left: float = field(default=DRAIN, init=False)
 
     def __attrs_post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        super().__init__(self.world.clock)
         self.signals.cannot_continue.connect(self._fail)
         self._comparing = Comparing(
             self.index,
@@ -125,7 +125,7 @@ class Daemon(MultiService):
             self.sharing,
         )
         for dump in self.dumps:
-            self._add(self.dump_interval, dump.write, "writing the snapshot")
+            self.add_job(self.dump_interval, dump.write, "writing the snapshot")
         for service in (
             self.maintenance,
             self.people,
@@ -136,16 +136,13 @@ class Daemon(MultiService):
             if service is not None:
                 service.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.watchdog is not None:
-            self._add(
+            self.add_job(
                 self.watchdog / 2, self._bark, "telling the service manager that we are alive"
             )
         if self.certificate is not None:
-            self._add(
+            self.add_job(
                 LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate"
             )
-
-    def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
-        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     # --- start ------------------------------------------------------------------------------------
 

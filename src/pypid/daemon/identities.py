@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, evolve, field, frozen
-from twisted.application.service import MultiService
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
@@ -46,7 +45,7 @@ from pypid.daemon.rules_in_force import (
 from pypid.daemon.state import StatePaths
 from pypid.databases.threads import Threads
 from pypid.flow import World
-from pypid.flow.periodic import Periodic
+from pypid.flow.periodic import PeriodicJobs
 from pypid.flow.reserve import FILE, REFILL, Reserve
 from pypid.flow.signals import Provider, Signals
 from pypid.jobs.backup.accounts_marker import CHANGES, AccountsMarker
@@ -183,7 +182,7 @@ def watch(current: Current) -> Callable[[], Awaitable[bool]]:
 
 
 @define(slots=False, eq=False)
-class Identities(MultiService):
+class Identities(PeriodicJobs):
     """The identities of users, and the rules in force. Await `open` before admitting clients, and
     `end` after the last one.
 
@@ -227,21 +226,20 @@ class Identities(MultiService):
     _is_open: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        super().__init__(self.world.clock)
         accounts, downloads = self.stores.accounts, self.stores.downloads
         accounts.current.on_change.append(self._accounts_changed)
         accounts.current.on_contact.append(self._renew)
         self.signals.catalog_confirmed.connect(self._renew)
-        self._add(POLL, accounts.poll, "looking at the accounts database")
-        self._add(TEND, accounts.tend, "tending the accounts")
-        self._add(RETRY, self.stores.journal.retry, "writing the audit log")
-        self._add(RETRY, self.outdated.end, "ending sessions of who has a new password in the file")
-        self._add(FLUSH, downloads.flush, "writing down downloads")
-        self._add(SWEEP, downloads.sweep, "forgetting old downloads")
-        self._add(REFILL, self._refill, "filling the reserve of disk space")
-
-    def _add(self, interval: float, job: Any, what: str) -> None:
-        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.add_job(POLL, accounts.poll, "looking at the accounts database")
+        self.add_job(TEND, accounts.tend, "tending the accounts")
+        self.add_job(RETRY, self.stores.journal.retry, "writing the audit log")
+        self.add_job(
+            RETRY, self.outdated.end, "ending sessions of who has a new password in the file"
+        )
+        self.add_job(FLUSH, downloads.flush, "writing down downloads")
+        self.add_job(SWEEP, downloads.sweep, "forgetting old downloads")
+        self.add_job(REFILL, self._refill, "filling the reserve of disk space")
 
     async def _refill(self) -> None:
         await self.world.blocking(self.stores.reserve.fill)

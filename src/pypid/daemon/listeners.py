@@ -32,12 +32,16 @@ none.
 """
 _EVERYWHERE = ("", "0.0.0.0", "::")
 _ADVICE = {
-    EADDRINUSE: "Stop what uses that address (another pypid?), or choose another in [server] listen.",
+    EADDRINUSE: (
+        "Stop what uses that address (another pypid?), or choose another in [server] listen."
+    ),
     EACCES: (
         "This user may not use that port, or that folder. Ports below 1024 are root's: choose one "
         "above in [server] listen, or let systemd open it (etc/pypid.socket in the source)."
     ),
-    EADDRNOTAVAIL: "This machine does not have that address: correct interface= in [server] listen.",
+    EADDRNOTAVAIL: (
+        "This machine does not have that address: correct interface= in [server] listen."
+    ),
 }
 
 
@@ -128,7 +132,8 @@ def control(reactor: Any, state: StateFolder, site: Factory) -> Listener:
     file of Twisted's.
     """
     path = quoteStringArgument(str(state.control_socket))  # type: ignore[no-untyped-call]
-    return Listener("", serverFromString(reactor, f"unix:{path}:mode=600:lockfile=0"), site)  # type: ignore[no-untyped-call]
+    text = f"unix:{path}:mode=600:lockfile=0"
+    return Listener("", serverFromString(reactor, text), site)  # type: ignore[no-untyped-call]
 
 
 def _cannot(what: str, error: BaseException) -> CannotStart:

@@ -47,7 +47,7 @@ class LogStream(Protocol):
     def flush(self) -> object: ...
 
 
-class Threshold:
+class Threshold(LogLevelFilterPredicate):
     """The level from which on lines are written. It may be changed while pypid runs; that ends with
     the process.
 
@@ -55,7 +55,7 @@ class Threshold:
     """
 
     def __init__(self, level: str) -> None:
-        self.predicate = LogLevelFilterPredicate()
+        super().__init__()
         self.configure(level)
 
     def configure(self, level: str) -> None:
@@ -67,10 +67,10 @@ class Threshold:
         """Use this level (``warn``, for example); None: the one of the file."""
         self.in_force = level or self.configured
         least = LogLevel.levelWithName(self.in_force)
-        self.predicate.defaultLogLevel = least
-        self.predicate.clearLogLevels()
+        self.defaultLogLevel = least
+        self.clearLogLevels()
         if least is LogLevel.info:
-            self.predicate.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
+            self.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
 
 
 def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserver:
@@ -88,7 +88,7 @@ def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserv
             stream.write(text)
             stream.flush()
 
-    return FilteringLogObserver(cast(ILogObserver, write), [threshold.predicate])
+    return FilteringLogObserver(cast(ILogObserver, write), [threshold])
 
 
 _streams: list[LogStream] = []

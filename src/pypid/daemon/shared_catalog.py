@@ -4,12 +4,10 @@ another through it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -24,7 +22,7 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
-from pypid.flow.periodic import Periodic
+from pypid.flow.periodic import PeriodicJobs
 from pypid.flow.signals import Signals
 from pypid.jobs.leases import TENDED, Shared
 
@@ -50,7 +48,7 @@ NODE = "node"
 
 
 @define(slots=False, eq=False)
-class Sharing(MultiService):
+class Sharing(PeriodicJobs):
     """The shared catalog of several nodes: `catalog` follows an engine once it has begun; `leases`
     are for jobs that one node does for all.
 
@@ -75,15 +73,12 @@ class Sharing(MultiService):
     _again: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
-        self._add(TIDY, self._tidy, "tidying the shared catalog")
+        super().__init__(self.world.clock)
+        self.add_job(TIDY, self._tidy, "tidying the shared catalog")
         if self.claimed_by is not None:
-            self._add(CLAIM, self._claim, "claiming the accounts")
+            self.add_job(CLAIM, self._claim, "claiming the accounts")
         self.signals.rights_reported.connect(self._read_accounts)
         self.accounts.current.on_write.append(self.report_change)
-
-    def _add(self, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
-        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     async def begin(self) -> None:
         """Read what is shared, and follow it. Raises `CannotStart`."""

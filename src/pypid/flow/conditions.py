@@ -84,7 +84,7 @@ class HealthWatch(Service):
         self._loop = ClockedLoop(self.clock, self.look)
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        super().startService()  # type: ignore[no-untyped-call]
         self._loop.start(EVERY, now=True)
 
     def stopService(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -17,8 +17,8 @@ from pypid.flow.coroutines import start
 class ClockedLoop(LoopingCall):
     """A `LoopingCall` on this clock."""
 
-    def __init__(self, clock: IReactorTime, call: Callable[[], Any]) -> None:
-        super().__init__(call)
+    def __init__(self, clock: IReactorTime, call: Callable[..., Any], *args: Any) -> None:
+        super().__init__(call, *args)
         self.clock = clock
 
 
@@ -54,7 +54,7 @@ class Periodic(Service):
             )
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        super().startService()  # type: ignore[no-untyped-call]
         self._ended = self._loop.start(self._interval, now=False)
 
     def stopService(self) -> Deferred[LoopingCall] | None:
@@ -62,3 +62,16 @@ class Periodic(Service):
         if self._loop.running:
             self._loop.stop()
         return self._ended
+
+
+class PeriodicJobs(MultiService):
+    """A service that runs several periodic jobs by one clock."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._clock = clock
+
+    def add_job(self, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
+        """Run the job as `Periodic` does, as long as this service runs."""
+        job_service = Periodic(self._clock, interval, job, what)
+        job_service.setServiceParent(self)  # type: ignore[no-untyped-call]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+from pypid.flow.periodic import ClockedLoop
 
 _log = Logger()
 
@@ -44,14 +45,13 @@ class Progress:
             self.tell(text)
 
 
-class Repeated(LoopingCall):
+class Repeated(ClockedLoop):
     """Calls `say` at once and then every `interval` seconds, for as long as the ``with`` block
     lasts.
     """
 
     def __init__(self, clock: IReactorTime, interval: float, say: Callable[[], object]) -> None:
-        super().__init__(say)
-        self.clock = clock
+        super().__init__(clock, say)
         self._seconds = interval
 
     def __enter__(self) -> None:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 from attrs import define, field
-from twisted.application.service import MultiService
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -23,11 +22,11 @@ from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.flow import start
-from pypid.flow.periodic import Periodic
+from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
 from pypid.index.upstream.eviction import files_to_evict, inventory_of
 from pypid.index.upstream.inventory import InventoryEntry
-from pypid.jobs.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
+from pypid.jobs.leases import COMPARE, EVICT, RECONCILE, REFRESH, Leases, SoleNode
 
 _log = Logger()
 
@@ -48,14 +47,14 @@ REFRESHES = 4
 
 
 @define(slots=False, eq=False)
-class CacheMaintenance(MultiService):
+class CacheMaintenance(PeriodicJobs):
     """The jobs. `refresh` is for `[upstream] mode = mirror`, else None; `max_cache` in bytes;
     `disconnect` ends connections.
     """
 
     index: Index
     disconnect: Callable[[], Awaitable[object]]
-    leases: Leases = field(factory=Alone, kw_only=True)
+    leases: Leases = field(factory=SoleNode, kw_only=True)
     refresh: timedelta | None = None
     max_cache: int | None = None
     compares: bool = False
@@ -71,22 +70,21 @@ class CacheMaintenance(MultiService):
     """Bytes that came since."""
 
     def __attrs_post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
-        self._add(WRITE_DOWN, self._write_down, "writing down which kept files were used")
+        super().__init__(self.index.world.clock)
+        self.add_job(WRITE_DOWN, self._write_down, "writing down which kept files were used")
         if self.compares:
-            self._add(COMPARE, self._compare, "comparing with the storage")
+            self.add_job(COMPARE, self._compare, "comparing with the storage")
         if self.index.shared:
-            self._add(
+            self.add_job(
                 SETTLE, self.index.settle, "telling the shared catalog what it could not be told"
             )
         if self.refresh is not None:
-            self._add(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
+            self.add_job(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
         if self.max_cache is not None:
             self.index.file_cached.connect(self._count_cached)
-            self._add(LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)")
-
-    def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
-        Periodic(self.index.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+            self.add_job(
+                LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)"
+            )
 
     def stopService(self) -> Deferred[Any]:
         """End the jobs under way soon: no further project is refreshed, and no further file
@@ -116,8 +114,8 @@ class CacheMaintenance(MultiService):
     async def _compared(self) -> None:
         found = await self.index.reconcile()
         if found.changed:
-            said = "compared with the storage: {changed} of {projects} projects read anew"
-            _log.info(said, changed=found.changed, projects=found.projects)
+            message = "compared with the storage: {changed} of {projects} projects read anew"
+            _log.info(message, changed=found.changed, projects=found.projects)
 
     # --- refreshing ---
 
@@ -213,14 +211,14 @@ class CacheMaintenance(MultiService):
 
     async def _evicted(self, limit: int) -> int:
         """Return how many bytes are cached after the surplus was removed."""
-        stock = inventory_of(self.index)
-        found = await stock.lying()
-        left = sum(file.size for file in found)
+        inventory = inventory_of(self.index)
+        files = await inventory.lying()
+        left = sum(file.size for file in files)
         if left <= limit:
             return left
-        needed = await self._needed(found, limit)
+        needed = await self._needed(files, limit)
         going = await self.index.world.thinking(
-            files_to_evict, await stock.taken(found), limit, limit - limit // ROOM, needed
+            files_to_evict, await inventory.taken(files), limit, limit - limit // ROOM, needed
         )
         gone = []
         for file in going:

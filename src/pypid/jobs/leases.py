@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.flow import World, shielded, start
+from pypid.flow.periodic import ClockedLoop
 
 _log = Logger()
 
@@ -52,7 +53,7 @@ class Leases(Protocol):
         """
 
 
-class Alone:
+class SoleNode:
     """The leases of a pypid that shares its catalog with no other."""
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
@@ -124,8 +125,7 @@ class Shared:
 
     def _keep(self, name: str) -> Callable[[], Deferred[LoopingCall]]:
         """Renew the held lease until the returned function is called."""
-        renewing = LoopingCall(self._renew, name)
-        renewing.clock = self.world.clock
+        renewing = ClockedLoop(self.world.clock, self._renew, name)
         renewed: Deferred[LoopingCall] = renewing.start(RENEWED, now=False)
 
         def end() -> Deferred[LoopingCall]:
@@ -147,13 +147,13 @@ class Shared:
         return start(self._renewed(name))
 
     async def _renewed(self, name: str) -> None:
-        if await self._asked(name, HELD) is False:
+        if await self._request(name, HELD) is False:
             self._lost.add(name)
 
     async def _take(self, name: str, seconds: float) -> bool:
-        return await self._asked(name, seconds) or False
+        return await self._request(name, seconds) or False
 
-    async def _asked(self, name: str, seconds: float) -> bool | None:
+    async def _request(self, name: str, seconds: float) -> bool | None:
         """Return whether this process has the lease; None where the engine cannot be asked."""
         try:
             return await self.engine.lease(name, self.holder, seconds)
@@ -170,5 +170,5 @@ class Shared:
             return
 
 
-_: type[Leases] = Alone
+_: type[Leases] = SoleNode
 __: type[Leases] = Shared

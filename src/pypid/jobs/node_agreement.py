@@ -35,13 +35,15 @@ SETTINGS, CLOCK = "settings", "clock"
 KEY = "pypid node settings"
 """The key of the digest among the links of the catalog: no key of a file has a space."""
 _WARNINGS = {
-    SETTINGS: "other nodes of this index have other settings ([access], [upstream], [users], [groups], "
-    "[projects] or [server] "
-    "secret): what a client may see depends on which node it asks. Give all nodes the same "
-    "configuration.",
-    CLOCK: "the clock of this node is behind that of another node by more than a minute: tokens, "
-    "sessions and moments "
-    "depend on the time of day. See that all nodes keep it by NTP.",
+    SETTINGS: (
+        "other nodes of this index have other settings ([access], [upstream], [users], [groups], "
+        "[projects] or [server] secret): what a client may see depends on which node it asks. Give "
+        "all nodes the same configuration."
+    ),
+    CLOCK: (
+        "the clock of this node is behind that of another node by more than a minute: tokens, "
+        "sessions and moments depend on the time of day. See that all nodes keep it by NTP."
+    ),
 }
 _UPSTREAM = {
     **{
@@ -70,7 +72,7 @@ def digest_of(config: Config, salt: str) -> str:
     """Return a digest of what nodes have to agree on. It does not reveal the secret, however weak
     that is. Takes 50 ms.
     """
-    said: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "access": {name: _plain(getattr(config.access, name)) for name in _ACCESS},
         "upstream": {
             name: _plain(getattr(config.upstream, key)) for name, key in _UPSTREAM.items()
@@ -80,7 +82,9 @@ def digest_of(config: Config, salt: str) -> str:
     }
     secret = (config.server.secret or "").encode()
     proof = scrypt(secret, salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=32)
-    return blake2b(json.dumps(said, sort_keys=True).encode() + proof, digest_size=16).hexdigest()
+    return blake2b(
+        json.dumps(settings, sort_keys=True).encode() + proof, digest_size=16
+    ).hexdigest()
 
 
 def _plain(value: Any) -> Any:

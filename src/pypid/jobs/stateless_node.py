@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any
 
 from attrs import define, field
-from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
@@ -24,7 +23,7 @@ from pypid.catalog.remote_dump import RemoteDump
 from pypid.core.errors import PypidError
 from pypid.core.model import Blob
 from pypid.flow import World, start
-from pypid.flow.periodic import Periodic
+from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
 from pypid.index.local.adoption import Result
 from pypid.index.local.publish import UNDER_WAY
@@ -32,7 +31,7 @@ from pypid.index.store.marks import mark_changed
 from pypid.jobs.backup import copies
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.marker import present
-from pypid.jobs.leases import COMPARE, RECONCILE, Alone, Leases
+from pypid.jobs.leases import COMPARE, RECONCILE, Leases, SoleNode
 from pypid.jobs.storage_lease import StorageLease
 
 _log = Logger()
@@ -47,7 +46,7 @@ _MOST_REPORTED = 10_000
 
 
 @define(slots=False, eq=False)
-class StatelessNode(MultiService):
+class StatelessNode(PeriodicJobs):
     """The jobs of a stateless node. `backup` copies the records to the bucket; None leaves them
     alone (in a process that is not the first, or that runs one command).
 
@@ -62,7 +61,7 @@ class StatelessNode(MultiService):
     access: ClosedAccess
     close: Callable[[], Awaitable[object]]
     backup: Backup | None = None
-    leases: Leases = field(factory=Alone)
+    leases: Leases = field(factory=SoleNode)
     lease: StorageLease | None = None
     """The lease of the bucket: without it nothing is written there."""
     after_restore: Callable[[], Awaitable[object]] | None = None
@@ -75,7 +74,7 @@ class StatelessNode(MultiService):
     _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        super().__init__(self._world.clock)
 
     @property
     def _world(self) -> World:
@@ -90,7 +89,7 @@ class StatelessNode(MultiService):
             running.addBoth(self._ended, running)
             return running
 
-        Periodic(self._world.clock, interval, run, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.add_job(interval, run, what)
 
     def _ended(self, result: Any, running: Deferred[object]) -> Any:
         self._running.discard(running)

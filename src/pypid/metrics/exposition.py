@@ -20,9 +20,9 @@ from prometheus_client.utils import floatToGoString
 
 from pypid.metrics.counts import Labels
 from pypid.metrics.families import TABLE, Aggregation, Family, MetricKind
-from pypid.metrics.together import WorkerMetrics
+from pypid.metrics.worker_metrics import WorkerMetrics
 
-WORKERS = "Processes that answer, and whose numbers are in this answer."
+WORKER_COUNT = "Processes that answer, and whose numbers are in this answer."
 OF_PROCESSES = {
     "process_virtual_memory_bytes": "Virtual memory size in bytes.",
     "process_resident_memory_bytes": "Resident memory size in bytes.",
@@ -34,46 +34,46 @@ OF_PROCESSES = {
 """What prometheus_client reports of a process, on Linux; here for each worker."""
 
 
-def page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
+def page(metrics: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
     """Return the page and its Content-Type: OpenMetrics for a client that accepts it. `here`: the
     number of the worker that answers.
     """
     encode, content_type = exposition.choose_encoder(accept)
-    return encode(All(workers, here)), content_type
+    return encode(All(metrics, here)), content_type
 
 
 class All(Collector):
     """The collector of all families, those without any number as well."""
 
-    def __init__(self, workers: Sequence[WorkerMetrics], here: str) -> None:
-        self._workers = workers
+    def __init__(self, metrics: Sequence[WorkerMetrics], here: str) -> None:
+        self._metrics = metrics
         self._here = here
 
     def collect(self) -> Iterator[Metric]:
         for family in TABLE:
-            yield _metric(family, self._workers, self._here)
+            yield _metric(family, self._metrics, self._here)
         yield GaugeMetricFamily(
-            "pypid_workers", WORKERS, value=sum(1 for worker in self._workers if worker.pid)
+            "pypid_workers", WORKER_COUNT, value=sum(1 for worker in self._metrics if worker.pid)
         )
-        yield from _of_processes(self._workers)
+        yield from _of_processes(self._metrics)
 
 
-def _metric(family: Family, workers: Sequence[WorkerMetrics], here: str) -> Metric:
+def _metric(family: Family, metrics: Sequence[WorkerMetrics], here: str) -> Metric:
     match family.kind:
         case MetricKind.COUNTER:
             counter = CounterMetricFamily(family.name, family.help, labels=family.shown_labels)
-            for labels, value in _numbers(family, workers, here):
+            for labels, value in _numbers(family, metrics, here):
                 counter.add_metric(labels, value)
             return counter
         case MetricKind.GAUGE:
             gauge = GaugeMetricFamily(family.name, family.help, labels=family.shown_labels)
-            for labels, value in _numbers(family, workers, here):
+            for labels, value in _numbers(family, metrics, here):
                 gauge.add_metric(labels, value)
             return gauge
         case MetricKind.HISTOGRAM:
             histogram = HistogramMetricFamily(family.name, family.help, labels=family.shown_labels)
             bounds = [*map(floatToGoString, family.buckets), "+Inf"]
-            for labels, counted in _histograms(family, workers):
+            for labels, counted in _histograms(family, metrics):
                 histogram.add_metric(
                     labels, list(zip(bounds, accumulate(counted[:-1]), strict=True)), counted[-1]
                 )
@@ -81,12 +81,12 @@ def _metric(family: Family, workers: Sequence[WorkerMetrics], here: str) -> Metr
 
 
 def _numbers(
-    family: Family, workers: Iterable[WorkerMetrics], here: str
+    family: Family, metrics: Iterable[WorkerMetrics], here: str
 ) -> Iterator[tuple[Labels, float]]:
     found: dict[Labels, list[float]] = {}
     if not family.labels and family.together is Aggregation.SUM:
         found[()] = [0]
-    for worker in workers:
+    for worker in metrics:
         if family.together is Aggregation.HERE and worker.number != here:
             continue
         for labels, value in worker.taken.numbers.get(family.name, ()):
@@ -102,12 +102,12 @@ def _numbers(
 
 
 def _histograms(
-    family: Family, workers: Iterable[WorkerMetrics]
+    family: Family, metrics: Iterable[WorkerMetrics]
 ) -> Iterator[tuple[Labels, list[float]]]:
     found: dict[Labels, list[float]] = {}
     if not family.shown_labels:
         found[()] = [0] * (len(family.buckets) + 2)
-    for worker in workers:
+    for worker in metrics:
         for labels, counted in worker.taken.histograms.get(family.name, ()):
             labels = _labels(family, worker, labels)
             found[labels] = (
@@ -122,9 +122,9 @@ def _labels(family: Family, worker: WorkerMetrics, labels: Labels) -> Labels:
     return (worker.number, *labels) if family.together is Aggregation.EACH else labels
 
 
-def _of_processes(workers: Iterable[WorkerMetrics]) -> Iterator[Metric]:
+def _of_processes(metrics: Iterable[WorkerMetrics]) -> Iterator[Metric]:
     found: dict[str, Metric] = {}
-    for worker in workers:
+    for worker in metrics:
         for metric in _of_process(worker.pid) if worker.pid else ():
             into = found.setdefault(
                 metric.name, Metric(metric.name, OF_PROCESSES[metric.name], metric.type)

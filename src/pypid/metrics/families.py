@@ -138,7 +138,7 @@ REQUEST_SECONDS = _histogram(
     *("route", "method"),
     buckets=ANSWERING,
 )
-FRONT_DOOR = _counter(
+FAST_PATH = _counter(
     "pypid_http_front_door_answers", "Answers that the front door gave, without any routing."
 )
 BROKEN_OFF = _counter(

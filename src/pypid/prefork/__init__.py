@@ -14,7 +14,7 @@ def number() -> int:
     return _numbers[0]
 
 
-def become(worker: int) -> None:
+def set_number(worker: int) -> None:
     """Set the number of this worker: the first thing that a started process does."""
     _numbers[0] = worker
 

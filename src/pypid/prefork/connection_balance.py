@@ -88,7 +88,7 @@ def weighed(port: Any, scales: Scales) -> None:
                 return None
             free = now + _FREE
         looks = 0
-        port.numberAccepts = 1
+        port.numberAccepts = 1  # Twisted's port has no setting for it
         result = read()
         scales.weigh()
         return result
@@ -97,5 +97,5 @@ def weighed(port: Any, scales: Scales) -> None:
         if port.connected and not port.disconnecting:
             port.startReading()
 
-    port.doRead = fairly
+    port.doRead = fairly  # the reactor calls it; endpoints offer no class for their ports
     port.reactor.callWhenRunning(scales.weigh)

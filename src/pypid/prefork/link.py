@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from pypid.prefork.messages import GarbledMessage, Message, MessageParser, Siblings
 from pypid.prefork.outlet import Outlet
-from pypid.prefork.worker_process import HEARS, ORDER, READY, STATE, TELLS, TOLD
+from pypid.prefork.worker_process import BROADCAST, HEARS, ORDER, READY, STATE, TELLS
 
 _log = Logger()
 
@@ -48,7 +48,7 @@ class SupervisorLink(Protocol):
 
     def connectionMade(self) -> None:
         self._outlet = Outlet(self.transport, self._full)
-        self._siblings.send = lambda message: self._send({TOLD: message})
+        self._siblings.connect(lambda message: self._send({BROADCAST: message}))
 
     def is_ready(self) -> None:
         """Report that this worker answers."""
@@ -68,8 +68,8 @@ class SupervisorLink(Protocol):
             self._gone()
             return
         for message in messages:
-            if TOLD in message:
-                self._siblings.hear(message[TOLD])
+            if BROADCAST in message:
+                self._siblings.hear(message[BROADCAST])
             else:
                 self._heed(str(message.get(ORDER)))
 

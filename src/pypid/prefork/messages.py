@@ -78,6 +78,10 @@ class Siblings:
         factory=dict, init=False, repr=False
     )
 
+    def connect(self, send: Callable[[Message], object]) -> None:
+        """Send messages to all other workers by `send` from now on."""
+        self.send = send
+
     def on(self, kind: str, callback: Callable[[Message], object]) -> None:
         """Register a callback for messages of this kind from any worker, also from this one. It
         runs in the reactor's thread.

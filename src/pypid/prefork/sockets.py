@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from socket import AF_UNIX
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from twisted.internet import unix
@@ -106,11 +106,13 @@ class Adopting:
 
     def _adopt(self, factory: IProtocolFactory, backlog: int) -> IListeningPort:
         if self._family != AF_UNIX:
-            return self._reactor.adoptStreamPort(self._descriptor, self._family, factory)  # type: ignore[no-any-return]
-        port: Any = unix.Port._fromListeningDescriptor(self._reactor, self._descriptor, factory)  # type: ignore[no-untyped-call]
+            adopted = self._reactor.adoptStreamPort(self._descriptor, self._family, factory)
+            return cast(IListeningPort, adopted)
+        adopt: Any = unix.Port._fromListeningDescriptor
+        port = adopt(self._reactor, self._descriptor, factory)
+        # Twisted's function takes neither of these
         port.backlog = backlog  # it calls listen(2) again
-        port._bindPath = (
-            b"\0" + port._bindPath
-        )  # else it sets the file's mode, and removes it at the end
+        # else it sets the file's mode, and removes it at the end
+        port._bindPath = b"\0" + port._bindPath
         port.startListening()
-        return port  # type: ignore[no-any-return]
+        return cast(IListeningPort, port)

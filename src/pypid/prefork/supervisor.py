@@ -17,6 +17,7 @@ from pypid.prefork.connection_balance import Scales
 from pypid.prefork.messages import ENDED, Message, Siblings
 from pypid.prefork.sockets import ListeningSocket
 from pypid.prefork.worker_process import (
+    BROADCAST,
     HEARS,
     HURRY,
     ORDER,
@@ -26,7 +27,6 @@ from pypid.prefork.worker_process import (
     STOP,
     TELLS,
     TEXT,
-    TOLD,
     WorkerProcess,
 )
 
@@ -58,15 +58,44 @@ class Command:
 
 
 @define(eq=False)
-class _Place:
-    """The slot of one worker number, for a worker and its replacements."""
+class _Slot:
+    """One worker number, for a worker and its replacements."""
 
     number: int
-    member: WorkerProcess | None = None
-    failures: int = 0
-    """How many of them ended soon, one after the other."""
-    waiting: Any = None
-    """The scheduled call that starts the next one."""
+    worker: WorkerProcess | None = None
+    _failures: int = 0
+    """How many workers ended soon, one after the other."""
+    _next_start: Any = None
+    """The scheduled call that starts the next worker."""
+
+    def fill(self, worker: WorkerProcess) -> None:
+        """Take a worker that is started now."""
+        self.worker, self._next_start = worker, None
+
+    def clear(self) -> None:
+        """Remove a worker that has ended, or could not be started."""
+        self.worker = None
+
+    def next_pause(self, *, soon: bool) -> float:
+        """Count an end, and return the seconds until the next start; they grow unless the worker
+        lived long enough for one `soon`.
+        """
+        if soon:
+            self._failures = 0
+            return 0.0
+        pause = min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
+        self._failures = min(self._failures + 1, 10)
+        return pause
+
+    def expect(self, next_start: Any) -> None:
+        """Remember the scheduled start of the next worker."""
+        self._next_start = next_start
+
+    def cancel(self) -> None:
+        """Cancel a scheduled start."""
+        if self._next_start is not None:
+            self._next_start.cancel()
+            self._next_start = None
 
 
 @define(eq=False)
@@ -80,39 +109,37 @@ class Supervisor:
     reactor: Any
     write: Callable[[str], object] = field(repr=False)
     _sockets: tuple[ListeningSocket, ...] = field(default=(), init=False)
-    _places: tuple[_Place, ...] = field(default=(), init=False)
+    _slots: tuple[_Slot, ...] = field(default=(), init=False)
     _reloaded: bool = field(default=False, init=False)
     """Whether more is in force than the configuration that they start with."""
     _stopped: Deferred[None] | None = field(default=None, init=False, repr=False)
     _killing: Any = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.siblings.send = self._spread
+        self.siblings.connect(self._spread)
 
     # --- start ------------------------------------------------------------------------------------
 
     def begin(self, sockets: Sequence[ListeningSocket]) -> None:
         """Start the workers, once, with these sockets. Call it while the reactor runs."""
-        if self._places or self._stopped is not None:
+        if self._slots or self._stopped is not None:
             return
         self._sockets = tuple(sockets)
-        self._places = tuple(_Place(number) for number in range(2, self.count + 1))
-        for place in self._places:
-            self._start(place)
+        self._slots = tuple(_Slot(number) for number in range(2, self.count + 1))
+        for slot in self._slots:
+            self._start(slot)
 
-    def _start(self, place: _Place) -> None:
-        place.waiting = None
+    def _start(self, slot: _Slot) -> None:
         listening = [{"text": socket.text, "family": socket.family} for socket in self._sockets]
-        orders = {**self.command.orders(), "worker": place.number, "sockets": listening}
-        place.member = member = WorkerProcess(
-            place.number, self, orders, self.write, self.reactor.seconds()
-        )
+        orders = {**self.command.orders(), "worker": slot.number, "sockets": listening}
+        worker = WorkerProcess(slot.number, self, orders, self.write, self.reactor.seconds())
+        slot.fill(worker)
         try:
             with open(os.devnull, "rb") as nothing:
                 self.reactor.spawnProcess(
-                    member,
+                    worker,
                     self.command.arguments[0],
-                    [*self.command.arguments, str(place.number)],
+                    [*self.command.arguments, str(slot.number)],
                     env=dict(self.command.environ),
                     path=self.command.folder,
                     childFDs={
@@ -131,16 +158,16 @@ class Supervisor:
                 )
         except OSError as error:  # the system is out of processes or descriptors
             self._replace(
-                place, f"worker {place.number} cannot be started: {error.strerror}", soon=False
+                slot, f"worker {slot.number} cannot be started: {error.strerror}", soon=False
             )
 
-    def is_ready(self, member: WorkerProcess) -> None:
+    def is_ready(self, worker: WorkerProcess) -> None:
         """Log that the worker answers, and order a reload if there was one."""
         _log.info(
-            "worker {worker} (process {pid}) answers, too", worker=member.number, pid=member.pid
+            "worker {worker} (process {pid}) answers, too", worker=worker.number, pid=worker.pid
         )
         if self._reloaded:
-            member.send({ORDER: RELOAD})
+            worker.send({ORDER: RELOAD})
 
     # --- reload and messages ----------------------------------------------------------------------
 
@@ -150,52 +177,51 @@ class Supervisor:
         self._order(RELOAD)
 
     def _order(self, what: str) -> None:
-        for member in self._members():
-            member.send({ORDER: what})
+        for worker in self._workers():
+            worker.send({ORDER: what})
 
-    def _members(self) -> list[WorkerProcess]:
-        return [place.member for place in self._places if place.member is not None]
+    def _workers(self) -> list[WorkerProcess]:
+        return [slot.worker for slot in self._slots if slot.worker is not None]
 
-    def _spread(self, message: Message, teller: WorkerProcess | None = None) -> None:
-        for member in self._members():
-            if member is not teller:
-                member.send({TOLD: message})
+    def _spread(self, message: Message, sender: WorkerProcess | None = None) -> None:
+        for worker in self._workers():
+            if worker is not sender:
+                worker.send({BROADCAST: message})
 
-    def heard(self, member: WorkerProcess, message: Message) -> None:
+    def received(self, worker: WorkerProcess, message: Message) -> None:
         """Pass a worker's message on to all others."""
-        self._spread(message, member)
+        self._spread(message, worker)
         self.siblings.hear(message)
 
     # --- ends -------------------------------------------------------------------------------------
 
-    def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
+    def has_ended(self, worker: WorkerProcess, reason: Failure) -> None:
         """Replace an ended worker, unless all are to end."""
-        place = self._places[member.number - 2]
-        place.member = None
-        self.scales.leave(member.number)
-        self.siblings.tell({"kind": ENDED, "worker": member.number})
+        slot = self._slots[worker.number - 2]
+        slot.clear()
+        self.scales.leave(worker.number)
+        self.siblings.tell({"kind": ENDED, "worker": worker.number})
         if self._stopped is not None:
             self._look_whether_all_ended()
             return
-        said = f"worker {member.number} (process {member.pid}) {_how(member, reason.value)}"
+        end = f"worker {worker.number} (process {worker.pid}) {_how(worker, reason.value)}"
         self._replace(
-            place, said, soon=member.ready and self.reactor.seconds() - member.started >= STEADY
+            slot, end, soon=worker.ready and self.reactor.seconds() - worker.started >= STEADY
         )
 
-    def _replace(self, place: _Place, said: str, *, soon: bool) -> None:
-        place.member = None
+    def _replace(self, slot: _Slot, end: str, *, soon: bool) -> None:
+        """Start another worker after a pause. `end`: how the last one ended, for the log."""
+        slot.clear()
+        pause = slot.next_pause(soon=soon)
         if soon:
-            place.failures, pause = 0, 0.0
-            _log.warn("{said}; another takes its place", said=said)
+            _log.warn("{end}; another takes its place", end=end)
         else:
-            pause = min(FIRST_PAUSE * 2.0**place.failures, LONGEST_PAUSE)
-            place.failures = min(place.failures + 1, 10)
             _log.error(
-                "{said}; another is started in {pause:.0f} s, and this one goes on",
-                said=said,
+                "{end}; another is started in {pause:.0f} s, and this one goes on",
+                end=end,
                 pause=pause,
             )
-        place.waiting = self.reactor.callLater(pause, self._start, place)
+        slot.expect(self.reactor.callLater(pause, self._start, slot))
 
     # --- stop -------------------------------------------------------------------------------------
 
@@ -204,16 +230,14 @@ class Supervisor:
         ended.
         """
         self._stopped = Deferred()
-        for place in self._places:
-            if place.waiting is not None:
-                place.waiting.cancel()
-                place.waiting = None
-        for member in self._members():
-            if member.ready:
-                member.send({ORDER: STOP})
+        for slot in self._slots:
+            slot.cancel()
+        for worker in self._workers():
+            if worker.ready:
+                worker.send({ORDER: STOP})
             else:
-                member.kill()  # it has no clients yet
-        if not self._members():
+                worker.kill()  # it has no clients yet
+        if not self._workers():
             return succeed(None)
         self._killing = self.reactor.callLater(PATIENCE, self._kill)
         return self._stopped
@@ -223,28 +247,28 @@ class Supervisor:
         self._order(HURRY)
 
     def _kill(self) -> None:
-        for member in self._members():
+        for worker in self._workers():
             _log.error(
                 "worker {worker} (process {pid}) does not end, and is killed",
-                worker=member.number,
-                pid=member.pid,
+                worker=worker.number,
+                pid=worker.pid,
             )
-            member.kill()
+            worker.kill()
 
     def _look_whether_all_ended(self) -> None:
-        if self._members() or self._stopped is None or self._stopped.called:
+        if self._workers() or self._stopped is None or self._stopped.called:
             return
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
         self._stopped.callback(None)
 
 
-def _how(member: WorkerProcess, error: BaseException | None) -> str:
+def _how(worker: WorkerProcess, error: BaseException | None) -> str:
     """Return how it ended, in words."""
     if isinstance(error, ProcessTerminated) and error.signal is not None:
         return f"was ended by {Signals(error.signal).name}"
     status = getattr(error, "exitCode", None)
-    if not member.ready:
+    if not worker.ready:
         return f"could not start (status {status}; its own lines say why)"
     return (
         "ended in order, though it was not told to"

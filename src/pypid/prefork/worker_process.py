@@ -20,7 +20,7 @@ HEARS, TELLS, SCALES, TEXT, SOCKETS = 3, 4, 5, 6, 7
 """The descriptors in such a process: where it reads messages and writes them, the memory of
 `Scales`, the text of the configuration, and the listening sockets.
 """
-ORDER, STATE, TOLD = "order", "state", "told"
+ORDER, STATE, BROADCAST = "order", "state", "told"
 """Keys of messages in the pipes: from the first worker, to it, and those of `Siblings`."""
 STOP, HURRY, RELOAD = "stop", "hurry", "reload"
 """The orders to a worker."""
@@ -33,13 +33,13 @@ _LONGEST = 1 << 20
 class WorkerObserver(Protocol):
     """The receiver of a worker's events."""
 
-    def is_ready(self, member: WorkerProcess) -> None:
+    def is_ready(self, worker: WorkerProcess) -> None:
         """Handle that the worker answers."""
 
-    def heard(self, member: WorkerProcess, message: Message) -> None:
+    def received(self, worker: WorkerProcess, message: Message) -> None:
         """Handle a message of the worker to all workers."""
 
-    def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
+    def has_ended(self, worker: WorkerProcess, reason: Failure) -> None:
         """Handle the end of the process, after all its output was read."""
 
 
@@ -48,7 +48,7 @@ class WorkerProcess(ProcessProtocol):
     """One process. `write` takes whole lines of its log; its standard error is logged."""
 
     number: int
-    crew: WorkerObserver
+    supervisor: WorkerObserver
     orders: Message
     """The first message: all that the worker needs."""
     write: Callable[[str], object] = field(repr=False)
@@ -115,16 +115,20 @@ class WorkerProcess(ProcessProtocol):
         try:
             messages = self._messages.feed(data)
         except GarbledMessage as error:
-            said = "worker {worker} (process {pid}) cannot be understood ({reason}), and is ended"
-            _log.error(said, worker=self.number, pid=self.pid, reason=str(error))
+            _log.error(
+                "worker {worker} (process {pid}) cannot be understood ({reason}), and is ended",
+                worker=self.number,
+                pid=self.pid,
+                reason=str(error),
+            )
             self.kill()
             return
         for message in messages:
             if message.get(STATE) == READY and not self.ready:
                 self.ready = True
-                self.crew.is_ready(self)
-            elif TOLD in message:
-                self.crew.heard(self, message[TOLD])
+                self.supervisor.is_ready(self)
+            elif BROADCAST in message:
+                self.supervisor.received(self, message[BROADCAST])
 
     def processEnded(self, reason: Failure) -> None:
         for childFD, rest in self._lines.items():
@@ -132,4 +136,4 @@ class WorkerProcess(ProcessProtocol):
                 self._pass_on(childFD, rest + b"\n")
         if self._outlet is not None:
             self._outlet.stopProducing()
-        self.crew.has_ended(self, reason)
+        self.supervisor.has_ended(self, reason)

@@ -30,7 +30,7 @@ from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
-from pypid.web.app.app import LOUDNESS, App, FaceSettings, nobody_else
+from pypid.web.app.app import LOG_LEVEL, App, FaceSettings, nobody_else
 from pypid.web.app.name_budget import NameBudget
 from pypid.web.app.route_table import MODULES, RouteTable
 from pypid.web.installers import simple
@@ -42,7 +42,7 @@ from pypid.wiring.upstreams import indexes_of
 if TYPE_CHECKING:  # not needed by a start
     from pypid.core.configuration.in_force import SettingSection
     from pypid.export.publish import Publishing
-    from pypid.metrics.together import MetricsFolder
+    from pypid.metrics.worker_metrics import MetricsFolder
     from pypid.search.search import Search
     from pypid.wiring.exports import Exports
 
@@ -102,7 +102,7 @@ def make_apps(
         signals.rights_changed.connect(partial(_update, app, identities))
     control = platform.log_level_control
     if control is not None:
-        platform.siblings.on(LOUDNESS, lambda message: control.use(message["level"]))
+        platform.siblings.on(LOG_LEVEL, lambda message: control.use(message["level"]))
     return apps
 
 

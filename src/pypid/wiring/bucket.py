@@ -1,4 +1,4 @@
-"""The wiring of a pypid whose storage is a bucket: its lease, dumps in it, and copies of records."""
+"""The wiring of a storage that is a bucket: its lease, the dumps in it, copies of the records."""
 
 from __future__ import annotations
 

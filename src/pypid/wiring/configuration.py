@@ -10,12 +10,12 @@ from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig, ConfigProblem
 
 
-def load_config(file: Path, workers: int | None = None, text: bytes | None = None) -> Config:
+def load_config(file: Path, worker_count: int | None = None, text: bytes | None = None) -> Config:
     """Return the configuration in force: the file's, with the environment's. The file may be a
     pypicloud's config.ini.
 
-    `workers` is the number on the command line, if any; `text` replaces the current text of the
-    file. Raises `BadConfig` with all the problems; blocks.
+    `worker_count` is the number on the command line, if any; `text` replaces the current text of
+    the file. Raises `BadConfig` with all the problems; blocks.
     """
     try:
         data = file.read_bytes() if text is None else text
@@ -31,8 +31,8 @@ def load_config(file: Path, workers: int | None = None, text: bytes | None = Non
         read_file=lambda name: Path(name).read_text(),
         cwd=str(Path.cwd()),
         options={}
-        if workers is None
-        else {("server", "workers"): IniEntry(str(workers), "--workers")},
+        if worker_count is None
+        else {("server", "workers"): IniEntry(str(worker_count), "--workers")},
     )
 
 

@@ -67,7 +67,9 @@ class Exports:
     """How a bucket is reached: as that of [storage]."""
     _busy: bool = field(default=False, init=False)
 
-    async def __call__(self, wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+    async def __call__(
+        self, wanted: ExportWanted, progress: Callable[[int, int], None]
+    ) -> Exported:
         """Write an export. Raises `BadRequest` for a target that is invalid or not writable,
         `Busy`, `StorageDown`, and as `export.one_pass.export`.
         """
@@ -95,10 +97,10 @@ class Exports:
                     self.index,
                     authority_of(self.app),
                     place,
-                    self._wishes(wanted),
+                    self._options(wanted),
                     self.identity,
                     clears=wanted.clears,
-                    on_progress=heard,
+                    on_progress=progress,
                 )
             finally:
                 await place.close()
@@ -119,7 +121,7 @@ class Exports:
             removed=counts.removed,
         )
 
-    def _wishes(self, wanted: ExportWanted) -> ExportOptions:
+    def _options(self, wanted: ExportWanted) -> ExportOptions:
         return ExportOptions(
             user=wanted.as_user,
             copies=wanted.copies,
@@ -154,15 +156,15 @@ def publishing(
         place = open_place(target, config, places, index.world, reactor, settings)
     except BadRequest as error:
         raise CannotStart(f"[publish] target: {error}") from None
-    wishes = ExportOptions(
+    options = ExportOptions(
         user=wanted.as_user,
         copies=wanted.files is Linking.COPY,
         files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
         base_url=_base_url(config),
     )
     stamp = Stamp(identity, wanted.as_user or ANONYMOUS)
-    alone, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
-    return Publishing(index, authority_of(app), place, wishes, stamp, target, alone, holds)
+    run, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
+    return Publishing(index, authority_of(app), place, options, stamp, target, run, holds)
 
 
 def open_place(

@@ -23,7 +23,7 @@ from pypid.index import Index
 from pypid.jobs.node_agreement import CLOCK, SETTINGS
 from pypid.metrics import families
 from pypid.metrics.counts import Counts
-from pypid.metrics.together import MetricsFolder, WorkerMetrics, alone
+from pypid.metrics.worker_metrics import MetricsFolder, WorkerMetrics, own_metrics
 from pypid.prefork import number
 from pypid.prefork.messages import ENDED, Message, Siblings
 from pypid.web.http.site import Site
@@ -85,7 +85,7 @@ class Measuring(Service):
     # --- the job ----------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        super().startService()  # type: ignore[no-untyped-call]
         self._wait()
 
     def stopService(self) -> Deferred[None] | None:
@@ -143,12 +143,12 @@ class Measuring(Service):
         put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
         put(families.COMPARED, (), self.index.catalog.was_complete)
         put(families.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
-        parts = (
+        components = (
             ("access", self.condition.access),
             ("cache", self.condition.cache),
             ("storage", self.condition.storage),
         )
-        for part, is_there in parts:
+        for part, is_there in components:
             put(families.PART_UP, (part,), is_there())
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
@@ -190,8 +190,8 @@ async def all_metrics(
     `OSError`.
     """
     if folder is None:
-        return await alone(world.counts)
-    return str(folder.number), await world.blocking(folder.told, world.counts.taken())
+        return await own_metrics(world.counts)
+    return str(folder.number), await world.blocking(folder.exchange, world.counts.taken())
 
 
 def metrics_folder(config: Config, state: StateFolder, platform: Platform) -> MetricsFolder | None:

@@ -75,7 +75,7 @@ class Platform:
     environ: Mapping[str, str] = field(repr=False)
     log_level_control: logs.Threshold | None = None
     """The threshold of the log; None if pypid does not write the log."""
-    workers: int | None = None
+    worker_count: int | None = None
     """The number of workers on the command line, if any; the configuration has it, too."""
     joining: Joining | None = None
     """Set in a further worker."""

@@ -89,7 +89,7 @@ def supervisor_of(
         return {
             "config": str(places.ini),
             "state": str(places.state),
-            "workers": platform.workers,
+            "workers": platform.worker_count,
             "level": control.in_force if control is not None and is_changed else None,
             "path": platform.environ.get("PYTHONPATH"),
         }

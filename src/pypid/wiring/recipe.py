@@ -22,7 +22,7 @@ from pypid.daemon.shared_catalog import open_sharing
 from pypid.daemon.state import where
 from pypid.flow.signals import Signals
 from pypid.index import Index
-from pypid.jobs.leases import Alone, Leases
+from pypid.jobs.leases import Leases, SoleNode
 from pypid.wiring.apps import agreement_of, condition_of, make_apps, publishing_of, search_of
 from pypid.wiring.bucket import leased, stateless_node
 from pypid.wiring.configuration import load_config as load_config
@@ -65,7 +65,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         sharing = open_sharing(
             config, paths, storage.identity, serial, stores.accounts, world, reactor, signals
         )
-        leases: Leases = Alone() if sharing is None else sharing.leases
+        leases: Leases = SoleNode() if sharing is None else sharing.leases
         storage, lease = leased(config, paths, storage, sharing, world)
         catalog = (
             MemoryCatalog(serial=serial, thinking=world.thinking)
@@ -169,6 +169,6 @@ def tac_application(file: Path) -> Any:
     return application_of(file, make_daemon)
 
 
-def serve(file: Path, workers: int | None = None) -> None:
-    """Run in the foreground until a signal stops it. `workers`: the number on the command line."""
-    run_in_foreground(file, workers, make_daemon)
+def serve(file: Path, worker_count: int | None = None) -> None:
+    """Run in the foreground until a signal stops it. `worker_count`: that of the command line."""
+    run_in_foreground(file, worker_count, make_daemon)

@@ -33,7 +33,7 @@ async def reload(
     """
     world, control = platform.world, platform.log_level_control
     try:
-        fresh = await world.blocking(load_config, places.ini, platform.workers)
+        fresh = await world.blocking(load_config, places.ini, platform.worker_count)
         if fresh.inherits is not None and config.inherits is None:
             raise CannotStart(_RESTART)
         changed = _differing(identities.config, fresh)

@@ -89,7 +89,9 @@ def application_of(file: Path, make_daemon: MakeDaemon) -> Any:
     so they are read again.
     """
     from twisted.application.service import Application
-    from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  # documented, and not exported
+
+    # documented, and not exported
+    from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
     class Twistd(ServerOptions):
         """twistd's options, without their effects."""
@@ -111,13 +113,13 @@ def application_of(file: Path, make_daemon: MakeDaemon) -> Any:
     return application
 
 
-def run_in_foreground(file: Path, workers: int | None, make_daemon: MakeDaemon) -> None:
+def run_in_foreground(file: Path, worker_count: int | None, make_daemon: MakeDaemon) -> None:
     """Run until a signal stops it: what ``twistd -n pypid`` does, without its plugins."""
     from twisted.internet import reactor
 
-    config = load_config(file, workers)
+    config = load_config(file, worker_count)
     log_level_control = logs.Threshold(config.log.level.value)
-    process = _process(config, make_daemon, log_level_control, workers)
+    process = _process(config, make_daemon, log_level_control, worker_count)
     begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)
     process.startService()
     reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
@@ -128,13 +130,16 @@ def _process(
     config: Config,
     make_daemon: MakeDaemon,
     log_level_control: logs.Threshold | None,
-    workers: int | None,
+    worker_count: int | None,
 ) -> Process:
     from twisted.internet import reactor
 
     try:
         platform = Platform(
-            reactor, dict(os.environ), log_level_control=log_level_control, workers=workers
+            reactor,
+            dict(os.environ),
+            log_level_control=log_level_control,
+            worker_count=worker_count,
         )
         return Process(make_daemon(config, platform), reactor, logs.rotate)
     except PypidError as error:

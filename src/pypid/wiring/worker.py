@@ -33,7 +33,7 @@ def work(orders: Message) -> None:
     """
     from twisted.internet import reactor
 
-    prefork.become(orders["worker"])
+    prefork.set_number(orders["worker"])
     try:
         config = load_config(
             Path(orders["config"]), orders["workers"], os.pread(TEXT, os.fstat(TEXT).st_size, 0)
@@ -51,7 +51,7 @@ def work(orders: Message) -> None:
         )
         environ = {**os.environ, "STATE_DIRECTORY": orders["state"]}
         platform = Platform(
-            reactor, environ, log_level_control, workers=orders["workers"], joining=joining
+            reactor, environ, log_level_control, worker_count=orders["workers"], joining=joining
         )
         daemon = make_daemon(config, platform)
     except PypidError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pypid.daemon import logs
-from pypid.web.app.app import LOUDNESS
+from pypid.web.app.app import LOG_LEVEL
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import Answer, WholeCase
 
@@ -20,7 +20,7 @@ class LogLevelTests(WholeCase):
         super().setUp()
         self.peopled = Peopled(self.pypid, Path(self.mktemp()))
         self.threshold = self.pypid.app.log_level_control = logs.Threshold("warn")
-        self.pypid.app.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
+        self.pypid.app.siblings.on(LOG_LEVEL, lambda said: self.threshold.use(said["level"]))
         self.stream = io.StringIO()
         self.log = Logger("pypid.test", observer=logs.observer(self.threshold, "text", self.stream))
 
@@ -53,7 +53,7 @@ class LogLevelTests(WholeCase):
         self.put("error")
         self.put("default")
         self.assertEqual(
-            told, [{"kind": LOUDNESS, "level": "error"}, {"kind": LOUDNESS, "level": None}]
+            told, [{"kind": LOG_LEVEL, "level": "error"}, {"kind": LOG_LEVEL, "level": None}]
         )
 
     def test_written_down(self) -> None:

@@ -11,14 +11,14 @@ from pypid.core.errors import CatalogDown, PeopleUnknown
 from pypid.core.permissions import EVERYONE, Principals
 from pypid.metrics.families import (
     BROKEN_OFF,
-    FRONT_DOOR,
+    FAST_PATH,
     LOGINS,
     PROJECTS,
     REQUEST_SECONDS,
     REQUESTS,
     SENT,
 )
-from pypid.metrics.together import WorkerMetrics
+from pypid.metrics.worker_metrics import WorkerMetrics
 from tests.web.fast_path_pair import Pair
 from tests.web.full_app import WholeCase, spelled
 
@@ -119,7 +119,7 @@ class CountingTests(WholeCase):
         self.assertEqual(after[0] - before[0], 8)
         self.assertEqual((after[1] - before[1]) % 8, 0)
         self.assertEqual(after[2] - before[2], 8)
-        self.assertGreaterEqual(counts.value(FRONT_DOOR), 3)
+        self.assertGreaterEqual(counts.value(FAST_PATH), 3)
         self.assertEqual(counts.value(BROKEN_OFF, ("/simple/<project>/",)), 0)
 
     def sums(self) -> tuple[float, float, float]:

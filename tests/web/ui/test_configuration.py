@@ -5,7 +5,7 @@ from __future__ import annotations
 from pypid.core.configuration.in_force import describe, in_force
 from pypid.core.configuration.parse import Config, parse
 from pypid.daemon import logs
-from pypid.web.app.app import LOUDNESS
+from pypid.web.app.app import LOG_LEVEL
 from pypid.web.ui.configuration import MOST
 from tests.core.configuration.test_parse import HASH, with_secrets
 from tests.web.ui.administered import NASTY, AdministeredCase
@@ -93,7 +93,7 @@ class LogLevelTests(AdministeredCase):
     def setUp(self) -> None:
         super().setUp()
         self.threshold = self.pypid.app.log_level_control = logs.Threshold("warn")
-        self.pypid.app.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
+        self.pypid.app.siblings.on(LOG_LEVEL, lambda said: self.threshold.use(said["level"]))
 
     def test_changed(self) -> None:
         """The level is changed in all workers, and back; it is in the audit log as a PUT is."""

@@ -13,6 +13,7 @@ from pypid.catalog import engine
 from pypid.catalog.engine import Beat, CatalogReset, DatabaseAway, DatabaseUnusable
 from pypid.catalog.feed_events import AGAIN, SILENCE, FeedEvents
 from pypid.flow import Blocking, start
+from pypid.flow.periodic import ClockedLoop
 
 
 class Looking(Protocol):
@@ -51,8 +52,7 @@ class LookingFeed:
         self._clock = clock
         self._events = FeedEvents(on_beat)
         self._not_before = 0.0
-        self._loop = LoopingCall(lambda: start(self._step()))
-        self._loop.clock = clock
+        self._loop = ClockedLoop(clock, lambda: start(self._step()))
         self._ended: Deferred[LoopingCall] = self._loop.start(looking.pause, now=False)
 
     async def stop(self) -> None:

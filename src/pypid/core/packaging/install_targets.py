@@ -46,7 +46,7 @@ _MACOS = (13, 0)
 
 
 @frozen
-class Platform:
+class TargetPlatform:
     """A platform as wheels and markers see it. `tags` are platform tags of wheels, the best
     first.
     """
@@ -58,7 +58,7 @@ class Platform:
     os_name: str = "posix"
 
 
-def _glibc(newest: int, machine: str) -> Platform:
+def _glibc(newest: int, machine: str) -> TargetPlatform:
     # PEP 599: the old names are for x86 only; PEP 600: a newer glibc runs what was built for an
     # older one
     oldest = 5 if machine == "x86_64" else 17
@@ -66,23 +66,23 @@ def _glibc(newest: int, machine: str) -> Platform:
     for minor in range(newest, oldest - 1, -1):
         tags.append(f"manylinux_2_{minor}_{machine}")
         tags += (f"{name}_{machine}" for name in _OLD_NAMES.get(minor, ()))
-    return Platform((*tags, f"linux_{machine}"), "linux", "Linux", machine)
+    return TargetPlatform((*tags, f"linux_{machine}"), "linux", "Linux", machine)
 
 
-def _musl(machine: str) -> Platform:
+def _musl(machine: str) -> TargetPlatform:
     tags = (*(f"musllinux_1_{minor}_{machine}" for minor in (2, 1, 0)), f"linux_{machine}")
-    return Platform(tags, "linux", "Linux", machine)
+    return TargetPlatform(tags, "linux", "Linux", machine)
 
 
-def _macos(arch: str) -> Platform:
-    return Platform(tuple(mac_platforms(_MACOS, arch)), "darwin", "Darwin", arch)
+def _macos(arch: str) -> TargetPlatform:
+    return TargetPlatform(tuple(mac_platforms(_MACOS, arch)), "darwin", "Darwin", arch)
 
 
-def _windows(tag: str, machine: str) -> Platform:
-    return Platform((tag,), "win32", "Windows", machine, "nt")
+def _windows(tag: str, machine: str) -> TargetPlatform:
+    return TargetPlatform((tag,), "win32", "Windows", machine, "nt")
 
 
-def _table() -> dict[str, Platform]:
+def _table() -> dict[str, TargetPlatform]:
     known = {
         "x86_64-unknown-linux-gnu": _glibc(28, "x86_64"),
         "aarch64-unknown-linux-gnu": _glibc(28, "aarch64"),

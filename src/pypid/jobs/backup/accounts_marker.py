@@ -19,10 +19,24 @@ from pypid.jobs.backup.records import ACCOUNTS, put
 FILE = "accounts-known"
 _YES, _NO = b"yes", b"no"
 CHANGES = (
-    "add-group", "add-user", "change-user", "end-session", "import-people", "inherit-people", "join-group", "leave-group",
-    "make-token", "mint-token", "register-user", "remove-group", "remove-right", "remove-user", "revoke-token", "set-password",
+    "add-group",
+    "add-user",
+    "change-user",
+    "end-session",
+    "import-people",
+    "inherit-people",
+    "join-group",
+    "leave-group",
+    "make-token",
+    "mint-token",
+    "register-user",
+    "remove-group",
+    "remove-right",
+    "remove-user",
+    "revoke-token",
+    "set-password",
     "set-right",
-)  # fmt: skip
+)
 """The actions in the audit log that change the accounts."""
 
 

@@ -131,11 +131,11 @@ class Backup:
             await self._copy(self.secret)
         except (PypidError, OSError, sqlite3.Error, ValueError) as error:
             if not self._failing:
-                said = (
+                message = (
                     "What is of record could not be copied to the bucket, which is tried again "
                     "every {every:.0f} s: {error}"
                 )
-                _log.error(said, every=EVERY, error=error)
+                _log.error(message, every=EVERY, error=error)
             self._failing = True
             return False
         finally:

@@ -124,6 +124,6 @@ def put(folder: Path, name: str, data: bytes) -> None:
 def restore(state: Path, record: Record, data: bytes) -> None:
     """Write the data that `read` returned. Raises `OSError`."""
     if record.form is RecordForm.SQLITE:
-        for beside in ("-wal", "-shm", "-journal"):  # of another database
-            (state / f"{record.name}{beside}").unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm", "-journal"):  # of another database
+            (state / f"{record.name}{suffix}").unlink(missing_ok=True)
     put(state, record.name, data)

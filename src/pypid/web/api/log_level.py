@@ -8,7 +8,7 @@ import msgspec
 
 from pypid.core.errors import LogElsewhere
 from pypid.core.permissions import Action
-from pypid.web.app.app import LOUDNESS, App, LogLevelControl
+from pypid.web.app.app import LOG_LEVEL, App, LogLevelControl
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext
@@ -61,7 +61,7 @@ async def changed(ctx: RequestContext, level: Level) -> LogLevel:
     was = log_level_control.in_force
 
     async def change() -> LogLevel:
-        ctx.app.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
+        ctx.app.siblings.tell({"kind": LOG_LEVEL, "level": None if level == "default" else level})
         return _said(log_level_control)
 
     return await recorded(ctx, "set-log-level", level, change(), lambda _: {"was": was})

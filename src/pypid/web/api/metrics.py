@@ -18,7 +18,7 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send
 
 if TYPE_CHECKING:
-    from pypid.metrics.together import WorkerMetrics
+    from pypid.metrics.worker_metrics import WorkerMetrics
 
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 

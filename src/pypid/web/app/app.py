@@ -21,7 +21,7 @@ from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Visibility
 from pypid.flow import World
 from pypid.flow.conditions import Condition
 from pypid.index import Index
-from pypid.metrics.together import WorkerMetrics, alone
+from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
@@ -97,7 +97,7 @@ class Resolvers(Protocol):
     def __call__(self, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
-LOUDNESS = "log-level"
+LOG_LEVEL = "log-level"
 """The kind of the message that tells all workers the log level: ``level``, None for the configured
 one.
 """
@@ -176,7 +176,8 @@ class App:
     process with.
     """
     measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
-        default=Factory(lambda app: partial(alone, app.world.counts), takes_self=True), repr=False
+        default=Factory(lambda app: partial(own_metrics, app.world.counts), takes_self=True),
+        repr=False,
     )
     """Returns the number of this worker and what all workers have counted. Raises `OSError`."""
     pages: ProjectPages = field(

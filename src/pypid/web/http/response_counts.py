@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pypid.metrics.counts import Counts
-from pypid.metrics.families import BROKEN_OFF, FRONT_DOOR, RECEIVED, REQUEST_SECONDS, REQUESTS, SENT
+from pypid.metrics.families import BROKEN_OFF, FAST_PATH, RECEIVED, REQUEST_SECONDS, REQUESTS, SENT
 from pypid.web.http.access_log import SharedLogFields
 from pypid.web.http.request import Request
 
@@ -58,7 +58,7 @@ def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
         size += log_fields.size * times
     for kind, times in kinds.items():
         counts.add(REQUESTS, kind, times)
-        counts.add(FRONT_DOOR, (), times)
+        counts.add(FAST_PATH, (), times)
         counts.observe(REQUEST_SECONDS, kind[:2], 0.0, times)
     counts.add(SENT, (), size)
 
@@ -66,7 +66,7 @@ def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
 def count_long(counts: Counts, log_fields: SharedLogFields, size: int, seconds: float) -> None:
     """Count a response that the fast path sent at the client's pace, or `size` bytes of it."""
     counts.add(REQUESTS, log_fields.kind)
-    counts.add(FRONT_DOOR)
+    counts.add(FAST_PATH)
     counts.observe(REQUEST_SECONDS, log_fields.kind[:2], max(0.0, seconds))
     counts.add(SENT, (), size)
     if size < log_fields.size:

@@ -60,12 +60,12 @@ class MetricsFolder:
 
     def write(self, taken: MetricsSample) -> None:
         """Write the metrics of this process, in place of its older ones. Raises `OSError`."""
-        with self._alone():
+        with self._locked():
             self._put(taken)
 
-    def told(self, taken: MetricsSample) -> list[WorkerMetrics]:
+    def exchange(self, taken: MetricsSample) -> list[WorkerMetrics]:
         """Write the metrics of this process, and return those of all. Raises `OSError`."""
-        with self._alone():
+        with self._locked():
             self._put(taken)
             found = [WorkerMetrics("", 0, self._read(ENDED).taken)]
             for file in sorted(self.path.glob("*.json")):
@@ -76,7 +76,7 @@ class MetricsFolder:
 
     def end(self, number: int) -> None:
         """Keep what lasts of an ended worker's metrics. Raises `OSError`."""
-        with self._alone():
+        with self._locked():
             self._move(str(number))
 
     def _put(self, taken: MetricsSample) -> None:
@@ -107,15 +107,15 @@ class MetricsFolder:
         )  # damaged files are ignored: these are only numbers
 
     def _replace(self, name: str, written: WrittenMetrics) -> None:
-        beside = self.path / f"{name}.new"
-        beside.write_bytes(msgspec.json.encode(written))
-        beside.replace(self._file(name))
+        part = self.path / f"{name}.new"
+        part.write_bytes(msgspec.json.encode(written))
+        part.replace(self._file(name))
 
     def _file(self, name: str) -> Path:
         return self.path / f"{name}.json"
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             flock(descriptor, LOCK_EX)
@@ -124,6 +124,6 @@ class MetricsFolder:
             os.close(descriptor)
 
 
-async def alone(counts: Counts) -> tuple[str, Sequence[WorkerMetrics]]:
+async def own_metrics(counts: Counts) -> tuple[str, Sequence[WorkerMetrics]]:
     """Return the metrics of the only worker."""
     return "1", [WorkerMetrics("1", os.getpid(), counts.taken())]
