@@ -33,8 +33,8 @@ from pypid.catalog.engine import (
     RowKind,
     slices,
 )
+from pypid.catalog.sql import place_of
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import place_of
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import World, at_once, start
 from tests.children import with_us

@@ -15,7 +15,7 @@ from pypid.catalog import table
 from pypid.catalog.engine import Engine
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import SqliteFile
+from pypid.databases.places import SqliteFile
 from pypid.flow import at_once
 from pypid.testing import CatalogContract, world
 from pypid.testing.engine import EngineContract

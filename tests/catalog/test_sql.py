@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import SqliteFile
+from pypid.databases.places import SqliteFile
 from pypid.flow import at_once, start
 from pypid.testing.engine import EngineContract
 from tests.catalog.swapping import Follower, Storm, engine_at

@@ -27,14 +27,14 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.feed_events import SILENCE
 from pypid.catalog.sql import engine as engines
-from pypid.catalog.sql import sqlite
+from pypid.catalog.sql import place_of, sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.feed import LookingFeed
-from pypid.catalog.sql.place import Server, SqliteFile, place_of
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
+from pypid.databases.places import Server, SqliteFile
 from pypid.flow import at_once, start
 from pypid.testing.engine import IDENTITY, OTHER, SPAM, to_be
 from pypid.testing.worlds import Timed, Turns

@@ -16,12 +16,12 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.engine import Engine
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import SqliteFile
 from pypid.core.configuration.choices import Mode
 from pypid.core.model import File, Listing, Presence, Project, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.layout import ObjectKind
+from pypid.databases.places import SqliteFile
 from pypid.flow import BytesBody, at_once, start, whole
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome

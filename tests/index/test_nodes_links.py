@@ -17,8 +17,8 @@ from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.shared_signed_urls import EngineLinks
 from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import SqliteFile
 from pypid.core.model import SignedUrl
+from pypid.databases.places import SqliteFile
 from pypid.flow import at_once, start
 from pypid.ports import Blobs
 from pypid.testing.worlds import Timed

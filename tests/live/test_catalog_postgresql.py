@@ -30,8 +30,8 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
+from pypid.catalog.sql import place_of
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import place_of
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import project_name

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.task import deferLater
 
+import pypid.catalog.redis.scripts as scripts
 from pypid.catalog.engine import (
     MOST_BYTES,
     MOST_ROWS,
@@ -33,7 +34,6 @@ from pypid.catalog.engine import (
     Slice,
 )
 from pypid.catalog.feed_events import SILENCE
-from pypid.catalog.redis import scripts
 from pypid.catalog.redis.connections import RedisConnections
 from pypid.catalog.redis.faults import Lost, refusal
 from pypid.catalog.redis.feed import Looked, StreamFeed

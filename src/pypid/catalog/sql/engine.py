@@ -36,9 +36,8 @@ from pypid.databases.transactions import no_longer_than, transact
 from pypid.flow import Blocking, World, shielded
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from pypid.catalog.sql.postgresql import Postgresql
+    from pypid.catalog.sql.rows import CatalogTransaction
     from pypid.catalog.sql.sqlite import Sqlite
 
 T = TypeVar("T")
@@ -83,7 +82,7 @@ class SqlEngine:
 
         generation = self._new_generation()
         state, schema = await self._write(
-            lambda connection: prepare(connection, identity, serial, generation), making=True
+            lambda rows: prepare(rows.connection, identity, serial, generation), making=True
         )
         if schema is not None:
             _log.warn(
@@ -96,19 +95,13 @@ class SqlEngine:
         return state
 
     async def state(self) -> EngineState:
-        from pypid.catalog.sql import rows
-
-        return await self._read(rows.read)
+        return await self._read(lambda rows: rows.state())
 
     async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-        from pypid.catalog.sql import rows
-
-        return await self._read(lambda connection: rows.row(connection, kind, name))
+        return await self._read(lambda rows: rows.row(kind, name))
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
-        from pypid.catalog.sql import rows
-
-        return await self._read(lambda connection: rows.changes(connection, since, most))
+        return await self._read(lambda rows: rows.changes(since, most))
 
     async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         if change.line is None and not change.expected:
@@ -118,62 +111,36 @@ class SqlEngine:
     async def _swap(
         self, generation: str, changes: Sequence[RowChange]
     ) -> list[CatalogRow | Conflict]:
-        from pypid.catalog.sql import rows
-
         return await self._repeated(
-            lambda connection: [rows.swap(connection, generation, change) for change in changes]
+            lambda rows: [rows.swap(generation, change) for change in changes]
         )
 
     async def mark_complete(self, generation: str) -> EngineState:
-        from pypid.catalog.sql import rows
-
-        return await self._repeated(lambda connection: rows.mark_complete(connection, generation))
+        return await self._repeated(lambda rows: rows.mark_complete(generation))
 
     async def note_rights(self) -> EngineState:
-        from pypid.catalog.sql import rows
-
-        return await _in_any_generation(self._repeated(rows.note_rights))
+        return await _in_any_generation(self._repeated(lambda rows: rows.note_rights()))
 
     async def clear(self) -> EngineState:
-        from pypid.catalog.sql import rows
-
         generation = self._new_generation()
-        return await self._write(lambda connection: rows.clear(connection, generation))
+        return await self._write(lambda rows: rows.clear(generation))
 
     async def tidy(self, tombstones: int = 10_000) -> None:
-        from pypid.catalog.sql import rows
-
         now = self._world.now()
-        await _in_any_generation(
-            self._write(lambda connection: rows.tidy(connection, tombstones, now))
-        )
+        await _in_any_generation(self._write(lambda rows: rows.tidy(tombstones, now)))
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
-        from pypid.catalog.sql import rows
-
-        return await _in_any_generation(
-            self._write(lambda connection: rows.lease(connection, name, holder, seconds))
-        )
+        return await _in_any_generation(self._write(lambda rows: rows.lease(name, holder, seconds)))
 
     async def release(self, name: str, holder: str) -> None:
-        from pypid.catalog.sql import rows
-
-        await _in_any_generation(
-            self._write(lambda connection: rows.release(connection, name, holder))
-        )
+        await _in_any_generation(self._write(lambda rows: rows.release(name, holder)))
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        from pypid.catalog.sql import rows
-
-        return await _in_any_generation(
-            self._read(lambda connection: rows.link(connection, key, good_after))
-        )
+        return await _in_any_generation(self._read(lambda rows: rows.link(key, good_after)))
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        from pypid.catalog.sql import rows
-
         return await _in_any_generation(
-            self._write(lambda connection: rows.keep_link(connection, key, link, good_after))
+            self._write(lambda rows: rows.keep_link(key, link, good_after))
         )
 
     def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
@@ -189,20 +156,20 @@ class SqlEngine:
 
     # --- transactions ---
 
-    async def _read(self, work: Callable[[Connection], T]) -> T:
+    async def _read(self, work: Callable[[CatalogTransaction], T]) -> T:
         return await self._run(work, writing=False)
 
-    async def _write(self, work: Callable[[Connection], T], *, making: bool = False) -> T:
+    async def _write(self, work: Callable[[CatalogTransaction], T], *, making: bool = False) -> T:
         """Run the transaction to its end even if the caller is cancelled."""
         return await shielded(self._run(work, writing=True, making=making))
 
-    async def _repeated(self, work: Callable[[Connection], T]) -> T:
+    async def _repeated(self, work: Callable[[CatalogTransaction], T]) -> T:
         """Run the transaction as `_write`, and once more if the first attempt was interrupted: it
         must be repeatable.
         """
         return await shielded(self._twice(work))
 
-    async def _twice(self, work: Callable[[Connection], T]) -> T:
+    async def _twice(self, work: Callable[[CatalogTransaction], T]) -> T:
         try:
             return await self._run(work, writing=True)
         except DatabaseFull:
@@ -212,7 +179,7 @@ class SqlEngine:
             return await self._run(work, writing=True)
 
     async def _run(
-        self, work: Callable[[Connection], T], *, writing: bool, making: bool = False
+        self, work: Callable[[CatalogTransaction], T], *, writing: bool, making: bool = False
     ) -> T:
         if not writing:
             return await self._ask(work, writing=False)
@@ -229,7 +196,7 @@ class SqlEngine:
             self._turns.release()
 
     async def _ask(
-        self, work: Callable[[Connection], T], *, writing: bool, making: bool = False
+        self, work: Callable[[CatalogTransaction], T], *, writing: bool, making: bool = False
     ) -> T:
         with no_longer_than(LONGEST, self._place, self._world.clock, self._cut):
             return await self._world.blocking(self._perform, work, writing, making)
@@ -243,8 +210,9 @@ class SqlEngine:
 
     # --- in a thread ---
 
-    def _perform(self, work: Callable[[Connection], T], writing: bool, making: bool) -> T:
+    def _perform(self, work: Callable[[CatalogTransaction], T], writing: bool, making: bool) -> T:
         from pypid.catalog.sql.faults import fault
+        from pypid.catalog.sql.rows import CatalogTransaction
         from pypid.databases.drivers import errors
 
         try:
@@ -253,7 +221,9 @@ class SqlEngine:
                 driver.make()
             before = driver.which()
             with driver.engine.connect() as connection:
-                done = transact(connection, work, writing)
+                done = transact(
+                    connection, lambda connection: work(CatalogTransaction(connection)), writing
+                )
             if (
                 driver.which() != before
             ):  # the change was written to a file that was removed or replaced

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from pypid.catalog.engine import HEARTBEAT, Beat
 from pypid.catalog.sql.faults import fault
 from pypid.catalog.sql.feed import Looking
-from pypid.catalog.sql.rows import CHANNEL, read
+from pypid.catalog.sql.rows import CHANNEL, CatalogTransaction
 from pypid.databases.drivers import errors
 from pypid.databases.places import Server
 from pypid.databases.postgresql import STATEMENT_WITHIN, PostgresqlConnections, cut, server_engine
@@ -63,7 +63,7 @@ class PostgresqlListener:
                 for _ in self._driver.notifies(timeout=HEARTBEAT - 2 * PAUSE, stop_after=1):
                     pass
             requested_at = self._clock.seconds()
-            return Beat(read(self._connection), requested_at)
+            return Beat(CatalogTransaction(self._connection).state(), requested_at)
         except errors() as error:
             found = fault(self._place, error)
         raise found

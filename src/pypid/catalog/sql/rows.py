@@ -1,4 +1,4 @@
-"""The operations on the tables, each within a transaction."""
+"""The operations on the tables of the shared catalog."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attrs import frozen
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -43,41 +44,197 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
-def read(connection: Connection) -> EngineState:
-    """Return the state (see `Engine.state`)."""
-    return read_state(connection).state
+@frozen
+class CatalogTransaction:
+    """The operations on the tables, in one transaction of the connection."""
 
+    connection: Connection
 
-def row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-    """Return the row; None if there is none, or it was removed (see `Engine.row`)."""
-    read_state(connection)
-    found = _row(connection, kind, name)
-    return None if found is None or found.line is None else found
+    def state(self) -> EngineState:
+        """Return the state (see `Engine.state`)."""
+        return read_state(self.connection).state
 
+    def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
+        """Return the row; None if there is none, or it was removed (see `Engine.row`)."""
+        read_state(self.connection)
+        found = self._row(kind, name)
+        return None if found is None or found.line is None else found
 
-def _row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-    found = connection.execute(select(rows).where(_is(kind, name))).one_or_none()
-    return None if found is None else _made(found)
+    def _row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
+        found = self.connection.execute(select(rows).where(_is(kind, name))).one_or_none()
+        return None if found is None else _made(found)
 
+    def changes(self, since: Position, most: int) -> Slice:
+        """Return a slice of the rows that changed after `since` (see `Engine.changes`)."""
+        now = read_state(self.connection, since.generation)
+        if since.version > now.state.version or 0 < since.version < now.lost:
+            raise CatalogReset
+        later = rows.c.version > since.version
+        size = func.coalesce(func.length(rows.c.line), 0)
+        found = self.connection.execute(
+            select(rows.c.version, size).where(later).order_by(rows.c.version).limit(most + 1)
+        ).all()
+        count = _that_fit([size for _, size in found[:most]])
+        if not count:
+            return Slice((), since, False)
+        last = found[count - 1][0]
+        taken = self.connection.execute(
+            select(rows).where(later, rows.c.version <= last).order_by(rows.c.version)
+        )
+        return Slice(tuple(map(_made, taken)), Position(since.generation, last), count < len(found))
 
-def changes(connection: Connection, since: Position, most: int) -> Slice:
-    """Return a slice of the rows that changed after `since` (see `Engine.changes`)."""
-    now = read_state(connection, since.generation)
-    if since.version > now.state.version or 0 < since.version < now.lost:
-        raise CatalogReset
-    later = rows.c.version > since.version
-    size = func.coalesce(func.length(rows.c.line), 0)
-    found = connection.execute(
-        select(rows.c.version, size).where(later).order_by(rows.c.version).limit(most + 1)
-    ).all()
-    count = _that_fit([size for _, size in found[:most]])
-    if not count:
-        return Slice((), since, False)
-    last = found[count - 1][0]
-    taken = connection.execute(
-        select(rows).where(later, rows.c.version <= last).order_by(rows.c.version)
-    )
-    return Slice(tuple(map(_made, taken)), Position(since.generation, last), count < len(found))
+    def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
+        """Change the row if it has the expected version (see `Engine.swap`)."""
+        now = read_state(self.connection, generation, take=True).state
+        new = CatalogRow(
+            change.kind, change.name, now.version + 1, now.serial + change.seen, change.line
+        )
+        if not change.seen:
+            new = self._unseen(new)
+        written = self._replace(new, change.expected) if change.expected else self._add(new)
+        if not written:
+            held = self._row(change.kind, change.name)
+            if held is not None and held.line == change.line:
+                return held
+            return Conflict(None if held is None or held.line is None else held)
+        self.connection.execute(
+            update(state_table).values(version=new.version, serial=now.serial + change.seen)
+        )
+        self._notify()
+        return new
+
+    def _unseen(self, new: CatalogRow) -> CatalogRow:
+        """Return the row with the serial that it had."""
+        serial = (
+            self.connection.execute(
+                select(rows.c.serial).where(_is(new.kind, new.name))
+            ).scalar_one_or_none()
+            or 0
+        )
+        return CatalogRow(new.kind, new.name, new.version, serial, new.line)
+
+    def _replace(self, new: CatalogRow, expected: int) -> bool:
+        """Replace the row that is expected, unless its line is the same; return whether it was
+        replaced.
+        """
+        there = and_(_is(new.kind, new.name), rows.c.version == expected, rows.c.line.is_not(None))
+        if new.line is not None:
+            there = and_(there, rows.c.line != new.line)
+        values = {"version": new.version, "serial": new.serial, "line": new.line}
+        return self.connection.execute(update(rows).where(there).values(**values)).rowcount > 0
+
+    def _add(self, new: CatalogRow) -> bool:
+        """Add the row if there is none, or it was removed; return whether it was added."""
+        values = {"version": new.version, "serial": new.serial, "line": new.line}
+        return self._upsert(
+            rows,
+            {"kind": new.kind.value, "name": new.name, **values},
+            values,
+            rows.c.line.is_(None),
+        )
+
+    def mark_complete(self, generation: str) -> EngineState:
+        """Record that the whole storage was reconciled (see `Engine.mark_complete`)."""
+        read_state(self.connection, generation, take=True)
+        self.connection.execute(update(state_table).values(complete=True))
+        self._notify()
+        return self.state()
+
+    def note_rights(self) -> EngineState:
+        """Notify all nodes of changed users or rights (see `Engine.note_rights`)."""
+        read_state(self.connection, take=True)
+        self.connection.execute(update(state_table).values(rights=state_table.c.rights + 1))
+        self._notify()
+        return self.state()
+
+    def clear(self, generation: str) -> EngineState:
+        """Remove all rows (see `Engine.clear`); `generation` is the new one."""
+        now = read_state(self.connection, take=True).state
+        self.connection.execute(delete(rows))
+        reset(self.connection, generation, now.serial)
+        self._notify()
+        return self.state()
+
+    def tidy(self, tombstones: int, now: datetime) -> None:
+        """Remove expired links and leases, and old tombstones (see `Engine.tidy`)."""
+        read_state(self.connection, take=True)
+        self.connection.execute(delete(leases).where(leases.c.ends <= self._clock()))
+        self.connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
+        gone = rows.c.line.is_(None)
+        last = (
+            select(rows.c.version)
+            .where(gone)
+            .order_by(rows.c.version.desc())
+            .offset(tombstones)
+            .limit(1)
+        )
+        lost = self.connection.execute(last).scalar_one_or_none()
+        if lost is not None:
+            self.connection.execute(delete(rows).where(gone, rows.c.version <= lost))
+            self.connection.execute(update(state_table).values(lost=lost))
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or extend the lease; return whether the holder has it (see `Engine.lease`)."""
+        read_state(self.connection)
+        now = self._clock()
+        free = or_(leases.c.holder == holder, leases.c.ends <= now)
+        values = {"holder": holder, "ends": now + seconds}
+        return self._upsert(leases, {"name": name, **values}, values, free)
+
+    def release(self, name: str, holder: str) -> None:
+        """Give the lease back (see `Engine.release`)."""
+        read_state(self.connection)
+        self.connection.execute(
+            delete(leases).where(leases.c.name == name, leases.c.holder == holder)
+        )
+
+    def link(self, key: str, good_after: datetime) -> SignedUrl | None:
+        """Return the signed URL under `key`, if it ends after `good_after` (see `Engine.link`)."""
+        read_state(self.connection)
+        query = select(links.c.url, links.c.ends).where(
+            links.c.key == key, links.c.ends > _ticks(good_after)
+        )
+        found = self.connection.execute(query).one_or_none()
+        return None if found is None else SignedUrl(found.url, _BEGINNING + found.ends * _TICK)
+
+    def keep_link(self, key: str, new: SignedUrl, good_after: datetime) -> SignedUrl:
+        """Store the signed URL, unless there is a valid one; return the one in force (see
+        `Engine.keep_link`).
+        """
+        read_state(self.connection)
+        values = {"url": new.url, "ends": _ticks(new.expires)}
+        ended = links.c.ends <= _ticks(good_after)
+        kept = self._upsert(links, {"key": key, **values}, values, ended)
+        return new if kept else self.link(key, good_after) or new
+
+    def _upsert(
+        self, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any
+    ) -> bool:
+        """Insert the row, or update an existing one that matches `where`; return whether either was
+        done.
+        """
+        make: Any = (
+            postgresql.insert if self.connection.dialect.name == "postgresql" else sqlite.insert
+        )
+        keys = list(table.primary_key.columns)
+        made = (
+            make(table)
+            .values(**values)
+            .on_conflict_do_update(index_elements=keys, set_=others, where=where)
+        )
+        done = self.connection.execute(made, execution_options={"preserve_rowcount": True})
+        return done.rowcount > 0
+
+    def _clock(self) -> ColumnElement[float]:
+        """Return an expression for the database's own time, in seconds."""
+        if self.connection.dialect.name == "postgresql":
+            return cast(func.extract("epoch", func.clock_timestamp()), Double)
+        return (func.julianday("now") - 2440587.5) * 86400.0
+
+    def _notify(self) -> None:
+        """Notify other nodes that listen for changes (PostgreSQL)."""
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(_NOTIFY)
 
 
 def _that_fit(sizes: Sequence[int]) -> int:
@@ -88,160 +245,6 @@ def _that_fit(sizes: Sequence[int]) -> int:
         if count and total > MOST_BYTES:
             return count
     return len(sizes)
-
-
-def swap(connection: Connection, generation: str, change: RowChange) -> CatalogRow | Conflict:
-    """Change the row if it has the expected version (see `Engine.swap`)."""
-    now = read_state(connection, generation, take=True).state
-    new = CatalogRow(
-        change.kind, change.name, now.version + 1, now.serial + change.seen, change.line
-    )
-    if not change.seen:
-        new = _unseen(connection, new)
-    written = (
-        _replace(connection, new, change.expected) if change.expected else _add(connection, new)
-    )
-    if not written:
-        held = _row(connection, change.kind, change.name)
-        if held is not None and held.line == change.line:
-            return held
-        return Conflict(None if held is None or held.line is None else held)
-    connection.execute(
-        update(state_table).values(version=new.version, serial=now.serial + change.seen)
-    )
-    _tell(connection)
-    return new
-
-
-def _unseen(connection: Connection, new: CatalogRow) -> CatalogRow:
-    """Return the row with the serial that it had."""
-    serial = (
-        connection.execute(
-            select(rows.c.serial).where(_is(new.kind, new.name))
-        ).scalar_one_or_none()
-        or 0
-    )
-    return CatalogRow(new.kind, new.name, new.version, serial, new.line)
-
-
-def _replace(connection: Connection, new: CatalogRow, expected: int) -> bool:
-    """Replace the row that is expected, unless its line is the same; return whether it was
-    replaced.
-    """
-    there = and_(_is(new.kind, new.name), rows.c.version == expected, rows.c.line.is_not(None))
-    if new.line is not None:
-        there = and_(there, rows.c.line != new.line)
-    values = {"version": new.version, "serial": new.serial, "line": new.line}
-    return connection.execute(update(rows).where(there).values(**values)).rowcount > 0
-
-
-def _add(connection: Connection, new: CatalogRow) -> bool:
-    """Add the row if there is none, or it was removed; return whether it was added."""
-    values = {"version": new.version, "serial": new.serial, "line": new.line}
-    return _upsert(
-        connection,
-        rows,
-        {"kind": new.kind.value, "name": new.name, **values},
-        values,
-        rows.c.line.is_(None),
-    )
-
-
-def mark_complete(connection: Connection, generation: str) -> EngineState:
-    """Record that the whole storage was reconciled (see `Engine.mark_complete`)."""
-    read_state(connection, generation, take=True)
-    connection.execute(update(state_table).values(complete=True))
-    _tell(connection)
-    return read(connection)
-
-
-def note_rights(connection: Connection) -> EngineState:
-    """Notify all nodes of changed users or rights (see `Engine.note_rights`)."""
-    read_state(connection, take=True)
-    connection.execute(update(state_table).values(rights=state_table.c.rights + 1))
-    _tell(connection)
-    return read(connection)
-
-
-def clear(connection: Connection, generation: str) -> EngineState:
-    """Remove all rows (see `Engine.clear`); `generation` is the new one."""
-    now = read_state(connection, take=True).state
-    connection.execute(delete(rows))
-    reset(connection, generation, now.serial)
-    _tell(connection)
-    return read(connection)
-
-
-def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
-    """Remove expired links and leases, and old tombstones (see `Engine.tidy`)."""
-    read_state(connection, take=True)
-    connection.execute(delete(leases).where(leases.c.ends <= _clock(connection)))
-    connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
-    gone = rows.c.line.is_(None)
-    last = (
-        select(rows.c.version)
-        .where(gone)
-        .order_by(rows.c.version.desc())
-        .offset(tombstones)
-        .limit(1)
-    )
-    lost = connection.execute(last).scalar_one_or_none()
-    if lost is not None:
-        connection.execute(delete(rows).where(gone, rows.c.version <= lost))
-        connection.execute(update(state_table).values(lost=lost))
-
-
-def lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
-    """Take or extend the lease; return whether the holder has it (see `Engine.lease`)."""
-    read_state(connection)
-    now = _clock(connection)
-    free = or_(leases.c.holder == holder, leases.c.ends <= now)
-    values = {"holder": holder, "ends": now + seconds}
-    return _upsert(connection, leases, {"name": name, **values}, values, free)
-
-
-def release(connection: Connection, name: str, holder: str) -> None:
-    """Give the lease back (see `Engine.release`)."""
-    read_state(connection)
-    connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
-
-
-def link(connection: Connection, key: str, good_after: datetime) -> SignedUrl | None:
-    """Return the signed URL under `key`, if it ends after `good_after` (see `Engine.link`)."""
-    read_state(connection)
-    query = select(links.c.url, links.c.ends).where(
-        links.c.key == key, links.c.ends > _ticks(good_after)
-    )
-    found = connection.execute(query).one_or_none()
-    return None if found is None else SignedUrl(found.url, _BEGINNING + found.ends * _TICK)
-
-
-def keep_link(connection: Connection, key: str, new: SignedUrl, good_after: datetime) -> SignedUrl:
-    """Store the signed URL, unless there is a valid one; return the one in force (see
-    `Engine.keep_link`).
-    """
-    read_state(connection)
-    values = {"url": new.url, "ends": _ticks(new.expires)}
-    ended = links.c.ends <= _ticks(good_after)
-    kept = _upsert(connection, links, {"key": key, **values}, values, ended)
-    return new if kept else link(connection, key, good_after) or new
-
-
-def _upsert(
-    connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any
-) -> bool:
-    """Insert the row, or update an existing one that matches `where`; return whether either was
-    done.
-    """
-    make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    keys = list(table.primary_key.columns)
-    made = (
-        make(table)
-        .values(**values)
-        .on_conflict_do_update(index_elements=keys, set_=others, where=where)
-    )
-    done = connection.execute(made, execution_options={"preserve_rowcount": True})
-    return done.rowcount > 0
 
 
 def _is(kind: RowKind, name: ProjectName) -> ColumnElement[bool]:
@@ -255,17 +258,5 @@ def _made(found: Any) -> CatalogRow:
     )
 
 
-def _clock(connection: Connection) -> ColumnElement[float]:
-    """Return an expression for the database's own time, in seconds."""
-    if connection.dialect.name == "postgresql":
-        return cast(func.extract("epoch", func.clock_timestamp()), Double)
-    return (func.julianday("now") - 2440587.5) * 86400.0
-
-
 def _ticks(moment: datetime) -> int:
     return (moment - _BEGINNING) // _TICK
-
-
-def _tell(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(_NOTIFY)

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from pypid.catalog.engine import HEARTBEAT, Beat, CatalogReset, EngineState
 from pypid.catalog.sql.faults import fault
 from pypid.catalog.sql.feed import Looking
-from pypid.catalog.sql.rows import read
+from pypid.catalog.sql.rows import CatalogTransaction
 from pypid.catalog.sql.schema import PLACE
 from pypid.databases.drivers import errors
 from pypid.databases.places import SqliteFile
@@ -140,7 +140,7 @@ class Polling:
     def _state(self, connection: Connection) -> EngineState:
         version: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
         if self._seen is None or self._seen[0] != version:
-            self._seen = version, read(connection)
+            self._seen = version, CatalogTransaction(connection).state()
         return self._seen[1]
 
     def _open(self) -> None:

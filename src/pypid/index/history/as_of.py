@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
+from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 from msgspec import UNSET
@@ -15,7 +16,7 @@ from pypid.core.errors import Exists, StorageDown, StorageFull, Unreadable
 from pypid.core.model import Project, Summary
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import may_show_theirs
+from pypid.core.policy import Policy, may_show_theirs
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_as_of, was_any
 from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
@@ -23,14 +24,29 @@ from pypid.flow import BytesBody
 from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
-from pypid.index.index import Index
 from pypid.index.store import records
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.index.views import ViewSources
+from pypid.ports import Blobs, Catalog
 
 _Known = dict[ProjectName, tuple[Summary, str, Spans]]
 FEW = 1000
 """Largest number of files processed on the reactor thread: it takes some milliseconds."""
+
+
+class CurrentIndex(Protocol):
+    """The index as it is now, from which as-of views are made."""
+
+    blobs: Blobs
+    catalog: Catalog
+    policy: Policy
+    world: World
+
+    async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
+        """Return the view of the project together with its sources (`Index.seen`)."""
+
+    async def stored_names(self) -> Summaries:
+        """Return the projects with stored files, by name (`Index.stored_names`)."""
 
 
 @frozen
@@ -65,7 +81,7 @@ class AsOfViews:
     times that clients ask for.
     """
 
-    index: Index
+    index: CurrentIndex
     snapshots: NamedSnapshots = field(init=False)
     _recorded: Recorded = field(factory=lambda: Recorded(), init=False, repr=False)
     _spanned: Spanned = field(init=False, repr=False)
@@ -112,7 +128,7 @@ class AsOfViews:
 
 
 async def project_as_of(
-    index: Index,
+    index: CurrentIndex,
     name: ProjectName,
     permission: UpstreamPermission,
     recorded: datetime | None = None,
@@ -127,13 +143,16 @@ async def project_as_of(
 
 
 async def _look(
-    index: Index, name: ProjectName, permission: UpstreamPermission, recorded: datetime | None
+    index: CurrentIndex,
+    name: ProjectName,
+    permission: UpstreamPermission,
+    recorded: datetime | None,
 ) -> Looked:
     assert permission.before is not None
     return Looked(name, await index.seen(name, permission), permission.before, recorded)
 
 
-async def _resolved(index: Index, looked: Looked) -> AsOfState:
+async def _resolved(index: CurrentIndex, looked: Looked) -> AsOfState:
     seen = looked.seen
     what = (
         index.policy,
@@ -171,7 +190,7 @@ class Recorded:
 
     _known: tuple[datetime | None] | None = field(default=None, init=False)
 
-    async def since(self, index: Index) -> datetime | None:
+    async def since(self, index: CurrentIndex) -> datetime | None:
         """Return since when changes are recorded. Reads the storage once; in a storage older than
         this feature, writes down that recording begins now.
 
@@ -182,7 +201,7 @@ class Recorded:
                 self._known = (await self._read(index),)
         return None if self._known is None else self._known[0]
 
-    async def _read(self, index: Index) -> datetime | None:
+    async def _read(self, index: CurrentIndex) -> datetime | None:
         with suppress(Unreadable):
             identity = await records.read_document(index.blobs, StorageIdentity, STORAGE_IDENTITY)
             if identity is None:  # only in tests
@@ -205,7 +224,7 @@ class Spanned:
     requested time.
     """
 
-    index: Index
+    index: CurrentIndex
     _known: _Known = field(factory=dict, init=False, repr=False)
     _made_of: tuple[Sequence[Summary], str] | None = field(default=None, init=False, repr=False)
     """The names, and the catalog's epoch, from which `_known` was computed."""
