@@ -20,7 +20,8 @@ from pypid.core.policy import Policy, may_show_theirs
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_as_of, was_any
 from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
-from pypid.flow import BytesBody
+from pypid.core.summaries import Summaries
+from pypid.flow import BytesBody, World
 from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
