@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.rendering.frames import LONGEST, Frames, GarbledFrame, framed
 from pypid.rendering.kinds import MarkupKind, kind_of
-from pypid.rendering.plain import beginning, cleaned, preformatted
+from pypid.rendering.readmes import beginning, cleaned, preformatted
 from tests.rendering.looking import Looked
 
 JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(

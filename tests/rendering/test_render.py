@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.rendering.kinds import MarkupKind
-from pypid.rendering.plain import cleaned, preformatted
+from pypid.rendering.readmes import cleaned, preformatted
 from pypid.rendering.render import Made, made
 from tests.rendering.hostile import HTML, MARKDOWN, PLAIN, RST
 from tests.rendering.looking import Looked

@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import mkstemp
 from urllib.parse import urlsplit
 
 import msgspec
 from attrs import field, frozen
 
 from pypid.access.passwords import hash_password
+from pypid.access.state_files import fill, written_beside
 from pypid.core.errors import Unreadable
 
 ADMIN = "admin"
@@ -94,13 +94,8 @@ def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | Non
     if current != old:
         return current
     new = AdminRecord(FORMAT, old.user, hash)
-    temporary = _write_beside(state / RECORD, new)
-    try:
+    with written_beside(state / RECORD, _encoded(new)) as temporary:
         temporary.replace(state / RECORD)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(state)
     return new
 
 
@@ -123,16 +118,13 @@ def _create(path: Path, record: AdminRecord) -> bool:
     """Write the record durably and atomically under a name that must be free; return whether it was
     free.
     """
-    temporary = _write_beside(path, record)
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        return _create_in_place(path, record)
-    finally:
-        temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+    with written_beside(path, _encoded(record)) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            return _create_in_place(path, record)
     return True
 
 
@@ -141,39 +133,18 @@ def _create_in_place(path: Path, record: AdminRecord) -> bool:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
-    _fill(descriptor, record)
+    fill(descriptor, _encoded(record))
     return True
 
 
-def _write_beside(path: Path, record: AdminRecord) -> Path:
-    descriptor, name = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
-    try:
-        _fill(descriptor, record)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return Path(name)
-
-
-def _fill(descriptor: int, record: AdminRecord) -> None:
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(record) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _encoded(record: AdminRecord) -> bytes:
+    return msgspec.json.encode(record) + b"\n"
 
 
 _ACCOUNTS = """\
-To have more users: `pypid user add NAME` makes one, while pypid runs (--admin: an administrator; after `make run`
-it is .venv/bin/pypid), and so does the page Manage in the browser. Or keep users in the configuration: put the line
-that `pypid gen-password NAME` prints into [users]."""
+To have more users: `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;
+after `make run` it is .venv/bin/pypid), and so does the page Manage in the browser. Or keep users
+in the configuration: put the line that `pypid gen-password NAME` prints into [users]."""
 _NO_ACCOUNTS = """\
 To have more users, write `backend = config sql` into [access] of the configuration and start
 pypid again. Then `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;

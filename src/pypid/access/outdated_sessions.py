@@ -7,12 +7,10 @@ made while pypid was stopped are found, too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import mkstemp
 
 import msgspec
 from attrs import define, field
@@ -20,6 +18,7 @@ from twisted.logger import Logger
 
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import Server
+from pypid.access.state_files import written_beside
 from pypid.core.errors import PypidError
 from pypid.flow import World
 
@@ -103,12 +102,5 @@ def _read(state: Path) -> _Seen | None:
 
 
 def _write(state: Path, seen: _Seen) -> None:
-    descriptor, temporary = mkstemp(prefix=f".{FILE}-", dir=state)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(seen) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(state / FILE)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with written_beside(state / FILE, msgspec.json.encode(seen) + b"\n") as temporary:
+        temporary.replace(state / FILE)

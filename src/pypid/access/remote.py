@@ -57,10 +57,13 @@ IDLE_TIME = 30
 """Idle connections that are kept open, and for how many seconds."""
 SOURCE = "the service that knows the users"
 
+_LOGIN_REFUSED = "it does not accept how pypid logs in there (see [remote] user and password)."
 _REASONS: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "it does not accept how pypid logs in there (see [remote] user and password).",
-    HTTPStatus.FORBIDDEN: "it does not accept how pypid logs in there (see [remote] user and password).",
-    HTTPStatus.NOT_FOUND: "nothing answers there ([remote] url is what comes before /check and /find).",
+    HTTPStatus.UNAUTHORIZED: _LOGIN_REFUSED,
+    HTTPStatus.FORBIDDEN: _LOGIN_REFUSED,
+    HTTPStatus.NOT_FOUND: (
+        "nothing answers there ([remote] url is what comes before /check and /find)."
+    ),
 }
 
 

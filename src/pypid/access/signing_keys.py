@@ -8,12 +8,11 @@ has to be stored; else it is created at the first start, and stored in ``session
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import mkstemp
 
+from pypid.access.state_files import written_beside
 from pypid.core.errors import CannotStart, Unreadable
 
 RECORD = "session.key"
@@ -57,20 +56,8 @@ def _read(path: Path) -> bytes:
 def _make(path: Path, key: bytes) -> None:
     """Write the key durably and atomically, and never in place of another one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(Path(temporary), path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with written_beside(path, key) as temporary:
+        _publish(temporary, path)
 
 
 def _publish(temporary: Path, path: Path) -> None:

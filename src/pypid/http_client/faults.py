@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 class Fault(Exception):
     """No response, or half of one. `reason` is for display and contains no URL.
 
-    `timed_out`: nothing came in time. `connected`: there was a connection, so the request may have been
-    processed. `lasting`: a retry is useless before an administrator changes something.
+    `timed_out`: nothing came in time. `connected`: there was a connection, so the request may have
+    been processed. `lasting`: a retry is useless before an administrator changes something.
     """
 
     def __init__(

@@ -130,25 +130,19 @@ async def exchange(
     answer. Raises `Fault`, and what the payload raises.
     """
     alarm: IDelayedCall | None = None
-    is_silent = False
 
     def progress() -> None:
         if alarm is not None and alarm.active():
             alarm.reset(patience)
 
-    def give_up() -> None:
-        nonlocal is_silent
-        is_silent = True
-        sent.cancel()
-
     body = None if payload is None else OutgoingBody(payload, progress)
     fields = Headers({name: [value] for name, value in headers.items()})
     sent = agent.request(method.encode("ascii"), url.encode("ascii"), fields, body)
-    alarm = clock.callLater(patience, give_up)
+    alarm = clock.callLater(patience, sent.cancel)
     try:
         response: IResponse = await sent
     except Exception as error:
-        if is_silent:
+        if not alarm.active():
             raise Fault(f"it did not answer within {patience:g} seconds.", timed_out=True) from None
         if body is not None and body.failure is not None:
             raise body.failure from None

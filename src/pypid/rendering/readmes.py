@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from attrs import define, field, frozen
@@ -17,7 +19,6 @@ from pypid.flow import start
 from pypid.flow.single_flight import Flights
 from pypid.rendering.child import PROGRAM, Child, ChildEnded, start_child
 from pypid.rendering.kinds import MarkupKind, kind_of
-from pypid.rendering.plain import beginning, cleaned, preformatted
 
 _log = Logger()
 
@@ -44,6 +45,7 @@ AGAIN = 600.0
 """Seconds before a README that killed a child is tried again."""
 MOST, HEAVIEST = 500, 8 << 20
 """READMEs, and characters, that are cached."""
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 SOURCE_NOTE = '<p class="readme-note">The README could not be rendered, so its source is shown.</p>'
 
 
@@ -221,3 +223,24 @@ def _answer(document: Mapping[str, Any], number: int) -> str | None:
     if error is not None:
         _log.warn("README not rendered, its source is shown: {error}", error=str(error)[:500])
     return html
+
+
+# --- plain text: what needs no renderer, and the fallback without one -----------------------------
+
+
+def cleaned(text: str) -> str:
+    """Return the text without control characters and lone surrogates, with one kind of line end."""
+    whole = text.encode("utf-8", "replace").decode()
+    return _UNPRINTABLE.sub(" ", whole.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def preformatted(text: str) -> str:
+    """Return the text as HTML that keeps its lines."""
+    return f'<pre class="readme-plain">{escape(text)}</pre>'
+
+
+def beginning(text: str, most: int) -> str:
+    """Return at most `most` bytes of the text, in whole lines if there are any."""
+    cut = text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+    lines, end, _ = cut.rpartition("\n")
+    return lines if end and lines else cut

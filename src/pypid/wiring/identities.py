@@ -14,8 +14,7 @@ from pypid.access.counted_source import CountedPeople
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import Verifier
 from pypid.access.signing_keys import session_key
-from pypid.access.sql.groups import GroupsOnly
-from pypid.access.sql.people import SqlPeople
+from pypid.access.sql.people import GroupsOnly, SqlPeople
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.core.policy import Claims

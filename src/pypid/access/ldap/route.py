@@ -221,12 +221,12 @@ def is_encrypted_first(url: str, certificates_are_named: bool) -> bool:
     )
 
 
-# --- StartTLS --------------------------------------------------------------------------------------
+# --- StartTLS -------------------------------------------------------------------------------------
 
 
 def accepts_tls(received: bytes) -> bool:
-    """Return whether `received` is the complete positive answer to `START_TLS`; False: there is more
-    to come.
+    """Return whether `received` is the complete positive answer to `START_TLS`; False: there is
+    more to come.
 
     Raises `ValueError` with the reason for a refusal, for an invalid answer, and for any bytes
     after it: they would be taken for encrypted content.

@@ -164,21 +164,10 @@ class Database:
     def _open(self, part: SchemaPart) -> Engines:
         from pypid.access.sql.engine import Engines
         from pypid.access.sql.schema import is_new, is_ready, prepare
-        from pypid.databases.sqlite import make_file
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
-                if self._identity is None or not self.place.of_record:
-                    if not self.place.is_there():
-                        self.refuse_loss()
-                    make_file(self.place.path)
-                identity = _identity(self.place)
-                before, self._identity = self._identity, identity
-                if before not in (None, identity):
-                    self._dispose()
-                    raise DatabaseAway(
-                        f"{self.place.path} has become another file: it is read anew."
-                    )
+                self._open_file(self.place)
             if self._engines is None:
                 self._is_read_only = False
                 self._engines = Engines(self.place, self)
@@ -192,6 +181,20 @@ class Database:
                 self._note(made=not ready)
                 self._ready.add(part.name)
             return self._engines
+
+    def _open_file(self, place: SqliteFile) -> None:
+        """Create the file if that is allowed. Raises `DatabaseAway` if it has been replaced."""
+        from pypid.databases.sqlite import make_file
+
+        if self._identity is None or not place.of_record:
+            if not place.is_there():
+                self.refuse_loss()
+            make_file(place.path)
+        identity = _identity(place)
+        before, self._identity = self._identity, identity
+        if before not in (None, identity):
+            self._dispose()
+            raise DatabaseAway(f"{place.path} has become another file: it is read anew.")
 
     def _note(self, *, made: bool) -> None:
         """Note that there are tables. If they existed before the disk was full, a failure is only

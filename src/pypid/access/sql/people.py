@@ -1,9 +1,10 @@
-"""The users of the accounts database, as a source of users."""
+"""The users of the accounts database as a source of users, and its groups for users of others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
@@ -117,4 +118,25 @@ def _identity(account: Account, groups: frozenset[str]) -> Identity:
     return Identity(account.name, groups, account.admin)
 
 
-_: type[People] = SqlPeople
+@frozen
+class GroupsOnly:
+    """A source without users, which puts users of other sources into groups: for an index whose
+    accounts may not log in.
+    """
+
+    accounts: SqlAccounts
+
+    async def check(self, credential: Credential) -> Identity | None:
+        """Return None: this source has no users."""
+        return None
+
+    async def find(self, user: str) -> Identity | None:
+        """Return None: this source has no users."""
+        return None
+
+    async def groups(self, user: str) -> frozenset[str]:
+        """Return the groups that have the user as a member. Raises `PeopleUnknown`."""
+        return self.accounts.current.roll().groups.get(user, NO_GROUPS)
+
+
+_: tuple[type[People], ...] = (SqlPeople, GroupsOnly)

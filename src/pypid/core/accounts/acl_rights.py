@@ -7,7 +7,7 @@ more than pypicloud did: see `rights_in`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import count
 
 from attrs import define, field, frozen
@@ -58,6 +58,30 @@ def rights_in(
     grant.
     """
     judge = _Judge(named)
+    rights: list[Right] = []
+    closed_projects: list[ProjectName] = []
+    for project, spellings in _by_project(judge, users, groups).items():
+        rules = judge.chosen(
+            project, {spelling: these for spelling, these in spellings.items() if these}
+        )
+        found = list(judge.rights(project, rules))
+        rights += found
+        if not found and any(spellings.values()):
+            closed_projects.append(project)
+    closed = None
+    if closed_projects:
+        closed = _free_group(taken | {right.name for right in rights if right.whom is Whom.GROUP})
+        rights += judge.close(closed_projects, closed)
+    rights.sort(key=lambda right: (right.project, right.whom.value, right.name))
+    return AclRights(tuple(rights), closed, tuple(judge.oddities))
+
+
+def _by_project(
+    judge: _Judge,
+    users: Mapping[str, Mapping[str, list[str]]],
+    groups: Mapping[str, Mapping[str, list[str]]],
+) -> Mapping[ProjectName, Mapping[str, Spelled]]:
+    """Return the rules of each project, by its spelling."""
     by_project: dict[ProjectName, dict[str, dict[Whose, frozenset[str]]]] = {}
     for whom_of, packages in ((lambda _: Whom.USER, users), (group_or_word, groups)):
         for spelling, entries in packages.items():
@@ -70,33 +94,13 @@ def rights_in(
                 rules[whom, "" if whom in (Whom.EVERYONE, Whom.AUTHENTICATED) else name] = (
                     judge.words(words)
                 )
-    rights: list[Right] = []
-    shut: list[ProjectName] = []
-    for project, spellings in by_project.items():
-        holding = judge.chosen(
-            project, {spelling: these for spelling, these in spellings.items() if these}
-        )
-        found = list(judge.rights(project, holding))
-        rights += found
-        if not found and any(spellings.values()):
-            shut.append(project)
-    closed = None
-    if shut:
-        names = (KEPT_CLOSED if number == 1 else f"{KEPT_CLOSED}-{number}" for number in count(1))
-        used = taken | {right.name for right in rights if right.whom is Whom.GROUP}
-        closed = next(name for name in names if name not in used)
-        rights += [Right(project, Whom.GROUP, closed) for project in shut]
-        for project in shut:
-            done = (
-                f"only administrators may read it: its one right is of the group {closed}, "
-                f"which has no members"
-            )
-            judge.odd(
-                f"none of the rules of {project} can be expressed here, or they let no user in",
-                done,
-            )
-    rights.sort(key=lambda right: (right.project, right.whom.value, right.name))
-    return AclRights(tuple(rights), closed, tuple(judge.oddities))
+    return by_project
+
+
+def _free_group(used: Set[str]) -> str:
+    """Return the name of a new group that keeps projects closed."""
+    names = (KEPT_CLOSED if number == 1 else f"{KEPT_CLOSED}-{number}" for number in count(1))
+    return next(name for name in names if name not in used)
 
 
 @define
@@ -108,6 +112,19 @@ class _Judge:
 
     def odd(self, what: str, done: str, *, grave: bool = False) -> None:
         self.oddities.append((what, done, grave))
+
+    def close(self, projects: Iterable[ProjectName], group: str) -> Iterator[Right]:
+        """Yield the rights of the group without members that keeps the projects closed."""
+        done = (
+            f"only administrators may read it: its one right is of the group {group}, which has no "
+            f"members"
+        )
+        for project in projects:
+            self.odd(
+                f"none of the rules of {project} can be expressed here, or they let no user in",
+                done,
+            )
+            yield Right(project, Whom.GROUP, group)
 
     def project(self, spelling: str) -> ProjectName | None:
         try:

@@ -138,8 +138,8 @@ def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetim
     if claims.get("aud") not in (audience, [audience]):
         claimed = shortened(printable(str(claims.get("aud"))))
         raise refused(
-            f"The token is meant for another audience ({claimed}): ask for one for {audience!r}, as "
-            "the first request told."
+            f"The token is meant for another audience ({claimed}): ask for one for {audience!r}, "
+            "as the first request told."
         )
     issued, expires = _date(claims, "iat"), _date(claims, "exp")
     if now >= expires + LEEWAY:

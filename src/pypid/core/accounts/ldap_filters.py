@@ -13,7 +13,8 @@ GROUP_FILTER = "(|(member={dn})(uniqueMember={dn})(memberUid={user}))"
 """Finds the entries of the user's groups if ``[ldap] group_filter`` is empty."""
 
 _ITEM = re.compile(
-    r"\((?:[A-Za-z0-9][\w.;-]*(?:=|~=|>=|<=)|(?:[A-Za-z0-9][\w.;-]*)?(?::dn)?(?::[\w.]+)?:=)[^()\0]*\)",
+    r"\((?:[A-Za-z0-9][\w.;-]*(?:=|~=|>=|<=)"
+    r"|(?:[A-Za-z0-9][\w.;-]*)?(?::dn)?(?::[\w.]+)?:=)[^()\0]*\)",
     re.ASCII,
 )
 _SEVERAL = re.compile(r"\(\s*(?:[&|][\s\0]*|!\s*\0\s*)\)")

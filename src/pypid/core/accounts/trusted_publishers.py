@@ -118,7 +118,7 @@ def _text(value: object) -> str | None:
 
 @frozen
 class Allowance:
-    """One rule: a token that meets all the conditions may publish the projects matching the glob."""
+    """One rule: a token that meets all conditions may publish the projects that match the glob."""
 
     projects: str
     conditions: tuple[ClaimCondition, ...]
