@@ -121,6 +121,21 @@ class Describing(Protocol):
         """Store the body as `Blobs.write` does, together with the description."""
 
 
+class Provisional(Protocol):
+    """An optional ability of `Blobs`: to mark a blob whose publish is not committed yet, in the same
+    write.
+
+    The mark is as durable as the blob. It is read back as `Blob.provisional`, and changes nothing
+    else. Everything raises `StorageDown`.
+    """
+
+    async def write_provisional(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        """Store the body as `Blobs.write` does, with the mark."""
+
+    async def confirm(self, key: str) -> None:
+        """Remove the mark; do nothing if the blob does not exist."""
+
+
 class Bucket(Protocol):
     """What a store that is an S3 bucket can do in addition to `Blobs`. Everything raises
     `StorageDown`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
@@ -155,6 +156,35 @@ class FilesCase(Awaiting, SynchronousTestCase):
 
 class FolderTests(FilesCase):
     """The folder as people and other programs see it."""
+
+    def test_provisional_blob_is_marked_until_it_is_confirmed(self) -> None:
+        """The mark is the sticky bit; it changes neither the bytes nor the ETag."""
+        key = "spam/spam-1.tar.gz"
+        written = self.have(self.blobs.write_provisional(key, BytesBody(b"x")))
+        self.assertTrue(written.provisional)
+        self.assertEqual(written, self.have(self.blobs.stat(key)))
+        self.assertEqual(self.get(key), b"x")
+        self.have(self.blobs.confirm(key))
+        self.assertEqual(self.have(self.blobs.stat(key)), evolve(written, provisional=False))
+        self.assertEqual((self.root / key).stat().st_mode & 0o7777, 0o640)
+        self.have(self.blobs.write_provisional(key, BytesBody(b"y"), replace=True))
+        self.have(self.blobs.write(key, BytesBody(b"z"), replace=True))
+        self.assertFalse(self.have(self.blobs.stat(key)).provisional)
+        self.have(self.blobs.confirm("spam/other.tar.gz"))
+
+    def test_system_without_the_sticky_bit_marks_nothing(self) -> None:
+        """A system may refuse it for files; the blob is stored all the same."""
+        fchmod = os.fchmod
+
+        def refuses(descriptor: int, mode: int) -> None:
+            if mode & stat.S_ISVTX:
+                raise OSError(errno.EINVAL, "not for files")
+            fchmod(descriptor, mode)
+
+        self.patch(os, "fchmod", refuses)
+        written = self.have(self.blobs.write_provisional("spam/x", BytesBody(b"x")))
+        self.assertFalse(written.provisional)
+        self.assertEqual((self.root / "spam/x").stat().st_mode & 0o7777, 0o640)
 
     def test_key_is_path(self) -> None:
         """The key is the path; files are not for everybody, and nothing else is left
@@ -475,6 +505,9 @@ class SpoolTests(FilesCase):
             self.assertTrue((self.root / key).samefile(path))
             self.assertEqual(blob, self.have(self.blobs.stat(key)))
             self.assertEqual((self.root / key).stat().st_mode & 0o777, 0o640)
+        blob = self.have(self.blobs.write_provisional("spam/z", self.body(self.spool(b"more"))))
+        self.assertTrue(blob.provisional)
+        self.assertEqual(blob, self.have(self.blobs.stat("spam/z")))
         path.unlink()
         self.assertEqual(self.get("spam/x"), b"spooled")
         self.assertEqual(self.drafts(), [])

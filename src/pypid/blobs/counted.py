@@ -14,7 +14,7 @@ from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
-from pypid.ports import Blobs, Body, Describing
+from pypid.ports import Blobs, Body, Describing, Provisional
 
 T = TypeVar("T")
 
@@ -127,5 +127,21 @@ class CountedDescriptions:
         return self._watch.wrote(await self._watch.over("write", writing))
 
 
+@frozen
+class CountedProvisional:
+    """A `Provisional` with metrics in front of another one."""
+
+    behind: Provisional
+    _watch: BlobsWatch = field(repr=False)
+
+    async def write_provisional(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        writing = self.behind.write_provisional(key, body, replace=replace)
+        return self._watch.wrote(await self._watch.over("write", writing))
+
+    async def confirm(self, key: str) -> None:
+        await self.behind.confirm(key)
+
+
 _: type[Blobs] = CountedBlobs
+_provisional: type[Provisional] = CountedProvisional
 _descriptions: type[Describing] = CountedDescriptions

@@ -43,6 +43,10 @@ TRIES = 5
 """How often a folder is created again that another process removes."""
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
+PROVISIONAL_MODE = FILE_MODE | stat.S_ISVTX
+"""The mode of a provisional blob: the sticky bit has no other meaning for a file, and is synced
+together with its bytes.
+"""
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR)
 """The errors for a path at which there can be no file."""
@@ -248,7 +252,13 @@ def blob(key: str, found: os.stat_result) -> Blob:
         modified = datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
     except (OverflowError, ValueError, OSError):  # a year that datetime does not support
         modified = datetime.fromtimestamp(0, UTC)
-    return Blob(key=key, size=found.st_size, modified=modified, etag=etag)
+    return Blob(
+        key=key,
+        size=found.st_size,
+        modified=modified,
+        etag=etag,
+        provisional=bool(found.st_mode & stat.S_ISVTX),
+    )
 
 
 def prepare(

@@ -28,13 +28,20 @@ class DraftFile:
     """
 
     def __init__(
-        self, disk: DiskFolder, key: str, segments: tuple[bytes, ...], name: bytes, replace: bool
+        self,
+        disk: DiskFolder,
+        key: str,
+        segments: tuple[bytes, ...],
+        name: bytes,
+        replace: bool,
+        mode: int = FILE_MODE,
     ) -> None:
         self._disk = disk
         self._key = key
         self._segments = segments
         self._path = disk.draft(name)
         self._replace = replace
+        self._mode = mode
         self._lock = Lock()
         self._descriptor: int | None = None
         self._made = False
@@ -84,8 +91,9 @@ class DraftFile:
                     return None
                 raise
             self._made = True
-            os.fchmod(descriptor, FILE_MODE)
+            self._set_mode(descriptor)
             os.fsync(descriptor)
+            found = os.fstat(descriptor)
             self._install()
             self._let_go()
             return found
@@ -113,11 +121,16 @@ class DraftFile:
                 self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE
             )
             self._made = True
-            os.fchmod(
-                self._descriptor, FILE_MODE
-            )  # regardless of the umask: a linked file and a copied one get the same mode
+            self._set_mode(self._descriptor)
             hold(self._descriptor)
         return self._descriptor
+
+    def _set_mode(self, descriptor: int) -> None:
+        """Set the mode regardless of the umask: a linked file and a copied one get the same."""
+        try:
+            os.fchmod(descriptor, self._mode)
+        except OSError:  # some systems refuse the sticky bit; then there is no mark
+            os.fchmod(descriptor, FILE_MODE)
 
     def _must_be_free(self) -> None:
         """Fail early, before a large body is copied; `_install` decides."""

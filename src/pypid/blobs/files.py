@@ -9,7 +9,7 @@ folder. Another program may share it as well, without seeing pypid's own documen
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH108, PTH116, PTH120
+# ruff: noqa: PTH101, PTH108, PTH116, PTH120
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pypid.blobs.disk import DRAFTS, VEIL, DiskFolder, blob, our_words, prepare, sync_folder
+from pypid.blobs.disk import (
+    DRAFTS,
+    FILE_MODE,
+    PROVISIONAL_MODE,
+    VEIL,
+    DiskFolder,
+    blob,
+    our_words,
+    prepare,
+    sync_folder,
+)
 from pypid.blobs.draft import DraftFile
 from pypid.blobs.keys import must_be_key, pieces, segments
 from pypid.blobs.walk import walk
@@ -33,7 +43,7 @@ from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, FileBody, World
 from pypid.flow.reserve import FILE, SMALL, Reserve
 from pypid.flow.spool import BATCH
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs, Body, Provisional
 
 LISTED = 500
 """Blobs listed per call in a thread."""
@@ -77,6 +87,15 @@ class FilesBlobs:
         return await self._blocking(self._opened, key, span)
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        return await self._write(key, body, replace, FILE_MODE)
+
+    async def write_provisional(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        return await self._write(key, body, replace, PROVISIONAL_MODE)
+
+    async def confirm(self, key: str) -> None:
+        await self._blocking(self._confirmed, key)
+
+    async def _write(self, key: str, body: Body, replace: bool, mode: int) -> Blob:
         async with aclosing(body):
             where = must_be_key(key)
             if where[: len(DRAFTS)] == DRAFTS:
@@ -88,6 +107,7 @@ class FilesBlobs:
                     self._disk.file_segments(where),
                     self._random(16).hex().encode(),
                     replace,
+                    mode,
                 )
                 try:
                     return blob(key, await self._take(body, draft))
@@ -178,6 +198,15 @@ class FilesBlobs:
                 raise Missing(key)
             return blob(key, found)
 
+    def _confirmed(self, key: str) -> None:
+        with our_words("Confirming"):
+            try:
+                os.chmod(self._path(key), FILE_MODE)
+            except OSError as error:
+                self._disk.absent(error, key)
+            except Missing:
+                return
+
     def _removed(self, key: str) -> None:
         with our_words("Deleting"):
             try:
@@ -217,3 +246,4 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
 
 
 _: type[Blobs] = FilesBlobs
+_provisional: type[Provisional] = FilesBlobs

@@ -219,7 +219,8 @@ class Blob:
 
     `etag` changes whenever the bytes are rewritten; it is compared only with an `etag` seen before.
     `archived`: the blob is in an archive storage class, and is readable only while a restored copy
-    exists, which no listing shows.
+    exists, which no listing shows. `provisional`: a publish wrote it that has not committed it
+    (`ports.Provisional`).
     """
 
     key: str
@@ -227,6 +228,7 @@ class Blob:
     modified: datetime
     etag: str
     archived: bool = False
+    provisional: bool = False
 
 
 @frozen(kw_only=True)

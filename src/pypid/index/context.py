@@ -21,7 +21,7 @@ from pypid.flow.single_flight import Flights, Locks
 from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.store.verified_entries import VerifiedEntries
-from pypid.ports import Blobs, Catalog, Describing
+from pypid.ports import Blobs, Catalog, Describing, Provisional
 
 _log = Logger()
 
@@ -85,6 +85,8 @@ class IndexContext:
     """Whether other nodes update the catalog, too. `shared` alone, as for a bucket with a lease,
     only says that others may write to the storage.
     """
+    provisional: Provisional | None = None
+    """The storage's marks of blobs that are not committed yet, if it has them."""
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by project name, held while the documents and the catalog entry of a project change
     together.

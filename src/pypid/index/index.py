@@ -49,7 +49,7 @@ from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.listings import UpstreamListings
 from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.index.views import View, Views, ViewSources
-from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
+from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Provisional, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.history.as_of import AsOfViews
@@ -92,6 +92,8 @@ class Index:
     """Where new files are stored."""
     describing: Describing | None = None
     """The storage's descriptions of blobs, if it supports them."""
+    provisional: Provisional | None = None
+    """The storage's marks of blobs that are not committed yet, if it has them."""
     under_way: UnderWay | None = None
     """Announces publishes under way to other nodes, if there are any."""
     identity: str = "pypid"
@@ -128,6 +130,7 @@ class Index:
             *besides,
             catalog_is_shared=self.shared,
             is_sole=self.is_sole or without_lease,
+            provisional=self.provisional,
         )
         breakers = CircuitBreaker(self.world), FileHostBreakers(self.world)
         ours_now, is_away = self.context.ours_now, self.catalog.is_away

@@ -91,6 +91,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             bucket=storage.bucket,
             plan=plan_of(config.storage),
             describing=storage.describing,
+            provisional=storage.provisional,
             under_way=None if sharing is None else sharing.leases,
             identity=identity,
             is_sole=None if lease is None else lambda: lease.is_sole,

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from pypid.blobs import files, memory
 from pypid.blobs.awaited import Awaited, AwaitedDescriptions
-from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDescriptions
+from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDescriptions, CountedProvisional
 from pypid.catalog.dump_folder import DumpFolder, Manifest
 from pypid.core.configuration.choices import CatalogStore, Layout, StorageBackend
 from pypid.core.configuration.keys import StorageSettings
@@ -24,7 +24,7 @@ from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
 from pypid.index.store import records
-from pypid.ports import Blobs, Bucket, Describing
+from pypid.ports import Blobs, Bucket, Describing, Provisional
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings  # not without its extra
@@ -43,6 +43,8 @@ class OpenedStorage:
     new: bool
     bucket: Callable[[], Awaitable[Bucket]] | None = None
     describing: Describing | None = None
+    provisional: Provisional | None = None
+    """The storage's marks of blobs that are not committed yet, if it has them."""
     close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
     answers: Callable[[], Awaitable[object]] | None = None
     """Checks in one request that a bucket is reachable; raises `StorageDown`."""
@@ -70,7 +72,15 @@ async def open_storage(
     describing = (
         None if opened.describing is None else CountedDescriptions(opened.describing, watch)
     )
-    return evolve(opened, blobs=CountedBlobs(opened.blobs, watch), describing=describing)
+    provisional = (
+        None if opened.provisional is None else CountedProvisional(opened.provisional, watch)
+    )
+    return evolve(
+        opened,
+        blobs=CountedBlobs(opened.blobs, watch),
+        describing=describing,
+        provisional=provisional,
+    )
 
 
 async def _opened(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
@@ -104,7 +114,7 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
                 "knows files in it. Is the disk mounted? If the files are meant to be gone, "
                 "delete that snapshot and start again."
             )
-        return await _identified(blobs, world)
+        return evolve(await _identified(blobs, world), provisional=blobs)
     except (StorageDown, StorageFull) as error:
         raise CannotStart(
             f"The storage folder {places.storage} cannot be used: {_cause(error)}"

@@ -11,15 +11,17 @@ from attrs import evolve
 from pypid.blobs import files
 from pypid.core.errors import AlreadyExists, NoSuchProject, StorageDown
 from pypid.core.packaging.names import project_name
+from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import start
 from pypid.index.local.adoption import Adopted, Adopter, Result
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.progress import EVERY
 from pypid.testing import Turns, world
 from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
-from tests.index.faulty_blobs import Gated, Storm, Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
+from tests.index.faulty_blobs import Died, Gated, Storm, Watched
+from tests.index.uploads import SPAM, WHEEL, IndexCase, index_over, publishing, sent
 
+RECORD = key(SPAM, WHEEL, ObjectKind.RECORD)
 LONG_AGO = 1_200_000_000
 
 
@@ -56,6 +58,44 @@ class FolderTests(IndexCase):
             )
             for path in paths
         }
+
+    def killed_before_the_record(self) -> None:
+        """Publish the wheel in a process that ends when its bytes are stored."""
+
+        class Killed(Watched):
+            async def _before(self, what: str) -> None:
+                await super()._before(what)
+                if f"write {RECORD}" in self.asked:
+                    raise Died()
+
+        index = index_over(Killed(self.store), self.clock, provisional=self.store)
+        self.failureResultOf(start(publishing(index, sent())), Died)
+        self.assertTrue((self.root / "spam" / WHEEL).exists())
+        self.assertFalse((self.root / RECORD).exists())
+
+    def test_upload_that_a_kill_cut_off_is_not_adopted(self) -> None:
+        """Its client got no answer: its bytes stay invisible until it is published again."""
+        self.killed_before_the_record()
+        self.index = index_over(self.store, self.clock, provisional=self.store)
+        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        self.assertEqual(adopted.outcome, Result.REFUSED)
+        self.assertIn("broke off", adopted.problems[0])
+        self.assertEqual(self.files(), {})
+        os.utime(self.root / "spam" / WHEEL, (LONG_AGO, LONG_AGO))
+        (finding,) = self.have(self.index.check()).findings
+        self.assertIn("never acknowledged", finding.advice)
+        self.publish(sent())
+        self.assertEqual(list(self.files()), [WHEEL])
+
+    def test_published_file_is_adopted_again_without_its_record(self) -> None:
+        """An administrator who deletes a damaged record has it made anew."""
+        self.index = index_over(self.store, self.clock, provisional=self.store)
+        data = wheel("spam", "1.0")
+        self.publish(sent(data, metadata=None))
+        (self.root / RECORD).unlink()
+        self.index = self.restarted()
+        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
 
     def adopt(self, prefix: str = "") -> dict[str, Adopted]:
         _, adopted = self.have(self.index.adopt(prefix, "dave"))

@@ -20,7 +20,7 @@ from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
 from pypid.core.model import ArchiveState, Blob, Project, Span, Unfinished
 from pypid.core.packaging.names import project_name
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
-from pypid.flow import BytesBody, Hashes, start
+from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.local.archive_restore import PATIENCE, Thawing
 from pypid.index.local.publish import UNDER_WAY
@@ -30,7 +30,7 @@ from pypid.ports import Body, Bucket
 from pypid.testing import world
 from tests.distributions import sdist
 from tests.index.file_cache_cases import listed
-from tests.index.uploads import SPAM, IndexCase, fetched, publishing, sent
+from tests.index.uploads import SPAM, IndexCase, digests, fetched, publishing, sent
 
 DAY = 24 * 3600
 NAMES = [f"spam-{number}.0-py3-none-any.whl" for number in (1, 2, 3)]
@@ -300,15 +300,11 @@ class ArchiveTests(TierCase):
         """The key of the stored copy is restored: the file on the upstream page has none."""
         data = b"cached"
         file = listed(data, "eggs-1.0.tar.gz")
-        hashes = Hashes()
-        hashes.update(data)
 
         async def body() -> Body:
             return BytesBody(data)
 
-        kept = self.have(
-            self.index.file_cache.kept.keep(file, hashes.digests(), body, metadata=None)
-        )
+        kept = self.have(self.index.file_cache.kept.keep(file, digests(data), body, metadata=None))
         assert kept.key is not None
         self.shelves.classes[kept.key] = "GLACIER"
         for _ in range(2):  # the second time it is in the catalog

@@ -47,6 +47,10 @@ from pypid.index.local.publish import UNDER_WAY
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 
+BROKE_OFF = (
+    "its upload broke off and was never acknowledged: publish it again, or remove it. To adopt it "
+    "all the same, remove its mark (chmod -t) before."
+)
 AT_ONCE = 16
 """Files inspected and adopted at the same time: a bucket answers each request after a while."""
 
@@ -186,6 +190,8 @@ class Adopter:
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         if older is not None:
             return await self._second(blob, older)
+        if blob.provisional:
+            return Adopted(blob.key, Result.REFUSED, (BROKE_OFF,), lasting=False)
         if project in self.bare:
             return None
         if await records.tombstone(self.context.blobs, project, filename) is not None:

@@ -218,21 +218,13 @@ class Publisher:
     async def _store(
         self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False
     ) -> PublishOutcome:
-        plan = self.context.plan
-        file = named = file_of(
-            upload, by, self.context.world.now(), plan, overwrites=older is not None
-        )
+        now, plan = self.context.world.now(), self.context.plan
+        file = named = file_of(upload, by, now, plan, overwrites=older is not None)
         written: list[str] = []
         is_recorded = False
         try:
-            artifact, is_new = await self._write_artifact(file, body, is_alone=is_alone)
+            artifact = await self._write_all(file, upload, body, written, is_alone=is_alone)
             file = structs.replace(file, key=artifact.key)
-            sidecars = documents_of(file, upload, plan)
-            if is_new:
-                written.append(artifact.key)
-            for where, data in sidecars:
-                written.append(where)  # before the write: it may fail and have written anyway
-                await self.context.blobs.write(where, BytesBody(data), replace=True)
             if not await self._is_mine(artifact):
                 written.clear()
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
@@ -244,6 +236,7 @@ class Publisher:
             is_ours = is_recorded and not isinstance(error, AlreadyExists)
             await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
             raise
+        await self._confirm(artifact)
         # bytes found at this file's key were copied aside; if their writer is still alive, this
         # record was first
         replaced = named if older is None and file.key != named.key else older
@@ -254,6 +247,27 @@ class Publisher:
                 left_by(replaced, plan, keep={file.key, *(where for where, _ in sidecars)})
             )
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
+
+    async def _write_all(
+        self, file: File, upload: Upload, body: BodyAnew, written: list[str], *, is_alone: bool
+    ) -> Blob:
+        """Write the bytes and the sidecars, and add to `written` the keys that were written. Return
+        the blob of the bytes.
+        """
+        artifact, is_new = await self._write_artifact(file, body, is_alone=is_alone)
+        if is_new:
+            written.append(artifact.key)
+        file = structs.replace(file, key=artifact.key)
+        for where, data in documents_of(file, upload, self.context.plan):
+            written.append(where)  # before the write: it may fail and have written anyway
+            await self.context.blobs.write(where, BytesBody(data), replace=True)
+        return artifact
+
+    async def _confirm(self, artifact: Blob) -> None:
+        """Remove the mark of bytes whose record is durable."""
+        if self.context.provisional is not None:
+            with suppress(StorageDown):  # a mark that stays matters only if the record is deleted
+                await self.context.provisional.confirm(artifact.key)
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
         """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
@@ -285,10 +299,19 @@ class Publisher:
         )
         return there
 
-    async def _write(self, file: File, body: BodyAnew, *, replace: bool = False) -> Blob:
-        """Write the bytes to the file's key, with the description that a pypicloud needs."""
+    async def _write(
+        self, file: File, body: BodyAnew, *, replace: bool = False, is_provisional: bool = False
+    ) -> Blob:
+        """Write the bytes to the file's key, with the description that a pypicloud needs, or marked
+        as not committed yet.
+        """
         describing = self.context.describing if self.context.plan.pypicloud else None
         if describing is None:
+            provisional = self.context.provisional if is_provisional else None
+            if provisional is not None:
+                return await provisional.write_provisional(
+                    file.key or "", await body(), replace=replace
+                )
             return await self.context.blobs.write(file.key or "", await body(), replace=replace)
         from pypid.core.records.pypicloud_descriptions import (
             as_texts,
@@ -310,13 +333,13 @@ class Publisher:
         """
         where = file.key or ""
         try:
-            return await self._write(file, body), True
+            return await self._write(file, body, is_provisional=True), True
         except Exists:
             is_same = await self._set_aside(
                 where, file, is_alone=is_alone or self.context.is_sole()
             )
         if is_same and not self.context.shared:
-            return await self._write(file, body, replace=True), False
+            return await self._write(file, body, replace=True, is_provisional=True), False
         apart = self.context.plan.overwrite(
             file.project, file.version, file.filename, file.sha256 or ""
         )

@@ -95,6 +95,10 @@ _ADVICE = {
 }
 
 
+_BROKE_OFF = (
+    "the bytes of an upload that broke off and was never acknowledged; no client sees them: publish "
+    "the same file again, or remove them."
+)
 _COPIED = (
     "these are not the bytes that were published, or they are gone; a copy of the published bytes "
     "is kept as {copy}: `pypid check --hashes --sweep` puts it back, and keeps the other bytes "
@@ -401,6 +405,9 @@ def _unclaimed(
             and ObjectPlace(where.project, where.filename, ObjectKind.DELETED) in places
         )
         if where.kind is ObjectKind.ARTIFACT:
+            if blob.provisional and file is None and not is_deleted:
+                yield Finding(blob.key, StorageProblem.NO_RECORD, _BROKE_OFF)
+                continue
             wrong = (
                 StorageProblem.NO_RECORD
                 if file is None and not is_deleted
