@@ -4,7 +4,6 @@ PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 pyt
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 CONFIG ?= etc/pypid.ini
 JOBS ?= 2
-PROCESSES = $(JOBS)
 BIN := .venv/bin
 NEEDS := setup.py pyproject.toml constraints.txt
 PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
@@ -12,7 +11,8 @@ UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard t
 # Where the unit tests write, if nobody says TMPDIR: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
 MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
-TRIAL = exec $(BIN)/python -m tests.parallel -j$(PROCESSES)
+# One process more than cores: some test always waits, for a process that starts, a timeout, or a client that tries again.
+TRIAL = exec $(BIN)/python -m tests.parallel -j$$(($(JOBS) + 1))
 # A client that cannot be installed is tried once in a run of make: see tests/live/clients.py
 ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
@@ -48,7 +48,6 @@ unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
 clients: .venv/test.stamp  ## .clients/, the programs that live tests drive
 	@$(BIN)/python -m tests.live.clients
 
-live: PROCESSES = $$(($(JOBS) + 1))# somebody always waits, for a process that starts or for a moment that comes
 live: clients  ## a real daemon with real clients; what the machine lacks is skipped by name
 	@$(TRIAL) tests.live
 

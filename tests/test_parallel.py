@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.trial.reporter import Reporter
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.parallel import FIRST, ROOT, TOGETHER, Taking, modules, portions, slowest
+from tests.parallel import ORDER, ROOT, QueuedModules, modules, portions, slowest
 
 FAILS = """
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,14 +34,14 @@ class PortionTests(SynchronousTestCase):
     """What is taken at once."""
 
     def test_all(self) -> None:
-        """Every file with tests is taken once, whatever is said of the order; what is first or
-        together is still there.
+        """Every file with tests is taken once, in whatever order; the modules that the order names
+        exist.
         """
         wanted = modules(["tests", "tests.core"])
         self.assertEqual(len(wanted), len(list((ROOT / "tests").rglob("test_*.py"))))
         taken = [name for line in portions(wanted) for name in line.split()]
         self.assertEqual(sorted(taken), sorted(wanted))
-        named = {f"tests.{name}" for line in (*FIRST, *TOGETHER) for name in line.split()}
+        named = {f"tests.{name}" for line in ORDER for name in line.split()}
         self.assertEqual(named - set(wanted), set())
 
     def test_unknown(self) -> None:
@@ -50,7 +50,7 @@ class PortionTests(SynchronousTestCase):
             self.assertRaises(FileNotFoundError, modules, [name])
 
 
-class TakingTests(SynchronousTestCase):
+class QueueTests(SynchronousTestCase):
     """One process."""
 
     def test_failures(self) -> None:
@@ -69,7 +69,7 @@ class TakingTests(SynchronousTestCase):
             give.close()
             said, result = io.StringIO(), Reporter(io.StringIO())
             with redirect_stdout(said):
-                Taking(take).run(result)
+                QueuedModules(take).run(result)
         self.assertEqual((len(result.failures), len(result.errors)), (1, 1))
         self.assertGreater(result.successes, 1)
         self.assertEqual(

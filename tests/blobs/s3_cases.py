@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -75,6 +76,8 @@ class S3Case(TestCase):
 
     async def setUp(self) -> None:
         """Make a fake, open it, and watch the log."""
+        # Twisted notices that no address can be reached when it would try the next one
+        self.patch(HostnameEndpoint, "_DEFAULT_ATTEMPT_DELAY", 0.01)
         self.reactor: Any = reactor
         self.skew = timedelta()
         self.began = self.reactor.seconds()

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import payloads, store
+from pypid.blobs.s3 import client, payloads, store
 from pypid.blobs.s3.client import TRIES
 from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
@@ -84,6 +84,7 @@ class SilenceTests(S3Case):
 
     async def test_silent_for_good(self) -> None:
         """One that never answers is down; the wait has an end."""
+        self.blobs = await self.open(timeout=0.1)
         self.fake.script("GetObject", *[silent()] * 20)
         problem = await self.fails(StorageDown, self.blobs.read("spam/x"))
         self.assertIn("did not answer", str(problem))
@@ -404,9 +405,11 @@ class PatienceTests(S3Case):
     """Requests of a client that waits anyway."""
 
     async def test_upload_waits_for_a_store_that_comes_back(self) -> None:
-        """What belongs to an upload is tried again for up to a minute, once a second; everything
-        else fails after six tries.
+        """What belongs to an upload is tried again for up to a minute, with pauses; everything else
+        fails after six tries.
         """
+        self.assertEqual(client.LEAST_PATIENT_PAUSE, 1.0)
+        self.patch(client, "LEAST_PATIENT_PAUSE", 0.1)
         for operation in ("PutObject", "HeadObject"):
             self.fake.script(operation, *[says(Said(503))] * (TRIES + 2))
         await self.fails(StorageDown, self.blobs.write("spam/x", BytesBody(b"bytes")))
@@ -414,7 +417,9 @@ class PatienceTests(S3Case):
         before = is_patient.set(True)
         try:
             self.fake.script("PutObject", *[says(Said(503))] * (TRIES + 2))
+            began = self.reactor.seconds()
             await self.blobs.write("spam/x", BytesBody(b"bytes"))
+            self.assertGreaterEqual(self.reactor.seconds() - began, 0.3)
         finally:
             is_patient.reset(before)
         self.assertEqual(self.stored("spam/x"), b"bytes")

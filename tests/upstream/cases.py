@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
@@ -41,6 +42,8 @@ class UpstreamCase(TestCase):
 
     def setUp(self) -> None:
         """Make a fake, and watch the log."""
+        # Twisted notices that no address can be reached when it would try the next one
+        self.patch(HostnameEndpoint, "_DEFAULT_ATTEMPT_DELAY", 0.01)
         self.reactor: Any = reactor
         self.fakes: list[Fake] = []
         self.fake = self.another()
