@@ -109,7 +109,7 @@ class Storage(SynchronousTestCase):
             S3 + "aws.bucket = other\nstorage.region = EU\nstorage.region_name = us-west-2"
         )
         self.assertEqual((config.storage.bucket, config.storage.region), ("bucket", "us-west-2"))
-        self.assertIn("aws.bucket: storage.bucket says the same", notes(config))
+        self.assertIn("aws.bucket: storage.bucket sets the same", notes(config))
 
     def test_other_stores(self) -> None:
         """Other implementations of S3: by their URL, or by host and security as before 1.0;

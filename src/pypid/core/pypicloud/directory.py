@@ -38,42 +38,42 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
     _copied(settings, ledger, "bind_dn", "service_dn")
     _copied(settings, ledger, "bind_password", "service_password")
     _copied(settings, ledger, "base_dn", "base_dn")
-    form = settings.entry(f"{_L}user_dn_format")
+    form = settings.find(f"{_L}user_dn_format")
     if form is not None:
         advice = (
             "it names one entry, and pypid would search below it, where others may be: say "
             "auth.ldap.base_dn and auth.ldap.user_search_filter"
         )
-        ledger.refuse(advice, form[1], form[0])
+        ledger.refuse(advice, form.entry, form.key)
     found = _user_filter(settings, ledger)
     admin_group = _admins(settings, ledger, found, in_file=in_file)
     if not admin_group:
-        ledger.say("ldap", "group_filter", NO_GROUPS)
+        ledger.put("ldap", "group_filter", NO_GROUPS)
     for key in ("ignore_cert", "ignore_multiple_results"):
         if f"{_L}{key}" in settings.found and not asbool(settings.found[f"{_L}{key}"].text):
-            settings.entry(f"{_L}{key}")  # already the behaviour of pypid
+            settings.find(f"{_L}{key}")  # already the behaviour of pypid
 
 
-def _copied(settings: PypicloudSettings, ledger: Ledger, ours: str, theirs: str) -> None:
-    said = settings.entry(f"{_L}{theirs}")
-    if said is not None and said[1].text.strip():
-        ledger.say("ldap", ours, said[1].text.strip(), said[1], said[0])
+def _copied(settings: PypicloudSettings, ledger: Ledger, key: str, pypicloud_key: str) -> None:
+    setting = settings.find(f"{_L}{pypicloud_key}")
+    if setting is not None and setting.text:
+        ledger.put("ldap", key, setting.text, setting.entry, setting.key)
 
 
 def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
     """Translate and return the user filter; None if there is none."""
-    said = settings.entry(f"{_L}user_search_filter")
-    if said is not None and said[1].text.strip():
-        text = said[1].text.strip().replace("{username}", "{user}")
-        ledger.say("ldap", "user_filter", text, said[1], said[0])
+    setting = settings.find(f"{_L}user_search_filter")
+    if setting is not None and setting.text:
+        text = setting.text.replace("{username}", "{user}")
+        ledger.put("ldap", "user_filter", text, setting.entry, setting.key)
         return text
-    everybody, name = settings.entry(f"{_L}all_user_search"), settings.text(f"{_L}id_field")
-    if everybody is None or not everybody[1].text.strip():
+    everybody, name = settings.find(f"{_L}all_user_search"), settings.text(f"{_L}id_field")
+    if everybody is None or not everybody.text:
         return None
-    condition = everybody[1].text.strip()
+    condition = everybody.text
     condition = condition if condition.startswith("(") else f"({condition})"
     text = f"(&{condition}({name or 'cn'}={{user}}))"
-    ledger.say("ldap", "user_filter", text, everybody[1], everybody[0], f"{_L}id_field")
+    ledger.put("ldap", "user_filter", text, everybody.entry, everybody.key, f"{_L}id_field")
     return text
 
 
@@ -83,24 +83,24 @@ def _admins(
     """Translate the administrators, where possible; returns whether a group of the directory gives
     them that right.
     """
-    field, value = settings.entry(f"{_L}admin_field"), settings.entry(f"{_L}admin_value")
+    field, value = settings.find(f"{_L}admin_field"), settings.find(f"{_L}admin_value")
     if field is None or value is None:
         return False
-    attribute = field[1].text.strip()
-    values = [line.strip() for line in value[1].text.splitlines() if line.strip()]
+    attribute = field.text
+    values = [line.strip() for line in value.entry.text.splitlines() if line.strip()]
     if (
         found is not None
         and _is_name(attribute, found)
         and all(map(may_be_called, values))
         and values
     ):
-        ledger.say("access", "admins", " ".join(values), value[1], value[0], field[0])
+        ledger.put("access", "admins", " ".join(values), value.entry, value.key, field.key)
         return False
     if attribute.lower() == "memberof" and len(values) == 1 and not in_file and _is_dn(values[0]):
-        ledger.say("ldap", "admin_group", values[0], value[1], value[0], field[0])
-        ledger.say("ldap", "group_base_dn", values[0], value[1], value[0], field[0])
+        ledger.put("ldap", "admin_group", values[0], value.entry, value.key, field.key)
+        ledger.put("ldap", "group_base_dn", values[0], value.entry, value.key, field.key)
         return True
-    _leave(ledger, field[1], field[0], value[0])
+    _leave(ledger, field.entry, field.key, value.key)
     return False
 
 

@@ -102,11 +102,11 @@ _WORDS = {Fate.TRANSLATED: "", Fate.IGNORED: "*ignored*: ", Fate.REFUSED: "*refu
 
 def page() -> str:
     """Return the page ``docs/migrate/pypicloud-ini.rst``, generated from the table."""
-    parts = [_HEAD]
+    blocks = [_HEAD]
     for title, known in _TITLES:
-        parts.append(f"{title}\n{'~' * len(title)}\n")
-        parts.append(_table(known))
-    return "\n".join(parts)
+        blocks.append(f"{title}\n{'~' * len(title)}\n")
+        blocks.append(_table(known))
+    return "\n".join(blocks)
 
 
 def _table(known: Iterable[KnownKey]) -> str:

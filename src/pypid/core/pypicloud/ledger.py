@@ -44,21 +44,21 @@ class Ledger:
     """Collects the result of a translation. `filename` is for messages."""
 
     filename: str
-    said: dict[str, dict[str, TranslatedValue]] = field(factory=dict)
+    values: dict[str, dict[str, TranslatedValue]] = field(factory=dict)
     problems: list[ConfigProblem] = field(factory=list)
     accounts: IniEntry | None = None
     """The URL of pypicloud's accounts database."""
     _notes: dict[str, tuple[dict[str, None], IniEntry]] = field(factory=dict)
     """The keys for each reason, and the entry of the first of them."""
 
-    def say(
+    def put(
         self, section: str, key: str, text: str, entry: IniEntry | None = None, *keys: str
     ) -> None:
         """Set a key of pypid's to a value that comes from `entry`, or is pypicloud's default."""
         where = (
             IniEntry(text, DEFAULT) if entry is None else IniEntry(text, entry.where, entry.line)
         )
-        self.said.setdefault(section, {})[key] = TranslatedValue(where, keys)
+        self.values.setdefault(section, {})[key] = TranslatedValue(where, keys)
 
     def note(self, reason: str, entry: IniEntry | None, *keys: str) -> None:
         """Record that keys are not taken over, or not unchanged; keys with the same reason share
@@ -75,11 +75,11 @@ class Ledger:
 
     def accounted(self) -> frozenset[str]:
         """Return the pypicloud keys that have a translation, a note or a problem."""
-        said = {
-            key for section in self.said.values() for one in section.values() for key in one.keys
+        translated = {
+            key for section in self.values.values() for one in section.values() for key in one.keys
         }
         noted = {key for keys, _ in self._notes.values() for key in keys}
-        return frozenset(said | noted | {problem.key or "" for problem in self.problems})
+        return frozenset(translated | noted | {problem.key or "" for problem in self.problems})
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -97,12 +97,12 @@ class Ledger:
         """Return the translated sections, in the format of `ini.read`."""
         return {
             name: IniSection(
-                min((one.entry.line or 1 for one in said.values()), default=1),
-                _entries(said.items()),
+                min((one.entry.line or 1 for one in values.values()), default=1),
+                _entries(values.items()),
             )
-            for name, said in self.said.items()
+            for name, values in self.values.items()
         }
 
 
-def _entries(said: Iterable[tuple[str, TranslatedValue]]) -> Mapping[str, IniEntry]:
-    return {key: one.entry for key, one in said}
+def _entries(values: Iterable[tuple[str, TranslatedValue]]) -> Mapping[str, IniEntry]:
+    return {key: one.entry for key, one in values}

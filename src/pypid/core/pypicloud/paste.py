@@ -300,15 +300,15 @@ class Paste:
         values = {**self._defaults(), **{key: entry.text for key, entry in own.items()}}
         if depth > _DEEPEST:
             return _Broken("what it refers to refers back to it")
-        parts, end = [], 0
+        pieces, end = [], 0
         for match in _REFERENCE.finditer(text):
-            parts.append(text[end : match.start()])
+            pieces.append(text[end : match.start()])
             end = match.end()
             wanted = match["name"]
             if match["stray"]:
                 return _Broken("a % that stands for itself is written %%")
             if wanted is None:
-                parts.append("%")
+                pieces.append("%")
             elif wanted not in values:
                 shown = printable(wanted)
                 return _Broken(
@@ -318,8 +318,8 @@ class Paste:
                 inner = self._filled(values[wanted], name, depth + 1)
                 if isinstance(inner, _Broken):
                     return inner
-                parts.append(inner)
-        return "".join([*parts, text[end:]])
+                pieces.append(inner)
+        return "".join([*pieces, text[end:]])
 
     def _refuse(self, name: str, message: str, key: str = "") -> bool:
         section = self.document.sections[name]

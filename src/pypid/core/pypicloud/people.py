@@ -78,7 +78,7 @@ def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
             )
             ledger.note(reason, entry, key)
         else:
-            ledger.say("users", name, hashed, entry, key)
+            ledger.put("users", name, hashed, entry, key)
             there.add(name)
     return frozenset(there)
 
@@ -106,16 +106,16 @@ def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
             ledger.note(f"left out, as no user can be called so here: {_listed(odd)}", entry, key)
         members[group] = tuple(dict.fromkeys(word for word in words if word not in odd))
         names[group] = ours
-        ledger.say("groups", ours, " ".join(members[group]), entry, key)
+        ledger.put("groups", ours, " ".join(members[group]), entry, key)
     return PypicloudGroups(members, names)
 
 
 def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -> frozenset[str]:
     """Translate the administrators among the users who can log in; returns their names."""
-    said = settings.entry("auth.admins")
-    if said is None:
+    setting = settings.find("auth.admins")
+    if setting is None:
         return frozenset()
-    key, entry = said
+    key, entry = setting.key, setting.entry
     words = list(dict.fromkeys(entry.text.split()))
     absent = [word for word in words if word not in there]
     if absent:
@@ -126,7 +126,7 @@ def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -
         ledger.note(reason, entry, key)
     present = [word for word in words if word in there]
     if present:
-        ledger.say("access", "admins", " ".join(present), entry, key)
+        ledger.put("access", "admins", " ".join(present), entry, key)
     return frozenset(present)
 
 

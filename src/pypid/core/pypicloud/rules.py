@@ -18,7 +18,7 @@ from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, PypicloudGroups, may_be_called
-from pypid.core.pypicloud.settings import PypicloudSettings, asbool, is_boolean
+from pypid.core.pypicloud.settings import PypicloudSettings, asbool, is_boolean, origin_of
 
 SHUT = "pypicloud-nobody"
 """A group without members, for projects whose rules grant access to no user."""
@@ -79,15 +79,17 @@ def defaults(
     )
     _list(settings, ledger, groups, "write", "pypi.default_write", "authenticated" if first else "")
     if mode is Mode.REDIRECT:  # every reader is redirected
-        said = settings.entry("pypi.cache_update")
-        if said is not None:
-            ledger.note("pypicloud looks at it with pypi.fallback = cache only", said[1], said[0])
-        ledger.say("access", "cache_update", "everyone")
+        setting = settings.find("pypi.cache_update")
+        if setting is not None:
+            ledger.note(
+                "pypicloud looks at it with pypi.fallback = cache only", setting.entry, setting.key
+            )
+        ledger.put("access", "cache_update", "everyone")
     else:
         _list(settings, ledger, groups, "cache_update", "pypi.cache_update", "authenticated")
     _changes(settings, ledger, groups, "overwrite", "pypi.allow_overwrite", "")
     _changes(settings, ledger, groups, "delete", "pypi.allow_delete", "authenticated")
-    ledger.say("access", "delete_needs", "write")
+    ledger.put("access", "delete_needs", "write")
 
 
 def _list(
@@ -98,20 +100,20 @@ def _list(
     key: str,
     default: str,
 ) -> None:
-    said = settings.entry(key)
-    listed = ListedGroups(tuple((said[1].text if said else default).split()))
+    setting = settings.find(key)
+    listed = ListedGroups(tuple((setting.entry.text if setting else default).split()))
     admin = ours not in ("read", "write")
     unknown = listed.unknown(groups, admin=admin)
-    if said and unknown:
+    if setting and unknown:
         ledger.note(
             (
                 f"left out, as there is no such group: {' '.join(unknown[:20])} (users cannot be "
                 f"listed there)"
             ),
-            said[1],
+            setting.entry,
             key,
         )
-    ledger.say("access", ours, listed.text(groups, admin=admin), *((said[1], key) if said else ()))
+    ledger.put("access", ours, listed.text(groups, admin=admin), *origin_of(setting))
 
 
 def _changes(
@@ -126,26 +128,26 @@ def _changes(
     or no.
     """
     key = f"{old}_groups"
-    said = settings.entry(old) if old in settings.found and key not in settings.found else None
-    if said is None:
+    setting = settings.find(old) if old in settings.found and key not in settings.found else None
+    if setting is None:
         _list(settings, ledger, groups, ours, key, default)
         if old in settings.found:
-            settings.entry(key, old)
+            settings.find(key, old)
     else:
-        allowed = asbool(said[1].text)
-        ledger.say("access", ours, "authenticated" if allowed else "nobody", said[1], old)
-        word = said[1].text.strip()
+        allowed = asbool(setting.entry.text)
+        ledger.put("access", ours, "authenticated" if allowed else "nobody", setting.entry, old)
+        word = setting.text
         if word and not is_boolean(word):
             reason = (
                 f"{printable(word)!r} is neither yes nor no, so only administrators may: to allow "
                 f"groups, list them in {key}"
             )
-            ledger.note(reason, said[1], old)
+            ledger.note(reason, setting.entry, old)
         elif word and not allowed:
-            ledger.note("no means no here; pypicloud 1.3 took any text for yes", said[1], old)
-    if ours == "delete" and ledger.said["access"]["delete"].entry.text == "nobody":
-        entry = ledger.said["access"]["delete"].entry
-        ledger.note("administrators may delete all the same", entry, old if said else key)
+            ledger.note("no means no here; pypicloud 1.3 took any text for yes", setting.entry, old)
+    if ours == "delete" and ledger.values["access"]["delete"].entry.text == "nobody":
+        entry = ledger.values["access"]["delete"].entry
+        ledger.note("administrators may delete all the same", entry, old if setting else key)
 
 
 # --- of projects ----------------------------------------------------------------------------------
@@ -276,7 +278,7 @@ def _say(
     project: ProjectName,
     rules: Iterable[tuple[_Rule, frozenset[str]]],
 ) -> None:
-    said = False
+    is_any_set = False
     entry, keys = IniEntry("", ledger.filename), []
     for rule, can in rules:
         entry = rule.entry
@@ -291,20 +293,20 @@ def _say(
             )
             ledger.note(reason, rule.entry, rule.key)
         elif "read" in can:
-            ledger.say(
+            ledger.put(
                 "projects",
                 f"{project}.{whom}",
                 "rw" if "write" in can else "r",
                 rule.entry,
                 rule.key,
             )
-            said = True
-    if not said:
+            is_any_set = True
+    if not is_any_set:
         shut = SHUT
         while shut in groups.names.values():
             shut += "-"
-        ledger.say("groups", shut, "")
-        ledger.say("projects", f"{project}.group.{shut}", "r", entry, *keys)
+        ledger.put("groups", shut, "")
+        ledger.put("projects", f"{project}.group.{shut}", "r", entry, *keys)
 
 
 def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:

@@ -89,7 +89,7 @@ def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
     )
     if not endpoints:
         endpoints = [_tcp(_known_host(server, ledger), _known_port(server, ledger))]
-    ledger.say(
+    ledger.put(
         "server",
         "listen",
         " ".join(endpoints),
@@ -100,7 +100,7 @@ def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
     _certificate(server, ledger, cwd)
     if size := server.text("max_request_body_size"):
         entry = server.found["max_request_body_size"]
-        ledger.say("server", "max_upload", size, entry, "max_request_body_size")
+        ledger.put("server", "max_upload", size, entry, "max_request_body_size")
     tuning = [key for key in server.found if key not in _HANDLED]
     if tuning:
         ledger.note("it is of the old server", server.found[tuning[0]], *tuning)
@@ -164,12 +164,12 @@ def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
     """Translate which proxies' X-Forwarded-* headers are trusted."""
     trusted = server.text("trusted_proxy")
     if trusted == "*" and local:
-        ledger.say(
+        ledger.put(
             "server", "trusted_proxies", _LOOPBACK, server.found["trusted_proxy"], "trusted_proxy"
         )
     elif trusted:
         try:
-            ledger.say(
+            ledger.put(
                 "server",
                 "trusted_proxies",
                 str(NETWORK.parse(trusted)),
@@ -204,7 +204,7 @@ def _certificate(server: _Server, ledger: Ledger, cwd: str) -> None:
     """Translate gunicorn's TLS certificate and key."""
     for key, ours in (("certfile", "tls_certificate"), ("keyfile", "tls_key")):
         if path := server.text(key):
-            ledger.say("server", ours, _absolute(path, cwd), server.found[key], key)
+            ledger.put("server", ours, _absolute(path, cwd), server.found[key], key)
 
 
 def _uwsgi(server: _Server, ledger: Ledger, cwd: str) -> None:
@@ -228,11 +228,11 @@ def _uwsgi(server: _Server, ledger: Ledger, cwd: str) -> None:
         )
         if len(secure) >= 2:
             for ours, path in zip(("tls_certificate", "tls_key"), secure, strict=False):
-                ledger.say(
+                ledger.put(
                     "server", ours, _absolute(path, cwd), server.found[key], f"[uwsgi] {key}"
                 )
     if endpoints:
-        ledger.say(
+        ledger.put(
             "server", "listen", " ".join(endpoints), server.found[source], f"[uwsgi] {source}"
         )
     else:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from pypid.core.configuration.ini import IniEntry
 from pypid.core.pypicloud.keys import PEOPLE, SWEPT, Fate, known, names
@@ -42,6 +42,24 @@ def is_boolean(text: str) -> bool:
     return text.strip().lower() in _TRUE | _FALSE
 
 
+@frozen
+class Setting:
+    """A key of the app that is set, as the file or the environment spells it, and its value."""
+
+    key: str
+    entry: IniEntry
+
+    @property
+    def text(self) -> str:
+        """The value without white space around it."""
+        return self.entry.text.strip()
+
+
+def origin_of(setting: Setting | None) -> tuple[IniEntry, str] | tuple[()]:
+    """Return the last arguments of `Ledger.put` for a value that comes from the setting."""
+    return (setting.entry, setting.key) if setting else ()
+
+
 @define
 class PypicloudSettings:
     """The keys of the app, by name. A key that is requested counts as accounted for."""
@@ -54,10 +72,8 @@ class PypicloudSettings:
     """Whether the names are those of pypicloud 0.1 (`keys.are_first_generation`)."""
     _used: set[str] = field(factory=set)
 
-    def entry(self, *spellings: str) -> tuple[str, IniEntry] | None:
-        """Return the first of these keys that is set, and its value; a value that is not available
-        is refused.
-        """
+    def find(self, *spellings: str) -> Setting | None:
+        """Return the first of these keys that is set; a value that is not available is refused."""
         there = [name for name in spellings if name in self.found]
         self._used.update(there)
         if not there:
@@ -65,25 +81,25 @@ class PypicloudSettings:
         first, *others = there
         if others:
             self.ledger.note(
-                f"{first} says the same, and is what counts", self.found[others[0]], *others
+                f"{first} sets the same, and is what counts", self.found[others[0]], *others
             )
         if first in self.broken:
             self.ledger.refuse(self.broken[first], self.found[first], first)
             return None
-        return first, self.found[first]
+        return Setting(first, self.found[first])
 
     def text(self, *spellings: str) -> str:
         """Return the text of the first of these keys that is set, or an empty one."""
-        said = self.entry(*spellings)
-        return said[1].text.strip() if said else ""
+        setting = self.find(*spellings)
+        return setting.text if setting else ""
 
     def family(self, prefix: str) -> Iterator[tuple[str, IniEntry]]:
         """Yield all keys with the prefix, by the rest of their names; values that are not available
         are refused.
         """
         for name in self.found:
-            if name.startswith(prefix) and (said := self.entry(name)):
-                yield name.removeprefix(prefix), said[1]
+            if name.startswith(prefix) and (setting := self.find(name)):
+                yield name.removeprefix(prefix), setting.entry
 
     def ignore(self, reason: str, *prefixes: str) -> None:
         """Leave out all keys with one of the prefixes."""

@@ -8,7 +8,13 @@ from posixpath import join, normpath
 
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import PypicloudSettings, asbool, without_comment
+from pypid.core.pypicloud.settings import (
+    PypicloudSettings,
+    Setting,
+    asbool,
+    origin_of,
+    without_comment,
+)
 
 _CLASSES = {
     "FileStorage": "file",
@@ -50,12 +56,12 @@ def storage(
                 _cloudfront(settings, ledger, cwd)
         case _:
             return
-    ledger.say("storage", "layout", "pypicloud")
+    ledger.put("storage", "layout", "pypicloud")
 
 
 def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
-    said = settings.entry("pypi.storage")
-    if said is None:
+    setting = settings.find("pypi.storage")
+    if setting is None:
         if "pypi.storage" in settings.found:
             return None
         # before this key existed, S3 was the only storage
@@ -65,7 +71,7 @@ def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
             and {"storage.bucket", "aws.bucket"} & set(settings.found)
             else "file"
         )
-    key, entry = said
+    key, entry = setting.key, setting.entry
     text = entry.text.strip()
     dotted = _DOTTED.match(text)
     kind = _CLASSES.get(dotted["name"], text) if dotted else text
@@ -84,17 +90,17 @@ def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
 
 
 def _files(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
-    said = settings.entry("storage.dir")
-    if said is None or not said[1].text.strip():
+    setting = settings.find("storage.dir")
+    if setting is None or not setting.text:
         if "storage.dir" not in settings.broken:
-            where = said[1] if said else IniEntry("", ledger.filename)
+            where = setting.entry if setting else IniEntry("", ledger.filename)
             ledger.refuse(
                 "it has to say in which folder the files are; pypicloud does not start either",
                 where,
                 "storage.dir",
             )
         return
-    key, entry = said
+    key, entry = setting.key, setting.entry
     text = entry.text.strip()
     if not text.startswith("/"):
         reason = (
@@ -102,8 +108,8 @@ def _files(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
             "it with %(here)s/"
         )
         ledger.note(reason, entry, key)
-    ledger.say("storage", "backend", "files", *_of(settings, "pypi.storage"))
-    ledger.say("storage", "path", normpath(join(cwd, text)), entry, key)
+    ledger.put("storage", "backend", "files", *_of(settings, "pypi.storage"))
+    ledger.put("storage", "path", normpath(join(cwd, text)), entry, key)
 
 
 def _of(settings: PypicloudSettings, name: str) -> tuple[IniEntry, str] | tuple[()]:
@@ -113,8 +119,8 @@ def _of(settings: PypicloudSettings, name: str) -> tuple[IniEntry, str] | tuple[
 def _bucket(
     settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
 ) -> None:
-    ledger.say("storage", "backend", "s3", *_of(settings, "pypi.storage"))
-    for ours, theirs in (
+    ledger.put("storage", "backend", "s3", *_of(settings, "pypi.storage"))
+    for key, spellings in (
         ("bucket", ("storage.bucket", "aws.bucket")),
         ("prefix", ("storage.prefix", "aws.prefix")),
         ("access_key", ("storage.aws_access_key_id", "storage.access_key", "aws.access_key")),
@@ -122,88 +128,88 @@ def _bucket(
         ("session_token", ("storage.aws_session_token",)),
         ("storage_class", ("storage.storage_class",)),
     ):
-        said = settings.entry(*theirs)
-        if said is not None and said[1].text.strip():
-            ledger.say("storage", ours, said[1].text.strip(), said[1], said[0])
-    hashed = settings.entry("storage.prepend_hash", "aws.prepend_hash", "pypi.prepend_hash")
-    ledger.say(
+        setting = settings.find(*spellings)
+        if setting is not None and setting.text:
+            ledger.put("storage", key, setting.text, setting.entry, setting.key)
+    hashed = settings.find("storage.prepend_hash", "aws.prepend_hash", "pypi.prepend_hash")
+    ledger.put(
         "storage",
         "prepend_hash",
-        _word(hashed is None or asbool(hashed[1].text)),
-        *_swapped(hashed),
+        _word(hashed is None or asbool(hashed.entry.text)),
+        *origin_of(hashed),
     )
-    streamed = settings.entry("pypi.stream_files")
-    ledger.say(
+    streamed = settings.find("pypi.stream_files")
+    ledger.put(
         "storage",
         "redirect",
-        _word(streamed is None or not asbool(streamed[1].text)),
-        *_swapped(streamed),
+        _word(streamed is None or not asbool(streamed.entry.text)),
+        *origin_of(streamed),
     )
-    _place(settings, ledger, environ)
+    _location(settings, ledger, environ)
+    _addressing(settings, ledger)
     _lifetimes(settings, ledger)
     _encryption(settings, ledger)
-    verify = settings.entry("storage.verify")
+    verify = settings.find("storage.verify")
     if verify is not None:
         _authorities(verify, ledger, cwd)
-
-
-def _swapped(said: tuple[str, IniEntry] | None) -> tuple[IniEntry, str] | tuple[()]:
-    return (said[1], said[0]) if said else ()
 
 
 def _word(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _place(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str]) -> None:
-    """Translate region, endpoint and addressing."""
-    said = settings.entry("storage.region_name", "storage.region", "aws.region")
-    host = settings.entry("storage.host", "aws.host")
-    secure = settings.entry("storage.is_secure", "aws.is_secure")
-    endpoint = settings.entry("storage.endpoint_url")
-    amazon = _AMAZON.match(host[1].text.strip()) if host else None
-    if said is not None and said[1].text.strip():
-        region = said[1].text.strip()
-        ledger.say("storage", "region", _OLD_REGIONS.get(region, region), said[1], said[0])
+def _location(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str]) -> None:
+    """Translate region and endpoint."""
+    setting = settings.find("storage.region_name", "storage.region", "aws.region")
+    host = settings.find("storage.host", "aws.host")
+    secure = settings.find("storage.is_secure", "aws.is_secure")
+    endpoint = settings.find("storage.endpoint_url")
+    amazon = _AMAZON.match(host.text) if host else None
+    if setting is not None and setting.text:
+        region = setting.text
+        ledger.put(
+            "storage", "region", _OLD_REGIONS.get(region, region), setting.entry, setting.key
+        )
     elif amazon is not None and amazon["region"] and host is not None:
-        ledger.say("storage", "region", amazon["region"], host[1], host[0])
+        ledger.put("storage", "region", amazon["region"], host.entry, host.key)
     elif environ.get("AWS_DEFAULT_REGION"):
-        ledger.say(
+        ledger.put(
             "storage",
             "region",
             environ["AWS_DEFAULT_REGION"],
             IniEntry("", "AWS_DEFAULT_REGION"),
             "AWS_DEFAULT_REGION",
         )
-    if endpoint is not None and endpoint[1].text.strip():
-        ledger.say("storage", "endpoint_url", endpoint[1].text.strip(), endpoint[1], endpoint[0])
-    elif host is not None and amazon is None and host[1].text.strip():
-        scheme = "http" if secure is not None and not asbool(secure[1].text) else "https"
-        keys = (host[0], *([secure[0]] if secure else []))
-        ledger.say("storage", "endpoint_url", f"{scheme}://{host[1].text.strip()}", host[1], *keys)
-    style, form = (
-        settings.entry("storage.addressing_style"),
-        settings.entry("storage.calling_format"),
-    )
-    if style is not None and style[1].text.strip():
-        ledger.say("storage", "addressing", style[1].text.strip(), style[1], style[0])
-    elif form is not None and (word := _FORMATS.get(form[1].text.strip())):
-        ledger.say("storage", "addressing", word, form[1], form[0])
+    if endpoint is not None and endpoint.text:
+        ledger.put("storage", "endpoint_url", endpoint.text, endpoint.entry, endpoint.key)
+    elif host is not None and amazon is None and host.text:
+        scheme = "http" if secure is not None and not asbool(secure.entry.text) else "https"
+        keys = (host.key, *([secure.key] if secure else []))
+        ledger.put("storage", "endpoint_url", f"{scheme}://{host.text}", host.entry, *keys)
+
+
+def _addressing(settings: PypicloudSettings, ledger: Ledger) -> None:
+    style = settings.find("storage.addressing_style")
+    form = settings.find("storage.calling_format")
+    if style is not None and style.text:
+        ledger.put("storage", "addressing", style.text, style.entry, style.key)
+    elif form is not None and (word := _FORMATS.get(form.text)):
+        ledger.put("storage", "addressing", word, form.entry, form.key)
     elif form is not None:
         ledger.note(
             "URLs name the bucket as S3 has it; say storage.addressing_style = path or virtual",
-            form[1],
-            form[0],
+            form.entry,
+            form.key,
         )
 
 
 def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
-    said = settings.entry("storage.expire_after", "aws.expire_after")
+    setting = settings.find("storage.expire_after", "aws.expire_after")
     seconds = 86400
-    if said is not None and said[1].text.strip():
-        key, entry = said
+    if setting is not None and setting.text:
+        key, entry = setting.key, setting.entry
         text = without_comment(entry.text)
-        ledger.say("storage", "expire_after", text, entry, key)
+        ledger.put("storage", "expire_after", text, entry, key)
         if not text.isdecimal() or not text.isascii() or len(text) > 15:
             return  # the check of pypid's values refuses it
         seconds = int(text)
@@ -212,27 +218,29 @@ def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
                 "no signed URL can be valid for longer than 7 days, so it is 7d", entry, key
             )
             seconds = _LONGEST
-            ledger.say("storage", "expire_after", "7d", entry, key)
-    buffer = settings.entry("storage.buffer_time", "aws.buffer_time")
-    if buffer is not None and buffer[1].text.strip():
-        ledger.say("storage", "buffer_time", without_comment(buffer[1].text), buffer[1], buffer[0])
+            ledger.put("storage", "expire_after", "7d", entry, key)
+    buffer = settings.find("storage.buffer_time", "aws.buffer_time")
+    if buffer is not None and buffer.text:
+        ledger.put(
+            "storage", "buffer_time", without_comment(buffer.entry.text), buffer.entry, buffer.key
+        )
     elif seconds <= _BUFFER:
-        ledger.say("storage", "buffer_time", str(seconds // 4), *_swapped(said))
+        ledger.put("storage", "buffer_time", str(seconds // 4), *origin_of(setting))
 
 
 def _encryption(settings: PypicloudSettings, ledger: Ledger) -> None:
-    said = settings.entry("storage.server_side_encryption", "aws.server_side_encryption")
-    if said is None:
+    setting = settings.find("storage.server_side_encryption", "aws.server_side_encryption")
+    if setting is None:
         return
-    key, entry = said
+    key, entry = setting.key, setting.entry
     text = entry.text.strip()
     if text.lower() in ("false", "no", "off", "0", "f", "n", ""):  # before 1.0 it was yes or no
         return
-    ledger.say("storage", "server_side_encryption", "AES256" if asbool(text) else text, entry, key)
+    ledger.put("storage", "server_side_encryption", "AES256" if asbool(text) else text, entry, key)
 
 
-def _authorities(said: tuple[str, IniEntry], ledger: Ledger, cwd: str) -> None:
-    key, entry = said
+def _authorities(setting: Setting, ledger: Ledger, cwd: str) -> None:
+    key, entry = setting.key, setting.entry
     text = entry.text.strip()
     if text.lower() in ("f", "false", "n", "no", "off", "0"):
         reason = (
@@ -240,46 +248,48 @@ def _authorities(said: tuple[str, IniEntry], ledger: Ledger, cwd: str) -> None:
         )
         ledger.note(reason, entry, key)
     elif text and not asbool(text):
-        ledger.say("storage", "ca_certificates", normpath(join(cwd, text)), entry, key)
+        ledger.put("storage", "ca_certificates", normpath(join(cwd, text)), entry, key)
 
 
 def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
     """Translate CloudFront with signed URLs; without a key for them, use S3's own signed URLs."""
-    domain = settings.entry("storage.cloud_front_domain", "aws.cloud_front_domain")
-    key_id = settings.entry("storage.cloud_front_key_id", "aws.cloud_front_key_id")
-    file = settings.entry("storage.cloud_front_key_file", "aws.cloud_front_key_file")
-    inline = settings.entry("storage.cloud_front_key_string", "aws.cloud_front_key_string")
-    if domain is None or not domain[1].text.strip():
-        where = domain[1] if domain else settings.found["pypi.storage"]
+    domain = settings.find("storage.cloud_front_domain", "aws.cloud_front_domain")
+    key_id = settings.find("storage.cloud_front_key_id", "aws.cloud_front_key_id")
+    file = settings.find("storage.cloud_front_key_file", "aws.cloud_front_key_file")
+    inline = settings.find("storage.cloud_front_key_string", "aws.cloud_front_key_string")
+    if domain is None or not domain.text:
+        where = domain.entry if domain else settings.found["pypi.storage"]
         ledger.refuse(
             "cloudfront needs the domain of the distribution", where, "storage.cloud_front_domain"
         )
         return
-    if inline is not None and inline[1].text.strip():
+    if inline is not None and inline.text:
         advice = (
             "the key is not taken from here: write it into a file and name that with "
             "storage.cloud_front_key_file"
         )
-        ledger.refuse(advice, inline[1], inline[0])
+        ledger.refuse(advice, inline.entry, inline.key)
         return
-    if file is None or not file[1].text.strip():
+    if file is None or not file.text:
         reason = (
             "URLs of CloudFront are always signed here, and there is no key for that: clients get "
             "signed URLs of S3's"
         )
-        ledger.note(reason, domain[1], domain[0])
+        ledger.note(reason, domain.entry, domain.key)
         return
-    if key_id is None or not key_id[1].text.strip():
+    if key_id is None or not key_id.text:
         ledger.refuse(
-            "it belongs to the key: CloudFront's name of it", file[1], "storage.cloud_front_key_id"
+            "it belongs to the key: CloudFront's name of it",
+            file.entry,
+            "storage.cloud_front_key_id",
         )
         return
-    ledger.say("storage", "cloudfront_domain", domain[1].text.strip(), domain[1], domain[0])
-    ledger.say("storage", "cloudfront_key_id", key_id[1].text.strip(), key_id[1], key_id[0])
-    ledger.say(
+    ledger.put("storage", "cloudfront_domain", domain.text, domain.entry, domain.key)
+    ledger.put("storage", "cloudfront_key_id", key_id.text, key_id.entry, key_id.key)
+    ledger.put(
         "storage",
         "cloudfront_key_file",
-        normpath(join(cwd, file[1].text.strip())),
-        file[1],
-        file[0],
+        normpath(join(cwd, file.text)),
+        file.entry,
+        file.key,
     )

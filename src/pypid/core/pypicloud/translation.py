@@ -22,7 +22,7 @@ from pypid.core.pypicloud.paste import Paste, PasteApp
 from pypid.core.pypicloud.people import PypicloudGroups, admins, groups, users
 from pypid.core.pypicloud.rules import defaults, projects
 from pypid.core.pypicloud.serving import serve
-from pypid.core.pypicloud.settings import PypicloudSettings, of_environment
+from pypid.core.pypicloud.settings import PypicloudSettings, Setting, of_environment, origin_of
 from pypid.core.pypicloud.storage import storage
 from pypid.core.pypicloud.upstream import upstream
 
@@ -52,17 +52,17 @@ class Translation:
     """
 
     document: IniDocument
-    said: Mapping[str, Mapping[str, TranslatedValue]] = field(repr=False)
+    values: Mapping[str, Mapping[str, TranslatedValue]] = field(repr=False)
     notes: tuple[Note, ...]
     accounts: str | None = field(default=None, repr=False)
 
     def in_its_words(self, problem: ConfigProblem) -> ConfigProblem:
         """Return a problem of one of pypid's keys, with the pypicloud keys that it comes from."""
-        said = self.said.get(problem.section, {}).get(problem.key or "")
-        if said is None or not said.keys or said.entry.line != problem.line:
+        value = self.values.get(problem.section, {}).get(problem.key or "")
+        if value is None or not value.keys or value.entry.line != problem.line:
             return problem
         return evolve(
-            problem, message=f"from {', '.join(map(printable, said.keys))}: {problem.message}"
+            problem, message=f"from {', '.join(map(printable, value.keys))}: {problem.message}"
         )
 
 
@@ -91,7 +91,10 @@ def translate(
         accounts = _translated(app, ledger, environ, cwd)
         _other_sections(paste, app, ledger, cwd)
     return Translation(
-        IniDocument(ledger.sections(), tuple(ledger.problems)), ledger.said, ledger.notes, accounts
+        IniDocument(ledger.sections(), tuple(ledger.problems)),
+        ledger.values,
+        ledger.notes,
+        accounts,
     )
 
 
@@ -114,23 +117,22 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
     groups.
     """
     nobody = PypicloudGroups({}, {})
-    said = settings.entry("pypi.auth", "pypi.access_backend")
-    if said is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):
+    auth = settings.find("pypi.auth", "pypi.access_backend")
+    if auth is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):
         return None, nobody  # already refused
-    key, entry = said or ("pypi.auth", None)
-    word = entry.text.strip() if entry else "config"
+    word = auth.text if auth else "config"
     dotted = _DOTTED.match(word)
     word = _BACKENDS.get(dotted["name"], word) if dotted else word
-    came = (entry, key) if entry else ()
+    came = origin_of(auth)
     match word:
         case "config":
-            ledger.say("access", "backend", "config", *came)
+            ledger.put("access", "backend", "config", *came)
             there = groups(settings, ledger)
             admins(settings, ledger, users(settings, ledger))
             projects(settings, ledger, there)
             return None, there
         case "sql":
-            ledger.say("access", "backend", "config sql", *came)
+            ledger.put("access", "backend", "config sql", *came)
             settings.ignore(
                 "pypicloud does not look at it with pypi.auth = sql",
                 "user.",
@@ -138,7 +140,7 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
                 "package.",
                 "auth.admins",
             )
-            return _accounts(settings, ledger, entry), PypicloudGroups({}, {}, others=True)
+            return _accounts(settings, ledger, auth), PypicloudGroups({}, {}, others=True)
         case "ldap":
             return None, _ldap(settings, ledger, came)
         case "remote":
@@ -151,19 +153,19 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
             reason = f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}"
         case _:
             reason = f"pypid cannot run {printable(word)!r}: {_TAKE_ALONG}"
-    assert entry is not None  # the default is config
-    ledger.refuse(reason, entry, key)
+    assert auth is not None  # the default is config
+    ledger.refuse(reason, auth.entry, auth.key)
     return None, nobody
 
 
-def _accounts(settings: PypicloudSettings, ledger: Ledger, entry: IniEntry | None) -> str | None:
-    said = settings.entry("auth.db.url")
-    if said is None or not said[1].text.strip():
+def _accounts(settings: PypicloudSettings, ledger: Ledger, auth: Setting | None) -> str | None:
+    setting = settings.find("auth.db.url")
+    if setting is None or not setting.text:
         if "auth.db.url" not in settings.broken:
-            where = said[1] if said else entry or IniEntry("", ledger.filename)
+            origin = setting or auth
             ledger.refuse(
                 "pypi.auth = sql needs the URL of pypicloud's accounts database",
-                where,
+                origin.entry if origin else IniEntry("", ledger.filename),
                 "auth.db.url",
             )
         return None
@@ -171,8 +173,8 @@ def _accounts(settings: PypicloudSettings, ledger: Ledger, entry: IniEntry | Non
         "pypicloud's accounts are read from there once, at the first start, and never written; "
         "pypid has its own database"
     )
-    ledger.note(reason, said[1], said[0])
-    return said[1].text.strip()
+    ledger.note(reason, setting.entry, setting.key)
+    return setting.text
 
 
 def _ldap(
@@ -180,7 +182,7 @@ def _ldap(
 ) -> PypicloudGroups:
     in_file = settings.text("auth.ldap.fallback") == "config"
     keys = ["auth.ldap.fallback"] if in_file else []
-    ledger.say("access", "backend", "ldap", came[0] if came else None, *came[1:], *keys)
+    ledger.put("access", "backend", "ldap", came[0] if came else None, *came[1:], *keys)
     directory(settings, ledger, in_file=in_file)
     settings.ignore(
         "people are in the directory: pypicloud does not look at it with pypi.auth = ldap",
@@ -200,16 +202,20 @@ def _ldap(
 def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
     """Refuse code that ran in pypicloud and may have restricted access."""
     for key in ("pyramid.includes", "pyramid.tweens"):
-        said = settings.entry(key)
-        if said is None:
+        setting = settings.find(key)
+        if setting is None:
             continue
-        odd = [word for word in said[1].text.split() if not _HARMLESS.match(word)]
+        odd = [word for word in setting.entry.text.split() if not _HARMLESS.match(word)]
         if odd:
             advice = "pypid cannot run it; if it does not restrict access, take it out of the file"
-            ledger.refuse(f"{printable(' '.join(odd))} ran in pypicloud: {advice}", said[1], key)
+            ledger.refuse(
+                f"{printable(' '.join(odd))} ran in pypicloud: {advice}", setting.entry, key
+            )
         else:
             ledger.note(
-                "not taken over: it is of the framework that pypicloud is made with", said[1], key
+                "not taken over: it is of the framework that pypicloud is made with",
+                setting.entry,
+                key,
             )
 
 

@@ -9,7 +9,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.ini import printable
 from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import PypicloudSettings, asbool, without_comment
+from pypid.core.pypicloud.settings import PypicloudSettings, asbool, origin_of, without_comment
 
 _MODES = {
     "redirect": Mode.REDIRECT,
@@ -34,17 +34,19 @@ def upstream(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
 
 
 def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
-    said = settings.entry("pypi.fallback")
-    old = settings.entry("pypi.use_fallback")
-    if said is None and "pypi.fallback" in settings.found:
+    setting = settings.find("pypi.fallback")
+    old = settings.find("pypi.use_fallback")
+    if setting is None and "pypi.fallback" in settings.found:
         return None  # already refused
-    if said is None:
+    if setting is None:
         mode = (
-            Mode.REDIRECT if old is None or asbool(without_comment(old[1].text)) else Mode.OFFLINE
+            Mode.REDIRECT
+            if old is None or asbool(without_comment(old.entry.text))
+            else Mode.OFFLINE
         )
-        ledger.say("upstream", "mode", mode.value, *((old[1], old[0]) if old else ()))
+        ledger.put("upstream", "mode", mode.value, *origin_of(old))
         return mode
-    key, entry = said
+    key, entry = setting.key, setting.entry
     text = entry.text.strip()
     if text not in _MODES:
         allowed = ", ".join(word for word in _MODES if " " not in word)
@@ -56,15 +58,15 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
             "[upstream] allow_mixed lists them"
         )
         ledger.note(reason, entry, key)
-    ledger.say("upstream", "mode", _MODES[text].value, entry, key)
+    ledger.put("upstream", "mode", _MODES[text].value, entry, key)
     return _MODES[text]
 
 
 def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
-    said = settings.entry("pypi.fallback_base_url", "pypi.fallback_url")
-    if said is None or not said[1].text.strip():
+    setting = settings.find("pypi.fallback_base_url", "pypi.fallback_url")
+    if setting is None or not setting.text:
         return
-    key, entry = said
+    key, entry = setting.key, setting.entry
     url = entry.text.strip().rstrip("/")
     try:
         host = urlsplit(url).hostname
@@ -77,16 +79,16 @@ def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
             key,
         )
         return
-    ledger.say(
+    ledger.put(
         "upstream", "url", url if key == "pypi.fallback_url" else f"{url}/simple", entry, key
     )
 
 
 def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
-    said = settings.entry("pypi.disallow_fallback")
-    if said is None:
+    setting = settings.find("pypi.disallow_fallback")
+    if setting is None:
         return
-    key, entry = said
+    key, entry = setting.key, setting.entry
     words = [word.strip("()[]{},\"'") for word in entry.text.replace(",", " ").split()]
     names = [word for word in words if _NAME.match(word) and len(word) <= LONGEST_NAME]
     odd = [word for word in words if word and word not in names]
@@ -103,15 +105,15 @@ def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
         )
         ledger.note(reason, entry, key)
     if names:
-        ledger.say("upstream", "reserved", " ".join(names), entry, key)
+        ledger.put("upstream", "reserved", " ".join(names), entry, key)
 
 
 def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
-    said = settings.entry("pypi.always_show_upstream")
-    if said is not None and asbool(said[1].text):
+    setting = settings.find("pypi.always_show_upstream")
+    if setting is not None and asbool(setting.entry.text):
         reason = (
             "not taken over: anyone who registers a name of yours at the public index could put a "
             "newer version under it. List the names that may show both in [upstream] allow_mixed "
             "(PYPID_UPSTREAM_ALLOW_MIXED)"
         )
-        ledger.note(reason, said[1], said[0])
+        ledger.note(reason, setting.entry, setting.key)

@@ -24,19 +24,19 @@ def written(translation: Translation, filename: str) -> str:
     `filename` is pypicloud's file, for the comments.
     """
     name = printable(basename(filename))
-    parts = [
+    blocks = [
         f"; Made of {name} by `pypid convert-config`. What is not taken over stands at the end.\n"
     ]
     for section in _order():
-        if section in translation.said:
+        if section in translation.values:
             lines = [
                 line
-                for key, said in translation.said[section].items()
-                for line in _lines(key, said)
+                for key, value in translation.values[section].items()
+                for line in _lines(key, value)
             ]
-            parts.append("\n".join([f"[{section}]", *lines]) + "\n")
-    parts.append("\n".join(_left_out(translation)))
-    text = "\n".join(parts)
+            blocks.append("\n".join([f"[{section}]", *lines]) + "\n")
+    blocks.append("\n".join(_left_out(translation)))
+    text = "\n".join(blocks)
     _check(translation, text, filename)
     return text
 
@@ -48,11 +48,11 @@ def _order() -> Iterator[str]:
             yield from FREE
 
 
-def _lines(key: str, said: TranslatedValue) -> Iterator[str]:
-    where = printable(basename(said.entry.origin))
-    named = ", ".join(printable(name) for name in said.keys if name not in where)
+def _lines(key: str, value: TranslatedValue) -> Iterator[str]:
+    where = printable(basename(value.entry.origin))
+    named = ", ".join(printable(name) for name in value.keys if name not in where)
     yield f"; {where}{': ' if named else ''}{named}"
-    yield f"{key} = {said.entry.text}"
+    yield f"{key} = {value.entry.text}"
 
 
 def _left_out(translation: Translation) -> Iterator[str]:
@@ -86,16 +86,18 @@ def _check(translation: Translation, text: str, filename: str) -> None:
     """Raise `BadConfig` unless the text has the same values when it is read again."""
     read = ini.read(text, filename)
     problems = [*read.problems]
-    for section, said in translation.said.items():
+    for section, values in translation.values.items():
         entries = read.sections[section].entries if section in read.sections else {}
-        for key, one in said.items():
-            if key not in entries or entries[key].text != one.entry.text.strip():
+        for key, value in values.items():
+            if key not in entries or entries[key].text != value.entry.text.strip():
                 message = (
                     "it cannot be written into an INI of pypid's, where ; behind white space "
                     "begins a comment: change it first"
                 )
-                shown = printable(", ".join(one.keys) or key)
-                problems.append(ConfigProblem(one.entry.where, one.entry.line, "", shown, message))
+                shown = printable(", ".join(value.keys) or key)
+                problems.append(
+                    ConfigProblem(value.entry.where, value.entry.line, "", shown, message)
+                )
     if problems:
         raise BadConfig(problems)
 
@@ -106,6 +108,6 @@ def secrets_in(translation: Translation) -> tuple[str, ...]:
         f"[{section}] {key}"
         for section, declared in SECTIONS.items()
         for key, one in keys(declared).items()
-        if one.secret and key in translation.said.get(section, {})
+        if one.secret and key in translation.values.get(section, {})
     ]
-    return (*found, *(["[users]"] if translation.said.get("users") else []))
+    return (*found, *(["[users]"] if translation.values.get("users") else []))
