@@ -538,8 +538,8 @@ class Forbidden(PypidError, status=403):
         where = f" in the project {self.project!r}" if self.project else ""
         if self.token:
             return (
-                f"This token of {self.user!r} may not {self.action}{where}: create one with a scope "
-                "that allows it."
+                f"This token of {self.user!r} may not {self.action}{where}: create one with a "
+                "scope that allows it."
             )
         advice = (
             "Ask an administrator for access (`pypid right grant`, or [access] and [projects] in "
@@ -569,8 +569,8 @@ class OtherSite(PypidError, status=403):
         return (
             f"{refused}\nThat page belongs to {self.origin}, and the request named the host "
             f"{self.host}. If both are this index, set [server] public_url to the address that "
-            "people use, or configure the proxy to pass on the Host header (nginx: proxy_set_header "
-            "Host $http_host)."
+            "people use, or configure the proxy to pass on the Host header (nginx: "
+            "proxy_set_header Host $http_host)."
         )
 
 
@@ -777,8 +777,9 @@ class AddressRefused(BadListing):
 
     def text(self) -> str:
         return (
-            f"The upstream index refers to {shortened(self.reason)!r}, which has no public address. "
-            "If its files are meant to come from there, add the host to [upstream] file_hosts."
+            f"The upstream index refers to {shortened(self.reason)!r}, which has no public "
+            "address. If its files are meant to come from there, add the host to [upstream] "
+            "file_hosts."
         )
 
 

@@ -181,9 +181,7 @@ class UpstreamEntry:
 
 
 class Presence(Enum):
-    """The answer of `Catalog.local_project` if it has no project to show (house rule: unknown is not
-    absent).
-    """
+    """The result of `Catalog.local_project` without a project to show: unknown is not absent."""
 
     ABSENT = "absent"
     """Proven: the storage was reconciled since this process started, and the name is not local."""

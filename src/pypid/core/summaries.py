@@ -129,7 +129,7 @@ def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[Pro
 
 
 class MutableSummaries:
-    """A mutable list of projects, by name and in order. It takes ownership of the initial mapping."""
+    """A mutable list of projects, by name and in order. The initial mapping is changed in place."""
 
     def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:
         self.heads: dict[ProjectName, Summary] = {} if heads is None else heads

@@ -117,7 +117,7 @@ class Moved:
 
 @frozen
 class Tiered:
-    """The result of a run: the numbers of projects and files examined, and the files that were due."""
+    """The result of a run: numbers of projects and files examined, and the files that were due."""
 
     projects: int
     files: int

@@ -52,9 +52,9 @@ def describe(config: Config) -> str:
     return written(sections(config))
 
 
-def written(said: Iterable[SettingSection]) -> str:
+def written(sections: Iterable[SettingSection]) -> str:
     """Return the sections as INI text."""
-    return "\n".join("".join(f"{text}\n" for text in _texts(each)) for each in said)
+    return "\n".join("".join(f"{text}\n" for text in _texts(each)) for each in sections)
 
 
 def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
@@ -97,12 +97,12 @@ def _declared(config: Config, name: str, section: Any, read: Any) -> SettingSect
 
 
 def _free(config: Config, name: str) -> SettingSection:
-    given: Mapping[str, Any] = getattr(config, name)
+    values: Mapping[str, Any] = getattr(config, name)
     lines = (
         SettingLine(
             printable(key), _free_text(name, value), _origin(config, name, key), by_reload=True
         )
-        for key, value in given.items()
+        for key, value in values.items()
     )
     return SettingSection(name, tuple(lines))
 
@@ -123,9 +123,9 @@ def _origin(config: Config, section: str, key: str) -> str:
     return printable(config.origins.get((section, key), "default"))
 
 
-def _texts(said: SettingSection) -> Iterator[str]:
-    yield f"[{said.section}]"
-    for line in said.lines:
+def _texts(section: SettingSection) -> Iterator[str]:
+    yield f"[{section.section}]"
+    for line in section.lines:
         yield f"{f'{line.key} = {line.value}':<{_ORIGIN_COLUMN}} ; {line.origin}"
 
 

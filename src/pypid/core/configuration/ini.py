@@ -121,7 +121,7 @@ class _Open:
 
     line: int
     indent: int
-    parts: list[str]
+    lines: list[str]
 
 
 @define
@@ -149,7 +149,7 @@ class _Reader:
 
     def _entries(self, keys: Mapping[str, _Open]) -> Mapping[str, IniEntry]:
         return {
-            key: IniEntry("\n".join(value.parts).rstrip(), self.filename, value.line)
+            key: IniEntry("\n".join(value.lines).rstrip(), self.filename, value.line)
             for key, value in keys.items()
         }
 
@@ -158,11 +158,11 @@ class _Reader:
         content = line[:comment].strip()
         if not content:
             if comment is None and self._key is not None:
-                self._key.parts.append("")
+                self._key.lines.append("")
             return
         indent = len(line) - len(line.lstrip())
         if self._key is not None and indent > self._key.indent:
-            self._key.parts.append(content)
+            self._key.lines.append(content)
             return
         self._key = None
         if content.startswith("["):

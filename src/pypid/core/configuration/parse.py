@@ -145,15 +145,15 @@ def parse(
         document = renaming.rename(document)
     judge = _Judge(filename, [*document.problems, *renaming.problems])
     judge.names(document)
-    found = {name: dict(section.entries) for name, section in document.sections.items()}
+    entries = {name: dict(section.entries) for name, section in document.sections.items()}
     variables = environment.read(
-        environ, (name for name in found if name.startswith(ISSUER)), read_file
+        environ, (name for name in entries if name.startswith(ISSUER)), read_file
     )
     judge.problems.extend(variables.problems)
     # the environment wins over the file, the command line over both
     for (section, key), entry in (*variables.entries.items(), *options.items()):
-        found.setdefault(section, {})[key] = entry
-    config = judge.config(found)
+        entries.setdefault(section, {})[key] = entry
+    config = judge.config(entries)
     if judge.problems:
         as_written = renaming.as_written if translation is None else translation.in_its_words
         raise BadConfig(
@@ -221,88 +221,88 @@ class _Judge:
             return f"; it belongs to {' or '.join(homes)}"
         return nearest(key, declared) or f"; known: {' '.join(declared)}"
 
-    def config(self, found: Mapping[str, Mapping[str, IniEntry]]) -> Config:
+    def config(self, by_section: Mapping[str, Mapping[str, IniEntry]]) -> Config:
         sections = {
-            name: self._section(name, section, found.get(name, {}))
+            name: self._section(name, section, by_section.get(name, {}))
             for name, section in SECTIONS.items()
         }
         config = Config(
             **sections,
-            users=self._free("users", found, _account(parse_hash)),
-            groups=self._free("groups", found, _account(several(USER).parse)),
-            projects=self._free("projects", found, parse_right),
+            users=self._free("users", by_section, _account(parse_hash)),
+            groups=self._free("groups", by_section, _account(several(USER).parse)),
+            projects=self._free("projects", by_section, parse_right),
             issuers=MappingProxyType(
                 {
                     name.removeprefix(ISSUER): self._section(name, IssuerSettings, entries)
-                    for name, entries in found.items()
+                    for name, entries in by_section.items()
                     if name.startswith(ISSUER)
                 }
             ),
             source=self.filename,
             origins=MappingProxyType(self.origins),
         )
-        self._together(config, found)
+        self._together(config, by_section)
         return config
 
     def _section(self, name: str, section: type[Any], entries: Mapping[str, IniEntry]) -> Any:
-        given = {}
+        values = {}
         for key, declared in keys(section).items():
             entry = entries.get(key)
             if entry is None or not entry.text.strip():
                 continue
             try:
-                given[key] = value_of(declared, entry.text.strip())
+                values[key] = value_of(declared, entry.text.strip())
                 self.origins[name, key] = entry.origin
             except ValueError as error:
                 self.problem(name, key, entry, str(error))
-        return section(**given)
+        return section(**values)
 
     def _free(
         self,
         name: str,
-        found: Mapping[str, Mapping[str, IniEntry]],
+        by_section: Mapping[str, Mapping[str, IniEntry]],
         read: Callable[[str, str], Any],
     ) -> Mapping[str, Any]:
-        entries = found.get(name, {})
-        given = {}
+        entries = by_section.get(name, {})
+        values = {}
         for key, entry in entries.items():
             shown = key.partition(":")[0]  # the key may be a slip such as alice:password
             try:
-                given[key] = read(key, entry.text.strip())
+                values[key] = read(key, entry.text.strip())
                 self.origins[name, key] = entry.origin
             except (ValueError, BadName) as error:
                 self.problem(name, shown, entry, str(error))
-        return MappingProxyType(given)
+        return MappingProxyType(values)
 
-    def _together(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
+    def _together(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
         """Check combinations of keys; only values that are valid by themselves are considered."""
-        pair = [found.get("server", {}).get(key) for key in ("tls_certificate", "tls_key")]
-        given = [entry for entry in pair if entry is not None and entry.text.strip()]
-        if len(given) == 1:
-            missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
+        pair = [by_section.get("server", {}).get(key) for key in ("tls_certificate", "tls_key")]
+        entries_set = [entry for entry in pair if entry is not None and entry.text.strip()]
+        if len(entries_set) == 1:
+            missing = "tls_key" if entries_set[0] is pair[0] else "tls_certificate"
             self.problem(
                 "server",
                 missing,
-                given[0],
+                entries_set[0],
                 "tls_certificate and tls_key belong together; set both or none",
             )
-        self._secret(config.server.secret, found.get("server", {}))
-        self._storage(config.storage, found.get("storage", {}))
-        self._sources(config, found)
-        self._known_groups(config, found)
+        self._secret(config.server.secret, by_section.get("server", {}))
+        self._storage(config.storage, by_section.get("storage", {}))
+        self._sources(config, by_section)
+        self._known_groups(config, by_section)
         for advice in misfits_of_workers(config.server, config.catalog, config.storage):
-            self.problem("server", "workers", found["server"]["workers"], advice)
+            self.problem("server", "workers", by_section["server"]["workers"], advice)
         for advice in misfits_of_registration(config.access):
-            self.problem("access", "registration", found["access"]["registration"], advice)
+            self.problem("access", "registration", by_section["access"]["registration"], advice)
         for key, other in repeated(config.projects).items():
-            entry = found["projects"][key]
+            entry = by_section["projects"][key]
             self.problem(
                 "projects",
                 key,
                 entry,
                 f"this is the rule {printable(other)!r} again; remove one of the two",
             )
-        self._issuers(config.issuers, found)
+        self._issuers(config.issuers, by_section)
         of_publish = misfits_of_publish(
             config.publish,
             config.storage,
@@ -312,16 +312,18 @@ class _Judge:
             self.filename,
         )
         for key, advice in of_publish:
-            self.problem("publish", key, found["publish"][key], advice)
+            self.problem("publish", key, by_section["publish"][key], advice)
 
     def _issuers(
-        self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, IniEntry]]
+        self,
+        issuers: Mapping[str, IssuerSettings],
+        by_section: Mapping[str, Mapping[str, IniEntry]],
     ) -> None:
         names: dict[str, str] = {}
         for name, issuer in issuers.items():
-            entries = found[ISSUER + name]
-            said = entries.get("url")
-            if issuer.url is None and said is not None and said.text.strip():  # already reported
+            entries = by_section[ISSUER + name]
+            url = entries.get("url")
+            if issuer.url is None and url is not None and url.text.strip():  # already reported
                 continue
             for key, message in issuer_problems(name, issuer.url, issuer.allow):
                 self.problem(ISSUER + name, key, entries.get(key) or entries.get("allow"), message)
@@ -329,11 +331,13 @@ class _Judge:
                 self.problem(
                     ISSUER + name,
                     "url",
-                    said,
+                    url,
                     f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there",
                 )
 
-    def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
+    def _known_groups(
+        self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]
+    ) -> None:
         """Report unknown groups, if all groups are defined in the file: the rule may grant or deny
         access to no user.
         """
@@ -344,10 +348,10 @@ class _Judge:
                 (key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])
             ):
                 if isinstance(principals, Principals):
-                    self._groups(name, key, principals.groups, config.groups, found)
+                    self._groups(name, key, principals.groups, config.groups, by_section)
         for key, right in config.projects.items():
             if right.whom is Whom.GROUP:
-                self._groups("projects", key, {right.name}, config.groups, found)
+                self._groups("projects", key, {right.name}, config.groups, by_section)
 
     def _secret(self, secret: str | None, entries: Mapping[str, IniEntry]) -> None:
         if secret is not None and len(secret) < SHORTEST_SECRET:
@@ -387,9 +391,9 @@ class _Judge:
                 f"{storage.region!r} cannot be the name of a region",
             )
         if storage.redirect and storage.buffer_time >= storage.expire_after:
-            said = entries.get("buffer_time") or entries.get("expire_after")
+            entry = entries.get("buffer_time") or entries.get("expire_after")
             advice = "it has to be shorter than expire_after, or no signed URL can be given twice"
-            self.problem("storage", "buffer_time", said, advice)
+            self.problem("storage", "buffer_time", entry, advice)
         if (storage.access_key is None) != (storage.secret_key is None):
             missing, there = (
                 ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
@@ -401,43 +405,43 @@ class _Judge:
                 "access_key and secret_key belong together; set both or none",
             )
 
-    def _sources(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
+    def _sources(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
         """Check the sections of the external sources of users."""
-        listed, backend = config.access.backend, found.get("access", {}).get("backend")
+        listed, backend = config.access.backend, by_section.get("access", {}).get("backend")
         misfits = {
             "remote": misfits_of_remote(config.remote, AccessStore.REMOTE in listed),
             "ldap": misfits_of_ldap(config.ldap, AccessStore.LDAP in listed),
         }
         for name, those in misfits.items():
             for key, advice in those:
-                said = found.get(name, {}).get(key)
+                entry = by_section.get(name, {}).get(key)
                 is_bad = (
-                    said is not None
-                    and said.text.strip()
+                    entry is not None
+                    and entry.text.strip()
                     and getattr(getattr(config, name), key) is None
                 )
                 if not is_bad:  # already reported
-                    self.problem(name, key, said or backend, advice)
+                    self.problem(name, key, entry or backend, advice)
 
     def _groups(
         self,
         name: str,
         key: str,
-        said: AbstractSet[str],
-        known: Mapping[str, Any],
-        found: Mapping[str, Mapping[str, IniEntry]],
+        groups: AbstractSet[str],
+        defined: Mapping[str, Any],
+        by_section: Mapping[str, Mapping[str, IniEntry]],
     ) -> None:
-        unknown = sorted(group for group in said if group not in known)
+        unknown = sorted(group for group in groups if group not in defined)
         if unknown:
             listed = ", ".join(f"group:{group}" for group in unknown)
             advice = (
-                nearest(unknown[0], known)
+                nearest(unknown[0], defined)
                 or " (for groups of the accounts database list sql in [access] backend)"
             )
             message = (
                 f"{shortened(listed)} would come from [groups], which has no such group{advice}"
             )
-            self.problem(name, key, found[name][key], message)
+            self.problem(name, key, by_section[name][key], message)
 
 
 def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:

@@ -57,35 +57,40 @@ _HEAD = """\
 Configuration
 =============
 
-pypid reads one INI file, and environment variables that win over it. Unknown sections, keys and variables, and bad values,
-stop the start: all problems are told at once, each with its file and line. ``pypid check-config FILE`` tells the same without
-starting, and else prints what is in force and where each value came from.
+pypid reads one INI file, and environment variables, which win over it. Unknown sections, keys and
+variables, and invalid values, stop the start: all problems are reported at once, each with its
+file and line. ``pypid check-config FILE`` reports the same without starting; if there are none, it
+prints the configuration in force and the origin of each value.
 
 The file
 --------
 
-* UTF-8. ``key = value``; names are case-sensitive; nothing is interpolated; no section hands its keys to others.
-* Lines that begin with ``#`` or ``;`` are comments, and so is all behind a ``;`` that follows white space.
+* UTF-8. ``key = value``; names are case-sensitive; there is no interpolation; no section inherits
+  keys of another one.
+* Lines that begin with ``#`` or ``;`` are comments, and so is all after a ``;`` that follows white
+  space.
 * A line that is indented deeper than its key continues the value. An empty value means the default.
 * Sizes are whole numbers of bytes, or of ``k``, ``M``, ``G`` or ``T`` (``1k`` is 1024 bytes).
-* Durations are whole numbers of seconds, or of ``s``, ``m``, ``h`` or ``d``; one unit, no fractions.
+* Durations are whole numbers of seconds, or of ``s``, ``m``, ``h`` or ``d``; one unit, no
+  fractions.
 * Lists have white space between their items. Paths are relative to the folder of the file.
-* Lists of people: a bare name or ``user:alice`` is a user, ``group:team`` a group; ``everyone``, ``authenticated``,
-  ``admins`` and ``nobody`` stand for many, and cannot be names. Names have no ``:``, ``=``, ``;``, ``,``, white space or
-  control characters.
+* Lists of people: a bare name or ``user:alice`` is a user, ``group:team`` a group; ``everyone``,
+  ``authenticated``, ``admins`` and ``nobody`` are keywords, and cannot be names. Names have no
+  ``:``, ``=``, ``;``, ``,``, white space or control characters.
 
 The environment
 ---------------
 
-``PYPID_<SECTION>_<KEY>`` sets a key of a section: ``PYPID_SERVER_LISTEN``, ``PYPID_ISSUER_GITHUB_URL``. With ``_FILE`` behind
-it, the variable names a file that holds the value, as secrets of containers do. An unknown ``PYPID_*`` variable is a bad value.
-``[users]``, ``[groups]`` and ``[projects]`` come from the file only.
+``PYPID_<SECTION>_<KEY>`` sets a key of a section: ``PYPID_SERVER_LISTEN``,
+``PYPID_ISSUER_GITHUB_URL``. With ``_FILE`` after it, the variable names a file that holds the
+value, as secrets of containers do. An unknown ``PYPID_*`` variable stops the start. ``[users]``,
+``[groups]`` and ``[projects]`` come from the file only.
 
 Former names
 ------------
 
-Former names keep working, in the file and in the environment; pypid logs a line for each at the start. Rename them when you
-change the file next. A section or key under both names stops the start.
+Former names keep working, in the file and in the environment; pypid logs a line for each at the
+start. Rename them when you change the file next. A section or key under both names stops the start.
 
 """
 
@@ -104,17 +109,17 @@ _FREE_DOCS = {
 
 def configuration_rst() -> str:
     """Return the page ``docs/configuration.rst``, generated from the table."""
-    parts = [_HEAD + "\n".join(f"* {line}" for line in _former_names()) + "\n"]
+    blocks = [_HEAD + "\n".join(f"* {line}" for line in _former_names()) + "\n"]
     rows = table()
     for section, declared in _sections():
-        parts.append(_heading(section))
-        parts.append(f"{declared.__doc__}\n")
-        parts.extend(_entry(row) for row in rows if row.section == section)
+        blocks.append(_heading(section))
+        blocks.append(f"{declared.__doc__}\n")
+        blocks.extend(_entry(row) for row in rows if row.section == section)
         if section == "access":
             for name, doc in _FREE_DOCS.items():
-                parts.append(_heading(name))
-                parts.append(f"{doc}\n")
-    return "\n".join(parts)
+                blocks.append(_heading(name))
+                blocks.append(f"{doc}\n")
+    return "\n".join(blocks)
 
 
 def _former_names() -> Iterator[str]:

@@ -169,7 +169,7 @@ def choice(of: type[E]) -> ValueKind[E]:
     return ValueKind(parse, lambda member: str(member.value), ", ".join(words), words)
 
 
-_TRUTH = {
+_BOOLEANS = {
     "yes": True,
     "true": True,
     "on": True,
@@ -182,9 +182,9 @@ _TRUTH = {
 
 
 def _boolean(text: str) -> bool:
-    if text.lower() not in _TRUTH:
+    if text.lower() not in _BOOLEANS:
         raise ValueError()
-    return _TRUTH[text.lower()]
+    return _BOOLEANS[text.lower()]
 
 
 BOOLEAN = ValueKind(_boolean, lambda value: "yes" if value else "no", "yes, no")
@@ -282,12 +282,12 @@ def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
             for character in text
         ):
             raise ValueError()
-        parts = urlsplit(text)  # raises ValueError for a broken [IPv6] host
-        if parts.scheme not in schemes or not parts.hostname:
+        url = urlsplit(text)  # raises ValueError for a broken [IPv6] host
+        if url.scheme not in schemes or not url.hostname:
             raise ValueError()
-        if parts.port == 0:  # reading it raises ValueError for an invalid port
+        if url.port == 0:  # reading it raises ValueError for an invalid port
             raise ValueError()
-        if not userinfo and "@" in parts.netloc:
+        if not userinfo and "@" in url.netloc:
             raise ValueError()
         return text.rstrip("/")
 
@@ -338,9 +338,8 @@ ORIGINS = ValueKind(
     "off, *, or origins with white space between them, like https://notebooks.example.org",
 )
 
-_DN = re.compile(
-    r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*)*"
-)
+_RDN = r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*"
+_DN = re.compile(rf"{_RDN}(?:,{_RDN})*")
 
 
 def _dn(text: str) -> str:
@@ -376,8 +375,8 @@ def is_readable_on_the_way(url: str) -> bool:
     """Return whether a password sent to the URL is readable on the network: not encrypted, and not
     for this machine.
     """
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "ldap") and not is_this_machine(parts.hostname)
+    split = urlsplit(url)
+    return split.scheme in ("http", "ldap") and not is_this_machine(split.hostname)
 
 
 def without_userinfo(text: str) -> str:

@@ -61,4 +61,5 @@ def is_copy(kept: File, file: File) -> bool:
 def hash_of(file: BinaryIO, algorithm: str) -> str:
     """Return the hash of an open file, from its beginning, as lower-case hex. Blocks."""
     file.seek(0)
-    return hashlib.file_digest(file, algorithm).hexdigest()  # type: ignore[arg-type]  # a BinaryIO is what it reads
+    # a BinaryIO is what it reads
+    return hashlib.file_digest(file, algorithm).hexdigest()  # type: ignore[arg-type]

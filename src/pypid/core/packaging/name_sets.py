@@ -65,7 +65,8 @@ class ManyNames(Sequence[ProjectName]):
             and all(map(str.__eq__, self, other))
         )
 
-    __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
+    # what equals both lists and tuples cannot have a hash
+    __hash__ = None  # type: ignore[assignment]
 
 
 def in_order(sorted_lists: Iterable[Iterable[ProjectName]]) -> Generator[None, None, ManyNames]:

@@ -79,13 +79,15 @@ ALL_SDIST_SUFFIXES = (*SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES, *UPSTREAM_SDIST_SUFF
 
 _WORDS = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"
 _USUAL_TAGS = re.compile(
-    rf"(?:[0-9][A-Za-z0-9_.]*-)?[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*-{_WORDS}-{_WORDS}\Z"
+    rf"(?:[0-9][A-Za-z0-9_.]*-)?"
+    rf"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*-{_WORDS}-{_WORDS}\Z"
 ).match
 _USUAL_NAME = re.compile(r"[A-Za-z0-9]+(?:[._][A-Za-z0-9]+)*\Z").match
 _USUAL_VERSION = re.compile(r"[A-Za-z0-9.!+_]+\Z").match
 _NUMBER = r"(?:0|[1-9][0-9]*+)"
 _CANONICAL = re.compile(
-    rf"{_NUMBER}(?:\.{_NUMBER})*+(?:(?:a|b|rc){_NUMBER})?+(?:\.post{_NUMBER})?+(?:\.dev{_NUMBER})?+\Z",
+    rf"{_NUMBER}(?:\.{_NUMBER})*+"
+    rf"(?:(?:a|b|rc){_NUMBER})?+(?:\.post{_NUMBER})?+(?:\.dev{_NUMBER})?+\Z",
     re.ASCII,
 ).match
 """A version already in PEP 440's canonical spelling (its appendix B, without epochs)."""

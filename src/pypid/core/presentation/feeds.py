@@ -131,7 +131,8 @@ def _item(title: str, link: str, guid: str, news: News, description: str) -> str
 def _feed(title: str, link: str, description: str, items: Iterable[str]) -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0">\n<channel>\n'
-        f"<title>{_text(title)}</title>\n<link>{_text(link)}/</link>\n<description>{_text(description)}</description>\n"
+        f"<title>{_text(title)}</title>\n<link>{_text(link)}/</link>\n"
+        f"<description>{_text(description)}</description>\n"
         f"<language>en</language>\n{''.join(items)}</channel>\n</rss>\n"
     ).encode()
 

@@ -39,8 +39,8 @@ _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
 _FRAMEWORK = "it is of the framework that pypicloud is made with"
-# not translated to [catalog]: pypicloud used one for a single process, too, and it is useless unless
-# nodes also share accounts
+# not translated to [catalog]: pypicloud used one for a single process, too, and it is useless
+# unless nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
     "storage, in memory. Several pypids on one storage share one that [catalog] names (docs/scale)"

@@ -24,7 +24,8 @@ _SYNTAX = ("use", "filter-with", "require", "paste.app_factory")
 _REFERENCE = re.compile(r"%%|%\((?P<name>[^)]+)\)s|(?P<stray>%)")
 _DEEPEST = 10
 _HARMLESS = re.compile(
-    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*)\Z",
+    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)"
+    r"|WebError.*)\Z",
     re.IGNORECASE,
 )
 """Filters that do not restrict access."""

@@ -15,11 +15,10 @@ from pypid.core.configuration.former_names import FORMER_NAMES
 from pypid.core.configuration.ini import IniDocument, IniEntry, printable
 from pypid.core.configuration.keys import FREE, SECTIONS
 from pypid.core.errors import ConfigProblem
-from pypid.core.pypicloud.directory import directory
 from pypid.core.pypicloud.keys import are_first_generation
 from pypid.core.pypicloud.ledger import Ledger, Note, TranslatedValue
 from pypid.core.pypicloud.paste import Paste, PasteApp
-from pypid.core.pypicloud.people import PypicloudGroups, admins, groups, users
+from pypid.core.pypicloud.people import PypicloudGroups, admins, directory, groups, users
 from pypid.core.pypicloud.rules import defaults, projects
 from pypid.core.pypicloud.serving import serve
 from pypid.core.pypicloud.settings import PypicloudSettings, Setting, of_environment, origin_of
@@ -39,7 +38,8 @@ _TAKE_ALONG = (
     "sql or config"
 )
 _HARMLESS = re.compile(
-    r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens|ppc_logger)(\.\w+)*\Z"
+    r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens"
+    r"|ppc_logger)(\.\w+)*\Z"
 )
 """Parts of the framework that do not restrict access."""
 _LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_.*)\Z")

@@ -26,7 +26,10 @@ parser.
 """
 LINE_END = r"\s*+>[^<>&]*+</a>\s*+(<br\s*+/?>)?"
 """The rest of a link, and what follows it in most pages."""
-_URL = r"https?://[A-Za-z0-9.-]{1,253}(?::[1-9][0-9]{0,3})?+(?:/[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+)++"
+_URL = (
+    r"https?://[A-Za-z0-9.-]{1,253}(?::[1-9][0-9]{0,3})?+"
+    r"(?:/[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+)++"
+)
 _VALUES = (
     ("data-requires-python", ESCAPED),
     ("data-upload-time", r"[0-9T:.Z+-]{1,40}+"),

@@ -292,7 +292,8 @@ _CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)
 
 
 _CLEAN_RELATIVE = re.compile(
-    r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"
+    r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)"
+    r"([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"
 ).match
 """A folder, from the root or relative to the page, and a file in it; neither needs further
 checks.

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -137,7 +137,8 @@ def _detail_json(
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
     # a release that only has a name (`pypid.static`) may have no version
     versions = [plain(release.version) for release in releases(project) if release.version]
-    meta = _Meta(version, project.serial, **({} if as_of is None else as_of.keys()))  # type: ignore[arg-type]
+    more: dict[str, Any] = {} if as_of is None else {**as_of.keys()}
+    meta = _Meta(version, project.serial, **more)
     beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
     pieces = [beginning.removesuffix(b"]}")]
     for block in blocks:
@@ -347,7 +348,8 @@ def names_frame(serial: int, format: Format) -> tuple[bytes, bytes]:
     """Return what precedes and follows the pieces of the list of projects."""
     if format.is_json:
         return (
-            f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['.encode(),
+            b'{"meta":{"api-version":"%s","_last-serial":%d},"projects":['
+            % (API_VERSION.encode(), serial),
             b"]}",
         )
     beginning, end = _document("Projects", "", (_MARK,), serial).split(_MARK.encode())

@@ -18,7 +18,8 @@ LONGEST_CHAIN = 16
 drops or changes the identity.
 """
 _HOP = re.compile(
-    r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>pypid-[A-Za-z0-9-]{1,64})(?=[\s,()]|\Z)"
+    r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+"
+    r"(?P<by>pypid-[A-Za-z0-9-]{1,64})(?=[\s,()]|\Z)"
 )
 """A hop that is a pypid, and so may be part of a loop: other proxies, and whatever a client writes,
 are not passed on.
