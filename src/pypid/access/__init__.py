@@ -1,3 +1,3 @@
-"""Authentication: one module for each source of users (`ports.People`), and `chain`, which asks
-them (`ports.Access`).
+"""Authentication: one module for each source of users (`ports.People`), and `chain`, which
+queries them (`ports.Access`).
 """

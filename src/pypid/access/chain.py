@@ -57,7 +57,7 @@ class Papers(Protocol):
 
 @frozen(eq=False)
 class Source:
-    """A source of users. `local`: it verifies hashes in memory itself; else it asks another
+    """A source of users. `local`: it verifies hashes in memory itself; else it queries another
     service.
 
     Answers of another service are cached for a minute, and a right password is believed for
@@ -70,11 +70,11 @@ class Source:
 
 
 class AccessChain:
-    """The daemon's `Access`, which asks the sources in order: the first that knows the user
+    """The daemon's `Access`, which queries the sources in order: the first that has the user
     decides.
 
     An unavailable source is never skipped: the next one might accept a user whom it would have
-    refused. `admins` are those of ``[access] admins``, whichever source knows them.
+    refused. `admins` are those of ``[access] admins``, whichever source has them.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class AccessChain:
         self.session_key = session_key or Provider(partial(world.random, 32))
         self._throttle = throttle or Throttle(world)
         self._attempts: Flights[bytes, Identity] = Flights()
-        self._slow: dict[Source, SlowPeople] = {}
+        self._cached_sources: dict[Source, SlowPeople] = {}
 
     async def identify(self, credential: Credential) -> Identity:
         """Return the identity that the credential proves (see `Access.identify`), and count the
@@ -142,13 +142,13 @@ class AccessChain:
     def forget(self, user: str) -> None:
         """Drop everything cached about the user, after a change."""
         self._throttle.forget(user)
-        for slow in self._slow.values():
+        for slow in self._cached_sources.values():
             slow.forget(user)
 
     def forget_all(self) -> None:
         """Drop everything cached about all users, after a change that may concern any of them."""
         self._throttle.forget_all()
-        self._slow = {}
+        self._cached_sources = {}
 
     # --- passwords --------------------------------------------------------------------------------
 
@@ -164,15 +164,15 @@ class AccessChain:
         if not _is_a_name(credential.user) or not is_usable(credential.password):
             raise Unauthenticated(WRONG)  # reveals nothing: the answer is the same for every user
         if self._throttle.is_proven(credential):
-            return await self._ask_again(credential)
+            return await self._authenticate_proven(credential)
         # a client that requests fifty pages at once sends its password fifty times: that is one
         # attempt
         key = self._throttle.fingerprint(credential.user, credential.password, credential.address)
         return await self._attempts.single(key, partial(self._attempt, credential))
 
-    async def _ask_again(self, credential: Credential) -> Identity:
+    async def _authenticate_proven(self, credential: Credential) -> Identity:
         try:
-            who = await self._ask(credential)
+            who = await self._authenticate(credential)
         except Unauthenticated:
             self._throttle.forget(credential.user)
             raise
@@ -182,7 +182,7 @@ class AccessChain:
     async def _attempt(self, credential: Credential) -> Identity:
         attempt = self._throttle.begin(credential)
         try:
-            who = await self._ask(credential)
+            who = await self._authenticate(credential)
         except Unauthenticated:
             raise
         except BaseException:
@@ -191,20 +191,20 @@ class AccessChain:
         self._throttle.succeeded(attempt, credential)
         return who
 
-    async def _ask(self, credential: Credential) -> Identity:
+    async def _authenticate(self, credential: Credential) -> Identity:
         began, has_changed = self._world.clock.seconds(), self.watch()
         try:
             try:
-                return await self._found(credential)
+                return await self._find_by_password(credential)
             except Unauthenticated:
                 if not await has_changed():
                     raise
-            return await self._found(credential)
+            return await self._find_by_password(credential)
         except Unauthenticated:
             await self._until_the_floor(began)
             raise
 
-    async def _found(self, credential: Credential) -> Identity:
+    async def _find_by_password(self, credential: Credential) -> Identity:
         for source in self.sources:
             found = await self._check(source, credential)
             if found is not None:
@@ -316,11 +316,11 @@ class AccessChain:
     def _people(self, source: Source) -> People:
         if source.local:
             return source.people
-        if source not in self._slow:
-            self._slow[source] = SlowPeople(
+        if source not in self._cached_sources:
+            self._cached_sources[source] = SlowPeople(
                 source.people, self._world, self._throttle.fingerprint, source.believed
             )
-        return self._slow[source]
+        return self._cached_sources[source]
 
 
 async def _has_not_changed() -> bool:

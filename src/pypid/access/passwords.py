@@ -297,7 +297,7 @@ class Verifier:
                 self._verified.put(fingerprint, None)
                 return True
             case PasswordVerdict.UNVERIFIABLE:
-                self._tell(user)
+                self._log_unusable(user)
                 return False
             case PasswordVerdict.WRONG:
                 return False
@@ -312,7 +312,7 @@ class Verifier:
             ) or (_NOBODYS,)
         return self._decoys[int.from_bytes(keyed_hash(self._key, user)[:8]) % len(self._decoys)]
 
-    def _tell(self, user: str) -> None:
+    def _log_unusable(self, user: str) -> None:
         if user in self._logged:
             return
         self._logged.add(user)

@@ -1,6 +1,4 @@
-"""Users and groups from another service, which is asked over HTTP. The protocol is pypid's:
-``docs/remote.rst``.
-"""
+"""Users and groups from another service, by pypid's own protocol: ``docs/remote.rst``."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ LARGEST = 1 << 16
 """Bytes of an answer."""
 AT_ONCE = 16
 MOST_WAITING = 64
-"""Questions that are asked at once, and that may wait for their turn."""
+"""Requests that are sent at once, and that may wait for their turn."""
 MOST_REMEMBERED = 2048
 """Cached credentials, and cached users."""
 IDLE = 4
@@ -83,7 +81,7 @@ class RemoteSourceSettings:
 
 
 class RemotePeople:
-    """The `People` that another service knows.
+    """The `People` of another service.
 
     Right passwords and the answers about known and unknown users are cached for a while; wrong
     passwords are asked about each time. Passwords are cached as keyed hashes with a key that never
@@ -142,13 +140,13 @@ class RemotePeople:
         return await self._finds.single(user, partial(self._find, user))
 
     async def groups(self, user: str) -> frozenset[str]:
-        """Return no groups: the service knows those of its own users only."""
+        """Return no groups: the service has those of its own users only."""
         return frozenset()
 
     # --- questions ---
 
     async def _check(self, user: str, password: str, fingerprint: bytes) -> Identity | None:
-        answer = await self._ask(
+        answer = await self._answer_to(
             "check", {"user": user, "password": password}, partial(read_checked, user)
         )
         match answer:
@@ -160,7 +158,7 @@ class RemotePeople:
 
     async def _find(self, user: str) -> Identity | None:
         return self._remember(
-            user, await self._ask("find", {"user": user}, partial(read_found, user))
+            user, await self._answer_to("find", {"user": user}, partial(read_found, user))
         )
 
     def _remember(
@@ -177,7 +175,9 @@ class RemotePeople:
             )
         return identity
 
-    async def _ask(self, question: str, about: dict[str, str], read: Callable[[bytes], A]) -> A:
+    async def _answer_to(
+        self, question: str, about: dict[str, str], read: Callable[[bytes], A]
+    ) -> A:
         """Return the service's answer, parsed by `read`. Raises `PeopleUnknown` if there is no
         valid answer, and `Busy`.
         """
@@ -263,7 +263,7 @@ def connected(reactor: Any, trust: Trust | None = None) -> HttpConnections:
 
 
 def open(settings: RemoteSourceSettings, world: World, agent: IAgent) -> RemotePeople:
-    """Return the source, which asks by `agent` (see `connected`), and does not ask anything yet.
+    """Return the source, which sends requests by `agent` (see `connected`), but none yet.
 
     Raises `CannotStart` for a URL that would send passwords in clear text.
     """

@@ -291,7 +291,7 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
 def authorize(
     rules: Rules, who: Identity, action: Action, project: ProjectName | None = None
 ) -> None:
-    """Raise `Unauthenticated` (anonymous) or `Forbidden` (known user) unless `may` allows the
+    """Raise `Unauthenticated` (anonymous) or `Forbidden` (a user) unless `may` allows the
     action.
     """
     if may(rules, who, action, project):

@@ -25,8 +25,8 @@ class DatabaseFull(DatabaseAway):
 
 @define
 class DatabaseUnusable(Exception):
-    """The database is reachable, but unusable until an administrator repairs something. `reason`
-    says what; for the log.
+    """The database is reachable, but unusable until an administrator repairs something; `reason`
+    is for the log.
     """
 
     reason: str

@@ -1,6 +1,4 @@
-"""Circuit breakers: stop asking a server that does not answer, and find out when it answers
-again.
-"""
+"""Circuit breakers: send nothing to a server that does not answer, but probes until it does."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from pypid.flow import World
 _log = Logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(seconds=60)
-"""How long a server is not asked after its breaker opened; doubled with each probe that fails."""
+"""How long no request is sent after a breaker opened; doubled with each probe that fails."""
 STRIKES = 3
 """Consecutive failures that open a breaker, where a connection was made."""
 
@@ -28,7 +26,7 @@ class CircuitBreaker:
 
     world: World
     server: str = "the upstream index"
-    """What the log calls it."""
+    """Its name in the log."""
     refusals: int = 1
     """Consecutive failures to connect that open the breaker."""
     error: UpstreamDown | None = field(default=None, init=False)
@@ -37,7 +35,7 @@ class CircuitBreaker:
     _strikes: int = field(default=0, init=False)
     _pause: timedelta = field(default=FIRST_PAUSE, init=False)
     _again: float | None = field(default=None, init=False)
-    """When it may be asked again, in seconds of the monotonic clock."""
+    """When the next probe may be sent, in seconds of the monotonic clock."""
 
     @property
     def is_down(self) -> bool:
@@ -45,7 +43,7 @@ class CircuitBreaker:
         return self.error is not None
 
     def may_probe(self) -> bool:
-        """Return whether the caller may ask the server although the breaker is open. At most one
+        """Return whether the caller may send a request although the breaker is open. At most one
         caller for each pause may.
         """
         now = self.world.clock.seconds()

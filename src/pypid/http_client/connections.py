@@ -37,7 +37,7 @@ class HttpConnections:
     """
 
     agent: IAgent
-    _pool: HTTPConnectionPool | _Late
+    _pool: HTTPConnectionPool | _LazyAgent
 
     def close(self) -> Deferred[Any]:
         """Close the idle connections; fires when they are closed."""
@@ -47,7 +47,7 @@ class HttpConnections:
 
 @implementer(IAgent)
 @define(eq=False)
-class _Late:
+class _LazyAgent:
     """An agent and its pool, created at the first request: a start, and a page of a local project,
     need no HTTP client.
     """
@@ -105,7 +105,7 @@ def connections(
             reactor, _Endpoints(resolving_once(reactor), trust, timeout, may_be_anywhere), pool
         ), pool
 
-    late = _Late(make)
+    late = _LazyAgent(make)
     return HttpConnections(late, late)
 
 

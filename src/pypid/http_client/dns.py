@@ -43,7 +43,7 @@ class _Resolution:
 @implementer(IHostnameResolver)
 @define(eq=False)
 class HostResolver:
-    """A resolver that asks `inner`, one query at a time for each host; a failure is passed to all
+    """A resolver that queries `inner`, once at a time for each host; a failure is passed to all
     waiting callers, and not cached.
     """
 
@@ -75,7 +75,7 @@ class HostResolver:
         )
         known = self._known.get(question)
         if known is not None and self.clock.seconds() < known[0]:
-            _tell(resolutionReceiver, known[1])
+            _deliver(resolutionReceiver, known[1])
         elif question in self._waiting:
             self._waiting[question].append(resolutionReceiver)
         else:
@@ -93,7 +93,7 @@ class HostResolver:
             self._known[question] = (now + LASTING, addresses)
         for receiver in self._waiting.pop(question):
             try:
-                _tell(receiver, addresses)
+                _deliver(receiver, addresses)
             except Exception:
                 _log.failure("who asked for the address of {host} failed", host=question[0])
 
@@ -117,7 +117,7 @@ class _Answer:
         self.resolver.answered(self.question, self._addresses)
 
 
-def _tell(receiver: IResolutionReceiver, addresses: list[IAddress]) -> None:
+def _deliver(receiver: IResolutionReceiver, addresses: list[IAddress]) -> None:
     for address in addresses:
         receiver.addressResolved(address)
     receiver.resolutionComplete()

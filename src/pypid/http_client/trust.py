@@ -34,7 +34,7 @@ def certificates(pem: bytes, setting: str) -> tuple[Certificate, ...]:
     """Return the certificates in a PEM file; raises `CannotStart` if there are none, or one is
     unreadable.
 
-    `setting` says where the file is named.
+    `setting` is the setting that names the file, for the message.
     """
     try:
         found = tuple(Certificate.loadPEM(block) for block in _PEM.findall(pem))

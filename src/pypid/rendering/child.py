@@ -1,5 +1,5 @@
-"""The child process as pypid sees it: asked one thing at a time, and killed when it takes too long
-or answers garbage.
+"""The parent's side of a child process: one request at a time; the child is killed when it takes
+too long or sends an invalid answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMPLAINT = 1000
 
 
 class ChildEnded(Exception):
-    """The child has ended, or was killed. The text says how."""
+    """The child has ended, or was killed; the text is the reason."""
 
 
 class Child(ProcessProtocol):

@@ -1,7 +1,7 @@
 """The program of the child: reads READMEs from its input, and writes their HTML to its output,
 until the input ends.
 
-Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready.
+Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, means that it is ready.
 A request has a ``number``, ``text`` and ``kind``; an answer has that number, ``html``, which is
 null for what is to be shown as it is, and ``error``: the exception of a renderer that failed, or
 null.
@@ -29,12 +29,12 @@ def main() -> None:
     confine()
     from pypid.rendering.render import made
 
-    _say(answers, framed({}))
+    _send(answers, framed({}))
     while head := requests.read(HEAD):
         document = read(requests.read(length_of(head)))
         compute_for(CPU)
         outcome = made(str(document["text"]), MarkupKind(document["kind"]))
-        _say(answers, _answer(document["number"], outcome))
+        _send(answers, _answer(document["number"], outcome))
 
 
 def _answer(number: int, outcome: Made) -> bytes:
@@ -44,7 +44,7 @@ def _answer(number: int, outcome: Made) -> bytes:
         return framed({"number": number, "html": None, "error": str(error)})
 
 
-def _say(answers: BinaryIO, frame: bytes) -> None:
+def _send(answers: BinaryIO, frame: bytes) -> None:
     answers.write(frame)
     answers.flush()
 

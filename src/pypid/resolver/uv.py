@@ -1,4 +1,4 @@
-"""uv's resolver, run as a program: it asks only the given index, for metadata.
+"""uv's resolver, run as a program: it contacts only the given index, for metadata.
 
 Source: ``uv help pip compile`` (0.7 and later). It ends with 1 where there is no solution, with 2
 where it failed.
@@ -141,10 +141,10 @@ class Uv:
                 status=ended.status,
                 text=shortened(text, LONGEST_REASON),
             )
-        return Unresolvable(_explained(text))
+        return Unresolvable(_explanation(text))
 
 
-def _explained(text: str) -> str:
+def _explanation(text: str) -> str:
     """Return uv's explanation as one paragraph, without the prefixes of its parts."""
     explanation = re.sub(r"^\W*(?:(?:error|cause): )?", "", text, flags=re.MULTILINE)
     explanation = re.sub(r"https?://[^\s`]*", "this index", explanation)

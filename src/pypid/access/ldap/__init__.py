@@ -1,7 +1,7 @@
 """Users and groups from a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap
 (``pypid[ldap]``).
 
-Each question opens and closes a connection of its own: so no broken connection has to be detected
+Each lookup opens and closes a connection of its own: so no broken connection has to be detected
 when the directory restarts, or when a firewall has dropped an idle connection.
 """
 

@@ -1,6 +1,4 @@
-"""The source of users that asks the directory: it finds users, checks passwords and reads
-groups.
-"""
+"""The source of users in the directory: finds users, checks passwords and reads groups."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ AT_ONCE = 4
 """Threads, and so connections. The daemon has more threads, and other uses for them."""
 MOST_WAITING = 64
 TOO_LONG = "it takes too long to answer"
-_SAY_AGAIN = 60.0
+_LOG_AGAIN = 60.0
 """Seconds after which the log repeats that the directory is unavailable."""
 _MOST_LOGGED = 1000
 
@@ -61,14 +59,14 @@ class LdapPeople:
 
     _log = Logger()
 
-    def __init__(self, settings: LdapSourceSettings, world: World, way: DirectoryRoute) -> None:
+    def __init__(self, settings: LdapSourceSettings, world: World, route: DirectoryRoute) -> None:
         """Raises `CannotStart` for an `admin_group` that looks like a distinguished name and is not
         valid.
         """
         self._world = world
         self._patience = settings.patience
-        self._question = _Question(settings, _admins(settings.admin_group))
-        self._way = way
+        self._lookup = _Lookup(settings, _admins(settings.admin_group))
+        self._route = route
         self._turns = DeferredSemaphore(AT_ONCE)
         self._logged: set[str] = set()
         self._trouble = ""
@@ -78,7 +76,7 @@ class LdapPeople:
         """Return the identity that the credential proves, or None if the directory does not know
         the user (see `People.check`).
         """
-        answer = await self._ask(credential.user, credential.password)
+        answer = await self._identify(credential.user, credential.password)
         if isinstance(answer, _Refused):
             raise Unauthenticated(WRONG)
         return None if answer is None else answer.identity
@@ -87,14 +85,14 @@ class LdapPeople:
         """Return the user's identity without any proof, or None for a user who is unknown or may
         not log in.
         """
-        answer = await self._ask(user, None)
+        answer = await self._identify(user, None)
         return None if answer is None or isinstance(answer, _Refused) else answer.identity
 
     async def groups(self, user: str) -> frozenset[str]:
-        """Return no groups: the directory knows those of its own users only."""
+        """Return no groups: the directory has those of its own users only."""
         return frozenset()
 
-    async def _ask(self, user: str, password: str | None) -> _Person | _Refused | None:
+    async def _identify(self, user: str, password: str | None) -> _Person | _Refused | None:
         try:
             account_name(user)
         except ValueError:
@@ -103,16 +101,18 @@ class LdapPeople:
             raise Busy(
                 "Too many people are being looked up in the directory at once.", retry_after=2
             )
-        lookup = start(self._in_turn(user, password)).addTimeout(self._patience, self._world.clock)
+        lookup = start(self._run_in_turn(user, password)).addTimeout(
+            self._patience, self._world.clock
+        )
         try:
             answer = await lookup
         except TimeoutError:
-            self._tell_trouble(TOO_LONG)
+            self._log_trouble(TOO_LONG)
             raise _away() from None
-        self._tell(answer)
+        self._log_answer(answer)
         return answer
 
-    async def _in_turn(self, user: str, password: str | None) -> _Person | _Refused | None:
+    async def _run_in_turn(self, user: str, password: str | None) -> _Person | _Refused | None:
         until = self._world.clock.seconds() + self._patience
         await self._turns.acquire()
         # release the turn when the thread is done, and not when its caller has given up
@@ -125,9 +125,9 @@ class LdapPeople:
             return until - self._world.clock.seconds()
 
         try:
-            pipe = await self._way.open(max(left(), 0.01))
-            answer = await self._by(
-                pipe, partial(self._question.ask, user, password, left, pipe.descriptor), left()
+            pipe = await self._route.open(max(left(), 0.01))
+            answer = await self._run_over(
+                pipe, partial(self._lookup.run, user, password, left, pipe.descriptor), left()
             )
         except Fault as fault:
             trouble = fault.reason
@@ -138,14 +138,14 @@ class LdapPeople:
         except ValueError:  # a name, or an answer, that is not UTF-8
             trouble = "what it says cannot be read"
         else:
-            self._tell_no_trouble()
+            self._log_recovery()
             return answer
         finally:
             self._turns.release()
-        self._tell_trouble(trouble)
+        self._log_trouble(trouble)
         raise _away()
 
-    async def _by(
+    async def _run_over(
         self, pipe: Pipe, ask: Callable[[], _Person | _Refused | None], left: float
     ) -> _Person | _Refused | None:
         """Return the answer to the question over the connection; at the timeout, end the
@@ -168,32 +168,32 @@ class LdapPeople:
 
     # --- logging ---
 
-    def _tell(self, answer: _Person | _Refused | None) -> None:
+    def _log_answer(self, answer: _Person | _Refused | None) -> None:
         match answer:
             case _Person(_, left_out):
                 for name in left_out:
-                    self._tell_once(
+                    self._log_once(
                         name,
                         "The group {name!r} of the directory is left out: no rule could name it",
                     )
             case _Refused(why) if why:
-                self._tell_once(why, "A user of the directory cannot log in: {name}")
+                self._log_once(why, "A user of the directory cannot log in: {name}")
             case _:
                 pass
 
-    def _tell_once(self, name: str, text: str) -> None:
+    def _log_once(self, name: str, text: str) -> None:
         if name not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add(name)
             self._log.warn(text, name=name)
 
-    def _tell_no_trouble(self) -> None:
+    def _log_recovery(self) -> None:
         if self._trouble:
             self._trouble = ""
             self._log.info("The LDAP directory answers again")
 
-    def _tell_trouble(self, trouble: str) -> None:
+    def _log_trouble(self, trouble: str) -> None:
         now = self._world.clock.seconds()
-        if trouble != self._trouble or now - self._trouble_logged >= _SAY_AGAIN:
+        if trouble != self._trouble or now - self._trouble_logged >= _LOG_AGAIN:
             self._trouble, self._trouble_logged = trouble, now
             self._log.error(
                 "The LDAP directory cannot be asked, so its users cannot log in: {trouble}",
@@ -202,13 +202,13 @@ class LdapPeople:
 
 
 @frozen
-class _Question:
+class _Lookup:
     """The searches in the directory that identify one user. Blocks."""
 
     settings: LdapSourceSettings
     admins: Key | str | None
 
-    def ask(
+    def run(
         self, user: str, password: str | None, left: Callable[[], float], descriptor: int
     ) -> _Person | _Refused | None:
         """Return who the user is, within the seconds that are `left`; with a password, only if it

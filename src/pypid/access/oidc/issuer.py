@@ -34,7 +34,7 @@ AGAIN = 60.0
 requests than that.
 """
 AFTER_FAILURE = 10.0
-"""Seconds until an unavailable issuer is asked again."""
+"""Seconds until an unavailable issuer is contacted again."""
 
 
 @frozen(kw_only=True)
@@ -51,8 +51,8 @@ class Trusted:
 
 @frozen
 class _Known:
-    """What an issuer published: its own spelling of its URL, its keys, and when it was asked (by
-    the reactor's clock).
+    """What an issuer published: its own spelling of its URL, its keys, and when they were
+    fetched (by the reactor's clock).
     """
 
     issuer: str
@@ -69,7 +69,7 @@ class Keyring:
     client: ServiceClient = field(repr=False)
     _known: _Known | None = field(default=None, init=False)
     _last_attempt: float = field(default=-inf, init=False)
-    """When it was asked last, whether it answered or not."""
+    """When the last request was sent, whether it was answered or not."""
     _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def keys_for(self, token: Unproven) -> tuple[str, tuple[IssuerKey, ...]]:
@@ -102,7 +102,7 @@ class Keyring:
             raise self._away()
         self._last_attempt = self.world.clock.seconds()
         try:
-            self._known = await self._ask(self._last_attempt)
+            self._known = await self._download(self._last_attempt)
         except Fault as fault:
             problem = (
                 "cannot fetch the keys of {issuer}, so trusted publishing with its tokens fails: "
@@ -115,7 +115,7 @@ class Keyring:
     def _away(self) -> PeopleUnknown:
         return PeopleUnknown(f"the issuer {self.url}", retry_after=int(AFTER_FAILURE))
 
-    async def _ask(self, now: float) -> _Known:
+    async def _download(self, now: float) -> _Known:
         try:
             document = read_object(await self._get(self.url + DISCOVERY))
             issuer, keys_url = document.get("issuer"), document.get("jwks_uri")
@@ -124,7 +124,7 @@ class Keyring:
                     "its discovery document is about another issuer. Correct the url in the "
                     "configuration."
                 )
-            if not isinstance(keys_url, str) or not _can_be_asked(keys_url, self.url):
+            if not isinstance(keys_url, str) or not _is_usable(keys_url, self.url):
                 raise Fault(
                     "its discovery document does not say where its keys are (jwks_uri), by https."
                 )
@@ -147,7 +147,7 @@ class Keyring:
         )
 
 
-def _can_be_asked(url: str, issuer: str) -> bool:
+def _is_usable(url: str, issuer: str) -> bool:
     """Return whether it is a URL, and as safe as the issuer's. Raises `ValueError` for a malformed
     URL.
     """

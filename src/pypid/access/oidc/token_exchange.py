@@ -36,7 +36,7 @@ from pypid.http_client.trust import Trust
 from pypid.ports import Accounts, Journal, Publishers
 
 LIFETIME = timedelta(minutes=15)
-"""Lifetime of a token; no draft or client asks for less (PEP 807: 900 to 21,600 seconds)."""
+"""Lifetime of a token: the shortest that PEP 807 allows (900 to 21,600 seconds)."""
 AT_ONCE = 4
 """Identity tokens that are checked at once."""
 WAITING = 64

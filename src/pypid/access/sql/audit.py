@@ -55,7 +55,7 @@ class SqlJournal:
 
     async def note(self, entry: AuditEntry) -> None:
         if len(self._waiting) >= MOST_WAITING:
-            self._tell(entry)
+            self._log_entry(entry)
             return
         self._waiting.append(_storable(entry))
         if self._failed is None:
@@ -95,7 +95,7 @@ class SqlJournal:
             self._log.error(message, count=len(self._waiting), error=reason)
         self._failed = _Failed(reason)
 
-    def _tell(self, entry: AuditEntry) -> None:
+    def _log_entry(self, entry: AuditEntry) -> None:
         self._log.error(
             (
                 "The audit log could not take this: {when} {who!r} {what} {subject!r} from "
@@ -147,7 +147,7 @@ class SqlJournal:
         """Try a last time to write the entries that wait; the rest goes to the daemon's log."""
         await self.retry()
         while self._waiting:
-            self._tell(self._waiting.popleft())
+            self._log_entry(self._waiting.popleft())
 
 
 def _storable(entry: AuditEntry) -> AuditEntry:

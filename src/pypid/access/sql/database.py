@@ -32,7 +32,7 @@ LONGEST = 8.0
 
 
 class TablesMarker(Protocol):
-    """Remembers that a file had tables. Both methods block."""
+    """A durable note that a file had tables. Both methods block."""
 
     def note(self) -> None:
         """Note that the file has tables. Raises `OSError`."""
@@ -60,7 +60,7 @@ class Database:
         lived: TablesMarker | None = None,
         reserve: Reserve | None = None,
     ) -> None:
-        """`lived` remembers that a file had tables, so that a lost file is not replaced by an empty
+        """`lived` notes that a file had tables, so that a lost file is not replaced by an empty
         one. `reserve`: space that is freed on a full disk.
         """
         self.place = place

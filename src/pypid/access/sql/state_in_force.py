@@ -181,7 +181,7 @@ class Current:
         """
         if isinstance(self.database.place, Server):
             self._last_contact = float("-inf")
-            self._tell_of_contact()
+            self._notify_contact()
 
     async def poll(self) -> None:
         """Look for changes by other nodes, and whether the database is available again. Call it
@@ -203,7 +203,7 @@ class Current:
         if self._roll is None and not self.database.is_there():
             self.database.refuse_loss()
             self._is_empty, self._last_contact = True, began
-            self._tell_of_contact()
+            self._notify_contact()
             return
         before = self._trusted
         try:
@@ -211,7 +211,7 @@ class Current:
         except (DatabaseAway, DatabaseUnusable) as error:
             self._fail(error)
             raise
-        await self._hear(roll, began)
+        await self._accept(roll, began)
 
     @property
     def _trusted(self) -> AccountsState | None:
@@ -220,14 +220,14 @@ class Current:
         """
         return None if self._failed else self._roll
 
-    async def _hear(self, roll: AccountsState, began: float) -> None:
+    async def _accept(self, roll: AccountsState, began: float) -> None:
         self._last_contact = began
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
         self._failed = None
         if roll is not self._roll:
             await self._replace(roll)
-        self._tell_of_contact()
+        self._notify_contact()
 
     async def _replace(self, roll: AccountsState) -> None:
         self._roll = roll
@@ -246,9 +246,9 @@ class Current:
             )
             self._log.error(message, error=str(error))
         self._failed = _Since(self._world.clock.seconds(), str(error))
-        self._tell_of_contact()
+        self._notify_contact()
 
-    def _tell_of_contact(self) -> None:
+    def _notify_contact(self) -> None:
         for callback in self.on_contact:
             callback()
 
@@ -284,7 +284,7 @@ class Current:
 
             return say_once(connection, digest, until, now), trusted or load(connection)
 
-        return await shielded(self._in_turn(job, hears=False))
+        return await shielded(self._in_turn(job, accepts=False))
 
     async def forget(self) -> None:
         """Remove obsolete entries, at most every ten minutes. A failure is logged."""
@@ -305,13 +305,13 @@ class Current:
 
         self._forgot = seconds
         with suppress(PypidError):
-            await shielded(self._in_turn(job, hears=False))
+            await shielded(self._in_turn(job, accepts=False))
 
     async def _in_turn(
         self,
         job: Callable[[AccountsState | None, Connection], tuple[T, AccountsState]],
         *,
-        hears: bool = True,
+        accepts: bool = True,
     ) -> T:
         if len(self._turn.waiting) >= MOST_WAITING:
             raise Busy("Too many changes of the accounts wait for each other.")
@@ -322,8 +322,8 @@ class Current:
                 raise PeopleUnknown(NAME)
             trusted = self._trusted
             done, roll = await self.database.write(PART, partial(job, trusted))
-            if hears or trusted is None:
-                await self._hear(roll, began)
+            if accepts or trusted is None:
+                await self._accept(roll, began)
             return done
         except (DatabaseAway, DatabaseUnusable) as error:
             await self._failed_to_change(error)

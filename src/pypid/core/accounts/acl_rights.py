@@ -48,8 +48,8 @@ def rights_in(
     named: Callable[[str, str], bool],
     taken: frozenset[str],
 ) -> AclRights:
-    """Return the rights of all packages. `named` tells whether a ``user`` or a ``group`` can have a
-    name; `taken` are the existing groups.
+    """Return the rights of all packages. `named` returns whether a ``user`` or a ``group`` can have
+    a name; `taken` are the existing groups.
 
     A user or group that may write but not read gets nothing, unless all users who are logged in may
     read. If none of a package's rules can be expressed, the package is granted to a group without

@@ -45,8 +45,8 @@ def refused(description: str, code: str = "invalid-token") -> MintRefused:
 
 @frozen
 class Unproven:
-    """The unverified contents of a token, which any client may have written. `key_id` tells which
-    of the issuer's keys to try.
+    """The unverified contents of a token, which any client may have written. `key_id` names one
+    of the issuer's keys.
     """
 
     token: str = field(repr=False)
