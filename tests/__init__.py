@@ -19,4 +19,4 @@ if os.environ.get("PYPID_SERVER_FAST_PATH") == "no":
     # as with untested versions of all packages: no private name is used to save time
     from pypid.flow.internals import TESTED
 
-    TESTED.clear()
+    TESTED.update(dict.fromkeys(TESTED, ("0", "0")))

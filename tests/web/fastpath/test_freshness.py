@@ -255,16 +255,12 @@ class Changing(RuleBasedStateMachine):
             assert answer[9:12] in (b"401", b"429"), answer
 
     @rule(
-        standing=st.sampled_from(
-            [AccountStatus.ACTIVE, AccountStatus.ACTIVE, AccountStatus.DISABLED]
-        )
+        status=st.sampled_from([AccountStatus.ACTIVE, AccountStatus.ACTIVE, AccountStatus.DISABLED])
     )
-    def change_standing(self, standing: AccountStatus) -> None:
+    def change_status(self, status: AccountStatus) -> None:
         """carol is disabled, or not any more."""
         have(
-            self.peopled.accounts.edit_user(
-                "carol", lambda account: evolve(account, standing=standing)
-            )
+            self.peopled.accounts.edit_user("carol", lambda account: evolve(account, status=status))
         )
 
     @rule(seconds=st.sampled_from([100, 600, 100_000]))

@@ -142,7 +142,7 @@ class LargeTests(PageCase):
             before = self.door.answered
             ends.send(PAGE)
             ends.send(PAGE)
-            for _ in range(2000):
+            for _ in range(20_000):  # 0.2 s pass until the kernel probes a closed window
                 ends.receive()
                 self.turn(ends)
                 if ends.got.count(self.page) == 2:

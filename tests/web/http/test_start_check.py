@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
 from pypid.core.errors import CannotStart
+from pypid.flow.internals import TESTED
 from pypid.web.http.channel import start_check
 from pypid.web.http.channel.framing import FramingChannel
 from pypid.web.http.channel.start_check import check_framing
@@ -40,8 +41,9 @@ class StartCheckTests(SynchronousTestCase):
         install.
         """
         self.patch(start_check, "PRIVATE_NAMES", ("_of_tomorrow", "_path"))
+        first, last = TESTED["Twisted"]
         self.assertEqual(
             self.refused(),
             "The installed Twisted cannot be used: its HTTP channel has no _of_tomorrow. "
-            "Install Twisted 24.7 to 26.10.",
+            f"Install Twisted {first} to {last}.",
         )

@@ -483,7 +483,7 @@ class RefusalTests(SynchronousTestCase):
         """One field, all fields, their number, the signature and the attestations are bounded; the
         refusal says which.
         """
-        limits = Limits(content=1000, text=50, total=120, parts=4, signature=10, attestations=20)
+        limits = Limits(content=1000, text=50, total=120, fields=4, signature=10, attestations=20)
         for parts, words in (
             ([text("description", "y" * 51)], "'description' is larger than the 50"),
             ([text("a", "y" * 50)] * 3, "larger than the 120"),
@@ -496,7 +496,7 @@ class RefusalTests(SynchronousTestCase):
     def test_urlencoded_is_bounded(self) -> None:
         """So are urlencoded forms."""
         kind = "application/x-www-form-urlencoded"
-        limits = Limits(content=1000, urlencoded=50, parts=4)
+        limits = Limits(content=1000, urlencoded=50, fields=4)
         self.assertIsInstance(self.refuses(b"a=" + b"y" * 49, kind, limits), TooLarge)
         self.assertIn("more than 4", str(self.refuses(b"a=1&b=2&c=3&d=4&e=5", kind, limits)))
 

@@ -22,7 +22,7 @@ from pypid.web.http.upload_form import Limits, read_form
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-LIMITS = Limits(content=0, text=LARGEST, total=LARGEST, parts=50, urlencoded=LARGEST)
+LIMITS = Limits(content=0, text=LARGEST, total=LARGEST, fields=50, urlencoded=LARGEST)
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 _YES = frozenset({"true", "t", "yes", "y", "on", "1"})
 _NO = frozenset({"false", "f", "no", "n", "off", "0"})

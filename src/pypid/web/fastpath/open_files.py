@@ -43,9 +43,9 @@ def send_file(
     sent = send_with_file(channel.transport, head, file.descriptor, min(WINDOW, file.size))
     if sent == file.size:
         return True
-    sending = FileSending(channel, file, on_sent, sent)
-    channel.occupy(sending)
-    sending.send_rest(blocking)
+    rest = FileSending(channel, file, on_sent, sent)
+    channel.occupy(rest)
+    rest.send_rest(blocking)
     return False
 
 

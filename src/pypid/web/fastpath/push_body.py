@@ -54,9 +54,9 @@ def send_rest(
     """Send the body from this position. `on_sent` is called once, with the bytes of it that were
     sent.
     """
-    sending = BytesSending(channel, None, on_sent, position, body)
-    channel.occupy(sending)
-    sending.send_rest(blocking)
+    rest = BytesSending(channel, None, on_sent, position, body)
+    channel.occupy(rest)
+    rest.send_rest(blocking)
 
 
 @define(eq=False)

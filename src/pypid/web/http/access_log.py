@@ -56,9 +56,9 @@ class AccessLogEntry:
         milliseconds and the id.
         """
         took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
-        said = _said_text(self.method, self.path, self.protocol, self.status, self.size)
+        response = _response_text(self.method, self.path, self.protocol, self.status, self.size)
         begin = f"{self.client or '-'} - {_user_text(self.user)} [{self.time}]"
-        return f'{begin} {said} "{escaped(self.agent) or "-"}" {took} {self.id or "-"}'
+        return f'{begin} {response} "{escaped(self.agent) or "-"}" {took} {self.id or "-"}'
 
     def fields(self) -> dict[str, object]:
         """Return the fields for logs in JSON, where each line already has its time."""
@@ -106,7 +106,7 @@ class SharedLogFields:
         object.__setattr__(
             self,
             "_text",
-            f"] {_said_text(self.method, self.path, self.protocol, self.status, self.size)}",
+            f"] {_response_text(self.method, self.path, self.protocol, self.status, self.size)}",
         )
 
 
@@ -136,17 +136,19 @@ class Many:
             answers = self.answers[len(written) : len(written) + len(lasts)]
             written += [
                 (
-                    f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind} "
-                    f"{block}{last}{end}"
+                    f"{begin}{address or '-'}{client._before}{time}{response._text}"
+                    f"{client._behind} {block}{last}{end}"
                 )
-                for (time, client, asker, said), last in zip(answers, lasts, strict=True)
+                for (time, address, client, response), last in zip(answers, lasts, strict=True)
             ]
         return written
 
     def entries(self) -> Iterator[AccessLogEntry]:
         """Return an entry for each response, as `AccessLog` makes them of requests."""
-        for number, (time, client, asker, said) in enumerate(self.answers, self.first):
-            yield entry_of(time, client, asker, said, said.size, 0.0, f"{self.prefix}{number:06x}")
+        for number, (time, client, log_client, response) in enumerate(self.answers, self.first):
+            yield entry_of(
+                time, client, log_client, response, response.size, 0.0, f"{self.prefix}{number:06x}"
+            )
 
     def __str__(self) -> str:
         return "\n".join(self.texts())
@@ -233,8 +235,8 @@ class AccessLog:
 def entry_of(
     time: str,
     client: str | None,
-    asker: LogClient,
-    said: SharedLogFields,
+    log_client: LogClient,
+    response: SharedLogFields,
     size: int,
     milliseconds: float,
     id: str | None = None,
@@ -245,14 +247,14 @@ def entry_of(
     return AccessLogEntry(
         time=time,
         client=client,
-        user=asker.user,
-        method=said.method,
-        path=said.path,
-        protocol=said.protocol,
-        status=said.status,
+        user=log_client.user,
+        method=response.method,
+        path=response.path,
+        protocol=response.protocol,
+        status=response.status,
         size=size,
         milliseconds=milliseconds,
-        agent=asker.agent,
+        agent=log_client.agent,
         id=id,
     )
 
@@ -261,7 +263,7 @@ def _user_text(user: str | None) -> str:
     return "-" if user is None else escaped(user).replace(" ", "\\x20")
 
 
-def _said_text(method: str, path: str, protocol: str, status: int, size: int) -> str:
+def _response_text(method: str, path: str, protocol: str, status: int, size: int) -> str:
     return f'"{escaped(method)} {escaped(path)} {escaped(protocol)}" {status} {size or "-"} "-"'
 
 

@@ -36,14 +36,14 @@ def credential_of_cookie(request: Request) -> Credential | None:
     )
 
 
-def demand_csrf_token(request: Request, secret: str, said: str | None = None) -> None:
+def demand_csrf_token(request: Request, secret: str, field: str | None = None) -> None:
     """Raise `NoCsrfToken` if a request that changes something lacks the CSRF token of the session
     with this secret.
 
-    The token is in the header ``X-CSRF-Token``, or in a form field (`said`).
+    The token is in the header ``X-CSRF-Token``, or in a form field (`field`).
     """
     if request.method not in HARMLESS and not is_csrf_token(
-        said or header_of(request, HEADER) or "", secret
+        field or header_of(request, HEADER) or "", secret
     ):
         raise NoCsrfToken()
 

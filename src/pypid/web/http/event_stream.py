@@ -20,9 +20,9 @@ def stream_of(request: Request) -> str | None:
     """Return the kind of stream that the request accepts; None if it wants one document at
     the end.
     """
-    wishes = qualities(header_of(request, "accept") or "")
-    wanted = max((EVENTS, LINES), key=lambda kind: wishes.get(kind, 0.0))
-    return wanted if wishes.get(wanted, 0.0) > 0 else None
+    preferences = qualities(header_of(request, "accept") or "")
+    wanted = max((EVENTS, LINES), key=lambda kind: preferences.get(kind, 0.0))
+    return wanted if preferences.get(wanted, 0.0) > 0 else None
 
 
 @frozen

@@ -69,7 +69,7 @@ async def read_fields(body: Body) -> Fields:
     return Fields(texts)
 
 
-def asked(request: Request) -> Fields:
+def query_fields(request: Request) -> Fields:
     """Return the query parameters. Values that are too long or not printable are ignored."""
     query = request.uri.partition(b"?")[2].decode("latin-1")
     try:

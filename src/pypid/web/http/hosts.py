@@ -115,10 +115,10 @@ def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | Non
     The header holds for all ports of a host, so it is not sent for a `public_url` with a port of
     its own, since other ports may serve plain http. Subdomains are never included.
     """
-    parts = urlsplit(public_url or "")
-    if parts.scheme != "https" or parts.port not in (None, 443) or not lasts:
+    url = urlsplit(public_url or "")
+    if url.scheme != "https" or url.port not in (None, 443) or not lasts:
         return None
-    return host_name(parts.netloc), b"max-age=%d" % lasts.total_seconds()
+    return host_name(url.netloc), b"max-age=%d" % lasts.total_seconds()
 
 
 def loopback_ports(endpoints: Iterable[str]) -> frozenset[int]:

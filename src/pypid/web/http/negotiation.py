@@ -10,7 +10,7 @@ import re
 from enum import Enum
 from functools import lru_cache
 
-_LONGEST_REMEMBERED = 400
+_LONGEST_CACHED = 400
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
 
 
@@ -63,21 +63,23 @@ def choose_encoding(accept_encoding: str | None) -> Encoding:
         return Encoding.IDENTITY
     # The cache must stay small, whatever headers clients make up.
     return (
-        _remembered(accept_encoding)
-        if len(accept_encoding) <= _LONGEST_REMEMBERED
+        _cached_choice(accept_encoding)
+        if len(accept_encoding) <= _LONGEST_CACHED
         else _chosen(accept_encoding)
     )
 
 
 def _chosen(accept_encoding: str) -> Encoding:
-    wishes = qualities(accept_encoding)
-    anything = wishes.get("*", 0.0)
-    gzip = max((wishes[name] for name in ("gzip", "x-gzip") if name in wishes), default=anything)
-    identity = wishes.get("identity", 0.0)
+    preferences = qualities(accept_encoding)
+    anything = preferences.get("*", 0.0)
+    gzip = max(
+        (preferences[name] for name in ("gzip", "x-gzip") if name in preferences), default=anything
+    )
+    identity = preferences.get("identity", 0.0)
     return Encoding.GZIP if gzip > 0 and gzip >= identity else Encoding.IDENTITY
 
 
-_remembered = lru_cache(maxsize=256)(_chosen)
+_cached_choice = lru_cache(maxsize=256)(_chosen)
 
 
 def choose_error_format(accept: str | None) -> ErrorFormat:
@@ -88,16 +90,16 @@ def choose_error_format(accept: str | None) -> ErrorFormat:
     """
     if accept is None:
         return ErrorFormat.PLAIN
-    wishes = qualities(accept)
+    preferences = qualities(accept)
     best, best_rank = ErrorFormat.PLAIN, (0.0, 0, 0)
-    for preference, candidate in enumerate((ErrorFormat.PLAIN, ErrorFormat.HTML, ErrorFormat.JSON)):
+    for position, candidate in enumerate((ErrorFormat.PLAIN, ErrorFormat.HTML, ErrorFormat.JSON)):
         media = candidate.value.partition(";")[0]
-        if media in wishes:
-            rank = (wishes[media], 2, preference)
-        elif f"{media.partition('/')[0]}/*" in wishes:
-            rank = (wishes[f"{media.partition('/')[0]}/*"], 1, -preference)
+        if media in preferences:
+            rank = (preferences[media], 2, position)
+        elif f"{media.partition('/')[0]}/*" in preferences:
+            rank = (preferences[f"{media.partition('/')[0]}/*"], 1, -position)
         else:
-            rank = (wishes.get("*/*", 0.0), 0, -preference)
+            rank = (preferences.get("*/*", 0.0), 0, -position)
         if rank[0] > 0 and rank > best_rank:
             best, best_rank = candidate, rank
     return best

@@ -115,9 +115,9 @@ def scheme_of(
     wrote it.
     """
     if trusted.trust(peer) and forwarded_proto:
-        said = forwarded_proto[-1].rpartition(",")[2].strip().lower()
-        if said in ("http", "https"):
-            return said
+        scheme = forwarded_proto[-1].rpartition(",")[2].strip().lower()
+        if scheme in ("http", "https"):
+            return scheme
     return "https" if secure else "http"
 
 
@@ -126,7 +126,7 @@ def host_of(
 ) -> str:
     """Return the host (and port) that the client asked for; `host` is the Host header."""
     if trusted.trust(peer) and forwarded_host:
-        said = forwarded_host[-1].rpartition(",")[2].strip()
-        if said and HOST.fullmatch(said):
-            return said
+        forwarded = forwarded_host[-1].rpartition(",")[2].strip()
+        if forwarded and HOST.fullmatch(forwarded):
+            return forwarded
     return host

@@ -65,20 +65,20 @@ def names(asks: Iterable[Parameter]) -> tuple[str, ...]:
     return tuple(parameter.name for parameter in asks)
 
 
-def flag(given: Mapping[str, str], name: str) -> bool:
+def flag(texts: Mapping[str, str], name: str) -> bool:
     """Return whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything
     but ``yes`` and ``no``.
     """
-    if given.get(name, "no") not in ("", "yes", "no"):
+    if texts.get(name, "no") not in ("", "yes", "no"):
         raise BadRequest(f"{name} is given alone, or with yes or no.")
-    return given.get(name, "no") != "no"
+    return texts.get(name, "no") != "no"
 
 
-def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+def number(texts: Mapping[str, str], name: str, least: int, most: int) -> int | None:
     """Return the whole number that was given under this name, if any. Raises `BadRequest` for any
     other text.
     """
-    text = given.get(name)
+    text = texts.get(name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):

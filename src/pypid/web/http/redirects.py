@@ -82,5 +82,5 @@ def _path_of(request: Request) -> str:
 
 
 def _absolute(location: str) -> str:
-    parts = urlsplit(location)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    url = urlsplit(location)
+    return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))

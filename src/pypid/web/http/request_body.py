@@ -47,9 +47,9 @@ class RequestBody:
     Iterating raises `ClientGone`, or `BadRequest` if the framing is broken.
     """
 
-    def __init__(self, size: int | None, tap: BodyFeed) -> None:
+    def __init__(self, size: int | None, feed: BodyFeed) -> None:
         self._size = size
-        self._tap = tap
+        self._feed = feed
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
         self._complete = False
@@ -88,7 +88,7 @@ class RequestBody:
         taken = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
-        self._tap.bodyDrained()
+        self._feed.bodyDrained()
         return taken
 
     async def _more(self) -> None:
@@ -96,7 +96,7 @@ class RequestBody:
             raise RuntimeError("this body is already being read")
         reader: Deferred[None] = Deferred()
         self._reader = reader
-        self._tap.bodyAsked()
+        self._feed.bodyAsked()
         try:
             await reader
         finally:
@@ -130,7 +130,7 @@ class RequestBody:
         self._pieces.clear()
         if self._waiting:
             self._waiting = 0
-            self._tap.bodyDrained()
+            self._feed.bodyDrained()
 
     def wake(self) -> None:
         """Resume a waiting reader, if there is data, the end or an error for it."""
@@ -150,6 +150,12 @@ class BodyBudget:
 
     most: int
     taken: int = 0
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes. Raises `Busy` if the budget is exhausted."""
+        self.taken += size
+        if self.taken > self.most:
+            raise Busy("Too much is being sent at once.", 30)
 
     @contextmanager
     def counted(self, body: Body) -> Iterator[Body]:
@@ -178,9 +184,7 @@ class _Counted:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self.body:
             self.taken += len(piece)
-            self.budget.taken += len(piece)
-            if self.budget.taken > self.budget.most:
-                raise Busy("Too much is being sent at once.", 30)
+            self.budget.take(len(piece))
             yield piece
 
     async def aclose(self) -> None:

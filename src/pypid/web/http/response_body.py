@@ -61,7 +61,9 @@ async def gone(request: Request) -> NoReturn:
     raise CancelledError()
 
 
-async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
+async def stream_body(
+    request: Request, first: bytes, rest: AsyncIterator[bytes], size: int
+) -> None:
     """Write `first` and then `rest`, together `size` bytes, as the response's body. The caller
     closes the body.
 

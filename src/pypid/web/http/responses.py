@@ -23,7 +23,7 @@ from pypid.web.http.headers import DownloadHead, Head, body_head, download_head,
 from pypid.web.http.negotiation import choose_encoding
 from pypid.web.http.ranges import Unsatisfiable, still_the_same, wanted
 from pypid.web.http.request import Request as OurRequest
-from pypid.web.http.response_body import pour, write
+from pypid.web.http.response_body import stream_body, write
 from pypid.web.http.sendfile import send, socket_of, warm
 from pypid.web.http.twisted_internals import set_fields
 
@@ -55,12 +55,12 @@ async def send_file(
 
     The bytes are opened, and the first of them read, before the head is written: raises
     `StorageDown` while an error can still be sent. From then on a failure closes the connection at
-    once (see `pour`). `restricted`: not everyone may read it.
+    once (see `stream_body`). `restricted`: not everyone may read it.
     """
-    asked = conditions_of(request)
+    conditions = conditions_of(request)
     validators = Validators(what.etag, what.modified)
     head = share(request, download_head(what, restricted=restricted), restricted=restricted)
-    match judge(asked, validators):
+    match judge(conditions, validators):
         case ConditionalVerdict.NOT_MODIFIED:
             return _without_body(request, 304, head)
         case ConditionalVerdict.FAILED:
@@ -71,8 +71,8 @@ async def send_file(
         await _prove(what, body_of)
         return _begin(request, what, None, head)
     part = (
-        wanted(asked.get("range"), what.size)
-        if still_the_same(asked.get("if-range"), validators)
+        wanted(conditions.get("range"), what.size)
+        if still_the_same(conditions.get("if-range"), validators)
         else None
     )
     if isinstance(part, Unsatisfiable):
@@ -135,7 +135,7 @@ async def _send_body(request: Request, body: bytes, head: Head) -> None:
         write(request, body)
         return
     async with aclosing(_rest_of(body)) as rest:
-        await pour(request, body[:PIECE], rest, len(body))
+        await stream_body(request, body[:PIECE], rest, len(body))
 
 
 def _record_body(request: Request, body: bytes) -> None:
@@ -222,12 +222,12 @@ async def _send_bytes(
                 request.record_file(body.file.fileno(), size)
             await send(request, body, socket)
         else:
-            await _pour(request, what, span, head, body)
+            await _stream(request, what, span, head, body)
     finally:
         await body.aclose()
 
 
-async def _pour(
+async def _stream(
     request: Request, what: DownloadHead, span: Span | None, head: Head, body: Body
 ) -> None:
     size = what.size if span is None else span.stop - span.start
@@ -240,7 +240,7 @@ async def _pour(
                 _record_body(request, first)
             write(request, first)
         else:
-            await pour(request, first, pieces, size)
+            await stream_body(request, first, pieces, size)
     finally:
         await _close(pieces)
 

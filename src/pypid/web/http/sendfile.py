@@ -18,7 +18,7 @@ from twisted.web.http import Request
 
 from pypid.core.model import Span
 from pypid.flow import FileBody
-from pypid.web.http.response_body import Producer, abort, gone, pour, producing, write
+from pypid.web.http.response_body import Producer, abort, gone, producing, stream_body, write
 from pypid.web.http.twisted_internals import flush
 
 WINDOW = 1 << 21
@@ -70,7 +70,7 @@ async def proceed(request: Request, body: FileBody, socket: Connection) -> None:
         reached = await _send_all(producer, body, socket)
     if reached < body.span.stop:
         left = FileBody(body.file, Span(reached, body.span.stop), body.blocking)
-        await pour(request, b"", aiter(left), body.span.stop - reached)
+        await stream_body(request, b"", aiter(left), body.span.stop - reached)
 
 
 async def _send_all(producer: Producer, body: FileBody, socket: Connection) -> int:

@@ -70,7 +70,7 @@ class Limits:
     """All the text fields together; the boundaries and headers of all parts together may take as
     much again.
     """
-    parts: int = 5000
+    fields: int = 5000
     urlencoded: int = 256 << 10
     """A whole form without a file; parsing one of 8 MiB stalled the reactor for 2.7 s."""
     signature: int = 64 << 10
@@ -135,10 +135,10 @@ async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
             data.decode("latin-1"),
             keep_blank_values=True,
             encoding="latin-1",
-            max_num_fields=limits.parts,
+            max_num_fields=limits.fields,
         )
     except ValueError as error:
-        raise BadRequest(f"The form has more than {limits.parts} fields.") from error
+        raise BadRequest(f"The form has more than {limits.fields} fields.") from error
     fields = _Fields(limits)
     for name, value in pairs:
         fields.add(text_of(name.encode("latin-1")), value.encode("latin-1"))
@@ -148,7 +148,7 @@ async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
 async def _read_multipart(
     body: Body, boundary: bytes, limits: Limits, reading: _Reading
 ) -> UploadFields:
-    parts = MultipartParser(boundary, at_most=limits.parts)
+    parser = MultipartParser(boundary, at_most=limits.fields)
     room = limits.body
     bare = bytearray()
     try:
@@ -159,7 +159,7 @@ async def _read_multipart(
                     raise BadRequest(BARE_LF)
                 continue
             # errors within the limit are reported first, wherever the piece began that crosses it
-            for event in parts.parse(piece[:room]):
+            for event in parser.parse(piece[:room]):
                 if isinstance(event, MultipartSegment):
                     reading.begin(event)
                 elif event is None:
@@ -171,9 +171,9 @@ async def _read_multipart(
                 raise TooLarge(limits.content, MAX_UPLOAD)
         if bare:
             return _registration(bytes(bare))
-        parts.close()
+        parser.close()
     except MultipartError as error:
-        raise refusal_of_form(error, limits.parts) from error
+        raise refusal_of_form(error, limits.fields) from error
     return await reading.form()
 
 

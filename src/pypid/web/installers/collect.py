@@ -46,7 +46,7 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, read_form
 
-LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, parts=MOST_TEXTS)
+LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, fields=MOST_TEXTS)
 """Limits of the form. No field is a file; `content` is what the refusal of a body that is too large
 names.
 """

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pypid.core.permissions import Action
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.http.query import LARGEST_SERIAL
 from pypid.web.ui.form_helpers import has_no_accounts
 from pypid.web.ui.pages import show
@@ -22,7 +22,7 @@ async def audit(ctx: RequestContext) -> None:
     """Show the matching entries, the newest first, before a given serial if there is one."""
     if await has_no_accounts(ctx):
         return
-    given = asked(ctx.request)
+    given = query_fields(ctx.request)
     wanted = {name: given.text(name).strip() for name in FILTERS}
     text = given.text("before")
     before = (

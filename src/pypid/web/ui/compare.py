@@ -22,7 +22,7 @@ from pypid.index.release_comparison import ComparedText, Comparison
 from pypid.web.api.compare import both
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.http.redirects import redirect
 from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.contents import line_of
@@ -89,7 +89,7 @@ async def compare(ctx: RequestContext, project: str) -> None:
         return redirect(
             ctx.request, f"/project/{name}/-/compare", permanent=True, restricted=ctx.app.restricted
         )
-    asks, given = ctx.upstream_permission(project), asked(ctx.request)
+    asks, given = ctx.upstream_permission(project), query_fields(ctx.request)
     found = await ctx.app.index.project(name, asks)
     is_long = len(found.files) > FEW_FILES
     versions = await ctx.app.world.thinking(_versions, found) if is_long else _versions(found)
@@ -139,7 +139,7 @@ async def _show_text(
     values: dict[str, Any],
 ) -> None:
     """Show the lines of one member that differ."""
-    given = asked(ctx.request)
+    given = query_fields(ctx.request)
     path = given.text("path")
     is_long = len(old.files) + len(new.files) > FEW_FILES
     pairs = (

@@ -26,7 +26,7 @@ from pypid.core.permissions import Action
 from pypid.web.api.contents import text_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.http.redirects import redirect
 from pypid.web.ui.pages import part, show
 from pypid.web.ui.pagination import ListSlice, leaf_of
@@ -80,7 +80,7 @@ async def contents(ctx: RequestContext, project: str, filename: str) -> None:
         )
     given = ctx.upstream_permission(project)
     file = await ctx.app.index.file(name, filename, given)
-    path = asked(ctx.request).text("path")
+    path = query_fields(ctx.request).text("path")
     try:
         if path:
             opened = await ctx.app.contents.member(file, path, given)
@@ -101,7 +101,7 @@ async def contents(ctx: RequestContext, project: str, filename: str) -> None:
 
 
 async def _show_list(ctx: RequestContext, file: File, listing: MemberListing) -> None:
-    given = asked(ctx.request)
+    given = query_fields(ctx.request)
     wanted, folder = given.text("find").strip(), given.text("in")
     if wanted:
         entries: Sequence[ArchiveFolder | Inner] = _filtered(listing.members, wanted)

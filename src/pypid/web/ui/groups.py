@@ -11,7 +11,7 @@ from pypid.web.api.groups import IN_THE_FILE, added, joined, left, removed
 from pypid.web.api.rights import listed
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, part, show
@@ -49,7 +49,7 @@ async def _list(
         (group, len(configured.members.get(group, ())), "configuration")
         for group in configured.groups
     ]
-    wanted = asked(ctx.request).text("q").strip()
+    wanted = query_fields(ctx.request).text("q").strip()
     found = sorted(group for group in found if wanted.casefold() in group[0].casefold())
     values = {
         "groups": leaf_of(found, ctx.request, "q"),

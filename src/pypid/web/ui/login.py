@@ -10,7 +10,7 @@ from pypid.web.api.sessions import Login, begin, end
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.ui.form_helpers import has_no_accounts, refused, sent
 from pypid.web.ui.login_redirect import LOGIN, way_back
 from pypid.web.ui.pages import go, show
@@ -19,7 +19,7 @@ from pypid.web.ui.pages import go, show
 @route("GET", "/account/login", action=ANYBODY, page=True)
 async def login_page(ctx: RequestContext) -> None:
     """Show the login form; a logged-in user is redirected."""
-    back = way_back(asked(ctx.request).text("next"))
+    back = way_back(query_fields(ctx.request).text("next"))
     if ctx.identity.user is not None:
         return go(ctx.request, back)
     if await has_no_accounts(ctx):

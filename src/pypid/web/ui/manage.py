@@ -16,7 +16,7 @@ from pypid.web.app.app import App
 from pypid.web.app.measures import Disk
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
 
@@ -60,7 +60,7 @@ async def manage(ctx: RequestContext) -> None:
 @route("GET", "/manage/why", action=Action.ADMIN, page=True)
 async def ask_why(ctx: RequestContext) -> None:
     """Redirect to the page that explains why a name is as it is here."""
-    typed, problems = asked(ctx.request).text("name").strip(), []
+    typed, problems = query_fields(ctx.request).text("name").strip(), []
     try:
         return go(ctx.request, f"project/{part(project_name(typed))}/-/why")
     except BadName as error:

@@ -24,7 +24,7 @@ from pypid.core.permissions import Action, may
 from pypid.core.simple_api.render import utc_text
 from pypid.web.app.errors import POLICY
 from pypid.web.app.request_context import RequestContext
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.http.headers import Head
 from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.request import Request
@@ -129,7 +129,7 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "has_accounts": ctx.app.registry is not None,
         "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
         "said": said(ctx.request),
-        "query": asked(ctx.request).text("q") if path_of(ctx.request) == "search" else "",
+        "query": query_fields(ctx.request).text("q") if path_of(ctx.request) == "search" else "",
         "now": ctx.app.world.now(),
     }
 
@@ -155,7 +155,7 @@ def path_of(request: Request) -> str:
 
 def said(request: Request) -> str:
     """Return the flash message of this request; "" if there is none."""
-    return DONE.get(asked(request).text("done"), "")
+    return DONE.get(query_fields(request).text("done"), "")
 
 
 def part(text: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.http.request import Request
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def leaf_of(lines: Sequence[T], request: Request, *filters: str, most: int = LIN
     """Return the requested page of the list, by ``page=``; `filters` are the other parameters that
     narrow the list.
     """
-    given = asked(request)
+    given = query_fields(request)
     pages = max(1, -(-len(lines) // most))
     text = given.text("page")
     page = min(

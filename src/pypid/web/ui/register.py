@@ -12,7 +12,7 @@ from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
-from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.login_redirect import LOGIN
@@ -40,7 +40,7 @@ say(
 async def register_page(ctx: RequestContext) -> None:
     """Show the form, or why there is none."""
     if not await has_no_accounts(ctx):
-        await _form(ctx, Fields({"token": asked(ctx.request).all("token")}))
+        await _form(ctx, Fields({"token": query_fields(ctx.request).all("token")}))
 
 
 @route("POST", "/account/register", action=ANYBODY, page=True, form=True, entrance=True)

@@ -13,7 +13,7 @@ from pypid.web.api.rights import effective, granted, listed, rights_now, whole, 
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
@@ -41,7 +41,7 @@ async def rights(ctx: RequestContext) -> None:
     """Show the defaults, and all rights on single projects."""
     if await has_no_accounts(ctx):
         return
-    found, wanted = await listed(ctx.app), asked(ctx.request).text("q").strip()
+    found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
     folded = wanted.casefold()
     matching = [
         right

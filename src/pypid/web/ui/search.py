@@ -10,7 +10,7 @@ from pypid.search.search import FARTHEST
 from pypid.web.api.search import FEW, Results, results
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.ui.pages import show
 
 FILTERS = ("source", "python", "license", "classifier")
@@ -22,7 +22,7 @@ NONE = Results((), 0, 1, 1, 0)
 @route("GET", "/search", action=Action.READ, page=True)
 async def search(ctx: RequestContext) -> None:
     """Show the search form and its results."""
-    given = asked(ctx.request)
+    given = query_fields(ctx.request)
     typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
     text = given.text("page")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1

@@ -6,7 +6,7 @@ from pypid.core.permissions import Action
 from pypid.web.api.tokens import revoked
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import asked
+from pypid.web.http.form_fields import query_fields
 from pypid.web.ui.form_helpers import has_no_accounts, sent
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.pagination import leaf_of
@@ -21,7 +21,7 @@ async def tokens(ctx: RequestContext) -> None:
     """Show the tokens of all users, the newest first."""
     if await has_no_accounts(ctx):
         return
-    given = asked(ctx.request)
+    given = query_fields(ctx.request)
     wanted, state = given.text("q").strip(), given.text("state", STATES[0])
     found = lines_of(await ctx.app.accounts.tokens(), ctx.app.world.now())[::-1]
     folded = wanted.casefold()

@@ -29,7 +29,7 @@ from pypid.web.app.accounts import (
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import Fields, asked
+from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
 from pypid.web.ui.invitations import EXPIRES, open_invitations
@@ -65,7 +65,7 @@ async def _list(
     problems: Sequence[str] = (),
     said: Fields | None = None,
 ) -> None:
-    found, wanted = await listed(ctx.app), asked(ctx.request).text("q").strip()
+    found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
     pending = [user for user in found["users"] if user["standing"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
     by_invitation = ctx.app.settings.people.registration is Registration.TOKEN

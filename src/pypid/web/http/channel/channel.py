@@ -1,5 +1,4 @@
-"""HTTP/1.1 on top of twisted.web: handlers run when the headers are in, and bodies stream with
-back-pressure.
+"""A connection: its life, its limits, its responses, and the fast path's interface to it.
 
 The current request is in one of three states; the rest is `http.HTTPChannel`:
 
@@ -7,10 +6,6 @@ The current request is in one of three states; the rest is `http.HTTPChannel`:
 - its body is in, its response is not finished: twisted.web's own state (`_handlingRequest`);
 - its response is finished, its body is not in: the channel lingers, so that the response is not
   lost.
-
-The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all
-that came, and then delivers. So no handler ends a request while the parser is working on it, and a
-response to a small request, whose body came along with its headers, leaves the connection open.
 """
 
 from __future__ import annotations
@@ -23,11 +18,10 @@ from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
-from twisted.web import http
 from twisted.web.http_headers import Headers
 
-from pypid.core.errors import BadRequest
-from pypid.web.http.channel.framing import ONE_HOST, FramingChannel
+from pypid.web.http.channel.bodies import BodyChannel
+from pypid.web.http.channel.framing import ONE_HOST
 from pypid.web.http.connections import ConnectionLimits
 from pypid.web.http.hosts import HostPolicy, host_name
 from pypid.web.http.request import (
@@ -39,16 +33,9 @@ from pypid.web.http.request import (
 )
 from pypid.web.http.request_ids import HEADER
 
-READ = 1 << 20
-"""Bytes requested from the kernel at once while a body comes (Twisted requests 64 KiB)."""
-
 GOOD_BYE = 1.0
 """Seconds that an idle TLS client gets to answer the close_notify when pypid stops."""
 
-BROKEN_CHUNKS = (
-    "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
-    "Content-Length."
-)
 TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
 TOO_MANY = "Too many connections are open. Try again soon."
 RETRY_AFTER = 5
@@ -147,27 +134,16 @@ class ChannelSite(RequestSite, Protocol):
         """Count a response that does not come from a route, with a body of `size` bytes."""
 
 
-class Channel(FramingChannel):
+class Channel(BodyChannel):
     """One connection."""
 
     requests: list[Request]
     site: ChannelSite
     timeOut: float | None
-    _receiving: Request | None = None
-    """The request whose body is coming."""
-    _due: Request | None = None
-    """The request that has something new for its handler."""
     _answered: Request | None = None
     """The request whose response is finished but still being sent; the next one waits."""
-    _delivering = False
-    _continue_due = False
-    """The client waits for 100 Continue before it sends the body."""
-    _kept = 0
-    """Bytes of further requests that wait for the response to this one."""
     _draining = False
     """The connection is to be closed after the current response."""
-    _paused = False
-    """Reading is paused, because too much of a body waits unread."""
     lookup: FastPathLookup | None = None
     """The cache that answers repeated requests; None: all requests are parsed."""
     idle = False
@@ -196,10 +172,6 @@ class Channel(FramingChannel):
     last_active = 0.0
     """When the last response was complete, or the connection was opened, on the reactor's clock.
     The fast path sets only this: `resetTimeout` for each request would cost a tenth of it.
-    """
-    reserved = False
-    """Whether the connection exceeds the limits, so that it may only request the health of the
-    service.
     """
     _claimed = False
     """Whether it counts for the client that a trusted proxy names, while its request is
@@ -327,41 +299,11 @@ class Channel(FramingChannel):
             self.setTimeout(rest)
             self.timeOut = patience
 
-    def _read(self, data: bytes) -> None:
-        super().dataReceived(data)
-        if self._delivering:
-            return
-        self._watch_head()
-        self._delivering = True
-        try:
-            while (request := self._due) is not None:
-                self._due = None
-                request.deliver()
-                if request is self._receiving and request.bodyFull:
-                    self._pause()
-        finally:
-            self._delivering = False
-
-    def _watch_head(self) -> None:
-        """Set the deadline for the head of a request that has begun."""
-        if (
-            self.line_mode
-            and not self._lingering
-            and (self._buffer or self._HTTPChannel__first_line != 1)
-        ):
-            self._head_begins()
-        elif not self.reserved:
-            self._head_is_in()
-
     def _head_is_late(self) -> None:
         self._head_deadline = None
         self.idle = False
         self._refuse(TOO_SLOW, b"408 Request Timeout")
         self._give_up()
-
-    @property
-    def _body_stands(self) -> bool:
-        return self._paused or self._continue_due
 
     def _is_crowded_out(self, request: Request) -> bool:
         """Return whether the limits refuse this request: on a reserved connection, or of a client
@@ -398,112 +340,7 @@ class Channel(FramingChannel):
             request.record_with(self._recorder)
             self._recorder = None
             return
-        request.headersReceived(self._command, self._path, self._version)
-        self._receiving = self._due = request
-        self._body_begins(excused=False)
-        self._read_at_once(READ)
-        if self._waitingForTransport:
-            self._networkProducer.resumeProducing()  # see pauseProducing
-        expect = request.requestHeaders.getRawHeaders(b"Expect")
-        if expect and expect[0].lower() == b"100-continue" and self._version == b"HTTP/1.1":
-            self._continue_due = True
-            self._excuse_body()
-            self.setTimeout(None)  # the client waits for the server, not the server for the client
-
-    def rawDataReceived(self, data: bytes) -> None:
-        if self._handlingRequest:
-            self._keep_for_later(data)
-        elif self._transferDecoder is not None:
-            self._due = self._receiving
-            self._body_bytes += len(data)
-            if self._continue_due:
-                self._continue_due = False
-                self.setTimeout(self._patience)
-            try:
-                self._transferDecoder.dataReceived(data)
-            except http._MalformedChunkedDataError:
-                self._break_off()
-        # else the rest of a refused request
-
-    def _keep_for_later(self, data: bytes) -> None:
-        """Hold the beginning of a pipelined request; Twisted would hold any amount while the
-        response is blocked.
-        """
-        self._count_kept(data)
-        self._dataBuffer.append(data)
-        if self._kept > self._optimisticEagerReadSize:
-            self._networkProducer.pauseProducing()
-
-    def _count_kept(self, data: bytes) -> None:
-        """Count the bytes in Twisted's buffer: adding up its pieces for each new one would take
-        quadratic time.
-        """
-        self._kept = len(data) if not self._dataBuffer else self._kept + len(data)
-
-    def _break_off(self) -> None:
-        """Stop parsing after broken framing, which hides where the next request begins. The reader
-        of the body gets the error.
-        """
-        self._transferDecoder = None
-        self.persistent = False
-        self._body_is_in()
-        self.setTimeout(None)
-        if self._receiving is not None:
-            self._receiving.failBody(BadRequest(BROKEN_CHUNKS))
-
-    def _finishRequestBody(self, data: bytes) -> None:
-        if self._lingering:
-            self._transferDecoder = None
-            if (
-                self._is_socket and not data
-            ):  # else more is on its way, and closing now could destroy the response
-                self.transport.loseConnection()
-            return
-        self._count_kept(data)
-        super()._finishRequestBody(data)
-
-    def allContentReceived(self) -> None:
-        if self._lingering:
-            return
-        if self._receiving is not None:
-            self._receiving = None
-            self._continue_due = False
-            self._body_is_in()
-            self.setTimeout(self._patience)  # twisted.web restores it when the response is finished
-            self._read_at_once(None)
-        super().allContentReceived()
-
-    def _read_at_once(self, most: int | None) -> None:
-        """Request up to `most` bytes per read from the kernel; None: the transport's default."""
-        transport = self.transport
-        if not self._is_socket:
-            return
-        if most is not None:
-            transport.bufferSize = most
-        elif "bufferSize" in vars(transport):
-            del transport.bufferSize
-
-    # --- requests of the body (`web.http.request_body.BodyFeed`) ---
-
-    def bodyAsked(self) -> None:
-        if self._continue_due:
-            self._continue_due = False
-            if self._receiving is not None and not self._receiving.startedWriting:
-                self._send100Continue()
-            self.setTimeout(self._patience)
-
-    def bodyDrained(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._networkProducer.resumeProducing()
-            if not self._lingering:
-                self.setTimeout(self._patience)
-
-    def _pause(self) -> None:
-        self._paused = True
-        self._excuse_body()
-        self._networkProducer.pauseProducing()
-        self.setTimeout(None)  # nothing comes, because reading is paused
+        self._receive_body(request)
 
     # --- output ---
 
@@ -532,16 +369,16 @@ class Channel(FramingChannel):
         """Keep the client of the last request, for the fast path."""
         self.known = known
 
-    def occupy(self, sending: Any) -> None:
+    def occupy(self, response: Any) -> None:
         """Hold further input while the fast path sends a long response, as behind any request.
 
-        `sending` has what twisted.web needs of a request.
+        `response` has what twisted.web needs of a request.
         """
         self.idle = False
         self._savedTimeOut = self.setTimeout(None)
         self._handlingRequest = True
         self.setRawMode()  # no line is read before `requestDone`
-        self.requests.append(sending)
+        self.requests.append(response)
 
     def _settle(self) -> None:
         """Check, after something has ended, whether the fast path may answer again."""

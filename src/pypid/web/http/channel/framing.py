@@ -36,6 +36,21 @@ class FramingChannel(TimedChannel):
 
     _path: bytes
     """Twisted's: the target of the request whose head is read."""
+    reserved = False
+    """Whether the connection exceeds the limits, so that it may only request the health of the
+    service.
+    """
+
+    def _watch_head(self) -> None:
+        """Set the deadline for the head of a request that has begun."""
+        if (
+            self.line_mode
+            and not self._lingering
+            and (self._buffer or self._HTTPChannel__first_line != 1)
+        ):
+            self._head_begins()
+        elif not self.reserved:
+            self._head_is_in()
 
     def _take_absolute_form(self, request: Request) -> bool:
         """Replace a target like ``http://host/path`` by its path, and the Host by its host (RFC
