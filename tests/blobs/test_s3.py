@@ -24,7 +24,7 @@ from pypid.blobs.s3 import addresses, store
 from pypid.blobs.s3.object_writer import Ability
 from pypid.blobs.s3.store import S3Blobs
 from pypid.core.configuration.choices import Encryption
-from pypid.core.errors import Exists, Missing
+from pypid.core.errors import Exists, Missing, StorageDown
 from pypid.flow import BytesBody, World, at_once, start
 from pypid.testing import BlobsContract
 from tests.blobs.bucket import Said, error
@@ -147,6 +147,19 @@ class ProbeTests(S3Case):
             blobs = await self.open()
             self.assertEqual(blobs.exclusive, exclusive, able)
             self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
+
+    async def test_store_with_several_winners_is_asked_once_before_a_write(self) -> None:
+        """The write itself tells that the bucket is gone; a look before it need not."""
+        self.bucket.able = ()
+        blobs = await self.open()
+        self.fake.asked.clear()
+        await blobs.write("spam/x", BytesBody(b"x"))
+        self.assertEqual(
+            [each.operation for each in self.fake.asked], ["HeadObject", "PutObject", "HeadObject"]
+        )
+        self.bucket.gone = True
+        error = await self.fails(StorageDown, blobs.write("spam/y", BytesBody(b"x")))
+        self.assertIn("its bucket is not there", str(error))
 
     async def test_knows_no_wish(self) -> None:
         """A store that refuses what it does not know is asked for less."""

@@ -62,6 +62,16 @@ def plain_etag(text: str) -> str:
 
 async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
     """Return the object, or None if it certainly does not exist. Raises `StorageDown`."""
+    found = await head(asker, prefix, key)
+    if found is None:
+        await must_be_there(asker)
+    return found
+
+
+async def head(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
+    """Return the object; None if it does not exist, or its bucket does not, which a HEAD cannot
+    tell: for callers whose next request does. Raises `StorageDown`.
+    """
     question = S3Request("HeadObject", "HEAD", prefix + key)
     try:
         return seen(key, (await asker.tell(question)).headers)
@@ -70,7 +80,6 @@ async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
             raise asker.failed(problem, question) from problem
     except Fault as problem:
         raise asker.failed(problem, question) from problem
-    await must_be_there(asker)
     return None
 
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.client import S3Client, S3Request, S3Result
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
-from pypid.blobs.s3.object_head import MARK, META, ObjectHead, look, plain_etag
+from pypid.blobs.s3.object_head import MARK, META, ObjectHead, head, look, plain_etag
 from pypid.blobs.s3.payloads import NOTHING, BytesPayload, digest, parts_of
 from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
@@ -134,7 +134,7 @@ class Writer:
         at_once: int,
         metadata: Mapping[str, str],
     ) -> Blob:
-        if not replace and await look(self._asker, self._prefix, key) is not None:
+        if not replace and await head(self._asker, self._prefix, key) is not None:
             raise Exists(key)  # early: it may be gigabytes
         mark = self._mark()
         headers = self._headers(key, mark, metadata)
@@ -194,7 +194,7 @@ class Writer:
             if (
                 not self.ability.exclusive
                 and not replace
-                and await look(self._asker, self._prefix, key) is not None
+                and await head(self._asker, self._prefix, key) is not None
             ):
                 raise Exists(key)
             yield
@@ -224,7 +224,7 @@ class Writer:
         date.
         """
         try:
-            there = await look(self._asker, self._prefix, key)
+            there = await head(self._asker, self._prefix, key)
         except PypidError:
             there = None  # it is stored nevertheless
         if there is None or (
