@@ -600,7 +600,7 @@ class TokensTests(ChainCase):
         self.assertEqual(self.who(self.made, TOKEN_USER, secret), expected)
         self.have(
             self.people.reload(
-                UsersSettings(users=self.people._roll.settings.users, state=Path(self.mktemp()))
+                UsersSettings(users=self.people._users.settings.users, state=Path(self.mktemp()))
             )
         )
         self.assertEqual(self.who(self.made, TOKEN_USER, secret).groups, frozenset())

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.databases.drivers import Trouble, trouble
+from pypid.databases.drivers import DatabaseErrorKind, error_kind
 from pypid.databases.sqlite import make_file, sqlite_engine
 from pypid.databases.transactions import transact
 
@@ -86,7 +86,7 @@ class OpenTests(SynchronousTestCase):
         for size in (1, 2, 15, 16, 100, 511, 512, 4096, 5000):
             self.path.write_bytes(b"x" * size)
             error = self.assertRaises(DatabaseError, self.engine().connect)
-            self.assertEqual((size, trouble(error)), (size, Trouble.DAMAGED))
+            self.assertEqual((size, error_kind(error)), (size, DatabaseErrorKind.DAMAGED))
             self.assertEqual(self.path.read_bytes(), b"x" * size)
 
     def test_replaced_while_it_is_opened(self) -> None:
@@ -98,5 +98,5 @@ class OpenTests(SynchronousTestCase):
             other.replace(self.path)
 
         error = self.assertRaises(OperationalError, self.engine(Replacing(replace)).connect)  # type: ignore[arg-type]
-        self.assertEqual(trouble(error), Trouble.AWAY)
+        self.assertEqual(error_kind(error), DatabaseErrorKind.AWAY)
         self.engine().connect().close()

@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pypid.http_client.faults import understood
+from pypid.http_client.faults import fault_of
 from pypid.http_client.public_only import NotPublic, PublicOnly, is_public
 
 PUBLIC = ("93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "::ffff:93.184.216.34")
@@ -106,7 +106,7 @@ class ConnectionTests(SynchronousTestCase):
             Factory.forProtocol(Protocol)
         )
         network.pump([0.5] * 4)
-        tried.addErrback(lambda failure: self.refusals.append(understood(failure.value)))
+        tried.addErrback(lambda failure: self.refusals.append(fault_of(failure.value)))
         return [client[0] for client in network.tcpClients]
 
     def setUp(self) -> None:

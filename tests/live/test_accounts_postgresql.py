@@ -194,7 +194,7 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         ):
             self.have(change)
             self.have(self.there.poll())
-            here, there = self.here.current.roll(), self.there.current.roll()
+            here, there = self.here.current.state(), self.there.current.state()
             for part in ("serial", "users", "members", "groups", "rights", "tokens", "sessions"):
                 self.assertEqual(getattr(here, part), getattr(there, part), part)
         self.assertEqual(len(told), 8)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.rendering.kinds import MarkupKind
 from pypid.rendering.readmes import cleaned, preformatted
-from pypid.rendering.render import Made, made
+from pypid.rendering.render import RenderOutcome, render
 from tests.rendering.hostile import HTML, MARKDOWN, PLAIN, RST
 from tests.rendering.looking import Looked
 
@@ -22,7 +22,7 @@ JOINTS = st.sampled_from(["", " ", "\n", "\n\n", "\n    ", '"', "`", "<"])
 def shown(text: str, kind: MarkupKind) -> str:
     """As `Readmes` does it, without a child."""
     text = cleaned(text)
-    return made(text, kind).html or preformatted(text)
+    return render(text, kind).html or preformatted(text)
 
 
 class Case(SynchronousTestCase):
@@ -36,14 +36,14 @@ class Case(SynchronousTestCase):
 
     def md(self, text: str, kind: MarkupKind = MarkupKind.GFM) -> str:
         """Of Markdown that can be rendered."""
-        html = made(text, kind).html
+        html = render(text, kind).html
         assert html is not None
         self.look(html)
         return html.strip()
 
     def rst(self, text: str) -> str:
         """Of reStructuredText that can be rendered."""
-        html = made(text, MarkupKind.RST).html
+        html = render(text, MarkupKind.RST).html
         assert html is not None
         self.look(html)
         return html.strip()
@@ -261,6 +261,6 @@ class TamedTests(Case):
     def test_none(self) -> None:
         """What cannot be rendered, or says nothing, is none."""
         for text in ("x `y", "=====\nx\n", "* x\ny", ".. nonsense::", "", "  \n", ".. comment"):
-            self.assertEqual(made(text, MarkupKind.RST), Made(None), text)
-        self.assertEqual(made("", MarkupKind.GFM), Made(None))
-        self.assertEqual(made("x", MarkupKind.PLAIN), Made(None))
+            self.assertEqual(render(text, MarkupKind.RST), RenderOutcome(None), text)
+        self.assertEqual(render("", MarkupKind.GFM), RenderOutcome(None))
+        self.assertEqual(render("x", MarkupKind.PLAIN), RenderOutcome(None))

@@ -67,7 +67,7 @@ class AnswerCache(Generic[K, T]):
         return len(self._answers)
 
 
-class SlowPeople:
+class CachedPeople:
     """A `People` that caches the answers of `people`. Wrong passwords are not cached."""
 
     def __init__(
@@ -144,4 +144,4 @@ class _SharedAnswers(Generic[T]):
         self._answers.forget(user)
 
 
-_: type[People] = SlowPeople
+_: type[People] = CachedPeople

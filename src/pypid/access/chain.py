@@ -12,7 +12,7 @@ from typing import Protocol
 from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
-from pypid.access.cached_source import SlowPeople
+from pypid.access.cached_source import CachedPeople
 from pypid.access.counted_source import login_counted
 from pypid.access.passwords import WRONG, Verifier, is_usable
 from pypid.access.throttle import Throttle
@@ -42,7 +42,7 @@ LONGEST_NAME = 200
 LONGEST_SECRET = 200
 
 
-class Papers(Protocol):
+class CredentialStore(Protocol):
     """The part of `Accounts` that looks up tokens and sessions."""
 
     async def token(self, digest: str) -> Token | None:
@@ -80,7 +80,7 @@ class AccessChain:
     def __init__(
         self,
         sources: Sequence[Source],
-        accounts: Papers | None,
+        accounts: CredentialStore | None,
         world: World,
         verifier: Verifier,
         *,
@@ -105,7 +105,7 @@ class AccessChain:
         self.session_key = session_key or Provider(partial(world.random, 32))
         self._throttle = throttle or Throttle(world)
         self._attempts: Flights[bytes, Identity] = Flights()
-        self._cached_sources: dict[Source, SlowPeople] = {}
+        self._cached_sources: dict[Source, CachedPeople] = {}
 
     async def identify(self, credential: Credential) -> Identity:
         """Return the identity that the credential proves (see `Access.identify`), and count the
@@ -282,7 +282,7 @@ class AccessChain:
             raise Unauthenticated(ENDED)
         return who
 
-    async def _logged_in(self, accounts: Papers, digest: str) -> Identity | None:
+    async def _logged_in(self, accounts: CredentialStore, digest: str) -> Identity | None:
         session = await accounts.session(digest)
         if session is None or self._world.now() >= session.expires:
             return None
@@ -317,7 +317,7 @@ class AccessChain:
         if source.local:
             return source.people
         if source not in self._cached_sources:
-            self._cached_sources[source] = SlowPeople(
+            self._cached_sources[source] = CachedPeople(
                 source.people, self._world, self._throttle.fingerprint, source.believed
             )
         return self._cached_sources[source]

@@ -32,7 +32,7 @@ class UsersSettings:
 
 
 @frozen
-class _Roll:
+class _ConfiguredUsers:
     """All users of the configuration who can log in, at one time."""
 
     settings: UsersSettings
@@ -91,51 +91,53 @@ class ConfigPeople:
         self._verifier = verifier
         self._advised: set[str] = set()
         self._upgrading = False
-        self._swap(_Roll(settings, first))
+        self._use(_ConfiguredUsers(settings, first))
 
     async def check(self, credential: Credential) -> Identity | None:
         """Return the identity that the credential proves, or None for an unknown user. Raises
         `Unauthenticated` for a wrong password.
         """
-        roll = self._roll
-        stored = roll.stored(credential.user)
+        users = self._users
+        stored = users.stored(credential.user)
         if stored is None:
             return None
         if not await self._verifier.check(credential.user, credential.password, stored):
             raise Unauthenticated(WRONG)
         if credential.user not in self._advised and needs_upgrade(stored):
-            await self._renew(roll, credential)
-        return roll.identity(credential.user)
+            await self._renew(users, credential)
+        return users.identity(credential.user)
 
     async def find(self, user: str) -> Identity | None:
         """Return the user's identity without any proof, or None for an unknown user."""
-        return None if self._roll.stored(user) is None else self._roll.identity(user)
+        return None if self._users.stored(user) is None else self._users.identity(user)
 
     async def groups(self, user: str) -> frozenset[str]:
         """Return the user's groups in ``[groups]``, which may list users of every source."""
-        return self._roll.groups.get(user, frozenset())
+        return self._users.groups.get(user, frozenset())
 
     async def reload(self, settings: UsersSettings) -> None:
         """Replace the users by these, and read the first-run admin in `state` again.
 
         Raises `Unreadable` for a damaged record, and then nothing changes.
         """
-        self._swap(_Roll(settings, await self._world.blocking(read_admin, settings.state)))
+        self._use(
+            _ConfiguredUsers(settings, await self._world.blocking(read_admin, settings.state))
+        )
 
-    def _swap(self, roll: _Roll) -> None:
-        self._roll = roll
-        self._verifier.resemble(roll.hashes(), "config")
-        if roll.first and not roll.is_first(roll.first.user):
+    def _use(self, users: _ConfiguredUsers) -> None:
+        self._users = users
+        self._verifier.resemble(users.hashes(), "config")
+        if users.first and not users.is_first(users.first.user):
             self._log.warn(
                 "[users] has a user {user!r}, so the administrator made at the first run "
                 "({record}) is not used. List {user!r} in [access] admins if that user shall be "
                 "an administrator, and delete the record.",
-                user=roll.first.user,
-                record=str(roll.settings.state / RECORD),
+                user=users.first.user,
+                record=str(users.settings.state / RECORD),
             )
 
-    async def _renew(self, roll: _Roll, credential: Credential) -> None:
-        if not roll.is_first(credential.user):
+    async def _renew(self, users: _ConfiguredUsers, credential: Credential) -> None:
+        if not users.is_first(credential.user):
             self._advised.add(credential.user)
             self._log.info(
                 "The password hash of the user {user!r} in [users] is not of the kind that pypid "
@@ -143,8 +145,8 @@ class ConfigPeople:
                 "into the configuration.",
                 user=credential.user,
             )
-        elif roll.first and not self._upgrading:
-            await shielded(self._upgrade(roll.settings.state, roll.first, credential.password))
+        elif users.first and not self._upgrading:
+            await shielded(self._upgrade(users.settings.state, users.first, credential.password))
 
     async def _upgrade(self, state: Path, first: AdminRecord, password: str) -> None:
         self._upgrading = True
@@ -159,8 +161,8 @@ class ConfigPeople:
             return
         finally:
             self._upgrading = False
-        if kept is not None and self._roll.first == first:
-            self._swap(evolve(self._roll, first=kept))
+        if kept is not None and self._users.first == first:
+            self._use(evolve(self._users, first=kept))
 
 
 def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | None:

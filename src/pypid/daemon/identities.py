@@ -26,7 +26,7 @@ from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server, place_of
 from pypid.access.sql.state import AccountsState
-from pypid.access.sql.state_in_force import POLL, Current
+from pypid.access.sql.state_in_force import POLL, CurrentAccounts
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.accounts.rights import Right
@@ -150,7 +150,7 @@ class NoOtherNodes:
 
 
 def read_changes(
-    current: Current, nodes: OtherNodes, world: World
+    current: CurrentAccounts, nodes: OtherNodes, world: World
 ) -> Coroutine[Any, Any, None] | None:
     """Return a reading of the accounts, if other nodes may have changed them since the last one."""
     if world.clock.seconds() < nodes.reported_until():
@@ -165,7 +165,7 @@ def read_changes(
     return read()
 
 
-def watch(current: Current) -> Callable[[], Awaitable[bool]]:
+def watch(current: CurrentAccounts) -> Callable[[], Awaitable[bool]]:
     """Return a check whether the accounts have changed since now; False where they cannot be
     read.
     """
@@ -355,9 +355,9 @@ class Identities(PeriodicJobs):
 
             self.publishers.trust(token_exchange.trusted_by(config.issuers))
 
-    async def _accounts_changed(self, roll: AccountsState) -> None:
+    async def _accounts_changed(self, state: AccountsState) -> None:
         """Apply a change of the accounts database; it is in force once this has ended."""
-        if roll.rights is not self._made_of[1]:
+        if state.rights is not self._made_of[1]:
             await self._make_rules()
         self._announce()
 
@@ -426,7 +426,7 @@ class Identities(PeriodicJobs):
         their file is damaged.
         """
         try:
-            self.stores.accounts.current.roll()
+            self.stores.accounts.current.state()
         except PeopleUnknown:
             return False
         return self._is_open

@@ -19,7 +19,7 @@ start creates: a full disk yields these in place of `SQLITE_FULL`.
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-class Trouble(Enum):
+class DatabaseErrorKind(Enum):
     """The kind of a database error."""
 
     DAMAGED = auto()
@@ -31,16 +31,16 @@ class Trouble(Enum):
 
 
 _STATES = {
-    "53100": Trouble.FULL,
-    "42P01": Trouble.NO_TABLE,
-    "no such table": Trouble.NO_TABLE,
-    "42703": Trouble.OTHER_COLUMNS,
-    "no such column": Trouble.OTHER_COLUMNS,
+    "53100": DatabaseErrorKind.FULL,
+    "42P01": DatabaseErrorKind.NO_TABLE,
+    "no such table": DatabaseErrorKind.NO_TABLE,
+    "42703": DatabaseErrorKind.OTHER_COLUMNS,
+    "no such column": DatabaseErrorKind.OTHER_COLUMNS,
 }
 """Kinds by the SQLSTATE of PostgreSQL, or by the beginning of SQLite's message."""
 
 
-def trouble(error: BaseException) -> Trouble:
+def error_kind(error: BaseException) -> DatabaseErrorKind:
     """Return the kind of error that an exception of a database stands for."""
     cause = _cause(error)
     state = getattr(cause, "sqlstate", None) or ""
@@ -48,11 +48,11 @@ def trouble(error: BaseException) -> Trouble:
         text = str(cause).strip()
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGED or text == NO_DATABASE:
-            return Trouble.DAMAGED
+            return DatabaseErrorKind.DAMAGED
         if code == sqlite3.SQLITE_FULL or getattr(cause, "sqlite_errorcode", 0) in _NO_ROOM:
-            return Trouble.FULL
+            return DatabaseErrorKind.FULL
         state = text.partition(":")[0]
-    return _STATES.get(state, Trouble.AWAY)
+    return _STATES.get(state, DatabaseErrorKind.AWAY)
 
 
 def away(place: Place, error: BaseException) -> DatabaseAway:

@@ -12,7 +12,7 @@ from typing import Protocol
 from attrs import frozen
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
-from pypid.databases.drivers import NO_DATABASE, Trouble, trouble
+from pypid.databases.drivers import NO_DATABASE, DatabaseErrorKind, error_kind
 
 CONNECTIONS = 4
 BUSY = 5.0
@@ -93,7 +93,7 @@ class _Opener:
             try:
                 return self._open("mode=rw", {"journal_mode": "WAL"}, self.pragmas)
             except sqlite3.Error as error:
-                if self.no_room is None or trouble(error) is not Trouble.FULL:
+                if self.no_room is None or error_kind(error) is not DatabaseErrorKind.FULL:
                     raise
                 if not self.no_room.make_room():
                     break

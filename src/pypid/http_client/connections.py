@@ -69,7 +69,7 @@ class _LazyAgent:
         return closed
 
 
-MayBeAnywhere = Callable[[str, int], bool]
+IsTrustedHost = Callable[[str, int], bool]
 """Whether a host and port may have an address that is not public."""
 
 
@@ -81,14 +81,14 @@ def connections(
     idle: int,
     idle_time: int,
     again: bool = False,
-    may_be_anywhere: MayBeAnywhere | None = None,
+    is_trusted_host: IsTrustedHost | None = None,
 ) -> HttpConnections:
     """Return connections over the network of `reactor`, each of which is made within `timeout`
     seconds.
 
     At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: a
     safe request over a connection that turns out to be closed is sent once more over another; else
-    retries are left to the caller. `may_be_anywhere`: the hosts that are reached at any address,
+    retries are left to the caller. `is_trusted_host`: the hosts that are reached at any address,
     all others at public ones only (`NotPublic`); None where every URL comes from the configuration.
     """
 
@@ -102,7 +102,7 @@ def connections(
 
         pool = Pool(reactor)
         return Agent.usingEndpointFactory(
-            reactor, _Endpoints(resolving_once(reactor), trust, timeout, may_be_anywhere), pool
+            reactor, _Endpoints(resolving_once(reactor), trust, timeout, is_trusted_host), pool
         ), pool
 
     late = _LazyAgent(make)
@@ -115,11 +115,11 @@ class _Endpoints:
     reactor: Any
     trust: Trust
     timeout: float
-    may_be_anywhere: MayBeAnywhere | None
+    is_trusted_host: IsTrustedHost | None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii")
-        is_checked = self.may_be_anywhere is not None and not self.may_be_anywhere(host, uri.port)
+        is_checked = self.is_trusted_host is not None and not self.is_trusted_host(host, uri.port)
         reactor = PublicOnly(self.reactor) if is_checked else self.reactor
         endpoint: Any = HostnameEndpoint(reactor, host, uri.port, timeout=self.timeout)
         if uri.scheme == b"https":

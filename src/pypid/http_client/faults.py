@@ -46,7 +46,7 @@ _CLOSED = (network.ConnectionLost, network.ConnectionDone, network.ConnectionAbo
 _LATE = (network.TimeoutError, network.TCPTimedOutError)
 
 
-def understood(error: Exception) -> Exception:
+def fault_of(error: Exception) -> Exception:
     """Return what to raise for an error of the network, TLS or HTTP: a `Fault`, or the
     cancellation.
     """

@@ -16,7 +16,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from pypid.http_client.faults import Fault, understood
+from pypid.http_client.faults import Fault, fault_of
 
 
 class Payload(Protocol):
@@ -146,7 +146,7 @@ async def exchange(
             raise Fault(f"it did not answer within {patience:g} seconds.", timed_out=True) from None
         if body is not None and body.failure is not None:
             raise body.failure from None
-        raise understood(error) from None
+        raise fault_of(error) from None
     finally:
         if alarm.active():
             alarm.cancel()

@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from pypid import __version__
 from pypid.flow import start, whole
-from pypid.http_client.faults import Fault, understood
+from pypid.http_client.faults import Fault, fault_of
 from pypid.http_client.response_body import IncomingBody
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class ServiceClient:
         try:
             return await sent
         except Exception as error:
-            raise understood(error) from None
+            raise fault_of(error) from None
 
     @cached_property
     def _treq(self) -> HTTPClient:

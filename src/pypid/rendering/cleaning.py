@@ -49,12 +49,12 @@ SAME = {
 }
 
 
-def tamed(html: str) -> str:
+def adapt(html: str) -> str:
     """Return HTML for a page, below a heading of level 2. Raises what `HTMLParser` does."""
-    tamer = _Tamer()
-    tamer.feed(html)
-    tamer.close()
-    return clean(tamer.made())
+    adapter = _Adapter()
+    adapter.feed(html)
+    adapter.close()
+    return clean(adapter.finish())
 
 
 @frozen(eq=False)
@@ -71,7 +71,7 @@ class _Open:
     """The end tag of its wrapper."""
 
 
-class _Tamer(HTMLParser):
+class _Adapter(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._out: list[str] = []
@@ -88,7 +88,7 @@ class _Tamer(HTMLParser):
         self._code: list[str] = []
         """The text of the open pre."""
 
-    def made(self) -> str:
+    def finish(self) -> str:
         """Return the whole output."""
         while self._stack:
             self._close(self._stack.pop())

@@ -18,7 +18,7 @@ from pypid.rendering.frames import HEAD, framed, length_of, read
 from pypid.rendering.kinds import MarkupKind
 
 if TYPE_CHECKING:
-    from pypid.rendering.render import Made
+    from pypid.rendering.render import RenderOutcome
 
 
 def main() -> None:
@@ -27,17 +27,17 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a renderer prints is not an answer
     confine()
-    from pypid.rendering.render import made
+    from pypid.rendering.render import render
 
     _send(answers, framed({}))
     while head := requests.read(HEAD):
         document = read(requests.read(length_of(head)))
         compute_for(CPU)
-        outcome = made(str(document["text"]), MarkupKind(document["kind"]))
+        outcome = render(str(document["text"]), MarkupKind(document["kind"]))
         _send(answers, _answer(document["number"], outcome))
 
 
-def _answer(number: int, outcome: Made) -> bytes:
+def _answer(number: int, outcome: RenderOutcome) -> bytes:
     try:
         return framed({"number": number, "html": outcome.html, "error": outcome.error})
     except ValueError as error:  # far longer than its source

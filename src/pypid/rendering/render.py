@@ -7,12 +7,12 @@ from __future__ import annotations
 from attrs import frozen
 from readme_renderer import markdown, rst
 
-from pypid.rendering.cleaning import tamed
+from pypid.rendering.cleaning import adapt
 from pypid.rendering.kinds import MarkupKind
 
 
 @frozen
-class Made:
+class RenderOutcome:
     """The outcome of rendering one README.
 
     `html`: safe HTML, or None if the text is not valid markup or renders to nothing; its source is
@@ -23,16 +23,16 @@ class Made:
     error: str | None = None
 
 
-def made(text: str, kind: MarkupKind) -> Made:
+def render(text: str, kind: MarkupKind) -> RenderOutcome:
     """Render a README to safe HTML. Raises `MemoryError` and nothing else."""
     try:
         rendered = _rendered(text, kind)
-        found = None if rendered is None else tamed(rendered)
+        found = None if rendered is None else adapt(rendered)
     except MemoryError:
         raise
     except Exception as error:  # a renderer may fail in any way on untested text
-        return Made(None, f"{type(error).__name__}: {error}"[:500])
-    return Made(found if found and not found.isspace() else None)
+        return RenderOutcome(None, f"{type(error).__name__}: {error}"[:500])
+    return RenderOutcome(found if found and not found.isspace() else None)
 
 
 def _rendered(text: str, kind: MarkupKind) -> str | None:

@@ -22,7 +22,7 @@ from pypid import __version__
 from pypid.core.errors import AddressRefused, BadListing, Loop, NotThere, UnlistedHost, UpstreamDown
 from pypid.core.simple_api.via import refuse_loop, write_via
 from pypid.flow import World
-from pypid.http_client.faults import UNVERIFIED, Fault, understood
+from pypid.http_client.faults import UNVERIFIED, Fault, fault_of
 from pypid.http_client.public_only import NotPublic
 from pypid.http_client.response_body import IncomingBody
 from pypid.metrics.counts import Counts
@@ -135,7 +135,7 @@ class UpstreamClient:
         except UpstreamDown:
             raise
         except Exception as error:
-            reason = understood(error)
+            reason = fault_of(error)
             if isinstance(reason, NotPublic):
                 raise AddressRefused(_host(url)) from None
             raise (down(reason) if isinstance(reason, Fault) else reason) from None

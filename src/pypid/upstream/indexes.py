@@ -66,7 +66,7 @@ def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> H
         idle=IDLE,
         idle_time=IDLE_TIME,
         again=True,
-        may_be_anywhere=settings.hosts.holds,
+        is_trusted_host=settings.hosts.holds,
     )
 
 

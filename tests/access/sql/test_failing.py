@@ -86,7 +86,7 @@ class GoneTests(FileCase):
         self.refused(self.accounts.users(), PeopleUnknown)
         self.assertIs(self.accounts.current.known, before)
         with self.assertRaises(PeopleUnknown):
-            self.accounts.current.roll()
+            self.accounts.current.state()
 
     def test_taken_away_meanwhile(self) -> None:
         """What was written into a file that lost its name before the end of the change was not
@@ -294,7 +294,7 @@ class ChangeTests(FileCase):
         """
         heard: list[AccountsState] = []
 
-        def fail(roll: AccountsState) -> None:
+        def fail(state: AccountsState) -> None:
             raise ZeroDivisionError
 
         self.accounts.current.on_change += [fail, heard.append]
@@ -303,8 +303,8 @@ class ChangeTests(FileCase):
         self.refused(self.accounts.remove_user("carol"), NoSuchUser)
         self.have(self.accounts.poll())
         self.have(self.accounts.end_session("none"))
-        self.assertEqual([[*roll.accounts] for roll in heard], [["alice", "bob"]])
-        self.assertIs(heard[-1], self.accounts.current.roll())
+        self.assertEqual([[*state.accounts] for state in heard], [["alice", "bob"]])
+        self.assertIs(heard[-1], self.accounts.current.state())
 
     def test_anothers_change(self) -> None:
         """What another process has changed is seen by the next look, and tells of it."""

@@ -75,9 +75,9 @@ class ChainTests(InFiles, SynchronousTestCase):
         they are now.
         """
         decoys = {self.verifier._decoy(f"u{n}") for n in range(60)}
-        roll = self.accounts.current.roll()
+        state = self.accounts.current.state()
         self.assertEqual(len(decoys), 2)
-        self.assertIn(roll.accounts["alice"].hash, decoys)
+        self.assertIn(state.accounts["alice"].hash, decoys)
         self.have(self.accounts.remove_user("alice"))
         self.assertEqual(len({self.verifier._decoy(f"u{n}") for n in range(60)}), 1)
 

@@ -18,9 +18,9 @@ from pypid.core.accounts.identity_tokens import (
     LONGEST,
     LONGEST_ID,
     LONGEST_LIFE,
-    judge,
+    parse_token,
     read_object,
-    take_apart,
+    validate_claims,
 )
 from pypid.core.errors import MintRefused
 from tests.issuers import Documents, b64, segment
@@ -49,7 +49,7 @@ JSON = st.recursive(
 def refusal(token: str) -> str:
     """Why it is no token; empty if it is one."""
     try:
-        take_apart(token)
+        parse_token(token)
     except MintRefused as error:
         assert error.code == "invalid-token", error
         return str(error)
@@ -60,7 +60,7 @@ def judged(**claims: Any) -> str:
     """Why claims like these are not good; empty if they are."""
     said = Documents(URL).claims(NOW, **claims)
     try:
-        proven = judge(said, issuer=URL, audience="pypid", now=NOW)
+        proven = validate_claims(said, issuer=URL, audience="pypid", now=NOW)
     except MintRefused as error:
         assert error.code == "invalid-token", error
         return str(error)
@@ -83,9 +83,9 @@ class TakingApartTests(SynchronousTestCase):
 
     def test_parts(self) -> None:
         """Issuer, algorithm and the key's name are read, and nothing is believed."""
-        found = take_apart(self.token())
+        found = parse_token(self.token())
         self.assertEqual((found.issuer, found.algorithm, found.key_id), (URL, "RS256", "one"))
-        self.assertIsNone(take_apart(self.token({"alg": "EdDSA"})).key_id)
+        self.assertIsNone(parse_token(self.token({"alg": "EdDSA"})).key_id)
         self.assertNotIn(found.token, repr(found))
 
     def test_cut_short(self) -> None:
@@ -152,7 +152,7 @@ class TakingApartTests(SynchronousTestCase):
             "jwk": {"kty": "oct", "k": "AAAA"},
             "x5c": ["AA=="],
         }
-        found = take_apart(self.token({**HEADER, **more}))
+        found = parse_token(self.token({**HEADER, **more}))
         self.assertNotIn("evil", f"{found.issuer}{found.key_id}")
 
     def test_damaged(self) -> None:
@@ -291,7 +291,7 @@ class JudgingTests(SynchronousTestCase):
         """Whatever the claims are, they are refused, or they are good as they stand."""
         said = {**Documents(URL).claims(NOW), **claims}
         try:
-            proven = judge(said, issuer=URL, audience="pypid", now=NOW)
+            proven = validate_claims(said, issuer=URL, audience="pypid", now=NOW)
         except MintRefused as error:
             self.assertTrue(json.dumps(str(error)))
         else:

@@ -34,7 +34,7 @@ class SessionCase(SynchronousTestCase):
 
     def sessions(self) -> list[Session]:
         """Those that are stored."""
-        return list(self.pypid.accounts.current.roll().sessions.values())
+        return list(self.pypid.accounts.current.state().sessions.values())
 
     def log_in(
         self, user: str = "alice", *headers: tuple[str, str]

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from pypid.core.configuration.value_kinds import is_readable_on_the_way
 from pypid.flow import start
 from pypid.http_client.dns import resolving_once
-from pypid.http_client.faults import Fault, understood
+from pypid.http_client.faults import Fault, fault_of
 from pypid.http_client.trust import Trust
 
 _PORTS = {"ldap": 389, "ldaps": 636}
@@ -138,7 +138,7 @@ class Pipe:
         lost = self._far.lost
         if lost is None or not isinstance(lost.value, Exception):
             return None
-        return understood(lost.value)
+        return fault_of(lost.value)
 
 
 class DirectoryRoute:
@@ -186,7 +186,7 @@ class DirectoryRoute:
         try:
             far: _Far = await self._endpoint.connect(_Quiet.forProtocol(_Far))
         except Exception as error:
-            raise understood(error) from None
+            raise fault_of(error) from None
         if self._start_tls:
             try:
                 await far.start_tls(self._creator)
@@ -194,7 +194,7 @@ class DirectoryRoute:
                 far.transport.abortConnection()
                 if isinstance(error, Fault) or not isinstance(error, Exception):
                     raise
-                raise understood(error) from None
+                raise fault_of(error) from None
         return far
 
 

@@ -11,8 +11,8 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 from twisted.web.iweb import IResponse
 
-from pypid.access.oidc.keys import IssuerKey, fitting, read_keys
-from pypid.core.accounts.identity_tokens import Unproven, read_object, refused
+from pypid.access.oidc.keys import IssuerKey, matching_keys, read_keys
+from pypid.core.accounts.identity_tokens import UnverifiedToken, read_object, refused
 from pypid.core.accounts.trusted_publishers import Allowance, is_safe
 from pypid.core.errors import PeopleUnknown
 from pypid.flow import World
@@ -72,7 +72,7 @@ class Keyring:
     """When the last request was sent, whether it was answered or not."""
     _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
 
-    async def keys_for(self, token: Unproven) -> tuple[str, tuple[IssuerKey, ...]]:
+    async def keys_for(self, token: UnverifiedToken) -> tuple[str, tuple[IssuerKey, ...]]:
         """Return the issuer's own spelling of its URL, and the keys that may have signed the token,
         at least one.
 
@@ -81,12 +81,12 @@ class Keyring:
         known = self._known
         is_new = (
             known is not None
-            and not fitting(known.keys, token)
+            and not matching_keys(known.keys, token)
             and self._since(self._last_attempt) >= AGAIN
         )
         if known is None or is_new or self._since(known.fetched_at) >= FRESH:
             known = await self._flights.single(self.url, self._fetch)
-        keys = fitting(known.keys, token)
+        keys = matching_keys(known.keys, token)
         if not keys:
             raise refused(
                 "The token was signed with a key that its issuer does not have (kid), or did not "

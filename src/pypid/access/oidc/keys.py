@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from pypid.core.accounts.identity_tokens import ALGORITHMS, Unproven, read_object, refused
+from pypid.core.accounts.identity_tokens import ALGORITHMS, UnverifiedToken, read_object, refused
 from pypid.core.errors import shortened
 
 MOST = 100
@@ -88,7 +88,7 @@ def _public(described: Mapping[str, Any], algorithm: str) -> Any:
     return public
 
 
-def fitting(keys: Sequence[IssuerKey], token: Unproven) -> tuple[IssuerKey, ...]:
+def matching_keys(keys: Sequence[IssuerKey], token: UnverifiedToken) -> tuple[IssuerKey, ...]:
     """Return the keys that may have signed the token; if it names none, the only candidate there is
     (OIDC Core, 10.1).
     """
@@ -98,7 +98,7 @@ def fitting(keys: Sequence[IssuerKey], token: Unproven) -> tuple[IssuerKey, ...]
     return tuple(key for key in suited if key.id == token.key_id)
 
 
-def proven_claims(token: Unproven, keys: Sequence[IssuerKey]) -> dict[str, Any]:
+def verified_claims(token: UnverifiedToken, keys: Sequence[IssuerKey]) -> dict[str, Any]:
     """Return the claims, if one of the keys has signed them. Raises `MintRefused`."""
     import jwt
 

@@ -14,10 +14,16 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from pypid.access.oidc.issuer import Keyring, Trusted
-from pypid.access.oidc.keys import proven_claims
+from pypid.access.oidc.keys import verified_claims
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry, Minted, Token
-from pypid.core.accounts.identity_tokens import LEEWAY, Proven, judge, refused, take_apart
+from pypid.core.accounts.identity_tokens import (
+    LEEWAY,
+    VerifiedToken,
+    parse_token,
+    refused,
+    validate_claims,
+)
 from pypid.core.accounts.trusted_publishers import (
     allowed_projects,
     forge_of,
@@ -91,19 +97,19 @@ class TrustedPublishing:
         return minted
 
     async def _mint(self, jwt: str, address: str) -> Minted:
-        trusted, proven = await self._prove(jwt)
-        projects = allowed_projects(trusted.allowances, proven.claims)
+        trusted, verified = await self._verify(jwt)
+        projects = allowed_projects(trusted.allowances, verified.claims)
         if not projects:
-            raise _no_rule(trusted, proven)
-        return await shielded(self._give(trusted, proven, projects, address))
+            raise _no_rule(trusted, verified)
+        return await shielded(self._issue(trusted, verified, projects, address))
 
-    async def _give(
-        self, trusted: Trusted, proven: Proven, projects: tuple[str, ...], address: str
+    async def _issue(
+        self, trusted: Trusted, verified: VerifiedToken, projects: tuple[str, ...], address: str
     ) -> Minted:
         """Issue the token, also if the client has disconnected: every token is in the audit log."""
-        await self._use_up(trusted, proven)
+        await self._mark_used(trusted, verified)
         now = self.world.now()
-        user = publisher_of(trusted.name, proven.subject)
+        user = publisher_of(trusted.name, verified.subject)
         secret, token = new_token(
             self.world.random,
             name="trusted publishing",
@@ -114,11 +120,11 @@ class TrustedPublishing:
             publisher=True,
         )
         await self.accounts.add_token(token)
-        await self.journal.note(_deed(trusted, proven, token, address))
+        await self.journal.note(_audit_entry(trusted, verified, token, address))
         return Minted(secret, now + LIFETIME)
 
-    async def _prove(self, jwt: str) -> tuple[Trusted, Proven]:
-        token = take_apart(jwt)
+    async def _verify(self, jwt: str) -> tuple[Trusted, VerifiedToken]:
+        token = parse_token(jwt)
         trusted = next(
             (each for each in self._trusted if each.url == token.issuer.removesuffix("/")), None
         )
@@ -128,24 +134,24 @@ class TrustedPublishing:
                 "([issuer:...] url)."
             )
         issuer, keys = await self._keyrings[trusted.url].keys_for(token)
-        claims = await self.world.blocking(proven_claims, token, keys)
-        return trusted, judge(
+        claims = await self.world.blocking(verified_claims, token, keys)
+        return trusted, validate_claims(
             claims, issuer=issuer, audience=trusted.audience, now=self.world.now()
         )
 
-    async def _use_up(self, trusted: Trusted, proven: Proven) -> None:
+    async def _mark_used(self, trusted: Trusted, verified: VerifiedToken) -> None:
         """Mark the identity token as used; last of all, so that a token that was refused for a
         mistake in the configuration can be shown again.
         """
-        value = sha256(f"{trusted.url}\n{proven.id}".encode()).hexdigest()
-        if not await self.accounts.once(USED, value, proven.expires + LEEWAY):
+        value = sha256(f"{trusted.url}\n{verified.id}".encode()).hexdigest()
+        if not await self.accounts.once(USED, value, verified.expires + LEEWAY):
             raise refused("The token was used before: ask for a new one.", "invalid-reuse-token")
 
 
-def _no_rule(trusted: Trusted, proven: Proven) -> MintRefused:
+def _no_rule(trusted: Trusted, verified: VerifiedToken) -> MintRefused:
     claims = ", ".join(
         f"{name}={value}"
-        for name, value in [("sub", proven.subject), *reported_claims(proven.claims).items()]
+        for name, value in [("sub", verified.subject), *reported_claims(verified.claims).items()]
     )
     return refused(
         (
@@ -156,11 +162,13 @@ def _no_rule(trusted: Trusted, proven: Proven) -> MintRefused:
     )
 
 
-def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> AuditEntry:
+def _audit_entry(
+    trusted: Trusted, verified: VerifiedToken, token: Token, address: str
+) -> AuditEntry:
     details = {
         "issuer": trusted.url,
         "projects": " ".join(token.scope.projects),
-        **reported_claims(proven.claims),
+        **reported_claims(verified.claims),
     }
     return AuditEntry(
         when=token.created,

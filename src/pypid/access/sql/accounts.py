@@ -13,7 +13,7 @@ from attrs import evolve
 
 from pypid.access.sql.database import Database
 from pypid.access.sql.state import KEPT, AccountsState
-from pypid.access.sql.state_in_force import NAME, Current
+from pypid.access.sql.state_in_force import NAME, CurrentAccounts
 from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
 from pypid.core.accounts.entries import Account, Session, Token
 from pypid.core.accounts.rights import NAMED, Right, Whom
@@ -33,7 +33,7 @@ from pypid.ports import Accounts
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pypid.access.sql.changes import Writing
+    from pypid.access.sql.changes import AccountsWriter
     from pypid.core.accounts.acl_dump import Dump
     from pypid.core.accounts.acl_merge import Merged
 
@@ -49,20 +49,20 @@ class SqlAccounts:
         """`current` is the state in force: its `on_change` is called at every change, its `known`
         holds the rights.
         """
-        self.current = Current(database, world)
+        self.current = CurrentAccounts(database, world)
         self._world = world
         self._uses: dict[str, tuple[datetime, str]] = {}
 
-    async def _change(self, work: Callable[[Writing], T]) -> T:
+    async def _change(self, work: Callable[[AccountsWriter], T]) -> T:
         return await self.current.change(work)
 
     # --- users ---
 
     async def users(self) -> Sequence[Account]:
-        return self.current.roll().users
+        return self.current.state().users
 
     async def user(self, name: str) -> Account:
-        found = self.current.roll().accounts.get(name)
+        found = self.current.state().accounts.get(name)
         if found is None:
             raise NoSuchUser(name)
         return found
@@ -91,7 +91,7 @@ class SqlAccounts:
     # --- groups and rights ---
 
     async def memberships(self) -> Mapping[str, frozenset[str]]:
-        return self.current.roll().members
+        return self.current.state().members
 
     async def add_group(self, name: str) -> None:
         new_name(name)
@@ -109,13 +109,13 @@ class SqlAccounts:
         await self._change(lambda writing: writing.join(group, user))
 
     async def leave(self, group: str, user: str) -> None:
-        if not sound(group) or (not sound(user) and group not in self.current.roll().members):
+        if not sound(group) or (not sound(user) and group not in self.current.state().members):
             raise NoSuchGroup(group)
         if sound(user):
             await self._change(lambda writing: writing.leave(group, user))
 
     async def rights(self) -> Sequence[Right]:
-        return self.current.roll().rights
+        return self.current.state().rights
 
     async def grant(self, right: Right) -> None:
         if right.whom in NAMED:
@@ -160,7 +160,7 @@ class SqlAccounts:
     # --- tokens ---
 
     async def tokens(self, user: str | None = None) -> Sequence[Token]:
-        held = self.current.roll().tokens
+        held = self.current.state().tokens
         return [self._with_use(token) for token in held if user is None or token.user == user]
 
     def _with_use(self, token: Token) -> Token:
@@ -168,7 +168,7 @@ class SqlAccounts:
         return token if used is None else evolve(token, used=used[0], used_from=used[1])
 
     async def token(self, digest: str) -> Token | None:
-        found = self.current.roll().by_digest.get(digest)
+        found = self.current.state().by_digest.get(digest)
         if (
             found is None
             or found.revoked is not None
@@ -198,7 +198,7 @@ class SqlAccounts:
     # --- sessions ---
 
     async def session(self, digest: str) -> Session | None:
-        found = self.current.roll().sessions.get(digest)
+        found = self.current.state().sessions.get(digest)
         return None if found is None or found.expires <= self._world.now() else found
 
     async def add_session(self, session: Session) -> None:
@@ -233,13 +233,13 @@ class SqlAccounts:
         await shielded(self._tend())
 
     async def _tend(self) -> None:
-        roll, now = self.current.known, self._world.now()
+        state, now = self.current.known, self._world.now()
         if not self.current.is_open:
             return
         uses, self._uses = self._uses, {}
-        if uses or _has_ended(roll, now):
+        if uses or _has_ended(state, now):
 
-            def work(writing: Writing) -> None:
+            def work(writing: AccountsWriter) -> None:
                 writing.tokens_used(uses)
                 writing.sweep()
 
@@ -276,12 +276,12 @@ def _has_inherited(connection: Connection) -> bool:
     return is_marked(connection, _INHERITED)
 
 
-def _has_ended(roll: AccountsState, now: datetime) -> bool:
+def _has_ended(state: AccountsState, now: datetime) -> bool:
     """Return whether a sweep would probably find something."""
-    if any(session.expires <= now for session in roll.sessions.values()):
+    if any(session.expires <= now for session in state.sessions.values()):
         return True
     ends = (
-        end for token in roll.tokens for end in (token.expires, token.revoked) if end is not None
+        end for token in state.tokens for end in (token.expires, token.revoked) if end is not None
     )
     return any(end <= now - KEPT for end in ends)
 

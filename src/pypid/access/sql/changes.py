@@ -38,7 +38,7 @@ MOST_CHANGES = 10_000
 """The last changes whose touched keys are stored."""
 
 
-class Writing:
+class AccountsWriter:
     """One transaction that changes the accounts. It is the only one, on all nodes: it has taken the
     serial.
     """
@@ -274,22 +274,22 @@ def _right(project: ProjectName, whom: Whom, name: str) -> ColumnElement[bool]:
 
 def change(
     connection: Connection,
-    roll: AccountsState | None,
+    state: AccountsState | None,
     now: datetime,
-    work: Callable[[Writing], Any],
+    work: Callable[[AccountsWriter], Any],
 ) -> tuple[Any, AccountsState]:
-    """Run `work`; return its result, and the state after it. `roll` is the state before it, None if
+    """Run `work`; return its result, and the state after it. `state` is the state before it, None if
     unknown.
 
     If `work` touched nothing, the serial stays as it was. Raises what `work` raises,
     `DatabaseUnusable`.
     """
     serial = take(connection, PART)
-    writing = Writing(connection, now)
+    writing = AccountsWriter(connection, now)
     done = work(writing)
     if not writing.touched:
         take(connection, PART, -1)
-        now_there = load(connection) if roll is None else follow(connection, roll)
+        now_there = load(connection) if state is None else follow(connection, state)
         if (transaction := connection.get_transaction()) is not None:
             # the file stays the same to the byte, so that no backup copies it
             transaction.rollback()
@@ -308,11 +308,11 @@ def change(
     ]
     for begin in range(0, len(rows), AT_ONCE):
         connection.execute(insert(changes), rows[begin : begin + AT_ONCE])
-    if roll is None:
+    if state is None:
         return done, load(connection)
-    if roll.serial != serial - 1 or len(rows) > MOST_TOUCHED:
-        return done, follow(connection, roll)
-    return done, roll.patched(patch(connection, serial, writing.touched))
+    if state.serial != serial - 1 or len(rows) > MOST_TOUCHED:
+        return done, follow(connection, state)
+    return done, state.patched(patch(connection, serial, writing.touched))
 
 
 def say_once(connection: Connection, digest: str, until: datetime, now: datetime) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from pypid.core.errors import StorageFull
-from pypid.databases.drivers import Trouble, away, trouble
+from pypid.databases.drivers import DatabaseErrorKind, away, error_kind
 from pypid.databases.faults import DatabaseUnusable
 from pypid.databases.places import Place, Server, SqliteFile
 from pypid.databases.postgresql import PostgresqlConnections
@@ -43,13 +43,13 @@ def _sqlite(place: SqliteFile, no_room: NoRoom | None) -> Engine:
 
 def fault(place: Place, error: BaseException) -> Exception:
     """Return pypid's error for an exception of SQLAlchemy, of a driver or of the system."""
-    match trouble(error):
-        case Trouble.DAMAGED:
+    match error_kind(error):
+        case DatabaseErrorKind.DAMAGED:
             return DatabaseUnusable(
                 "it is damaged. Put a copy of it from a backup in its place; or, if there is "
                 "none, move it away, and pypid begins a new one."
             )
-        case Trouble.FULL:
+        case DatabaseErrorKind.FULL:
             return StorageFull(
                 "state folder" if isinstance(place, SqliteFile) else "accounts database"
             )

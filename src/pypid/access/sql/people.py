@@ -41,22 +41,22 @@ class SqlPeople:
         self._resembled: Mapping[str, Account] = {}
         accounts.current.on_change.append(self._resemble)
 
-    def _resemble(self, roll: AccountsState) -> None:
+    def _resemble(self, state: AccountsState) -> None:
         """Let the verification of unknown users take as long as that of these."""
-        if roll.accounts is not self._resembled:
-            self._resembled = roll.accounts
-            self._verifier.resemble(roll.hashes, "sql")
+        if state.accounts is not self._resembled:
+            self._resembled = state.accounts
+            self._verifier.resemble(state.hashes, "sql")
 
     async def check(self, credential: Credential) -> Identity | None:
         user = credential.user
-        account = self._accounts.current.roll().accounts.get(user)
+        account = self._accounts.current.state().accounts.get(user)
         if account is None:
             return None
         account = await self._proved(account, credential.password)
         if account.status is not AccountStatus.ACTIVE:
             raise Unauthenticated(_NOT_ACTIVE[account.status])
         self._upgrade(account, credential.password)
-        return _identity(account, self._accounts.current.roll().groups.get(user, NO_GROUPS))
+        return _identity(account, self._accounts.current.state().groups.get(user, NO_GROUPS))
 
     async def _proved(self, account: Account, password: str) -> Account:
         """Return the account as it is once its password is proved. Raises `Unauthenticated`, also
@@ -68,7 +68,7 @@ class SqlPeople:
                 or not account.hash
             ):
                 raise Unauthenticated(WRONG)
-            now = self._accounts.current.roll().accounts.get(account.name)
+            now = self._accounts.current.state().accounts.get(account.name)
             if now is None:
                 raise Unauthenticated(WRONG)
             if now.hash == account.hash:
@@ -78,14 +78,14 @@ class SqlPeople:
             )
 
     async def find(self, user: str) -> Identity | None:
-        roll = self._accounts.current.roll()
-        account = roll.accounts.get(user)
+        state = self._accounts.current.state()
+        account = state.accounts.get(user)
         if account is None or account.status is not AccountStatus.ACTIVE:
             return None
-        return _identity(account, roll.groups.get(user, NO_GROUPS))
+        return _identity(account, state.groups.get(user, NO_GROUPS))
 
     async def groups(self, user: str) -> frozenset[str]:
-        return self._accounts.current.roll().groups.get(user, NO_GROUPS)
+        return self._accounts.current.state().groups.get(user, NO_GROUPS)
 
     def _upgrade(self, account: Account, password: str) -> None:
         if account.name in self._upgrades or not needs_upgrade(account.hash):
@@ -136,7 +136,7 @@ class GroupsOnly:
 
     async def groups(self, user: str) -> frozenset[str]:
         """Return the groups that have the user as a member. Raises `PeopleUnknown`."""
-        return self.accounts.current.roll().groups.get(user, NO_GROUPS)
+        return self.accounts.current.state().groups.get(user, NO_GROUPS)
 
 
 _: tuple[type[People], ...] = (SqlPeople, GroupsOnly)

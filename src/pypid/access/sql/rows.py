@@ -162,25 +162,25 @@ def _serial(connection: Connection) -> int:
 # --- what has changed ---
 
 
-def follow(connection: Connection, roll: AccountsState) -> AccountsState:
-    """Return the current state, read from the changes since `roll`: the same object if nothing has
+def follow(connection: Connection, state: AccountsState) -> AccountsState:
+    """Return the current state, read from the changes since `state`: the same object if nothing has
     changed. Raises `DatabaseUnusable`.
     """
     serial = _serial(connection)
-    if serial == roll.serial:
-        return roll
-    if serial < roll.serial or serial - roll.serial > MOST_TOUCHED:
+    if serial == state.serial:
+        return state
+    if serial < state.serial or serial - state.serial > MOST_TOUCHED:
         return load(connection)
     changes = tables.changes.c
     rows = connection.execute(
-        select(tables.changes).where(changes.serial > roll.serial).limit(MOST_TOUCHED + 1)
+        select(tables.changes).where(changes.serial > state.serial).limit(MOST_TOUCHED + 1)
     ).all()
     touched = {Touch(row.kind, row.key, row.whom, row.name) for row in rows}
     if len(rows) > MOST_TOUCHED or {row.serial for row in rows} != set(
-        range(roll.serial + 1, serial + 1)
+        range(state.serial + 1, serial + 1)
     ):
         return load(connection)
-    return roll.patched(patch(connection, serial, touched))
+    return state.patched(patch(connection, serial, touched))
 
 
 def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Patch:

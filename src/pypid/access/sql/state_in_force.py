@@ -28,7 +28,7 @@ from pypid.flow.single_flight import Flights
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pypid.access.sql.changes import Writing
+    from pypid.access.sql.changes import AccountsWriter
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class _Since:
     reason: str = field(repr=False)
 
 
-class Current:
+class CurrentAccounts:
     """The current contents of the accounts database.
 
     Each of `on_change` is called with each new state, on the reactor thread, and awaited before the
@@ -77,7 +77,7 @@ class Current:
         are notified.
         """
         self._world = world
-        self._roll: AccountsState | None = None
+        self._state: AccountsState | None = None
         self._is_empty = False
         self._last_contact = 0.0
         self._failed: _Since | None = None
@@ -90,12 +90,12 @@ class Current:
         """The last known state, also while the database is unavailable: for rules, which must not
         become laxer then.
         """
-        return self._roll or _NOBODY
+        return self._state or _NOBODY
 
     @property
     def is_open(self) -> bool:
         """Whether anything was ever read from it."""
-        return self._roll is not None
+        return self._state is not None
 
     @property
     def looked(self) -> float:
@@ -106,7 +106,7 @@ class Current:
         """Return whether there is a database; for a server always True."""
         return self.database.is_there()
 
-    def roll(self) -> AccountsState:
+    def state(self) -> AccountsState:
         """Return the current state. Raises `PeopleUnknown` if it is not certain."""
         if self._is_unknown():
             raise PeopleUnknown(NAME)
@@ -121,8 +121,8 @@ class Current:
 
     def _is_unknown(self) -> bool:
         if isinstance(self.database.place, Server):  # it may have been changed by another node
-            return self._roll is None or self._world.clock.seconds() - self._last_contact > CONTACT
-        if self._roll is None:
+            return self._state is None or self._world.clock.seconds() - self._last_contact > CONTACT
+        if self._state is None:
             return not self._is_empty
         return self._failed is not None
 
@@ -200,40 +200,40 @@ class Current:
 
     async def _look_now(self) -> None:
         began = self._world.clock.seconds()
-        if self._roll is None and not self.database.is_there():
+        if self._state is None and not self.database.is_there():
             self.database.refuse_loss()
             self._is_empty, self._last_contact = True, began
             self._notify_contact()
             return
         before = self._trusted
         try:
-            roll = await self.database.read(PART, partial(_read, before))
+            state = await self.database.read(PART, partial(_read, before))
         except (DatabaseAway, DatabaseUnusable) as error:
             self._fail(error)
             raise
-        await self._accept(roll, began)
+        await self._accept(state, began)
 
     @property
     def _trusted(self) -> AccountsState | None:
         """The state, if later changes can be added to it: not if the database may have been
         replaced meanwhile.
         """
-        return None if self._failed else self._roll
+        return None if self._failed else self._state
 
-    async def _accept(self, roll: AccountsState, began: float) -> None:
+    async def _accept(self, state: AccountsState, began: float) -> None:
         self._last_contact = began
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
         self._failed = None
-        if roll is not self._roll:
-            await self._replace(roll)
+        if state is not self._state:
+            await self._replace(state)
         self._notify_contact()
 
-    async def _replace(self, roll: AccountsState) -> None:
-        self._roll = roll
+    async def _replace(self, state: AccountsState) -> None:
+        self._state = state
         for callback in list(self.on_change):
             try:
-                following = callback(roll)
+                following = callback(state)
                 if following is not None:
                     await following
             except Exception:
@@ -254,7 +254,7 @@ class Current:
 
     # --- changing ---
 
-    async def change(self, work: Callable[[Writing], T]) -> T:
+    async def change(self, work: Callable[[AccountsWriter], T]) -> T:
         """Apply `work` in the database, and then in memory; return its result.
 
         Goes on if the caller is cancelled. Raises what `work` raises, `PeopleUnknown`,
@@ -289,7 +289,7 @@ class Current:
     async def forget(self) -> None:
         """Remove obsolete entries, at most every ten minutes. A failure is logged."""
         now, seconds = self._world.now(), self._world.clock.seconds()
-        if self._roll is None or (
+        if self._state is None or (
             self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()
         ):
             return
@@ -321,9 +321,9 @@ class Current:
             if self._failed is not None and began - self._failed.when < PAUSE:
                 raise PeopleUnknown(NAME)
             trusted = self._trusted
-            done, roll = await self.database.write(PART, partial(job, trusted))
+            done, state = await self.database.write(PART, partial(job, trusted))
             if accepts or trusted is None:
-                await self._accept(roll, began)
+                await self._accept(state, began)
             return done
         except (DatabaseAway, DatabaseUnusable) as error:
             await self._failed_to_change(error)

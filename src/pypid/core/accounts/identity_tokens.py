@@ -44,7 +44,7 @@ def refused(description: str, code: str = "invalid-token") -> MintRefused:
 
 
 @frozen
-class Unproven:
+class UnverifiedToken:
     """The unverified contents of a token, which any client may have written. `key_id` names one
     of the issuer's keys.
     """
@@ -55,7 +55,7 @@ class Unproven:
     key_id: str | None
 
 
-def take_apart(token: str) -> Unproven:
+def parse_token(token: str) -> UnverifiedToken:
     """Parse a token. Raises `MintRefused` for text that is not a token, or not one that can be
     checked safely.
 
@@ -91,7 +91,7 @@ def take_apart(token: str) -> Unproven:
     issuer = claims.get("iss")
     if not isinstance(issuer, str):
         raise refused("The token does not say who issued it (iss).")
-    return Unproven(token, issuer, algorithm, key_id)
+    return UnverifiedToken(token, issuer, algorithm, key_id)
 
 
 def _object(segment: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _is_id(value: object) -> bool:
 
 
 @frozen
-class Proven:
+class VerifiedToken:
     """The claims of a token that the issuer made for this index and that is valid now. `id` is
     unique to this token (``jti``); `claims` are all claims.
     """
@@ -129,7 +129,9 @@ class Proven:
     claims: Mapping[str, Any] = field(repr=False)
 
 
-def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetime) -> Proven:
+def validate_claims(
+    claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetime
+) -> VerifiedToken:
     """Return the claims of a token with a valid signature. Raises `MintRefused` unless `issuer`
     made them, for this index, and they are valid now.
     """
@@ -158,7 +160,7 @@ def judge(claims: Mapping[str, Any], *, issuer: str, audience: str, now: datetim
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
         raise refused("The token does not say whom it is about (sub).")
-    return Proven(claims["jti"], subject, expires, claims)
+    return VerifiedToken(claims["jti"], subject, expires, claims)
 
 
 def _date(claims: Mapping[str, Any], name: str) -> datetime:
