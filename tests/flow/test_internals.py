@@ -17,7 +17,7 @@ PLACES = {
     "web/fastpath/os/",
     "web/http/channel/",
     "web/http/twisted_internals.py",
-    "web/app/url_rules.py",
+    "web/app/werkzeug_internals.py",
     "prefork/sockets.py",
     # not for speed: each checks that its names exist, or fails in a test of the oldest Twisted
     "blobs/s3/credentials.py",

@@ -125,7 +125,7 @@ class ChangeTests(DoorCase):
         record = Recorder.record
 
         def later(recorder: Recorder, request: Request) -> None:
-            while changes and request.about is not None:
+            while changes and request.dependencies is not None:
                 changes.pop()()
             record(recorder, request)
 

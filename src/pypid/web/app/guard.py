@@ -16,12 +16,12 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, authorize
 from pypid.ports import Access
 from pypid.web.app.app import App
-from pypid.web.app.request_context import UNIX, RequestContext
+from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, OpenAction, Route
 from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
 from pypid.web.http.credentials import credential_of
 from pypid.web.http.form_fields import NO_FORM, is_form, read_fields
-from pypid.web.http.request import Request
+from pypid.web.http.request import UNIX, Request
 
 LONGEST_ORIGIN = 200
 """Maximum number of characters of an origin that a response repeats."""

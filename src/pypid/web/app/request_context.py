@@ -15,12 +15,7 @@ from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.app import App
-from pypid.web.http.request import Request
-
-UNIX = "unix"
-"""The address of clients of a unix socket for which no trusted proxy names another; rate limits
-count them as one place.
-"""
+from pypid.web.http.request import UNIX, Request
 
 
 @define(eq=False)

@@ -20,7 +20,7 @@ from pypid.core.errors import StorageDown, Unauthenticated
 from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
 from pypid.web.app.guard import admit
-from pypid.web.http.channel import ONE_HOST
+from pypid.web.http.channel.framing import ONE_HOST
 from pypid.web.http.cors import share
 from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.request import Request

@@ -22,7 +22,7 @@ from twisted.internet.defer import DeferredLock
 from pypid.core.errors import Busy
 from pypid.flow import World
 from pypid.web.app.route import Route, declared_routes
-from pypid.web.app.url_rules import without_builders
+from pypid.web.app.werkzeug_internals import without_builders
 
 SIMPLE = "pypid.web.installers.simple"
 FILES = "pypid.web.installers.files"

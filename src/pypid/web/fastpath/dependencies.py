@@ -15,8 +15,8 @@ from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 class ResponseDependencies:
     """The dependencies of a response, other than its request, its client, and the rules.
 
-    The view of a `project`, or the lists of all, as far as the `permission` allows. `file` is the file that the
-    response sends, for the download log; the response expires at `until`.
+    The view of a `project`, or the lists of all, as far as the `permission` allows. `file` is the
+    file that the response sends, for the download log; the response expires at `until`.
     """
 
     project: ProjectName | None

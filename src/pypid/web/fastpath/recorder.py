@@ -43,7 +43,7 @@ class Recorder:
         """Cache the response if the route has declared its dependencies, and it is still
         current.
         """
-        dependencies = request.about
+        dependencies = request.dependencies
         if not isinstance(dependencies, ResponseDependencies):
             return
         state = self.state

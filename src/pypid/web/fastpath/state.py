@@ -20,6 +20,7 @@ from pypid.ports import Accounts, Downloads, Glance
 from pypid.web.fastpath.open_files import OpenFiles
 from pypid.web.fastpath.response_cache import CachedResponse, KnownClient, ResponseCache
 from pypid.web.http.access_log import AccessLog, LogClient, SharedLogFields, entry_of
+from pypid.web.http.request import UNIX
 from pypid.web.http.response_counts import count_long, count_short
 
 LIMIT = 64 << 20
@@ -32,8 +33,6 @@ that the wall clock was set.
 """
 LATER = 0.1
 """Maximum seconds that lines of the access log wait."""
-UNIX_SOCKET = "unix"
-"""The address that is recorded for a client on a unix socket."""
 
 Line = tuple[str, str | None, LogClient, SharedLogFields]
 _LOG_FIELDS = itemgetter(3)
@@ -250,7 +249,7 @@ class FastPathState:
         """Record the use of a token."""
         self.quiet = False
         if self.app.registry is not None:
-            self.app.accounts.token_used(token, address or UNIX_SOCKET)
+            self.app.accounts.token_used(token, address or UNIX)
 
     def record_download(
         self, response: CachedResponse, client: KnownClient, address: str | None

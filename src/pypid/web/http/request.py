@@ -33,6 +33,11 @@ from pypid.web.http.proxies import (
 from pypid.web.http.request_body import BodyFeed, ClientGone, RequestBody, read_small
 from pypid.web.http.request_ids import HEADER, Ids, forwarded_id
 
+UNIX = "unix"
+"""The address of clients of a unix socket for which no trusted proxy names another; rate limits
+count them as one place.
+"""
+
 __all__ = ["ClientGone", "Request", "read_small"]
 
 
@@ -109,7 +114,7 @@ class Request(server.Request):
     """The fields of a form that the guard has read."""
     recorder: ResponseRecorder | None = None
     """Records the response for the fast path, which may cache it."""
-    about: object | None = None
+    dependencies: object | None = None
     """The response's dependencies (`web.fastpath.dependencies`), if the route declares them;
     without them the response is not cached.
     """
@@ -246,6 +251,12 @@ class Request(server.Request):
             self._streamed.wake()
 
     # --- for handlers ---
+
+    def depends_on(self, dependencies: object | None) -> None:
+        """Declare the dependencies of the response (`web.fastpath.dependencies`), so that the fast
+        path may cache it; None: it may not.
+        """
+        self.dependencies = dependencies
 
     def client_address(self) -> str | None:
         """Return the IP address of the client; None for a client on a unix socket."""

@@ -28,7 +28,8 @@ def abort(request: Request) -> None:
     """Close the connection at once, so that what was sent cannot be taken for the whole."""
     transport = None if request.channel is None else request.channel.transport
     if transport is not None:
-        transport.abortConnection()  # type: ignore[attr-defined]  # both TCP and TLS have it; ITransport does not say so
+        # both TCP and TLS have it, ITransport does not
+        transport.abortConnection()  # type: ignore[attr-defined]
 
 
 def write(request: Request, data: bytes) -> None:
@@ -44,7 +45,8 @@ def let_pieces_through(request: Request) -> None:
     while (below := getattr(transport, "transport", None)) is not None:  # TLS runs over TCP
         transport = below
     if getattr(transport, "SEND_LIMIT", PIECE) < PIECE:
-        transport.SEND_LIMIT = PIECE  # type: ignore[union-attr]  # of twisted.internet.abstract.FileDescriptor
+        # of `twisted.internet.abstract.FileDescriptor`, which reads it from the instance
+        transport.SEND_LIMIT = PIECE  # type: ignore[union-attr]
 
 
 async def gone(request: Request) -> NoReturn:
@@ -150,7 +152,7 @@ class Producer:
         for the access log.
         """
         self.sent += sent
-        self.request.sentLength += sent
+        self.request.sentLength += sent  # which Twisted counts in its own `write` only
 
     async def room(self) -> None:
         """Wait until the client has taken what was written, or has disconnected."""

@@ -53,7 +53,9 @@ class Site(server.Site):
         cors: tuple[str, ...] = (),
         hsts: timedelta = timedelta(),
     ) -> None:
-        super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
+        super().__init__(  # type: ignore[no-untyped-call]
+            resource, reactor=reactor, timeout=timeout
+        )
         self.trusted_proxies = trusted_proxies
         self.public_url = public_url
         self.hosts = HostPolicy() if hosts is None else hosts

@@ -124,7 +124,7 @@ async def file_of_snapshot(ctx: RequestContext, snapshot: str, project: str, fil
 async def _send_file(ctx: RequestContext, where: _Where, project: str, filename: str) -> None:
     asked = as_of(ctx.upstream_permission(project), where.moment.before)
     await send_named(ctx, project, filename, asked)
-    ctx.request.about = None  # rarely requested, so the fast path need not cache it
+    ctx.request.depends_on(None)  # rarely requested, so the fast path need not cache it
 
 
 @route("OPTIONS", AT + NAMES, action=Action.READ)

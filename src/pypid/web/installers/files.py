@@ -14,7 +14,7 @@ from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.simple_api.render import finished
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.ports import Body
-from pypid.web.app.download_log import given
+from pypid.web.app.download_log import record_download
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import ResponseDependencies
@@ -52,7 +52,7 @@ async def send_named(
         await ctx.app.index.elsewhere(found, asked) if ctx.app.settings.redirects_upstream else None
     )
     if elsewhere is not None:
-        given(ctx, found)
+        record_download(ctx, found)
         return redirect(
             ctx.request, elsewhere, permanent=False, keep_query=False, restricted=ctx.app.restricted
         )
@@ -64,9 +64,9 @@ async def send_named(
     )
     if link is not None:
         where = link.url
-        given(ctx, found)
-        ctx.request.about = ResponseDependencies(
-            name, asked, found, until=ctx.app.index.given_until(link)
+        record_download(ctx, found)
+        ctx.request.depends_on(
+            ResponseDependencies(name, asked, found, until=ctx.app.index.given_until(link))
         )
         return redirect(
             ctx.request,
@@ -81,11 +81,11 @@ async def send_named(
 
     async def body_of(span: Span | None) -> Body:
         body = await ctx.app.index.open(found, span, asked)
-        given(ctx, found)
+        record_download(ctx, found)
         return body
 
     what = DownloadHead.of(found, lasting=ctx.app.lasting)
-    ctx.request.about = ResponseDependencies(name, asked, found)
+    ctx.request.depends_on(ResponseDependencies(name, asked, found))
     return await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
 
 
@@ -100,7 +100,7 @@ async def _send_unmeasured(ctx: RequestContext, found: File, asked: UpstreamPerm
             size = await _length(opened.pop())
 
         async def body_of(span: Span | None) -> Body:
-            given(ctx, found)
+            record_download(ctx, found)
             if span is None and opened:
                 return opened.pop()
             return await ctx.app.index.open(found, span, asked)
@@ -144,7 +144,7 @@ async def _beside(ctx: RequestContext, found: File, suffix: str, asked: Upstream
         content_type=TEXT,
         lasting=ctx.app.lasting,
     )
-    ctx.request.about = ResponseDependencies(found.project, asked)
+    ctx.request.depends_on(ResponseDependencies(found.project, asked))
     return await send_text(ctx.request, data, what, restricted=ctx.app.restricted)
 
 

@@ -77,7 +77,7 @@ async def describe(ctx: RequestContext, project: str, version: str | None) -> No
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     if described is None or metadata is not None:  # else it may be available next time
-        ctx.request.about = ResponseDependencies(found.name, asked)
+        ctx.request.depends_on(ResponseDependencies(found.name, asked))
     await send_page(
         ctx.request,
         FinishedPage(page, ctx.app.world.blocking),

@@ -31,7 +31,7 @@ async def names(ctx: RequestContext) -> None:
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, "/local/", permanent=True, restricted=ctx.app.restricted)
     finished, serial = await ctx.app.pages.names(format_of(ctx.request), await ctx.visibility())
-    ctx.request.about = OF_LISTS
+    ctx.request.depends_on(OF_LISTS)
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
@@ -51,7 +51,7 @@ async def project_page(ctx: RequestContext, project: str) -> None:
     finished, serial = await ctx.app.pages.project(
         name, format, STORED, files_url=files_url, provenance=provenance
     )
-    ctx.request.about = ResponseDependencies(name, STORED)
+    ctx.request.depends_on(ResponseDependencies(name, STORED))
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 

@@ -20,7 +20,7 @@ async def names(ctx: RequestContext) -> None:
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, "/simple/", permanent=True, restricted=ctx.app.restricted)
     finished, serial = await ctx.app.pages.names(format_of(ctx.request), await ctx.visibility())
-    ctx.request.about = OF_LISTS
+    ctx.request.depends_on(OF_LISTS)
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
@@ -103,7 +103,7 @@ async def send_project(ctx: RequestContext, project: str, format: Format, files_
         files_url=files_url,
         provenance=ctx.provenance_url,
     )
-    ctx.request.about = ResponseDependencies(name, asked)
+    ctx.request.depends_on(ResponseDependencies(name, asked))
     await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 

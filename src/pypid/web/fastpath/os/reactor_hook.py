@@ -65,7 +65,7 @@ class ReactorHook:
     def begin(self) -> ReactorHook:
         """Add a user and install the hook."""
         self._users += 1
-        self._reactor.doIteration = self  # the reactor's own method is called by nothing else
+        self._reactor.doIteration = self  # the method that the reactor's main loop calls
         return self
 
     def release(self) -> None:

@@ -140,7 +140,7 @@ class BodyChannel(FramingChannel):
         transport = self.transport
         if not self._is_socket:
             return
-        if most is not None:
+        if most is not None:  # Twisted documents no other way to read more at once
             transport.bufferSize = most
         elif "bufferSize" in vars(transport):
             del transport.bufferSize

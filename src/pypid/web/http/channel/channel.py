@@ -238,7 +238,9 @@ class Channel(BodyChannel):
             self.transport.abortConnection()
         socket = getattr(self.transport, "transport", self.transport)  # below TLS
         if isinstance(socket, Connection):
-            reason = socket.doWrite() if is_idle else ConnectionAborted()  # type: ignore[no-untyped-call]
+            reason: object = ConnectionAborted()
+            if is_idle:
+                reason = socket.doWrite()  # type: ignore[no-untyped-call]
             if isinstance(reason, Exception):  # else it still sends a response
                 socket.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
 

@@ -20,7 +20,8 @@ from pypid.web.http.site import Site
 
 REFUSED = {
     "a folded header field": b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n",
-    "Transfer-Encoding: identity": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+    "Transfer-Encoding: identity": b"POST / HTTP/1.1\r\nHost: a\r\n"
+    b"Transfer-Encoding: identity\r\n\r\n",
     "a Content-Length of 20 digits": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
     % 10**19,
     "two Content-Lengths": b"POST / HTTP/1.1\r\nHost: a\r\n"
