@@ -17,7 +17,7 @@ from pypid.core import summaries
 from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.summaries import (
-    Blend,
+    Merger,
     MutableSummaries,
     Run,
     Sieve,
@@ -192,8 +192,8 @@ class SieveTests(Short):
         self.assertIs(all_of_it.of(roll.summaries()), roll.summaries())
 
 
-class BlendTests(Short):
-    """`Blend`."""
+class MergerTests(Short):
+    """`Merger`."""
 
     @modest
     @given(
@@ -206,12 +206,12 @@ class BlendTests(Short):
         them has.
         """
         rolls = MutableSummaries(), MutableSummaries()
-        blend = Blend(_either)
+        merger = Merger(_either)
         for which, name, serial in some:
             change(rolls[which], name, serial)
             one, other = (roll.heads for roll in rolls)
             expected = {name: {**one, **other}[name] for name in one.keys() ^ other.keys()}
-            self.is_anew(blend.of(rolls[0].summaries(), rolls[1].summaries()), expected)
+            self.is_anew(merger.of(rolls[0].summaries(), rolls[1].summaries()), expected)
 
     def test_only_what_changed(self) -> None:
         """Only stretches of which a run is new are gone through."""
@@ -226,11 +226,11 @@ class BlendTests(Short):
             MutableSummaries({name: Summary(name, 1) for name in NAMES[start::2]})
             for start in (0, 1)
         )
-        blend = Blend(counted)
-        blend.of(ours.summaries(), theirs.summaries())
+        merger = Merger(counted)
+        merger.of(ours.summaries(), theirs.summaries())
         everything, stretches = stretches, 0
         ours.put(Summary(NAMES[20], 2))
-        blend.of(ours.summaries(), theirs.summaries())
+        merger.of(ours.summaries(), theirs.summaries())
         self.assertTrue(0 < stretches < everything // 2, (stretches, everything))
 
 

@@ -125,7 +125,7 @@ def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -
     return silence(policy, name, ours) is None
 
 
-def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
+def may_show_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
     """Return whether cached upstream files may be shown: like `asks_upstream`, but true offline,
     too.
     """
@@ -178,7 +178,7 @@ class Hidden(Enum):
 def view(
     policy: Policy,
     ours: Project | Presence,
-    theirs: UpstreamState | None,
+    upstream: UpstreamState | None,
     now: datetime,
     name: ProjectName,
 ) -> Project:
@@ -188,63 +188,63 @@ def view(
     own = ours if isinstance(ours, Project) else None
     if own is not None and not own.status.offers_files:
         return evolve(own, files=())
-    if theirs is None or not may_show_theirs(policy, name, ours):
+    if upstream is None or not may_show_upstream(policy, name, ours):
         return own or Project(name=name)
     own_files = own.files if own else ()
     taken = frozenset(file.filename for file in own_files)
-    visible = _visible(policy, theirs, taken, now, name)
+    visible = _visible(policy, upstream, taken, now, name)
     if own is not None:
         return evolve(own, files=in_order((*own_files, *visible)))
-    said = theirs.listing
-    status = said.status if said is not None else Status.ACTIVE
-    reason = said.status_reason if said is not None else ""
+    listing = upstream.listing
+    status = listing.status if listing is not None else Status.ACTIVE
+    reason = listing.status_reason if listing is not None else ""
     # upstream's files are already in order
     return Project(
-        name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial
+        name=name, files=visible, status=status, status_reason=reason, serial=upstream.serial
     )
 
 
 def _visible(
-    policy: Policy, theirs: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
+    policy: Policy, upstream: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
 ) -> tuple[File, ...]:
     """Return the upstream files that no rule hides, without checking each of ten thousand if no
     rule can hide one.
     """
-    files, age = listed(theirs), cooldown_of(policy, name)
-    offered = theirs.listing is None or theirs.listing.status.offers_files
+    files, age = listed(upstream), cooldown_of(policy, name)
+    offered = upstream.listing is None or upstream.listing.status.offers_files
     any_hides = (
-        taken or age or theirs.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
+        taken or age or upstream.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
     )
     if offered and not any_hides:
         return files
-    return tuple(file for file in files if _hidden(policy, file, theirs, taken, now, age) is None)
+    return tuple(file for file in files if _hidden(policy, file, upstream, taken, now, age) is None)
 
 
-def exists(theirs: UpstreamState) -> bool:
+def exists(upstream: UpstreamState) -> bool:
     """Return whether the upstream project exists: upstream lists it, or, without a listing, files
     of it are cached.
     """
-    return bool(theirs.kept) if theirs.listing is None else theirs.listing.files is not None
+    return bool(upstream.kept) if upstream.listing is None else upstream.listing.files is not None
 
 
-def listed(theirs: UpstreamState) -> tuple[File, ...]:
+def listed(upstream: UpstreamState) -> tuple[File, ...]:
     """Return the upstream files: those listed, with the keys of the cached ones; without a listing,
     the cached files.
 
     The metadata offer of each file is what can be served now (`core.simple_api.metadata_offer`).
     """
-    if theirs.listing is None or theirs.listing.files is None:
-        return theirs.kept if theirs.listing is None else ()
-    if not theirs.kept and theirs.reachable:
-        return theirs.listing.files
-    kept = {file.filename: file for file in theirs.kept}
+    if upstream.listing is None or upstream.listing.files is None:
+        return upstream.kept if upstream.listing is None else ()
+    if not upstream.kept and upstream.reachable:
+        return upstream.listing.files
+    kept = {file.filename: file for file in upstream.kept}
     # while upstream is unreachable, what a cached file offers must be servable; a file that is not
     # cached fails as a whole
     return tuple(
-        _joined(file, kept[file.filename], reachable=theirs.reachable)
+        _joined(file, kept[file.filename], reachable=upstream.reachable)
         if file.filename in kept
         else file
-        for file in theirs.listing.files
+        for file in upstream.listing.files
     )
 
 
@@ -261,30 +261,30 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
 
 
 def hidden(
-    policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime
+    policy: Policy, file: File, upstream: UpstreamState, taken: frozenset[str], now: datetime
 ) -> Hidden | None:
     """Return why this upstream file is not visible, or None. `taken` are the local file names."""
-    return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
+    return _hidden(policy, file, upstream, taken, now, cooldown_of(policy, file.project))
 
 
 def _hidden(
     policy: Policy,
     file: File,
-    theirs: UpstreamState,
+    upstream: UpstreamState,
     taken: frozenset[str],
     now: datetime,
     age: timedelta,
 ) -> Hidden | None:
     if file.filename in taken:
         return Hidden.OURS
-    said = theirs.listing
-    if said is not None and not said.status.offers_files:
+    listing = upstream.listing
+    if listing is not None and not listing.status.offers_files:
         return Hidden.QUARANTINED
     if now < _visible_from(file, age):
         return Hidden.COOLDOWN
     if policy.require_hashes and file.key is None and claim_of(file) is None:
         return Hidden.UNVERIFIED
-    if file.key is None and (policy.mode is Mode.OFFLINE or theirs.stored_only):
+    if file.key is None and (policy.mode is Mode.OFFLINE or upstream.stored_only):
         return Hidden.NOT_KEPT
     return None
 
@@ -304,14 +304,14 @@ def _visible_from(file: File, age: timedelta) -> datetime:
 
 
 def changes_at(
-    policy: Policy, theirs: UpstreamState, name: ProjectName, now: datetime
+    policy: Policy, upstream: UpstreamState, name: ProjectName, now: datetime
 ) -> datetime | None:
     """Return when the next file becomes old enough, which changes the view without any event; None:
     never.
     """
     age = cooldown_of(policy, name)
     files = (
-        theirs.kept if theirs.listing is None else theirs.listing.files
+        upstream.kept if upstream.listing is None else upstream.listing.files
     )  # the files that `listed` starts from
     if not files or not age:
         return None

@@ -199,7 +199,7 @@ class _Joints:
         factory=dict, init=False, repr=False
     )
 
-    def joined(self, parts: Iterable[Run]) -> Summaries:
+    def joined(self, pieces: Iterable[Run]) -> Summaries:
         """Return the list of these parts, in order: where a run ends a part ends, but not vice
         versa.
         """
@@ -222,10 +222,10 @@ class _Joints:
             runs.append(run)
             pending = []
 
-        for part in parts:
-            if part:
-                pending.append(part)
-                if ends_run(part[-1].name):
+        for piece in pieces:
+            if piece:
+                pending.append(piece)
+                if ends_run(piece[-1].name):
                     join()
         if pending:
             join()
@@ -255,10 +255,10 @@ class Sieve:
 
 
 @define(eq=False)
-class Blend:
+class Merger:
     """A combination of two lists that processes only parts that it did not see the last time."""
 
-    _blend: Callable[[Run, Run], Run] = field(repr=False)
+    _merge: Callable[[Run, Run], Run] = field(repr=False)
     """Combine a stretch of both lists, from one name to another. Deterministic for the same
     arguments.
     """
@@ -274,7 +274,7 @@ class Blend:
             made[key] = last.get(key) or (
                 first,
                 second,
-                self._blend(_between(first, low, high), _between(second, low, high)),
+                self._merge(_between(first, low, high), _between(second, low, high)),
             )
         self._last = made
         return self._joints.joined(blended for *_, blended in made.values())

@@ -13,7 +13,7 @@ from pypid.core.errors import NotYetKnown, PypidError
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, visibility_of
-from pypid.core.policy import asks_upstream, changes_at, exists, may_show_theirs, view
+from pypid.core.policy import asks_upstream, changes_at, exists, may_show_upstream, view
 from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
 from pypid.index import Index
 
@@ -159,7 +159,7 @@ class ExportViewer:
         if local is Presence.UNKNOWN:
             raise NotYetKnown(name)
         upstream = None
-        if may_show_theirs(policy, name, local):
+        if may_show_upstream(policy, name, local):
             upstream = await index.listings.known(name)
             if self._fetches and not self.stored_only and asks_upstream(policy, name, local):
                 upstream = evolve(upstream, reachable=True)

@@ -26,7 +26,7 @@ from pypid.core.policy import (
     UpstreamState,
     asks_upstream,
     exists,
-    may_show_theirs,
+    may_show_upstream,
     silence,
 )
 from pypid.core.records.layout import Plan
@@ -271,7 +271,7 @@ class Index:
         """
         if permission.may_reach_out and asks_upstream(self.policy, name, ours):
             return await self.listings.state(name, permission.via, spend=permission.spend)
-        if may_show_theirs(self.policy, name, ours):
+        if may_show_upstream(self.policy, name, ours):
             return await self.listings.known(name)
         return None
 

@@ -12,8 +12,8 @@ from typing import Any
 from attrs import define, field, frozen
 
 from pypid.core.model import Presence, Summary
-from pypid.core.policy import Policy, is_listed, may_show_theirs
-from pypid.core.summaries import Blend, Run, Sieve, Summaries, in_runs, name_of, only
+from pypid.core.policy import Policy, is_listed, may_show_upstream
+from pypid.core.summaries import Merger, Run, Sieve, Summaries, in_runs, name_of, only
 from pypid.flow import Blocking
 from pypid.flow.single_flight import Flights
 from pypid.ports import Catalog
@@ -34,7 +34,7 @@ class _Rules:
     """The rules by which a list of all stored projects was made, with its memoized state."""
 
     basis: tuple[object, ...]
-    merger: Blend
+    merger: Merger
 
 
 @define(eq=False)
@@ -99,7 +99,7 @@ class Names:
         """
         rules = self._rules
         if rules is None or not all(map(is_, rules.basis, basis)):
-            rules = self._rules = _Rules(basis, Blend(partial(_stored, self.policy, basis[0])))
+            rules = self._rules = _Rules(basis, Merger(partial(_stored, self.policy, basis[0])))
         return rules.merger.of(in_runs(ours), in_runs(kept))
 
 
@@ -116,7 +116,7 @@ def _stored(policy: Policy, presence: Presence, ours: Run, kept: Run) -> Run:
         for summary in kept
         if summary.name not in held
         and is_listed(summary)
-        and may_show_theirs(policy, summary.name, presence)
+        and may_show_upstream(policy, summary.name, presence)
     ]
     listed = _listed(ours)
     return tuple(sorted((*listed, *shown), key=name_of)) if shown else listed

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pypid.core.errors import Busy, PypidError, StorageDown
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import changes_at, may_show_theirs, view
+from pypid.core.policy import changes_at, may_show_upstream, view
 from pypid.core.search.ranking import ProjectDescription
 from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
@@ -225,7 +225,7 @@ class SearchFollower:
         index, policy = self.index, self.index.policy
         local = await index.catalog.local_project(name)
         upstream = (
-            await index.listings.known(name) if may_show_theirs(policy, name, local) else None
+            await index.listings.known(name) if may_show_upstream(policy, name, local) else None
         )
         if not isinstance(local, Project) and upstream is None:
             return None

@@ -20,7 +20,7 @@ from pypid.core.policy import (
     Silence,
     UpstreamState,
     asks_upstream,
-    may_show_theirs,
+    may_show_upstream,
     view,
 )
 from pypid.core.presentation.explanation import Absent, FileWhy, NameStatus, explain
@@ -94,12 +94,12 @@ class AgreementTests(SynchronousTestCase):
     ) -> None:
         """Whether the name may be told, and files of theirs shown, is what the rules say."""
         why = explain(policy, SPAM, ours, theirs or UpstreamState(), NOW)
-        self.assertEqual(why.told is None, asks_upstream(policy, SPAM, ours))
-        self.assertEqual(why.shown is None, may_show_theirs(policy, SPAM, ours))
-        if why.told is None:
-            self.assertIn(why.standing, (NameStatus.THEIRS, NameStatus.BLENDED))
+        self.assertEqual(why.not_requested is None, asks_upstream(policy, SPAM, ours))
+        self.assertEqual(why.not_shown is None, may_show_upstream(policy, SPAM, ours))
+        if why.not_requested is None:
+            self.assertIn(why.status, (NameStatus.UPSTREAM, NameStatus.MIXED))
         if ours is Presence.UNKNOWN:
-            self.assertIs(why.standing, NameStatus.UNKNOWN)
+            self.assertIs(why.status, NameStatus.UNKNOWN)
 
     @many
     @given(POLICIES, OURS, THEIRS)
@@ -128,10 +128,10 @@ class ReasonTests(SynchronousTestCase):
     def test_standings(self) -> None:
         """Each rule has its word; offline hides no rule that would hide the files anyway."""
         for policy, ours, expected in (
-            (CACHE, Presence.ABSENT, NameStatus.THEIRS),
+            (CACHE, Presence.ABSENT, NameStatus.UPSTREAM),
             (CACHE, Presence.UNKNOWN, NameStatus.UNKNOWN),
             (CACHE, OURSELVES, NameStatus.OURS),
-            (evolve(CACHE, allow_mixed=("spam",)), OURSELVES, NameStatus.BLENDED),
+            (evolve(CACHE, allow_mixed=("spam",)), OURSELVES, NameStatus.MIXED),
             (evolve(CACHE, reserved=("sp*",)), Presence.ABSENT, NameStatus.RESERVED),
             (evolve(CACHE, reserved=("sp*",)), OURSELVES, NameStatus.RESERVED),
             (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, NameStatus.DENIED),
@@ -141,10 +141,10 @@ class ReasonTests(SynchronousTestCase):
             (Policy(), OURSELVES, NameStatus.OURS),
         ):
             self.assertIs(
-                explain(policy, SPAM, ours, UpstreamState(), NOW).standing, expected, (policy, ours)
+                explain(policy, SPAM, ours, UpstreamState(), NOW).status, expected, (policy, ours)
             )
         self.assertIs(
-            explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).told,
+            explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).not_requested,
             Silence.OFFLINE,
         )
 

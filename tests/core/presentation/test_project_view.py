@@ -127,7 +127,7 @@ class ShownTests(SynchronousTestCase):
         """It is said whose the files are."""
         theirs = file("1.0", source="https://files.example/spam-1.0-py3-none-any.whl")
         self.assertEqual(page(file("1.0")).whose, Whose.OURS)
-        self.assertEqual(page(theirs).whose, Whose.THEIRS)
+        self.assertEqual(page(theirs).whose, Whose.UPSTREAM)
         self.assertEqual(page(theirs, file("2.0")).whose, Whose.BOTH)
 
     def test_describing(self) -> None:

@@ -30,8 +30,8 @@ class NameStatus(Enum):
     """The status of a name here; the values complete the sentence "the name is ..."."""
 
     OURS = "ours"
-    BLENDED = "ours, and upstream's files stand beside ours ([upstream] allow_mixed)"
-    THEIRS = "not ours, and may come from upstream"
+    MIXED = "ours, and upstream's files stand beside ours ([upstream] allow_mixed)"
+    UPSTREAM = "not ours, and may come from upstream"
     OFFLINE = "not ours, and pypid is offline ([upstream] mode): of it there is what is stored"
     RESERVED = "reserved ([upstream] reserved)"
     CLAIMED = "claimed as ours by rules of its own, and nothing of it was published yet"
@@ -81,16 +81,16 @@ class Why:
     """Everything known about the visibility of a name. `files` are the local ones, then those of
     upstream, each `in_order`.
 
-    `told` is why the name is not sent to upstream (None: it may be), `shown` why upstream files are
-    not shown even if they are cached (None: they may be).
+    `not_requested` is why the name is not sent to upstream (None: it may be), `not_shown` why
+    upstream files are not shown even if they are cached (None: they may be).
     """
 
     name: ProjectName
-    standing: NameStatus
-    told: Silence | None
-    shown: Silence | None
+    status: NameStatus
+    not_requested: Silence | None
+    not_shown: Silence | None
     ours: Project | Presence
-    theirs: UpstreamState
+    upstream: UpstreamState
     files: tuple[FileWhy, ...]
 
     def file(self, filename: str) -> FileWhy:
@@ -104,46 +104,46 @@ class Why:
 
     def _nowhere(self) -> Reason:
         """Return the reason for a file name that neither the local project nor upstream has."""
-        if self.shown is not None:
-            return self.shown
-        if self.theirs.listing is not None:
+        if self.not_shown is not None:
+            return self.not_shown
+        if self.upstream.listing is not None:
             return Absent.NOT_LISTED
-        return Absent.UNHEARD if self.told is None else self.told
+        return Absent.UNHEARD if self.not_requested is None else self.not_requested
 
 
 def explain(
     policy: Policy,
     name: ProjectName,
     ours: Project | Presence,
-    theirs: UpstreamState,
+    upstream: UpstreamState,
     now: datetime,
 ) -> Why:
     """Return why clients see what `policy.view` shows them of the project.
 
-    `theirs` is everything known about the upstream project, even if nothing of it may be shown; its
-    `reachable` tells whether upstream answered the last request.
+    `upstream` is everything known about the upstream project, even if nothing of it may be shown;
+    its `reachable` tells whether upstream answered the last request.
     """
-    told = silence(policy, name, ours)
-    shown = silence(evolve(policy, mode=Mode.CACHE), name, ours)
+    not_requested = silence(policy, name, ours)
+    not_shown = silence(evolve(policy, mode=Mode.CACHE), name, ours)
     return Why(
         name=name,
-        standing=_standing(policy, ours, shown),
-        told=told,
-        shown=shown,
+        status=_status(policy, ours, not_shown),
+        not_requested=not_requested,
+        not_shown=not_shown,
         ours=ours,
-        theirs=theirs,
-        files=(*_our_files(ours), *_their_files(policy, ours, theirs, now, shown)),
+        upstream=upstream,
+        files=(*_our_files(ours), *_upstream_files(policy, ours, upstream, now, not_shown)),
     )
 
 
-def _standing(policy: Policy, ours: Project | Presence, shown: Silence | None) -> NameStatus:
-    match shown:
+def _status(policy: Policy, ours: Project | Presence, not_shown: Silence | None) -> NameStatus:
+    match not_shown:
         case None if isinstance(ours, Project):
-            return NameStatus.BLENDED
+            return NameStatus.MIXED
         case None:
-            return NameStatus.OFFLINE if policy.mode is Mode.OFFLINE else NameStatus.THEIRS
+            return NameStatus.OFFLINE if policy.mode is Mode.OFFLINE else NameStatus.UPSTREAM
         case _:
-            return NameStatus[shown.name]  # never OFFLINE
+            return NameStatus[not_shown.name]  # never OFFLINE
 
 
 def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
@@ -154,30 +154,30 @@ def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
         )
 
 
-def _their_files(
+def _upstream_files(
     policy: Policy,
     ours: Project | Presence,
-    theirs: UpstreamState,
+    upstream: UpstreamState,
     now: datetime,
-    shown: Silence | None,
+    not_shown: Silence | None,
 ) -> Iterator[FileWhy]:
     """Yield the upstream files, judged like `policy.view`: first all together, then each."""
     closed = isinstance(ours, Project) and not ours.status.offers_files
-    all_hidden: Reason | None = Absent.CLOSED if closed else shown
+    all_hidden: Reason | None = Absent.CLOSED if closed else not_shown
     taken = (
         frozenset(file.filename for file in ours.files)
         if isinstance(ours, Project)
         else frozenset()
     )
-    files = listed(theirs)
+    files = listed(upstream)
     for file in files:
-        because = all_hidden or hidden(policy, file, theirs, taken, now)
+        because = all_hidden or hidden(policy, file, upstream, taken, now)
         until = _until(policy, file, because)
         yield FileWhy(
             file.filename, ours=False, kept=file.key is not None, because=because, until=until
         )
     names = {file.filename for file in files}
-    for file in theirs.kept:
+    for file in upstream.kept:
         if file.filename not in names:
             yield FileWhy(file.filename, ours=False, kept=True, because=all_hidden or Hidden.GONE)
 

@@ -27,7 +27,7 @@ class Whose(Enum):
     """The origin of a project; the values are shown."""
 
     OURS = "ours"
-    THEIRS = "upstream"
+    UPSTREAM = "upstream"
     BOTH = "ours and upstream"
 
 
@@ -150,10 +150,10 @@ def line_of(release: Release) -> ReleaseLine:
     """Return the release as a line of a list."""
     sizes = [file.size for file in release.files]
     known = [size for size in sizes if size is not None]
-    moments = [file.uploaded for file in release.files if file.uploaded is not None]
+    times = [file.uploaded for file in release.files if file.uploaded is not None]
     return ReleaseLine(
         version=release.version,
-        uploaded=min(moments, default=None),
+        uploaded=min(times, default=None),
         files=len(release.files),
         size=sum(known) if len(known) == len(sizes) else None,
         is_yanked=release.is_yanked,
@@ -165,8 +165,8 @@ def line_of(release: Release) -> ReleaseLine:
 
 def requires_python_of(release: Release) -> str | None:
     """Return the requirement that most installers see: that of the wheels, or of any other file."""
-    said = [file for file in release.files if file.requires_python]
-    chosen = min(said, key=lambda file: not file.filename.endswith(".whl"), default=None)
+    restricted = [file for file in release.files if file.requires_python]
+    chosen = min(restricted, key=lambda file: not file.filename.endswith(".whl"), default=None)
     return None if chosen is None else chosen.requires_python
 
 
@@ -175,7 +175,7 @@ def whose(project: Project) -> Whose:
     ours = sum(1 for file in project.files if file.source is None)
     if ours == len(project.files):
         return Whose.OURS
-    return Whose.BOTH if ours else Whose.THEIRS
+    return Whose.BOTH if ours else Whose.UPSTREAM
 
 
 def _differing(file: File, requires: str | None) -> str | None:
@@ -199,8 +199,10 @@ def _tellable(release: Release) -> File | None:
     """Return an upstream file whose metadata is not known here yet but may be available: upstream
     offers it, or it is a wheel.
     """
-    theirs = [file for file in release.files if file.source is not None]
-    found = (file for file in theirs if file.metadata_offered or file.filename.endswith(".whl"))
+    upstream_files = [file for file in release.files if file.source is not None]
+    found = (
+        file for file in upstream_files if file.metadata_offered or file.filename.endswith(".whl")
+    )
     return min(found, key=lambda file: not file.metadata_offered, default=None)
 
 

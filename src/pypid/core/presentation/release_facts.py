@@ -115,28 +115,28 @@ def facts_of(data: bytes) -> Facts:
     do not call it in the reactor's thread.
     """
     metadata = read_metadata(data)
-    said = metadata.fields
-    description, is_cut = _description(said.get("description"))
-    classifiers = list(_each(said, "classifiers"))[:MOST_CLASSIFIERS]
+    fields = metadata.fields
+    description, is_cut = _description(fields.get("description"))
+    classifiers = list(_each(fields, "classifiers"))[:MOST_CLASSIFIERS]
     licences = [each for each in classifiers if each.split("::")[0].strip() == _LICENCE]
     return Facts(
         name=metadata.name if metadata.project else None,
         summary=metadata.summary,
         description=description,
         is_cut=is_cut,
-        content_type=line(said.get("description_content_type")),
-        authors=people(said.get("author"), said.get("author_email")),
-        maintainers=people(said.get("maintainer"), said.get("maintainer_email")),
-        licence=line(said.get("license_expression")),
-        licence_text=_first_line(said.get("license")),
+        content_type=line(fields.get("description_content_type")),
+        authors=people(fields.get("author"), fields.get("author_email")),
+        maintainers=people(fields.get("maintainer"), fields.get("maintainer_email")),
+        licence=line(fields.get("license_expression")),
+        licence_text=_first_line(fields.get("license")),
         licences=tuple((each.rpartition("::")[2].strip(), each) for each in licences),
         requires_python=metadata.requires_python,
-        keywords=keywords(said.get("keywords") or ()),
+        keywords=keywords(fields.get("keywords") or ()),
         kinds=_kinds(each for each in classifiers if each not in licences),
-        links=links(said),
-        platforms=tuple(dict.fromkeys(_each(said, "platforms")))[:MOST_KEYWORDS],
+        links=links(fields),
+        platforms=tuple(dict.fromkeys(_each(fields, "platforms")))[:MOST_KEYWORDS],
         needs=needs_of(
-            tuple(_each(said, "requires_dist", 2000)), tuple(_each(said, "provides_extra"))
+            tuple(_each(fields, "requires_dist", 2000)), tuple(_each(fields, "provides_extra"))
         ),
         weight=len(data) + 2000,
     )
@@ -174,24 +174,24 @@ def people(names: object, addresses: object) -> tuple[Contact, ...]:
     return tuple(dict.fromkeys(found))[:MOST_PEOPLE]
 
 
-def keywords(said: Iterable[str]) -> tuple[str, ...]:
+def keywords(fields: Iterable[str]) -> tuple[str, ...]:
     """Return each keyword once: separated by commas, or, if there are none, by blanks."""
-    each = [text for text in said if isinstance(text, str)]
+    each = [text for text in fields if isinstance(text, str)]
     if len(each) == 1:
         each = each[0].split(",") if "," in each[0] else each[0].split()
     lines = (line(text, 60) for text in each[: MOST_KEYWORDS * 4])
     return tuple(dict.fromkeys(text for text in lines if text))[:MOST_KEYWORDS]
 
 
-def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
+def links(fields: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
     """Return the project's links, well-known ones first, each address once."""
-    urls = said.get("project_urls")
+    urls = fields.get("project_urls")
     pairs = [
         (str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())
     ]
     for label, word in (("Homepage", "home_page"), ("Download", "download_url")):
-        if line(said.get(word)):
-            pairs.append((label, str(said[word])))
+        if line(fields.get(word)):
+            pairs.append((label, str(fields[word])))
     found: dict[str, tuple[int, ProjectLink]] = {}
     for label, url in pairs[: MOST_LINKS * 2]:
         rank = _RANKS.get(label.translate(_DROPPED).lower(), len(_WELL_KNOWN))
@@ -212,9 +212,9 @@ def safe_url(text: str) -> str | None:
     ):
         return None
     try:
-        parts = urlsplit(text)
-        fits = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-        return text if fits and parts.port != 0 else None
+        url = urlsplit(text)
+        fits = url.scheme in ("http", "https") and url.hostname and "@" not in url.netloc
+        return text if fits and url.port != 0 else None
     except ValueError:
         return None
 
@@ -246,8 +246,8 @@ def _first_line(value: object) -> str | None:
     return f"{shown} …" if shown and more.strip() and not shown.endswith("…") else shown
 
 
-def _each(said: Mapping[str, Any], word: str, most: int = LONGEST) -> Iterator[str]:
-    values: Sequence[object] = said.get(word) or ()
+def _each(fields: Mapping[str, Any], word: str, most: int = LONGEST) -> Iterator[str]:
+    values: Sequence[object] = fields.get(word) or ()
     for value in values:
         text = line(value, most)
         if text:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from pypid.core.model import File, Listing, Presence, Project, UpstreamEntry, in_order
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_theirs, view
+from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_upstream, view
 from pypid.core.records.file_history import FileHistory, of_file
 
 Spans = tuple[tuple[datetime, datetime | None], ...]
@@ -239,7 +239,7 @@ def view_as_of(
     then, apart, gone, since = upstream, frozenset[str](), 0, recorded if own is not None else None
     if (
         upstream is not None
-        and may_show_theirs(policy, name, local)
+        and may_show_upstream(policy, name, local)
         and upstream.listing is not None
     ):
         listing = listing_as_of(

@@ -13,7 +13,7 @@ from pypid.core.records.as_of_time import moment_of
 
 
 @frozen(kw_only=True)
-class AsOf:
+class AsOfHeader:
     """Information on an as-of view: its time as `moment`; `since` when changes were recorded, if
     later; how many files are `gone` (`history.AsOfState`).
     """

@@ -25,22 +25,23 @@ def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
     return listed
 
 
-def with_metadata(heard: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
-    """Return `heard` with the hash of a file's metadata (read from the file, or offered by upstream
+def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
+    """Return `entry` with the hash of a file's metadata (read from the file, or offered by upstream
     without a hash).
     """
     kept = tuple(
         replace(file, metadata_sha256=sha256) if file.filename == filename else file
-        for file in heard.kept
+        for file in entry.kept
     )
-    said = heard.listing
-    if said is not None and said.files is not None:
+    listing = entry.listing
+    if listing is not None and listing.files is not None:
         files = tuple(
-            _told(file, sha256) if file.filename == filename else file for file in said.files
+            _with_hash(file, sha256) if file.filename == filename else file
+            for file in listing.files
         )
-        said = evolve(said, files=files)
-    return evolve(heard, listing=said, kept=kept)
+        listing = evolve(listing, files=files)
+    return evolve(entry, listing=listing, kept=kept)
 
 
-def _told(file: File, sha256: str) -> File:
+def _with_hash(file: File, sha256: str) -> File:
     return file if file.metadata_sha256 is not None else replace(file, metadata_sha256=sha256)

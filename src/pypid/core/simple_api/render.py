@@ -28,7 +28,7 @@ from pypid.core.policy import is_listed
 from pypid.core.simple_api.negotiation import Format
 
 if TYPE_CHECKING:
-    from pypid.core.simple_api.as_of_header import AsOf
+    from pypid.core.simple_api.as_of_header import AsOfHeader
 
 _T = TypeVar("_T")
 API_VERSION = "1.4"
@@ -99,7 +99,7 @@ def render_project(
     provenance_url: str | None = None,
     flat: bool = False,
     url_of: Callable[[File], str] | None = None,
-    as_of: AsOf | None = None,
+    as_of: AsOfHeader | None = None,
 ) -> RenderedPage:
     """Return the project's page. `project` is what the client may see (`policy.view`).
 
@@ -131,7 +131,7 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 
 def _detail_json(
-    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None
+    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOfHeader | None
 ) -> bytes:
     complete = all(file.size is not None for file in project.files)
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
@@ -290,7 +290,7 @@ def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> byte
 
 
 def _detail_html(
-    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None
+    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOfHeader | None
 ) -> bytes:
     head, notice_of_view = ("", "") if as_of is None else (as_of.head(), as_of.notice())
     head += f'<meta name="pypi:project-status" content="{status.status}">\n'

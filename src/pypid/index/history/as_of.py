@@ -16,7 +16,7 @@ from pypid.core.errors import Exists, StorageDown, StorageFull, Unreadable
 from pypid.core.model import Project, Summary
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy, may_show_theirs
+from pypid.core.policy import Policy, may_show_upstream
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_as_of, was_any
 from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
@@ -274,7 +274,7 @@ class Spanned:
         policy = self.index.policy
         entry = (
             await self.index.catalog.upstream_entry(name)
-            if may_show_theirs(policy, name, ours)
+            if may_show_upstream(policy, name, ours)
             else None
         )
         return spans(ours if isinstance(ours, Project) else None, entry, policy.restored)

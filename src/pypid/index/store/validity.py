@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pypid.core.model import Presence, Project, Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import asks_upstream, cooldown_of, may_show_theirs
+from pypid.core.policy import asks_upstream, cooldown_of, may_show_upstream
 from pypid.index.index import Index
 from pypid.index.upstream_permission import DIRECT, UpstreamPermission
 from pypid.ports import Glance
@@ -46,7 +46,7 @@ def validity_of(
         return None
     presence = Presence.ABSENT if local is None else Project(name=name)
     asks = permission.may_reach_out and asks_upstream(index.policy, name, presence)
-    if not asks and not may_show_theirs(index.policy, name, presence):
+    if not asks and not may_show_upstream(index.policy, name, presence):
         return Validity(name=name, local=local, upstream=None, generation=glance.generation)
     until = None
     if cooldown_of(index.policy, name):

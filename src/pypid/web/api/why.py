@@ -7,6 +7,7 @@ they hide.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from enum import Enum
 from typing import TypedDict
 
@@ -16,7 +17,7 @@ from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, authorize
-from pypid.core.presentation.explanation import FileWhy, Why
+from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
 from pypid.core.simple_api.render import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.explain import why
@@ -147,14 +148,14 @@ def _encoded(found: Why, outage: CircuitBreaker) -> bytes:
 
 
 def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
-    said = found.theirs.listing
+    said = found.upstream.listing
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {
         "name": found.name,
-        "standing": _word(found.standing),
-        "says": found.standing.value,
-        "not_asked": None if found.told is None else found.told.value,
-        "not_shown": None if found.shown is None else found.shown.value,
+        "standing": _word(found.status),
+        "says": found.status.value,
+        "not_asked": None if found.not_requested is None else found.not_requested.value,
+        "not_shown": None if found.not_shown is None else found.not_shown.value,
         "ours": {"status": found.ours.status, "files": len(found.ours.files)}
         if isinstance(found.ours, Project)
         else None,
@@ -166,7 +167,7 @@ def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
             "status": None if said.files is None else said.status,
             "files": None if said.files is None else len(said.files),
         },
-        "failure": None if found.theirs.failure is None else str(found.theirs.failure),
+        "failure": None if found.upstream.failure is None else str(found.upstream.failure),
         "outage": None
         if outage.since is None
         else {"since": utc_text(outage.since), "error": str(outage.error)},
@@ -192,4 +193,8 @@ def _file(file: FileWhy) -> FileOfWhy:
 
 def _word(of: Enum) -> str:
     """Return the name for programs: ``not-listed``."""
-    return of.name.lower().replace("_", "-")
+    return _FORMER_WORDS.get(of) or of.name.lower().replace("_", "-")
+
+
+_FORMER_WORDS: Mapping[Enum, str] = {NameStatus.MIXED: "blended", NameStatus.UPSTREAM: "theirs"}
+"""Words of the JSON API that differ from the names here: clients compare them."""

@@ -16,7 +16,7 @@ from pypid.core.lru import Recent
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
-from pypid.core.simple_api.as_of_header import AsOf
+from pypid.core.simple_api.as_of_header import AsOfHeader
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import quoted, render_names, render_project
 from pypid.flow import World
@@ -89,7 +89,7 @@ class ThenPages:
                 format,
                 provenance_url=provenance_url,
                 url_of=url_of,
-                as_of=AsOf(moment=called, since=then.since, gone=then.gone),
+                as_of=AsOfHeader(moment=called, since=then.since, gone=then.gone),
             )
             return _Kept(
                 looked.edition, FinishedPage(page, self._world.blocking), then.project.serial

@@ -14,7 +14,7 @@ from pypid.core.lru import Recent
 from pypid.core.model import Presence, Project, RenderedPage
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
-from pypid.core.policy import may_show_theirs, view
+from pypid.core.policy import may_show_upstream, view
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.index import Index
@@ -111,6 +111,8 @@ class StoredProjects:
         if ours is Presence.UNKNOWN:
             ours = await index.context.local_project(name)
         theirs = (
-            await index.listings.known(name) if may_show_theirs(index.policy, name, ours) else None
+            await index.listings.known(name)
+            if may_show_upstream(index.policy, name, ours)
+            else None
         )
         return view(index.policy, ours, theirs, self._world.now(), name)
