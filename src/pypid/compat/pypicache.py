@@ -11,7 +11,7 @@ import msgspec
 
 from pypid.core.errors import BadRequest, NoSuchFile, TooLarge
 from pypid.core.model import Digests
-from pypid.core.packaging.names import Distribution, parse_filename, project_name
+from pypid.core.packaging.names import Distribution, ProjectName, parse_filename
 from pypid.core.packaging.upload import UploadFields
 from pypid.core.permissions import Action
 from pypid.flow import shielded
@@ -84,7 +84,7 @@ async def file(
     ctx: RequestContext,
     python: str,
     letter: str,
-    project: str,
+    project: ProjectName,
     filename: str,
 ) -> None:
     """Send a file or sidecar, as ``/packages/<project>/<filename>`` does, to which pages link."""
@@ -99,7 +99,7 @@ async def put(
     ctx: RequestContext,
     python: str,
     letter: str,
-    project: str,
+    project: ProjectName,
     filename: str,
 ) -> None:
     """Publish the body as this file."""
@@ -141,8 +141,8 @@ def _place_of(distribution: Distribution) -> _Place:
     return distribution.python_version or "any", distribution.project[0], distribution.project
 
 
-def _place(distribution: Distribution, python: str, letter: str, project: str) -> _Place:
+def _place(distribution: Distribution, python: str, letter: str, project: ProjectName) -> _Place:
     """Return the place that the address states; an egg need not name its Python, and then any will
     do.
     """
-    return python if distribution.python_version else "any", letter.lower(), project_name(project)
+    return python if distribution.python_version else "any", letter.lower(), project

@@ -16,6 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from pypid.core.errors import BadName, Busy, Forbidden, PypidError, Unauthenticated
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import (
     ADMINS,
     ANONYMOUS,
@@ -29,7 +30,7 @@ from pypid.core.permissions import (
     Rules,
 )
 from pypid.web.app.app import App, nobody_else
-from pypid.web.app.guard import admit
+from pypid.web.app.guard import answer
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.root import run
 from pypid.web.app.route import ANYBODY, SOMEBODY, Route, declared_routes, route
@@ -58,8 +59,8 @@ class Users:
 
 
 @route("GET", "/simple/<project>/", action=Action.READ)
-async def page(ctx: RequestContext, project: str) -> bytes:
-    cast(Routes, ctx.app).seen.append(("page", ctx.identity, project))
+async def page(ctx: RequestContext, project: ProjectName) -> bytes:
+    cast(Routes, ctx.app).seen.append(("page", ctx.identity, ctx.spelling, project))
     return b"page"
 
 
@@ -109,8 +110,7 @@ class Routes(Resource):
     async def _answer(self, request: Any) -> None:
         try:
             found, values = self.table.match(b"/".join(request.postpath), request.method)
-            context = await admit(cast(App, self), request, found, values)
-            request.write(await found.handler(context, **values))
+            request.write(await answer(cast(App, self), request, found, values))
         except CancelledError:  # the client has disconnected
             return
         except PypidError as error:
@@ -179,7 +179,7 @@ class GuardTests(SynchronousTestCase):
         status, request, _ = self.ask(routes, "/simple/Acme_Tools/")
         self.assertEqual(
             (status, routes.seen, routes.access.asked),
-            (200, [("page", ANONYMOUS, "Acme_Tools")], []),
+            (200, [("page", ANONYMOUS, "Acme_Tools", "acme-tools")], []),
         )
         self.assertEqual(request.identity, ANONYMOUS)  # type: ignore[attr-defined]
 
@@ -189,7 +189,9 @@ class GuardTests(SynchronousTestCase):
         """
         routes = Routes(Rules(read=Principals(users=frozenset({"alice"}))))
         status, request, _ = self.ask(routes, "/simple/acme/", self.basic("alice"))
-        self.assertEqual((status, routes.seen), (200, [("page", Identity("alice"), "acme")]))
+        self.assertEqual(
+            (status, routes.seen), (200, [("page", Identity("alice"), "acme", "acme")])
+        )
         self.assertEqual(request.identity, Identity("alice"))  # type: ignore[attr-defined]
 
     def test_wrong(self) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import render_every_file
 from pypid.web.app.request_context import RequestContext
@@ -43,33 +43,29 @@ async def every_file(ctx: RequestContext) -> None:
 
 
 @route("GET", "/pypi/<project>/", action=Action.READ)
-async def at_pypi(ctx: RequestContext, project: str) -> None:
+async def at_pypi(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project's page, as at ``/simple/<project>/``."""
     await _page(ctx, project, "/pypi/", "../../packages/")
 
 
 @route("GET", "/<project>/", action=Action.READ)
-async def at_the_root(ctx: RequestContext, project: str) -> None:
+async def at_the_root(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project's page to installers that were given the index's own address; all other routes
     that begin so come first.
     """
     others = _addresses(ctx.app.routes)
-    if methods := others.get(project):
+    if methods := others.get(ctx.spelling):
         raise MethodNotAllowed(sorted(methods))
-    name = project_name(project)
-    if {
-        project.lower(),
-        name,
-    } & NOT_PROJECTS or name in others:  # /SIMPLE/ is a typing error, not a project
+    words = {ctx.spelling.lower(), project}
+    if words & NOT_PROJECTS or project in others:  # /SIMPLE/ is a typing error, not a project
         raise NotFound()
     await _page(ctx, project, "/", "../packages/")
 
 
-async def _page(ctx: RequestContext, project: str, below: str, files_url: str) -> None:
-    name = project_name(project)
-    if project != name or not ctx.request.path.endswith(b"/"):
+async def _page(ctx: RequestContext, project: ProjectName, below: str, files_url: str) -> None:
+    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
         return redirect(
-            ctx.request, f"{below}{name}/", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"{below}{project}/", permanent=True, restricted=ctx.app.restricted
         )
     return await send_project(ctx, project, format_of(ctx.request), files_url)
 

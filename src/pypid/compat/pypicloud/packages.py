@@ -38,7 +38,7 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.model import File
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.upload import distribution_of
 from pypid.core.permissions import Action, authorize, may
 from pypid.flow import shielded
@@ -96,18 +96,17 @@ def _asked(text: str) -> bool:
     action=Action.READ,
     describe=Described(Packages, refuses=(NotYetKnown,)),
 )
-async def versions(ctx: RequestContext, project: str) -> None:
+async def versions(ctx: RequestContext, project: ProjectName) -> None:
     """List the stored files of a project. The list is empty if there is no such project."""
     if not ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request, f"{PREFIX}{project}/", permanent=True, restricted=ctx.app.restricted
         )
-    name = project_name(project)
     try:
-        files = (await ctx.app.index.project(name, STORED)).files
+        files = (await ctx.app.index.project(project, STORED)).files
     except NoSuchProject:
         files = ()
-    base, write = ctx.base_url or "", may(ctx.app.rules, ctx.identity, Action.WRITE, name)
+    base, write = ctx.base_url or "", may(ctx.app.rules, ctx.identity, Action.WRITE, project)
     made = partial(_packages, files, base, write=write)
     return send(
         ctx.request, 200, JSON, made() if len(files) <= FEW else await ctx.app.world.thinking(made)
@@ -131,7 +130,7 @@ def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
         FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop)
     ),
 )
-async def download(ctx: RequestContext, project: str, filename: str) -> None:
+async def download(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Download a file, as below ``/packages/``: its bytes, or a redirect to them. An upstream file
     is fetched and cached.
     """
@@ -151,13 +150,13 @@ async def download(ctx: RequestContext, project: str, filename: str) -> None:
         refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
     ),
 )
-async def upload(ctx: RequestContext, project: str, filename: str) -> None:
+async def upload(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Publish the file in the part ``content`` of the form. The file's own name counts, not the one
     in the address.
     """
     limits = Limits(content=ctx.app.settings.max_upload)
     refuse_early_form(ctx.request.body.size, limits)
-    published = await shielded(_taken(ctx, project_name(project), limits))
+    published = await shielded(_taken(ctx, project, limits))
     await send_uploaded(ctx, published)
 
 
@@ -193,12 +192,11 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
     action=Action.DELETE,
     describe=Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown)),
 )
-async def delete(ctx: RequestContext, project: str, filename: str) -> None:
+async def delete(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
-    name = project_name(project)
-    authorize(ctx.app.rules, ctx.identity, Action.WRITE, name)
+    authorize(ctx.app.rules, ctx.identity, Action.WRITE, project)
     try:
-        await delete_files(ctx, name, "delete-file", filename, frozenset({filename}))
+        await delete_files(ctx, project, "delete-file", filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):
         raise BadRequest(
             f"Could not find {filename} among the files that were published here."

@@ -16,7 +16,7 @@ from pypid.core.accounts.acl_dump import sorted_rights, words_of
 from pypid.core.accounts.acl_rights import group_or_word
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, account_name
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
@@ -117,13 +117,9 @@ async def of_group(ctx: RequestContext, name: str) -> None:
 
 
 @route("GET", PACKAGE, action=Action.ADMIN)
-async def of_package(ctx: RequestContext, project: str) -> None:
+async def of_package(ctx: RequestContext, project: ProjectName) -> None:
     """Send the rights that a package has of its own."""
-    rights = [
-        right
-        for right in (await _rights(ctx.app)).values()
-        if right.project == project_name(project)
-    ]
+    rights = [right for right in (await _rights(ctx.app)).values() if right.project == project]
     document: Permissions = {
         "user": [
             {"username": right.name, "permissions": words_of(write=right.write)}
@@ -142,7 +138,7 @@ async def of_package(ctx: RequestContext, project: str) -> None:
 # --- changing -------------------------------------------------------------------------------------
 
 
-def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bool]:
+def _asked(project: ProjectName, kind: str, name: str, permission: str) -> tuple[Key, bool]:
     """Return the right that the address names, and whether it is the one to write."""
     if kind not in ("user", "group") or permission not in ("read", "write"):
         raise BadRequest(
@@ -157,11 +153,13 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
             raise BadRequest(f"This cannot be a name: {error}.") from None
     else:
         name = ""
-    return (project_name(project), whom, name), permission == "write"
+    return (project, whom, name), permission == "write"
 
 
 @route("PUT", PERMISSION, action=Action.ADMIN)
-async def grant(ctx: RequestContext, project: str, kind: str, name: str, permission: str) -> None:
+async def grant(
+    ctx: RequestContext, project: ProjectName, kind: str, name: str, permission: str
+) -> None:
     """Grant a right, in addition to the existing one."""
     demand_changing(ctx.app)
     key, write = _asked(project, kind, name, permission)
@@ -194,7 +192,7 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
 
 @route("DELETE", PERMISSION, action=Action.ADMIN)
 async def withdraw(
-    ctx: RequestContext, project: str, kind: str, name: str, permission: str
+    ctx: RequestContext, project: ProjectName, kind: str, name: str, permission: str
 ) -> None:
     """Remove a right; without the right to read, the right to write is removed, too."""
     demand_changing(ctx.app)

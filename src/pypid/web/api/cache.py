@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.index.upstream.eviction import inventory_of, purge
@@ -105,10 +105,9 @@ async def projects(ctx: RequestContext) -> None:
 
 
 @route("GET", "/api/cache/<project>", action=Action.ADMIN, describe=Described(CachedProject))
-async def files(ctx: RequestContext, project: str) -> None:
+async def files(ctx: RequestContext, project: ProjectName) -> None:
     """List the cached files of a project."""
-    name = project_name(project)
-    held = await inventory_of(ctx.app.index).taken(project=name)
+    held = await inventory_of(ctx.app.index).taken(project=project)
     kept: list[HeldFile] = [
         {
             "filename": file.filename,
@@ -119,7 +118,7 @@ async def files(ctx: RequestContext, project: str) -> None:
         for file in held
     ]
     document: CachedProject = {
-        "name": name,
+        "name": project,
         "size": _size(held),
         "limit": ctx.app.settings.max_cache,
         "files": kept,
@@ -138,11 +137,11 @@ async def purge_all(ctx: RequestContext) -> None:
 
 
 @route("DELETE", "/api/cache/<project>", action=Action.ADMIN, describe=Described(Purged, asks=ASKS))
-async def purge_project(ctx: RequestContext, project: str) -> None:
+async def purge_project(ctx: RequestContext, project: ProjectName) -> None:
     """Delete the cached files of a project. With ``?older_than=30d``, only those not accessed for
     so long.
     """
-    await _purge(ctx, project_name(project))
+    await _purge(ctx, project)
 
 
 @route(
@@ -151,9 +150,9 @@ async def purge_project(ctx: RequestContext, project: str) -> None:
     action=Action.ADMIN,
     describe=Described(Purged, asks=ASKS),
 )
-async def purge_file(ctx: RequestContext, project: str, filename: str) -> None:
+async def purge_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Delete a cached file. With ``?older_than=30d``, only if it was not accessed for so long."""
-    await _purge(ctx, project_name(project), filename)
+    await _purge(ctx, project, filename)
 
 
 async def _purge(

@@ -11,7 +11,7 @@ from pypid.core.archives.differences import DiffLine, MemberDifferences, Pair
 from pypid.core.archives.metadata_differences import Changed, FieldDifference
 from pypid.core.errors import BadRequest, NoSuchFile
 from pypid.core.model import File, Project
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, release_of
 from pypid.core.permissions import Action
 from pypid.index.release_comparison import Compared, ComparedText, Comparison
@@ -130,11 +130,11 @@ OF_COMPARISONS = (
     action=Action.READ,
     describe=Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN),
 )
-async def compare(ctx: RequestContext, project: str) -> None:
+async def compare(ctx: RequestContext, project: ProjectName) -> None:
     """Compare two releases: their metadata, their files, and the contents of one pair of files."""
     given = parameters(ctx.request, *names(OF_COMPARISONS))
     asked = ctx.upstream_permission(project)
-    found = await ctx.app.index.project(project_name(project), asked)
+    found = await ctx.app.index.project(project, asked)
     if "from" not in given or "to" not in given:
         raise BadRequest("Say which releases to compare: from=1.0&to=2.0.")
     old, new = await both(ctx.app, found, given["from"], given["to"])

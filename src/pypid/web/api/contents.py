@@ -28,7 +28,7 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.model import File
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext
@@ -105,14 +105,14 @@ OF_CONTENTS = (
     action=Action.READ,
     describe=Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN),
 )
-async def contents(ctx: RequestContext, project: str, filename: str) -> None:
+async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,
     at most 1 MiB of it.
     """
     given = parameters(ctx.request, *names(OF_CONTENTS))
     skip = number(given, "skip", 0, 1_000_000) or 0
     asked = ctx.upstream_permission(project)
-    found = await ctx.app.index.file(project_name(project), filename, asked)
+    found = await ctx.app.index.file(project, filename, asked)
     path = given.get("path")
     if path is None:
         listing = await ctx.app.contents.listing(found, asked)

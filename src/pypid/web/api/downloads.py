@@ -21,7 +21,7 @@ from pypid.core.errors import (
     NotYetKnown,
     UpstreamDown,
 )
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.web.app.descriptions import Described, Moment
@@ -139,16 +139,16 @@ async def downloads(ctx: RequestContext) -> None:
     action=Action.READ,
     describe=Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES),
 )
-async def downloads_of_project(ctx: RequestContext, project: str) -> None:
+async def downloads_of_project(ctx: RequestContext, project: ProjectName) -> None:
     """Return how often files of a project were downloaded, by day."""
-    name, asked = project_name(project), parameters(ctx.request, *names(ASKS_DAYS))
+    asked = parameters(ctx.request, *names(ASKS_DAYS))
     days = number(asked, "days", 1, MOST_DAYS) or DAYS
     # raises for a project that does not exist
-    await ctx.app.index.project(name, ctx.upstream_permission(project))
+    await ctx.app.index.project(project, ctx.upstream_permission(project))
     since = ctx.app.world.now().date() - timedelta(days=days - 1)
-    found = await ctx.app.downloads.by_day(name, since)
+    found = await ctx.app.downloads.by_day(project, since)
     document: DownloadsOfProject = {
-        "project": name,
+        "project": project,
         "since": str(since),
         "days": [{"day": str(day), "count": count} for day, count in found],
         "total": sum(count for _, count in found),

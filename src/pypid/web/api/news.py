@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from pypid.core.errors import BadRequest, NotAvailable
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.presentation.feeds import CONTENT_TYPE, OF_PROJECT, PAGES, PROJECTS, UPDATES, News
 from pypid.core.presentation.feeds import projects as feed_of_projects
@@ -102,19 +102,18 @@ async def packages(ctx: RequestContext) -> None:
 
 
 @route("GET", "/rss/project/<project>/releases.xml", action=Action.READ)
-async def of_project(ctx: RequestContext, project: str) -> None:
+async def of_project(ctx: RequestContext, project: ProjectName) -> None:
     """Return the RSS feed of a project's releases (C114), of those with stored files."""
-    name = project_name(project)
-    if project != name:
+    if ctx.spelling != project:
         return redirect(
             ctx.request,
-            f"/rss/project/{name}/releases.xml",
+            f"/rss/project/{project}/releases.xml",
             permanent=True,
             restricted=ctx.app.restricted,
         )
-    await ctx.app.index.project(name, STORED)  # raises for a project that does not exist
-    found = await ctx.app.newest.of(name, await ctx.visibility())
-    return await _send(ctx, feed_of_project(name, found[:OF_PROJECT], _base(ctx), PAGES))
+    await ctx.app.index.project(project, STORED)  # raises for a project that does not exist
+    found = await ctx.app.newest.of(project, await ctx.visibility())
+    return await _send(ctx, feed_of_project(project, found[:OF_PROJECT], _base(ctx), PAGES))
 
 
 async def _send(ctx: RequestContext, feed: bytes) -> None:

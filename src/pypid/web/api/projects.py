@@ -17,7 +17,7 @@ from pypid.core.errors import (
     UpstreamDown,
 )
 from pypid.core.model import Project, Status
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, may
 from pypid.web.api.project_documents import (
     ChangedProject,
@@ -67,13 +67,11 @@ async def projects(ctx: RequestContext) -> None:
     action=Action.READ,
     describe=Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop)),
 )
-async def project(ctx: RequestContext, project: str) -> None:
+async def project(ctx: RequestContext, project: ProjectName) -> None:
     """Return a project with its files."""
     send_json(
         ctx.request,
-        project_document(
-            await ctx.app.index.project(project_name(project), ctx.upstream_permission(project))
-        ),
+        project_document(await ctx.app.index.project(project, ctx.upstream_permission(project))),
     )
 
 
@@ -86,9 +84,9 @@ async def project(ctx: RequestContext, project: str) -> None:
     action=Action.WRITE,
     describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
 )
-async def yank_file(ctx: RequestContext, project: str, filename: str) -> None:
+async def yank_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Yank one file."""
-    await _yank(ctx, project_name(project), filename, frozenset({filename}))
+    await _yank(ctx, project, filename, frozenset({filename}))
 
 
 @route(
@@ -97,10 +95,9 @@ async def yank_file(ctx: RequestContext, project: str, filename: str) -> None:
     action=Action.WRITE,
     describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
 )
-async def yank_release(ctx: RequestContext, project: str, version: str) -> None:
+async def yank_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Yank all files of a release."""
-    name = project_name(project)
-    await _yank(ctx, name, version, await ctx.app.index.release(name, version))
+    await _yank(ctx, project, version, await ctx.app.index.release(project, version))
 
 
 async def _yank(
@@ -120,9 +117,9 @@ async def _yank(
     action=Action.WRITE,
     describe=Described(ChangedProject, refuses=ABSENT),
 )
-async def unyank_file(ctx: RequestContext, project: str, filename: str) -> None:
+async def unyank_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Un-yank one file."""
-    await _unyank(ctx, project_name(project), filename, frozenset({filename}))
+    await _unyank(ctx, project, filename, frozenset({filename}))
 
 
 @route(
@@ -131,10 +128,9 @@ async def unyank_file(ctx: RequestContext, project: str, filename: str) -> None:
     action=Action.WRITE,
     describe=Described(ChangedProject, refuses=ABSENT),
 )
-async def unyank_release(ctx: RequestContext, project: str, version: str) -> None:
+async def unyank_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Un-yank all files of a release."""
-    name = project_name(project)
-    await _unyank(ctx, name, version, await ctx.app.index.release(name, version))
+    await _unyank(ctx, project, version, await ctx.app.index.release(project, version))
 
 
 async def _unyank(
@@ -156,11 +152,10 @@ async def _unyank(
     action=Action.ADMIN,
     describe=Described(ChangedProject, takes=NewStatus, refuses=ABSENT),
 )
-async def set_status(ctx: RequestContext, project: str) -> None:
+async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     """Set the status of a project."""
-    name = project_name(project)
     wanted = await read_json(ctx.request, NewStatus)
-    changed = await changes.set_status(ctx, name, wanted.status, wanted.reason)
+    changed = await changes.set_status(ctx, project, wanted.status, wanted.reason)
     _changed(ctx, changed, frozenset())
 
 
@@ -173,9 +168,9 @@ async def set_status(ctx: RequestContext, project: str) -> None:
     action=Action.DELETE,
     describe=Described(ChangedProject, refuses=ABSENT),
 )
-async def delete_file(ctx: RequestContext, project: str, filename: str) -> None:
+async def delete_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Delete one file permanently."""
-    await delete_files(ctx, project_name(project), "delete-file", filename, frozenset({filename}))
+    await delete_files(ctx, project, "delete-file", filename, frozenset({filename}))
 
 
 @route(
@@ -184,11 +179,10 @@ async def delete_file(ctx: RequestContext, project: str, filename: str) -> None:
     action=Action.DELETE,
     describe=Described(ChangedProject, refuses=ABSENT),
 )
-async def delete_release(ctx: RequestContext, project: str, version: str) -> None:
+async def delete_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Delete all files of a release permanently."""
-    name = project_name(project)
     await delete_files(
-        ctx, name, "delete-release", version, await ctx.app.index.release(name, version)
+        ctx, project, "delete-release", version, await ctx.app.index.release(project, version)
     )
 
 
@@ -210,9 +204,9 @@ async def delete_files(
 
 
 @route("DELETE", PROJECT, action=Action.DELETE, describe=Described(ChangedProject, refuses=ABSENT))
-async def delete_project(ctx: RequestContext, project: str) -> None:
+async def delete_project(ctx: RequestContext, project: ProjectName) -> None:
     """Delete all files of a project permanently. Its name stays local."""
-    left, filenames = await changes.delete_all(ctx, project_name(project))
+    left, filenames = await changes.delete_all(ctx, project)
     _changed(ctx, left, filenames)
 
 
@@ -222,11 +216,10 @@ async def delete_project(ctx: RequestContext, project: str) -> None:
     action=Action.ADMIN,
     describe=Described(Released, refuses=(*ABSENT, BadRequest)),
 )
-async def release_name(ctx: RequestContext, project: str) -> None:
+async def release_name(ctx: RequestContext, project: ProjectName) -> None:
     """Release the name of an empty project, which others may then use."""
-    name = project_name(project)
-    await changes.give_back(ctx, name)
-    document: Released = {"name": name, "released": True}
+    await changes.give_back(ctx, project)
+    document: Released = {"name": project, "released": True}
     send_json(ctx.request, document)
 
 

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Principals, account_name
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
@@ -126,9 +126,9 @@ async def rights(ctx: RequestContext) -> None:
 @route(
     "GET", RIGHTS, action=Action.ADMIN, describe=Described(ProjectRights, refuses=(NotAvailable,))
 )
-async def project(ctx: RequestContext, project: str) -> None:
+async def project(ctx: RequestContext, project: ProjectName) -> None:
     """Return the rights of one project, the source of each, and their effect together."""
-    send_json(ctx.request, whole(ctx.app, project_name(project), await rights_now(ctx.app)))
+    send_json(ctx.request, whole(ctx.app, project, await rights_now(ctx.app)))
 
 
 async def listed(app: App) -> Rights:
@@ -196,13 +196,13 @@ GRANT_DESCRIPTION = Described(ProjectRights, takes=NewRight, refuses=(NotAvailab
 
 @route("PUT", MANY, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
 @route("PUT", ONE, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
-async def grant(ctx: RequestContext, project: str, kind: str, name: str = "") -> None:
+async def grant(ctx: RequestContext, project: ProjectName, kind: str, name: str = "") -> None:
     """Grant a right, replacing the existing one."""
     wanted = await read_json(ctx.request, NewRight)
     whom = whom_of(kind, name)
     send_json(
         ctx.request,
-        await granted(ctx, Right(project_name(project), whom, name, wanted.right == "rw")),
+        await granted(ctx, Right(project, whom, name, wanted.right == "rw")),
     )
 
 
@@ -229,11 +229,11 @@ WITHDRAW_DESCRIPTION = Described(
 
 @route("DELETE", MANY, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
 @route("DELETE", ONE, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
-async def withdraw(ctx: RequestContext, project: str, kind: str, name: str = "") -> None:
+async def withdraw(ctx: RequestContext, project: ProjectName, kind: str, name: str = "") -> None:
     """Remove a right. Removing one that does not exist is no error."""
     send_json(
         ctx.request,
-        await withdrawn(ctx, (project_name(project), whom_of(kind, name), name)),
+        await withdrawn(ctx, (project, whom_of(kind, name), name)),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pypid.core.errors import BadRequest, Busy, PypidError
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.storage_check import CheckReport
@@ -63,9 +63,9 @@ async def rebuild(ctx: RequestContext) -> None:
     action=Action.ADMIN,
     describe=Described(Rebuilt, refuses=(Busy,), streams=True),
 )
-async def rebuild_project(ctx: RequestContext, project: str) -> None:
+async def rebuild_project(ctx: RequestContext, project: ProjectName) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _told(ctx.request, partial(rebuilt, ctx, project_name(project)))
+    await _told(ctx.request, partial(rebuilt, ctx, project))
 
 
 async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | None = None) -> Came:

@@ -15,7 +15,7 @@ import msgspec
 
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, authorize
 from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
 from pypid.core.simple_api.render import utc_text
@@ -105,7 +105,7 @@ class OneFileWhy(ProjectWhyCommon):
     action=Action.WRITE,
     describe=Described(ProjectWhy, refuses=(NotYetKnown,)),
 )
-async def of_project(ctx: RequestContext, project: str) -> None:
+async def of_project(ctx: RequestContext, project: ProjectName) -> None:
     """Return the state of a project name, its upstream listing, and each hidden file."""
     found = await found_of(ctx, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
@@ -119,7 +119,7 @@ async def of_project(ctx: RequestContext, project: str) -> None:
     action=Action.WRITE,
     describe=Described(OneFileWhy, refuses=(NotYetKnown,)),
 )
-async def of_file(ctx: RequestContext, project: str, filename: str) -> None:
+async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Return the state of a project name, and why a file is visible or hidden, whether the file
     exists or not.
     """
@@ -131,14 +131,13 @@ async def of_file(ctx: RequestContext, project: str, filename: str) -> None:
     send_json(ctx.request, document)
 
 
-async def found_of(ctx: RequestContext, project: str) -> Why:
+async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     """Return all that is known of the name, for a user who may publish. Raises `Forbidden` for a
     user who may not read it.
     """
-    name = project_name(project)
     # the answer names files: a token to publish is not enough
-    authorize(ctx.app.rules, ctx.identity, Action.READ, name)
-    return await why(ctx.app.index, name)
+    authorize(ctx.app.rules, ctx.identity, Action.READ, project)
+    return await why(ctx.app.index, project)
 
 
 def _encoded(found: Why, outage: CircuitBreaker) -> bytes:

@@ -27,10 +27,9 @@ LONGEST_ORIGIN = 200
 """Maximum number of characters of an origin that a response repeats."""
 
 
-async def admit(
-    app: App, request: Request, route: Route, values: Mapping[str, Any]
-) -> RequestContext:
-    """Return the context of a request that the route admits; `values` are those in its path.
+async def answer(app: App, request: Request, route: Route, values: Mapping[str, Any]) -> Any:
+    """Run the handler of the route if the request is admitted; `values` are those in its path. The
+    handler receives the normalized name of a project.
 
     Raises `Unauthenticated`, `Forbidden`, `Busy`, `BadName` and, for what changes something,
     `OtherSite` and `NoCsrfToken`; sets ``request.identity`` and ``request.session``.
@@ -46,16 +45,21 @@ async def admit(
         await app.catch_up()
     if action is SOMEBODY and identity.user is None:
         raise Unauthenticated()
+    spelling, project = "", None
     if isinstance(action, Action):
         if app.closed is not None and not (
             identity.admin and identity.scope is None
         ):  # the other rights of a token depend on the rules
             raise app.closed
-        project = values.get("project")
-        authorize(app.rules, identity, action, None if project is None else project_name(project))
+        spelling = values.get("project", "")
+        project = project_name(spelling) if spelling else None
+        authorize(app.rules, identity, action, project)
     if route.form and request.form is None:  # checked here: a missing right is reported first
         raise BadRequest(NO_FORM)
-    return RequestContext(app, request, identity)
+    ctx = RequestContext(app, request, identity, spelling)
+    if project is None:
+        return await route.handler(ctx, **values)
+    return await route.handler(ctx, **{**values, "project": project})
 
 
 async def _read_form(request: Request) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 from attrs import define
 
 from pypid.core.errors import PypidError
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Visibility, authorize
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
@@ -25,6 +25,10 @@ class RequestContext:
     app: App
     request: Request
     identity: Identity
+    spelling: str = ""
+    """The project's name as the path spells it; "" if there is none in it. Handlers receive the
+    normalized name, and redirect from other spellings.
+    """
 
     @property
     def base_url(self) -> str | None:
@@ -66,13 +70,12 @@ class RequestContext:
         return urljoin(f"{base}{request.path.decode('latin-1')}", relative)
 
     def upstream_permission(
-        self, project: str | None = None, *, local: bool = False
+        self, project: ProjectName | None = None, *, local: bool = False
     ) -> UpstreamPermission:
-        """Return what the request may cause upstream for the project. Raises `BadName`."""
-        name = None if project is None else project_name(project)
+        """Return what the request may cause upstream for the project."""
         refusal: PypidError | None = None
         try:
-            authorize(self.app.rules, self.identity, Action.FETCH, name)
+            authorize(self.app.rules, self.identity, Action.FETCH, project)
         except PypidError as error:
             refusal = error
         hops = self.request.requestHeaders.getRawHeaders(b"via")

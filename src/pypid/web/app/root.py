@@ -19,7 +19,7 @@ from werkzeug.routing import Map
 from pypid.core.errors import StorageDown, Unauthenticated
 from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
-from pypid.web.app.guard import admit
+from pypid.web.app.guard import answer
 from pypid.web.http.channel.framing import ONE_HOST
 from pypid.web.http.cors import share
 from pypid.web.http.negotiation import ErrorFormat
@@ -123,7 +123,7 @@ class Routes(Resource):
                 await self._app.routes.load(self._app.world, missing)
             route, values = self._app.routes.match(path, request.method)
             request.rule = route.path
-            await route.handler(await admit(self._app, request, route, values), **values)
+            await answer(self._app, request, route, values)
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]
             if not _is_told(request, failure):

@@ -12,7 +12,7 @@ from functools import partial
 
 from attrs import frozen
 
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
 from pypid.web.app.app import App
@@ -73,7 +73,7 @@ async def _send_names(ctx: RequestContext, where: _Where) -> None:
 
 
 @route("GET", AT + PROJECT, action=Action.READ)
-async def project_then(ctx: RequestContext, moment: str, project: str) -> None:
+async def project_then(ctx: RequestContext, moment: str, project: ProjectName) -> None:
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
     """
@@ -81,23 +81,22 @@ async def project_then(ctx: RequestContext, moment: str, project: str) -> None:
 
 
 @route("GET", SNAPSHOT + PROJECT, action=Action.READ)
-async def project_of_snapshot(ctx: RequestContext, snapshot: str, project: str) -> None:
+async def project_of_snapshot(ctx: RequestContext, snapshot: str, project: ProjectName) -> None:
     """Send a project's page as of a snapshot."""
     await _send_project(ctx, await _of_snapshot(ctx.app, snapshot), project)
 
 
-async def _send_project(ctx: RequestContext, where: _Where, project: str) -> None:
-    name = project_name(project)
-    if project != name or not where.is_canonical or not ctx.request.path.endswith(b"/"):
+async def _send_project(ctx: RequestContext, where: _Where, project: ProjectName) -> None:
+    if ctx.spelling != project or not where.is_canonical or not ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request,
-            f"{where.path}simple/{name}/",
+            f"{where.path}simple/{project}/",
             permanent=True,
             restricted=ctx.app.restricted,
         )
     format = format_of(ctx.request)
     finished, serial = await ctx.app.then.project(
-        name,
+        project,
         format,
         as_of(ctx.upstream_permission(project), where.moment.before),
         where.moment.text,
@@ -108,7 +107,7 @@ async def _send_project(ctx: RequestContext, where: _Where, project: str) -> Non
 
 
 @route("GET", AT + FILE, action=Action.READ)
-async def file_then(ctx: RequestContext, moment: str, project: str, filename: str) -> None:
+async def file_then(ctx: RequestContext, moment: str, project: ProjectName, filename: str) -> None:
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
     """
@@ -116,12 +115,16 @@ async def file_then(ctx: RequestContext, moment: str, project: str, filename: st
 
 
 @route("GET", SNAPSHOT + FILE, action=Action.READ)
-async def file_of_snapshot(ctx: RequestContext, snapshot: str, project: str, filename: str) -> None:
+async def file_of_snapshot(
+    ctx: RequestContext, snapshot: str, project: ProjectName, filename: str
+) -> None:
     """Send a file of a snapshot, or a sidecar of it."""
     await _send_file(ctx, await _of_snapshot(ctx.app, snapshot), project, filename)
 
 
-async def _send_file(ctx: RequestContext, where: _Where, project: str, filename: str) -> None:
+async def _send_file(
+    ctx: RequestContext, where: _Where, project: ProjectName, filename: str
+) -> None:
     asked = as_of(ctx.upstream_permission(project), where.moment.before)
     await send_named(ctx, project, filename, asked)
     ctx.request.depends_on(None)  # rarely requested, so the fast path need not cache it

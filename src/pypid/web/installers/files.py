@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
-from pypid.core.packaging.names import project_name, same_version
+from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.simple_api.render import finished
 from pypid.index.upstream_permission import UpstreamPermission
@@ -30,24 +30,23 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 
 
 @route("GET", "/packages/<project>/<filename>", action=Action.READ)
-async def file(ctx: RequestContext, project: str, filename: str) -> None:
+async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Send a file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
     await send_named(ctx, project, filename, ctx.upstream_permission(project))
 
 
 async def send_named(
     ctx: RequestContext,
-    project: str,
+    project: ProjectName,
     filename: str,
     asked: UpstreamPermission,
 ) -> None:
     """Send the file of this name, or the sidecar, if it is visible."""
-    name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
-            found = await ctx.app.index.file(name, filename.removesuffix(suffix), asked)
+            found = await ctx.app.index.file(project, filename.removesuffix(suffix), asked)
             return await _beside(ctx, found, suffix, asked)
-    found = await ctx.app.index.file(name, filename, asked)
+    found = await ctx.app.index.file(project, filename, asked)
     elsewhere = (
         await ctx.app.index.elsewhere(found, asked) if ctx.app.settings.redirects_upstream else None
     )
@@ -56,7 +55,7 @@ async def send_named(
         return redirect(
             ctx.request, elsewhere, permanent=False, keep_query=False, restricted=ctx.app.restricted
         )
-    restricted = not may(ctx.app.rules, ANONYMOUS, Action.READ, name)
+    restricted = not may(ctx.app.rules, ANONYMOUS, Action.READ, project)
     link = (
         await ctx.app.index.link(found, restricted=restricted)
         if ctx.request.method == b"GET"
@@ -66,7 +65,7 @@ async def send_named(
         where = link.url
         record_download(ctx, found)
         ctx.request.depends_on(
-            ResponseDependencies(name, asked, found, until=ctx.app.index.given_until(link))
+            ResponseDependencies(project, asked, found, until=ctx.app.index.given_until(link))
         )
         return redirect(
             ctx.request,
@@ -85,7 +84,7 @@ async def send_named(
         return body
 
     what = DownloadHead.of(found, lasting=ctx.app.lasting)
-    ctx.request.depends_on(ResponseDependencies(name, asked, found))
+    ctx.request.depends_on(ResponseDependencies(project, asked, found))
     return await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
 
 
@@ -149,17 +148,17 @@ async def _beside(ctx: RequestContext, found: File, suffix: str, asked: Upstream
 
 
 @route("GET", "/integrity/<project>/<version>/<filename>/provenance", action=Action.READ)
-async def provenance(ctx: RequestContext, project: str, version: str, filename: str) -> None:
+async def provenance(
+    ctx: RequestContext, project: ProjectName, version: str, filename: str
+) -> None:
     """Send the provenance object of a file (index-hosted attestations)."""
     wishes = qualities(header_of(ctx.request, "accept") or "*/*")
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
     if not _wish(wishes, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
-    found = await ctx.app.index.file(
-        project_name(project), filename, ctx.upstream_permission(project)
-    )
+    found = await ctx.app.index.file(project, filename, ctx.upstream_permission(project))
     if not same_version(found.version, version):
-        raise NoSuchFile(f"{project} {version}: {filename}")
+        raise NoSuchFile(f"{ctx.spelling} {version}: {filename}")
     page = finished(await ctx.app.index.provenance(found), content_type)
     await send_page(
         ctx.request, FinishedPage(page, ctx.app.world.blocking), restricted=ctx.app.restricted

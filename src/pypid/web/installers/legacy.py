@@ -8,7 +8,7 @@ from functools import partial
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
 from pypid.core.model import File, Project
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action
 from pypid.core.simple_api.legacy_json import render_legacy
@@ -31,31 +31,29 @@ NO_HOST = (
 
 
 @route("GET", "/pypi/<project>/json", action=Action.READ)
-async def project_json(ctx: RequestContext, project: str) -> None:
+async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project, described by its newest release, in legacy JSON (C110)."""
-    name = project_name(project)
-    if project != name:
+    if ctx.spelling != project:
         return redirect(
-            ctx.request, f"/pypi/{name}/json", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"/pypi/{project}/json", permanent=True, restricted=ctx.app.restricted
         )
     return await describe(ctx, project, None)
 
 
 @route("GET", "/pypi/<project>/<version>/json", action=Action.READ)
-async def release_json(ctx: RequestContext, project: str, version: str) -> None:
+async def release_json(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Send a release in legacy JSON (C110)."""
-    name = project_name(project)
-    if project != name:
+    if ctx.spelling != project:
         return redirect(
             ctx.request,
-            f"/pypi/{name}/{version}/json",
+            f"/pypi/{project}/{version}/json",
             permanent=True,
             restricted=ctx.app.restricted,
         )
     return await describe(ctx, project, version)
 
 
-async def describe(ctx: RequestContext, project: str, version: str | None) -> None:
+async def describe(ctx: RequestContext, project: ProjectName, version: str | None) -> None:
     """Send the project in legacy JSON, described by one release; without `version`, by its
     newest.
     """
@@ -63,7 +61,7 @@ async def describe(ctx: RequestContext, project: str, version: str | None) -> No
     if base_url is None:
         raise BadRequest(NO_HOST)
     asked = ctx.upstream_permission(project)
-    found = await ctx.app.index.project(project_name(project), asked)
+    found = await ctx.app.index.project(project, asked)
     is_long = len(found.files) > FEW_FILES
     described = (
         await ctx.app.world.thinking(_describing, found, version)

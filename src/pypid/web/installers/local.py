@@ -8,7 +8,7 @@ page listed.
 
 from __future__ import annotations
 
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.request_context import RequestContext
@@ -36,27 +36,26 @@ async def names(ctx: RequestContext) -> None:
 
 
 @route("GET", "/local/<project>/", action=Action.READ)
-async def project_page(ctx: RequestContext, project: str) -> None:
+async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Send the stored files of a project; other spellings of its name are redirected to the
     normalised one.
     """
-    name = project_name(project)
-    if project != name or not ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
         return redirect(
-            ctx.request, f"/local/{name}/", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"/local/{project}/", permanent=True, restricted=ctx.app.restricted
         )
     provenance = ctx.provenance_url
     format = format_of(ctx.request)
     files_url = ctx.url_on_page(format, "../")
     finished, serial = await ctx.app.pages.project(
-        name, format, STORED, files_url=files_url, provenance=provenance
+        project, format, STORED, files_url=files_url, provenance=provenance
     )
-    ctx.request.depends_on(ResponseDependencies(name, STORED))
+    ctx.request.depends_on(ResponseDependencies(project, STORED))
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
 @route("GET", "/local/<project>/<filename>", action=Action.READ)
-async def file(ctx: RequestContext, project: str, filename: str) -> None:
+async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Send a stored file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
     await send_named(ctx, project, filename, STORED)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pypid.core.errors import NotAcceptable
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.negotiation import Format, negotiate
 from pypid.web.app.request_context import RequestContext
@@ -25,31 +25,29 @@ async def names(ctx: RequestContext) -> None:
 
 
 @route("GET", "/simple/<project>/", action=Action.READ)
-async def project_page(ctx: RequestContext, project: str) -> None:
+async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project's page; other spellings of its name are redirected to the normalised one."""
-    name = project_name(project)
-    if project != name or not ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
         return redirect(
-            ctx.request, f"/simple/{name}/", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"/simple/{project}/", permanent=True, restricted=ctx.app.restricted
         )
     return await send_project(ctx, project, format_of(ctx.request), "../../packages/")
 
 
 @route("GET", "/simple/<project>/json", action=Action.READ)
-async def project_json(ctx: RequestContext, project: str) -> None:
+async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send the legacy JSON of the project, which pypicloud also had at this address."""
     from pypid.web.installers.legacy import describe  # here: not needed at startup
 
-    name = project_name(project)
-    if project != name:
+    if ctx.spelling != project:
         return redirect(
-            ctx.request, f"/simple/{name}/json", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"/simple/{project}/json", permanent=True, restricted=ctx.app.restricted
         )
     return await describe(ctx, project, None)
 
 
 @route("GET", "/+simple/<project>/", action=Action.READ)
-async def plus_simple(ctx: RequestContext, project: str) -> None:
+async def plus_simple(ctx: RequestContext, project: ProjectName) -> None:
     """Send the page that hatch reads before it publishes, below the upload URL (C115): always HTML,
     since hatch reads it with a regular expression.
     """
@@ -58,20 +56,20 @@ async def plus_simple(ctx: RequestContext, project: str) -> None:
 
 @route("GET", "/simple/+simple/<project>/", action=Action.READ)
 @route("GET", "/legacy/+simple/<project>/", action=Action.READ)
-async def plus_simple_below(ctx: RequestContext, project: str) -> None:
+async def plus_simple_below(ctx: RequestContext, project: ProjectName) -> None:
     """Send the page that hatch reads before it publishes, below the other upload URLs."""
     return await send_project(ctx, project, Format.TEXT_HTML, "../../../packages/")
 
 
 @route("GET", "/legacy/<project>/", action=Action.READ)
 @route("GET", "/legacy/<project>/<version>/", action=Action.READ)
-async def published(ctx: RequestContext, project: str, version: str = "") -> None:
+async def published(ctx: RequestContext, project: ProjectName, version: str = "") -> None:
     """Redirect to the project's page from the one that hatch names after publishing (``<upload
     URL>/<project>/<version>/``).
     """
     redirect(
         ctx.request,
-        f"/simple/{project_name(project)}/",
+        f"/simple/{project}/",
         permanent=False,
         restricted=ctx.app.restricted,
     )
@@ -92,18 +90,20 @@ async def options(
     preflight(ctx.request, restricted=ctx.app.restricted)
 
 
-async def send_project(ctx: RequestContext, project: str, format: Format, files_url: str) -> None:
+async def send_project(
+    ctx: RequestContext, project: ProjectName, format: Format, files_url: str
+) -> None:
     """Send the project's page; `files_url` leads from it to the files."""
-    name, asked = project_name(project), ctx.upstream_permission(project)
+    asked = ctx.upstream_permission(project)
     files_url = ctx.url_on_page(format, files_url)
     finished, serial = await ctx.app.pages.project(
-        name,
+        project,
         format,
         asked,
         files_url=files_url,
         provenance=ctx.provenance_url,
     )
-    ctx.request.depends_on(ResponseDependencies(name, asked))
+    ctx.request.depends_on(ResponseDependencies(project, asked))
     await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 

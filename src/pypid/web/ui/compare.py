@@ -15,7 +15,7 @@ from pypid.core.archives.differences import DiffLine, MemberDifferences, Pair, c
 from pypid.core.archives.metadata_differences import Changed, FieldDifference
 from pypid.core.errors import NoSuchFile, Opaque
 from pypid.core.model import Project
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action
 from pypid.index.release_comparison import ComparedText, Comparison
@@ -82,20 +82,22 @@ class TextLine:
 
 
 @route("GET", "/project/<project>/-/compare", action=Action.READ, page=True)
-async def compare(ctx: RequestContext, project: str) -> None:
+async def compare(ctx: RequestContext, project: ProjectName) -> None:
     """Show the comparison of two releases; by default of the newest with the one before it."""
-    name = project_name(project)
-    if project != name or ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
         return redirect(
-            ctx.request, f"/project/{name}/-/compare", permanent=True, restricted=ctx.app.restricted
+            ctx.request,
+            f"/project/{project}/-/compare",
+            permanent=True,
+            restricted=ctx.app.restricted,
         )
     asks, given = ctx.upstream_permission(project), query_fields(ctx.request)
-    found = await ctx.app.index.project(name, asks)
+    found = await ctx.app.index.project(project, asks)
     is_long = len(found.files) > FEW_FILES
     versions = await ctx.app.world.thinking(_versions, found) if is_long else _versions(found)
     chosen = _chosen(found, versions, given.text("from"), given.text("to"))
     values: dict[str, Any] = {
-        "project": name,
+        "project": project,
         "versions": versions[:MOST_VERSIONS],
         "old": chosen[0],
         "new": chosen[1],
@@ -112,7 +114,7 @@ async def compare(ctx: RequestContext, project: str) -> None:
         )
     old, new = await both(ctx.app, found, *chosen)
     values |= {"old": old.version, "new": new.version}
-    comparison = Comparison(ctx.app.contents, name, asks)
+    comparison = Comparison(ctx.app.contents, project, asks)
     if given.text("path"):
         return await _show_text(ctx, comparison, old, new, values)
     compared = await comparison.compare(old, new, given.text("kind") or None)

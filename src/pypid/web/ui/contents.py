@@ -21,7 +21,7 @@ from pypid.core.archives.contents import (
 from pypid.core.archives.tars import TarKind
 from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.web.api.contents import text_of
 from pypid.web.app.request_context import RequestContext
@@ -68,18 +68,17 @@ class ShownMember:
 
 
 @route("GET", "/project/<project>/-/contents/<filename>", action=Action.READ, page=True)
-async def contents(ctx: RequestContext, project: str, filename: str) -> None:
+async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Show the members of a file, or one of them."""
-    name = project_name(project)
-    if project != name or ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request,
-            f"/project/{name}/-/contents/{part(filename)}",
+            f"/project/{project}/-/contents/{part(filename)}",
             permanent=True,
             restricted=ctx.app.restricted,
         )
     given = ctx.upstream_permission(project)
-    file = await ctx.app.index.file(name, filename, given)
+    file = await ctx.app.index.file(project, filename, given)
     path = query_fields(ctx.request).text("path")
     try:
         if path:

@@ -33,33 +33,31 @@ STATUS_WORDS = {
 
 
 @route("GET", "/project/<project>/", action=Action.READ, page=True)
-async def project_page(ctx: RequestContext, project: str) -> None:
+async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Show a project, by the release that installers would choose."""
-    name = project_name(project)
-    if project != name or not ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
         return redirect(
-            ctx.request, f"/project/{name}/", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"/project/{project}/", permanent=True, restricted=ctx.app.restricted
         )
     return await _show(ctx, project, None)
 
 
 @route("GET", "/project/<project>/<version>/", action=Action.READ, page=True)
-async def release_page(ctx: RequestContext, project: str, version: str) -> None:
+async def release_page(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Show one release of a project."""
-    name = project_name(project)
-    if project != name or not ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request,
-            f"/project/{name}/{part(version)}/",
+            f"/project/{project}/{part(version)}/",
             permanent=True,
             restricted=ctx.app.restricted,
         )
     return await _show(ctx, project, version)
 
 
-async def _show(ctx: RequestContext, project: str, version: str | None) -> None:
+async def _show(ctx: RequestContext, project: ProjectName, version: str | None) -> None:
     asked = ctx.upstream_permission(project)
-    seen = await ctx.app.index.seen(project_name(project), asked)
+    seen = await ctx.app.index.seen(project, asked)
     found = await ctx.app.exhibits.shown(seen.view, version)
     values = project_values(ctx, seen)
     if found is None:

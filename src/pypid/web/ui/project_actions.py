@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.model import Project, Status
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, may
 from pypid.web.app import changes
 from pypid.web.app.app import App
@@ -42,55 +42,57 @@ say(
 
 
 @route("POST", ADDRESS + "yank", action=Action.WRITE, page=True, form=True)
-async def yank(ctx: RequestContext, project: str) -> None:
+async def yank(ctx: RequestContext, project: ProjectName) -> None:
     """Yank a release or a file."""
-    name, fields = project_name(project), _fields(ctx.request)
+    fields = _fields(ctx.request)
 
     async def yanked() -> Done:
-        subject, filenames = await _chosen(ctx.app, name, fields)
+        subject, filenames = await _chosen(ctx.app, project, fields)
         return await changes.yank(
-            ctx, name, subject, filenames, fields.text("reason").strip()
+            ctx, project, subject, filenames, fields.text("reason").strip()
         ), "yanked"
 
-    await _answer(ctx, name, yanked())
+    await _answer(ctx, project, yanked())
 
 
 @route("POST", ADDRESS + "unyank", action=Action.WRITE, page=True, form=True)
-async def unyank(ctx: RequestContext, project: str) -> None:
+async def unyank(ctx: RequestContext, project: ProjectName) -> None:
     """Unyank a release or a file."""
-    name, fields = project_name(project), _fields(ctx.request)
+    fields = _fields(ctx.request)
 
     async def unyanked() -> Done:
-        subject, filenames = await _chosen(ctx.app, name, fields)
-        return await changes.unyank(ctx, name, subject, filenames), "unyanked"
+        subject, filenames = await _chosen(ctx.app, project, fields)
+        return await changes.unyank(ctx, project, subject, filenames), "unyanked"
 
-    await _answer(ctx, name, unyanked())
+    await _answer(ctx, project, unyanked())
 
 
 @route("POST", ADDRESS + "delete", action=Action.DELETE, page=True, form=True)
-async def delete(ctx: RequestContext, project: str) -> None:
+async def delete(ctx: RequestContext, project: ProjectName) -> None:
     """Delete a file, a release, or all files of the project, whose name was typed."""
-    name, fields = project_name(project), _fields(ctx.request)
+    fields = _fields(ctx.request)
 
     async def deleted() -> Done:
         kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
-        _confirm(fields, name if kind == PROJECT else subject, subject)
+        _confirm(fields, project if kind == PROJECT else subject, subject)
         if kind == PROJECT:
-            return (await changes.delete_all(ctx, name))[0], "project-deleted"
+            return (await changes.delete_all(ctx, project))[0], "project-deleted"
         what, done = (
             ("delete-file", "file-deleted")
             if kind == FILE
             else ("delete-release", "release-deleted")
         )
-        return await changes.delete(ctx, name, what, *await _chosen(ctx.app, name, fields)), done
+        return await changes.delete(
+            ctx, project, what, *await _chosen(ctx.app, project, fields)
+        ), done
 
-    await _answer(ctx, name, deleted())
+    await _answer(ctx, project, deleted())
 
 
 @route("POST", ADDRESS + "status", action=Action.ADMIN, page=True, form=True)
-async def set_status(ctx: RequestContext, project: str) -> None:
+async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     """Set the status of the project."""
-    name, fields = project_name(project), _fields(ctx.request)
+    fields = _fields(ctx.request)
 
     async def changed() -> Done:
         try:
@@ -100,23 +102,23 @@ async def set_status(ctx: RequestContext, project: str) -> None:
                 f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
             ) from None
         return await changes.set_status(
-            ctx, name, status, fields.text("reason").strip()
+            ctx, project, status, fields.text("reason").strip()
         ), "status-set"
 
-    await _answer(ctx, name, changed())
+    await _answer(ctx, project, changed())
 
 
 @route("POST", ADDRESS + "release-name", action=Action.ADMIN, page=True, form=True)
-async def release_name(ctx: RequestContext, project: str) -> None:
+async def release_name(ctx: RequestContext, project: ProjectName) -> None:
     """Release the name of an empty project."""
-    name, fields = project_name(project), _fields(ctx.request)
+    fields = _fields(ctx.request)
 
     async def given_back() -> Done:
-        _confirm(fields, name, name)
-        await changes.give_back(ctx, name)
+        _confirm(fields, project, project)
+        await changes.give_back(ctx, project)
         return None, "name-released"
 
-    await _answer(ctx, name, given_back())
+    await _answer(ctx, project, given_back())
 
 
 def _fields(request: Request) -> Fields:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import BadRequest, PypidError
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Principals, together
 from pypid.web.api.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
 from pypid.web.app.app import App
@@ -66,10 +66,10 @@ async def rights(ctx: RequestContext) -> None:
 
 
 @route("GET", PROJECT, action=Action.ADMIN, page=True)
-async def project(ctx: RequestContext, project: str) -> None:
+async def project(ctx: RequestContext, project: ProjectName) -> None:
     """Show the rights of one project."""
     if not await has_no_accounts(ctx):
-        await _one(ctx, project_name(project))
+        await _one(ctx, project)
 
 
 async def _one(
@@ -121,26 +121,26 @@ async def _names(app: App) -> Sequence[str]:
 
 
 @route("POST", PROJECT, action=Action.ADMIN, page=True, form=True)
-async def change(ctx: RequestContext, project: str) -> None:
+async def change(ctx: RequestContext, project: ProjectName) -> None:
     """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
-    name, said = project_name(project), sent(ctx.request)
+    said = sent(ctx.request)
     taking = said.text("do") == "withdraw"
     try:
         whom, named = _whom(said)
         if taking:
-            await _demand_confirmed(ctx.app, (name, whom, named), said)
-            after = await withdrawn(ctx, (name, whom, named))
+            await _demand_confirmed(ctx.app, (project, whom, named), said)
+            after = await withdrawn(ctx, (project, whom, named))
         else:
             if said.text("right") not in ("r", "rw"):
                 raise BadRequest("The right must be read, or read and write.")
-            after = await granted(ctx, Right(name, whom, named, said.text("right") == "rw"))
+            after = await granted(ctx, Right(project, whom, named, said.text("right") == "rw"))
     except MISTAKES as error:
         status, problems = refused(ctx.request, error)
-        return await _one(ctx, name, status=status, problems=problems, said=said)
+        return await _one(ctx, project, status=status, problems=problems, said=said)
     if after.get("warnings"):
-        return await _one(ctx, name, warnings=after["warnings"])
+        return await _one(ctx, project, warnings=after["warnings"])
     return go(
-        ctx.request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given"
+        ctx.request, f"project/{project}/-/rights", done="right-taken" if taking else "right-given"
     )
 
 

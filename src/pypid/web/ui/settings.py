@@ -11,7 +11,7 @@ from attrs import frozen
 
 from pypid.core.errors import NoSuchFile, PypidError
 from pypid.core.model import File, Project, Status
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, authorize, may
 from pypid.index.local.manage import LONGEST_REASON
@@ -79,19 +79,18 @@ class ProjectSettings:
 
 
 @route("GET", ADDRESS + "settings", action=Action.WRITE, page=True)
-async def settings(ctx: RequestContext, project: str) -> None:
+async def settings(ctx: RequestContext, project: ProjectName) -> None:
     """Show what the user can change of a local project."""
-    name = project_name(project)
-    if project != name or ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
         redirect(
             ctx.request,
-            f"/project/{name}/-/settings",
+            f"/project/{project}/-/settings",
             permanent=True,
             restricted=ctx.app.restricted,
         )
         return
     asked = parameters(ctx.request, "version", "page", "done")
-    await show_settings(ctx, name, asked.get("version"), asked.get("page", ""))
+    await show_settings(ctx, project, asked.get("version"), asked.get("page", ""))
 
 
 async def show_settings(

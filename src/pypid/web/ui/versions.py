@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -18,17 +18,16 @@ LINES = 100
 
 
 @route("GET", "/project/<project>/-/versions", action=Action.READ, page=True)
-async def versions(ctx: RequestContext, project: str) -> None:
+async def versions(ctx: RequestContext, project: ProjectName) -> None:
     """Show all releases of a project, the newest first."""
-    name = project_name(project)
-    if project != name or ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request,
-            f"/project/{name}/-/versions",
+            f"/project/{project}/-/versions",
             permanent=True,
             restricted=ctx.app.restricted,
         )
-    seen = await ctx.app.index.seen(name, ctx.upstream_permission(project))
+    seen = await ctx.app.index.seen(project, ctx.upstream_permission(project))
     found = await ctx.app.exhibits.lines(seen.view)
     pages = max(1, -(-len(found.each) // LINES))
     page = page_asked(ctx.request, pages)

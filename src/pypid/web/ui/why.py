@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pypid.core.model import Project
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.presentation.explanation import FileWhy
 from pypid.web.api.why import found_of
@@ -19,12 +19,11 @@ from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
 @route("GET", "/project/<project>/-/why", action=Action.WRITE, page=True)
-async def why(ctx: RequestContext, project: str) -> None:
+async def why(ctx: RequestContext, project: ProjectName) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
-    name = project_name(project)
-    if project != name or ctx.request.path.endswith(b"/"):
+    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
         return redirect(
-            ctx.request, f"/project/{name}/-/why", permanent=True, restricted=ctx.app.restricted
+            ctx.request, f"/project/{project}/-/why", permanent=True, restricted=ctx.app.restricted
         )
     found = await found_of(ctx, project)
     hidden = [file for file in found.files if not file.visible]
@@ -33,7 +32,7 @@ async def why(ctx: RequestContext, project: str) -> None:
     return await show(
         ctx,
         "why.html",
-        project=name,
+        project=project,
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
         outage=ctx.app.index.gate.breaker,
