@@ -144,7 +144,9 @@ class ReasonTests(SynchronousTestCase):
                 explain(policy, SPAM, ours, UpstreamState(), NOW).status, expected, (policy, ours)
             )
         self.assertIs(
-            explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).not_requested,
+            explain(
+                Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW
+            ).not_requested,
             Silence.OFFLINE,
         )
 
