@@ -20,7 +20,7 @@ from pypid.access.tokens import token_digest
 from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
-from pypid.core.permissions import Credential, Identity, account_name
+from pypid.core.permissions import Credential, Identity, is_account_name
 from pypid.flow import World
 from pypid.flow.signals import Provider
 from pypid.flow.single_flight import Flights
@@ -126,7 +126,7 @@ class AccessChain:
 
         A change in a directory or a remote service may go unseen for a minute.
         """
-        if not _is_a_name(user):
+        if not is_account_name(user, LONGEST_NAME):
             return None
         for source in self.sources:
             found = _only(user, await self._people(source).find(user))
@@ -161,7 +161,7 @@ class AccessChain:
             raise Unauthenticated(TOKEN_OF_A_USER) from None
 
     async def _by_name_and_password(self, credential: Credential) -> Identity:
-        if not _is_a_name(credential.user) or not is_usable(credential.password):
+        if not is_account_name(credential.user, LONGEST_NAME) or not is_usable(credential.password):
             raise Unauthenticated(WRONG)  # reveals nothing: the answer is the same for every user
         if self._throttle.is_proven(credential):
             return await self._authenticate_proven(credential)
@@ -332,13 +332,6 @@ def _only(user: str, found: Identity | None) -> Identity | None:
     sources before it.
     """
     return found if found is not None and found.user == user else None
-
-
-def _is_a_name(user: str) -> bool:
-    try:
-        return len(account_name(user)) <= LONGEST_NAME
-    except ValueError:
-        return False
 
 
 _: type[Access] = AccessChain

@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from pypid.access.passwords import hash_password
 from pypid.access.state_files import fill, written_beside
+from pypid.access.tokens import random_text
 from pypid.core.errors import Unreadable
 
 ADMIN = "admin"
@@ -103,14 +104,7 @@ def readable_password(random: Callable[[int], bytes]) -> str:
     """Return a password of 138 bits in groups of four, without characters that look alike; it needs
     no quotes in a shell or URL.
     """
-    chance = int.from_bytes(
-        random(32)
-    )  # many more bits than needed, so that the characters are equally likely
-    letters = []
-    for _ in range(_GROUPS * _GROUP):
-        chance, index = divmod(chance, len(_ALPHABET))
-        letters.append(_ALPHABET[index])
-    text = "".join(letters)
+    text = random_text(random, _ALPHABET, _GROUPS * _GROUP)
     return "-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP))
 
 

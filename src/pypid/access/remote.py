@@ -21,7 +21,7 @@ from pypid.access.remote_answers import (
     PasswordRejected,
     RespelledUser,
     UnknownUser,
-    can_be_called,
+    is_name,
     read_checked,
     read_found,
 )
@@ -112,7 +112,7 @@ class RemotePeople:
         Raises `Unauthenticated` for a wrong password, `PeopleUnknown` and `Busy`.
         """
         user = credential.user
-        if not can_be_called(user):
+        if not is_name(user):
             return None
         if not is_usable(credential.password):
             if await self.find(user) is None:
@@ -132,7 +132,7 @@ class RemotePeople:
         """Return the user's identity without any proof, or None for an unknown user. Raises
         `PeopleUnknown` and `Busy`.
         """
-        if not can_be_called(user):
+        if not is_name(user):
             return None
         found = self._found.get(user)
         if found is not None:

@@ -14,7 +14,7 @@ from unicodedata import normalize
 import msgspec
 from attrs import frozen
 
-from pypid.core.permissions import Identity, account_name
+from pypid.core.permissions import Identity, is_account_name
 
 MEDIA_TYPE = "application/vnd.pypid.people.v1+json"
 """The type of all documents, in both directions. A service that answers with another type uses
@@ -118,7 +118,7 @@ def _who(user: str, answer: PasswordAccepted | KnownUser) -> Identity | Respelle
     if answer.user == user:
         # groups that no rule can name (with white space in them, say) are of no use
         return Identity(
-            user, frozenset(group for group in answer.groups if can_be_called(group)), answer.admin
+            user, frozenset(group for group in answer.groups if is_name(group)), answer.admin
         )
     if _folded(answer.user) == _folded(user):
         return RespelledUser(answer.user)
@@ -129,10 +129,6 @@ def _folded(name: str) -> str:
     return normalize("NFKC", name).casefold()
 
 
-def can_be_called(name: str) -> bool:
+def is_name(name: str) -> bool:
     """Return whether a user or a group can have this name."""
-    try:
-        account_name(name)
-    except ValueError:
-        return False
-    return len(name) <= LONGEST_NAME
+    return is_account_name(name, LONGEST_NAME)

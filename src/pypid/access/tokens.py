@@ -44,7 +44,7 @@ def new_token(
     """
     secret = PREFIX + _text(random(32))
     token = Token(
-        id=_id(random),
+        id=random_text(random, _ALPHABET, _ID),
         digest=_digest_of_token(secret),
         name=name,
         user=user,
@@ -73,12 +73,12 @@ def _text(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def _id(random: Random) -> str:
-    chance = int.from_bytes(
-        random(32)
-    )  # many more bits than needed, so that the characters are equally likely
+def random_text(random: Random, alphabet: str, length: int) -> str:
+    """Return random characters of the alphabet."""
+    # many more bits than needed, so that the characters are equally likely
+    chance = int.from_bytes(random(32))
     letters = []
-    for _ in range(_ID):
-        chance, index = divmod(chance, len(_ALPHABET))
-        letters.append(_ALPHABET[index])
+    for _ in range(length):
+        chance, index = divmod(chance, len(alphabet))
+        letters.append(alphabet[index])
     return "".join(letters)

@@ -61,6 +61,15 @@ def account_name(text: str) -> str:
     return text
 
 
+def is_account_name(text: str, longest: int | None = None) -> bool:
+    """Return whether `account_name` accepts the text, and it has at most `longest` characters."""
+    try:
+        account_name(text)
+    except ValueError:
+        return False
+    return longest is None or len(text) <= longest
+
+
 @frozen
 class Credential:
     """The credentials that a client sent, and its address. The password does not appear in the

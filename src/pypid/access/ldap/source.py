@@ -18,7 +18,7 @@ from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.access.passwords import WRONG, is_usable
 from pypid.core.accounts.ldap_filters import filled, name_attribute
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened
-from pypid.core.permissions import Credential, Identity, account_name
+from pypid.core.permissions import Credential, Identity, is_account_name
 from pypid.flow import World, shielded, start
 from pypid.http_client.faults import Fault
 from pypid.ports import People
@@ -93,9 +93,7 @@ class LdapPeople:
         return frozenset()
 
     async def _identify(self, user: str, password: str | None) -> _Person | _Refused | None:
-        try:
-            account_name(user)
-        except ValueError:
+        if not is_account_name(user):
             return None
         if len(self._turns.waiting) >= MOST_WAITING:
             raise Busy(
@@ -268,7 +266,9 @@ class _Lookup:
             name == self.admins if isinstance(self.admins, str) else key_of(dn) == self.admins
             for dn, name in names.items()
         )
-        good = frozenset(name for name in names.values() if name is not None and _is_name(name))
+        good = frozenset(
+            name for name in names.values() if name is not None and is_account_name(name)
+        )
         left_out = sorted(name or dn for dn, name in names.items() if name not in good)
         return _Person(Identity(user, good, admin), tuple(left_out))
 
@@ -284,14 +284,6 @@ def _admins(group: str | None) -> Key | str | None:
             f"[ldap] admin_group: {group!r} is neither the name of a group nor a distinguished "
             f"name."
         ) from None
-
-
-def _is_name(name: str) -> bool:
-    try:
-        account_name(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _away() -> PeopleUnknown:

@@ -14,7 +14,7 @@ from attrs import evolve
 from pypid.access.sql.database import Database
 from pypid.access.sql.state import KEPT, AccountsState
 from pypid.access.sql.state_in_force import NAME, CurrentAccounts
-from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
+from pypid.access.sql.texts import LONGEST_NAME, is_name, new_name, storable
 from pypid.core.accounts.entries import Account, Session, Token
 from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import (
@@ -73,12 +73,12 @@ class SqlAccounts:
         await self._change(lambda writing: writing.add_user(cleaned))
 
     async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
-        if not sound(name):
+        if not is_name(name):
             raise NoSuchUser(name)
         return await self._change(lambda writing: writing.edit_user(name, change))
 
     async def remove_user(self, name: str) -> None:
-        if not sound(name):
+        if not is_name(name):
             raise NoSuchUser(name)
         await self._change(lambda writing: writing.remove_user(name))
 
@@ -98,20 +98,20 @@ class SqlAccounts:
         await self._change(lambda writing: writing.add_group(name))
 
     async def remove_group(self, name: str) -> None:
-        if not sound(name):
+        if not is_name(name):
             raise NoSuchGroup(name)
         await self._change(lambda writing: writing.remove_group(name))
 
     async def join(self, group: str, user: str) -> None:
-        if not sound(group):
+        if not is_name(group):
             raise NoSuchGroup(group)
         new_name(user)
         await self._change(lambda writing: writing.join(group, user))
 
     async def leave(self, group: str, user: str) -> None:
-        if not sound(group) or (not sound(user) and group not in self.current.state().members):
+        if not is_name(group) or (not is_name(user) and group not in self.current.state().members):
             raise NoSuchGroup(group)
-        if sound(user):
+        if is_name(user):
             await self._change(lambda writing: writing.leave(group, user))
 
     async def rights(self) -> Sequence[Right]:
@@ -125,7 +125,7 @@ class SqlAccounts:
         await self._change(lambda writing: writing.grant(right))
 
     async def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
-        if sound(name) if whom in NAMED else not name:
+        if is_name(name) if whom in NAMED else not name:
             await self._change(lambda writing: writing.withdraw(project, whom, name))
 
     # --- users of other systems ---
@@ -191,7 +191,7 @@ class SqlAccounts:
         await self._change(lambda writing: writing.add_token(cleaned))
 
     async def revoke_token(self, id: str) -> Token:
-        if not sound(id):
+        if not is_name(id):
             raise NoSuchToken(id)
         return self._with_use(await self._change(lambda writing: writing.revoke_token(id)))
 
@@ -206,7 +206,7 @@ class SqlAccounts:
         await self._change(lambda writing: writing.add_session(cleaned))
 
     async def end_session(self, digest: str) -> None:
-        if sound(digest):
+        if is_name(digest):
             await self._change(lambda writing: writing.end_session(digest))
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
 from pypid.access.sql.texts import storable
+from pypid.access.sql.write_queue import WriteQueue
 from pypid.core.accounts.entries import AuditEntry
-from pypid.core.errors import PeopleUnknown, PypidError
+from pypid.core.errors import PeopleUnknown
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded
-from pypid.flow.single_flight import Flights
 from pypid.ports import Journal
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ MOST = 1000
 _MOST_DETAILS = 50
 
 
-@frozen
-class _Failed:
-    """A failure to write, so that callers do not wait for the same failure again."""
-
-    reason: str
-
-
 class SqlJournal:
     """`Journal` in a database, which may be that of the accounts. Call `retry` every few
     seconds.
@@ -49,51 +41,40 @@ class SqlJournal:
     def __init__(self, database: Database, world: World) -> None:
         self._database = database
         self._world = world
-        self._waiting: deque[AuditEntry] = deque()
-        self._flights: Flights[None, None] = Flights()
-        self._failed: _Failed | None = None
+        self._queue: WriteQueue[AuditEntry] = WriteQueue(
+            self._write, AT_ONCE, self._log_failure, self._log_recovery
+        )
 
     async def note(self, entry: AuditEntry) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._queue.waiting) >= MOST_WAITING:
             self._log_entry(entry)
             return
-        self._waiting.append(_storable(entry))
-        if self._failed is None:
+        self._queue.waiting.append(_storable(entry))
+        if self._queue.reason is None:
             await shielded(self._written())
 
     async def _written(self) -> None:
         """Wait until all entries that wait now are written, or writing fails."""
-        last = self._waiting[-1]
-        while self._failed is None and last in self._waiting:
+        last = self._queue.waiting[-1]
+        while self._queue.reason is None and last in self._queue.waiting:
             await self.retry()
 
     async def retry(self) -> None:
         """Write the entries that wait. Failures are logged, each reason once."""
-        if self._waiting:
-            await self._flights.single(None, self._write)
+        await self._queue.flush()
 
-    async def _write(self) -> None:
-        while self._waiting:
-            batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
-            try:
-                await self._database.write(PART, partial(_insert, batch))
-            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
-                self._fail(str(error))
-                return
-            for _ in batch:
-                self._waiting.popleft()
-        if self._failed is not None:
-            self._log.info("The audit log can be written again, and all that waited for it is.")
-            self._failed = None
+    async def _write(self, batch: Sequence[AuditEntry]) -> None:
+        await self._database.write(PART, partial(_insert, batch))
 
-    def _fail(self, reason: str) -> None:
-        if self._failed is None or self._failed.reason != reason:
-            message = (
-                "The audit log cannot be written, which is tried again (lines that wait: "
-                "{count}): {error}"
-            )
-            self._log.error(message, count=len(self._waiting), error=reason)
-        self._failed = _Failed(reason)
+    def _log_failure(self, reason: str) -> None:
+        message = (
+            "The audit log cannot be written, which is tried again (lines that wait: {count}): "
+            "{error}"
+        )
+        self._log.error(message, count=len(self._queue.waiting), error=reason)
+
+    def _log_recovery(self) -> None:
+        self._log.info("The audit log can be written again, and all that waited for it is.")
 
     def _log_entry(self, entry: AuditEntry) -> None:
         self._log.error(
@@ -146,8 +127,8 @@ class SqlJournal:
     async def close(self) -> None:
         """Try a last time to write the entries that wait; the rest goes to the daemon's log."""
         await self.retry()
-        while self._waiting:
-            self._log_entry(self._waiting.popleft())
+        while self._queue.waiting:
+            self._log_entry(self._queue.waiting.popleft())
 
 
 def _storable(entry: AuditEntry) -> AuditEntry:

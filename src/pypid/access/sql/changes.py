@@ -278,7 +278,7 @@ def change(
     now: datetime,
     work: Callable[[AccountsWriter], Any],
 ) -> tuple[Any, AccountsState]:
-    """Run `work`; return its result, and the state after it. `state` is the state before it, None if
+    """Run `work`; return its result, and the state after it. `state` is the one before it, None if
     unknown.
 
     If `work` touched nothing, the serial stays as it was. Raises what `work` raises,

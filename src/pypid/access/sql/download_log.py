@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -13,6 +12,7 @@ from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
 from pypid.access.sql.texts import storable
+from pypid.access.sql.write_queue import WriteQueue
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import PeopleUnknown, PypidError
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
@@ -45,47 +45,42 @@ class SqlDownloads:
         self._database = database
         self._world = world
         self._rows = rows
-        self._waiting: deque[DownloadEntry] = deque()
-        self._flights: Flights[str, None] = Flights()
+        self._queue: WriteQueue[DownloadEntry] = WriteQueue(
+            self._write, AT_ONCE, self._log_failure, self._log_recovery
+        )
+        self._flights: Flights[None, None] = Flights()
         self._missed = 0
-        self._reason: str | None = None
         self._counted = False
         """Whether all downloads are counted by day, including those of an older pypid."""
         self._closing = False
 
     def note(self, download: DownloadEntry) -> None:
-        if len(self._waiting) >= MOST_WAITING:
+        waiting = self._queue.waiting
+        if len(waiting) >= MOST_WAITING:
             self._missed += 1
             return
-        self._waiting.append(download)
-        if len(self._waiting) % AT_ONCE == 0 and self._reason is None:
+        waiting.append(download)
+        if len(waiting) % AT_ONCE == 0 and self._queue.reason is None:
             start(self.flush())
 
     async def flush(self) -> None:
         """Write the downloads that wait. A failure is logged, once, and the next call tries
         again.
         """
-        if self._waiting:
-            await self._flights.single("write", self._write)
+        await self._queue.flush()
 
-    async def _write(self) -> None:
-        while self._waiting:
-            batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
-            try:
-                await self._database.write(PART, partial(_insert, batch))
-            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
-                if self._reason != str(error):
-                    message = "The downloads cannot be written down, which is tried again: {error}"
-                    self._log.error(message, error=str(error))
-                self._reason = str(error)
-                return
-            for _ in batch:
-                self._waiting.popleft()
-        if self._reason is not None:
-            self._log.info(
-                "The downloads are written down again; {count} were not.", count=self._missed
-            )
-        self._reason, self._missed = None, 0
+    async def _write(self, batch: Sequence[DownloadEntry]) -> None:
+        await self._database.write(PART, partial(_insert, batch))
+
+    def _log_failure(self, reason: str) -> None:
+        message = "The downloads cannot be written down, which is tried again: {error}"
+        self._log.error(message, error=reason)
+
+    def _log_recovery(self) -> None:
+        self._log.info(
+            "The downloads are written down again; {count} were not.", count=self._missed
+        )
+        self._missed = 0
 
     async def of(
         self, sha256: str, *, most: int = 1000, before: int | None = None
@@ -107,7 +102,7 @@ class SqlDownloads:
             return ()
         if not (self._counted or self._closing):
             start(
-                self._flights.single("count", self._count)
+                self._flights.single(None, self._count)
             )  # not awaited: counts of an older pypid's downloads may come later
         try:
             return await self._database.read(PART, partial(_select_days, storable(project), since))
@@ -134,7 +129,7 @@ class SqlDownloads:
         if not self._database.is_there():
             return
         if not self._counted:
-            await self._flights.single("count", self._count)
+            await self._flights.single(None, self._count)
         begin = self._world.now() - AGE
         try:
             while await self._database.write(PART, partial(_forget, begin, self._rows)):
@@ -149,12 +144,11 @@ class SqlDownloads:
         how many.
         """
         self._closing = True
-        await self._flights.single("count", self._nothing)  # wait until counting has ended
+        await self._flights.single(None, self._nothing)  # wait until counting has ended
         await self.flush()
-        if self._waiting:
-            self._log.error(
-                "{count} downloads were not written down.", count=len(self._waiting) + self._missed
-            )
+        if self._queue.waiting:
+            count = len(self._queue.waiting) + self._missed
+            self._log.error("{count} downloads were not written down.", count=count)
 
     async def _nothing(self) -> None:
         return

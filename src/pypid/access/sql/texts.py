@@ -5,7 +5,7 @@ character.
 from __future__ import annotations
 
 from pypid.core.errors import BadRequest
-from pypid.core.permissions import account_name
+from pypid.core.permissions import account_name, is_account_name
 
 LONGEST_NAME = 200
 """Characters of a user's or group's name."""
@@ -18,13 +18,9 @@ def storable(text: str, most: int = LONGEST) -> str:
     return text[:most].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def sound(name: str) -> bool:
+def is_name(name: str) -> bool:
     """Return whether a user or a group can have this name."""
-    try:
-        new_name(name)
-    except BadRequest:
-        return False
-    return True
+    return is_account_name(name, LONGEST_NAME)
 
 
 def new_name(name: str) -> str:
