@@ -28,8 +28,13 @@ class FeedEvents:
     """
 
     on_beat: Callable[[Beat], None]
-    stopped: bool = False
+    stopped: bool = field(default=False, init=False)
     _lost: bool = field(default=False, init=False)
+
+    def stop(self) -> bool:
+        """Report and log nothing from now on; return whether it reported until now."""
+        reported, self.stopped = not self.stopped, True
+        return reported
 
     def report(self, beat: Beat) -> None:
         """Report a state; an exception of `on_beat` is only logged."""

@@ -204,6 +204,10 @@ class Replica:
             self.serial = serial
             self.changes += 1
 
+    def supersede(self, older: Replica) -> None:
+        """Count more changes than the older copy: what was cached by its number is read again."""
+        self.changes += older.changes + 1
+
     def now_complete(self) -> None:
         """Note that the whole storage has been reconciled."""
         if not self.complete:

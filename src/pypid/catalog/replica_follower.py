@@ -282,7 +282,7 @@ class ReplicaFollower:
         raise CatalogReset
 
     async def _read_anew(self) -> None:
-        """Read another generation from its beginning, while the old copy is shown until the new one is
+        """Read another generation from its beginning; the old copy is shown until the new one is
         complete.
         """
         for _ in range(MOST_GENERATIONS):
@@ -314,13 +314,12 @@ class ReplicaFollower:
                 rows.extend(each.rows)
                 version = max(version, each.position.version)
         await replica.fill(rows, version, max((row.serial for row in rows), default=0))
-        # higher than in any copy before: what was cached by that number is read again
-        replica.changes += self.replica.changes + 1
+        replica.supersede(self.replica)
         return replica
 
     def _confirm(self, state: EngineState, requested_at: float) -> bool:
-        """Note that the engine was in this state at time `requested_at` or later; return whether all of
-        that is held.
+        """Note that the engine was in this state at time `requested_at` or later; return whether
+        all of that is held.
         """
         replica = self.replica
         if state.generation != replica.generation or state.version > replica.version:

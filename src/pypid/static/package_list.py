@@ -82,6 +82,10 @@ class PackageList:
         """Number of files on all pages; a file on two pages counts twice."""
         return sum(map(len, self.projects.values()))
 
+    def begin_line(self, number: int) -> None:
+        """Note that the list has this line."""
+        self.lines = number
+
     def take(self, listed: PackageListEntry, number: int) -> None:
         """Add the file of a line. If a file is named twice, the later line counts."""
         try:
@@ -149,7 +153,7 @@ def read_names(lines: Iterable[bytes], where: str) -> PackageList:
     read = PackageList()
     spoilt = _Spoilt(where)
     for number, line in enumerate(lines, 1):
-        read.lines = number
+        read.begin_line(number)
         try:
             filename = line.decode().strip("\r\n")
         except UnicodeDecodeError:
@@ -173,7 +177,7 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
     unknown: set[str] = set()
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        read.lines = number
+        read.begin_line(number)
         if len(line) > LONGEST_LINE:
             spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
             continue

@@ -230,6 +230,8 @@ def _info(project: ProjectName, version: str | None, files: Sequence[PackageList
 
 
 def _raw(listed: PackageListEntry, settings: StaticSettings) -> msgspec.Raw:
+    stamp = listed.upload_timestamp
+    uploaded = UNSET if stamp is None else utc_text(moment_of(stamp))
     entry = _Entry(
         filename=listed.filename,
         url=settings.url(listed.filename),
@@ -237,15 +239,11 @@ def _raw(listed: PackageListEntry, settings: StaticSettings) -> msgspec.Raw:
         packagetype=_packagetype(listed.filename),
         yanked=bool(listed.yanked_reason),
         yanked_reason=listed.yanked_reason,
+        upload_time=UNSET if uploaded is UNSET else uploaded[:19].replace("T", " "),
+        upload_time_iso_8601=uploaded,
+        digests=dict((_hash(listed.hash),)) if listed.hash else UNSET,
+        size=UNSET if listed.size is None else listed.size,
     )
-    if listed.upload_timestamp is not None:
-        moment = moment_of(listed.upload_timestamp)
-        entry.upload_time_iso_8601 = utc_text(moment)
-        entry.upload_time = entry.upload_time_iso_8601[:19].replace("T", " ")
-    if listed.hash:
-        entry.digests = dict((_hash(listed.hash),))
-    if listed.size is not None:
-        entry.size = listed.size
     return msgspec.Raw(_encoder.encode(entry))
 
 
@@ -256,5 +254,7 @@ def _packagetype(filename: str) -> str:
 
 
 def latest(found: Sequence[PlacedFile]) -> str | None:
-    """Return the newest version of files in the order of `placed_files`, as its file name spells it."""
+    """Return the newest version of files in the order of `placed_files`, as its file name spells
+    it.
+    """
     return found[-1].place.spelled

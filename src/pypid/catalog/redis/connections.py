@@ -7,7 +7,6 @@ question at a time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -143,18 +142,8 @@ class RedisConnections:
         return wrapClientTLS(optionsForClientTLS(server.name), endpoint) if server.tls else endpoint
 
     async def _enter(self, wire: RedisWire, patience: float) -> None:
-        """Authenticate, and read the id of the server's process."""
-        place = self.place
-        if place.password:
-            await wire.ask(
-                "AUTH", *([place.user] if place.user else []), place.password, patience=patience
-            )
-        if place.database:
-            await wire.ask("SELECT", place.database, patience=patience)
-        answer = await wire.ask("INFO", patience=patience)
-        text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else ""
-        info = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
-        wire.run = info.get("run_id", "")
+        """Log in, and check that the server can be used."""
+        info = await wire.log_in(patience)
         if not wire.run or not info.get("redis_version", "0").partition(".")[0].isdecimal():
             raise DatabaseUnusable(
                 "it does not say which process it is (INFO, run_id), so pypid cannot tell "

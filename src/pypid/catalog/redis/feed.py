@@ -49,8 +49,7 @@ class StreamFeed:
     async def stop(self) -> None:
         ended: Deferred[None] = Deferred()
         self._running.addBoth(lambda result: ended.callback(None))
-        if not self._events.stopped:
-            self._events.stopped = True
+        if self._events.stop():
             self._running.cancel()
         await ended
 

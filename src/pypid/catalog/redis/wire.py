@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import txredisapi
@@ -77,6 +78,22 @@ class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not 
             return await self._answer(words, patience)
         except txredisapi.ResponseError as error:
             raise self._refused(error) from None
+
+    async def log_in(self, patience: float = PATIENCE) -> Mapping[str, str]:
+        """Authenticate, select the database, and return what the server says of itself (``INFO``);
+        afterwards `run` is known.
+        """
+        place = self.place
+        if place.password:
+            user = [place.user] if place.user else []
+            await self.ask("AUTH", *user, place.password, patience=patience)
+        if place.database:
+            await self.ask("SELECT", place.database, patience=patience)
+        answer = await self.ask("INFO", patience=patience)
+        text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else ""
+        info = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
+        self.run = info.get("run_id", "")
+        return info
 
     async def run_script(
         self, script: Script, keys: Sequence[bytes], *words: Word, patience: float = PATIENCE

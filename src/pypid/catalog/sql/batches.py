@@ -33,12 +33,21 @@ class _Wanted:
     generation: str
     change: RowChange
     made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
-    patience: IDelayedCall | None = field(default=None, init=False)
-    """The timeout while it waits for its turn."""
+    _timeout: IDelayedCall | None = field(default=None, init=False)
+    """Runs while it waits for its turn."""
 
     @property
     def size(self) -> int:
         return len(self.change.line or b"")
+
+    def wait(self, clock: IReactorTime, longest: float, give_up: Callable[[_Wanted], None]) -> None:
+        """Call `give_up` if its turn does not come within `longest` seconds."""
+        self._timeout = clock.callLater(longest, give_up, self)
+
+    def take_turn(self) -> None:
+        """Note that its turn has come."""
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
 
     def settle(self, made: Made | Failure) -> None:
         if not self.made.called:  # its caller still waits
@@ -64,16 +73,16 @@ class Grouping:
         wanted = _Wanted(generation, change)
         self._waiting.append(wanted)
         if self._is_busy:
-            wanted.patience = self.clock.callLater(self.longest, self._give_up, wanted)
+            wanted.wait(self.clock, self.longest, self._give_up)
         else:
             self._is_busy = True
             start(self._work())
         return await wanted.made
 
     def _give_up(self, wanted: _Wanted) -> None:
-        wanted.patience = None
         self._waiting.remove(wanted)
-        wanted.settle(Failure(DatabaseAway("others change it, and this one's turn did not come")))  # type: ignore[no-untyped-call]
+        error = DatabaseAway("others change it, and this one's turn did not come")
+        wanted.settle(Failure(error))  # type: ignore[no-untyped-call]
 
     async def _work(self) -> None:
         try:
@@ -99,9 +108,7 @@ class Grouping:
 
     def _take(self) -> _Wanted:
         wanted = self._waiting.popleft()
-        if wanted.patience is not None:
-            wanted.patience.cancel()
-            wanted.patience = None
+        wanted.take_turn()
         return wanted
 
     async def _group(self, group: list[_Wanted]) -> None:

@@ -56,9 +56,8 @@ class LookingFeed:
         self._ended: Deferred[LoopingCall] = self._loop.start(looking.pause, now=False)
 
     async def stop(self) -> None:
-        if self._events.stopped:
+        if not self._events.stop():
             return
-        self._events.stopped = True
         self._loop.stop()
         self._looking.cut()
         await self._ended

@@ -4,7 +4,7 @@ what differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 
@@ -73,14 +73,24 @@ class ReconcileProgress:
     objects: int = 0
     projects: int = 0
 
+    def add_object(self) -> None:
+        """Count a listed object."""
+        self.objects += 1
+
+    def add_project(self) -> None:
+        """Count a project that was read."""
+        self.projects += 1
+
 
 @define
 class _Walk:
-    """The state of one reconciliation."""
+    """One reconciliation of everything, and its state."""
 
-    pace: Pace
+    context: IndexContext
     progress: Progress
     counted: ReconcileProgress
+    reconcile_project: Callable[[ProjectName], Awaitable[Reconciled]]
+    pace: Pace = field(init=False)
     reading: JobGroup = field(factory=lambda: JobGroup(PROJECTS_AT_ONCE))
     seen: set[ProjectName] = field(factory=set)
     loose: dict[str, Blob] = field(factory=dict)
@@ -93,6 +103,142 @@ class _Walk:
     some_foreign: list[Blob] = field(factory=list)
     failure: StorageDown | None = None
     """Why a project could not be read; all others are still compared."""
+
+    def __attrs_post_init__(self) -> None:
+        self.pace = Pace(self.context.world)
+
+    async def run(self) -> Reconciled:
+        """Compare all of the storage; see `Reconciler.reconcile`."""
+        async with aclosing(self.context.blobs.list()) as listing:
+            group: list[Blob] = []
+            current = ""
+            async for blob in listing:
+                top = blob.key.partition("/")[0]
+                if top != current:
+                    await self._group(current, group)
+                    current, group = top, []
+                group.append(blob)
+                self.counted.add_object()
+            await self._group(current, group)
+        await self.reading.ended()
+        await self._forget_gone()
+        await self.reading.ended()
+        strays = await self._unclaimed()
+        if self.failure is not None:
+            raise self.failure
+        if not self.context.plan.pypicloud:  # else what was found has to be adopted first
+            await self.context.catalog.complete()
+            self.context.verified.clear()
+        if self.foreign:
+            _log.info(
+                (
+                    "{count} objects in the storage are neither distributions nor pypid's; they "
+                    "were skipped"
+                ),
+                count=self.foreign,
+            )
+        return Reconciled(
+            len(self.seen),
+            len(self.changed),
+            strays,
+            tuple(self.some_foreign),
+            frozenset(self.seen),
+            self.read,
+        )
+
+    async def _group(self, top: str, group: list[Blob]) -> None:
+        """Process all blobs below one top-level folder: a project's, or stray files."""
+        counted = self.counted
+        self.progress.at(
+            lambda: (
+                f"comparing with the storage: {counted.objects} objects, {counted.projects} "
+                f"projects read"
+            )
+        )
+        await self.pace.keep()
+        if f"{top}/" in (
+            OURS_AS_A_WHOLE,
+            KEPT,
+        ):  # cached files are compared by `CacheStore`
+            return
+        keys = {blob.key for blob in group}
+        is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)
+        for blob in group:
+            if blob.key + _RECORD in keys:
+                continue
+            project = project_at(blob.key)
+            if project is not None:
+                self.loose[blob.key] = blob
+                self.elsewhere.add(project)
+            elif self._is_foreign(blob.key, keys, is_ours):
+                self.foreign += 1
+                if self.context.plan.pypicloud and (
+                    len(self.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None
+                ):
+                    self.some_foreign.append(blob)
+            await self.pace.keep()
+        if is_ours:
+            await self._project(ProjectName(top), group, keys)
+
+    def _is_foreign(self, where: str, keys: set[str], is_ours: bool) -> bool:
+        """Return whether the blob is not pypid's. A pypicloud's descriptions belong to its files;
+        blobs in local folders count only where a pypicloud may have listed them.
+        """
+        if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
+            return False
+        if self.context.plan.pypicloud:
+            return not is_only_ours(where) and place(where) is None
+        return not is_ours and place(where) is None
+
+    async def _project(self, name: ProjectName, group: list[Blob], keys: set[str]) -> None:
+        self.seen.add(name)
+        if _lie_elsewhere(group, keys):
+            self.elsewhere.add(name)
+        if await self.context.catalog.mark(name) == records.mark_of(group):
+            self.context.verified.add(name)
+        else:
+            await self.reading.add(partial(self._read, name))
+
+    async def _read(self, name: ProjectName) -> None:
+        self.read += 1
+        try:
+            if (await self.reconcile_project(name)).changed:
+                self.changed.add(name)
+            self.counted.add_project()
+        except CatalogDown:  # reading the others would be useless
+            raise
+        except StorageDown as error:
+            _log.error("The project {name} could not be read: {error}", name=name, error=error)
+            self.failure = error
+
+    async def _forget_gone(self) -> None:
+        """Read the projects again that the catalog holds and the listing did not show, and remove
+        those that are gone.
+        """
+        for summary in await self.context.catalog.names():
+            if summary.name not in self.seen:
+                await self.reading.add(partial(self._read, summary.name))
+            await self.pace.keep()
+
+    async def _unclaimed(self) -> tuple[Blob, ...]:
+        """Return the loose distributions that belong to no project's file, after comparing the
+        projects with files elsewhere.
+
+        Changes of such files do not show in the listing of the project's folder.
+        """
+        claimed: set[str] = set()
+        for name in sorted(self.elsewhere):
+            ours = await self.context.catalog.local_project(name)
+            if isinstance(ours, Project) and not _agrees(ours, self.loose):
+                await self._read(name)
+                ours = await self.context.catalog.local_project(name)
+            if isinstance(ours, Project):
+                claimed.update(file.key or "" for file in ours.files)
+            self.progress.at(
+                lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere"
+            )
+            await self.pace.keep()
+        return tuple(blob for key, blob in self.loose.items() if key not in claimed)
 
 
 @frozen
@@ -109,51 +255,16 @@ class Reconciler:
         so far is kept.
         """
         walk = _Walk(
-            Pace(self.context.world), Progress(self.context.world.clock, self.tell), self.counted
+            self.context,
+            Progress(self.context.world.clock, self.tell),
+            self.counted,
+            self.reconcile_project,
         )
         try:
-            return await self._reconcile(walk)
+            return await walk.run()
         except BaseException:
             await walk.reading.cancel()
             raise
-
-    async def _reconcile(self, walk: _Walk) -> Reconciled:
-        async with aclosing(self.context.blobs.list()) as listing:
-            group: list[Blob] = []
-            current = ""
-            async for blob in listing:
-                top = blob.key.partition("/")[0]
-                if top != current:
-                    await self._group(walk, current, group)
-                    current, group = top, []
-                group.append(blob)
-                walk.counted.objects += 1
-            await self._group(walk, current, group)
-        await walk.reading.ended()
-        await self._forget_gone(walk)
-        await walk.reading.ended()
-        strays = await self._unclaimed(walk)
-        if walk.failure is not None:
-            raise walk.failure
-        if not self.context.plan.pypicloud:  # else what was found has to be adopted first
-            await self.context.catalog.complete()
-            self.context.verified.clear()
-        if walk.foreign:
-            _log.info(
-                (
-                    "{count} objects in the storage are neither distributions nor pypid's; they "
-                    "were skipped"
-                ),
-                count=walk.foreign,
-            )
-        return Reconciled(
-            len(walk.seen),
-            len(walk.changed),
-            strays,
-            tuple(walk.some_foreign),
-            frozenset(walk.seen),
-            walk.read,
-        )
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
@@ -164,102 +275,6 @@ class Reconciler:
         return Reconciled(
             projects=int(found.project is not None), changed=int(found.changed), strays=found.strays
         )
-
-    async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
-        """Process all blobs below one top-level folder: a project's, or stray files."""
-        counted = walk.counted
-        walk.progress.at(
-            lambda: (
-                f"comparing with the storage: {counted.objects} objects, {counted.projects} "
-                f"projects read"
-            )
-        )
-        await walk.pace.keep()
-        if f"{top}/" in (
-            OURS_AS_A_WHOLE,
-            KEPT,
-        ):  # cached files are compared by `CacheStore`
-            return
-        keys = {blob.key for blob in group}
-        is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)
-        for blob in group:
-            if blob.key + _RECORD in keys:
-                continue
-            project = project_at(blob.key)
-            if project is not None:
-                walk.loose[blob.key] = blob
-                walk.elsewhere.add(project)
-            elif self._is_foreign(blob.key, keys, is_ours):
-                walk.foreign += 1
-                if self.context.plan.pypicloud and (
-                    len(walk.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None
-                ):
-                    walk.some_foreign.append(blob)
-            await walk.pace.keep()
-        if is_ours:
-            await self._project(walk, ProjectName(top), group, keys)
-
-    def _is_foreign(self, where: str, keys: set[str], is_ours: bool) -> bool:
-        """Return whether the blob is not pypid's. A pypicloud's descriptions belong to its files;
-        blobs in local folders count only where a pypicloud may have listed them.
-        """
-        if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
-            return False
-        if self.context.plan.pypicloud:
-            return not is_only_ours(where) and place(where) is None
-        return not is_ours and place(where) is None
-
-    async def _project(
-        self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]
-    ) -> None:
-        walk.seen.add(name)
-        if _lie_elsewhere(group, keys):
-            walk.elsewhere.add(name)
-        if await self.context.catalog.mark(name) == records.mark_of(group):
-            self.context.verified.add(name)
-        else:
-            await walk.reading.add(partial(self._read, walk, name))
-
-    async def _read(self, walk: _Walk, name: ProjectName) -> None:
-        walk.read += 1
-        try:
-            if (await self.reconcile_project(name)).changed:
-                walk.changed.add(name)
-            walk.counted.projects += 1
-        except CatalogDown:  # reading the others would be useless
-            raise
-        except StorageDown as error:
-            _log.error("The project {name} could not be read: {error}", name=name, error=error)
-            walk.failure = error
-
-    async def _forget_gone(self, walk: _Walk) -> None:
-        """Read the projects again that the catalog holds and the listing did not show, and remove
-        those that are gone.
-        """
-        for summary in await self.context.catalog.names():
-            if summary.name not in walk.seen:
-                await walk.reading.add(partial(self._read, walk, summary.name))
-            await walk.pace.keep()
-
-    async def _unclaimed(self, walk: _Walk) -> tuple[Blob, ...]:
-        """Return the loose distributions that belong to no project's file, after comparing the
-        projects with files elsewhere.
-
-        Changes of such files do not show in the listing of the project's folder.
-        """
-        claimed: set[str] = set()
-        for name in sorted(walk.elsewhere):
-            ours = await self.context.catalog.local_project(name)
-            if isinstance(ours, Project) and not _agrees(ours, walk.loose):
-                await self._read(walk, name)
-                ours = await self.context.catalog.local_project(name)
-            if isinstance(ours, Project):
-                claimed.update(file.key or "" for file in ours.files)
-            walk.progress.at(
-                lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere"
-            )
-            await walk.pace.keep()
-        return tuple(blob for key, blob in walk.loose.items() if key not in claimed)
 
 
 def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
