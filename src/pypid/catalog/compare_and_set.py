@@ -82,7 +82,8 @@ async def swapped(
             if not isinstance(done, Conflict):
                 value = None
                 if wanted is not None and wanted.line is not None and done is not None:
-                    value = evolve(wanted.value, serial=done.serial)  # type: ignore[misc]  # a project, or what was heard
+                    # a project or an upstream entry
+                    value = evolve(wanted.value, serial=done.serial)  # type: ignore[misc]
                 await _shown(following, generation, half, name, done, value)
                 return Swapped(held, wanted, done)
             held = await half().read(done.row)

@@ -148,7 +148,8 @@ class DumpFolder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(part, self.folder / name)  # noqa: PTH104  # one name, `os`, for all that a test of crashes counts
+        # `os`, which a test of crashes replaces to count these calls
+        os.rename(part, self.folder / name)  # noqa: PTH104
 
     def _sync(self) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -89,8 +89,8 @@ class CatalogRow:
     """The row of a project, as it is since `version`. `serial` is that of its last visible change.
 
     `line` is made by `records.dump_project` or `upstream_entry.dump_upstream_entry`, of a project
-    with serial 0: the serial is known only when the row is written. None: it was removed. (A project's
-    mark is in its line.)
+    with serial 0: the serial is known only when the row is written. None: it was removed. (A
+    project's mark is in its line.)
     """
 
     kind: RowKind
@@ -148,8 +148,8 @@ class Slice:
 
 @frozen
 class Beat:
-    """A sign of life of the feed: the state is no older than `requested_at`, in seconds of the reactor's
-    clock.
+    """A sign of life of the feed: the state is no older than `requested_at`, in seconds of the
+    reactor's clock.
     """
 
     state: EngineState
@@ -158,8 +158,8 @@ class Beat:
 
 @define
 class CatalogReset(Exception):
-    """There is another generation, or the changes since the position are no longer known: `open`, and
-    read from the beginning.
+    """There is another generation, or the changes since the position are no longer known: `open`,
+    and read from the beginning.
     """
 
     def __str__(self) -> str:
@@ -178,9 +178,9 @@ class Engine(Protocol):
     of any node.
 
     Every method raises `DatabaseAway` (call it again, which is safe) and `DatabaseUnusable`
-    (another version of pypid uses it, it is damaged, its driver is missing). Methods with a generation
-    or a position raise `CatalogReset` if that is not the current one, and so do `state`, `row` and `clear`
-    if there is none any more (the file or the tables were removed).
+    (another version of pypid uses it, it is damaged, its driver is missing). Methods with a
+    generation or a position raise `CatalogReset` if that is not the current one, and so do `state`,
+    `row` and `clear` if there is none any more (the file or the tables were removed).
     """
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
@@ -188,8 +188,9 @@ class Engine(Protocol):
         another schema.
 
         `identity` is that of the storage (`records.StorageIdentity`): raises
-        `core.errors.CannotStart` if the rows are of another storage. Serials of a new generation go on
-        from the last known one, and from `serial` at least. May be called again, on `CatalogReset`.
+        `core.errors.CannotStart` if the rows are of another storage. Serials of a new generation go
+        on from the last known one, and from `serial` at least. May be called again, on
+        `CatalogReset`.
         """
 
     async def state(self) -> EngineState:
@@ -224,8 +225,8 @@ class Engine(Protocol):
         """
 
     async def clear(self) -> EngineState:
-        """Reset the rows: none, not complete, another generation. Serials go on; links and leases stay.
-        Return the state.
+        """Reset the rows: none, not complete, another generation. Serials go on; links and leases
+        stay. Return the state.
         """
 
     async def tidy(self, tombstones: int = 10_000) -> None:

@@ -40,9 +40,9 @@ Job = Callable[[], Awaitable[object]]
 class Publishing(Service):
     """The service that keeps the place up to date while it runs.
 
-    `while_leader` runs a job unless another node runs it. Nothing is written or removed while the catalog
-    is unreachable or permissions are unknown, nor before the catalog has been reconciled with the
-    storage.
+    `while_leader` runs a job unless another node runs it. Nothing is written or removed while the
+    catalog is unreachable or permissions are unknown, nor before the catalog has been reconciled
+    with the storage.
     """
 
     index: Index
@@ -64,7 +64,8 @@ class Publishing(Service):
     _resting: Deferred[None] | None = field(default=None, init=False, repr=False)
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        # Twisted's Service is not annotated
+        super().startService()  # type: ignore[no-untyped-call]
         self._stopping = False
         self._running = start(self._run())
 

@@ -97,7 +97,8 @@ class Reader:
         return self._found(self._places(table, place, seen, let_through, most, skip)), total
 
     def _count(self, table: str, place: str, seen: str, matches: str | None) -> int:
-        return self.db.execute(f"SELECT count(*) FROM {table} {seen}", (matches,)).fetchone()[0]  # type: ignore[no-any-return]
+        query = f"SELECT count(*) FROM {table} {seen}"
+        return self.db.execute(query, (matches,)).fetchone()[0]  # type: ignore[no-any-return]
 
     def _places(
         self, table: str, place: str, seen: str, matches: str | None, most: int, skip: int = 0

@@ -26,7 +26,8 @@ FEED = "rss/updates.xml"
 """The path at which PyPI has its feed of releases."""
 
 _STYLE = """body { margin: 0; font: 16px/1.5 Helvetica, Arial, sans-serif; color: #111 }
-header { position: sticky; top: 0; display: flex; align-items: center; gap: 1em; padding: .7em 1em; background: #e6f8ff;
+header { position: sticky; top: 0; display: flex; align-items: center; gap: 1em; \
+padding: .7em 1em; background: #e6f8ff;
   border-bottom: 1px solid #e2e2e2 }
 h1 { margin: 0; font-size: 1.4em; white-space: nowrap }
 header input { flex: 1; min-width: 5em; padding: .3em; font-size: 1em }
@@ -154,11 +155,14 @@ def _turn(page: int, count: int) -> str:
         return f'<a href="page{number}.html">{sign}</a>' if there else sign
 
     back, on = page > 1, page < count
-    ways = (to(1, "&laquo;", back), to(page - 1, "&larr;", back), f"Page {page}/{count}")
-    return (
-        f"<p "
-        f'class="turn">{" ".join((*ways, to(page + 1, "&rarr;", on), to(count, "&raquo;", on)))}</p>'
+    ways = (
+        to(1, "&laquo;", back),
+        to(page - 1, "&larr;", back),
+        f"Page {page}/{count}",
+        to(page + 1, "&rarr;", on),
+        to(count, "&raquo;", on),
     )
+    return f'<p class="turn">{" ".join(ways)}</p>'
 
 
 def feed(newest_first: Iterable[PackageListEntry], settings: StaticSettings) -> bytes:
@@ -187,8 +191,8 @@ def _item(listed: PackageListEntry, settings: StaticSettings) -> str:
     )
     return (
         f"<item><title>{name}</title><link>{escape(settings.url(listed.filename))}</link>"
-        f"<guid "
-        f'isPermaLink="false">{name}</guid><pubDate>{format_datetime(moment)}</pubDate>{by}</item>\n'
+        f'<guid isPermaLink="false">{name}</guid>'
+        f"<pubDate>{format_datetime(moment)}</pubDate>{by}</item>\n"
     )
 
 
@@ -204,6 +208,7 @@ def _document(title: str, settings: StaticSettings, body: str, box: str, up: str
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(plain(title))}</title>\n{feed_link}\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f"<title>{escape(plain(title))}</title>\n{feed_link}\n<style>\n{_STYLE}\n</style>\n"
+        "</head>\n<body>\n"
         f"<header>{logo}<h1>{name}</h1>{box}</header>\n<main>\n{body}</main>\n</body>\n</html>\n"
     ).encode()

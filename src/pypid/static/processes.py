@@ -66,8 +66,8 @@ _decoder = msgspec.json.Decoder(_Report)
 def shared_out(
     things: Sequence[T], work: Work[T], processes: int, on_progress: Callable[[Done], None]
 ) -> None:
-    """Do all of the work in so many processes; `on_progress` is called with their progress. Raises what
-    `work` raises, or `Died`.
+    """Do all of the work in so many processes; `on_progress` is called with their progress. Raises
+    what `work` raises, or `Died`.
 
     With more than one process, the caller must have no other threads and no event loop.
     """
@@ -78,7 +78,8 @@ def shared_out(
     children: list[_Child] = []
     try:
         for number in range(processes):
-            children.append(_fork(things[number::processes], work))  # noqa: PERF401  # each is ended if the next fails
+            # one by one: each is ended if the next fails
+            children.append(_fork(things[number::processes], work))  # noqa: PERF401
         _listen(children, on_progress)
     finally:
         for child in children:

@@ -14,8 +14,8 @@ NEEDS = ("txredisapi", "hiredis")
 
 
 def open(url: str, world: World, reactor: Any) -> Engine:
-    """Return the engine at `[catalog] url`; it connects when it is used. `reactor` makes connections,
-    and has the world's clock.
+    """Return the engine at `[catalog] url`; it connects when it is used. `reactor` makes
+    connections, and has the world's clock.
 
     Raises `CannotStart` for an invalid URL, and if the Redis client libraries are not installed.
     """

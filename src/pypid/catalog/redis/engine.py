@@ -238,8 +238,8 @@ class RedisEngine:
     async def _on(
         self, wire: RedisWire, script: Script, *words: Word, patience: float = PATIENCE
     ) -> list[Any]:
-        """Return the answer of a script about rows. Raises also `CatalogReset`, if they are not to be
-        trusted.
+        """Return the answer of a script about rows. Raises also `CatalogReset`, if they are not to
+        be trusted.
         """
         answer: list[Any] = await wire.run_script(
             script, self._keys, scripts.SCHEMA, wire.run, *words, patience=patience

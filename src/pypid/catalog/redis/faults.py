@@ -16,6 +16,9 @@ _NOT_ALLOWED = (
     "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names "
     "(ACL SETUSER)."
 )
+_NO_PASSWORD = (
+    "it has no password, and [catalog] url has one. Take it out, or set requirepass there."
+)
 _UNUSABLE = {
     "NOAUTH": (
         "it wants a password: write it into [catalog] url, redis://:password@host or "
@@ -29,8 +32,8 @@ _UNUSABLE = {
         "it refuses the password of [catalog] url. Correct it there (quoted), or in the server's "
         "requirepass."
     ),
-    "without any password configured": "it has no password, and [catalog] url has one. Take it out, or set requirepass there.",
-    "no password is set": "it has no password, and [catalog] url has one. Take it out, or set requirepass there.",
+    "without any password configured": _NO_PASSWORD,
+    "no password is set": _NO_PASSWORD,
     "arguments for 'auth'": (
         "it knows no users (they came with Redis 6). Take the user out of [catalog] url, not the "
         "password."
@@ -41,8 +44,12 @@ _UNUSABLE = {
         "it is in protected mode: it has no password, and talks to its own machine only. Set one "
         "(requirepass)."
     ),
-    "DB index is out of range": "it has no database of that number. Correct the end of [catalog] url.",
-    "SELECT is not allowed": "a Redis Cluster has database 0 only. Correct the end of [catalog] url.",
+    "DB index is out of range": (
+        "it has no database of that number. Correct the end of [catalog] url."
+    ),
+    "SELECT is not allowed": (
+        "a Redis Cluster has database 0 only. Correct the end of [catalog] url."
+    ),
     "MOVED": (
         "it is a node of a Redis Cluster without our keys: give the address of the master that "
         "has them (CLUSTER SLOTS)."
@@ -55,7 +62,9 @@ _UNUSABLE = {
         "it lacks a command that Redis has since version 5, or that was renamed. Use Redis 5 or "
         "later."
     ),
-    "Unknown Redis command": "it lacks a command that Redis has since version 5. Use Redis 5 or later.",
+    "Unknown Redis command": (
+        "it lacks a command that Redis has since version 5. Use Redis 5 or later."
+    ),
 }
 _AWAY = {
     "LOADING": "it reads its data from disk, after a start",
@@ -63,7 +72,9 @@ _AWAY = {
     "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write)",
     "READONLY": "it is a replica, which takes no changes: [catalog] url is to lead to the master",
     "REPLICA": "it is a replica: [catalog] url is to lead to the master",
-    "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log",
+    "MISCONF": (
+        "it cannot write its data to its disk, and takes no changes until it can. See its log"
+    ),
     "CLUSTERDOWN": "its cluster is down",
     "TRYAGAIN": "its cluster moves our keys",
     "BUSY": "it is busy with the script of a client",

@@ -2,7 +2,7 @@
 of it or nothing.
 
 ``standing``
-    (hash) The state: identity of the storage, schema, generation, version, serial, ... It has had the
+    (hash) The state: identity of the storage, schema, generation, version, serial, ... It has the
     fields `schema`, `identity` and `serial` in every version, so that each version can recognize
     the others.
 ``lines``
@@ -72,10 +72,12 @@ local function tell()
 end
 local function whole_up_to(version, count)
   local last = redis.call('ZREVRANGE', order, 0, 0, 'WITHSCORES')[2]
-  return redis.call('HLEN', lines) == count and redis.call('ZCARD', order) == count and tonumber(last or 0) <= version
+  return redis.call('HLEN', lines) == count and redis.call('ZCARD', order) == count
+    and tonumber(last or 0) <= version
 end
 local function state()
-  local now = redis.call('HMGET', standing, 'epoch', 'version', 'serial', 'complete', 'rights', 'news')
+  local now = redis.call(
+    'HMGET', standing, 'epoch', 'version', 'serial', 'complete', 'rights', 'news')
   return {'OK', now[1], now[2], now[3], now[4], now[5], now[6] or '0'}
 end
 """.replace("{NEWS}", str(NEWS))
@@ -84,7 +86,8 @@ end
 _BELIEVE = (
     _KEYS
     + """
-local now = redis.call('HMGET', standing, 'schema', 'run', 'epoch', 'version', 'serial', 'lost', 'count')
+local now = redis.call(
+  'HMGET', standing, 'schema', 'run', 'epoch', 'version', 'serial', 'lost', 'count')
 if not now[1] then return {'ANEW'} end
 if now[1] ~= schema then return {'SCHEMA', now[1]} end
 if now[2] ~= run or not whole_up_to(tonumber(now[4]), tonumber(now[7])) then return {'ANEW'} end
@@ -96,8 +99,8 @@ _OF_EPOCH = f"{_BELIEVE}if now[3] ~= ARGV[3] then return {{'ANEW'}} end\n"
 _BEGIN = """
 local function begin(epoch, serial)
   redis.call('UNLINK', lines, order, gone)
-  redis.call('HSET', standing, 'schema', schema, 'run', run, 'epoch', epoch, 'version', '0', 'serial', serial, 'lost', '0',
-    'complete', '0', 'count', '0')
+  redis.call('HSET', standing, 'schema', schema, 'run', run, 'epoch', epoch, 'version', '0',
+    'serial', serial, 'lost', '0', 'complete', '0', 'count', '0')
   tell()
 end
 """
@@ -110,12 +113,14 @@ local identity, serial, epoch, gap = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumb
 local now = redis.call('HMGET', standing, 'schema', 'identity', 'run', 'serial', 'version', 'count')
 if now[2] and now[2] ~= identity then return {'IDENTITY'} end
 if not now[2] and redis.call('EXISTS', standing) == 1 then return {'STRANGE'} end
-local is_ours = now[1] == schema and now[3] == run and whole_up_to(tonumber(now[5]), tonumber(now[6]))
+local is_ours = now[1] == schema and now[3] == run
+  and whole_up_to(tonumber(now[5]), tonumber(now[6]))
 if not is_ours then
   if now[2] then serial = math.max(serial, tonumber(now[4] or 0) + gap) end
   local time = redis.call('TIME')
   begin(epoch, whole(serial))
-  redis.call('HSET', standing, 'identity', identity, 'rights', time[1] .. string.format('%06d', time[2]))
+  local rights = time[1] .. string.format('%06d', time[2])
+  redis.call('HSET', standing, 'identity', identity, 'rights', rights)
 end
 return state()
 """
@@ -144,7 +149,8 @@ CHANGES = Script(
     """
 local since, most, room = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if since > version or (0 < since and since < lost) then return {'ANEW'} end
-local found = redis.call('ZRANGEBYSCORE', order, '(' .. ARGV[4], '+inf', 'WITHSCORES', 'LIMIT', 0, most + 1)
+local found = redis.call(
+  'ZRANGEBYSCORE', order, '(' .. ARGV[4], '+inf', 'WITHSCORES', 'LIMIT', 0, most + 1)
 local answer = {'OK', '0'}
 for at = 1, #found, 2 do
   local size = redis.call('HSTRLEN', lines, found[at])
@@ -172,7 +178,9 @@ if held then
   local mark = held:find('[+-]') or #held + 1
   local is_whole = mark < 20 and held:sub(1, mark - 1):match('^%d+$')
   its = is_whole or '0'
-  if is_whole and #held - mark + 1 == #wanted and held:sub(mark) == wanted then return {'OK', whole(at), its} end
+  if is_whole and #held - mark + 1 == #wanted and held:sub(mark) == wanted then
+    return {'OK', whole(at), its}
+  end
   if is_whole and held:sub(mark, mark) == '-' then at = 0 end
 end
 if at ~= expected then
@@ -194,7 +202,8 @@ else
 end
 local count = tonumber(now[7])
 if not held then count = count + 1 end
-redis.call('HSET', standing, 'version', whole(version), 'serial', whole(serial), 'count', whole(count))
+redis.call(
+  'HSET', standing, 'version', whole(version), 'serial', whole(serial), 'count', whole(count))
 tell()
 return {'OK', whole(version), its}
 """.replace("{SMALL}", str(SMALL))
@@ -226,7 +235,8 @@ for at = 1, #found, 2 do
   redis.call('ZREM', order, found[at])
   redis.call('ZREM', gone, found[at])
 end
-redis.call('HSET', standing, 'lost', whole(tonumber(found[#found])), 'count', whole(tonumber(now[7]) - most))
+local lost_now, count = whole(tonumber(found[#found])), whole(tonumber(now[7]) - most)
+redis.call('HSET', standing, 'lost', lost_now, 'count', count)
 return {'OK', whole(most)}
 """
 )

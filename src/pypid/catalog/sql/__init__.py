@@ -29,8 +29,8 @@ THREADS = 4
 
 
 def place_of(url: str, folder: Path) -> Place:
-    """Return the place that `[catalog] url` names: `FILE` if it is empty; `folder` is what a file is
-    relative to.
+    """Return the place that `[catalog] url` names: `FILE` if it is empty; `folder` is what a file
+    is relative to.
 
     Raises `CannotStart`, whose message contains no part of the URL.
     """

@@ -249,8 +249,8 @@ class SqlEngine:
 
 
 async def _in_any_generation(operation: Coroutine[Any, Any, T]) -> T:
-    """Await an operation that takes no generation: report `DatabaseAway` until a follower has reset the
-    rows.
+    """Await an operation that takes no generation: report `DatabaseAway` until a follower has reset
+    the rows.
     """
     try:
         return await operation

@@ -103,7 +103,8 @@ def read_state(
 ) -> CatalogSchemaState:
     """Return the row; `take`: lock it against other changes until the end of this transaction.
 
-    Raises `CatalogReset` if it is of another generation, and `DatabaseUnusable` if it is of another version.
+    Raises `CatalogReset` if it is of another generation, and `DatabaseUnusable` if it is of another
+    version.
     """
     found = connection.execute(_TAKE if take else _READ).one_or_none()
     if found is None:
@@ -124,8 +125,8 @@ def prepare(
 ) -> tuple[EngineState, int | None]:
     """Create the tables, or replace those of another version, in the current transaction.
 
-    Returns the state, and the version of the replaced tables, if that was another one. `generation` is
-    one that was never used. Raises `CannotStart` if they are of another storage.
+    Returns the state, and the version of the replaced tables, if that was another one. `generation`
+    is one that was never used. Raises `CannotStart` if they are of another storage.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

@@ -47,8 +47,8 @@ class Sqlite:
         _make(self.place.path)
 
     def which(self) -> object:
-        """Return the identity of the file. Raises `CatalogReset` if there is none. (A file that was put in
-        its place is another generation.)
+        """Return the identity of the file. Raises `CatalogReset` if there is none. (A file that was
+        put in its place is another generation.)
         """
         found = identity(self.place.path)
         if found is None:

@@ -104,7 +104,8 @@ _OVERWRITE = re.compile(
     r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z"
 )
 _LISTED = re.compile(
-    r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
+    r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+"
+    r"\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
 )
 _AT = "at-"
 _OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")

@@ -242,7 +242,7 @@ class Spanned:
         computed once for all waiting callers.
         """
         generation, made_of = self.index.catalog.generation, self._made_of
-        # the summary of a project that allows mixing ([upstream] allow_mixed) has nothing of upstream
+        # the summary of a project in [upstream] allow_mixed has nothing of upstream
         if (
             made_of is not None
             and made_of[0] is names
