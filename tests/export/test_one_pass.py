@@ -16,9 +16,9 @@ from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.export.pages import WrittenPage
-from pypid.export.targets import FolderPlace
+from pypid.export.folder import FolderPlace
 from pypid.flow import World
+from pypid.static.tree import WrittenPage
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.export.trees import BASE, TreeCase, linked_in, names_in, page_in
 from tests.index.uploads import publishing, sent

@@ -17,11 +17,12 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.export import tree_keeper
+from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
-from pypid.export.pages import WrittenPage
 from pypid.export.publish import LONGEST, LOOK, Publishing
-from pypid.export.targets import FolderPlace, Stamp
+from pypid.export.targets import Stamp
 from pypid.static import tree
+from pypid.static.tree import WrittenPage
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, linked_in, names_in, page_in
 from tests.index.file_cache_cases import listed

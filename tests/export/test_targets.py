@@ -15,13 +15,14 @@ from twisted.internet.defer import Deferred
 
 from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.export import targets
+from pypid.export import folder
+from pypid.export.folder import TEMPORARY, FolderPlace
 from pypid.export.options import ExportOptions
-from pypid.export.pages import WrittenPage
 from pypid.export.publish import LOOK, Publishing
-from pypid.export.targets import TEMPORARY, Copy, ExportPlace, FilePiece, FolderPlace, Stamp
+from pypid.export.targets import Copy, ExportPlace, FilePiece, Stamp
 from pypid.export.visibility import ExportViewer
 from pypid.flow import BytesBody, start
+from pypid.static.tree import WrittenPage
 from tests.export.test_buckets import BucketCase
 from tests.export.trees import IDENTITY, authority_of, names_in
 
@@ -101,7 +102,7 @@ class TwoRunsTests(BucketCase):
         body = PausedBody(data)
         copying = start(first.copy(Copy(f"packages/spam/{filename}", FilePiece.BYTES, file), body))
         (self.folder / TEMPORARY / "ended.0").write_bytes(b"half")
-        self.patch(targets, "_mine", "another process")
+        self.patch(folder, "_mine", "another process")
         self.have(second.claim(stamp, clears=False))
         self.assertEqual(len(list((self.folder / TEMPORARY).iterdir())), 1)
         body.go_on.callback(None)

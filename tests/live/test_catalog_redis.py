@@ -298,7 +298,7 @@ class NodesTests(OverSockets, SynchronousTestCase):
         with redis() as server:
             here, there = self.nodes(server)
             row = self.have(here.put(b"line"))
-            self.have(here.engine.mark_complete(here.epoch))
+            self.have(here.engine.mark_complete(here.generation))
             before = self.have(here.engine.note_rights())
             server.kill()
             self.refused(there.engine.state(), DatabaseAway)
@@ -309,10 +309,12 @@ class NodesTests(OverSockets, SynchronousTestCase):
             self.assertFalse(there.last.complete)
             self.refused(there.engine.changes(before.position), CatalogReset)
             self.refused(
-                here.engine.swap(here.epoch, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)),
+                here.engine.swap(
+                    here.generation, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)
+                ),
                 CatalogReset,
             )
-            self.refused(here.engine.mark_complete(here.epoch), CatalogReset)
+            self.refused(here.engine.mark_complete(here.generation), CatalogReset)
             state = self.have(
                 there.engine.open(IDENTITY, before.serial - 1)
             )  # it had not heard of the last one

@@ -101,9 +101,9 @@ class Faulty(OverSockets):
         self.addCleanup(stack.close)
         self.server = stack.enter_context(redis(*options, password=password))
         self.engine = self.at(self.server.url())
-        self.epoch = self.have(self.engine.open(IDENTITY)).generation
+        self.generation = self.have(self.engine.open(IDENTITY)).generation
         self.row = self.put(b"line")
-        return self.have(self.engine.mark_complete(self.epoch))
+        return self.have(self.engine.mark_complete(self.generation))
 
     def at(self, url: str) -> Engine:
         """Another engine, closed with the test."""
@@ -114,14 +114,14 @@ class Faulty(OverSockets):
     def swap(self, line: bytes | None = b"x", expected: int = 0) -> Any:
         """A change of the row."""
         return self.engine.swap(
-            self.epoch, RowChange(RowKind.LOCAL, SPAM, line, expected or self.row.version)
+            self.generation, RowChange(RowKind.LOCAL, SPAM, line, expected or self.row.version)
         )
 
     def put(self, line: bytes, name: str = "spam", expected: int = 0) -> CatalogRow:
         """Make a row, which has to be possible."""
         done = self.have(
             self.engine.swap(
-                self.epoch, RowChange(RowKind.LOCAL, project_name(name), line, expected)
+                self.generation, RowChange(RowKind.LOCAL, project_name(name), line, expected)
             )
         )
         assert not isinstance(done, Conflict)
@@ -129,7 +129,7 @@ class Faulty(OverSockets):
 
     def is_begun_anew(self, before: EngineState) -> EngineState:
         """That nothing of before is believed, and all begins anew."""
-        self.assertEqual(self.have(self.engine.state()).generation, "")
+        self.refused(self.engine.state(), CatalogReset)
         self.refused(self.engine.changes(before.position), CatalogReset)
         self.refused(self.engine.row(RowKind.LOCAL, SPAM), CatalogReset)
         self.refused(self.swap(), CatalogReset)
@@ -141,7 +141,7 @@ class Faulty(OverSockets):
         self.assertGreater(found.rights, before.rights)
         self.assertEqual(self.have(self.engine.changes(found.beginning)).rows, ())
         self.refused(self.engine.changes(before.position), CatalogReset)
-        self.epoch = found.generation
+        self.generation = found.generation
         return found
 
 
@@ -193,7 +193,7 @@ class LostTests(Faulty, SynchronousTestCase):
             ):
                 self.assertIn("replica", str(self.refused(asked, DatabaseAway)))
             second.ask("REPLICAOF", "NO", "ONE")
-            self.assertEqual(self.have(there.state()).generation, "")
+            self.refused(there.state(), CatalogReset)
             beats: list[Any] = []
             feed = self.engine.follow(beats.append)
             self.assertTrue(self.until(lambda: bool(beats)))
@@ -222,7 +222,9 @@ class LostTests(Faulty, SynchronousTestCase):
         before = self.begin()
         gone = self.put(b"goes", "ham")
         self.have(
-            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, gone.name, None, gone.version))
+            self.engine.swap(
+                self.generation, RowChange(RowKind.LOCAL, gone.name, None, gone.version)
+            )
         )
         for keys in (("lines",), ("order",), ("standing",), ("lines", "order", "standing")):
             self.server.ask("DEL", *[f"{{pypid}}:{key}" for key in keys])
@@ -274,7 +276,7 @@ class NonsenseTests(Faulty, SynchronousTestCase):
         self.assertEqual(found, (other, self.row))
         self.assertEqual(
             self.have(self.engine.changes(state.beginning, 1)),
-            Slice((), Position(self.epoch, 1), True),
+            Slice((), Position(self.generation, 1), True),
         )
 
     def test_standing(self) -> None:
@@ -320,22 +322,24 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
         self.row = self.put(b"yanked", expected=self.row.version)
         self.refused(
-            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, project_name("new"), b"new", 0)),
+            self.engine.swap(
+                self.generation, RowChange(RowKind.LOCAL, project_name("new"), b"new", 0)
+            ),
             DatabaseFull,
         )
         gone = self.have(
-            self.engine.swap(self.epoch, RowChange(RowKind.LOCAL, ham.name, None, ham.version))
+            self.engine.swap(self.generation, RowChange(RowKind.LOCAL, ham.name, None, ham.version))
         )
         assert isinstance(gone, CatalogRow)
         self.assertIsNone(gone.line)
         self.assertGreater(self.have(self.engine.note_rights()).rights, before.rights)
-        self.assertTrue(self.have(self.engine.mark_complete(self.epoch)).complete)
+        self.assertTrue(self.have(self.engine.mark_complete(self.generation)).complete)
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
         self.have(self.engine.tidy(0))
         self.assertFalse(self.have(self.at(self.server.url()).lease("tidy", "b", 60)))
         self.assertEqual(self.have(self.engine.clear()).serial, gone.serial)
         self.server.ask("CONFIG", "SET", "maxmemory", 0)
-        self.epoch = self.have(self.engine.open(IDENTITY)).generation
+        self.generation = self.have(self.engine.open(IDENTITY)).generation
         self.put(b"line")
 
     def test_throws_away(self) -> None:
@@ -350,7 +354,7 @@ class MemoryTests(Faulty, SynchronousTestCase):
         )
         self.full()
         self.until(lambda: self.server.ask("DBSIZE") == 0, 5.0)
-        self.assertEqual(self.have(self.engine.state()).generation, "")
+        self.refused(self.engine.state(), CatalogReset)
         self.refused(self.engine.row(RowKind.LOCAL, SPAM), CatalogReset)
         self.server.ask("CONFIG", "SET", "maxmemory", 0)
         self.have(self.engine.open(IDENTITY))
@@ -451,7 +455,7 @@ class RefusedTests(Faulty, SynchronousTestCase):
         self.have(self.swap(None))
         self.have(self.engine.tidy(0))
         self.have(self.engine.note_rights())
-        self.epoch = self.have(self.engine.clear()).generation
+        self.generation = self.have(self.engine.clear()).generation
         self.put(b"line")
         self.have(self.engine.changes(self.have(self.engine.state()).beginning))
         self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
@@ -517,7 +521,7 @@ class WaysTests(Faulty, SynchronousTestCase):
         """A socket of this machine leads to the same catalog."""
         self.begin()
         url = f"unix://:{quote(PASSWORD, safe='')}@{self.server.path}"
-        self.assertEqual(self.have(self.at(url).open(IDENTITY)).generation, self.epoch)
+        self.assertEqual(self.have(self.at(url).open(IDENTITY)).generation, self.generation)
 
     def test_databases(self) -> None:
         """Another database, or another prefix, is another catalog."""

@@ -16,11 +16,11 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import JSON_PAGE, MANIFEST, PAGE, owner_of
-from pypid.export.pages import WrittenPage
+from pypid.export.options import MANIFEST, owner_of
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
+from pypid.static.tree import JSON_PAGE, PAGE, WrittenPage
 
 AT_ONCE = 8
 """Number of objects written or deleted at the same time."""

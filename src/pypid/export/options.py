@@ -15,7 +15,6 @@ from pypid.core.simple_api.render import quoted
 
 MANIFEST = ".pypid-export.json"
 """The file at the root of a tree that says which index and view it belongs to (see `Stamp`)."""
-PAGE, JSON_PAGE = "index.html", "index.json"
 SIDECAR_SUFFIXES = (".metadata", ".asc")
 """Suffixes of the sidecar files of a file."""
 FOLDERS = ("simple/{}", "pypi/{}", "packages/{}", "integrity/{}", "rss/project/{}")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gzip import compress
-from typing import NamedTuple
 
 from attrs import field, frozen
 from msgspec.structs import replace
@@ -25,26 +24,19 @@ from pypid.core.presentation.feeds import (
     updates,
 )
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import FILES_URL, render_names, render_project
+from pypid.core.simple_api.render import FILES_URL, render_project
 from pypid.export.newest import NewestProjects
-from pypid.export.options import JSON_PAGE, PAGE, ExportOptions, release_path, url_below
+from pypid.export.options import ExportOptions, release_path, url_below
+from pypid.static import pages as static_pages
 from pypid.static.front import FEED, FILTER, first_page
+from pypid.static.pages import FORMATS
+from pypid.static.tree import PAGE, WrittenPage
 
-FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
-"""Page names and formats; what installers read comes last."""
 BEST, FAST, LONG = 6, 1, 1 << 18
 """Levels of gzip compression, and the size in bytes above which the fast one is used."""
 SCRIPT = "filter.js"
 NEW_PROJECTS = "rss/packages.xml"
 CHANGELOG = "changelog/page1.html"
-
-
-class WrittenPage(NamedTuple):
-    """A page and its path in the tree."""
-
-    path: str
-    body: bytes
 
 
 @frozen
@@ -145,10 +137,8 @@ def list_pages(
     names: Sequence[Summary], serial: int | None, *, compressed: bool
 ) -> Iterator[WrittenPage]:
     """Yield the pages of the project list."""
-    for path, format in FORMATS:
-        yield from both(
-            f"simple/{path}", render_names(names, format, serial=serial).body, compressed=compressed
-        )
+    for page in static_pages.list_pages(names, serial):
+        yield from both(page.path, page.body, compressed=compressed)
 
 
 def pages_for_people(

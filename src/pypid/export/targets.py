@@ -1,45 +1,27 @@
-"""The interface of an export target, and a target that is a folder. Everything but the copying of
-files is quick.
-"""
+"""The interface of an export target. Everything but the copying of files is quick."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from hashlib import sha256
-from itertools import count
-from secrets import token_hex
-from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, DeferredList
 
-from pypid.core.errors import BadRequest, PypidError
-from pypid.core.export_request import overlap
+from pypid.core.errors import BadRequest
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import FOLDERS, JSON_PAGE, MANIFEST, PAGE, fits, normal, owner_of
-from pypid.export.pages import WrittenPage
-from pypid.flow import Blocking, World
+from pypid.export.options import MANIFEST
 from pypid.ports import Body
-from pypid.static.tree import TreeFolder, digest
+from pypid.static.tree import WrittenPage
 
 T = TypeVar("T")
 FORMAT = 1
-TEMPORARY = ".pypid-incoming"
-"""The folder, inside that of the tree, of files that are being copied."""
 LAST = 1 << 31
 """Seconds since 1970: all file systems can store dates before this. Some change later dates, and
 the file would look as if it had changed.
-"""
-_names, _mine = count(), token_hex(8)
-"""Prefix of this run's incoming files. The process id would not do: in containers each process has
-the same one, and finds the files of the process before it.
 """
 
 
@@ -176,250 +158,3 @@ async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
         if not went_well:
             raise result.value
     return [result for _, result in ended]
-
-
-class FolderPlace:
-    """An export target that is a folder on disk, created if missing."""
-
-    compressed = True
-
-    def __init__(
-        self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
-        """`apart`: folders, and what each is, that the tree must not overlap, not even through a
-        symbolic link.
-        """
-        self.root = root
-        self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
-        self._folder = TreeFolder(root, fits)
-        self._world = world
-        self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
-        self._temporary = f"{root}/{TEMPORARY}"
-
-    async def claim(self, stamp: Stamp, *, clears: bool) -> None:
-        await self._run(self._claim, stamp, clears)
-
-    def _must_be_apart(self) -> None:
-        """Raise `BadRequest` if the tree overlaps a folder of `apart`: files that are served
-        through a link must not be removed at its target.
-        """
-        for word in ("", *sorted({folder.partition("/")[0] for folder in FOLDERS})):
-            where = f"{self.root}/{word}".rstrip("/")
-            real = os.path.realpath(where)
-            for folder, what in self._apart.items():
-                if overlap(real, folder):
-                    raise BadRequest(
-                        f"{where} is in, or around, the {what} folder, {folder}: take a folder of "
-                        "its own."
-                    )
-
-    def _claim(self, stamp: Stamp, clears: bool) -> None:
-        self._must_be_apart()
-        os.makedirs(self.root, exist_ok=True)
-        manifest = f"{self.root}/{MANIFEST}"
-        try:
-            with open(manifest, "rb") as file:
-                held = file.read(1 << 16)
-        except FileNotFoundError:
-            held = None
-        with os.scandir(self.root) as entries:
-            is_empty = all(
-                entry.name.startswith(".") or entry.name == "lost+found" for entry in entries
-            )
-        check_manifest(held, is_empty, stamp, self.root, clears=clears)
-        if held != stamp.text():
-            with open(f"{manifest}.new", "wb") as file:
-                file.write(stamp.text())
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(f"{manifest}.new", manifest)
-        self._folder = TreeFolder(self.root, fits)
-        os.makedirs(self._temporary, exist_ok=True)
-        self._remove_abandoned()
-
-    def _remove_abandoned(self) -> None:
-        """Remove the half-copied files of processes that were killed. A running one, which exports
-        into this folder, too, holds the locks of its files.
-        """
-        for name in os.listdir(self._temporary):
-            if not name.startswith(f"{_mine}."):
-                path = f"{self._temporary}/{name}"
-                with suppress(FileNotFoundError), open(path, "r+b") as file:
-                    if _lock(file, path):
-                        os.unlink(path)
-
-    async def projects(self) -> Mapping[ProjectName, bool]:
-        found: Mapping[ProjectName, bool] = await self._run(self._projects)
-        return found
-
-    def _projects(self) -> Mapping[ProjectName, bool]:
-        found: dict[ProjectName, bool] = {}
-        for folder in (folder.format("") for folder in FOLDERS):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                for text in os.listdir(f"{self.root}/{folder}"):
-                    name = normal(text)
-                    if name is not None and name not in found:
-                        pages = (f"{self.root}/simple/{name}/{page}" for page in (PAGE, JSON_PAGE))
-                        found[name] = all(os.path.isfile(page) for page in pages)
-        return found
-
-    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        done: tuple[int, int] = await self._run(self._put, pages)
-        return done
-
-    def _put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        written = 0
-        for path, body in pages:
-            if self._folder.have(path) != digest(body):
-                self._write(path, body)
-                written += 1
-        return written, len(pages) - written
-
-    def _write(self, path: str, body: bytes) -> None:
-        try:
-            self._folder.write(path, body)
-        except FileNotFoundError:  # another process has removed the folder
-            self._folder = TreeFolder(self.root, fits)
-            self._folder.write(path, body)
-
-    async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
-        found: Mapping[ProjectName, Sequence[str]] = await self._run(self._of, tuple(names))
-        return found
-
-    def _of(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
-        self._must_be_apart()
-        return {name: list(self._its(name)) for name in names}
-
-    def _its(self, name: ProjectName) -> Iterator[str]:
-        for folder in FOLDERS:
-            under = folder.format(name)
-            if not os.path.islink(f"{self.root}/{under}"):  # not made by an export
-                yield from (path for path in self._folder.list(under) if owner_of(path) == name)
-
-    async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
-        lacking: Sequence[Copy] = await self._run(
-            lambda: [copy for copy in copies if not self._has(copy)]
-        )
-        return lacking
-
-    def _has(self, copy: Copy) -> bool:
-        try:
-            found = os.stat(f"{self.root}/{copy.path}", follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        there = found.st_mtime_ns
-        is_dated = there == copy.stamp or (
-            there % 10**9 == 0 and there // 10**9 == copy.stamp // 10**9
-        )
-        return is_dated and copy.size in (None, found.st_size)
-
-    async def copy(self, copy: Copy, body: Body) -> None:
-        blocking = self._world.blocking
-        async with aclosing(body):
-            file = await blocking(_opened, self._temporary)
-            with file:
-                try:
-                    async for piece in body:
-                        await blocking(_append, file, piece)
-                    await self._run(self._land, file, copy)
-                except BaseException:
-                    with suppress(OSError):
-                        os.unlink(file.name)
-                    raise
-
-    def _land(self, file: BinaryIO, copy: Copy) -> None:
-        os.utime(file.fileno(), ns=(copy.stamp, copy.stamp))
-        where = f"{self.root}/{copy.path}"
-        os.makedirs(os.path.dirname(where), exist_ok=True)
-        os.rename(file.name, where)  # closed afterwards, which ends its lock
-
-    async def remove(self, paths: Sequence[str]) -> int:
-        gone: int = await self._run(self._remove, paths)
-        return gone
-
-    def _remove(self, paths: Sequence[str]) -> int:
-        for path in paths:
-            self._folder.remove(path)
-        return len(paths)
-
-    async def settle(self) -> None:
-        await self._world.blocking(self._folder.settle)
-
-    async def close(self) -> None:
-        return None
-
-    async def _run(self, call: Any, *arguments: Any) -> Any:
-        return await self._turn.run(self._world.blocking, call, *arguments)
-
-
-@define(slots=False, repr=False)
-class Damaged(PypidError):
-    """Raised when the bytes read are not those that were published."""
-
-    filename: str
-
-    def text(self) -> str:
-        return (
-            f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` "
-            f"says more."
-        )
-
-
-@define
-class VerifiedBody:
-    """The body of a file that raises `Damaged` at its end if its bytes are not those that were
-    published.
-    """
-
-    body: Body
-    file: File
-    blocking: Blocking
-
-    @property
-    def size(self) -> int | None:
-        return self.body.size
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        hashed, wanted = sha256(), self.file.sha256
-        async for piece in self.body:
-            if wanted is not None:
-                await self.blocking(hashed.update, piece)
-            yield piece
-        if wanted is not None and hashed.hexdigest() != wanted:
-            raise Damaged(self.file.filename)
-
-    async def aclose(self) -> None:
-        await self.body.aclose()
-
-
-def _opened(folder: str) -> BinaryIO:
-    """Return a new file in the folder, locked."""
-    os.makedirs(folder, exist_ok=True)
-    while True:
-        path = f"{folder}/{_mine}.{next(_names)}"
-        file = open(path, "xb", buffering=0)  # noqa: SIM115  # its copy closes it
-        if _lock(file, path):
-            return file
-        file.close()  # another process took it for an abandoned one
-
-
-def _lock(file: BinaryIO, path: str) -> bool:
-    """Lock the file until it is closed; return whether this process has the lock, and the file
-    still exists.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks
-        return True
-    return os.path.exists(path)
-
-
-def _append(file: BinaryIO, piece: bytes) -> None:
-    rest = memoryview(piece)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
-_: type[ExportPlace] = FolderPlace

@@ -15,6 +15,7 @@ from io import BytesIO
 import msgspec
 from attrs import evolve, frozen
 
+from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.static.front import FEED, Latest, changelog, feed, first_page
 from pypid.static.package_list import PackageList, PackageListEntry
@@ -28,7 +29,7 @@ from pypid.static.pages import (
 )
 from pypid.static.processes import Done, shared_out
 from pypid.static.settings import StaticSettings
-from pypid.static.tree import TreeTarget, clear, put
+from pypid.static.tree import PAGE, TreeTarget, WrittenPage, clear, put, put_all
 
 THE_LIST = "packages.json"
 _BATCH = 32
@@ -87,14 +88,12 @@ def build(
     on_progress(0, len(changed))
     shared_out(changed, work, min(processes, 1 + len(changed) // _WORTH_A_PROCESS), add)
     in_order: list[PackageListEntry] = []
-    for path, body in _pages_of_all(names, listed, settings, in_order):
-        add(_counted(put(target, path, body)))
+    add(Done(0, *put_all(target, _pages_of_all(names, listed, settings, in_order))))
     if delete:
         outcome = evolve(outcome, gone=0, removed=_clear(listed, target, settings))
     target.settle()
-    add(
-        _counted(put(target, THE_LIST, the_list(in_order)))
-    )  # if this is lost, the next run has more to compare
+    # if this is lost, the next run has more to compare
+    add(Done(0, *put_all(target, [WrittenPage(THE_LIST, the_list(in_order))])))
     return evolve(outcome, done=total)
 
 
@@ -116,10 +115,6 @@ _encoder = msgspec.json.Encoder()
 def _write(target: TreeTarget, path: str, body: bytes) -> bool:
     target.write(path, body)
     return True
-
-
-def _counted(written: bool) -> Done:
-    return Done(written=1) if written else Done(same=1)
 
 
 def _write_projects(
@@ -145,11 +140,11 @@ def _pages_of_all(
     listed: PackageList,
     settings: StaticSettings,
     in_order: list[PackageListEntry],
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[WrittenPage]:
     """Yield the pages about all projects; `in_order` is filled with the files, by project and
     version, each once.
     """
-    yield from list_pages(names)
+    yield from list_pages([Summary(name, 0) for name in names], 0, PAGE)
     lines = []
     for name in names:
         found = placed_files(name, listed.projects[name].values())
@@ -157,8 +152,8 @@ def _pages_of_all(
         in_order += [one.listed for one in found if one.first]
     newest_first = sorted(in_order, key=lambda one: -(one.upload_timestamp or 0))
     yield from changelog(newest_first, settings)
-    yield FEED, feed(newest_first, settings)
-    yield "index.html", first_page(lines, settings)
+    yield WrittenPage(FEED, feed(newest_first, settings))
+    yield WrittenPage(PAGE, first_page(lines, settings))
 
 
 def _clear(listed: PackageList, target: TreeTarget, settings: StaticSettings) -> int:

@@ -18,6 +18,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.render import plain, utc_text
 from pypid.static.package_list import PackageListEntry, moment_of
 from pypid.static.settings import StaticSettings
+from pypid.static.tree import WrittenPage
 
 PER_PAGE = 5000
 """Number of lines on a page of the changelog."""
@@ -97,12 +98,14 @@ def first_page(
 
 def changelog(
     newest_first: Sequence[PackageListEntry], settings: StaticSettings
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[WrittenPage]:
     """Yield the pages of the changelog of all files, newest first."""
     count = -(-len(newest_first) // PER_PAGE)
     for page in range(1, count + 1):
         files = newest_first[(page - 1) * PER_PAGE : page * PER_PAGE]
-        yield f"changelog/page{page}.html", _changelog_page(files, page, count, settings)
+        yield WrittenPage(
+            f"changelog/page{page}.html", _changelog_page(files, page, count, settings)
+        )
 
 
 @frozen

@@ -21,8 +21,10 @@ from pypid.core.simple_api.render import render_names, render_project, utc_text
 from pypid.static.package_list import PackageListEntry, moment_of
 from pypid.static.page_names import PagePlace, places
 from pypid.static.settings import StaticSettings
+from pypid.static.tree import JSON_PAGE, PAGE, WrittenPage
 
-PAGE, JSON_PAGE = "index.html", "index.json"
+FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
+"""Page names and formats; the page that most installers read comes last."""
 _OURS = re.compile(r"simple/[a-z0-9-]+/index\.(html|json)|pypi/[a-z0-9-]+/([^/]+/)?json").fullmatch
 
 
@@ -96,21 +98,25 @@ def project_paths(
 
 def project_pages(
     project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[WrittenPage]:
     """Yield each page of the project: path and bytes. The one that installers read comes last."""
     found = placed_files(project, files)
     yield from _legacy_pages(project, found, settings)
     value = Project(name=project, files=in_order(tuple(map(file_of, found))))
-    for name, format in ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML)):
+    for name, format in FORMATS:
         page = render_project(value, format, files_url=settings.files_url, flat=True)
-        yield f"simple/{project}/{name}", page.body
+        yield WrittenPage(f"simple/{project}/{name}", page.body)
 
 
-def list_pages(names: Iterable[ProjectName]) -> Iterator[tuple[str, bytes]]:
-    """Yield the pages of the project list."""
-    summaries = [Summary(name, 0) for name in names]
-    for name, format in ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML)):
-        yield f"simple/{name}", render_names(summaries, format, serial=0, page=PAGE).body
+def list_pages(
+    summaries: Sequence[Summary], serial: int | None = None, page: str = ""
+) -> Iterator[WrittenPage]:
+    """Yield the pages of the project list. `page`: the page that links name, for a tree that is
+    opened without a web server.
+    """
+    for name, format in FORMATS:
+        body = render_names(summaries, format, serial=serial, page=page).body
+        yield WrittenPage(f"simple/{name}", body)
 
 
 def file_of(one: PlacedFile) -> File:
@@ -188,7 +194,7 @@ _ANSWERED = attrgetter("requires_dist", "requires_python")
 
 def _legacy_pages(
     project: ProjectName, found: Sequence[PlacedFile], settings: StaticSettings
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[WrittenPage]:
     releases: dict[str, list[PackageListEntry]] = {}
     for one in found:
         if one.place.spelled is not None:
@@ -201,12 +207,12 @@ def _legacy_pages(
             document = _Document(
                 _info(project, version, files), {version: raw[version]}, raw[version]
             )
-            yield f"pypi/{project}/{version}/json", _encoder.encode(document)
+            yield WrittenPage(f"pypi/{project}/{version}/json", _encoder.encode(document))
     newest = found[-1]
     version_of_all = newest.place.spelled
     telling = [newest.listed] if version_of_all is None else releases[version_of_all]
     urls = () if version_of_all is None else raw[version_of_all]
-    yield (
+    yield WrittenPage(
         f"pypi/{project}/json",
         _encoder.encode(_Document(_info(project, version_of_all, telling), raw, urls)),
     )

@@ -1,7 +1,8 @@
 """A tree of pages: existing pages are left alone, changed ones are replaced atomically, and
 obsolete ones can be removed.
 
-`TreeTarget` is the interface of a place; `TreeFolder` is one on disk.
+`TreeTarget` is the interface of a place; `TreeFolder` is one on disk. `pypid static` writes through
+it, and so does an export into a folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from stat import S_ISREG
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from attrs import define, field
 
@@ -23,6 +24,10 @@ PATH = re.compile(r"(?!\.)[A-Za-z0-9._+~!-]+(/(?!\.)[A-Za-z0-9._+~!-]+)*\Z").mat
 """Match a path in a tree: segments that no file system, server or shell reads as anything but a
 name. Hidden names are reserved for pypid.
 """
+
+
+PAGE, JSON_PAGE = "index.html", "index.json"
+"""The names of a page in the two formats of the Simple API."""
 
 
 class TreeTarget(Protocol):
@@ -51,6 +56,13 @@ def digest(body: bytes) -> bytes:
     return sha256(body).digest()
 
 
+class WrittenPage(NamedTuple):
+    """A page and its path in a tree."""
+
+    path: str
+    body: bytes
+
+
 def put(target: TreeTarget, path: str, body: bytes) -> bool:
     """Write the page if it differs; return whether it was written."""
     have = target.have(path)
@@ -58,6 +70,14 @@ def put(target: TreeTarget, path: str, body: bytes) -> bool:
         return False
     target.write(path, body)
     return True
+
+
+def put_all(target: TreeTarget, pages: Iterable[WrittenPage]) -> tuple[int, int]:
+    """Write the pages that differ, in order; return how many were written, and how many were the
+    same.
+    """
+    done = [put(target, *page) for page in pages]
+    return sum(done), len(done) - sum(done)
 
 
 def clear(
@@ -114,6 +134,13 @@ class TreeFolder:
     def write(self, path: str, body: bytes) -> None:
         """Write the page atomically; it is durable only after `settle`."""
         where = self._where(path)
+        try:
+            self._write(where, body)
+        except FileNotFoundError:  # another process has removed the folder
+            self._known.clear()
+            self._write(where, body)
+
+    def _write(self, where: str, body: bytes) -> None:
         folder, _, name = where.rpartition("/")
         if folder not in self._known:
             _make(folder)

@@ -24,9 +24,10 @@ from pypid.core.export_request import (
 )
 from pypid.core.permissions import Identity
 from pypid.daemon.state import StatePaths
+from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
 from pypid.export.publish import LEASE, Publishing
-from pypid.export.targets import ExportPlace, FolderPlace, Stamp
+from pypid.export.targets import ExportPlace, Stamp
 from pypid.export.visibility import Authority
 from pypid.flow import World
 from pypid.index import Index
