@@ -811,8 +811,8 @@ class ManyTests(PackagesCase):
             self.published(self.publish(wheel_filename(name), wheel(name)))
         answer = self.pypid.get("/packages/")
         self.assertEqual(answer.text.count("<a "), 300)
-        kept = self.pypid.app.stock
-        sight = self.have(self.pypid.app.sight(ANONYMOUS))
+        kept = self.pypid.app.stored_projects
+        sight = self.have(self.pypid.app.visibility(ANONYMOUS))
         first = self.have(kept.projects(sight))
         self.assertIs(self.have(kept.projects(sight)), first)
         self.pypid.clock.advance(timedelta(hours=1).total_seconds())
@@ -833,7 +833,7 @@ class ManyTests(PackagesCase):
 
         counting = evolve(world, thinking=thinking)
         self.pypid.app.world = counting
-        self.pypid.app.stock = stored_projects.StoredProjects(self.pypid.index, counting)
+        self.pypid.app.stored_projects = stored_projects.StoredProjects(self.pypid.index, counting)
         for number in range(4):
             self.published(
                 self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0"))

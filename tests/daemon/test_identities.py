@@ -25,7 +25,7 @@ from pypid.flow import World, start
 from pypid.flow.signals import Signals
 from pypid.jobs.backup.marker import Marker, write_marker
 from pypid.testing.worlds import world
-from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.web.app.auth_generation import FAR, LEASE
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
@@ -80,7 +80,7 @@ class ReloadTests(TestCase):
         app = App.__new__(App)
         app.rules, app.settings, app.closed = (
             Rules(),
-            FaceSettings(spool=self.folder, max_upload=1),
+            AppSettings(spool=self.folder, max_upload=1),
             None,
         )
         return app

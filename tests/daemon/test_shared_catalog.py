@@ -28,7 +28,7 @@ from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.jobs.leases import Shared
 from pypid.testing.worlds import world
-from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
 from tests.catalog.engines import Place, PlacedEngine
@@ -48,7 +48,7 @@ class RightsTests(TestCase):
         """As much of one as is told."""
         app = App.__new__(App)
         app.rules, app.closed = Rules(), None
-        app.settings = FaceSettings(spool=self.folder, max_upload=1)
+        app.settings = AppSettings(spool=self.folder, max_upload=1)
         return app
 
     def test_not_before_it_is_seen(self) -> Deferred[None]:

@@ -20,7 +20,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
 from pypid.ports import Catalog
-from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
@@ -55,7 +55,7 @@ class Door:
             NobodyKnown(),
             Rules(),
             self.node.world,
-            FaceSettings(spool=Path(), max_upload=1),
+            AppSettings(spool=Path(), max_upload=1),
             routes=ALL_ROUTES,
         )
         self.door = FastPath(app, self.node.catalog)

@@ -38,7 +38,7 @@ from pypid.http_client.trust import Trust
 from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
-from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.web.app.root import resource
 from pypid.web.http.site import Site
 from tests.upstream.cases import UpstreamCase
@@ -206,7 +206,7 @@ class Proxy:
             access,
             Rules(),
             world,
-            FaceSettings(spool=self.spool, max_upload=1 << 20),
+            AppSettings(spool=self.spool, max_upload=1 << 20),
             routes=ALL_ROUTES,
         )
         self._site = Site(resource(app), reactor=self.reactor)

@@ -45,7 +45,7 @@ from pypid.index import Index
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.web.app.root import resource
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.site import Site
@@ -297,7 +297,7 @@ class Pypid:
         self.access = AccessChain(
             [Source(people)], self.papers, self.world, verifier, admins=["ada"]
         )
-        settings = FaceSettings(
+        settings = AppSettings(
             spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder
         )
         self.app = App(

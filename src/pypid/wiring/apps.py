@@ -30,7 +30,7 @@ from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
-from pypid.web.app.app import LOG_LEVEL, App, FaceSettings, nobody_else
+from pypid.web.app.app import LOG_LEVEL, App, AppSettings, nobody_else
 from pypid.web.app.name_budget import NameBudget
 from pypid.web.app.route_table import MODULES, RouteTable
 from pypid.web.installers import simple
@@ -230,8 +230,8 @@ def condition_of(
     )
 
 
-def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> FaceSettings:
-    return FaceSettings(
+def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppSettings:
+    return AppSettings(
         spool=state.spool,
         max_upload=config.server.max_upload,
         public_url=config.server.public_url,

@@ -42,7 +42,7 @@ from pypid.flow.bodies import PIECE
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App, FaceSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.web.app.root import resource
 from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
@@ -124,7 +124,7 @@ class SendingCase(TestCase):
             access,
             Rules(),
             outside,
-            FaceSettings(spool=self.root, max_upload=1),
+            AppSettings(spool=self.root, max_upload=1),
             routes=ALL_ROUTES,
         )
         self.log: list[str] = []

@@ -487,14 +487,14 @@ class RequestTests(CollectCase):
         answer = self.posted({"requirements": "app"})
         self.assertEqual((answer.status, answer["retry-after"]), (503, "30"))
         waiting[0].lose(ConnectionDone())
-        self.assertEqual(self.pypid.app.collecting.tokens, 1)
+        self.assertEqual(self.pypid.app.collections.tokens, 1)
         self.resolver.go_on()
         for connection in waiting[1:]:
             done = connection.answer()
             assert done is not None
             self.assertEqual(done.status, 200)
         self.assertEqual(self.collect("app")["complete"], True)
-        self.assertEqual(self.pypid.app.collecting.tokens, 2)
+        self.assertEqual(self.pypid.app.collections.tokens, 2)
 
     def test_clients_that_send_slowly_keep_no_others_waiting(self) -> None:
         """A collection begins when its body is there; one that does not come in time is 408."""
@@ -517,13 +517,13 @@ class RequestTests(CollectCase):
             answer = connection.answer()
             assert answer is not None
             self.assertEqual(answer.status, 408)
-        self.assertEqual(self.pypid.app.collecting_bodies.taken, 0)
+        self.assertEqual(self.pypid.app.collection_bodies.taken, 0)
 
     def test_bodies_that_are_read_at_once_are_bounded(self) -> None:
         """Beyond it the answer is 503, and what others have sent is no longer counted
         when they go.
         """
-        self.pypid.app.collecting_bodies.most = 100_000
+        self.pypid.app.collection_bodies.most = 100_000
         slow = self.pypid.connect()
         head = spelled(
             "POST",
@@ -537,7 +537,7 @@ class RequestTests(CollectCase):
         slow.lose(ConnectionDone())
         self.has("app")
         self.assertEqual(self.posted(body).status, 200)
-        self.assertEqual(self.pypid.app.collecting_bodies.taken, 0)
+        self.assertEqual(self.pypid.app.collection_bodies.taken, 0)
 
 
 class StreamTests(CollectCase):
@@ -613,7 +613,7 @@ class StreamTests(CollectCase):
             [0, STILL, 2 * STILL, 3 * STILL],
         )
         self.resolver.go_on()
-        self.assertEqual(self.pypid.app.collecting.tokens, 2)
+        self.assertEqual(self.pypid.app.collections.tokens, 2)
 
     def test_error(self) -> None:
         """What goes wrong after the answer has begun is its last event."""
@@ -635,7 +635,7 @@ class StreamTests(CollectCase):
         )
         self.assertEqual(len(self.resolver.people), 1)
         connection.lose(ConnectionDone())
-        self.assertEqual((len(self.resolver.people), self.pypid.app.collecting.tokens), (2, 2))
+        self.assertEqual((len(self.resolver.people), self.pypid.app.collections.tokens), (2, 2))
 
 
 def pylock(name: str, filename: str, data: bytes) -> str:

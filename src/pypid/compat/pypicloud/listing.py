@@ -38,7 +38,9 @@ async def every_file(ctx: RequestContext) -> None:
     """
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, "/packages/", permanent=True, restricted=ctx.app.restricted)
-    page = await ctx.app.stock.page("every file", await ctx.visibility(), render_every_file)
+    page = await ctx.app.stored_projects.page(
+        "every file", await ctx.visibility(), render_every_file
+    )
     return await send_page(ctx.request, page, restricted=ctx.app.restricted)
 
 

@@ -78,7 +78,7 @@ async def listed(ctx: RequestContext) -> None:
         return redirect(ctx.request, PREFIX, permanent=True, restricted=ctx.app.restricted)
     verbose = _asked(parameters(ctx.request, VERBOSE.name).get(VERBOSE.name, ""))
     render = overview_page if verbose else names_page
-    made = await ctx.app.stock.page(render.__name__, await ctx.visibility(), render)
+    made = await ctx.app.stored_projects.page(render.__name__, await ctx.visibility(), render)
     return send(ctx.request, 200, made.page.content_type, made.page.body)
 
 

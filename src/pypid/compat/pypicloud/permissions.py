@@ -197,7 +197,9 @@ async def withdraw(
     """Remove a right; without the right to read, the right to write is removed, too."""
     demand_changing(ctx.app)
     key, write = _asked(project, kind, name, permission)
-    async with ctx.app.turnstile.turn:  # else, of two at the same time, neither is the last
+    async with (
+        ctx.app.registration_limit.turn
+    ):  # else, of two at the same time, neither is the last
         await _withdraw(ctx, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write)
     done(ctx.request)
 

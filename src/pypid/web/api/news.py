@@ -54,17 +54,17 @@ class NewsDocuments(TypedDict):
 
 async def releases(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest releases that the user may see, newest first."""
-    return await ctx.app.newest.releases(await ctx.visibility(), ctx.app.search.updated, most)
+    return await ctx.app.news.releases(await ctx.visibility(), ctx.app.search.updated, most)
 
 
 async def latest(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest release of each of `most` projects, newest first."""
-    return await ctx.app.newest.latest(await ctx.visibility(), ctx.app.search.updated, most)
+    return await ctx.app.news.latest(await ctx.visibility(), ctx.app.search.updated, most)
 
 
 async def projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest projects that the user may see, each with its first release."""
-    return await ctx.app.newest.projects(await ctx.visibility(), ctx.app.search.created, most)
+    return await ctx.app.news.projects(await ctx.visibility(), ctx.app.search.created, most)
 
 
 @route(
@@ -112,7 +112,7 @@ async def of_project(ctx: RequestContext, project: ProjectName) -> None:
             restricted=ctx.app.restricted,
         )
     await ctx.app.index.project(project, STORED)  # raises for a project that does not exist
-    found = await ctx.app.newest.of(project, await ctx.visibility())
+    found = await ctx.app.news.of(project, await ctx.visibility())
     return await _send(ctx, feed_of_project(project, found[:OF_PROJECT], _base(ctx), PAGES))
 
 

@@ -120,7 +120,7 @@ async def enrolled(
 ) -> Account:
     """Create the account of an applicant who may register; return it. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
-    ctx.app.turnstile.let_in(ctx.address, ctx.app.world.clock.seconds())
+    ctx.app.registration_limit.let_in(ctx.address, ctx.app.world.clock.seconds())
     await _use_up_riddle(ctx.app, wanted.captcha)
     await _demand_free(ctx.app, name)
     hashed = await ctx.app.known.hash_password(password)
@@ -139,7 +139,7 @@ async def _add(app: App, account: Account, invitation: Invitation | None) -> Non
     """Add the account, one at a time: two applicants who want names that look alike at the same
     time do not both get them.
     """
-    async with app.turnstile.turn:
+    async with app.registration_limit.turn:
         await _demand_free(app, account.name)
         if invitation is not None and not await app.accounts.once(
             "invitation", invitation.id, invitation.expires

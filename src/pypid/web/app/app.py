@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pypid.web.installers.as_of_pages import ThenPages
     from pypid.web.ui.project_page_cache import ProjectPageCache
 
-LOOKING = 2
+INSPECTIONS = 2
 """Maximum number of archives inspected at once: each may take a thread for minutes, and 256 MiB
 (xz); other work needs threads, too.
 """
@@ -61,7 +61,7 @@ COLLECTION_BODIES = 64 << 20
 
 
 @frozen(kw_only=True)
-class FaceSettings:
+class AppSettings:
     """The part of the configuration that routes need. `max_upload` is in bytes; `spool` is the
     folder of uploads in progress.
     """
@@ -136,7 +136,7 @@ class App:
     access: Access
     rules: Rules
     world: World
-    settings: FaceSettings
+    settings: AppSettings
     attesting: Attesting = field(factory=Attesting)
     resolvers: Resolvers | None = None
     registry: Registry | None = None
@@ -188,14 +188,14 @@ class App:
         default=Factory(lambda app: app.world.now(), takes_self=True), init=False
     )
     """When this process was assembled."""
-    sights: VisibilityCache = field(
+    visibility_cache: VisibilityCache = field(
         default=Factory(lambda app: VisibilityCache(app.world), takes_self=True), init=False
     )
-    stock: StoredProjects = field(
+    stored_projects: StoredProjects = field(
         default=Factory(lambda app: StoredProjects(app.index, app.world), takes_self=True),
         init=False,
     )
-    newest: NewsCache = field(
+    news: NewsCache = field(
         default=Factory(lambda app: NewsCache(app.index), takes_self=True), init=False
     )
     unknown_names: UnknownNames = field(
@@ -204,15 +204,17 @@ class App:
         ),
         init=False,
     )
-    looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
+    inspections: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(INSPECTIONS), init=False
+    )
     """Held while an archive is inspected."""
-    collecting_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
+    collection_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
     """Counts the bytes of the collection requests that are being read."""
-    collecting: DeferredSemaphore = field(
+    collections: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(COLLECTIONS), init=False
     )
     """Held while a collection runs."""
-    turnstile: RateLimit = field(factory=RateLimit, init=False)
+    registration_limit: RateLimit = field(factory=RateLimit, init=False)
     """Limits how often accounts are registered."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
 
@@ -226,13 +228,13 @@ class App:
         """Apply the rules that are in force in another app now."""
         self.rules, self.closed = original.rules, original.closed
 
-    async def sight(self, who: Identity) -> Visibility:
+    async def visibility(self, who: Identity) -> Visibility:
         """Return which projects the user sees on a list."""
-        return await self.sights.of(self.rules, who)
+        return await self.visibility_cache.of(self.rules, who)
 
     async def names(self, who: Identity) -> Sequence[Summary]:
         """Return the project list, as far as the user sees it."""
-        names, by = await self.index.names(), await self.sight(who)
+        names, by = await self.index.names(), await self.visibility(who)
         if by.sees_all:
             return names
         through = self._lists.sieve(by, names)
@@ -241,7 +243,7 @@ class App:
         return through(names) if at_once else await self.world.thinking(through, names)
 
     @cached_property
-    def then(self) -> ThenPages:
+    def as_of_pages(self) -> ThenPages:
         """The pages of the as-of views."""
         from pypid.web.installers.as_of_pages import ThenPages  # not needed at startup
 
@@ -252,7 +254,7 @@ class App:
         """The contents of files."""
         from pypid.index.file_contents import Contents  # not needed at startup
 
-        return Contents(self.index, self.settings.spool, self.looking)
+        return Contents(self.index, self.settings.spool, self.inspections)
 
     @cached_property
     def measures(self) -> Measures:
@@ -263,7 +265,7 @@ class App:
         return Measures(self.index.catalog, self.world, folders)
 
     @cached_property
-    def exhibits(self) -> ProjectPageCache:
+    def project_page_cache(self) -> ProjectPageCache:
         """The cache of the data of project pages."""
         from pypid.web.ui.project_page_cache import ProjectPageCache  # not needed at startup
 

@@ -44,7 +44,7 @@ class RequestContext:
 
     async def visibility(self) -> Visibility:
         """Return which projects the user sees on a list."""
-        return await self.app.sight(self.identity)
+        return await self.app.visibility(self.identity)
 
     def provenance_url(self) -> str | None:
         """Return the URL prefix of the provenance objects, as the client reaches them."""

@@ -66,7 +66,7 @@ async def _send_names(ctx: RequestContext, where: _Where) -> None:
         return redirect(
             ctx.request, f"{where.path}simple/", permanent=True, restricted=ctx.app.restricted
         )
-    finished, serial = await ctx.app.then.names(
+    finished, serial = await ctx.app.as_of_pages.names(
         where.moment.before, format_of(ctx.request), await ctx.visibility()
     )
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
@@ -95,7 +95,7 @@ async def _send_project(ctx: RequestContext, where: _Where, project: ProjectName
             restricted=ctx.app.restricted,
         )
     format = format_of(ctx.request)
-    finished, serial = await ctx.app.then.project(
+    finished, serial = await ctx.app.as_of_pages.project(
         project,
         format,
         as_of(ctx.upstream_permission(project), where.moment.before),

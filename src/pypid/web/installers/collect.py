@@ -76,14 +76,14 @@ async def collect(ctx: RequestContext) -> None:
     _refuse_if_busy(ctx.app)
     # Acquired only now: a client that sends slowly does not keep others waiting. Released when
     # nothing computes any more.
-    await ctx.app.collecting.acquire()
+    await ctx.app.collections.acquire()
     try:
         wishes = await ctx.app.parser.parse(parts, RUNNING)
         if wishes is None:
             return send_json(ctx.request, MissingRequirements(), 400)
         await _answer(ctx, wishes)
     finally:
-        ctx.app.collecting.release()
+        ctx.app.collections.release()
 
 
 def _has_fields(content_type: str) -> bool:
@@ -92,7 +92,7 @@ def _has_fields(content_type: str) -> bool:
 
 
 def _refuse_if_busy(app: App) -> None:
-    if app.collecting.tokens == 0:
+    if app.collections.tokens == 0:
         raise Busy("Others are being collected for.", 30)
 
 
@@ -103,7 +103,7 @@ async def _read_in_time(ctx: RequestContext) -> RequestFields:
     """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`,
     `BadRequest`.
     """
-    with ctx.app.collecting_bodies.counted(ctx.request.body) as body:
+    with ctx.app.collection_bodies.counted(ctx.request.body) as body:
         reading = start(_read(body, header_of(ctx.request, "content-type") or ""))
         reading.addTimeout(READING, ctx.app.world.clock)
         try:

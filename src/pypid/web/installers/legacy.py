@@ -133,7 +133,7 @@ async def answer_call(ctx: RequestContext) -> None:
     # the catalog's serial would disclose changes of projects that the viewer cannot see
     if not sight.sees_all:
         serial = max((summary.serial for summary in names), default=0)
-    projects = await ctx.app.stock.projects(sight) if method == SEARCH else ()
+    projects = await ctx.app.stored_projects.projects(sight) if method == SEARCH else ()
     # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
     # in as many summaries
     body = await ctx.app.world.thinking(answer, method, parameters, names, serial, projects)

@@ -128,7 +128,7 @@ async def publish(
     distribution = distribution_of(form)
     # the guard checked for any project; only now the project is known
     authorize(ctx.app.rules, ctx.identity, Action.WRITE, distribution.project)
-    upload = await ctx.app.looking.run(
+    upload = await ctx.app.inspections.run(
         ctx.app.world.blocking, _checked, ctx.app, form, distribution, spool
     )
     overwrite = overwriting and may(

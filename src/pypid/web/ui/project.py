@@ -58,15 +58,15 @@ async def release_page(ctx: RequestContext, project: ProjectName, version: str) 
 async def _show(ctx: RequestContext, project: ProjectName, version: str | None) -> None:
     asked = ctx.upstream_permission(project)
     seen = await ctx.app.index.seen(project, asked)
-    found = await ctx.app.exhibits.shown(seen.view, version)
+    found = await ctx.app.project_page_cache.shown(seen.view, version)
     values = project_values(ctx, seen)
     if found is None:
         if version is not None:
             raise NoSuchFile(f"{project} {version}")
         return await show(ctx, "project_empty.html", **values)
-    facts = await ctx.app.exhibits.facts(found.describing, asked)
+    facts = await ctx.app.project_page_cache.facts(found.describing, asked)
     if found.inside is not None:
-        facts = await ctx.app.exhibits.inside(found.inside, ctx.app.contents)
+        facts = await ctx.app.project_page_cache.inside(found.inside, ctx.app.contents)
     is_open = may(ctx.app.rules, ANONYMOUS, Action.READ, found.name)
     return await show(
         ctx,
@@ -122,12 +122,12 @@ def _spelled(found: ShownRelease, facts: Facts) -> str:
 
 async def _files(ctx: RequestContext, seen: ViewSources, found: ShownRelease) -> str:
     """Return the list of files as HTML: it is most of the page, and the same for every user."""
-    root, signers = root_of(ctx.request), await ctx.app.exhibits.signers(found.files)
+    root, signers = root_of(ctx.request), await ctx.app.project_page_cache.signers(found.files)
     template = environment().get_template("project_files.html")
     write = partial(
         template.render, root=root, project=seen.view.project, shown=found, signers=signers
     )
-    return await ctx.app.exhibits.listed(seen.view, found, root, write)
+    return await ctx.app.project_page_cache.listed(seen.view, found, root, write)
 
 
 async def _description(app: App, found: ShownRelease, facts: Facts) -> Any:
@@ -141,7 +141,11 @@ async def _description(app: App, found: ShownRelease, facts: Facts) -> Any:
 
 
 async def _plot(app: App, project: Project) -> str:
-    return "" if app.registry is None else await app.exhibits.plot(project.name, app.downloads)
+    return (
+        ""
+        if app.registry is None
+        else await app.project_page_cache.plot(project.name, app.downloads)
+    )
 
 
 def requirement(found: ShownRelease, *, pinned: bool) -> str:

@@ -28,7 +28,7 @@ async def versions(ctx: RequestContext, project: ProjectName) -> None:
             restricted=ctx.app.restricted,
         )
     seen = await ctx.app.index.seen(project, ctx.upstream_permission(project))
-    found = await ctx.app.exhibits.lines(seen.view)
+    found = await ctx.app.project_page_cache.lines(seen.view)
     pages = max(1, -(-len(found.each) // LINES))
     page = page_asked(ctx.request, pages)
     return await show(
