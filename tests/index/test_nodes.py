@@ -217,7 +217,7 @@ class PublishingTests(NodesCase):
         outcomes = self.judged(started)
         self.cut_off(*nodes, off=False)
         for node, gate in zip(nodes, gates, strict=True):
-            settled = start(node.settle())
+            settled = start(node.maintenance.settle())
             gate.all()
             self.assertEqual(self.successResultOf(settled), 0)
         self.go(1)
@@ -324,7 +324,7 @@ class AwayTests(NodesCase):
         self.refused(publishing(self.here, ONE), CatalogDown)
         self.assertEqual(self.seen(self.here), {WHEEL: ONE.upload.digests.sha256})
         self.cut_off(self.here, off=False)
-        self.have(self.here.settle())
+        self.have(self.here.maintenance.settle())
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
 
     def test_every_step(self) -> None:
@@ -386,7 +386,7 @@ class AwayTests(NodesCase):
         """Its catalog is that of a node that has just compared everything; a node that compared
         nothing has the same.
         """
-        settling = start(node.settle())
+        settling = start(node.maintenance.settle())
         gate.all()
         self.assertEqual(self.successResultOf(settling), 0)
         held = self.row()

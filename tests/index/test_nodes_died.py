@@ -21,6 +21,7 @@ class DiedTests(NodesCase):
     def node(self, *args: object, **named: object) -> Index:  # type: ignore[override]
         made = super().node(*args, **named)  # type: ignore[arg-type]
         made.context = evolve(made.context, under_way=self.leases())
+        made.maintenance = evolve(made.maintenance, context=made.context)
         return made
 
     def leases(self) -> Shared:

@@ -41,6 +41,7 @@ class PausedTests(NodesCase):
     def node(self, blobs: Blobs | None = None, *args: object, **named: object) -> Index:  # type: ignore[override]
         made = super().node(blobs, *args, **named)  # type: ignore[arg-type]
         made.context = evolve(made.context, under_way=Forgotten())
+        made.maintenance = evolve(made.maintenance, context=made.context)
         return made
 
     def run_at_once(self, choices: list[int], what: list[Sent]) -> list[object]:

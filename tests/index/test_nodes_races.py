@@ -97,7 +97,7 @@ class RaceTests(NodesCase):
                 self.assertIsInstance(outcome, _refusals)
         self.cut_off(*nodes, off=False)
         for node, gate in zip(nodes, gates, strict=True):
-            settling = start(node.settle())
+            settling = start(node.maintenance.settle())
             gate.all()
             self.assertEqual(self.successResultOf(settling), 0)
         return outcomes

@@ -227,7 +227,7 @@ class JobsTests(ThrowawayCase):
         self.clock.advance(COMPARE)
         self.assertEqual(len(self.logged("error")), 1)
         self.assertEqual(self.logged("critical"), [])
-        self.assertEqual(made.index.comparing, None)
+        self.assertEqual(made.index.maintenance.comparing, None)
 
     def refuses(self, prefix: str = "") -> Any:
         raise StorageDown("it is away.")

@@ -99,7 +99,7 @@ class ReadyTests(WholeCase):
     def test_progress(self) -> None:
         """How far comparing is, in numbers."""
         self.use(Pypid(Path(self.mktemp()), compared=False))
-        self.pypid.index.comparing = ReconcileProgress(objects=41000, projects=812)
+        self.pypid.index.maintenance.comparing = ReconcileProgress(objects=41000, projects=812)
         self.told(complete=False, comparing={"objects": 41000, "projects": 812})
 
     def test_head(self) -> None:

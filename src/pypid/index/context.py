@@ -168,8 +168,8 @@ class IndexContext:
         return self.plan.pypicloud and not self.catalog.was_complete
 
     async def ours_now(self, name: ProjectName) -> Project | Presence:
-        """Return the local project like `local_project`, but prove an absence by the storage itself, now.
-        Raises `StorageDown`.
+        """Return the local project like `local_project`, but prove an absence by the storage
+        itself, now. Raises `StorageDown`.
 
         Another process may have published the name a moment ago, unknown to this process's catalog;
         or may be publishing it; or an administrator has copied private files into the storage that
@@ -284,8 +284,8 @@ class IndexContext:
     async def edit(
         self, name: ProjectName, change: Callable[[Project | None], Project | None]
     ) -> Project | None:
-        """Change the catalog's entry, which `local_project` has verified before; the caller holds the
-        project's lock and has changed the storage.
+        """Change the catalog's entry, which `local_project` has verified before; the caller holds
+        the project's lock and has changed the storage.
 
         Raises `CatalogDown` if the catalog cannot be updated: the change remains in the storage and
         becomes visible later.

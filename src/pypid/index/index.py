@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
@@ -17,7 +17,7 @@ from pypid.core.errors import (
     NotYetKnown,
     PypidError,
 )
-from pypid.core.model import Blob, File, Presence, Project, SignedUrl, Span, Status, Upload
+from pypid.core.model import File, Presence, Project, SignedUrl, Span, Status, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
     Policy,
@@ -38,10 +38,12 @@ from pypid.index.context import IndexContext, UnderWay, without_lease
 from pypid.index.file_reader import FileReader
 from pypid.index.local.archive_restore import Thawing
 from pypid.index.local.manage import Manager, files_of_release
-from pypid.index.local.publish import BodyAnew, Publisher, PublishOutcome
+from pypid.index.local.publish import Publisher, PublishOutcome
+from pypid.index.local.sidecars import BodyAnew
+from pypid.index.maintenance import Maintenance
 from pypid.index.progress import Tell
 from pypid.index.project_lists import Names
-from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
+from pypid.index.store.reconcile import Reconciled
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
@@ -54,7 +56,6 @@ from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Provisional, U
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.history.as_of import AsOfViews
     from pypid.index.local.adoption import Adopted
-    from pypid.index.local.pypicloud_takeover import TakeOver
     from pypid.index.local.storage_check import CheckReport
 
 SAME_SIGNER = timedelta(seconds=10)
@@ -111,8 +112,7 @@ class Index:
     listings: UpstreamListings = field(init=False, repr=False)
     file_cache: FileCache = field(init=False, repr=False)
     _reader: FileReader = field(init=False, repr=False)
-    comparing: ReconcileProgress | None = field(default=None, init=False)
-    """Progress of a full reconciliation while one runs."""
+    maintenance: Maintenance = field(init=False, repr=False)
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
     _history: AsOfViews | None = field(default=None, init=False, repr=False)
@@ -149,6 +149,7 @@ class Index:
         self.listings = UpstreamListings(
             self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
+        self.maintenance = Maintenance(self.context, kept, self.bucket)
         thawing = Thawing(self.bucket, self.world.clock.seconds)
         self._reader = FileReader(
             self.blobs, self.context, self.gate, self.file_cache, self.links, thawing
@@ -186,7 +187,7 @@ class Index:
     @property
     def may_trust_dump(self) -> bool:
         """Whether a dump written now, after the last change, is as new as the storage."""
-        return self.lists_are_complete and not self.unsettled
+        return self.lists_are_complete and not self.maintenance.unsettled
 
     def trust_dump(self) -> None:
         """Trust the catalog dump, which was written after the last change
@@ -388,114 +389,23 @@ class Index:
     # --- keeping in step with the storage ---------------------------------------------------------
 
     async def reconcile(self) -> Reconciled:
-        """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud
-        are adopted first if the storage has its layout.
-        """
-        found = await self._compared()
-        if self.plan.pypicloud:
-            found = await self._taken_over(found)
-        return found
-
-    @property
-    def unsettled(self) -> int:
-        """The number of projects with an update that a shared catalog is still missing."""
-        return len(self.context.unsettled) + len(self.file_cache.kept.unsettled)
-
-    async def settle(self) -> int:
-        """Send pending updates to the shared catalog if it is available; return how many projects
-        are left.
-
-        For a job that runs every few seconds: it costs nothing if nothing is pending. Raises
-        `StorageDown`.
-        """
-        for name in list(self.context.unsettled):
-            if await self.catalog.is_away():
-                break
-            await self.context.look(name)
-        await self.file_cache.kept.settle()
-        return self.unsettled
-
-    async def _taken_over(self, found: Reconciled) -> Reconciled:
-        """Adopt pypicloud's files; return what is left to adopt later. Absences are proven from
-        then on.
-        """
-        takeover = self._takeover(None)
-        if await self.catalog.is_complete():
-            return evolve(found, strays=await takeover.fresh(found.strays))
-        found = await takeover.at_start(found)
-        await self.catalog.complete()
-        return found
-
-    def _takeover(self, tell: Tell | None) -> TakeOver:
-        from pypid.index.local.pypicloud_takeover import TakeOver
-
-        return TakeOver(self.context, tell)
-
-    async def _compared(self, tell: Tell | None = None) -> Reconciled:
-        counted = self.comparing = ReconcileProgress()
-        self.catalog.begin_comparison()
-        try:
-            await self.file_cache.kept.compare()  # first: completeness covers these files, too
-            return await Reconciler(self.context, tell, counted).reconcile()
-        finally:
-            if self.comparing is counted:
-                self.comparing = None
+        """Reconcile the catalog with the storage; see `Maintenance.reconcile`."""
+        return await self.maintenance.reconcile()
 
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
     ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Reconcile everything, or one project, and adopt files without a record; `tell` is
-        notified of the progress.
-        """
-        if project is None:
-            found = await self._compared(tell)
-        else:
-            found = await Reconciler(self.context, tell).reconcile_project(project)
-        return found, await self._take_in(found.strays, found.foreign, by, tell)
+        """Reconcile, and adopt files without a record; see `Maintenance.rebuild`."""
+        return await self.maintenance.rebuild(by, project, tell=tell)
 
     async def adopt(
         self, prefix: str, by: str, *, tell: Tell | None = None
     ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Adopt the distributions without a record below `prefix` (empty, or ending in a slash), in
-        place.
-        """
-        found = await self._compared(tell)
-        strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
-        foreign = [blob for blob in found.foreign if blob.key.startswith(prefix)]
-        return found, await self._take_in(strays, foreign, by, tell)
-
-    async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
-        """Adopt these distributions without a record, in place."""
-        return await self._take_in(strays, (), by, None)
-
-    async def _take_in(
-        self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None
-    ) -> Sequence[Adopted]:
-        if self.plan.pypicloud:
-            return await self._takeover(tell).take(strays, foreign, by)
-        from pypid.index.local.adoption import Adopter
-
-        return await Adopter(self.context, tell).adopt(strays, by)
+        """Adopt the files without a record below `prefix`; see `Maintenance.adopt`."""
+        return await self.maintenance.adopt(prefix, by, tell=tell)
 
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
     ) -> CheckReport:
-        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached
-        files.
-        """
-        from pypid.index.local.storage_check import Checker
-        from pypid.index.local.unfinished_uploads import Remnants
-        from pypid.index.upstream.cache_check import Auditor
-
-        local = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
-        cached = await Auditor(self.context, self.file_cache.kept, tell).check(
-            sweep=sweep, hashes=hashes
-        )
-        remnants = (
-            ()
-            if self.bucket is None
-            else await Remnants(self.context, await self.bucket()).check(sweep=sweep)
-        )
-        return evolve(
-            local, findings=(*local.findings, *cached.findings, *remnants), kept=cached.kept
-        )
+        """Check the storage for damage; see `Maintenance.check`."""
+        return await self.maintenance.check(sweep=sweep, hashes=hashes, tell=tell)

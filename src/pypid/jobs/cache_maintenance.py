@@ -76,7 +76,9 @@ class CacheMaintenance(PeriodicJobs):
             self.add_job(COMPARE, self._compare, "comparing with the storage")
         if self.index.shared:
             self.add_job(
-                SETTLE, self.index.settle, "telling the shared catalog what it could not be told"
+                SETTLE,
+                self.index.maintenance.settle,
+                "telling the shared catalog what it could not be told",
             )
         if self.refresh is not None:
             self.add_job(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")

@@ -221,7 +221,7 @@ class StatelessNode(PeriodicJobs):
         ]
         etags = {blob.key: blob.etag for blob in resting}
         taken = 0
-        for adopted in await self.index.take_in(resting, BY):
+        for adopted in await self.index.maintenance.take_in(resting, BY):
             if adopted.outcome is Result.ADOPTED:
                 taken += 1
                 continue

@@ -138,7 +138,7 @@ class Measuring(Service):
         put = self.counts.set
         put(families.CONNECTIONS, (), len(channels))
         put(families.UNDER_WAY, (), sum(len(channel.requests) for channel in channels))
-        comparing = self.index.comparing
+        comparing = self.index.maintenance.comparing
         put(families.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
         put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
         put(families.COMPARED, (), self.index.catalog.was_complete)

@@ -115,9 +115,9 @@ class HealthTests(AdministeredCase):
 
     def test_comparing(self) -> None:
         """A comparison tells how far it is; one that never came to its end, what to do."""
-        self.pypid.index.comparing = ReconcileProgress(41000, 812)
+        self.pypid.index.maintenance.comparing = ReconcileProgress(41000, 812)
         self.has("Storage scan", "in progress", "41,000 objects", "812 projects")
-        self.pypid.index.comparing = None
+        self.pypid.index.maintenance.comparing = None
         self.pypid.catalog._complete = False
         self.has("Storage scan", "incomplete", "See the log")
 

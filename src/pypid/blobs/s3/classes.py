@@ -16,7 +16,7 @@ from pypid.blobs.s3.listing import unfinished
 from pypid.blobs.s3.multipart import MultipartUpload, UploadPart
 from pypid.blobs.s3.object_head import CLASS, absent, plain_etag
 from pypid.blobs.s3.payloads import BytesPayload, digest
-from pypid.blobs.s3.refusals import S3Refusal, local, parsed
+from pypid.blobs.s3.refusals import S3Refusal, parsed, texts
 from pypid.core.errors import Archived, BadRequest, StorageDown
 from pypid.core.model import ArchiveState, Unfinished
 from pypid.core.tiering_rules import ARCHIVES, STANDARD
@@ -200,7 +200,7 @@ class Classes:
             S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING)
         )
         root = parsed(result.data)
-        fields = {} if root is None else {local(child): child.text or "" for child in root}
+        fields = {} if root is None else texts(root)
         if not fields.get("ETag"):
             raise Fault("it copied a part and gives no ETag for it.")
         return UploadPart(number, plain_etag(fields["ETag"]), fields.get("ChecksumSHA256", ""))

@@ -13,7 +13,7 @@ from pypid.blobs.keys import segments
 from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.multipart import MultipartUpload
 from pypid.blobs.s3.object_head import plain_etag
-from pypid.blobs.s3.refusals import S3Refusal, local, parsed
+from pypid.blobs.s3.refusals import S3Refusal, local, parsed, texts
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.tiering_rules import ARCHIVES
@@ -82,7 +82,7 @@ class Lister:
 def _page(data: bytes, prefix: str) -> ListPage:
     """Parse a page; takes some milliseconds. Raises `Fault` if it is not a listing."""
     root = _root(data, "ListBucketResult")
-    fields = {local(child): child.text or "" for child in root}
+    fields = texts(root)
     is_encoded = fields.get("EncodingType", "").lower() == "url"
     found = (_blob(child, prefix, is_encoded) for child in root if local(child) == "Contents")
     folders = (
@@ -112,7 +112,7 @@ def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | N
     """Return the blob of an entry; None for markers of folders, invalid keys, and pypid's own
     scratch objects.
     """
-    fields = {local(child): child.text or "" for child in entry}
+    fields = texts(entry)
     key = _ours(fields.get("Key", ""), prefix, is_encoded)
     if key is None or key.startswith(SCRATCH) or segments(key) is None:
         return None
@@ -160,6 +160,20 @@ def _date(text: str) -> datetime | None:
     )
 
 
+def _upload(
+    entry: ElementTree.Element, prefix: str, is_encoded: bool
+) -> tuple[MultipartUpload, datetime] | None:
+    """Return the upload of an entry, and when it was begun; None for an invalid key."""
+    fields = texts(entry)
+    text = fields.get("Key", "")
+    # radosgw encodes without saying so
+    key = _ours(text if is_encoded else unquote(text), prefix, is_encoded)
+    begun = _date(fields.get("Initiated", ""))
+    if key is None or begun is None:
+        return None
+    return MultipartUpload(prefix + key, fields.get("UploadId", "")), begun
+
+
 async def unfinished(
     asker: S3Client, prefix: str
 ) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
@@ -175,18 +189,12 @@ async def unfinished(
             root = _root(result.data, "ListMultipartUploadsResult")
         except (S3Refusal, Fault) as problem:
             raise asker.failed(problem, question) from problem
-        fields = {local(child): child.text or "" for child in root}
+        fields = texts(root)
         is_encoded = fields.get("EncodingType", "").lower() == "url"
         for entry in root:
-            if local(entry) == "Upload":
-                upload_fields = {local(child): child.text or "" for child in entry}
-                text = upload_fields.get("Key", "")
-                key = _ours(
-                    text if is_encoded else unquote(text), prefix, is_encoded
-                )  # radosgw encodes without saying so
-                begun = _date(upload_fields.get("Initiated", ""))
-                if key is not None and begun is not None:
-                    yield MultipartUpload(prefix + key, upload_fields.get("UploadId", "")), begun
+            upload = _upload(entry, prefix, is_encoded) if local(entry) == "Upload" else None
+            if upload is not None:
+                yield upload
         if fields.get("IsTruncated") != "true":
             return
         key_mark = fields.get("NextKeyMarker", "")

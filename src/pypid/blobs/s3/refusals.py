@@ -268,6 +268,11 @@ def local(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
+def texts(element: ElementTree.Element) -> Mapping[str, str]:
+    """Return the texts of the element's children, by name."""
+    return {local(child): child.text or "" for child in element}
+
+
 def http_date(text: str) -> datetime | None:
     """Return an HTTP date in UTC; None if it is invalid."""
     try:

@@ -7,7 +7,7 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from enum import Enum
@@ -41,10 +41,16 @@ from pypid.index.context import (
 )
 from pypid.index.local.commit import commit
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
-from pypid.index.local.sidecars import description_of, documents_of, file_of, left_by
+from pypid.index.local.sidecars import (
+    BodyAnew,
+    description_of,
+    documents_of,
+    file_of,
+    left_by,
+    write_bytes,
+)
 from pypid.index.store import records
 from pypid.metrics.families import PUBLISHED, PUBLISHED_BYTES
-from pypid.ports import Body
 
 _log = Logger()
 
@@ -52,10 +58,6 @@ UNDER_WAY = timedelta(minutes=15)
 """Age below which an artifact without a record, on storage with other writers, is taken to belong
 to a publish under way.
 """
-
-
-BodyAnew = Callable[[], Awaitable[Body]]
-"""Returns the bytes of an upload, from their beginning with each call."""
 
 
 class PublishOutcome(Enum):
@@ -194,7 +196,7 @@ class Publisher:
             filename=file.filename,
         )
         await self._set_aside(file.key or "", file, is_alone=True)
-        await self._write(file, body, replace=True)
+        await write_bytes(self.context, file, body, replace=True)
         if (
             upload.metadata is not None
             and records.sha256_of(upload.metadata) == file.metadata_sha256
@@ -279,7 +281,7 @@ class Publisher:
             return file
         there = structs.replace(file, key=home)
         try:
-            await self._write(there, body, replace=True)
+            await write_bytes(self.context, there, body, replace=True)
             for where, data in documents_of(there, upload, plan):
                 await self.context.blobs.write(where, BytesBody(data), replace=True)
             await commit(self.context, there, replace=True)
@@ -299,28 +301,6 @@ class Publisher:
         )
         return there
 
-    async def _write(
-        self, file: File, body: BodyAnew, *, replace: bool = False, is_provisional: bool = False
-    ) -> Blob:
-        """Write the bytes to the file's key, with the description that a pypicloud needs, or marked
-        as not committed yet.
-        """
-        describing = self.context.describing if self.context.plan.pypicloud else None
-        if describing is None:
-            provisional = self.context.provisional if is_provisional else None
-            if provisional is not None:
-                return await provisional.write_provisional(
-                    file.key or "", await body(), replace=replace
-                )
-            return await self.context.blobs.write(file.key or "", await body(), replace=replace)
-        from pypid.core.records.pypicloud_descriptions import (
-            as_texts,
-        )  # imported here: no page needs it
-
-        return await describing.write_described(
-            file.key or "", await body(), as_texts(file), replace=replace
-        )
-
     async def _write_artifact(
         self, file: File, body: BodyAnew, *, is_alone: bool = False
     ) -> tuple[Blob, bool]:
@@ -333,17 +313,21 @@ class Publisher:
         """
         where = file.key or ""
         try:
-            return await self._write(file, body, is_provisional=True), True
+            return await write_bytes(self.context, file, body, is_provisional=True), True
         except Exists:
             is_same = await self._set_aside(
                 where, file, is_alone=is_alone or self.context.is_sole()
             )
         if is_same and not self.context.shared:
-            return await self._write(file, body, replace=True, is_provisional=True), False
+            return await write_bytes(
+                self.context, file, body, replace=True, is_provisional=True
+            ), False
         apart = self.context.plan.overwrite(
             file.project, file.version, file.filename, file.sha256 or ""
         )
-        return await self._write(structs.replace(file, key=apart), body, replace=True), True
+        return await write_bytes(
+            self.context, structs.replace(file, key=apart), body, replace=True
+        ), True
 
     async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
         """Copy the bytes under the key aside, unless they are the very file or missing; return

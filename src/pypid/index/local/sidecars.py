@@ -1,13 +1,18 @@
-"""The file that an upload becomes in the storage, and its sidecar documents."""
+"""The file that an upload becomes in the storage: its bytes and its sidecar documents."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Set
 from datetime import datetime
 
-from pypid.core.model import File, Upload
+from pypid.core.model import Blob, File, Upload
 from pypid.core.records.layout import ObjectKind, Plan, sidecar_key
+from pypid.index.context import IndexContext
 from pypid.index.store import records
+from pypid.ports import Body
+
+BodyAnew = Callable[[], Awaitable[Body]]
+"""Returns the bytes of an upload, from their beginning with each call."""
 
 
 def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> File:
@@ -69,3 +74,26 @@ def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
         for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
     ]
     return [where for where in keys if where is not None and where not in keep]
+
+
+async def write_bytes(
+    context: IndexContext,
+    file: File,
+    body: BodyAnew,
+    *,
+    replace: bool = False,
+    is_provisional: bool = False,
+) -> Blob:
+    """Write the bytes to the file's key, with the description that a pypicloud needs, or marked as
+    not committed yet.
+    """
+    where, data = file.key or "", await body()
+    if context.plan.pypicloud and context.describing is not None:
+        from pypid.core.records.pypicloud_descriptions import as_texts  # as above
+
+        return await context.describing.write_described(
+            where, data, as_texts(file), replace=replace
+        )
+    if is_provisional and context.provisional is not None:
+        return await context.provisional.write_provisional(where, data, replace=replace)
+    return await context.blobs.write(where, data, replace=replace)

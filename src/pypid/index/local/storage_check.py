@@ -96,8 +96,8 @@ _ADVICE = {
 
 
 _BROKE_OFF = (
-    "the bytes of an upload that broke off and was never acknowledged; no client sees them: publish "
-    "the same file again, or remove them."
+    "the bytes of an upload that broke off and was never acknowledged; no client sees them: "
+    "publish the same file again, or remove them."
 )
 _COPIED = (
     "these are not the bytes that were published, or they are gone; a copy of the published bytes "

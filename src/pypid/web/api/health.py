@@ -37,7 +37,7 @@ def condition_of(app: App) -> dict[str, object]:
     """Return the last known condition of the parts: waits for none of them, and does not disclose
     where they are.
     """
-    condition, under_way = app.condition, app.index.comparing
+    condition, under_way = app.condition, app.index.maintenance.comparing
     access = condition.access() and app.closed is None
     cache, storage = condition.cache(), condition.storage()
     # without a login no accounts are needed; and an unreachable catalog shows for a while what it

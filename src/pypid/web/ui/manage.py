@@ -152,7 +152,7 @@ def _readiness(app: App, is_ready: bool) -> Iterator[MachinePart]:
 
 
 def _comparison(app: App) -> MachinePart:
-    under_way, name = app.index.comparing, "Storage scan"
+    under_way, name = app.index.maintenance.comparing, "Storage scan"
     if under_way is not None:
         far = (
             f"In progress: {under_way.objects:,} objects listed, {under_way.projects:,} "

@@ -132,7 +132,7 @@ async def _page(
         sweep=sweep,
         hashes=hashes,
         word=SWEEP,
-        comparing=ctx.app.index.comparing,
+        comparing=ctx.app.index.maintenance.comparing,
     )
 
 

@@ -1,0 +1,146 @@
+"""Keeping the index in step with its storage: reconcile the catalog, adopt files without a record,
+check for damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve, field
+
+from pypid.core.model import Blob
+from pypid.core.packaging.names import ProjectName
+from pypid.index.context import IndexContext
+from pypid.index.progress import Tell
+from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
+from pypid.index.upstream.cache_store import CacheStore
+from pypid.ports import Bucket
+
+if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
+    from pypid.index.local.adoption import Adopted
+    from pypid.index.local.pypicloud_takeover import TakeOver
+    from pypid.index.local.storage_check import CheckReport
+
+
+@define(eq=False)
+class Maintenance:
+    """Maintenance of one index. Everything raises `StorageDown`."""
+
+    context: IndexContext
+    kept: CacheStore
+    bucket: Callable[[], Awaitable[Bucket]] | None
+    """Operations specific to an S3 bucket, if the storage is one."""
+    comparing: ReconcileProgress | None = field(default=None, init=False)
+    """Progress of a full reconciliation while one runs."""
+
+    async def reconcile(self) -> Reconciled:
+        """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud
+        are adopted first if the storage has its layout.
+        """
+        found = await self._compared()
+        if self.context.plan.pypicloud:
+            found = await self._taken_over(found)
+        return found
+
+    @property
+    def unsettled(self) -> int:
+        """The number of projects with an update that a shared catalog is still missing."""
+        return len(self.context.unsettled) + len(self.kept.unsettled)
+
+    async def settle(self) -> int:
+        """Send pending updates to the shared catalog if it is available; return how many projects
+        are left.
+
+        For a job that runs every few seconds: it costs nothing if nothing is pending. Raises
+        `StorageDown`.
+        """
+        for name in list(self.context.unsettled):
+            if await self.context.catalog.is_away():
+                break
+            await self.context.look(name)
+        await self.kept.settle()
+        return self.unsettled
+
+    async def _taken_over(self, found: Reconciled) -> Reconciled:
+        """Adopt pypicloud's files; return what is left to adopt later. Absences are proven from
+        then on.
+        """
+        takeover = self._takeover(None)
+        if await self.context.catalog.is_complete():
+            return evolve(found, strays=await takeover.fresh(found.strays))
+        found = await takeover.at_start(found)
+        await self.context.catalog.complete()
+        return found
+
+    def _takeover(self, tell: Tell | None) -> TakeOver:
+        from pypid.index.local.pypicloud_takeover import TakeOver
+
+        return TakeOver(self.context, tell)
+
+    async def _compared(self, tell: Tell | None = None) -> Reconciled:
+        counted = self.comparing = ReconcileProgress()
+        self.context.catalog.begin_comparison()
+        try:
+            await self.kept.compare()  # first: completeness covers these files, too
+            return await Reconciler(self.context, tell, counted).reconcile()
+        finally:
+            if self.comparing is counted:
+                self.comparing = None
+
+    async def rebuild(
+        self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
+    ) -> tuple[Reconciled, Sequence[Adopted]]:
+        """Reconcile everything, or one project, and adopt files without a record; `tell` is
+        notified of the progress.
+        """
+        if project is None:
+            found = await self._compared(tell)
+        else:
+            found = await Reconciler(self.context, tell).reconcile_project(project)
+        return found, await self._take_in(found.strays, found.foreign, by, tell)
+
+    async def adopt(
+        self, prefix: str, by: str, *, tell: Tell | None = None
+    ) -> tuple[Reconciled, Sequence[Adopted]]:
+        """Adopt the distributions without a record below `prefix` (empty, or ending in a slash), in
+        place.
+        """
+        found = await self._compared(tell)
+        strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
+        foreign = [blob for blob in found.foreign if blob.key.startswith(prefix)]
+        return found, await self._take_in(strays, foreign, by, tell)
+
+    async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
+        """Adopt these distributions without a record, in place."""
+        return await self._take_in(strays, (), by, None)
+
+    async def _take_in(
+        self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None
+    ) -> Sequence[Adopted]:
+        if self.context.plan.pypicloud:
+            return await self._takeover(tell).take(strays, foreign, by)
+        from pypid.index.local.adoption import Adopter
+
+        return await Adopter(self.context, tell).adopt(strays, by)
+
+    async def check(
+        self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
+    ) -> CheckReport:
+        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached
+        files.
+        """
+        from pypid.index.local.storage_check import Checker
+        from pypid.index.local.unfinished_uploads import Remnants
+        from pypid.index.upstream.cache_check import Auditor
+
+        local = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
+        cached = await Auditor(self.context, self.kept, tell).check(sweep=sweep, hashes=hashes)
+        remnants = (
+            ()
+            if self.bucket is None
+            else await Remnants(self.context, await self.bucket()).check(sweep=sweep)
+        )
+        return evolve(
+            local, findings=(*local.findings, *cached.findings, *remnants), kept=cached.kept
+        )
