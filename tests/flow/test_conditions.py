@@ -9,7 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
 from pypid.flow import BytesBody, start
-from pypid.flow.conditions import EVERY, PATIENCE, Condition, HealthWatch, asking, whether_there
+from pypid.flow.conditions import (
+    EVERY,
+    PATIENCE,
+    Condition,
+    HealthWatch,
+    check_of_blob,
+    check_of_catalog,
+)
 from pypid.testing.worlds import world
 
 
@@ -102,7 +109,7 @@ class AskingTests(SynchronousTestCase):
         """
         blobs = MemoryBlobs(world(Clock()).now)
         strict, lenient = (
-            whether_there(blobs, "identity", never_empty=each) for each in (True, False)
+            check_of_blob(blobs, "identity", never_empty=each) for each in (True, False)
         )
         self.assertEqual([self.had(strict), self.had(lenient)], [False, True])
         self.successResultOf(start(blobs.write("other", BytesBody(b"x"))))
@@ -110,25 +117,25 @@ class AskingTests(SynchronousTestCase):
         self.successResultOf(start(blobs.write("identity", BytesBody(b"x"))))
         self.assertEqual([self.had(strict), self.had(lenient)], [True, True])
 
-    def had(self, ask: object) -> bool:
-        return self.successResultOf(start(ask()))  # type: ignore[operator,no-any-return]
+    def had(self, check: object) -> bool:
+        return self.successResultOf(start(check()))  # type: ignore[operator,no-any-return]
 
     def test_catalog(self) -> None:
-        """A shared catalog that is away says so itself: whoever asks it to look is not told."""
+        """The copy of a shared catalog records itself that the engine is away; the check succeeds."""
 
-        class Follows:
-            asked = 0
-            trouble: PypidError | None = None
+        class Copy:
+            checks = 0
+            error: PypidError | None = None
 
             async def current(self) -> bool:
-                self.asked += 1
-                if self.trouble is not None:
-                    raise self.trouble
+                self.checks += 1
+                if self.error is not None:
+                    raise self.error
                 return False
 
-        follows = Follows()
-        ask = asking(follows)  # type: ignore[arg-type]
-        self.assertTrue(self.had(ask))
-        follows.trouble = CatalogDown()
-        self.assertTrue(self.had(ask))
-        self.assertEqual(follows.asked, 2)
+        copy = Copy()
+        check = check_of_catalog(copy)  # type: ignore[arg-type]
+        self.assertTrue(self.had(check))
+        copy.error = CatalogDown()
+        self.assertTrue(self.had(check))
+        self.assertEqual(copy.checks, 2)

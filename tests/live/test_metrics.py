@@ -163,7 +163,7 @@ class ExactTests(MetricsCase):
         self.assertGreater(numbers("process_resident_memory_bytes", worker="1"), 1 << 20)
 
     def test_front_door(self) -> None:
-        """Through the front door: pages pipelined or not, 304, HEAD, errors, what is no HTTP,
+        """Through the fast path: pages pipelined or not, 304, HEAD, errors, what is no HTTP,
         downloads that were cut off.
         """
         self.work(self.index)
@@ -174,7 +174,7 @@ class ExactTests(MetricsCase):
         self.assertGreaterEqual(numbers("pypid_http_front_door_answers_total"), 3)
 
     def test_routes(self) -> None:
-        """With the front door closed, and without an access log, the same numbers."""
+        """With the fast path off, and without an access log, the same numbers."""
         index = self.run_with(Settings(server="fast_path = no", sections="[log]\naccess = no\n"))
         self.work(index)
         numbers = self.until(
@@ -184,7 +184,7 @@ class ExactTests(MetricsCase):
         self.assertEqual(numbers("pypid_http_front_door_answers_total"), 0)
 
     def test_quiet_front_door(self) -> None:
-        """Without an access log the front door counts as well."""
+        """Without an access log the fast path counts as well."""
         index = self.run_with(Settings(sections="[log]\naccess = no\n"))
         self.work(index)
         numbers = self.until(

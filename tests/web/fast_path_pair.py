@@ -1,4 +1,4 @@
-"""The same pypid with a front door and without one, asked in the same words."""
+"""The same pypid with a fast path and without one, asked in the same words."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _without_id(line: str) -> str:
 
 
 class Pair:
-    """Two sites over one index: `hot` has a front door, `cold` has none. Each counts wrong
+    """Two sites over one index: `hot` has a fast path, `cold` has none. Each counts wrong
     passwords for itself.
     """
 
@@ -85,10 +85,12 @@ class Pair:
         self.folder = folder
         self.apps = [self._app() for _ in range(2)]
         self.lines = [Lines(pypid) for _ in range(2)]
-        self.door = FastPath(self.apps[0], pypid.catalog, self.lines[0])
+        self.fast_path = FastPath(self.apps[0], pypid.catalog, self.lines[0])
         self.hot, self.cold = (
-            Site(resource(app), reactor=pypid.clock, access_log=lines, fast_path=door)
-            for app, lines, door in zip(self.apps, self.lines, (self.door, None), strict=True)
+            Site(resource(app), reactor=pypid.clock, access_log=lines, fast_path=fast_path)
+            for app, lines, fast_path in zip(
+                self.apps, self.lines, (self.fast_path, None), strict=True
+            )
         )
         self.hot.startFactory()
         self.cold.startFactory()
@@ -127,11 +129,11 @@ class Both:
         """How many bytes were looked at, and what is left of them without dates and ids."""
 
     def send(self, data: bytes) -> bool:
-        """Send one piece; whether the front door answered it."""
-        before = self._pair.door.answered
+        """Send one piece; whether the fast path answered it."""
+        before = self._pair.fast_path.answered
         self.hot.send(data)
         self.cold.send(data)
-        return self._pair.door.answered > before
+        return self._pair.fast_path.answered > before
 
     @property
     def sent(self) -> tuple[tuple[bytes, bool, bool], tuple[bytes, bool, bool]]:

@@ -1,5 +1,5 @@
-"""The condition of the parts that pypid works with. It is remembered, so that asking for it never
-waits for any of them.
+"""The condition of the parts that pypid works with. Periodic checks record it, so that reading it
+never waits.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def _always() -> bool:
 class Condition:
     """The last known condition of each part. Reading it never waits, since it is read often.
 
-    `access`: whether the accounts can be asked. `cache`: whether the catalog can be; one in memory
-    always can. `shows`: whether what the catalog held before may still be shown. `storage`: whether
-    the files can be reached.
+    `access`: whether the accounts can be read. `cache`: whether the catalog can be read; one in
+    memory always can. `shows`: whether what the catalog held before may still be shown. `storage`:
+    whether the files can be reached.
     """
 
     access: Callable[[], bool] = _always
@@ -49,7 +49,7 @@ class Condition:
     watches: tuple[HealthWatch, ...] = ()
     """The watches of the parts, once they run."""
     stopping: bool = False
-    """Whether pypid has been asked to stop: no new clients should come."""
+    """Whether pypid is about to stop: no new clients should come."""
 
     def begin_to_stop(self) -> None:
         """Report from now on that pypid stops."""
@@ -61,27 +61,28 @@ class Condition:
         """
         for watch in self.watches:
             if watch.is_well:
-                watch.look()
+                watch.check_now()
 
 
 @define(slots=False, eq=False)
 class HealthWatch(Service):
-    """A periodic check of a part: one that fails is unavailable, and one that answers is back.
+    """A periodic check of a part, which records and logs when the part becomes unavailable or is
+    back.
 
-    `ask` returns False, or raises, where the part is unavailable. It is never asked twice at once:
-    a part that hangs (a network disk) would take one thread after the other. After `PATIENCE` it
-    counts as unavailable, and its answer counts whenever it comes.
+    `check` returns False, or raises, where the part is unavailable. It never runs twice at once: a
+    part that hangs (a network disk) would take one thread after the other. After `PATIENCE` the
+    part counts as unavailable; the result of the check counts whenever it comes.
     """
 
     clock: IReactorTime
     part: str
-    ask: Callable[[], Awaitable[bool]] = field(repr=False)
+    check: Callable[[], Awaitable[bool]] = field(repr=False)
     is_well: bool = True
-    _asking: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _checking: Deferred[None] | None = field(default=None, init=False, repr=False)
     _loop: ClockedLoop = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._loop = ClockedLoop(self.clock, self.look)
+        self._loop = ClockedLoop(self.clock, self.check_now)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
@@ -91,29 +92,29 @@ class HealthWatch(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         if self._loop.running:
             self._loop.stop()
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._checking is not None:
+            self._checking.cancel()
 
-    def look(self) -> None:
-        """Ask, unless an answer is still awaited. Never waits, never fails."""
-        if self._asking is None or self._asking.called:
-            self._asking = start(self._ask())
+    def check_now(self) -> None:
+        """Start a check, unless one is under way. Never waits, never fails."""
+        if self._checking is None or self._checking.called:
+            self._checking = start(self._check())
 
-    async def _ask(self) -> None:
-        late = self.clock.callLater(PATIENCE, self._found, False)
+    async def _check(self) -> None:
+        late = self.clock.callLater(PATIENCE, self._record, False)
         try:
-            found = await self.ask()
+            is_well = await self.check()
         except Exception as error:
             if isinstance(error, CancelledError) and not self.running:
                 return
             _log.debug("{part}: {error}", part=self.part, error=type(error).__name__)
-            found = False
+            is_well = False
         finally:
             if late.active():
                 late.cancel()
-        self._found(found)
+        self._record(is_well)
 
-    def _found(self, is_well: bool) -> None:
+    def _record(self, is_well: bool) -> None:
         if is_well is not self.is_well:
             self.is_well = is_well
             if is_well:
@@ -122,32 +123,32 @@ class HealthWatch(Service):
                 _log.warn("the {part} is away: /ready says so", part=self.part)
 
 
-def whether_there(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:
-    """Return a check that asks for the blob `key`; whether the blob exists does not matter, as long
-    as the storage answers.
+def check_of_blob(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:
+    """Return a check of the storage that looks up the blob `key`; whether the blob exists does not
+    matter.
 
     But a storage that is `never_empty`, since `key` was written into it, and is empty now is the
     folder of a disk that is not mounted. (One from which only `key` was removed is still readable.)
     """
 
-    async def ask() -> bool:
+    async def check() -> bool:
         try:
             await blobs.stat(key)
         except Missing:
             return not never_empty or await _has_anything(blobs)
         return True
 
-    return ask
+    return check
 
 
-def whether_it_answers(answers: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
+def check_of_storage(answers: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
     """Return a check of a storage that raises `StorageDown` where it is unavailable."""
 
-    async def ask() -> bool:
+    async def check() -> bool:
         await answers()
         return True
 
-    return ask
+    return check
 
 
 async def _has_anything(blobs: Blobs) -> bool:
@@ -157,33 +158,33 @@ async def _has_anything(blobs: Blobs) -> bool:
     return False
 
 
-class Follows(Protocol):
+class CatalogCopy(Protocol):
     """A copy of a shared catalog, as far as its condition goes
     (`catalog.replica_follower.ReplicaFollower`).
     """
 
     @property
     def away(self) -> object | None:
-        """Why the engine could not be asked the last time; None if it could."""
+        """Why the engine could not be reached the last time; None if it could."""
 
     @property
     def may_be_shown(self) -> bool:
         """Whether the copy is recent enough to be shown."""
 
     async def current(self) -> bool:
-        """Ask the engine, if nothing was heard of it; it notes itself whether it is `away`. Raises
+        """Query the engine, unless it sent something recently; record whether it is `away`. Raises
         `CatalogDown`.
         """
 
 
-def asking(follows: Follows) -> Callable[[], Awaitable[bool]]:
-    """Return a check that asks a catalog copy even when there are no clients. The copy records and
-    logs the result itself.
+def check_of_catalog(copy: CatalogCopy) -> Callable[[], Awaitable[bool]]:
+    """Return a check of a shared catalog that its copy runs even when there are no clients. The
+    copy records and logs the result itself.
     """
 
-    async def ask() -> bool:
+    async def check() -> bool:
         with suppress(CatalogDown):
-            await follows.current()
+            await copy.current()
         return True
 
-    return ask
+    return check

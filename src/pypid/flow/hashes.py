@@ -1,4 +1,4 @@
-"""The hashes that the packaging APIs know, computed while bytes pass."""
+"""The hashes of the packaging APIs, computed while bytes pass."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Checksums:
 
 
 class Hashes:
-    """The hashes that the packaging APIs know, computed in one pass: SHA-256, and `also` these."""
+    """The hashes of the packaging APIs, computed in one pass: SHA-256, and `also` these."""
 
     def __init__(self, also: Iterable[Checksum] = tuple(Checksum)) -> None:
         self._sha256 = sha256()

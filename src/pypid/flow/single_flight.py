@@ -59,7 +59,7 @@ class Locks(Generic[K]):
 
     @asynccontextmanager
     async def hold(self, key: K) -> AsyncIterator[None]:
-        """Hold the key's lock; callers get it in the order they asked."""
+        """Hold the key's lock; callers get it in the order of their calls."""
         lock, wanted = self._locks.get(key, (DeferredLock(), 0))
         self._locks[key] = (lock, wanted + 1)
         try:

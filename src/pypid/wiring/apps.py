@@ -21,7 +21,13 @@ from pypid.daemon.identities import Identities
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StateFolder, StatePaths, files_of
 from pypid.flow import World
-from pypid.flow.conditions import Condition, HealthWatch, asking, whether_it_answers, whether_there
+from pypid.flow.conditions import (
+    Condition,
+    HealthWatch,
+    check_of_blob,
+    check_of_catalog,
+    check_of_storage,
+)
 from pypid.flow.signals import Provider, Signals
 from pypid.index import Index
 from pypid.jobs.leases import Leases
@@ -211,9 +217,9 @@ def condition_of(
     """
     is_bucket = config.storage.backend is StorageBackend.S3
     is_lasting = config.storage.backend is StorageBackend.FILES
-    check = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
+    check = check_of_blob(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
     if storage.answers is not None:  # a bucket has no such object: asking for it takes two requests
-        check = whether_it_answers(storage.answers)
+        check = check_of_storage(storage.answers)
     files = HealthWatch(world.clock, "storage", check, is_well=not is_bucket)
     condition = Condition(
         access=lambda: identities.can_be_asked, storage=lambda: files.is_well, watches=(files,)
@@ -226,7 +232,7 @@ def condition_of(
         cache=lambda: following.away is None and following.may_be_shown,
         shows=lambda: following.may_be_shown,
         differs=lambda: frozenset() if agreement is None else agreement.differs,
-        watches=(files, HealthWatch(world.clock, "shared catalog", asking(following))),
+        watches=(files, HealthWatch(world.clock, "shared catalog", check_of_catalog(following))),
     )
 
 

@@ -88,7 +88,7 @@ class CountingTests(WholeCase):
     """What is counted where."""
 
     def setUp(self) -> None:
-        """A front door, and none."""
+        """A site with a fast path, and one without."""
         super().setUp()
         self.have_wheel()
         self.pair = Pair(self.pypid, Path(self.mktemp()))
@@ -106,7 +106,7 @@ class CountingTests(WholeCase):
         self.assertGreaterEqual(counts.value(LOGINS, ("password", "ok")), 1)
 
     def test_same_numbers(self) -> None:
-        """What the front door counts is what the routes count, but for the time; in batches that
+        """What the fast path counts is what the routes count, but for the time; in batches that
         nobody has to wait for.
         """
         counts = self.pypid.world.counts

@@ -1,4 +1,4 @@
-"""With a front door and without one the same bytes come back, whatever is asked."""
+"""With a fast path and without one the same bytes come back, whatever is asked."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class EqualityCase(WholeCase):
 
 @st.composite
 def talks(draw: st.DrawFn, easy: list[Asked], hard: st.SearchStrategy[Asked]) -> list[Asked]:
-    """Mostly plain requests, so that the front door has something to do: all kinds of them alike,
+    """Mostly plain requests, so that the fast path has something to do: all kinds of them alike,
     which hypothesis's own draws are not, and a seed for them all takes less time than a draw for
     each. An odd one may be the end of the connection, or the beginning of a body: most come late.
     """
@@ -282,7 +282,7 @@ class EqualityTests(EqualityCase):
 
     def test_same_bytes(self) -> None:
         """Whatever is asked, in whatever pieces it comes: the answers, and the ends of connections,
-        are the same to the byte, dates aside. Of all requests the front door answers at least two
+        are the same to the byte, dates aside. Of all requests the fast path answers at least two
         fifths, of each kind a hundred.
         """
         asked: Counter[str] = Counter()
@@ -347,12 +347,12 @@ class EqualityTests(EqualityCase):
         }
         self.assertEqual(kinds - answered.keys(), set())
         for pair in self.pairs:
-            pair.door.flush()
+            pair.fast_path.flush()
             hot, cold = pair.lines
             self.assertEqual(hot.texts, cold.texts)
 
     def sent(self, both: Both, data: bytes) -> bool:
-        """Send a piece, and compare; whether the front door answered."""
+        """Send a piece, and compare; whether the fast path answered."""
         known = both.send(data)
         hot, cold = both.sent
         self.assertEqual(hot, cold, data)

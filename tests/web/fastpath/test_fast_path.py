@@ -1,4 +1,4 @@
-"""The front door: what it learns, what it forgets, what it never keeps, and connections that use
+"""The fast path: what it learns, what it forgets, what it never keeps, and connections that use
 it.
 """
 
@@ -29,8 +29,8 @@ from tests.web.memory_upstream import Elsewhere
 PAGE = spelled("GET", "/simple/spam/", ("Accept", J))
 
 
-class DoorCase(WholeCase):
-    """A pypid behind a front door, with one project."""
+class FastPathCase(WholeCase):
+    """A pypid behind a fast path, with one project."""
 
     limit = 1 << 20
 
@@ -41,31 +41,31 @@ class DoorCase(WholeCase):
         self.have_wheel()
 
     def open(self, pypid: Pypid | None = None) -> None:
-        """Give this pypid a front door."""
+        """Give this pypid a fast path."""
         self.pypid = pypid or self.pypid
         self.lines = Lines(self.pypid)
-        self.door = FastPath(self.pypid.app, self.pypid.catalog, self.lines, limit=self.limit)
-        self.pypid.site.fast_path = self.door
+        self.fast_path = FastPath(self.pypid.app, self.pypid.catalog, self.lines, limit=self.limit)
+        self.pypid.site.fast_path = self.fast_path
 
     def is_known(self, data: bytes = PAGE) -> bool:
-        """Whether the front door answers this, on a connection of its own."""
-        before = self.door.answered
+        """Whether the fast path answers this, on a connection of its own."""
+        before = self.fast_path.answered
         connection = self.pypid.connect()
         connection.send(data)
         self.assertNotEqual(connection.socket.value(), b"")
-        return self.door.answered > before
+        return self.fast_path.answered > before
 
     def learned(self, data: bytes = PAGE) -> None:
-        """The front door knows it from now on."""
+        """The fast path knows it from now on."""
         self.is_known(data)
         self.assertTrue(self.is_known(data))
 
 
-class KnowingTests(DoorCase):
+class KnowingTests(FastPathCase):
     """What is known, and for how long."""
 
     def test_second_time(self) -> None:
-        """What was answered once is answered by the front door the next time, on any connection."""
+        """What was answered once is answered by the fast path the next time, on any connection."""
         self.assertFalse(self.is_known())
         self.assertTrue(self.is_known())
 
@@ -92,7 +92,9 @@ class KnowingTests(DoorCase):
         )
         self.assertFalse(self.is_known(pip))
         self.assertTrue(self.is_known(pip))
-        answers = [each for each in self.door.store._entries if isinstance(each, CachedResponse)]
+        answers = [
+            each for each in self.fast_path.store._entries if isinstance(each, CachedResponse)
+        ]
         self.assertEqual(len(answers), 1)
 
     def test_errors(self) -> None:
@@ -135,13 +137,13 @@ class KnowingTests(DoorCase):
         self.assertEqual(told.status, 200)
 
     def test_off(self) -> None:
-        """Without a front door all is answered as before."""
+        """Without a fast path all is answered as before."""
         self.pypid.site.fast_path = None
         self.assertFalse(self.is_known())
         self.assertFalse(self.is_known())
 
 
-class PeopleTests(DoorCase):
+class PeopleTests(FastPathCase):
     """Who is known."""
 
     rules = PRIVATE
@@ -177,9 +179,9 @@ class PeopleTests(DoorCase):
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(5)
         self.assertFalse(self.is_known(mine))
-        before = self.door.answered
+        before = self.fast_path.answered
         connection.send(mine)
-        self.assertEqual(self.door.answered, before)
+        self.assertEqual(self.fast_path.answered, before)
         epoch.until = self.pypid.clock.seconds() + 5
         self.assertTrue(self.is_known(mine))
 
@@ -211,18 +213,18 @@ class PeopleTests(DoorCase):
             (alice, 200),
             (alice, 200),
         ] * 3:
-            before = self.door.answered
+            before = self.fast_path.answered
             connection.send(data)
             answer = connection.answer()
             assert answer is not None
             self.assertEqual(answer.status, status)
-            answered.append(self.door.answered - before)
+            answered.append(self.fast_path.answered - before)
         self.assertEqual(answered, [0, 0, 0, 0, 1, 1, *(1, 1, 0, 0, 1, 1) * 2])
         self.pypid.app.auth_generation.bump()
         for known in (0, 1, 1):
-            before = self.door.answered
+            before = self.fast_path.answered
             connection.send(alice)
-            self.assertEqual(self.door.answered - before, known)
+            self.assertEqual(self.fast_path.answered - before, known)
 
     def test_somebody_else(self) -> None:
         """Whose rights have changed is known as who they are now also on the connection on which
@@ -240,9 +242,9 @@ class PeopleTests(DoorCase):
         self.pypid.access.forget_all()
         self.pypid.app.auth_generation.bump()
         for known in (0, 1, 1):
-            before = self.door.answered
+            before = self.fast_path.answered
             connection.send(eggs)
-            self.assertEqual(self.door.answered - before, known)
+            self.assertEqual(self.fast_path.answered - before, known)
 
     def test_unkeyed(self) -> None:
         """With a Python whose hashes anybody can compute (PYTHONHASHSEED=0) the same is answered;
@@ -272,7 +274,7 @@ class PeopleTests(DoorCase):
         self.assertTrue(known is None or isinstance(known[0], int))
         gc.collect()
         secrets = (b64encode(f"alice:{PASSWORDS['alice']}".encode()), b"sEcReT")
-        clients = [each for each in self.door.store._entries if isinstance(each, KnownClient)]
+        clients = [each for each in self.fast_path.store._entries if isinstance(each, KnownClient)]
         self.assertEqual(len(clients), 3)
         for client in clients:
             for secret in secrets:
@@ -284,7 +286,7 @@ class PeopleTests(DoorCase):
         by no other.
         """
         lookups = {
-            self.door.lookup(secure, trusted)
+            self.fast_path.lookup(secure, trusted)
             for secure in (False, True)
             for trusted in (False, True)
         }
@@ -294,7 +296,7 @@ class PeopleTests(DoorCase):
         self.assertTrue(self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), user="alice")))
 
 
-class UpstreamTests(DoorCase):
+class UpstreamTests(FastPathCase):
     """Projects of the other index."""
 
     def setUp(self) -> None:
@@ -334,7 +336,7 @@ class UpstreamTests(DoorCase):
             self.assertFalse(self.is_known())
 
 
-class RoomTests(DoorCase):
+class RoomTests(FastPathCase):
     """How much is kept."""
 
     limit = 40_000
@@ -355,19 +357,19 @@ class RoomTests(DoorCase):
                     )
                 )
             )
-            self.assertLessEqual(self.door.store.weight, self.limit)
+            self.assertLessEqual(self.fast_path.store.weight, self.limit)
         self.assertEqual(
-            self.door.store.weight, sum(each.weight for each in self.door.store._entries)
+            self.fast_path.store.weight, sum(each.weight for each in self.fast_path.store._entries)
         )
         for number in range(200):
             self.pypid.clock.advance(1)
             self.is_known(spelled("GET", "/simple/spam/", ("X-Kind", f"{number}")))
-            self.assertLessEqual(self.door.store.weight, self.limit)
-        self.assertLess(len(self.door.store.responses), 40)
+            self.assertLessEqual(self.fast_path.store.weight, self.limit)
+        self.assertLess(len(self.fast_path.store.responses), 40)
 
 
-class ConnectionTests(DoorCase):
-    """Connections whose requests the front door answers."""
+class ConnectionTests(FastPathCase):
+    """Connections whose requests the fast path answers."""
 
     def setUp(self) -> None:
         """It knows a page."""
@@ -375,18 +377,18 @@ class ConnectionTests(DoorCase):
         self.learned()
 
     def test_pieces(self) -> None:
-        """A request in pieces, and what follows it, is read by twisted.web; then the front door has
+        """A request in pieces, and what follows it, is read by twisted.web; then the fast path has
         its turn again.
         """
         connection = self.pypid.connect()
         connection.send(PAGE[:30])
-        before = self.door.answered
+        before = self.fast_path.answered
         connection.send(PAGE[30:])
-        self.assertEqual(self.door.answered, before)
+        self.assertEqual(self.fast_path.answered, before)
         connection.send(PAGE)
-        self.assertEqual(self.door.answered, before + 1)
+        self.assertEqual(self.fast_path.answered, before + 1)
         connection.send(PAGE + PAGE)
-        self.assertEqual(self.door.answered, before + 1)
+        self.assertEqual(self.fast_path.answered, before + 1)
         self.assertEqual(bytes(connection.socket.value()).count(b"HTTP/1.1 200 OK"), 4)
 
     def test_silence(self) -> None:
@@ -402,7 +404,7 @@ class ConnectionTests(DoorCase):
         self.assertTrue(connection.socket.disconnecting)
 
     def test_slow_headers(self) -> None:
-        """Whoever begins a request after the front door answered, and does not go on, is cut off
+        """Whoever begins a request after the fast path answered, and does not go on, is cut off
         after a minute.
         """
         connection = self.pypid.connect()
@@ -427,18 +429,18 @@ class ConnectionTests(DoorCase):
         """While the client does not read, nothing more is answered."""
         connection = self.pypid.connect()
         connection.channel.pauseProducing()
-        before = self.door.answered
+        before = self.fast_path.answered
         connection.send(PAGE)
-        self.assertEqual(self.door.answered, before)
+        self.assertEqual(self.fast_path.answered, before)
         connection.channel.resumeProducing()
         connection.send(PAGE)
-        self.assertEqual(self.door.answered, before + 1)
+        self.assertEqual(self.fast_path.answered, before + 1)
 
     def test_log(self) -> None:
         """The lines come a tenth of a second later, before those of others, and are as those of
         twisted.web's answers.
         """
-        self.door.flush()
+        self.fast_path.flush()
         begin = len(self.lines.texts)
         self.assertTrue(self.is_known())
         self.assertEqual(len(self.lines.texts), begin)
@@ -464,7 +466,7 @@ class ConnectionTests(DoorCase):
 
 
 class SiteTests(SynchronousTestCase):
-    """What a site without a front door pays."""
+    """What a site without a fast path pays."""
 
     def test_default(self) -> None:
         """None is there unless it is asked for."""

@@ -1,4 +1,4 @@
-"""No answer of the front door is older than the last change that was acknowledged, whatever happens
+"""No answer of the fast path is older than the last change that was acknowledged, whatever happens
 in whatever order.
 """
 
@@ -75,13 +75,13 @@ class Case(WholeCase):
 
 
 class Changing(RuleBasedStateMachine):
-    """A pypid with accounts and another index behind it; what it answers with the front door is
+    """A pypid with accounts and another index behind it; what it answers with the fast path is
     what it answers without.
     """
 
     linked = False
     answered = 0
-    """By the front door, in all runs."""
+    """By the fast path, in all runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,9 +101,9 @@ class Changing(RuleBasedStateMachine):
             link_files(self.pypid)
         self.lines = Lines(self.pypid)
         app = self.pypid.app
-        self.door = FastPath(app, self.pypid.catalog, self.lines)
+        self.fast_path = FastPath(app, self.pypid.catalog, self.lines)
         self.hot = Site(
-            resource(app), reactor=self.pypid.clock, access_log=self.lines, fast_path=self.door
+            resource(app), reactor=self.pypid.clock, access_log=self.lines, fast_path=self.fast_path
         )
         self.cold = Site(resource(app), reactor=self.pypid.clock)
         for site in (self.hot, self.cold):
@@ -322,12 +322,12 @@ class Changing(RuleBasedStateMachine):
             self.same(asked)
 
     def same(self, asked: Asked) -> None:
-        """What the front door answers is what would be answered without it. (What it has no answer
+        """What the fast path answers is what would be answered without it. (What it has no answer
         for, it is without.)
         """
-        before = self.door.answered
+        before = self.fast_path.answered
         hot = self.exchange(self.hot, asked)
-        if self.door.answered > before:
+        if self.fast_path.answered > before:
             cold = self.exchange(self.cold, asked)
             assert hot == cold, (asked, hot[:400], cold[:400])
             type(self).answered += 1
@@ -378,7 +378,7 @@ class FreshnessTests(WholeCase):
     """All of it, in any order."""
 
     def run_machine(self, machine: type[Changing], examples: int) -> None:
-        """Run it, and see that the front door had something to do."""
+        """Run it, and see that the fast path had something to do."""
         machine.folder = self.mktemp()
         Path(machine.folder).mkdir()
         run_state_machine_as_test(
@@ -398,7 +398,7 @@ class FreshnessTests(WholeCase):
 
     def test_any_order(self) -> None:
         """Publishes, yanks, deletions, rights, groups, passwords, tokens, sessions, reloads, news
-        and outages of the other index, and time, in any order: what the front door answers is what
+        and outages of the other index, and time, in any order: what the fast path answers is what
         would be answered without it.
         """
         self.run_machine(Changing, 10)

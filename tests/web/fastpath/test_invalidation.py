@@ -1,4 +1,4 @@
-"""What the front door no longer says once it is not so any more: each kind of change by itself."""
+"""What the fast path no longer says once it is not so any more: each kind of change by itself."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pypid.web.fastpath.recorder import Recorder
 from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.request import Request
 from tests.distributions import wheel, wheel_filename
-from tests.web.fastpath.test_fast_path import PAGE, DoorCase
+from tests.web.fastpath.test_fast_path import PAGE, FastPathCase
 from tests.web.full_app import HTML, PRIVATE, SECRET, TOKEN, J, basic, spelled
 
 OPEN = Rules(write=Principals(users=frozenset({"alice"})))
 LIST = spelled("GET", "/simple/", ("Accept", J))
 
 
-class RightsTests(DoorCase):
+class RightsTests(FastPathCase):
     """Who may see what."""
 
     def status(self, data: bytes) -> int:
@@ -69,7 +69,7 @@ class RightsTests(DoorCase):
         self.assertTrue(self.is_known())
 
 
-class OthersTests(DoorCase):
+class OthersTests(FastPathCase):
     """What is one's own is nobody else's."""
 
     rules = Rules(
@@ -100,10 +100,10 @@ class OthersTests(DoorCase):
                 whole[user, "/simple/spam/", HTML], (200, True) if sees else (401, False)
             )
             self.assertEqual(whole[user, "/simple/", J], (200, sees))
-        self.assertGreater(self.door.answered, 10)
+        self.assertGreater(self.fast_path.answered, 10)
 
 
-class ChangeTests(DoorCase):
+class ChangeTests(FastPathCase):
     """What there is."""
 
     def test_list(self) -> None:
@@ -136,7 +136,7 @@ class ChangeTests(DoorCase):
         self.assertEqual(len(self.pypid.page("spam")["files"]), 2)
 
 
-class AwayTests(DoorCase):
+class AwayTests(FastPathCase):
     """What nobody knows just now."""
 
     def test_accounts(self) -> None:
@@ -155,7 +155,7 @@ class AwayTests(DoorCase):
         self.assertEqual(self.pypid.get("/simple/spam/", J).status, 200)
 
 
-class ProvenTests(DoorCase):
+class ProvenTests(FastPathCase):
     """For how long somebody is who they were."""
 
     rules = Rules(read=AUTHENTICATED, write=OPEN.write)
@@ -184,13 +184,13 @@ class ProvenTests(DoorCase):
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(1)
         self.assertFalse(self.is_known(mine))
-        [known] = [each for each in self.door.store._entries if isinstance(each, KnownClient)] or [
-            None
-        ]
+        [known] = [
+            each for each in self.fast_path.store._entries if isinstance(each, KnownClient)
+        ] or [None]
         self.assertIsNone(known)
 
 
-class DroppedTests(DoorCase):
+class DroppedTests(FastPathCase):
     """What it counts."""
 
     limit = 30_000
@@ -210,9 +210,9 @@ class DroppedTests(DoorCase):
             if number % 10 == 0:
                 name = wheel_filename("spam", f"{number + 2}.0")
                 self.published(self.publish(name, wheel("spam", f"{number + 2}.0")))
-            entries = self.door.store._entries
-            self.assertEqual(self.door.store.weight, sum(each.weight for each in entries))
-            self.assertLessEqual(self.door.store.weight, self.limit)
+            entries = self.fast_path.store._entries
+            self.assertEqual(self.fast_path.store.weight, sum(each.weight for each in entries))
+            self.assertLessEqual(self.fast_path.store.weight, self.limit)
             self.assertGreater(len(entries), 0)
 
     def tag(self) -> str:

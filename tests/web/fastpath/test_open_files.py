@@ -1,4 +1,4 @@
-"""Files that the front door sends, over real sockets."""
+"""Files that the fast path sends, over real sockets."""
 
 from __future__ import annotations
 
@@ -47,76 +47,76 @@ class Lines(AccessLog):
             )
 
 
-class DoorCase(test_sendfile.SendingCase):
-    """A pypid with a front door on a real port."""
+class FastPathCase(test_sendfile.SendingCase):
+    """A pypid with a fast path on a real port."""
 
     async def setUp(self) -> None:
         """Start it."""
         await super().setUp()
         lines = Lines(self.log)
         self.patch(state, "LINES", 1)
-        self.door = FastPath(self.app, self.catalog, lines)
-        self.addCleanup(self.door.close)
+        self.fast_path = FastPath(self.app, self.catalog, lines)
+        self.addCleanup(self.fast_path.close)
         self.site = Site(
             resource(self.app),
             reactor=cast(IReactorTime, reactor),
             access_log=lines,
-            fast_path=self.door,
+            fast_path=self.fast_path,
         )
         self.port = self.listen()
 
     async def known(self, name: str = "a.whl") -> None:
-        """Have the door know the file, which is read by its first client."""
+        """Have the fast path know the file, which is read by its first client."""
         await self.fetched(name)
-        self.assertEqual(self.door.answered, 0)
+        self.assertEqual(self.fast_path.answered, 0)
         self.sent.clear()
         self.log.clear()
 
 
-class WholeTests(DoorCase, test_sendfile.WholeTests):
+class WholeTests(FastPathCase, test_sendfile.WholeTests):
     """All that holds without it."""
 
     async def test_again(self) -> None:
-        """The second client gets the same bytes from the door, in one turn where the kernel takes
+        """The second client gets the same bytes from the fast path, in one turn where the kernel takes
         them all.
         """
         for size in (100_000, WINDOW, 3 * WINDOW + 7):
             name = f"{size}.whl"
             await self.have(name, NOISE[:size])
-            before = self.door.answered
+            before = self.fast_path.answered
             answers = [await self.fetched(name) for _ in range(4)]
             self.assertTrue(all(answer == (200, NOISE[:size]) for answer in answers))
-            self.assertEqual(self.door.answered - before, 3)
-            self.door.flush()
+            self.assertEqual(self.fast_path.answered - before, 3)
+            self.fast_path.flush()
             self.assertEqual(
                 [line for line in self.log if f'/{name} HTTP/1.1" 200 {size} ' in line][3:],
                 self.log[-1:],
             )
 
     async def test_not_in_memory(self) -> None:
-        """A file that the kernel does not have in memory is read off the reactor's thread: the door
+        """A file that the kernel does not have in memory is read off the reactor's thread: the fast path
         leaves it alone.
         """
         await self.have("a.whl", NOISE)
         await self.known()
         self.patch(open_file, "at_hand", lambda descriptor, position, most: b"")
         status, body = await self.fetched("a.whl")
-        self.assertEqual((status, self.door.answered), (200, 0))
+        self.assertEqual((status, self.fast_path.answered), (200, 0))
         self.assertTrue(body == NOISE)
 
     async def test_cold_in_its_middle(self) -> None:
-        """What is cold behind the first window is read in a thread, while the door
+        """What is cold behind the first window is read in a thread, while the fast path
         sends the file.
         """
         await self.have("a.whl", NOISE)
         await self.known()
         self.patch(FileBody, "_at_hand", lambda self, position, most: b"")
         status, body = await self.fetched("a.whl")
-        self.assertEqual((status, self.door.answered), (200, 1))
+        self.assertEqual((status, self.fast_path.answered), (200, 1))
         self.assertTrue(body == NOISE)
 
 
-class ConnectionTests(DoorCase, test_sendfile.ConnectionTests):
+class ConnectionTests(FastPathCase, test_sendfile.ConnectionTests):
     """All that holds without it."""
 
     async def test_pipelined_at_the_door(self) -> None:
@@ -138,7 +138,7 @@ class ConnectionTests(DoorCase, test_sendfile.ConnectionTests):
 
         got = await deferToThread(talk)
         self.assertTrue(got == [NOISE, NOISE[:100], NOISE] * 3)
-        self.assertGreaterEqual(self.door.answered, 3)
+        self.assertGreaterEqual(self.fast_path.answered, 3)
 
     async def test_floods(self) -> None:
         """Who sends many requests behind one for a file, and reads nothing, is not
@@ -161,14 +161,14 @@ class ConnectionTests(DoorCase, test_sendfile.ConnectionTests):
                 return sent
 
         self.assertLess(await deferToThread(flood), 20 << 20)
-        self.assertEqual(self.door.answered, 1)
+        self.assertEqual(self.fast_path.answered, 1)
 
 
-class BrokenTests(DoorCase):
+class BrokenTests(FastPathCase):
     """Clients that go away, and files that do."""
 
     async def begun(self) -> Client:
-        """A client who reads nothing of what the door sends, when the kernel takes no more."""
+        """A client who reads nothing of what the fast path sends, when the kernel takes no more."""
         await self.have("a.whl", NOISE * 2)
         await self.known()
         client = Client(self.port, buffer=1 << 14)
@@ -177,21 +177,21 @@ class BrokenTests(DoorCase):
         while before != len(self.sent) or not self.sent:
             before = len(self.sent)
             await deferLater(reactor, 0.1)
-        self.assertEqual(self.door.answered, 1)
+        self.assertEqual(self.fast_path.answered, 1)
         return client
 
     async def test_gone(self) -> None:
         """A client that goes away in the middle is in the log with what was sent, and leaves no
-        file open but the door's.
+        file open but the fast path's.
         """
         client = await self.begun()
         client.close()
         await self.all_closed()
-        self.door.flush()
+        self.fast_path.flush()
         self.assertEqual(len(self.log), 1)
         self.assertEqual(int(self.log[0].split('" 200 ')[1].split(" ")[0]), sum(self.sent))
         self.assertEqual(open_files(self.root), 1)
-        self.door.close()
+        self.fast_path.close()
         self.assertEqual(open_files(self.root), 0)
 
     async def test_stalled(self) -> None:
@@ -200,7 +200,7 @@ class BrokenTests(DoorCase):
         client = await self.begun()
         await self.all_closed()
         client.close()
-        self.door.close()
+        self.fast_path.close()
         self.assertEqual(open_files(self.root), 0)
 
     async def test_truncated(self) -> None:
@@ -224,11 +224,11 @@ class BrokenTests(DoorCase):
 
         await self.catalog.edit(SPAM, emptied)
         status, _ = await self.fetched("a.whl")
-        self.assertEqual((status, self.door.answered), (404, 1))
+        self.assertEqual((status, self.fast_path.answered), (404, 1))
         _, body = await deferToThread(client.answer)
         self.assertTrue(body == NOISE * 2)
         client.close()
-        self.door.close()
+        self.fast_path.close()
         self.assertEqual(open_files(self.root), 0)
 
     async def test_drained(self) -> None:
@@ -280,4 +280,4 @@ class BrokenTests(DoorCase):
         for at in range(6):
             _, body = await self.fetched(f"{at}.whl")
             self.assertEqual(len(body), WINDOW + at)
-        self.assertEqual(self.door.answered, 3)
+        self.assertEqual(self.fast_path.answered, 3)

@@ -1,4 +1,4 @@
-"""Pages that the front door sends over real sockets, with TLS and without: quick clients, slow
+"""Pages that the fast path sends over real sockets, with TLS and without: quick clients, slow
 ones, and those that go away.
 """
 
@@ -16,7 +16,7 @@ from pypid.web.fastpath import response_cache
 from pypid.web.fastpath.os import socket_write
 from pypid.web.fastpath.os.socket_write import MemoryFile
 from pypid.web.fastpath.os.tls_wire import quicken
-from tests.web.fastpath.test_fast_path import PAGE, DoorCase
+from tests.web.fastpath.test_fast_path import PAGE, FastPathCase
 from tests.web.full_app import Answer, spelled
 from tests.web.reactor_steps import VERSIONS, Ends, certificate
 
@@ -25,13 +25,13 @@ FEW = 1 << 12
 WAYS = (None, *VERSIONS)
 
 
-class PageCase(DoorCase):
+class PageCase(FastPathCase):
     """A page that is known."""
 
     files = 1
 
     def setUp(self) -> None:
-        """Have the front door learn it."""
+        """Have the fast path learn it."""
         super().setUp()
         self.certificate = certificate(Path(self.mktemp()))
         for count in range(1, self.files):
@@ -68,11 +68,11 @@ class SmallTests(PageCase):
         """It is out before the reactor turns again."""
         for way in WAYS:
             ends = self.connect(way)
-            before = self.door.answered
+            before = self.fast_path.answered
             for _ in range(3):
                 ends.send(PAGE)
                 self.assertEqual(ends.receive().partition(b"\r\n\r\n")[2], self.page)
-            self.assertEqual(self.door.answered - before, 3)
+            self.assertEqual(self.fast_path.answered - before, 3)
 
     def test_drained(self) -> None:
         """A site that stops says good-bye to an idle client."""
@@ -108,7 +108,7 @@ class LargeTests(PageCase):
         before = len(MemoryFile.existing) - 1
         answers = [
             each.full
-            for each in self.door.store._entries
+            for each in self.fast_path.store._entries
             if isinstance(each, response_cache.CachedResponse)
         ]
         [descriptor] = [
@@ -125,13 +125,13 @@ class LargeTests(PageCase):
         self.patch(socket_write, "MOST_PAGES", 0)
         for way in (None, VERSIONS[1]):
             ends = self.connect(way)
-            known = self.door.answered
+            known = self.fast_path.answered
             for _ in range(3):
                 ends.send(PAGE)
                 for _ in range(10):
                     self.turn(ends)
                     ends.receive()
-            self.assertGreater(self.door.answered, known)
+            self.assertGreater(self.fast_path.answered, known)
             self.assertEqual(ends.got.count(b"/spam-3.0-py3-none-any.whl"), 3)
         self.assertEqual(len(MemoryFile.existing), before)
 
@@ -139,7 +139,7 @@ class LargeTests(PageCase):
         """It is given whole, and what is asked meanwhile is answered behind it."""
         for way in WAYS:
             ends = self.connect(way, FEW)
-            before = self.door.answered
+            before = self.fast_path.answered
             ends.send(PAGE)
             ends.send(PAGE)
             for _ in range(20_000):  # 0.2 s pass until the kernel probes a closed window
@@ -151,7 +151,7 @@ class LargeTests(PageCase):
             self.assertEqual(ends.got.count(self.page), 2)
             self.assertEqual(ends.got.count(b"HTTP/1.1 200 OK"), 2)
             ends.send(PAGE)
-            self.assertGreater(self.door.answered, before + 1)
+            self.assertGreater(self.fast_path.answered, before + 1)
 
     def test_no_reader(self) -> None:
         """Who asks and asks and does not read is held up: without TLS nothing is copied for them,
@@ -159,13 +159,13 @@ class LargeTests(PageCase):
         """
         for way in WAYS:
             ends = self.connect(way, FEW)
-            before = self.door.answered
+            before = self.fast_path.answered
             for _ in range(20):
                 if ends.transport not in ends.reactor.getReaders():
                     break
                 ends.send(PAGE)
                 self.pypid.clock.advance(0)
-            self.assertEqual(self.door.answered - before, 1)
+            self.assertEqual(self.fast_path.answered - before, 1)
             if way is None:
                 self.assertEqual(ends.held, 0)
             else:
@@ -205,18 +205,18 @@ class LargeTests(PageCase):
                 self.turn(ends)
             self.assertFalse(ends.transport.connected)
             self.assertEqual(self.pypid.site.channels, set())
-            self.door.flush()
+            self.fast_path.flush()
             line = self.lines.texts[-1]
             self.assertIn("GET /simple/spam/", line)
             if way is None:
                 self.assertNotIn(f" {len(self.page)} ", line)
 
 
-class RangeTests(DoorCase):
-    """Parts of a small file, the whole of which the front door knows."""
+class RangeTests(FastPathCase):
+    """Parts of a small file, the whole of which the fast path knows."""
 
     def test_parts(self) -> None:
-        """A part, and a part on a condition, is what it would be without the door, which gives the
+        """A part, and a part on a condition, is what it would be without the fast path, which gives the
         whole again afterwards.
         """
         filename, data = self.have_wheel("eggs")
@@ -236,10 +236,10 @@ class RangeTests(DoorCase):
             ((("Range", "lines=1-2"),), 200, data),
         ):
             for _ in range(2):
-                before = self.door.answered
+                before = self.fast_path.answered
                 answer = self.asked(path, *fields)
                 self.assertEqual((answer.status, answer.body), (status, part), fields)
-                self.assertEqual(self.door.answered, before, fields)
+                self.assertEqual(self.fast_path.answered, before, fields)
                 if status == 206:
                     first = data.index(part) if len(part) > 1 else len(data) - 1
                     self.assertEqual(

@@ -43,7 +43,7 @@ def close(reactor: Any) -> None:
 
 
 class TurnCase(WholeCase):
-    """A pypid with a front door behind a real socket, with one project, whose page is known."""
+    """A pypid with a fast path behind a real socket, with one project, whose page is known."""
 
     def setUp(self) -> None:
         """Listen."""
@@ -51,12 +51,12 @@ class TurnCase(WholeCase):
         self.have_wheel()
         self.reactor = new_reactor(self)
         self.lines = Lines(self.pypid)
-        self.door = FastPath(self.pypid.app, self.pypid.catalog, self.lines)
+        self.fast_path = FastPath(self.pypid.app, self.pypid.catalog, self.lines)
         self.site = Site(
             resource(self.pypid.app),
             reactor=self.reactor,
             access_log=self.lines,
-            fast_path=self.door,
+            fast_path=self.fast_path,
         )
         self.port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.long_way: list[object] = []
@@ -104,21 +104,21 @@ class ShortTests(TurnCase):
     """What goes the shorter way, and what does not."""
 
     def test_known(self) -> None:
-        """What the front door knows is answered without Twisted's calls, as often as it is asked
+        """What the fast path knows is answered without Twisted's calls, as often as it is asked
         for; each has its line.
         """
-        client, begin = self.client(), self.door.answered
+        client, begin = self.client(), self.fast_path.answered
         self.long_way.clear()
         for _ in range(3):
             client.sendall(PAGE)
             self.assertIn(b'"files"', self.received(client))
         self.assertEqual(self.long_way, [])
-        self.assertEqual(self.door.answered, begin + 3)
-        self.door.flush()
+        self.assertEqual(self.fast_path.answered, begin + 3)
+        self.fast_path.flush()
         self.assertEqual(len([line for line in self.lines.texts if "GET /simple/spam/" in line]), 5)
 
     def test_unknown(self) -> None:
-        """What the front door does not know is read as ever, also in pieces and where there is more
+        """What the fast path does not know is read as ever, also in pieces and where there is more
         than one read of it.
         """
         client = self.client()
@@ -209,14 +209,14 @@ class LosingTests(TurnCase):
             client.setblocking(False)
             if asks:
                 client.sendall(PAGE)
-            before = self.door.answered
+            before = self.fast_path.answered
             events = [
                 (number, reactor_hook.EPOLLIN),
                 (cast("Any", self.port).fileno(), reactor_hook.EPOLLIN),
                 (number, reactor_hook.EPOLLIN),
             ]
             turn._serve([*events, (number, reactor_hook.EPOLLIN)])
-            self.assertEqual(self.door.answered - before, asks)
+            self.assertEqual(self.fast_path.answered - before, asks)
             [newer] = [
                 each
                 for each in self.site.channels

@@ -1,4 +1,4 @@
-"""TLS in the front door's own way: the same bytes as Twisted's, sooner, and the same bounds and
+"""TLS in the fast path's own way: the same bytes as Twisted's, sooner, and the same bounds and
 ends.
 """
 

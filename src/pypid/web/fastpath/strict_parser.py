@@ -94,8 +94,8 @@ def read_line(line: bytes) -> bool:
 
 
 def read_block(block: bytes) -> Block | None:
-    """Return the parsed block; None if it is unusual, or asks for more than a cached response can
-    give.
+    """Return the parsed block; None if it is unusual, or requests what no cached response
+    contains.
     """
     if len(block) > LONGEST or not block.startswith(b"\r\n") or not block.endswith(b"\r\n\r\n"):
         return None

@@ -17,7 +17,7 @@ EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
 
 def stream_of(request: Request) -> str | None:
-    """Return the kind of stream that the request accepts; None if it wants one document at
+    """Return the kind of stream that the request accepts; None if it accepts one document at
     the end.
     """
     preferences = qualities(header_of(request, "accept") or "")

@@ -2,7 +2,7 @@
 
 A web page may have its own host name resolve to an address of the visitor's network. The browser
 then sends requests to pypid that look as if pypid had that name, and lets the page read the
-responses. The Host header is all that tells such a request from an ordinary one.
+responses. Only the Host header distinguishes such a request from an ordinary one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class HostPolicy:
         return name in configured - {""} or any(matches)
 
     def may_name_urls(self, host: str) -> bool:
-        """Return whether generated URLs may begin with this host, which the client asked for."""
+        """Return whether generated URLs may begin with this host, which the client named."""
         return not self.allowed or self.accepts(host)
 
     def _judge(self, host: str) -> bool:

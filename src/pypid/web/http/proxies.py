@@ -124,7 +124,7 @@ def scheme_of(
 def host_of(
     peer: str | None, host: str, forwarded_host: Sequence[str], trusted: TrustedProxies
 ) -> str:
-    """Return the host (and port) that the client asked for; `host` is the Host header."""
+    """Return the host (and port) that the client requested; `host` is the Host header."""
     if trusted.trust(peer) and forwarded_host:
         forwarded = forwarded_host[-1].rpartition(",")[2].strip()
         if forwarded and HOST.fullmatch(forwarded):

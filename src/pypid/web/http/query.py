@@ -60,9 +60,9 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
     return found
 
 
-def names(asks: Iterable[Parameter]) -> tuple[str, ...]:
+def names(declared: Iterable[Parameter]) -> tuple[str, ...]:
     """Return the names of the parameters, for `parameters`."""
-    return tuple(parameter.name for parameter in asks)
+    return tuple(parameter.name for parameter in declared)
 
 
 def flag(texts: Mapping[str, str], name: str) -> bool:

@@ -2,8 +2,8 @@
 raise.
 
 Source: RFC 9110, sections 13.1.5 and 14. Clients: pip resumes (``N-`` with If-Range), uv and pip's
-fast-deps read the end of a wheel (``a-b``), poetry asks for a suffix that is longer than many files
-(``-10000``). No client asks for several ranges.
+fast-deps read the end of a wheel (``a-b``), poetry requests a suffix that is longer than many files
+(``-10000``). No client requests several ranges.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Wanted = Span | Unsatisfiable | None
 
 
 def wanted(header: str | None, size: int) -> Wanted:
-    """Return the part of `size` bytes that a Range header asks for.
+    """Return the part of `size` bytes that a Range header requests.
 
     A header that is malformed, of another unit or of several ranges is ignored (RFC 9110, 14.2
     allows it): the whole.

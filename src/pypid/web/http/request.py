@@ -97,8 +97,8 @@ class ResponseRecorder(Protocol):
 
 
 class Request(server.Request):
-    """One request; `client_address`, `scheme` and `base_host` heed the trusted proxies of the
-    site.
+    """One request. `client_address`, `scheme` and `base_host` are those that trusted proxies of the
+    site report.
     """
 
     channel: RequestChannel  # type: ignore[assignment]  # what is used of Twisted's
@@ -109,7 +109,7 @@ class Request(server.Request):
     session: str | None = None
     """The secret of the session whose cookie identified the client; not in the repr."""
     page = False
-    """Whether it asks for a page of the site: then errors are pages, too."""
+    """Whether it requests a page of the site: then errors are pages, too."""
     form: Fields | None = None
     """The fields of a form that the guard has read."""
     recorder: ResponseRecorder | None = None
@@ -273,7 +273,7 @@ class Request(server.Request):
 
     @property
     def base_host(self) -> str:
-        """The host, with its port if one was given, that the client asked for; "" if it named
+        """The host, with its port if it has one, that the client requested; "" if it named
         none.
         """
         named = self._values_of("host")
@@ -303,7 +303,7 @@ class Request(server.Request):
 
     @property
     def is_for_public_url(self) -> bool:
-        """Whether the client asked for the host of `public_url`."""
+        """Whether the client requested the host of `public_url`."""
         host, scheme = (
             urlsplit(self._public_url or "").netloc,
             urlsplit(self._public_url or "").scheme,
@@ -312,7 +312,7 @@ class Request(server.Request):
 
     def is_of(self, origin: str) -> bool:
         """Return whether pages of this origin (RFC 6454, 6.2) belong to this index: to the host
-        that was asked for, here or at a trusted proxy, or to ``public_url``. The scheme does not
+        that was requested, here or at a trusted proxy, or to ``public_url``. The scheme does not
         matter, since not every proxy reports it.
         """
         hosts = [

@@ -1,11 +1,10 @@
-"""A shorter turn of the reactor for connections that wait for a request which the fast path may
-know.
+"""A shorter turn of the reactor for idle connections, whose next request the fast path may
+answer.
 
 Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nothing
 uses here, and a buffer of 64 KiB. That is a third of the time that a response takes. So this module
 replaces the `doIteration` of an `EPollReactor`: data for an idle connection are read here and
-passed to the fast path; everything else goes Twisted's way. With another reactor, everything goes
-Twisted's way.
+passed to the fast path; everything else is left to Twisted, and so is everything on another reactor.
 """
 
 from __future__ import annotations

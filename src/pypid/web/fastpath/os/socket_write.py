@@ -1,7 +1,7 @@
 """Writes of bytes: straight into the socket if possible, else into the transport.
 
-`transport.write` alone appends, asks epoll for a turn, comes back, sends, and notifies epoll that
-it is done: half of the time that a cached response takes.
+`transport.write` alone appends, registers with epoll, sends in a later turn, and unregisters: half
+of the time that a cached response takes.
 """
 
 from __future__ import annotations

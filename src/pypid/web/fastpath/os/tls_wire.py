@@ -2,7 +2,7 @@
 are written, and OpenSSL is called no more often than needed.
 
 Twisted's own layer takes two thirds of a page's time: what is written waits for the next turn of
-the reactor, is cut, copied and goes to a transport that asks epoll for a turn of its own; each
+the reactor, is cut, copied and goes to a transport that registers with epoll; each
 request ends in an exception which says that nothing is left to be read; and each call of
 pyOpenSSL's is several. Rare cases (a handshake, an error, an end, data that OpenSSL cannot take
 now) are left to Twisted. `availability` requires the names that this module needs.
