@@ -8,7 +8,7 @@ BIN := .venv/bin
 NEEDS := setup.py pyproject.toml constraints.txt
 PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
-# Where the unit tests write, if nobody says TMPDIR: in memory, if there is room. They sync so often that on a disk they waited
+# Where the unit tests write, if TMPDIR is not set: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
 MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
 # One process more than cores: some test always waits, for a process that starts, a timeout, or a client that tries again.

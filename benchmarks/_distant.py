@@ -25,7 +25,7 @@ import _rig as rig
 
 BUCKET = "bench"
 SIZE = 1000
-"""Bytes of each artifact, as far as it is told: nobody fetches one."""
+"""Bytes of each artifact, as the page says; none is fetched."""
 _WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 _STAMP = "2026-01-01T00:00:00.000Z"
 _LAST = "Thu, 01 Jan 2026 00:00:00 GMT"

@@ -30,7 +30,7 @@ PIECE = 1 << 20
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port that is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -47,7 +47,7 @@ def scratch() -> Iterator[Path]:
 
 
 def wait_for(port: int, log: Path, within: int = 10) -> None:
-    """Until somebody listens there; `log` is what to show if nobody does in so many seconds."""
+    """Wait until the port accepts connections; `log` is shown if it does not in so many seconds."""
     for _ in range(within * 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

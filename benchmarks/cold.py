@@ -1,11 +1,11 @@
-"""A page that nobody has asked for since its project changed: how long the reactor's thread is at
+"""The first request of a page after its project changed: how long the reactor's thread is at
 it, in all its variants.
 
 ``python benchmarks/cold.py [--runs 30]``
 
 In process, with the real index, catalog and threads: the project changes, and its page is made as
 HTML and as JSON, each plain and gzipped. What is computed in other threads meanwhile is told apart:
-nobody else's request waits for that.
+no other request waits for that.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main() -> None:
     ) as folder:  # a short path: a socket lies there
         config = Path(folder) / "pypid.ini"
         config.write_text(SETTINGS)
-        with open(os.devnull, "w") as nowhere:  # the password of a first run is for nobody
+        with open(os.devnull, "w") as nowhere:  # the password of a first run is not needed
             stdout, sys.stdout = sys.stdout, nowhere
             daemon = make_daemon(load_config(config), Platform(reactor, {}))
             sys.stdout = stdout

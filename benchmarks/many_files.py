@@ -178,7 +178,7 @@ def newer(file: Path, before: int) -> bool:
 
 
 def compare(large: rig.Server, small: rig.Server, projects: int) -> dict[str, dict[str, float]]:
-    """The same questions to both, in turns: pages that nobody has asked for yet, and one again and
+    """The same questions to both, in turns: pages that were not requested before, and one again and
     again; milliseconds.
     """
     kept = {"large": rig.Kept(large.port), "small": rig.Kept(small.port)}

@@ -6,7 +6,7 @@ through proxpi.
 uv installs wheels into a memory file system (``BENCH_MEMORY`` names another than ``/dev/shm``), its
 cache empty each time; runs are in turns. *Cold*: pypid has just begun, and has nothing. *Warm*:
 pypid and proxpi have everything. *Away*: pypid has everything, its pages have to be asked for
-again, and nobody listens where the upstream was. Nothing is pinned to a core: uv would be the first
+again, and nothing listens where the upstream was. Nothing is pinned to a core: uv would be the first
 to feel it. The upstream is, where the option does not say, the index that this machine's pip uses.
 """
 
@@ -263,8 +263,8 @@ def measure(uv: Uv, folder: Path, upstream: str, runs: int, proxpi_too: bool) ->
         rows.append(("warm, through proxpi", seconds(theirs), ""))
         rows.append(("warm, against proxpi", f"{ratio(ours, theirs):.2f} x", "<= 0.5 x"))
         figures.update(proxpi=theirs, proxpi_ratio=ratio(ours, theirs))
-    nobody = f"http://127.0.0.1:{rig.free_port()}/simple/"
-    with pypid(folder / "kept", nobody, ttl="0").running() as server:
+    closed = f"http://127.0.0.1:{rig.free_port()}/simple/"
+    with pypid(folder / "kept", closed, ttl="0").running() as server:
         away, *_ = warm(uv, [index_of(server)], runs)
     rows.append(("upstream away, through pypid", seconds(away), "it works"))
     rig.report("Installing 40 projects through pypid", rows, {**figures, "away": away})

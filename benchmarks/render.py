@@ -1,4 +1,4 @@
-"""How long a page takes that nobody has asked for yet: rendering and ETag, without gzip.
+"""How long the first request of a page takes: rendering and ETag, without gzip.
 
 Run: ``python benchmarks/render.py``. Prints a table and a JSON line; the best of several runs, in
 microseconds.

@@ -6,7 +6,7 @@ time, memory and on disk.
 Names, summaries, keywords and classifiers are made up, of lengths and in numbers like those of the
 public index. Each project has a wheel with its record and its metadata beside it. What is asked are
 the worst of questions: what very many projects have (``py``, ``python``, a letter), several words,
-filters, and what nothing has; by somebody who sees all, and by somebody who does not see 1,000
+filters, and what nothing has; by a user who sees all, and by one who does not see 1,000
 projects.
 """
 
@@ -301,7 +301,7 @@ def show(
         ("on disk", f"{building['disk']:.0f} MiB", ""),
     ]
     for title, took in (
-        ("somebody who sees all", everything),
+        ("a user who sees all", everything),
         (f"anonymous, who does not see {HIDDEN:,}", restricted),
     ):
         said = (

@@ -162,13 +162,13 @@ class Told:
         return self.said[name]
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        """Nobody asks."""
+        """Not used here."""
         raise NotImplementedError
 
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
-        """Nobody asks."""
+        """Not used here."""
         raise NotImplementedError
 
 

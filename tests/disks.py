@@ -22,7 +22,7 @@ def on_a_disk(wanted: Path) -> Iterator[Path]:
     (wanted / "probe").write_bytes(b"x")
     with open(wanted / "probe", "rb") as probe:
         said = at_hand(probe.fileno(), 0, 1)
-    shutil.rmtree(wanted)  # whoever wants it makes it
+    shutil.rmtree(wanted)  # the caller makes it
     if said:
         yield wanted
     else:

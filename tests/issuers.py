@@ -75,7 +75,7 @@ class Key:
         return {**said, "kid": self.id, "use": "sig", **more}
 
     def pem(self) -> bytes:
-        """The public half, as it is published in text: somebody may take it for a secret."""
+        """The public half, as it is published in text, which an attacker may send as a secret."""
         found: bytes = self.private.public_key().public_bytes(
             Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
         )

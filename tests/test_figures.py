@@ -39,7 +39,7 @@ def printed(title: str, rows: list[tuple[str, str, str]], figures: dict[str, obj
 
 
 def gone(state: Path) -> bool:
-    """Whether the process of this /proc/.../stat has ended, be it that nobody has asked how."""
+    """Whether the process of this /proc/.../stat has ended, also if its status was not read yet."""
     try:
         return state.read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):

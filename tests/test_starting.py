@@ -1,5 +1,5 @@
-"""What a start does not import: whatever the first page can do without is brought when somebody
-needs it.
+"""What a start does not import: what the first page can do without is imported when it is
+needed.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ WIDEST: Final = """
 
 @frozen
 class Look:
-    """How somebody looks at the site."""
+    """Theme, window size and scripts of a visit."""
 
     theme: str = "light"
     width: str = "wide"

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 @define
 class Authority:
-    """Makes certificates that are valid for an hour; nobody trusts it who does not have `pem`."""
+    """Makes certificates that are valid for an hour. Clients trust it that have `pem`."""
 
     key: ec.EllipticCurvePrivateKey = field(
         factory=lambda: ec.generate_private_key(ec.SECP256R1()), repr=False

@@ -144,7 +144,7 @@ class Crawl:
 
 
 def seen_by_all(test: SiteTestCase, page: "Page") -> list[str]:
-    """What axe-core, or somebody with a narrow screen, finds: in both themes and at both widths,
+    """What axe-core finds, and what scrolls sideways: in both themes and at both widths,
     one picture of each.
     """
     faults = []

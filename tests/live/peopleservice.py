@@ -2,7 +2,7 @@
 
     python -m tests.live.peopleservice HOST PORT [CHAIN KEY]
 
-With a certificate's chain and key it speaks TLS. Whoever is called like one of `FAULTS` meets that
+With a certificate's chain and key it speaks TLS. A user named like one of `FAULTS` causes that
 fault. ``GET /asked`` tells what was asked since the last time: a list of [path, user, connection].
 """
 
@@ -84,7 +84,7 @@ class Service(BaseHTTPRequestHandler):
         return json.dumps({"answer": word, "user": user, "groups": groups, "admin": admin}).encode()
 
     def yes(self) -> bytes:
-        """What would let in whoever is at fault."""
+        """An answer that would let such a user in."""
         return self.granted("", True, ["team"], True)
 
     def answer(self, document: bytes, status: int = 200, **headers: str) -> None:
@@ -115,7 +115,7 @@ class Service(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def cut(self) -> None:
-        """Half an answer of which nobody said how long it is."""
+        """Half an answer, without a Content-Length."""
         self.answer(b'{"answer": "right", "user": "cut"', Content_Length="", Connection="close")
         self.close_connection = True
 
@@ -199,7 +199,7 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    """Serve until somebody ends it."""
+    """Serve until the process is ended."""
     host, port, *files = sys.argv[1:]
     tls = None
     if files:

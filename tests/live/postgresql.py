@@ -1,5 +1,5 @@
 """A PostgreSQL of Debian's packages on a free port of 127.0.0.1, in a folder of its own, run by
-somebody who is not root.
+a user who is not root.
 """
 
 import atexit
@@ -171,7 +171,7 @@ def postgresql() -> Iterator[Postgresql]:
 
 @functools.cache
 def shared() -> Postgresql:
-    """The one of this process: started on its first use, ended with the process; nobody stops it.
+    """The one of this process: started on its first use, ended with the process; tests must not stop it.
     Raises as `programs`.
     """
     stack = ExitStack()

@@ -33,11 +33,11 @@ _GIVEN: Final[set[int]] = set()
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on, and that no outgoing connection will take
+    """A TCP port on 127.0.0.1 that is free, and that no outgoing connection will take
     before it is listened on.
 
     The system gives connections their ports out of its ephemeral range. A port from there was free
-    when it was asked for, and the near end of somebody's connection a moment later: then the server
+    when it was asked for, and the near end of a connection a moment later: then the server
     that was to listen on it could not start.
     """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
@@ -64,7 +64,7 @@ def files_below(folder: Path) -> list[Path]:
 
 @contextmanager
 def scratch(prefix: str = "pypid-") -> Iterator[Path]:
-    """A folder that is gone afterwards, whoever owns what is in it. Its path is short (sockets may
+    """A folder that is removed afterwards, also files of other users in it. Its path is short (sockets may
     lie in it).
     """
     with TemporaryDirectory(prefix=prefix) as name:

@@ -106,7 +106,7 @@ def pypicloud(folder: Path, settings: Mapping[str, str], **more: str) -> Iterato
     config.write_text(configuration(folder, port, settings))
     environ = clean_environ(
         all_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1", **more
-    )  # nobody else is asked for anything
+    )  # no other host is reached
     with running([command, config], folder / "log", cwd=folder, environ=environ) as process:
         found = Pypicloud(folder, port, process)
         process.until_answers(found.url("/health"))

@@ -151,7 +151,7 @@ class Redis:
 
 
 def engine_at(url: str) -> Engine:
-    """One with the reactor, which has to run while somebody waits for it."""
+    """One with the reactor, which has to run while a test waits for it."""
     world = World(clock=reactor, now=lambda: BEGINNING, blocking=at_once, random=os.urandom)
     return catalog.open(url, world, reactor)
 
@@ -188,7 +188,7 @@ def redis(*options: str, password: str = PASSWORD, tls: bool = False) -> Iterato
 
 @functools.cache
 def shared() -> Redis:
-    """The one of this process: started on its first use, ended with the process; nobody stops it.
+    """The one of this process: started on its first use, ended with the process; tests must not stop it.
     Raises as `program`.
     """
     stack = ExitStack()

@@ -1,4 +1,4 @@
-"""Somebody who goes through the site by its links and forms, without a browser: cookies, redirects
+"""A client that goes through the site by links and forms, without a browser: cookies, redirects
 and relative links as there.
 
 Quick enough to see every page of it in each deployment; what scripts and eyes meet,
@@ -25,7 +25,7 @@ OF_A_KIND: Final = 3
 
 @frozen
 class Form:
-    """A form of a page: where it goes, and what it sends if nobody types anything."""
+    """A form of a page: where it goes, and what it sends if nothing is typed."""
 
     action: str
     method: str
@@ -108,7 +108,7 @@ class Got:
 
 @define
 class Visitor:
-    """Somebody at `base`, the address of the first page; `port`: where to connect; `trust`: for
+    """A visitor at `base`, the address of the first page; `port`: where to connect; `trust`: for
     TLS.
     """
 

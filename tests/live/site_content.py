@@ -1,5 +1,5 @@
 """What lies in the pypid whose site is looked at: projects as people publish them, a group,
-somebody who waits to be let in.
+a user who waits for approval.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What somebody stores who would like to have a script run in other people's browsers: in every
+"""What an attacker stores to have a script run in other users' browsers: in every
 field that a page may show.
 """
 
@@ -11,7 +11,7 @@ from tests.live.projects import Artifact, call, publish
 from tests.live.site_content import does
 
 MARK: Final = "x5s"
-"""In all of it; an element or attribute of this name was made of somebody's text."""
+"""In all of it; an element or attribute of this name was made of stored text."""
 TAG: Final = (
     f'<{MARK} onclick=alert(1)>"\'><script {MARK}>alert("{MARK}")</script><img {MARK} src={MARK} '
     f"onerror=alert(1)>"
@@ -222,7 +222,7 @@ def plant(index: LiveIndex, upstream: LiveIndex) -> None:
             {"status": status, "reason": reason},
         )
     for name in NAMES:
-        somebody(index, name)
+        add_user_and_group(index, name)
     for number, text in enumerate(ALL):
         does(
             index,
@@ -233,7 +233,7 @@ def plant(index: LiveIndex, upstream: LiveIndex) -> None:
         does(index, "POST", "/api/snapshots", {"name": f"{MARK}-{number}", "note": text})
 
 
-def somebody(index: LiveIndex, name: str) -> None:
+def add_user_and_group(index: LiveIndex, name: str) -> None:
     """A user and a group of this name, who have all that such have."""
     quoted = quote(name, safe="")
     does(index, "POST", "/api/users", {"name": name, "password": "kiwi-secret-5"})

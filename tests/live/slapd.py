@@ -1,7 +1,7 @@
 """OpenLDAP's slapd with a configuration and entries of the tests' own, on free ports of 127.0.0.1;
 ended by its pid.
 
-What Debian's package ``slapd`` would start as a service is not touched. It runs as whoever runs the
+What Debian's package ``slapd`` would start as a service is not touched. It runs as the user who runs the
 tests, below one folder.
 """
 
@@ -180,7 +180,7 @@ def slapd() -> Iterator[Slapd]:
     """A new one that holds `BASE` alone, and does not run yet.
 
     It says yes to a bind without a password (RFC 4513, 5.1.2, as some directories do), and gives
-    nobody but the manager more than `MOST_GIVEN` entries. Raises `unittest.SkipTest` where it or
+    only the manager more than `MOST_GIVEN` entries. Raises `unittest.SkipTest` where it or
     python-ldap is missing, `Unavailable` in CI.
     """
     program = shutil.which("slapd", path="/usr/sbin:/usr/local/sbin:/usr/lib/openldap")
@@ -209,7 +209,7 @@ def missing(reason: str) -> Exception:
 
 
 def until_listens(process: Running, port: int, within: float = 20.0) -> None:
-    """Wait until somebody accepts connections."""
+    """Wait until the port accepts connections."""
     deadline = time.monotonic() + within
     while True:
         try:

@@ -129,7 +129,7 @@ class FrontedCase(TestCase):
         self.fake.port = reactor.listenTCP(self.port, self.fake, interface="127.0.0.1")
 
     async def take_away(self) -> None:
-        """Nobody listens there any more."""
+        """Close the upstream's port."""
         await maybeDeferred(self.fake.port.stopListening)
         for talk in tuple(self.fake.open):
             talk.reset()

@@ -47,7 +47,7 @@ def wheels() -> Path:
                 )
             for ours in folder.glob(
                 "pypid-*.whl"
-            ):  # it is what is tested: whoever wants it builds it
+            ):  # it is what is tested: a test that needs it builds it
                 ours.unlink()
             stamp.write_text(recipe)
     return folder

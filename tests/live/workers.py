@@ -77,7 +77,7 @@ def process_of(connection: http.client.HTTPConnection, processes: list[int]) -> 
                     return process
             except OSError:
                 continue
-    raise AssertionError("nobody has it")
+    raise AssertionError("no worker has it")
 
 
 def connections(index: LiveIndex, count: int) -> list[http.client.HTTPConnection]:

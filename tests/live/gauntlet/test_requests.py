@@ -44,7 +44,7 @@ NO_TOKEN: Final = Who(
     "unknown token", (basic("__token__", "pypid-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),)
 )
 WHO: Final = tuple(IS[name] for name in ("anonymous", "rita", "wendy", "ada", "token to read"))
-"""Nobody in particular, a reader, a writer, an administrator and a token."""
+"""Anonymous, a reader, a writer, an administrator and a token."""
 OUTSIDERS: Final = ("anonymous", "wrong password", "unknown token")
 HIDDEN: Final = (OWN, CLAIMED, LICENSED)
 BODIES: Final = (

@@ -70,7 +70,7 @@ mon allow pool size one = true
 mon warn on pool no redundancy = false
 mon data avail crit = 1
 mon data avail warn = 1
-# it gathers changes for a second before it tells the others: here nobody is to wait
+# it gathers changes for a second before it tells the others: here tests should not wait for it
 paxos propose interval = 0.01
 paxos min wait = 0.001
 [client]
