@@ -271,7 +271,7 @@ class NodesTests(InPostgresql, SynchronousTestCase):
                 for at, journal in enumerate(journals)
             ]
         )
-        found = self.have(journals[0].deeds(most=1000))
+        found = self.have(journals[0].entries(most=1000))
         self.assertEqual([deed.serial for deed in found], list(range(80, 0, -1)))
         times = [deed.when for deed in reversed(found) if deed.who == "n1"]
         self.assertEqual(times, sorted(times))
