@@ -44,7 +44,7 @@ def decisions() -> tuple[float, float, float]:
     from pypid.core.accounts.rights import Right, Whom, grants_of
     from pypid.core.model import Summary
     from pypid.core.packaging.names import project_name
-    from pypid.core.permissions import Action, Identity, Rules, may, sight
+    from pypid.core.permissions import Action, Identity, Rules, may, visibility_of
     from pypid.web.app.visibility import seen
 
     chance = random.Random(5)
@@ -77,7 +77,7 @@ def decisions() -> tuple[float, float, float]:
     fresh = iter(people)
     return (
         best_of(5, decide) / len(asked),
-        best_of(20, lambda: seen(summaries, sight(rules, next(fresh)))),
+        best_of(20, lambda: seen(summaries, visibility_of(rules, next(fresh)))),
         made,
     )
 
