@@ -72,14 +72,16 @@ def time_growth(
 ) -> tuple[float, list[float]]:
     """Return the growth of the CPU time of ``run(make(size))`` up to the size `largest`, and the
     times themselves.
+
+    The largest input is measured first: if it is cheap, the others cannot change the result.
     """
     inputs = [make(largest * step // STEPS[-1]) for step in STEPS]
     best = [float("inf")] * len(STEPS)
     for _ in range(ATTEMPTS):
-        best = [
-            min(known, cpu_seconds(partial(run, given)))
-            for known, given in zip(best, inputs, strict=True)
-        ]
+        for number in reversed(range(len(STEPS))):
+            best[number] = min(best[number], cpu_seconds(partial(run, inputs[number])))
+            if best[-1] <= CHEAP:
+                return 0.0, best
         if growth(best, CHEAP) < SLACK:
             break
     return growth(best, CHEAP), best
@@ -89,8 +91,12 @@ def memory_growth(
     make: Callable[[int], Any], run: Callable[[Any], Any], largest: int
 ) -> tuple[float, list[int]]:
     """Return the growth of the peak memory of ``run(make(size))``, and the peaks, up to the size
-    `largest`.
+    `largest`. As with the time, the largest input comes first.
     """
-    inputs = [make(largest * step // STEPS[-1]) for step in STEPS]
-    peaks = [peak_bytes(lambda: run(given)) for given in inputs]  # noqa: B023
+    peaks: list[int] = []
+    for step in reversed(STEPS):
+        given = make(largest * step // STEPS[-1])
+        peaks.insert(0, peak_bytes(partial(run, given)))
+        if peaks[-1] <= SMALL:
+            return 0.0, peaks
     return growth([float(peak) for peak in peaks], SMALL), peaks
