@@ -134,7 +134,7 @@ async def take_in(ctx: RequestContext) -> None:
         raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
     taken = _beside_the_file(ctx.app, await ctx.app.world.thinking(acl_dump.read_dump, data))
 
-    def told(merged: acl_merge.Merged) -> dict[str, str] | None:
+    def details_of(merged: acl_merge.Merged) -> dict[str, str] | None:
         counts = {
             "users": len(merged.users),
             "groups": merged.groups,
@@ -144,7 +144,7 @@ async def take_in(ctx: RequestContext) -> None:
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
     merged = await recorded(
-        ctx, "import-people", "pypicloud", ctx.app.accounts.merge(taken.dump), told
+        ctx, "import-people", "pypicloud", ctx.app.accounts.merge(taken.dump), details_of
     )
     document: Import = {
         "users": len(merged.users),
@@ -177,19 +177,19 @@ def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
             acl_dump.Oddity(f"the user {person.name!r} stands in the configuration", done, loses)
         )
     groups = dict(taken.dump.groups)
-    given = {right.name for right in taken.dump.rights if right.whom is Whom.GROUP}
-    for name in sorted((groups.keys() | given) & configured.groups):
-        theirs, ours = groups.pop(name, frozenset()), configured.members.get(name, frozenset())
-        if name.startswith(KEPT_CLOSED) and ours and not theirs:
+    granted_groups = {right.name for right in taken.dump.rights if right.whom is Whom.GROUP}
+    for name in sorted((groups.keys() | granted_groups) & configured.groups):
+        imported, ours = groups.pop(name, frozenset()), configured.members.get(name, frozenset())
+        if name.startswith(KEPT_CLOSED) and ours and not imported:
             raise BadRequest(
                 f"The group {name!r} of the configuration has members, and has to be empty: it "
                 "keeps projects closed. Rename it there, reload, and try again. Nothing was done."
             )
-        if ours - theirs and name in given:
-            oddities.append(acl_merge.grown(name, ours - theirs))
+        if ours - imported and name in granted_groups:
+            oddities.append(acl_merge.grown(name, ours - imported))
         if name not in taken.dump.groups:
             continue
-        missing = theirs - ours
+        missing = imported - ours
         done = "its members are those that stand there"
         if missing:
             done += f"; not there: {' '.join(sorted(missing)[:20])}"

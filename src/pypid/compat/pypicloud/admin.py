@@ -182,13 +182,13 @@ async def approve(ctx: RequestContext, name: str) -> None:
         return evolve(account, status=AccountStatus.ACTIVE, changed=ctx.app.world.now())
 
     if account.status is AccountStatus.PENDING:
-        said = {"admin": "yes" if account.admin else "no", "standing": "active"}
+        details = {"admin": "yes" if account.admin else "no", "standing": "active"}
         await recorded(
             ctx,
             "change-user",
             name,
             ctx.app.accounts.edit_user(name, approved),
-            lambda _: said,
+            lambda _: details,
         )
     done(ctx.request)
 
@@ -214,13 +214,13 @@ async def set_admin(ctx: RequestContext, name: str) -> None:
     editing = keeping_an_admin(
         ctx.app, None if admin else name, ctx.app.accounts.edit_user(name, changed)
     )
-    said = {"admin": "yes" if admin else "no", "standing": account.status.value}
+    details = {"admin": "yes" if admin else "no", "standing": account.status.value}
     await recorded(
         ctx,
         "change-user",
         name,
         editing,
-        lambda _: None if account.admin is admin else said,
+        lambda _: None if account.admin is admin else details,
     )
     done(ctx.request)
 
@@ -300,14 +300,14 @@ async def remove_group(ctx: RequestContext, name: str) -> None:
     if members is None:
         demand_changeable(ctx.app, name)
         return done(ctx.request)
-    said = {"members": str(len(members))}
+    details = {"members": str(len(members))}
     with suppress(NoSuchGroup):
         await recorded(
             ctx,
             "remove-group",
             name,
             ctx.app.accounts.remove_group(name),
-            lambda _: said,
+            lambda _: details,
         )
     return done(ctx.request)
 

@@ -48,19 +48,19 @@ async def arguments(request: Request, kind: type[S]) -> S:
     content_type = header_of(request, "content-type") or ""
     if content_type.partition(";")[0].strip().lower() in _FORMS:
         form = await read_form(request.body, content_type, limits=LIMITS, spool=_Nowhere(), part="")
-        given: Any = {name: values[-1] for name, values in form.fields.items()}
+        received: Any = {name: values[-1] for name, values in form.fields.items()}
     else:
-        given = _object(await read_small(request.body, LARGEST))
+        received = _object(await read_small(request.body, LARGEST))
     known = {field.encode_name for field in fields(kind)}
-    if unknown := sorted(given.keys() - known):
+    if unknown := sorted(received.keys() - known):
         raise BadRequest(
             f"Unknown argument {shortened(unknown[0])!r}; known: {', '.join(sorted(known))}"
         )
     for field in fields(kind):
-        if field.required and given.get(field.encode_name) is None:
+        if field.required and received.get(field.encode_name) is None:
             raise BadRequest(f"Missing argument {field.encode_name!r}")
     try:
-        return msgspec.convert(given, kind, strict=False)
+        return msgspec.convert(received, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadRequest(f"The arguments are not what is expected here: {error}") from None
 
@@ -74,11 +74,11 @@ def _object(data: bytes) -> dict[str, Any]:
         ) from None
 
 
-def truth(name: str, said: str | bool) -> bool:
+def truth(name: str, value: str | bool) -> bool:
     """Return the truth value of JSON, or of a word of a form. Raises `BadRequest`."""
-    if isinstance(said, bool):
-        return said
-    word = said.strip().lower()
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower()
     if word not in _YES | _NO:
         raise BadRequest(f"{name} is true or false.")
     return word in _YES

@@ -172,13 +172,13 @@ async def grant(
         )
     right = Right(*key, write)
     if before is None or (write and not before.write):
-        said = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
+        details = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
         await recorded(
             ctx,
             "set-right",
             right.project,
             ctx.app.accounts.grant(right),
-            lambda _: said,
+            lambda _: details,
         )
     done(ctx.request)
 
@@ -221,10 +221,13 @@ async def _withdraw(ctx: RequestContext, key: Key, address: str, *, write: bool)
             f"If you mean that, take the right to write away first (DELETE {address}/write), and "
             "then this one; if not, give another user or group a right before."
         )
-    subject, said = key[0], {"whom": f"{kept.whom.value} {kept.name}".strip(), "right": kept.text}
+    subject, details = (
+        key[0],
+        {"whom": f"{kept.whom.value} {kept.name}".strip(), "right": kept.text},
+    )
     if write:
         left = Right(*key, False)
-        lowered = {**said, "right": left.text}
+        lowered = {**details, "right": left.text}
         await recorded(ctx, "set-right", subject, ctx.app.accounts.grant(left), lambda _: lowered)
     else:
         await recorded(
@@ -232,5 +235,5 @@ async def _withdraw(ctx: RequestContext, key: Key, address: str, *, write: bool)
             "remove-right",
             subject,
             ctx.app.accounts.withdraw(*key),
-            lambda _: said,
+            lambda _: details,
         )

@@ -62,18 +62,18 @@ class Deeds(TypedDict):
 )
 async def audit(ctx: RequestContext) -> None:
     """List the entries of the audit log, newest first."""
-    given = parameters(ctx.request, *names(ASKS))
-    most = number(given, "most", 1, MOST) or USUAL
-    before = number(given, "before", 0, LARGEST_SERIAL)
-    deeds = await ctx.app.journal.entries(
+    query = parameters(ctx.request, *names(ASKS))
+    most = number(query, "most", 1, MOST) or USUAL
+    before = number(query, "before", 0, LARGEST_SERIAL)
+    entries = await ctx.app.journal.entries(
         before=before,
         most=most,
-        who=given.get("who"),
-        what=given.get("what"),
-        subject=given.get("subject"),
+        who=query.get("who"),
+        what=query.get("what"),
+        subject=query.get("subject"),
     )
-    older = deeds[-1].serial if len(deeds) == most else None
-    document: Deeds = {"deeds": [_deed(deed) for deed in deeds], "before": older}
+    older = entries[-1].serial if len(entries) == most else None
+    document: Deeds = {"deeds": [_deed(deed) for deed in entries], "before": older}
     send_json(ctx.request, document)
 
 

@@ -161,8 +161,8 @@ async def _purge(
     filename: str | None = None,
 ) -> None:
     # unknown parameters are refused: after a misspelled one, everything would be removed
-    given = parameters(ctx.request, *names(ASKS))
-    wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
+    query = parameters(ctx.request, *names(ASKS))
+    wanted = Purge(name, filename, _older_than(query), force=flag(query, "force"))
     gone, needed = await purged(ctx, wanted)
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
@@ -213,9 +213,9 @@ def _purged(gone: Sequence[InventoryEntry]) -> Details:
     }
 
 
-def _older_than(given: Mapping[str, str]) -> timedelta | None:
+def _older_than(query: Mapping[str, str]) -> timedelta | None:
     """Return the duration of ``older_than``, or None without it. Raises `BadRequest`."""
-    text = given.get("older_than")
+    text = query.get("older_than")
     if text is None:
         return None
     try:

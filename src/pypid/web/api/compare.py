@@ -132,15 +132,15 @@ OF_COMPARISONS = (
 )
 async def compare(ctx: RequestContext, project: ProjectName) -> None:
     """Compare two releases: their metadata, their files, and the contents of one pair of files."""
-    given = parameters(ctx.request, *names(OF_COMPARISONS))
-    asked = ctx.upstream_permission(project)
-    found = await ctx.app.index.project(project, asked)
-    if "from" not in given or "to" not in given:
+    query = parameters(ctx.request, *names(OF_COMPARISONS))
+    permission = ctx.upstream_permission(project)
+    found = await ctx.app.index.project(project, permission)
+    if "from" not in query or "to" not in query:
         raise BadRequest("Say which releases to compare: from=1.0&to=2.0.")
-    old, new = await both(ctx.app, found, given["from"], given["to"])
-    comparison = Comparison(ctx.app.contents, found.name, asked)
-    compared = await comparison.compare(old, new, given.get("kind"))
-    text = await text_of(comparison, compared, given["path"]) if "path" in given else None
+    old, new = await both(ctx.app, found, query["from"], query["to"])
+    comparison = Comparison(ctx.app.contents, found.name, permission)
+    compared = await comparison.compare(old, new, query.get("kind"))
+    text = await text_of(comparison, compared, query["path"]) if "path" in query else None
     send_json(ctx.request, await ctx.app.world.blocking(_document, found, compared, text))
 
 

@@ -109,15 +109,15 @@ async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> 
     """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,
     at most 1 MiB of it.
     """
-    given = parameters(ctx.request, *names(OF_CONTENTS))
-    skip = number(given, "skip", 0, 1_000_000) or 0
-    asked = ctx.upstream_permission(project)
-    found = await ctx.app.index.file(project, filename, asked)
-    path = given.get("path")
+    query = parameters(ctx.request, *names(OF_CONTENTS))
+    skip = number(query, "skip", 0, 1_000_000) or 0
+    permission = ctx.upstream_permission(project)
+    found = await ctx.app.index.file(project, filename, permission)
+    path = query.get("path")
     if path is None:
-        listing = await ctx.app.contents.listing(found, asked)
+        listing = await ctx.app.contents.listing(found, permission)
         return send_json(ctx.request, _contents(found, listing, skip))
-    opened = await ctx.app.contents.member(found, path, asked)
+    opened = await ctx.app.contents.member(found, path, permission)
     text = await ctx.app.world.blocking(text_of, opened)
     return send_json(ctx.request, _opened(found, opened, text))
 

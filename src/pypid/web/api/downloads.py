@@ -115,15 +115,15 @@ class DownloadsOfProject(TypedDict):
 )
 async def downloads(ctx: RequestContext) -> None:
     """List the downloads of a file, newest first."""
-    asked = parameters(ctx.request, *names(ASKS))
-    sha256 = asked.get("sha256", "").lower()
+    query = parameters(ctx.request, *names(ASKS))
+    sha256 = query.get("sha256", "").lower()
     if not _SHA256.match(sha256):
         raise BadRequest(
             "Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as "
             "pages have them."
         )
-    most = number(asked, "most", 1, MOST) or MOST
-    before = number(asked, "before", 0, LARGEST_SERIAL)
+    most = number(query, "most", 1, MOST) or MOST
+    before = number(query, "before", 0, LARGEST_SERIAL)
     found = await ctx.app.downloads.of(sha256, most=most, before=before)
     document: DownloadsOf = {
         "sha256": sha256,
@@ -141,8 +141,8 @@ async def downloads(ctx: RequestContext) -> None:
 )
 async def downloads_of_project(ctx: RequestContext, project: ProjectName) -> None:
     """Return how often files of a project were downloaded, by day."""
-    asked = parameters(ctx.request, *names(ASKS_DAYS))
-    days = number(asked, "days", 1, MOST_DAYS) or DAYS
+    query = parameters(ctx.request, *names(ASKS_DAYS))
+    days = number(query, "days", 1, MOST_DAYS) or DAYS
     # raises for a project that does not exist
     await ctx.app.index.project(project, ctx.upstream_permission(project))
     since = ctx.app.world.now().date() - timedelta(days=days - 1)

@@ -76,19 +76,19 @@ async def export(ctx: RequestContext) -> None:
         )
     stream = EventStream(ctx.request, kind)
     stream.begin()
-    said = float("-inf")
+    reported = float("-inf")
 
-    def heard(done: int, of: int) -> None:
-        nonlocal said
+    def report_progress(done: int, of: int) -> None:
+        nonlocal reported
         now = ctx.app.world.clock.seconds()
-        if now - said >= EVERY or done == of:
-            said = now
+        if now - reported >= EVERY or done == of:
+            reported = now
             stream.say(
                 "progress", {"said": f"{done} of {of} projects written", "done": done, "of": of}
             )
 
     try:
-        came = await _exported(ctx, exports(wanted, heard), wanted)
+        came = await _exported(ctx, exports(wanted, report_progress), wanted)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(wanted, came))
@@ -97,14 +97,14 @@ async def export(ctx: RequestContext) -> None:
 async def _exported(
     ctx: RequestContext, job: Awaitable[Exported], wanted: ExportWanted
 ) -> Exported:
-    def told(came: Exported) -> dict[str, str]:
+    def details_of(came: Exported) -> dict[str, str]:
         return {
             "as-user": wanted.as_user or "anonymous",
             "projects": str(came.projects),
             "delete": str(wanted.clears).lower(),
         }
 
-    return await attempted(ctx, "export", wanted.target, _coroutine(job), told)
+    return await attempted(ctx, "export", wanted.target, _coroutine(job), details_of)
 
 
 async def _coroutine(job: Awaitable[Exported]) -> Exported:

@@ -26,11 +26,11 @@ async def ready(ctx: RequestContext) -> None:
     """Answer 200 while clients should be sent here, 503 while they should be sent to another
     server, if there is one.
     """
-    said = condition_of(ctx.app)
-    if said["ready"]:
-        return send_json(ctx.request, {"status": "ok", **said})
+    report = condition_of(ctx.app)
+    if report["ready"]:
+        return send_json(ctx.request, {"status": "ok", **report})
     set_head(ctx.request, 503, ((b"Retry-After", b"%d" % AGAIN),))
-    return send_json(ctx.request, {"status": "unavailable", **said}, 503)
+    return send_json(ctx.request, {"status": "unavailable", **report}, 503)
 
 
 def condition_of(app: App) -> dict[str, object]:
@@ -44,7 +44,7 @@ def condition_of(app: App) -> dict[str, object]:
     # held
     needs_accounts = app.closed is not None or app.rules.read != EVERYONE
     readable = storage and condition.shows() and (access or not needs_accounts)
-    said: dict[str, object] = {
+    report: dict[str, object] = {
         "ready": readable and not condition.stopping,
         "access": access,
         "cache": cache,
@@ -52,9 +52,9 @@ def condition_of(app: App) -> dict[str, object]:
         "complete": app.index.catalog.was_complete,
     }
     if under_way is not None:
-        said["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}
+        report["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}
     if differs := sorted(condition.differs()):
-        said["differs"] = differs
+        report["differs"] = differs
     if condition.stopping:
-        said["stopping"] = True
-    return said
+        report["stopping"] = True
+    return report

@@ -36,21 +36,21 @@ async def metrics(ctx: RequestContext) -> None:
     except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:
-        here, workers = await ctx.app.measured()
+        here, counted = await ctx.app.measured()
     except OSError as error:
         raise StorageDown(
             "what the workers have counted cannot be written down, or read."
         ) from error
     page, content_type = await ctx.app.world.blocking(
-        _page, workers, here, header_of(ctx.request, "accept") or ""
+        _page, counted, here, header_of(ctx.request, "accept") or ""
     )
     send(ctx.request, 200, content_type, page)
 
 
-def _page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
+def _page(counted: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
     """Return the page and its content type. Blocks: imports Prometheus' library, and asks the
     kernel for memory and open files.
     """
     from pypid.metrics.exposition import page
 
-    return page(workers, here, accept)
+    return page(counted, here, accept)

@@ -118,8 +118,8 @@ def _document(routes: Iterable[Route], *, secure: bool) -> Mapping[str, Any]:
     found = list(described_routes(routes))
     shaped = (
         kind
-        for _, said in found
-        for kind in (said.takes, said.form, said.gives)
+        for _, description in found
+        for kind in (description.takes, description.form, description.gives)
         if kind is not None
     )
     kinds = [Refused, *(kind for kind in shaped if kind is not FILE_BYTES)]
@@ -128,9 +128,9 @@ def _document(routes: Iterable[Route], *, secure: bool) -> Mapping[str, Any]:
     )
     shapes = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
-    for each, said in found:
+    for each, description in found:
         path = paths.setdefault(_MARKUP.sub(r"{\1}", each.path), {})
-        path[each.method.lower()] = _operation(each, said, shapes)
+        path[each.method.lower()] = _operation(each, description, shapes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -148,7 +148,7 @@ def _document(routes: Iterable[Route], *, secure: bool) -> Mapping[str, Any]:
     }
 
 
-def _operation(route: Route, said: Described, shapes: Mapping[int, Any]) -> dict[str, Any]:
+def _operation(route: Route, description: Described, shapes: Mapping[int, Any]) -> dict[str, Any]:
     lines = " ".join((route.handler.__doc__ or "").split())
     summary = _SENTENCE.match(lines)
     operation = {
@@ -157,20 +157,20 @@ def _operation(route: Route, said: Described, shapes: Mapping[int, Any]) -> dict
         "summary": summary[1] if summary else lines,
         "description": f"{lines}\n\n{NEEDS[route.action]}",
         "security": _security(route),
-        "responses": _responses(route, said, shapes),
+        "responses": _responses(route, description, shapes),
     }
-    parameters = [*_places(route.path), *_asks(said)]
+    parameters = [*_places(route.path), *_asks(description)]
     if parameters:
         operation["parameters"] = parameters
-    if said.takes is not None:
+    if description.takes is not None:
         operation["requestBody"] = {
-            "required": not _may_be_left_out(said.takes),
-            "content": {JSON: {"schema": shapes[id(said.takes)]}},
+            "required": not _may_be_left_out(description.takes),
+            "content": {JSON: {"schema": shapes[id(description.takes)]}},
         }
-    if said.form is not None:
+    if description.form is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {FORM: {"schema": shapes[id(said.form)]}},
+            "content": {FORM: {"schema": shapes[id(description.form)]}},
         }
     return operation
 
@@ -205,15 +205,15 @@ def _places(rule: str) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _asks(said: Described) -> Iterator[dict[str, Any]]:
-    for asked in said.asks:
+def _asks(description: Described) -> Iterator[dict[str, Any]]:
+    for parameter in description.asks:
         found = {
-            "name": asked.name,
+            "name": parameter.name,
             "in": "query",
-            "description": asked.says,
-            "schema": asked.schema,
+            "description": parameter.says,
+            "schema": parameter.schema,
         }
-        yield {**found, "required": True} if asked.required else found
+        yield {**found, "required": True} if parameter.required else found
 
 
 # --- security -------------------------------------------------------------------------------------
@@ -263,17 +263,20 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
 # --- responses ------------------------------------------------------------------------------------
 
 
-def _responses(route: Route, said: Described, shapes: Mapping[int, Any]) -> dict[str, Any]:
-    if said.gives is FILE_BYTES:
+def _responses(route: Route, description: Described, shapes: Mapping[int, Any]) -> dict[str, Any]:
+    if description.gives is FILE_BYTES:
         found = _file_answers()
     else:
-        content: dict[str, Any] = {JSON: {"schema": shapes[id(said.gives)]}}
-        if said.streams:
+        content: dict[str, Any] = {JSON: {"schema": shapes[id(description.gives)]}}
+        if description.streams:
             content |= {kind: {"schema": {"type": "string"}} for kind in (EVENTS, LINES)}
         found = {
-            str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}
+            str(description.status): {
+                "description": HTTPStatus(description.status).phrase,
+                "content": content,
+            }
         }
-    for status, kinds in sorted(_refusals(route, said).items()):
+    for status, kinds in sorted(_refusals(route, description).items()):
         found[str(status)] = {"$ref": f"#/components/responses/{_name_of(status, kinds)}"}
     return found
 
@@ -293,35 +296,35 @@ def _file_answers() -> dict[str, Any]:
     return found
 
 
-def _refusals(route: Route, said: Described) -> dict[int, tuple[type[PypidError], ...]]:
+def _refusals(route: Route, description: Described) -> dict[int, tuple[type[PypidError], ...]]:
     """Return the errors that a request may be refused with, by status."""
     found: dict[int, tuple[type[PypidError], ...]] = {}
-    for kind in dict.fromkeys(_kinds(route, said)):
+    for kind in dict.fromkeys(_kinds(route, description)):
         status = status_of(kind, route.method.encode())
         found[status] = (*found.get(status, ()), kind)
     return found
 
 
-def _kinds(route: Route, said: Described) -> Iterator[type[PypidError]]:
+def _kinds(route: Route, description: Described) -> Iterator[type[PypidError]]:
     yield from WHOEVER_ASKS
     if isinstance(route.action, Action):
         yield errors.Forbidden
     if route.method.encode() not in HARMLESS:
         yield from WHOEVER_CHANGES
-    if said.takes is not None or said.form is not None:
+    if description.takes is not None or description.form is not None:
         yield from WHATEVER_IS_SENT
-    if said.asks:
+    if description.asks:
         yield errors.BadRequest
     if "<project>" in route.path:
         yield errors.BadName
-    yield from said.refuses
+    yield from description.refuses
 
 
 def _all_refusals(routes: Iterable[tuple[Route, Described]], shape: Any) -> dict[str, Any]:
     """Return each response once, since most routes share them."""
     found = {}
-    for each, said in routes:
-        for status, kinds in _refusals(each, said).items():
+    for each, description in routes:
+        for status, kinds in _refusals(each, description).items():
             found[_name_of(status, kinds)] = _refusal(status, kinds, shape)
     return dict(sorted(found.items()))
 

@@ -127,11 +127,11 @@ async def enrolled(
     now = ctx.app.world.now()
     mode = ctx.app.settings.people.registration
     account = Account(name=name, hash=hashed, status=standing_of(mode), created=now, changed=now)
-    said = {"registration": mode.value, "standing": account.status.value}
+    details = {"registration": mode.value, "standing": account.status.value}
     if invitation is not None:
-        said["invitation"] = invitation.id
+        details["invitation"] = invitation.id
     adding = _add(ctx.app, account, invitation)
-    await recorded(ctx, "register-user", name, adding, lambda _: said)
+    await recorded(ctx, "register-user", name, adding, lambda _: details)
     return account
 
 

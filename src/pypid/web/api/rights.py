@@ -215,10 +215,10 @@ async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
         *_of_the_file(right, before),
     ]
 
-    def told(_: None) -> dict[str, str] | None:
+    def details_of(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
-    await recorded(ctx, "set-right", right.project, ctx.app.accounts.grant(right), told)
+    await recorded(ctx, "set-right", right.project, ctx.app.accounts.grant(right), details_of)
     return {**whole(ctx.app, right.project, await rights_now(ctx.app)), "warnings": warnings}
 
 
@@ -251,10 +251,10 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectName, Whom, str]) -> 
             f"this right of {key[0]}", "[projects] of the configuration gives it; take it out there"
         )
 
-    def told(_: None) -> dict[str, str] | None:
+    def details_of(_: None) -> dict[str, str] | None:
         return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
 
-    await recorded(ctx, "remove-right", key[0], ctx.app.accounts.withdraw(*key), told)
+    await recorded(ctx, "remove-right", key[0], ctx.app.accounts.withdraw(*key), details_of)
     after = await rights_now(ctx.app)
     warnings = _of_the_last(ctx.app, key[0], before, after)
     if fixed:

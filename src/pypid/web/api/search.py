@@ -107,12 +107,12 @@ async def results(ctx: RequestContext, query: SearchQuery, page: int, most: int 
 )
 async def searched(ctx: RequestContext) -> None:
     """Search the stored projects that the user may read, best match first."""
-    given = parameters(ctx.request, *names(ASKS))
-    most = number(given, "most", 1, MOST) or FEW
-    page = number(given, "page", 1, FARTHEST // most) or 1
-    filters = {name: given.get(name, "") for name in ("source", "python", "license", "classifier")}
+    fields = parameters(ctx.request, *names(ASKS))
+    most = number(fields, "most", 1, MOST) or FEW
+    page = number(fields, "page", 1, FARTHEST // most) or 1
+    filters = {name: fields.get(name, "") for name in ("source", "python", "license", "classifier")}
     try:
-        query = SearchQuery.read(given.get("q", ""), **filters)
+        query = SearchQuery.read(fields.get("q", ""), **filters)
     except ValueError as error:
         raise BadRequest(str(error)) from None
     found = await results(ctx, query, page, most)

@@ -158,7 +158,7 @@ async def _told(request: Request, run: Callable[[Tell | None], Awaitable[Came]])
     stream = EventStream(request, kind)
     stream.begin()
     try:
-        came = await run(lambda said: stream.say("progress", {"said": said}))
+        came = await run(lambda line: stream.say("progress", {"said": line}))
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _rebuilt(*came))

@@ -38,9 +38,9 @@ ASKS = (
 )
 async def storage(ctx: RequestContext) -> None:
     """Return what the storage holds, local and cached, and which projects use most of it."""
-    given = parameters(ctx.request, *names(ASKS))
-    skip = number(given, "skip", 0, LARGEST) or 0
-    most = number(given, "most", 1, MOST) or USUAL
+    query = parameters(ctx.request, *names(ASKS))
+    skip = number(query, "skip", 0, LARGEST) or 0
+    most = number(query, "most", 1, MOST) or USUAL
     measures = ctx.app.measures
     usage = measures.usage
     used = await usage.current()

@@ -76,7 +76,7 @@ async def tier(ctx: RequestContext) -> None:
     stream = EventStream(ctx.request, kind)
     run = await _tierer(
         ctx.app,
-        lambda said: stream.say("progress", {"said": said}),
+        lambda line: stream.say("progress", {"said": line}),
         lambda moved: stream.say("file", _file(moved)),
     )
     stream.begin()

@@ -125,17 +125,17 @@ async def tokens(ctx: RequestContext) -> None:
     """List tokens. Users see their own; administrators can select those of a user (``?user=alice``)
     or all (``?all``). A token sees only itself.
     """
-    given = parameters(ctx.request, *names(ASKS))
+    query = parameters(ctx.request, *names(ASKS))
     is_admin = may(ctx.app.rules, ctx.identity, Action.ADMIN)
-    if given and not is_admin:
+    if query and not is_admin:
         raise Forbidden(str(ctx.identity.user), "list the tokens of others")
-    everybody = flag(given, "all")
-    if "user" in given and everybody:
+    everybody = flag(query, "all")
+    if "user" in query and everybody:
         raise BadRequest("Say either user or all.")
     if everybody:
         found = await ctx.app.accounts.tokens()
     else:
-        found = await ctx.app.accounts.tokens(given.get("user", ctx.identity.user))
+        found = await ctx.app.accounts.tokens(query.get("user", ctx.identity.user))
     if ctx.identity.scope is not None and not is_admin:
         found = [token for token in found if token.id == ctx.identity.token]
     now = ctx.app.world.now()
@@ -183,14 +183,16 @@ async def made(ctx: RequestContext, wanted: NewToken) -> tuple[str, Token]:
     secret, token = ctx.app.known.new_token(
         name=_label(wanted.name), user=user, scope=scope, now=now, expires=expires
     )
-    said = {
+    details = {
         "user": user,
         "name": token.name,
         "actions": " ".join(words_of(scope.actions)),
         "projects": " ".join(scope.projects),
         "expires": "never" if expires is None else utc_text(expires),
     }
-    await recorded(ctx, "make-token", token.id, ctx.app.accounts.add_token(token), lambda _: said)
+    await recorded(
+        ctx, "make-token", token.id, ctx.app.accounts.add_token(token), lambda _: details
+    )
     return secret, token
 
 
@@ -214,9 +216,9 @@ async def revoked(ctx: RequestContext, id: str) -> Token:
     token = next((token for token in await ctx.app.accounts.tokens() if token.id == id), None)
     if token is None or not _is_theirs(ctx, token):
         raise NoSuchToken(id)
-    said = {"user": token.user, "name": token.name}
+    details = {"user": token.user, "name": token.name}
     return await recorded(
-        ctx, "revoke-token", id, ctx.app.accounts.revoke_token(id), lambda _: said
+        ctx, "revoke-token", id, ctx.app.accounts.revoke_token(id), lambda _: details
     )
 
 

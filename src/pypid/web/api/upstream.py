@@ -23,13 +23,13 @@ async def upstream(ctx: RequestContext) -> None:
     """Return the upstream indexes, whether they answer, what may be requested of them, and how much
     is cached.
     """
-    policy, outage = ctx.app.index.policy, ctx.app.index.gate.breaker
+    policy, breaker = ctx.app.index.policy, ctx.app.index.gate.breaker
     used = await ctx.app.measures.usage.current()
-    since = None if outage.since is None else utc_text(outage.since)
+    since = None if breaker.since is None else utc_text(breaker.since)
     document: UpstreamDocument = {
         "mode": policy.mode,
         "indexes": list(ctx.app.settings.indexes),
-        "outage": None if outage.error is None else {"since": since, "error": str(outage.error)},
+        "outage": None if breaker.error is None else {"since": since, "error": str(breaker.error)},
         "ttl": duration_text(ctx.app.index.ttl),
         "cooldown": COOLDOWN.show(policy.cooldown),
         "reserved": list(policy.reserved),

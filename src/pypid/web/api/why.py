@@ -140,14 +140,14 @@ async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     return await why(ctx.app.index, project)
 
 
-def _encoded(found: Why, outage: CircuitBreaker) -> bytes:
+def _encoded(found: Why, breaker: CircuitBreaker) -> bytes:
     hidden = [_file(file) for file in found.files if not file.visible]
-    document: ProjectWhy = {**_document(found, outage), "hidden": hidden}
+    document: ProjectWhy = {**_document(found, breaker), "hidden": hidden}
     return msgspec.json.encode(document)
 
 
-def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
-    said = found.upstream.listing
+def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
+    listing = found.upstream.listing
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {
         "name": found.name,
@@ -159,17 +159,17 @@ def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
         if isinstance(found.ours, Project)
         else None,
         "upstream": None
-        if said is None
+        if listing is None
         else {
-            "asked": utc_text(said.asked),
-            "index": said.index,
-            "status": None if said.files is None else said.status,
-            "files": None if said.files is None else len(said.files),
+            "asked": utc_text(listing.asked),
+            "index": listing.index,
+            "status": None if listing.files is None else listing.status,
+            "files": None if listing.files is None else len(listing.files),
         },
         "failure": None if found.upstream.failure is None else str(found.upstream.failure),
         "outage": None
-        if outage.since is None
-        else {"since": utc_text(outage.since), "error": str(outage.error)},
+        if breaker.since is None
+        else {"since": utc_text(breaker.since), "error": str(breaker.error)},
         "visible": {
             "ours": visible[True, False],
             "kept": visible[False, True],

@@ -197,8 +197,8 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
     editing = keeping_an_admin(
         ctx.app, None if harmless else name, ctx.app.accounts.edit_user(name, edited)
     )
-    said = {"admin": _yes(after.admin), "standing": after.status.value}
-    await recorded(ctx, "change-user", name, editing, lambda _: said)
+    details = {"admin": _yes(after.admin), "standing": after.status.value}
+    await recorded(ctx, "change-user", name, editing, lambda _: details)
 
 
 async def removed(ctx: RequestContext, name: str) -> None:

@@ -29,7 +29,7 @@ async def recorded(
     what: str,
     subject: str,
     doing: Coroutine[Any, Any, T],
-    told: Callable[[T], Details | None] = lambda _: {},
+    details_of: Callable[[T], Details | None] = lambda _: {},
 ) -> T:
     """Run `doing` to the end and record it in the audit log, so that a client cannot escape the log
     by closing the connection.
@@ -37,7 +37,7 @@ async def recorded(
     `told` returns details of the result; None: nothing has changed, so nothing is recorded. A
     failure of the storage is recorded as well, since part of the work may have been done.
     """
-    return await shielded(attempted(ctx, what, subject, doing, told))
+    return await shielded(attempted(ctx, what, subject, doing, details_of))
 
 
 async def attempted(
@@ -45,7 +45,7 @@ async def attempted(
     what: str,
     subject: str,
     doing: Coroutine[Any, Any, T],
-    told: Callable[[T], Details | None] = lambda _: {},
+    details_of: Callable[[T], Details | None] = lambda _: {},
 ) -> T:
     """Run `doing` and record it in the audit log, also when its client cancels it: for operations
     that take long. See `recorded`.
@@ -56,7 +56,7 @@ async def attempted(
         why = str(error) if isinstance(error, StorageDown) else "the client disconnected"
         await shielded(note(ctx, what, subject, {"broke-off": why}))
         raise
-    details = told(result)
+    details = details_of(result)
     if details is not None:
         await shielded(note(ctx, what, subject, details))
     return result

@@ -97,8 +97,8 @@ def solved(key: bytes, solution: str | None) -> Solved:
         )
     if not result.verified:
         raise BadRequest(_WRONG)
-    asked = Payload.from_base64(solution).challenge.parameters
-    return Solved(asked.nonce, datetime.fromtimestamp(asked.expires_at or 0, UTC))
+    puzzle = Payload.from_base64(solution).challenge.parameters
+    return Solved(puzzle.nonce, datetime.fromtimestamp(puzzle.expires_at or 0, UTC))
 
 
 def _secret(key: bytes) -> bytes:

@@ -22,9 +22,9 @@ async def yank(
     reason: str,
 ) -> Project:
     """Yank the files (PEP 592). `subject`: the file or release that the client named."""
-    said = {"files": listed(filenames), "reason": reason}
+    details = {"files": listed(filenames), "reason": reason}
     yanking = ctx.app.index.yank(name, filenames, reason)
-    return await recorded(ctx, "yank", f"{name}/{subject}", yanking, lambda _: said)
+    return await recorded(ctx, "yank", f"{name}/{subject}", yanking, lambda _: details)
 
 
 async def unyank(
@@ -34,18 +34,18 @@ async def unyank(
     filenames: frozenset[str],
 ) -> Project:
     """Remove the yank from the files."""
-    said = {"files": listed(filenames)}
+    details = {"files": listed(filenames)}
     unyanking = ctx.app.index.unyank(name, filenames)
-    return await recorded(ctx, "unyank", f"{name}/{subject}", unyanking, lambda _: said)
+    return await recorded(ctx, "unyank", f"{name}/{subject}", unyanking, lambda _: details)
 
 
 async def set_status(
     ctx: RequestContext, name: ProjectName, status: Status, reason: str
 ) -> Project:
     """Set the project's status (PEP 792)."""
-    said = {"status": status.value, "reason": reason}
+    details = {"status": status.value, "reason": reason}
     setting = ctx.app.index.set_status(name, status, reason)
-    return await recorded(ctx, "set-status", name, setting, lambda _: said)
+    return await recorded(ctx, "set-status", name, setting, lambda _: details)
 
 
 async def delete(
@@ -58,9 +58,9 @@ async def delete(
     """Delete the files permanently; `what` (``delete-file``, ``delete-release``) and `subject`
     appear in the audit log.
     """
-    said = {"files": listed(filenames)}
+    details = {"files": listed(filenames)}
     deleting = ctx.app.index.delete(name, filenames, user_of(ctx.identity))
-    return await recorded(ctx, what, f"{name}/{subject}", deleting, lambda _: said)
+    return await recorded(ctx, what, f"{name}/{subject}", deleting, lambda _: details)
 
 
 async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, frozenset[str]]:
@@ -69,9 +69,9 @@ async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, f
     """
     before = await ctx.app.index.context.known(name)
     filenames = frozenset(file.filename for file in before.files)
-    said = {"files": listed(filenames)}
+    details = {"files": listed(filenames)}
     deleting = ctx.app.index.delete_project(name, user_of(ctx.identity))
-    return await recorded(ctx, "delete-project", name, deleting, lambda _: said), filenames
+    return await recorded(ctx, "delete-project", name, deleting, lambda _: details), filenames
 
 
 async def give_back(ctx: RequestContext, name: ProjectName) -> None:

@@ -234,8 +234,8 @@ def send_refusal(request: Request, refusal: ErrorResponse, page: bytes | None = 
     it is given.
     """
     chosen = error_format(request)
-    asked = choose_error_format(header_of(request, "accept"))
-    body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, asked))
+    preferred = choose_error_format(header_of(request, "accept"))
+    body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, preferred))
     head: Head = (
         (b"Content-Type", chosen.value.encode("ascii")),
         (b"Content-Length", b"%d" % len(body)),

@@ -125,8 +125,8 @@ async def file_of_snapshot(
 async def _send_file(
     ctx: RequestContext, where: _Where, project: ProjectName, filename: str
 ) -> None:
-    asked = as_of(ctx.upstream_permission(project), where.moment.before)
-    await send_named(ctx, project, filename, asked)
+    permission = as_of(ctx.upstream_permission(project), where.moment.before)
+    await send_named(ctx, project, filename, permission)
     ctx.request.depends_on(None)  # rarely requested, so the fast path need not cache it
 
 

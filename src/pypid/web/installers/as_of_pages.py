@@ -58,7 +58,7 @@ class ThenPages:
         self,
         name: ProjectName,
         format: Format,
-        asked: UpstreamPermission,
+        permission: UpstreamPermission,
         called: str,
         *,
         absolute: Callable[[str], str],
@@ -69,15 +69,15 @@ class ThenPages:
 
         `absolute`: returns the URL to write for one that is relative to the page.
         """
-        moments = self._index.history
-        looked = await moments.look(name, asked)
+        history = self._index.history
+        looked = await history.look(name, permission)
         provenance_url = provenance() if looked.seen.view.attested else None
         apart_url, files_url = absolute(APART_URL), absolute(FILES_URL)
-        key = (name, format, asked.before, called, provenance_url, files_url)
+        key = (name, format, permission.before, called, provenance_url, files_url)
         kept = self._kept.get(key)
         if kept is not None and kept.edition == looked.edition:
             return kept.finished, kept.serial
-        then = await moments.resolve(looked)
+        then = await history.resolve(looked)
 
         def url_of(file: File) -> str:
             base = apart_url if file.filename in then.apart else files_url
@@ -143,6 +143,6 @@ class ThenPages:
         return kept
 
 
-def as_of(asked: UpstreamPermission, before: datetime) -> UpstreamPermission:
+def as_of(permission: UpstreamPermission, before: datetime) -> UpstreamPermission:
     """Return the request context for the index as of `before`."""
-    return evolve(asked, before=before)
+    return evolve(permission, before=before)

@@ -72,16 +72,16 @@ async def collect(ctx: RequestContext) -> None:
     if not _has_fields(header_of(ctx.request, "content-type") or ""):
         # such a body has no requirements, as pypicache says
         return send_json(ctx.request, MissingRequirements(), 400)
-    parts = await _read_in_time(ctx)
+    form = await _read_in_time(ctx)
     _refuse_if_busy(ctx.app)
     # Acquired only now: a client that sends slowly does not keep others waiting. Released when
     # nothing computes any more.
     await ctx.app.collections.acquire()
     try:
-        wishes = await ctx.app.parser.parse(parts, RUNNING)
-        if wishes is None:
+        options = await ctx.app.parser.parse(form, RUNNING)
+        if options is None:
             return send_json(ctx.request, MissingRequirements(), 400)
-        await _answer(ctx, wishes)
+        await _answer(ctx, options)
     finally:
         ctx.app.collections.release()
 
@@ -146,30 +146,34 @@ class _NoFile:
 # --- collection -----------------------------------------------------------------------------------
 
 
-async def _answer(ctx: RequestContext, wishes: CollectOptions) -> None:
+async def _answer(ctx: RequestContext, options: CollectOptions) -> None:
     kind = stream_of(ctx.request)
     if kind is None:
-        return send_json(ctx.request, _document(await _collected(ctx, wishes, lambda event: None)))
+        return send_json(ctx.request, _document(await _collected(ctx, options, lambda event: None)))
     stream = EventStream(ctx.request, kind)
     stream.begin()
     try:
-        collected = await _collected(ctx, wishes, lambda event: stream.say(*_told(event)))
+        collected = await _collected(ctx, options, lambda event: stream.say(*_told(event)))
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(collected))
 
 
-async def _collected(ctx: RequestContext, wishes: CollectOptions, tell: Any) -> Collected:
-    def asked(name: ProjectName) -> UpstreamPermission:
+async def _collected(ctx: RequestContext, options: CollectOptions, tell: Any) -> Collected:
+    def permission_for(name: ProjectName) -> UpstreamPermission:
         authorize(ctx.app.rules, ctx.identity, Action.READ, name)
         return ctx.upstream_permission(name)
 
-    if not wishes.requirements.wanted:
-        return await _kept(ctx, Collector(ctx.app.index, None, asked, tell).collect(wishes))
+    if not options.requirements.wanted:
+        return await _kept(
+            ctx, Collector(ctx.app.index, None, permission_for, tell).collect(options)
+        )
     if ctx.app.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
     async with ctx.app.resolvers(ctx.app, ctx.identity) as resolver:
-        return await _kept(ctx, Collector(ctx.app.index, resolver, asked, tell).collect(wishes))
+        return await _kept(
+            ctx, Collector(ctx.app.index, resolver, permission_for, tell).collect(options)
+        )
 
 
 async def _kept(ctx: RequestContext, collecting: Coroutine[Any, Any, Collected]) -> Collected:

@@ -39,16 +39,18 @@ async def send_named(
     ctx: RequestContext,
     project: ProjectName,
     filename: str,
-    asked: UpstreamPermission,
+    permission: UpstreamPermission,
 ) -> None:
     """Send the file of this name, or the sidecar, if it is visible."""
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
-            found = await ctx.app.index.file(project, filename.removesuffix(suffix), asked)
-            return await _beside(ctx, found, suffix, asked)
-    found = await ctx.app.index.file(project, filename, asked)
+            found = await ctx.app.index.file(project, filename.removesuffix(suffix), permission)
+            return await _beside(ctx, found, suffix, permission)
+    found = await ctx.app.index.file(project, filename, permission)
     elsewhere = (
-        await ctx.app.index.elsewhere(found, asked) if ctx.app.settings.redirects_upstream else None
+        await ctx.app.index.elsewhere(found, permission)
+        if ctx.app.settings.redirects_upstream
+        else None
     )
     if elsewhere is not None:
         record_download(ctx, found)
@@ -65,7 +67,7 @@ async def send_named(
         where = link.url
         record_download(ctx, found)
         ctx.request.depends_on(
-            ResponseDependencies(project, asked, found, until=ctx.app.index.given_until(link))
+            ResponseDependencies(project, permission, found, until=ctx.app.index.given_until(link))
         )
         return redirect(
             ctx.request,
@@ -76,23 +78,25 @@ async def send_named(
             storable=False,
         )
     if found.size is None:
-        return await _send_unmeasured(ctx, found, asked)
+        return await _send_unmeasured(ctx, found, permission)
 
     async def body_of(span: Span | None) -> Body:
-        body = await ctx.app.index.open(found, span, asked)
+        body = await ctx.app.index.open(found, span, permission)
         record_download(ctx, found)
         return body
 
     what = DownloadHead.of(found, lasting=ctx.app.lasting)
-    ctx.request.depends_on(ResponseDependencies(project, asked, found))
+    ctx.request.depends_on(ResponseDependencies(project, permission, found))
     return await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
 
 
-async def _send_unmeasured(ctx: RequestContext, found: File, asked: UpstreamPermission) -> None:
+async def _send_unmeasured(
+    ctx: RequestContext, found: File, permission: UpstreamPermission
+) -> None:
     """Send a file whose size the upstream page does not state: it is taken from the response, or
     else counted once all bytes are here.
     """
-    opened = [await ctx.app.index.open(found, None, asked)]
+    opened = [await ctx.app.index.open(found, None, permission)]
     try:
         size = opened[0].size
         if size is None:
@@ -102,7 +106,7 @@ async def _send_unmeasured(ctx: RequestContext, found: File, asked: UpstreamPerm
             record_download(ctx, found)
             if span is None and opened:
                 return opened.pop()
-            return await ctx.app.index.open(found, span, asked)
+            return await ctx.app.index.open(found, span, permission)
 
         what = DownloadHead.of(replace(found, size=size), lasting=ctx.app.lasting)
         await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
@@ -120,9 +124,11 @@ async def _length(body: Body) -> int:
         return length
 
 
-async def _beside(ctx: RequestContext, found: File, suffix: str, asked: UpstreamPermission) -> None:
+async def _beside(
+    ctx: RequestContext, found: File, suffix: str, permission: UpstreamPermission
+) -> None:
     if suffix == METADATA and found.metadata_offered and ctx.app.settings.redirects_upstream:
-        elsewhere = await ctx.app.index.elsewhere(found, asked, metadata=True)
+        elsewhere = await ctx.app.index.elsewhere(found, permission, metadata=True)
         if elsewhere is not None:
             return redirect(
                 ctx.request,
@@ -132,7 +138,7 @@ async def _beside(ctx: RequestContext, found: File, suffix: str, asked: Upstream
                 restricted=ctx.app.restricted,
             )
     if suffix == METADATA:
-        data = await ctx.app.index.metadata(found, asked)
+        data = await ctx.app.index.metadata(found, permission)
         tag = found.metadata_sha256 or sha256(data).hexdigest()
     else:
         data, tag = await ctx.app.index.signature(found), f"{found.sha256}.asc"
@@ -143,7 +149,7 @@ async def _beside(ctx: RequestContext, found: File, suffix: str, asked: Upstream
         content_type=TEXT,
         lasting=ctx.app.lasting,
     )
-    ctx.request.depends_on(ResponseDependencies(found.project, asked))
+    ctx.request.depends_on(ResponseDependencies(found.project, permission))
     return await send_text(ctx.request, data, what, restricted=ctx.app.restricted)
 
 
@@ -152,9 +158,9 @@ async def provenance(
     ctx: RequestContext, project: ProjectName, version: str, filename: str
 ) -> None:
     """Send the provenance object of a file (index-hosted attestations)."""
-    wishes = qualities(header_of(ctx.request, "accept") or "*/*")
-    content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
-    if not _wish(wishes, content_type):
+    accepted = qualities(header_of(ctx.request, "accept") or "*/*")
+    content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(accepted, kind))
+    if not _wish(accepted, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
     found = await ctx.app.index.file(project, filename, ctx.upstream_permission(project))
     if not same_version(found.version, version):
@@ -165,5 +171,5 @@ async def provenance(
     )
 
 
-def _wish(wishes: dict[str, float], content_type: str) -> float:
-    return wishes.get(content_type, wishes.get("application/*", wishes.get("*/*", 0.0)))
+def _wish(accepted: dict[str, float], content_type: str) -> float:
+    return accepted.get(content_type, accepted.get("application/*", accepted.get("*/*", 0.0)))

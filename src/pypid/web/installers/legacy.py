@@ -60,22 +60,22 @@ async def describe(ctx: RequestContext, project: ProjectName, version: str | Non
     base_url = ctx.base_url
     if base_url is None:
         raise BadRequest(NO_HOST)
-    asked = ctx.upstream_permission(project)
-    found = await ctx.app.index.project(project, asked)
+    permission = ctx.upstream_permission(project)
+    found = await ctx.app.index.project(project, permission)
     is_long = len(found.files) > FEW_FILES
     described = (
         await ctx.app.world.thinking(_describing, found, version)
         if is_long
         else _describing(found, version)
     )
-    metadata = None if described is None else await _metadata(ctx.app, described, asked)
+    metadata = None if described is None else await _metadata(ctx.app, described, permission)
     # off the reactor thread: metadata may contain a manual
     elsewhere = ctx.app.world.thinking if is_long else ctx.app.world.blocking
     page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     if described is None or metadata is not None:  # else it may be available next time
-        ctx.request.depends_on(ResponseDependencies(found.name, asked))
+        ctx.request.depends_on(ResponseDependencies(found.name, permission))
     await send_page(
         ctx.request,
         FinishedPage(page, ctx.app.world.blocking),
@@ -90,13 +90,13 @@ def _describing(project: Project, version: str | None) -> File | None:
     return None if release is None else describing_file(project, release)
 
 
-async def _metadata(app: App, file: File, asked: UpstreamPermission) -> bytes | None:
+async def _metadata(app: App, file: File, permission: UpstreamPermission) -> bytes | None:
     """Return the metadata of the file, or None if it is not available."""
     try:
-        return await app.index.metadata(file, asked)
+        return await app.index.metadata(file, permission)
     except PypidError as error:
         if file.source is None or not (
-            error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
+            error is permission.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
         ):
             raise
         return None
@@ -125,15 +125,15 @@ async def answer_call(ctx: RequestContext) -> None:
         parameters, method = read_call(call)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
-    serial, names, sight = (
+    serial, names, visibility = (
         await ctx.app.index.catalog.serial(),
         await ctx.app.names(ctx.identity),
         await ctx.visibility(),
     )
     # the catalog's serial would disclose changes of projects that the viewer cannot see
-    if not sight.sees_all:
+    if not visibility.sees_all:
         serial = max((summary.serial for summary in names), default=0)
-    projects = await ctx.app.stored_projects.projects(sight) if method == SEARCH else ()
+    projects = await ctx.app.stored_projects.projects(visibility) if method == SEARCH else ()
     # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
     # in as many summaries
     body = await ctx.app.world.thinking(answer, method, parameters, names, serial, projects)

@@ -57,7 +57,7 @@ class ProjectPages:
         self,
         name: ProjectName,
         format: Format,
-        asked: UpstreamPermission,
+        permission: UpstreamPermission,
         *,
         files_url: str,
         provenance: Callable[[], str | None],
@@ -65,7 +65,7 @@ class ProjectPages:
         """Return the project's page and its serial. `provenance`: returns the URL below which
         provenance objects are. Raises as `Index.view`.
         """
-        view = await self._index.view(name, asked)
+        view = await self._index.view(name, permission)
         project = view.project
         provenance_url = (
             provenance() if view.attested else None

@@ -94,16 +94,16 @@ async def send_project(
     ctx: RequestContext, project: ProjectName, format: Format, files_url: str
 ) -> None:
     """Send the project's page; `files_url` leads from it to the files."""
-    asked = ctx.upstream_permission(project)
+    permission = ctx.upstream_permission(project)
     files_url = ctx.url_on_page(format, files_url)
     finished, serial = await ctx.app.pages.project(
         project,
         format,
-        asked,
+        permission,
         files_url=files_url,
         provenance=ctx.provenance_url,
     )
-    ctx.request.depends_on(ResponseDependencies(project, asked))
+    ctx.request.depends_on(ResponseDependencies(project, permission))
     await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 

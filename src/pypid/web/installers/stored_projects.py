@@ -110,9 +110,9 @@ class StoredProjects:
         ours = await index.catalog.local_project(name)
         if ours is Presence.UNKNOWN:
             ours = await index.context.local_project(name)
-        theirs = (
+        cached = (
             await index.listings.known(name)
             if may_show_upstream(index.policy, name, ours)
             else None
         )
-        return view(index.policy, ours, theirs, self._world.now(), name)
+        return view(index.policy, ours, cached, self._world.now(), name)

@@ -98,16 +98,16 @@ async def discover(ctx: RequestContext) -> None:
     a draft); 404 if that path has none.
     """
     accept = header_of(ctx.request, "accept")
-    wishes = {PYTP: 1.0} if accept is None else qualities(accept)
-    if not any(wishes.get(kind, 0.0) > 0 for kind in (PYTP, "application/*", "*/*")):
+    accepted = {PYTP: 1.0} if accept is None else qualities(accept)
+    if not any(accepted.get(kind, 0.0) > 0 for kind in (PYTP, "application/*", "*/*")):
         return _problem(ctx.request, 406, f"The answer is {PYTP}: accept that.")
-    asked = (ctx.request.args or {}).get(b"discover", [])
-    if len(asked) != 1:
+    urls = (ctx.request.args or {}).get(b"discover", [])
+    if len(urls) != 1:
         return _problem(
             ctx.request, 400, "Say once which upload path is meant: ?discover=%2Flegacy%2F."
         )
     base = ctx.base_url
-    here = asked[0].decode("latin-1") in UPLOADS and base is not None
+    here = urls[0].decode("latin-1") in UPLOADS and base is not None
     if not here or ctx.app.publishers is None or ctx.app.publishers.audience is None:
         return _problem(ctx.request, 404, "There is no trusted publishing for that path.")
     found = {"audience-endpoint": f"{base}{AUDIENCE}", "token-mint-endpoint": f"{base}{MINT}"}

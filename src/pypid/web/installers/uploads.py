@@ -65,11 +65,11 @@ async def take(
     return await shielded(counted(ctx.app, _taken(ctx, limits, unsaid)))
 
 
-async def counted(app: App, taking: Coroutine[Any, Any, T]) -> T:
+async def counted(app: App, upload: Coroutine[Any, Any, T]) -> T:
     """Count the upload while it is in progress."""
     app.world.counts.add(UPLOADS)
     try:
-        return await taking
+        return await upload
     finally:
         app.world.counts.add(UPLOADS, (), -1)
 

@@ -50,7 +50,7 @@ async def _page(
     *,
     status: int = 200,
     problems: Sequence[str] = (),
-    said: Fields | None = None,
+    form: Fields | None = None,
 ) -> None:
     now = ctx.app.world.now()
     tokens = leaf_of(lines_of(await _tokens(ctx), now), ctx.request)
@@ -59,7 +59,7 @@ async def _page(
         "account.html",
         status=status,
         problems=problems,
-        said_before=said or Fields(),
+        said_before=form or Fields(),
         powers=[
             (word, MEANS[word], may(ctx.app.rules, ctx.identity, action))
             for word, action in ACTIONS.items()
@@ -99,17 +99,17 @@ async def _fixed(ctx: RequestContext) -> str | None:
 @route("POST", "/account/password", action=SOMEBODY, page=True, form=True)
 async def set_password(ctx: RequestContext) -> None:
     """Change the user's own password; the current one is required, also of administrators."""
-    name, said = demand_no_token(ctx.identity), sent(ctx.request)
+    name, form = demand_no_token(ctx.identity), sent(ctx.request)
     try:
         fixed = await _fixed(ctx)
         if fixed is not None:
             raise BadRequest(fixed)
-        if said.text("password") != said.text("again"):
+        if form.text("password") != form.text("again"):
             raise BadRequest(DIFFERENT)
-        proper_password(said.text("password"))
+        proper_password(form.text("password"))
         if may(ctx.app.rules, ctx.identity, Action.ADMIN):
-            await demand_current(ctx, name, said.text("current"))
-        wanted = NewPassword(password=said.text("password"), current=said.text("current"))
+            await demand_current(ctx, name, form.text("current"))
+        wanted = NewPassword(password=form.text("password"), current=form.text("current"))
         await password_set(ctx, name, wanted)
     except MISTAKES as error:
         status, problems = refused(ctx.request, error)
@@ -123,12 +123,12 @@ async def set_password(ctx: RequestContext) -> None:
 async def make_token(ctx: RequestContext) -> None:
     """Create a token, and show its secret in this response only."""
     demand_no_token(ctx.identity)
-    said = sent(ctx.request)
+    form = sent(ctx.request)
     try:
-        secret, token = await made(ctx, wanted_token(said))
+        secret, token = await made(ctx, wanted_token(form))
     except (*MISTAKES, Forbidden) as error:
         status, problems = refused(ctx.request, error)
-        return await _page(ctx, status=status, problems=problems, said=said)
+        return await _page(ctx, status=status, problems=problems, form=form)
     uses = uses_of(ctx.base_url, secret, token.scope.actions)
     [line] = lines_of([token], ctx.app.world.now())
     return await show(ctx, "token_made.html", status=201, token=line, secret=secret, uses=uses)

@@ -22,9 +22,9 @@ async def audit(ctx: RequestContext) -> None:
     """Show the matching entries, the newest first, before a given serial if there is one."""
     if await has_no_accounts(ctx):
         return
-    given = query_fields(ctx.request)
-    wanted = {name: given.text(name).strip() for name in FILTERS}
-    text = given.text("before")
+    query = query_fields(ctx.request)
+    wanted = {name: query.text(name).strip() for name in FILTERS}
+    text = query.text("before")
     before = (
         int(text)
         if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_SERIAL
@@ -38,13 +38,13 @@ async def audit(ctx: RequestContext) -> None:
         what=narrowed.get("what"),
         subject=narrowed.get("subject"),
     )
-    deeds = found[:MOST]
+    entries = found[:MOST]
     link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())
-    older = f"{link}before={deeds[-1].serial}" if len(found) > MOST else None
+    older = f"{link}before={entries[-1].serial}" if len(found) > MOST else None
     await show(
         ctx,
         "audit.html",
-        deeds=deeds,
+        deeds=entries,
         wanted=wanted,
         older=older,
         newest=link if before else None,

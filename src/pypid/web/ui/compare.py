@@ -91,11 +91,11 @@ async def compare(ctx: RequestContext, project: ProjectName) -> None:
             permanent=True,
             restricted=ctx.app.restricted,
         )
-    asks, given = ctx.upstream_permission(project), query_fields(ctx.request)
+    asks, query = ctx.upstream_permission(project), query_fields(ctx.request)
     found = await ctx.app.index.project(project, asks)
     is_long = len(found.files) > FEW_FILES
     versions = await ctx.app.world.thinking(_versions, found) if is_long else _versions(found)
-    chosen = _chosen(found, versions, given.text("from"), given.text("to"))
+    chosen = _chosen(found, versions, query.text("from"), query.text("to"))
     values: dict[str, Any] = {
         "project": project,
         "versions": versions[:MOST_VERSIONS],
@@ -115,9 +115,9 @@ async def compare(ctx: RequestContext, project: ProjectName) -> None:
     old, new = await both(ctx.app, found, *chosen)
     values |= {"old": old.version, "new": new.version}
     comparison = Comparison(ctx.app.contents, project, asks)
-    if given.text("path"):
+    if query.text("path"):
         return await _show_text(ctx, comparison, old, new, values)
-    compared = await comparison.compare(old, new, given.text("kind") or None)
+    compared = await comparison.compare(old, new, query.text("kind") or None)
     return await show(
         ctx,
         "compare.html",
@@ -141,16 +141,16 @@ async def _show_text(
     values: dict[str, Any],
 ) -> None:
     """Show the lines of one member that differ."""
-    given = query_fields(ctx.request)
-    path = given.text("path")
+    query = query_fields(ctx.request)
+    path = query.text("path")
     is_long = len(old.files) + len(new.files) > FEW_FILES
     pairs = (
         await ctx.app.world.thinking(pairs_of, old.files, new.files)
         if is_long
         else pairs_of(old.files, new.files)
     )
-    pair = choose_pair(pairs, given.text("kind") or None)
-    text = ComparedText(path, problem=_why_not(pairs, given.text("kind")))
+    pair = choose_pair(pairs, query.text("kind") or None)
+    text = ComparedText(path, problem=_why_not(pairs, query.text("kind")))
     if pair is not None and pair.old is not None and pair.new is not None:
         try:
             text = await comparison.text(pair.old, pair.new, path)

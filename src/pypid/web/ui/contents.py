@@ -77,15 +77,15 @@ async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> 
             permanent=True,
             restricted=ctx.app.restricted,
         )
-    given = ctx.upstream_permission(project)
-    file = await ctx.app.index.file(project, filename, given)
+    permission = ctx.upstream_permission(project)
+    file = await ctx.app.index.file(project, filename, permission)
     path = query_fields(ctx.request).text("path")
     try:
         if path:
-            opened = await ctx.app.contents.member(file, path, given)
+            opened = await ctx.app.contents.member(file, path, permission)
             shown = await ctx.app.world.blocking(_shown, opened)
             return await _show_member(ctx, file, opened, shown)
-        listing = await ctx.app.contents.listing(file, given)
+        listing = await ctx.app.contents.listing(file, permission)
     except Opaque as error:
         return await show(
             ctx,
@@ -100,8 +100,8 @@ async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> 
 
 
 async def _show_list(ctx: RequestContext, file: File, listing: MemberListing) -> None:
-    given = query_fields(ctx.request)
-    wanted, folder = given.text("find").strip(), given.text("in")
+    query = query_fields(ctx.request)
+    wanted, folder = query.text("find").strip(), query.text("in")
     if wanted:
         entries: Sequence[ArchiveFolder | Inner] = _filtered(listing.members, wanted)
     else:
@@ -149,8 +149,8 @@ def _entry(entry: ArchiveFolder | Inner, folder: str) -> ContentsEntry:
 
 def steps_to(folder: str) -> list[tuple[str, str]]:
     """Return the path and the name of each folder on the way to this one."""
-    parts = folder.split("/")[:-1]
-    return [("/".join(parts[: length + 1]) + "/", name) for length, name in enumerate(parts)]
+    segments = folder.split("/")[:-1]
+    return [("/".join(segments[: length + 1]) + "/", name) for length, name in enumerate(segments)]
 
 
 async def _show_member(

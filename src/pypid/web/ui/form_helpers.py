@@ -53,9 +53,9 @@ def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
     return refusal.status, [line for line in refusal.text.splitlines() if line.strip()]
 
 
-def demand_typed(said: Fields, word: str) -> None:
+def demand_typed(form: Fields, word: str) -> None:
     """Raise `BadRequest` unless the word was typed that confirms an irreversible change."""
-    if said.text("confirm").strip() != word:
+    if form.text("confirm").strip() != word:
         raise BadRequest(f"Nothing was changed. To confirm, type {word} into the field.")
 
 

@@ -86,7 +86,7 @@ async def _one(
     status: int = 200,
     problems: Sequence[str] = (),
     warnings: Sequence[str] = (),
-    said: Fields | None = None,
+    form: Fields | None = None,
 ) -> None:
     configured, kept = ctx.app.known.configured(), await ctx.app.accounts.memberships()
     if name not in kept and name not in configured.groups:
@@ -100,7 +100,7 @@ async def _one(
         problems=problems,
         warnings=warnings,
         name=name,
-        user=(said or Fields()).text("user"),
+        user=(form or Fields()).text("user"),
         members=leaf_of(sorted(members), ctx.request),
         changed_where=f"It is changed elsewhere: {IN_THE_FILE}."
         if name in configured.groups
@@ -114,11 +114,11 @@ async def _one(
 @route("POST", GROUP + "/join", action=Action.ADMIN, page=True, form=True)
 async def join(ctx: RequestContext, name: str) -> None:
     """Add a user to the group."""
-    said = sent(ctx.request)
+    form = sent(ctx.request)
     try:
-        warnings = await joined(ctx, name, said.text("user").strip())
+        warnings = await joined(ctx, name, form.text("user").strip())
     except MISTAKES as error:
-        return await _again(ctx, name, error, said)
+        return await _again(ctx, name, error, form)
     if warnings:
         return await _one(ctx, name, warnings=warnings)
     return go(ctx.request, f"manage/groups/{part(name)}", done="joined")
@@ -149,10 +149,10 @@ async def _again(
     ctx: RequestContext,
     name: str,
     error: PypidError,
-    said: Fields | None = None,
+    form: Fields | None = None,
 ) -> None:
     """Show the group's page again, with the error. Raises the error if there is no such group."""
     if isinstance(error, NoSuchGroup):
         raise error
     status, problems = refused(ctx.request, error)
-    await _one(ctx, name, status=status, problems=problems, said=said)
+    await _one(ctx, name, status=status, problems=problems, form=form)

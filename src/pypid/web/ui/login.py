@@ -30,10 +30,10 @@ async def login_page(ctx: RequestContext) -> None:
 @route("POST", "/account/login", action=ANYBODY, page=True, form=True, entrance=True)
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session, and redirect to the page that the user came from."""
-    said = sent(ctx.request)
-    user, back = said.text("user").strip(), way_back(said.text("next"))
+    form = sent(ctx.request)
+    user, back = form.text("user").strip(), way_back(form.text("next"))
     try:
-        await begin(ctx, Login(user=user, password=said.text("password")))
+        await begin(ctx, Login(user=user, password=form.text("password")))
     except (LoginRefused, TooManyAttempts) as error:
         status, problems = refused(ctx.request, error)
         return await _form(ctx, back, user=user, status=status, problems=problems)

@@ -78,11 +78,11 @@ async def ask_why(ctx: RequestContext) -> None:
 
 
 def _parts(app: App) -> Iterator[MachinePart]:
-    said = condition_of(app)
-    yield from _readiness(app, bool(said["ready"]))
-    yield _accounts() if said["access"] else _accounts_away()
-    yield _catalog(app) if said["cache"] else _catalog_away()
-    yield _storage(app, is_well=bool(said["storage"]))
+    report = condition_of(app)
+    yield from _readiness(app, bool(report["ready"]))
+    yield _accounts() if report["access"] else _accounts_away()
+    yield _catalog(app) if report["cache"] else _catalog_away()
+    yield _storage(app, is_well=bool(report["storage"]))
     yield _comparison(app)
     yield _upstream(app)
 
@@ -185,22 +185,22 @@ def _comparison(app: App) -> MachinePart:
 
 
 def _upstream(app: App) -> MachinePart:
-    outage = app.index.gate.breaker
+    breaker = app.index.gate.breaker
     if app.index.policy.mode is Mode.OFFLINE:
         return MachinePart("Upstream", "offline", "", "No upstream is contacted ([upstream] mode).")
-    if outage.error is None:
+    if breaker.error is None:
         return MachinePart(
             "Upstream",
             "OK",
             "good",
             "The last request succeeded, or there was none yet.",
         )
-    since = "" if outage.since is None else f" Since {outage.since:%-d %b %Y %H:%M} UTC."
+    since = "" if breaker.since is None else f" Since {breaker.since:%-d %b %Y %H:%M} UTC."
     todo = (
         "Check that this machine can reach the upstream index. Stored files are served until "
         "it answers."
     )
-    return MachinePart("Upstream", "unreachable", "bad", f"{outage.error}{since}", todo)
+    return MachinePart("Upstream", "unreachable", "bad", f"{breaker.error}{since}", todo)
 
 
 def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
@@ -224,7 +224,7 @@ def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
 
 async def _workers(app: App) -> list[MachinePart]:
     try:
-        number, workers = await app.measured()
+        number, counted = await app.measured()
     except OSError:
         return [
             MachinePart(
@@ -235,7 +235,7 @@ async def _workers(app: App) -> list[MachinePart]:
                 "See the log for the reason.",
             )
         ]
-    alive = [worker for worker in workers if worker.number]
+    alive = [worker for worker in counted if worker.number]
     many = (
         f"{len(alive)} processes are running; this is number {number}."
         if len(alive) > 1

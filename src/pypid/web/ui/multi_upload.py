@@ -101,16 +101,16 @@ async def take(ctx: RequestContext) -> MultiUpload:
 
 async def _taken(ctx: RequestContext, boundary: bytes) -> MultiUpload:
     reading = _Reading(ctx)
-    parts = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
+    parser = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
     room = MOST_FILES * ctx.app.settings.max_upload + _FRAME
     try:
         async for piece in ctx.request.body:
-            for event in parts.parse(piece[:room]):
+            for event in parser.parse(piece[:room]):
                 await reading.hear(event)
             room -= len(piece)
             if room < 0:
                 raise TooLarge(ctx.app.settings.max_upload, MAX_UPLOAD)
-        parts.close()
+        parser.close()
         reading.trust(None)  # a form without any part
         if not reading.taking.files:
             reading.taking.problem = BadRequest(
@@ -140,12 +140,12 @@ class _Reading:
         self._came = 0
         self._failure: PypidError | None = None
 
-    def trust(self, said: str | None) -> None:
+    def trust(self, token: str | None) -> None:
         """Raise `NoCsrfToken` unless the form or a request header has the CSRF token of its
         session.
         """
         if not self._is_trusted and self._ctx.request.session is not None:
-            demand_csrf_token(self._ctx.request, self._ctx.request.session, said)
+            demand_csrf_token(self._ctx.request, self._ctx.request.session, token)
             self._is_trusted = True
 
     async def hear(self, event: Event) -> None:

@@ -134,15 +134,15 @@ def common(ctx: RequestContext) -> dict[str, Any]:
     }
 
 
-def go(request: Request, where: str, *, done: str | None = None, **asked: str) -> None:
+def go(request: Request, where: str, *, done: str | None = None, **parameters: str) -> None:
     """Redirect to a local page, by its path from the root (``project/spam/``), after a form (303).
 
     `done`: a word of `ui.flash.DONE`, whose message that page shows; `asked`: other query
     parameters.
     """
-    given = {**asked, **({} if done is None else {"done": done})}
+    pairs = {**parameters, **({} if done is None else {"done": done})}
     query = "&".join(
-        f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in given.items()
+        f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in pairs.items()
     )
     path, _, fragment = where.partition("#")
     see_other(request, path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))

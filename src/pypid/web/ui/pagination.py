@@ -32,13 +32,13 @@ def leaf_of(lines: Sequence[T], request: Request, *filters: str, most: int = LIN
     """Return the requested page of the list, by ``page=``; `filters` are the other parameters that
     narrow the list.
     """
-    given = query_fields(request)
+    query = query_fields(request)
     pages = max(1, -(-len(lines) // most))
-    text = given.text("page")
+    text = query.text("page")
     page = min(
         max(1, int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1), pages
     )
     kept = "".join(
-        f"{name}={quote(given.text(name), safe='')}&" for name in filters if given.text(name)
+        f"{name}={quote(query.text(name), safe='')}&" for name in filters if query.text(name)
     )
     return ListSlice(lines[(page - 1) * most : page * most], len(lines), page, pages, f"?{kept}")

@@ -56,15 +56,15 @@ async def release_page(ctx: RequestContext, project: ProjectName, version: str) 
 
 
 async def _show(ctx: RequestContext, project: ProjectName, version: str | None) -> None:
-    asked = ctx.upstream_permission(project)
-    seen = await ctx.app.index.seen(project, asked)
+    permission = ctx.upstream_permission(project)
+    seen = await ctx.app.index.seen(project, permission)
     found = await ctx.app.project_page_cache.shown(seen.view, version)
     values = project_values(ctx, seen)
     if found is None:
         if version is not None:
             raise NoSuchFile(f"{project} {version}")
         return await show(ctx, "project_empty.html", **values)
-    facts = await ctx.app.project_page_cache.facts(found.describing, asked)
+    facts = await ctx.app.project_page_cache.facts(found.describing, permission)
     if found.inside is not None:
         facts = await ctx.app.project_page_cache.inside(found.inside, ctx.app.contents)
     is_open = may(ctx.app.rules, ANONYMOUS, Action.READ, found.name)

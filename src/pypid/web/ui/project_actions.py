@@ -129,12 +129,12 @@ def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
     """Return the one of these fields that is set, and its value. Raises `BadRequest` unless exactly
     one is set, once.
     """
-    said = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
-    if len(said) != 1:
+    named = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
+    if len(named) != 1:
         raise BadRequest(
             f"The form must name exactly one thing, in one of these fields: {', '.join(kinds)}."
         )
-    return said[0]
+    return named[0]
 
 
 async def _chosen(app: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
@@ -151,8 +151,10 @@ def _confirm(fields: Fields, *words: str) -> None:
     """
     typed = fields.text(CONFIRM).strip()
     if any(typed != word for word in words):
-        said = f"{shortened(typed)!r} was typed" if typed else "nothing was typed"
-        raise BadRequest(f"Nothing was changed: type {shortened(words[0])!r} to confirm; {said}.")
+        typed_text = f"{shortened(typed)!r} was typed" if typed else "nothing was typed"
+        raise BadRequest(
+            f"Nothing was changed: type {shortened(words[0])!r} to confirm; {typed_text}."
+        )
 
 
 async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]) -> None:
@@ -174,9 +176,9 @@ async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]
         return go(ctx.request, "", done=done)
     if not sees_settings:
         return go(ctx.request, f"project/{part(name)}/" if project.files else "", done=done)
-    asked = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
+    parameters = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
     if back is not None and any(file.version == back for file in project.files):
-        asked["version"] = back
+        parameters["version"] = back
     elif back is not None:  # the release was removed
-        asked = {}
-    return go(ctx.request, f"project/{part(name)}/-/settings", done=done, **asked)
+        parameters = {}
+    return go(ctx.request, f"project/{part(name)}/-/settings", done=done, **parameters)

@@ -136,7 +136,7 @@ class ProjectPageCache:
         self._lists.put(key, (view.edition, written), len(written))
         return written
 
-    async def facts(self, file: File | None, asked: UpstreamPermission) -> Facts | None:
+    async def facts(self, file: File | None, permission: UpstreamPermission) -> Facts | None:
         """Return the facts of the file's metadata; None if unavailable. Raises as `Index.metadata`
         for local files.
         """
@@ -149,10 +149,11 @@ class ProjectPageCache:
         if kept is not None:
             return kept
         try:
-            data = await self.index.metadata(file, asked)
+            data = await self.index.metadata(file, permission)
         except PypidError as error:
             if file.source is None or not (
-                error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
+                error is permission.refusal
+                or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))
             ):
                 raise
             return None

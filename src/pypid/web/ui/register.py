@@ -46,15 +46,15 @@ async def register_page(ctx: RequestContext) -> None:
 @route("POST", "/account/register", action=ANYBODY, page=True, form=True, entrance=True)
 async def register(ctx: RequestContext) -> None:
     """Create the account, and redirect to the login page with what comes next."""
-    said = sent(ctx.request)
+    form = sent(ctx.request)
     try:
         mode_of(ctx.app)
-        wanted = _wanted(ctx.app, said)
+        wanted = _wanted(ctx.app, form)
         account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
     except MISTAKES as error:
         status, problems = refused(ctx.request, error)
         problems = [UNREAD if "/api/captcha" in line else line for line in problems]
-        return await _form(ctx, said, status=status, problems=problems)
+        return await _form(ctx, form, status=status, problems=problems)
     return go(
         ctx.request,
         LOGIN,
@@ -62,22 +62,22 @@ async def register(ctx: RequestContext) -> None:
     )
 
 
-def _wanted(app: App, said: Fields) -> Applicant:
-    if said.text("password") != said.text("again"):
+def _wanted(app: App, form: Fields) -> Applicant:
+    if form.text("password") != form.text("again"):
         raise BadRequest(DIFFERENT)
-    if app.settings.people.captcha and not said.text("captcha"):
+    if app.settings.people.captcha and not form.text("captcha"):
         raise BadRequest(UNSOLVED)
     return Applicant(
-        user=said.text("user").strip(),
-        password=said.text("password"),
-        captcha=said.text("captcha") or None,
-        token=said.text("token").strip() or None,
+        user=form.text("user").strip(),
+        password=form.text("password"),
+        captcha=form.text("captcha") or None,
+        token=form.text("token").strip() or None,
     )
 
 
 async def _form(
     ctx: RequestContext,
-    said: Fields,
+    form: Fields,
     *,
     status: int = 200,
     problems: Sequence[str] = (),
@@ -87,8 +87,8 @@ async def _form(
         "mode": people.registration.value,
         "is_open": people.registration is not Registration.CLOSED,
         "captcha": people.captcha,
-        "user": said.text("user"),
-        "token": said.text("token"),
+        "user": form.text("user"),
+        "token": form.text("token"),
         "problems": problems,
         "shortest": SHORTEST_PASSWORD,
         "longest_name": LONGEST_NAME,

@@ -79,7 +79,7 @@ async def _one(
     status: int = 200,
     problems: Sequence[str] = (),
     warnings: Sequence[str] = (),
-    said: Fields | None = None,
+    form: Fields | None = None,
 ) -> None:
     found = await rights_now(ctx.app)
     read, write = effective(ctx.app, name, found)
@@ -96,7 +96,7 @@ async def _one(
         writers=in_words(write),
         default_readers=in_words(together((ctx.app.rules.read, ctx.app.rules.write))),
         default_writers=in_words(ctx.app.rules.write),
-        said_before=said or Fields(),
+        said_before=form or Fields(),
         known=list(islice(await _names(ctx.app), MOST)),
     )
 
@@ -123,44 +123,46 @@ async def _names(app: App) -> Sequence[str]:
 @route("POST", PROJECT, action=Action.ADMIN, page=True, form=True)
 async def change(ctx: RequestContext, project: ProjectName) -> None:
     """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
-    said = sent(ctx.request)
-    taking = said.text("do") == "withdraw"
+    form = sent(ctx.request)
+    withdraws = form.text("do") == "withdraw"
     try:
-        whom, named = _whom(said)
-        if taking:
-            await _demand_confirmed(ctx.app, (project, whom, named), said)
+        whom, named = _whom(form)
+        if withdraws:
+            await _demand_confirmed(ctx.app, (project, whom, named), form)
             after = await withdrawn(ctx, (project, whom, named))
         else:
-            if said.text("right") not in ("r", "rw"):
+            if form.text("right") not in ("r", "rw"):
                 raise BadRequest("The right must be read, or read and write.")
-            after = await granted(ctx, Right(project, whom, named, said.text("right") == "rw"))
+            after = await granted(ctx, Right(project, whom, named, form.text("right") == "rw"))
     except MISTAKES as error:
         status, problems = refused(ctx.request, error)
-        return await _one(ctx, project, status=status, problems=problems, said=said)
+        return await _one(ctx, project, status=status, problems=problems, form=form)
     if after.get("warnings"):
         return await _one(ctx, project, warnings=after["warnings"])
     return go(
-        ctx.request, f"project/{project}/-/rights", done="right-taken" if taking else "right-given"
+        ctx.request,
+        f"project/{project}/-/rights",
+        done="right-taken" if withdraws else "right-given",
     )
 
 
-async def _demand_confirmed(app: App, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
+async def _demand_confirmed(app: App, right: tuple[ProjectName, Whom, str], form: Fields) -> None:
     """Raise `BadRequest` if this would remove the last right and the form did not say so.
 
     Another administrator may have removed the others since the form was loaded.
     """
     found = (await rights_now(app)).of(right[0])
     keys = [(each.project, each.whom, each.name) for each in found.kept]
-    if not found.configured and keys == [right] and said.text("last") != "yes":
+    if not found.configured and keys == [right] and form.text("last") != "yes":
         raise BadRequest(
             "Nothing was changed: this is the last right of the project, and without it the "
             "defaults apply. Remove it again if that is what you want."
         )
 
 
-def _whom(said: Fields) -> tuple[Whom, str]:
+def _whom(form: Fields) -> tuple[Whom, str]:
     """Return the principal that the form names. Raises `BadRequest`."""
-    kind, name = said.text("kind"), said.text("name").strip()
+    kind, name = form.text("kind"), form.text("name").strip()
     is_named = kind in {whom.value for whom in NAMED}
     if is_named and not name:
         raise BadRequest(f"Enter the name of the {kind}.")

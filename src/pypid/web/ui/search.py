@@ -22,9 +22,9 @@ NONE = Results((), 0, 1, 1, 0)
 @route("GET", "/search", action=Action.READ, page=True)
 async def search(ctx: RequestContext) -> None:
     """Show the search form and its results."""
-    given = query_fields(ctx.request)
-    typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
-    text = given.text("page")
+    fields = query_fields(ctx.request)
+    typed = {name: fields.text(name).strip() for name in ("q", *FILTERS)}
+    text = fields.text("page")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
     page, problems = min(max(page, 1), FARTHEST // FEW), list[str]()
     try:

@@ -89,8 +89,8 @@ async def settings(ctx: RequestContext, project: ProjectName) -> None:
             restricted=ctx.app.restricted,
         )
         return
-    asked = parameters(ctx.request, "version", "page", "done")
-    await show_settings(ctx, project, asked.get("version"), asked.get("page", ""))
+    query = parameters(ctx.request, "version", "page", "done")
+    await show_settings(ctx, project, query.get("version"), query.get("page", ""))
 
 
 async def show_settings(

@@ -40,8 +40,10 @@ async def show_meanwhile(
     """
 
     def page(came: Any, problems: list[str]) -> tuple[str, str]:
-        given = {**common(ctx), **values}
-        text = environment().get_template(template).render(**given, came=came, problems=problems)
+        variables = {**common(ctx), **values}
+        text = (
+            environment().get_template(template).render(**variables, came=came, problems=problems)
+        )
         before, _, after = text.partition(HERE)
         return before, after
 
@@ -55,7 +57,7 @@ async def show_meanwhile(
     came, problems = None, []
     try:
         with Repeated(ctx.app.world.clock, STILL, lambda: _say(ctx.request, "\n")):
-            came = await run(lambda said: _say(ctx.request, f"<li>{escape(said)}</li>\n"))
+            came = await run(lambda message: _say(ctx.request, f"<li>{escape(message)}</li>\n"))
     except PypidError as error:
         if isinstance(error, StorageDown):
             ctx.app.condition.doubt()

@@ -84,17 +84,17 @@ def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
     ]
 
 
-def wanted_token(said: Fields) -> NewToken:
+def wanted_token(form: Fields) -> NewToken:
     """Return the token that the form requests. Raises `BadRequest`."""
-    if not said.text("name").strip():
+    if not form.text("name").strip():
         raise BadRequest("Give the token a name: what it is for or where it is used.")
-    if not said.all("actions"):
+    if not form.all("actions"):
         raise BadRequest("Tick at least one permission for the token.")
     document = {
-        "name": said.text("name").strip(),
-        "actions": list(said.all("actions")),
-        "projects": said.text("projects").replace(",", " ").split() or list(ALL),
-        "expires": _expiry(said),
+        "name": form.text("name").strip(),
+        "actions": list(form.all("actions")),
+        "projects": form.text("projects").replace(",", " ").split() or list(ALL),
+        "expires": _expiry(form),
     }
     try:
         return msgspec.convert(document, NewToken)
@@ -102,13 +102,13 @@ def wanted_token(said: Fields) -> NewToken:
         raise BadRequest(f"The token is not valid: {error}.") from None
 
 
-def _expiry(said: Fields) -> str | None:
-    chosen = said.text("expires")
+def _expiry(form: Fields) -> str | None:
+    chosen = form.text("expires")
     if chosen not in EXPIRES:
         raise BadRequest("Choose when the token expires.")
     if chosen != "own":
         return None if chosen == "never" else chosen
-    day = said.text("until").strip()
+    day = form.text("until").strip()
     if not day:
         raise BadRequest("The token needs an expiry date: choose a date.")
     return f"{day}T23:59:59Z" if _DAY.match(day) else day

@@ -21,8 +21,8 @@ async def tokens(ctx: RequestContext) -> None:
     """Show the tokens of all users, the newest first."""
     if await has_no_accounts(ctx):
         return
-    given = query_fields(ctx.request)
-    wanted, state = given.text("q").strip(), given.text("state", STATES[0])
+    query = query_fields(ctx.request)
+    wanted, state = query.text("q").strip(), query.text("state", STATES[0])
     found = lines_of(await ctx.app.accounts.tokens(), ctx.app.world.now())[::-1]
     folded = wanted.casefold()
     matching = [

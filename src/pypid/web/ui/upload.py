@@ -58,22 +58,22 @@ async def upload(ctx: RequestContext) -> None:
     In JSON each file has a status of its own, so that the answer as a whole is 200 if the form was
     read to its end.
     """
-    taking = await take(ctx)
+    result = await take(ctx)
     if error_format(ctx.request) is ErrorFormat.JSON:
-        send_json(ctx.request, _document(taking), 200 if taking.problem is None else taking.status)
+        send_json(ctx.request, _document(result), 200 if result.problem is None else result.status)
     else:
-        await _show(ctx, taking)
+        await _show(ctx, result)
 
 
-async def _show(ctx: RequestContext, taking: MultiUpload) -> None:
+async def _show(ctx: RequestContext, result: MultiUpload) -> None:
     names, place = await _only_these(ctx), await place_of(ctx)
     await show(
         ctx,
         "upload.html",
-        status=taking.status,
-        files=taking.files,
-        problems=_problems(taking),
-        published=sum(not file.problems for file in taking.files),
+        status=result.status,
+        files=result.files,
+        problems=_problems(result),
+        published=sum(not file.problems for file in result.files),
         only=None if names is None else names[:MOST_NAMES],
         more=0 if names is None else len(names[MOST_NAMES:]),
         may_overwrite=may(ctx.app.rules, ctx.identity, Action.OVERWRITE),
@@ -84,8 +84,8 @@ async def _show(ctx: RequestContext, taking: MultiUpload) -> None:
     )
 
 
-def _document(taking: MultiUpload) -> FormTaken:
-    return {"files": [_file_document(file) for file in taking.files], "problems": _problems(taking)}
+def _document(result: MultiUpload) -> FormTaken:
+    return {"files": [_file_document(file) for file in result.files], "problems": _problems(result)}
 
 
 def _file_document(file: ReceivedFile) -> FileTaken:
@@ -100,8 +100,8 @@ def _file_document(file: ReceivedFile) -> FileTaken:
     }
 
 
-def _problems(taking: MultiUpload) -> list[str]:
-    refusal = None if taking.problem is None else refusal_of(taking.problem, b"POST")
+def _problems(result: MultiUpload) -> list[str]:
+    refusal = None if result.problem is None else refusal_of(result.problem, b"POST")
     if refusal is not None:
         return [refusal.text]
     return []

@@ -165,7 +165,7 @@ async def _page(
 
 def _rules(app: App) -> list[UpstreamRule]:
     policy = app.index.policy
-    said = (
+    rules = (
         ("reserved", "Never requested from upstream:", policy.reserved),
         (
             "allow",
@@ -181,7 +181,7 @@ def _rules(app: App) -> list[UpstreamRule]:
     )
     return [
         UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS))
-        for key, says, globs in said
+        for key, says, globs in rules
         if globs
     ]
 

@@ -63,7 +63,7 @@ async def _list(
     *,
     status: int = 200,
     problems: Sequence[str] = (),
-    said: Fields | None = None,
+    form: Fields | None = None,
 ) -> None:
     found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
     pending = [user for user in found["users"] if user["standing"] is AccountStatus.PENDING]
@@ -74,7 +74,7 @@ async def _list(
         "users.html",
         status=status,
         problems=problems,
-        said_before=said or Fields(),
+        said_before=form or Fields(),
         warnings=found["warnings"],
         pending=pending[:MOST],
         waiting=len(pending),
@@ -89,19 +89,19 @@ async def _list(
 @route("POST", USERS, action=Action.ADMIN, page=True, form=True)
 async def add(ctx: RequestContext) -> None:
     """Create an account; a generated password is shown in this response only."""
-    said = sent(ctx.request)
-    name = said.text("name").strip()
+    form = sent(ctx.request)
+    name = form.text("name").strip()
     wanted = NewUser(
         name=name,
-        password=said.text("password") or None,
-        admin=said.flag("admin"),
-        inherit=said.flag("inherit"),
+        password=form.text("password") or None,
+        admin=form.flag("admin"),
+        inherit=form.flag("inherit"),
     )
     try:
         password = await added(ctx, wanted)
     except MISTAKES as error:
         status, problems = refused(ctx.request, error)
-        return await _list(ctx, status=status, problems=problems, said=said)
+        return await _list(ctx, status=status, problems=problems, form=form)
     if password is not None:
         return await show(ctx, "password_made.html", status=201, name=name, password=password)
     return go(ctx.request, f"manage/users/{part(name)}", done="user-added")
@@ -173,19 +173,19 @@ async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
 @route("POST", USER + "/change", action=Action.ADMIN, page=True, form=True)
 async def change(ctx: RequestContext, name: str) -> None:
     """Disable or enable the account; grant or revoke administration."""
-    said = sent(ctx.request)
+    form = sent(ctx.request)
     wanted = Change()
-    if said.flag("admin"):
-        wanted.admin = said.text("admin") == "yes"
-    if said.flag("standing"):
-        wanted.standing = cast(Literal["active", "disabled"], said.text("standing"))
+    if form.flag("admin"):
+        wanted.admin = form.text("admin") == "yes"
+    if form.flag("standing"):
+        wanted.standing = cast(Literal["active", "disabled"], form.text("standing"))
     try:
-        if said.flag("standing") and said.text("standing") not in ("active", "disabled"):
+        if form.flag("standing") and form.text("standing") not in ("active", "disabled"):
             raise BadRequest("The status must be active or disabled.")
         await changed(ctx, name, wanted)
     except MISTAKES as error:
         return await _again(ctx, name, error)
-    if said.flag("waiting"):
+    if form.flag("waiting"):
         return go(ctx.request, "manage/users", done="user-approved")
     return go(ctx.request, f"manage/users/{part(name)}", done="user-changed")
 
@@ -208,14 +208,14 @@ async def set_password(ctx: RequestContext, name: str) -> None:
 @route("POST", USER + "/remove", action=Action.ADMIN, page=True, form=True)
 async def remove(ctx: RequestContext, name: str) -> None:
     """Remove the account; refusing a pending registration takes no confirmation."""
-    said = sent(ctx.request)
+    form = sent(ctx.request)
     try:
         waits = (
-            said.flag("waiting")
+            form.flag("waiting")
             and (await ctx.app.accounts.user(name)).status is AccountStatus.PENDING
         )
         if not waits:
-            demand_typed(said, name)
+            demand_typed(form, name)
         await removed(ctx, name)
     except MISTAKES as error:
         return await _again(ctx, name, error)
