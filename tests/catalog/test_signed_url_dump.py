@@ -12,9 +12,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog import signed_url_dump
-from pypid.catalog.signed_url_dump import FILE, WrittenLinks
-from pypid.catalog.signed_urls import Links
+from pypid.catalog import signed_urls
+from pypid.catalog.signed_urls import FILE, Links, WrittenLinks
 from pypid.core.model import File, SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.ports import Blobs
@@ -128,7 +127,7 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         ):
             (self.folder / FILE).write_bytes(wrong)
             self.assertEqual(self.restarted().good(), [], wrong)
-        self.patch(signed_url_dump, "LARGEST", 10)
+        self.patch(signed_urls, "LARGEST", 10)
         self.assertEqual(self.restarted().good(), [])
         self.assertNotIn("X-Amz-Signature", str(self.events))
         self.assertTrue(self.events)
@@ -138,7 +137,7 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         first = self.url(self.links)
         self.have(self.written.write())
         self.url(self.links, "2")
-        patch = self.patch(signed_url_dump, "os", Scripted(1, refuse(28)))
+        patch = self.patch(signed_urls, "os", Scripted(1, refuse(28)))
         self.assertFalse(self.have(self.written.write()))
         patch.restore()
         self.assertEqual(self.url(self.restarted()), first)

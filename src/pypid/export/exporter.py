@@ -6,10 +6,9 @@ then pages, then files.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -31,9 +30,9 @@ from pypid.export.pages import (
     pages_for_people,
     project_pages,
 )
-from pypid.export.targets import Copy, ExportPlace, FilePiece, all_of
+from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of
 from pypid.export.visibility import ExportView, ExportViewer
-from pypid.flow import Blocking, BytesBody, start
+from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.index.upstream_permission import UpstreamPermission
@@ -355,46 +354,6 @@ def copies_of(file: File) -> list[Copy]:
 
 def _comes_last(path: str) -> bool:
     return path.startswith(("packages/", "integrity/"))
-
-
-@define(slots=False, repr=False)
-class Damaged(PypidError):
-    """Raised when the bytes read are not those that were published."""
-
-    filename: str
-
-    def text(self) -> str:
-        return (
-            f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` "
-            f"says more."
-        )
-
-
-@define
-class VerifiedBody:
-    """The body of a file that raises `Damaged` at its end if its bytes are not those that were
-    published.
-    """
-
-    body: Body
-    file: File
-    blocking: Blocking
-
-    @property
-    def size(self) -> int | None:
-        return self.body.size
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        hashed, wanted = sha256(), self.file.sha256
-        async for piece in self.body:
-            if wanted is not None:
-                await self.blocking(hashed.update, piece)
-            yield piece
-        if wanted is not None and hashed.hexdigest() != wanted:
-            raise Damaged(self.file.filename)
-
-    async def aclose(self) -> None:
-        await self.body.aclose()
 
 
 __all__ = ["ExportCounts", "Exporter", "copies_of"]

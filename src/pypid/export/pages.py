@@ -27,9 +27,9 @@ from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.core.simple_api.render import FILES_URL, render_project
 from pypid.export.newest import NewestProjects
 from pypid.export.options import ExportOptions, release_path, url_below
-from pypid.static import pages as static_pages
 from pypid.static.front import FEED, FILTER, first_page
 from pypid.static.pages import FORMATS
+from pypid.static.pages import list_pages as plain_list_pages
 from pypid.static.tree import PAGE, WrittenPage
 
 BEST, FAST, LONG = 6, 1, 1 << 18
@@ -137,7 +137,7 @@ def list_pages(
     names: Sequence[Summary], serial: int | None, *, compressed: bool
 ) -> Iterator[WrittenPage]:
     """Yield the pages of the project list."""
-    for page in static_pages.list_pages(names, serial):
+    for page in plain_list_pages(names, serial):
         yield from both(page.path, page.body, compressed=compressed)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from enum import Enum
+from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.export.options import MANIFEST
+from pypid.flow import Blocking
 from pypid.ports import Body
 from pypid.static.tree import WrittenPage
 
@@ -158,3 +160,43 @@ async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
         if not went_well:
             raise result.value
     return [result for _, result in ended]
+
+
+@define(slots=False, repr=False)
+class Damaged(PypidError):
+    """Raised when the bytes read are not those that were published."""
+
+    filename: str
+
+    def text(self) -> str:
+        return (
+            f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` "
+            f"says more."
+        )
+
+
+@define
+class VerifiedBody:
+    """The body of a file that raises `Damaged` at its end if its bytes are not those that were
+    published.
+    """
+
+    body: Body
+    file: File
+    blocking: Blocking
+
+    @property
+    def size(self) -> int | None:
+        return self.body.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        hashed, wanted = sha256(), self.file.sha256
+        async for piece in self.body:
+            if wanted is not None:
+                await self.blocking(hashed.update, piece)
+            yield piece
+        if wanted is not None and hashed.hexdigest() != wanted:
+            raise Damaged(self.file.filename)
+
+    async def aclose(self) -> None:
+        await self.body.aclose()

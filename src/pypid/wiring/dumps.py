@@ -25,8 +25,7 @@ from pypid.ports import Catalog
 from pypid.wiring.storage import OpenedStorage
 
 if TYPE_CHECKING:  # for buckets only
-    from pypid.catalog.signed_url_dump import WrittenLinks
-    from pypid.catalog.signed_urls import Links
+    from pypid.catalog.signed_urls import Links, WrittenLinks
 
 T = TypeVar("T")
 _log = Logger()
@@ -146,7 +145,7 @@ def link_dumps(
     """Return the dump of signed URLs, after loading those that are still valid."""
     if links is None:
         return ()
-    from pypid.catalog.signed_url_dump import WrittenLinks
+    from pypid.catalog.signed_urls import WrittenLinks
 
     written = WrittenLinks(links, places.snapshot, _signer(config, storage), world)
     at_once(written.load())
