@@ -1,4 +1,5 @@
-"""uv's resolver, run as a program: it contacts only the given index, for metadata.
+"""uv's resolver, run as a program: it contacts only the given index, for metadata, and has
+limits of time and output.
 
 Source: ``uv help pip compile`` (0.7 and later). It ends with 1 where there is no solution, with 2
 where it failed.
@@ -8,17 +9,22 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pypid.core.errors import BadName, Busy, Unresolvable, shortened
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.resolver.process import ProgramResult, run
 
 _log = Logger()
 
@@ -26,6 +32,8 @@ WITHIN = 120.0
 """Seconds for one resolution; some hundred projects take a few, if the index answers at once."""
 IN_ALL = 1200.0
 """Seconds for all the resolutions of one collection."""
+MOST = 4 << 20
+"""Bytes of each of its two output streams."""
 LONGEST_REASON = 1500
 """Characters of uv's explanation that are passed on."""
 
@@ -178,3 +186,95 @@ def _releases(text: str) -> list[tuple[ProjectName, str]]:
                 f"uv answered with a line that is not understood here: {shortened(line)}"
             ) from None
     return found
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+@frozen
+class ProgramResult:
+    """The result: the exit status (None: a signal ended it), and the output."""
+
+    status: int | None
+    out: bytes
+    err: bytes
+
+
+class _Bounded(ProcessProtocol):
+    """The protocol that writes the input, and reads up to `MOST` bytes of each stream."""
+
+    def __init__(self, stdin: bytes) -> None:
+        self._stdin = stdin
+        self._streams = {1: bytearray(), 2: bytearray()}
+        self._waiting: list[Deferred[None]] = []
+        self._ended: ProgramResult | None = None
+        self.overflowed = False
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._stdin)
+        self.transport.closeStdin()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        stream = self._streams[childFD]
+        stream += data[: MOST - len(stream)]
+        if len(stream) == MOST:
+            self.overflowed = True
+            self.kill()
+
+    def processEnded(self, reason: Failure) -> None:
+        status = getattr(reason.value, "exitCode", None)
+        self._ended = ProgramResult(status, bytes(self._streams[1]), bytes(self._streams[2]))
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.called:
+                each.callback(None)
+
+    def kill(self) -> None:
+        """Kill the program, if it has not ended."""
+        assert self.transport is not None
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    async def ended(self, clock: Any = None, within: float | None = None) -> ProgramResult:
+        """Wait for the end of the program. Raises `TimedOut`."""
+        if self._ended is None:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            if within is not None:
+                waiter.addTimeout(within, clock)
+            await waiter
+        assert self._ended is not None
+        return self._ended
+
+
+async def run(
+    reactor: Any,
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    stdin: bytes,
+    within: float,
+) -> ProgramResult:
+    """Run the program in `folder`, with `environ` and nothing else of the environment, and `stdin`
+    as its input.
+
+    `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than
+    `within` seconds or writes too much. However this ends, also when cancelled, the program has
+    ended then.
+    """
+    protocol = _Bounded(stdin)
+    reactor.spawnProcess(protocol, command[0], list(command), env=dict(environ), path=str(folder))
+    try:
+        ended = await protocol.ended(reactor, within)
+    except TimedOut:
+        raise Busy(
+            f"Working out what is needed took longer than {within:g} s, and was given up.", 60
+        ) from None
+    finally:
+        protocol.kill()
+        await protocol.ended()
+    if protocol.overflowed:
+        raise Busy(f"Working out what is needed gave more than {MOST} bytes, and was given up.", 60)
+    return ended
