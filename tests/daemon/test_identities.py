@@ -19,8 +19,9 @@ from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.daemon.identities import Identities, OtherNodes, open_stores
+from pypid.daemon.identities import Identities, OtherNodes
 from pypid.daemon.state import where
+from pypid.daemon.stores import open_stores
 from pypid.flow import World, start
 from pypid.flow.signals import Signals
 from pypid.jobs.backup.marker import Marker, write_marker

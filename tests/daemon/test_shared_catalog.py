@@ -21,9 +21,9 @@ from pypid.catalog.shared import SharedSettings
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.daemon.identities import open_stores
 from pypid.daemon.shared_catalog import Sharing, follow, name_of_node
 from pypid.daemon.state import where
+from pypid.daemon.stores import open_stores
 from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.jobs.leases import Shared

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
@@ -19,12 +19,8 @@ from pypid.access.closed import ClosedAccess
 from pypid.access.firstrun import ADMIN, read_admin
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import hash_password
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.audit import SqlJournal
-from pypid.access.sql.database import Database
-from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.people import SqlPeople
-from pypid.access.sql.place import Server, place_of
+from pypid.access.sql.place import Server
 from pypid.access.sql.state import AccountsState
 from pypid.access.sql.state_in_force import POLL, CurrentAccounts
 from pypid.access.tokens import new_token
@@ -43,13 +39,12 @@ from pypid.daemon.rules_in_force import (
     people_of,
 )
 from pypid.daemon.state import StatePaths
-from pypid.databases.threads import Threads
+from pypid.daemon.stores import Stores
 from pypid.flow import World
 from pypid.flow.periodic import PeriodicJobs
-from pypid.flow.reserve import FILE, REFILL, Reserve
+from pypid.flow.reserve import REFILL
 from pypid.flow.signals import Provider, Signals
-from pypid.jobs.backup.accounts_marker import CHANGES, AccountsMarker
-from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
+from pypid.jobs.backup.accounts_marker import CHANGES
 from pypid.web.app.app import AccessState
 from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
 from pypid.web.app.registry import Configured, Registry
@@ -60,9 +55,6 @@ if TYPE_CHECKING:  # imported where they are configured
 
 _log = Logger()
 
-DOWNLOADS = "downloads.db"
-THREADS = 4
-"""Threads for the accounts database."""
 TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
 """Seconds between two writes of token uses, of audit entries and of downloads, and between two
 removals of old downloads.
@@ -79,49 +71,6 @@ _ONCE_MORE = (
     "of them since is lost, and removed users can log in again: look at `pypid user list`, and "
     "keep the state folder ({state})."
 )
-
-
-# --- the databases --------------------------------------------------------------------------------
-
-
-@frozen(kw_only=True)
-class Stores:
-    """The databases of users and of their actions."""
-
-    threads: Threads
-    databases: tuple[Database, ...]
-    reserve: Reserve
-    lived: AccountsMarker | None
-    """Whether accounts have existed; None where a server has them."""
-    accounts: SqlAccounts
-    journal: SqlJournal
-    downloads: SqlDownloads
-
-
-def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) -> Stores:
-    """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
-    threads = Threads(reactor, "accounts", THREADS)
-    place = place_of(config.access.url or "", places.state / ACCOUNTS)
-    lived = None if isinstance(place, Server) else AccountsMarker(places.state, place.path)
-    reserve = Reserve(places.state / FILE)
-    database = Database(place, threads, world.clock, lived, reserve)
-    logged = passing = database
-    if not isinstance(database.place, Server):  # what grows with each request has its own file
-        logged = Database(
-            place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve
-        )
-        passing = Database(
-            place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock
-        )
-    return Stores(
-        threads=threads,
-        reserve=reserve,
-        lived=lived,
-        databases=tuple(dict.fromkeys((database, logged, passing))),
-        accounts=SqlAccounts(database, world),
-        journal=SqlJournal(logged, world),
-        downloads=SqlDownloads(passing, world),
-    )
 
 
 class OtherNodes(Protocol):

@@ -177,14 +177,14 @@ class Supervisor:
         self._order(RELOAD)
 
     def _order(self, what: str) -> None:
-        for worker in self._workers():
+        for worker in self._running():
             worker.send({ORDER: what})
 
-    def _workers(self) -> list[WorkerProcess]:
+    def _running(self) -> list[WorkerProcess]:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _spread(self, message: Message, sender: WorkerProcess | None = None) -> None:
-        for worker in self._workers():
+        for worker in self._running():
             if worker is not sender:
                 worker.send({BROADCAST: message})
 
@@ -232,12 +232,12 @@ class Supervisor:
         self._stopped = Deferred()
         for slot in self._slots:
             slot.cancel()
-        for worker in self._workers():
+        for worker in self._running():
             if worker.ready:
                 worker.send({ORDER: STOP})
             else:
                 worker.kill()  # it has no clients yet
-        if not self._workers():
+        if not self._running():
             return succeed(None)
         self._killing = self.reactor.callLater(PATIENCE, self._kill)
         return self._stopped
@@ -247,7 +247,7 @@ class Supervisor:
         self._order(HURRY)
 
     def _kill(self) -> None:
-        for worker in self._workers():
+        for worker in self._running():
             _log.error(
                 "worker {worker} (process {pid}) does not end, and is killed",
                 worker=worker.number,
@@ -256,7 +256,7 @@ class Supervisor:
             worker.kill()
 
     def _look_whether_all_ended(self) -> None:
-        if self._workers() or self._stopped is None or self._stopped.called:
+        if self._running() or self._stopped is None or self._stopped.called:
             return
         if self._killing is not None and self._killing.active():
             self._killing.cancel()

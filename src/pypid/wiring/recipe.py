@@ -17,9 +17,9 @@ from pypid.core.policy import Claims
 from pypid.core.simple_api import via
 from pypid.daemon import listeners
 from pypid.daemon.daemon import Daemon
-from pypid.daemon.identities import open_stores
 from pypid.daemon.shared_catalog import open_sharing
 from pypid.daemon.state import where
+from pypid.daemon.stores import open_stores
 from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.jobs.leases import Leases, SoleNode
@@ -51,10 +51,8 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
     certificate = certificate_of(config, paths) if platform.serves_clients else None
     state = platform.open_state(paths.state)
     with state.released_on_error():
-        greet, restores = (
-            greeter(config, paths, platform),
-            restores_records(config, paths, platform),
-        )
+        greet = greeter(config, paths, platform)
+        restores = restores_records(config, paths, platform)
         if greet is not None and not restores and config.inherits is None:
             greet()
         # serials never repeat, even if the catalog is lost: mirrors (bandersnatch) remember the

@@ -1,0 +1,64 @@
+"""The databases of users, of the audit log and of downloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import SqlJournal
+from pypid.access.sql.database import Database
+from pypid.access.sql.download_log import SqlDownloads
+from pypid.access.sql.place import Server, place_of
+from pypid.core.configuration.parse import Config
+from pypid.daemon.state import StatePaths
+from pypid.databases.threads import Threads
+from pypid.flow import World
+from pypid.flow.reserve import FILE, Reserve
+from pypid.jobs.backup.accounts_marker import AccountsMarker
+from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
+
+DOWNLOADS = "downloads.db"
+THREADS = 4
+"""Threads for the accounts database."""
+
+
+@frozen(kw_only=True)
+class Stores:
+    """The databases of users and of their actions."""
+
+    threads: Threads
+    databases: tuple[Database, ...]
+    reserve: Reserve
+    lived: AccountsMarker | None
+    """Whether accounts have existed; None where a server has them."""
+    accounts: SqlAccounts
+    journal: SqlJournal
+    downloads: SqlDownloads
+
+
+def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) -> Stores:
+    """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
+    threads = Threads(reactor, "accounts", THREADS)
+    place = place_of(config.access.url or "", places.state / ACCOUNTS)
+    lived = None if isinstance(place, Server) else AccountsMarker(places.state, place.path)
+    reserve = Reserve(places.state / FILE)
+    database = Database(place, threads, world.clock, lived, reserve)
+    logged = passing = database
+    if not isinstance(database.place, Server):  # what grows with each request has its own file
+        logged = Database(
+            place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve
+        )
+        passing = Database(
+            place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock
+        )
+    return Stores(
+        threads=threads,
+        reserve=reserve,
+        lived=lived,
+        databases=tuple(dict.fromkeys((database, logged, passing))),
+        accounts=SqlAccounts(database, world),
+        journal=SqlJournal(logged, world),
+        downloads=SqlDownloads(passing, world),
+    )
