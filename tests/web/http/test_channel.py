@@ -12,7 +12,7 @@ from twisted.web import http
 
 from pypid.core.errors import BadRequest, TooLarge, Unauthenticated
 from pypid.web.http.access_log import path_of
-from pypid.web.http.channel import channel
+from pypid.web.http.channel.start_check import PRIVATE_NAMES
 from pypid.web.http.connections import ConnectionSettings
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import FULL, ClientGone, read_small
@@ -753,7 +753,7 @@ class TwistedTests(SynchronousTestCase):
         wire.send(b"GET / HTTP/1.1\r\n")
         missing = [
             name
-            for name in channel.PRIVATE_NAMES
+            for name in PRIVATE_NAMES
             if not hasattr(http.HTTPChannel, name) and name not in vars(wire.channel)
         ]
         self.assertEqual(missing, [])

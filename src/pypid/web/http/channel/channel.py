@@ -14,14 +14,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import frozen
-from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from pypid.web.http.channel.bodies import BodyChannel
 from pypid.web.http.channel.framing import ONE_HOST
+from pypid.web.http.channel.limits import RESERVE_TIMEOUT, LimitedChannel
 from pypid.web.http.connections import ConnectionLimits
 from pypid.web.http.hosts import HostPolicy, host_name
 from pypid.web.http.request import (
@@ -37,37 +35,6 @@ GOOD_BYE = 1.0
 """Seconds that an idle TLS client gets to answer the close_notify when pypid stops."""
 
 TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
-TOO_MANY = "Too many connections are open. Try again soon."
-RETRY_AFTER = 5
-"""Seconds after which a client that was refused because of the connection limit may try again."""
-RESERVE_TIMEOUT = 5.0
-"""Seconds that a reserved connection has for its request."""
-HEALTH_PATHS = (b"/health", b"/ready")
-"""Paths that a reserved connection may request."""
-
-
-PRIVATE_NAMES = (
-    "_HTTPChannel__first_line",
-    "_buffer",
-    "_command",
-    "_dataBuffer",
-    "_finishRequestBody",
-    "_handlingRequest",
-    "_maybeChooseTransferDecoder",
-    "_networkProducer",
-    "_optimisticEagerReadSize",
-    "_path",
-    "_requestProducer",
-    "_respondToBadRequestAndDisconnect",
-    "_savedTimeOut",
-    "_send100Continue",
-    "_transferDecoder",
-    "_version",
-    "_waitingForTransport",
-)
-"""The private names of `http.HTTPChannel` that this package depends on; `start_check` requires
-them.
-"""
 
 
 class FastPathLookup(Protocol):
@@ -134,7 +101,7 @@ class ChannelSite(RequestSite, Protocol):
         """Count a response that does not come from a route, with a body of `size` bytes."""
 
 
-class Channel(BodyChannel):
+class Channel(LimitedChannel):
     """One connection."""
 
     requests: list[Request]
@@ -159,24 +126,12 @@ class Channel(BodyChannel):
     """
     _detach: Callable[[], object] | None = None
     """Called when the connection is lost, if the fast path needs that."""
-    client: str | None = None
-    """The address of the peer; None on a unix socket."""
     strict_host = False
     """Whether unknown hosts are refused here."""
-    proxied = False
-    """Whether the peer is a trusted proxy."""
     direct = False
     """Whether data may bypass the transport and go straight to the socket."""
     send: Callable[[Any, bytes], None]
     """How the fast path sends short responses."""
-    last_active = 0.0
-    """When the last response was complete, or the connection was opened, on the reactor's clock.
-    The fast path sets only this: `resetTimeout` for each request would cost a tenth of it.
-    """
-    _claimed = False
-    """Whether it counts for the client that a trusted proxy names, while its request is
-    answered.
-    """
 
     def connectionMade(self) -> None:
         self.site.channels.add(self)
@@ -216,33 +171,9 @@ class Channel(BodyChannel):
                 self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is being answered, or its body is coming."""
-        return bool(self._handlingRequest or self._receiving is not None)
-
-    @property
     def is_blocked(self) -> bool:
         """Whether the transport has more to send than its buffer takes."""
         return bool(self._waitingForTransport)
-
-    def evict(self) -> None:
-        """Close the connection now, to make room for another one.
-
-        A transport closes its socket in a later turn of the reactor. Until then Twisted accepts
-        more connections; when no descriptor is left, it closes all that wait to be accepted.
-        """
-        is_idle = self._is_socket and not self.requests and not self._lingering
-        if is_idle:
-            self.drain()
-        else:
-            self.transport.abortConnection()
-        socket = getattr(self.transport, "transport", self.transport)  # below TLS
-        if isinstance(socket, Connection):
-            reason: object = ConnectionAborted()
-            if is_idle:
-                reason = socket.doWrite()  # type: ignore[no-untyped-call]
-            if isinstance(reason, Exception):  # else it still sends a response
-                socket.connectionLost(Failure(reason))  # type: ignore[no-untyped-call]
 
     # --- input ---
 
@@ -307,21 +238,6 @@ class Channel(BodyChannel):
         self._refuse(TOO_SLOW, b"408 Request Timeout")
         self._give_up()
 
-    def _is_crowded_out(self, request: Request) -> bool:
-        """Return whether the limits refuse this request: on a reserved connection, or of a client
-        behind a proxy.
-        """
-        if self.reserved:
-            return self._path.partition(b"?")[0] not in HEALTH_PATHS
-        if (
-            self.proxied
-            and self.client is not None
-            and (client := request.client_address()) is not None
-        ):
-            self._claimed = self.site.limits.claim(self, client)
-            return not self._claimed
-        return False
-
     def allHeadersReceived(self) -> None:
         self._head_is_in()
         request = self.requests[-1]
@@ -329,7 +245,7 @@ class Channel(BodyChannel):
             self._refuse(ONE_HOST)
             return
         if self._is_crowded_out(request):
-            self._refuse(TOO_MANY, b"503 Service Unavailable", b"Retry-After: %d\r\n" % RETRY_AFTER)
+            self._refuse_for_limits()
             return
         request.parseCookies()  # type: ignore[no-untyped-call]
         self.persistent = (
@@ -414,9 +330,7 @@ class Channel(BodyChannel):
 
     def requestDone(self, request: Request) -> None:
         self.last_active = self.site.seconds()
-        if self._claimed:
-            self._claimed = False
-            self.site.limits.release(self)
+        self._release_claim()
         self._done(request)
         if self.transport is not None:
             self._watch_head()

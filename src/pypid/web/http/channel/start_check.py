@@ -15,8 +15,28 @@ from twisted.web.resource import Resource
 
 from pypid.core.errors import CannotStart
 from pypid.flow.internals import TESTED
-from pypid.web.http.channel.channel import PRIVATE_NAMES
 from pypid.web.http.site import Site
+
+PRIVATE_NAMES = (
+    "_HTTPChannel__first_line",
+    "_buffer",
+    "_command",
+    "_dataBuffer",
+    "_finishRequestBody",
+    "_handlingRequest",
+    "_maybeChooseTransferDecoder",
+    "_networkProducer",
+    "_optimisticEagerReadSize",
+    "_path",
+    "_requestProducer",
+    "_respondToBadRequestAndDisconnect",
+    "_savedTimeOut",
+    "_send100Continue",
+    "_transferDecoder",
+    "_version",
+    "_waitingForTransport",
+)
+"""The private names of `HTTPChannel` that this package depends on."""
 
 REFUSED = {
     "a folded header field": b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n",
