@@ -80,13 +80,13 @@ def connections(
     *,
     idle: int,
     idle_time: int,
-    again: bool = False,
+    retry: bool = False,
     is_trusted_host: IsTrustedHost | None = None,
 ) -> HttpConnections:
     """Return connections over the network of `reactor`, each of which is made within `timeout`
     seconds.
 
-    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: a
+    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `retry`: a
     safe request over a connection that turns out to be closed is sent once more over another; else
     retries are left to the caller. `is_trusted_host`: the hosts that are reached at any address,
     all others at public ones only (`NotPublic`); None where every URL comes from the configuration.
@@ -98,15 +98,15 @@ def connections(
         class Pool(HTTPConnectionPool):
             maxPersistentPerHost = idle
             cachedConnectionTimeout = idle_time
-            retryAutomatically = again
+            retryAutomatically = retry
 
         pool = Pool(reactor)
         return Agent.usingEndpointFactory(
             reactor, _Endpoints(resolving_once(reactor), trust, timeout, is_trusted_host), pool
         ), pool
 
-    late = _LazyAgent(make)
-    return HttpConnections(late, late)
+    lazy = _LazyAgent(make)
+    return HttpConnections(lazy, lazy)
 
 
 @implementer(IAgentEndpointFactory)

@@ -65,7 +65,7 @@ def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> H
         settings.timeout,
         idle=IDLE,
         idle_time=IDLE_TIME,
-        again=True,
+        retry=True,
         is_trusted_host=settings.hosts.holds,
     )
 
