@@ -87,7 +87,7 @@ class LookingTests(NodesCase):
         """
         gate = Gated(self.store)
         slow = self.node(gate)
-        for step in self.steps(gate, lambda: slow.context.look(SPAM)):
+        for step in self.steps(gate, lambda: slow.context.resync(SPAM)):
             self.assertIsInstance(step, Project)
 
     def steps(
@@ -129,7 +129,7 @@ class LookingTests(NodesCase):
         name = project_name("eggs")
         file = self.file(self.here, "eggs-1.0.tar.gz", name)
         for step in range(20):
-            looked = start(slow.file_cache.kept.look(name))
+            looked = start(slow.file_cache.kept.resync(name))
             for _ in range(step):
                 if gate.waiting:
                     gate.go()
@@ -217,7 +217,7 @@ class PublishingTests(NodesCase):
         outcomes = self.judged(started)
         self.cut_off(*nodes, off=False)
         for node, gate in zip(nodes, gates, strict=True):
-            settled = start(node.maintenance.settle())
+            settled = start(node.maintenance.flush_pending_updates())
             gate.all()
             self.assertEqual(self.successResultOf(settled), 0)
         self.go(1)
@@ -324,7 +324,7 @@ class AwayTests(NodesCase):
         self.refused(publishing(self.here, ONE), CatalogDown)
         self.assertEqual(self.seen(self.here), {WHEEL: ONE.upload.digests.sha256})
         self.cut_off(self.here, off=False)
-        self.have(self.here.maintenance.settle())
+        self.have(self.here.maintenance.flush_pending_updates())
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
 
     def test_every_step(self) -> None:
@@ -386,7 +386,7 @@ class AwayTests(NodesCase):
         """Its catalog is that of a node that has just compared everything; a node that compared
         nothing has the same.
         """
-        settling = start(node.maintenance.settle())
+        settling = start(node.maintenance.flush_pending_updates())
         gate.all()
         self.assertEqual(self.successResultOf(settling), 0)
         held = self.row()

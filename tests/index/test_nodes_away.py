@@ -42,7 +42,7 @@ class AwayCase(NodesCase):
     def back(self) -> None:
         """As before; the job that settles has run."""
         self.cut_off(self.here, off=False)
-        self.assertEqual(self.have(self.here.maintenance.settle()), 0)
+        self.assertEqual(self.have(self.here.maintenance.flush_pending_updates()), 0)
 
     def told(self) -> list[str]:
         """The names that upstream heard."""
@@ -143,7 +143,7 @@ class TheirsTests(AwayCase):
         self.assertEqual(self.data(self.here, file), THEIR_DATA)
         self.assertEqual(self.data(self.here, file), THEIR_DATA)
         self.assertEqual(len(self.upstream.fetched), 1)
-        self.assertEqual(self.here.maintenance.unsettled, 1)
+        self.assertEqual(self.here.maintenance.pending_updates, 1)
         self.assertEqual(self.kept(self.there), [])
         self.back()
         self.go(1)
@@ -162,7 +162,7 @@ class TheirsTests(AwayCase):
         self.refused(self.here.file(HAM, "ham-1.0.tar.gz"), NotYetKnown)
         self.refused(self.here.gate.project(HAM, None, ()), NotYetKnown)
         self.assertEqual(self.told(), [EGGS])
-        self.assertEqual(self.here.maintenance.unsettled, 0)
+        self.assertEqual(self.here.maintenance.pending_updates, 0)
         self.back()
         self.have(self.here.view(HAM))
         self.assertEqual(self.told(), [EGGS, HAM])
@@ -286,7 +286,7 @@ class NewNodeTests(NodesCase):
         self.assertLess(self.place.state.version - swaps, 2 * len(names) + 1)
         for node in nodes:
             self.assertLessEqual(len(node.file_cache.kept._looked), MOST_LOOKED)
-            self.assertEqual(node.maintenance.unsettled, 0)
+            self.assertEqual(node.maintenance.pending_updates, 0)
         self.have(self.catalog(nodes[0]).following.engine.tidy(50))
         self.assertLess(len(self.place.rows), 100)
         self.go(1)

@@ -179,7 +179,7 @@ class FreshTests(NodesCase):
         self.go(1.5)
         self.assertIn("it is broken", self.door.get())
         self.cut_off(self.there, off=False)
-        self.assertEqual(self.have(self.there.maintenance.settle()), 0)
+        self.assertEqual(self.have(self.there.maintenance.flush_pending_updates()), 0)
         for _ in range(3):
             self.assertIn("it is broken", self.door.get())
             self.go(0.5)

@@ -47,7 +47,7 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "unyank": lambda index: index.unyank(SPAM, [WHEEL]),
     "status": lambda index: index.set_status(SPAM, Status.DEPRECATED, "old"),
     "reconcile": lambda index: index.reconcile(),
-    "look": lambda index: index.context.look(SPAM),
+    "look": lambda index: index.context.resync(SPAM),
     "page": lambda index: index.view(SPAM),
 }
 _refusals = (
@@ -97,7 +97,7 @@ class RaceTests(NodesCase):
                 self.assertIsInstance(outcome, _refusals)
         self.cut_off(*nodes, off=False)
         for node, gate in zip(nodes, gates, strict=True):
-            settling = start(node.maintenance.settle())
+            settling = start(node.maintenance.flush_pending_updates())
             gate.all()
             self.assertEqual(self.successResultOf(settling), 0)
         return outcomes

@@ -58,7 +58,7 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "status": lambda index: index.set_status(SPAM, Status.DEPRECATED, "old"),
     "reconcile": lambda index: index.reconcile(),
     "rebuild": lambda index: index.rebuild("dave"),
-    "look": lambda index: index.context.look(SPAM),
+    "look": lambda index: index.context.resync(SPAM),
     "install": lambda index: installed(index),
     "sweep": lambda index: index.check(sweep=True),
 }

@@ -43,7 +43,7 @@ class Refreshed:
     """Whether the catalog had a different entry."""
     in_catalog: bool = True
     """Whether the catalog has this state; False while the catalog is unavailable (see
-    `IndexContext.unsettled`).
+    `IndexContext.pending_updates`).
     """
 
 
@@ -95,11 +95,11 @@ class IndexContext:
     """Locks by ``<project>/<filename>``, held while the bytes of a file are written or removed;
     taken before the project's lock, never after.
     """
-    pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
+    being_adopted: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
     """Projects whose pypicloud files are not all adopted yet: a client that asked now might get an
     older release.
     """
-    unsettled: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
+    pending_updates: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
     """Projects for which the catalog may have missed an update. Until it is applied, the storage is
     authoritative.
     """
@@ -129,14 +129,14 @@ class IndexContext:
         storage, a project missing from it is looked up in the storage, and an entry is compared
         with its storage listing before its first use.
         """
-        if name in self.pending:
+        if name in self.being_adopted:
             return Presence.UNKNOWN
         held = await self.catalog.local_project(name)
-        if name in self.unsettled:
-            return await self._unsettled(name, held)
+        if name in self.pending_updates:
+            return await self._while_pending(name, held)
         if held is Presence.ABSENT or (isinstance(held, Project) and self.verified.has(name)):
             return held
-        read = self._verify if isinstance(held, Project) else self.look
+        read = self._verify if isinstance(held, Project) else self.resync
         found = await self.flights.single(name, lambda: read(name))
         return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
 
@@ -150,12 +150,14 @@ class IndexContext:
             held = await self.catalog.local_project(name)
             if isinstance(held, Project) and self.verified.has(name):
                 return held
-            project = (await self.bring(name)).project
+            project = (await self.refresh(name)).project
             return Presence.ABSENT if project is None else project
 
-    async def _unsettled(self, name: ProjectName, held: Project | Presence) -> Project | Presence:
+    async def _while_pending(
+        self, name: ProjectName, held: Project | Presence
+    ) -> Project | Presence:
         try:
-            return await self.flights.single(name, lambda: self.look(name))
+            return await self.flights.single(name, lambda: self.resync(name))
         except StorageDown:
             if not isinstance(held, Project):
                 raise
@@ -183,7 +185,7 @@ class IndexContext:
         )
 
     async def _prove(self, name: ProjectName) -> Project | Presence:
-        found = await self._look(name)
+        found = await self._resync(name)
         held, strays = found.project, found.strays
         if held is None and self.is_taking_over():
             return Presence.UNKNOWN
@@ -196,18 +198,18 @@ class IndexContext:
             return Presence.UNKNOWN
         return Presence.ABSENT if held is None else held
 
-    async def look(self, name: ProjectName) -> Project | Presence:
+    async def resync(self, name: ProjectName) -> Project | Presence:
         """Read the project from the storage, and update the catalog if it is available. Return
         `Presence.ABSENT` if the storage holds none.
         """
-        held = (await self._look(name)).project
+        held = (await self._resync(name)).project
         return Presence.ABSENT if held is None else held
 
-    async def _look(self, name: ProjectName) -> Refreshed:
+    async def _resync(self, name: ProjectName) -> Refreshed:
         async with self.locks.hold(name):
-            return await self.bring(name)
+            return await self.refresh(name)
 
-    async def bring(self, name: ProjectName) -> Refreshed:
+    async def refresh(self, name: ProjectName) -> Refreshed:
         """Refresh the catalog's entry from the storage; the caller holds the project's lock.
 
         If another node changed the entry while the storage was read, the stale result does not
@@ -227,13 +229,13 @@ class IndexContext:
             except CatalogDown:
                 break
             else:
-                self.unsettled.discard(name)
+                self.pending_updates.discard(name)
                 if held is not None:
                     self.verified.add(name)
                 return Refreshed(held, found.strays, held != edit.old)
-        return await self._untold(name, found)
+        return await self._without_catalog(name, found)
 
-    async def _untold(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
+    async def _without_catalog(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
         """Return the storage's state while the catalog cannot be updated."""
         try:
             held = await self.catalog.local_project(name)
@@ -244,17 +246,17 @@ class IndexContext:
         if old is not None and project is not None and evolve(project, serial=old.serial) == old:
             return Refreshed(old, found.strays, changed=False, in_catalog=False)
         if old is not None or project is not None:
-            self.unsettled.add(name)
+            self.pending_updates.add(name)
         return Refreshed(project, found.strays, changed=True, in_catalog=False)
 
-    async def settle(self, name: ProjectName) -> None:
+    async def recover(self, name: ProjectName) -> None:
         """Resync the catalog after a change that broke off half-way; if that fails, too, the
         storage is authoritative until then.
         """
         try:
-            await self.look(name)
+            await self.resync(name)
         except PypidError:
-            self.unsettled.add(name)
+            self.pending_updates.add(name)
 
     async def known(self, name: ProjectName) -> Project:
         """Return the local project. Raises `NoSuchProject` or `NotYetKnown`."""
@@ -293,7 +295,7 @@ class IndexContext:
         try:
             held = await self.catalog.edit(name, change)
         except CatalogDown as error:
-            self.unsettled.add(name)
+            self.pending_updates.add(name)
             raise CatalogDown(CHANGE_SAVED) from error
         if held is not None:
             self.verified.add(name)

@@ -20,7 +20,7 @@ from pypid.core.model import File, SignedUrl, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.core.records.layout import ObjectKind, metadata_key, sidecar_key
 from pypid.index.context import IndexContext
-from pypid.index.local.archive_restore import Thawing
+from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.store import records
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_metadata import metadata_url
@@ -40,7 +40,7 @@ class FileReader:
     gate: UpstreamGate
     file_cache: FileCache
     links: Links | None
-    thawing: Thawing
+    restores: ArchiveRestores
 
     async def elsewhere(
         self, file: File, permission: UpstreamPermission = DIRECT, *, metadata: bool = False
@@ -98,7 +98,7 @@ class FileReader:
         except Archived:
             key = file.key or await self._cached_key(file)
             if key is not None:
-                await self.thawing.ask_for(key)
+                await self.restores.request(key)
             raise
 
     async def _cached_key(self, file: File) -> str | None:
@@ -129,7 +129,7 @@ class FileReader:
         """Return why the bytes of a file that was visible a moment ago are missing. Refreshes the
         project's catalog entry.
         """
-        await self.context.look(file.project)
+        await self.context.resync(file.project)
         try:
             recorded = await records.read_record(self.blobs, file.project, file.filename)
         except Unreadable:

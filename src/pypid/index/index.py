@@ -36,7 +36,7 @@ from pypid.flow.signals import Signal
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.context import IndexContext, UnderWay, without_lease
 from pypid.index.file_reader import FileReader
-from pypid.index.local.archive_restore import Thawing
+from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.local.manage import Manager, files_of_release
 from pypid.index.local.publish import Publisher, PublishOutcome
 from pypid.index.local.sidecars import BodyAnew
@@ -150,9 +150,9 @@ class Index:
             self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
         self.maintenance = Maintenance(self.context, kept, self.bucket)
-        thawing = Thawing(self.bucket, self.world.clock.seconds)
+        restores = ArchiveRestores(self.bucket, self.world.clock.seconds)
         self._reader = FileReader(
-            self.blobs, self.context, self.gate, self.file_cache, self.links, thawing
+            self.blobs, self.context, self.gate, self.file_cache, self.links, restores
         )
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
@@ -187,7 +187,7 @@ class Index:
     @property
     def may_trust_dump(self) -> bool:
         """Whether a dump written now, after the last change, is as new as the storage."""
-        return self.lists_are_complete and not self.maintenance.unsettled
+        return self.lists_are_complete and not self.maintenance.pending_updates
 
     def trust_dump(self) -> None:
         """Trust the catalog dump, which was written after the last change

@@ -44,23 +44,23 @@ class Maintenance:
         return found
 
     @property
-    def unsettled(self) -> int:
+    def pending_updates(self) -> int:
         """The number of projects with an update that a shared catalog is still missing."""
-        return len(self.context.unsettled) + len(self.kept.unsettled)
+        return len(self.context.pending_updates) + len(self.kept.pending_updates)
 
-    async def settle(self) -> int:
+    async def flush_pending_updates(self) -> int:
         """Send pending updates to the shared catalog if it is available; return how many projects
         are left.
 
         For a job that runs every few seconds: it costs nothing if nothing is pending. Raises
         `StorageDown`.
         """
-        for name in list(self.context.unsettled):
+        for name in list(self.context.pending_updates):
             if await self.context.catalog.is_away():
                 break
-            await self.context.look(name)
-        await self.kept.settle()
-        return self.unsettled
+            await self.context.resync(name)
+        await self.kept.flush_pending_updates()
+        return self.pending_updates
 
     async def _taken_over(self, found: Reconciled) -> Reconciled:
         """Adopt pypicloud's files; return what is left to adopt later. Absences are proven from
@@ -127,19 +127,19 @@ class Maintenance:
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
     ) -> CheckReport:
-        """Check the storage for damage; see `Checker.check`, and `Auditor.check` for cached
+        """Check the storage for damage; see `Checker.check`, and `CacheChecker.check` for cached
         files.
         """
         from pypid.index.local.storage_check import Checker
-        from pypid.index.local.unfinished_uploads import Remnants
-        from pypid.index.upstream.cache_check import Auditor
+        from pypid.index.local.unfinished_uploads import UnfinishedUploads
+        from pypid.index.upstream.cache_check import CacheChecker
 
         local = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
-        cached = await Auditor(self.context, self.kept, tell).check(sweep=sweep, hashes=hashes)
+        cached = await CacheChecker(self.context, self.kept, tell).check(sweep=sweep, hashes=hashes)
         remnants = (
             ()
             if self.bucket is None
-            else await Remnants(self.context, await self.bucket()).check(sweep=sweep)
+            else await UnfinishedUploads(self.context, await self.bucket()).check(sweep=sweep)
         )
         return evolve(
             local, findings=(*local.findings, *cached.findings, *remnants), kept=cached.kept

@@ -77,7 +77,7 @@ class CacheMaintenance(PeriodicJobs):
         if self.index.shared:
             self.add_job(
                 SETTLE,
-                self.index.maintenance.settle,
+                self.index.maintenance.flush_pending_updates,
                 "telling the shared catalog what it could not be told",
             )
         if self.refresh is not None:

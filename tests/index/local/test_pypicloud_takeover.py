@@ -198,7 +198,7 @@ class PrivateTests(TakeOverCase):
         self.publish(sent())
         self.left(f"spam/{SDIST}", sdist())
         later = self.restarted()
-        self.have(later.context.look(SPAM))  # as a snapshot has it
+        self.have(later.context.resync(SPAM))  # as a snapshot has it
         self.refused(publishing(later, sent(b"other", SDIST)), NotYetKnown)
         self.have(publishing(later, sent(b"new", "spam-2.0.tar.gz")))
         self.assertIs(self.have(self.index.context.local_project(PRIVATE)), Presence.ABSENT)

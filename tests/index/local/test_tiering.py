@@ -22,7 +22,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.local.archive_restore import PATIENCE, Thawing
+from pypid.index.local.archive_restore import PATIENCE, ArchiveRestores
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
 from pypid.index.local.tiering import tierer
@@ -322,11 +322,11 @@ class ArchiveTests(TierCase):
     def test_bounded(self) -> None:
         """Only so many keys are remembered."""
         index = self.index
-        thawing = Thawing(index.bucket, index.world.clock.seconds)
+        restores = ArchiveRestores(index.bucket, index.world.clock.seconds)
         self.patch(__import__("pypid.index.local.archive_restore", fromlist=["MOST"]), "MOST", 3)
         for number in range(5):
-            self.have(thawing.ask_for(f"spam/{number}"))
-        self.assertEqual(list(thawing._requested), ["spam/2", "spam/3", "spam/4"])
+            self.have(restores.request(f"spam/{number}"))
+        self.assertEqual(list(restores._requested), ["spam/2", "spam/3", "spam/4"])
 
     def test_check(self) -> None:
         """A check of all bytes passes by what lies in an archive."""

@@ -59,6 +59,6 @@ class MarkingTests(IndexCase):
     def test_nothing_is_marked_without_the_lease(self) -> None:
         """Another process may have written what the catalog does not know."""
         index = index_over(self.store, self.clock, is_sole=lambda: False)
-        self.have(index.context.look(SPAM))
+        self.have(index.context.resync(SPAM))
         self.have(index.yank(SPAM, [WHEEL], "why"))
         self.assertEqual(self.marked(index), 0)

@@ -81,7 +81,7 @@ class Writer:
     async def write(
         self, key: str, body: Body, *, replace: bool, metadata: Mapping[str, str] = NO_METADATA
     ) -> Blob:
-        """Store the body, which the caller closes. `metadata` becomes the object's user metadata."""
+        """Store the body, which the caller closes. `metadata` is the object's user metadata."""
         async with aclosing(parts_of(body, self._world.blocking)) as payloads:
             first = await anext(payloads, NOTHING)
             second = await anext(payloads, None)

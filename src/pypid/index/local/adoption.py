@@ -91,7 +91,7 @@ class Adopter:
     bare: frozenset[ProjectName] = frozenset()
     """Projects with nothing in the storage but these strays: a listing has shown it, and no publish
     is possible yet, so lookups that would find nothing are skipped. They become visible with their
-    last file (`IndexContext.pending`).
+    last file (`IndexContext.being_adopted`).
     """
 
     async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
@@ -110,7 +110,7 @@ class Adopter:
         )  # there may be many thousands of names
         adopted: list[Adopted] = []
 
-        async def settle(filename: str, claimed: Mapping[str, Blob]) -> None:
+        async def adopt_name(filename: str, claimed: Mapping[str, Blob]) -> None:
             for where in self.context.plan.claims(claimed):
                 came = await self._adopt(claimed[where], by)
                 if came is not None:
@@ -119,10 +119,11 @@ class Adopter:
             project = project_of(filename)
             awaited[project] -= 1
             if project is not None and not awaited[project]:
-                self.context.pending.discard(project)
+                self.context.being_adopted.discard(project)
 
         await all_of(
-            [partial(settle, filename, claimed) for filename, claimed in claims.items()], AT_ONCE
+            [partial(adopt_name, filename, claimed) for filename, claimed in claims.items()],
+            AT_ONCE,
         )
         return sorted(adopted, key=lambda came: came.key)
 

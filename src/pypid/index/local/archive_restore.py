@@ -23,7 +23,7 @@ MOST = 10_000
 
 
 @define(eq=False)
-class Thawing:
+class ArchiveRestores:
     """Requests restores of blobs from an archive. `bucket` is the store, or None if there are no
     archives.
     """
@@ -34,7 +34,7 @@ class Thawing:
     _requested: OrderedDict[str, float] = field(factory=OrderedDict, init=False, repr=False)
     _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
 
-    async def ask_for(self, key: str) -> None:
+    async def request(self, key: str) -> None:
         """Have the blob restored, unless that was requested recently. Failures are logged; the next
         call tries again.
         """
@@ -43,9 +43,9 @@ class Thawing:
             requested is not None and self.seconds() < requested + PATIENCE.total_seconds()
         ):
             return
-        await self._flights.single(key, lambda: shielded(self._ask_for(key)))
+        await self._flights.single(key, lambda: shielded(self._request(key)))
 
-    async def _ask_for(self, key: str) -> None:
+    async def _request(self, key: str) -> None:
         assert self.bucket is not None
         try:
             await (await self.bucket()).restore(key)

@@ -55,7 +55,7 @@ class ExistingFiles:
         recorded = await self.recorded(upload)
         if recorded is None:
             if held is not None:
-                await self.context.look(name)  # the catalog lags behind
+                await self.context.resync(name)  # the catalog lags behind
             return None
         if (
             self.context.shared
@@ -79,8 +79,8 @@ class ExistingFiles:
 
     async def _listed(self, recorded: File) -> ExistingFile:
         """Return the recorded file after a refresh of the catalog, which lags behind."""
-        await self.context.look(recorded.project)
-        is_listed = recorded.project not in self.context.unsettled
+        await self.context.resync(recorded.project)
+        is_listed = recorded.project not in self.context.pending_updates
         return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
 
     async def recorded(self, upload: Upload) -> File | None:

@@ -132,7 +132,7 @@ class Manager:
             )
             back = [file for file in files if await self._is_back(file)]
             if back:
-                project = (await self.context.bring(name)).project or project
+                project = (await self.context.refresh(name)).project or project
             for file in files:
                 if file not in back:
                     await self._remove_bytes(file)
@@ -225,7 +225,7 @@ class Manager:
             async with self.context.locks.hold(name):
                 yield
         except (StorageDown, StorageFull):
-            await self.context.settle(name)
+            await self.context.recover(name)
             raise
 
 

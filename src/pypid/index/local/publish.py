@@ -164,13 +164,13 @@ class Publisher:
         could not be listed; an existing record still decides who was first.
         """
         name, filename = upload.distribution.project, upload.distribution.filename
-        admits(self.context.policy, upload, await self.context.look(name))
+        admits(self.context.policy, upload, await self.context.resync(name))
         recorded = await self._existing.recorded(upload)
         if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
             raise CatalogDown(NOTHING_CHANGED)
         if recorded.sha256 != upload.digests.sha256:
             raise AlreadyExists(filename, recorded.blake2b_256)
-        if name in self.context.unsettled or not await self._existing.is_whole(recorded):
+        if name in self.context.pending_updates or not await self._existing.is_whole(recorded):
             raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.UNCHANGED
 
@@ -206,8 +206,8 @@ class Publisher:
             )
         for where, data in description_of(file, self.context.plan):
             await self.context.blobs.write(where, BytesBody(data), replace=True)
-        await self.context.look(file.project)
-        if file.project in self.context.unsettled:
+        await self.context.resync(file.project)
+        if file.project in self.context.pending_updates:
             raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.PUBLISHED
 
@@ -405,7 +405,7 @@ class Publisher:
             return False
         if not replaces:
             await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
-        await self.context.settle(file.project)
+        await self.context.recover(file.project)
         return not replaces
 
     async def _sweep(self, keys: Iterable[str]) -> None:

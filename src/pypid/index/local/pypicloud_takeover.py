@@ -66,11 +66,11 @@ class TakeOver:
         strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
         if strays or foreign:
             bare = await self.context.world.thinking(_names_of, strays) - compared.ours
-            self.context.pending.update(bare)
+            self.context.being_adopted.update(bare)
             try:
                 came = await self.take(strays, foreign, None, bare=bare)
             finally:
-                self.context.pending.clear()
+                self.context.being_adopted.clear()
             _say(came)
             await self._say_who(came)
         elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
@@ -164,7 +164,7 @@ class TakeOver:
                 await records.write_document(
                     self.context.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus()
                 )
-            await self.context.bring(name)
+            await self.context.refresh(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:
         """Log the names of projects that seem to come from the public index."""

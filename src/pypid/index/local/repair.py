@@ -20,7 +20,7 @@ from pypid.index.store import records
 
 
 @frozen
-class Mender:
+class Repair:
     """Finds a copy of the published bytes and puts it back. Everything raises `StorageDown`."""
 
     context: IndexContext
@@ -54,7 +54,7 @@ class Mender:
                 return False
             await self._set_aside(file)
             await self.context.blobs.write(where, await self.context.blobs.read(copy), replace=True)
-        await self.context.look(file.project)
+        await self.context.resync(file.project)
         return True
 
     async def _set_aside(self, file: File) -> None:

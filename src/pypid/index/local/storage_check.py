@@ -30,7 +30,7 @@ from pypid.core.records.layout import (
 )
 from pypid.index.context import IndexContext, Pace, digests_of
 from pypid.index.local.publish import UNDER_WAY
-from pypid.index.local.repair import Mender
+from pypid.index.local.repair import Repair
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 from pypid.index.store.reconcile import project_at
@@ -262,7 +262,7 @@ class Checker:
 
     async def _with_copy(self, finding: Finding, file: File) -> Finding:
         """Add the copy from which the published bytes can be restored, if there is one."""
-        copy = await Mender(self.context).copy_of(file)
+        copy = await Repair(self.context).copy_of(file)
         if copy is None:
             return finding
         return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
@@ -321,7 +321,7 @@ class Checker:
         """
         if finding.file is not None:
             try:
-                return evolve(finding, mended=await Mender(self.context).mend(finding.file))
+                return evolve(finding, mended=await Repair(self.context).mend(finding.file))
             except PypidError:
                 return finding
         where = place(finding.key) or lies_at(finding.key)

@@ -129,7 +129,7 @@ class Tierer:
             try:
                 await self.bucket.move(file.key or "", storage_class)
             except BaseException:
-                await self.context.settle(name)
+                await self.context.recover(name)
                 raise
             await self._note(name, file, archived=archived)
 

@@ -24,7 +24,7 @@ ADVICE = (
 
 
 @frozen
-class Remnants:
+class UnfinishedUploads:
     """Finds unfinished uploads that are too old to belong to a publish under way, and removes
     them.
     """

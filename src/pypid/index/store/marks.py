@@ -59,7 +59,11 @@ async def mark_changed(context: IndexContext) -> int:
 async def _mark(context: IndexContext, name: ProjectName) -> bool:
     async with context.locks.hold(name):
         project = await context.catalog.local_project(name)
-        if not isinstance(project, Project) or name in context.unsettled or not context.is_sole():
+        if (
+            not isinstance(project, Project)
+            or name in context.pending_updates
+            or not context.is_sole()
+        ):
             return False
         async with aclosing(context.blobs.list(folder(name))) as listing:
             blobs = [blob async for blob in listing]

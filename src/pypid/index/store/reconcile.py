@@ -269,7 +269,7 @@ class Reconciler:
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
         async with self.context.locks.hold(name):
-            found = await self.context.bring(name)
+            found = await self.context.refresh(name)
         if not found.in_catalog:
             raise CatalogDown("what the storage holds was not compared with it.")
         return Reconciled(

@@ -59,7 +59,7 @@ class _Seen:
 
 
 @frozen
-class Auditor:
+class CacheChecker:
     """Compares the blobs below `layout.KEPT` with their records."""
 
     context: IndexContext

@@ -77,7 +77,7 @@ class CacheStore:
     """
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
     """Locks by project, held while a record and the catalog's entry change together."""
-    unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
+    pending_updates: set[ProjectName] = field(factory=set, init=False, repr=False)
     """Projects with an update that a shared catalog is still missing."""
     _dump_is_exact: bool = field(default=False, init=False)
     """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
@@ -121,7 +121,7 @@ class CacheStore:
             entry = await self.catalog.upstream_entry(name)
             if agrees(entry, present):
                 return entry
-        return await self.look(name)
+        return await self.resync(name)
 
     def trust_dump(self) -> None:
         """Trust the catalog dump: it was written after the last change."""
@@ -146,10 +146,10 @@ class CacheStore:
                 return None
         except Missing:
             return None
-        await self.look(file.project)
+        await self.resync(file.project)
         return found
 
-    async def look(self, name: ProjectName) -> UpstreamEntry:
+    async def resync(self, name: ProjectName) -> UpstreamEntry:
         """Read the project's cached files from the storage again, and return the entry, even if the
         catalog cannot be updated.
         """
@@ -167,29 +167,29 @@ class CacheStore:
                 except CatalogDown:
                     break
                 else:
-                    self.unsettled.discard(name)
+                    self.pending_updates.discard(name)
                     return entry
             if files != before.kept:
-                self.unsettled.add(name)
+                self.pending_updates.add(name)
             return evolve(before, kept=files)
 
     async def _learn(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> None:
-        """Update the catalog after a change of the storage; if it is unavailable, `settle` does it
-        later.
+        """Update the catalog after a change of the storage; if it is unavailable,
+        `flush_pending_updates` does it later.
         """
         try:
             await self.catalog.edit_upstream_entry(name, change)
         except CatalogDown:
-            self.unsettled.add(name)
+            self.pending_updates.add(name)
 
-    async def settle(self) -> None:
+    async def flush_pending_updates(self) -> None:
         """Send the pending updates to the catalog. Raises `StorageDown`."""
-        for name in list(self.unsettled):
+        for name in list(self.pending_updates):
             if await self.catalog.is_away():
                 return
-            await self.look(name)
+            await self.resync(name)
 
     async def keep(
         self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None
@@ -343,7 +343,7 @@ class CacheStore:
         async with self._places.hold(f"{name}/{filename}"):
             if await unwanted():
                 await self.blobs.delete(where)
-        await self.look(name)
+        await self.resync(name)
 
     # --- metadata ---
 
@@ -406,7 +406,7 @@ class CacheStore:
             read += await self._compared(name, present)
         for name in await self.catalog.upstream_names():
             if name not in seen:
-                await self._bring(name)
+                await self._resync_or_fail(name)
                 read += 1
         self._compared_in = generation
         return read
@@ -414,12 +414,12 @@ class CacheStore:
     async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
         if name is None or agrees(await self.catalog.upstream_entry(name), present):
             return 0
-        await self._bring(name)
+        await self._resync_or_fail(name)
         return 1
 
-    async def _bring(self, name: ProjectName) -> None:
-        await self.look(name)
-        if name in self.unsettled:
+    async def _resync_or_fail(self, name: ProjectName) -> None:
+        await self.resync(name)
+        if name in self.pending_updates:
             raise CatalogDown("what is kept was not compared with it.")
 
 

@@ -178,7 +178,7 @@ class FileCache:
                 "{filename} was kept, and is gone from the storage; it is fetched again",
                 filename=file.filename,
             )
-            await self.kept.look(file.project)
+            await self.kept.resync(file.project)
             return None
         self.touched(kept)
         return body
