@@ -145,7 +145,7 @@ def names_page(count: int) -> bytearray:
 def remembered(listing: ParsedListing) -> Listing:
     """What such a page says, as it is remembered."""
     return Listing(
-        name=NAME, files=listing.files, asked=datetime.now(UTC), index=INDEX, etag='"one"'
+        name=NAME, files=listing.files, confirmed=datetime.now(UTC), index=INDEX, etag='"one"'
     )
 
 
@@ -253,7 +253,9 @@ class Bench:
         await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
         held = (await catalog.upstream_entry(NAME)).listing
         assert held is not None
-        await self.measure("revalidate (304)", lambda: ask(evolve(held, asked=datetime.now(UTC))))
+        await self.measure(
+            "revalidate (304)", lambda: ask(evolve(held, confirmed=datetime.now(UTC)))
+        )
         catalog._upstream._recent.forget(NAME)
         await self.measure("take up again", lambda: catalog.upstream_entry(NAME))
         with tempfile.TemporaryDirectory() as folder:

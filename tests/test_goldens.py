@@ -132,7 +132,7 @@ class Cached(KeeperCase):
             for number in range(2)
         )
         listing = Listing(
-            name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"'
+            name=SPAM, files=files, confirmed=WHEN, index="https://x.example/simple/", etag='"1"'
         )
         return dump_upstream_entry(evolve(heard, listing=listing)).decode()
 

@@ -209,7 +209,7 @@ class Catalog(Protocol):
     ) -> UpstreamEntry:
         """Replace the upstream entry by the result of `change`, as one step.
 
-        Only a visible change takes a serial: not one of `said.asked` and `said.etag` alone.
+        Only a visible change takes a serial: not one of `listing.confirmed` and `listing.etag` alone.
         """
 
     async def upstream_names(self) -> Sequence[ProjectName]:
@@ -462,7 +462,7 @@ class Upstream(Protocol):
     ) -> Listing:
         """Return the current upstream listing of the project.
 
-        `known` is the previous listing: if it still holds (304), it is returned with a new `asked`.
+        `known` is the previous listing: if it still holds (304), it is returned with a new `confirmed`.
         `files` is None if no index has the project.
         """
 

@@ -168,7 +168,7 @@ class RoundTripTests(SnapshotCase):
 
         def asked_again(heard: UpstreamEntry) -> UpstreamEntry:
             assert heard.listing is not None
-            return evolve(heard, listing=evolve(heard.listing, asked=later))
+            return evolve(heard, listing=evolve(heard.listing, confirmed=later))
 
         for number, name in enumerate(names):
             expected = self.have(self.catalog.upstream_entry(name))

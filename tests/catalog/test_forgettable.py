@@ -58,7 +58,7 @@ class CatalogTests(Awaiting, SynchronousTestCase):
     def hear(self, name: str, *, kept: bool = False) -> None:
         """Nobody has the project; or a file of it is kept."""
         file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
-        said = Listing(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
+        said = Listing(name=project_name(name), files=None, confirmed=BEGINNING, index="https://x/")
         self.have(
             self.catalog.edit_upstream_entry(
                 project_name(name),

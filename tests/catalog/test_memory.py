@@ -186,7 +186,9 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         later = evolve(
             self.heard,
             listing=evolve(
-                self.heard.listing, asked=self.heard.listing.asked + timedelta(hours=1), etag='"2"'
+                self.heard.listing,
+                confirmed=self.heard.listing.confirmed + timedelta(hours=1),
+                etag='"2"',
             ),
         )
         self.assertEqual(self.successResultOf(self.hear(later)), later)

@@ -242,7 +242,7 @@ class Sharing(stateful.RuleBasedStateMachine):
     @stateful.rule(node=nodes, name=names, versions=versions)
     def hear(self, node: int, name: ProjectName, versions: list[str]) -> None:
         self.asked += 1
-        now = a_listing(name, *versions, asked=BEGIN + timedelta(seconds=self.asked))
+        now = a_listing(name, *versions, confirmed=BEGIN + timedelta(seconds=self.asked))
         self.tried(
             node,
             lambda catalog: catalog.edit_upstream_entry(

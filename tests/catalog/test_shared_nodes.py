@@ -280,7 +280,7 @@ class EditingTests(Nodes):
         later = datetime(2026, 5, 5, tzinfo=UTC)
         self.have(
             self.here.edit_upstream_entry(
-                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1", asked=later))
+                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1", confirmed=later))
             )
         )
         self.go(0.4)
@@ -639,7 +639,7 @@ class GlanceTests(Nodes):
             )
         )
         assert heard.listing is not None
-        self.assertEqual(self.there.listing_time(SPAM), heard.listing.asked)
+        self.assertEqual(self.there.listing_time(SPAM), heard.listing.confirmed)
         self.place.write(
             RowChange(
                 RowKind.UPSTREAM, SPAM, b"garbage", self.place.rows[RowKind.UPSTREAM, SPAM].version

@@ -94,7 +94,7 @@ SAID = st.none() | st.builds(
     Listing,
     name=st.just(SPAM),
     files=st.none() | FILES,
-    asked=st.just(NOW),
+    confirmed=st.just(NOW),
     index=st.just("https://up.example/simple/"),
     status=st.sampled_from(Status),
 )
@@ -186,7 +186,7 @@ class ViewTests(SynchronousTestCase):
     def test_no_blend(self) -> None:
         """A project of ours shows nothing of theirs, not even what is kept."""
         theirs = UpstreamState(
-            listing=Listing(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
+            listing=Listing(name=SPAM, files=(their_file("9.0"),), confirmed=NOW, index="i"),
             kept=(replace(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
         )
         ours = Project(name=SPAM, files=(OUR_FILE,))
@@ -199,7 +199,7 @@ class ViewTests(SynchronousTestCase):
         """
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         said = Listing(
-            name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i"
+            name=SPAM, files=(their_file("1.0"), their_file("2.0")), confirmed=NOW, index="i"
         )
         down = view(
             Policy(mode=Mode.CACHE),
@@ -236,7 +236,7 @@ class ViewTests(SynchronousTestCase):
         lists now.
         """
         kept = replace(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
-        said = Listing(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
+        said = Listing(name=SPAM, files=(their_file("1.0"),), confirmed=NOW, index="i")
         self.assertEqual(listed(UpstreamState(listing=said, kept=(kept,))), (their_file("1.0"),))
 
     def test_changed_bytes_without_sha256(self) -> None:
@@ -255,7 +255,7 @@ class ViewTests(SynchronousTestCase):
             ({"size": 3}, False),
         ):
             now = their_file("1.0", **{"sha256": None, **said})
-            remembered = Listing(name=SPAM, files=(now,), asked=NOW, index="i")
+            remembered = Listing(name=SPAM, files=(now,), confirmed=NOW, index="i")
             [file] = listed(UpstreamState(listing=remembered, kept=(kept,)))
             self.assertEqual(
                 (file.key, file.sha256), (kept.key, kept.sha256) if same else (None, None), said
@@ -265,7 +265,7 @@ class ViewTests(SynchronousTestCase):
         """What upstream has taken away is not shown any more, kept or not."""
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         for files in ((), None):
-            said = Listing(name=SPAM, files=files, asked=NOW, index="i")
+            said = Listing(name=SPAM, files=files, confirmed=NOW, index="i")
             self.assertEqual(
                 view(
                     Policy(mode=Mode.CACHE),
@@ -283,7 +283,7 @@ class ViewTests(SynchronousTestCase):
         """
         bare = replace(their_file("1.0"), sha256=None)
         files = (bare, their_file("2.0"), replace(their_file("3.0"), sha256=None, md5="ab" * 16))
-        theirs = UpstreamState(listing=Listing(name=SPAM, files=files, asked=NOW, index="i"))
+        theirs = UpstreamState(listing=Listing(name=SPAM, files=files, confirmed=NOW, index="i"))
         for required, versions in ((False, ["1.0", "2.0", "3.0"]), (True, ["2.0", "3.0"])):
             policy = Policy(mode=Mode.CACHE, require_hashes=required)
             shown = view(policy, Presence.ABSENT, theirs, NOW, SPAM).files
@@ -347,7 +347,7 @@ class CooldownTests(SynchronousTestCase):
         cooldown; with one it is too young.
         """
         file = their_file("1.0", uploaded=NOW + timedelta(hours=1))
-        listing = Listing(name=SPAM, files=(file,), asked=NOW, index="i")
+        listing = Listing(name=SPAM, files=(file,), confirmed=NOW, index="i")
         for cooldown, expected in ((timedelta(), ["1.0"]), (timedelta(days=1), [])):
             policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(cooldown))
             found = view(policy, Presence.ABSENT, UpstreamState(listing=listing), NOW, SPAM)
@@ -359,7 +359,7 @@ class CooldownTests(SynchronousTestCase):
         """
         policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
         file = their_file("1.0", uploaded=NOW - timedelta(hours=1), yanked="compromised")
-        theirs = UpstreamState(listing=Listing(name=SPAM, files=(file,), asked=NOW, index="i"))
+        theirs = UpstreamState(listing=Listing(name=SPAM, files=(file,), confirmed=NOW, index="i"))
         self.assertIs(hidden(policy, file, theirs, frozenset(), NOW), Hidden.COOLDOWN)
         self.assertEqual(view(policy, Presence.ABSENT, theirs, NOW, SPAM).files, ())
         due = changes_at(policy, theirs, SPAM, NOW)

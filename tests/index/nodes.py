@@ -52,7 +52,7 @@ class Told:
         self.names_told.append(name)
         files = None if name in self.has_not else (listed(THEIR_DATA, f"{name}-1.0.tar.gz"),)
         return Listing(
-            name=name, files=files, asked=self._now(), index="https://up.example/simple/"
+            name=name, files=files, confirmed=self._now(), index="https://up.example/simple/"
         )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:

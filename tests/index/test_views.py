@@ -166,7 +166,7 @@ class ViewsTests(SynchronousTestCase):
         said = Listing(
             name=SPAM,
             files=tuple(their_file(f"1.{number}") for number in range(FEW + 1)),
-            asked=START,
+            confirmed=START,
             index="https://up/",
         )
         theirs = UpstreamState(listing=said, serial=1)

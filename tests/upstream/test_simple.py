@@ -42,7 +42,7 @@ class PageTests(UpstreamCase):
         assert said.files is not None
         self.assertEqual(said.files[0].source, f"{self.fake.url}/files/{WHEEL}")
         self.assertEqual(
-            (said.etag, said.index, said.asked), ('W/"7"', f"{self.fake.url}/simple/", self.now)
+            (said.etag, said.index, said.confirmed), ('W/"7"', f"{self.fake.url}/simple/", self.now)
         )
         [asked] = self.fake.asked
         self.assertTrue(asked.headers["accept"].startswith(J))
@@ -69,8 +69,8 @@ class PageTests(UpstreamCase):
         self.script(says(code=304, ETag='"7"', Content_Length=""))
         again = await upstream.project(SPAM, known, ())
         self.assertEqual(self.fake.asked[-1].headers["if-none-match"], '"7"')
-        self.assertEqual(again, evolve(known, asked=self.now))
-        self.assertGreater(again.asked, known.asked)
+        self.assertEqual(again, evolve(known, confirmed=self.now))
+        self.assertGreater(again.confirmed, known.confirmed)
         self.script(says(GOOD, ETag="7"))
         without = await upstream.project(SPAM, evolve(known, index="https://other.example/"), ())
         self.assertNotIn("if-none-match", self.fake.asked[-1].headers)

@@ -89,7 +89,7 @@ class Elsewhere:
         return Listing(
             name=name,
             files=None if files is None else in_order(tuple(files.values())),
-            asked=self.now(),
+            confirmed=self.now(),
             index=INDEX,
             status=self.statuses.get(name, Status.ACTIVE),
         )

@@ -182,7 +182,7 @@ class MemoryCatalog:
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         entry = self._upstream.get(name)
-        return None if entry is None or entry.listing is None else entry.listing.asked
+        return None if entry is None or entry.listing is None else entry.listing.confirmed
 
     async def complete(self) -> None:
         self._complete = True

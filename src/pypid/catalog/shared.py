@@ -326,7 +326,7 @@ class SharedCatalog:
             entry = self._replica.upstream.table.get(name)
         except Unreadable:
             return None
-        return None if entry is None or entry.listing is None else entry.listing.asked
+        return None if entry is None or entry.listing is None else entry.listing.confirmed
 
 
 def _mark(line: bytes | None) -> str | None:

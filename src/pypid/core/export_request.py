@@ -91,7 +91,9 @@ def misfits_of_publish(
             "state": server.state,
         }
         for what, folder in folders.items():
-            if folder is not None and overlap(_beside(ini, publish.target), _beside(ini, folder)):
+            if folder is not None and overlap(
+                _relative_to_file(ini, publish.target), _relative_to_file(ini, folder)
+            ):
                 yield (
                     "target",
                     f"a tree of its own is needed: this is in, or around, the {what} folder",
@@ -124,5 +126,5 @@ def overlap_of_prefixes(one: tuple[str, str], other: tuple[str, str]) -> bool:
     return one[1].startswith(other[1]) or other[1].startswith(one[1])
 
 
-def _beside(ini: str, path: str) -> str:
+def _relative_to_file(ini: str, path: str) -> str:
     return str(PurePosixPath("/", ini).parent / path)

@@ -139,13 +139,13 @@ class Listing:
     """An upstream index's last answer about a project.
 
     `files` are `in_order`, without keys; None: upstream does not have the project (a 404 is
-    knowledge). `asked` is when it last answered so (aware, UTC); `etag` is for revalidation;
+    knowledge). `confirmed` is when it last answered so (aware, UTC); `etag` is for revalidation;
     `index` is the base URL of the index that answered, without credentials.
     """
 
     name: ProjectName
     files: tuple[File, ...] | None
-    asked: datetime
+    confirmed: datetime
     index: str
     etag: str | None = None
     status: Status = Status.ACTIVE

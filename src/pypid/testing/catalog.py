@@ -171,7 +171,7 @@ class CatalogContract(Awaiting):
             ],
         )
         self.assertEqual(list(self.have(self.catalog.upstream_names())), [gone.name, SPAM])
-        self.store_listing(a_listing(SPAM, "1", asked=datetime(2026, 5, 5, tzinfo=UTC)))
+        self.store_listing(a_listing(SPAM, "1", confirmed=datetime(2026, 5, 5, tzinfo=UTC)))
         self.assertIs(self.have(self.catalog.upstream_summaries()), summaries)
         self.store_files(SPAM)
         self.assertEqual(list(self.have(self.catalog.upstream_names())), [gone.name])

@@ -48,7 +48,7 @@ def a_listing(name: ProjectName, *versions: str, **fields: Any) -> Listing:
         a_file(name, version, key=None, source="https://files.example/file") for version in versions
     )
     values: dict[str, Any] = {
-        "asked": datetime(2026, 4, 4, tzinfo=UTC),
+        "confirmed": datetime(2026, 4, 4, tzinfo=UTC),
         "index": "https://index.example/simple/",
     }
     return Listing(name=name, files=files, **{**values, **fields})

@@ -63,8 +63,8 @@ class UpstreamContract(Awaiting):
         """A known listing that is still valid comes back the same, with a new time."""
         known = self.listing()
         again = self.listing(known)
-        self.assertGreaterEqual(again.asked, known.asked)
-        self.assertEqual(again, evolve(known, asked=again.asked))
+        self.assertGreaterEqual(again.confirmed, known.confirmed)
+        self.assertEqual(again, evolve(known, confirmed=again.confirmed))
 
     def test_unknown(self) -> None:
         """A project that upstream does not have is an answer, and no error."""

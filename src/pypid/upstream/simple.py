@@ -98,10 +98,10 @@ class SimpleUpstream:
         now = self._world.now()
         if answer.status == HTTPStatus.NOT_MODIFIED and known is not None and etag is not None:
             await self._asker.discard(answer)
-            return evolve(known, asked=now)
+            return evolve(known, confirmed=now)
         if answer.status in _NOT_THERE:
             await self._asker.discard(answer)
-            return Listing(name=name, files=None, asked=now, index=self.base.url)
+            return Listing(name=name, files=None, confirmed=now, index=self.base.url)
         content_type = answer.header("Content-Type")
 
         def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
@@ -114,7 +114,7 @@ class SimpleUpstream:
         return Listing(
             name=name,
             files=listing.files,
-            asked=now,
+            confirmed=now,
             index=self.base.url,
             etag=_usable(answer.header("ETag")),
             status=listing.status,

@@ -35,7 +35,7 @@ def said(*versions: str) -> Listing:
     return Listing(
         name=SPAM,
         files=tuple(map(their_file, versions)),
-        asked=NOW,
+        confirmed=NOW,
         index="https://up.example/simple/",
     )
 

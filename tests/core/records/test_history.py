@@ -51,7 +51,7 @@ class World:
             else in_order(tuple(self.file(name, *said, number) for name, said in listing.items()))
         )
         self.heard = with_listing(
-            self.heard, Listing(name=SPAM, files=files, asked=at(number), index="https://x/")
+            self.heard, Listing(name=SPAM, files=files, confirmed=at(number), index="https://x/")
         )
 
     def file(self, name: str, sha256: str, yanked: str | None, number: int) -> File:

@@ -30,7 +30,7 @@ METADATA = "cd" * 32
 
 def said(*files: File, asked: object = BEGINNING) -> Listing:
     """That there are these files."""
-    return Listing(name=SPAM, files=files, asked=asked, index="https://x/")  # type: ignore[arg-type]
+    return Listing(name=SPAM, files=files, confirmed=asked, index="https://x/")  # type: ignore[arg-type]
 
 
 files = st.lists(

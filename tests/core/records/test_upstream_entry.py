@@ -40,7 +40,9 @@ def said(count: int | None, **fields: object) -> Listing:
         if count is None
         else tuple(a_file(number, source="https://x.example/f") for number in range(count))
     )
-    return Listing(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", **fields)  # type: ignore[arg-type]
+    return Listing(
+        name=SPAM, files=files, confirmed=WHEN, index="https://x.example/simple/", **fields
+    )  # type: ignore[arg-type]
 
 
 texts = st.text(max_size=20) | st.sampled_from(('","files":[', '\\",\\"files\\":', "\ud7ff", '"'))

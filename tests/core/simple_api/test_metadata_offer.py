@@ -43,7 +43,7 @@ FILE = File(
 
 
 def said(*files: File) -> Listing:
-    return Listing(name=SPAM, files=files, asked=BEGINNING, index="https://x/")
+    return Listing(name=SPAM, files=files, confirmed=BEGINNING, index="https://x/")
 
 
 class OfferingTests(SynchronousTestCase):

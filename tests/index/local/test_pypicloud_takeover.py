@@ -49,7 +49,7 @@ class Nosy(ScriptedUpstream):
         return Listing(
             name=name,
             index="https://x.example/simple/",
-            asked=world().now(),
+            confirmed=world().now(),
             files=(theirs_of(name),),
         )
 

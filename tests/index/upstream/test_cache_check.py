@@ -86,7 +86,10 @@ class AuditCase(IndexCase):
     def heard(self, *files: File) -> None:
         """Upstream has listed these, and no others."""
         said = Listing(
-            name=SPAM, files=files, asked=self.index.world.now(), index="https://up.example/simple/"
+            name=SPAM,
+            files=files,
+            confirmed=self.index.world.now(),
+            index="https://up.example/simple/",
         )
 
         def told(heard: UpstreamEntry) -> UpstreamEntry:

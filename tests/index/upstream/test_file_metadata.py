@@ -43,7 +43,7 @@ class DescribingTests(KeeperCase):
         assert self.file.source is not None
         self.source = self.file.source
         said = Listing(
-            name=self.file.project, files=(self.file,), asked=BEGINNING, index="https://x/"
+            name=self.file.project, files=(self.file,), confirmed=BEGINNING, index="https://x/"
         )
         self.have(
             self.catalog.edit_upstream_entry(

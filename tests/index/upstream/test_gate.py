@@ -182,7 +182,9 @@ class Upstream:
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
         self._said()
-        return Listing(name=name, files=None, asked=BEGINNING, index="https://up.example/simple/")
+        return Listing(
+            name=name, files=None, confirmed=BEGINNING, index="https://up.example/simple/"
+        )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         self._said()

@@ -65,7 +65,7 @@ class Upstream:
         return Listing(
             name=name,
             files=self.files,
-            asked=self.now(),
+            confirmed=self.now(),
             index=INDEX,
             etag='"1"',
             is_doubtful=self.is_doubtful,

@@ -181,7 +181,9 @@ class UnknownNamesTests(WholeCase):
             for _ in range(500)
         ]
         upstream.answer.callback(
-            Listing(name=project_name("slow"), files=(), asked=self.pypid.world.now(), index="x")
+            Listing(
+                name=project_name("slow"), files=(), confirmed=self.pypid.world.now(), index="x"
+            )
         )
         for client in clients:
             self.successResultOf(client)

@@ -76,19 +76,11 @@ def read_tar(
             _end(stream, header, count, pending)
             return
         count += 1
-        if count > MOST_ENTRIES:
-            raise UnusableArchive(
-                f"the tar archive has more than the {MOST_ENTRIES} members that are allowed."
-            )
-        _verify(header, first=count == 1)
+        _verify(header, count)
         kind, size = header[156:157], _number(header[124:136])
         if kind in _EXTENDED:
-            _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
             headers += size
-            if headers > _MOST_HEADERS:
-                raise UnusableArchive(
-                    f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers."
-                )
+            _extend(kind, _extended_header(stream, size, headers), pending)
             continue
         member = _member(header, pending, size)
         pending = {}
@@ -117,10 +109,14 @@ def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -
             )
 
 
-def _verify(header: bytes, *, first: bool) -> None:
-    """Check the checksum, as POSIX sums it or as old tars did (signed). Raises
-    `UnusableArchive`.
+def _verify(header: bytes, count: int) -> None:
+    """Check the number of members, and the checksum, as POSIX sums it or as old tars did (signed).
+    Raises `UnusableArchive`.
     """
+    if count > MOST_ENTRIES:
+        raise UnusableArchive(
+            f"the tar archive has more than the {MOST_ENTRIES} members that are allowed."
+        )
     if len(header) == BLOCK:
         blank = header[:148] + b" " * 8 + header[156:]
         total = sum(blank)
@@ -128,7 +124,7 @@ def _verify(header: bytes, *, first: bool) -> None:
         sums = (total, total - 256 * sum(byte > 127 for byte in blank))
         if digits.isdigit() and digits.lstrip(b"0") in [b"%o" % each for each in sums]:
             return
-    if first:
+    if count == 1:
         raise UnusableArchive("it is not a tar archive compressed as its name says: build it anew.")
     raise UnusableArchive(
         "the tar archive is damaged or was cut off: build the file anew and upload it again."
@@ -159,6 +155,16 @@ def _block(stream: Unpacked, size: int, most: int) -> bytes:
     if len(data) < padded:
         raise UnusableArchive(_CUT_OFF)
     return data[:size]
+
+
+def _extended_header(stream: Unpacked, size: int, total: int) -> bytes:
+    """Read an extended header of `size` bytes; `total` is the size of all so far."""
+    data = _block(stream, size, _LONGEST_HEADER)
+    if total > _MOST_HEADERS:
+        raise UnusableArchive(
+            f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers."
+        )
+    return data
 
 
 def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:

@@ -37,6 +37,13 @@ _TAKE_ALONG = (
     "take people along with `ppc-export` of pypicloud and `pypid acl import`, and say pypi.auth = "
     "sql or config"
 )
+_REFUSED_BACKENDS = {
+    "remote": (
+        "the protocol of pypicloud's remote backend sends each password in a URL, and is not "
+        f"pypid's (docs/remote): write a service for that, or {_TAKE_ALONG}"
+    ),
+    "aws_secrets_manager": f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}",
+}
 _HARMLESS = re.compile(
     r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens"
     r"|ppc_logger)(\.\w+)*\Z"
@@ -143,19 +150,11 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
             return _accounts(settings, ledger, auth), PypicloudGroups({}, {}, others=True)
         case "ldap":
             return None, _ldap(settings, ledger, came)
-        case "remote":
-            protocol = (
-                "the protocol of pypicloud's remote backend sends each password in a URL, and is "
-                "not pypid's (docs/remote)"
-            )
-            reason = f"{protocol}: write a service for that, or {_TAKE_ALONG}"
-        case "aws_secrets_manager":
-            reason = f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}"
         case _:
+            assert auth is not None  # the default is config
             reason = f"pypid cannot run {printable(word)!r}: {_TAKE_ALONG}"
-    assert auth is not None  # the default is config
-    ledger.refuse(reason, auth.entry, auth.key)
-    return None, nobody
+            ledger.refuse(_REFUSED_BACKENDS.get(word, reason), auth.entry, auth.key)
+            return None, nobody
 
 
 def _accounts(settings: PypicloudSettings, ledger: Ledger, auth: Setting | None) -> str | None:

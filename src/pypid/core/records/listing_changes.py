@@ -24,7 +24,7 @@ def with_listing(entry: UpstreamEntry, listing: Listing) -> UpstreamEntry:
     history.
     """
     before, now = entry.listing, merged(listing, entry.listing)
-    since = entry.since or (listing if before is None else before).asked
+    since = entry.since or (listing if before is None else before).confirmed
     return evolve(
         entry, listing=now, history=_history_with_changes(entry.history, before, now), since=since
     )
@@ -63,7 +63,7 @@ def _history_with_changes(
     for name in were.keys() | histories.keys() | (are.keys() if histories else set()):
         if were.get(name) is not are.get(name):
             events[name] = _file_events(
-                histories.get(name, FileHistory(name)), were.get(name), are.get(name), now.asked
+                histories.get(name, FileHistory(name)), were.get(name), are.get(name), now.confirmed
             )
     if not any(events.values()):
         return history
@@ -75,8 +75,10 @@ def _history_with_changes(
 
 def _project_events(history: FileHistory | None, now: Listing) -> list[Event]:
     if now.files is None:
-        return [Event(now.asked, gone=True)]
-    return [Event(now.asked, back=True)] if history is not None and history.events[-1].gone else []
+        return [Event(now.confirmed, gone=True)]
+    return (
+        [Event(now.confirmed, back=True)] if history is not None and history.events[-1].gone else []
+    )
 
 
 def _file_events(
@@ -120,7 +122,7 @@ def merged(listing: Listing, before: Listing | None) -> Listing:
         return listing
     known = {file.filename: file for file in old}
     files = tuple(
-        _merged_file(file, known.get(file.filename), listing.asked) for file in listing.files
+        _merged_file(file, known.get(file.filename), listing.confirmed) for file in listing.files
     )
     unchanged = len(files) == len(old) and all(
         one is other for one, other in zip(files, old, strict=True)

@@ -87,7 +87,7 @@ def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | None) -> b
         listing=None
         if listing is None
         else _StoredListing(
-            confirmed=listing.asked,
+            confirmed=listing.confirmed,
             index=listing.index,
             etag=listing.etag,
             status=listing.status.value,
@@ -128,7 +128,7 @@ def load_upstream_entry(line: bytes) -> UpstreamEntry:
             if listing is None
             else Listing(
                 name=name,
-                asked=listing.confirmed,
+                confirmed=listing.confirmed,
                 index=listing.index,
                 etag=listing.etag,
                 status=Status(listing.status),

@@ -183,6 +183,23 @@ class _Page(HTMLParser):
         except ValueError:
             return url
 
+    def check_size(self) -> None:
+        """Raise `BadListing` if a tag is too long, or if there are too many links."""
+        if len(self.rawdata) > LONGEST_TAG:
+            raise BadListing(f"its HTML has a tag of more than {LONGEST_TAG} characters.")
+        if self.count > MOST_LINKS:
+            raise BadListing(f"it has more than {MOST_LINKS} links.")
+
+    def move_links(self, gathered: Gathered, name: ProjectName, base: str) -> None:
+        """Move the first few links to `gathered`."""
+        for link in self.links[:FEW]:
+            gathered.add(
+                file_of_usual(link, name)
+                if isinstance(link, tuple)
+                else file_of(entry_of(link), name, base)
+            )
+        del self.links[:FEW]
+
     def is_of(self, name: ProjectName) -> bool:
         """Return whether a page without files is recognizably this project's page, and not an error
         page or a log-in.
@@ -218,28 +235,24 @@ def slices_of_html(
         page.take(decoder.decode(bytes(data[start : start + PIECE])))
         if start + PIECE >= len(data):
             page.end()
-        if len(page.rawdata) > LONGEST_TAG:
-            raise BadListing(f"its HTML has a tag of more than {LONGEST_TAG} characters.")
-        if page.count > MOST_LINKS:
-            raise BadListing(f"it has more than {MOST_LINKS} links.")
+        page.check_size()
         if not page.links:
             yield
         elif gathered is None:
             base = page.links_from(url)
             gathered = Gathered(name, base)
         while gathered is not None and page.links:
-            for link in page.links[:FEW]:
-                gathered.add(
-                    file_of_usual(link, name)
-                    if isinstance(link, tuple)
-                    else file_of(entry_of(link), name, base)
-                )
-            del page.links[:FEW]
+            page.move_links(gathered, name, base)
             yield
     if must_end and page.tags.isdisjoint(("/html", "/body")):
         raise BadListing("its HTML breaks off.")
+    return _listing_of(page, gathered or Gathered(name, url), name)
+
+
+def _listing_of(page: _Page, gathered: Gathered, name: ProjectName) -> ParsedListing:
+    """Return the listing. Raises `BadListing` if the page is not an index page of the project."""
     must_be_known(page.version or None)
-    listing = (gathered or Gathered(name, url)).listing(*status_of(page.status))
+    listing = gathered.listing(*status_of(page.status))
     if listing.files:
         return listing
     if not page.is_of(name):

@@ -315,13 +315,10 @@ def _anchor(entry: _Entry) -> str:
     for name, digest in entry.hashes.items():
         href = f"{href}#{name}={digest}"
     attributes = f'href="{escape(href)}"'
-    remarks = ""
     if entry.size is not UNSET:
         attributes += f' data-size="{entry.size}"'
-        remarks += f" {entry.size:,} bytes"
     if entry.upload_time is not UNSET:
         attributes += f' data-upload-time="{entry.upload_time}"'
-        remarks += f" {entry.upload_time[:10]}"
     if entry.requires_python is not UNSET:
         attributes += f' data-requires-python="{escape(entry.requires_python)}"'
     # omitted if there is none: for pip even "false" means that there is metadata
@@ -334,10 +331,21 @@ def _anchor(entry: _Entry) -> str:
     if entry.provenance is not UNSET:
         attributes += f' data-provenance="{escape(entry.provenance)}"'
     if entry.yanked is not False:
+        attributes += f' data-yanked="{"" if entry.yanked is True else escape(entry.yanked)}"'
+    return f"<a {attributes}>{escape(entry.filename)}</a>{_remarks(entry)}<br>\n"
+
+
+def _remarks(entry: _Entry) -> str:
+    """Return the text after the link, for people: size, date and yank."""
+    remarks = ""
+    if entry.size is not UNSET:
+        remarks += f" {entry.size:,} bytes"
+    if entry.upload_time is not UNSET:
+        remarks += f" {entry.upload_time[:10]}"
+    if entry.yanked is not False:
         reason = "" if entry.yanked is True else escape(entry.yanked)
-        attributes += f' data-yanked="{reason}"'
         remarks += f" yanked: {reason}" if reason else " yanked"
-    return f"<a {attributes}>{escape(entry.filename)}</a>{remarks}<br>\n"
+    return remarks
 
 
 # The list of projects is rendered in pieces, so that a long list can be patched; a name needs no

@@ -175,7 +175,7 @@ class UpstreamListings:
 
     def _is_fresh(self, entry: UpstreamEntry) -> bool:
         return entry.listing is not None and is_recent(
-            entry.listing.asked, self.world.now(), self.ttl
+            entry.listing.confirmed, self.world.now(), self.ttl
         )
 
     def _respect_pause(self, name: ProjectName) -> None:
@@ -253,7 +253,7 @@ class UpstreamListings:
         }
         self._failed[name] = (now, error)
         if before is not None:
-            since = f"{before.asked:%Y-%m-%d %H:%M:%S} UTC"
+            since = f"{before.confirmed:%Y-%m-%d %H:%M:%S} UTC"
             _log.warn(
                 "upstream cannot be asked for {name}, what it said at {since} is served: {error}",
                 name=name,

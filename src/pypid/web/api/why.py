@@ -161,7 +161,7 @@ def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
         "upstream": None
         if listing is None
         else {
-            "asked": utc_text(listing.asked),
+            "asked": utc_text(listing.confirmed),
             "index": listing.index,
             "status": None if listing.files is None else listing.status,
             "files": None if listing.files is None else len(listing.files),
