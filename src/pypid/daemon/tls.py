@@ -27,7 +27,7 @@ _MINIMUM = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 def harden(options: Any) -> None:
     """Restrict the options of an `ssl` endpoint, which Twisted makes, to the same cipher suites."""
     if getattr(options, "_cipherString", None) is not None:
-        options._cipherString = CIPHERS
+        options._cipherString = CIPHERS  # the endpoint's string has no word for it
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -9,7 +9,7 @@ gives each its share.
 from __future__ import annotations
 
 import re
-from socket import AF_UNIX
+from socket import AF_UNIX, SOCK_STREAM, fromfd
 from typing import Any, cast
 
 from attrs import frozen
@@ -108,11 +108,21 @@ class Adopting:
         if self._family != AF_UNIX:
             adopted = self._reactor.adoptStreamPort(self._descriptor, self._family, factory)
             return cast(IListeningPort, adopted)
-        adopt: Any = unix.Port._fromListeningDescriptor
-        port = adopt(self._reactor, self._descriptor, factory)
-        # Twisted's function takes neither of these
-        port.backlog = backlog  # it calls listen(2) again
-        # else it sets the file's mode, and removes it at the end
-        port._bindPath = b"\0" + port._bindPath
+        port: Any = _AdoptedUnixPort(self._reactor, self._descriptor, factory, backlog)
         port.startListening()
         return cast(IListeningPort, port)
+
+
+class _AdoptedUnixPort(unix.Port):
+    """A port on a Unix socket that listens already. Twisted's own way of adopting one takes no
+    `backlog`, with which it calls listen(2) again.
+    """
+
+    def __init__(
+        self, reactor: Any, descriptor: int, factory: IProtocolFactory, backlog: int
+    ) -> None:
+        adopted = fromfd(descriptor, AF_UNIX, SOCK_STREAM)
+        super().__init__(adopted.getsockname(), factory, backlog, reactor=reactor)
+        self._preexistingSocket = adopted
+        # else it sets the file's mode, and removes it at the end
+        self._bindPath = b"\0" + self._bindPath

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs import files, memory
@@ -27,7 +27,7 @@ from pypid.index.store import records
 from pypid.ports import Blobs, Bucket, Describing, Provisional
 
 if TYPE_CHECKING:
-    from pypid.blobs.s3.store import S3Settings  # not without its extra
+    from pypid.blobs.s3.store import S3Blobs, S3Settings  # not without its extra
 
 _log = Logger()
 
@@ -157,49 +157,65 @@ def _bucket(
     settings = bucket_settings(wanted, places)
     store.check(settings)  # report impossible settings before anything starts
 
-    async def opened() -> store.S3Blobs:
-        found = await store.open(settings, world, reactor)
-        if not found.exclusive:
+    late = LateBucket(settings, world, reactor)
+    place = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
+    return OpenedStorage(
+        late.blobs,
+        sha256(place.encode()).hexdigest()[:32],
+        new=False,
+        bucket=late.classes,
+        describing=AwaitedDescriptions(late.blobs.there),
+        close=late.close,
+        answers=late.check,
+        signer=late.signer,
+        is_exact=late.is_exact,
+    )
+
+
+@frozen
+class LateBucket:
+    """A bucket that is opened at its first use."""
+
+    settings: S3Settings
+    world: World
+    reactor: Any
+    blobs: Awaited[S3Blobs] = field(
+        default=Factory(lambda late: Awaited(late.open, late.world), takes_self=True)
+    )
+
+    async def open(self) -> S3Blobs:
+        """Open the bucket. Raises `StorageDown`, `CannotStart`."""
+        from pypid.blobs.s3 import store
+
+        opened = await store.open(self.settings, self.world, self.reactor)
+        if not opened.exclusive:
             _log.info(
                 "This store cannot tell which of several nodes was first to write something: "
                 "where several pypids share this bucket, and are sent the same file name at the "
                 "same moment, more than one may say that it was published."
             )
-        return found
+        return opened
 
-    blobs: Awaited[store.S3Blobs] = Awaited(opened, world)
+    async def close(self) -> None:
+        """Close the bucket, if it was opened."""
+        if self.blobs.opened is not None:
+            await self.blobs.opened.close()
 
-    async def close() -> None:
-        if blobs.opened is not None:
-            await blobs.opened.close()
+    async def classes(self) -> Bucket:
+        """Return the operations on storage classes."""
+        return (await self.blobs.there()).classes
 
-    async def bucket() -> Bucket:
-        return (await blobs.there()).classes
+    async def check(self) -> None:
+        """Check that the bucket is reachable. Raises `StorageDown`."""
+        await (await self.blobs.there()).answers()
 
-    describing = AwaitedDescriptions(blobs.there)
-    where = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
+    def signer(self) -> str | None:
+        """Return who signs its URLs now; None until it is opened."""
+        return None if self.blobs.opened is None else self.blobs.opened.signer
 
-    async def answers() -> None:
-        await (await blobs.there()).answers()
-
-    def signer() -> str | None:
-        return None if blobs.opened is None else blobs.opened.signer
-
-    def is_exact() -> bool:
-        return blobs.opened is not None and blobs.opened.exclusive
-
-    identity = sha256(where.encode()).hexdigest()[:32]
-    return OpenedStorage(
-        blobs,
-        identity,
-        new=False,
-        bucket=bucket,
-        describing=describing,
-        close=close,
-        is_exact=is_exact,
-        answers=answers,
-        signer=signer,
-    )
+    def is_exact(self) -> bool:
+        """Return whether exactly one of several processes wins a write-if-absent."""
+        return self.blobs.opened is not None and self.blobs.opened.exclusive
 
 
 def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
