@@ -95,7 +95,9 @@ class HostResolver:
             try:
                 _deliver(receiver, addresses)
             except Exception:
-                _log.failure("a caller that waited for the address of {host} failed", host=question[0])
+                _log.failure(
+                    "a caller that waited for the address of {host} failed", host=question[0]
+                )
 
 
 @implementer(IResolutionReceiver)

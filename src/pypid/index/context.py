@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Protocol
 
 from attrs import Factory, define, evolve, field, frozen
@@ -15,7 +15,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.file_history import FileHistory, in_bounds
 from pypid.core.records.layout import Plan
-from pypid.flow import World
+from pypid.flow import Blocking, World
 from pypid.flow.hashes import Hashes
 from pypid.flow.single_flight import Flights, Locks
 from pypid.index.store import records
@@ -317,16 +317,19 @@ def _serial(held: Project | Presence | None) -> int | None:
 
 async def digests_of(context: IndexContext, where: str) -> Digests:
     """Return the hashes of the bytes stored under a key. Raises `Missing`, `StorageDown`."""
-    body = await context.blobs.read(where)
+    return await stored_digests(context.blobs, context.world.blocking, where)
+
+
+async def stored_digests(blobs: Blobs, blocking: Blocking, where: str) -> Digests:
+    """Return the hashes of the bytes under a key; see `digests_of`."""
     hashes = Hashes()
-    try:
-        async for piece in body:
-            await context.world.blocking(hashes.update, piece)
-    except (EOFError, OSError) as error:
-        _log.error("Reading {key} failed: {error}", key=where, error=error)
-        raise StorageDown("a file in it cannot be read.") from error
-    finally:
-        await body.aclose()
+    async with aclosing(await blobs.read(where)) as body:
+        try:
+            async for piece in body:
+                await blocking(hashes.update, piece)
+        except (EOFError, OSError) as error:
+            _log.error("Reading {key} failed: {error}", key=where, error=error)
+            raise StorageDown("a file in it cannot be read.") from error
     return hashes.digests()
 
 

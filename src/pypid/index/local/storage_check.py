@@ -233,7 +233,9 @@ class Checker:
         seen.count_file()
         if file.key not in listed:
             seen.claimed.add(file.key)
-        wrong = await self._wrong_with_bytes(file, hashes)
+        wrong = await wrong_with_bytes(
+            self.context, file, hashes=hashes, if_cut=StorageProblem.OTHER_BYTES
+        )
         if (
             wrong is not None
             and await records.read_record(self.context.blobs, where.project, where.filename) == file
@@ -243,22 +245,6 @@ class Checker:
         elif wrong is None:
             await self._documents_of(seen, file, listed, hashes)
         return file
-
-    async def _wrong_with_bytes(self, file: File, hashes: bool) -> StorageProblem | None:
-        assert file.key is not None  # `read_record` guarantees it
-        try:
-            found = await self.context.blobs.stat(file.key)
-            if found.size != file.size:
-                return StorageProblem.OTHER_BYTES
-            if (
-                hashes
-                and not found.archived
-                and (await digests_of(self.context, file.key)).sha256 != file.sha256
-            ):
-                return StorageProblem.OTHER_BYTES
-        except Missing:
-            return StorageProblem.LOST_BYTES
-        return None
 
     async def _with_copy(self, finding: Finding, file: File) -> Finding:
         """Add the copy from which the published bytes can be restored, if there is one."""
@@ -356,6 +342,25 @@ class Checker:
             tombstone is not None
             and tombstone.sha256 == (await digests_of(self.context, found)).sha256
         )
+
+
+async def wrong_with_bytes(
+    context: IndexContext, file: File, *, hashes: bool, if_cut: StorageProblem
+) -> StorageProblem | None:
+    """Return what is wrong with the stored bytes of a file, or None; `if_cut` if they have another
+    length. With `hashes` they are read.
+    """
+    assert file.key is not None  # those who read records guarantee it
+    try:
+        found = await context.blobs.stat(file.key)
+        if found.size != file.size:
+            return if_cut
+        is_read = hashes and not found.archived
+        if is_read and (await digests_of(context, file.key)).sha256 != file.sha256:
+            return StorageProblem.OTHER_BYTES
+    except Missing:
+        return StorageProblem.LOST_BYTES
+    return None
 
 
 def _finding(

@@ -13,9 +13,9 @@ from attrs import define, evolve, field, frozen
 from pypid.core.errors import Missing, PypidError
 from pypid.core.model import Blob, File, UpstreamEntry
 from pypid.core.records.layout import KEPT, ObjectKind, ObjectPlace, kept_key, kept_place
-from pypid.index.context import IndexContext, Pace, digests_of
+from pypid.index.context import IndexContext, Pace
 from pypid.index.local.publish import UNDER_WAY
-from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem
+from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem, wrong_with_bytes
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
@@ -130,22 +130,12 @@ class CacheChecker:
         return file
 
     async def _wrong_with(self, file: File, hashes: bool) -> StorageProblem | None:
-        assert file.key is not None  # `recorded` guarantees it
-        try:
-            found = await self.context.blobs.stat(file.key)
-            if found.size != file.size:
-                return StorageProblem.LOST_BYTES
-            if (
-                hashes
-                and not found.archived
-                and (await digests_of(self.context, file.key)).sha256 != file.sha256
-            ):
-                return StorageProblem.OTHER_BYTES
-        except Missing:
-            return StorageProblem.LOST_BYTES
-        if hashes and await self._has_other_metadata(file):
+        wrong = await wrong_with_bytes(
+            self.context, file, hashes=hashes, if_cut=StorageProblem.LOST_BYTES
+        )
+        if wrong is None and hashes and await self._has_other_metadata(file):
             return StorageProblem.OTHER_DOCUMENT
-        return None
+        return wrong
 
     async def _has_other_metadata(self, file: File) -> bool:
         """Return whether the metadata beside the file is not that of its record; missing metadata

@@ -15,7 +15,7 @@ from attrs import define, evolve, field
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageDown, StorageFull
+from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageFull
 from pypid.core.model import Blob, Digests, File, UpstreamEntry
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import ProjectName
@@ -29,9 +29,9 @@ from pypid.core.records.layout import (
     kept_place,
 )
 from pypid.flow import Blocking, BytesBody
-from pypid.flow.hashes import Hashes
 from pypid.flow.signals import Signal
 from pypid.flow.single_flight import Flights, Locks
+from pypid.index.context import stored_digests
 from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.upstream.cached_records import (
@@ -255,20 +255,12 @@ class CacheStore:
         try:
             if (await self.blobs.stat(where)).size != digests.size:
                 return False
-            return sha256 is None or await self._hash_of(where) == sha256
+            return (
+                sha256 is None
+                or sha256 == (await stored_digests(self.blobs, self.blocking, where)).sha256
+            )
         except Missing:
             return False
-
-    async def _hash_of(self, where: str) -> str:
-        hashes = Hashes()
-        body = await self.blobs.read(where)
-        async with aclosing(body):
-            try:
-                async for piece in body:
-                    await self.blocking(hashes.update, piece)
-            except (EOFError, OSError) as error:
-                raise StorageDown("a file in it cannot be read.") from error
-        return hashes.digests().sha256
 
     async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
         """Write the metadata beside the bytes, if it is what upstream announces; or find it there
