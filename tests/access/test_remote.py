@@ -38,7 +38,7 @@ from pypid.access.remote_answers import (
     read_checked,
     read_found,
 )
-from pypid.core.configuration.combinations import IN_CLEAR
+from pypid.core.configuration.checks import IN_CLEAR
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start

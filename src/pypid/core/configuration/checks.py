@@ -1,14 +1,32 @@
-"""Check single keys: whether a text is an allowed value, and the known word nearest to a typo."""
+"""Check values of the configuration: each for itself, and combinations of keys in a section, where
+each value is valid by itself.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
-from pypid.core.configuration.keys import Key
+from pypid.core.configuration.choices import AccessStore, CatalogStore, Registration, StorageBackend
+from pypid.core.configuration.keys import (
+    AccessSettings,
+    CatalogSettings,
+    Key,
+    LdapSettings,
+    RemoteSettings,
+    ServerSettings,
+    StorageSettings,
+)
+from pypid.core.configuration.value_kinds import is_readable_on_the_way
 from pypid.core.errors import shortened
+
+IN_CLEAR = (
+    "passwords would go over the network in clear; use https, or http to this very machine "
+    "(127.0.0.1, ::1, localhost)"
+)
 
 
 def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
@@ -42,3 +60,102 @@ def _shown(key: Key, text: str) -> str:
     ):  # a password may precede the @, and invalid text may continue past the end of a URL
         text = re.sub(r".*@", "(set)@", text, flags=re.DOTALL)
     return repr(shortened(text))
+
+
+# --- combinations ---------------------------------------------------------------------------------
+
+
+def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[str, str]]:
+    """Yield the problems of `[remote]`: key and advice. `listed`: [access] backend uses the
+    service.
+    """
+    if remote.url is None:
+        if listed:
+            yield "url", "[access] backend lists remote, which needs the URL of the service"
+        return
+    if is_readable_on_the_way(remote.url):
+        yield "url", IN_CLEAR
+    if not remote.url.isascii():
+        yield (
+            "url",
+            "write the name of the host as DNS has it (xn--...), and the path with %-escapes",
+        )
+    if (remote.user is None) != (remote.password is None):
+        yield (
+            "password" if remote.user else "user",
+            "user and password belong together; set both or none",
+        )
+    if remote.user is not None and ":" in remote.user:
+        yield "user", "a name with a colon cannot be sent (HTTP Basic); choose another one there"
+
+
+def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str]]:
+    """Yield the problems of `[ldap]`: key and advice. `listed`: [access] backend uses the
+    directory.
+    """
+    if listed and ldap.url is None:
+        yield (
+            "url",
+            (
+                "[access] backend lists ldap, which needs the URL of the directory, like "
+                "ldaps://ldap.example.org"
+            ),
+        )
+    if listed and ldap.base_dn is None:
+        yield (
+            "base_dn",
+            (
+                "[access] backend lists ldap, which needs to know below which entry users are, "
+                "like dc=example,dc=org"
+            ),
+        )
+    if ldap.url is not None and not ldap.url.isascii():
+        yield "url", "write the name of the host as DNS has it (xn--...)"
+    if ldap.url is not None and urlsplit(ldap.url).path:
+        yield "url", "it ends with the host, or the port; what is searched is said by base_dn"
+    if (ldap.bind_dn is None) != (ldap.bind_password is None):
+        advice = (
+            "bind_dn and bind_password belong together; set both or none (a directory treats a "
+            "name without a password as anonymous)"
+        )
+        yield "bind_password" if ldap.bind_dn else "bind_dn", advice
+
+
+def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
+    """Yield the problems of `[access] registration`: advice. Users who register become
+    `authenticated`.
+    """
+    if access.registration is Registration.CLOSED:
+        return
+    if AccessStore.SQL not in access.backend:
+        yield (
+            "accounts that people make are in the accounts database; ask it, too: backend = "
+            "config sql"
+        )
+    open_to_all = [
+        key for key in ("write", "overwrite", "delete") if getattr(access, key).authenticated
+    ]
+    if open_to_all:
+        also = " and ".join(f"{key} = authenticated" for key in open_to_all)
+        yield (
+            f"every user who registers could publish or delete ({also}); list users, or groups "
+            f"such as group:developers, instead"
+        )
+
+
+def misfits_of_workers(
+    server: ServerSettings, catalog: CatalogSettings, storage: StorageSettings
+) -> Iterator[str]:
+    """Yield the problems of `[server] workers`: advice."""
+    if server.workers == 1:
+        return
+    if storage.backend is StorageBackend.MEMORY:
+        yield (
+            "several workers need a [storage] that all of them see: backend = files or s3, not "
+            "memory"
+        )
+    elif catalog.backend is CatalogStore.MEMORY:
+        yield (
+            "several workers need a catalog that they share: say [catalog] backend = sql, which "
+            "needs no url (it is SQLite then, in a file below state), or workers = 1"
+        )

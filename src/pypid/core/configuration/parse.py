@@ -19,14 +19,15 @@ from pypid.core.accounts.rights import Right, Whom, parse_right, repeated
 from pypid.core.accounts.trusted_publishers import issuer_problems
 from pypid.core.configuration import environment, ini
 from pypid.core.configuration.bucket_names import BUCKET_RULE, is_bucket_name, is_region_name
-from pypid.core.configuration.checks import nearest, value_of
-from pypid.core.configuration.choices import AccessStore, StorageBackend
-from pypid.core.configuration.combinations import (
+from pypid.core.configuration.checks import (
     misfits_of_ldap,
     misfits_of_registration,
     misfits_of_remote,
     misfits_of_workers,
+    nearest,
+    value_of,
 )
+from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.former_names import Renaming
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
