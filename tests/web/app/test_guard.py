@@ -35,6 +35,7 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.root import run
 from pypid.web.app.route import ANYBODY, SOMEBODY, Route, declared_routes, route
 from pypid.web.app.route_table import RouteTable
+from pypid.web.http.request import Request as WebRequest
 
 STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
 RIGHT = "Xyzzy"
@@ -149,6 +150,8 @@ class GuardTests(SynchronousTestCase):
                 requests.append(self)
 
             id = "1"
+            session = None
+            use_route, authenticate = WebRequest.use_route, WebRequest.authenticate
 
             def client_address(self) -> str:
                 return "192.0.2.7"

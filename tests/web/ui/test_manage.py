@@ -123,9 +123,9 @@ class HealthTests(AdministeredCase):
 
     def test_disks(self) -> None:
         """A disk that is nearly full is told as such, with what to do."""
-        self.patch(measures, "_asked", lambda folder: Disk(1 << 40, 1 << 29))
+        self.patch(measures, "_disk_of", lambda folder: Disk(1 << 40, 1 << 29))
         self.has("State disk", "low", "512.0 MiB of 1.0 TiB free", "Free some space")
-        self.patch(measures, "_asked", lambda folder: None)
+        self.patch(measures, "_disk_of", lambda folder: None)
         self.has("State disk", "unknown")
 
     def test_numbers(self) -> None:

@@ -21,6 +21,7 @@ from pypid.core.permissions import Action
 from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described
+from pypid.web.app.registry import Configured
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.request_body import read_small
@@ -132,7 +133,7 @@ async def take_in(ctx: RequestContext) -> None:
     data = await read_small(ctx.request.body, acl_dump.LARGEST)
     if not data:
         raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
-    taken = _beside_the_file(ctx.app, await ctx.app.world.thinking(acl_dump.read_dump, data))
+    taken = _without_configured(ctx.app, await ctx.app.world.thinking(acl_dump.read_dump, data))
 
     def details_of(merged: acl_merge.Merged) -> dict[str, str] | None:
         counts = {
@@ -160,12 +161,23 @@ async def take_in(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
+def _without_configured(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
     """Return the dump without the users and groups of the configuration, which takes precedence.
     Raises `BadRequest` if a group that must be empty has members there.
     """
-    configured, oddities, users = app.known.configured(), list(taken.oddities), []
-    for person in taken.dump.users:
+    configured = app.known.configured()
+    users, of_users = _users_without(taken.dump, configured)
+    groups, of_groups = _groups_without(taken.dump, configured)
+    return acl_dump.ParsedAcl(
+        evolve(taken.dump, users=users, groups=groups), (*taken.oddities, *of_users, *of_groups)
+    )
+
+
+def _users_without(
+    dump: acl_dump.Dump, configured: Configured
+) -> tuple[tuple[acl_dump.DumpedPerson, ...], list[acl_dump.Oddity]]:
+    users, oddities = [], []
+    for person in dump.users:
         if person.name not in configured.users:
             users.append(person)
             continue
@@ -176,8 +188,14 @@ def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
         oddities.append(
             acl_dump.Oddity(f"the user {person.name!r} stands in the configuration", done, loses)
         )
-    groups = dict(taken.dump.groups)
-    granted_groups = {right.name for right in taken.dump.rights if right.whom is Whom.GROUP}
+    return tuple(users), oddities
+
+
+def _groups_without(
+    dump: acl_dump.Dump, configured: Configured
+) -> tuple[dict[str, frozenset[str]], list[acl_dump.Oddity]]:
+    groups, oddities = dict(dump.groups), []
+    granted_groups = {right.name for right in dump.rights if right.whom is Whom.GROUP}
     for name in sorted((groups.keys() | granted_groups) & configured.groups):
         imported, ours = groups.pop(name, frozenset()), configured.members.get(name, frozenset())
         if name.startswith(KEPT_CLOSED) and ours and not imported:
@@ -187,7 +205,7 @@ def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
             )
         if ours - imported and name in granted_groups:
             oddities.append(acl_merge.grown(name, ours - imported))
-        if name not in taken.dump.groups:
+        if name not in dump.groups:
             continue
         missing = imported - ours
         done = "its members are those that stand there"
@@ -196,6 +214,4 @@ def _beside_the_file(app: App, taken: acl_dump.ParsedAcl) -> acl_dump.ParsedAcl:
         oddities.append(
             acl_dump.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing))
         )
-    return acl_dump.ParsedAcl(
-        evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities)
-    )
+    return groups, oddities

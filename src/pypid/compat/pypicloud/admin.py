@@ -14,7 +14,7 @@ import msgspec
 from attrs import evolve
 
 from pypid.compat.pypicloud.accounts import demand_changing
-from pypid.compat.pypicloud.arguments import arguments, truth
+from pypid.compat.pypicloud.arguments import arguments, parse_flag
 from pypid.compat.pypicloud.inviting import token_for
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.configuration.choices import Registration
@@ -197,7 +197,7 @@ async def approve(ctx: RequestContext, name: str) -> None:
 async def set_admin(ctx: RequestContext, name: str) -> None:
     """Make a user an administrator, or no longer."""
     demand_changing(ctx.app)
-    admin = truth("admin", (await arguments(ctx.request, AdminFlag)).admin)
+    admin = parse_flag("admin", (await arguments(ctx.request, AdminFlag)).admin)
     account = await changeable_account(ctx.app, name)
     if not admin and name in ctx.app.known.configured().admins:
         raise ChangedElsewhere(
@@ -232,7 +232,7 @@ async def set_admin(ctx: RequestContext, name: str) -> None:
 async def allow_register(ctx: RequestContext) -> None:
     """Confirm whether users may register; only the configuration can change it."""
     demand_changing(ctx.app)
-    allow = truth("allow", (await arguments(ctx.request, Allow)).allow)
+    allow = parse_flag("allow", (await arguments(ctx.request, Allow)).allow)
     mode = ctx.app.settings.people.registration
     if allow != (mode in (Registration.APPROVAL, Registration.OPEN)):
         wanted = "approval" if allow else "closed"

@@ -74,8 +74,8 @@ def _object(data: bytes) -> dict[str, Any]:
         ) from None
 
 
-def truth(name: str, value: str | bool) -> bool:
-    """Return the truth value of JSON, or of a word of a form. Raises `BadRequest`."""
+def parse_flag(name: str, value: str | bool) -> bool:
+    """Return the parse_flag value of JSON, or of a word of a form. Raises `BadRequest`."""
     if isinstance(value, bool):
         return value
     word = value.strip().lower()

@@ -76,13 +76,13 @@ async def listed(ctx: RequestContext) -> None:
     """List the projects that have stored files."""
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, PREFIX, permanent=True, restricted=ctx.app.restricted)
-    verbose = _asked(parameters(ctx.request, VERBOSE.name).get(VERBOSE.name, ""))
+    verbose = _is_verbose(parameters(ctx.request, VERBOSE.name).get(VERBOSE.name, ""))
     render = overview_page if verbose else names_page
     made = await ctx.app.stored_projects.page(render.__name__, await ctx.visibility(), render)
     return send(ctx.request, 200, made.page.content_type, made.page.body)
 
 
-def _asked(text: str) -> bool:
+def _is_verbose(text: str) -> bool:
     """Return whether the word means yes. Raises `BadRequest` if it means neither yes nor no."""
     word = text.strip().lower()
     if word not in _YES | _NO:

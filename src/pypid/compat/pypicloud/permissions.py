@@ -138,7 +138,7 @@ async def of_package(ctx: RequestContext, project: ProjectName) -> None:
 # --- changing -------------------------------------------------------------------------------------
 
 
-def _asked(project: ProjectName, kind: str, name: str, permission: str) -> tuple[Key, bool]:
+def _right_of(project: ProjectName, kind: str, name: str, permission: str) -> tuple[Key, bool]:
     """Return the right that the address names, and whether it is the one to write."""
     if kind not in ("user", "group") or permission not in ("read", "write"):
         raise BadRequest(
@@ -162,7 +162,7 @@ async def grant(
 ) -> None:
     """Grant a right, in addition to the existing one."""
     demand_changing(ctx.app)
-    key, write = _asked(project, kind, name, permission)
+    key, write = _right_of(project, kind, name, permission)
     rights = await _rights(ctx.app)
     before = rights.get(key)
     if before is None and write and not _all_read(rights, key):
@@ -196,7 +196,7 @@ async def withdraw(
 ) -> None:
     """Remove a right; without the right to read, the right to write is removed, too."""
     demand_changing(ctx.app)
-    key, write = _asked(project, kind, name, permission)
+    key, write = _right_of(project, kind, name, permission)
     async with (
         ctx.app.registration_limit.turn
     ):  # else, of two at the same time, neither is the last

@@ -17,10 +17,10 @@ from pypid.web.http.small_responses import send_json
 @route("GET", "/api/configuration", action=Action.ADMIN, describe=Described(ConfigurationDocument))
 async def configuration(ctx: RequestContext) -> None:
     """Return the configuration in force, without secrets: each value with its origin."""
-    send_json(ctx.request, await ctx.app.world.thinking(_document, await said(ctx.app)))
+    send_json(ctx.request, await ctx.app.world.thinking(_document, await setting_sections(ctx.app)))
 
 
-async def said(app: App) -> Sequence[SettingSection]:
+async def setting_sections(app: App) -> Sequence[SettingSection]:
     """Return the sections of the configuration in force."""
     return await app.world.thinking(app.configuration)
 

@@ -51,7 +51,7 @@ class ExportedIndex(TypedDict):
     removed: int
 
 
-Heard = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @route(

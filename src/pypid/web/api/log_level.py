@@ -39,7 +39,7 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
 )
 async def log_level(ctx: RequestContext) -> None:
     """Return the log level in force and the configured one."""
-    send_json(ctx.request, _said(_loudness(ctx.app)))
+    send_json(ctx.request, _document(_control_of(ctx.app)))
 
 
 @route(
@@ -57,21 +57,21 @@ async def set_log_level(ctx: RequestContext) -> None:
 
 async def changed(ctx: RequestContext, level: Level) -> LogLevel:
     """Set the log level of all workers; return the level in force and the configured one."""
-    log_level_control = _loudness(ctx.app)
+    log_level_control = _control_of(ctx.app)
     was = log_level_control.in_force
 
     async def change() -> LogLevel:
         ctx.app.siblings.tell({"kind": LOG_LEVEL, "level": None if level == "default" else level})
-        return _said(log_level_control)
+        return _document(log_level_control)
 
     return await recorded(ctx, "set-log-level", level, change(), lambda _: {"was": was})
 
 
-def _loudness(app: App) -> LogLevelControl:
+def _control_of(app: App) -> LogLevelControl:
     if app.log_level_control is None:
         raise LogElsewhere()
     return app.log_level_control
 
 
-def _said(log_level_control: LogLevelControl) -> LogLevel:
+def _document(log_level_control: LogLevelControl) -> LogLevel:
     return {"level": log_level_control.in_force, "configured": log_level_control.configured}

@@ -1,8 +1,8 @@
 """The JSON API below ``/api/`` as an OpenAPI 3.1 document: ``GET /api/openapi.json``.
 
 Built from the routes themselves: their paths and actions (`web.app.route`), their
-descriptions (`web.app.descriptions`), the types that bodies are decoded with, and the table of errors. There is
-no second list that could become outdated.
+descriptions (`web.app.descriptions`), the types that bodies are decoded with, and the table of
+errors. There is no second list that could become outdated.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ WHATEVER_IS_SENT = (errors.BadRequest, errors.TooLarge)
 
 _MARKUP = re.compile(r"<(\w+)>")
 _FOR_PYTHON = re.compile(
-    r"(?::|, and nothing is granted:) HTTP [0-9]| \((?:[0-9]|raised|packaging|tombstone|project)|; `|: `| `"
+    r"(?::|, and nothing is granted:) HTTP [0-9]"
+    r"| \((?:[0-9]|raised|packaging|tombstone|project)|; `|: `| `"
 )
 _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 
@@ -136,7 +137,9 @@ def _document(routes: Iterable[Route], *, secure: bool) -> Mapping[str, Any]:
         "info": {
             "title": "pypid",
             "version": __version__,
-            "description": "Managing a Python package index: projects, files, people, rights and tokens.",
+            "description": (
+                "Managing a Python package index: projects, files, people, rights and tokens."
+            ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": paths,

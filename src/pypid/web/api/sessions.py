@@ -98,7 +98,7 @@ async def begin(ctx: RequestContext, login: Login) -> tuple[Identity, str, Sessi
     """
     key, lifetime = ctx.app.known.session_key, ctx.app.settings.people.session_lifetime
     user = await _proven(ctx, login)
-    ctx.request.identity = user
+    ctx.request.authenticate(user)
     ctx.app.registration_limit.log_in(str(user.user), ctx.app.world.clock.seconds())
     now, secret = ctx.app.world.now(), new_secret(ctx.app.world.random)
     begun = Session(

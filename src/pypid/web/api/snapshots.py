@@ -88,7 +88,7 @@ async def made(ctx: RequestContext, wish: NewSnapshot) -> SnapshotDocument:
         snapshot_name(wish.name), before, now, user_of(ctx.identity), wish.note
     )
     making = ctx.app.index.history.snapshots.make(snapshot)
-    await recorded(ctx, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
+    await recorded(ctx, "make-snapshot", wish.name, making, lambda _: _details(snapshot))
     return snapshot
 
 
@@ -112,11 +112,11 @@ async def deleted(ctx: RequestContext, name: str) -> None:
         "delete-snapshot",
         name,
         ctx.app.index.history.snapshots.delete(name),
-        _told,
+        _details,
     )
 
 
-def _told(snapshot: SnapshotDocument) -> Details:
+def _details(snapshot: SnapshotDocument) -> Details:
     return {"moment": moment_of(snapshot.moment).text}
 
 

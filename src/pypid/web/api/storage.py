@@ -54,7 +54,7 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 )
 async def rebuild(ctx: RequestContext) -> None:
     """Reconcile the catalog with the storage, and adopt files without a record."""
-    await _told(ctx.request, partial(rebuilt, ctx, None))
+    await _run_streamed(ctx.request, partial(rebuilt, ctx, None))
 
 
 @route(
@@ -65,7 +65,7 @@ async def rebuild(ctx: RequestContext) -> None:
 )
 async def rebuild_project(ctx: RequestContext, project: ProjectName) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _told(ctx.request, partial(rebuilt, ctx, project))
+    await _run_streamed(ctx.request, partial(rebuilt, ctx, project))
 
 
 async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | None = None) -> Came:
@@ -91,7 +91,7 @@ async def adopt(ctx: RequestContext) -> None:
         job = ctx.app.index.adopt(prefix, user_of(ctx.identity), tell=tell)
         return attempted(ctx, "adopt", wanted.folder, job, _counts)
 
-    await _told(ctx.request, adopting)
+    await _run_streamed(ctx.request, adopting)
 
 
 @route(
@@ -150,7 +150,7 @@ def _prefix_of(app: App, folder: Path) -> str:
     return "" if below == "." else f"{below}/"
 
 
-async def _told(request: Request, run: Callable[[Tell | None], Awaitable[Came]]) -> None:
+async def _run_streamed(request: Request, run: Callable[[Tell | None], Awaitable[Came]]) -> None:
     """Answer with the result; a client that wants a stream receives the progress meanwhile."""
     kind = stream_of(request)
     if kind is None:

@@ -34,7 +34,7 @@ from pypid.web.app.accounts import (
     listed,
     password_set,
     removed,
-    told,
+    user_document,
 )
 from pypid.web.app.descriptions import Described, Removed
 from pypid.web.app.request_context import RequestContext
@@ -93,7 +93,7 @@ async def users(ctx: RequestContext) -> None:
 )
 async def user(ctx: RequestContext, name: str) -> None:
     """Return one user, from any source, with their groups."""
-    send_json(ctx.request, await told(ctx.app, name))
+    send_json(ctx.request, await user_document(ctx.app, name))
 
 
 # --- creating and changing ------------------------------------------------------------------------
@@ -109,7 +109,7 @@ async def add(ctx: RequestContext) -> None:
     """Create an account."""
     wanted = await read_json(ctx.request, NewUser)
     password = await added(ctx, wanted)
-    document = cast(MadeUser, await told(ctx.app, wanted.name))
+    document = cast(MadeUser, await user_document(ctx.app, wanted.name))
     if password is not None:
         document["password"] = password
     send_json(ctx.request, document, 201)
@@ -126,7 +126,7 @@ async def change(ctx: RequestContext, name: str) -> None:
     enable it (also for the first time).
     """
     await changed(ctx, name, await read_json(ctx.request, Change))
-    send_json(ctx.request, await told(ctx.app, name))
+    send_json(ctx.request, await user_document(ctx.app, name))
 
 
 @route(

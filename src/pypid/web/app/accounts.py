@@ -54,7 +54,9 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     """The request body for a change; omitted fields stay unchanged."""
 
     admin: bool | msgspec.UnsetType = msgspec.UNSET
-    standing: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.UNSET
+    status: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.field(
+        default=msgspec.UNSET, name="standing"
+    )
 
 
 class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,7 +91,7 @@ def _warnings(app: App) -> list[str]:
     ]
 
 
-async def told(app: App, name: str) -> WholeUser:
+async def user_document(app: App, name: str) -> WholeUser:
     """Return one user from any source, with their groups. Raises `NoSuchUser`."""
     found = await app.known.find(name)
     configured = app.known.configured()
@@ -175,7 +177,7 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
 
     Raises `BadRequest`, `LastAdmin`, `ChangedElsewhere`.
     """
-    if wanted.admin is msgspec.UNSET and wanted.standing is msgspec.UNSET:
+    if wanted.admin is msgspec.UNSET and wanted.status is msgspec.UNSET:
         raise BadRequest(
             "Say what to change: admin (true or false), standing (active or disabled), or both."
         )
@@ -187,13 +189,11 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
 
     def edited(account: Account) -> Account:
         admin = account.admin if wanted.admin is msgspec.UNSET else wanted.admin
-        status = (
-            account.status if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
-        )
+        status = account.status if wanted.status is msgspec.UNSET else AccountStatus(wanted.status)
         return evolve(account, admin=admin, status=status, changed=ctx.app.world.now())
 
     after = edited(account)
-    harmless = wanted.admin is not False and wanted.standing != AccountStatus.DISABLED.value
+    harmless = wanted.admin is not False and wanted.status != AccountStatus.DISABLED.value
     editing = keeping_an_admin(
         ctx.app, None if harmless else name, ctx.app.accounts.edit_user(name, edited)
     )

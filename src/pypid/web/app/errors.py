@@ -272,7 +272,8 @@ def _html(refusal: ErrorResponse) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{lines}</p>\n</main>\n</body>\n</html>\n"
+        f"<title>{title}</title>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{lines}</p>\n"
+        "</main>\n</body>\n</html>\n"
     )
 
 

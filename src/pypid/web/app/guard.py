@@ -34,13 +34,13 @@ async def answer(app: App, request: Request, route: Route, values: Mapping[str, 
     Raises `Unauthenticated`, `Forbidden`, `Busy`, `BadName` and, for what changes something,
     `OtherSite` and `NoCsrfToken`; sets ``request.identity`` and ``request.session``.
     """
-    request.page = route.page
+    request.use_route(route.path, page=route.page)
     if route.form:
         await _read_form(request)
     instead = route.instead
     action = instead[1] if instead is not None and instead[0](request) else route.action
     identity = await _identify(app, request, route, action)
-    request.identity = identity
+    request.authenticate(identity)
     if request.session is not None and _comes_of_a_form(request):
         await app.catch_up()
     if action is SOMEBODY and identity.user is None:
@@ -66,18 +66,16 @@ async def _read_form(request: Request) -> None:
     """Read the fields into ``request.form`` if the body is a small form. Raises `OtherSite` before
     that, `BadRequest`, `TooLarge`.
     """
-    request.identity = ANONYMOUS
     _demand_own_page(request)
     kind = (request.requestHeaders.getRawHeaders(b"content-type") or (b"",))[0]
     if is_form(kind.decode("latin-1")):
-        request.form = await read_fields(request.body)
+        request.keep_form(await read_fields(request.body))
 
 
 async def _identify(
     app: App, request: Request, route: Route, action: Action | OpenAction
 ) -> Identity:
     """Return the client's identity. Raises the errors of `identity_of`, and `OtherSite`."""
-    request.identity = ANONYMOUS
     if route.entrance or action not in (Action.READ, ANYBODY):
         _demand_own_page(request)
     return await identity_of(app.access, request, cookies=not route.entrance, later=route.multipart)
@@ -137,5 +135,5 @@ async def _by_cookie(
         demand_csrf_token(
             request, cookie.password, None if request.form is None else request.form.text(FIELD)
         )
-    request.session = cookie.password
+    request.authenticate(who, cookie.password)
     return who

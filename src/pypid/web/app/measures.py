@@ -50,7 +50,7 @@ class Disks:
             return None
         asking = self._asking.get(folder)
         if asking is None:
-            asking = self.world.blocking(_asked, folder)
+            asking = self.world.blocking(_disk_of, folder)
             if not asking.called:
                 self._asking[folder] = asking
                 asking.addBoth(self._ended, folder)
@@ -72,7 +72,7 @@ def _pass_on(found: Disk | None, answer: Deferred[Disk | None]) -> Disk | None:
     return found
 
 
-def _asked(folder: Path) -> Disk | None:
+def _disk_of(folder: Path) -> Disk | None:
     try:
         found = disk_usage(folder)
     except OSError:

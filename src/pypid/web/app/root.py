@@ -122,7 +122,6 @@ class Routes(Resource):
             if missing := self._app.routes.missing(request.method, path):
                 await self._app.routes.load(self._app.world, missing)
             route, values = self._app.routes.match(path, request.method)
-            request.rule = route.path
             await answer(self._app, request, route, values)
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ PEOPLE = 1000
 """Maximum number of identities in the cache."""
 NAMES = 1_000_000
 """Maximum number of names in the cache in total."""
-REMEMBERED = 4_000_000
+CACHED_NAMES = 4_000_000
 """Maximum number of names in the lists whose filtered runs are cached; 8 bytes for each, where
 anything is hidden near it.
 """
@@ -68,7 +68,7 @@ class Lists:
     """
 
     _sieves: Recent[Visibility, Sieve] = field(
-        factory=lambda: Recent(PEOPLE, REMEMBERED), init=False, repr=False
+        factory=lambda: Recent(PEOPLE, CACHED_NAMES), init=False, repr=False
     )
 
     def sieve(self, by: Visibility, names: Summaries) -> Callable[[Summaries], Summaries]:

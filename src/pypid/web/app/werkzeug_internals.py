@@ -1,5 +1,5 @@
-"""Private names of werkzeug that save time at the start: URL builders, which pypid does not use, are
-not compiled.
+"""Private names of werkzeug that save time at the start: URL builders, which pypid does not use,
+are not compiled.
 """
 
 from __future__ import annotations

@@ -149,6 +149,18 @@ class Request(server.Request):
 
     # --- for the channel ---
 
+    def use_route(self, rule: str, *, page: bool) -> None:
+        """Record the route that answers the request. The client is not identified yet."""
+        self.rule, self.page, self.identity = rule, page, ANONYMOUS
+
+    def authenticate(self, identity: Identity, session: str | None = None) -> None:
+        """Record the client's identity, and the secret of the session that proves it."""
+        self.identity, self.session = identity, session or self.session
+
+    def keep_form(self, form: Fields) -> None:
+        """Record the fields of the form in the body."""
+        self.form = form
+
     def gotLength(self, length: int | None) -> None:
         """Make `body`. Called by the channel with the length of the body, None if it is chunked."""
         if length == 0:

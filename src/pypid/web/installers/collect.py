@@ -153,7 +153,9 @@ async def _answer(ctx: RequestContext, options: CollectOptions) -> None:
     stream = EventStream(ctx.request, kind)
     stream.begin()
     try:
-        collected = await _collected(ctx, options, lambda event: stream.say(*_told(event)))
+        collected = await _collected(
+            ctx, options, lambda event: stream.say(*_event_document(event))
+        )
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(collected))
@@ -194,7 +196,7 @@ async def _kept(ctx: RequestContext, collecting: Coroutine[Any, Any, Collected])
 # --- in JSON --------------------------------------------------------------------------------------
 
 
-def _told(event: Event) -> tuple[str, dict[str, Any]]:
+def _event_document(event: Event) -> tuple[str, dict[str, Any]]:
     match event:
         case Resolving(target, seconds):
             return "resolving", {**_target(target), "seconds": round(seconds, 1)}

@@ -45,7 +45,7 @@ async def send_named(
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
             found = await ctx.app.index.file(project, filename.removesuffix(suffix), permission)
-            return await _beside(ctx, found, suffix, permission)
+            return await _send_sidecar(ctx, found, suffix, permission)
     found = await ctx.app.index.file(project, filename, permission)
     elsewhere = (
         await ctx.app.index.elsewhere(found, permission)
@@ -64,14 +64,13 @@ async def send_named(
         else None
     )
     if link is not None:
-        where = link.url
         record_download(ctx, found)
         ctx.request.depends_on(
             ResponseDependencies(project, permission, found, until=ctx.app.index.given_until(link))
         )
         return redirect(
             ctx.request,
-            where,
+            link.url,
             permanent=False,
             keep_query=False,
             restricted=ctx.app.restricted,
@@ -124,7 +123,7 @@ async def _length(body: Body) -> int:
         return length
 
 
-async def _beside(
+async def _send_sidecar(
     ctx: RequestContext, found: File, suffix: str, permission: UpstreamPermission
 ) -> None:
     if suffix == METADATA and found.metadata_offered and ctx.app.settings.redirects_upstream:

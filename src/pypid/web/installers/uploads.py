@@ -103,7 +103,9 @@ def say(request: Request, answer: ErrorResponse | str) -> None:
 _WORDS = {
     PublishOutcome.PUBLISHED: "published",
     PublishOutcome.OVERWRITTEN: "published in place of the older file",
-    PublishOutcome.UNCHANGED: "this file is already published with identical content; nothing was changed",
+    PublishOutcome.UNCHANGED: (
+        "this file is already published with identical content; nothing was changed"
+    ),
 }
 
 

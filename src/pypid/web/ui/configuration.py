@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.permissions import Action
-from pypid.web.api.configuration import said
+from pypid.web.api.configuration import setting_sections
 from pypid.web.api.log_level import Level, changed
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -56,7 +56,7 @@ async def set_log_level(ctx: RequestContext) -> None:
 
 
 async def _page(ctx: RequestContext, problems: Sequence[str] = ()) -> None:
-    sections = await said(ctx.app)
+    sections = await setting_sections(ctx.app)
     waiting = [
         f"[{section.section}] {line.key}"
         for section in sections

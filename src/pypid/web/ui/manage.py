@@ -46,14 +46,14 @@ async def manage(ctx: RequestContext) -> None:
     await show(
         ctx,
         "manage.html",
-        parts=[*_parts(ctx.app), *_disks(ctx.app, disks), *await _workers(ctx.app)],
+        parts=[*_machine_parts(ctx.app), *_disks(ctx.app, disks), *await _worker_parts(ctx.app)],
         since=ctx.app.since,
         shared=ctx.app.index.shared,
         used=used,
         counting=usage.is_counting,
         limit=ctx.app.settings.max_cache,
         pending=await _pending(ctx.app),
-        deeds=await _deeds(ctx.app),
+        deeds=await _recent_entries(ctx.app),
     )
 
 
@@ -77,7 +77,7 @@ async def ask_why(ctx: RequestContext) -> None:
 # --- status ---------------------------------------------------------------------------------------
 
 
-def _parts(app: App) -> Iterator[MachinePart]:
+def _machine_parts(app: App) -> Iterator[MachinePart]:
     report = condition_of(app)
     yield from _readiness(app, bool(report["ready"]))
     yield _accounts() if report["access"] else _accounts_away()
@@ -222,7 +222,7 @@ def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
             )
 
 
-async def _workers(app: App) -> list[MachinePart]:
+async def _worker_parts(app: App) -> list[MachinePart]:
     try:
         number, counted = await app.measured()
     except OSError:
@@ -259,7 +259,7 @@ async def _pending(app: App) -> int | None:
         return None
 
 
-async def _deeds(app: App) -> Sequence[AuditEntry] | None:
+async def _recent_entries(app: App) -> Sequence[AuditEntry] | None:
     """Return the last audit entries, the newest first; None if unavailable."""
     if app.registry is None:
         return None

@@ -40,7 +40,7 @@ them.
 """
 MOST_FILES = 50
 """Maximum number of files in a form."""
-_BESIDE = 10
+_OTHER_FIELDS = 10
 """Maximum number of other fields."""
 _TEXT = 1 << 10
 """Maximum bytes of a field that is no file."""
@@ -70,6 +70,10 @@ class MultiUpload:
 
     files: list[ReceivedFile] = field(factory=list)
     problem: PypidError | None = None
+
+    def fail(self, problem: PypidError) -> None:
+        """Record the error of the form itself."""
+        self.problem = problem
 
     @property
     def status(self) -> int:
@@ -101,7 +105,7 @@ async def take(ctx: RequestContext) -> MultiUpload:
 
 async def _taken(ctx: RequestContext, boundary: bytes) -> MultiUpload:
     reading = _Reading(ctx)
-    parser = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
+    parser = MultipartParser(boundary, at_most=MOST_FILES + _OTHER_FIELDS)
     room = MOST_FILES * ctx.app.settings.max_upload + _FRAME
     try:
         async for piece in ctx.request.body:
@@ -112,24 +116,21 @@ async def _taken(ctx: RequestContext, boundary: bytes) -> MultiUpload:
                 raise TooLarge(ctx.app.settings.max_upload, MAX_UPLOAD)
         parser.close()
         reading.trust(None)  # a form without any part
-        if not reading.taking.files:
-            reading.taking.problem = BadRequest(
-                "No file was chosen. Choose the wheels and sdists to publish."
-            )
+        reading.demand_files()
     except MultipartError as error:
-        reading.break_off(refusal_of_form(error, MOST_FILES + _BESIDE))
+        reading.break_off(refusal_of_form(error, MOST_FILES + _OTHER_FIELDS))
     except (BadRequest, TooLarge) as error:
         reading.break_off(error)
     finally:
         await reading.discard()
-    return reading.taking
+    return reading.result
 
 
 class _Reading:
     """The state of the form while it is read."""
 
     def __init__(self, ctx: RequestContext) -> None:
-        self.taking = MultiUpload()
+        self.result = MultiUpload()
         self._ctx = ctx
         self._is_trusted = ctx.request.session is None
         self._overwriting = False
@@ -175,7 +176,7 @@ class _Reading:
         if not named:  # sent by browsers if no file was chosen
             self._filename = None
             return
-        if len(self.taking.files) >= MOST_FILES:
+        if len(self.result.files) >= MOST_FILES:
             raise BadRequest(
                 f"A form can have at most {MOST_FILES} files; the files after them were ignored."
             )
@@ -205,7 +206,7 @@ class _Reading:
             elif self._name == OVERWRITE:
                 self._overwriting = True
             return
-        self.taking.files.append(await self._published(filename))
+        self.result.files.append(await self._published(filename))
         await self.discard()
 
     async def _published(self, filename: str) -> ReceivedFile:
@@ -230,17 +231,24 @@ class _Reading:
         cookie = None if ctx.request.session is None else credential_of_cookie(ctx.request)
         return ctx.identity if cookie is None else await ctx.app.access.identify(cookie)
 
+    def demand_files(self) -> None:
+        """Report a problem if the form had no file."""
+        if not self.result.files:
+            self.result.fail(
+                BadRequest("No file was chosen. Choose the wheels and sdists to publish.")
+            )
+
     def break_off(self, error: PypidError) -> None:
         """Stop reading the form. Raises the error if there is no file that it could be reported
         with.
         """
         if self._filename is not None:
-            self.taking.files.append(refused(self._filename, error))
+            self.result.files.append(refused(self._filename, error))
             self._filename = None
-        elif not self.taking.files:
+        elif not self.result.files:
             raise error
         else:
-            self.taking.problem = error
+            self.result.fail(error)
 
     async def discard(self) -> None:
         """Discard the spool of the current file."""

@@ -128,7 +128,7 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "may_read": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.READ),
         "has_accounts": ctx.app.registry is not None,
         "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
-        "said": said(ctx.request),
+        "said": flash_message(ctx.request),
         "query": query_fields(ctx.request).text("q") if path_of(ctx.request) == "search" else "",
         "now": ctx.app.world.now(),
     }
@@ -153,7 +153,7 @@ def path_of(request: Request) -> str:
     return bytes(request.uri.partition(b"?")[0]).decode("latin-1").lstrip("/")
 
 
-def said(request: Request) -> str:
+def flash_message(request: Request) -> str:
     """Return the flash message of this request; "" if there is none."""
     return DONE.get(query_fields(request).text("done"), "")
 

@@ -27,7 +27,9 @@ from pypid.web.ui.pages import environment, marked_up, part, show
 
 STATUS_WORDS = {
     Status.ARCHIVED: "This project is archived: no more releases are expected.",
-    Status.QUARANTINED: "This project is quarantined as possibly harmful; its files cannot be downloaded.",
+    Status.QUARANTINED: (
+        "This project is quarantined as possibly harmful; its files cannot be downloaded."
+    ),
     Status.DEPRECATED: "This project is deprecated; its maintainers recommend an alternative.",
 }
 

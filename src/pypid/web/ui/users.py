@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
+import msgspec
+
 from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
@@ -24,7 +26,7 @@ from pypid.web.app.accounts import (
     listed,
     password_set,
     removed,
-    told,
+    user_document,
 )
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
@@ -121,7 +123,7 @@ async def _one(
     status: int = 200,
     problems: Sequence[str] = (),
 ) -> None:
-    them = await told(ctx.app, name)
+    them = await user_document(ctx.app, name)
     tokens = lines_of(await ctx.app.accounts.tokens(name), ctx.app.world.now())[::-1]
     usable = [token for token in tokens if token.state == "usable"]
     await show(
@@ -174,13 +176,15 @@ async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
 async def change(ctx: RequestContext, name: str) -> None:
     """Disable or enable the account; grant or revoke administration."""
     form = sent(ctx.request)
-    wanted = Change()
-    if form.flag("admin"):
-        wanted.admin = form.text("admin") == "yes"
-    if form.flag("standing"):
-        wanted.standing = cast(Literal["active", "disabled"], form.text("standing"))
+    status = form.text("standing")
+    wanted = Change(
+        admin=form.text("admin") == "yes" if form.flag("admin") else msgspec.UNSET,
+        status=cast(Literal["active", "disabled"], status)
+        if form.flag("standing")
+        else msgspec.UNSET,
+    )
     try:
-        if form.flag("standing") and form.text("standing") not in ("active", "disabled"):
+        if form.flag("standing") and status not in ("active", "disabled"):
             raise BadRequest("The status must be active or disabled.")
         await changed(ctx, name, wanted)
     except MISTAKES as error:
