@@ -140,7 +140,7 @@ class Identities(PeriodicJobs):
     """
 
     config: Config
-    places: StatePaths
+    paths: StatePaths
     world: World
     stores: Stores
     chain: AccessChain
@@ -226,13 +226,13 @@ class Identities(PeriodicJobs):
         """
         from pypid.access.sql.pypicloud_import import inherit
 
-        folders = (self.places.ini.parent, Path().absolute())
-        first = await self.world.blocking(read_admin, self.places.state)
+        folders = (self.paths.ini.parent, Path().absolute())
+        first = await self.world.blocking(read_admin, self.paths.state)
         asked_first = {*self.config.users, *((first.user,) if first is not None else ())}
         taken = await inherit(self.stores.accounts, url, folders, self.world, asked_first)
         if taken is not None:
             if not self.is_first:
-                _log.warn(_ONCE_MORE, state=str(self.places.state))
+                _log.warn(_ONCE_MORE, state=str(self.paths.state))
             deed = AuditEntry(
                 when=self.world.now(),
                 who="pypid",
@@ -270,8 +270,8 @@ class Identities(PeriodicJobs):
         """Apply the users and rules of this configuration. Raises `Unreadable`, and then nothing
         changes.
         """
-        await self.people.reload(people_of(config, self.places))
-        record = await self.world.blocking(read_admin, self.places.state)
+        await self.people.reload(people_of(config, self.paths))
+        record = await self.world.blocking(read_admin, self.paths.state)
         first = record.user if record is not None and ADMIN not in config.users else None
         self.config = config
         log_in = any(

@@ -133,7 +133,7 @@ def heed_twistd(options: Mapping[str, Any], level: str | Threshold, form: str) -
 
 
 def configured() -> ILogObserver:
-    """Return the observer for twistd, which asks for it once, before it leaves the terminal."""
+    """Return the observer for twistd, which calls this once, before it leaves the terminal."""
     return _configured[0]()
 
 

@@ -1,9 +1,9 @@
 """This index for one collection: a listener on 127.0.0.1 with a password of its own, valid for that
 time only.
 
-It never sends uv to an upstream URL: uv would ask it from this machine, without the checks of
-`[upstream] file_hosts`. Requests there have the identity of the user who wants the collection, and
-see what that user may see.
+It never sends uv to an upstream URL: uv would request it from this machine, without the checks of
+`[upstream] file_hosts`. Requests there have the identity of the user who requested the collection,
+and see what that user may see.
 """
 
 from __future__ import annotations

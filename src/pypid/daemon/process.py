@@ -73,8 +73,8 @@ class Process(MultiService):
             signal.signal(number, lambda *_, job=job: self._reactor.callFromThread(job))
 
     def _has_ended(self) -> None:
-        """End with status 1 if the daemon failed: neither twistd nor a reactor knows of any but
-        0.
+        """End with status 1 if the daemon failed: neither twistd nor a reactor has another
+        status than 0.
         """
         if self._daemon.failed:
             atexit.register(_end_with_failure)

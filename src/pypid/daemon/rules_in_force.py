@@ -18,10 +18,10 @@ from pypid.daemon.state import StatePaths
 from pypid.web.app.registry import Configured
 
 
-def people_of(config: Config, places: StatePaths) -> config_people.UsersSettings:
+def people_of(config: Config, paths: StatePaths) -> config_people.UsersSettings:
     """Return the settings of ``[users]`` and ``[groups]``."""
     groups = {name: frozenset(members) for name, members in config.groups.items()}
-    return config_people.UsersSettings(users=config.users, state=places.state, groups=groups)
+    return config_people.UsersSettings(users=config.users, state=paths.state, groups=groups)
 
 
 def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:

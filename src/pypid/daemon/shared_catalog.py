@@ -193,7 +193,7 @@ _OTHERS = (
 
 def open_sharing(
     config: Config,
-    places: StatePaths,
+    paths: StatePaths,
     identity: str,
     serial: int,
     accounts: SqlAccounts,
@@ -214,7 +214,7 @@ def open_sharing(
             "sees the files"
         )
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
-    engine = _engine(config, places, world, reactor)
+    engine = _engine(config, paths, world, reactor)
     settings = SharedSettings(identity, config.catalog.stale_for, serial=serial)
     leases = Shared(engine, world.random(8).hex(), world)
     is_file = isinstance(accounts.current.database.place, SqliteFile)
@@ -225,7 +225,7 @@ def open_sharing(
         world,
         signals,
         accounts,
-        claimed_by=name_of_node(places.state, world) if is_file else None,
+        claimed_by=name_of_node(paths.state, world) if is_file else None,
     )
 
 
@@ -243,7 +243,7 @@ def follow(
     )
 
 
-def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> Engine:
+def _engine(config: Config, paths: StatePaths, world: World, reactor: Any) -> Engine:
     url = config.catalog.url or ""
     if config.catalog.backend is CatalogStore.REDIS:
         from pypid.catalog import redis
@@ -251,7 +251,7 @@ def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> E
         return redis.open(url, world, reactor)
     from pypid.catalog import sql
 
-    folder = places.ini.parent if url else places.state
+    folder = paths.ini.parent if url else paths.state
     return sql.open(url, folder, world, reactor)
 
 

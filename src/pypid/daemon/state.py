@@ -83,13 +83,13 @@ def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
     )
 
 
-def files_of(config: Config, places: StatePaths) -> str:
+def files_of(config: Config, paths: StatePaths) -> str:
     """Return where the files are stored, for display: a folder, ``s3://bucket/prefix``, or ``in
     memory``.
     """
     if config.storage.backend is StorageBackend.S3:
         return f"s3://{config.storage.bucket}/{config.storage.prefix or ''}"
-    return str(places.storage or "in memory")
+    return str(paths.storage or "in memory")
 
 
 @frozen

@@ -38,20 +38,20 @@ class Stores:
     downloads: SqlDownloads
 
 
-def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) -> Stores:
+def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -> Stores:
     """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
-    place = place_of(config.access.url or "", places.state / ACCOUNTS)
-    lived = None if isinstance(place, Server) else AccountsMarker(places.state, place.path)
-    reserve = Reserve(places.state / FILE)
+    place = place_of(config.access.url or "", paths.state / ACCOUNTS)
+    lived = None if isinstance(place, Server) else AccountsMarker(paths.state, place.path)
+    reserve = Reserve(paths.state / FILE)
     database = Database(place, threads, world.clock, lived, reserve)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each request has its own file
         logged = Database(
-            place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve
+            place_of("", paths.state / JOURNAL), threads, world.clock, reserve=reserve
         )
         passing = Database(
-            place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock
+            place_of("", paths.state / DOWNLOADS, of_record=False), threads, world.clock
         )
     return Stores(
         threads=threads,

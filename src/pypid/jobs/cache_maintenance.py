@@ -156,8 +156,8 @@ class CacheMaintenance(PeriodicJobs):
         case.
         """
         try:
-            ours = await self.index.context.local_project(name)
-            if not asks_upstream(self.index.policy, name, ours):
+            project = await self.index.context.local_project(name)
+            if not asks_upstream(self.index.policy, name, project):
                 return False
             return (await self.index.listings.state(name, anew=True)).reachable
         except CancelledError:  # pypid stops

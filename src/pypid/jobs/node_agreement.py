@@ -2,7 +2,7 @@
 of day.
 
 They exchange this through the shared catalog. One node leaves a digest of its settings there, with
-a time; the others compare theirs with it, and renew it in turn.
+a time; the others compare their own with it, and renew it in turn.
 """
 
 from __future__ import annotations

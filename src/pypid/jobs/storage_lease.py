@@ -1,6 +1,6 @@
 """The lease of a bucket: of several pypids that do not share a catalog, only one writes to it.
 
-Each pypid knows the bucket by a catalog of its own. Two that write to one bucket would answer from
+Each pypid has its own catalog of the bucket. Two that write to one bucket would answer from
 catalogs that miss each other's changes, and put other bytes where a record of the other one points.
 So a pypid takes the lease before its first write, renews it while it runs and gives it back when it
 stops. Nodes that share a catalog hold the lease together.

@@ -24,8 +24,8 @@ ENDED = "ended"
 
 
 class WrittenMetrics(msgspec.Struct, frozen=True):
-    """The content of a file. `run` tells one process from the next one of the same number; `moved`:
-    the runs that are included already.
+    """The content of a file. `run` distinguishes a process from the next one of the same number;
+    `moved`: the runs that are included already.
     """
 
     run: str

@@ -69,7 +69,7 @@ def _decoded(line: bytes) -> Message:
 
 @define(eq=False)
 class Siblings:
-    """All workers, this one included. Without others, messages are heard here alone."""
+    """All workers, this one included. Without others, only this one receives its messages."""
 
     _log = Logger()
     send: Callable[[Message], object] | None = field(default=None, repr=False)

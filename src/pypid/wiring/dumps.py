@@ -44,16 +44,16 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def dumps_of(
-    config: Config, catalog: Catalog, places: StatePaths, storage: OpenedStorage, world: World
+    config: Config, catalog: Catalog, paths: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[CatalogDump, ...]:
     """Return the dumps of local projects and of upstream."""
     if not isinstance(catalog, MemoryCatalog):  # stored elsewhere
         return ()
     if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
-    local = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
+    local = CatalogDump(catalog, str(paths.snapshot), storage.identity, world)
     upstream = CatalogDump(
-        catalog.upstream_lines, str(places.their_snapshot), storage.identity, world
+        catalog.upstream_lines, str(paths.their_snapshot), storage.identity, world
     )
     return local, upstream
 
@@ -75,7 +75,7 @@ def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
 
 def clean_stop_of(
     config: Config,
-    places: StatePaths,
+    paths: StatePaths,
     storage: OpenedStorage,
     sharing: Sharing | None,
     dumps: tuple[CatalogDump, ...],
@@ -92,7 +92,7 @@ def clean_stop_of(
     )
     if sharing is not None or not is_own_folder:
         return None
-    folders = places.snapshot, places.their_snapshot
+    folders = paths.snapshot, paths.their_snapshot
     clean_stop = CleanStop(storage.blobs, folders, index.world.blocking)
     if at_once(clean_stop.take()) and all(dump.is_whole for dump in dumps):
         index.trust_dump()
@@ -140,13 +140,13 @@ def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
 
 
 def link_dumps(
-    config: Config, links: Links | None, places: StatePaths, storage: OpenedStorage, world: World
+    config: Config, links: Links | None, paths: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[WrittenLinks, ...]:
     """Return the dump of signed URLs, after loading those that are still valid."""
     if links is None:
         return ()
     from pypid.catalog.signed_urls import WrittenLinks
 
-    written = WrittenLinks(links, places.snapshot, _signer(config, storage), world)
+    written = WrittenLinks(links, paths.snapshot, _signer(config, storage), world)
     at_once(written.load())
     return (written,)

@@ -59,7 +59,7 @@ class Exports:
     """Exports on request, one at a time. `identity` is the storage's."""
 
     config: Config
-    places: StatePaths
+    paths: StatePaths
     index: Index
     app: App
     identity: str
@@ -88,7 +88,7 @@ class Exports:
             place = open_place(
                 wanted.target,
                 self.config,
-                self.places,
+                self.paths,
                 self.index.world,
                 self.reactor,
                 self.settings,
@@ -136,7 +136,7 @@ class Exports:
 
 def publishing(
     config: Config,
-    places: StatePaths,
+    paths: StatePaths,
     index: Index,
     app: App,
     identity: str,
@@ -152,9 +152,9 @@ def publishing(
         return None
     target = wanted.target
     if not target.startswith("s3:"):
-        target = os.path.normpath(places.ini.parent / target)
+        target = os.path.normpath(paths.ini.parent / target)
     try:
-        place = open_place(target, config, places, index.world, reactor, settings)
+        place = open_place(target, config, paths, index.world, reactor, settings)
     except BadRequest as error:
         raise CannotStart(f"[publish] target: {error}") from None
     options = ExportOptions(
@@ -171,7 +171,7 @@ def publishing(
 def open_place(
     target: str,
     config: Config,
-    places: StatePaths,
+    paths: StatePaths,
     world: World,
     reactor: Any,
     settings: Callable[[], S3Settings],
@@ -199,7 +199,7 @@ def open_place(
     real = os.path.realpath(target)
     apart = {
         str(folder): what
-        for what, folder in {"storage": places.storage, "state": places.state}.items()
+        for what, folder in {"storage": paths.storage, "state": paths.state}.items()
         if folder is not None
     }
     for folder, what in apart.items():

@@ -37,7 +37,7 @@ fifty requests.
 
 def make_identities(
     config: Config,
-    places: StatePaths,
+    paths: StatePaths,
     stores: Stores,
     world: World,
     reactor: Any,
@@ -55,14 +55,14 @@ def make_identities(
     `is_open`: users are admitted at once. Raises `CannotStart`, `Unreadable`.
     """
     verifier = Verifier(world)
-    people = config_people.open(people_of(config, places), world, verifier)
+    people = config_people.open(people_of(config, paths), world, verifier)
     sql_people = SqlPeople(stores.accounts, verifier, world)
     opened: list[HttpConnections] = []
-    sources = [Source(people), *_sources(config, places, world, reactor, sql_people, opened)]
+    sources = [Source(people), *_sources(config, paths, world, reactor, sql_people, opened)]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
     current = stores.accounts.current
-    key = Provider(partial(session_key, places.state, config.server.secret, world.random))
+    key = Provider(partial(session_key, paths.state, config.server.secret, world.random))
     chain = AccessChain(
         sources,
         stores.accounts,
@@ -75,7 +75,7 @@ def make_identities(
     others = NoOtherNodes() if nodes is None else nodes
     return Identities(
         config=config,
-        places=places,
+        paths=paths,
         world=world,
         stores=stores,
         chain=chain,
@@ -83,7 +83,7 @@ def make_identities(
         sql_people=sql_people,
         reactor=reactor,
         connections=opened,
-        outdated=OutdatedSessions(stores.accounts, places.state, world),
+        outdated=OutdatedSessions(stores.accounts, paths.state, world),
         access=ClosedAccess(chain, is_open, partial(read_changes, current, others, world)),
         claims=claims,
         signals=signals,
@@ -96,7 +96,7 @@ def make_identities(
 
 def _sources(
     config: Config,
-    places: StatePaths,
+    paths: StatePaths,
     world: World,
     reactor: Any,
     sql_people: People,
@@ -112,7 +112,7 @@ def _sources(
             case AccessStore.SQL:
                 yield Source(sql_people)
             case AccessStore.LDAP:
-                people = CountedPeople(_directory(config, places, world, reactor), "ldap", world)
+                people = CountedPeople(_directory(config, paths, world, reactor), "ldap", world)
                 yield Source(people, local=False, believed=BELIEVED)
             case AccessStore.REMOTE:
                 from pypid.access import remote
@@ -132,12 +132,12 @@ def _sources(
                 )
 
 
-def _directory(config: Config, places: StatePaths, world: World, reactor: Any) -> People:
+def _directory(config: Config, paths: StatePaths, world: World, reactor: Any) -> People:
     from pypid.access import ldap
     from pypid.access.ldap.settings import LdapSourceSettings
 
     options = config.ldap
-    authorities = places.beside_ini(options.ca_certificates)
+    authorities = paths.beside_ini(options.ca_certificates)
     settings = LdapSourceSettings(
         url=options.url or "",
         base_dn=options.base_dn or "",

@@ -72,7 +72,7 @@ def listeners_of(
 
 
 def supervisor_of(
-    config: Config, places: StatePaths, scales: Scales | None, platform: Platform
+    config: Config, paths: StatePaths, scales: Scales | None, platform: Platform
 ) -> Supervisor | None:
     """Return the supervisor of the other workers, which are not started yet; None if there are
     none, or the first worker has it.
@@ -87,8 +87,8 @@ def supervisor_of(
     def orders() -> Message:
         is_changed = control is not None and control.in_force != control.configured
         return {
-            "config": str(places.ini),
-            "state": str(places.state),
+            "config": str(paths.ini),
+            "state": str(paths.state),
             "workers": platform.worker_count,
             "level": control.in_force if control is not None and is_changed else None,
             "path": platform.environ.get("PYTHONPATH"),
@@ -99,7 +99,7 @@ def supervisor_of(
         environ=_environ(platform.environ),
         folder=str(Path.cwd()),  # relative paths of a pypicloud's config.ini begin here
         orders=orders,
-        text=_nameless(places),
+        text=_nameless(paths),
     )
     return Supervisor(
         config.server.workers,
@@ -111,12 +111,12 @@ def supervisor_of(
     )
 
 
-def _nameless(places: StatePaths) -> int:
+def _nameless(paths: StatePaths) -> int:
     """Return the descriptor of an unnamed file, which no other process can open, with the text of
     the configuration (which may hold secrets).
     """
-    with TemporaryFile(dir=places.state) as file:
-        file.write(places.ini.read_bytes())
+    with TemporaryFile(dir=paths.state) as file:
+        file.write(paths.ini.read_bytes())
         file.flush()
         return os.dup(file.fileno())
 

@@ -25,7 +25,7 @@ _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 
 
 async def reload(
-    config: Config, places: StatePaths, identities: Identities, platform: Platform
+    config: Config, paths: StatePaths, identities: Identities, platform: Platform
 ) -> None:
     """Apply the users, the rules and the log level of the current file; all else needs a restart.
 
@@ -33,7 +33,7 @@ async def reload(
     """
     world, control = platform.world, platform.log_level_control
     try:
-        fresh = await world.blocking(load_config, places.ini, platform.worker_count)
+        fresh = await world.blocking(load_config, paths.ini, platform.worker_count)
         if fresh.inherits is not None and config.inherits is None:
             raise CannotStart(_RESTART)
         changed = _differing(identities.config, fresh)
@@ -61,7 +61,7 @@ async def reload(
         when=world.now(),
         who="operator",
         what="reload-settings",
-        subject=str(places.ini),
+        subject=str(paths.ini),
         details={"changed": " ".join(changed)},
     )
     await identities.stores.journal.note(entry)

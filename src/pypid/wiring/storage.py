@@ -65,10 +65,10 @@ def plan_of(wanted: StorageSettings) -> Plan:
 
 
 async def open_storage(
-    config: Config, places: StatePaths, world: World, reactor: Any
+    config: Config, paths: StatePaths, world: World, reactor: Any
 ) -> OpenedStorage:
     """Return the configured storage, counted. Raises `CannotStart`."""
-    opened, watch = await _opened(config, places, world, reactor), BlobsWatch(world)
+    opened, watch = await _opened(config, paths, world, reactor), BlobsWatch(world)
     describing = (
         None if opened.describing is None else CountedDescriptions(opened.describing, watch)
     )
@@ -83,26 +83,26 @@ async def open_storage(
     )
 
 
-async def _opened(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any) -> OpenedStorage:
     if config.storage.backend is StorageBackend.S3:
-        return _bucket(config.storage, places, world, reactor)
-    if places.storage is None:
+        return _bucket(config.storage, paths, world, reactor)
+    if paths.storage is None:
         return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
-    known = _manifest(places)
-    # a missing folder that a dump knows is a disk that is not mounted: a new one would hide local
-    # projects
+    known = _manifest(paths)
+    # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
+    # hide local projects
     create = known is None or _knows_nothing(known)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
     try:
-        await world.blocking(_must_be_laid_out, places.storage, is_veiled)
+        await world.blocking(_must_be_laid_out, paths.storage, is_veiled)
     except OSError as error:
         raise CannotStart(
-            f"The storage folder {places.storage} cannot be used: {error.strerror}. The user that "
+            f"The storage folder {paths.storage} cannot be used: {error.strerror}. The user that "
             "runs pypid has to be able to read, write and enter it (chmod u+rwx)."
         ) from None
     veiled = is_only_ours if is_veiled else None
     exclusive = config.catalog.backend is CatalogStore.MEMORY
-    root = str(places.storage)
+    root = str(paths.storage)
     settings = files.FilesSettings(
         root, create=create, veiled=veiled, exclusive=exclusive, reserve=True
     )
@@ -110,14 +110,14 @@ async def _opened(config: Config, places: StatePaths, world: World, reactor: Any
     try:
         if not create and await _is_empty(blobs):
             raise CannotStart(
-                f"The storage folder {places.storage} is empty, but the snapshot {places.snapshot} "
+                f"The storage folder {paths.storage} is empty, but the snapshot {paths.snapshot} "
                 "knows files in it. Is the disk mounted? If the files are meant to be gone, "
                 "delete that snapshot and start again."
             )
         return evolve(await _identified(blobs, world), provisional=blobs)
     except (StorageDown, StorageFull) as error:
         raise CannotStart(
-            f"The storage folder {places.storage} cannot be used: {_cause(error)}"
+            f"The storage folder {paths.storage} cannot be used: {_cause(error)}"
         ) from None
 
 
@@ -141,7 +141,7 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
 
 
 def _bucket(
-    wanted: StorageSettings, places: StatePaths, world: World, reactor: Any
+    wanted: StorageSettings, paths: StatePaths, world: World, reactor: Any
 ) -> OpenedStorage:
     """Return a bucket, which is opened at its first use: the network needs the running reactor, and
     may be late.
@@ -154,7 +154,7 @@ def _bucket(
                 "[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'."
             ) from None
         raise
-    settings = bucket_settings(wanted, places)
+    settings = bucket_settings(wanted, paths)
     store.check(settings)  # report impossible settings before anything starts
 
     late = LateBucket(settings, world, reactor)
@@ -184,7 +184,7 @@ class LateBucket:
     )
 
     async def open(self) -> S3Blobs:
-        """Open the bucket. Raises `StorageDown`, `CannotStart`."""
+        """Open the bucket. Raises `CannotStart`."""
         from pypid.blobs.s3 import store
 
         opened = await store.open(self.settings, self.world, self.reactor)
@@ -218,7 +218,7 @@ class LateBucket:
         return self.blobs.opened is not None and self.blobs.opened.exclusive
 
 
-def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
+def bucket_settings(wanted: StorageSettings, paths: StatePaths) -> S3Settings:
     """Return the configured settings of the bucket; paths are absolute."""
     from pypid.blobs.s3.store import S3Settings
 
@@ -228,7 +228,7 @@ def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
         region=wanted.region,
         endpoint_url=wanted.endpoint_url,
         addressing=wanted.addressing,
-        ca_certificates=places.beside_ini(wanted.ca_certificates),
+        ca_certificates=paths.beside_ini(wanted.ca_certificates),
         access_key=wanted.access_key,
         secret_key=wanted.secret_key,
         session_token=wanted.session_token,
@@ -237,7 +237,7 @@ def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
         storage_class=wanted.storage_class,
         cloudfront_domain=wanted.cloudfront_domain,
         cloudfront_key_id=wanted.cloudfront_key_id,
-        cloudfront_key_file=places.beside_ini(wanted.cloudfront_key_file),
+        cloudfront_key_file=paths.beside_ini(wanted.cloudfront_key_file),
     )
 
 
@@ -272,9 +272,9 @@ async def _is_empty(blobs: Blobs) -> bool:
     return True
 
 
-def _manifest(places: StatePaths) -> Manifest | None:
+def _manifest(paths: StatePaths) -> Manifest | None:
     try:
-        return DumpFolder(str(places.snapshot)).manifest()
+        return DumpFolder(str(paths.snapshot)).manifest()
     except (Unreadable, OSError):
         return None
 

@@ -85,8 +85,8 @@ def application_of(file: Path, make_daemon: MakeDaemon) -> Any:
     """Return the `Application` of a .tac file. It logs as the configuration and twistd's command
     line say.
 
-    twistd reads a .tac file without its own options, and asks the application for a log observer:
-    so they are read again.
+    twistd reads a .tac file without its own options, and takes the log observer from the
+    application: so the options are read again.
     """
     from twisted.application.service import Application
 

@@ -35,7 +35,7 @@ class OpenedUpstream:
 
 
 def open_upstreams(
-    config: Config, places: StatePaths, world: World, reactor: Any, identity: str
+    config: Config, paths: StatePaths, world: World, reactor: Any, identity: str
 ) -> OpenedUpstream:
     """Return the upstream indexes; none, if pypid is offline. `identity` is this index's
     (`core.simple_api.via`). Raises `CannotStart`; blocks.
@@ -43,7 +43,7 @@ def open_upstreams(
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
         return OpenedUpstream(Nothing(), _nothing_to_close)
-    authorities = _authorities(places.authorities)
+    authorities = _authorities(paths.authorities)
 
     def make() -> OpenedUpstream:
         from pypid.http_client.trust import Trust
