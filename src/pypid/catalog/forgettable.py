@@ -1,8 +1,8 @@
-"""The upstream projects that may be dropped from memory: those without cached files, the longest
-unasked first.
+"""The upstream projects that may be dropped from memory: those without cached files, the least
+recently used first.
 
-Otherwise a client that walks over the whole public index, or asks for names that do not exist,
-would fill the memory with upstream listings: some 20 GB.
+Otherwise a client that requests the whole public index, or names that do not exist, would fill the
+memory with upstream listings: some 20 GB.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def no_shards() -> tuple[dict[ProjectName, Line], ...]:
 @frozen
 class LinesState:
     """The lines at one time: the catalog's serial, a version for each shard, and the lines of the
-    shards that were asked for.
+    requested shards.
     """
 
     serial: int

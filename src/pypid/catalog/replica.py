@@ -62,7 +62,7 @@ class Half(Generic[V]):
         return name in self._versions
 
     def knows(self, row: CatalogRow) -> bool:
-        """Return whether this version of the row, or a later one, is held."""
+        """Return whether the copy has this version of the row, or a later one."""
         return row.version <= self._versions.get(row.name, 0)
 
     def take(self, row: CatalogRow, value: V | None = None) -> None:

@@ -1,5 +1,5 @@
-"""Synchronization of a node's copy with the engine, and the time up to which it is known to be
-complete.
+"""Synchronization of a node's copy with the engine, and the time up to which the copy is known to
+be complete.
 
 That time is `known`: all that was acknowledged to any client before it, on this node's clock, is
 held. Each beat of the feed advances it, and so does each answer of the engine. When it is `FRESH`

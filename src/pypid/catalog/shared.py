@@ -2,7 +2,7 @@
 answers as fast as memory.
 
 * This node's own changes show at once; those of another node at most `FRESH` seconds after they
-  were acknowledged. A node that has not heard from the engine for so long asks it before it
+  were acknowledged. A node without news from the engine for that long queries it before it
   answers.
 * While the engine is unavailable, the copy is shown for `stale_for`, counted from the last time at
   which it is known to have been current; after that, and for all changes at once, there is

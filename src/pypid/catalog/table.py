@@ -24,8 +24,8 @@ published to.
 MOST_FILES = 150_000
 """How many files they may have together: some 80 MB, which the garbage collector need not look at.
 
-An installer asks for 100 projects, and for files of each in turn: if not all stay decoded, each
-question decodes them again.
+An installer requests 100 projects, and files of each in turn: if not all stay decoded, each request
+decodes them again.
 """
 FEW = 256
 """Number of files up to which a line is encoded or decoded in the reactor thread: in some 2

@@ -66,7 +66,7 @@ _decoder = msgspec.json.Decoder(_Report)
 def shared_out(
     things: Sequence[T], work: Work[T], processes: int, on_progress: Callable[[Done], None]
 ) -> None:
-    """Do all of the work in so many processes; `on_progress` is called with their progress. Raises
+    """Do all of the work in this number of processes; `on_progress` receives their progress. Raises
     what `work` raises, or `Died`.
 
     With more than one process, the caller must have no other threads and no event loop.

@@ -1,9 +1,9 @@
-"""A feed over a connection of its own: it waits for an entry of the stream, or a heartbeat, and
-then asks for the state.
+"""A feed over a connection of its own: it waits for an entry of the stream, or for a heartbeat,
+and then requests the state.
 
-The entries carry no data: the state, which is asked for anyway, has it all, so a lost or trimmed
-entry does no harm. The state names the last entry, so that one which was added before the wait
-begins ends it at once.
+The entries carry no data: the state, which is requested anyway, has all of it, so a lost or trimmed
+entry does no harm. The state names the last entry; an entry that was added before the wait began
+ends the wait at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Looked = tuple[EngineState, bytes]
 
 
 class StreamFeed:
-    """A `Feed`. `look` asks for the state on the connection that it is given."""
+    """A `Feed`. `look` requests the state on the connection that it receives."""
 
     def __init__(
         self,

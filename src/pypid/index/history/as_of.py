@@ -92,8 +92,8 @@ class AsOfViews:
         self._spanned = Spanned(self.index)
 
     async def look(self, name: ProjectName, permission: UpstreamPermission) -> Looked:
-        """Return the project's current view, which `tell` turns into its state before
-        `asked.before`. Raises what `Index.view` raises.
+        """Return the project's current view, which `resolve` turns into its state before
+        `permission.before`. Raises what `Index.view` raises.
         """
         return await _look(self.index, name, permission, await self._recorded.since(self.index))
 
@@ -102,7 +102,9 @@ class AsOfViews:
         return await _resolved(self.index, looked)
 
     async def project(self, name: ProjectName, permission: UpstreamPermission) -> ProjectAsOf:
-        """Return what a client could see of the project before `asked.before`; see `then_of`."""
+        """Return what a client could see of the project before `permission.before`; see
+        `project_as_of`.
+        """
         return await project_as_of(
             self.index, name, permission, await self._recorded.since(self.index)
         )
@@ -134,7 +136,7 @@ async def project_as_of(
     permission: UpstreamPermission,
     recorded: datetime | None = None,
 ) -> ProjectAsOf:
-    """Return what a client could see of the project before `asked.before`.
+    """Return what a client could see of the project before `permission.before`.
 
     The project exists if it exists now, whether or not it had files then: a local name must not be
     looked up elsewhere. Raises what `Index.view` raises. `recorded`: see `Recorded`.
@@ -228,7 +230,7 @@ class Spanned:
     index: CurrentIndex
     _known: _Known = field(factory=dict, init=False, repr=False)
     _made_of: tuple[Sequence[Summary], str] | None = field(default=None, init=False, repr=False)
-    """The names, and the catalog's epoch, from which `_known` was computed."""
+    """The names, and the catalog's generation, from which `_known` was computed."""
     _flights: Flights[Hashable, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def names(self, names: Sequence[Summary], before: datetime) -> Sequence[Summary]:

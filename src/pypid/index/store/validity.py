@@ -27,12 +27,12 @@ class Validity:
     upstream: Summary | None
     shows_upstream: bool = False
     asks: bool = False
-    """Whether upstream is asked for it, which then must not be down."""
+    """Whether upstream is queried for it, which then must be available."""
     until: datetime | None = None
-    """When upstream has to be asked again, or a file passes the cooldown; None: it does not expire.
+    """When the listing expires, or a file passes the cooldown; None: the response does not expire.
     """
     generation: str = ""
-    """The catalog's epoch: in another one the same heads may belong to other states."""
+    """The catalog's generation: in another one the same heads may belong to other states."""
 
 
 def validity_of(
