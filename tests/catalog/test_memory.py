@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import table
 from pypid.catalog.dump import CatalogDump
-from pypid.catalog.lines import Later
+from pypid.catalog.lines import PendingLine
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
 from pypid.catalog.table import DECODED
 from pypid.core.model import Project, UpstreamEntry
@@ -86,7 +86,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.hear(self.heard)), self.heard)
         self.drop()
         self.assertEqual(self.have(self.catalog.upstream_entry(SPAM)), self.heard)
-        self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), Later)
+        self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), PendingLine)
         self.turns.all()
         self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), bytes)
         self.drop()

@@ -29,7 +29,7 @@ from pypid.catalog.feed_events import SILENCE
 from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import place_of, sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.feed import LookingFeed
+from pypid.catalog.sql.feed import PollingFeed
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
@@ -460,7 +460,7 @@ class SilenceTests(Timed, SynchronousTestCase):
     def test_cut_and_opened_again(self) -> None:
         """After a second without an answer the connection is cut, and another one opened."""
         hanging, turns, heard = Hanging(), Turns(), []
-        feed = LookingFeed(hanging, turns, self.clock, heard.append)
+        feed = PollingFeed(hanging, turns, self.clock, heard.append)
         self.clock.advance(0.1)
         self.clock.advance(SILENCE - 0.01)
         self.assertEqual((hanging.cuts, len(turns)), (0, 1))
@@ -482,7 +482,7 @@ class SilenceTests(Timed, SynchronousTestCase):
         does.
         """
         hanging, turns = Hanging(), Turns()
-        feed = LookingFeed(hanging, turns, self.clock, lambda beat: None)
+        feed = PollingFeed(hanging, turns, self.clock, lambda beat: None)
         self.clock.advance(0.1)
         stopped = start(feed.stop())
         self.assertEqual(hanging.cuts, 1)

@@ -20,7 +20,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.sql.batches import MOST_BYTES, MOST_CHANGES, Grouping, Made
+from pypid.catalog.sql.batches import MOST_BYTES, MOST_CHANGES, ChangeBatches, Made
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
 
@@ -42,7 +42,7 @@ class GroupingTests(SynchronousTestCase):
         self.clock = Clock()
         self.begun: list[tuple[str, list[RowChange]]] = []
         self.ends: list[Deferred[None]] = []
-        self.grouping = Grouping(self.make, self.clock, 6.0)
+        self.grouping = ChangeBatches(self.make, self.clock, 6.0)
 
     async def make(self, epoch: str, changes: Sequence[RowChange]) -> list[Made]:
         self.begun.append((epoch, list(changes)))

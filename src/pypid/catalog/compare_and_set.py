@@ -18,7 +18,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.replica import Half, ReplicaEntry
+from pypid.catalog.replica import ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.core.errors import CatalogDown
 from pypid.core.packaging.names import ProjectName
@@ -52,11 +52,11 @@ class Swapped(Generic[V, W]):
     row: CatalogRow | None
 
 
-async def swapped(
+async def swap_row(
     following: ReplicaFollower,
     kind: RowKind,
     name: ProjectName,
-    half: Callable[[], Half[V]],
+    half: Callable[[], ReplicaTable[V]],
     draft: Callable[[ReplicaEntry[V]], RowDraft[W] | None],
 ) -> Swapped[V, W]:
     """Replace the row by what `draft` returns, as one atomic step; afterwards this node's copy
@@ -74,7 +74,7 @@ async def swapped(
         for _ in range(MOST_TRIES):
             wanted = draft(held)
             try:
-                done = await _tried(following, generation, kind, name, held, wanted)
+                done = await _attempt(following, generation, kind, name, held, wanted)
             except CatalogReset:
                 await following.catch_up()
                 held, generation = await half().held(name), following.replica.generation
@@ -84,7 +84,7 @@ async def swapped(
                 if wanted is not None and wanted.line is not None and done is not None:
                     # a project or an upstream entry
                     value = evolve(wanted.value, serial=done.serial)  # type: ignore[misc]
-                await _shown(following, generation, half, name, done, value)
+                await _show(following, generation, half, name, done, value)
                 return Swapped(held, wanted, done)
             held = await half().read(done.row)
     except (DatabaseAway, DatabaseUnusable) as error:
@@ -92,7 +92,7 @@ async def swapped(
     raise CatalogDown("too much changes at once.")
 
 
-async def _tried(
+async def _attempt(
     following: ReplicaFollower,
     generation: str,
     kind: RowKind,
@@ -123,10 +123,10 @@ def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
     return row.version == held.version and row.numbered() == held.line
 
 
-async def _shown(
+async def _show(
     following: ReplicaFollower,
     generation: str,
-    half: Callable[[], Half[Any]],
+    half: Callable[[], ReplicaTable[Any]],
     name: ProjectName,
     row: CatalogRow | None,
     value: Any,

@@ -27,7 +27,7 @@ def shard_of(name: str) -> int:
 
 
 @frozen(eq=False)
-class Later:
+class PendingLine:
     """A line that is encoded later, as that takes long: any thread may encode it, since `value`
     does not change.
     """
@@ -60,11 +60,11 @@ class LinePart(msgspec.Struct, frozen=True, gc=False):
         return self.data[self.start : self.stop]
 
 
-Line = bytes | LinePart | Later
+Line = bytes | LinePart | PendingLine
 
 
 def written(line: Line) -> bytes:
-    """Return the line's bytes. This takes long for a `Later`."""
+    """Return the line's bytes. This takes long for a `PendingLine`."""
     return line if isinstance(line, bytes) else line.line()
 
 
@@ -152,7 +152,7 @@ class CatalogLines:
         self._shards[number][head.name] = line
         self._versions[number] += 1
 
-    def settle(self, name: ProjectName, later: Later, line: bytes) -> None:
+    def settle(self, name: ProjectName, later: PendingLine, line: bytes) -> None:
         """Hold the encoded line, unless another one was put meanwhile. The project stays the
         same.
         """

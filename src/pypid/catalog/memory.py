@@ -23,7 +23,15 @@ from pypid.catalog.entries import (
     visible_state,
 )
 from pypid.catalog.forgettable import MOST, Forgettable
-from pypid.catalog.lines import CatalogLines, Later, LinePart, LinesState, Loaded, head_of, written
+from pypid.catalog.lines import (
+    CatalogLines,
+    LinePart,
+    LinesState,
+    Loaded,
+    PendingLine,
+    head_of,
+    written,
+)
 from pypid.catalog.table import Table
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
@@ -106,7 +114,7 @@ class MemoryCatalog:
 
     def _mark(self, name: ProjectName) -> str | None:
         line = self._local.lines.get(name)
-        if isinstance(line, Later):
+        if isinstance(line, PendingLine):
             return line.mark
         return None if line is None else head_of(line).mark
 
@@ -147,7 +155,7 @@ class MemoryCatalog:
         if head is None or head.kept:
             self._forgettable.drop(name)
         elif line is not None:
-            self._forgettable.note(name, 0 if isinstance(line, Later) else len(line))
+            self._forgettable.note(name, 0 if isinstance(line, PendingLine) else len(line))
         for other in self._forgettable.pop_excess():
             self._upstream.take_out(other)
 

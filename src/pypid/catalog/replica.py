@@ -39,7 +39,7 @@ class ReplicaEntry(Generic[V]):
     line: bytes | None = field(default=None, repr=False)
 
 
-class Half(Generic[V]):
+class ReplicaTable(Generic[V]):
     """The rows of one kind."""
 
     def __init__(
@@ -160,8 +160,8 @@ class Replica:
     complete: bool = False
     changes: int = 0
     """Grows with each visible change."""
-    local: Half[Project] = field(init=False)
-    upstream: Half[UpstreamEntry] = field(init=False)
+    local: ReplicaTable[Project] = field(init=False)
+    upstream: ReplicaTable[UpstreamEntry] = field(init=False)
     _kept: Sieve = field(
         factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False
     )
@@ -171,8 +171,8 @@ class Replica:
     """The heads of upstream projects, and those of them with cached files."""
 
     def __attrs_post_init__(self) -> None:
-        self.local = Half(load_project, lambda project: len(project.files), self.thinking)
-        self.upstream = Half(load_upstream_entry, count_files, self.thinking)
+        self.local = ReplicaTable(load_project, lambda project: len(project.files), self.thinking)
+        self.upstream = ReplicaTable(load_upstream_entry, count_files, self.thinking)
 
     @property
     def position(self) -> Position:

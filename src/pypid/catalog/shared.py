@@ -22,7 +22,7 @@ from functools import partial
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from pypid.catalog.compare_and_set import RowDraft, swapped
+from pypid.catalog.compare_and_set import RowDraft, swap_row
 from pypid.catalog.engine import (
     CatalogReset,
     Conflict,
@@ -34,7 +34,7 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.entries import count_files, listed_files, same, visible_state
 from pypid.catalog.forgettable import MOST
-from pypid.catalog.replica import Half, Replica, ReplicaEntry
+from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.table import FEW
 from pypid.core.errors import CatalogDown, Unreadable
@@ -92,10 +92,10 @@ class SharedCatalog:
     def _replica(self) -> Replica:
         return self.following.replica
 
-    def _local_half(self) -> Half[Project]:
+    def _local_half(self) -> ReplicaTable[Project]:
         return self._replica.local
 
-    def _upstream_half(self) -> Half[UpstreamEntry]:
+    def _upstream_half(self) -> ReplicaTable[UpstreamEntry]:
         return self._replica.upstream
 
     # --- local projects ---
@@ -138,7 +138,7 @@ class SharedCatalog:
                 else _local_draft(new, mark, seen=True)
             )
 
-        done = await swapped(self.following, RowKind.LOCAL, name, self._local_half, draft)
+        done = await swap_row(self.following, RowKind.LOCAL, name, self._local_half, draft)
         if done.draft is None or done.row is None:
             return done.held.value
         made: Project | None = done.draft.value
@@ -166,7 +166,7 @@ class SharedCatalog:
                 None if new == old and held.value is not None else _upstream_draft(held, old, new)
             )
 
-        done = await swapped(self.following, RowKind.UPSTREAM, name, self._upstream_half, draft)
+        done = await swap_row(self.following, RowKind.UPSTREAM, name, self._upstream_half, draft)
         if done.draft is None:
             return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.line is not None:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
-from pypid.catalog.lines import CatalogLines, Later, Line, LinePart, written
+from pypid.catalog.lines import CatalogLines, Line, LinePart, PendingLine, written
 from pypid.core.lru import Recent
 from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
@@ -60,7 +60,7 @@ class Table(Generic[V]):
         line = self.lines.get(name)
         if line is None:
             return None
-        value: V = line.value if isinstance(line, Later) else self._load(written(line))
+        value: V = line.value if isinstance(line, PendingLine) else self._load(written(line))
         self._keep(name, value)
         return value
 
@@ -74,12 +74,12 @@ class Table(Generic[V]):
 
     def _takes_long(self, name: ProjectName) -> bool:
         line = self.lines.get(name)
-        is_long = line is not None and not isinstance(line, Later) and len(line) > SHORT
+        is_long = line is not None and not isinstance(line, PendingLine) and len(line) > SHORT
         return is_long and self._recent.get(name) is None
 
     async def _read(self, name: ProjectName) -> None:
         line = self.lines.get(name)
-        if line is not None and not isinstance(line, Later):
+        if line is not None and not isinstance(line, PendingLine):
             value = await self._thinking(lambda: self._load(written(line)))
             if self.lines.get(name) is line:
                 self._keep(name, value)
@@ -93,8 +93,8 @@ class Table(Generic[V]):
         With few files it is encoded at once, and else by `write_down`; readers and dumps need not
         wait for it.
         """
-        if not isinstance(line, bytes | LinePart | Later):
-            line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
+        if not isinstance(line, bytes | LinePart | PendingLine):
+            line = line(value) if self._files(value) <= FEW else PendingLine(value, line, mark)
         self.lines.put(head, line)
         self._keep(head.name, value)
 
@@ -117,14 +117,14 @@ class Table(Generic[V]):
             while self._unwritten:
                 name, _ = self._unwritten.popitem()
                 later = self.lines.get(name)
-                if isinstance(later, Later):
+                if isinstance(later, PendingLine):
                     await self._write(name, later)
         except Exception:
             _log.failure("a line of the catalog was not written down; a snapshot will do it")
         finally:
             self._writing = False
 
-    async def _write(self, name: ProjectName, later: Later) -> None:
+    async def _write(self, name: ProjectName, later: PendingLine) -> None:
         self.lines.settle(name, later, await self._thinking(later.line))
 
     def take_out(self, name: ProjectName) -> None:

@@ -60,7 +60,7 @@ class SearchFollower:
     """
 
     index: Index
-    cabinet: SearchIndex
+    search_index: SearchIndex
     known: CatalogView = field(factory=CatalogView, init=False, repr=False)
     """The last view. A card that is not in it is among `_todo`, or removed with the next step."""
     _edition: Hashable = field(default=None, init=False, repr=False)
@@ -116,13 +116,13 @@ class SearchFollower:
         self._failing, self._begun = True, False
         self._not_before = self.index.world.clock.seconds() + PAUSE
         if isinstance(error, sqlite3.DatabaseError):
-            await self.index.world.blocking(self.cabinet.discard)
+            await self.index.world.blocking(self.search_index.discard)
 
     async def _may_write(self) -> bool:
-        was = self.cabinet.opened
-        if not await self.index.world.blocking(self.cabinet.claim):
+        was = self.search_index.opened
+        if not await self.index.world.blocking(self.search_index.claim):
             return False
-        if not self._begun or was is not self.cabinet.opened:
+        if not self._begun or was is not self.search_index.opened:
             await self._begin()
         return True
 
@@ -133,7 +133,7 @@ class SearchFollower:
         self._edition, self._generation = await self.index.edition(), self.index.catalog.generation
         self._rules = hash_of((self._generation, repr(policy)))
         look = await self._look()
-        held = await world.blocking(self.cabinet.held)
+        held = await world.blocking(self.search_index.held)
         self._todo, self._gone = await world.thinking(_differing, held, look, self._rules)
         self.known, self._begun, self._is_whole, self._all_read = look, True, False, False
 
@@ -153,7 +153,7 @@ class SearchFollower:
         elif self._todo:
             await self._file(_some(self._todo, BATCH))
         elif not self._is_whole:
-            await self.index.world.blocking(self.cabinet.is_whole)
+            await self.index.world.blocking(self.search_index.is_whole)
             self._is_whole = True
         else:
             return await self._read()
@@ -178,7 +178,9 @@ class SearchFollower:
     async def _see_what_is_due(self) -> None:
         """Add what has changed with time."""
         now = self.index.world.now().timestamp()
-        self._urgent.update(dict.fromkeys(await self.index.world.blocking(self.cabinet.due, now)))
+        self._urgent.update(
+            dict.fromkeys(await self.index.world.blocking(self.search_index.due, now))
+        )
 
     def _changes(self, look: CatalogView) -> tuple[set[ProjectName], set[ProjectName]]:
         known = self.known
@@ -197,13 +199,13 @@ class SearchFollower:
         """
         world, gone = self.index.world, sorted(self._gone)
         seen = await self._seen(names)
-        known = await world.blocking(self.cabinet.descriptions, names)
+        known = await world.blocking(self.search_index.descriptions, names)
         cards: Sequence[Filed] = await world.thinking(_filed, seen, known)
         if at_once and len(cards) <= READ:
             cards = await self._described(seen, cards)
         there = {each.project.name for each in seen}
         await world.blocking(
-            self.cabinet.put, cards, [*gone, *(name for name in names if name not in there)]
+            self.search_index.put, cards, [*gone, *(name for name in names if name not in there)]
         )
         self._gone.difference_update(gone)
         for name in names:
@@ -246,15 +248,17 @@ class SearchFollower:
         world = self.index.world
         if self._all_read or world.clock.seconds() < self._read_from:
             return False
-        names = await world.blocking(self.cabinet.unread, READ)
+        names = await world.blocking(self.search_index.unread, READ)
         if not names:
             self._all_read = True
             return False
         seen = await self._seen(names)
-        known = await world.blocking(self.cabinet.descriptions, names)
+        known = await world.blocking(self.search_index.descriptions, names)
         cards = await self._described(seen, await world.thinking(_filed, seen, known))
         there = {card.name for card in cards}
-        await world.blocking(self.cabinet.put, cards, [name for name in names if name not in there])
+        await world.blocking(
+            self.search_index.put, cards, [name for name in names if name not in there]
+        )
         if any(card.unread for card in cards):  # the storage is unavailable
             self._read_from = world.clock.seconds() + PAUSE
             return False

@@ -56,7 +56,7 @@ class Search:
     """The identity of the storage."""
     promptly: bool = False
     following: SearchFollower = field(init=False, repr=False)
-    _cabinet: SearchIndex = field(init=False, repr=False)
+    _search_index: SearchIndex = field(init=False, repr=False)
     _turns: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(READERS), init=False, repr=False
     )
@@ -67,10 +67,10 @@ class Search:
     )
 
     def __attrs_post_init__(self) -> None:
-        self._cabinet = SearchIndex(
+        self._search_index = SearchIndex(
             None if self.folder is None else self.folder / FILE, self.identity
         )
-        self.following = SearchFollower(self.index, self._cabinet)
+        self.following = SearchFollower(self.index, self._search_index)
 
     async def find(
         self, query: SearchQuery, by: Visibility, *, most: int = 20, skip: int = 0, place: str = ""
@@ -130,7 +130,7 @@ class Search:
 
     def close(self) -> None:
         """Close the index; blocks."""
-        self._cabinet.close()
+        self._search_index.close()
 
     async def _look(self, by: Visibility) -> tuple[Summaries, SearchViewer]:
         """Return all current projects, and the viewer: projects removed meanwhile count nowhere."""
@@ -152,7 +152,7 @@ class Search:
 
     async def _in_thread(self, ask: Callable[[Reader], T], nothing: T) -> T:
         def read() -> T:
-            with self._cabinet.reading() as reader:
+            with self._search_index.reading() as reader:
                 return ask(reader)
 
         try:

@@ -23,7 +23,7 @@ from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
 from pypid.core.records.history import Spans, spans, was_any
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.history.as_of import Recorded, Spanned, project_as_of
+from pypid.index.history.as_of import FilePeriods, RecordingStart, project_as_of
 from pypid.index.store.records import mark_of
 from pypid.index.upstream_permission import UpstreamPermission
 from tests.index.nodes import SqliteNodesCase
@@ -295,7 +295,7 @@ class RecordedTests(MomentCase):
         self.publish(sent())
         there, begun = self.later(), self.later()
         self.put(".pypid/storage.json", dump(StorageIdentity("x", recorded=begun)))
-        recorded = self.have(Recorded().since(self.index))
+        recorded = self.have(RecordingStart().since(self.index))
         self.assertEqual(recorded, begun)
         self.assertEqual(
             self.have(
@@ -315,9 +315,9 @@ class RecordedTests(MomentCase):
         """
         self.put(".pypid/storage.json", dump(StorageIdentity("x")))
         begun = self.later()
-        self.assertEqual(self.have(Recorded().since(self.index)), begun)
+        self.assertEqual(self.have(RecordingStart().since(self.index)), begun)
         self.later()
-        self.assertEqual(self.have(Recorded().since(self.restarted())), begun)
+        self.assertEqual(self.have(RecordingStart().since(self.restarted())), begun)
         self.assertEqual(self.get(".pypid/recording.json"), dump(Recording(begun)))
 
 
@@ -327,7 +327,7 @@ class SpannedTests(MomentCase):
     def test_names(self) -> None:
         """It names projects that had a file then which can be had now, and follows each change."""
         self.have(self.index.reconcile())
-        spanned = Spanned(self.index)
+        spanned = FilePeriods(self.index)
 
         def names(before: datetime) -> list[str]:
             listed = self.have(self.index.stored_names())
@@ -353,17 +353,17 @@ class SpannedTests(MomentCase):
         self.have(self.index.reconcile())
         self.publish(sent())
         self.publish(sent(b"x", "eggs-1.0.tar.gz"))
-        spanned, waiting = Spanned(self.index), Deferred[None]()
+        spanned, waiting = FilePeriods(self.index), Deferred[None]()
         looked: list[str] = []
-        spans = Spanned._spans
+        spans = FilePeriods._spans
 
-        async def slow(spanned: Spanned, name: ProjectName) -> Spans:
+        async def slow(spanned: FilePeriods, name: ProjectName) -> Spans:
             looked.append(name)
             if not waiting.called:
                 await waiting
             return await spans(spanned, name)
 
-        self.patch(Spanned, "_spans", slow)
+        self.patch(FilePeriods, "_spans", slow)
         listed, moments = self.have(self.index.stored_names()), [self.later() for _ in range(5)]
         asked = [start(spanned.names(listed, moment)) for moment in moments]
         waiting.callback(None)

@@ -22,7 +22,7 @@ from pypid.core.records.documents import StorageIdentity, dump
 from pypid.core.records.layout import STORAGE_IDENTITY
 from pypid.flow import BytesBody, whole
 from pypid.index import Index
-from pypid.index.history.as_of import Recorded
+from pypid.index.history.as_of import RecordingStart
 from pypid.index.local.copy import Copied, Copier
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, world
@@ -83,7 +83,7 @@ class RecordedTests(CopyCase):
         for _ in range(2):
             self.copy()
             index = Index(self.target, MemoryCatalog(), Nothing(), Policy(), self.world)
-            self.assertEqual(self.have(Recorded().since(index)), since)
+            self.assertEqual(self.have(RecordingStart().since(index)), since)
 
 
 class DescribedTests(CopyCase):

@@ -29,7 +29,7 @@ Make: TypeAlias = Callable[[str, Sequence[RowChange]], Coroutine[Any, Any, list[
 
 
 @define(eq=False)
-class _Wanted:
+class _WaitingChange:
     generation: str
     change: RowChange
     made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
@@ -40,7 +40,9 @@ class _Wanted:
     def size(self) -> int:
         return len(self.change.line or b"")
 
-    def wait(self, clock: IReactorTime, longest: float, give_up: Callable[[_Wanted], None]) -> None:
+    def wait(
+        self, clock: IReactorTime, longest: float, give_up: Callable[[_WaitingChange], None]
+    ) -> None:
         """Call `give_up` if its turn does not come within `longest` seconds."""
         self._timeout = clock.callLater(longest, give_up, self)
 
@@ -55,7 +57,7 @@ class _Wanted:
 
 
 @define(eq=False)
-class Grouping:
+class ChangeBatches:
     """Runs one transaction at a time, with the waiting changes that fit. A change that waits for
     `longest` seconds fails.
     """
@@ -63,14 +65,14 @@ class Grouping:
     make: Make
     clock: IReactorTime
     longest: float
-    _waiting: deque[_Wanted] = field(factory=deque, init=False, repr=False)
+    _waiting: deque[_WaitingChange] = field(factory=deque, init=False, repr=False)
     _is_busy: bool = field(default=False, init=False)
 
     async def swap(self, generation: str, change: RowChange) -> Made:
         """Change the row together with others (see `Engine.swap`). Goes on if the caller is
         cancelled.
         """
-        wanted = _Wanted(generation, change)
+        wanted = _WaitingChange(generation, change)
         self._waiting.append(wanted)
         if self._is_busy:
             wanted.wait(self.clock, self.longest, self._give_up)
@@ -79,7 +81,7 @@ class Grouping:
             start(self._work())
         return await wanted.made
 
-    def _give_up(self, wanted: _Wanted) -> None:
+    def _give_up(self, wanted: _WaitingChange) -> None:
         self._waiting.remove(wanted)
         error = DatabaseAway("others change it, and this one's turn did not come")
         wanted.settle(Failure(error))  # type: ignore[no-untyped-call]
@@ -91,7 +93,7 @@ class Grouping:
         finally:
             self._is_busy = False
 
-    def _next(self) -> list[_Wanted]:
+    def _next(self) -> list[_WaitingChange]:
         """Return the changes that waited longest, all of one generation."""
         group = [self._take()]
         size = group[0].size
@@ -106,12 +108,12 @@ class Grouping:
             group.append(self._take())
         return group
 
-    def _take(self) -> _Wanted:
+    def _take(self) -> _WaitingChange:
         wanted = self._waiting.popleft()
         wanted.take_turn()
         return wanted
 
-    async def _group(self, group: list[_Wanted]) -> None:
+    async def _group(self, group: list[_WaitingChange]) -> None:
         try:
             made = await self.make(group[0].generation, [wanted.change for wanted in group])
         except DatabaseFull:

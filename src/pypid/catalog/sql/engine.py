@@ -28,7 +28,7 @@ from pypid.catalog.engine import (
     RowKind,
     Slice,
 )
-from pypid.catalog.sql.batches import Grouping
+from pypid.catalog.sql.batches import ChangeBatches
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
 from pypid.databases.places import Place, Server, SqliteFile
@@ -75,7 +75,7 @@ class SqlEngine:
         self._opening = Lock()
         self._turns = DeferredSemaphore(WRITERS if isinstance(settings.place, Server) else 1)
         self._driver: Sqlite | Postgresql | None = None
-        self._grouping = Grouping(self._swap, world.clock, LONGEST)
+        self._batches = ChangeBatches(self._swap, world.clock, LONGEST)
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
         from pypid.catalog.sql.schema import SCHEMA, prepare
@@ -106,7 +106,7 @@ class SqlEngine:
     async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         if change.line is None and not change.expected:
             raise ValueError(f"{change.name} is taken out of where it is not")
-        return await self._grouping.swap(generation, change)
+        return await self._batches.swap(generation, change)
 
     async def _swap(
         self, generation: str, changes: Sequence[RowChange]
@@ -144,10 +144,10 @@ class SqlEngine:
         )
 
     def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
-        from pypid.catalog.sql.feed import LookingFeed
+        from pypid.catalog.sql.feed import PollingFeed
 
-        looking = self._opened().looking(self._world.clock)
-        return LookingFeed(looking, self._feeding, self._world.clock, on_beat)
+        reader = self._opened().state_reader(self._world.clock)
+        return PollingFeed(reader, self._feeding, self._world.clock, on_beat)
 
     async def close(self) -> None:
         await self._world.blocking(self._dispose)

@@ -16,7 +16,7 @@ from pypid.flow import Blocking, start
 from pypid.flow.periodic import ClockedLoop
 
 
-class Looking(Protocol):
+class StateReader(Protocol):
     """One connection for the feed alone, opened when it is needed. Except for `cut` it is used in
     one thread.
     """
@@ -37,38 +37,38 @@ class Looking(Protocol):
         """Close the connection."""
 
 
-class LookingFeed:
+class PollingFeed:
     """A `Feed`. `feeding` has a thread that is used for nothing else."""
 
     def __init__(
         self,
-        looking: Looking,
+        reader: StateReader,
         feeding: Blocking,
         clock: IReactorTime,
         on_beat: Callable[[Beat], None],
     ) -> None:
-        self._looking = looking
+        self._reader = reader
         self._feeding = feeding
         self._clock = clock
         self._events = FeedEvents(on_beat)
         self._not_before = 0.0
         self._loop = ClockedLoop(clock, lambda: start(self._step()))
-        self._ended: Deferred[LoopingCall] = self._loop.start(looking.pause, now=False)
+        self._ended: Deferred[LoopingCall] = self._loop.start(reader.pause, now=False)
 
     async def stop(self) -> None:
         if not self._events.stop():
             return
         self._loop.stop()
-        self._looking.cut()
+        self._reader.cut()
         await self._ended
-        await self._feeding(self._looking.close)
+        await self._feeding(self._reader.close)
 
     async def _step(self) -> None:
         if self._clock.seconds() < self._not_before:
             return
-        late = self._clock.callLater(SILENCE, self._looking.cut)
+        late = self._clock.callLater(SILENCE, self._reader.cut)
         try:
-            beat = await self._feeding(self._looking.look)
+            beat = await self._feeding(self._reader.look)
         except (DatabaseAway, DatabaseUnusable, CatalogReset) as error:
             self._events.lose(error)
             await self._let_go()
@@ -83,7 +83,7 @@ class LookingFeed:
 
     async def _let_go(self) -> None:
         self._not_before = self._clock.seconds() + AGAIN
-        await self._feeding(self._looking.close)
+        await self._feeding(self._reader.close)
 
 
-_: type[engine.Feed] = LookingFeed
+_: type[engine.Feed] = PollingFeed

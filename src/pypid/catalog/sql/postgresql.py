@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pypid.catalog.engine import HEARTBEAT, Beat
 from pypid.catalog.sql.faults import fault
-from pypid.catalog.sql.feed import Looking
+from pypid.catalog.sql.feed import StateReader
 from pypid.catalog.sql.rows import CHANNEL, CatalogTransaction
 from pypid.databases.drivers import errors
 from pypid.databases.places import Server
@@ -35,7 +35,7 @@ class Postgresql(PostgresqlConnections):
         """Return None: there is only one database."""
         return None
 
-    def looking(self, clock: IReactorTime) -> Looking:
+    def state_reader(self, clock: IReactorTime) -> StateReader:
         """Return the feed's connection."""
         return PostgresqlListener(self.place, clock)
 
@@ -87,4 +87,4 @@ class PostgresqlListener:
                 connection.close()
 
 
-_: type[Looking] = PostgresqlListener
+_: type[StateReader] = PostgresqlListener

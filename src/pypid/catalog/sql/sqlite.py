@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pypid.catalog.engine import HEARTBEAT, Beat, CatalogReset, EngineState
 from pypid.catalog.sql.faults import fault
-from pypid.catalog.sql.feed import Looking
+from pypid.catalog.sql.feed import StateReader
 from pypid.catalog.sql.rows import CatalogTransaction
 from pypid.catalog.sql.schema import PLACE
 from pypid.databases.drivers import errors
@@ -58,9 +58,9 @@ class Sqlite:
     def cut(self) -> None:
         """Do nothing: waits for a file are short."""
 
-    def looking(self, clock: IReactorTime) -> Looking:
+    def state_reader(self, clock: IReactorTime) -> StateReader:
         """Return the feed's connection."""
-        return Polling(self.place, clock)
+        return SqliteStateReader(self.place, clock)
 
     def _engine(self) -> Engine:
         engine = sqlite_engine(self.place.path, self._busy, PRAGMAS)
@@ -108,7 +108,7 @@ def _make(path: Path) -> None:
         os.close(folder)
 
 
-class Polling:
+class SqliteStateReader:
     """Polls the file's ``data_version``, which another connection's commit changes, on a connection
     of its own.
     """
@@ -163,4 +163,4 @@ class Polling:
             self._engine = None
 
 
-_: type[Looking] = Polling
+_: type[StateReader] = SqliteStateReader

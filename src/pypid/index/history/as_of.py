@@ -51,7 +51,7 @@ class CurrentIndex(Protocol):
 
 
 @frozen
-class Looked:
+class CurrentSources:
     """The current view of a project and the requested time: enough to tell whether its page is
     cached already.
     """
@@ -60,7 +60,7 @@ class Looked:
     seen: ViewSources
     before: datetime
     recorded: datetime | None
-    """See `Recorded`."""
+    """See `RecordingStart`."""
 
     @property
     def edition(self) -> Hashable:
@@ -70,7 +70,7 @@ class Looked:
 
 @frozen
 class ProjectAsOf:
-    """The state of a project as of a time; `edition` as `Looked.edition`."""
+    """The state of a project as of a time; `edition` as that of `CurrentSources`."""
 
     state: AsOfState
     edition: Hashable
@@ -84,20 +84,20 @@ class AsOfViews:
 
     index: CurrentIndex
     snapshots: NamedSnapshots = field(init=False)
-    _recorded: Recorded = field(factory=lambda: Recorded(), init=False, repr=False)
-    _spanned: Spanned = field(init=False, repr=False)
+    _recording: RecordingStart = field(factory=lambda: RecordingStart(), init=False, repr=False)
+    _periods: FilePeriods = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.snapshots = NamedSnapshots(self.index.blobs, self.index.world)
-        self._spanned = Spanned(self.index)
+        self._periods = FilePeriods(self.index)
 
-    async def look(self, name: ProjectName, permission: UpstreamPermission) -> Looked:
+    async def look(self, name: ProjectName, permission: UpstreamPermission) -> CurrentSources:
         """Return the project's current view, which `resolve` turns into its state before
         `permission.before`. Raises what `Index.view` raises.
         """
-        return await _look(self.index, name, permission, await self._recorded.since(self.index))
+        return await _look(self.index, name, permission, await self._recording.since(self.index))
 
-    async def resolve(self, looked: Looked) -> AsOfState:
+    async def resolve(self, looked: CurrentSources) -> AsOfState:
         """Return the state of the project before `looked.before`."""
         return await _resolved(self.index, looked)
 
@@ -106,12 +106,12 @@ class AsOfViews:
         `project_as_of`.
         """
         return await project_as_of(
-            self.index, name, permission, await self._recorded.since(self.index)
+            self.index, name, permission, await self._recording.since(self.index)
         )
 
     async def names(self, before: datetime) -> Sequence[Summary]:
         """Return the projects with stored files that existed before this time, by name."""
-        return await self._spanned.names(await self.index.stored_names(), before)
+        return await self._periods.names(await self.index.stored_names(), before)
 
     async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
         """Return the cached files of these projects that snapshots show, as project and file name.
@@ -139,7 +139,7 @@ async def project_as_of(
     """Return what a client could see of the project before `permission.before`.
 
     The project exists if it exists now, whether or not it had files then: a local name must not be
-    looked up elsewhere. Raises what `Index.view` raises. `recorded`: see `Recorded`.
+    looked up elsewhere. Raises what `Index.view` raises. `recorded`: see `RecordingStart`.
     """
     looked = await _look(index, name, permission, recorded)
     return ProjectAsOf(await _resolved(index, looked), looked.edition)
@@ -150,12 +150,12 @@ async def _look(
     name: ProjectName,
     permission: UpstreamPermission,
     recorded: datetime | None,
-) -> Looked:
+) -> CurrentSources:
     assert permission.before is not None
-    return Looked(name, await index.seen(name, permission), permission.before, recorded)
+    return CurrentSources(name, await index.seen(name, permission), permission.before, recorded)
 
 
-async def _resolved(index: CurrentIndex, looked: Looked) -> AsOfState:
+async def _resolved(index: CurrentIndex, looked: CurrentSources) -> AsOfState:
     seen = looked.seen
     what = (
         index.policy,
@@ -188,7 +188,7 @@ def _files_of(*sides: object) -> int:
 
 
 @define(eq=False)
-class Recorded:
+class RecordingStart:
     """Since when changes of local files are recorded in this storage, if not from its beginning."""
 
     _known: tuple[datetime | None] | None = field(default=None, init=False)
@@ -222,7 +222,7 @@ class Recorded:
 
 
 @define(eq=False)
-class Spanned:
+class FilePeriods:
     """When each project had any files: computed once per change of the project, not for each
     requested time.
     """

@@ -26,7 +26,7 @@ class Validity:
     local: Summary | None
     upstream: Summary | None
     shows_upstream: bool = False
-    asks: bool = False
+    queries_upstream: bool = False
     """Whether upstream is queried for it, which then must be available."""
     until: datetime | None = None
     """When the listing expires, or a file passes the cooldown; None: the response does not expire.
@@ -64,7 +64,7 @@ def validity_of(
         local=local,
         upstream=upstream,
         shows_upstream=True,
-        asks=asks,
+        queries_upstream=asks,
         until=until,
         generation=glance.generation,
     )

@@ -119,7 +119,7 @@ class Recorder:
             etag=etag,
             file=dependencies.file,
             version=state.version,
-            asks_upstream=validity is not None and validity.asks,
+            asks_upstream=validity is not None and validity.queries_upstream,
         )
         client.responses[self.line] = response
         state.store.add(response)
