@@ -254,7 +254,7 @@ class NewNodeTests(NodesCase):
         self.have(self.here.reconcile())
         node = self.node()
         self.have(node.file_cache.kept.entry(HAM))
-        self.assertEqual(list(node.file_cache.kept._looked), [])
+        self.assertEqual(len(node.file_cache.kept._looked), 0)
         self.assertEqual(len(self.have(node.file_cache.kept.entry(EGGS)).kept), 1)
 
     def test_begun_anew(self) -> None:

@@ -7,7 +7,6 @@ same file uses.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
@@ -16,12 +15,12 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageFull
-from pypid.core.model import Blob, Digests, File, UpstreamEntry
+from pypid.core.lru import Recent
+from pypid.core.model import Digests, File, UpstreamEntry
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_record, load_record
 from pypid.core.records.layout import (
-    KEPT,
     ObjectKind,
     cached_overwrite_key,
     kept_folder,
@@ -36,6 +35,7 @@ from pypid.index.store import records
 from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.upstream.cached_records import (
     agrees,
+    cached_blobs,
     cached_metadata_key,
     read_kept,
     recorded,
@@ -83,9 +83,10 @@ class CacheStore:
     """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
     _compared_in: str | None = field(default=None, init=False)
     """The generation of the catalog in which all projects were compared."""
-    _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
-    """Projects read again before all were compared, in this generation of the catalog."""
-    _looked_in: str = field(default="", init=False)
+    _looked: Recent[tuple[str, ProjectName], bool] = field(
+        factory=lambda: Recent(MOST_LOOKED, MOST_LOOKED), init=False, repr=False
+    )
+    """Projects read again before all were compared, each with the catalog's generation."""
     _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
     async def entry(self, name: ProjectName) -> UpstreamEntry:
@@ -95,20 +96,14 @@ class CacheStore:
 
         A dump may be old or missing: unknown is not absent.
         """
-        if (
-            self._looked_in != self.catalog.generation
-        ):  # the new generation has lost what was looked up
-            self._looked_in = self.catalog.generation
-            self._looked.clear()
+        key = self.catalog.generation, name  # a new generation has lost what was looked up
         entry = await self.catalog.upstream_entry(name)
         is_current = bool(entry.kept) and (self.shared or self._dump_is_exact)
-        if is_current or self._are_compared or name in self._looked:
+        if is_current or self._are_compared or self._looked.get(key):
             return entry
         entry = await self._looking.single(name, lambda: self._verify(name))
         if not await self.catalog.is_away():  # else the catalog has it now
-            self._looked[name] = None
-            if len(self._looked) > MOST_LOOKED:
-                self._looked.popitem(last=False)
+            self._looked.put(key, value=True)
         return entry
 
     async def _verify(self, name: ProjectName) -> UpstreamEntry:
@@ -141,10 +136,7 @@ class CacheStore:
         found = await recorded(self.blobs, file.project, file.filename)
         if found is None or not is_copy(found, file):
             return None
-        try:
-            if (await self.blobs.stat(found.key or "")).size != found.size:
-                return None
-        except Missing:
+        if not await self._is_whole(found.key or "", found.size, None):
             return None
         await self.resync(file.project)
         return found
@@ -240,20 +232,20 @@ class CacheStore:
         if (
             there is not None
             and there.sha256 == digests.sha256
-            and await self._is_whole(there.key or "", digests, None)
+            and await self._is_whole(there.key or "", digests.size, None)
         ):
             return there.key or "", False
-        if await self._is_whole(plain, digests, digests.sha256):
+        if await self._is_whole(plain, digests.size, digests.sha256):
             return plain, False
         other = cached_overwrite_key(file.project, file.filename, digests.sha256)
-        if not await self._is_whole(other, digests, digests.sha256):
+        if not await self._is_whole(other, digests.size, digests.sha256):
             await self.blobs.write(other, await body(), replace=True)
         return other, True
 
-    async def _is_whole(self, where: str, digests: Digests, sha256: str | None) -> bool:
+    async def _is_whole(self, where: str, size: int | None, sha256: str | None) -> bool:
         """Return whether there is a blob of this length and, if given, of this hash."""
         try:
-            if (await self.blobs.stat(where)).size != digests.size:
+            if (await self.blobs.stat(where)).size != size:
                 return False
             return (
                 sha256 is None
@@ -380,34 +372,20 @@ class CacheStore:
         `CatalogDown`.
         """
         generation = self.catalog.generation
-        self._looked.clear()
         read = 0
         seen: set[ProjectName] = set()
-        async with aclosing(self.blobs.list(KEPT)) as listing:
-            name: ProjectName | None = None
-            present: dict[str, Blob] = {}
-            async for blob in listing:
-                placed = kept_place(blob.key)
-                if placed is None:
-                    continue
-                if placed.project != name:
-                    read += await self._compared(name, present)
-                    name, present = placed.project, {}
-                seen.add(placed.project)
-                present[blob.key] = blob
-            read += await self._compared(name, present)
+        async with aclosing(cached_blobs(self.blobs)) as projects:
+            async for name, present in projects:
+                seen.add(name)
+                if not agrees(await self.catalog.upstream_entry(name), present):
+                    await self._resync_or_fail(name)
+                    read += 1
         for name in await self.catalog.upstream_names():
             if name not in seen:
                 await self._resync_or_fail(name)
                 read += 1
         self._compared_in = generation
         return read
-
-    async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
-        if name is None or agrees(await self.catalog.upstream_entry(name), present):
-            return 0
-        await self._resync_or_fail(name)
-        return 1
 
     async def _resync_or_fail(self, name: ProjectName) -> None:
         await self.resync(name)

@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from attrs import evolve
@@ -18,7 +18,7 @@ from pypid.core.errors import Unreadable
 from pypid.core.model import Blob, File, UpstreamEntry, in_order
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_record
-from pypid.core.records.layout import ObjectKind, kept_folder, kept_key, kept_place
+from pypid.core.records.layout import KEPT, ObjectKind, kept_folder, kept_key, kept_place
 from pypid.index.store import records
 from pypid.ports import Blobs
 
@@ -33,6 +33,28 @@ async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[File, ...]:
     """
     async with aclosing(blobs.list(kept_folder(name))) as listing:
         return await _files_of(blobs, name, [blob async for blob in listing])
+
+
+async def cached_blobs(
+    blobs: Blobs,
+) -> AsyncGenerator[tuple[ProjectName, dict[str, Blob]], None]:
+    """Yield each project with cached files, and its blobs by key, from one listing. Close it
+    explicitly. Raises `StorageDown`.
+    """
+    async with aclosing(blobs.list(KEPT)) as listing:
+        name: ProjectName | None = None
+        present: dict[str, Blob] = {}
+        async for blob in listing:
+            placed = kept_place(blob.key)
+            if placed is None:
+                continue
+            if placed.project != name:
+                if name is not None:
+                    yield name, present
+                name, present = placed.project, {}
+            present[blob.key] = blob
+        if name is not None:
+            yield name, present
 
 
 async def _files_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> tuple[File, ...]:
