@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
-from pypid.access.sql import state_in_force as current_
+from pypid.access.sql import current_accounts as current_
 from pypid.access.throttle import BURST
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Account, Session

@@ -13,10 +13,10 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access import firstrun
+from pypid.access import first_admin
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.config import open as open_people
-from pypid.access.firstrun import AdminRecord, first_run, read_admin
+from pypid.access.first_admin import AdminRecord, first_run, read_admin
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated, Unreadable
 from pypid.core.permissions import Credential, Identity
@@ -98,7 +98,9 @@ class ConfigPeopleTests(SynchronousTestCase):
 
     def keep(self, hash: str) -> None:
         (self.state / "admin.json").unlink(missing_ok=True)
-        self.assertTrue(firstrun._create(self.state / "admin.json", AdminRecord(1, "admin", hash)))
+        self.assertTrue(
+            first_admin._create(self.state / "admin.json", AdminRecord(1, "admin", hash))
+        )
 
     def test_first_run_admin(self) -> None:
         """The first-run admin logs in and is an administrator; so it stays beside users of the

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
-from pypid.access.sql import state_in_force
+from pypid.access.sql import current_accounts
 from pypid.access.sql.place import Server
 from pypid.core.accounts.entries import AuditEntry, Session
 from pypid.core.accounts.rights import Right, Whom
@@ -151,15 +151,15 @@ class ReloadTests(TestCase):
                 clock = people.world.clock
                 try:
                     if server:
-                        self.patch(state_in_force, "Server", type(place))
+                        self.patch(current_accounts, "Server", type(place))
                     follow(people, app)
                     clock.advance(3)  # type: ignore[attr-defined]
                     await accounts.poll()
                     self.assertEqual(
                         people.generation.until,
-                        clock.seconds() + state_in_force.CONTACT
+                        clock.seconds() + current_accounts.CONTACT
                         if server
-                        else state_in_force.FOR_EVER,
+                        else current_accounts.FOR_EVER,
                     )
                     before = people.generation.until
                     place.path.unlink()

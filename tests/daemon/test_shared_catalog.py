@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from pypid.access.sql.state_in_force import CONTACT
+from pypid.access.sql.current_accounts import CONTACT
 from pypid.catalog.replica_follower import FRESH
 from pypid.catalog.shared import SharedSettings
 from pypid.core.errors import PeopleUnknown

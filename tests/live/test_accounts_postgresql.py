@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql import database, download_counts, state_in_force
+from pypid.access.sql import current_accounts, database, download_counts
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
@@ -399,7 +399,7 @@ class FrozenTests(TestCase):
             reactor, 0
         )  # trial begins a test before the reactor runs, and then there are no threads
         self.patch(database, "LONGEST", 2.0)
-        self.patch(state_in_force, "CONTACT", 1.0)
+        self.patch(current_accounts, "CONTACT", 1.0)
         threads = Threads(reactor, "accounts-of-this-test")
         with postgresql() as server:
             kept = Database(place_of(server.database(), NO_FILE), threads, reactor)

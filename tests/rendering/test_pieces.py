@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.rendering.frames import LONGEST, Frames, GarbledFrame, framed
-from pypid.rendering.kinds import MarkupKind, kind_of
+from pypid.rendering.markup import MarkupKind, kind_of
 from pypid.rendering.readmes import beginning, cleaned, preformatted
 from tests.rendering.looking import Looked
 

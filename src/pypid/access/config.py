@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.access.firstrun import RECORD, AdminRecord, read_admin, upgrade_admin
+from pypid.access.first_admin import RECORD, AdminRecord, read_admin, upgrade_admin
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity

@@ -16,13 +16,13 @@ from twisted.logger import Logger
 from pypid.access import config as config_people
 from pypid.access.chain import AccessChain
 from pypid.access.closed import ClosedAccess
-from pypid.access.firstrun import ADMIN, read_admin
+from pypid.access.first_admin import ADMIN, read_admin
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import hash_password
+from pypid.access.sql.current_accounts import POLL, CurrentAccounts
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server
 from pypid.access.sql.state import AccountsState
-from pypid.access.sql.state_in_force import POLL, CurrentAccounts
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.accounts.rights import Right

@@ -11,8 +11,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
+from pypid.access.sql.current_accounts import CONTACT
 from pypid.access.sql.place import SqliteFile
-from pypid.access.sql.state_in_force import CONTACT
 from pypid.catalog import shared
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.catalog.shared import SharedCatalog, SharedSettings

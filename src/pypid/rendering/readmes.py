@@ -18,7 +18,7 @@ from pypid.core.lru import Recent
 from pypid.flow import start
 from pypid.flow.single_flight import Flights
 from pypid.rendering.child import PROGRAM, Child, ChildEnded, start_child
-from pypid.rendering.kinds import MarkupKind, kind_of
+from pypid.rendering.markup import MarkupKind, kind_of
 
 _log = Logger()
 

@@ -8,7 +8,7 @@ from attrs import frozen
 from readme_renderer import markdown, rst
 
 from pypid.rendering.cleaning import adapt
-from pypid.rendering.kinds import MarkupKind
+from pypid.rendering.markup import MarkupKind
 
 
 @frozen

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from twisted.logger import Logger, LoggingFile
 
-from pypid.access.firstrun import RECORD, first_run, greeting
+from pypid.access.first_admin import RECORD, first_run, greeting
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart

@@ -18,10 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql import changes, engine, rows, tables
 from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.current_accounts import PAUSE
 from pypid.access.sql.place import SqliteFile
 from pypid.access.sql.schema import SchemaPart
 from pypid.access.sql.state import AccountsState
-from pypid.access.sql.state_in_force import PAUSE
 from pypid.access.sql.tables import SCHEMA_PARTS
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
+from pypid.access.sql.current_accounts import NAME, CurrentAccounts
 from pypid.access.sql.database import Database
 from pypid.access.sql.state import KEPT, AccountsState
-from pypid.access.sql.state_in_force import NAME, CurrentAccounts
 from pypid.access.sql.texts import LONGEST_NAME, is_name, new_name, storable
 from pypid.core.accounts.entries import Account, Session, Token
 from pypid.core.accounts.rights import NAMED, Right, Whom

@@ -145,7 +145,7 @@ def _storable(entry: AuditEntry) -> AuditEntry:
 
 
 def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
-    from pypid.access.sql.lines import add_entries
+    from pypid.access.sql.log_rows import add_entries
 
     add_entries(connection, batch)
 
@@ -153,13 +153,13 @@ def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
 def _select(
     before: int | None, most: int, wanted: dict[str, str], connection: Connection
 ) -> Sequence[AuditEntry]:
-    from pypid.access.sql.lines import find_entries
+    from pypid.access.sql.log_rows import find_entries
 
     return find_entries(connection, before, most, wanted)
 
 
 def _has_any(what: Sequence[str], connection: Connection) -> bool:
-    from pypid.access.sql.lines import has_any
+    from pypid.access.sql.log_rows import has_any
 
     return has_any(connection, what)
 

@@ -155,7 +155,7 @@ class SqlDownloads:
 
 
 def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
-    from pypid.access.sql.lines import add_downloads
+    from pypid.access.sql.log_rows import add_downloads
 
     add_downloads(connection, [_storable(download) for download in batch])
 
@@ -163,7 +163,7 @@ def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
 def _select(
     sha256: str, most: int, before: int | None, connection: Connection
 ) -> Sequence[DownloadEntry]:
-    from pypid.access.sql.lines import find_downloads
+    from pypid.access.sql.log_rows import find_downloads
 
     return find_downloads(connection, sha256, most, before)
 
@@ -182,7 +182,7 @@ def _count_older(connection: Connection) -> bool:
 
 def _forget(begin: datetime, rows: int, connection: Connection) -> bool:
     from pypid.access.sql.download_counts import forget_days
-    from pypid.access.sql.lines import forget_downloads
+    from pypid.access.sql.log_rows import forget_downloads
 
     more = forget_downloads(connection, begin, rows)
     return forget_days(connection, begin, rows) or more

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pypid.access.firstrun import RECORD as ADMIN
+from pypid.access.first_admin import RECORD as ADMIN
 
 ACCOUNTS = "accounts.db"
 """Users, groups, rights, tokens and sessions, where they are not in a database server."""

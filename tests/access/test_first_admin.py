@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.firstrun import (
+from pypid.access.first_admin import (
     AdminRecord,
     first_run,
     greeting,
@@ -26,7 +26,7 @@ from pypid.core.errors import Unreadable
 STARTS = """
 import os, sys
 from pathlib import Path
-from pypid.access.firstrun import first_run
+from pypid.access.first_admin import first_run
 sys.stdin.read()
 print(first_run(Path(sys.argv[1]), (), os.urandom) or "")
 """
