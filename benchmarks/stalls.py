@@ -51,7 +51,7 @@ from pypid.index.upstream_permission import DIRECT
 from pypid.index.views import Views
 from pypid.ports import Body
 from pypid.upstream.pages import PageReader
-from pypid.web.installers.page_cache import ProjectPages
+from pypid.web.app.page_cache import ProjectPages
 
 CACHE = Policy(mode=Mode.CACHE)
 PROJECTS, CLIENTS = 4, 5

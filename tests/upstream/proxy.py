@@ -39,8 +39,8 @@ from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from pypid.web.app.app import App, AppSettings
-from pypid.web.app.root import resource
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.upstream.cases import UpstreamCase
 from tests.web.routes import ALL_ROUTES
 

@@ -17,10 +17,10 @@ from pypid.core.accounts.entries import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
 from pypid.web.app.app import App
-from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.web.full_app import TOKEN, Connection, Papers, Pypid, cheap_hashes
 from tests.web.routes import ALL_ROUTES
 

@@ -46,9 +46,9 @@ from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App, AppSettings
-from pypid.web.app.root import resource
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.openapi_check import hold
 from tests.web.raw_http import Socket

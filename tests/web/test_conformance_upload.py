@@ -17,7 +17,7 @@ from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.permissions import Principals, Rules
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import at_once, spool
-from pypid.web.app.app import LOOKING
+from pypid.web.app.app import INSPECTIONS
 from tests.distributions import (
     egg,
     egg_filename,
@@ -743,7 +743,7 @@ class UnderWayTests(UploadCase):
         for connection, rest in begun:
             connection.send(rest)
         uploads = [connection for connection, _ in begun]
-        self.assertEqual(len(gates), LOOKING)
+        self.assertEqual(len(gates), INSPECTIONS)
         for number, upload in enumerate(uploads):
             self.assertIsNone(upload.answer())
             gates[number].callback(None)

@@ -11,9 +11,9 @@ from types import FrameType
 import pypid
 from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
-from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.distributions import sdist, sdist_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import Connection, J, Pypid, WholeCase, spelled

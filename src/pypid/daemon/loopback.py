@@ -26,8 +26,8 @@ from pypid.flow.spool import COLLECTING
 from pypid.ports import Access, Resolver
 from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
 from pypid.web.app.app import App
-from pypid.web.app.root import resource
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 
 USER = "collecting"
 

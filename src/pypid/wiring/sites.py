@@ -8,7 +8,6 @@ from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StatePaths
 from pypid.daemon.tls import Certificate
 from pypid.ports import Glance
-from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import open_fast_path
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel.start_check import check_framing
@@ -17,6 +16,7 @@ from pypid.web.http.hosts import HostPolicy, loopback_ports, machine_names
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request_ids import Ids
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from pypid.wiring.apps import Apps
 from pypid.wiring.platform import Platform
 

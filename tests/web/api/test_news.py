@@ -14,7 +14,7 @@ from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.model import Project
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Rules
 from pypid.core.presentation.feeds import News, news_of
-from pypid.web.api import news_cache
+from pypid.web.app import news_cache
 from tests.web.full_app import HOST, RULES, Answer, Pypid, WholeCase, basic
 from tests.web.ui.test_pages import BROWSER
 

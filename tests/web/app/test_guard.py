@@ -32,10 +32,10 @@ from pypid.core.permissions import (
 from pypid.web.app.app import App, nobody_else
 from pypid.web.app.guard import answer
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.root import run
 from pypid.web.app.route import ANYBODY, SOMEBODY, Route, declared_routes, route
 from pypid.web.app.route_table import RouteTable
 from pypid.web.http.request import Request as WebRequest
+from pypid.web.root import run
 
 STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
 RIGHT = "Xyzzy"

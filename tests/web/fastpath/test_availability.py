@@ -16,12 +16,12 @@ from twisted.logger import capturedLogs
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 from pypid.flow import internals
-from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath, open_fast_path
 from pypid.web.fastpath.os import availability, reactor_hook, socket_write, tls_wire
 from pypid.web.fastpath.os.availability import obstacle, requirements
 from pypid.web.fastpath.os.tls_wire import quicken
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.flow.test_internals import UNTESTED, names_defined, private_names_used
 from tests.web.fast_path_pair import Lines
 from tests.web.fastpath.test_reactor_hook import new_reactor

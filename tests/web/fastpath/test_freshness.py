@@ -34,9 +34,9 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, Scope
 from pypid.core.policy import Claims, Policy
-from pypid.web.app.root import resource
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import KEY, Peopled, have
 from tests.web.fast_path_pair import Lines, link_files

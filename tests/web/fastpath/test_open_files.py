@@ -15,7 +15,6 @@ from twisted.internet.threads import deferToThread
 from pypid.core.model import Project
 from pypid.flow import FileBody
 from pypid.testing import BEGINNING
-from pypid.web.app.root import resource
 from pypid.web.fastpath import open_files as kept_open
 from pypid.web.fastpath import state
 from pypid.web.fastpath.fast_path import FastPath
@@ -23,6 +22,7 @@ from pypid.web.http import open_file, response_body
 from pypid.web.http.access_log import AccessLog, AccessLogEntry
 from pypid.web.http.sendfile import WINDOW
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.web.http import test_sendfile
 from tests.web.http.test_sendfile import NOISE, SPAM, Client, open_files
 from tests.web.raw_http import request

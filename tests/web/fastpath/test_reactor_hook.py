@@ -15,12 +15,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.app.root import resource
 from pypid.web.fastpath.cached_channel import CachedChannel
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.fastpath.os import reactor_hook
 from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
 from pypid.web.http.site import Site
+from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import J, WholeCase, content, form, spelled, text

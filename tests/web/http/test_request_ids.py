@@ -18,10 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.daemon import logs
 from pypid.web.api import health
-from pypid.web.app.root import run
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import OF_REQUEST, PLAIN, Ids, blocks, forwarded_id
+from pypid.web.root import run
 from tests.web.full_app import WholeCase
 from tests.web.raw_http import Socket
 

@@ -43,7 +43,6 @@ from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App, AppSettings
-from pypid.web.app.root import resource
 from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.headers import DownloadHead
@@ -51,6 +50,7 @@ from pypid.web.http.responses import SMALL, send_file
 from pypid.web.http.sendfile import WINDOW
 from pypid.web.http.site import Site
 from pypid.web.http.twisted_internals import CONNECTION, flush
+from pypid.web.root import resource
 from tests.disks import on_a_disk
 from tests.flow.test_internals import UNTESTED
 from tests.web.memory_site import ask

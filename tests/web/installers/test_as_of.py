@@ -19,7 +19,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody
 from pypid.index.history.named_snapshots import AGAIN, FRESH
-from pypid.web.installers.as_of_pages import MOST
+from pypid.web.app.as_of_pages import MOST
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import HTML, Answer, J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere

@@ -25,7 +25,7 @@ from pypid.core.policy import Policy
 from pypid.core.presentation.project_view import MOST_FILES
 from pypid.flow import start
 from pypid.ports import Downloads
-from pypid.web.ui.project_page_cache import FRESH, PATIENCE, ProjectPageCache
+from pypid.web.app.project_page_cache import FRESH, PATIENCE, ProjectPageCache
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.app_with_registration import Registering
 from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase

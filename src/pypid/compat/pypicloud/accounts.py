@@ -27,12 +27,13 @@ from pypid.core.errors import (
     Unauthenticated,
 )
 from pypid.core.permissions import Credential
-from pypid.web.api.people_documents import NewSecret
 from pypid.web.api.registration import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
 from pypid.web.api.sessions import Login, begin, end
 from pypid.web.app.accounts import changeable_account, set_own_password
 from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
+from pypid.web.app.login_redirect import LOGIN
+from pypid.web.app.people_documents import NewSecret
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
@@ -41,7 +42,6 @@ from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
 from pypid.web.http.small_responses import send_json
-from pypid.web.ui.login_redirect import LOGIN
 
 LONGEST = 100
 """Most characters of a password in a registration, as in pypicloud."""

@@ -49,6 +49,7 @@ from pypid.web.api.projects import delete_files
 from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
+from pypid.web.app.stored_projects import FEW
 from pypid.web.http.query import Parameter, parameters
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import header_of
@@ -56,7 +57,6 @@ from pypid.web.http.small_responses import send
 from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
 from pypid.web.installers.files import send_named
 from pypid.web.installers.local import STORED
-from pypid.web.installers.stored_projects import FEW
 from pypid.web.installers.uploads import Published, publish
 
 FILE = PREFIX + "<project>/<filename>"

@@ -18,11 +18,11 @@ from pypid.index.release_comparison import Compared, ComparedText, Comparison
 from pypid.web.api.contents import WHAT_MAY_HAPPEN
 from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
+from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, names, parameters
 from pypid.web.http.small_responses import send_json
-from pypid.web.installers.page_cache import FEW_FILES
 
 MOST_LISTED = 2000
 """Most members of each kind (added, removed, changed) in one answer."""

@@ -14,15 +14,6 @@ from pypid.core.errors import (
     NotByToken,
 )
 from pypid.core.permissions import Action, Identity, may
-from pypid.web.api.people_documents import (
-    MadeUser,
-    Me,
-    NewSecret,
-    Powers,
-    TokenUsed,
-    Users,
-    WholeUser,
-)
 from pypid.web.api.tokens import ACTIONS, words_of
 from pypid.web.app.accounts import (
     Change,
@@ -37,6 +28,15 @@ from pypid.web.app.accounts import (
     user_document,
 )
 from pypid.web.app.descriptions import Described, Removed
+from pypid.web.app.people_documents import (
+    MadeUser,
+    Me,
+    NewSecret,
+    Powers,
+    TokenUsed,
+    Users,
+    WholeUser,
+)
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, route
 from pypid.web.http.small_responses import read_json, send_json

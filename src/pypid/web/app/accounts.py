@@ -22,11 +22,11 @@ from pypid.core.errors import (
 )
 from pypid.core.permissions import Action, Credential, may
 from pypid.core.simple_api.render import utc_text
-from pypid.web.api.people_documents import UserDocument, Users, WholeUser
 from pypid.web.app.account_names import NewName, demand_free
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.last_admin import keeping_an_admin
+from pypid.web.app.people_documents import UserDocument, Users, WholeUser
 from pypid.web.app.request_context import RequestContext
 
 NOT_CURRENT = "The field 'current' does not hold your current password: nothing was changed."

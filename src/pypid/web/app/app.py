@@ -26,25 +26,25 @@ from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolv
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
-from pypid.web.api.news_cache import NewsCache
 from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.app.name_budget import NameBudget, UnknownNames
+from pypid.web.app.news_cache import NewsCache
+from pypid.web.app.page_cache import FEW_NAMES, ProjectPages
 from pypid.web.app.rate_limit import RateLimit
 from pypid.web.app.registry import Registry
 from pypid.web.app.route_table import RouteTable
+from pypid.web.app.stored_projects import StoredProjects
 from pypid.web.app.visibility import Lists, VisibilityCache
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import BodyBudget
-from pypid.web.installers.page_cache import FEW_NAMES, ProjectPages
-from pypid.web.installers.stored_projects import StoredProjects
 
 if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
     from pypid.search.search import Search
+    from pypid.web.app.as_of_pages import ThenPages
     from pypid.web.app.measures import Measures
-    from pypid.web.installers.as_of_pages import ThenPages
-    from pypid.web.ui.project_page_cache import ProjectPageCache
+    from pypid.web.app.project_page_cache import ProjectPageCache
 
 INSPECTIONS = 2
 """Maximum number of archives inspected at once: each may take a thread for minutes, and 256 MiB
@@ -245,7 +245,7 @@ class App:
     @cached_property
     def as_of_pages(self) -> ThenPages:
         """The pages of the as-of views."""
-        from pypid.web.installers.as_of_pages import ThenPages  # not needed at startup
+        from pypid.web.app.as_of_pages import ThenPages  # not needed at startup
 
         return ThenPages(self.index, self.world)
 
@@ -267,7 +267,7 @@ class App:
     @cached_property
     def project_page_cache(self) -> ProjectPageCache:
         """The cache of the data of project pages."""
-        from pypid.web.ui.project_page_cache import ProjectPageCache  # not needed at startup
+        from pypid.web.app.project_page_cache import ProjectPageCache  # not needed at startup
 
         return ProjectPageCache(self.index, self.world)
 

@@ -14,6 +14,7 @@ from pypid.core.permissions import Action
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.web.app.app import App
+from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import ResponseDependencies
@@ -22,7 +23,6 @@ from pypid.web.http.redirects import redirect
 from pypid.web.http.request_body import read_small
 from pypid.web.http.responses import send_page
 from pypid.web.http.small_responses import send, send_plain
-from pypid.web.installers.page_cache import FEW_FILES
 
 NO_HOST = (
     "This index does not know its own address: ask by a host that is in [server] allowed_hosts, "

@@ -17,13 +17,13 @@ from pypid.web.app.accounts import (
     demand_current,
     password_set,
 )
+from pypid.web.app.login_redirect import LOGIN
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import SOMEBODY, route
 from pypid.web.http.cookies import end_session
 from pypid.web.http.form_fields import Fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
-from pypid.web.ui.login_redirect import LOGIN
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.pagination import leaf_of
 from pypid.web.ui.register import DIFFERENT

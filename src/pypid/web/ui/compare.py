@@ -20,11 +20,11 @@ from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action
 from pypid.index.release_comparison import ComparedText, Comparison
 from pypid.web.api.compare import both
+from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
 from pypid.web.http.redirects import redirect
-from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.contents import line_of
 from pypid.web.ui.pages import show
 

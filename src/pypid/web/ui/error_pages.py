@@ -18,9 +18,9 @@ from pypid.core.errors import (
 from pypid.core.permissions import Action, may
 from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse
+from pypid.web.app.login_redirect import login_address
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
-from pypid.web.ui.login_redirect import login_address
 from pypid.web.ui.pages import common, environment
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pypid.core.errors import LoginRefused, TooManyAttempts
 from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.web.api.sessions import Login, begin, end
+from pypid.web.app.login_redirect import LOGIN, way_back
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.form_fields import query_fields
 from pypid.web.ui.form_helpers import has_no_accounts, refused, sent
-from pypid.web.ui.login_redirect import LOGIN, way_back
 from pypid.web.ui.pages import go, show
 
 

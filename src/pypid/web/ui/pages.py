@@ -23,6 +23,7 @@ from pypid.core.accounts.sessions import csrf_token
 from pypid.core.permissions import Action, may
 from pypid.core.simple_api.render import utc_text
 from pypid.web.app.errors import POLICY
+from pypid.web.app.login_redirect import root_of, see_other
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import query_fields
 from pypid.web.http.headers import Head
@@ -32,7 +33,6 @@ from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
 from pypid.web.ui.assets import DIGEST
 from pypid.web.ui.flash import DONE
-from pypid.web.ui.login_redirect import root_of, see_other
 
 HTML = b"text/html; charset=utf-8"
 SMALL = 1024

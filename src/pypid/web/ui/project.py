@@ -19,10 +19,10 @@ from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
 from pypid.web.app.app import App
+from pypid.web.app.login_redirect import root_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
-from pypid.web.ui.login_redirect import root_of
 from pypid.web.ui.pages import environment, marked_up, part, show
 
 STATUS_WORDS = {

@@ -10,12 +10,12 @@ from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest
 from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
 from pypid.web.app.app import App
+from pypid.web.app.login_redirect import LOGIN
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
-from pypid.web.ui.login_redirect import LOGIN
 from pypid.web.ui.pages import go, show
 
 UNREAD = (

@@ -16,12 +16,12 @@ from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, authorize, may
 from pypid.index.local.manage import LONGEST_REASON
 from pypid.web.app.errors import refusal_of
+from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.query import parameters
 from pypid.web.http.redirects import redirect
-from pypid.web.installers.page_cache import FEW_FILES
 from pypid.web.ui.pages import show
 
 LINES = 100

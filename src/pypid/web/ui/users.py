@@ -12,7 +12,6 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
 from pypid.core.permissions import Action, may
-from pypid.web.api.people_documents import WholeUser
 from pypid.web.api.rights import listed as listed_rights
 from pypid.web.api.tokens import ACTIONS
 from pypid.web.app.accounts import (
@@ -29,6 +28,7 @@ from pypid.web.app.accounts import (
     user_document,
 )
 from pypid.web.app.app import App
+from pypid.web.app.people_documents import WholeUser
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, query_fields

@@ -18,9 +18,9 @@ from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.metrics.families import PAGES
+from pypid.web.app.list_pages import Patchwork, patched
 from pypid.web.app.visibility import Lists
 from pypid.web.http.finished_page import FinishedPage
-from pypid.web.installers.list_pages import Patchwork, patched
 
 LIMIT = 64 << 20
 """Most bytes of cached page bodies; the least recently used are evicted first."""

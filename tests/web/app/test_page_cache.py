@@ -31,9 +31,9 @@ from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
 from pypid.testing.worlds import Awaiting, Turns
 from pypid.upstream.nothing import Nothing
+from pypid.web.app import page_cache as pages_module
+from pypid.web.app.page_cache import ProjectPages
 from pypid.web.http.finished_page import FinishedPage
-from pypid.web.installers import page_cache as pages_module
-from pypid.web.installers.page_cache import ProjectPages
 
 
 class PagesTests(Awaiting, SynchronousTestCase):

@@ -20,12 +20,12 @@ from pypid.core.errors import StorageDown, Unauthenticated
 from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
 from pypid.web.app.guard import answer
+from pypid.web.app.login_redirect import go_and_log_in
 from pypid.web.http.channel.framing import ONE_HOST
 from pypid.web.http.cors import share
 from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import OF_REQUEST
-from pypid.web.ui.login_redirect import go_and_log_in
 
 _log = Logger()
 

@@ -47,7 +47,7 @@ from pypid.index.job_group import JobGroup
 from pypid.index.upstream_permission import UpstreamPermission
 from pypid.index.views import View
 from pypid.ports import Downloads
-from pypid.web.installers.page_cache import FEW_FILES
+from pypid.web.app.page_cache import FEW_FILES
 
 T = TypeVar("T")
 
