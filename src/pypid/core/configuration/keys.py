@@ -129,7 +129,7 @@ class ServerSettings:
         duration(),
         "365d",
         "How long browsers use https alone for the host of ``public_url``, where that is an "
-        "https URL without a port (Strict-Transport-Security); 0: not said.",
+        "https URL without a port (Strict-Transport-Security); 0: not sent.",
     )
     public_url: str | None = key(
         optional(value_kinds.BASE_URL),
@@ -142,10 +142,10 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         "",
-        "Further values of Host that are answered, and that generated URLs may begin with; "
-        "``*``: all. Literal addresses, ``localhost``, this machine's names and the host of "
-        "``public_url`` always are. Empty: others get 421 on loopback listeners, and are logged "
-        "elsewhere.",
+        "Further accepted values of the Host header, which generated URLs may begin with; ``*``: "
+        "all. Literal addresses, ``localhost``, this machine's names and the host of "
+        "``public_url`` are always accepted. Empty: other hosts get 421 on loopback listeners, "
+        "and are logged elsewhere.",
     )
     cors: tuple[str, ...] = key(
         value_kinds.ORIGINS,
@@ -158,9 +158,9 @@ class ServerSettings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
         several(value_kinds.NETWORK),
         "",
-        "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        "Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.",
     )
-    max_upload: int = key(size(1), "4G", "The largest upload that is taken.")
+    max_upload: int = key(size(1), "4G", "The largest accepted upload.")
     header_timeout: timedelta = key(
         duration("1s", "1h"),
         "20s",
@@ -195,7 +195,7 @@ class ServerSettings:
     state: str | None = key(
         _PATH,
         "",
-        "Folder of what pypid keeps, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else "
+        "The state folder, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else "
         "``var`` beside the folder of ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
     )
     secret: str | None = key(
@@ -217,22 +217,24 @@ class StorageSettings:
     """The storage of the files."""
 
     backend: StorageBackend = key(
-        choice(StorageBackend), "files", "A folder, S3, or memory (all is gone at the end)."
+        choice(StorageBackend), "files", "A folder, S3, or memory (lost at the end)."
     )
     path: str | None = key(
         _PATH, "", "Folder of the files; empty: ``packages`` below the state folder."
     )
     bucket: str | None = key(_TEXT, "", "The S3 bucket.")
-    prefix: str | None = key(_TEXT, "", "What all keys in the bucket begin with.")
+    prefix: str | None = key(_TEXT, "", "Prefix of all keys in the bucket.")
     region: str = key(value_kinds.TEXT, "us-east-1", "The bucket's region.")
     endpoint_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
         "Other S3 implementations; path-style is used when this is set.",
     )
-    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
+    ca_certificates: str | None = key(
+        _PATH, "", "PEM file of authorities trusted besides the system's."
+    )
     addressing: Addressing = key(
-        choice(Addressing), "auto", "Where the bucket's name stands in URLs."
+        choice(Addressing), "auto", "The place of the bucket's name in URLs."
     )
     access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True)
     secret_key: str | None = key(
@@ -258,14 +260,14 @@ class StorageSettings:
     prepend_hash: bool = key(
         value_kinds.BOOLEAN,
         "no",
-        "S3: new files lie as pypicloud's do, with ``md5(filename)[:4]/`` before the project.",
+        "S3: store new files as pypicloud does, with ``md5(filename)[:4]/`` before the project.",
     )
     layout: Layout = key(
         choice(Layout),
         "pypid",
         (
-            "pypicloud: new files lie where a pypicloud finds them again, and what it left there "
-            "is taken in at the start."
+            "pypicloud: new files are stored where pypicloud finds them, and its files are taken "
+            "over at the start."
         ),
     )
     cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.")
@@ -301,7 +303,7 @@ class CatalogSettings:
     stale_for: timedelta = key(
         duration(),
         "10m",
-        "Shared catalog down: pages that were valid go on for at most this long.",
+        "How long valid pages are still served while a shared catalog is unavailable.",
     )
 
 
@@ -330,7 +332,9 @@ class UpstreamSettings:
             "these may have private addresses."
         ),
     )
-    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
+    ca_certificates: str | None = key(
+        _PATH, "", "PEM file of authorities trusted besides the system's."
+    )
     timeout: timedelta = key(
         duration("1s"),
         "10s",
@@ -345,7 +349,7 @@ class UpstreamSettings:
         "How long a page is fresh; then it is revalidated; stale is served when upstream is down.",
     )
     reserved: tuple[str, ...] = key(
-        _GLOBS, "", "Names and globs never asked upstream (``acme-*``)."
+        _GLOBS, "", "Names and globs never requested from upstream (``acme-*``)."
     )
     allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.")
     deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.")
@@ -367,12 +371,12 @@ class UpstreamSettings:
         count(0),
         "2000",
         (
-            "How many names never asked upstream before an address may ask for at once without a "
-            "login; 0: no limit."
+            "Number of new names (never requested from upstream before) that an address without "
+            "a login may request at once; 0: no limit."
         ),
     )
     unknown_names_per_minute: int = key(
-        count(1), "100", "How many more such names the address may ask for each minute."
+        count(1), "100", "Number of further new names that the address may request each minute."
     )
     restored: tuple[str, ...] = key(
         several(value_kinds.FILENAME),
@@ -382,7 +386,9 @@ class UpstreamSettings:
             "days of their upload."
         ),
     )
-    refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.")
+    refresh: timedelta = key(
+        duration("1s"), "1h", "mirror: how often cached projects are refreshed."
+    )
     max_cache: int | None = key(
         optional(size(1)),
         "",
@@ -397,7 +403,7 @@ class AccessSettings:
     backend: tuple[AccessStore, ...] = key(
         several(choice(AccessStore)),
         "config",
-        "One or more, asked in this order.",
+        "One or more sources of users, tried in this order.",
     )
     url: str | None = key(
         _TEXT,
@@ -413,11 +419,11 @@ class AccessSettings:
     collect: Principals = key(
         value_kinds.PRINCIPALS,
         "authenticated",
-        "Who may have all files collected that requirements or a lock file need (``POST "
-        "/requirements.txt``), of those whom ``cache_update`` names.",
+        "Who may collect all files that requirements or a lock file need (``POST "
+        "/requirements.txt``); ``cache_update`` is needed as well.",
     )
     overwrite: Principals = key(
-        value_kinds.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken."
+        value_kinds.PRINCIPALS, "nobody", "Who may replace a published file by different content."
     )
     delete: Principals = key(
         value_kinds.PRINCIPALS, "admins", "Who may delete files, releases and projects."
@@ -425,7 +431,7 @@ class AccessSettings:
     delete_needs: Needed = key(
         choice(Needed),
         "read",
-        "What those in ``delete`` must be allowed to do to a project that has no rules of its own.",
+        "The right that ``delete`` also requires on a project without rules of its own.",
     )
     admins: tuple[str, ...] = key(several(value_kinds.USER), "", "Users who administer the index.")
     registration: Registration = key(
@@ -453,7 +459,7 @@ class LdapSettings:
     url: str | None = key(
         optional(value_kinds.LDAP_URL),
         "",
-        "The server. ``ldap:`` begins with StartTLS, unless it is this machine.",
+        "The server. ``ldap:`` uses StartTLS, except to this machine.",
     )
     bind_dn: str | None = key(
         _TEXT,
@@ -480,7 +486,9 @@ class LdapSettings:
     admin_group: str | None = key(
         _TEXT, "", "The group whose members are admins: its name, or its whole DN."
     )
-    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
+    ca_certificates: str | None = key(
+        _PATH, "", "PEM file of authorities trusted besides the system's."
+    )
 
 
 @frozen(kw_only=True)
@@ -492,10 +500,12 @@ class RemoteSettings:
         "",
         "The service, without ``/check`` and ``/find``: https, or http to this very machine.",
     )
-    user: str | None = key(_TEXT, "", "How pypid logs in there (HTTP Basic); empty: not at all.")
+    user: str | None = key(
+        _TEXT, "", "The user that pypid logs in as (HTTP Basic); empty: no login."
+    )
     password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True)
     cache: timedelta = key(
-        duration("0", "1d"), "1m", "How long an answer is believed; 0: not at all."
+        duration("0", "1d"), "1m", "How long an answer is cached; 0: not cached."
     )
 
 
@@ -519,7 +529,7 @@ class PublishSettings:
     as_user: str | None = key(
         optional(value_kinds.USER),
         "",
-        "Whose view is written; empty: what anonymous may see.",
+        "User whose view is exported; empty: the anonymous view.",
     )
     target: str | None = key(_TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.")
     files: Linking = key(choice(Linking), "link", "Whether files are linked or copied.")
@@ -534,7 +544,7 @@ class PublishSettings:
 class LogSettings:
     """The log's level and format."""
 
-    level: Level = key(choice(Level), "info", "This and everything graver is logged.")
+    level: Level = key(choice(Level), "info", "Minimum level of logged messages.")
     format: LogFormat = key(choice(LogFormat), "text", "Lines for people, or JSON for machines.")
     access: bool = key(value_kinds.BOOLEAN, "yes", "One line for each request.")
 
