@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import (
+    ONCE_MORE,
     Beat,
     CatalogReset,
     CatalogRow,
@@ -238,7 +239,7 @@ class WritingTests(Faulty, SynchronousTestCase):
                 self.engine.swap(self.before.generation, to_be(b"new", self.row.version))
             )
             self.assertNoResult(waiting)
-            self.clock.advance(engines.ONCE_MORE)
+            self.clock.advance(ONCE_MORE)
             self.failureResultOf(waiting, DatabaseAway)
             self.refused(self.engine.lease("tidy", "a", 1), DatabaseAway)
             self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
@@ -251,7 +252,7 @@ class WritingTests(Faulty, SynchronousTestCase):
             waiting = start(
                 self.engine.swap(self.before.generation, to_be(b"new", self.row.version))
             )
-        self.clock.advance(engines.ONCE_MORE)
+        self.clock.advance(ONCE_MORE)
         self.assertEqual(
             self.successResultOf(waiting), self.have(self.engine.row(RowKind.LOCAL, SPAM))
         )
@@ -271,7 +272,7 @@ class WritingTests(Faulty, SynchronousTestCase):
         event.listen(self.driver().engine, "commit", lose)
         waiting = start(self.engine.swap(self.before.generation, to_be(b"new", self.row.version)))
         self.assertNoResult(waiting)
-        self.clock.advance(engines.ONCE_MORE)
+        self.clock.advance(ONCE_MORE)
         found = self.successResultOf(waiting)
         self.assertEqual((len(lost), found.line, found.version), (1, b"new", self.row.version + 1))
         self.assertEqual(self.have(self.engine.state()).version, found.version)
@@ -284,7 +285,7 @@ class WritingTests(Faulty, SynchronousTestCase):
 
         event.listen(self.driver().engine, "commit", fail)
         waiting = start(self.engine.swap(self.before.generation, to_be(b"new", self.row.version)))
-        self.clock.advance(engines.ONCE_MORE)
+        self.clock.advance(ONCE_MORE)
         self.failureResultOf(waiting, DatabaseAway)
         event.remove(self.driver().engine, "commit", fail)
         self.assertEqual(self.have(self.engine.state()), self.state)
@@ -368,7 +369,7 @@ class TurnsTests(Faulty, SynchronousTestCase):
         """
         first, second = self.swap(b"first"), self.swap(b"second")
         self.clock.advance(engines.LONGEST)
-        self.clock.advance(engines.ONCE_MORE)
+        self.clock.advance(ONCE_MORE)
         self.clock.advance(engines.LONGEST)
         self.failureResultOf(second, DatabaseAway)
         third = self.swap(b"third")

@@ -23,12 +23,14 @@ then, whenever a `Beat` (or `state`) reports a later version, `changes` from the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
@@ -36,10 +38,16 @@ from pypid.databases.faults import DatabaseAway as DatabaseAway
 from pypid.databases.faults import DatabaseFull as DatabaseFull
 from pypid.databases.faults import DatabaseUnusable as DatabaseUnusable
 
+T = TypeVar("T")
+
 MOST_ROWS = 1000
 """Rows in a slice."""
 MOST_BYTES = 1 << 23
 """Bytes of a slice's lines, except for one line that is longer by itself."""
+ONCE_MORE = 0.5
+"""Seconds after which a change with an unknown result is tried again: a server that restarts may be
+back.
+"""
 HEARTBEAT = 0.3
 """Seconds after which a working feed has reported the state again, whether something changed or
 not.
@@ -278,3 +286,16 @@ async def slices(
         if not found.more:
             return
         since = found.position
+
+
+async def repeated(clock: IReactorTime, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return the result of a change that may be made twice: if the first attempt is interrupted, so
+    that its result is unknown, that of a second one.
+    """
+    try:
+        return await attempt()
+    except DatabaseFull:
+        raise
+    except DatabaseAway:
+        await deferLater(clock, ONCE_MORE)
+        return await attempt()

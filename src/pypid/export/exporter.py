@@ -354,6 +354,3 @@ def copies_of(file: File) -> list[Copy]:
 
 def _comes_last(path: str) -> bool:
     return path.startswith(("packages/", "integrity/"))
-
-
-__all__ = ["ExportCounts", "Exporter", "copies_of"]

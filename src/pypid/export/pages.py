@@ -17,7 +17,6 @@ from pypid.core.presentation.feeds import (
     OF_PROJECT,
     PROJECTS,
     UPDATES,
-    News,
     news_of,
     projects,
     releases_of,
@@ -173,14 +172,3 @@ def described_releases(project: Project, *, all: bool) -> Sequence[str]:
         return tuple(release.version for release in releases(project))
     newest = choose_release(project)
     return () if newest is None else (newest,)
-
-
-__all__ = [
-    "News",
-    "ShownProject",
-    "WrittenPage",
-    "described_releases",
-    "list_pages",
-    "pages_for_people",
-    "project_pages",
-]

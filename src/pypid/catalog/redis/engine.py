@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from twisted.internet.task import deferLater
-
 import pypid.catalog.redis.scripts as scripts
 from pypid.catalog.engine import (
     MOST_BYTES,
@@ -23,7 +21,6 @@ from pypid.catalog.engine import (
     CatalogRow,
     Conflict,
     DatabaseAway,
-    DatabaseFull,
     DatabaseUnusable,
     Engine,
     EngineState,
@@ -32,6 +29,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
     Slice,
+    repeated,
 )
 from pypid.catalog.feed_events import SILENCE
 from pypid.catalog.redis.connections import RedisConnections
@@ -47,10 +45,6 @@ from pypid.flow import World, shielded
 
 T = TypeVar("T")
 
-ONCE_MORE = 0.5
-"""Seconds after which a change with an unknown result is tried again: a server that restarts may be
-back.
-"""
 GAP = 10_000
 """Added to the last known serial after a loss: the server may have given further serials that this
 node does not know.
@@ -204,16 +198,7 @@ class RedisEngine:
         """Run the script as `_write`, and once more if the first attempt was interrupted: it must
         be repeatable.
         """
-        return await shielded(self._twice(script, *words))
-
-    async def _twice(self, script: Script, *words: Word) -> list[Any]:
-        try:
-            return await self._read(script, *words)
-        except DatabaseFull:
-            raise
-        except DatabaseAway:
-            await deferLater(self._world.clock, ONCE_MORE)
-            return await self._read(script, *words)
+        return await shielded(repeated(self._world.clock, lambda: self._read(script, *words)))
 
     async def _anyhow(self, script: Script, *words: Word) -> list[Any]:
         """Run a script that concerns no generation: if the rows were lost, reset them before."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.catalog.engine import (
@@ -19,7 +18,6 @@ from pypid.catalog.engine import (
     CatalogRow,
     Conflict,
     DatabaseAway,
-    DatabaseFull,
     Engine,
     EngineState,
     Feed,
@@ -27,6 +25,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
     Slice,
+    repeated,
 )
 from pypid.catalog.sql.batches import ChangeBatches
 from pypid.core.model import SignedUrl
@@ -47,10 +46,6 @@ LONGEST = 6.0
 """Seconds after which the connections of a server that does not answer are cut."""
 WRITERS = 2
 """Concurrent changes on a server; a file takes one at a time. So threads are left for reads."""
-ONCE_MORE = 0.5
-"""Seconds after which a change with an unknown result is tried again: a server that restarts may be
-back.
-"""
 
 
 @frozen
@@ -167,16 +162,7 @@ class SqlEngine:
         """Run the transaction as `_write`, and once more if the first attempt was interrupted: it
         must be repeatable.
         """
-        return await shielded(self._twice(work))
-
-    async def _twice(self, work: Callable[[CatalogTransaction], T]) -> T:
-        try:
-            return await self._run(work, writing=True)
-        except DatabaseFull:
-            raise
-        except DatabaseAway:
-            await deferLater(self._world.clock, ONCE_MORE)
-            return await self._run(work, writing=True)
+        return await shielded(repeated(self._world.clock, lambda: self._run(work, writing=True)))
 
     async def _run(
         self, work: Callable[[CatalogTransaction], T], *, writing: bool, making: bool = False
