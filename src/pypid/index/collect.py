@@ -96,7 +96,7 @@ class Collector:
             resolved=tuple(self._resolved),
         )
 
-    # --- which releases ---------------------------------------------------------------------------
+    # --- choosing releases ------------------------------------------------------------------------
 
     async def _for_target(self, options: CollectOptions, target: InstallTarget) -> None:
         lines = options.lines[target]
@@ -166,7 +166,7 @@ class Collector:
             problem = problem if hiding is None else evolve(problem, reason=hiding.rule)
         self._problems.append(problem)
 
-    # --- which files ------------------------------------------------------------------------------
+    # --- choosing files ---------------------------------------------------------------------------
 
     async def _choose(
         self, pin: Pin, target: InstallTarget, lines: Sequence[RequirementLine]
@@ -263,7 +263,7 @@ class Collector:
             ),
         )
 
-    # --- what is there, and why not ---------------------------------------------------------------
+    # --- looking projects up ----------------------------------------------------------------------
 
     async def _look(self, names: Iterable[ProjectName]) -> None:
         """Look up the projects that were not looked up yet."""
@@ -276,7 +276,7 @@ class Collector:
 
         await _several(look, [name for name in sorted(names) if name not in self._projects])
 
-    # --- the bytes --------------------------------------------------------------------------------
+    # --- caching files ----------------------------------------------------------------------------
 
     async def _keep_all(self) -> list[FileReport]:
         reports: list[FileReport] = []

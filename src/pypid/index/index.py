@@ -157,7 +157,7 @@ class Index:
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
-    # --- looking ----------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
     async def names(self) -> Summaries:
         """Return the projects of the project list, by name. Raises `ListIncomplete` until every
@@ -386,7 +386,7 @@ class Index:
         """
         return files_of_release(await self.context.known(name), version)
 
-    # --- keeping in step with the storage ---------------------------------------------------------
+    # --- maintenance ------------------------------------------------------------------------------
 
     async def reconcile(self) -> Reconciled:
         """Reconcile the catalog with the storage; see `Maintenance.reconcile`."""

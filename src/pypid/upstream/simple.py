@@ -168,7 +168,7 @@ class SimpleUpstream:
             await self._asker.discard(answer)
             raise
 
-    # --- what is common ---
+    # --- common ---
 
     async def _in_time(self, what: str, seconds: float, question: Coroutine[Any, Any, T]) -> T:
         too_late = UpstreamDown(

@@ -151,7 +151,7 @@ class Classes:
         """Abort an unfinished upload. Failures are logged."""
         await multipart.abort(self.asker, MultipartUpload(self.prefix + upload.key, upload.upload))
 
-    # --- asking ---
+    # --- requests ---
 
     async def _head(self, key: str) -> Mapping[str, str]:
         question = S3Request("HeadObject", "HEAD", self.prefix + key)
@@ -171,7 +171,7 @@ class Classes:
             return StorageDown("other bytes came in place of these meanwhile.")
         return await absent(self.asker, problem, question, key)
 
-    # --- large ones ---
+    # --- large objects ---
 
     async def _copy_in_parts(
         self, key: str, size: int, source: Mapping[str, str], wanted: Mapping[str, str]

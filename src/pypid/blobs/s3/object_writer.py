@@ -100,7 +100,7 @@ class Writer:
         """Wait until all abandoned uploads are aborted."""
         await DeferredList(list(self._aborting))
 
-    # --- in one go ---
+    # --- one request ---
 
     async def _put(
         self, key: str, payload: Payload, replace: bool, metadata: Mapping[str, str]
@@ -124,7 +124,7 @@ class Writer:
             key, mark, payload.size, result, plain_etag(result.headers.get("etag", ""))
         )
 
-    # --- in parts ---
+    # --- multipart ---
 
     async def _in_parts(
         self,
@@ -165,7 +165,7 @@ class Writer:
         aborting.addErrback(_log_failure)
         aborting.addBoth(lambda _: self._aborting.discard(aborting))
 
-    # --- both ---
+    # --- common ---
 
     def _mark(self) -> str:
         return self._world.random(16).hex()

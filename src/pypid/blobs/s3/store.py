@@ -227,7 +227,7 @@ class S3Blobs:
         keys = self._asker.credentials.known
         return None if keys is None else keys.signer
 
-    # --- beyond `Blobs` ---
+    # --- in addition to `Blobs` ---
 
     async def leftovers(self) -> AsyncGenerator[tuple[multipart.MultipartUpload, datetime]]:
         """Yield the unfinished multipart uploads, with the time they were begun; those under way

@@ -174,7 +174,7 @@ class Publisher:
             raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.UNCHANGED
 
-    # --- what is there already ---
+    # --- existing files ---
 
     async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
         """Check a name without a published file: if it was once published, only the same bytes may
@@ -376,7 +376,7 @@ class Publisher:
         except Missing:
             return False
 
-    # --- when it does not come to its end ---
+    # --- undoing an upload that failed ---
 
     async def _undo(self, file: File, written: list[str], *, is_ours: bool, replaces: bool) -> None:
         """Remove what was written, the record first if it may be this process's: it may exist

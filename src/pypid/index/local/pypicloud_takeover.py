@@ -107,7 +107,7 @@ class TakeOver:
         known = await self._known()
         return tuple(blob for blob in blobs if _mark(blob) not in known)
 
-    # --- what is no distribution ---
+    # --- files that are no distributions ---
 
     async def _judged(self, blob: Blob) -> Adopted:
         """Return the outcome for a file whose name is not a distribution's: a pypicloud accepted
@@ -152,7 +152,7 @@ class TakeOver:
         except BadName:
             return None
 
-    # --- the names ---
+    # --- project names ---
 
     async def _claim(self, name: ProjectName) -> None:
         """Reserve the name although none of its files could be adopted: upstream files must not
@@ -181,7 +181,7 @@ class TakeOver:
             more = [f"and {len(names) - MOST_NAMES} more"] * (len(names) > MOST_NAMES)
             _log.warn(_UNKNOWN, count=len(names), names=" ".join([*names[:MOST_NAMES], *more]))
 
-    # --- once ---
+    # --- files that were reported already ---
 
     async def _known(self) -> frozenset[str]:
         try:

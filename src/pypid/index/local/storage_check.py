@@ -185,7 +185,7 @@ class Checker:
             found = [await self._swept(finding) for finding in found]
         return CheckReport(seen.objects, seen.files, tuple(found))
 
-    # --- looking ---
+    # --- finding problems ---
 
     async def _group(self, seen: _Seen, group: list[Blob], hashes: bool) -> None:
         seen.progress.at(lambda: f"checking: {seen.objects} objects, {len(seen.findings)} findings")

@@ -89,7 +89,7 @@ class CacheChecker:
             found = [(place, await self._swept(place, finding)) for place, finding in found]
         return CheckReport(0, 0, tuple(finding for _, finding in found), kept=seen.files)
 
-    # --- looking ---
+    # --- finding problems ---
 
     async def _project(
         self, seen: _Seen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool

@@ -363,7 +363,7 @@ class CacheStore:
             await self._learn(file.project, learn)
         self.file_cached.emit(len(data))
 
-    # --- keeping in step with the storage ---
+    # --- comparing with the storage ---
 
     async def compare(self) -> int:
         """Bring the catalog in line with the storage; return how many projects had to be read.

@@ -78,7 +78,7 @@ class FileCache:
         self.last_access = LastAccess(self.world.now)
         self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 
-    # --- giving ---
+    # --- serving files ---
 
     async def open(self, file: File, span: Span | None, via: Sequence[str] = ()) -> Body:
         """Return the bytes of the file, or those of `span`: from the storage, from the fetch under

@@ -55,7 +55,7 @@ class SharedDownload:
     """
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
 
-    # --- for the one who fetches ---
+    # --- for the fetch ---
 
     def begin(self, spool: Spool) -> None:
         """Note the spool that the bytes will be written to."""
@@ -98,7 +98,7 @@ class SharedDownload:
         self.over = True
         self._ring()
 
-    # --- for those who read ---
+    # --- for readers ---
 
     async def ended(self) -> None:
         """Wait until the fetch has ended, successfully or not."""
