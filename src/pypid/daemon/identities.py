@@ -109,7 +109,7 @@ def read_changes(
         try:
             await current.refresh()
         except PeopleUnknown:  # administrators of the configuration still get in
-            current.doubt()
+            current.distrust()
 
     return read()
 

@@ -122,7 +122,7 @@ class Sharing(PeriodicJobs):
         start(self.accounts.poll())
 
     def _has_seen(self) -> bool:
-        has_seen = self.accounts.current.looked >= self._rights_changed
+        has_seen = self.accounts.current.last_contact >= self._rights_changed
         if has_seen:
             self._unseen = float("inf")
         return has_seen

@@ -210,7 +210,7 @@ class SqlAccounts:
             await self._change(lambda writing: writing.end_session(digest))
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:
-        return await self.current.say_once(_digest(kind, value), until)
+        return await self.current.use_once(_digest(kind, value), until)
 
     # --- from time to time ---
 

@@ -315,7 +315,7 @@ def change(
     return done, state.patched(patch(connection, serial, writing.touched))
 
 
-def say_once(connection: Connection, digest: str, until: datetime, now: datetime) -> bool:
+def use_once(connection: Connection, digest: str, until: datetime, now: datetime) -> bool:
     """Store the digest until `until`; return False if it was stored already, and not only until
     `now`.
     """

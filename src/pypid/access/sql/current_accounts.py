@@ -81,9 +81,9 @@ class CurrentAccounts:
         self._is_empty = False
         self._last_contact = 0.0
         self._failed: _Since | None = None
-        self._forgot: float | None = None
+        self._last_sweep: float | None = None
         self._turn = DeferredLock()
-        self._looks: Flights[None, bool] = Flights()
+        self._reads: Flights[None, bool] = Flights()
 
     @property
     def known(self) -> AccountsState:
@@ -98,7 +98,7 @@ class CurrentAccounts:
         return self._state is not None
 
     @property
-    def looked(self) -> float:
+    def last_contact(self) -> float:
         """When the last completed look at it began, on the clock."""
         return self._last_contact
 
@@ -137,7 +137,7 @@ class CurrentAccounts:
         users are unknown.
         """
         try:
-            await self._look()
+            await self._read_in_turn()
         except (DatabaseAway, DatabaseUnusable) as error:
             away = isinstance(error, DatabaseAway)
             if away and isinstance(self.database.place, Server):
@@ -148,34 +148,34 @@ class CurrentAccounts:
         """Read the current state now. Raises `PeopleUnknown` if that fails, for a server within
         `PATIENCE`.
         """
-        looking = start(self._refresh(self._world.clock.seconds()))
+        reading = start(self._refresh(self._world.clock.seconds()))
         if isinstance(
             self.database.place, Server
         ):  # it may accept connections and not answer; the look itself goes on
-            looking.addTimeout(PATIENCE, self._world.clock)
+            reading.addTimeout(PATIENCE, self._world.clock)
         try:
-            is_seen = await looking
+            is_read = await reading
         except TimeoutError:
-            is_seen = False
-        if not is_seen:
+            is_read = False
+        if not is_read:
             raise PeopleUnknown(NAME)
 
     async def _refresh(self, since: float) -> bool:
-        is_seen = await shielded(self._looks.single(None, self._see))
+        is_read = await shielded(self._reads.single(None, self._try_read))
         if (
-            is_seen and self._last_contact < since
+            is_read and self._last_contact < since
         ):  # an earlier caller's look, which may have missed the latest change
-            return await shielded(self._looks.single(None, self._see))
-        return is_seen
+            return await shielded(self._reads.single(None, self._try_read))
+        return is_read
 
-    async def _see(self) -> bool:
+    async def _try_read(self) -> bool:
         try:
-            await self._look()
+            await self._read_in_turn()
         except (DatabaseAway, DatabaseUnusable):
             return False
         return True
 
-    def doubt(self) -> None:
+    def distrust(self) -> None:
         """Distrust the last known state, however fresh: a change may have been missed, and a look
         at the database has failed.
         """
@@ -189,16 +189,16 @@ class CurrentAccounts:
 
         Each new failure is logged once.
         """
-        await shielded(self._see())
+        await shielded(self._try_read())
 
-    async def _look(self) -> None:
+    async def _read_in_turn(self) -> None:
         await self._turn.acquire()
         try:
-            await self._look_now()
+            await self._read_now()
         finally:
             self._turn.release()
 
-    async def _look_now(self) -> None:
+    async def _read_now(self) -> None:
         began = self._world.clock.seconds()
         if self._state is None and not self.database.is_there():
             self.database.refuse_loss()
@@ -272,17 +272,17 @@ class CurrentAccounts:
             callback()
         return done
 
-    async def say_once(self, digest: str, until: datetime) -> bool:
+    async def use_once(self, digest: str, until: datetime) -> bool:
         """Return whether the digest was not used before, and store it. Raises as `change`."""
         now = self._world.now()
 
         def job(
             trusted: AccountsState | None, connection: Connection
         ) -> tuple[bool, AccountsState]:
-            from pypid.access.sql.changes import say_once
+            from pypid.access.sql.changes import use_once
             from pypid.access.sql.rows import load
 
-            return say_once(connection, digest, until, now), trusted or load(connection)
+            return use_once(connection, digest, until, now), trusted or load(connection)
 
         return await shielded(self._in_turn(job, accepts=False))
 
@@ -290,7 +290,7 @@ class CurrentAccounts:
         """Remove obsolete entries, at most every ten minutes. A failure is logged."""
         now, seconds = self._world.now(), self._world.clock.seconds()
         if self._state is None or (
-            self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()
+            self._last_sweep is not None and seconds < self._last_sweep + _FORGET.total_seconds()
         ):
             return
 
@@ -303,7 +303,7 @@ class CurrentAccounts:
             forget(connection, now)
             return None, trusted or load(connection)
 
-        self._forgot = seconds
+        self._last_sweep = seconds
         with suppress(PypidError):
             await shielded(self._in_turn(job, accepts=False))
 
@@ -338,7 +338,7 @@ class CurrentAccounts:
         self._fail(error)
         if not isinstance(self.database.place, Server):  # perhaps another process only locked it
             try:
-                await self._look_now()
+                await self._read_now()
             except (DatabaseAway, DatabaseUnusable):
                 return
 
