@@ -43,12 +43,12 @@ OTHER_HOST = (
 
 async def error(app: App, request: Request, failure: Failure) -> None:
     """Turn every error into a response, by the one table in `web.app.errors`."""
-    if failure.check(StorageDown):  # type: ignore[no-untyped-call]
+    if isinstance(failure.value, StorageDown):
         app.condition.doubt()
     # micropip asks the next index after a 404 that it may read
     for name, value in share(request, (), restricted=app.restricted):
         request.responseHeaders.setRawHeaders(name, [value])
-    if failure.check(Unauthenticated) and _is_to_log_in(app, request):  # type: ignore[no-untyped-call]
+    if isinstance(failure.value, Unauthenticated) and _is_to_log_in(app, request):
         go_and_log_in(request)
     else:
         await respond_error(
@@ -125,23 +125,23 @@ class Routes(Resource):
             await answer(self._app, request, route, values)
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]
-            if not _is_told(request, failure):
+            if not _is_over(request, failure):
                 try:
                     await error(self._app, request, failure)
                 except Exception:
                     failure = Failure()  # type: ignore[no-untyped-call]
-                    if not _is_told(request, failure):
+                    if not _is_over(request, failure):
                         request.processingFailed(failure)  # type: ignore[no-untyped-call]
                         return
         if not request.over:
             request.finish()
 
 
-def _is_told(request: Request, failure: Failure) -> bool:
+def _is_over(request: Request, failure: Failure) -> bool:
     """Return whether the request is over, so that the client cannot be notified; log the error
     unless the client has disconnected.
     """
-    if request.over and not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+    if request.over and not isinstance(failure.value, CancelledError):
         _log.failure("an error after the answer was complete", failure=failure)
     return request.over
 

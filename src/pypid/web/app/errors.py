@@ -173,18 +173,19 @@ async def respond_error(
     The request is not finished here. `random` returns that many unpredictable bytes, for requests
     that have no id.
     """
-    failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
+    failure = error
+    if not isinstance(failure, Failure):
+        failure = Failure(error)  # type: ignore[no-untyped-call]
     if request.channel is None:
         return
     if request.startedWriting:
-        if isinstance(
-            failure.value, PypidError
-        ):  # mostly of the other index; a traceback would add nothing
+        # mostly of the upstream index, where a traceback would add nothing
+        if isinstance(failure.value, PypidError):
             _log.warn(
                 "an answer broke off in the middle, and its connection was closed: {error}",
                 error=failure.value,
             )
-        elif not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        elif not isinstance(failure.value, CancelledError):
             _log.failure(
                 "an answer broke off in the middle, and its connection was closed", failure=failure
             )
