@@ -72,7 +72,7 @@ async def export(ctx: RequestContext) -> None:
     if kind is None:
         return send_json(
             ctx.request,
-            _document(wanted, await _exported(ctx, exports(wanted, _nobody), wanted)),
+            _document(wanted, await _exported(ctx, exports(wanted, _ignore_progress), wanted)),
         )
     stream = EventStream(ctx.request, kind)
     stream.begin()
@@ -144,5 +144,5 @@ def _document(wanted: ExportWanted, came: Exported) -> ExportedIndex:
     }
 
 
-def _nobody(done: int, of: int) -> None:
+def _ignore_progress(done: int, of: int) -> None:
     """Ignore the progress, for a client that wants no stream."""

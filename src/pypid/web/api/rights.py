@@ -211,7 +211,7 @@ async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
     before = await rights_now(ctx.app)
     warnings = [
         *_of_the_first(ctx.app, right, before),
-        *await _of_nobody(ctx.app, right),
+        *await _unknown_name(ctx.app, right),
         *_of_the_file(right, before),
     ]
 
@@ -311,7 +311,7 @@ def _of_the_first(app: App, right: Right, before: AllRights) -> list[str]:
     return found
 
 
-async def _of_nobody(app: App, right: Right) -> list[str]:
+async def _unknown_name(app: App, right: Right) -> list[str]:
     if right.whom is Whom.USER and await app.known.find(right.name) is None:
         return [f"No user can log in as {right.name!r} now: is it spelled right?"]
     groups = (

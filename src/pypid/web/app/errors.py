@@ -115,7 +115,7 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResp
     """
     match error:
         case PypidError():
-            return _of_ours(error, method)
+            return _of_pypid_error(error, method)
         case CancelledError():
             return ErrorResponse(
                 503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),)
@@ -141,7 +141,7 @@ def status_of(kind: type[PypidError], method: bytes = b"GET") -> int:
     return kind.http_status
 
 
-def _of_ours(error: PypidError, method: bytes) -> ErrorResponse | None:
+def _of_pypid_error(error: PypidError, method: bytes) -> ErrorResponse | None:
     status = status_of(type(error), method)
     if status == INTERNAL:
         return None
@@ -173,9 +173,9 @@ async def respond_error(
     The request is not finished here. `random` returns that many unpredictable bytes, for requests
     that have no id.
     """
-    failure = error
-    if not isinstance(failure, Failure):
-        failure = Failure(error)  # type: ignore[no-untyped-call]
+    failure = (
+        error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
+    )
     if request.channel is None:
         return
     if request.startedWriting:

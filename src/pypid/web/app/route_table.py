@@ -156,8 +156,9 @@ class RouteTable:
     _cached: Callable[[bytes, bytes], Match] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        # each route decides itself what it does without its slash; Klein has no parameters for this
         url_map = self._klein.url_map
-        url_map.strict_slashes = False  # each route says itself what it does without its slash
+        url_map.strict_slashes = False
         url_map.merge_slashes = False
         without_builders(url_map)
         self._cached = lru_cache(maxsize=MOST)(self._match)

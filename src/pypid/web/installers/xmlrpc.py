@@ -31,6 +31,7 @@ def read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
         raise ValueError("a call has no document type")
 
     parser, target = ParserCreate(), Unmarshaller(use_builtin_types=True)
+    # expat takes its handlers as attributes only
     parser.StartDoctypeDeclHandler = refuse
     parser.StartElementHandler, parser.EndElementHandler = target.start, target.end
     parser.CharacterDataHandler = target.data
