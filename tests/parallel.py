@@ -151,11 +151,11 @@ class QueuedModules(TestSuite):
         for number, name in enumerate(self._names(), 1):
             if result.shouldStop:
                 break
-            begun, before = time.monotonic(), result.testsRun
-            tests: _Tests = TestLoader().loadByName(name)
-            if number % FREEZE_EVERY == 0:
+            if number % FREEZE_EVERY == 0:  # while no test exists, which would stay with all it has
                 gc.collect()
                 gc.freeze()
+            begun, before = time.monotonic(), result.testsRun
+            tests: _Tests = TestLoader().loadByName(name)
             tests.run(result)
             line = f"{time.monotonic() - begun:6.1f} s {result.testsRun - before:5}  {name}\n"
             print(line, end="", flush=True)
