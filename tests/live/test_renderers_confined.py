@@ -12,7 +12,7 @@ BEGIN = """
 import os, socket, subprocess, sys, time
 from pypid.rendering.confinement import compute_for, confine
 confine()
-from pypid.rendering.render import made
+from pypid.rendering.render import render
 from pypid.rendering.markup import MarkupKind
 """
 
@@ -82,7 +82,7 @@ class ConfinedTests(SynchronousTestCase):
         languages = ("python", "rust", "html", "console", "diff", "yaml", "c++", "nonsense")
         code = "\n".join(f"```{name}\n<x> = 'y' + 1\n```\n" for name in languages)
         status, said, wrong = self.run_in(
-            f"print(made({code!r}, MarkupKind.GFM).html); print(made('*x*', MarkupKind.RST).html)"
+            f"print(render({code!r}, MarkupKind.GFM).html); print(render('*x*', MarkupKind.RST).html)"
         )
         self.assertEqual((status, wrong), (0, ""))
         self.assertEqual(said.count("<pre>"), len(languages))
@@ -101,7 +101,7 @@ class ConfinedTests(SynchronousTestCase):
             "math": ".. math:: a^2\n",
             "languages": ".. code:: toml\n\n   x = 1\n\n.. highlights:: x\n\n.. contents::\n",
         }
-        code = f"for name, text in {parts!r}.items(): print(name, made(text, MarkupKind.RST))"
+        code = f"for name, text in {parts!r}.items(): print(name, render(text, MarkupKind.RST))"
         status, said, wrong = self.run_in(code)
         self.assertEqual((status, wrong), (0, ""))
         for line in said.splitlines():
