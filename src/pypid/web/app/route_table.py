@@ -110,7 +110,10 @@ MODULES = (
 )
 """The modules of this package with routes, in the order in which a running pypid imports them."""
 
-USED_BY: Mapping[str, tuple[str, ...]] = {UPLOADS: ("argon2",)}
+USED_BY: Mapping[str, tuple[str, ...]] = {
+    UPLOADS: ("argon2", "packaging.metadata"),
+    "pypid.web.ui.project": ("pypid.web.app.project_page_cache",),
+}
 """Modules that handlers import only when they run. They are imported together with the routes:
 an import opens files, and while clients hold all descriptors none can be opened.
 """
