@@ -16,7 +16,7 @@ from pypid.access.tokens import PREFIX
 from pypid.core.accounts.entries import TOKEN_USER
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential
-from pypid.daemon.identities import NoOtherNodes
+from pypid.daemon.other_nodes import NoOtherNodes
 from pypid.flow import start
 from pypid.testing.worlds import world
 from pypid.wiring.configuration import load_config

@@ -22,7 +22,7 @@ from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Account, Sessi
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Action, Credential, Scope
-from pypid.daemon.identities import NoOtherNodes
+from pypid.daemon.other_nodes import NoOtherNodes
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
 from pypid.wiring.configuration import load_config

@@ -19,7 +19,8 @@ from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.daemon.identities import Identities, OtherNodes
+from pypid.daemon.identities import Identities
+from pypid.daemon.other_nodes import OtherNodes
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
 from pypid.flow import World, start

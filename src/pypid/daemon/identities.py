@@ -4,10 +4,10 @@ audit log.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 from twisted.internet.defer import DeferredSemaphore
@@ -19,7 +19,7 @@ from pypid.access.closed import ClosedAccess
 from pypid.access.first_admin import ADMIN, read_admin
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import hash_password
-from pypid.access.sql.current_accounts import POLL, CurrentAccounts
+from pypid.access.sql.current_accounts import POLL
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server
 from pypid.access.sql.state import AccountsState
@@ -30,6 +30,7 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
+from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes
 from pypid.daemon.rules_in_force import (
     InForce,
     account_settings,
@@ -71,63 +72,6 @@ _ONCE_MORE = (
     "of them since is lost, and removed users can log in again: look at `pypid user list`, and "
     "keep the state folder ({state})."
 )
-
-
-class OtherNodes(Protocol):
-    """The other nodes that use the same accounts (`daemon.shared_catalog`)."""
-
-    def reported_until(self) -> float:
-        """Return until when, on the clock, other nodes would have reported a change."""
-
-    def has_missed(self) -> bool:
-        """Return whether other nodes reported a change that cannot be read yet: a project may be
-        private by now, or a name local. No client is admitted meanwhile, since public access is
-        defined in the accounts, too.
-        """
-
-
-class NoOtherNodes:
-    """The nodes of a pypid that is the only one."""
-
-    def reported_until(self) -> float:
-        """Return that nothing can be missed."""
-        return float("inf")
-
-    def has_missed(self) -> bool:
-        """Return False: there is no other node."""
-        return False
-
-
-def read_changes(
-    current: CurrentAccounts, nodes: OtherNodes, world: World
-) -> Coroutine[Any, Any, None] | None:
-    """Return a reading of the accounts, if other nodes may have changed them since the last one."""
-    if world.clock.seconds() < nodes.reported_until():
-        return None
-
-    async def read() -> None:
-        try:
-            await current.refresh()
-        except PeopleUnknown:  # administrators of the configuration still get in
-            current.distrust()
-
-    return read()
-
-
-def watch(current: CurrentAccounts) -> Callable[[], Awaitable[bool]]:
-    """Return a check whether the accounts have changed since now; False where they cannot be
-    read.
-    """
-    known = current.known
-
-    async def has_changed() -> bool:
-        try:
-            await current.refresh()
-        except PeopleUnknown:
-            return False
-        return current.known is not known
-
-    return has_changed
 
 
 @define(slots=False, eq=False)

@@ -18,7 +18,8 @@ from pypid.access.sql.people import GroupsOnly, SqlPeople
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.core.policy import Claims
-from pypid.daemon.identities import Identities, NoOtherNodes, OtherNodes, read_changes, watch
+from pypid.daemon.identities import Identities
+from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes, read_changes, watch
 from pypid.daemon.rules_in_force import people_of
 from pypid.daemon.state import StatePaths
 from pypid.daemon.stores import Stores
