@@ -90,9 +90,13 @@ def configure(folder: Path, listen: str) -> Path:
     return path
 
 
+FAST_PATH = "PYPID_SERVER_FAST_PATH"
+"""The variable that runs daemons without the fast path (docs/developing.rst)."""
+
+
 def clean_environ(**more: str) -> dict[str, str]:
-    """This environment without what would configure pypid, systemd's sockets or Python's import
-    path.
+    """This environment without what would configure pypid (but for `FAST_PATH`), systemd's sockets
+    or Python's import path.
     """
     unwanted = (
         "PYPID_",
@@ -106,7 +110,11 @@ def clean_environ(**more: str) -> dict[str, str]:
         "TRIAL_",
     )
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(unwanted)},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name == FAST_PATH or not name.startswith(unwanted)
+        },
         **more,
     }
 
