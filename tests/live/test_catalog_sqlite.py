@@ -87,7 +87,7 @@ async def main():
             names = [each.name for each in await catalog.names()]
         except CatalogDown:
             names = None
-        saying = [catalog.following.replica.epoch, names]
+        saying = [catalog.following.replica.generation, names]
         if saying != said:
             print(json.dumps(saying), flush=True)
             said = saying
@@ -265,7 +265,7 @@ class LostTests(SynchronousTestCase):
                 node.until(lambda epoch, names: names == [])
             for lose in (self.delete, self.replace):
                 engine = engine_at(f"sqlite:///{path}")
-                epoch = now(engine.state()).epoch
+                epoch = now(engine.state()).generation
                 self.assertIsInstance(
                     now(engine.swap(epoch, RowChange(RowKind.LOCAL, SPAM, line, 0))), CatalogRow
                 )
