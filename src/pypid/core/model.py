@@ -90,16 +90,10 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the bytes are in an archive (`Blob.archived`)."""
 
 
-def file_order(file: File) -> tuple[tuple[int, Any], str]:
-    """Return the sort key of a file on a page: by version (PEP 440), then by name."""
-    return (version_key(file.version), file.filename)
-
-
 def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
-    """Return `files` in the order of `Project.files`."""
-    versions: dict[
-        str, list[File]
-    ] = {}  # versions are slow to compare, and ten thousand files have only a hundred
+    """Return `files` in the order of a page: by version (PEP 440), then by name."""
+    # versions are slow to compare, and ten thousand files have only a hundred
+    versions: dict[str, list[File]] = {}
     for file in files:
         versions.setdefault(file.version, []).append(file)
     spellings: dict[tuple[int, Any], list[File]] = {}

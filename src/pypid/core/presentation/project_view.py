@@ -92,11 +92,6 @@ class ShownRelease:
     """The summary from the upload; the metadata may have more."""
     whose: Whose
 
-    @property
-    def is_newest(self) -> bool:
-        """Whether it is the release that installers choose."""
-        return self.age is Age.CHOSEN
-
 
 def shown(project: Project, version: str | None) -> ShownRelease | None:
     """Return the release (in any spelling; None: the one that installers choose), or None if there
