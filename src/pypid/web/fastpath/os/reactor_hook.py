@@ -4,7 +4,8 @@ answer.
 Between epoll and a protocol Twisted makes some ten calls: among them a log context, which nothing
 uses here, and a buffer of 64 KiB. That is a third of the time that a response takes. So this module
 replaces the `doIteration` of an `EPollReactor`: data for an idle connection are read here and
-passed to the fast path; everything else is left to Twisted, and so is everything on another reactor.
+passed to the fast path; everything else is left to Twisted, and so is everything on another
+reactor.
 """
 
 from __future__ import annotations
