@@ -35,7 +35,7 @@ from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
 from pypid.prefork.sockets import ListeningSocket
-from pypid.web.app.route_table import FILES, HEALTH, RouteTable
+from pypid.web.app.route_table import FILES, HEALTH, UPLOADS, RouteTable
 from pypid.web.http.site import Site
 
 if TYPE_CHECKING:
@@ -172,12 +172,13 @@ class Daemon(PeriodicJobs):
         self._comparing.begin()
 
     async def _load_routes(self) -> None:
-        """Import what most clients need; then, after the first pages were answered, all other
-        modules with routes: later there may be no descriptor to open their files with.
+        """Import what most clients need; then, after the first pages were answered, what an upload
+        needs: later there may be no descriptor to open the files with. The other modules with
+        routes take 10 MB: they wait for a request.
         """
         await self.routes.load(self.world, (HEALTH, FILES))
         await deferLater(self.world.clock, FIRST_PAGES)
-        await self.routes.load(self.world)
+        await self.routes.load(self.world, (UPLOADS,))
 
     def _start_workers(self) -> None:
         """Start the other workers once the records of the state folder are there. This worker

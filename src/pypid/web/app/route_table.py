@@ -108,7 +108,7 @@ MODULES = (
         )
     ),
 )
-"""The modules of this package with routes, in the order in which a running pypid imports them."""
+"""The modules of this package with routes, in the order in which they are imported."""
 
 USED_BY: Mapping[str, tuple[str, ...]] = {
     UPLOADS: ("argon2", "packaging.metadata"),
@@ -234,4 +234,4 @@ class RouteTable:
         return self._routes[endpoint], values
 
 
-__all__ = ["FILES", "HEALTH", "MODULES", "RouteTable", "modules_for"]
+__all__ = ["FILES", "HEALTH", "MODULES", "UPLOADS", "RouteTable", "modules_for"]
