@@ -122,8 +122,8 @@ class Describing(Protocol):
 
 
 class Provisional(Protocol):
-    """An optional ability of `Blobs`: to mark a blob whose publish is not committed yet, in the same
-    write.
+    """An optional ability of `Blobs`: to mark a blob whose publish is not committed yet, in the
+    same write.
 
     The mark is as durable as the blob. It is read back as `Blob.provisional`, and changes nothing
     else. Everything raises `StorageDown`.
@@ -209,7 +209,8 @@ class Catalog(Protocol):
     ) -> UpstreamEntry:
         """Replace the upstream entry by the result of `change`, as one step.
 
-        Only a visible change takes a serial: not one of `listing.confirmed` and `listing.etag` alone.
+        Only a visible change takes a serial: not one of `listing.confirmed` and `listing.etag`
+        alone.
         """
 
     async def upstream_names(self) -> Sequence[ProjectName]:
@@ -247,8 +248,8 @@ class Catalog(Protocol):
 
     @property
     def generation(self) -> str:
-        """The generation of the serials: with another generation, earlier serials mean nothing. Check it
-        before reading anything stored by a serial.
+        """The generation of the serials: with another generation, earlier serials mean nothing.
+        Check it before reading anything stored by a serial.
         """
 
 
@@ -462,8 +463,8 @@ class Upstream(Protocol):
     ) -> Listing:
         """Return the current upstream listing of the project.
 
-        `known` is the previous listing: if it still holds (304), it is returned with a new `confirmed`.
-        `files` is None if no index has the project.
+        `known` is the previous listing: if it still holds (304), it is returned with a new
+        `confirmed`. `files` is None if no index has the project.
         """
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
@@ -510,8 +511,8 @@ class Glance(Protocol):
 
     @property
     def generation(self) -> str:
-        """The generation of the catalog, see `Catalog.generation`: heads of two generations may be equal, and of
-        other projects.
+        """The generation of the catalog, see `Catalog.generation`: heads of two generations may be
+        equal, and of other projects.
         """
 
 

@@ -38,7 +38,7 @@ Line = tuple[str, str | None, LogClient, SharedLogFields]
 _LOG_FIELDS = itemgetter(3)
 
 
-class AuthGeneration(Protocol):
+class IdentityGeneration(Protocol):
     """The generation of identities: those verified in an earlier one are not trusted."""
 
     @property
@@ -68,7 +68,7 @@ class CachedApp(Protocol):
         """Why only administrators are let in, if so."""
 
     @property
-    def auth_generation(self) -> AuthGeneration: ...
+    def auth_generation(self) -> IdentityGeneration: ...
 
     @property
     def registry(self) -> object | None:

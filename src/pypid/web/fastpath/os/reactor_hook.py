@@ -33,7 +33,7 @@ NAMES = ("_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables", "
 _UNKNOWN: tuple[Any, None, Any] = (None, None, None)
 
 
-class FastPathState(Protocol):
+class RecheckedState(Protocol):
     """The state of a fast path, which is refreshed before it answers."""
 
     quiet: bool
@@ -47,10 +47,10 @@ class IdleLookup(Protocol):
     """The cached responses for one kind of connections."""
 
     @property
-    def state(self) -> FastPathState: ...
+    def state(self) -> RecheckedState: ...
 
     def answer_now(self, channel: Channel, data: bytes) -> bool:
-        """Answer the data if its response is cached, after `FastPathState.refresh`."""
+        """Answer the data if its response is cached, after `RecheckedState.refresh`."""
 
 
 class ReactorHook:
