@@ -335,7 +335,7 @@ class IgnoredTests(SnapshotCase):
         self.assertFalse(snapshot.is_whole)
         self.assertEqual(len(self.have(catalog.names())), 9)
         [line] = [formatEvent(event) for event in events]
-        self.assertIn("1 of 10 files of the snapshot are damaged", line)
+        self.assertIn("1 of 10 files of the catalog dump are damaged", line)
         self.assertIn(words, line)
         self.assertNotIn("Error(", line)
 

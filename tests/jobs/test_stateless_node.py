@@ -204,7 +204,7 @@ class JobsTests(ThrowawayCase):
         for _ in range(3):
             self.clock.advance(COMPARE)
         self.assertEqual([summary.name for summary in self.have(made.index.names())], ["ham"])
-        self.assertEqual(len([line for line in self.logged("warn") if "not taken in" in line]), 1)
+        self.assertEqual(len([line for line in self.logged("warn") if "not restored" in line]), 1)
         self.have(made.end())
 
     def test_cheap(self) -> None:

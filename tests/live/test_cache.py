@@ -338,7 +338,7 @@ class MirrorTests(CacheCase):
         self.assertEqual(
             {answer.path for answer in self.theirs.answers(heard)}, {"/legacy/", "/simple/bee/"}
         )
-        self.assertIn("1 of 1 kept projects were refreshed", self.index.log(self.since))
+        self.assertIn("1 of 1 cached projects were refreshed", self.index.log(self.since))
         stop(self.index)
         # its last try may have met an upstream that was stopping: what it knows shows in a start
         # without refreshing
@@ -355,10 +355,12 @@ class MirrorTests(CacheCase):
         bee = large("bee")
         publish(self.theirs, bee)
         self.keep(bee)
-        self.until(lambda: "1 of 1 kept projects were refreshed" in self.index.log(self.since))
+        self.until(lambda: "1 of 1 cached projects were refreshed" in self.index.log(self.since))
         publish(self.index, large("bee", "9.0"))
         heard, since = self.theirs.log_size(), self.index.log_size()
-        self.until(lambda: self.index.log(since).count("0 of 1 kept projects were refreshed") >= 2)
+        self.until(
+            lambda: self.index.log(since).count("0 of 1 cached projects were refreshed") >= 2
+        )
         late = [answer.path for answer in self.theirs.answers(heard)]
         self.assertLessEqual(len(late), 1)  # one that was under way
         self.assertEqual(listed(self.index, "bee"), [large("bee", "9.0").filename])

@@ -134,5 +134,5 @@ class DirectoryTests(SynchronousTestCase):
         check_log(index.log())
         for secret in ("wonder land", "builder", "singer", "diver", MANAGER_PASSWORD):
             self.assertNotIn(secret, index.log())
-        self.assertIn("The LDAP directory cannot be asked", index.log())
-        self.assertIn("The LDAP directory answers again", index.log())
+        self.assertIn("The LDAP directory is unavailable", index.log())
+        self.assertIn("The LDAP directory is available again", index.log())

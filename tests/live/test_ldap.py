@@ -251,7 +251,7 @@ class PasswordTests(Asking, TestCase):
         """
         self.server.fill([person("alice", "Xyzzy-secret")])
         lines = await self.away(self.opened(bind_password="Xyzzy-wrong"))
-        self.assertIn("cannot be asked, so its users cannot log in: bind_dn", "".join(lines))
+        self.assertIn("is unavailable, so its users cannot log in: bind_dn", "".join(lines))
         self.assertEqual(len(lines), 1, lines)
 
     async def test_no_secret_shown(self) -> None:
@@ -506,7 +506,7 @@ class TroubleTests(Asking, TestCase):
                     await people.check(Credential("alice", "wonder land")), Identity("alice")
                 )
                 self.assertEqual(await people.find("alice"), Identity("alice"))
-            self.assertEqual(back, ["The LDAP directory answers again"])
+            self.assertEqual(back, ["The LDAP directory is available again"])
 
     async def test_dies_meanwhile(self) -> None:
         """A directory that dies in the middle of a question is one that cannot be asked."""

@@ -267,7 +267,7 @@ class FaultTests(RemoteCase):
                 self.assertIn("The service of [remote], http://127.0.0.1", self.said[0])
                 self.assertIn(REASONS.get(user, ""), self.said[0])
                 self.assertIsNone(await people.find(f"not-{user}"))
-                self.assertEqual(self.said[-1], "The service of [remote] answers again")
+                self.assertEqual(self.said[-1], "The service of [remote] is available again")
 
     async def test_no_redirect(self) -> None:
         """A redirect is not followed: a password goes where the configuration says and nowhere
@@ -429,6 +429,6 @@ class DaemonTests(TestCase):
         self.index.running.stop_in_order()
         log = self.index.log()
         self.assertIn("The service of [remote], http://127.0.0.1", log)
-        self.assertIn("The service of [remote] answers again", log)
+        self.assertIn("The service of [remote] is available again", log)
         for secret in (LOGIN[1], "wonder land", "pa:ss", PASSWORDS["admin"]):
             self.assertNotIn(secret, log)

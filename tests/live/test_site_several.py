@@ -222,7 +222,7 @@ class EndingTests(WorkersCase):
         publish(self.index, published("third"))
         until(lambda: others(self.index).get(2, second) != second, self.index)
         until(
-            lambda: f"(process {others(self.index)[2]}) answers, too" in self.index.log(),
+            lambda: f"(process {others(self.index)[2]}) is ready" in self.index.log(),
             self.index,
         )
         _, there = self.visitors()

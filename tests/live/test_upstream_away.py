@@ -116,7 +116,7 @@ class AwayTests(FrontedCase):
         self.upstream_fails(500)
         await self.pause(1.1)
         await self.kept(index)
-        self.assertIn("what it said at", index.log())
+        self.assertIn("its listing of", index.log())
 
     async def test_never_heard_of(self) -> None:
         """With upstream stopped, what was never kept fails for pip and uv within seconds, however

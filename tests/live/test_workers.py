@@ -85,7 +85,7 @@ class KilledTests(WorkersCase):
             if owner != victim:
                 self.assertEqual(answer(each), 200)
         until(lambda: others(self.index).get(number, victim) != victim, self.index)
-        said = f"worker {number} (process {others(self.index)[number]}) answers, too"
+        said = f"worker {number} (process {others(self.index)[number]}) is ready"
         until(lambda: said in self.index.log(), self.index)
         self.assertIn(f"worker {number} (process {victim}) was ended by SIGKILL", self.index.log())
         self.connected()
@@ -109,7 +109,7 @@ class KilledTests(WorkersCase):
         spool.unlink()
         until(
             lambda: (
-                f"worker {number} (process {others(self.index).get(number)}) answers, too"
+                f"worker {number} (process {others(self.index).get(number)}) is ready"
                 in self.index.log()
             ),
             self.index,
@@ -193,7 +193,7 @@ class SharedTests(WorkersCase):
         self.assertTrue((first / "incoming-left").exists())
         until(lambda: 2 in others(self.index), self.index)
         until(
-            lambda: f"worker 2 (process {others(self.index)[2]}) answers, too" in self.index.log(),
+            lambda: f"worker 2 (process {others(self.index)[2]}) is ready" in self.index.log(),
             self.index,
         )
 
@@ -344,7 +344,7 @@ class WaysTests(IndexTestCase):
         )
         process = int(pid.read_text())
         self.addCleanup(lambda: is_there(process) and os.kill(process, signal.SIGKILL))
-        self.wait(lambda: "answers, too" in self.text(place), place)
+        self.wait(lambda: "is ready" in self.text(place), place)
         self.assertEqual(socket_path.stat().st_mode & 0o777, 0o600)
         for _ in range(20):
             with socket.socket(socket.AF_UNIX) as connection:
@@ -390,7 +390,7 @@ class WaysTests(IndexTestCase):
             command[1:1] = ["--setenv", f"NOTIFY_SOCKET={self.folder / 'notify'}"]
             with running(command, self.folder / "log", cwd=self.folder) as process:
                 process.until_answers(f"http://127.0.0.1:{port}/simple/")
-                self.wait(lambda: "answers, too" in self.text(self.folder), self.folder)
+                self.wait(lambda: "is ready" in self.text(self.folder), self.folder)
                 index = LiveIndex(self.folder, port, False, process)
                 made = connections(index, 8)
                 processes = [process.process.pid, *others(index).values()]

@@ -47,7 +47,7 @@ def until_all_answer(index: LiveIndex, workers: int) -> None:
     """Wait until each has said that it does."""
     until(
         lambda: (
-            len(set(re.findall(r"worker (\d+) \(process \d+\) answers, too", index.log())))
+            len(set(re.findall(r"worker (\d+) \(process \d+\) is ready", index.log())))
             == workers - 1
         ),
         index,

@@ -85,7 +85,7 @@ class OutdatedSessions:
                 self._unwritten = None if self._unwritten is written else self._unwritten
         except (PypidError, OSError) as error:
             _log.warn(
-                "The sessions of who has a new password in [users] cannot be ended yet: {error}",
+                "The sessions of users with a new password in [users] cannot be ended yet: {error}",
                 error=error,
             )
 

@@ -198,7 +198,7 @@ class RemotePeople:
             self._turns.release()
         if self._trouble is not None:
             self._trouble = None
-            self._log.info("The service of [remote] answers again")
+            self._log.info("The service of [remote] is available again")
         return answer
 
     def _unknown(self, reason: str) -> PeopleUnknown:

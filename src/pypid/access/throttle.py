@@ -214,8 +214,8 @@ class Throttle:
             # not the user's name: it may be a password, typed into the wrong field
             self._log.warn(
                 (
-                    "many wrong passwords for one user come from {place}: each next one has to "
-                    "wait longer"
+                    "many wrong passwords for one user, each further attempt is delayed "
+                    "longer: address={place}"
                 ),
                 place=place,
             )

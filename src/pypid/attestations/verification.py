@@ -64,7 +64,7 @@ class Attesting:
                 # The library was written for honest input; what makes it fail is refused, and
                 # logged for the developers.
                 _log.failure(
-                    "pypi_attestations broke off over an attestation of {filename}",
+                    "pypi_attestations failed on an attestation of {filename}",
                     filename=about.filename,
                 )
                 problems.append(

@@ -56,9 +56,7 @@ class Awaited(Generic[B]):
         try:
             self.opened = await self.open()
         except CannotStart as error:
-            _log.error(
-                "The storage cannot be opened, which will be tried again: {error}", error=error
-            )
+            _log.error("The storage cannot be opened; pypid tries again: {error}", error=error)
             self._failed = self.world.clock.seconds()
             raise _away() from None
         return self.opened

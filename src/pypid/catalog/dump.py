@@ -84,8 +84,8 @@ class CatalogDump:
         for error in list(found.damaged.values())[:1]:
             self._log.warn(
                 (
-                    "{count} of {shards} files of the snapshot are damaged; their projects are "
-                    "read from the storage: {error}"
+                    "{count} of {shards} files of the catalog dump are damaged; their "
+                    "projects are read from the storage: {error}"
                 ),
                 count=len(found.damaged),
                 shards=len(found.damaged) + len(found.shards),
@@ -118,7 +118,8 @@ class CatalogDump:
             shards = await self._blocking(self._folder.store, self._identity, moment, self._shards)
         except OSError as error:
             self._log.error(
-                "The snapshot could not be written, the one before is kept: {error}", error=error
+                "The catalog dump could not be written; the previous one is kept: {error}",
+                error=error,
             )
             return False
         self._written = LinesState(moment.serial, moment.versions, {})

@@ -41,24 +41,24 @@ class FeedEvents:
         if self.stopped:
             return
         if self._lost:
-            _log.info("The feed of the shared catalog is back.")
+            _log.info("The feed of the shared catalog is available again.")
             self._lost = False
         try:
             self.on_beat(beat)
         except Exception:
-            _log.failure("news of the shared catalog were not taken in")
+            _log.failure("a change reported by the shared catalog could not be applied")
 
     def lose(self, error: Exception) -> None:
         """Log that the engine is unavailable, once."""
         if not self._lost and not self.stopped:
             reason = str(error).rstrip(".")
             _log.warn(
-                "The feed of the shared catalog is lost: {reason}. It is tried again.",
+                "The feed of the shared catalog is unavailable: {reason}. pypid reconnects.",
                 reason=reason,
             )
         self._lost = True
 
     def fail(self) -> None:
         """Log an unexpected exception."""
-        _log.failure("the feed of the shared catalog failed; it is tried again")
+        _log.failure("the feed of the shared catalog failed; pypid reconnects")
         self._lost = True

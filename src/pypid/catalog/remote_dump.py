@@ -69,17 +69,20 @@ class RemoteDump:
             loaded = await self._read()
         except Missing:
             _log.info(
-                "There is no snapshot {key} in the storage yet: it is read instead.", key=self.key
+                "There is no catalog dump {key} in the storage yet: the storage is read instead.",
+                key=self.key,
             )
             return None
         except Unreadable as error:
             _log.warn(
-                "The snapshot {key} in the storage is ignored: {error}.", key=self.key, error=error
+                "The catalog dump {key} in the storage is ignored: {error}.",
+                key=self.key,
+                error=error,
             )
             return None
         except OSError as error:
             _log.error(
-                "The snapshot {key} could not be fetched: {error}", key=self.key, error=error
+                "The catalog dump {key} could not be fetched: {error}", key=self.key, error=error
             )
             return None
         count = len(loaded.roll)
@@ -122,7 +125,7 @@ class RemoteDump:
             await self._write(moment)
         except (PypidError, OSError) as error:
             _log.error(
-                "The snapshot {key} could not be written to the storage: {error}",
+                "The catalog dump {key} could not be written to the storage: {error}",
                 key=self.key,
                 error=error,
             )

@@ -142,7 +142,7 @@ def _read(row: CatalogRow) -> tuple[Summary, Line] | None:
 
 def _say_damaged(name: ProjectName, error: Exception) -> None:
     _log.error(
-        "What the shared catalog holds of {name} cannot be read: {error}", name=name, error=error
+        "The entry of {name} in the shared catalog cannot be read: {error}", name=name, error=error
     )
 
 

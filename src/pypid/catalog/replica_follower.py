@@ -275,8 +275,8 @@ class ReplicaFollower:
         Raises `CatalogReset`.
         """
         _log.error(
-            "The shared catalog lacks changes that it had before: was a backup restored, or did a "
-            "replica take over? It is begun anew, and filled from the storage."
+            "The shared catalog lacks changes that it had before: was a backup restored, or "
+            "did a replica take over? It is cleared and filled from the storage."
         )
         await self.engine.clear()
         raise CatalogReset
@@ -299,7 +299,7 @@ class ReplicaFollower:
             self.first_generation = self.first_generation or replica.generation
             self._confirm(state, requested_at)
             if was.generation and was.generation != replica.generation:
-                _log.info("The shared catalog was begun anew, and has been read.")
+                _log.info("The shared catalog was cleared, and has been read again.")
                 self.begun_anew()
             return
         raise DatabaseAway("it is begun anew again and again")
@@ -344,8 +344,8 @@ class ReplicaFollower:
         if self.away is None:
             _log.warn(
                 (
-                    "The shared catalog cannot be asked: {reason}. What is known is shown for "
-                    "{stale_for} s, nothing is published."
+                    "The shared catalog is unavailable: {reason}. Known projects are served "
+                    "for {stale_for} s; nothing can be published."
                 ),
                 reason=error.reason.rstrip("."),
                 stale_for=round(self.stale_for.total_seconds()),
@@ -356,8 +356,8 @@ class ReplicaFollower:
         self._failed = float("-inf")
         if self.away is not None:
             self.away = None
-            _log.info("The shared catalog can be asked again.")
+            _log.info("The shared catalog is available again.")
 
 
 def _say_failed(failure: Failure) -> None:
-    _log.failure("what the shared catalog told of was not taken in", failure=failure)
+    _log.failure("a change in the shared catalog could not be applied", failure=failure)

@@ -237,8 +237,8 @@ class SharedCatalog:
             await following.catch_up()
         except CatalogReset:
             _log.warn(
-                "The shared catalog was begun anew while it was compared with the storage: that "
-                "has to be done again."
+                "The shared catalog was cleared while it was compared with the storage: the "
+                "comparison is repeated."
             )
         except (DatabaseAway, DatabaseUnusable) as error:
             raise CatalogDown("it cannot be said that all was compared.") from error

@@ -224,7 +224,7 @@ class WrittenLinks:
             return 0
         except (Unreadable, OSError) as error:
             _log.warn(
-                "The signed URLs that were written down are ignored: {error}",
+                "The stored signed URLs are ignored: {error}",
                 error=_without_content(error),
             )
             return 0
@@ -243,7 +243,7 @@ class WrittenLinks:
             await self.world.blocking(_write, self.folder, self.signer, self.links.good())
         except OSError as error:
             _log.error(
-                "The signed URLs could not be written down: {error}", error=_without_content(error)
+                "The signed URLs could not be stored: {error}", error=_without_content(error)
             )
             return False
         self._changes = changes

@@ -120,7 +120,7 @@ class Table(Generic[V]):
                 if isinstance(later, PendingLine):
                     await self._write(name, later)
         except Exception:
-            _log.failure("a line of the catalog was not written down; a snapshot will do it")
+            _log.failure("a change of the catalog was not written; the next dump contains it")
         finally:
             self._writing = False
 

@@ -212,7 +212,7 @@ class Daemon(PeriodicJobs):
                 await self.world.blocking(self.certificate.reload)
             await self.reload_people()
         except Exception:
-            _log.failure("reloading failed; what was in force stays in force")
+            _log.failure("reloading failed; the settings in force are unchanged")
         if not self.stopping:
             self.notify(READY)
 

@@ -101,7 +101,7 @@ class Comparing:
             raise
         except Exception:
             _log.failure(
-                "comparing with the storage failed; it is tried again in {pause} s", pause=pause
+                "comparing with the storage failed; next attempt in {pause} s", pause=pause
             )
             return False
         if found is None and not await self.index.catalog.is_complete():

@@ -154,7 +154,7 @@ class Sharing(PeriodicJobs):
         except CatalogDown:
             return
         except Exception:
-            _log.failure("other nodes were not told that people or rights changed")
+            _log.failure("other nodes could not be notified of changed users or rights")
         finally:
             self._reporting = None
             if self._again:

@@ -84,7 +84,9 @@ class Publishing(Service):
             try:
                 await self.while_leader(self._publish)
             except Exception:
-                _log.failure("publishing to {target} failed; it goes on soon", target=self.target)
+                _log.failure(
+                    "publishing to {target} failed; pypid tries again soon", target=self.target
+                )
             await self._rest(ELSEWHERE)
         await self.place.close()
 
@@ -104,7 +106,7 @@ class Publishing(Service):
                 self._say(error)
             except Exception as error:
                 _log.failure(
-                    "publishing to {target} failed; it is tried again in {pause} s",
+                    "publishing to {target} failed; next attempt in {pause} s",
                     target=self.target,
                     pause=pause,
                 )
@@ -126,7 +128,7 @@ class Publishing(Service):
             while not self._stopping and self.holds() and not await self.index.catalog.is_away():
                 more = await keeping.step()
                 if self.away is not None:
-                    _log.info("publishing to {target} goes on", target=self.target)
+                    _log.info("publishing to {target} works again", target=self.target)
                     self.away = None
                 if keeping.is_whole and not was_whole:
                     _log.info(
@@ -146,7 +148,7 @@ class Publishing(Service):
         why = _reason(error)
         if self.away is None:
             _log.error(
-                "publishing to {target} is not possible now: {why}. It is tried again.",
+                "publishing to {target} is not possible now: {why}. pypid tries again.",
                 target=self.target,
                 why=why,
             )

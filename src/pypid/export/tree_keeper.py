@@ -278,7 +278,7 @@ class TreeKeeper:
         except PypidError as error:
             if name not in self._again:
                 _log.warn(
-                    "{path} could not be copied; it is tried again: {error}",
+                    "{path} could not be copied; pypid tries again: {error}",
                     path=copy.path,
                     error=error,
                 )

@@ -118,9 +118,9 @@ class HealthWatch(Service):
         if is_well is not self.is_well:
             self.is_well = is_well
             if is_well:
-                _log.info("the {part} is there again", part=self.part)
+                _log.info("the {part} is available again", part=self.part)
             else:
-                _log.warn("the {part} is away: /ready says so", part=self.part)
+                _log.warn("the {part} is unavailable, and /ready reports it", part=self.part)
 
 
 def check_of_blob(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:

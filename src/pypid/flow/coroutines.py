@@ -41,7 +41,9 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
         if not done.called:
             done.errback(failure)
         elif not isinstance(failure.value, PypidError):
-            _log.failure("what went on after its client had gone failed", failure=failure)
+            _log.failure(
+                "work that continued after its client disconnected failed", failure=failure
+            )
 
     start(coroutine).addCallbacks(
         lambda value: None if done.called else done.callback(value), failed

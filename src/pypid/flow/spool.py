@@ -271,7 +271,8 @@ class _Disk:
                 path.unlink(missing_ok=True)
             except OSError as error:  # the request's outcome is already decided
                 _log.warn(
-                    "a file on its way in cannot be removed, the next start does it: {error}",
+                    "the file of an upload in progress cannot be removed; the next start "
+                    "does it: {error}",
                     error=error,
                 )
 

@@ -60,7 +60,7 @@ class CircuitBreaker:
     def answered(self) -> None:
         """Record an answer: the breaker closes."""
         if self.error is not None:
-            _log.info("{server} can be reached again", server=self.server)
+            _log.info("{server} is available again", server=self.server)
         self.error, self.since, self._again = None, None, None
         self._strikes, self._pause = 0, FIRST_PAUSE
 

@@ -191,8 +191,8 @@ class IndexContext:
             return Presence.UNKNOWN
         if held is None and strays:
             _log.warn(
-                "{name} is not asked upstream: files lie in the storage under this name that "
-                "have no record. `pypid rebuild` takes them in, `pypid check` says more.",
+                "{name} is not requested upstream: the storage has files under this name "
+                "without a record. `pypid rebuild` adopts them; `pypid check` lists them.",
                 name=name,
             )
             return Presence.UNKNOWN

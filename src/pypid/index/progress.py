@@ -56,7 +56,7 @@ class Repeated(ClockedLoop):
 
     def __enter__(self) -> None:
         self.start(self._seconds).addErrback(
-            lambda failure: _log.failure("saying how far it is failed", failure=failure)
+            lambda failure: _log.failure("reporting progress failed", failure=failure)
         )
 
     def __exit__(self, *of_the_block: object) -> None:

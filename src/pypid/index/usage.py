@@ -118,7 +118,7 @@ class Usage:
         except PypidError as error:
             self._failure = error
         except Exception:
-            _log.failure("what projects take could not be counted")
+            _log.failure("the disk usage of projects could not be counted")
         waiting, self._waiting = self._waiting or [], None
         for waiter in waiting:
             if not waiter.called:

@@ -134,7 +134,7 @@ class CacheMaintenance(PeriodicJobs):
         refreshed = sum(await gatherResults([turns.run(self._begin, name) for name in names]))
         if not self._stopping:
             _log.info(
-                "{refreshed} of {names} kept projects were refreshed",
+                "{refreshed} of {names} cached projects were refreshed",
                 refreshed=refreshed,
                 names=len(names),
             )
@@ -181,7 +181,7 @@ class CacheMaintenance(PeriodicJobs):
         is_too_much = self._size is None or self._size + self._came > self.max_cache
         if is_too_much and self._evicting is None and not self._stopping:
             start(self.evict()).addErrback(
-                lambda failure: _log.failure("evicting failed", failure=failure)
+                lambda failure: _log.failure("eviction failed", failure=failure)
             )
 
     async def evict(self) -> None:
@@ -246,9 +246,9 @@ class CacheMaintenance(PeriodicJobs):
         size = sum(file.size for file in found if (file.project, file.filename) in needed)
         if size > limit:
             _log.warn(
-                "Snapshots need {size} bytes of upstream's files, more than max_cache ({limit}): "
-                "no other is kept for long. Delete some (pypid snapshot list), or raise "
-                "max_cache in [upstream].",
+                "Snapshots need {size} bytes of cached files, more than max_cache ({limit}): "
+                "other files are evicted soon. Delete snapshots (pypid snapshot list), or "
+                "raise max_cache in [upstream].",
                 size=size,
                 limit=limit,
             )

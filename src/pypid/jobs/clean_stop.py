@@ -52,8 +52,8 @@ class CleanStop:
         except (PypidError, OSError) as error:
             _log.warn(
                 (
-                    "the note of a clean stop cannot be used, so the dump is compared with the "
-                    "storage: {error}"
+                    "the marker of a clean stop cannot be used, so the dump is compared with "
+                    "the storage: {error}"
                 ),
                 error=error,
             )
@@ -67,7 +67,7 @@ class CleanStop:
             note = CleanStopNote(await self.blocking(_digest, self.folders))
             await records.write_document(self.blobs, CLEAN_STOP, note)
         except (PypidError, OSError) as error:
-            _log.warn("the note of a clean stop could not be written: {error}", error=error)
+            _log.warn("the marker of a clean stop could not be written: {error}", error=error)
 
 
 def _digest(folders: Sequence[Path]) -> str:

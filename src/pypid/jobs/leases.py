@@ -159,7 +159,7 @@ class Shared:
             return await self.engine.lease(name, self.holder, seconds)
         except (CatalogReset, DatabaseAway, DatabaseUnusable) as error:
             _log.debug(
-                "the lease {name} could not be asked for: {reason}", name=name, reason=str(error)
+                "the lease {name} could not be requested: {reason}", name=name, reason=str(error)
             )
             return None
 

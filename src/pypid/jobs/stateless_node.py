@@ -124,15 +124,13 @@ class StatelessNode(PeriodicJobs):
             self.fill = False
             if counts[0] is not None:
                 _log.info(
-                    "the snapshot in the bucket knows {projects} projects", projects=counts[0]
+                    "the catalog dump in the bucket has {projects} projects", projects=counts[0]
                 )
 
     async def _restore(self, backup: Backup) -> None:
         restored = await backup.restore()
         if restored:
-            _log.info(
-                "What is of record was fetched from the bucket: {names}", names=", ".join(restored)
-            )
+            _log.info("The state was restored from the bucket: {names}", names=", ".join(restored))
         if self.after_restore is not None:
             await self.after_restore()
         self.access.open()
@@ -178,8 +176,8 @@ class StatelessNode(PeriodicJobs):
             )
         if backup.secret is None and names:
             _log.warn(
-                "[server] secret is not set, so what is of record is not copied to the bucket "
-                "and is lost with this machine: {names} in {state}. `pypid gen-secret` makes a "
+                "[server] secret is not set, so the state is not copied to the bucket and is "
+                "lost with this machine: {names} in {state}. `pypid gen-secret` makes a "
                 "secret.",
                 names=", ".join(names),
                 state=str(backup.state),
@@ -199,7 +197,7 @@ class StatelessNode(PeriodicJobs):
             adopted = await self._take_in(found.strays)
         except PypidError as error:
             _log.error(
-                "{error} Comparing with it is tried again in {every}.",
+                "{error} The next comparison with it is in {every}.",
                 error=error,
                 every=timedelta(seconds=COMPARE),
             )
@@ -226,7 +224,7 @@ class StatelessNode(PeriodicJobs):
                 taken += 1
                 continue
             _log.warn(
-                "{key} is not taken in: {why}", key=adopted.key, why=" ".join(adopted.problems)
+                "{key} is not restored: {why}", key=adopted.key, why=" ".join(adopted.problems)
             )
             if len(self._reported) < _MOST_REPORTED:
                 self._reported.add((adopted.key, etags[adopted.key]))
@@ -274,7 +272,7 @@ class StatelessNode(PeriodicJobs):
             await marking
         except (PypidError, TimedOut) as error:
             _log.info(
-                "A new machine will read some projects of the snapshot again: {error}",
+                "A new machine will read some projects of the catalog dump again: {error}",
                 error=type(error).__name__,
             )
 

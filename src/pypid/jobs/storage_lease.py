@@ -165,7 +165,7 @@ class StorageLease:
             await self.blobs.delete(_key(number))
         except PypidError as error:
             _log.warn(
-                "The lease of the storage was not given back, and expires: {error}", error=error
+                "The lease of the storage was not released, and expires: {error}", error=error
             )
 
     # --- looking ---
@@ -177,9 +177,9 @@ class StorageLease:
         try:
             await self._looks.single(None, self._look)
         except PypidError as error:
-            _log.debug("the lease of the storage cannot be looked at: {error}", error=error)
+            _log.debug("the lease of the storage cannot be read: {error}", error=error)
         except Exception:
-            _log.failure("looking at the lease of the storage failed")
+            _log.failure("reading the lease of the storage failed")
         if not self._ended:
             self._schedule(RENEWAL if self.is_held else POLL)
 
@@ -256,7 +256,7 @@ class StorageLease:
                 return
         self._number, self._renewed = number, began
         if self._other is not None:
-            _log.info("the lease of the storage was taken after {holder}", holder=self._other)
+            _log.info("the lease of the storage was acquired after {holder}", holder=self._other)
             self._other = None
         if number > 1:
             await self.blobs.delete(_key(number - 1))

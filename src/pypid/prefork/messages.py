@@ -106,4 +106,4 @@ class Siblings:
             try:
                 callback(message)
             except Exception:
-                self._log.failure("a message of another worker could not be heeded")
+                self._log.failure("a message of another worker could not be handled")

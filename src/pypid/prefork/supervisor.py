@@ -163,9 +163,7 @@ class Supervisor:
 
     def is_ready(self, worker: WorkerProcess) -> None:
         """Log that the worker answers, and order a reload if there was one."""
-        _log.info(
-            "worker {worker} (process {pid}) answers, too", worker=worker.number, pid=worker.pid
-        )
+        _log.info("worker {worker} (process {pid}) is ready", worker=worker.number, pid=worker.pid)
         if self._reloaded:
             worker.send({ORDER: RELOAD})
 
@@ -249,7 +247,7 @@ class Supervisor:
     def _kill(self) -> None:
         for worker in self._running():
             _log.error(
-                "worker {worker} (process {pid}) does not end, and is killed",
+                "worker {worker} (process {pid}) does not stop, and is killed",
                 worker=worker.number,
                 pid=worker.pid,
             )

@@ -80,7 +80,7 @@ class WorkerProcess(ProcessProtocol):
 
     def _deaf(self) -> None:
         _log.error(
-            "worker {worker} (process {pid}) hears nothing any more, and is ended",
+            "worker {worker} (process {pid}) no longer responds, and is stopped",
             worker=self.number,
             pid=self.pid,
         )
@@ -116,7 +116,8 @@ class WorkerProcess(ProcessProtocol):
             messages = self._messages.feed(data)
         except GarbledMessage as error:
             _log.error(
-                "worker {worker} (process {pid}) cannot be understood ({reason}), and is ended",
+                "worker {worker} (process {pid}) sent an invalid message ({reason}), and is "
+                "stopped",
                 worker=self.number,
                 pid=self.pid,
                 reason=str(error),

@@ -110,7 +110,7 @@ class SearchFollower:
         """Log a failure once. Damaged cards are removed; the next look makes new ones."""
         if not self._failing:
             _log.warn(
-                "the search index cannot be kept in step now: {error}. It is tried again.",
+                "the search index cannot be updated: {error}. pypid tries again.",
                 error=error,
             )
         self._failing, self._begun = True, False

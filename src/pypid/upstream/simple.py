@@ -183,7 +183,7 @@ class SimpleUpstream:
             return await question
         except (UpstreamDown, BadListing, Loop) as error:
             self._log.warn(
-                "{index} was asked for {what}: {error}",
+                "request to {index} for {what} failed: {error}",
                 index=self.base.url,
                 what=what,
                 error=str(error),

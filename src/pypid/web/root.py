@@ -142,7 +142,7 @@ def _is_over(request: Request, failure: Failure) -> bool:
     unless the client has disconnected.
     """
     if request.over and not isinstance(failure.value, CancelledError):
-        _log.failure("an error after the answer was complete", failure=failure)
+        _log.failure("an error after the response was complete", failure=failure)
     return request.over
 
 

@@ -79,7 +79,7 @@ class Measuring(Service):
         if self.folder is not None:
             ending = self.world.blocking(self.folder.end, message["worker"])
             ending.addErrback(
-                lambda failure: _log.failure("the numbers of an ended worker are lost", failure)
+                lambda failure: _log.failure("the metrics of a stopped worker are lost", failure)
             )
 
     # --- the job ----------------------------------------------------------------------------------
@@ -128,7 +128,9 @@ class Measuring(Service):
             await self.world.blocking(self.folder.write, taken)
             self._written = taken
         except OSError as error:
-            _log.warn("other workers cannot be told what this one counts: {error}", error=error)
+            _log.warn(
+                "the metrics of this worker cannot be written for the others: {error}", error=error
+            )
 
     # --- current values ---------------------------------------------------------------------------
 

@@ -190,9 +190,9 @@ class LateBucket:
         opened = await store.open(self.settings, self.world, self.reactor)
         if not opened.exclusive:
             _log.info(
-                "This store cannot tell which of several nodes was first to write something: "
-                "where several pypids share this bucket, and are sent the same file name at the "
-                "same moment, more than one may say that it was published."
+                "This store has no conditional writes: if several pypids share this bucket "
+                "and receive the same file name at the same time, more than one may report "
+                "that it was published."
             )
         return opened
 

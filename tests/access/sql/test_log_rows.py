@@ -149,7 +149,7 @@ class DownloadsTests(Logged):
         self.have(self.downloads.flush())
         found = self.have(self.downloads.of("ab" * 32))
         self.assertEqual([each.when for each in found], [a_download(3).when, a_download(2).when])
-        self.assertIn("The downloads are written down again; 1 were not.", self.said)
+        self.assertIn("Downloads are recorded again; 1 were lost.", self.said)
 
     def test_forgotten(self) -> None:
         """Those that are too old go, and the oldest of too many."""

@@ -343,10 +343,10 @@ class TakeOverTests(TakeOverCase):
         index = self.started(self.restarted())
         self.assertEqual((self.told("is refused"), self.told("today")), ([], []))
         self.assertEqual(len(self.told("1 files; 0 are refused")), 1)
-        self.assertEqual(len(self.told("2 files lie there that are not served")), 1)
+        self.assertEqual(len(self.told("2 files in the storage are not served")), 1)
         self.assertEqual(self.have(index.reconcile()).strays, ())
         self.started(self.restarted())
-        self.assertEqual(self.told("taken in what"), [])
+        self.assertEqual(self.told("adopted the files"), [])
         _, adopted = self.have(index.rebuild("dave"))
         self.assertEqual(
             {each.key: each.outcome for each in adopted},

@@ -392,7 +392,7 @@ class AwayTests(CorrespondentCase):
             [line] = [
                 line
                 for line in self.warnings
-                if "what it said at 2026-01-01 00:00:00 UTC is served" in line
+                if "its listing of 2026-01-01 00:00:00 UTC is served" in line
             ]
             self.assertIn(str(failure), line)
 

@@ -187,14 +187,14 @@ class LdapPeople:
     def _log_recovery(self) -> None:
         if self._trouble:
             self._trouble = ""
-            self._log.info("The LDAP directory answers again")
+            self._log.info("The LDAP directory is available again")
 
     def _log_trouble(self, trouble: str) -> None:
         now = self._world.clock.seconds()
         if trouble != self._trouble or now - self._trouble_logged >= _LOG_AGAIN:
             self._trouble, self._trouble_logged = trouble, now
             self._log.error(
-                "The LDAP directory cannot be asked, so its users cannot log in: {trouble}",
+                "The LDAP directory is unavailable, so its users cannot log in: {trouble}",
                 trouble=trouble,
             )
 

@@ -74,12 +74,12 @@ class SqlJournal:
         self._log.error(message, count=len(self._queue.waiting), error=reason)
 
     def _log_recovery(self) -> None:
-        self._log.info("The audit log can be written again, and all that waited for it is.")
+        self._log.info("The audit log can be written again; all pending entries were written.")
 
     def _log_entry(self, entry: AuditEntry) -> None:
         self._log.error(
             (
-                "The audit log could not take this: {when} {who!r} {what} {subject!r} from "
+                "An audit entry could not be written: {when} {who!r} {what} {subject!r} from "
                 "{where!r}, token {token!r}, {details!r}"
             ),
             when=entry.when.isoformat(),

@@ -237,7 +237,7 @@ class CurrentAccounts:
                 if following is not None:
                     await following
             except Exception:
-                self._log.failure("what follows from a change of the accounts failed")
+                self._log.failure("handling a change of the accounts failed")
 
     def _fail(self, error: DatabaseAway | DatabaseUnusable) -> None:
         if self._failed is None or self._failed.reason != str(error):

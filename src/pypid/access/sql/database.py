@@ -136,7 +136,7 @@ class Database:
         """
         if not self._is_logged:
             self._log.warn(
-                "the disk is full, only reading works until there is room: {place}",
+                "the disk is full, the database is read-only until there is room: {place}",
                 place=self.place,
             )
         self._is_read_only = self._is_logged = True
@@ -208,7 +208,7 @@ class Database:
             if made:
                 raise
             self._log.warn(
-                "cannot note that accounts exist, the next start tries again: {error}",
+                "cannot record that accounts exist; the next start tries again: {error}",
                 error=str(error),
             )
 

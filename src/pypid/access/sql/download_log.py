@@ -77,9 +77,7 @@ class SqlDownloads:
         self._log.error(message, error=reason)
 
     def _log_recovery(self) -> None:
-        self._log.info(
-            "The downloads are written down again; {count} were not.", count=self._missed
-        )
+        self._log.info("Downloads are recorded again; {count} were lost.", count=self._missed)
         self._missed = 0
 
     async def of(
@@ -148,7 +146,7 @@ class SqlDownloads:
         await self.flush()
         if self._queue.waiting:
             count = len(self._queue.waiting) + self._missed
-            self._log.error("{count} downloads were not written down.", count=count)
+            self._log.error("{count} downloads could not be recorded.", count=count)
 
     async def _nothing(self) -> None:
         return

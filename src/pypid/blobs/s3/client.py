@@ -189,7 +189,7 @@ class S3Client:
         if abs(ahead - self._ahead) < SKEW:
             return abs(signed_ahead - self._ahead) >= SKEW
         _log.warn(
-            "The clock of S3 is {ahead:.0f} s ahead of ours: one of them is wrong",
+            "The clock of S3 is {ahead:.0f} s ahead of the local clock: one of them is wrong",
             ahead=ahead.total_seconds(),
         )
         self._ahead = ahead

@@ -173,13 +173,13 @@ async def abort(asker: S3Client, upload: MultipartUpload) -> None:
     except S3Refusal as problem:
         if problem.code != "NoSuchUpload":
             _log.warn(
-                "An unfinished upload of {key!r} stays in S3: {problem}",
+                "An unfinished upload of {key!r} remains in S3: {problem}",
                 key=upload.key,
                 problem=problem,
             )
     except Fault as problem:
         _log.warn(
-            "An unfinished upload of {key!r} stays in S3: {problem}",
+            "An unfinished upload of {key!r} remains in S3: {problem}",
             key=upload.key,
             problem=problem,
         )

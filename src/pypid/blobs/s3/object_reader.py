@@ -128,7 +128,7 @@ class ObjectReader:
         question = _question(self._full, Span(self._position, self._span.stop))
         if breaks > RESUMED:
             raise self._asker.failed(problem, question) from problem
-        _log.info("A download from S3 broke off ({problem}) and goes on", problem=problem)
+        _log.info("A download from S3 was interrupted ({problem}) and is resumed", problem=problem)
         await self._answer.body.aclose()
         try:
             answer = await self._asker.ask(question)

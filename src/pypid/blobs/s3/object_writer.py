@@ -238,7 +238,7 @@ class Writer:
             return Blob(key, size, modified, etag)
         if there.blob.size != size:
             _log.error(
-                "S3 keeps {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size
+                "S3 stored {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size
             )
             raise StorageDown("it keeps other bytes than were sent.")
         return there.blob

@@ -142,7 +142,7 @@ class NamedSnapshots:
                 raise Unreadable(blob.key, "it is another snapshot's, or its moment has no zone")
         except Unreadable as error:
             _log.error(
-                "{error}; there is no such snapshot until an administrator repairs or deletes it",
+                "{error}; the snapshot is unavailable until an administrator repairs or deletes it",
                 error=error,
             )
             return None

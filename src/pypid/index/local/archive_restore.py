@@ -51,12 +51,12 @@ class ArchiveRestores:
             await (await self.bucket()).restore(key)
         except PypidError as error:
             _log.error(
-                "{key} lies in an archive, and could not be asked back: {error}",
+                "{key} is archived, and its restore could not be requested: {error}",
                 key=key,
                 error=error,
             )
             return
-        _log.info("{key} lies in an archive, and was asked back", key=key)
+        _log.info("{key} is archived; a restore was requested", key=key)
         self._requested[key] = self.seconds()
         self._requested.move_to_end(key)
         if len(self._requested) > MOST:

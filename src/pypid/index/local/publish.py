@@ -192,7 +192,7 @@ class Publisher:
     async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
         """Put back the very bytes that the record names and the storage has lost."""
         _log.warn(
-            "The bytes of {filename} were lost, and are put back out of an upload",
+            "The bytes of {filename} were lost, and are restored from an upload",
             filename=file.filename,
         )
         await self._set_aside(file.key or "", file, is_alone=True)
@@ -351,7 +351,8 @@ class Publisher:
         except Missing:
             return True
         _log.warn(
-            "Bytes without a record lay where {key} is published; they are kept as {aside}",
+            "There were bytes without a record at the key {key} of a new file; they were "
+            "moved to {aside}",
             key=where,
             aside=aside,
         )
@@ -387,7 +388,7 @@ class Publisher:
                 return
         except PypidError as error:
             _log.error(
-                "Whether {filename} was published is not known: {error}",
+                "It is unknown whether {filename} was published: {error}",
                 filename=file.filename,
                 error=error,
             )
@@ -414,4 +415,4 @@ class Publisher:
             try:
                 await self.context.blobs.delete(where)
             except PypidError as error:
-                _log.warn("{key} was left behind by an upload: {error}", key=where, error=error)
+                _log.warn("{key} remains from a failed upload: {error}", key=where, error=error)

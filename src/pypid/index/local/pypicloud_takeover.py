@@ -76,7 +76,7 @@ class TakeOver:
         elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
         if elsewhere:
             _log.info(
-                "{count} files lie there that are not served; `pypid rebuild` tells of them again",
+                "{count} files in the storage are not served; `pypid rebuild` lists them again",
                 count=elsewhere,
             )
         projects = len(await self.context.catalog.names())
@@ -187,7 +187,7 @@ class TakeOver:
         try:
             document = await records.read_document(self.context.blobs, _Left, LEFT)
         except Unreadable as error:
-            _log.warn("{error}; what it says is told once more", error=error)
+            _log.warn("{error}; its messages are logged once more", error=error)
             return frozenset()
         return frozenset() if document is None else frozenset(document.left)
 
@@ -225,8 +225,8 @@ def _say(came: Sequence[Adopted]) -> None:
     counts = {result: sum(each.outcome is result for each in came) for result in Result}
     _log.info(
         (
-            "taken in what was in the storage: {adopted} files; {refused} are refused, {left} left "
-            "alone{more}"
+            "adopted the files in the storage: {adopted} files; {refused} are refused, "
+            "{left} left alone{more}"
         ),
         adopted=counts[Result.ADOPTED],
         refused=counts[Result.REFUSED],

@@ -152,7 +152,7 @@ async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Delete
     try:
         return await read_document(blobs, Deleted, where)
     except Unreadable as error:
-        _log.error("{error}; the file name counts as used up", error=error)
+        _log.error("{error}; the file name cannot be used again", error=error)
         return Deleted(sha256="", deleted=datetime.fromtimestamp(0, UTC))
 
 
@@ -167,7 +167,7 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     try:
         before = await history_of(blobs, file.project, file.filename)
     except Unreadable as error:
-        _log.error("{error}; it is begun anew", error=error)
+        _log.error("{error}; it is written anew", error=error)
         before = FileHistory(file.filename)
     after = with_event(before, event)
     await write_document(
@@ -285,12 +285,12 @@ class _Reading:
             )
         except Unreadable as error:
             _log.error(
-                "{error}; its file is not listed. `pypid check` says what to do.", error=error
+                "{error}; its file is not listed. `pypid check` explains what to do.", error=error
             )
         except Missing:
             advice = "the file is not listed. `pypid check` says what to do."
             _log.error(
-                "{record} is there, but not the bytes that it names; {advice}",
+                "The record {record} exists, but not the bytes that it names; {advice}",
                 record=record,
                 advice=advice,
             )
@@ -326,7 +326,7 @@ class _Reading:
             return file
         self.understood = False
         _log.error(
-            "What lay beside {filename} is gone: {gone}",
+            "Sidecar files of {filename} are missing: {gone}",
             filename=file.filename,
             gone=[kind.value for kind in gone],
         )
@@ -351,7 +351,7 @@ class _Reading:
             return await history_of(self.blobs, where.project, where.filename)
         except Unreadable as error:
             _log.error(
-                "{error}; when {filename} was yanked or deleted is not known",
+                "{error}; it is unknown when {filename} was yanked or deleted",
                 error=error,
                 filename=where.filename,
             )

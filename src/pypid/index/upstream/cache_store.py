@@ -299,7 +299,7 @@ class CacheStore:
                 await self.blobs.delete(each)
             except PypidError as error:
                 _log.warn(
-                    "{key} was left behind by a file that was not kept: {error}",
+                    "{key} remains from a file that was not cached: {error}",
                     key=each,
                     error=error,
                 )

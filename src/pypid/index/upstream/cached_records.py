@@ -73,10 +73,7 @@ def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
     found = present.get(file.key or "")
     if found is None or found.size != file.size:
         _log.warn(
-            (
-                "the bytes of {filename}, which was kept, are not there any more; it will be "
-                "fetched again"
-            ),
+            ("the bytes of the cached file {filename} are missing; it will be fetched again"),
             filename=file.filename,
         )
         return False

@@ -175,7 +175,7 @@ class FileCache:
             body = await self.kept.blobs.read(kept.key, span)
         except Missing:
             _log.warn(
-                "{filename} was kept, and is gone from the storage; it is fetched again",
+                "the cached file {filename} is missing from the storage; it is fetched again",
                 filename=file.filename,
             )
             await self.kept.resync(file.project)
@@ -291,7 +291,7 @@ class FileCache:
         """
         claim = claim_of(file)
         if claim is None:
-            _log.info("{filename} is kept without a hash to check it by", filename=file.filename)
+            _log.info("{filename} is cached without a hash to verify it", filename=file.filename)
             return
         found = computed(digests, claim.algorithm)
         if found is None:

@@ -108,7 +108,7 @@ class Describer:
             return await whole(body, records.LARGEST_METADATA)
         except NotThere:
             _log.warn(
-                "upstream lists metadata of {filename}, and does not have it",
+                "upstream lists metadata of {filename}, but does not have it",
                 filename=file.filename,
             )
             return None
@@ -159,7 +159,7 @@ class Describer:
             return await read_metadata(read, size, file.project, self.blocking)
         except UnusableArchive as problem:
             _log.info(
-                "{filename} has no metadata that can be read: {problem}",
+                "{filename} has no readable metadata: {problem}",
                 filename=file.filename,
                 problem=problem,
             )

@@ -255,7 +255,7 @@ class UpstreamListings:
         if before is not None:
             since = f"{before.confirmed:%Y-%m-%d %H:%M:%S} UTC"
             _log.warn(
-                "upstream cannot be asked for {name}, what it said at {since} is served: {error}",
+                "upstream is unavailable for {name}, its listing of {since} is served: {error}",
                 name=name,
                 since=since,
                 error=error,

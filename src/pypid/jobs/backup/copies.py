@@ -141,7 +141,7 @@ class Backup:
         finally:
             self._turn.release()
         if self._failing:
-            _log.info("What is of record is copied to the bucket again.")
+            _log.info("The state database is copied to the bucket again.")
         self._failing = False
         return True
 

@@ -182,12 +182,12 @@ async def respond_error(
         # mostly of the upstream index, where a traceback would add nothing
         if isinstance(failure.value, PypidError):
             _log.warn(
-                "an answer broke off in the middle, and its connection was closed: {error}",
+                "a response failed in the middle, and its connection was closed: {error}",
                 error=failure.value,
             )
         elif not isinstance(failure.value, CancelledError):
             _log.failure(
-                "an answer broke off in the middle, and its connection was closed", failure=failure
+                "a response failed in the middle, and its connection was closed", failure=failure
             )
         abort(request)
         await gone(request)
