@@ -15,7 +15,7 @@ from attrs import frozen
 HEADER = re.compile(r"what {2,}measured {2,}goal")
 BLOCK = re.compile(r"[\W_]|\w+[.)](\s|$)")
 """What begins like this could be a list, a field, a comment or the like for reStructuredText."""
-NGINX = "The front door against nginx"
+NGINX = "The fast path against nginx"
 """How the title begins of the benchmark that is drawn."""
 
 

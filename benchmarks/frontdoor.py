@@ -3,7 +3,7 @@ core, in turns, with a log.
 
 ``python benchmarks/frontdoor.py [--seconds 3] [--runs 3] [--projects 10000] [--only WORDS]``
 
-The last lines are without the front door: what Klein's path makes of a page that is kept, and of
+The last lines are without the fast path: what Klein's path makes of a page that is kept, and of
 one that is not.
 """
 
@@ -66,7 +66,7 @@ CASES = (
         tls=True,
         against="nothing",
     ),
-    Case("10 files, no front door", TEN, JSON, 0.08, server="plain"),
+    Case("10 files, no fast path", TEN, JSON, 0.08, server="plain"),
 )
 
 
@@ -306,7 +306,7 @@ def main() -> None:
             )
             figures[case.title] = {"ratio": ratio, "pypid": ours, case.against: theirs}
             print(rows[-1], flush=True)
-    rig.report("The front door against nginx, one core each", rows, figures)
+    rig.report("The fast path against nginx, one core each", rows, figures)
 
 
 if __name__ == "__main__":

@@ -89,11 +89,11 @@ def workers(
     folder: Path, seconds: int, runs: int
 ) -> Iterator[tuple[tuple[str, str, str], dict[str, object]]]:
     """Two against one, in turns: pages that are made anew for each request, and those that the
-    front door has.
+    fast path has.
     """
     for title, goal, front_door in (
         ("pages through the routes", ">= 1.8", False),
-        ("pages of the front door", "", True),
+        ("pages of the fast path", "", True),
     ):
         with ExitStack() as stack:
             servers = [

@@ -26,7 +26,7 @@ FIGURES: dict[str, object] = {
     "<list> & more": {"ratio": 3.5, "nginx": 1},
     "... against the same without": {"ratio": 0.9, "pypid": 1},
 }
-TITLE = "The front door against nginx, one core each"
+TITLE = "The fast path against nginx, one core each"
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 

@@ -578,7 +578,7 @@ class AnewTests(Nodes):
 
 
 class GlanceTests(Nodes):
-    """What the front door asks at once."""
+    """What the fast path asks at once."""
 
     def setUp(self) -> None:
         super().setUp()

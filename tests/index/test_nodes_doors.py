@@ -1,4 +1,4 @@
-"""Nodes with front doors: no page is older than what another node acknowledged a second ago, or of
+"""Nodes with fast paths: no page is older than what another node acknowledged a second ago, or of
 another epoch.
 """
 
@@ -42,7 +42,7 @@ class NobodyKnown:
 
 @define(eq=False)
 class Door:
-    """A node's face with a front door."""
+    """A node's face with a fast path."""
 
     node: Index
     site: Site = field(init=False)

@@ -132,14 +132,14 @@ REQUESTS = _counter(
 REQUEST_SECONDS = _histogram(
     "pypid_http_request_seconds",
     (
-        "From the beginning of a request to the end of its answer. What the front door gives at "
+        "From the beginning of a request to the end of its answer. What the fast path gives at "
         "once counts as 0."
     ),
     *("route", "method"),
     buckets=ANSWERING,
 )
 FAST_PATH = _counter(
-    "pypid_http_front_door_answers", "Answers that the front door gave, without any routing."
+    "pypid_http_front_door_answers", "Answers that the fast path gave, without any routing."
 )
 BROKEN_OFF = _counter(
     "pypid_http_broken_off", "Answers that had begun and did not come to their end.", "route"
