@@ -171,8 +171,8 @@ def work(queue: socket.socket, times: int, folder: str) -> int:
     """Run queued modules in this process, and write into the file `times` how long each took;
     return the exit status.
     """
-    # Tests make much garbage, and modules stay: searching all of it again and again was an eighth
-    # of the time.
+    # Tests make much garbage, and modules stay: to search all of it again and again was an eighth of
+    # the time.
     gc.set_threshold(20_000, 20, 50)
     _keep_warning_registries()
     report = io.StringIO()  # printed at once, so that the reports of two processes do not mix

@@ -66,7 +66,9 @@ class PausedTests(NodesCase):
             for each in started
         ]
 
-    @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.lists(st.integers(0, 1), max_size=60), st.booleans())
     def test_two(self, choices: list[int], is_same: bool) -> None:
         """Whoever goes on when: one wins, and its bytes, its metadata and all that lies beside them

@@ -15,7 +15,7 @@ from pypid.static.pages import project_paths
 from pypid.static.tree import PATH
 from tests.static.lists import SETTINGS
 
-QUICK = settings(deadline=None, database=None)
+QUICK = settings(max_examples=300, deadline=None, database=None)
 WORDS = st.sampled_from(
     [
         "spam",

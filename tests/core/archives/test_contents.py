@@ -94,7 +94,7 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(len(visible("\x01" * (8 << 20))), 6 * (8 << 20))
 
     @given(st.text(max_size=8), st.text(max_size=8))
-    @settings(deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None)
     def test_apart(self, one: str, other: str) -> None:
         """No two names are spelled alike, and each spelling can be printed."""
         self.assertEqual(printable(one) == printable(other), one == other)
@@ -312,7 +312,7 @@ class BoundTests(SynchronousTestCase):
         st.integers(0, 255),
         st.sampled_from(["x.whl", TAR, "x.tar.bz2", "x.tar.xz"]),
     )
-    @settings(deadline=None, database=None)
+    @settings(max_examples=150, deadline=None, database=None)
     def test_damaged(self, junk: bytes, where: int, value: int, filename: str) -> None:
         """Whatever the bytes are, they are listed, or `UnusableArchive`; nothing else is raised."""
         good = wheel() if is_zip(filename) else compressed(sdist(suffix=".tar"), filename[1:])

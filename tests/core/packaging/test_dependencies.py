@@ -119,7 +119,7 @@ class GroupTests(SynchronousTestCase):
         ),
         st.lists(st.text(max_size=9)),
     )
-    @settings(deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None)
     def test_anything(self, requirements: list[str], provided: list[str]) -> None:
         """Whatever is said to be needed can be shown."""
         needs = needs_of(requirements, provided)

@@ -90,7 +90,7 @@ class ParseTests(SynchronousTestCase):
             self.assertLess(len(str(error)), 400)
 
     @given(st.text(max_size=30) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:+Z-]{0,16})?"))
-    @settings(deadline=None, database=None)
+    @settings(max_examples=300, deadline=None, database=None)
     def test_any_text(self, text: str) -> None:
         """Of any text comes a moment whose canonical spelling means the same, and is its own; or
         `BadMoment`.
@@ -102,7 +102,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse_moment(found.text), found)
 
     @given(moments, zones)
-    @settings(deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     def test_zones(self, moment: datetime, zone: timezone) -> None:
         """The same instant in any zone is the same moment."""
         self.assertEqual(parse_moment(moment.astimezone(zone).isoformat()), moment_of(moment))
@@ -135,7 +135,7 @@ class SettledTests(SynchronousTestCase):
         self.assertIs(settled(yesterday, midnight + SETTLED), yesterday)
 
     @given(moments, moments)
-    @settings(deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     def test_advice(self, moment: datetime, now: datetime) -> None:
         """What the text advises is taken."""
         try:
