@@ -49,8 +49,10 @@ DRAIN = 10.0
 """Seconds that requests under way get to finish when pypid stops."""
 _LOOK = 0.05
 """Seconds between two checks whether they have finished."""
-FIRST_PAGES = 3.0
-"""Seconds after the start that are reserved for the first pages."""
+FIRST_PAGE, FIRST_PAGES = 0.2, 3.0
+"""Seconds after the start that are reserved for the first page, and for further ones: imports in a
+thread take their share of the processor.
+"""
 LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two checks of the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
@@ -176,6 +178,7 @@ class Daemon(PeriodicJobs):
         needs: later there may be no descriptor to open the files with. The other modules with
         routes take 10 MB: they wait for a request.
         """
+        await deferLater(self.world.clock, FIRST_PAGE)
         await self.routes.load(self.world, (HEALTH, FILES))
         await deferLater(self.world.clock, FIRST_PAGES)
         await self.routes.load(self.world, (UPLOADS,))
