@@ -15,7 +15,7 @@ from tests.stepped import dated
 
 DAY: Final = 86400
 STEPS: Final = (-DAY, -3600, DAY) if FULL else (-3600,)
-MODULES: Final = ("tests.index", "tests.web") if FULL else ("tests.index.upstream",)
+MODULES: Final = ("tests.index", "tests.web", "tests.compat") if FULL else ("tests.index.upstream",)
 
 
 class ClockTests(SynchronousTestCase):
