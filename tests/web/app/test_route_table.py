@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EMFILE, ENFILE
+from importlib import import_module
+from typing import Any
 
+from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Busy
@@ -37,6 +41,26 @@ class LoadTests(SynchronousTestCase):
         for number in (EMFILE, ENFILE):
             self.assertIsInstance(self.load_failing(number), Busy)
         self.assertIsInstance(self.load_failing(EACCES), PermissionError)
+
+    def test_any_number_of_requests_waits_for_one_import(self) -> None:
+        """A crowd after a start gets its answers, and so does who comes later."""
+        pending: list[tuple[Deferred[Any], str]] = []
+
+        def slow(call: Any, name: str) -> Deferred[Any]:
+            pending.append((Deferred(), name))
+            return pending[-1][0]
+
+        slowed = evolve(world(), blocking=slow)
+        table = RouteTable((HEALTH, UPLOADS))
+        waiting = [start(table.load(slowed)) for _ in range(500)]
+        while pending:
+            for each in waiting:
+                self.assertNoResult(each)
+            imported, name = pending.pop()
+            imported.callback(import_module(name))
+        for each in waiting:
+            self.successResultOf(each)
+        self.assertTrue(table.is_complete)
 
     def test_only_missing_modules_are_imported(self) -> None:
         """A request waits for the modules that it may need, and only until they are there."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import EMFILE, ENFILE
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,7 @@ from twisted.internet.defer import DeferredLock
 
 from pypid.core.errors import Busy
 from pypid.flow import World
+from pypid.flow.single_flight import Flights
 from pypid.web.app.route import Route, declared_routes
 from pypid.web.app.werkzeug_internals import without_builders
 
@@ -155,6 +156,8 @@ class RouteTable:
     """The routes by Klein's endpoint."""
     _added: set[str] = field(factory=set, init=False, repr=False)
     """The names of the modules whose routes are in the table."""
+    _imports: Flights[str, None] = field(factory=Flights, init=False, repr=False)
+    """The imports under way, by module: any number of requests may wait for one."""
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _cached: Callable[[bytes, bytes], Match] = field(init=False, repr=False)
 
@@ -206,11 +209,12 @@ class RouteTable:
         """
         for name in self.modules if modules is None else modules:
             if name not in self._added:
-                await self._turn.run(self._load_one, world, name)
+                await self._imports.single(name, partial(self._load_in_turn, world, name))
+
+    async def _load_in_turn(self, world: World, name: str) -> None:
+        await self._turn.run(self._load_one, world, name)
 
     async def _load_one(self, world: World, name: str) -> None:
-        if name in self._added:  # meanwhile
-            return
         try:
             module = await world.blocking(import_module, name)
             for used in USED_BY.get(name, ()):
