@@ -144,7 +144,9 @@ class RequestTests(ServiceCase):
     def test_no_cookies(self) -> None:
         """A cookie is neither stored nor sent back."""
         fetched = self.fetch()
-        self.respond("Set-Cookie: session=x; Path=/", "Set-Cookie2: y=z", body=b"1")
+        self.respond(
+            "Set-Cookie: session=x; Path=/", "Set-Cookie: a=\xe9", "Set-Cookie2: y=z", body=b"1"
+        )
         self.successResultOf(fetched)
         self.assertEqual(list(self.client._treq._cookiejar), [])
         self.sent()
@@ -157,6 +159,18 @@ class RequestTests(ServiceCase):
             failure = self.failureResultOf(self.fetch(evolve(REQUEST, url=url)))
             self.assertIsInstance(failure.value, (ValueError, Fault), url)
         self.assertEqual((self.clock.getDelayedCalls(), self.connections.opened), ([], []))
+
+    def test_hosts_that_idna_rejects(self) -> None:
+        """Requests go to IPv6 addresses and to hosts with underscores, as they are written."""
+        for host in ("[::1]:8000", "auth_service:8443", "ab--c.example", "b\xfccher.example"):
+            self.setUp()
+            fetched = self.fetch(evolve(REQUEST, url=f"http://{host}/a%2Fb//c"))
+            lines = self.sent()
+            self.assertEqual(lines[0], b"GET /a%2Fb//c HTTP/1.1")
+            named = host.replace("b\xfccher", "xn--bcher-kva").encode()
+            self.assertIn(b"Host: " + named, lines)
+            self.respond(body=b"1")
+            self.assertEqual(self.successResultOf(fetched), b"1")
 
     def test_line_breaks_in_a_url(self) -> None:
         """Line breaks and spaces in a URL are encoded: they add no header."""

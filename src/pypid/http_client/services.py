@@ -16,6 +16,7 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
+from hyperlink import EncodedURL
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.web.http_headers import Headers
@@ -51,6 +52,19 @@ class ServiceRequest:
     timeout: float
     data: bytes | None = field(default=None, repr=False)
     auth: tuple[bytes, bytes] | None = field(default=None, repr=False)
+
+
+class _ServiceUrl(EncodedURL):
+    """A URL for treq, which encodes hosts by IDNA 2008: that rejects IPv6 addresses and
+    underscores.
+    """
+
+    def to_uri(self) -> EncodedURL:
+        """Return the URL with its parts encoded; itself if its host cannot be."""
+        try:
+            return super().to_uri()
+        except UnicodeError:  # IDNA's errors
+            return self
 
 
 class ServiceClient:
@@ -99,7 +113,7 @@ class ServiceClient:
         headers = {"User-Agent": f"pypid/{__version__}", **request.headers}
         sent = self._treq.request(
             request.method,
-            request.url,
+            _ServiceUrl.from_text(request.url),
             headers=Headers({name: [value] for name, value in headers.items()}),
             data=request.data,
             auth=request.auth,
@@ -153,6 +167,8 @@ class _IdentityCoding:
         if any(coding.strip().lower() != b"identity" for coding in codings):
             await IncomingBody(response, self._clock, 0).aclose()
             raise UnusableResponse("its answer is compressed, which was not requested.")
+        # treq would read them before it asks the cookie policy, and fails on other than ASCII
+        response.headers.removeHeader(b"Set-Cookie")
         return response
 
 
