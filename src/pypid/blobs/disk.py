@@ -45,7 +45,7 @@ FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 PROVISIONAL_MODE = FILE_MODE | stat.S_ISVTX
 """The mode of a provisional blob: the sticky bit has no other meaning for a file, and is synced
-together with its bytes.
+together with its bytes. Any other mode with that bit is not pypid's.
 """
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR)
@@ -257,7 +257,7 @@ def blob(key: str, found: os.stat_result) -> Blob:
         size=found.st_size,
         modified=modified,
         etag=etag,
-        provisional=bool(found.st_mode & stat.S_ISVTX),
+        provisional=stat.S_IMODE(found.st_mode) == PROVISIONAL_MODE,
     )
 
 

@@ -9,17 +9,19 @@ from typing import Any
 from attrs import evolve
 
 from pypid.blobs import files
-from pypid.core.errors import AlreadyExists, NoSuchProject, StorageDown
+from pypid.core.errors import AlreadyExists, NoSuchProject, StorageDown, StorageFull
+from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import start
 from pypid.index.local.adoption import Adopted, Adopter, Result
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.progress import EVERY
+from pypid.ports import Body
 from pypid.testing import Turns, world
 from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, index_over, publishing, sent
+from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, publishing, sent
 
 RECORD = key(SPAM, WHEEL, ObjectKind.RECORD)
 LONG_AGO = 1_200_000_000
@@ -59,7 +61,7 @@ class FolderTests(IndexCase):
             for path in paths
         }
 
-    def killed_before_the_record(self) -> None:
+    def killed_before_the_record(self, upload: Sent | None = None) -> None:
         """Publish the wheel in a process that ends when its bytes are stored."""
 
         class Killed(Watched):
@@ -69,7 +71,7 @@ class FolderTests(IndexCase):
                     raise Died()
 
         index = index_over(Killed(self.store), self.clock, provisional=self.store)
-        self.failureResultOf(start(publishing(index, sent())), Died)
+        self.failureResultOf(start(publishing(index, upload or sent())), Died)
         self.assertTrue((self.root / "spam" / WHEEL).exists())
         self.assertFalse((self.root / RECORD).exists())
 
@@ -86,6 +88,55 @@ class FolderTests(IndexCase):
         self.assertIn("never acknowledged", finding.advice)
         self.publish(sent())
         self.assertEqual(list(self.files()), [WHEEL])
+
+    def test_mark_that_a_crash_left_goes_with_the_next_upload_of_the_file(self) -> None:
+        """The upload was committed; when it is repeated its mark is removed."""
+        self.index = index_over(self.store, self.clock, provisional=self.store)
+        data = wheel("spam", "1.0")
+        self.publish(sent(data, metadata=None))
+        path = self.root / "spam" / WHEEL
+        path.chmod(0o1640)
+        self.publish(sent(data, metadata=None))
+        self.assertEqual(path.stat().st_mode & 0o7777, 0o640)
+
+    def test_full_disk_after_the_record_fails_no_upload(self) -> None:
+        """What cannot take the mark away cannot take back what is committed."""
+
+        class Full(Watched):
+            async def write_provisional(
+                self, key: str, body: Body, *, replace: bool = False
+            ) -> Blob:
+                return await store.write_provisional(key, body, replace=replace)
+
+            async def confirm(self, key: str) -> None:
+                raise StorageFull("storage")
+
+        store = self.store
+        full = Full(store)
+        self.index = index_over(full, self.clock, provisional=full)
+        self.publish(sent(wheel("spam", "1.0"), metadata=None))
+        self.assertEqual(list(self.files()), [WHEEL])
+
+    def test_copied_file_is_adopted_after_its_upload_failed(self) -> None:
+        """Bytes that an administrator put there are not taken for those of the upload."""
+        data = wheel("spam", "1.0")
+        path = self.root / "spam" / WHEEL
+        path.parent.mkdir()
+        path.write_bytes(data)
+        self.killed_before_the_record(sent(data))
+        self.index = index_over(self.store, self.clock, provisional=self.store)
+        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
+
+    def test_sticky_file_of_another_program_is_adopted(self) -> None:
+        """Only the exact mode that pypid writes is its mark."""
+        self.index = index_over(self.store, self.clock, provisional=self.store)
+        path = self.root / "spam" / WHEEL
+        path.parent.mkdir()
+        path.write_bytes(wheel("spam", "1.0"))
+        path.chmod(0o1644)
+        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
 
     def test_published_file_is_adopted_again_without_its_record(self) -> None:
         """An administrator who deletes a damaged record has it made anew."""

@@ -154,6 +154,7 @@ class Publisher:
                 return await self._restore(older.file, upload, body)
             if not older.is_listed:  # an acknowledged file must also be listed
                 raise CatalogDown(CHANGE_SAVED)
+            await self._confirm(older.file.key or "")  # a crash may have left its mark
             return PublishOutcome.UNCHANGED
         if not overwrite:
             raise AlreadyExists(upload.distribution.filename, older.file.blake2b_256)
@@ -238,7 +239,7 @@ class Publisher:
             is_ours = is_recorded and not isinstance(error, AlreadyExists)
             await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
             raise
-        await self._confirm(artifact)
+        await self._confirm(artifact.key)
         # bytes found at this file's key were copied aside; if their writer is still alive, this
         # record was first
         replaced = named if older is None and file.key != named.key else older
@@ -265,11 +266,12 @@ class Publisher:
             await self.context.blobs.write(where, BytesBody(data), replace=True)
         return artifact
 
-    async def _confirm(self, artifact: Blob) -> None:
+    async def _confirm(self, key: str) -> None:
         """Remove the mark of bytes whose record is durable."""
         if self.context.provisional is not None:
-            with suppress(StorageDown):  # a mark that stays matters only if the record is deleted
-                await self.context.provisional.confirm(artifact.key)
+            # a mark that stays matters only if the record is deleted
+            with suppress(StorageDown, StorageFull):
+                await self.context.provisional.confirm(key)
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
         """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
@@ -319,8 +321,9 @@ class Publisher:
                 where, file, is_alone=is_alone or self.context.is_sole()
             )
         if is_same and not self.context.shared:
+            is_marked = await self._is_marked(where)
             return await write_bytes(
-                self.context, file, body, replace=True, is_provisional=True
+                self.context, file, body, replace=True, is_provisional=is_marked
             ), False
         apart = self.context.plan.overwrite(
             file.project, file.version, file.filename, file.sha256 or ""
@@ -328,6 +331,16 @@ class Publisher:
         return await write_bytes(
             self.context, structs.replace(file, key=apart), body, replace=True
         ), True
+
+    async def _is_marked(self, where: str) -> bool:
+        """Return whether the bytes are of a publish that was not committed, or missing. The mark
+        stays as it is: bytes that were copied there by hand can still be adopted if this publish
+        fails.
+        """
+        try:
+            return (await self.context.blobs.stat(where)).provisional
+        except Missing:
+            return True
 
     async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
         """Copy the bytes under the key aside, unless they are the very file or missing; return
