@@ -322,6 +322,25 @@ class AgainTests(ServedCase):
             self.assertIn(b"spam", tree[path])
             self.assertNotIn(b"x 0.1", tree[path])
 
+    def test_hidden_project_is_removed_before_others_are_read(self) -> None:
+        """Reading them for the feeds takes long: the pages and files that may no longer be seen do
+        not wait for it.
+        """
+        self.write(copies=True)
+        self.hide("secret", "x")
+        hidden = self.folder / "simple/x"
+        self.assertTrue(hidden.exists())
+        there = []
+
+        class Looking(Recording):
+            async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
+                if any(page.path == "changelog/page1.html" for page in pages):
+                    there.append(hidden.exists())
+                return await super().put(pages)
+
+        self.write(Looking(str(self.folder), self.pypid.world), clears=True, copies=True)
+        self.assertEqual(there, [False, False])
+
     def test_overwritten(self) -> None:
         """Other bytes under the same name are copied anew."""
         self.write(copies=True)

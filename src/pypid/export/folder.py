@@ -96,7 +96,8 @@ class FolderPlace:
         for name in os.listdir(self._temporary):
             if not name.startswith(f"{_mine}."):
                 path = f"{self._temporary}/{name}"
-                with suppress(FileNotFoundError), open(path, "r+b") as file:
+                # a file of another user cannot be locked, and stays
+                with suppress(FileNotFoundError, PermissionError), open(path, "r+b") as file:
                     if _lock(file, path):
                         os.unlink(path)
 
@@ -165,6 +166,7 @@ class FolderPlace:
                     raise
 
     def _land(self, file: BinaryIO, copy: Copy) -> None:
+        os.close(os.dup(file.fileno()))  # network file systems report a full disk only here
         os.utime(file.fileno(), ns=(copy.stamp, copy.stamp))
         where = f"{self.root}/{copy.path}"
         os.makedirs(os.path.dirname(where), exist_ok=True)

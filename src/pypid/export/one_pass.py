@@ -116,8 +116,9 @@ async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectNam
     """
     gone = await exporter.resume(set(names))
     if gone:
-        await exporter.write_lists(look)
+        await exporter.write_lists(look, people=False)
         await exporter.tidy(gone)
+        await exporter.write_lists(look)  # afterwards, since all projects are read for it
     exporter.forget(tuple(exporter.there))  # each is written again
 
 

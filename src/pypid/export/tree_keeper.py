@@ -101,9 +101,11 @@ class TreeKeeper:
         gone = await self.exporter.resume(self._seen())
         try:
             if self.exporter.there or gone:
-                await self.exporter.write_lists(self._look, people=bool(gone))
+                await self.exporter.write_lists(self._look, people=False)
         finally:  # also if the disk is full: what may no longer be seen must not wait
             await self.exporter.tidy(gone)
+        if gone:  # afterwards, since all projects are read for it
+            await self.exporter.write_lists(self._look)
         self._todo.update((summary.name, False) for summary in self._look.names)
         self._later.update((summary.name, True) for summary in self._look.names)
         self._full = self._known = self.index.world.clock.seconds()
@@ -118,9 +120,10 @@ class TreeKeeper:
         if gone:
             self._forget(gone)
             try:
-                await self._lists()
+                await self._lists(people=False)
             finally:  # as in `begin`
                 await self.exporter.tidy(sorted(gone))
+            await self._lists()
         await self._write_some(now)
         await self._lists_if_due()
         if (
