@@ -29,7 +29,7 @@ def version(package: str) -> str:
     `importlib.metadata` does the same, and imports modules that the start does not need.
     """
     module = import_module(MODULES[package])
-    if hasattr(module, "__version__"):
+    if "__version__" in vars(module):  # Werkzeug 3.0 warns where it is looked up by `getattr`
         return str(module.__version__)
     site_packages = Path(str(module.__file__)).parents[1]
     folders = site_packages.glob(f"{MODULES[package]}-*.dist-info")

@@ -13,7 +13,7 @@ from twisted.application.service import IService, Service
 
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.parse import Config
-from pypid.core.policy import Claims
+from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.simple_api import via
 from pypid.daemon import listeners
 from pypid.daemon.daemon import Daemon
@@ -70,7 +70,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             if sharing is None
             else sharing.catalog
         )
-        identity, claims = via.identity(world.random(16)), Claims()
+        identity, claims = via.identity(world.random(16)), Claims(EVERY_NAME)
         upstream = open_upstreams(config, paths, world, reactor, identity)
         dumps = dumps_of(config, catalog, paths, storage, world)
         is_filled = sharing is not None or load(dumps, storage)

@@ -75,7 +75,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def parse_flag(name: str, value: str | bool) -> bool:
-    """Return the parse_flag value of JSON, or of a word of a form. Raises `BadRequest`."""
+    """Return the truth value of JSON, or of a word of a form. Raises `BadRequest`."""
     if isinstance(value, bool):
         return value
     word = value.strip().lower()

@@ -64,7 +64,7 @@ class ThenPages:
         absolute: Callable[[str], str],
         provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """Return the project's page as of `asked.before`, a time that the page names `called`, and
+        """Return the project's page as of `permission.before`, a time that the page names `called`, and
         its serial. Raises as `Index.view`.
 
         `absolute`: returns the URL to write for one that is relative to the page.
@@ -144,5 +144,5 @@ class ThenPages:
 
 
 def as_of(permission: UpstreamPermission, before: datetime) -> UpstreamPermission:
-    """Return the request context for the index as of `before`."""
+    """Return the permission for the index as of `before`."""
     return evolve(permission, before=before)

@@ -34,7 +34,7 @@ async def recorded(
     """Run `doing` to the end and record it in the audit log, so that a client cannot escape the log
     by closing the connection.
 
-    `told` returns details of the result; None: nothing has changed, so nothing is recorded. A
+    `details_of` returns details of the result; None: nothing has changed, so nothing is recorded. A
     failure of the storage is recorded as well, since part of the work may have been done.
     """
     return await shielded(attempted(ctx, what, subject, doing, details_of))

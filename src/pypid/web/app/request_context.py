@@ -20,7 +20,7 @@ from pypid.web.http.request import UNIX, Request
 
 @define(eq=False)
 class RequestContext:
-    """A request that the guard has admitted. One object for each request."""
+    """A request with the client's identity, as far as the guard has verified it."""
 
     app: App
     request: Request

@@ -27,7 +27,7 @@ class Site(server.Site):
     what one client may hold, and how slowly it may send. `hosts`: which values of Host are
     accepted. `cors`: origins whose scripts may read; see `web.http.cors`. `hsts`: how long browsers
     use only https for the host of an https `public_url`. `access_log`: called with each request
-    that was answered, also in part. `fast_path`: it, which answers repeated requests
+    that was answered, also in part. `fast_path`: answers repeated requests from memory,
     and writes to the access log itself. `ids`: the request ids, as in the access log; if given,
     each response of a route carries its id.
     """

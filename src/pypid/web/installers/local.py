@@ -20,7 +20,7 @@ from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
 STORED = UpstreamPermission(local=True)
-"""The context of requests for stored files: they need no upstream request, so `[access]
+"""The permission of requests for stored files: they need no upstream request, so `[access]
 cache_update` does not matter.
 """
 

@@ -137,7 +137,7 @@ def common(ctx: RequestContext) -> dict[str, Any]:
 def go(request: Request, where: str, *, done: str | None = None, **parameters: str) -> None:
     """Redirect to a local page, by its path from the root (``project/spam/``), after a form (303).
 
-    `done`: a word of `ui.flash.DONE`, whose message that page shows; `asked`: other query
+    `done`: a word of `ui.flash.DONE`, whose message that page shows; `parameters`: other query
     parameters.
     """
     pairs = {**parameters, **({} if done is None else {"done": done})}

@@ -89,7 +89,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
 
 
 async def _quarantined(ctx: RequestContext, facts: Facts) -> frozenset[ProjectName]:
-    """Return the local projects in quarantine that the release depends on, as far as `who` sees
+    """Return the local projects in quarantine that the release depends on, as far as the user sees
     them.
     """
     groups = [facts.needs.needed, *(group for _, group in facts.needs.extras)]

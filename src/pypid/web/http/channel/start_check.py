@@ -54,12 +54,19 @@ REFUSED = {
 
 def check_framing() -> None:
     """Raise `CannotStart` if a request with ambiguous framing would not be refused."""
-    missing = _missing_names()
+    try:
+        missing = _missing_names()
+        accepted = [
+            what
+            for what, request in REFUSED.items()
+            if not _answer(request).startswith(b"HTTP/1.1 400 ")
+        ]
+    except AttributeError as error:  # a name that these requests need themselves
+        raise _unusable(str(error)) from error
     if missing:
         raise _unusable(f"its HTTP channel has no {', '.join(missing)}")
-    for what, request in REFUSED.items():
-        if not _answer(request).startswith(b"HTTP/1.1 400 "):
-            raise _unusable(f"a request with {what} is not refused")
+    if accepted:
+        raise _unusable(f"a request with {accepted[0]} is not refused")
 
 
 def _missing_names() -> list[str]:
