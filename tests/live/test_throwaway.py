@@ -213,7 +213,7 @@ class LostTests(ThrowawayCase):
         self.s3.ask("DELETE", f"/{self.bucket}/{SNAPSHOT}")
         with self.machine().runs("compared with") as second:
             self.assertNotIn("This is the first run", second.log)
-            self.assertIn("fetched from the bucket: admin.json", second.log)
+            self.assertIn("restored from the bucket: admin.json", second.log)
             self.assertNotEqual(
                 "has no conditional writes" in second.log, self.s3.can.exclusive_multipart
             )
