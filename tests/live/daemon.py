@@ -184,7 +184,7 @@ def until_ready(index: LiveIndex, within: float = 30.0) -> None:
     `AssertionError` with its log.
     """
     deadline = time.monotonic() + within
-    while "compared with the storage" not in index.log():
+    while "compared with the storage: " not in index.log():
         if index.running.process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"pypid did not start:\n{index.log()}")
         time.sleep(0.05)

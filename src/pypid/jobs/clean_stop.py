@@ -51,10 +51,7 @@ class CleanStop:
             return note.dump == await self.blocking(_digest, self.folders)
         except (PypidError, OSError) as error:
             _log.warn(
-                (
-                    "the marker of a clean stop cannot be used, so the dump is compared with "
-                    "the storage: {error}"
-                ),
+                "the marker of a clean stop is ignored, and all projects are compared: {error}",
                 error=error,
             )
             return False

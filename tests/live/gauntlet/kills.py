@@ -212,7 +212,7 @@ class Kills:
     def _ended(self, nth: int, what: str) -> bool:
         for _ in range(600):
             if self.index.has_died(0.05) or (
-                "compared with the storage" in self.index.running.output() and what == "start"
+                "compared with the storage: " in self.index.running.output() and what == "start"
             ):
                 break
         struck, call = self.index.shim.struck > 0, self.index.shim.last
