@@ -1,4 +1,4 @@
-# pypid: `make run` starts it, `make test` tests it. Nothing has to be done before either; see docs/developing.rst.
+# pypid: `make run` starts it, `make test` tests it. Nothing has to be done before either; see docs/project/developing.rst.
 
 PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
@@ -54,7 +54,7 @@ live: clients  ## a real daemon with real clients; what the machine lacks is ski
 gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams and all requests, in up to 30 minutes; not part of test
 	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
-bench: .venv/run.stamp  ## what we claim about speed and memory: docs/figures.rst, in less than 15 minutes
+bench: .venv/run.stamp  ## what we claim about speed and memory: docs/operate/figures.rst, in less than 15 minutes
 	@$(BIN)/python benchmarks/peers.py --install
 	@$(BIN)/python benchmarks/_all.py
 

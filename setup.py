@@ -30,14 +30,14 @@ EXTRAS = {
 }
 
 BUILT = {
-    # parts that need a compiler and the headers of a C library (docs/developing.rst), so not in `all`
+    # parts that need a compiler and the headers of a C library (docs/project/developing.rst), so not in `all`
     "ldap": [
         "python-ldap>=3.4.4"
     ],  # people and groups out of a directory: Debian's libldap2-dev and libsasl2-dev
 }
 
 TOOLS = {
-    # for those who work on pypid (see docs/developing.rst); not parts of it, so not in `all`
+    # for those who work on pypid (see docs/project/developing.rst); not parts of it, so not in `all`
     "test": [
         "hypothesis>=6.100",
         "import-linter>=2.1",

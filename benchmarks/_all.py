@@ -216,7 +216,10 @@ def main() -> None:
         help="scripts; the page has only these",
     )
     arguments.add_argument(
-        "--folder", type=Path, default=HERE.parent / "docs", help="where the page goes (docs)"
+        "--folder",
+        type=Path,
+        default=HERE.parent / "docs/operate",
+        help="where the page goes (docs/operate)",
     )
     options = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))

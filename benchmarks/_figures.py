@@ -114,7 +114,7 @@ def page(
     *,
     drawn: bool,
 ) -> str:
-    """The reStructuredText that docs/performance.rst includes: one section, whose title is
+    """The reStructuredText that docs/operate/performance.rst includes: one section, whose title is
     underlined with hyphens.
     """
     parts = [

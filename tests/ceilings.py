@@ -1,7 +1,7 @@
 """Measures of the source that may only go down: ``python -m tests.ceilings``, part of ``make
 check``.
 
-Each measure counts what docs/decisions/0029 wants to be rid of. The file ``tests/ceilings.json``
+Each measure counts what docs/project/decisions/0029 wants to be rid of. The file ``tests/ceilings.json``
 holds the counts that are allowed today. A count above its ceiling fails; one below it fails, too,
 with the new number to write down, so that what was gained is not lost again. ``--write`` writes the
 counts of today.
@@ -46,7 +46,7 @@ FORMER: Final = re.compile(
     )_*""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Names that docs/decisions/0029 replaces, as identifiers and as modules, in any case."""
+"""Names that docs/project/decisions/0029 replaces, as identifiers and as modules, in any case."""
 
 Functions = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -1,4 +1,4 @@
-"""docs/conformance.rst is true: a row for every point, and tests that exist and name it."""
+"""docs/reference/conformance.rst is true: a row for every point, and tests that exist and name it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 TESTS = Path(__file__).parent
-TABLE = TESTS.parent / "docs" / "conformance.rst"
+TABLE = TESTS.parent / "docs" / "reference" / "conformance.rst"
 
 POINTS = tuple(
     chain(

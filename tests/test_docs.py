@@ -12,13 +12,13 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 class LayoutTests(SynchronousTestCase):
-    """docs/layout.rst."""
+    """docs/project/layout.rst."""
 
     def test_packages_are_as_documented(self) -> None:
         """The packages of `pypid` are the ones that the page lists, and beside them is only
         ``ports``.
         """
-        text = (DOCS / "layout.rst").read_text()
+        text = (DOCS / "project/layout.rst").read_text()
         listing = text[text.index("    cli ") : text.index("Tests mirror")]
         words = set(re.findall(r"(?:^    |\s{2,}|, )([a-z_]+)(?=\s|,|$)", listing, re.MULTILINE))
         package = Path(pypid.__file__).parent
@@ -29,10 +29,10 @@ class LayoutTests(SynchronousTestCase):
 
 
 class ConfigurationTests(SynchronousTestCase):
-    """docs/configuration.rst."""
+    """docs/reference/configuration.rst."""
 
     def test_in_step(self) -> None:
         """The page of the configuration is the one that the declared keys make (`make docs` writes
         it).
         """
-        self.assertEqual((DOCS / "configuration.rst").read_text(), configuration_rst())
+        self.assertEqual((DOCS / "reference/configuration.rst").read_text(), configuration_rst())

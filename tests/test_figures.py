@@ -98,7 +98,7 @@ class ReadTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """docs/figures.rst."""
+    """docs/operate/figures.rst."""
 
     def test_words(self) -> None:
         """Marks of reStructuredText are words in the cells, which are the ones
@@ -133,7 +133,7 @@ class PageTests(SynchronousTestCase):
 
 
 class DrawingTests(SynchronousTestCase):
-    """docs/figures.svg."""
+    """docs/operate/figures.svg."""
 
     def test_ratios(self) -> None:
         """What was compared with nginx is drawn, and nothing else; a script that failed is not."""

@@ -91,7 +91,7 @@ def configure(folder: Path, listen: str) -> Path:
 
 
 FAST_PATH = "PYPID_SERVER_FAST_PATH"
-"""The variable that runs daemons without the fast path (docs/developing.rst)."""
+"""The variable that runs daemons without the fast path (docs/project/developing.rst)."""
 
 
 def clean_environ(**more: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ ALLOWED = (
     ),
     *("+zrangebyscore", "+xadd", "+xread", "+time"),
 )
-"""What docs/scale.rst tells an ACL to allow."""
+"""What docs/guides/nodes.rst tells an ACL to allow."""
 
 
 STRANGERS = {

@@ -1,5 +1,5 @@
 """What operators rely on: probes, the log and its level, request ids, the watchdog, and the
-examples in docs/operating.rst.
+examples in docs/operate/monitoring.rst.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ class WatchdogTests(SynchronousTestCase):
 
 
 class ExampleTests(SynchronousTestCase):
-    """docs/examples: what docs/operating.rst shows."""
+    """docs/examples: what docs/operate/monitoring.rst shows."""
 
     def tool(self, name: str) -> str:
         path = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")

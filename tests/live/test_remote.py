@@ -175,7 +175,7 @@ class TlsContractTests(ContractTests):
 
 
 class ExampleTests(PeopleContract, RemoteCase):
-    """The example of docs/remote is a service."""
+    """The example of docs/guides/remote-users is a service."""
 
     async def make_people(
         self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str

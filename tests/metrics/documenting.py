@@ -1,4 +1,4 @@
-"""The table of docs/metrics.rst, made of the table of the code: ``python -m
+"""The table of docs/reference/metrics.rst, made of the table of the code: ``python -m
 tests.metrics.documenting`` writes it there.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pypid.metrics.exposition import OF_PROCESSES, WORKER_COUNT
 from pypid.metrics.families import TABLE
 
-PAGE = Path(__file__).parents[2] / "docs/metrics.rst"
+PAGE = Path(__file__).parents[2] / "docs/reference/metrics.rst"
 BEGIN, END = ".. The table begins here.\n", ".. The table ends here.\n"
 
 

@@ -210,7 +210,7 @@ class MadeTests(SynchronousTestCase):
         self.assertEqual(expression.count("("), expression.count(")"), expression)
 
     def test_documentation(self) -> None:
-        """docs/metrics.rst has the table that the code makes (``python -m
+        """docs/reference/metrics.rst has the table that the code makes (``python -m
         tests.metrics.documenting`` writes it).
         """
         said = PAGE.read_text()

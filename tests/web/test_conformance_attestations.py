@@ -1,5 +1,5 @@
 """Attestations over HTTP: published, on the page, fetched and verified (C31, C63, C79 of
-docs/conformance.rst).
+docs/reference/conformance.rst).
 """
 
 from __future__ import annotations

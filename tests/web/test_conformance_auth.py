@@ -1,5 +1,5 @@
 """Who may do what over HTTP, route by route, and what becomes of passwords (C90 to C95 of
-docs/conformance.rst).
+docs/reference/conformance.rst).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The older APIs over HTTP, point by point (C72, C110 to C116 of docs/conformance.rst)."""
+"""The older APIs over HTTP, point by point (C72, C110 to C116 of docs/reference/conformance.rst)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads over HTTP, point by point (C40 to C49 of docs/conformance.rst)."""
+"""Downloads over HTTP, point by point (C40 to C49 of docs/reference/conformance.rst)."""
 
 from __future__ import annotations
 

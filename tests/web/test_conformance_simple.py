@@ -1,5 +1,5 @@
 """The Simple API over HTTP, point by point (C1 to C33, C100 to C103,
-C118 of docs/conformance.rst).
+C118 of docs/reference/conformance.rst).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Uploads over HTTP, point by point (C60 to C80 of docs/conformance.rst)."""
+"""Uploads over HTTP, point by point (C60 to C80 of docs/reference/conformance.rst)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which modules of pypid a request goes through (docs/layout, "Four walks")."""
+"""Which modules of pypid a request goes through (docs/project/layout, "Four walks")."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.web.memory_upstream import Elsewhere
 
 PACKAGE = f"{Path(pypid.__file__).parent}/"
 KIT = f"{PACKAGE}testing/"
-PAGE = Path(__file__).parents[2] / "docs/layout.rst"
+PAGE = Path(__file__).parents[2] / "docs/project/layout.rst"
 LINE = re.compile(r"^\* (.*): (\d+) modules\.", re.MULTILINE)
 
 
@@ -75,7 +75,7 @@ class WalkTests(WholeCase):
         return {"Warm page": warm, "Cold page": cold, "Upload": upload, "Upstream miss": miss}
 
     def test_walks_are_as_documented(self) -> None:
-        """docs/layout says how many modules each walk has; a longer one is a reason to look again."""
+        """docs/project/layout says how many modules each walk has; a longer one is a reason to look again."""
         walks = self.walks()
         documented = {name: int(count) for name, count in LINE.findall(PAGE.read_text())}
         found = {name: len(modules) for name, modules in walks.items()}

@@ -1,4 +1,4 @@
-"""Answers of another service about a user: the documents of the protocol (``docs/remote.rst``),
+"""Answers of another service about a user: the documents of the protocol (``docs/guides/remote-users.rst``),
 version 1.
 
 The status of an answer is about the exchange, its document about the user. So the 404 of a proxy on

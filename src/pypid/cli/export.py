@@ -15,7 +15,7 @@ from pypid.cli.request import send_request
 EXAMPLES = """\
 TARGET is a folder, or s3://bucket/prefix (reached as [storage] says). What is
 there already and has not changed is left alone, so that the next export is
-quick. Any web server serves the tree; docs/static-files.rst has more.
+quick. Any web server serves the tree; docs/guides/static-export.rst has more.
 
   pypid export /srv/index
       the pages; links lead to ../../packages/, where a pypid stands behind

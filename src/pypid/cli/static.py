@@ -51,7 +51,7 @@ may be missing or null:
 Files whose names are none are left out, and said with their lines; the exit
 status is 0 then, too, unless --strict is given. A list that cannot be read is
 refused, and nothing is written. pip and uv take .../simple/ for an index URL:
-docs/static.rst has the nginx for it.
+docs/guides/static-index.rst has the nginx for it.
 """
 
 

@@ -1,6 +1,6 @@
 """The table of all metrics: names, meanings, and labels.
 
-docs/metrics.rst, the dashboard and the alerts are checked against this table. A label never has a
+docs/reference/metrics.rst, the dashboard and the alerts are checked against this table. A label never has a
 value that a client or a user invents: no names of projects, files or people.
 """
 

@@ -13,7 +13,7 @@ from pypid.catalog.engine import DatabaseAway, DatabaseFull, DatabaseUnusable
 from pypid.catalog.redis.place import RedisPlace
 
 _NOT_ALLOWED = (
-    "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names "
+    "its user may not do what is needed. Give it the keys and commands that docs/guides/nodes.rst names "
     "(ACL SETUSER)."
 )
 _NO_PASSWORD = (

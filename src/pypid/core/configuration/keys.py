@@ -1,6 +1,6 @@
 """The table of the configuration: every section and key, declared once.
 
-Parsing, `pypid check-config` and docs/configuration are derived from these declarations. A field of
+Parsing, `pypid check-config` and docs/reference/configuration are derived from these declarations. A field of
 a class below is a key: its kind, the text of its default, one line of documentation
 (reStructuredText), and whether it is secret.
 """
@@ -493,7 +493,7 @@ class LdapSettings:
 
 @frozen(kw_only=True)
 class RemoteSettings:
-    """Users and groups from another service, by the protocol of docs/remote."""
+    """Users and groups from another service, by the protocol of docs/guides/remote-users."""
 
     url: str | None = key(
         optional(value_kinds.BASE_URL),

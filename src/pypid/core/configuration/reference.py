@@ -1,4 +1,4 @@
-"""Generate the page docs/configuration from the table of the configuration."""
+"""Generate the page docs/reference/configuration from the table of the configuration."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ _FREE_DOCS = {
 
 
 def configuration_rst() -> str:
-    """Return the page ``docs/configuration.rst``, generated from the table."""
+    """Return the page ``docs/reference/configuration.rst``, generated from the table."""
     blocks = [_HEAD + "\n".join(f"* {line}" for line in _former_names()) + "\n"]
     rows = table()
     for section, declared in _sections():

@@ -43,7 +43,7 @@ _FRAMEWORK = "it is of the framework that pypicloud is made with"
 # unless nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
-    "storage, in memory. Several pypids on one storage share one that [catalog] names (docs/scale)"
+    "storage, in memory. Several pypids on one storage share one that [catalog] names (docs/guides/nodes)"
 )
 _SESSION = "pypid makes its own sessions, with its own keys"
 _TUNING = "pypid's connections to S3 need no such advice"
@@ -52,7 +52,7 @@ _INVITATIONS = (
     "invitations of pypicloud's are no longer good; `pypid invitation make` makes new ones"
 )
 _SECRETS = "people in AWS Secrets Manager are not read: take them along with ppc-export"
-_REMOTE = "the protocol of pypicloud's remote backend is not pypid's (docs/remote)"
+_REMOTE = "the protocol of pypicloud's remote backend is not pypid's (docs/guides/remote-users)"
 _GCS = "Google Cloud Storage is not had here: copy the bucket"
 _AZURE = "Azure Blob Storage is not had here: copy the container"
 

@@ -40,7 +40,7 @@ _TAKE_ALONG = (
 _REFUSED_BACKENDS = {
     "remote": (
         "the protocol of pypicloud's remote backend sends each password in a URL, and is not "
-        f"pypid's (docs/remote): write a service for that, or {_TAKE_ALONG}"
+        f"pypid's (docs/guides/remote-users): write a service for that, or {_TAKE_ALONG}"
     ),
     "aws_secrets_manager": f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}",
 }

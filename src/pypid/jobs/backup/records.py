@@ -50,7 +50,7 @@ OF_RECORD: tuple[Record, ...] = (
     Record(ACCOUNTS, RecordForm.SQLITE),
     Record(JOURNAL, RecordForm.SQLITE),
 )
-"""All records. (What is derived can be lost: see docs/state.)"""
+"""All records. (What is derived can be lost: see docs/concepts/storage.)"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """The signature of a file: it differs as soon as the file was written to."""

@@ -1,5 +1,5 @@
 """The JSON API for managing published projects and files, below ``/api/``; described in
-docs/http-api.
+docs/reference/http-api.
 """
 
 from __future__ import annotations

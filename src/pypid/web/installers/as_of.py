@@ -1,5 +1,5 @@
 """The index as of a time, ``/at/<moment>/simple/``, and as of a snapshot,
-``/snapshots/<name>/simple/``: docs/moments.rst.
+``/snapshots/<name>/simple/``: docs/guides/as-of-views.rst.
 
 Access is as on ``/simple/``: the same guard and the same rules, those of now. Links lead to the
 current files, so that nothing is duplicated; only those to files that upstream has removed since,
