@@ -1,4 +1,4 @@
-"""Users and groups from another service, by pypid's own protocol: ``docs/guides/remote-users.rst``."""
+"""Users and groups from another service, by the protocol of docs/guides/remote-users.rst."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Answers of another service about a user: the documents of the protocol (``docs/guides/remote-users.rst``),
-version 1.
+"""Answers of another service about a user: the documents of the protocol, version 1
+(docs/guides/remote-users.rst).
 
 The status of an answer is about the exchange, its document about the user. So the 404 of a proxy on
 the way, or the 401 that refuses pypid's own login, is never taken for an answer about a user. No

@@ -1,7 +1,7 @@
 """The table of all metrics: names, meanings, and labels.
 
-docs/reference/metrics.rst, the dashboard and the alerts are checked against this table. A label never has a
-value that a client or a user invents: no names of projects, files or people.
+docs/reference/metrics.rst, the dashboard and the alerts are checked against this table. A label
+never has a value that a client or a user invents: no names of projects, files or people.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from pypid.catalog.engine import DatabaseAway, DatabaseFull, DatabaseUnusable
 from pypid.catalog.redis.place import RedisPlace
 
 _NOT_ALLOWED = (
-    "its user may not do what is needed. Give it the keys and commands that docs/guides/nodes.rst names "
-    "(ACL SETUSER)."
+    "its user lacks permissions. Give it the keys and commands that docs/guides/nodes.rst "
+    "names (ACL SETUSER)."
 )
 _NO_PASSWORD = (
     "it has no password, and [catalog] url has one. Take it out, or set requirepass there."

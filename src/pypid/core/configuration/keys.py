@@ -1,8 +1,8 @@
 """The table of the configuration: every section and key, declared once.
 
-Parsing, `pypid check-config` and docs/reference/configuration are derived from these declarations. A field of
-a class below is a key: its kind, the text of its default, one line of documentation
-(reStructuredText), and whether it is secret.
+Parsing, `pypid check-config` and docs/reference/configuration are derived from these
+declarations. A field of a class below is a key: its kind, the text of its default, one line of
+documentation (reStructuredText), and whether it is secret.
 """
 
 from __future__ import annotations

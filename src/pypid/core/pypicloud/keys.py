@@ -43,7 +43,8 @@ _FRAMEWORK = "it is of the framework that pypicloud is made with"
 # unless nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
-    "storage, in memory. Several pypids on one storage share one that [catalog] names (docs/guides/nodes)"
+    "storage, in memory. Several pypids on one storage share one that [catalog] names "
+    "(docs/guides/nodes)"
 )
 _SESSION = "pypid makes its own sessions, with its own keys"
 _TUNING = "pypid's connections to S3 need no such advice"

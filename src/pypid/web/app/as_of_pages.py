@@ -64,8 +64,9 @@ class ThenPages:
         absolute: Callable[[str], str],
         provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """Return the project's page as of `permission.before`, a time that the page names `called`, and
-        its serial. Raises as `Index.view`.
+        """Return the project's page as of `permission.before`, and its serial.
+
+        `called`: how the page names that time. Raises as `Index.view`.
 
         `absolute`: returns the URL to write for one that is relative to the page.
         """
