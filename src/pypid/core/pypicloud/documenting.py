@@ -25,10 +25,10 @@ pypid starts with pypicloud's ``config.ini`` as it is::
     twistd -n pypid --config config.ini
 
 What it says is translated into pypid's own configuration (:doc:`/reference/configuration`) at
-each start. Nothing of it is changed, so that you can go back. What is not taken over is said in the log, once
-for each key, with the reason. ``pypid check-config config.ini`` prints what is in force, and where
-each value came from, without starting. ``pypid convert-config config.ini > pypid.ini`` writes
-pypid's own file, with comments; it holds the old file's secrets.
+each start. Nothing of it is changed, so that you can go back. What is not taken over is said in
+the log, once for each key, with the reason. ``pypid check-config config.ini`` prints what is in
+force, and where each value came from, without starting. ``pypid convert-config config.ini >
+pypid.ini`` writes pypid's own file, with comments; it holds the old file's secrets.
 
 How it is read
 --------------
@@ -40,7 +40,8 @@ How it is read
   with ``http_port = 8080``.
 * ``PPC_*`` variables win over it, as with pypicloud: ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``.
   Users, groups and rights come from the file only. ``PYPID_*`` variables
-  (:doc:`/reference/configuration`) win over both: ``PYPID_SERVER_LISTEN``, ``PYPID_UPSTREAM_ALLOW_MIXED``, ``PYPID_SERVER_SECRET``.
+  (:doc:`/reference/configuration`) win over both: ``PYPID_SERVER_LISTEN``,
+  ``PYPID_UPSTREAM_ALLOW_MIXED``, ``PYPID_SERVER_SECRET``.
 * The names of all versions are understood, the oldest ones, too. Where two say the same, the
   newest name counts.
 * What the file does not say is as pypicloud has it, not as pypid has it: ``read = authenticated``,
