@@ -12,8 +12,10 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from pypid import __version__
+from pypid.cli.command import find_config
 from pypid.core.errors import PypidError
 
 _MODULES = {
@@ -56,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         top.print_help()
         sys.exit(0)
     try:
+        if "config" in options:
+            file = Path(find_config(options.config).file)
+            options = argparse.Namespace(**{**vars(options), "config": file})
         sys.exit(options.run(options))
     except PypidError as error:
         sys.exit(f"pypid: {error}")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-DEFAULT_CONFIG = "etc/pypid.ini"
+if TYPE_CHECKING:  # `--help` need not wait for it
+    from pypid.core.configuration.lookup import FoundConfig
+
+LOOKUP = "$PYPID_CONFIG, ./pypid.ini, ./etc/pypid.ini, /etc/pypid/pypid.ini, or built-in defaults"
+"""The configuration that a command uses if none is named."""
 
 
 def add_command(
@@ -59,13 +64,24 @@ def _add_parser(
     return command
 
 
+def find_config(option: Path | None) -> FoundConfig:
+    """Return the configuration of a command, and print a line on standard error for each file that
+    is not trusted. Raises `CannotStart`.
+    """
+    from pypid.wiring.configuration import find_config
+
+    found = find_config(option)
+    for line in found.passed_over:
+        print(f"pypid: {line}", file=sys.stderr)
+    return found
+
+
 def add_config(command: argparse.ArgumentParser) -> None:
     """Add the `--config` option."""
     command.add_argument(
         "--config",
         "-c",
         metavar="FILE",
-        default=DEFAULT_CONFIG,
         type=Path,
-        help=f"the configuration (default: {DEFAULT_CONFIG})",
+        help=f"the configuration file (default: the first of {LOOKUP})",
     )

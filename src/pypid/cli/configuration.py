@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pypid.cli.command import DEFAULT_CONFIG, add_command
+from pypid.cli.command import LOOKUP, add_command, find_config
 
 
 def add(commands: Any) -> None:
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         "read a configuration and print what is in force, without secrets",
     )
     check.add_argument(
-        "file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}"
+        "file", metavar="FILE", nargs="?", type=Path, help=f"default: the first of {LOOKUP}"
     )
     convert = add_command(
         commands,
@@ -39,7 +39,7 @@ def _check_config(options: argparse.Namespace) -> None:
     from pypid.core.configuration.in_force import describe
     from pypid.wiring.configuration import load_config
 
-    file = Path(options.file)
+    file = Path(find_config(options.file).file)
     config = load_config(file)
     for note in (*config.notes, *_account_notes(config.inherits, file)):
         print(note, file=sys.stderr)

@@ -50,14 +50,21 @@ def exchange(file: Path, request: ControlRequest) -> Any:
     """Return the answer of the daemon of this configuration, or of one that is started for it.
     Raises `ControlRefused`.
     """
+    from pypid.core.configuration.lookup import is_built_in
     from pypid.daemon.control import Control, ControlRefused, listens
     from pypid.daemon.state import control_socket, where
     from pypid.wiring.configuration import load_config
 
     config = load_config(file)
-    path = control_socket(where(config, os.environ).state)
+    state = where(config, os.environ).state
+    path = control_socket(state)
     if listens(path):
         return Control(path).answers(request)
+    if is_built_in(file) and not state.exists():
+        raise ControlRefused(
+            f"No configuration file was found, and the data folder {state} does not exist. Start "
+            "the index with `pypid serve`, or name its configuration with --config."
+        )
     if request.then is not None:
         raise ControlRefused(
             "There is nothing to follow: pypid is not running. Start it, or ask without --follow."

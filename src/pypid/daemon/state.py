@@ -15,6 +15,7 @@ from typing import IO
 from attrs import field, frozen
 
 from pypid.core.configuration.choices import StorageBackend
+from pypid.core.configuration.lookup import SYSTEM_DATA, is_built_in
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart
 
@@ -26,13 +27,16 @@ def default_state(ini: Path, state_directory: str | None) -> Path:
     """Return where state is stored when `[server] state` is empty.
 
     systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``;
-    else ``pypid-state`` beside the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
+    else ``pypid-state`` beside the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``. For
+    the built-in defaults, the folder in `ini`.
     """
     if state_directory:
         return Path(state_directory.split(":")[0])
+    if is_built_in(ini):
+        return ini.parent
     folder = ini.resolve().parent
     if folder == Path("/etc") or folder.parent == Path("/etc"):
-        return Path("/var/lib/pypid")
+        return Path(SYSTEM_DATA)
     return (
         folder.parent / "var"
         if (folder.name, ini.name) == ("etc", "pypid.ini")

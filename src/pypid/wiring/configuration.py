@@ -5,22 +5,57 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pypid.core.configuration import lookup
 from pypid.core.configuration.ini import IniEntry
+from pypid.core.configuration.lookup import Caller, FoundConfig
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig, ConfigProblem
 
 
+class _Files:
+    """The file system of this machine."""
+
+    lstat = staticmethod(os.lstat)
+    stat = staticmethod(os.stat)
+
+    def resolve(self, path: str) -> str:
+        """Return the absolute path without symbolic links."""
+        return os.path.realpath(path)
+
+    def may_write(self, folder: str) -> bool:
+        """Return whether it is a folder in which the effective user may create files."""
+        return Path(folder).is_dir() and os.access(
+            folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids
+        )
+
+
+def find_config(option: Path | str | None) -> FoundConfig:
+    """Return the configuration that this process uses: that of `option`, or the first that
+    `lookup.find_config` finds. Raises `CannotStart`; blocks.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises if there is none
+    caller = Caller(os.environ, str(Path.cwd()), os.geteuid(), home)
+    return lookup.find_config(None if option is None else str(option), caller, _Files())
+
+
+def config_text(file: Path) -> bytes:
+    """Return the text of the configuration file: none of the built-in defaults. Raises `OSError`;
+    blocks.
+    """
+    return b"" if lookup.is_built_in(file) else file.read_bytes()
+
+
 def load_config(file: Path, worker_count: int | None = None, text: bytes | None = None) -> Config:
     """Return the configuration in force: the file's, with the environment's. The file may be a
-    pypicloud's config.ini.
+    pypicloud's config.ini, or stand for the built-in defaults.
 
     `worker_count` is the number on the command line, if any; `text` replaces the current text of
     the file. Raises `BadConfig` with all the problems; blocks.
     """
     try:
-        data = file.read_bytes() if text is None else text
+        data = config_text(file) if text is None else text
     except OSError as error:
-        hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
+        hint = "Name another one with --config FILE; `pypid init FILE` writes one with comments."
         raise BadConfig(
             [ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]
         ) from None

@@ -19,6 +19,7 @@ from pypid.daemon.tls import Certificate
 from pypid.prefork.connection_balance import Scales, make_scales
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Supervisor
+from pypid.wiring.configuration import config_text
 from pypid.wiring.platform import Platform
 
 PROGRAM = "pypid.cli.worker"
@@ -116,7 +117,7 @@ def _nameless(paths: StatePaths) -> int:
     the configuration (which may hold secrets).
     """
     with TemporaryFile(dir=paths.state) as file:
-        file.write(paths.ini.read_bytes())
+        file.write(config_text(paths.ini))
         file.flush()
         return os.dup(file.fileno())
 

@@ -14,13 +14,17 @@ from twisted.logger import ILogObserver, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from pypid import __version__
+from pypid.core.configuration.choices import LogFormat
+from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import PypidError
 from pypid.daemon import logs
 from pypid.daemon.daemon import Daemon
 from pypid.daemon.process import Process
+from pypid.daemon.state import where
 from pypid.prefork import how_many
-from pypid.wiring.configuration import load_config
+from pypid.wiring.configuration import find_config, load_config
 from pypid.wiring.platform import Platform
 
 MakeDaemon: TypeAlias = Callable[[Config, Platform], Daemon]
@@ -37,7 +41,12 @@ class Options(UsageOptions):
         "check-config FILE` explains one."
     )
     optParameters = [  # noqa: RUF012  # Twisted's declaration
-        ["config", "c", "etc/pypid.ini", "The configuration file."],
+        [
+            "config",
+            "c",
+            None,
+            "The configuration file (default: the first that `pypid serve --help` names).",
+        ],
         [
             "workers",
             "w",
@@ -59,7 +68,10 @@ class Options(UsageOptions):
         without twistd's help text.
         """
         try:
-            self.loaded = load_config(Path(self["config"]), self["workers"])
+            found = find_config(self["config"])
+            for line in found.passed_over:
+                print(f"pypid: {line}", file=sys.stderr)
+            self.loaded = load_config(Path(found.file), self["workers"])
         except PypidError as error:
             _cannot_start(error)
         twistd: Any = self.parent
@@ -118,6 +130,9 @@ def run_in_foreground(file: Path, worker_count: int | None, make_daemon: MakeDae
     from twisted.internet import reactor
 
     config = load_config(file, worker_count)
+    if config.log.format is LogFormat.TEXT:
+        folder = where(config, os.environ).state
+        print(f"pypid {__version__}: configuration {display_name(file)}, data in {folder}")
     log_level_control = logs.Threshold(config.log.level.value)
     process = _process(config, make_daemon, log_level_control, worker_count)
     begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)

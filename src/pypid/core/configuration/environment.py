@@ -13,6 +13,7 @@ from attrs import frozen
 from pypid.core.configuration.former_names import renamed, spellings
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.lookup import VARIABLE as CONFIG_FILE
 from pypid.core.errors import ConfigProblem
 
 PREFIX = "PYPID_"
@@ -66,7 +67,11 @@ def read(
     `issuers` are the ``issuer:`` sections of the file; a variable may add another one. Variables
     that do not begin with ``PYPID_`` are ignored.
     """
-    values = {name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX)}
+    values = {
+        name: value
+        for name, value in sorted(environ.items())
+        if name.startswith(PREFIX) and name != CONFIG_FILE
+    }
     names = _names([*issuers, *_issuers(values)])
     entries: dict[tuple[str, str], IniEntry] = {}
     problems: list[ConfigProblem] = []
@@ -123,9 +128,9 @@ def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
     for section in FREE:
         if name.startswith(variable(section, "")):
             return f"[{section}] comes from the file only; unset the variable"
-    close = get_close_matches(name[:100], names, 1, 0.8)
+    close = get_close_matches(name[:100], [*names, CONFIG_FILE], 1, 0.8)
     advice = (
-        f"did you mean {names[close[0]].name}?"
+        f"did you mean {names[close[0]].name if close[0] in names else close[0]}?"
         if close
         else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)}"
     )
