@@ -4,9 +4,12 @@ PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 pyt
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 CONFIG ?= etc/pypid.ini
 JOBS ?= 2
+# The optional parts that `make run` installs: extras of setup.py with commas between them, as in EXTRAS=s3,redis
+EXTRAS ?= all
 BIN := .venv/bin
-NEEDS := setup.py pyproject.toml constraints.txt
-PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
+PYPICLOUD := packages/pypid-pypicloud
+NEEDS := setup.py pyproject.toml constraints.txt src/pypid/__init__.py $(PYPICLOUD)/setup.py
+PATHS := src tests benchmarks setup.py $(PYPICLOUD)/setup.py etc/onefile.py pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 # Where the unit tests write, if TMPDIR is not set: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
@@ -24,7 +27,7 @@ endif
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
 
-run: .venv/run.stamp  ## start the daemon in the foreground, with CONFIG (etc/pypid.ini); Ctrl-C stops it
+run: .venv/run-$(EXTRAS).stamp  ## start the daemon in the foreground, with CONFIG (etc/pypid.ini); Ctrl-C stops it
 	@exec $(BIN)/pypid serve --config $(CONFIG)
 
 test: ready unit live  ## everything below, as CI does it
@@ -54,7 +57,7 @@ live: clients  ## a real daemon with real clients; what the machine lacks is ski
 gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams and all requests, in up to 30 minutes; not part of test
 	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
-bench: .venv/run.stamp  ## what we claim about speed and memory: docs/operate/figures.rst, in less than 15 minutes
+bench: .venv/run-all.stamp  ## what we claim about speed and memory: docs/operate/figures.rst, in less than 15 minutes
 	@$(BIN)/python benchmarks/peers.py --install
 	@$(BIN)/python benchmarks/_all.py
 
@@ -78,15 +81,30 @@ clean:  ## forget what was built and installed; never what pypid keeps (var/)
 		echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 
-.venv/run.stamp: $(NEEDS) | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+# Install pypid with $(WITH) in place. The distribution was called `pypid` once: an installation of that name is removed first,
+# because both have the command `pypid`. Of pip's output one line for each package that it fetches is shown.
+define install
+	@rm -rf src/pypid.egg-info
+	@! ls -d .venv/lib/python3*/site-packages/pypid-*.dist-info >/dev/null 2>&1 || $(BIN)/python -m pip uninstall --quiet --yes pypid
+	@{ $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[$(WITH)]' ./$(PYPICLOUD) && touch $@.done; } | \
+		sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected .*/  installing all of them/p'
+	@rm $@.done 2>/dev/null || { echo "pip could not install pypid; see above." >&2; exit 1; }
+endef
+
+.venv/run-$(EXTRAS).stamp: WITH = $(EXTRAS)
+.venv/run-$(EXTRAS).stamp: $(NEEDS) | .venv/bin/python
+	@echo "Installing pypid with [$(EXTRAS)] and what it needs into .venv. The first time this takes a minute or two."
+	$(install)
 	@touch $@
 
+.venv/test.stamp: WITH = all,test,docs,binary
 .venv/test.stamp: $(NEEDS) | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test,docs,binary]'
+	@echo "Installing pypid, what it needs and the tools of the tests into .venv. The first time this takes a few minutes."
+	$(install)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ldap]' >/dev/null 2>&1 || \
 		echo "python-ldap cannot be built here, so the tests of LDAP are skipped. On Debian:" \
 			"apt install gcc python3-dev libldap2-dev libsasl2-dev; then rm $@ and make again."
 	@# `trial` does not look in the current folder, in which `tests` lies
 	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
-	@touch $@ .venv/run.stamp
+	@touch $@ .venv/run-all.stamp

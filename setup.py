@@ -1,13 +1,13 @@
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-HERE = Path(__file__).parent
-VERSION = next(
-    line.split('"')[1]
-    for line in (HERE / "src/pypid/__init__.py").read_text().splitlines()
-    if line.startswith("__version__")
-)
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "src"))
+
+from pypid import __version__  # noqa: E402
+from pypid.core.installation import DISTRIBUTION, PROJECT_URL, PROJECT_URLS  # noqa: E402
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
@@ -52,27 +52,20 @@ TOOLS = {
     "binary": ["shiv>=1.0.8"],
 }
 
-OF_PYPICLOUD = {
-    # the names of pypicloud's commands, for scripts that call them
-    "ppc-gen-password": "gen_password",
-    "pypicloud-gen-password": "gen_password",
-    "ppc-make-config": "make_config",
-    "pypicloud-make-config": "make_config",
-    "ppc-export": "export",
-    "ppc-import": "import_",
-    "ppc-migrate": "migrate",
-    "pypicloud-create-schema": "create_schema",
-    "ppc-create-s3-sync": "create_s3_sync",
-    "ppc-build-lambda-bundle": "build_lambda_bundle",
-}
+README = next(path for path in (HERE / "README.md", HERE / "README.rst") if path.exists())
 
 setup(
-    name="pypid",
-    version=VERSION,
+    name=DISTRIBUTION,
+    version=__version__,
     description="A team's Python package index in one Twisted daemon",
-    long_description=(HERE / "README.rst").read_text() if (HERE / "README.rst").exists() else "",
-    long_description_content_type="text/x-rst",
-    license="MIT",
+    long_description=README.read_text(encoding="utf-8"),
+    long_description_content_type=f"text/{'markdown' if README.suffix == '.md' else 'x-rst'}",
+    license_expression="MIT",
+    license_files=["LICENSE"],
+    author="The pypid authors",
+    url=PROJECT_URL,
+    project_urls=PROJECT_URLS,
+    keywords=["package index", "private index", "proxy", "cache", "PyPI"],
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=[*find_packages("src", include=["pypid", "pypid.*"]), "twisted.plugins"],
@@ -106,19 +99,21 @@ setup(
         **BUILT,
         **TOOLS,
     },
-    entry_points={
-        "console_scripts": [
-            "pypid = pypid.cli:main",
-            *(f"{name} = pypid.cli.pypicloud:{run}" for name, run in OF_PYPICLOUD.items()),
-        ]
-    },
+    entry_points={"console_scripts": ["pypid = pypid.cli:main"]},
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Environment :: Web Environment",
         "Framework :: Twisted",
+        "Intended Audience :: Developers",
+        "Intended Audience :: System Administrators",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Topic :: Software Development :: Build Tools",
         "Topic :: System :: Software Distribution",
         "Typing :: Typed",
     ],

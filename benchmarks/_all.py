@@ -27,6 +27,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from pypid import __version__
+
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE))  # it is there already, but when the tests import this module
 
@@ -136,7 +138,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def machine() -> Iterator[tuple[str, str]]:
     """What the figures depend on: no name and no path of this machine."""
     yield "date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    yield "pypid", f"{version('pypid')}{commit()}"
+    yield "pypid", f"{__version__}{commit()}"
     model = re.search(
         r"^(?:model name|Model)\s*: *(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
     )

@@ -135,7 +135,7 @@ class HashTests(SynchronousTestCase):
         self.assertIsNot(verify(HASH[:-1], SECRET), PasswordVerdict.RIGHT)
 
 
-@skipUnless(has("passlib"), "libpass is not installed (pypid[hashes])")
+@skipUnless(has("passlib"), "libpass is not installed (the extra hashes)")
 class OthersTests(SynchronousTestCase):
     def test_each(self) -> None:
         """Each other kind verifies the right password only, and needs an upgrade."""
@@ -197,7 +197,7 @@ class OthersTests(SynchronousTestCase):
         self.assertIs(verify(stored, "Password"), PasswordVerdict.RIGHT)
         self.assertIs(verify(stored, "password"), PasswordVerdict.WRONG)
 
-    @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
+    @skipUnless(has("bcrypt"), "bcrypt is not installed (the extra hashes)")
     def test_published_bcrypt(self) -> None:
         """So do those of crypt_blowfish's own tests."""
         for stored, password in (
@@ -207,7 +207,7 @@ class OthersTests(SynchronousTestCase):
             self.assertIs(verify(stored, password), PasswordVerdict.RIGHT)
             self.assertIs(verify(stored, password + "*"), PasswordVerdict.WRONG)
 
-    @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
+    @skipUnless(has("bcrypt"), "bcrypt is not installed (the extra hashes)")
     def test_bcrypt(self) -> None:
         """bcrypt reads 72 bytes: a longer password, hashed when the library still cut it, logs in;
         $2y$ (htpasswd) is known.

@@ -18,11 +18,12 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypi_attestations import Provenance
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.attestations.verification import Attesting
 from pypid.core.errors import AttestationsRejected
+from pypid.core.installation import install_hint
 from pypid.core.model import Digests, Upload
 from pypid.core.packaging.names import parse_filename
 from tests.sigstores import (
@@ -306,7 +307,7 @@ class WithoutTests(AttestingCase):
             for event in self.logged
             if event.get("log_namespace") == "pypid.attestations.verification"
         ]
-        self.assertIn("pip install 'pypid[attestations]'", str(said["log_format"]))
+        self.assertIn(install_hint("attestations"), formatEvent(said))
 
     def test_start(self) -> None:
         """Nobody who starts pypid waits for the library, or pays for it in memory."""

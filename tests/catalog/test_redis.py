@@ -28,6 +28,7 @@ from pypid.catalog.redis.faults import Lost, loss, refusal
 from pypid.catalog.redis.place import Host, RedisPlace, UnixServer, place_of
 from pypid.catalog.redis.wire import PATIENCE, RedisWire
 from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
 from pypid.flow import start
 from pypid.testing.worlds import world
 
@@ -155,7 +156,7 @@ class OpenTests(SynchronousTestCase):
         """Where what speaks to Redis is missing it says what to install."""
         with patch("pypid.catalog.redis.NEEDS", ("no_such_module",)):
             error = self.assertRaises(CannotStart, redis.open, "redis://host", world(), None)
-        self.assertIn("pip install 'pypid[redis]'", str(error))
+        self.assertIn(install_hint("redis"), str(error))
 
 
 class FaultTests(SynchronousTestCase):

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pypid.catalog import sql
 from pypid.catalog.engine import Beat
 from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
 from pypid.flow import World
 
 reactor: Any = installed
@@ -85,7 +86,5 @@ class RefusedTests(SynchronousTestCase):
     def test_no_driver(self) -> None:
         """Without PostgreSQL's driver it is said how to install it; SQLite needs none."""
         self.enterContext(patch.dict(sys.modules, {"psycopg": None}))  # type: ignore[dict-item]
-        self.assertIn(
-            "pip install 'pypid[postgresql]'", self.refused("postgresql://u:hunter2@h/db")
-        )
+        self.assertIn(install_hint("postgresql"), self.refused("postgresql://u:hunter2@h/db"))
         sql.open("", Path("/"), the_world(), reactor)

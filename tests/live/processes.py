@@ -23,8 +23,8 @@ from tests.live.clients import ROOT
 
 BIN: Final = Path(sys.executable).parent
 SOURCE: Final = (
-    "setup.py pyproject.toml constraints.txt MANIFEST.in Makefile pypid.tac README.rst "
-    "CHANGES.rst etc src .containerignore"
+    "setup.py pyproject.toml constraints.txt MANIFEST.in Makefile pypid.tac README.md README.rst "
+    "LICENSE CHANGES.rst etc packages src .containerignore"
 )
 """What is needed to install pypid, without what others have made in the checkout."""
 
@@ -74,7 +74,7 @@ def scratch(prefix: str = "pypid-") -> Iterator[Path]:
 def copy_source(target: Path) -> Path:
     """A clean checkout's worth of pypid in `target`."""
     target.mkdir(parents=True, exist_ok=True)
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "dropin.cache")
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dropin.cache")
     for name in SOURCE.split():
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target / name, ignore=unwanted, symlinks=True)

@@ -69,7 +69,7 @@ def built_wheel() -> Path:
         ],
         environ=near(),
     )
-    (wheel,) = folder.glob("pypid-*.whl")
+    (wheel,) = folder.glob("pypid_server-*.whl")
     return wheel
 
 
@@ -239,7 +239,7 @@ class OtherInstallTests(SynchronousTestCase):
                 folder / "venv", python_of(OURS), *limits, f"{built_wheel()}[all]", "pip"
             )  # all but ours stays as it is
             # what is not ours is there now, and was had quickly
-            done([place / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "pypid"])
+            done([place / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "pypid-server"])
             install = [
                 place / "python",
                 "-m",

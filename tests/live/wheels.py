@@ -46,7 +46,7 @@ def wheels() -> Path:
                     timeout=900,
                 )
             for ours in folder.glob(
-                "pypid-*.whl"
+                "pypid_server-*.whl"
             ):  # it is what is tested: a test that needs it builds it
                 ours.unlink()
             stamp.write_text(recipe)

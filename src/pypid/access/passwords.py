@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from pypid.access.cached_source import AnswerCache
 from pypid.core.errors import BadRequest, Busy
+from pypid.core.installation import install_hint
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
 
@@ -319,7 +320,8 @@ class Verifier:
         self._log.error(
             "The password hash of the user {user!r} is damaged or of a kind that cannot be "
             "verified here, so this user cannot log in with it. Make a new one with `pypid "
-            "gen-password`, or install pypid[hashes] if it is one of bcrypt, sha512_crypt, "
-            "sha256_crypt, pbkdf2_sha512 and pbkdf2_sha256.",
+            "gen-password`. bcrypt, sha512_crypt, sha256_crypt, pbkdf2_sha512 and pbkdf2_sha256 "
+            "need the extra hashes. {hint}",
             user=user,
+            hint=install_hint("hashes"),
         )

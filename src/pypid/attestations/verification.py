@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from pypid.core.accounts.attestations import AttestationSubject
 from pypid.core.accounts.provenance import provenance_object
 from pypid.core.errors import AttestationsRejected
+from pypid.core.installation import install_hint
 from pypid.core.model import Upload
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ class Attesting:
                 except (ImportError, OSError, ValueError) as error:
                     _log.warn(
                         "attestations came with an upload, and cannot be verified here: {error}. "
-                        "The file is published without them, as with all that follow. Install "
-                        "what is missing (pip install 'pypid[attestations]') and start again, or "
-                        "tell publishers to send none",
+                        "The file and all later ones are published without them. Publishers can "
+                        "turn attestations off, or an administrator can install the verification "
+                        "and restart pypid. {hint}",
                         error=error,
+                        hint=install_hint("attestations"),
                     )
             return self._sigstore

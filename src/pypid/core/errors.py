@@ -14,6 +14,8 @@ from typing import ClassVar
 
 from attrs import define, fields
 
+from pypid.core.installation import install_hint
+
 INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
 """Prefix of the public index's message about attestations that it refuses."""
 
@@ -853,8 +855,8 @@ class NeedsExtra(PypidError, status=501):
 
     def text(self) -> str:
         return (
-            f"{self.what} needs an optional part of pypid that is not installed on this server: "
-            f"pip install 'pypid[{self.extra}]'."
+            f"{self.what} needs an optional part of pypid that is not installed on this server. "
+            f"{install_hint(self.extra)}"
         )
 
 

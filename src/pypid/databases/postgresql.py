@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError
 
+from pypid.core.installation import install_hint
 from pypid.databases.faults import DatabaseUnusable
 from pypid.databases.places import Server
 
@@ -77,7 +78,7 @@ def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
         )
     except ImportError:
         raise DatabaseUnusable(
-            "its driver is not installed: pip install 'pypid[postgresql]'."
+            "its driver is not installed. " + install_hint("postgresql")
         ) from None
     except (ArgumentError, ValueError, TypeError):
         raise DatabaseUnusable(f"its URL cannot be used: see {setting}.") from None

@@ -19,6 +19,7 @@ from pypid.core.configuration.choices import CatalogStore, Layout, StorageBacken
 from pypid.core.configuration.keys import StorageSettings
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
+from pypid.core.installation import install_hint
 from pypid.core.records.documents import FORMAT, StorageIdentity
 from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only_ours
 from pypid.daemon.state import StatePaths
@@ -151,7 +152,7 @@ def _bucket(
     except ImportError as error:
         if (error.name or "").startswith("botocore"):
             raise CannotStart(
-                "[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'."
+                "[storage] backend = s3 needs the extra s3. " + install_hint("s3")
             ) from None
         raise
     settings = bucket_settings(wanted, paths)

@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionDone
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import NeedsExtra, Unresolvable, UpstreamDown
+from pypid.core.installation import install_hint
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
@@ -320,8 +321,8 @@ class LockTests(CollectCase):
         self.pypid.app.resolvers = None
         self.has("app")
         answer = self.posted({"requirements": "app"})
-        self.refused(answer, 501, "pip install 'pypid[collect]'")
-        self.assertIn("pypid[collect]", str(NeedsExtra("It", "collect")))
+        self.refused(answer, 501, install_hint("collect"))
+        self.assertIn(install_hint("collect"), str(NeedsExtra("It", "collect")))
 
 
 class OfflineTests(CollectCase):
@@ -622,7 +623,7 @@ class StreamTests(CollectCase):
         _, lines = self.stream("application/x-ndjson")
         [event] = [json.loads(line) for line in lines if line]
         self.assertEqual((event["event"], event["error"]), ("error", True))
-        self.assertIn("pypid[collect]", event["message"])
+        self.assertIn(install_hint("collect"), event["message"])
 
     def test_client_goes(self) -> None:
         """When the client goes away the resolver is given up, and the place is free for others."""

@@ -1,5 +1,5 @@
 """Users and groups from a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap
-(``pypid[ldap]``).
+(the extra ``ldap``).
 
 Each lookup opens and closes a connection of its own: so no broken connection has to be detected
 when the directory restarts, or when a firewall has dropped an idle connection.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
 from pypid.flow import World
 from pypid.http_client.trust import Trust, certificates
 
@@ -28,9 +29,9 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
         import ldap  # noqa: F401  # before its users are imported, for a message in words
     except ImportError:
         raise CannotStart(
-            "[access] backend = ldap needs python-ldap, which is built where it is installed: pip "
-            "install 'pypid[ldap]' (on Debian first: apt install gcc python3-dev libldap2-dev "
-            "libsasl2-dev)."
+            "[access] backend = ldap needs python-ldap, which is compiled when it is installed. "
+            "On Debian, first: apt install gcc python3-dev libldap2-dev libsasl2-dev. "
+            + install_hint("ldap")
         ) from None
     from pypid.access.ldap.route import DirectoryRoute, is_encrypted_first
     from pypid.access.ldap.source import LdapPeople

@@ -8,6 +8,7 @@ from typing import Any
 from pypid.catalog.engine import Engine
 from pypid.catalog.redis.place import place_of
 from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
 from pypid.flow import World
 
 NEEDS = ("txredisapi", "hiredis")
@@ -22,7 +23,7 @@ def open(url: str, world: World, reactor: Any) -> Engine:
     place = place_of(url)
     if not all(map(find_spec, NEEDS)):
         raise CannotStart(
-            "[catalog] backend = redis needs txredisapi and hiredis: pip install 'pypid[redis]'."
+            "[catalog] backend = redis needs txredisapi and hiredis. " + install_hint("redis")
         )
 
     from pypid.catalog.redis.engine import RedisEngine

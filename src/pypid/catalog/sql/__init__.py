@@ -13,6 +13,7 @@ from attrs import evolve
 from pypid.catalog.engine import Engine
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
 from pypid.databases.places import Named, Place, Server, SqliteFile
 from pypid.databases.threads import Threads
 from pypid.flow import World
@@ -62,6 +63,6 @@ def _check_driver() -> None:
         import_module("psycopg")
     except ImportError:  # psycopg itself, or libpq
         raise CannotStart(
-            "[catalog] url names a PostgreSQL, which needs the extra postgresql: pip install "
-            "'pypid[postgresql]'."
+            "[catalog] url names a PostgreSQL database, which needs the extra postgresql. "
+            + install_hint("postgresql")
         ) from None

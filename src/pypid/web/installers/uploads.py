@@ -110,8 +110,8 @@ _WORDS = {
 
 
 UNVERIFIED = (
-    "its attestations were not kept, because nothing on this server can verify them "
-    "(pypid[attestations])"
+    "its attestations were not kept, because this server cannot verify any "
+    "(the extra attestations is not installed)"
 )
 
 
