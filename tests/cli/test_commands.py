@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 from pypid import cli
+from pypid.cli.grammar import FORMER_NAMES, current_words
 from pypid.core.errors import NoSuchProject
 from pypid.daemon.control import ControlRefused, ControlRequest
 from tests.access.sql.test_pypicloud_people import PEOPLE, pypiclouds
@@ -16,54 +18,46 @@ from tests.cli.commands import RecordedCase
 
 COMMANDS = [
     "serve",
+    "status",
+    "reload",
     "check-config",
     "convert-config",
-    "gen-password",
-    "gen-secret",
-    "client-config",
-    "yank",
-    "unyank",
-    "status",
-    "delete",
-    "release-name",
-    "why",
-    "rebuild",
-    "adopt",
-    "check",
-    "copy-storage",
-    "collect",
-    "cache",
-    "snapshot",
-    "tier",
-    "static",
-    "export",
+    "project",
     "user",
     "group",
     "right",
     "token",
     "invitation",
-    "acl",
+    "snapshot",
+    "storage",
+    "cache",
     "audit",
     "downloads",
     "log-level",
+    "export",
+    "static",
+    "acl",
+    "client-config",
+    "gen-password",
+    "gen-secret",
 ]
 WITH_HELP = (
     "user",
-    "user add",
-    "user password",
+    "user create",
+    "user set-password",
     "group",
     "right",
     "token",
-    "token make",
+    "token create",
     "audit",
     "downloads",
     "user list",
     "user show",
-    "user admin",
-    "group join",
+    "user set-admin",
+    "group add-user",
     "right grant",
     "right revoke",
-    "token revoke",
+    "token delete",
 )
 
 
@@ -93,10 +87,94 @@ class HelpTests(RecordedCase):
 
     def test_wrong(self) -> None:
         """A wrong command line is status 2, on standard error."""
-        for words in ["nonsense"], ["yank"], ["status", "spam", "sleepy"]:
+        for words in (
+            ["nonsense"],
+            ["yank"],
+            ["project"],
+            ["status", "spam"],
+            ["status", "spam", "sleepy"],
+            ["user", "admin", "carol"],
+        ):
             status, out, err = self.run_command(*words)
             self.assertEqual((status, out), (2, ""))
-            self.assertIn("error: ", err)
+            self.assertIn("usage: pypid", err)
+
+
+class GrammarTests(RecordedCase):
+    def current(self, line: str) -> str:
+        """The current command line for one of a former version."""
+        return " ".join(current_words(line.split()))
+
+    def test_former_names(self) -> None:
+        """Each former name is another one than the current names, leads to a current command, and
+        takes the arguments along.
+        """
+        tree = cli.parser()
+        for former, name in FORMER_NAMES.items():
+            self.assertEqual(self.current(f"{former} a --b c"), f"{name} a --b c")
+            self.assertEqual(self.current(name), name)
+            with self.assertRaises(SystemExit) as ended:
+                self.patch(sys, "stdout", io.StringIO())
+                tree.parse_args([*name.split(), "--help"])
+            self.assertEqual(ended.exception.code, 0)
+
+    def test_no_help_shows_former_names(self) -> None:
+        """The lists of commands have the current names only."""
+        for noun in {"", *(name.split()[0] for name in FORMER_NAMES.values())}:
+            status, out, _ = self.run_command(*noun.split(), "--help")
+            self.assertEqual(status, 0)
+            listed = set(re.findall(r"^    ([a-z-]+)", out, re.MULTILINE))
+            for former in (*FORMER_NAMES, "user admin"):
+                *path, word = former.split()
+                if path == noun.split():
+                    self.assertNotIn(word, listed)
+
+    def test_former_admin(self) -> None:
+        """`user admin NAME yes|no` changes the role, as `user set-admin` does."""
+        user = {"name": "carol", "standing": "active", "admin": True, "from": "database"}
+        self.answer = {**user, "groups": []}
+        for line, is_admin in (
+            ("user admin carol yes", True),
+            ("user admin carol no", False),
+            ("user set-admin carol", True),
+            ("user set-admin carol --remove", False),
+        ):
+            self.assertIsNone(self.run_command(*line.split())[0], line)
+            wanted = ControlRequest("PATCH", "/api/users/carol", {"admin": is_admin})
+            self.assertEqual(self.asked.pop(), wanted)
+
+    def test_former_status(self) -> None:
+        """`status` with arguments is the former command that sets the status of a project, and a
+        line on standard error says so; without, it is about the server.
+        """
+        for line in "status spam archived", "status -c x.ini --reason r spam archived":
+            status, _, err = self.run_command(*line.split())
+            self.assertIsNone(status)
+            self.assertIn("is now called `pypid project set-status`", err)
+            self.assertEqual(self.asked.pop().url, "/api/projects/spam/status")
+        for line in "status", "status --config x.ini --json", "status -c x.ini":
+            self.assertEqual(self.current(line), line)
+
+    def test_suggestions(self) -> None:
+        """A word that is not known is refused with the similar ones, in one short line; former
+        names lead to the current ones.
+        """
+        for line, hint in (
+            ("statsu", "Did you mean `pypid status` or "),
+            ("yankk x 1", "Did you mean `pypid project yank` or `pypid project unyank`? "),
+            ("user lst", "Did you mean `pypid user list`? "),
+            ("group jion devs carol", "Did you mean `pypid group add-user`? "),
+            ("user create x --adm1n", "unknown option --adm1n. Did you mean '--admin'?"),
+            ("status --jsn=1", "unknown option --jsn. Did you mean '--json'?"),
+            ("token create x --user y --can pubish", "'pubish' is not a valid value. Did you mean"),
+            ("project set-status x y", "Choose from active, archived, quarantined, deprecated"),
+            ("user list all", "unexpected argument 'all'"),
+            ("zzz", "unknown command 'zzz'. All commands: pypid --help"),
+        ):
+            status, out, err = self.run_command(*line.split())
+            self.assertEqual((status, out), (2, ""), line)
+            self.assertIn(hint, err)
+            self.assertLess(len(err.splitlines()[-1]), 200)
 
 
 class ExampleTests(RecordedCase):

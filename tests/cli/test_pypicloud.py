@@ -89,7 +89,7 @@ class NamesTests(NamesCase):
     def test_migrate(self) -> None:
         """Migrating leads to `pypid copy-storage`."""
         self.assertEqual(
-            self.called(pypicloud.migrate, "a.ini", "b.ini"), ["copy-storage", "a.ini", "b.ini"]
+            self.called(pypicloud.migrate, "a.ini", "b.ini"), ["storage", "copy", "a.ini", "b.ini"]
         )
 
     def test_nothing_to_do(self) -> None:
@@ -102,4 +102,4 @@ class NamesTests(NamesCase):
         """What has no counterpart ends with the reason, and with a failure."""
         for script in (pypicloud.create_s3_sync, pypicloud.build_lambda_bundle):
             code, _, _ = self.run_script(script)
-            self.assertIn("pypid rebuild", code)
+            self.assertIn("pypid storage rebuild", code)

@@ -16,7 +16,7 @@ from pypid.daemon import reconcile
 from pypid.daemon.daemon import DRAIN, Daemon
 from pypid.daemon.listeners import public
 from pypid.daemon.state import open_state
-from pypid.flow.signals import Signals
+from pypid.flow.signals import ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.testing.worlds import world
@@ -100,8 +100,9 @@ class DaemonCase(SynchronousTestCase):
         }
         return Daemon(**given)
 
-    async def nothing(self) -> None:
-        """Reload nobody."""
+    async def nothing(self) -> ReloadOutcome:
+        """Reload no user."""
+        return ReloadOutcome()
 
     def running(self, **more: Any) -> Daemon:
         """A daemon that was started, in a reactor that runs."""
@@ -238,9 +239,10 @@ class ReloadTests(DaemonCase):
         """
         waiting: list[Deferred[None]] = []
 
-        async def people() -> None:
+        async def people() -> ReloadOutcome:
             waiting.append(Deferred())
             await waiting[-1]
+            return ReloadOutcome()
 
         daemon = self.running(reload_people=people)
         self.said.clear()
@@ -262,11 +264,12 @@ class ReloadTests(DaemonCase):
     def test_trouble(self) -> None:
         """A reload that fails is logged; it is over all the same."""
 
-        async def people() -> None:
+        async def people() -> ReloadOutcome:
             raise RuntimeError("a bug")
 
         daemon = self.running(reload_people=people)
-        self.successResultOf(daemon.reload())
+        [problem] = self.successResultOf(daemon.reload()).problems
+        self.assertIn("See the log", problem)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(self.said[-1], "READY=1")
         self.successResultOf(daemon.stopService())
@@ -276,21 +279,27 @@ class ReloadTests(DaemonCase):
         order: list[str] = []
 
         class Certificate:
-            def reload(self) -> None:
+            def reload(self) -> str:
                 order.append("certificate")
+                return "the key is missing"
 
         def blocking(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
             order.append("thread")
             return succeed(call(*args))
 
-        async def people() -> None:
+        async def people() -> ReloadOutcome:
             order.append("people")
+            return ReloadOutcome(waiting=("[server]",))
 
         daemon = self.running(
             certificate=Certificate(), reload_people=people, world=world(self.reactor, blocking)
         )
-        self.successResultOf(daemon.reload())
+        outcome: Deferred[ReloadOutcome] = Deferred()
+        daemon.signals.reload_requested.emit(outcome)
         self.assertEqual(order, ["thread", "certificate", "people"])
+        self.assertEqual(
+            self.successResultOf(outcome), ReloadOutcome(("the key is missing",), ("[server]",))
+        )
         self.successResultOf(daemon.stopService())
 
 

@@ -288,6 +288,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/manage/audit", *GET),
         ("/metrics", *GET),
         ("/api/log-level", *GET, "PUT"),
+        ("/api/status", *GET),
+        ("/api/reload", "POST"),
         ("/api/configuration", *GET),
         ("/api/storage", *GET),
         ("/api/upstream", *GET),

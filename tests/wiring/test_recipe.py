@@ -23,6 +23,7 @@ from pypid.daemon import process as processes
 from pypid.daemon.daemon import Daemon
 from pypid.daemon.process import Process, ProcessEnded
 from pypid.flow import start
+from pypid.flow.signals import ReloadOutcome
 from pypid.testing.worlds import Awaiting
 from pypid.wiring import recipe
 from pypid.wiring.apps import Apps
@@ -184,7 +185,7 @@ class AssemblyTests(ServiceCase):
 class ReloadTests(ServiceCase):
     def reload(self, daemon: Daemon) -> None:
         """As SIGHUP does."""
-        done: Deferred[None] = daemon.reload()
+        done: Deferred[ReloadOutcome] = daemon.reload()
         self.successResultOf(done)
 
     def test_reload(self) -> None:

@@ -16,30 +16,29 @@ from pathlib import Path
 
 from pypid import __version__
 from pypid.cli.command import find_config
+from pypid.cli.grammar import CommandParser, current_words
 from pypid.core.errors import PypidError
 
 _MODULES = {
     "server": ("serve",),
+    "status": ("status", "reload"),
     "configuration": ("check-config", "convert-config"),
-    "secret": ("gen-password", "gen-secret"),
-    "client_config": ("client-config",),
-    "project": ("yank", "unyank", "status", "delete", "release-name"),
-    "explanation": ("why",),
-    "storage": ("rebuild", "adopt", "check", "copy-storage"),
-    "collection": ("collect",),
-    "cache": ("cache",),
-    "snapshot": ("snapshot",),
-    "tier": ("tier",),
-    "static": ("static",),
-    "export": ("export",),
+    "project": ("project",),
     "user": ("user",),
     "group": ("group",),
     "right": ("right",),
     "token": ("token",),
     "invitation": ("invitation",),
-    "acl": ("acl",),
+    "snapshot": ("snapshot",),
+    "storage": ("storage",),
+    "cache": ("cache",),
     "audit": ("audit", "downloads"),
     "log_level": ("log-level",),
+    "export": ("export",),
+    "static": ("static",),
+    "acl": ("acl",),
+    "client_config": ("client-config",),
+    "secret": ("gen-password", "gen-secret"),
 }
 """The modules with their commands, in the order of the help."""
 COMMANDS = {command: module for module, commands in _MODULES.items() for command in commands}
@@ -50,13 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exits with 0, with 1 if pypid refuses (the text says why), with 2 if the
     command line is wrong.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    words = current_words(sys.argv[1:] if arguments is None else arguments)
     module = COMMANDS.get(words[0]) if words else None
     top = parser(_MODULES if module is None else (module,))
-    options = top.parse_args(words)
+    options, rest = top.parse_known_args(words)
+    if rest:
+        options.parser.refuse_words(rest)
     if options.run is None:
-        top.print_help()
-        sys.exit(0)
+        options.parser.print_help(sys.stderr if words else sys.stdout)
+        sys.exit(2 if words else 0)
     try:
         if "config" in options:
             file = Path(find_config(options.config).file)
@@ -71,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def parser(modules: Iterable[str] = tuple(_MODULES)) -> argparse.ArgumentParser:
+def parser(modules: Iterable[str] = tuple(_MODULES)) -> CommandParser:
     """Return the parser of the commands of these modules, with their help."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="pypid",
         description=(
             "A team's Python package index. `pypid serve` starts it; the other commands manage "
@@ -84,7 +85,7 @@ def parser(modules: Iterable[str] = tuple(_MODULES)) -> argparse.ArgumentParser:
         ),
     )
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
-    top.set_defaults(run=None)
+    top.set_defaults(run=None, parser=top)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     for module in modules:
         import_module(f"{__name__}.{module}").add(commands)

@@ -43,7 +43,7 @@ It holds the hashes of all passwords: keep it as carefully as the accounts.
 def add(commands: Any) -> None:
     """Declare the `acl` command."""
     about = "have people and rights out of a pypicloud, or for one"
-    verbs = add_group(commands, "acl", about, "export|import", examples=ABOUT)
+    verbs = add_group(commands, "acl", about, examples=ABOUT)
     about = "write all people and rights"
     exporting = add_command(verbs, "export", _export, about, config=True, examples=EXPORT)
     exporting.add_argument(

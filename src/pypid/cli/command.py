@@ -24,13 +24,14 @@ def add_command(
     config: bool = False,
     description: str | None = None,
     examples: str | None = None,
+    hidden: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command that calls `run`, and return its parser.
 
     With `config` it has the options of commands that send requests to the daemon. `examples` are
-    shown below its help, unchanged.
+    shown below its help, unchanged. A `hidden` command is not listed: it has a former name.
     """
-    command = _add_parser(commands, name, help, description, examples)
+    command = _add_parser(commands, name, help, description, examples, hidden=hidden)
     command.set_defaults(run=run)
     if config:
         add_config(command)
@@ -38,22 +39,24 @@ def add_command(
     return command
 
 
-def add_group(
-    commands: Any, name: str, help: str, metavar: str, *, examples: str | None = None
-) -> Any:
-    """Add a command of two words, such as `pypid user list`, and return the subparsers for its
-    second word.
-    """
+def add_group(commands: Any, name: str, help: str, *, examples: str | None = None) -> Any:
+    """Add a noun, such as `user` of `pypid user list`, and return the subparsers for its verbs."""
     command = _add_parser(commands, name, help, None, examples)
-    return command.add_subparsers(title="what to do", metavar=metavar, required=True)
+    return command.add_subparsers(title="commands", metavar="COMMAND")
 
 
 def _add_parser(
-    commands: Any, name: str, help: str, description: str | None, examples: str | None
+    commands: Any,
+    name: str,
+    help: str,
+    description: str | None,
+    examples: str | None,
+    *,
+    hidden: bool = False,
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=help,
+        **({} if hidden else {"help": help}),
         description=description or f"{help[0].upper()}{help[1:]}.",
         epilog=examples,
         # the usual formatter would fill the examples into one paragraph
@@ -61,6 +64,7 @@ def _add_parser(
             argparse.HelpFormatter if examples is None else argparse.RawDescriptionHelpFormatter
         ),
     )
+    command.set_defaults(parser=command)
     return command
 
 

@@ -13,9 +13,9 @@ from pypid.cli.prompt import confirm
 from pypid.cli.request import send_request
 
 GROUPS = """\
-  pypid group add devs               an empty group
-  pypid group join devs carol        carol is one of its members
-  pypid group leave devs carol
+  pypid group create devs            an empty group
+  pypid group add-user devs carol    carol is one of its members
+  pypid group remove-user devs carol
   pypid right grant spam group:devs rw    what the members may do
 
 A member need not have an account here: users of the configuration or of a
@@ -25,17 +25,16 @@ directory can be members. Groups of the configuration are changed there.
 
 def add(commands: Any) -> None:
     """Declare the `group` command."""
-    about = "list and change groups of people"
-    verbs = add_group(commands, "group", about, "list|add|join|leave|remove", examples=GROUPS)
+    verbs = add_group(commands, "group", "manage groups of users", examples=GROUPS)
     add_command(verbs, "list", _list, "show the groups and their members", config=True)
-    _add_verb(verbs, "add", _add, "make an empty group")
+    _add_verb(verbs, "create", _create, "create an empty group")
     for name, run, help in (
-        ("join", _join, "add a user to a group"),
-        ("leave", _leave, "remove a user from a group"),
+        ("add-user", _add_user, "add a user to a group"),
+        ("remove-user", _remove_user, "remove a user from a group"),
     ):
         _add_verb(verbs, name, run, help).add_argument("user", metavar="USER")
     remove = _add_verb(
-        verbs, "remove", _remove, "remove a group, with its rights; its members stay"
+        verbs, "delete", _delete, "delete a group and its rights; its members keep their accounts"
     )
     remove.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -71,20 +70,20 @@ def _print_groups(answer: Mapping[str, Any]) -> None:
     print(counted(len(rows), "group"))
 
 
-def _add(options: argparse.Namespace) -> None:
+def _create(options: argparse.Namespace) -> None:
     answer = send_request(options, "POST", "/api/groups", {"name": options.name})
     print_answer(options, answer, _print_group)
 
 
-def _join(options: argparse.Namespace) -> None:
+def _add_user(options: argparse.Namespace) -> None:
     print_answer(options, send_request(options, "PUT", _member_url(options)), _print_group)
 
 
-def _leave(options: argparse.Namespace) -> None:
+def _remove_user(options: argparse.Namespace) -> None:
     print_answer(options, send_request(options, "DELETE", _member_url(options)), _print_group)
 
 
-def _remove(options: argparse.Namespace) -> None:
+def _delete(options: argparse.Namespace) -> None:
     if not options.yes:
         question = f"This removes the group {options.name}, with its rights."
         confirm(question, options.name, "nothing was removed")

@@ -12,13 +12,13 @@ from pypid.cli.output import format_time, print_answer
 from pypid.cli.request import send_request
 
 INVITATIONS = """\
-  pypid invitation make                    for one account, within 7 days
-  pypid invitation withdraw 5d1f...        it cannot be used any more
+  pypid invitation create                    for one account, within 7 days
+  pypid invitation delete 5d1f...        it cannot be used any more
 
 For [access] registration = token: an invitation lets its holder make an account.
 """
-MAKE = """\
-  pypid invitation make --expires 12h
+CREATE = """\
+  pypid invitation create --expires 12h
 
 Hand the invitation to one person, who registers with it, once:
 
@@ -30,25 +30,25 @@ It is printed once and stored nowhere; the audit log has its id.
 
 def add(commands: Any) -> None:
     """Declare the `invitation` command."""
-    about = "make and withdraw invitations to register"
-    verbs = add_group(commands, "invitation", about, "make|withdraw", examples=INVITATIONS)
-    about = "make an invitation and print it"
-    making = add_command(verbs, "make", _make, about, config=True, examples=MAKE)
+    verbs = add_group(
+        commands, "invitation", "manage invitations to register", examples=INVITATIONS
+    )
+    about = "create an invitation and print it"
+    making = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
     making.add_argument(
         "--expires", metavar="TIME", help="how long it lasts: 12h, 7d (the default), at most 30d"
     )
-    withdrawing = add_command(
-        verbs, "withdraw", _withdraw, "make an invitation good for nothing, at once", config=True
-    )
+    about = "delete an invitation, which can then no longer be used"
+    withdrawing = add_command(verbs, "delete", _delete, about, config=True)
     withdrawing.add_argument("id", metavar="ID")
 
 
-def _make(options: argparse.Namespace) -> None:
+def _create(options: argparse.Namespace) -> None:
     answer = send_request(options, "POST", "/api/invitations", {"expires": options.expires})
     print_answer(options, answer, _print_new)
 
 
-def _withdraw(options: argparse.Namespace) -> None:
+def _delete(options: argparse.Namespace) -> None:
     answer = send_request(options, "DELETE", f"/api/invitations/{quote(options.id, safe='')}")
     print_answer(options, answer, _print_withdrawn)
 

@@ -1,33 +1,68 @@
-"""Commands for a project, a release or a file: yank, unyank, status, delete, release-name."""
+"""The `project` command: projects, releases and files."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command
-from pypid.cli.output import print_answer
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import format_time, print_answer
 from pypid.cli.prompt import confirm
 from pypid.cli.request import send_request
 from pypid.core.model import Status
 
+PROJECTS = """\
+  pypid project yank spam 1.0 --reason "breaks logging"
+  pypid project delete spam spam-1.0.tar.gz
+  pypid project why requests
+"""
+
+WHY = """\
+Tells what the name is here (ours, reserved, denied, not allowed, blended ...),
+whether upstream may hear it, what upstream said of it last, and each file that
+a rule hides, with the time from which it is visible if that will come by
+itself. Nothing is asked upstream for this, and nothing changes.
+
+  pypid project why requests
+  pypid project why requests requests-2.32.0-py3-none-any.whl
+
+The same over HTTP, for those who may publish: GET /api/why/PROJECT[/FILE].
+"""
+
 
 def add(commands: Any) -> None:
-    """Declare yank, unyank, status, delete and release-name."""
-    _yanking(commands)
+    """Declare the `project` command."""
+    verbs = add_group(commands, "project", "manage projects, releases and files", examples=PROJECTS)
+    _explaining(verbs)
+    _yanking(verbs)
+    _deleting(verbs)
     status = add_command(
-        commands, "status", _status, "set a project's status (PEP 792)", config=True
+        verbs, "set-status", _set_status, "set the status of a project (PEP 792)", config=True
     )
     status.add_argument("project", metavar="PROJECT")
-    status.add_argument("status", choices=[status.value for status in Status])
+    choices = [status.value for status in Status]
+    status.add_argument("status", metavar="STATUS", choices=choices, help=", ".join(choices))
     status.add_argument("--reason", default="", help="shown to those who install it")
-    _deleting(commands)
 
 
-def _yanking(commands: Any) -> None:
+def _explaining(verbs: Any) -> None:
+    command = add_command(
+        verbs,
+        "why",
+        _why,
+        "tell why a project or a file is not there, and until when",
+        config=True,
+        examples=WHY,
+    )
+    command.add_argument("project", metavar="PROJECT")
+    command.add_argument("file", metavar="FILE", nargs="?", help="without it, all that are hidden")
+
+
+def _yanking(verbs: Any) -> None:
     yank = add_command(
-        commands,
+        verbs,
         "yank",
         _yank,
         "hide a release or a file from installers, except for those who pin it (PEP 592)",
@@ -36,14 +71,14 @@ def _yanking(commands: Any) -> None:
     yank.add_argument("project", metavar="PROJECT")
     yank.add_argument("what", metavar="VERSION|FILE")
     yank.add_argument("--reason", default="", help="shown to those who install it all the same")
-    unyank = add_command(commands, "unyank", _unyank, "undo a yank", config=True)
+    unyank = add_command(verbs, "unyank", _unyank, "undo a yank", config=True)
     unyank.add_argument("project", metavar="PROJECT")
     unyank.add_argument("what", metavar="VERSION|FILE")
 
 
-def _deleting(commands: Any) -> None:
+def _deleting(verbs: Any) -> None:
     delete = add_command(
-        commands,
+        verbs,
         "delete",
         _delete,
         "delete a file, a release or a project for good (consider yank instead)",
@@ -55,10 +90,10 @@ def _deleting(commands: Any) -> None:
     )
     delete.add_argument("--yes", action="store_true", help="do not ask")
     release = add_command(
-        commands,
-        "release-name",
-        _release_name,
-        "give back the name of a deleted project",
+        verbs,
+        "unreserve",
+        _unreserve,
+        "release the name of a deleted project",
         config=True,
     )
     release.add_argument("project", metavar="PROJECT")
@@ -72,7 +107,7 @@ def _unyank(options: argparse.Namespace) -> None:
     _manage(options, "DELETE", _selected(options) + "/yank", None, "no longer yanked")
 
 
-def _status(options: argparse.Namespace) -> None:
+def _set_status(options: argparse.Namespace) -> None:
     document = {"status": options.status, "reason": options.reason}
     _manage(options, "PUT", f"{_project(options)}/status", document, f"now {options.status}")
 
@@ -88,7 +123,7 @@ def _delete(options: argparse.Namespace) -> None:
     _manage(options, "DELETE", url, None, "deleted")
 
 
-def _release_name(options: argparse.Namespace) -> None:
+def _unreserve(options: argparse.Namespace) -> None:
     _manage(options, "DELETE", f"/api/names/{quote(options.project, safe='')}", None, "released")
 
 
@@ -117,3 +152,76 @@ def _manage(options: argparse.Namespace, method: str, url: str, document: Any, d
             print(f"{name}: {done}")
 
     print_answer(options, send_request(options, method, url, document), print_changes)
+
+
+# --- why ------------------------------------------------------------------------------------------
+
+
+def _why(options: argparse.Namespace) -> None:
+    path = "/".join(quote(name, safe="") for name in (options.project, options.file) if name)
+    print_answer(options, send_request(options, "GET", f"/api/why/{path}"), _print_explanation)
+
+
+def _print_explanation(answer: Mapping[str, Any]) -> None:
+    for line in (*_name_lines(answer), *_file_lines(answer)):
+        print(line)
+
+
+def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{answer['name']}: the name is {answer['says']}."
+    if answer["ours"] is not None:
+        ours = answer["ours"]
+        yield (
+            f"Here there is a project of this name: {ours['files']} files, status {ours['status']}."
+        )
+    if answer["not_asked"] is not None:
+        yield f"Upstream is not asked for it: {answer['not_asked']}."
+    upstream = answer["upstream"]
+    if upstream is not None:
+        what = (
+            "no such project"
+            if upstream["files"] is None
+            else f"{upstream['files']} files, status {upstream['status']}"
+        )
+        yield f"Upstream ({upstream['index']}) said at {_time(upstream['asked'])}: {what}."
+    elif answer["not_asked"] is None:
+        yield "Upstream has not been asked for it yet: it is when a client asks for the page."
+    if answer["outage"] is not None:
+        yield (
+            f"Upstream is away since {_time(answer['outage']['since'])}: "
+            f"{answer['outage']['error']}"
+        )
+    elif answer["failure"] is not None:
+        yield f"Upstream was asked for it a moment ago, in vain: {answer['failure']}"
+
+
+def _file_lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    if "file" in answer:
+        file = answer["file"]
+        yield f"{file['filename']}: {_where(file)}" if file["visible"] else _hidden(file)
+        return
+    visible = answer["visible"]
+    yield (
+        f"Visible: {visible['ours']} files of ours, {visible['kept']} kept, {visible['upstream']} "
+        f"to be had from upstream."
+    )
+    if answer["hidden"]:
+        yield f"Hidden: {len(answer['hidden'])}"
+    for file in answer["hidden"]:
+        yield f"  {_hidden(file)}"
+
+
+def _where(file: Mapping[str, Any]) -> str:
+    where = (
+        "of ours" if file["ours"] else "kept here" if file["kept"] else "to be had from upstream"
+    )
+    return f"visible, {where}"
+
+
+def _hidden(file: Mapping[str, Any]) -> str:
+    until = "" if file["until"] is None else f"; visible from {_time(file['until'])} on"
+    return f"{file['filename']}: hidden, {file['because']}{until}"
+
+
+def _time(text: str) -> str:
+    return f"{format_time(text, seconds=True)} UTC"

@@ -123,8 +123,8 @@ def _dump_options(about: str, flag: str, help: str) -> argparse.Namespace:
 
 
 def migrate() -> None:
-    """Run ``ppc-migrate FROM TO``: `pypid copy-storage`."""
-    cli.main(["copy-storage", *sys.argv[1:]])
+    """Run ``ppc-migrate FROM TO``: `pypid storage copy`."""
+    cli.main(["storage", "copy", *sys.argv[1:]])
 
 
 def create_schema() -> None:
@@ -138,7 +138,7 @@ def create_s3_sync() -> None:
     """
     _refuse(
         "there is no function for AWS Lambda that tells pypid of new objects. What is put into "
-        "the bucket past pypid is taken in by `pypid rebuild`."
+        "the bucket past pypid is taken in by `pypid storage rebuild`."
     )
 
 

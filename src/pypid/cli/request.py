@@ -8,8 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pypid.core.errors import PypidError
+
 if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.daemon.control import ControlRequest
+
+
+class NotRunning(PypidError):
+    """No pypid runs for the configuration."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def text(self) -> str:
+        return self.message
 
 
 def send_request(
@@ -24,7 +36,7 @@ def send_request(
     """Send one request to the running daemon, or to one that is started for it, and return the
     answer. `on_progress` is called with progress events, if the daemon sends any.
 
-    With `running_only` none is started. Raises `ControlRefused`.
+    With `running_only` none is started. Raises `ControlRefused`, `NotRunning`.
     """
     from pypid.daemon.control import ControlRequest
 
@@ -50,7 +62,7 @@ def exchange(file: Path, request: ControlRequest) -> Any:
     """Return the answer of the daemon of this configuration, or of one that is started for it.
     Raises `ControlRefused`.
     """
-    from pypid.core.configuration.lookup import is_built_in
+    from pypid.core.configuration.lookup import display_name, is_built_in
     from pypid.daemon.control import Control, ControlRefused, listens
     from pypid.daemon.state import control_socket, where
     from pypid.wiring.configuration import load_config
@@ -60,6 +72,8 @@ def exchange(file: Path, request: ControlRequest) -> Any:
     path = control_socket(state)
     if listens(path):
         return Control(path).answers(request)
+    if request.of_running:
+        raise NotRunning(f"pypid is not running with the configuration {display_name(file)}.")
     if is_built_in(file) and not state.exists():
         raise ControlRefused(
             f"No configuration file was found, and the data folder {state} does not exist. Start "
@@ -68,11 +82,6 @@ def exchange(file: Path, request: ControlRequest) -> Any:
     if request.then is not None:
         raise ControlRefused(
             "There is nothing to follow: pypid is not running. Start it, or ask without --follow."
-        )
-    if request.of_running:
-        raise ControlRefused(
-            "pypid is not running. It starts with what the configuration says: [log] level, for "
-            "example."
         )
     from pypid.wiring import single_command  # imports all of a daemon, which takes a while
 

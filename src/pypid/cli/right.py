@@ -30,8 +30,7 @@ WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
 
 def add(commands: Any) -> None:
     """Declare the `right` command."""
-    about = "list and change who may read and write single projects"
-    verbs = add_group(commands, "right", about, "list|grant|revoke", examples=RIGHTS)
+    verbs = add_group(commands, "right", "manage rights on projects", examples=RIGHTS)
     listing = add_command(verbs, "list", _list, "show the rights", config=True)
     listing.add_argument(
         "project",

@@ -12,7 +12,7 @@ from pypid.cli.output import counted, format_time, print_answer, print_table, pr
 from pypid.cli.request import send_request
 
 SNAPSHOTS = """\
-  pypid snapshot make release-42           the index as it is now, by a name
+  pypid snapshot create release-42           the index as it is now, by a name
   pypid snapshot list
   pypid snapshot delete release-42
 
@@ -20,16 +20,16 @@ A snapshot is a name for a moment. Nothing is copied: /snapshots/NAME/simple/
 shows what was there then, with the rights of the user who asks, and goes on
 showing it. Without a name any moment can be asked for: /at/2026-08-01/simple/
 """
-MAKE = """\
-  pypid snapshot make release-42
-  pypid snapshot make before-the-outage --at 2026-08-01T12:30:00Z --note "last good build"
+CREATE = """\
+  pypid snapshot create release-42
+  pypid snapshot create before-the-outage --at 2026-08-01T12:30:00Z --note "last good build"
 
   pip install --index-url URL/snapshots/release-42/simple/ PROJECT
   uv pip install --default-index URL/snapshots/release-42/simple/ PROJECT
 
 --at takes a date (that whole day, UTC) or a time; it has to be a minute old.
 Files of upstream's that are kept and that the snapshot shows are not evicted.
-What was only listed and not kept may go upstream; to keep it: pypid collect.
+What was only listed and not kept may go upstream; to keep it: pypid cache fetch.
 """
 DELETE = """\
   pypid snapshot delete release-42
@@ -41,10 +41,11 @@ evicted again. /at/ of the same moment shows the same.
 
 def add(commands: Any) -> None:
     """Declare the `snapshot` command."""
-    about = "make, list and delete names for moments of the index"
-    verbs = add_group(commands, "snapshot", about, "make|list|delete", examples=SNAPSHOTS)
-    about = "give the index of now, or of a moment, a name"
-    making = add_command(verbs, "make", _make, about, config=True, examples=MAKE)
+    verbs = add_group(
+        commands, "snapshot", "manage named snapshots of the index", examples=SNAPSHOTS
+    )
+    about = "name the index as it is now, or as it was at a time"
+    making = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
     making.add_argument(
         "name", metavar="NAME", help="small letters, digits, '.', '_' and '-'; at most 64"
     )
@@ -53,12 +54,12 @@ def add(commands: Any) -> None:
     )
     making.add_argument("--note", metavar="TEXT", default="", help="what it is for")
     add_command(verbs, "list", _list, "show the snapshots", config=True)
-    about = "take a snapshot away"
+    about = "delete a snapshot"
     deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
     deleting.add_argument("name", metavar="NAME")
 
 
-def _make(options: argparse.Namespace) -> None:
+def _create(options: argparse.Namespace) -> None:
     document = {"name": options.name, "note": options.note}
     if options.at is not None:
         document["moment"] = options.at

@@ -1,15 +1,16 @@
-"""Commands for the storage: rebuild, adopt, check, copy-storage."""
+"""The `storage` command: check, rebuild, import, copy and tier the stored files."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command
+from pypid.cli.command import add_command, add_group
 from pypid.cli.output import (
     counted,
     format_size,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pypid.index.local.copy import Copied
 
 COPY_EXAMPLES = """\
-  pypid copy-storage etc/pypid.ini etc/on-s3.ini
+  pypid storage copy etc/pypid.ini etc/on-s3.ini
 
 Copies all packages, with what is written beside them, from the storage of the
 one configuration into that of the other: from a folder into a bucket, or the
@@ -32,6 +33,23 @@ other way. Either may be pypicloud's. What is there already stays; what broke
 off is gone on with by the same command. Do not publish while it runs.
 People, rights and tokens are not in the storage: copy the state folder, or
 `pypid acl export` and `pypid acl import`.
+"""
+STORAGE = """\
+  pypid storage check --hashes       compare all files with their records
+  pypid storage rebuild              find files that other programs have added
+  pypid storage import /srv/wheels   publish an existing folder
+"""
+TIER = """\
+  pypid storage tier --older-than 180d --keep 3 --class GLACIER_IR --dry-run
+
+Files of ours go into the storage class that were published before that time
+and are of none of the newest versions of their project. Of these there are
+two lists: of all, and of those that an installer takes by itself; files of
+either stay. Metadata and records always stay where they are.
+
+What lies in GLACIER or DEEP_ARCHIVE cannot be downloaded at once: who asks for
+it is told to come back later, and it is restored for some days. GLACIER_IR,
+STANDARD_IA and the like can be read as before. Only for [storage] backend = s3.
 """
 REFUSED_FILES = (
     "pypid: what was refused is not served. Where all files of a project were, its name may be "
@@ -41,9 +59,13 @@ REFUSED_FILES = (
 
 
 def add(commands: Any) -> None:
-    """Declare rebuild, adopt, check and copy-storage."""
+    """Declare the `storage` command."""
+    verbs = add_group(
+        commands, "storage", "check, import and move the stored files", examples=STORAGE
+    )
+    _add_check(verbs)
     rebuild = add_command(
-        commands,
+        verbs,
         "rebuild",
         _rebuild,
         "compare with the storage, and take in files that were dropped into it",
@@ -51,8 +73,8 @@ def add(commands: Any) -> None:
     )
     rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this one")
     adopt = add_command(
-        commands,
-        "adopt",
+        verbs,
+        "import",
         _adopt,
         "make a folder of wheels and sdists an index, in place",
         config=True,
@@ -66,8 +88,22 @@ def add(commands: Any) -> None:
     adopt.add_argument(
         "folder", metavar="FOLDER", type=Path, nargs="?", help="only what lies there"
     )
+    copy = add_command(
+        verbs,
+        "copy",
+        _copy_storage,
+        "copy all packages from one storage into another",
+        examples=COPY_EXAMPLES,
+    )
+    copy.add_argument("source", metavar="FROM", type=Path, help="a configuration")
+    copy.add_argument("target", metavar="TO", type=Path, help="another one")
+    copy.add_argument("--json", action="store_true", help="print the sums as JSON")
+    _add_tier(verbs)
+
+
+def _add_check(verbs: Any) -> None:
     check = add_command(
-        commands,
+        verbs,
         "check",
         _check,
         "look for what a crash, a disk or a hand left wrong in the storage",
@@ -81,16 +117,28 @@ def add(commands: Any) -> None:
         action="store_true",
         help="read all files, and compare them with what was published",
     )
-    copy = add_command(
-        commands,
-        "copy-storage",
-        _copy_storage,
-        "copy all packages from one storage into another",
-        examples=COPY_EXAMPLES,
+
+
+def _add_tier(verbs: Any) -> None:
+    about = "move old files into a cheaper storage class (S3)"
+    tier = add_command(verbs, "tier", _tier, about, config=True, examples=TIER)
+    tier.add_argument(
+        "--older-than",
+        metavar="TIME",
+        required=True,
+        help="only what was published so long ago: 180d",
     )
-    copy.add_argument("source", metavar="FROM", type=Path, help="a configuration")
-    copy.add_argument("target", metavar="TO", type=Path, help="another one")
-    copy.add_argument("--json", action="store_true", help="print the sums as JSON")
+    tier.add_argument(
+        "--keep", metavar="N", type=int, required=True, help="not what is of the newest N versions"
+    )
+    tier.add_argument(
+        "--class",
+        metavar="CLASS",
+        dest="storage_class",
+        required=True,
+        help="where to: GLACIER_IR ...",
+    )
+    tier.add_argument("--dry-run", action="store_true", help="only tell what would be moved")
 
 
 # --- rebuild, adopt -------------------------------------------------------------------------------
@@ -221,3 +269,57 @@ def _copy(source: Path, target: Path) -> Copied:
 
 def _print_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+# --- tier -----------------------------------------------------------------------------------------
+
+
+def _tier(options: argparse.Namespace) -> None:
+    document = {
+        "older_than": options.older_than,
+        "keep": options.keep,
+        "class": options.storage_class.upper(),
+        "dry_run": options.dry_run,
+    }
+
+    def on_progress(event: Mapping[str, Any]) -> None:
+        if "said" in event:
+            print_progress(event)
+        elif not options.json:
+            _print_file(event)
+
+    answer = send_request(options, "POST", "/api/tier", document, on_progress=on_progress)
+    if options.json:
+        print_json(answer)
+    else:
+        _print_tiering(answer, options.storage_class.upper())
+    if answer["outcomes"]["failed"]:
+        sys.exit(1)
+
+
+def _print_file(event: Mapping[str, Any]) -> None:
+    reason = f" ({event['reason']})" if event["reason"] else ""
+    former_class = f" from {event['class']}" if event["class"] else ""
+    print(
+        f"{event['outcome']}: {event['project']}/{event['filename']}{former_class}, "
+        f"{format_size(event['size'])}{reason}",
+        flush=True,
+    )
+
+
+def _print_tiering(answer: Mapping[str, Any], storage_class: str) -> None:
+    counts = answer["outcomes"]
+    moved = (
+        f"{counts['moved']} moved"
+        if not counts["would-move"]
+        else f"{counts['would-move']} would be moved"
+    )
+    rest = (
+        f"{counts['there']} were there, {counts['archived']} have to be restored first, "
+        f"{counts['failed']} failed"
+    )
+    print(
+        f"{answer['seen']} files of {answer['projects']} projects, {answer['due']} of them due "
+        f"for {storage_class}:"
+    )
+    print(f"{moved} ({format_size(answer['size'])}), {rest}.")

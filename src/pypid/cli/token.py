@@ -14,15 +14,15 @@ from pypid.cli.request import send_request
 TOKENS = """\
   pypid token list                         all, with when each was used last
   pypid token list --user carol
-  pypid token make "CI of spam" --user carol --can publish --project spam --expires 90d
-  pypid token revoke k3x9...               at once; the id stands in the list
+  pypid token create "CI of spam" --user carol --can publish --project spam --expires 90d
+  pypid token delete k3x9...               at once; the id stands in the list
 
 A token is a secret for a machine, in place of a user's password: it may do
 what it is for, and only as long as that user may do it.
 """
-MAKE = """\
-  pypid token make "CI of spam" --user carol --can publish --project spam --expires 90d
-  pypid token make "builds" --user ci --can read
+CREATE = """\
+  pypid token create "CI of spam" --user carol --can publish --project spam --expires 90d
+  pypid token create "builds" --user ci --can read
 
 --can: read, publish (and yank), overwrite, delete, fetch (from the upstream
 index; read brings it along), admin, metrics (/metrics, for Prometheus).
@@ -39,12 +39,11 @@ ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin", "metrics"
 
 def add(commands: Any) -> None:
     """Declare the `token` command."""
-    about = "list, make and revoke tokens"
-    verbs = add_group(commands, "token", about, "list|make|revoke", examples=TOKENS)
+    verbs = add_group(commands, "token", "manage tokens for programs", examples=TOKENS)
     listing = add_command(verbs, "list", _list, "show the tokens, never their secrets", config=True)
     listing.add_argument("--user", metavar="USER", help="only of this one")
-    about = "make a token for a user and print its secret"
-    making = add_command(verbs, "make", _make, about, config=True, examples=MAKE)
+    about = "create a token for a user and print its secret"
+    making = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
     making.add_argument("name", metavar="NAME", help="any text: what it is for")
     making.add_argument(
         "--user", metavar="USER", required=True, help="its owner: a user who can log in"
@@ -63,9 +62,7 @@ def add(commands: Any) -> None:
     making.add_argument(
         "--expires", metavar="TIME", help="30d, or 2027-01-31T12:00:00Z; without it never"
     )
-    revoking = add_command(
-        verbs, "revoke", _revoke, "make a token good for nothing, at once", config=True
-    )
+    revoking = add_command(verbs, "delete", _delete, "revoke a token immediately", config=True)
     revoking.add_argument("id", metavar="ID")
 
 
@@ -96,7 +93,7 @@ def _print_tokens(answer: Mapping[str, Any]) -> None:
     print(counted(len(rows), "token"))
 
 
-def _make(options: argparse.Namespace) -> None:
+def _create(options: argparse.Namespace) -> None:
     document = {
         "name": options.name,
         "user": options.user,
@@ -108,7 +105,7 @@ def _make(options: argparse.Namespace) -> None:
     print_answer(options, send_request(options, "POST", "/api/tokens", document), _print_new)
 
 
-def _revoke(options: argparse.Namespace) -> None:
+def _delete(options: argparse.Namespace) -> None:
     answer = send_request(options, "DELETE", f"/api/tokens/{quote(options.id, safe='')}")
     print_answer(options, answer, _print_token)
 

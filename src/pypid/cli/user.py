@@ -14,26 +14,30 @@ from pypid.cli.request import send_request
 
 USERS = """\
   pypid user list                    who there is, and who is an administrator
-  pypid user add carol               an account; its password is printed, once
-  pypid user add carol --ask         the same, and you type the password
-  pypid user admin carol yes         carol administers the index from now on
+  pypid user create carol               an account; its password is printed, once
+  pypid user create carol --ask         the same, and you type the password
+  pypid user set-admin carol         carol becomes an administrator
   pypid user disable carol           carol cannot log in, her tokens end
 
 These are the accounts of the database, which people can log in with if
 [access] backend names sql. Users of the configuration ([users]) are changed in
 the configuration, those of a directory there. What is done here holds at once.
 """
-ADD = """\
-  pypid user add carol                          pypid makes the password
-  pypid user add carol --admin --ask
-  printf '%s\\n' "$PASSWORD" | pypid user add carol --stdin
+CREATE = """\
+  pypid user create carol                          pypid makes the password
+  pypid user create carol --admin --ask
+  printf '%s\\n' "$PASSWORD" | pypid user create carol --stdin
 
 A name to which something was given before, by a rule or a group, is refused;
 with --inherit the new account has all that.
 """
+ADMIN = """\
+  pypid user set-admin carol
+  pypid user set-admin carol --remove
+"""
 PASSWORD = """\
-  pypid user password carol                     pypid makes one and prints it
-  pypid user password carol --ask
+  pypid user set-password carol                     pypid makes one and prints it
+  pypid user set-password carol --ask
 
 Sessions that carol has in browsers end; her tokens go on to work (see
 pypid token list --user carol).
@@ -42,22 +46,25 @@ pypid token list --user carol).
 
 def add(commands: Any) -> None:
     """Declare the `user` command."""
-    about = "list and change the accounts of people"
-    metavar = "list|show|add|password|admin|enable|disable|remove"
-    verbs = add_group(commands, "user", about, metavar, examples=USERS)
+    verbs = add_group(commands, "user", "manage user accounts", examples=USERS)
     add_command(verbs, "list", _list, "show who there is", config=True)
     _add_verb(verbs, "show", _show, "show one user, with the groups")
-    adding = _add_verb(verbs, "add", _add, "make an account", ADD)
+    adding = _add_verb(verbs, "create", _create, "create an account", CREATE)
     adding.add_argument("--admin", action="store_true", help="one that administers the index")
     adding.add_argument(
         "--inherit", action="store_true", help="with all that was given to the name before"
     )
     add_password_options(adding)
     add_password_options(
-        _add_verb(verbs, "password", _set_password, "set a new password", PASSWORD)
+        _add_verb(verbs, "set-password", _set_password, "set a new password", PASSWORD)
     )
-    admin = _add_verb(verbs, "admin", _set_admin, "grant or remove the administrator role")
-    admin.add_argument("admin", metavar="yes|no", choices=["yes", "no"])
+    admin = _add_verb(verbs, "set-admin", _set_admin, "make a user an administrator", ADMIN)
+    admin.add_argument("--remove", action="store_true", help="remove the administrator role")
+    former = add_command(
+        verbs, "admin", _set_admin_as_before, "the former set-admin", config=True, hidden=True
+    )
+    former.add_argument("name", metavar="NAME")
+    former.add_argument("admin", metavar="yes|no", choices=["yes", "no"])
     _add_verb(
         verbs,
         "enable",
@@ -71,7 +78,7 @@ def add(commands: Any) -> None:
         "close an account; nothing of it is lost, but its tokens and sessions end",
     )
     removing = _add_verb(
-        verbs, "remove", _remove, "remove an account, with its tokens, rights and memberships"
+        verbs, "delete", _delete, "delete an account, with its tokens, rights and memberships"
     )
     removing.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -112,7 +119,7 @@ def _show(options: argparse.Namespace) -> None:
     print_answer(options, send_request(options, "GET", _url(options)), _print_user)
 
 
-def _add(options: argparse.Namespace) -> None:
+def _create(options: argparse.Namespace) -> None:
     document = {"name": options.name, "admin": options.admin, "inherit": options.inherit}
     password = chosen_password(options, "no account was made")
     if password:
@@ -128,6 +135,10 @@ def _set_password(options: argparse.Namespace) -> None:
 
 
 def _set_admin(options: argparse.Namespace) -> None:
+    _change(options, {"admin": not options.remove})
+
+
+def _set_admin_as_before(options: argparse.Namespace) -> None:
     _change(options, {"admin": options.admin == "yes"})
 
 
@@ -143,7 +154,7 @@ def _change(options: argparse.Namespace, document: Mapping[str, Any]) -> None:
     print_answer(options, send_request(options, "PATCH", _url(options), document), _print_user)
 
 
-def _remove(options: argparse.Namespace) -> None:
+def _delete(options: argparse.Namespace) -> None:
     if not options.yes:
         question = (
             f"This removes the account {options.name}, with its tokens, rights and memberships. "

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -30,7 +30,7 @@ from pypid.daemon.tls import Certificate
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
 from pypid.flow.periodic import PeriodicJobs
-from pypid.flow.signals import Signals
+from pypid.flow.signals import ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.clean_stop import CleanStop
@@ -55,6 +55,7 @@ thread take their share of the processor.
 """
 LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two checks of the certificate's files; see `Certificate.reload_if_changed`."""
+_RELOAD_FAILED = "reloading failed; the settings in force are unchanged"
 SWITCH = 0.001
 """Seconds after which a computing thread yields Python's lock to the reactor (Python's default: 5
 ms).
@@ -87,7 +88,7 @@ class Daemon(PeriodicJobs):
     world: World
     reactor: Any
     notify: Callable[[str], object]
-    reload_people: Callable[[], Awaitable[None]]
+    reload_people: Callable[[], Awaitable[ReloadOutcome]]
     people: Identities
     condition: Condition = field(factory=Condition)
     watchdog: float | None = None
@@ -117,6 +118,7 @@ class Daemon(PeriodicJobs):
     def __attrs_post_init__(self) -> None:
         super().__init__(self.world.clock)
         self.signals.cannot_continue.connect(self._fail)
+        self.signals.reload_requested.connect(lambda outcome: self.reload().chainDeferred(outcome))
         self._comparing = Comparing(
             self.index,
             self.world,
@@ -198,26 +200,30 @@ class Daemon(PeriodicJobs):
 
     # --- reload -----------------------------------------------------------------------------------
 
-    def reload(self) -> Deferred[None]:
-        """Read the certificate and the users again (SIGHUP), one reload after the other;
-        connections stay open.
+    def reload(self) -> Deferred[ReloadOutcome]:
+        """Read the certificate and the users again (SIGHUP, `pypid reload`), one reload after the
+        other; connections stay open.
         """
         return self._turn.run(lambda: start(self._reload()))
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> ReloadOutcome:
         if self.stopping:
-            return
+            return ReloadOutcome(("pypid is stopping.",))
         self.notify(reloading(monotonic()))  # systemd's clock, which is not the reactor's
         if self.supervisor is not None:
             self.supervisor.reload()
+        problem, outcome = None, ReloadOutcome((f"{_RELOAD_FAILED}. See the log for the reason.",))
         try:
             if self.certificate is not None:
-                await self.world.blocking(self.certificate.reload)
-            await self.reload_people()
+                problem = await self.world.blocking(self.certificate.reload)
+            outcome = await self.reload_people()
         except Exception:
-            _log.failure("reloading failed; the settings in force are unchanged")
+            _log.failure(_RELOAD_FAILED)
         if not self.stopping:
             self.notify(READY)
+        return (
+            outcome if problem is None else evolve(outcome, problems=(problem, *outcome.problems))
+        )
 
     async def _bark(self) -> None:
         """Notify the watchdog from the reactor: a process that hangs does not, and is restarted."""

@@ -76,20 +76,20 @@ class Certificate:
             self.reload()
         self._seen = stamp
 
-    def reload(self) -> None:
+    def reload(self) -> str | None:
         """Read the files again, changed or not; unusable ones are logged, and the old certificate
-        stays in force.
+        stays in force. Return the problem, if there was one.
         """
-        stamp = self.stamp()
+        stamp, problem = self.stamp(), None
         try:
             self._context = self._load()
         except CannotStart as error:
-            self._log.error(
-                "{error} The certificate that was in force stays in force.", error=error
-            )
+            problem = f"{error} The certificate that was in force stays in force."
+            self._log.error("{problem}", problem=problem)
         else:
             self._log.info("the TLS certificate {chain} was read again", chain=str(self.chain))
         self._stamp = stamp
+        return problem
 
     def _load(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)

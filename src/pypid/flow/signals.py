@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 
 from pypid.core.errors import CannotStart
 
@@ -51,6 +52,16 @@ class Provider(Generic[T]):
 
 
 @frozen
+class ReloadOutcome:
+    """The outcome of a reload: what could not be read again, and which sections of the
+    configuration wait for a restart.
+    """
+
+    problems: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@frozen
 class Signals:
     """The events of one daemon that objects of different packages exchange."""
 
@@ -64,5 +75,7 @@ class Signals:
     """The shared catalog was reset, and has to be filled again."""
     file_cached: Signal[[int]] = field(factory=Signal)
     """An upstream file was stored; the argument is its size in bytes."""
+    reload_requested: Signal[[Deferred[ReloadOutcome]]] = field(factory=Signal)
+    """A client of the control socket has requested a reload; the argument takes its outcome."""
     cannot_continue: Signal[[CannotStart]] = field(factory=Signal)
     """The configured setup turned out not to work after the start."""

@@ -8,15 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
 
 from pypid.access.operator import Operator
 from pypid.compat import ROUTE_MODULES
 from pypid.core.configuration.choices import Mode, StorageBackend
+from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.permissions import Identity
 from pypid.core.records.layout import STORAGE_IDENTITY
+from pypid.daemon import listeners
 from pypid.daemon.identities import Identities
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StateFolder, StatePaths, files_of
@@ -28,7 +31,7 @@ from pypid.flow.conditions import (
     check_of_catalog,
     check_of_storage,
 )
-from pypid.flow.signals import Provider, Signals
+from pypid.flow.signals import Provider, ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
@@ -103,13 +106,20 @@ def make_apps(
     )
     public = make(access=identities.access, exports=_refuse_export)
     exports = _exports(config, paths, index, public, storage, platform.reactor)
-    apps = Apps(public, make(access=Operator(), exports=exports))
+    request_reload = partial(_request_reload, signals)
+    apps = Apps(public, make(access=Operator(), exports=exports, reload=request_reload))
     for app in apps:
         signals.rights_changed.connect(partial(_update, app, identities))
     control = platform.log_level_control
     if control is not None:
         platform.siblings.on(LOG_LEVEL, lambda message: control.use(message["level"]))
     return apps
+
+
+async def _request_reload(signals: Signals) -> ReloadOutcome:
+    outcome: Deferred[ReloadOutcome] = Deferred()
+    signals.reload_requested.emit(outcome)
+    return await outcome
 
 
 def _update(app: App, identities: Identities) -> None:
@@ -247,6 +257,8 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
             config.upstream.unknown_names, config.upstream.unknown_names_per_minute
         ),
         certificate=paths.certificate,
+        configuration_name=display_name(paths.ini),
+        address=listeners.base_url(config),
         place=files_of(config, paths),
         indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
     )

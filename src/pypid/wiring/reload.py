@@ -11,6 +11,7 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PypidError
 from pypid.daemon.identities import Identities
 from pypid.daemon.state import StatePaths
+from pypid.flow.signals import ReloadOutcome
 from pypid.wiring.configuration import load_config
 from pypid.wiring.platform import Platform
 
@@ -21,15 +22,16 @@ _RESTART = (
     "the rules of projects stand no longer in the file, and the defaults would hold till then. "
     "Restart pypid."
 )
+_UNCHANGED = "The users and rules that were in force stay in force."
 _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 
 
 async def reload(
     config: Config, paths: StatePaths, identities: Identities, platform: Platform
-) -> None:
+) -> ReloadOutcome:
     """Apply the users, the rules and the log level of the current file; all else needs a restart.
 
-    `config` was in force at the start.
+    `config` was in force at the start. A file that cannot be used changes nothing.
     """
     world, control = platform.world, platform.log_level_control
     try:
@@ -39,8 +41,8 @@ async def reload(
         changed = _differing(identities.config, fresh)
         await identities.use(fresh)
     except PypidError as error:
-        _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
-        return
+        _log.error("{error}\n" + _UNCHANGED, error=error)
+        return ReloadOutcome((f"{error}\n{_UNCHANGED}",))
     if control is not None and control.configured != fresh.log.level.value:
         control.configure(fresh.log.level.value)
         changed.append("log-level")
@@ -55,16 +57,16 @@ async def reload(
     _log.info(
         "[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later
     )
-    if prefork.number() != 1:  # the first worker writes the audit entry
-        return
-    entry = AuditEntry(
-        when=world.now(),
-        who="operator",
-        what="reload-settings",
-        subject=str(paths.ini),
-        details={"changed": " ".join(changed)},
-    )
-    await identities.stores.journal.note(entry)
+    if prefork.number() == 1:  # the first worker writes the audit entry
+        entry = AuditEntry(
+            when=world.now(),
+            who="operator",
+            what="reload-settings",
+            subject=str(paths.ini),
+            details={"changed": " ".join(changed)},
+        )
+        await identities.stores.journal.note(entry)
+    return ReloadOutcome(waiting=tuple(waiting))
 
 
 def _differing(old: Config, new: Config) -> list[str]:

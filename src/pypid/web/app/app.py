@@ -20,6 +20,7 @@ from pypid.core.model import Summary
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Visibility
 from pypid.flow import World
 from pypid.flow.conditions import Condition
+from pypid.flow.signals import ReloadOutcome
 from pypid.index import Index
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
@@ -77,6 +78,10 @@ class AppSettings:
     """Who may create an account, and how long a session lasts."""
     certificate: Path | None = None
     """The TLS certificate chain."""
+    configuration_name: str = ""
+    """The configuration file that was read at the start, or ``built-in defaults``."""
+    address: str = ""
+    """The configured URL, or the first address that pypid listens on."""
     place: str = "in memory"
     """Where the files are stored, for display: a folder or ``s3://bucket/prefix``; no secret."""
     unknown_names: NameBudget = NameBudget()
@@ -153,6 +158,10 @@ class App:
     """The generation that cached identities and views belong to."""
     condition: Condition = field(factory=Condition)
     """The readiness of the parts, for health checks and load balancers."""
+    reload: Callable[[], Awaitable[ReloadOutcome]] | None = field(default=None, repr=False)
+    """Reads the certificate, the users and the rules again, in all workers; None if only another
+    process can.
+    """
     configuration: Callable[[], Sequence[SettingSection]] = field(default=tuple, repr=False)
     """Returns the configuration in force, without secrets; takes 0.1 s if it is long."""
     log_level_control: LogLevelControl | None = None

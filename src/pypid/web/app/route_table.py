@@ -74,6 +74,7 @@ MODULES = (
             "storage_usage",
             "tiering",
             "log_level",
+            "server",
             "configuration",
             "openapi",
         )

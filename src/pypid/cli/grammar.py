@@ -1,0 +1,117 @@
+"""The grammar of the command line: former names of commands, and a parser whose errors suggest what
+was meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+FORMER_NAMES = {
+    "yank": "project yank",
+    "unyank": "project unyank",
+    "delete": "project delete",
+    "release-name": "project unreserve",
+    "why": "project why",
+    "check": "storage check",
+    "rebuild": "storage rebuild",
+    "adopt": "storage import",
+    "storage adopt": "storage import",
+    "copy-storage": "storage copy",
+    "tier": "storage tier",
+    "collect": "cache fetch",
+    "user add": "user create",
+    "user remove": "user delete",
+    "user password": "user set-password",
+    "group add": "group create",
+    "group remove": "group delete",
+    "group join": "group add-user",
+    "group leave": "group remove-user",
+    "token make": "token create",
+    "token revoke": "token delete",
+    "invitation make": "invitation create",
+    "invitation withdraw": "invitation delete",
+    "snapshot make": "snapshot create",
+}
+"""Names of commands in version 0.1 and their current names. They work as before, and no help shows
+them.
+"""
+_FORMER_WORDS = {tuple(former.split()): name.split() for former, name in FORMER_NAMES.items()}
+MOST_CHOICES = 12
+"""A message lists at most this many choices."""
+
+
+def current_words(words: Sequence[str]) -> list[str]:
+    """Return the command line with the current name of its command."""
+    words = list(words)
+    if words[:1] == ["status"] and _has_argument(words[1:]):
+        note = "`pypid status PROJECT STATUS` is now called `pypid project set-status`"
+        print(f"pypid: {note}", file=sys.stderr)
+        return ["project", "set-status", *words[1:]]
+    for count in (2, 1):
+        current = _FORMER_WORDS.get(tuple(words[:count]))
+        if current is not None:
+            return [*current, *words[count:]]
+    return words
+
+
+def _has_argument(words: Sequence[str]) -> bool:
+    """Return whether the words after `pypid status` have an argument, which is a project."""
+    parser = argparse.ArgumentParser("pypid status", add_help=False)
+    for option in ("-c", "--config", "--reason"):
+        parser.add_argument(option)
+    parser.add_argument("argument", nargs="*")
+    known, _ = parser.parse_known_args(words)
+    return bool(known.argument)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return the end of a message about an unknown word: the choices that resemble it, if any."""
+    close = get_close_matches(word, list(choices), n=3, cutoff=0.6)
+    return f". Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose error messages suggest similar commands, options and values."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        choices = list(map(str, action.choices))
+        if action.nargs == argparse.PARSER:
+            self.refuse_command(str(value), choices)
+        hint = did_you_mean(str(value), choices)
+        if not hint and len(choices) <= MOST_CHOICES:
+            hint = f". Choose from {', '.join(choices)}"
+        raise argparse.ArgumentError(action, f"{value!r} is not a valid value{hint}")
+
+    def refuse_command(self, word: str, choices: Iterable[str]) -> NoReturn:
+        """Exit with the message that there is no such command. Former names count as similar, and
+        are suggested by their current ones.
+        """
+        _, *nouns = self.prog.split()
+        names = {choice: " ".join([*nouns, choice]) for choice in choices}
+        for former, name in FORMER_NAMES.items():
+            *path, last = former.split()
+            if path == nouns:
+                names.setdefault(last, name)
+        close = get_close_matches(word, list(names), n=3, cutoff=0.6)
+        suggestions = list(dict.fromkeys(f"`pypid {names[choice]}`" for choice in close))
+        hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else ""
+        self.error(f"unknown command {word!r}.{hint} All commands: {self.prog} --help")
+
+    def refuse_words(self, words: Sequence[str]) -> NoReturn:
+        """Exit with the message that these words of the command line mean nothing."""
+        word = words[0].partition("=")[0]
+        if not word.startswith("-"):
+            self.error(f"unexpected argument {word!r}")
+        options = [
+            option
+            for action in self._actions
+            if action.help is not argparse.SUPPRESS
+            for option in action.option_strings
+        ]
+        self.error(f"unknown option {word}{did_you_mean(word, options)}")
