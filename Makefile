@@ -43,7 +43,7 @@ check: .venv/test.stamp  ## style, types, layers and ceilings
 	$(BIN)/python -m tests.ceilings
 
 docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
-	$(if $(wildcard docs/conf.py),$(BIN)/sphinx-build -W --keep-going -q docs build/docs,@echo "docs/conf.py is not there yet")
+	$(if $(wildcard docs/conf.py),$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/docs,@echo "docs/conf.py is not there yet")
 
 unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
 	@export TMPDIR="$(or $(TMPDIR),$(MEMORY),/tmp)"; $(TRIAL) $(subst /,.,$(UNIT:.py=))

@@ -48,7 +48,7 @@ TOOLS = {
         "schemathesis>=4.0",
         "uv>=0.7",
     ],
-    "docs": ["sphinx>=8.1"],
+    "docs": ["furo>=2024.8.6", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"],
     "binary": ["shiv>=1.0.8"],
 }
 
@@ -70,7 +70,7 @@ setup(
     package_dir={"": "src"},
     packages=[*find_packages("src", include=["pypid", "pypid.*"]), "twisted.plugins"],
     package_data={
-        "pypid": ["py.typed", "pypid.ini"],
+        "pypid": ["py.typed", "pypid.ini", "documentation/**"],
         "pypid.web.ui": ["templates/*", "assets/*/*", "assets/*.*"],
     },
     install_requires=[

@@ -9,11 +9,18 @@ project = "pypid"
 author = "the founders of pypid"
 copyright = "2026, the founders of pypid"
 version = release = __version__
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build", "operate/figures.rst"]  # performance.rst includes the figures
-html_theme = "alabaster"
-html_theme_options = {"description": "A team's Python package index in one daemon", "fixed_sidebar": True}
-html_static_path: list[str] = []
+
+html_theme = "furo"
+html_title = f"pypid {version}"
+html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {"top_of_page_buttons": []}
+copybutton_prompt_text = "$ "
+
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": False}

@@ -331,6 +331,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/_/oidc/github/mint-token", "POST"),
         ("/.well-known/pytp", *GET),
         ("/_/ui/<digest>/<name>", *GET),
+        ("/docs/", *GET),
+        ("/docs/<path:page>", *GET),
         ("/account/login", *GET, "POST"),
         ("/account/logout", "POST"),
         ("/account/register", *GET, "POST"),
@@ -494,8 +496,9 @@ def target_of(rule: str, project: str) -> str:
         "moment": "2025-12-30",
         "snapshot": SNAPSHOT,
         "digest": "0" * 16,
+        "page": "guides/index.html",
     }
-    return re.sub(r"<(\w+)>", lambda match: values[match[1]], rule)
+    return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: values[match[1]], rule)
 
 
 def fits(answer: Answer, letter: str) -> bool:

@@ -107,6 +107,7 @@ MODULES = (
             "storage",
             "snapshots",
             "configuration",
+            "documentation",
         )
     ),
 )

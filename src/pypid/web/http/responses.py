@@ -62,9 +62,9 @@ async def send_file(
     head = share(request, download_head(what, restricted=restricted), restricted=restricted)
     match judge(conditions, validators):
         case ConditionalVerdict.NOT_MODIFIED:
-            return _without_body(request, 304, head)
+            return send_no_body(request, 304, head)
         case ConditionalVerdict.FAILED:
-            return _without_body(request, 412, ((b"Content-Length", b"0"),))
+            return send_no_body(request, 412, ((b"Content-Length", b"0"),))
         case ConditionalVerdict.SEND:
             pass
     if request.method == b"HEAD":  # a Range has a meaning for GET only
@@ -77,7 +77,7 @@ async def send_file(
     )
     if isinstance(part, Unsatisfiable):
         whole = b"bytes */%d" % what.size
-        return _without_body(
+        return send_no_body(
             request,
             416,
             ((b"Content-Range", whole), (b"Content-Length", b"0"), (b"Accept-Ranges", b"bytes")),
@@ -112,15 +112,15 @@ async def send_page(
     )
     match judge(conditions_of(request), Validators(etag)):
         case ConditionalVerdict.NOT_MODIFIED:
-            return _without_body(request, 304, head)
+            return send_no_body(request, 304, head)
         case ConditionalVerdict.FAILED:
-            return _without_body(request, 412, ((b"Content-Length", b"0"),))
+            return send_no_body(request, 412, ((b"Content-Length", b"0"),))
         case ConditionalVerdict.SEND:
             page = await finished.in_encoding(encoding)
-            return await _send_body(request, page.body, (*head, *body_head(page, encoding)))
+            return await send_body(request, page.body, (*head, *body_head(page, encoding)))
 
 
-async def _send_body(request: Request, body: bytes, head: Head) -> None:
+async def send_body(request: Request, body: bytes, head: Head) -> None:
     """Send a page's 200. A large one goes at the pace of the client.
 
     Written at once, all of it would wait in memory for each request of a client that sends many and
@@ -150,7 +150,7 @@ async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
 
 def preflight(request: Request, *, restricted: bool = False) -> None:
     """Answer OPTIONS: what scripts of other sites may do (C116)."""
-    _without_body(request, 204, share_preflight(request, restricted=restricted))
+    send_no_body(request, 204, share_preflight(request, restricted=restricted))
 
 
 def header_of(request: Request, name: str) -> str | None:
@@ -178,7 +178,7 @@ def set_head(request: Request, status: int, head: Head) -> None:
     set_fields(request.responseHeaders, head)
 
 
-def _without_body(request: Request, status: int, head: Head) -> None:
+def send_no_body(request: Request, status: int, head: Head) -> None:
     set_head(request, status, head)
     request.responseHeaders.removeHeader(b"Content-Type")  # Twisted's default
     write(request, b"")

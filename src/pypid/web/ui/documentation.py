@@ -1,0 +1,235 @@
+"""``/docs/``: the documentation of this version, as HTML files that Sphinx built.
+
+The files come with the package (`PACKAGED`), or from ``build/docs`` of a checkout, where
+``make docs`` writes them. They contain nothing of the index, so everyone may read them, whatever
+`[access] read` says. Nothing is read before the first request.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from gzip import compress
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+from werkzeug.exceptions import NotFound
+
+import pypid
+from pypid.core.lru import Recent
+from pypid.core.model import Project
+from pypid.core.packaging.names import project_name
+from pypid.flow import World
+from pypid.flow.single_flight import Flights
+from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import ANYBODY, route
+from pypid.web.http.conditional import ConditionalVerdict, Validators, judge
+from pypid.web.http.finished_page import gzipped_etag
+from pypid.web.http.headers import Head
+from pypid.web.http.negotiation import Encoding, choose_encoding
+from pypid.web.http.redirects import redirect
+from pypid.web.http.responses import conditions_of, header_of, send_body, send_no_body
+from pypid.web.ui.assets import FOR_EVER, FOR_NOW
+from pypid.web.ui.pages import show
+
+_log = Logger()
+
+PACKAGED = Path(pypid.__file__).parent / "documentation"
+CHECKOUT = Path(pypid.__file__).parents[2]
+
+CONTENT_TYPES: Mapping[str, str] = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".inv": "application/octet-stream",
+}
+"""The types of the files that are served, by suffix; other files are not."""
+COMPRESSED = frozenset({".html", ".css", ".js", ".svg"})
+
+MOST, HEAVIEST = 64, 2 << 20
+"""Number of files in memory, and their total size in bytes with their gzipped forms."""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'{scripts}; style-src-elem 'self'{styles}; "
+    "style-src-attr 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""The theme needs one line of script and one style element in each page, and icons in its style
+sheet. The policy of a page allows these by their digests.
+"""
+_INLINE = re.compile(rb"<(script|style)\b(?![^>]*\bsrc=)[^>]*>(.*?)</\1>", re.DOTALL)
+
+
+@frozen
+class BuiltFile:
+    """A file of the documentation: plain, and gzipped if that pays."""
+
+    plain: bytes = field(repr=False)
+    zipped: bytes | None = field(repr=False)
+    content_type: str
+    etag: str
+    policy: str
+
+    @classmethod
+    def read(cls, path: Path) -> BuiltFile:
+        """Read and compress a file. Blocks."""
+        plain = path.read_bytes()
+        return cls(
+            plain,
+            compress(plain, 6, mtime=0) if path.suffix in COMPRESSED else None,
+            CONTENT_TYPES[path.suffix],
+            f'"{sha256(plain).hexdigest()[:32]}"',
+            policy_of(plain) if path.suffix == ".html" else _POLICY.format(scripts="", styles=""),
+        )
+
+    @property
+    def weight(self) -> int:
+        """The bytes that it takes in memory."""
+        return len(self.plain) + len(self.zipped or b"")
+
+
+def policy_of(page: bytes) -> str:
+    """Return the Content-Security-Policy of a page that allows its own inline scripts and styles,
+    and no others.
+    """
+    digests: dict[bytes, str] = {b"script": "", b"style": ""}
+    for element, text in dict.fromkeys(_INLINE.findall(page)):
+        digests[element] += f" 'sha256-{b64encode(sha256(text).digest()).decode('ascii')}'"
+    return _POLICY.format(scripts=digests[b"script"], styles=digests[b"style"])
+
+
+def built_folders() -> tuple[Path, ...]:
+    """Return the folders that may hold the built documentation, the first that exists is used."""
+    if (CHECKOUT / "docs/conf.py").is_file():
+        return PACKAGED, CHECKOUT / "build/docs"
+    return (PACKAGED,)
+
+
+def list_files(folders: Iterable[Path]) -> Mapping[str, Path]:
+    """Return the files of the first folder that has an ``index.html``, by their paths in URLs.
+    Blocks. Symbolic links are left out.
+    """
+    for folder in folders:
+        if (folder / "index.html").is_file():
+            return MappingProxyType(
+                {
+                    path.relative_to(folder).as_posix(): path
+                    for path in sorted(folder.rglob("*"))
+                    if path.suffix in CONTENT_TYPES and path.is_file() and not path.is_symlink()
+                }
+            )
+    return MappingProxyType({})
+
+
+@define(eq=False)
+class Documentation:
+    """The built documentation of the first of `folders` that has one. Requests find files only in a
+    list of them, which is made on first use.
+    """
+
+    folders: Sequence[Path] = field(factory=built_folders)
+    is_announced: bool = field(default=False, init=False)
+    """Whether the log was told of a project that has the name of this address."""
+    _files: Mapping[str, Path] = field(factory=dict, init=False, repr=False)
+    _recent: Recent[str, BuiltFile] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False)
+    _reads: Flights[str, BuiltFile] = field(factory=Flights, init=False, repr=False)
+
+    async def files(self, world: World) -> Mapping[str, Path]:
+        """Return the files by their paths in URLs; none while the documentation is not built."""
+        if not self._files:
+            self._files = await world.blocking(list_files, self.folders)
+        return self._files
+
+    async def file(self, world: World, name: str) -> BuiltFile | None:
+        """Return a file by its path in URLs, or None."""
+        found = self._recent.get(name)
+        if found is None and name in (files := await self.files(world)):
+            found = await self._reads.single(name, partial(self._read, world, name, files[name]))
+        return found
+
+    async def _read(self, world: World, name: str, path: Path) -> BuiltFile:
+        try:
+            found = await world.blocking(BuiltFile.read, path)
+        except OSError:  # the documentation was built again, without this page
+            raise NotFound() from None
+        self._recent.put(name, found, found.weight)
+        return found
+
+    def announce(self) -> None:
+        """Log once that a project with the name of this address is found elsewhere."""
+        if not self.is_announced:
+            self.is_announced = True
+            _log.info(
+                "the project docs is at /simple/docs/ and /project/docs/: /docs/ is the address of "
+                "the documentation"
+            )
+
+
+DOCUMENTATION = Documentation()
+
+
+@route("GET", "/docs/", action=ANYBODY)
+async def documentation_start(ctx: RequestContext) -> None:
+    """Send the first page of the documentation, or say how to build it."""
+    if not ctx.request.path.endswith(b"/"):
+        return redirect(ctx.request, "/docs/", permanent=True)
+    if isinstance(await ctx.app.index.context.local_project(project_name("docs")), Project):
+        DOCUMENTATION.announce()
+    found = await DOCUMENTATION.file(ctx.app.world, "index.html")
+    if found is None:
+        return await show(ctx, "no_documentation.html", status=404)
+    return await send_built_file(ctx, found)
+
+
+@route("GET", "/docs/<path:page>", action=ANYBODY)
+async def documentation_file(ctx: RequestContext, page: str) -> None:
+    """Send a page of the documentation or one of its other files."""
+    found = await DOCUMENTATION.file(
+        ctx.app.world, f"{page}index.html" if page[-1] == "/" else page
+    )
+    if found is not None:
+        return await send_built_file(ctx, found)
+    files = await DOCUMENTATION.files(ctx.app.world)
+    if not files:
+        return await show(ctx, "no_documentation.html", status=404)
+    if f"{page}/index.html" in files:
+        return redirect(ctx.request, f"/docs/{page}/", permanent=True)
+    raise NotFound()
+
+
+async def send_built_file(ctx: RequestContext, found: BuiltFile) -> None:
+    """Answer GET and HEAD: 200, 304 or 412."""
+    body, etag, head = found.plain, found.etag, [*_common_head(ctx, found)]
+    is_gzip = choose_encoding(header_of(ctx.request, "accept-encoding")) is Encoding.GZIP
+    if is_gzip and found.zipped is not None:
+        body, etag = found.zipped, gzipped_etag(found.etag)
+        head.append((b"Content-Encoding", b"gzip"))
+    tag = (b"ETag", etag.encode("ascii"))
+    match judge(conditions_of(ctx.request), Validators(etag)):
+        case ConditionalVerdict.NOT_MODIFIED:
+            send_no_body(ctx.request, 304, (*head, tag))
+        case ConditionalVerdict.FAILED:
+            send_no_body(ctx.request, 412, ((b"Content-Length", b"0"),))
+        case ConditionalVerdict.SEND:
+            kind = (b"Content-Type", found.content_type.encode("ascii"))
+            length = (b"Content-Length", b"%d" % len(body))
+            await send_body(ctx.request, body, (*head, tag, kind, length))
+
+
+def _common_head(ctx: RequestContext, found: BuiltFile) -> Head:
+    # Sphinx puts a digest of the file into the addresses of style sheets and scripts: ?v=...
+    is_lasting = ctx.request.uri.partition(b"?")[2].startswith(b"v=")
+    return (
+        (b"Cache-Control", FOR_EVER if is_lasting else FOR_NOW),
+        (b"Vary", b"Accept-Encoding"),
+        (b"Content-Security-Policy", found.policy.encode("ascii")),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Referrer-Policy", b"same-origin"),
+    )
