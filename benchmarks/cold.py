@@ -27,7 +27,7 @@ from twisted.internet import reactor as _reactor
 from pypid.core.model import Project
 from pypid.core.simple_api.negotiation import Format
 from pypid.flow import start
-from pypid.index.upstream_permission import DIRECT
+from pypid.index.views import DIRECT
 from pypid.web.app.app import App
 from pypid.web.http.negotiation import Encoding
 from pypid.wiring.configuration import load_config

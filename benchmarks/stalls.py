@@ -47,8 +47,7 @@ from pypid.daemon.daemon import answer_soon
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.upstream.cached_records import with_kept
-from pypid.index.upstream_permission import DIRECT
-from pypid.index.views import Views
+from pypid.index.views import DIRECT, Views
 from pypid.ports import Body
 from pypid.upstream.pages import PageReader
 from pypid.web.app.page_cache import ProjectPages

@@ -28,10 +28,9 @@ from pypid.core.search import ranking
 from pypid.core.simple_api import parse, parse_html, parse_pages, via
 from pypid.core.simple_api.negotiation import negotiate
 from pypid.web.http import ranges
-from pypid.web.http.conditional import entity_tags, parse_http_date
 from pypid.web.http.credentials import credential_of
-from pypid.web.http.multipart import MultipartParser
-from pypid.web.http.upload_form import boundary_in, file_name_in
+from pypid.web.http.headers import entity_tags, parse_http_date
+from pypid.web.http.upload_form import MultipartParser, boundary_in, file_name_in
 
 KIB, MIB = 1 << 10, 1 << 20
 

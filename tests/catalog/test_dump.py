@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import dump_folder, table
 from pypid.catalog.dump import CatalogDump, Ignored, load
-from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.table import Loaded, shard_of
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, start

@@ -14,9 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import table
 from pypid.catalog.dump import CatalogDump
-from pypid.catalog.lines import PendingLine
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
-from pypid.catalog.table import DECODED
+from pypid.catalog.table import DECODED, PendingLine
 from pypid.core.model import Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.flow import start

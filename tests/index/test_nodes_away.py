@@ -14,7 +14,7 @@ from pypid.core.model import File, Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.index import Index
 from pypid.index.upstream.cache_store import MOST_LOOKED
-from pypid.index.upstream_permission import DIRECT
+from pypid.index.views import DIRECT
 from tests.index.nodes import STALE_FOR, THEIR_DATA, NodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
 

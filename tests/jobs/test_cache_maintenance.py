@@ -28,7 +28,7 @@ from pypid.flow import start, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.upstream.eviction import inventory_of
-from pypid.index.upstream_permission import DIRECT, UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, CacheMaintenance
 from pypid.jobs.leases import COMPARE
 from pypid.testing import world

@@ -21,7 +21,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.catalog.dump_folder import DumpFolder, Manifest, StoredShard, read_shards
-from pypid.catalog.lines import DumpedLines, LinesState, Loaded, no_shards
+from pypid.catalog.table import DumpedLines, LinesState, Loaded, no_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName

@@ -16,7 +16,7 @@ from zlib import error as ZlibError
 
 import msgspec
 
-from pypid.catalog.lines import LinesState, Loaded, no_shards, shard_of, written
+from pypid.catalog.table import LinesState, Loaded, no_shards, shard_of, written
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName, project_name

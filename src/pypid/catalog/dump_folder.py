@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.lines import SHARDS, Line, LinePart, LinesState, head_of, shard_of, written
+from pypid.catalog.table import SHARDS, Line, LinePart, LinesState, head_of, shard_of, written
 from pypid.core.errors import Unreadable
 from pypid.core.records.documents import FORMAT, Head, dump
 

@@ -14,25 +14,23 @@ from operator import attrgetter
 
 from attrs import evolve, frozen
 
-from pypid.catalog.entries import (
-    count_files,
-    listed_files,
-    local_summary,
-    same,
-    upstream_summary,
-    visible_state,
-)
 from pypid.catalog.forgettable import MOST, Forgettable
-from pypid.catalog.lines import (
+from pypid.catalog.table import (
     CatalogLines,
     LinePart,
     LinesState,
     Loaded,
     PendingLine,
+    Table,
+    count_files,
     head_of,
+    listed_files,
+    local_summary,
+    same,
+    upstream_summary,
+    visible_state,
     written,
 )
-from pypid.catalog.table import Table
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project

@@ -12,10 +12,17 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogRow, Position, RowKind
-from pypid.catalog.entries import count_files
 from pypid.catalog.forgettable import MOST, Forgettable
-from pypid.catalog.lines import Line, Loaded, no_shards, shard_of, written
-from pypid.catalog.table import SHORT, Table
+from pypid.catalog.table import (
+    SHORT,
+    Line,
+    Loaded,
+    Table,
+    count_files,
+    no_shards,
+    shard_of,
+    written,
+)
 from pypid.core.errors import Unreadable
 from pypid.core.model import Project, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName

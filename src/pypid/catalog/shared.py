@@ -32,11 +32,10 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.entries import count_files, listed_files, same, visible_state
 from pypid.catalog.forgettable import MOST
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
-from pypid.catalog.table import FEW
+from pypid.catalog.table import FEW, count_files, listed_files, same, visible_state
 from pypid.core.errors import CatalogDown, Unreadable
 from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName

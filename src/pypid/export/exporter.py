@@ -35,7 +35,7 @@ from pypid.export.visibility import ExportView, ExportViewer
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.context import Pace
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
 from pypid.static.tree import WrittenPage
 

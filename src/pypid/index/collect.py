@@ -39,7 +39,7 @@ from pypid.index.explain import Reasons
 from pypid.index.index import Index
 from pypid.index.progress import Repeated
 from pypid.index.resolution import LineResolution
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.ports import Resolver
 
 T = TypeVar("T")

@@ -45,7 +45,7 @@ from pypid.flow.single_flight import Flights
 from pypid.flow.spool import Spool
 from pypid.index.index import Index
 from pypid.index.upstream.file_cache import PATIENCE, SLOWEST
-from pypid.index.upstream_permission import DIRECT, UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.ports import Body
 
 MOST_SPOOLED = 256 << 20

@@ -25,7 +25,7 @@ from pypid.index.store import records
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_metadata import metadata_url
 from pypid.index.upstream.gate import UpstreamGate
-from pypid.index.upstream_permission import DIRECT, UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.ports import Blobs, Body
 
 

@@ -49,8 +49,7 @@ from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.listings import UpstreamListings
-from pypid.index.upstream_permission import DIRECT, UpstreamPermission
-from pypid.index.views import View, Views, ViewSources
+from pypid.index.views import DIRECT, UpstreamPermission, View, Views, ViewSources
 from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Provisional, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives

@@ -23,7 +23,7 @@ from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release
 from pypid.index.file_contents import Contents
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 
 FEW_FILES = 256
 """Largest number of files of two releases that are paired on the reactor thread: it takes some

@@ -21,7 +21,7 @@ from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.context import Pace
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.search.cards import NOTHING, CardSource, Filed, describe, filed
 from pypid.search.fts_index import IndexOutdated, SearchIndex
 from pypid.search.sqlite_files import hash_of

@@ -22,7 +22,7 @@ from pypid.web.app.errors import ErrorResponse, error_format, respond_error, sen
 from pypid.web.app.guard import answer
 from pypid.web.app.login_redirect import go_and_log_in
 from pypid.web.http.channel.framing import ONE_HOST
-from pypid.web.http.cors import share
+from pypid.web.http.headers import share
 from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import OF_REQUEST

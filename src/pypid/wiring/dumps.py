@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.logger import Logger
 
 from pypid.catalog.dump import CatalogDump
-from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.table import Loaded
 from pypid.core.configuration.choices import Layout, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.daemon.shared_catalog import Sharing

@@ -12,8 +12,7 @@ from pypid.web.fastpath.fast_path import open_fast_path
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel.start_check import check_framing
 from pypid.web.http.connections import ConnectionSettings
-from pypid.web.http.hosts import HostPolicy, loopback_ports, machine_names
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.proxies import HostPolicy, TrustedProxies, loopback_ports, machine_names
 from pypid.web.http.request_ids import Ids
 from pypid.web.http.site import Site
 from pypid.web.root import resource

@@ -16,8 +16,13 @@ from pypid.core.model import File, Listing, UpstreamEntry, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.records.file_history import MOST_EVENTS, Event, FileHistory, in_bounds, with_event
 from pypid.core.records.history import listing_as_of, shown_at, spans, was_any
-from pypid.core.records.listing_changes import LONGEST, MOST, with_listing
-from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
+from pypid.core.records.upstream_entry import (
+    LONGEST,
+    MOST,
+    dump_upstream_entry,
+    load_upstream_entry,
+    with_listing,
+)
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")

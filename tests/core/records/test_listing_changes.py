@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Listing
 from pypid.core.packaging.names import project_name
-from pypid.core.records.listing_changes import merged
+from pypid.core.records.upstream_entry import merged
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")

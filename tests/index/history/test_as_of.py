@@ -25,7 +25,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.history.as_of import FilePeriods, RecordingStart, project_as_of
 from pypid.index.store.records import mark_of
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 

@@ -20,7 +20,7 @@ from pypid.core.model import Listing
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.name_budget import ADDRESSES, NameBudget, UnknownNames
 from pypid.web.http.proxies import TrustedProxies
 from tests.distributions import sdist, sdist_filename

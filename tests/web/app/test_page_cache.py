@@ -25,15 +25,14 @@ from pypid.core.simple_api.render import render_project
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
-from pypid.index.upstream_permission import DIRECT
-from pypid.index.views import View, Views
+from pypid.index.views import DIRECT, View, Views
 from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
 from pypid.testing.worlds import Awaiting, Turns
 from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
-from pypid.web.http.finished_page import FinishedPage
+from pypid.web.http.responses import FinishedPage
 
 
 class PagesTests(Awaiting, SynchronousTestCase):

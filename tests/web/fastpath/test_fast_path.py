@@ -17,8 +17,8 @@ from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
 from pypid.web.fastpath import cached_channel
 from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.recorder import cut, is_tags, read_block, read_line
 from pypid.web.fastpath.response_cache import CachedResponse, KnownClient
-from pypid.web.fastpath.strict_parser import cut, is_tags, read_block, read_line
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.site import Site
 from tests.distributions import wheel, wheel_filename

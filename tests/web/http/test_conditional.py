@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Span
-from pypid.web.http.conditional import (
+from pypid.web.http.headers import (
     ConditionalVerdict,
     EntityTag,
     Validators,

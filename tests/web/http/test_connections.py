@@ -1,5 +1,5 @@
 """Slow clients, and clients with many
-connections: `pypid.web.http.connections`, `pypid.web.http.channel.slow_clients`.
+connections: `pypid.web.http.connections`, `pypid.web.http.channel.framing`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which values of Host are answered: `pypid.web.http.hosts`."""
+"""Which values of Host are answered: `pypid.web.http.proxies`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.http.hosts import HostPolicy, hsts_of, loopback_ports, machine_names
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.proxies import (
+    HostPolicy,
+    TrustedProxies,
+    hsts_of,
+    loopback_ports,
+    machine_names,
+)
 from tests.web.full_app import Connection, WholeCase
 
 PORT = 6543

@@ -19,11 +19,18 @@ from pypid.core.model import File, RenderedPage, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import BytesBody, at_once
 from pypid.flow.bodies import PIECE
-from pypid.web.http.finished_page import AT_ONCE, FinishedPage, gzipped
 from pypid.web.http.headers import TEXT, DownloadHead
 from pypid.web.http.redirects import redirect, relative
 from pypid.web.http.response_body import PATIENCE, WrongLength
-from pypid.web.http.responses import preflight, send_file, send_page, send_text
+from pypid.web.http.responses import (
+    AT_ONCE,
+    FinishedPage,
+    gzipped,
+    preflight,
+    send_file,
+    send_page,
+    send_text,
+)
 from tests.web.memory_site import Answer, Talk, ask, parse
 
 SMALL_DATA = bytes(range(256)) * 10

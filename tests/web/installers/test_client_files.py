@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.web.http.hosts import HostPolicy
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.proxies import HostPolicy, TrustedProxies
 from pypid.web.installers.client_files import roots
 from tests.web.full_app import WholeCase
 

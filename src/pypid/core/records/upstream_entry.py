@@ -1,5 +1,5 @@
 """The known state of an upstream project as one line of JSON: in a catalog dump, and in the memory
-of the catalog.
+of the catalog; and how a new listing is merged with what is known from earlier ones.
 
 The line ends with the listed files, which are many and seldom change, and begins with all else. So
 a revalidation, or a newly cached file, costs a new beginning only. The files are in blocks, whose
@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
+from attrs import evolve
+from msgspec.structs import replace
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, Listing, Status, UpstreamEntry
+from pypid.core.model import File, Listing, Status, UpstreamEntry, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import FILES, StoredFile, decoded, stored, taken_up
-from pypid.core.records.file_history import FileHistory
+from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
 
 BLOCK = 256
 """Files written or read in one call: a quarter of a millisecond."""
@@ -162,3 +164,137 @@ def _read_blocks(
     if end < 0 or position > len(line):
         raise Unreadable(_WHAT, "it is shorter than it says")
     return tuple(files)
+
+
+MOST = 2000
+"""Maximum number of files of an upstream project whose history is held."""
+LONGEST = 200
+"""Maximum length in characters of a yank's reason in the history: it is foreign text, and each
+change of it would be held.
+"""
+_THE_PROJECT = ""
+
+
+def with_listing(entry: UpstreamEntry, listing: Listing) -> UpstreamEntry:
+    """Return `entry` with this new listing, and with the changes since the previous one in its
+    history.
+    """
+    before, now = entry.listing, merged(listing, entry.listing)
+    since = entry.since or (listing if before is None else before).confirmed
+    return evolve(
+        entry, listing=now, history=_history_with_changes(entry.history, before, now), since=since
+    )
+
+
+def with_cached(listing: Listing, entry: UpstreamEntry) -> Listing:
+    """Return a doubtful listing with the previously listed files that are cached: an error page
+    never hides them.
+    """
+    kept = {file.filename: file for file in entry.kept}
+    if entry.listing is None:
+        files = tuple(replace(file, key=None) for file in entry.kept)
+    else:
+        files = tuple(file for file in entry.listing.files or () if file.filename in kept)
+    return evolve(listing, files=in_order(files), is_doubtful=False)
+
+
+def _history_with_changes(
+    history: tuple[FileHistory, ...], before: Listing | None, now: Listing
+) -> tuple[FileHistory, ...]:
+    """Return the history with the changes as of now. Additions are not recorded, since files have
+    upload times; a first listing has no changes.
+    """
+    if before is None or before.files is now.files:
+        return history
+    histories = {file_history.filename: file_history for file_history in history}
+    # limits the histories held of a project that was removed as a whole
+    were = {
+        file.filename: file
+        for file in (before.files or ())[-MOST_DELETED if now.files is None else 0 :]
+    }
+    are = {file.filename: file for file in now.files or ()}
+    events: dict[str, list[Event]] = {}
+    if before.files is None or now.files is None:
+        events[_THE_PROJECT] = _project_events(histories.get(_THE_PROJECT), now)
+    for name in were.keys() | histories.keys() | (are.keys() if histories else set()):
+        if were.get(name) is not are.get(name):
+            events[name] = _file_events(
+                histories.get(name, FileHistory(name)), were.get(name), are.get(name), now.confirmed
+            )
+    if not any(events.values()):
+        return history
+    for name, its in events.items():
+        for event in its:
+            histories[name] = with_event(histories.get(name, FileHistory(name)), event)
+    return in_bounds(histories.values(), are.keys() | {_THE_PROJECT}, MOST)
+
+
+def _project_events(history: FileHistory | None, now: Listing) -> list[Event]:
+    if now.files is None:
+        return [Event(now.confirmed, gone=True)]
+    return (
+        [Event(now.confirmed, back=True)] if history is not None and history.events[-1].gone else []
+    )
+
+
+def _file_events(
+    history: FileHistory, was: File | None, now: File | None, at: datetime
+) -> list[Event]:
+    """Return the events of a file that was listed as `was`, and is as `now`."""
+    if was is None:
+        is_back = now is not None and bool(history.events) and history.events[-1].gone
+        return [Event(at, history.events[-1].yanked, _yank(now), back=True)] if is_back else []
+    before, after = _yank(was), _yank(now)
+    went = Event(
+        at,
+        before,
+        before,
+        gone=True,
+        sha256=was.sha256,
+        begun=history.since(was.uploaded or was.seen),
+    )
+    if now is None:
+        return [went]
+    if was.sha256 is not None and now.sha256 is not None and was.sha256 != now.sha256:
+        return [went, Event(at, before, after, back=True)]
+    return [] if before == after else [Event(at, before, after)]
+
+
+def _yank(file: File | None) -> str | None:
+    return None if file is None or file.yanked is None else file.yanked[:LONGEST]
+
+
+def merged(listing: Listing, before: Listing | None) -> Listing:
+    """Return `listing` with what was learnt before about files that are unchanged.
+
+    That is when a file without upload time was first seen here, and the hash of metadata for which
+    upstream gives none. An unchanged file is the same object as before, and so is the tuple of all
+    files: comparing them again is free, and they are in memory once.
+    """
+    if listing.files is None:
+        return listing
+    old = before.files if before is not None and before.files is not None else ()
+    if listing.files is old:
+        return listing
+    known = {file.filename: file for file in old}
+    files = tuple(
+        _merged_file(file, known.get(file.filename), listing.confirmed) for file in listing.files
+    )
+    unchanged = len(files) == len(old) and all(
+        one is other for one, other in zip(files, old, strict=True)
+    )
+    return evolve(listing, files=old if unchanged else files)
+
+
+def _merged_file(file: File, before: File | None, now: datetime) -> File:
+    if before is not None and before.sha256 != file.sha256:
+        before = None
+    seen = file.seen
+    if file.uploaded is None:
+        seen = (before.seen if before is not None else None) or now
+    metadata = file.metadata_sha256
+    if metadata is None and before is not None and before.sha256 is not None:
+        metadata = before.metadata_sha256
+    if seen != file.seen or metadata != file.metadata_sha256:
+        file = replace(file, seen=seen, metadata_sha256=metadata)
+    return before if before is not None and before == file else file

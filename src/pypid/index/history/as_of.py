@@ -26,8 +26,7 @@ from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
 from pypid.index.store import records
-from pypid.index.upstream_permission import UpstreamPermission
-from pypid.index.views import ViewSources
+from pypid.index.views import UpstreamPermission, ViewSources
 from pypid.ports import Blobs, Catalog
 
 _Known = dict[ProjectName, tuple[Summary, str, Spans]]

@@ -14,7 +14,7 @@ from pypid.core.model import Presence, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream, cooldown_of, may_show_upstream
 from pypid.index.index import Index
-from pypid.index.upstream_permission import DIRECT, UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.ports import Glance
 
 

@@ -20,7 +20,7 @@ from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UpstreamState
 from pypid.core.records.ages import is_recent
-from pypid.core.records.listing_changes import with_cached, with_listing
+from pypid.core.records.upstream_entry import with_cached, with_listing
 from pypid.flow import World, start
 from pypid.flow.single_flight import Flights
 from pypid.index.upstream.cache_store import CacheStore

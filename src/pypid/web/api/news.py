@@ -18,10 +18,9 @@ from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.news_cache import STORED
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import send_page
+from pypid.web.http.responses import FinishedPage, send_page
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.legacy import NO_HOST
 

@@ -22,9 +22,9 @@ from pypid.core.simple_api.render import quoted, render_names, render_project
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.index import Index
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.visibility import seen
-from pypid.web.http.finished_page import FinishedPage
+from pypid.web.http.responses import FinishedPage
 
 MOST = 512
 """Most cached pages."""

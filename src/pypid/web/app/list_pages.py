@@ -21,7 +21,7 @@ from pypid.core.model import RenderedPage
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import finished, names_between, names_frame, names_piece
 from pypid.core.summaries import Run, Summaries
-from pypid.web.http.finished_page import LEVEL, gzipped_etag
+from pypid.web.http.responses import LEVEL, gzipped_etag
 
 _GZIP = struct.pack("<4BLBB", 31, 139, 8, 0, 0, 0, 3)
 """The head of a gzip member, as zlib writes it: deflate, no name, no time, Unix."""

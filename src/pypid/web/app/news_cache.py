@@ -17,7 +17,7 @@ from pypid.core.permissions import Visibility
 from pypid.core.presentation.feeds import News, newest_first, news_of
 from pypid.flow.single_flight import Flights
 from pypid.index import Index
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.page_cache import FEW_FILES
 
 STORED = UpstreamPermission(local=True)

@@ -16,11 +16,11 @@ from pypid.core.simple_api.render import render_project
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.index import Index
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.metrics.families import PAGES
 from pypid.web.app.list_pages import Patchwork, patched
 from pypid.web.app.visibility import Lists
-from pypid.web.http.finished_page import FinishedPage
+from pypid.web.http.responses import FinishedPage
 
 LIMIT = 64 << 20
 """Most bytes of cached page bodies; the least recently used are evicted first."""

@@ -44,8 +44,7 @@ from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.file_contents import Contents
 from pypid.index.job_group import JobGroup
-from pypid.index.upstream_permission import UpstreamPermission
-from pypid.index.views import View
+from pypid.index.views import UpstreamPermission, View
 from pypid.ports import Downloads
 from pypid.web.app.page_cache import FEW_FILES
 

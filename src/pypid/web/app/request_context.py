@@ -13,7 +13,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Visibility, authorize
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.app import App
 from pypid.web.http.request import UNIX, Request
 

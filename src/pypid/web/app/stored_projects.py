@@ -20,7 +20,7 @@ from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.web.app.visibility import seen
-from pypid.web.http.finished_page import FinishedPage
+from pypid.web.http.responses import FinishedPage
 
 FEW = 256
 """Most projects and files that are rendered in the reactor thread: in some milliseconds."""

@@ -12,7 +12,7 @@ from attrs import define
 
 from pypid.web.fastpath.open_files import send_file
 from pypid.web.fastpath.push_body import send_at_once, send_rest
-from pypid.web.fastpath.recorder import Recorder
+from pypid.web.fastpath.recorder import LONGEST, Recorder, cut, is_tags, read_line
 from pypid.web.fastpath.response_cache import (
     CachedResponse,
     KnownClient,
@@ -20,9 +20,8 @@ from pypid.web.fastpath.response_cache import (
     SentResponse,
 )
 from pypid.web.fastpath.state import LINES, FastPathState
-from pypid.web.fastpath.strict_parser import LONGEST, cut, is_tags, read_line
 from pypid.web.http.channel.channel import Channel
-from pypid.web.http.conditional import names
+from pypid.web.http.headers import names
 
 _VERSION = b" HTTP/1.1"
 KEYED = (

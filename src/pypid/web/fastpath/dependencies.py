@@ -8,7 +8,7 @@ from attrs import frozen
 
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.index.upstream_permission import DIRECT, UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission
 
 
 @frozen

@@ -1,17 +1,178 @@
-"""Forwarding headers of trusted proxies: the client's address, scheme and host. Pure.
+"""How a request reached pypid: the accepted values of Host, and the headers of trusted proxies. Pure.
 
 ``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are trusted only if the peer of
 the connection is: any client can send them.
+
+Host is checked against DNS rebinding: a web page may have its own host name resolve to an address
+of the visitor's network. The browser then sends requests to pypid that look as if pypid had that
+name, and lets the page read the responses. Only the Host header distinguishes such a request from
+an ordinary one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+
+_log = Logger()
+
+ANY = "*"
+MOST_REMEMBERED = 1024
+"""Number of values of Host whose verdict is cached; others are judged each time."""
+MOST_WARNINGS = 20
+"""Maximum number of unknown hosts that a process logs."""
+LONGEST_LOGGED = 100
+ETC_HOSTS = Path("/etc/hosts")
+
+_ENDPOINT = re.compile(r"(?:tcp|tcp6|ssl):(?:port=)?(?P<port>[0-9]+)(?P<rest>.*)", re.DOTALL)
+_INTERFACE = re.compile(r":interface=(?P<address>(?:\\.|[^:\\])*)", re.DOTALL)
+
+
+@define(eq=False)
+class HostPolicy:
+    """Judges Host headers. `allowed` holds names and globs as configured; "*" accepts all.
+
+    With `allowed` empty, unknown hosts are refused on the `loopback_ports`, the ports of listeners
+    that only this machine reaches; elsewhere they are logged.
+    """
+
+    allowed: tuple[str, ...] = ()
+    public_url: str | None = None
+    machine_names: frozenset[str] = frozenset()
+    loopback_ports: frozenset[int] = frozenset()
+    _verdicts: dict[str, bool] = field(factory=dict, init=False, repr=False)
+    _logged: set[str] = field(factory=set, init=False, repr=False)
+
+    def is_strict(self, local: IAddress) -> bool:
+        """Return whether unknown hosts are refused on connections to this local address."""
+        if self.allowed:
+            return ANY not in self.allowed
+        port, host = getattr(local, "port", None), getattr(local, "host", None)
+        return port in self.loopback_ports and isinstance(host, str) and _is_loopback(host)
+
+    def accepts(self, host: str) -> bool:
+        """Return whether the host is a literal address, a name of this machine, or configured."""
+        verdict = self._verdicts.get(host)
+        if verdict is None:
+            verdict = self._judge(host)
+            if len(self._verdicts) < MOST_REMEMBERED:
+                self._verdicts[host] = verdict
+        return verdict
+
+    def is_configured(self, host: str) -> bool:
+        """Return whether the configuration names this host."""
+        full, name = host.lower(), host_name(host)
+        configured = {host_name((self.public_url or "").partition("://")[2].partition("/")[0])}
+        patterns = [pattern.lower() for pattern in self.allowed]
+        matches = (fnmatchcase(each, pattern) for pattern in patterns for each in (full, name))
+        return name in configured - {""} or any(matches)
+
+    def may_name_urls(self, host: str) -> bool:
+        """Return whether generated URLs may begin with this host, which the client named."""
+        return not self.allowed or self.accepts(host)
+
+    def _judge(self, host: str) -> bool:
+        name = host_name(host)
+        is_own = name == "localhost" or name.endswith(".localhost") or name in self.machine_names
+        return not name or is_own or _is_address(name) or self.is_configured(host)
+
+    def admits(self, host: str, *, strict: bool) -> bool:
+        """Return whether a request for this host is answered. An accepted unknown host is logged
+        once.
+        """
+        if self.accepts(host):
+            return True
+        if not strict and len(self._logged) < MOST_WARNINGS and host not in self._logged:
+            self._logged.add(host)
+            _log.warn(
+                "unknown Host, which a later version refuses: add it to [server] allowed_hosts, "
+                "or set public_url, host={host!r}",
+                host=host[:LONGEST_LOGGED],
+            )
+        return not strict
+
+
+def host_name(host: str) -> str:
+    """Return the host without port and final dot, in lower case; an IPv6 address without
+    brackets.
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].removesuffix(".").lower()
+
+
+def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | None:
+    """Return the host to be reached only by https, and the value of Strict-Transport-Security; None
+    for none.
+
+    The header holds for all ports of a host, so it is not sent for a `public_url` with a port of
+    its own, since other ports may serve plain http. Subdomains are never included.
+    """
+    url = urlsplit(public_url or "")
+    if url.scheme != "https" or url.port not in (None, 443) or not lasts:
+        return None
+    return host_name(url.netloc), b"max-age=%d" % lasts.total_seconds()
+
+
+def loopback_ports(endpoints: Iterable[str]) -> frozenset[int]:
+    """Return the ports of the listeners, given as endpoint strings, that only this machine
+    reaches.
+    """
+    found = set()
+    for text in endpoints:
+        endpoint = _ENDPOINT.fullmatch(text)
+        interface = None if endpoint is None else _INTERFACE.search(endpoint["rest"])
+        if endpoint is not None and interface is not None:
+            address = interface["address"].replace("\\", "")
+            if address == "localhost" or _is_loopback(address):
+                found.add(int(endpoint["port"]))
+    return frozenset(found)
+
+
+def machine_names(file: Path = ETC_HOSTS) -> frozenset[str]:
+    """Return the names of this machine: its host name, also in `.local`, and its names in the hosts
+    file.
+
+    DNS is not queried, since the start would wait for it. Blocks for as long as reading a file
+    takes.
+    """
+    own = socket.gethostname().lower()
+    short = own.partition(".")[0]
+    names = {own, short, f"{short}.local"} - {"", ".local"}
+    with suppress(OSError, ValueError):
+        for line in file.read_text(errors="replace").splitlines():
+            address, *others = line.partition("#")[0].lower().split() or [""]
+            if _is_loopback(address) or not names.isdisjoint(others):
+                names.update(others)
+    return frozenset(names)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
 
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 """Syntax of a Host header (RFC 9110, 7.2: uri-host [":" port]; RFC 3986, 3.2.2)."""

@@ -13,7 +13,7 @@ import re
 from attrs import frozen
 
 from pypid.core.model import Span
-from pypid.web.http.conditional import Validators, names, parse_http_date
+from pypid.web.http.headers import Validators, names, parse_http_date
 
 _RANGE = re.compile(r"[ \t]*bytes[ \t]*=[ \t]*([0-9]*)-([0-9]*)[ \t]*\Z", re.IGNORECASE)
 _LONGEST_NUMBER = 20

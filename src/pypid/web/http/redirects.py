@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from twisted.web.http import Request
 
-from pypid.web.http.cors import share
+from pypid.web.http.headers import share
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import set_head
 

@@ -20,9 +20,9 @@ from pypid.flow import BytesBody
 from pypid.ports import Body
 from pypid.web.http.access_log import path_of
 from pypid.web.http.form_fields import Fields
-from pypid.web.http.hosts import HostPolicy
 from pypid.web.http.open_file import OpenFile
 from pypid.web.http.proxies import (
+    HostPolicy,
     TrustedProxies,
     client_of,
     host_of,

@@ -12,8 +12,7 @@ from twisted.web.resource import IResource
 from pypid.metrics.counts import Counts
 from pypid.web.http.channel.channel import Channel, FastPathSite
 from pypid.web.http.connections import ConnectionLimits, ConnectionSettings
-from pypid.web.http.hosts import HostPolicy, hsts_of
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.proxies import HostPolicy, TrustedProxies, hsts_of
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import Ids
 from pypid.web.http.response_counts import count_answer, count_received, count_refused

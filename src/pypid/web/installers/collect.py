@@ -34,7 +34,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, authorize
 from pypid.flow import shielded, start
 from pypid.index.collect import Collector
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
 from pypid.web.app.app import App
 from pypid.web.app.audit import listed, note

@@ -12,17 +12,16 @@ from pypid.core.model import File, Span
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.simple_api.render import finished
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
 from pypid.web.app.download_log import record_download
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import ResponseDependencies
-from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.headers import TEXT, DownloadHead
 from pypid.web.http.negotiation import qualities
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import header_of, send_file, send_page, send_text
+from pypid.web.http.responses import FinishedPage, header_of, send_file, send_page, send_text
 
 METADATA, SIGNATURE = ".metadata", ".asc"
 PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json")

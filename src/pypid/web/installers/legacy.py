@@ -12,16 +12,15 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.app import App
 from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import ResponseDependencies
-from pypid.web.http.finished_page import FinishedPage
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request_body import read_small
-from pypid.web.http.responses import send_page
+from pypid.web.http.responses import FinishedPage, send_page
 from pypid.web.http.small_responses import send, send_plain
 
 NO_HOST = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
-from pypid.index.upstream_permission import UpstreamPermission
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies

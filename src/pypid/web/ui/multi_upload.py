@@ -21,12 +21,13 @@ from pypid.flow.spool import Spool
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import FIELD, credential_of_cookie, demand_csrf_token
-from pypid.web.http.multipart import Event, MultipartParser
 from pypid.web.http.request_body import refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.upload_form import (
     CUT_OFF,
     MAX_UPLOAD,
+    Event,
+    MultipartParser,
     boundary_in,
     file_name_in,
     refusal_of_form,

@@ -18,7 +18,7 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger, err
 
-from pypid.web.fastpath.strict_parser import LONGEST
+from pypid.web.fastpath.recorder import LONGEST
 from pypid.web.http.channel.channel import Channel
 
 try:

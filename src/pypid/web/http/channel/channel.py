@@ -21,7 +21,7 @@ from twisted.web.http_headers import Headers
 from pypid.web.http.channel.framing import ONE_HOST
 from pypid.web.http.channel.limits import RESERVE_TIMEOUT, LimitedChannel
 from pypid.web.http.connections import ConnectionLimits
-from pypid.web.http.hosts import HostPolicy, host_name
+from pypid.web.http.proxies import HostPolicy, host_name
 from pypid.web.http.request import (
     Request,
     RequestSite,
