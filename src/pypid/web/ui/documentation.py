@@ -28,12 +28,10 @@ from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
-from pypid.web.http.conditional import ConditionalVerdict, Validators, judge
-from pypid.web.http.finished_page import gzipped_etag
-from pypid.web.http.headers import Head
+from pypid.web.http.headers import ConditionalVerdict, Head, Validators, judge
 from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import conditions_of, header_of, send_body, send_no_body
+from pypid.web.http.responses import conditions_of, gzipped_etag, header_of, send_body, send_no_body
 from pypid.web.ui.assets import FOR_EVER, FOR_NOW
 from pypid.web.ui.pages import show
 
