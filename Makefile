@@ -87,7 +87,8 @@ define install
 	@rm -rf src/pypid.egg-info
 	@! ls -d .venv/lib/python3*/site-packages/pypid-*.dist-info >/dev/null 2>&1 || $(BIN)/python -m pip uninstall --quiet --yes pypid
 	@{ $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[$(WITH)]' ./$(PYPICLOUD) && touch $@.done; } | \
+		--editable '.[$(WITH)]' && \
+		$(BIN)/python -m pip install --quiet --no-deps ./$(PYPICLOUD) && touch $@.done; } | \
 		sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected .*/  installing all of them/p'
 	@rm $@.done 2>/dev/null || { echo "pip could not install pypid; see above." >&2; exit 1; }
 endef

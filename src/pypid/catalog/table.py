@@ -1,5 +1,5 @@
-"""The storage of the catalog in memory: lines of JSON by project, in versioned shards, with a cache of
-decoded values.
+"""The storage of the catalog in memory: lines of JSON by project, in versioned shards, with a cache
+of decoded values.
 
 A project is held as the bytes that a dump writes, and decoded when it is read: a million files fit
 in memory, and writing a dump only joins the lines.

@@ -1,4 +1,6 @@
-"""How a request reached pypid: the accepted values of Host, and the headers of trusted proxies. Pure.
+"""How a request reached pypid: the accepted values of Host, and the headers of trusted proxies.
+
+Pure.
 
 ``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are trusted only if the peer of
 the connection is: any client can send them.
