@@ -36,10 +36,16 @@ class CommandCase(SynchronousTestCase):
     """A pypid with an accounts database, its operator, and what the commands print."""
 
     configured: Configured | None = None
+    accounts_log_in = True
 
     def setUp(self) -> None:
         self.pypid = Pypid(Path(self.mktemp()))
-        self.people = Peopled(self.pypid, Path(self.mktemp()), configured=self.configured)
+        self.people = Peopled(
+            self.pypid,
+            Path(self.mktemp()),
+            configured=self.configured,
+            sql=self.accounts_log_in,
+        )
         self.questions: list[ControlRequest] = []
         self.patch(request, "exchange", self.ask)
 

@@ -96,3 +96,15 @@ class UserTests(CommandCase):
             (deed.who, deed.what, deed.subject, deed.where),
             ("operator/root", "add-user", "carol", ""),
         )
+
+
+class NoLoginTests(CommandCase):
+    accounts_log_in = False
+
+    def test_account_that_could_not_log_in(self) -> None:
+        """No account is created that could not log in; the error says what to write where."""
+        status, out, _ = self.run_command("user create carol")
+        self.assertIn("No account was created. Users of the accounts database cannot", status)
+        self.assertIn("backend = config sql", status)
+        self.assertEqual(out, "")
+        self.assertNotIn("carol", self.prints("user list"))

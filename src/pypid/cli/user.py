@@ -19,8 +19,8 @@ USERS = """\
   pypid user set-admin carol         carol becomes an administrator
   pypid user disable carol           carol cannot log in, her tokens end
 
-These are the accounts of the database, which people can log in with if
-[access] backend names sql. Users of the configuration ([users]) are changed in
+These are the accounts of the database, which people can log in with unless
+[access] backend leaves sql out. Users of the configuration ([users]) are changed in
 the configuration, those of a directory there. What is done here holds at once.
 """
 CREATE = """\
@@ -120,7 +120,12 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _create(options: argparse.Namespace) -> None:
-    document = {"name": options.name, "admin": options.admin, "inherit": options.inherit}
+    document = {
+        "name": options.name,
+        "admin": options.admin,
+        "inherit": options.inherit,
+        "must_log_in": True,
+    }
     password = chosen_password(options, "no account was made")
     if password:
         document["password"] = password

@@ -72,6 +72,11 @@ _ONCE_MORE = (
     "of them since is lost, and removed users can log in again: look at `pypid user list`, and "
     "keep the state folder ({state})."
 )
+_DORMANT = (
+    "Users of the accounts database cannot log in: [access] backend is not set, and the database "
+    "was created where only users of the configuration could. To let them log in, write: backend = "
+    "config sql. To leave it so, write: backend = config"
+)
 
 
 @define(slots=False, eq=False)
@@ -148,6 +153,8 @@ class Identities(PeriodicJobs):
         await self._refill()
         await self._find_signs_of_accounts()
         await self.stores.accounts.open()
+        if not self.sql_people.may_log_in:
+            _log.warn(_DORMANT)
         if self.config.inherits is not None:
             await self._inherit(self.config.inherits)
         await self.use(self.config)
@@ -218,12 +225,9 @@ class Identities(PeriodicJobs):
         record = await self.world.blocking(read_admin, self.paths.state)
         first = record.user if record is not None and ADMIN not in config.users else None
         self.config = config
-        log_in = any(
-            source.people is self.sql_people for source in self.chain.sources
-        )  # as at the start, even if the configuration differs now
         hashes = {**config.users, **({first: record.hash} if first and record else {})}
         self._configured = evolve(
-            configured_by(config, first), accounts_log_in=log_in, hashes=hashes
+            configured_by(config, first), accounts_log_in=self._accounts_log_in, hashes=hashes
         )
         self.chain.use_admins(config.access.admins)
         self._trust(config)
@@ -252,7 +256,14 @@ class Identities(PeriodicJobs):
         """Apply a change of the accounts database; it is in force once this has ended."""
         if state.rights is not self._made_of[1]:
             await self._make_rules()
+        self._configured = evolve(self._configured, accounts_log_in=self._accounts_log_in)
         self._announce()
+
+    @property
+    def _accounts_log_in(self) -> bool:
+        """Whether users of the accounts database may log in, by the configuration of the start."""
+        is_source = any(source.people is self.sql_people for source in self.chain.sources)
+        return is_source and self.sql_people.may_log_in
 
     async def _make_rules(self) -> None:
         """Make the rules; many of them off the reactor thread (ten thousand take a tenth of a

@@ -11,6 +11,7 @@ from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import Server, place_of
+from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StatePaths
 from pypid.databases.threads import Threads
@@ -44,7 +45,8 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
     place = place_of(config.access.url or "", paths.state / ACCOUNTS)
     lived = None if isinstance(place, Server) else AccountsMarker(paths.state, place.path)
     reserve = Reserve(paths.state / FILE)
-    database = Database(place, threads, world.clock, lived, reserve)
+    admits_users = AccessStore.SQL in config.access.backend
+    database = Database(place, threads, world.clock, lived, reserve, admits_users=admits_users)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each request has its own file
         logged = Database(

@@ -57,7 +57,9 @@ def make_identities(
     """
     verifier = Verifier(world)
     people = config_people.open(people_of(config, paths), world, verifier)
-    sql_people = SqlPeople(stores.accounts, verifier, world)
+    sql_people = SqlPeople(
+        stores.accounts, verifier, world, by_default=not config.is_set("access", "backend")
+    )
     opened: list[HttpConnections] = []
     sources = [Source(people), *_sources(config, paths, world, reactor, sql_people, opened)]
     if AccessStore.SQL not in config.access.backend:

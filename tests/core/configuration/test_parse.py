@@ -106,7 +106,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "max_cache": "",
     },
     "access": {
-        "backend": "config",
+        "backend": "config sql",
         "url": "",
         "read": "everyone",
         "write": "authenticated",
@@ -592,26 +592,30 @@ class Problems(SynchronousTestCase):
     def test_groups_that_nobody_can_be_in(self) -> None:
         """A right for a group that does not exist is a slip, not a right for nobody."""
         self.assert_says(
-            "[access]\nread = alice group:team\n",
+            "[access]\nread = alice group:team\nbackend = config\n",
             "x.ini:2: [access] read: group:team would come from [groups]",
         )
-        self.assertEqual(problems("[access]\nread = group:a\n[groups]\na = bob\n"), [])
+        self.assertEqual(
+            problems("[access]\nbackend = config\nread = group:a\n[groups]\na = bob\n"), []
+        )
+        self.assertEqual(problems("[access]\nread = group:team\n"), [])  # one of the database
 
     def test_groups_that_are_meant(self) -> None:
         """The group that was probably meant is named, in rules of [access] and in those of
         projects.
         """
         groups = "[groups]\nteam = bob\nops = ada\n"
+        config = "[access]\nbackend = config\n"
         self.assert_says(
-            f"{groups}[access]\nwrite = group:Team\n",
-            "x.ini:5: [access] write: |did you mean 'team'?",
+            f"{groups}[access]\nbackend = config\nwrite = group:Team\n",
+            "x.ini:6: [access] write: |did you mean 'team'?",
         )
         self.assert_says(
-            f"{groups}[projects]\nacme.group.tema = r\n",
-            "x.ini:5: [projects] acme.group.tema: |mean 'team'?",
+            f"{groups}{config}[projects]\nacme.group.tema = r\n",
+            "x.ini:7: [projects] acme.group.tema: |mean 'team'?",
         )
         self.assert_says(
-            f"{groups}[projects]\nacme.group.xyz = r\n",
+            f"{groups}{config}[projects]\nacme.group.xyz = r\n",
             "group:xyz would come from [groups]|list sql in [access]",
         )
 
@@ -748,9 +752,10 @@ class Problems(SynchronousTestCase):
         for target in ("s3:acme", "s3://", "s3:///x", "s3://acme/a//b"):
             self.assert_says(f"[publish]\ntarget = {target}\n", f"{at}|s3://bucket/prefix")
         tree = "[publish]\nas_user = bob\ntarget = /srv/tree\n"
-        self.assert_says(tree, "x.ini:2: [publish] as_user: |no 'bob'")
-        self.assertEqual(problems(tree.replace("bob", "admin")), [])  # whom a first run makes
-        self.assertEqual(problems(f"{tree}[access]\nbackend = config sql\n"), [])
+        only_file = f"{tree}[access]\nbackend = config\n"
+        self.assert_says(only_file, "x.ini:2: [publish] as_user: |no 'bob'")
+        self.assertEqual(problems(only_file.replace("bob", "admin")), [])  # whom a first run makes
+        self.assertEqual(problems(tree), [])
 
     def test_bad_values(self) -> None:
         """One bad value for each rule of the keys that there are."""

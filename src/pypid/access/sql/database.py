@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ACCOUNTS = "accounts"
+"""The part with the users."""
 LONGEST = 8.0
 """Seconds after which the connections of a server that does not answer are cut."""
 
@@ -59,13 +61,17 @@ class Database:
         clock: IReactorTime,
         lived: TablesMarker | None = None,
         reserve: Reserve | None = None,
+        *,
+        admits_users: bool = False,
     ) -> None:
         """`lived` notes that a file had tables, so that a lost file is not replaced by an empty
-        one. `reserve`: space that is freed on a full disk.
+        one. `reserve`: space that is freed on a full disk. `admits_users`: users of accounts that
+        are created here may log in.
         """
         self.place = place
         self._lived = lived
         self._reserve = reserve
+        self._admits_users = admits_users
         self._is_read_only = self._is_logged = False
         self._blocking = blocking
         self._clock = clock
@@ -177,7 +183,8 @@ class Database:
                     if not ready:
                         if transact(connection, partial(is_new, part=part), False):
                             self.refuse_loss()
-                        transact(connection, partial(prepare, part=part), True)
+                        notes = self._admits_users and part.name == ACCOUNTS
+                        transact(connection, partial(prepare, part=part, admits_users=notes), True)
                 self._note(made=not ready)
                 self._ready.add(part.name)
             return self._engines

@@ -12,7 +12,7 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.schema import read_state
+from pypid.access.sql.schema import allows_logins, read_state
 from pypid.access.sql.state import AccountsState, Patch, RightKey, roll_of
 from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
 from pypid.core.accounts.rights import Right, Whom
@@ -147,6 +147,7 @@ def load(connection: Connection) -> AccountsState:
         map(right_of, connection.execute(select(tables.rights))),
         map(token_of, connection.execute(select(tables.tokens))),
         map(_session_of, connection.execute(select(tables.sessions))),
+        allows_logins=allows_logins(connection),
     )
 
 

@@ -31,6 +31,11 @@ from pypid.databases.faults import DatabaseUnusable
 _LOCK = 0x70797069_64
 """PostgreSQL's number for the lock on creating and migrating pypid's tables."""
 
+_LOGINS = "accounts-log-in"
+"""The row that is no part: a note on the accounts, committed with their tables and copied with
+them.
+"""
+
 _metadata = MetaData()
 schema_versions = Table(
     "pypid_schema",
@@ -88,6 +93,13 @@ def read_state(connection: Connection, part: SchemaPart) -> SchemaState | None:
     return SchemaState(row.version, row.serial)
 
 
+def allows_logins(connection: Connection) -> bool:
+    """Return whether users may log in although no configuration says so: not with tables that were
+    created where their users could not, as by pypid before 1.0.
+    """
+    return connection.execute(_READ_STATE, {"of": _LOGINS}).one_or_none() is not None
+
+
 def is_ready(connection: Connection, part: SchemaPart) -> bool:
     """Return whether the tables exist and are up to date. Raises as `read_state`."""
     if not inspect(connection).has_table(schema_versions.name):
@@ -104,8 +116,10 @@ def is_new(connection: Connection, part: SchemaPart) -> bool:
     )
 
 
-def prepare(connection: Connection, part: SchemaPart) -> None:
-    """Create or migrate the tables, in the current transaction. Raises as `read_state`."""
+def prepare(connection: Connection, part: SchemaPart, *, admits_users: bool = False) -> None:
+    """Create or migrate the tables, in the current transaction; with `admits_users` new ones get
+    the note that `allows_logins` reads. Raises as `read_state`.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     _metadata.create_all(connection)
@@ -115,6 +129,8 @@ def prepare(connection: Connection, part: SchemaPart) -> None:
         connection.execute(
             insert(schema_versions).values(part=part.name, version=part.version, serial=0)
         )
+        if admits_users:
+            connection.execute(insert(schema_versions).values(part=_LOGINS, version=1, serial=0))
         return
     for version in range(found.version, part.version):
         part.migrations[version](connection)

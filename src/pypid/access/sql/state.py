@@ -56,6 +56,8 @@ class AccountsState:
     """
 
     serial: int = 0
+    allows_logins: bool = True
+    """Whether users may log in although no configuration says so (`schema.allows_logins`)."""
     accounts: Mapping[str, Account] = field(factory=dict)
     members: Mapping[str, frozenset[str]] = NOTHING
     """Members of each group."""
@@ -86,6 +88,7 @@ class AccountsState:
         by_right = _with(self.by_right, patch.rights)
         return AccountsState(
             serial=patch.serial,
+            allows_logins=self.allows_logins,
             accounts=accounts,
             members=_with(self.members, patch.members),
             groups=self._groups(patch.members),
@@ -128,6 +131,8 @@ def roll_of(
     rights: Iterable[Right],
     tokens: Iterable[Token],
     sessions: Iterable[Session],
+    *,
+    allows_logins: bool = True,
 ) -> AccountsState:
     """Return the state with all of these."""
     groups: dict[str, set[str]] = {}
@@ -139,6 +144,7 @@ def roll_of(
     by_id = {token.id: token for token in tokens}
     return AccountsState(
         serial=serial,
+        allows_logins=allows_logins,
         accounts={account.name: account for account in by_name},
         members=members,
         groups={user: frozenset(names) for user, names in groups.items()},

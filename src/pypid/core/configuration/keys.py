@@ -402,8 +402,11 @@ class AccessSettings:
 
     backend: tuple[AccessStore, ...] = key(
         several(choice(AccessStore)),
-        "config",
-        "One or more sources of users, tried in this order.",
+        "config sql",
+        (
+            "One or more sources of users, tried in this order. If it is not set, users of an "
+            "accounts database that was created without ``sql`` (as before 1.0) cannot log in."
+        ),
     )
     url: str | None = key(
         _TEXT,

@@ -111,6 +111,12 @@ class Config:
         """
         return None if self.taken_over is None else self.taken_over.accounts
 
+    def is_set(self, section: str, key: str) -> bool:
+        """Return whether the file or the environment sets the key, or a config.ini of pypicloud
+        determines it.
+        """
+        return (section, key) in self.origins or self.taken_over is not None
+
     def path(self, text: str) -> str:
         """Return a path of the configuration, resolved like `source`: relative ones begin at the
         file's folder.

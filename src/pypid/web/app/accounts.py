@@ -33,6 +33,10 @@ NOT_CURRENT = "The field 'current' does not hold your current password: nothing 
 SECRET = 18
 """Random bytes in a generated password."""
 ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
+_CANNOT_LOG_IN = (
+    "Users of the accounts database cannot log in yet: write sql into [access] backend "
+    "(backend = config sql), and restart pypid."
+)
 IN_THE_FILE = (
     "it stands in [users] of the configuration, or is the administrator of the first run "
     "(admin.json); change it there, and reload pypid (SIGHUP)"
@@ -41,13 +45,15 @@ IN_THE_FILE = (
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
     """The request body for a new account. Without a `password` one is generated. `inherit`: take
-    over rights that were already granted to the name.
+    over rights that were already granted to the name. `must_log_in`: refuse if users of the
+    accounts database cannot log in.
     """
 
     name: NewName
     password: str | None = None
     admin: bool = False
     inherit: bool = False
+    must_log_in: bool = False
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,12 +89,7 @@ async def listed(app: App) -> Users:
 
 
 def _warnings(app: App) -> list[str]:
-    if app.known.configured().accounts_log_in:
-        return []
-    return [
-        "Users of the accounts database cannot log in yet: write sql into [access] backend "
-        "(backend = config sql), and restart pypid."
-    ]
+    return [] if app.known.configured().accounts_log_in else [_CANNOT_LOG_IN]
 
 
 async def user_document(app: App, name: str) -> WholeUser:
@@ -156,6 +157,8 @@ async def added(ctx: RequestContext, wanted: NewUser) -> str | None:
     """Create the account; return the password if it was generated. Raises `BadRequest`,
     `NameTaken`.
     """
+    if wanted.must_log_in and not ctx.app.known.configured().accounts_log_in:
+        raise BadRequest(f"No account was created. {_CANNOT_LOG_IN}")
     await demand_free(ctx.app, wanted.name, inherit=wanted.inherit)
     password = wanted.password if wanted.password is not None else made_password(ctx.app)
     now = ctx.app.world.now()
