@@ -21,7 +21,7 @@ ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
 endif
 
-.PHONY: help run test ready check docs unit clients live gauntlet bench binary clean
+.PHONY: help run test ready check docs links unit clients live gauntlet bench binary clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,15 +35,19 @@ test: ready unit live  ## everything below, as CI does it
 ready: .venv/test.stamp
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --output-sync=target check docs clients
 
-check: .venv/test.stamp  ## style, types, layers and ceilings
+check: .venv/test.stamp  ## style, types, layers, ceilings and plain language
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.ceilings
+	$(BIN)/python -m tests.prose
 
 docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
 	$(if $(wildcard docs/conf.py),$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/docs,@echo "docs/conf.py is not there yet")
+
+links: .venv/test.stamp  ## check the links of docs/ to other sites; needs the internet, so it is not part of test
+	$(BIN)/sphinx-build -b linkcheck --keep-going -q -d build/doctrees docs build/links
 
 unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
 	@export TMPDIR="$(or $(TMPDIR),$(MEMORY),/tmp)"; $(TRIAL) $(subst /,.,$(UNIT:.py=))

@@ -44,6 +44,7 @@ TOOLS = {
         "mypy>=1.15",
         "mypy-zope>=1.0.9",
         "playwright>=1.49",
+        "proselint>=0.16",
         "ruff>=0.9",
         "schemathesis>=4.0",
         "uv>=0.7",

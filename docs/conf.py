@@ -25,7 +25,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 default_role = "code"
-nitpicky = False
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries; only the sockets are documented here
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|[a-z.]*example(\.[a-z]+)?)[:/]?.*"]
 
 # the page of the configuration is made from the declarations that parse it; it is committed, for who reads the source
 page = Path(__file__).parent / "reference/configuration.rst"

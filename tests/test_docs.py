@@ -36,3 +36,20 @@ class ConfigurationTests(SynchronousTestCase):
         it).
         """
         self.assertEqual((DOCS / "reference/configuration.rst").read_text(), configuration_rst())
+
+
+class PageNameTests(SynchronousTestCase):
+    """Names of pages."""
+
+    def test_no_page_is_called_as_a_page_of_sphinx(self) -> None:
+        """Sphinx writes its own search, genindex and py-modindex over pages of these names."""
+        names = {"search", "genindex", "modindex", "py-modindex", "opensearch"}
+        found = [path for path in DOCS.rglob("*.rst") if path.stem in names]
+        self.assertEqual(found, [])
+
+    def test_no_page_is_an_orphan(self) -> None:
+        """Each page is in a table of contents; a page that declares itself an orphan has no place
+        in the navigation.
+        """
+        found = [path for path in DOCS.rglob("*.rst") if re.match(r"\s*:orphan:", path.read_text())]
+        self.assertEqual(found, [])
