@@ -190,7 +190,7 @@ def _proselint(prose: str) -> Iterator[Finding]:
         return
     for found in LintFile("page", prose).lint(proselint_config()):
         result = found.check_result
-        yield Finding(found.pos[0] - 1, f"{' '.join(result.message.split())} (proselint)")
+        yield Finding(found.pos[0], f"{' '.join(result.message.split())} (proselint)")
 
 
 def pages() -> dict[str, Path]:
