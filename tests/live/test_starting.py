@@ -106,13 +106,10 @@ class ConfigurationTests(StartCase):
         self.assertNotIn("Usage", said)
 
     def test_endpoints(self) -> None:
-        """Endpoints that Twisted does not understand, or that systemd did not hand
-        over, are named.
-        """
+        """Endpoints that cannot be opened, or that systemd did not hand over, are named."""
         for text, words in (
-            ("tcp:port", "'tcp:port' is not an endpoint"),
-            ("tcp:1:colour=red", "'tcp:1:colour=red' is not an endpoint"),
-            ("systemd:domain=INET:index=0", "No socket was handed over by systemd"),
+            ("ssl:8443", "'ssl:8443' cannot be opened: No such file or directory"),
+            ("systemd:domain=INET:index=0", "systemd passed no such socket"),
         ):
             self.configure(listen=text)
             self.refused(words)

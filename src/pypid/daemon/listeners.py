@@ -67,7 +67,7 @@ class Listener:
         begun.addBoth(ended.append)
         match ended:
             case [Failure(value=BaseException() as error)]:
-                raise _cannot(self.text or "its control socket", error) from None
+                raise cannot_listen(self.text or "its control socket", error) from None
             case [port]:
                 if self.secure:
                     quicken(getattr(port, "factory", None))
@@ -107,15 +107,14 @@ def public(
     try:
         endpoint = serverFromString(reactor, parsed)  # type: ignore[no-untyped-call]
     except Exception as error:  # ValueError, TypeError, KeyError, IndexError, ImportError
-        advice = (
-            "No socket was handed over by systemd: is etc/pypid.socket in use?"
+        reason = (
+            "systemd passed no such socket; start pypid with its socket unit (etc/pypid.socket)"
             if kind == "systemd"
-            else f"({error!r})"
+            else (isinstance(error, OSError) and error.strerror) or str(error)
         )
         raise CannotStart(
-            f"[server] listen: {text!r} is not an endpoint that can be had here. {advice} "
-            "Twisted's documentation of endpoints tells all forms, like "
-            "tcp:6543:interface=127.0.0.1."
+            f"[server] listen: {text!r} cannot be opened: {reason}. Correct it; the forms are "
+            "those of Twisted's endpoint strings, like tcp:6543:interface=127.0.0.1."
         ) from None
     if kind == "systemd" or ":backlog=" in text:
         backlog = None
@@ -136,7 +135,8 @@ def control(reactor: Any, state: StateFolder, site: Factory) -> Listener:
     return Listener("", serverFromString(reactor, text), site)  # type: ignore[no-untyped-call]
 
 
-def _cannot(what: str, error: BaseException) -> CannotStart:
+def cannot_listen(what: str, error: BaseException) -> CannotStart:
+    """Return the reason why pypid cannot listen there, with advice."""
     cause = error.socketError if isinstance(error, CannotListenError) else error
     reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
     number = cause.errno if isinstance(cause, OSError) else None

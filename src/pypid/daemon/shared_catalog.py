@@ -214,7 +214,7 @@ def open_sharing(
             "sees the files"
         )
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
-    engine = _engine(config, paths, world, reactor)
+    engine = engine_of(config, paths, world, reactor)
     settings = SharedSettings(identity, config.catalog.stale_for, serial=serial)
     leases = Shared(engine, world.random(8).hex(), world)
     is_file = isinstance(accounts.current.database.place, SqliteFile)
@@ -243,7 +243,8 @@ def follow(
     )
 
 
-def _engine(config: Config, paths: StatePaths, world: World, reactor: Any) -> Engine:
+def engine_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> Engine:
+    """Return the engine of the shared catalog, which does not connect yet. Raises `CannotStart`."""
     url = config.catalog.url or ""
     if config.catalog.backend is CatalogStore.REDIS:
         from pypid.catalog import redis

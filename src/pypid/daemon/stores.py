@@ -10,7 +10,7 @@ from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import SqlDownloads
-from pypid.access.sql.place import Server, place_of
+from pypid.access.sql.place import Place, Server, place_of
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StatePaths
@@ -39,10 +39,15 @@ class Stores:
     downloads: SqlDownloads
 
 
+def accounts_place(config: Config, paths: StatePaths) -> Place:
+    """Return where the accounts database is. Raises `CannotStart` for a URL that cannot be used."""
+    return place_of(config.access.url or "", paths.state / ACCOUNTS)
+
+
 def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -> Stores:
     """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
-    place = place_of(config.access.url or "", paths.state / ACCOUNTS)
+    place = accounts_place(config, paths)
     lived = None if isinstance(place, Server) else AccountsMarker(paths.state, place.path)
     reserve = Reserve(paths.state / FILE)
     admits_users = AccessStore.SQL in config.access.backend

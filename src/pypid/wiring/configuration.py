@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pypid.core.configuration import lookup
 from pypid.core.configuration.ini import IniEntry
 from pypid.core.configuration.lookup import Caller, FoundConfig
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config, parse_with_problems
 from pypid.core.errors import BadConfig, ConfigProblem
 
 
@@ -52,6 +53,18 @@ def load_config(file: Path, worker_count: int | None = None, text: bytes | None 
     `worker_count` is the number on the command line, if any; `text` replaces the current text of
     the file. Raises `BadConfig` with all the problems; blocks.
     """
+    config, problems = load_with_problems(file, worker_count, text)
+    if problems:
+        raise BadConfig(problems)
+    return config
+
+
+def load_with_problems(
+    file: Path, worker_count: int | None = None, text: bytes | None = None
+) -> tuple[Config, Sequence[ConfigProblem]]:
+    """Return the configuration, with defaults in place of invalid values, and all problems. The
+    arguments are those of `load_config`. Raises `BadConfig` if the file cannot be read; blocks.
+    """
     try:
         data = config_text(file) if text is None else text
     except OSError as error:
@@ -59,7 +72,7 @@ def load_config(file: Path, worker_count: int | None = None, text: bytes | None 
         raise BadConfig(
             [ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]
         ) from None
-    return parse(
+    return parse_with_problems(
         data,
         filename=str(file),
         environ=os.environ,

@@ -13,6 +13,7 @@ from twisted.logger import Logger, LoggingFile
 
 from pypid.access.first_admin import RECORD, first_run, greeting
 from pypid.core.configuration.choices import AccessStore, StorageBackend
+from pypid.core.configuration.doubts import configured_names, doubts, names_only_itself
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart
 from pypid.core.permissions import EVERYONE
@@ -92,6 +93,9 @@ def log_start(config: Config, paths: StatePaths) -> None:
     """Log the notes on the configuration, and where state and files are stored."""
     for note in config.notes:
         _log.warn("{note}", note=note)
+    if names_only_itself(config):
+        for doubt in doubts(config, configured_names(config)):
+            _log.warn("{doubt}", doubt=doubt)
     _log.info(
         "state: {state}; files: {files}", state=str(paths.state), files=files_of(config, paths)
     )

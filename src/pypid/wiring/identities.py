@@ -115,7 +115,7 @@ def _sources(
             case AccessStore.SQL:
                 yield Source(sql_people)
             case AccessStore.LDAP:
-                people = CountedPeople(_directory(config, paths, world, reactor), "ldap", world)
+                people = CountedPeople(directory_of(config, paths, world, reactor), "ldap", world)
                 yield Source(people, local=False, believed=BELIEVED)
             case AccessStore.REMOTE:
                 from pypid.access import remote
@@ -135,7 +135,8 @@ def _sources(
                 )
 
 
-def _directory(config: Config, paths: StatePaths, world: World, reactor: Any) -> People:
+def directory_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> People:
+    """Return the LDAP directory, which is not contacted yet. Blocks. Raises `CannotStart`."""
     from pypid.access import ldap
     from pypid.access.ldap.settings import LdapSourceSettings
 

@@ -89,18 +89,8 @@ async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any)
         return _bucket(config.storage, paths, world, reactor)
     if paths.storage is None:
         return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
-    known = _manifest(paths)
-    # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
-    # hide local projects
-    create = known is None or _knows_nothing(known)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
-    try:
-        await world.blocking(_must_be_laid_out, paths.storage, is_veiled)
-    except OSError as error:
-        raise CannotStart(
-            f"The storage folder {paths.storage} cannot be used: {error.strerror}. The user that "
-            "runs pypid has to be able to read, write and enter it (chmod u+rwx)."
-        ) from None
+    create = await world.blocking(may_create_folder, paths, paths.storage, is_veiled)
     veiled = is_only_ours if is_veiled else None
     exclusive = config.catalog.backend is CatalogStore.MEMORY
     root = str(paths.storage)
@@ -122,6 +112,23 @@ async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any)
         ) from None
 
 
+def may_create_folder(paths: StatePaths, folder: Path, is_veiled: bool) -> bool:
+    """Return whether the storage folder may be created if it is missing. Blocks. Raises
+    `CannotStart` for one that cannot be used.
+    """
+    known = _manifest(paths)
+    try:
+        _must_be_laid_out(folder, is_veiled)
+    except OSError as error:
+        raise CannotStart(
+            f"The storage folder {folder} cannot be used: {error.strerror}. The user that "
+            "runs pypid has to be able to read, write and enter it (chmod u+rwx)."
+        ) from None
+    # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
+    # hide local projects
+    return known is None or _knows_nothing(known)
+
+
 def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
     """Raise `CannotStart` for a pypid folder with the other layout: its local projects would be
     invisible.
@@ -141,11 +148,9 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
         )
 
 
-def _bucket(
-    wanted: StorageSettings, paths: StatePaths, world: World, reactor: Any
-) -> OpenedStorage:
-    """Return a bucket, which is opened at its first use: the network needs the running reactor, and
-    may be late.
+def settings_of_bucket(wanted: StorageSettings, paths: StatePaths) -> S3Settings:
+    """Return the settings of the bucket, checked without a connection. Blocks. Raises
+    `CannotStart`.
     """
     try:
         from pypid.blobs.s3 import store
@@ -157,7 +162,16 @@ def _bucket(
         raise
     settings = bucket_settings(wanted, paths)
     store.check(settings)  # report impossible settings before anything starts
+    return settings
 
+
+def _bucket(
+    wanted: StorageSettings, paths: StatePaths, world: World, reactor: Any
+) -> OpenedStorage:
+    """Return a bucket, which is opened at its first use: the network needs the running reactor, and
+    may be late.
+    """
+    settings = settings_of_bucket(wanted, paths)
     late = LateBucket(settings, world, reactor)
     place = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
     return OpenedStorage(

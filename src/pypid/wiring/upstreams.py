@@ -43,7 +43,7 @@ def open_upstreams(
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
         return OpenedUpstream(Nothing(), _nothing_to_close)
-    authorities = _authorities(paths.authorities)
+    authorities = authorities_of(paths.authorities)
 
     def make() -> OpenedUpstream:
         from pypid.http_client.trust import Trust
@@ -98,7 +98,8 @@ def indexes_of(config: Config) -> tuple[str, ...]:
     return tuple(without_userinfo(url) for url in config.upstream.url or (PUBLIC_INDEX,))
 
 
-def _authorities(file: Path | None) -> Any:
+def authorities_of(file: Path | None) -> Any:
+    """Return the certificates of `[upstream] ca_certificates`. Blocks. Raises `CannotStart`."""
     if file is None:
         return ()
     from pypid.http_client.trust import certificates

@@ -118,7 +118,9 @@ class FileTests(SynchronousTestCase):
                 f"[catalog] (line {lines['catalog']}); put all keys into [catalog]",
             )
             self.assertEqual(len(found), 2)
-            self.assertTrue(found[1].startswith(f"x.ini:4: [{second}] stale_for: 'x' was read"))
+            self.assertTrue(
+                found[1].startswith(f"x.ini:4: [{second}] stale_for: invalid value 'x'")
+            )
 
     def test_problems_have_the_names_of_the_file(self) -> None:
         """A problem names the section and the key that its line has."""

@@ -311,13 +311,13 @@ class Problems(SynchronousTestCase):
                 "y\n[log]\nlevel = inf\n"
             ),
             "x.ini:1: there is no [section]",
-            "x.ini:3: [server] max_upload: '4GB' was read; allowed: a whole number of bytes",
+            "x.ini:3: [server] max_upload: invalid value '4GB' (allowed: a whole number of bytes",
             "x.ini:4: [server] maxupload: unknown key; did you mean 'max_upload'?",
             "x.ini:5: [server] path: unknown key; it belongs to [storage]",
             "x.ini:6: [sevrer]: unknown section; did you mean [server]?",
             (
-                "x.ini:9: [log] level: 'inf' was read; allowed: debug, info, warn, error, "
-                "critical; did you mean 'info'?"
+                "x.ini:9: [log] level: invalid value 'inf' (allowed: debug, info, warn, error, "
+                "critical); did you mean 'info'?"
             ),
         )
 
@@ -385,7 +385,7 @@ class Problems(SynchronousTestCase):
         )
         self.assert_says(
             "[server]\ntls_key = k\n",
-            "tls_certificate: '\\x01'",
+            "tls_certificate: invalid value '\\x01'",
             environ={"PYPID_SERVER_TLS_CERTIFICATE": "\x01"},
         )
 
@@ -448,7 +448,7 @@ class Problems(SynchronousTestCase):
             self.assertEqual(problems(f"{bucket}{lines}\nredirect = no\n"), [])
         self.assert_says(
             f"{bucket}expire_after = 8d\n",
-            "x.ini:4: [storage] expire_after: '8d' was read|up to 7d",
+            "x.ini:4: [storage] expire_after: invalid value '8d'|up to 7d",
         )
 
     def test_ldap(self) -> None:
@@ -494,7 +494,7 @@ class Problems(SynchronousTestCase):
         )
         self.assert_says(
             f"{base}group_base_dn = groups\n",
-            "[ldap] group_base_dn: 'groups' was read; allowed: a distinguished",
+            "[ldap] group_base_dn: invalid value 'groups' (allowed: a distinguished",
         )
         self.assert_says(
             f"{base}bind_dn = cn=pypid\n",
@@ -586,37 +586,7 @@ class Problems(SynchronousTestCase):
             f"{said}password = hunter2\nuser = a:b\n", "x.ini:4: [remote] user: a name with a colon"
         )
         self.assert_says(
-            "[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: '2d' was read|up to 1d"
-        )
-
-    def test_groups_that_nobody_can_be_in(self) -> None:
-        """A right for a group that does not exist is a slip, not a right for nobody."""
-        self.assert_says(
-            "[access]\nread = alice group:team\nbackend = config\n",
-            "x.ini:2: [access] read: group:team would come from [groups]",
-        )
-        self.assertEqual(
-            problems("[access]\nbackend = config\nread = group:a\n[groups]\na = bob\n"), []
-        )
-        self.assertEqual(problems("[access]\nread = group:team\n"), [])  # one of the database
-
-    def test_groups_that_are_meant(self) -> None:
-        """The group that was probably meant is named, in rules of [access] and in those of
-        projects.
-        """
-        groups = "[groups]\nteam = bob\nops = ada\n"
-        config = "[access]\nbackend = config\n"
-        self.assert_says(
-            f"{groups}[access]\nbackend = config\nwrite = group:Team\n",
-            "x.ini:6: [access] write: |did you mean 'team'?",
-        )
-        self.assert_says(
-            f"{groups}{config}[projects]\nacme.group.tema = r\n",
-            "x.ini:7: [projects] acme.group.tema: |mean 'team'?",
-        )
-        self.assert_says(
-            f"{groups}{config}[projects]\nacme.group.xyz = r\n",
-            "group:xyz would come from [groups]|list sql in [access]",
+            "[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: invalid value '2d'|up to 1d"
         )
 
     def test_members(self) -> None:
@@ -628,10 +598,10 @@ class Problems(SynchronousTestCase):
                 "[groups]\nall = alice group:team\nteam = group:all\nlist = alice, bob\nwords = "
                 "everyone\na:b = bob\nempty =\n"
             ),
-            "x.ini:2: [groups] all: 'group:team' is a group|name its members",
-            "x.ini:3: [groups] team: 'group:all' is a group",
-            "x.ini:4: [groups] list: |no comma",
-            "x.ini:5: [groups] words: 'everyone' stands for many",
+            "x.ini:2: [groups] all: invalid value|: 'group:team' is a group|name its members",
+            "x.ini:3: [groups] team: invalid value|: 'group:all' is a group",
+            "x.ini:4: [groups] list: |write alice bob",
+            "x.ini:5: [groups] words: invalid value 'everyone'|: 'everyone' stands for many",
             "x.ini:6: [groups] a: |no :",
         )
         config = parse("[groups]\nteam = user:alice bob\n  carol bob\nnone =\n", filename="x")
@@ -647,13 +617,13 @@ class Problems(SynchronousTestCase):
             "[projects]\nacme.user.bob = w\nacme.bob = r\n-acme.everyone = r\nacme.user.everyone "
             "= r\nacme.group. = rw\n"
             "acme.everyone =\nacme.User.bob = r\nacme.user.bob:hunter2 = r\n",
-            "x.ini:2: [projects] acme.user.bob: 'w' was read; allowed: r, rw",
-            "x.ini:3: [projects] acme.bob: a rule is called <project>.user.<name>",
+            "x.ini:2: [projects] acme.user.bob: invalid value 'w' (allowed: r, rw)",
+            "x.ini:3: [projects] acme.bob: invalid key (allowed: <project>.user.<name>",
             "x.ini:4: [projects] -acme.everyone: '-acme' is not a valid project name",
             "x.ini:5: [projects] acme.user.everyone: 'everyone' stands for many",
             "x.ini:6: [projects] acme.group.: |cannot be empty",
-            "x.ini:7: [projects] acme.everyone: '' was read; allowed: r, rw",
-            "x.ini:8: [projects] acme.User.bob: a rule is called",
+            "x.ini:7: [projects] acme.everyone: invalid value '' (allowed: r, rw)",
+            "x.ini:8: [projects] acme.User.bob: invalid key (allowed:",
             "x.ini:9: [projects] acme.user.bob: |no :",
         )
 
@@ -689,11 +659,11 @@ class Problems(SynchronousTestCase):
         """
         self.assert_says(
             "[access]\nread = Everyone\n",
-            "x.ini:2: [access] read: 'Everyone' was read ('Everyone' is spelled everyone",
+            "x.ini:2: [access] read: invalid value 'Everyone' |: 'Everyone' is spelled everyone",
         )
         self.assert_says(
             "[access]\nwrite = alice, bob\n",
-            "x.ini:2: [access] write: 'alice, bob' was read|no comma",
+            "x.ini:2: [access] write: invalid value 'alice, bob'|; white space separates|write alice bob",
         )
         self.assert_says(
             "[access]\nadmins = group:ops\n",
@@ -729,7 +699,7 @@ class Problems(SynchronousTestCase):
         )
         self.assert_says(
             "[issuer:hub]\nurl = hub\nallow = app sub=x\n",
-            "x.ini:2: [issuer:hub] url: 'hub' was read",
+            "x.ini:2: [issuer:hub] url: invalid value 'hub'",
         )
         self.assert_says(
             "[issuer:a]\nurl = https://h\n[issuer:b]\nurl = https://h/\n",
@@ -760,7 +730,7 @@ class Problems(SynchronousTestCase):
     def test_bad_values(self) -> None:
         """One bad value for each rule of the keys that there are."""
         bad = {
-            ("server", "listen"): "6543",
+            ("server", "listen"): "65536",
             ("server", "tls_minimum"): "1.1",
             ("server", "public_url"): "index.example.org",
             ("server", "allowed_hosts"): "http://h",

@@ -193,11 +193,12 @@ class Words(SynchronousTestCase):
         )
 
     def test_endpoints(self) -> None:
-        """An endpoint begins with a known prefix, and something follows."""
+        """An endpoint is what Twisted accepts of the known kinds."""
         self.assert_only(
             value_kinds.ENDPOINT,
             "tcp:6543:interface=127.0.0.1|ssl:443|unix:/run/p|systemd:domain=INET:index=0|tcp6:1",
-            "6543|tcp|tcp:|udp:1|:1",
+            "65536|tcp|tcp:|udp:1|tcp:x|tcp:1:colour=red|tcp:1:backlog=x|::1:80|unix:|unix:/p:mode=rw|"
+            "systemd:domain=INET|systemd:domain=X:index=0|tcp:1:port=2|h:80|",
         )
 
     def test_base_urls(self) -> None:

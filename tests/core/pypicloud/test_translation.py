@@ -160,7 +160,7 @@ class Storage(SynchronousTestCase):
             ).storage.server_side_encryption
             self.assertEqual(encryption.value if encryption else None, expected)
         self.assertIn(
-            "from storage.server_side_encryption: 'aes'",
+            "from storage.server_side_encryption: invalid value 'aes'",
             refused(S3 + "storage.server_side_encryption = aes"),
         )
 
@@ -245,7 +245,7 @@ class Upstream(SynchronousTestCase):
         )
         said = refused("storage.dir = /f\npypi.fallback = cach")
         self.assertIn(
-            "config.ini:4: pypi.fallback: 'cach' was read; allowed: redirect, cache, none, mirror",
+            "config.ini:4: pypi.fallback: invalid value 'cach' (allowed: redirect, cache, none, mirror)",
             said,
         )
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from attrs import evolve, frozen
 
+from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import NOBODY, Grants, Principals, account_name
 
@@ -74,18 +75,25 @@ def _principals(rights: Iterable[Right]) -> Principals:
 
 
 def parse_right(key: str, value: str) -> Right:
-    """Parse one line of ``[projects]``. Raises `ValueError` or `BadName` with the reason.
+    """Parse one line of ``[projects]``. Raises `ValueError` with all reasons.
 
     ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last
     ``.everyone`` or ``.authenticated``; to the left is the project's name, to the right the user's
     or group's, dots included.
     """
+    problems = []
     if value not in ("r", "rw"):
-        raise ValueError(f"{value[:80]!r} was read; allowed: r, rw")
-    project, whom, name = _cut(key)
-    return Right(
-        project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw"
-    )
+        problems.append(f"invalid value {value[:80]!r} (allowed: r, rw)")
+    try:
+        project, whom, name = _cut(key)
+        right = Right(
+            project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw"
+        )
+    except (ValueError, BadName) as error:
+        problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return right
 
 
 def _cut(key: str) -> tuple[str, Whom, str]:
@@ -97,8 +105,8 @@ def _cut(key: str) -> tuple[str, Whom, str]:
         if key.endswith(f".{whom.value}"):
             return key[: -len(whom.value) - 1], whom, ""
     raise ValueError(
-        "a rule is called <project>.user.<name>, <project>.group.<name>, <project>.everyone or "
-        "<project>.authenticated"
+        "invalid key (allowed: <project>.user.<name>, <project>.group.<name>, <project>.everyone, "
+        "<project>.authenticated)"
     )
 
 

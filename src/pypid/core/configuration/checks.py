@@ -7,10 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pypid.core.configuration.choices import AccessStore, CatalogStore, Registration, StorageBackend
+from pypid.core.configuration.corrections import correction
 from pypid.core.configuration.keys import (
     AccessSettings,
     CatalogSettings,
@@ -20,8 +21,10 @@ from pypid.core.configuration.keys import (
     ServerSettings,
     StorageSettings,
 )
-from pypid.core.configuration.value_kinds import is_readable_on_the_way
+from pypid.core.configuration.value_kinds import ValueKind, is_readable_on_the_way
 from pypid.core.errors import shortened
+
+T = TypeVar("T")
 
 IN_CLEAR = (
     "passwords would go over the network in clear; use https, or http to this very machine "
@@ -45,16 +48,30 @@ def value_of(key: Key, text: str) -> Any:
     try:
         return key.kind.parse(text)
     except ValueError as error:
-        advice = f" ({error})" if str(error) and not key.secret and not key.kind.url else ""
-        close = nearest(text, key.kind.words)
-        raise ValueError(
-            f"{_shown(key, text)} was read{advice}; allowed: {key.kind.allowed}{close}"
-        ) from None
+        raise ValueError(_refusal(key, text, str(error))) from None
+
+
+def value_of_kind(kind: ValueKind[T], text: str) -> T:
+    """Return the value that `text` spells, for entries that no `Key` declares. Raises `ValueError`
+    as `value_of` does.
+    """
+    value: T = value_of(Key(kind, "", ""), text)
+    return value
+
+
+def _refusal(key: Key, text: str, reason: str) -> str:
+    refusal = f"invalid value {_shown(key, text)} (allowed: {key.kind.allowed})"
+    if key.secret:
+        return refusal
+    if not key.kind.url and (advice := correction(key.kind, text)):
+        return f"{refusal}{advice}"
+    reason = f": {reason}" if reason and not key.kind.url else ""
+    return f"{refusal}{reason}{nearest(text, key.kind.words)}"
 
 
 def _shown(key: Key, text: str) -> str:
     if key.secret:
-        return "a value (not shown, it may be secret)"
+        return "(not shown, it may be secret)"
     if (
         key.kind.url
     ):  # a password may precede the @, and invalid text may continue past the end of a URL
@@ -156,6 +173,6 @@ def misfits_of_workers(
         )
     elif catalog.backend is CatalogStore.MEMORY:
         yield (
-            "several workers need a catalog that they share: say [catalog] backend = sql, which "
+            "several workers need a catalog that they share: set [catalog] backend = sql, which "
             "needs no url (it is SQLite then, in a file below state), or workers = 1"
         )

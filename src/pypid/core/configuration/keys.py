@@ -102,7 +102,8 @@ class ServerSettings:
     listen: tuple[str, ...] = key(
         several(value_kinds.ENDPOINT),
         "tcp:6543:interface=127.0.0.1",
-        "One or more Twisted endpoint strings, white space between them.",
+        "Where to listen: ``host:port``, ``:port`` (every address), or Twisted endpoint strings; "
+        "several are separated by white space.",
     )
     backlog: int = key(
         count(1),

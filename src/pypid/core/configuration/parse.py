@@ -7,15 +7,15 @@ pypid configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.accounts.rights import Right, Whom, parse_right, repeated
+from pypid.core.accounts.rights import Right, parse_right, repeated
 from pypid.core.accounts.trusted_publishers import issuer_problems
 from pypid.core.configuration import environment, ini
 from pypid.core.configuration.bucket_names import BUCKET_RULE, is_bucket_name, is_region_name
@@ -26,6 +26,7 @@ from pypid.core.configuration.checks import (
     misfits_of_workers,
     nearest,
     value_of,
+    value_of_kind,
 )
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.former_names import Renaming
@@ -48,9 +49,9 @@ from pypid.core.configuration.keys import (
     keys,
 )
 from pypid.core.configuration.value_kinds import USER, parse_hash, several
-from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
+from pypid.core.errors import BadConfig, ConfigProblem
 from pypid.core.export_request import misfits_of_publish
-from pypid.core.permissions import Principals, account_name
+from pypid.core.permissions import account_name
 from pypid.core.pypicloud import is_pypicloud
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -141,6 +142,26 @@ def parse(
     ``PPC_*`` variables apply. `options` are the values of the command line, by (section, key).
     Raises `BadConfig` with all problems, nothing else.
     """
+    config, problems = parse_with_problems(
+        text, filename=filename, environ=environ, read_file=read_file, cwd=cwd, options=options
+    )
+    if problems:
+        raise BadConfig(problems)
+    return config
+
+
+def parse_with_problems(
+    text: bytes | str,
+    *,
+    filename: str,
+    environ: Mapping[str, str],
+    read_file: Callable[[str], str],
+    cwd: str,
+    options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
+) -> tuple[Config, Sequence[ConfigProblem]]:
+    """Return the configuration, with defaults in place of invalid values, and all problems. The
+    arguments are those of `parse`.
+    """
     document = ini.read(text, filename)
     renaming, translation = Renaming(filename), None
     if is_pypicloud(document.sections):
@@ -161,22 +182,21 @@ def parse(
     for (section, key), entry in (*variables.entries.items(), *options.items()):
         entries.setdefault(section, {})[key] = entry
     config = judge.config(entries)
-    if judge.problems:
-        as_written = renaming.as_written if translation is None else translation.in_its_words
-        raise BadConfig(
-            sorted(
-                map(as_written, judge.problems),
-                key=lambda problem: (problem.where != filename, problem.line or 0),
-            )
-        )
+    as_written = renaming.as_written if translation is None else translation.in_its_words
+    problems = in_order(map(as_written, judge.problems), filename)
     config = evolve(config, notes=(*renaming.notes, *variables.notes))
-    if translation is None:
-        return config
-    return evolve(
-        config,
-        taken_over=TakenOver(translation.accounts),
-        notes=(*map(str, translation.notes), *config.notes),
-    )
+    if translation is not None:
+        config = evolve(
+            config,
+            taken_over=TakenOver(translation.accounts),
+            notes=(*map(str, translation.notes), *config.notes),
+        )
+    return config, problems
+
+
+def in_order(problems: Iterable[ConfigProblem], filename: str) -> list[ConfigProblem]:
+    """Return the problems sorted by line; those outside the file last."""
+    return sorted(problems, key=lambda each: (each.where != filename, each.line or 0))
 
 
 @define
@@ -236,7 +256,9 @@ class _Judge:
         config = Config(
             **sections,
             users=self._free("users", by_section, _account(parse_hash)),
-            groups=self._free("groups", by_section, _account(several(USER).parse)),
+            groups=self._free(
+                "groups", by_section, _account(partial(value_of_kind, several(USER)))
+            ),
             projects=self._free("projects", by_section, parse_right),
             issuers=MappingProxyType(
                 {
@@ -277,7 +299,7 @@ class _Judge:
             try:
                 values[key] = read(key, entry.text.strip())
                 self.origins[name, key] = entry.origin
-            except (ValueError, BadName) as error:
+            except ValueError as error:
                 self.problem(name, shown, entry, str(error))
         return MappingProxyType(values)
 
@@ -296,7 +318,6 @@ class _Judge:
         self._secret(config.server.secret, by_section.get("server", {}))
         self._storage(config.storage, by_section.get("storage", {}))
         self._sources(config, by_section)
-        self._known_groups(config, by_section)
         for advice in misfits_of_workers(config.server, config.catalog, config.storage):
             self.problem("server", "workers", by_section["server"]["workers"], advice)
         for advice in misfits_of_registration(config.access):
@@ -341,24 +362,6 @@ class _Judge:
                     url,
                     f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there",
                 )
-
-    def _known_groups(
-        self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]
-    ) -> None:
-        """Report unknown groups, if all groups are defined in the file: the rule may grant or deny
-        access to no user.
-        """
-        if config.access.backend != (AccessStore.CONFIG,):
-            return
-        for name in ("server", "access"):
-            for key, principals in (
-                (key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])
-            ):
-                if isinstance(principals, Principals):
-                    self._groups(name, key, principals.groups, config.groups, by_section)
-        for key, right in config.projects.items():
-            if right.whom is Whom.GROUP:
-                self._groups("projects", key, {right.name}, config.groups, by_section)
 
     def _secret(self, secret: str | None, entries: Mapping[str, IniEntry]) -> None:
         if secret is not None and len(secret) < SHORTEST_SECRET:
@@ -429,26 +432,6 @@ class _Judge:
                 )
                 if not is_bad:  # already reported
                     self.problem(name, key, entry or backend, advice)
-
-    def _groups(
-        self,
-        name: str,
-        key: str,
-        groups: AbstractSet[str],
-        defined: Mapping[str, Any],
-        by_section: Mapping[str, Mapping[str, IniEntry]],
-    ) -> None:
-        unknown = sorted(group for group in groups if group not in defined)
-        if unknown:
-            listed = ", ".join(f"group:{group}" for group in unknown)
-            advice = (
-                nearest(unknown[0], defined)
-                or " (for groups of the accounts database list sql in [access] backend)"
-            )
-            message = (
-                f"{shortened(listed)} would come from [groups], which has no such group{advice}"
-            )
-            self.problem(name, key, by_section[name][key], message)
 
 
 def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from pypid.core.accounts import ldap_filters
+from pypid.core.configuration.endpoints import parse_endpoint
 from pypid.core.permissions import Principals, account_name
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def several(kind: ValueKind[T]) -> ValueKind[tuple[T, ...]]:
     return ValueKind(
         parse,
         lambda value: " ".join(kind.show(item) for item in value),
-        f"{kind.allowed}; several with white space between them",
+        f"{kind.allowed}; several are separated by white space",
         kind.words,
         kind.url,
     )
@@ -131,7 +132,7 @@ def size(least: int = 0) -> ValueKind[int]:
     return ValueKind(
         _within(parse_size, least, None),
         size_text,
-        f"a whole number of bytes{above}, or of k, M, G or T (1k = 1024)",
+        f"a whole number of bytes{above}, or of k, M, G or T, like 100M (1k = 1024)",
     )
 
 
@@ -243,23 +244,10 @@ FOLDER = ValueKind(_folder, str, "the plain name of a folder, without / (letters
 
 # --- the network ----------------------------------------------------------------------------------
 
-ENDPOINTS = ("tcp", "tcp6", "ssl", "unix", "systemd")
-
-
-def _endpoint(text: str) -> str:
-    prefix, _, rest = text.partition(":")
-    if prefix not in ENDPOINTS or not rest:
-        raise ValueError(f"{text[:80]!r} is no endpoint string")
-    return text
-
-
 ENDPOINT = ValueKind(
-    _endpoint,
+    parse_endpoint,
     str,
-    (
-        "Twisted endpoint strings that begin with tcp:, tcp6:, ssl:, unix: or systemd:, like "
-        "tcp:6543:interface=127.0.0.1"
-    ),
+    "host:port, :port, port, or a Twisted endpoint string, like tcp:6543:interface=127.0.0.1",
 )
 
 
@@ -335,7 +323,7 @@ def _origins(text: str) -> tuple[str, ...]:
 ORIGINS = ValueKind(
     _origins,
     lambda origins: " ".join(origins) or _NO_ORIGINS,
-    "off, *, or origins with white space between them, like https://notebooks.example.org",
+    "off, *, or origins separated by white space, like https://notebooks.example.org",
 )
 
 _RDN = r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*"

@@ -50,7 +50,7 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
     text = entry.text.strip()
     if text not in _MODES:
         allowed = ", ".join(word for word in _MODES if " " not in word)
-        ledger.refuse(f"{printable(text)!r} was read; allowed: {allowed}", entry, key)
+        ledger.refuse(f"invalid value {printable(text)!r} (allowed: {allowed})", entry, key)
         return None
     if text == "mirror":
         reason = (

@@ -1,0 +1,69 @@
+"""Read the names of users and groups from the accounts database, beside a running pypid or without
+one. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from attrs import frozen
+from sqlalchemy import Connection, NullPool, create_engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from pypid.access.sql.tables import groups, users
+from pypid.core.accounts.entries import AccountStatus
+from pypid.databases.drivers import away
+from pypid.databases.places import Place, Server
+from pypid.databases.postgresql import server_engine
+
+_LOCKED = 5.0
+"""Seconds to wait for a writer."""
+
+
+@frozen
+class StoredNames:
+    """The names of the users and groups in the database, and the administrators who can log in."""
+
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    admins: frozenset[str] = frozenset()
+
+
+def read_names(place: Place) -> StoredNames:
+    """Return the names; none if the file does not exist yet. Blocks. Raises `DatabaseAway` and
+    `DatabaseUnusable`.
+    """
+    if not place.is_there():
+        return StoredNames()
+    with _connected(place) as connection:
+        rows = connection.execute(select(users.c.name, users.c.admin, users.c.standing)).all()
+        return StoredNames(
+            users=frozenset(row.name for row in rows),
+            groups=frozenset(connection.scalars(select(groups.c.name))),
+            admins=frozenset(
+                row.name for row in rows if row.admin and row.standing == AccountStatus.ACTIVE.value
+            ),
+        )
+
+
+@contextmanager
+def _connected(place: Place) -> Iterator[Connection]:
+    if isinstance(place, Server):
+        engine = server_engine(place, "[access] url", poolclass=NullPool)
+    else:
+        address = f"{place.path.resolve().as_uri()}?mode=ro"
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCKED),
+            poolclass=NullPool,
+            hide_parameters=True,
+        )
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise away(place, error) from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,107 @@
+"""Warnings about a valid configuration: names of users and groups that are not defined, and values
+that contain what was meant as a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+
+from attrs import frozen
+
+from pypid.core.accounts.rights import NAMED, Whom
+from pypid.core.configuration.checks import nearest
+from pypid.core.configuration.choices import AccessStore
+from pypid.core.configuration.corrections import has_comment
+from pypid.core.configuration.ini import printable
+from pypid.core.configuration.keys import SECTIONS, keys
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import ConfigProblem
+from pypid.core.permissions import Principals
+
+_FIRST_ADMIN = "admin"
+"""The administrator of a first run, who is in no section."""
+
+
+@frozen
+class AccountNames:
+    """The names of users and groups that exist."""
+
+    users: AbstractSet[str]
+    groups: AbstractSet[str]
+
+
+def configured_names(config: Config) -> AccountNames:
+    """Return the names of `[users]` and `[groups]`."""
+    return AccountNames(frozenset(config.users) | {_FIRST_ADMIN}, frozenset(config.groups))
+
+
+def names_only_itself(config: Config) -> bool:
+    """Return whether all users and groups are in the configuration."""
+    return config.access.backend == (AccessStore.CONFIG,)
+
+
+def doubts(config: Config, names: AccountNames | None) -> tuple[ConfigProblem, ...]:
+    """Return the warnings. `names`: all users and groups; None if they are not known."""
+    unknown = () if names is None else _unknown_names(config, names)
+    return (*_comments(config), *unknown)
+
+
+def problem_at(config: Config, section: str, key: str, message: str) -> ConfigProblem:
+    """Return a problem with the value of a key: at its origin, or in the file as a whole if it is
+    not set.
+    """
+    origin = config.origins.get((section, key), config.source)
+    line = origin.removeprefix(f"{config.source}:")
+    where, number = (config.source, int(line)) if line.isdecimal() else (origin, None)
+    return ConfigProblem(where, number, printable(section), printable(key), message)
+
+
+def _comments(config: Config) -> Iterator[ConfigProblem]:
+    for name, section in SECTIONS.items():
+        for key, declared in keys(section).items():
+            value = getattr(getattr(config, name), key)
+            is_text = isinstance(value, str) and not declared.secret
+            if is_text and (name, key) in config.origins and has_comment(value):
+                yield problem_at(
+                    config,
+                    name,
+                    key,
+                    f"the value is {printable(value)!r}; behind a value only ; begins a comment",
+                )
+
+
+def _unknown_names(config: Config, names: AccountNames) -> Iterator[ConfigProblem]:
+    for section, key, users, groups in _named(config):
+        for kind, unknown, known in (
+            ("user", sorted(users - names.users), names.users),
+            ("group", sorted(groups - names.groups), names.groups),
+        ):
+            for name in unknown:
+                advice = nearest(name, known) or _where_to_define(config, kind, name)
+                yield problem_at(
+                    config, section, key, f"there is no {kind} {printable(name)!r}{advice}"
+                )
+
+
+def _where_to_define(config: Config, kind: str, name: str) -> str:
+    if AccessStore.SQL in config.access.backend:
+        return f"; create it: pypid {kind} create {printable(name)}"
+    return f"; add it to [{kind}s], or list sql in [access] backend and create it there"
+
+
+def _named(config: Config) -> Iterable[tuple[str, str, AbstractSet[str], AbstractSet[str]]]:
+    """Yield section, key, users and groups of each value that names any."""
+    for section in ("server", "access"):
+        for key in keys(SECTIONS[section]):
+            value = getattr(getattr(config, section), key)
+            if isinstance(value, Principals):
+                yield section, key, value.users, value.groups
+    yield "access", "admins", frozenset(config.access.admins), frozenset()
+    for group, members in config.groups.items():
+        yield "groups", group, frozenset(members), frozenset()
+    for rule, right in config.projects.items():
+        if right.whom in NAMED:
+            name = frozenset({right.name})
+            is_user = right.whom is Whom.USER
+            yield "projects", rule, *((name, frozenset()) if is_user else (frozenset(), name))

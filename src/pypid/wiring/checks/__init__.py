@@ -1,0 +1,1 @@
+"""Checks of a configuration on this machine: what would stop a start, and what would fail later."""
