@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from attrs import frozen
+
 SERVER_CORE, CLIENT_CORE = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 PASSWORD = "a password for benchmarks"
 LOGIN = "Basic " + base64.b64encode(f"bench:{PASSWORD}".encode()).decode()
@@ -310,6 +312,27 @@ def pin_client() -> None:
 def median(values: Sequence[float]) -> float:
     """The middle one."""
     return statistics.median(values)
+
+
+@frozen
+class Comparison:
+    """One turn of two servers, or of a server and a limit: `ratio` is `ours` / `theirs`."""
+
+    ratio: float
+    ours: float
+    theirs: float
+
+
+def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
+    """Return the turn whose ratio is the median of all turns' (of an even number the lower one).
+
+    A machine that slows down for a while slows both servers of a turn. The medians of each alone
+    would come from different turns, and contradict the ratio beside them.
+    """
+    turns = [
+        Comparison(mine / other, mine, other) for mine, other in zip(ours, theirs, strict=True)
+    ]
+    return sorted(turns, key=lambda turn: turn.ratio)[(len(turns) - 1) // 2]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

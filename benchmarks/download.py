@@ -98,12 +98,16 @@ def main() -> None:
                 if run == 0:  # the page cache is warm now
                     theirs.clear()
                     ours.clear()
-            ratio = rig.median([other / mine for other, mine in zip(theirs, ours, strict=True)])
-            speeds = [total / rig.median(times) / 1e6 for times in (ours, theirs)]
-            rows.append(
-                (title, f"{ratio:.2f} x nginx ({speeds[0]:,.0f} : {speeds[1]:,.0f} MB/s)", goal)
+            turn = rig.compare(
+                *([total / took / 1e6 for took in times] for times in (ours, theirs))
             )
-            figures[title] = {"ratio": ratio, "pypid_mb_s": speeds[0], "nginx_mb_s": speeds[1]}
+            measured = f"{turn.ratio:.2f} x nginx ({turn.ours:,.0f} : {turn.theirs:,.0f} MB/s)"
+            rows.append((title, measured, goal))
+            figures[title] = {
+                "ratio": turn.ratio,
+                "pypid_mb_s": turn.ours,
+                "nginx_mb_s": turn.theirs,
+            }
         growth = (server.peak() - idle) / (1 << 20)
     rows.append(("peak memory above idle", f"{growth:.0f} MiB", ""))
     rig.report("Download against nginx", rows, {**figures, "growth_mib": growth})

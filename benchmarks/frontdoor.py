@@ -209,8 +209,8 @@ def measured(
     names: dict[tuple[str, str], str],
     nothing: Nothing | None,
     options: argparse.Namespace,
-) -> tuple[float, float, float]:
-    """The ratio, our rate and theirs."""
+) -> rig.Comparison:
+    """Return the rates, in requests a second."""
     ours: list[float] = []
     theirs: list[float] = []
     server = servers[case.server]
@@ -231,8 +231,7 @@ def measured(
             theirs.append(once(case, server, server.port, case.path, options.seconds, login=False))
         port = server.secure_port if case.tls else server.port
         ours.append(once(case, server, port, case.path, options.seconds, login=case.login))
-    ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
-    return ratio, rig.median(ours), rig.median(theirs)
+    return rig.compare(ours, theirs)
 
 
 def static_files(server: Server, folder: Path, cases: Iterator[Case]) -> dict[tuple[str, str], str]:
@@ -295,16 +294,20 @@ def main() -> None:
             answer = whole(servers["pypid"], TEN, JSON)
             nothing = stack.enter_context(Nothing(folder, certificate, answer).running())
         for case in cases:
-            ratio, ours, theirs = measured(case, servers, nginx, names, nothing, options)
+            turn = measured(case, servers, nginx, names, nothing, options)
             goal = "" if case.goal is None else f">= {case.goal}"
             rows.append(
                 (
                     case.title,
-                    f"{ratio:.2f} x {case.against} ({ours:,.0f} : {theirs:,.0f} a second)",
+                    f"{turn.ratio:.2f} x {case.against} ({turn.ours:,.0f} : {turn.theirs:,.0f} a second)",
                     goal,
                 )
             )
-            figures[case.title] = {"ratio": ratio, "pypid": ours, case.against: theirs}
+            figures[case.title] = {
+                "ratio": turn.ratio,
+                "pypid": turn.ours,
+                case.against: turn.theirs,
+            }
             print(rows[-1], flush=True)
     rig.report("The fast path against nginx, one core each", rows, figures)
 

@@ -119,23 +119,20 @@ def main() -> None:
                             "ETag"
                         ]
                     counted.append(requests_a_second(port, path, headers, options.seconds, status))
-            ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
+            turn = rig.compare(ours, theirs)
             size = (static / f"page.{name}").stat().st_size
             what = f"{title}, {size / 1000:.0f} kB" if status == 200 else title
             rows.append(
                 (
                     what,
-                    (
-                        f"{ratio:.3f} x nginx ({rig.median(ours):,.0f} : {rig.median(theirs):,.0f} "
-                        "a second)"
-                    ),
+                    f"{turn.ratio:.3f} x nginx ({turn.ours:,.0f} : {turn.theirs:,.0f} a second)",
                     "",
                 )
             )
             figures[title] = {
-                "ratio": ratio,
-                "pypid": rig.median(ours),
-                "nginx": rig.median(theirs),
+                "ratio": turn.ratio,
+                "pypid": turn.ours,
+                "nginx": turn.theirs,
             }
     rig.report(f"A warm page of {options.files} files, {CONNECTIONS} connections", rows, figures)
 

@@ -273,10 +273,9 @@ def pages(
                 its.append(requests_a_second(port, path, {"Accept": accept}, options.seconds, 200))
         ours, *theirs = rates
         for peer, its in zip(rivals, theirs, strict=True):
-            ratio = rig.median([mine / other for mine, other in zip(ours, its, strict=True)])
+            turn = rig.compare(ours, its)
             measured = (
-                f"{ratio:.2f} x {peer.name} ({rig.median(ours):,.0f} : {rig.median(its):,.0f} a "
-                f"second)"
+                f"{turn.ratio:.2f} x {peer.name} ({turn.ours:,.0f} : {turn.theirs:,.0f} a second)"
             )
             rows.append(
                 (
@@ -286,7 +285,7 @@ def pages(
                 )
             )
             figures[f"{title} {peer.name}{peer.logs}"] = {
-                "ratio": ratio,
+                "ratio": turn.ratio,
                 "pypid": ours,
                 peer.name: its,
             }
@@ -306,13 +305,12 @@ def uploads(
         ours.append(upload(server, wheel, digest))
         theirs.append(upload(peer, wheel, digest, to=peer.uploads))
         wheel.unlink()
-    ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
+    turn = rig.compare(ours, theirs)
     measured = (
-        f"{ratio:.2f} x the time of {peer.name} ({rig.median(ours):.2f} s : "
-        f"{rig.median(theirs):.2f} s)"
+        f"{turn.ratio:.2f} x the time of {peer.name} ({turn.ours:.2f} s : {turn.theirs:.2f} s)"
     )
     row = (f"upload of {options.size} MiB, against {peer.name}", measured, "<= 1")
-    return [row], {"upload": {"ratio": ratio, "pypid": ours, peer.name: theirs}}
+    return [row], {"upload": {"ratio": turn.ratio, "pypid": ours, peer.name: theirs}}
 
 
 def main() -> None:

@@ -213,8 +213,13 @@ def warm(uv: Uv, indexes: Sequence[str], runs: int) -> list[list[float]]:
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """How many times as long as the others they took, run by run."""
-    return rig.median([mine / other for mine, other in zip(times, others, strict=True)])
+    """How many times as long as the others they took, in the turn of the median ratio."""
+    return rig.compare(times, others).ratio
+
+
+def compared(times: Sequence[float], others: Sequence[float]) -> str:
+    turn = rig.compare(times, others)
+    return f"{turn.ratio:.2f} x ({turn.ours:.2f} s : {turn.theirs:.2f} s)"
 
 
 def with_proxpi(stack: ExitStack, uv: Uv, folder: Path, upstream: str) -> str | None:
@@ -240,7 +245,7 @@ def measure(uv: Uv, folder: Path, upstream: str, runs: int, proxpi_too: bool) ->
     rows = [
         ("cold, through pypid", seconds(through), ""),
         ("cold, straight", seconds(direct), ""),
-        ("cold, against straight", f"{ratio(through, direct):.2f} x", "<= 1.3 x"),
+        ("cold, against straight", compared(through, direct), "<= 1.3 x"),
     ]
     figures: dict[str, object] = {
         "cold": through,
@@ -256,12 +261,12 @@ def measure(uv: Uv, folder: Path, upstream: str, runs: int, proxpi_too: bool) ->
     rows += [
         ("warm, through pypid", seconds(ours), ""),
         ("warm, straight", seconds(straight), ""),
-        ("warm, against straight", f"{ratio(ours, straight):.2f} x", "<= 0.9 x"),
+        ("warm, against straight", compared(ours, straight), "<= 0.9 x"),
     ]
     figures.update(warm=ours, warm_straight=straight, warm_ratio=ratio(ours, straight))
     for theirs in others:
         rows.append(("warm, through proxpi", seconds(theirs), ""))
-        rows.append(("warm, against proxpi", f"{ratio(ours, theirs):.2f} x", "<= 0.5 x"))
+        rows.append(("warm, against proxpi", compared(ours, theirs), "<= 0.5 x"))
         figures.update(proxpi=theirs, proxpi_ratio=ratio(ours, theirs))
     closed = f"http://127.0.0.1:{rig.free_port()}/simple/"
     with pypid(folder / "kept", closed, ttl="0").running() as server:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from benchmarks import _all as bench
 from benchmarks._figures import Outcome, drawing, page, ratios, read
-from benchmarks._rig import report
+from benchmarks._rig import compare, report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -210,3 +210,18 @@ class JobTests(SynchronousTestCase):
         self.assertEqual(
             (fine.trouble, fine.options, fine.text), ("", ("--an", "option"), "scratch .\n")
         )
+
+
+class ComparisonTests(SynchronousTestCase):
+    """The ratio of a row, and the figures beside it."""
+
+    @given(st.lists(st.tuples(st.floats(0.1, 1e6), st.floats(0.1, 1e6)), min_size=1, max_size=9))
+    def test_ratio_is_made_of_the_figures_beside_it(self, turns: list[tuple[float, float]]) -> None:
+        """Both figures come from one turn, whose ratio is the median."""
+        comparison = compare([ours for ours, _ in turns], [theirs for _, theirs in turns])
+        self.assertIn((comparison.ours, comparison.theirs), turns)
+        self.assertEqual(comparison.ratio, comparison.ours / comparison.theirs)
+        smaller = sum(ours / theirs < comparison.ratio for ours, theirs in turns)
+        larger = sum(ours / theirs > comparison.ratio for ours, theirs in turns)
+        self.assertLessEqual(smaller, len(turns) / 2)
+        self.assertLessEqual(larger, len(turns) / 2)
