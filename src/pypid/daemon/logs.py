@@ -205,7 +205,7 @@ def json_line(event: LogEvent) -> str:
     ``message`` or the fields of an answer.
 
     Also for huge or odd events: the line is shorter than what journald splits, and valid for any
-    JSON parser. The fields are described in docs/operate/monitoring.rst; none is removed, or
+    JSON parser. The fields are described in docs/operate/logging.rst; none is removed, or
     changes its meaning, without a note in the changes.
     """
     answers = event.get("answers")
