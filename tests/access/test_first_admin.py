@@ -177,13 +177,12 @@ class GreetingTests(SynchronousTestCase):
         """No two passwords are the same."""
         self.assertEqual(len({readable_password(os.urandom) for _ in range(100)}), 100)
 
-    def commands(self, text: str) -> dict[str, list[str]]:
-        lines = [shlex.split(line) for line in text.splitlines() if line.startswith("    ")]
-        return {line[0] if line[0] != "uv" else " ".join(line[:2]): line for line in lines}
+    def commands(self, text: str) -> list[str]:
+        return [line.strip() for line in text.splitlines() if line.startswith("    ")][2:]
 
     def test_commands(self) -> None:
-        """It shows the password and whole commands for twine, uv and pip; pip trusts this computer
-        as it is.
+        """It shows whole commands for uv, twine and pip; they take a token from an environment
+        variable. pip trusts this computer as it is.
         """
         for base in (
             "http://localhost:6543",
@@ -191,28 +190,31 @@ class GreetingTests(SynchronousTestCase):
             "http://[::1]:6543",
             "https://index.acme.com",
         ):
-            text = greeting(base, "abcd-efgh", Path("/var/lib/pypid"))
-            commands = self.commands(text)
-            self.assertEqual(
-                set(commands), {"user", "password", "twine", "uv publish", "pip", "uv pip"}
+            text = greeting(
+                base, "abcd-efgh", Path("/var/lib/pypid"), program="bin/pypid", option=" -c x.ini"
             )
-            self.assertNotIn("trusted", text)
+            token = "bin/pypid token create publish --user admin --can publish --quiet -c x.ini"
             url = base.rstrip("/")
-            self.assertEqual(commands["pip"][2:4], ["--index-url", f"{url}/simple/"])
-            self.assertIn(f"{url}/legacy/", commands["twine"])
-            self.assertIn("abcd-efgh", commands["uv publish"])
+            self.assertEqual(
+                self.commands(text),
+                [
+                    f"export UV_PUBLISH_TOKEN=$({token})",
+                    f"uv publish --publish-url {url}/legacy/ dist/*",
+                    f"export TWINE_USERNAME=__token__ TWINE_PASSWORD=$({token})",
+                    f"twine upload --repository-url {url}/legacy/ dist/*",
+                    f"pip install --index-url {url}/simple/ PROJECT",
+                    f"uv pip install --default-index {url}/simple/ PROJECT",
+                    "bin/pypid user create alice -c x.ini",
+                ],
+            )
             self.assertIn("/var/lib/pypid/admin.json", text)
-            self.assertIn("gen-password", text)
+            self.assertIn(f"with a browser at {url}/\n", text)
+            self.assertEqual(text.count("abcd-efgh"), 1)
 
-    def test_next_steps(self) -> None:
-        """It names the site, and says how further users come, as far as that is not
-        set up already.
-        """
-        base = "http://localhost:6543"
-        self.assertIn(f"in a browser: {base}/\n", greeting(base, "abcd"))
-        self.assertIn("`backend = config sql`", greeting(base, "abcd"))
-        self.assertNotIn("backend", greeting(base, "abcd", accounts=True))
-        self.assertIn("pypid user add NAME", greeting(base, "abcd", accounts=True))
+    def test_users_of_the_file(self) -> None:
+        """Where users are in the configuration alone, it shows how a line of that is made."""
+        text = greeting("http://localhost:6543", "abcd", accounts=False)
+        self.assertEqual(self.commands(text)[-1], "pypid gen-password alice")
 
     def test_plain_http(self) -> None:
         """Over plain HTTP from another computer pip is told to trust the host, without the port (as
@@ -222,11 +224,23 @@ class GreetingTests(SynchronousTestCase):
             ("http://index.acme.com:6543", "index.acme.com"),
             ("http://[2001:db8::1]:80", "[2001:db8::1]"),
         ):
-            commands = self.commands(greeting(base, "abcd"))
-            self.assertIn(["--trusted-host", host], [commands["pip"][n : n + 2] for n in range(6)])
+            for readable in (True, False):
+                commands = self.commands(greeting(base, "abcd", readable=readable))
+                (pip,) = (line for line in commands if line.startswith("pip "))
+                self.assertIn(f" --trusted-host {host} ", pip)
 
     def test_private(self) -> None:
-        """Where not everyone may read, installing logs in."""
-        commands = self.commands(greeting("http://localhost:6543", "abcd", readable=False))
-        self.assertIn("http://admin:abcd@localhost:6543/simple/", commands["pip"])
-        self.assertIn("http://admin:abcd@localhost:6543/simple/", commands["uv pip"])
+        """Where not everyone may read, a token that may read is in the variable of the installer."""
+        text = greeting("http://localhost:6543", "abcd", readable=False)
+        token = "$(pypid token create install --user admin --can read --quiet)"
+        url = f"http://__token__:{token}@localhost:6543/simple/"
+        self.assertEqual(
+            self.commands(text)[4:8],
+            [
+                f"export PIP_INDEX_URL={url}",
+                "pip install PROJECT",
+                f"export UV_DEFAULT_INDEX={url}",
+                "uv pip install PROJECT",
+            ],
+        )
+        self.assertEqual(text.count("abcd"), 1)

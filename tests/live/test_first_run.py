@@ -5,17 +5,21 @@ import re
 import signal
 import stat
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
+from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.asking import ask, basic, command
 from tests.live.clients import client
-from tests.live.isolation import run, works
+from tests.live.isolation import fails, works
 from tests.live.processes import (
     BIN,
     Running,
     clean_environ,
+    copy_source,
     files_below,
     free_port,
     running,
@@ -27,81 +31,158 @@ from tests.live.test_install import NEWEST, installed
 ADVICE: Final = "write sql into [access] backend"
 
 
+@frozen
+class Greeting:
+    """What a first run printed."""
+
+    text: str
+
+    @property
+    def password(self) -> str:
+        """The password of the administrator."""
+        (found,) = re.findall(r"^    password  (\S+)$", self.text, re.MULTILINE)
+        return str(found)
+
+    @property
+    def scripts(self) -> list[str]:
+        """The commands, as they are printed; those without a line between them are one script."""
+        found = re.findall(r"(?:^    .*\n)+", self.text, re.MULTILINE)
+        return [re.sub("^    ", "", each, flags=re.MULTILINE) for each in found[1:]]
+
+
 class FirstRunTests(SynchronousTestCase):
     def setUp(self) -> None:
-        made = scratch()
-        self.folder = made.__enter__()
-        self.addCleanup(made.__exit__, None, None, None)
-
-    def pypid(self, number: int, read: str = "everyone") -> Running:
-        """A run without any user, the daemon of which ends with the test."""
+        self.folder = self.enterContext(scratch())
+        self.home = self.folder / "home"
+        self.home.mkdir()
         self.port = free_port()
-        config = self.folder / "pypid.ini"
-        config.write_text(
-            f"[server]\nlisten = tcp:{self.port}:interface=127.0.0.1\nstate = "
-            f"state\n[access]\nread = {read}\n"
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def started(self, command: Sequence[str | Path], cwd: Path, path: str = "") -> Running:
+        """A run in that folder, by a user without any file; it ends with the test."""
+        environ = clean_environ(
+            HOME=str(self.home),
+            XDG_DATA_HOME=str(self.home / ".local/share"),
+            PYPID_SERVER_LISTEN=f"tcp:{self.port}:interface=127.0.0.1",
+            PATH=f"{path}/usr/bin:/bin",
         )
-        command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
-        manager = running(
-            command, self.folder / f"log-{number}", cwd=self.folder, environ=clean_environ()
-        )
-        process = manager.__enter__()
-        self.addCleanup(manager.__exit__, None, None, None)
-        process.until_answers(f"http://127.0.0.1:{self.port}/health")
+        log = self.folder / f"log-{time.monotonic_ns()}"
+        process = self.enterContext(running(command, log, cwd=cwd, environ=environ))
+        process.until_answers(f"{self.address}/health")
         return process
 
-    def commands(self, text: str) -> list[str]:
-        """The commands of the greeting, as they are printed."""
-        return re.findall(r"^    ((?:twine|uv|pip) .*)$", text, re.MULTILINE)
-
-    def check(self, read: str) -> None:
-        """Each printed command works in a shell; the password is in the output of the first run and
-        nowhere else.
+    def check(self, process: Running, cwd: Path, path: str = "") -> Greeting:
+        """Each printed command works in a shell in that folder, as it is printed: with uv, twine
+        and pip. The password is printed once, and on no command line.
         """
-        first = self.pypid(1, read)
-        (password,) = re.findall(r"^    password  (\S+)$", first.output(), re.MULTILINE)
-        commands = self.commands(first.output())
-        self.assertEqual([command.split()[0] for command in commands], ["twine", "uv", "pip", "uv"])
-        path = ":".join(
-            [*(str(client(name).parent) for name in ("twine", "uv", NEWEST)), "/usr/bin", "/bin"]
-        )
-        works(
-            [client(NEWEST).with_name("python"), "-m", "venv", "--without-pip", "venv"], self.folder
-        )
-        for number, (publish, install) in enumerate(zip(commands[:2], commands[2:], strict=True)):
-            project = f"first-{number}"
-            dist = self.folder / f"work-{number}"
-            wheel(project).into(dist / "dist")
-            works(["/bin/sh", "-c", publish], self.folder, cwd=dist, PATH=path)
-            line = install.replace("PROJECT", project)
-            environment = {
-                "PATH": path,
-                "PIP_TARGET": str(dist / "t"),
-                "VIRTUAL_ENV": str(self.folder / "venv"),
-            }
-            works(["/bin/sh", "-c", line], self.folder, cwd=dist, **environment)
-        self.assertTrue((self.folder / "work-0/t/first_0.py").exists())
-        (site,) = (self.folder / "venv/lib").glob("python3*/site-packages")
-        self.assertEqual(installed(site), {"first_1-1.0"})
-        self.assertIn(
-            '"GET /packages/first-0/first_0-1.0-py2.py3-none-any.whl HTTP/1.1" 200', first.output()
-        )
-        self.assertEqual(first.output().count(password), 3 if read == "everyone" else 5)
-        self.assert_hidden(password)
-        first.stop()
+        greeting = Greeting(process.output())
+        self.assertEqual(process.output().count(greeting.password), 1)
+        *publishing, creating = greeting.scripts
+        # `installing`: one script, or two if each begins with a variable
+        publishing, installing = publishing[:2], publishing[2:]
+        folders = ":".join(str(client(name).parent) for name in ("twine", "uv", NEWEST))
+        python = client(NEWEST).with_name("python")
+        works([python, "-m", "venv", "--without-pip", self.folder / "venv"], self.home)
+        environ = {
+            "PATH": f"{path}{folders}:/usr/bin:/bin",
+            "PIP_TARGET": str(self.folder / "target"),
+            "VIRTUAL_ENV": str(self.folder / "venv"),
+        }
 
-        second = self.pypid(2, read)
-        self.assertEqual(self.commands(second.output()), [])
-        self.assertNotIn("password", second.output())
-        ended = run(
-            ["/bin/sh", "-c", commands[0].replace(str(first_port(commands[0])), str(self.port))],
-            self.folder / "work-0",
-            PATH=path,
+        def works_as_printed(script: str) -> str:
+            return works(["/bin/sh", "-ec", script], self.home, cwd=cwd, **environ)
+
+        for name, script in zip(("by-uv", "by-twine"), publishing, strict=True):
+            for old in (cwd / "dist").glob("*"):
+                old.unlink()
+            wheel(name).into(cwd / "dist")
+            works_as_printed(script)
+        for script in installing:
+            works_as_printed(script.replace("PROJECT", "by-uv"))
+        self.assertTrue((self.folder / "target/by_uv.py").exists())
+        (site,) = (self.folder / "venv/lib").glob("python3*/site-packages")
+        self.assertEqual(installed(site), {"by_uv-1.0"})
+        (password,) = re.findall(r"^password: (\S+)$", works_as_printed(creating), re.MULTILINE)
+        self.assertEqual(ask(self.port, "/api/me", basic("alice", password)).status, 200)
+        return greeting
+
+    def twistd(self, read: str) -> Path:
+        """The folder of a configuration that says who may read."""
+        (self.folder / "pypid.ini").write_text(
+            f"[server]\nstate = state\n[access]\nread = {read}\n"
         )
-        self.assertEqual(ended.status, 0, ended.said)  # the password is still the same
+        return self.folder
+
+    def closed_or_open(self, read: str) -> None:
+        cwd = self.twistd(read)
+        command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid"]
+        first = self.started([*command, "--config", "pypid.ini"], cwd)
+        greeting = self.check(first, cwd)
+        self.assertNotIn("--config", greeting.text)
+        self.assert_hidden(greeting.password)
+        first.stop()
+        second = self.started(command, cwd)
+        self.assertNotIn("first run", second.output())
+        self.assertEqual(
+            ask(self.port, "/api/users", basic("admin", greeting.password)).status, 200
+        )
+
+    def test_open(self) -> None:
+        """Where all may read, with twistd and ./pypid.ini; a second start prints nothing."""
+        self.closed_or_open("everyone")
+
+    def test_closed(self) -> None:
+        """Where only users may read: the same, and installers get a token from a variable."""
+        self.closed_or_open("authenticated")
+
+    def test_config_elsewhere(self) -> None:
+        """A configuration that the lookup does not find is part of each command."""
+        self.twistd("everyone")
+        cwd = self.folder / "elsewhere"
+        cwd.mkdir()
+        first = self.started([BIN / "pypid", "serve", "--config", "../pypid.ini"], cwd)
+        self.assertIn("--quiet --config ../pypid.ini)", self.check(first, cwd).text)
+
+    def test_empty_folder(self) -> None:
+        """`pypid serve` in an empty folder, of a program on the path: the first line tells the
+        configuration and the data folder, and the commands find it from any folder.
+        """
+        cwd, elsewhere, path = self.folder / "empty", self.folder / "elsewhere", f"{BIN}:"
+        cwd.mkdir()
+        elsewhere.mkdir()
+        first = self.started(["pypid", "serve"], cwd, path)
+        data = self.home / ".local/share/pypid"
+        line = first.output().splitlines()[0]
+        self.assertRegex(line, rf"^pypid \S+: configuration built-in defaults, data in {data}$")
+        self.assertEqual(list(cwd.iterdir()), [])
+        greeting = self.check(first, elsewhere, path)
+        self.assertIn(
+            "$(pypid token create publish --user admin --can publish --quiet)\n", greeting.text
+        )
+        self.assertEqual(stat.S_IMODE(data.stat().st_mode), 0o700)
+
+    def test_make_run(self) -> None:
+        """`make run` in a checkout: the program is that of the checkout, and its configuration is
+        found there.
+        """
+        checkout = copy_source(self.folder / "checkout")
+        (checkout / ".venv").mkdir()
+        (checkout / ".venv/bin").symlink_to(BIN)
+        (checkout / ".venv/run-all.stamp").touch()  # all is installed there
+        first = self.started(["make", "run"], checkout)
+        greeting = self.check(first, checkout)
+        self.assertIn("$(.venv/bin/pypid token create", greeting.text)
+        self.assertTrue((checkout / "var/admin.json").exists())
+
+    def test_no_daemon(self) -> None:
+        """Without a file and before the first run a command says what to do, and creates nothing."""
+        environ = {"XDG_DATA_HOME": str(self.home / "data")}
+        said = fails([BIN / "pypid", "user", "create", "alice"], self.home, **environ)
+        self.assertIn("Start the index with `pypid serve`", said)
+        self.assertEqual(list(self.home.iterdir()), [])
 
     def assert_hidden(self, password: str) -> None:
-        """Only a hash is kept, where only the owner may look."""
+        """Only a hash is stored, where only the owner may look."""
         state = self.folder / "state"
         self.assertEqual(stat.S_IMODE(state.stat().st_mode), 0o700)
         for path in files_below(state):
@@ -111,26 +192,13 @@ class FirstRunTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
         self.assertIn("$argon2id$", record.read_text())
 
-    def test_open(self) -> None:
-        """Where all may read: the four commands work as printed; a second start prints nothing;
-        only the hash is kept.
-        """
-        self.check("everyone")
-
-    def test_closed(self) -> None:
-        """Where only users may read: the same, and the commands to install hold
-        the password too.
-        """
-        self.check("authenticated")
-
 
 class MoreUsersTests(SynchronousTestCase):
-    """What the first run says of more users, by somebody who has read nothing else."""
+    """Users of the accounts database where the configuration left them out."""
 
     def test_whole(self) -> None:
-        """Whoever adds users before sql is listed is told by each command, also after a reload,
-        that they cannot log in; with sql listed and a new start they can, and nothing of what was
-        made before is lost.
+        """An account that could not log in is not created, also after a reload; with sql listed
+        and a new start it is, and can.
         """
         folder, port = self.enterContext(scratch()), free_port()
         config = folder / "pypid.ini"
@@ -138,39 +206,27 @@ class MoreUsersTests(SynchronousTestCase):
             f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = state\n[upstream]\nmode "
             f"= offline\n"
         )
-        config.write_text(lines)
+        config.write_text(f"{lines}[access]\nbackend = config\n")
         start = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
-        add = ("user", "add", "dora", "--admin")
+        create = [BIN / "pypid", "user", "create", "dora", "--admin", "--config", config]
         with running(start, folder / "log", cwd=folder, environ=clean_environ()) as first:
             first.until_answers(f"http://127.0.0.1:{port}/health")
-            greeting = " ".join(first.output().split())
-            self.assertIn("`backend = config sql`", greeting)
-            self.assertIn("`pypid user add NAME`", greeting)
-            said = command(config, *add)
-            (password,) = re.findall(r"^password: (\S+)$", said, re.MULTILINE)
-            self.assertIn(ADVICE, said)
-            self.assertEqual(ask(port, "/simple/", basic("dora", password)).status, 401)
-            self.assertIn(ADVICE, command(config, "user", "list"))
-            config.write_text(lines + "[access]\nbackend = config sql\n")
+            self.assertIn("pypid gen-password alice", first.output())
+            self.assertIn(ADVICE, fails(create, folder))
+            config.write_text(f"{lines}[access]\nbackend = config sql\n")
             first.process.send_signal(signal.SIGHUP)
             deadline = time.monotonic() + 10
             while "backend" not in first.output().partition("read again")[2]:
                 self.assertLess(time.monotonic(), deadline, first.output())
                 time.sleep(0.05)
-            self.assertIn(ADVICE, command(config, "user", "show", "dora"))
+            self.assertIn(ADVICE, fails(create, folder))
             first.stop()
         with running(start, folder / "log2", cwd=folder, environ=clean_environ()) as second:
             second.until_answers(f"http://127.0.0.1:{port}/health")
             self.assertNotIn("first run", second.output())
+            (password,) = re.findall(r"^password: (\S+)$", works(create, folder), re.MULTILINE)
             self.assertEqual(ask(port, "/api/users", basic("dora", password)).status, 200)
             said = command(config, "user", "list")
             self.assertNotIn(ADVICE, said)
             self.assertIn("2 users", said)
             second.stop()
-
-
-def first_port(command: str) -> int:
-    """The port in a command's URL."""
-    found = re.search(r"127\.0\.0\.1:(\d+)/", command)
-    assert found is not None, command
-    return int(found[1])

@@ -135,15 +135,16 @@ def _encoded(record: AdminRecord) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
+_IN_THE_FILE = """\
+Users are in [users] of the configuration: put the line there that this prints, and reload pypid:
+
+    {}
+"""
 _ACCOUNTS = """\
-To have more users: `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;
-after `make run` it is .venv/bin/pypid), and so does the page Manage in the browser. Or keep users
-in the configuration: put the line that `pypid gen-password NAME` prints into [users]."""
-_NO_ACCOUNTS = """\
-To have more users, write `backend = config sql` into [access] of the configuration and start
-pypid again. Then `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;
-after `make run` it is .venv/bin/pypid). Or keep users in the configuration: put the line that
-`pypid gen-password NAME` prints into [users]."""
+Create an account for each person, here or in the browser (--admin: an administrator):
+
+    {}
+"""
 
 
 def greeting(
@@ -151,51 +152,74 @@ def greeting(
     password: str,
     state: Path | None = None,
     *,
+    program: str = "pypid",
+    option: str = "",
     readable: bool = True,
-    accounts: bool = False,
+    accounts: bool = True,
 ) -> str:
-    """Return what a first run prints: the password, and the commands to publish and install with
-    it.
+    """Return what a first run prints: the password, and the commands to publish and install.
 
     `base_url` is the URL of this index for clients; `state` is the folder whose file resets the
-    password. `readable`: everyone may read, so that installing needs no password. `accounts`: users
-    of the database can log in. Printed, never logged: it holds the password.
+    password. `program` and `option` are before and after each command of pypid. `readable`: everyone may
+    read, so that installing needs no token. `accounts`: users of the database can log in. Printed,
+    never logged: it holds the password, which is on no command line, as other users see those.
     """
     base = base_url.rstrip("/")
-    address = urlsplit(base)
-    simple = (
-        f"{base}/simple/"
-        if readable
-        else f"{address.scheme}://{ADMIN}:{password}@{address.netloc}{address.path}/simple/"
+    record = RECORD if state is None else str(state / RECORD)
+    create = f"{program} token create {{}} --user {ADMIN} --can {{}} --quiet{option}"
+    token = create.format("publish", "publish")
+    users = (
+        _ACCOUNTS.format(f"{program} user create alice{option}")
+        if accounts
+        else _IN_THE_FILE.format(f"{program} gen-password alice")
     )
+    return f"""\
+This is the first run. pypid created an administrator, who can log in with a browser at {base}/
+
+    user      {ADMIN}
+    password  {password}
+
+Keep the password: it is not shown again, and only its hash is stored. Programs use tokens instead.
+
+Publish the files in dist/, with uv or with twine (in another terminal, while pypid runs):
+
+    export UV_PUBLISH_TOKEN=$({token})
+    uv publish --publish-url {base}/legacy/ dist/*
+
+    export TWINE_USERNAME=__token__ TWINE_PASSWORD=$({token})
+    twine upload --repository-url {base}/legacy/ dist/*
+
+{_installing(base, None if readable else create.format("install", "read"))}
+{users}
+To get a new password, delete {record} and start pypid again.
+"""
+
+
+def _installing(base: str, token: str | None) -> str:
+    """Return how to install. `token`: the command that creates a token, if one is needed."""
+    address = urlsplit(base)
     trust = (
         ""
         if address.scheme == "https" or _is_loopback(address.hostname)
         else f" --trusted-host {_host(address.hostname)}"
     )
-    record = RECORD if state is None else str(state / RECORD)
+    title = "Install PROJECT (write the name of a project), with pip or with uv:"
+    if token is None:
+        return f"""\
+{title}
+
+    pip install --index-url {base}/simple/{trust} PROJECT
+    uv pip install --default-index {base}/simple/ PROJECT
+"""
+    simple = f"{address.scheme}://__token__:$({token})@{address.netloc}{address.path}/simple/"
     return f"""\
-This is the first run, and no user can log in yet. pypid made an administrator:
+{title}
 
-    user      {ADMIN}
-    password  {password}
+    export PIP_INDEX_URL={simple}
+    pip install{trust} PROJECT
 
-Keep the password now: it is not shown again, and only its hash is stored.
-
-Publish what lies in dist/, with twine or with uv:
-
-    twine upload --repository-url {base}/legacy/ --username {ADMIN} --password {password} dist/*
-    uv publish --publish-url {base}/legacy/ --username {ADMIN} --password {password} dist/*
-
-Install PROJECT (put your project's name there), with pip or with uv:
-
-    pip install --index-url {simple}{trust} PROJECT
-    uv pip install --default-index {simple} PROJECT
-
-Or look, search, publish and administer in a browser: {base}/
-
-To get a new password, delete {record} and start pypid again.
-{_ACCOUNTS if accounts else _NO_ACCOUNTS}
+    export UV_DEFAULT_INDEX={simple}
+    uv pip install PROJECT
 """
 
 

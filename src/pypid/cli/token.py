@@ -28,11 +28,16 @@ CREATE = """\
 index; read brings it along), admin, metrics (/metrics, for Prometheus).
 --project takes globs (acme-*); without it all projects are meant. Both can be said several times.
 
-The secret is printed once, and only its digest is stored. How it is used:
+The secret is printed once, and only its digest is stored. With --quiet it is all
+that is printed. Put it into an environment variable: other users of a machine
+see command lines.
 
-  twine upload --repository-url URL/legacy/ -u __token__ -p SECRET dist/*
-  UV_PUBLISH_TOKEN=SECRET uv publish --publish-url URL/legacy/
-  pip install --index-url https://__token__:SECRET@HOST/simple/ PROJECT
+  export UV_PUBLISH_TOKEN=$(pypid token create laptop --user carol --can publish --quiet)
+  uv publish --publish-url https://packages.example.org/legacy/ dist/*
+
+  export TWINE_USERNAME=__token__
+  export TWINE_PASSWORD=$(pypid token create laptop --user carol --can publish --quiet)
+  twine upload --repository-url https://packages.example.org/legacy/ dist/*
 """
 ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin", "metrics")
 
@@ -62,6 +67,7 @@ def add(commands: Any) -> None:
     making.add_argument(
         "--expires", metavar="TIME", help="30d, or 2027-01-31T12:00:00Z; without it never"
     )
+    making.add_argument("--quiet", "-q", action="store_true", help="print the secret alone")
     revoking = add_command(verbs, "delete", _delete, "revoke a token immediately", config=True)
     revoking.add_argument("id", metavar="ID")
 
@@ -102,12 +108,17 @@ def _create(options: argparse.Namespace) -> None:
     }
     if options.project:
         document["projects"] = options.project
-    print_answer(options, send_request(options, "POST", "/api/tokens", document), _print_new)
+    answer = send_request(options, "POST", "/api/tokens", document)
+    print_answer(options, answer, _print_secret if options.quiet else _print_new)
 
 
 def _delete(options: argparse.Namespace) -> None:
     answer = send_request(options, "DELETE", f"/api/tokens/{quote(options.id, safe='')}")
     print_answer(options, answer, _print_token)
+
+
+def _print_secret(token: Mapping[str, Any]) -> None:
+    print(token["secret"])
 
 
 def _print_new(token: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pypid.core.configuration import lookup
@@ -30,12 +30,12 @@ class _Files:
         )
 
 
-def find_config(option: Path | str | None) -> FoundConfig:
+def find_config(option: Path | str | None, environ: Mapping[str, str] | None = None) -> FoundConfig:
     """Return the configuration that this process uses: that of `option`, or the first that
-    `lookup.find_config` finds. Raises `CannotStart`; blocks.
+    `lookup.find_config` finds. `environ` replaces its environment. Raises `CannotStart`; blocks.
     """
     home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises if there is none
-    caller = Caller(os.environ, str(Path.cwd()), os.geteuid(), home)
+    caller = Caller(os.environ if environ is None else environ, str(Path.cwd()), os.geteuid(), home)
     return lookup.find_config(None if option is None else str(option), caller, _Files())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -22,6 +22,7 @@ from pypid.daemon.identities import Identities
 from pypid.daemon.state import StatePaths, files_of
 from pypid.flow import World
 from pypid.jobs.backup.marker import is_new
+from pypid.wiring.invocation import invocation
 from pypid.wiring.platform import Platform
 
 _log = Logger()
@@ -43,17 +44,26 @@ def restores_records(config: Config, paths: StatePaths, platform: Platform) -> b
 
 def greeter(config: Config, paths: StatePaths, platform: Platform) -> Callable[[], None] | None:
     """Return `greet`, if this process prints a greeting."""
-    return partial(greet, config, paths, platform.world) if platform.greets else None
+    return (
+        partial(greet, config, paths, platform.world, platform.environ) if platform.greets else None
+    )
 
 
-def greet(config: Config, paths: StatePaths, world: World) -> None:
+def greet(config: Config, paths: StatePaths, world: World, environ: Mapping[str, str]) -> None:
     """Create the admin at a first run, and print its password. Never logged."""
     password = first_run(paths.state, config.users, world.random)
     if password is None:
         return
+    words = invocation(config, environ)
     readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
     text = greeting(
-        listeners.base_url(config), password, paths.state, readable=readable, accounts=accounts
+        listeners.base_url(config),
+        password,
+        paths.state,
+        program=words.program,
+        option=words.option,
+        readable=readable,
+        accounts=accounts,
     )
     try:
         print(text, flush=True, file=visible_output())
