@@ -29,7 +29,8 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries; only the sockets are documented here
 linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|[a-z.]*example(\.[a-z]+)?)[:/]?.*"]
 
-# the page of the configuration is made from the declarations that parse it; it is committed, for who reads the source
+# the page of the configuration has the declarations that parse it; it is committed, for those who read the source
 page = Path(__file__).parent / "reference/configuration.rst"
-if not page.exists() or page.read_text() != configuration_rst():
-    page.write_text(configuration_rst())
+text = configuration_rst(page.with_suffix(".rst.in").read_text())
+if not page.exists() or page.read_text() != text:
+    page.write_text(text)

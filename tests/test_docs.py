@@ -6,7 +6,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
-from pypid.core.configuration.reference import configuration_rst
+from pypid.core.configuration.parse import parse
+from pypid.core.configuration.reference import configuration_rst, table
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -31,11 +32,30 @@ class LayoutTests(SynchronousTestCase):
 class ConfigurationTests(SynchronousTestCase):
     """docs/reference/configuration.rst."""
 
+    page = DOCS / "reference/configuration.rst"
+
     def test_in_step(self) -> None:
         """The page of the configuration is the one that the declared keys make (`make docs` writes
         it).
         """
-        self.assertEqual((DOCS / "reference/configuration.rst").read_text(), configuration_rst())
+        template = self.page.with_suffix(".rst.in").read_text()
+        self.assertEqual(self.page.read_text(), configuration_rst(template))
+
+    def test_each_key_once(self) -> None:
+        """Each key of each section has one row, with an anchor, its default and its text."""
+        text = " ".join(self.page.read_text().split())
+        for row in table():
+            anchor = f".. _config-{row.section.partition(':')[0]}-{row.key}: ``{row.key}``"
+            self.assertEqual(text.count(anchor), 1, anchor)
+            self.assertIn(row.doc, text)
+
+    def test_examples_are_valid(self) -> None:
+        """Each example of the page is a configuration without problems."""
+        blocks = re.findall(r"code-block:: ini\n\n((?:   .*\n|\n)+)", self.page.read_text())
+        self.assertGreater(len(blocks), 5)
+        for block in blocks:
+            text = "".join(line.removeprefix("   ") for line in block.splitlines(keepends=True))
+            self.assertIsNotNone(parse(text, filename="example.ini"))
 
 
 class PageNameTests(SynchronousTestCase):

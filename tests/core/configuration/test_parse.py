@@ -12,8 +12,6 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from attrs import evolve
-from docutils.core import publish_doctree
-from docutils.nodes import definition_list_item, system_message
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,7 +23,6 @@ from pypid.core.configuration.in_force import describe
 from pypid.core.configuration.ini import IniEntry
 from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, IssuerSettings, keys
 from pypid.core.configuration.parse import Config, parse
-from pypid.core.configuration.reference import configuration_rst, table
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
 
@@ -929,26 +926,6 @@ class Describing(SynchronousTestCase):
         )
         config = parse(text, filename="x")
         self.assertEqual(parse(describe(config), filename="x"), config)
-
-    def test_page(self) -> None:
-        """The page for the documentation is good reStructuredText and names each key once, with its
-        default and variable.
-        """
-        page = publish_doctree(
-            configuration_rst(),
-            settings_overrides={"report_level": 1, "warning_stream": io.StringIO()},
-        )
-        self.assertEqual([message.astext() for message in page.findall(system_message)], [])
-        terms = [item[0].astext() for item in page.findall(definition_list_item)]
-        self.assertEqual(
-            terms,
-            [
-                f"{r.key} (default {r.default})" if r.default else f"{r.key} (empty by default)"
-                for r in table()
-            ],
-        )
-        for row in table():
-            self.assertIn(row.variable, page.astext())
 
 
 DIALECT = st.lists(

@@ -102,114 +102,142 @@ class ServerSettings:
     listen: tuple[str, ...] = key(
         several(value_kinds.ENDPOINT),
         "tcp:6543:interface=127.0.0.1",
-        "Where to listen: ``host:port``, ``:port`` (every address), or Twisted endpoint strings; "
-        "several are separated by white space.",
+        (
+            "The addresses that pypid listens on: ``port``, ``host:port`` or Twisted endpoint "
+            "strings."
+        ),
     )
     backlog: int = key(
         count(1),
         "1024",
-        "Connections that may wait to be accepted, on each listener without ``backlog=`` of its "
-        "own; Linux's ``net.core.somaxconn`` bounds it, and systemd's sockets have their own "
-        "(``Backlog=``).",
+        (
+            "The number of connections that may wait to be accepted, for each listener without "
+            "``backlog=`` of its own. Linux limits it to ``net.core.somaxconn``. Sockets of "
+            "systemd have ``Backlog=``."
+        ),
     )
     tls_certificate: str | None = key(
         _PATH,
         "",
         (
-            "PEM chain; with ``tls_key``, every tcp, tcp6 and systemd endpoint speaks TLS, unix "
-            "never. Read again on change."
+            "PEM file with the certificate chain. With ``tls_key``, every tcp, tcp6 and systemd "
+            "endpoint uses TLS; unix sockets never do. pypid reads the file again when it "
+            "changes."
         ),
     )
     tls_key: str | None = key(
         _PATH,
         "",
-        "PEM private key of the certificate; read again on SIGHUP and when the files change.",
+        (
+            "PEM file with the private key of the certificate. pypid reads it again when it "
+            "changes, and on SIGHUP."
+        ),
     )
-    tls_minimum: Tls = key(choice(Tls), "1.2", "The oldest TLS version that is spoken.")
+    tls_minimum: Tls = key(choice(Tls), "1.2", "The oldest TLS version that clients may use.")
     hsts: timedelta = key(
         duration(),
         "365d",
-        "How long browsers use https alone for the host of ``public_url``, where that is an "
-        "https URL without a port (Strict-Transport-Security); 0: not sent.",
+        (
+            "How long browsers must use https for the host of ``public_url`` "
+            "(Strict-Transport-Security). pypid sends it only if ``public_url`` is an https URL "
+            "without a port. 0 turns it off."
+        ),
     )
     public_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
         (
-            "Base of generated absolute URLs; empty: from Host, if ``allowed_hosts`` does not "
-            "exclude it."
+            "The address of the index as clients know it, for absolute URLs in responses. Empty: "
+            "the Host header of the request, if ``allowed_hosts`` accepts it."
         ),
     )
     allowed_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         "",
-        "Further accepted values of the Host header, which generated URLs may begin with; ``*``: "
-        "all. Literal addresses, ``localhost``, this machine's names and the host of "
-        "``public_url`` are always accepted. Empty: other hosts get 421 on loopback listeners, "
-        "and are logged elsewhere.",
+        (
+            "Additional host names that clients may use; ``*`` accepts all. IP addresses, "
+            "``localhost``, the names of this machine and the host of ``public_url`` are always "
+            "accepted. If the list is empty, listeners on loopback addresses answer 421 to other "
+            "hosts; other listeners accept and log them."
+        ),
     )
     cors: tuple[str, ...] = key(
         value_kinds.ORIGINS,
         "off",
         (
-            "Web pages whose scripts may read what everyone may read (micropip in a browser needs "
-            "this)."
+            "Origins of web pages whose scripts may read public projects. micropip in a browser "
+            "needs this."
         ),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
         several(value_kinds.NETWORK),
         "",
-        "Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.",
+        (
+            "Networks of reverse proxies. pypid trusts X-Forwarded-For and X-Forwarded-Proto from "
+            "these only."
+        ),
     )
     max_upload: int = key(size(1), "4G", "The largest accepted upload.")
     header_timeout: timedelta = key(
         duration("1s", "1h"),
         "20s",
-        "How long the head of a request may take, from its first byte to its end.",
+        "The time limit for the head of a request, from its first byte to its end.",
     )
     min_body_rate: int = key(
         size(),
         "500",
         (
-            "Bytes a second, over half a minute, below which a request's body is too slow; 0: no "
-            "limit."
+            "The slowest accepted request body, in bytes per second averaged over 30 seconds; 0: "
+            "no limit."
         ),
     )
     max_connections_per_client: int = key(
         count(1),
         "1000",
-        "Connections of one address (IPv6: one /64), in each worker; at most three quarters of "
-        "what its file descriptors allow. Trusted proxies and unix sockets have no limit, the "
-        "clients they name have.",
+        (
+            "The number of connections from one address (IPv6: from one /64), in each worker; at "
+            "most three quarters of the worker's file descriptors. Trusted proxies and unix "
+            "sockets have no limit; the clients that they name have."
+        ),
     )
     workers: int = key(
         count(1),
         "1",
-        "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).",
+        (
+            "The number of worker processes. More than one needs a shared catalog (``[catalog] "
+            "backend`` is ``sql`` or ``redis``)."
+        ),
     )
     fast_path: bool = key(
         value_kinds.BOOLEAN,
         "yes",
-        "Repeated requests are answered from memory, before any routing; no: all requests go "
-        "through the routes.",
+        (
+            "Answer repeated requests from memory, before routing. ``no`` sends all requests "
+            "through the routes."
+        ),
     )
     state: str | None = key(
         _PATH,
         "",
-        "The state folder, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else "
-        "``var`` beside the folder of ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
+        (
+            "The state folder (mode 0700). Empty: ``$STATE_DIRECTORY`` if systemd sets it; "
+            "``/var/lib/pypid`` for a file in ``/etc`` or ``/etc/pypid``; ``var`` beside the "
+            "folder of ``etc/pypid.ini``; else ``pypid-state`` beside the file."
+        ),
     )
     secret: str | None = key(
         _TEXT,
         "",
         (
-            "Key for sessions and for what is of record; made by ``pypid gen-secret``, 16 "
-            "characters or more."
+            "The key for sessions and for backups of the state in a bucket, 16 characters or "
+            "more. ``pypid gen-secret`` creates one."
         ),
         secret=True,
     )
     metrics: Principals = key(
-        value_kinds.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``."
+        value_kinds.PRINCIPALS,
+        "admins",
+        "Users who may read ``/metrics``; the values are those of ``[access] read``.",
     )
 
 
@@ -218,62 +246,99 @@ class StorageSettings:
     """The storage of the files."""
 
     backend: StorageBackend = key(
-        choice(StorageBackend), "files", "A folder, S3, or memory (lost at the end)."
+        choice(StorageBackend),
+        "files",
+        (
+            "``files``: a folder; ``s3``: a bucket; ``memory``: for tests, lost at the end of the "
+            "process."
+        ),
     )
     path: str | None = key(
-        _PATH, "", "Folder of the files; empty: ``packages`` below the state folder."
+        _PATH, "", "``files``: the folder. Empty: ``packages`` in the state folder."
     )
-    bucket: str | None = key(_TEXT, "", "The S3 bucket.")
-    prefix: str | None = key(_TEXT, "", "Prefix of all keys in the bucket.")
-    region: str = key(value_kinds.TEXT, "us-east-1", "The bucket's region.")
+    bucket: str | None = key(_TEXT, "", "``s3``: the bucket.")
+    prefix: str | None = key(_TEXT, "", "``s3``: a prefix for all keys in the bucket.")
+    region: str = key(value_kinds.TEXT, "us-east-1", "``s3``: the region of the bucket.")
     endpoint_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
-        "Other S3 implementations; path-style is used when this is set.",
+        (
+            "``s3``: the address of another S3 implementation. pypid then puts the bucket's name "
+            "into the path."
+        ),
     )
     ca_certificates: str | None = key(
-        _PATH, "", "PEM file of authorities trusted besides the system's."
+        _PATH,
+        "",
+        "PEM file with certificate authorities that pypid trusts in addition to the system's.",
     )
     addressing: Addressing = key(
-        choice(Addressing), "auto", "The place of the bucket's name in URLs."
+        choice(Addressing),
+        "auto",
+        (
+            "``s3``: where URLs have the bucket's name: in the ``path``, in the host name "
+            "(``virtual``), or ``auto``: in the path if ``endpoint_url`` is set."
+        ),
     )
-    access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True)
+    access_key: str | None = key(
+        _TEXT,
+        "",
+        (
+            "``s3``: the access key. Empty: the standard AWS chain (environment, shared files, "
+            "web identity, container, instance)."
+        ),
+        secret=True,
+    )
     secret_key: str | None = key(
-        _TEXT, "", "The secret that belongs to ``access_key``.", secret=True
+        _TEXT, "", "``s3``: the secret that belongs to ``access_key``.", secret=True
     )
-    session_token: str | None = key(_TEXT, "", "For temporary credentials.", secret=True)
+    session_token: str | None = key(
+        _TEXT, "", "``s3``: the session token of temporary credentials.", secret=True
+    )
     redirect: bool = key(
-        value_kinds.BOOLEAN, "yes", "yes: 302 to a signed URL; no: stream through pypid."
+        value_kinds.BOOLEAN,
+        "yes",
+        (
+            "``s3``: redirect downloads to signed URLs of the bucket (302). ``no`` streams files "
+            "through pypid."
+        ),
     )
     expire_after: timedelta = key(
         duration("1s", "7d"),
         "1d",
-        "How long a signed URL is valid; less where the credentials end earlier.",
+        "``s3``: how long a signed URL is valid. It never outlives the credentials.",
     )
     buffer_time: timedelta = key(
-        duration(), "5m", "A signed URL is forgotten this long before it expires."
+        duration(), "5m", "``s3``: pypid stops giving out a signed URL this long before it expires."
     )
     server_side_encryption: Encryption | None = key(
-        optional(choice(Encryption)), "", "S3's server-side encryption."
+        optional(choice(Encryption)), "", "``s3``: server-side encryption of new objects."
     )
-    kms_key_id: str | None = key(_TEXT, "", "The KMS key, with ``aws:kms``.")
-    storage_class: str | None = key(_TEXT, "", "S3's storage class.")
+    kms_key_id: str | None = key(_TEXT, "", "``s3``: the KMS key for ``aws:kms``.")
+    storage_class: str | None = key(_TEXT, "", "``s3``: the storage class of new objects.")
     prepend_hash: bool = key(
         value_kinds.BOOLEAN,
         "no",
-        "S3: store new files as pypicloud does, with ``md5(filename)[:4]/`` before the project.",
+        (
+            "``s3``: store new files as pypicloud does, with ``md5(filename)[:4]/`` before the "
+            "project."
+        ),
     )
     layout: Layout = key(
         choice(Layout),
         "pypid",
         (
-            "pypicloud: new files are stored where pypicloud finds them, and its files are taken "
-            "over at the start."
+            "``pypicloud`` stores new files where pypicloud finds them, and imports its files at "
+            "the start."
         ),
     )
-    cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.")
-    cloudfront_key_id: str | None = key(_TEXT, "", "CloudFront's name of the key.")
-    cloudfront_key_file: str | None = key(_PATH, "", "PEM private key for CloudFront.")
+    cloudfront_domain: str | None = key(
+        _TEXT, "", "``s3``: the CloudFront domain for signed URLs, instead of S3's."
+    )
+    cloudfront_key_id: str | None = key(_TEXT, "", "``s3``: the id of the CloudFront key.")
+    cloudfront_key_file: str | None = key(
+        _PATH, "", "``s3``: PEM file with the private CloudFront key."
+    )
 
 
 @frozen(kw_only=True)
@@ -283,28 +348,36 @@ class CatalogSettings:
     backend: CatalogStore = key(
         choice(CatalogStore),
         "memory",
-        "memory: of one process; sql, redis: shared by several (docs: scale).",
+        (
+            "``memory``: for one process; ``sql`` and ``redis``: shared by several processes or "
+            "machines."
+        ),
     )
     url: str | None = key(
         _TEXT,
         "",
-        "sql: ``postgresql://user:password@host/database``, ``sqlite:///FILE``; empty: SQLite, "
-        "``catalog.db`` below the state folder. redis: ``redis://user:password@host:6379/0``, "
-        "``rediss://``, ``unix://``.",
+        (
+            "``sql``: ``postgresql://user:password@host/database`` or ``sqlite:///FILE``; empty: "
+            "SQLite, ``catalog.db`` in the state folder. ``redis``: "
+            "``redis://user:password@host:6379/0``, ``rediss://`` or ``unix://``."
+        ),
         secret=True,
     )
     dump: str = key(
         value_kinds.FOLDER,
         "snapshot",
-        "memory: folder of the catalog dump (JSON files) below the state folder.",
+        "``memory``: the folder of the catalog dump (JSON files), in the state folder.",
     )
     dump_interval: timedelta = key(
-        duration("1s"), "60s", "How often changes are written to the catalog dump."
+        duration("1s"), "60s", "``memory``: how often pypid writes changes to the catalog dump."
     )
     stale_for: timedelta = key(
         duration(),
         "10m",
-        "How long valid pages are still served while a shared catalog is unavailable.",
+        (
+            "``sql`` and ``redis``: how long pypid serves known pages while the shared catalog is "
+            "unavailable."
+        ),
     )
 
 
@@ -316,84 +389,112 @@ class UpstreamSettings:
         choice(Mode),
         "cache",
         (
-            "``cache`` stores requested files, ``redirect`` sends clients to the upstream, "
-            "``mirror`` also keeps cached projects fresh, ``offline`` never contacts the upstream."
+            "``cache`` fetches and stores files on request. ``redirect`` sends clients to the "
+            "upstream for files. ``mirror`` also refreshes cached projects regularly. ``offline`` "
+            "never contacts the upstream."
         ),
     )
     url: tuple[str, ...] = key(
         several(value_kinds.INDEX_URL),
         "",
-        "Simple API base(s), first match wins; empty: the public Python Package Index.",
+        (
+            "Simple API addresses of the upstream indexes; the first that has a project wins. "
+            "Empty: the public Python Package Index."
+        ),
     )
     file_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         PUBLIC_FILES,
         (
-            "Hosts (``host``, ``host:port`` or globs) beside ``url``'s own that files come from: "
-            "these may have private addresses."
+            "Hosts that serve upstream files, in addition to the hosts of ``url``: ``host``, "
+            "``host:port`` or globs. They may have private addresses."
         ),
     )
     ca_certificates: str | None = key(
-        _PATH, "", "PEM file of authorities trusted besides the system's."
+        _PATH,
+        "",
+        "PEM file with certificate authorities that pypid trusts in addition to the system's.",
     )
     timeout: timedelta = key(
         duration("1s"),
         "10s",
         (
-            "How long upstream may be silent, and how long a client waits for a new page where "
-            "one is known."
+            "How long pypid waits for the next byte of an upstream response. A client waits as "
+            "long for a fresh page before it gets the known one."
         ),
     )
     ttl: timedelta = key(
         duration(),
         "10m",
-        "How long a page is fresh; then it is revalidated; stale is served when upstream is down.",
+        (
+            "How long an upstream page is fresh. Then pypid revalidates it; while the upstream is "
+            "unavailable it serves the known page."
+        ),
     )
     reserved: tuple[str, ...] = key(
-        _GLOBS, "", "Names and globs never requested from upstream (``acme-*``)."
+        _GLOBS, "", "Names and globs that pypid never requests from the upstream, like ``acme-*``."
     )
-    allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.")
-    deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.")
+    allow: tuple[str, ...] = key(
+        _GLOBS, "*", "Names and globs of projects that may come from the upstream."
+    )
+    deny: tuple[str, ...] = key(
+        _GLOBS,
+        "",
+        (
+            "Names and globs of projects that may not come from the upstream, cached files "
+            "included. It wins over ``allow``."
+        ),
+    )
     allow_mixed: tuple[str, ...] = key(
         _GLOBS, "", "Names and globs of local projects whose pages may also list upstream files."
     )
     cooldown: Cooldown = key(
-        value_kinds.COOLDOWN, "0", "Upstream files younger than this are not visible."
+        value_kinds.COOLDOWN,
+        "0",
+        (
+            "The minimum age of upstream files; younger files are hidden. Exceptions follow the "
+            "age: ``3d numpy=0``."
+        ),
     )
     require_hashes: bool = key(
         value_kinds.BOOLEAN,
         "no",
         (
-            "yes: upstream files listed without a hash are not visible; no: they are cached, "
-            "checked by their length only."
+            "Hide upstream files that are listed without a hash. With ``no`` pypid serves them, "
+            "verified by their length only."
         ),
     )
     unknown_names: int = key(
         count(0),
         "2000",
         (
-            "Number of new names (never requested from upstream before) that an address without "
-            "a login may request at once; 0: no limit."
+            "The number of new names (never requested from the upstream before) that an anonymous "
+            "address may request at once; 0: no limit."
         ),
     )
     unknown_names_per_minute: int = key(
-        count(1), "100", "Number of further new names that the address may request each minute."
+        count(1),
+        "100",
+        "The number of additional new names that the address may request each minute.",
     )
     restored: tuple[str, ...] = key(
         several(value_kinds.FILENAME),
         "",
         (
-            "Files that as-of views and snapshots show although upstream removed them within 14 "
-            "days of their upload."
+            "Files that as-of views and snapshots list although the upstream removed them within "
+            "14 days of their upload."
         ),
     )
     refresh: timedelta = key(
-        duration("1s"), "1h", "mirror: how often cached projects are refreshed."
+        duration("1s"), "1h", "``mirror``: how often pypid refreshes the pages of cached projects."
     )
     max_cache: int | None = key(
         optional(size(1)),
         "",
-        "Size at which cached upstream files are evicted, least recently used first.",
+        (
+            "The size at which pypid evicts cached files, least recently used first. Empty: no "
+            "limit."
+        ),
     )
 
 
@@ -405,54 +506,75 @@ class AccessSettings:
         several(choice(AccessStore)),
         "config sql",
         (
-            "One or more sources of users, tried in this order. If it is not set, users of an "
-            "accounts database that was created without ``sql`` (as before 1.0) cannot log in."
+            "The sources of users, in this order. If the key is not set, users of an accounts "
+            "database that was created without ``sql`` (before 1.0) cannot log in."
         ),
     )
     url: str | None = key(
         _TEXT,
         "",
-        "sql: an SQLAlchemy URL; empty: sqlite below the state folder.",
+        (
+            "``sql``: the accounts database, for example "
+            "``postgresql://user:password@host/database``. Empty: SQLite, ``accounts.db`` in the "
+            "state folder."
+        ),
         secret=True,
     )
-    read: Principals = key(value_kinds.PRINCIPALS, "everyone", "Who may see and download.")
-    write: Principals = key(value_kinds.PRINCIPALS, "authenticated", "Who may publish.")
+    read: Principals = key(
+        value_kinds.PRINCIPALS, "everyone", "Users who may see and download projects."
+    )
+    write: Principals = key(
+        value_kinds.PRINCIPALS, "authenticated", "Users who may publish, yank and unyank."
+    )
     cache_update: Principals = key(
-        value_kinds.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream."
+        value_kinds.PRINCIPALS, "everyone", "Users who may make pypid contact the upstream."
     )
     collect: Principals = key(
         value_kinds.PRINCIPALS,
         "authenticated",
-        "Who may collect all files that requirements or a lock file need (``POST "
-        "/requirements.txt``); ``cache_update`` is needed as well.",
+        (
+            "Users who may fetch all files of a requirements or lock file (``POST "
+            "/requirements.txt``). They also need ``cache_update``."
+        ),
     )
     overwrite: Principals = key(
-        value_kinds.PRINCIPALS, "nobody", "Who may replace a published file by different content."
+        value_kinds.PRINCIPALS,
+        "nobody",
+        (
+            "Users who may replace a published file by other content. Administrators need this "
+            "right too."
+        ),
     )
     delete: Principals = key(
-        value_kinds.PRINCIPALS, "admins", "Who may delete files, releases and projects."
+        value_kinds.PRINCIPALS, "admins", "Users who may delete files, releases and projects."
     )
     delete_needs: Needed = key(
         choice(Needed),
         "read",
-        "The right that ``delete`` also requires on a project without rules of its own.",
+        (
+            "The right on the project that ``delete`` also requires, for projects without rights "
+            "of their own."
+        ),
     )
     admins: tuple[str, ...] = key(several(value_kinds.USER), "", "Users who administer the index.")
     registration: Registration = key(
         choice(Registration),
         "closed",
         (
-            "Self-registration: ``closed``, by ``approval`` of an administrator, by invitation "
-            "(``token``), or ``open``."
+            "Self-registration: ``closed`` (only administrators create accounts), ``approval`` (an "
+            "administrator approves each), ``token`` (by invitation) or ``open``."
         ),
     )
     captcha: bool = key(
         value_kinds.BOOLEAN,
         "no",
-        "Registration requires a proof-of-work captcha (ALTCHA); a browser solves it in a second.",
+        (
+            "Registration requires a proof of work (ALTCHA), which a browser computes in a few "
+            "seconds."
+        ),
     )
     session_lifetime: timedelta = key(
-        duration("1s"), "12h", "How long a login in the browser lasts."
+        duration("1s"), "12h", "How long a login in the web interface lasts."
     )
 
 
@@ -463,35 +585,42 @@ class LdapSettings:
     url: str | None = key(
         optional(value_kinds.LDAP_URL),
         "",
-        "The server. ``ldap:`` uses StartTLS, except to this machine.",
+        (
+            "The server. pypid uses StartTLS with ``ldap:`` URLs, except for a server on this "
+            "machine."
+        ),
     )
     bind_dn: str | None = key(
         _TEXT,
         "",
-        "The DN that searches the directory; empty: anonymous.",
+        "The DN that pypid binds as to search. Empty: anonymous.",
     )
     bind_password: str | None = key(_TEXT, "", "The password of ``bind_dn``.", secret=True)
-    base_dn: str | None = key(optional(value_kinds.DN), "", "Users are searched below this entry.")
+    base_dn: str | None = key(
+        optional(value_kinds.DN), "", "The entry below which pypid searches users."
+    )
     user_filter: str | None = key(
         optional(value_kinds.USER_FILTER),
         "",
-        f"Which entry is the user; empty: ``{USER_FILTER}``.",
+        f"The filter that finds a user's entry. Empty: ``{USER_FILTER}``.",
     )
     group_base_dn: str | None = key(
         optional(value_kinds.DN),
         "",
-        "Groups are searched below this entry; empty: below ``base_dn``.",
+        "The entry below which pypid searches groups. Empty: ``base_dn``.",
     )
     group_filter: str | None = key(
         optional(value_kinds.GROUP_FILTER),
         "",
-        f"Which entries are the user's groups; empty: ``{GROUP_FILTER}``.",
+        f"The filter that finds a user's groups. Empty: ``{GROUP_FILTER}``.",
     )
     admin_group: str | None = key(
-        _TEXT, "", "The group whose members are admins: its name, or its whole DN."
+        _TEXT, "", "The group whose members are administrators: its name or its DN."
     )
     ca_certificates: str | None = key(
-        _PATH, "", "PEM file of authorities trusted besides the system's."
+        _PATH,
+        "",
+        "PEM file with certificate authorities that pypid trusts in addition to the system's.",
     )
 
 
@@ -502,14 +631,17 @@ class RemoteSettings:
     url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
-        "The service, without ``/check`` and ``/find``: https, or http to this very machine.",
+        (
+            "The address of the service, without ``/check`` and ``/find``. It must be https, or "
+            "http on this machine."
+        ),
     )
     user: str | None = key(
-        _TEXT, "", "The user that pypid logs in as (HTTP Basic); empty: no login."
+        _TEXT, "", "The username that pypid sends (HTTP Basic). Empty: no login."
     )
     password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True)
     cache: timedelta = key(
-        duration("0", "1d"), "1m", "How long an answer is cached; 0: not cached."
+        duration("0", "1d"), "1m", "How long pypid caches an answer; 0: not at all."
     )
 
 
@@ -518,11 +650,11 @@ class IssuerSettings:
     """Trusted publishing: one section for each OIDC issuer, with any name after the colon."""
 
     url: str | None = key(
-        optional(value_kinds.BASE_URL), "", "The issuer; its JWKS is found by discovery."
+        optional(value_kinds.BASE_URL), "", "The OIDC issuer. pypid finds its keys by discovery."
     )
-    audience: str = key(value_kinds.TEXT, "pypid", "The audience that a token must name.")
+    audience: str = key(value_kinds.TEXT, "pypid", "The audience that tokens must name.")
     allow: tuple[str, ...] = key(
-        value_kinds.LINES, "", "One line a rule: ``<project glob> <claim>=<value glob> ...``"
+        value_kinds.LINES, "", "Rules, one per line: ``<project glob> <claim>=<value glob> ...``"
     )
 
 
@@ -533,14 +665,22 @@ class PublishSettings:
     as_user: str | None = key(
         optional(value_kinds.USER),
         "",
-        "User whose view is exported; empty: the anonymous view.",
+        "The user whose view is exported. Empty: the anonymous view.",
     )
-    target: str | None = key(_TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.")
-    files: Linking = key(choice(Linking), "link", "Whether files are linked or copied.")
+    target: str | None = key(
+        _TEXT,
+        "",
+        "A folder or ``s3://bucket/prefix`` that pypid keeps up to date. Empty: no export.",
+    )
+    files: Linking = key(
+        choice(Linking),
+        "link",
+        "``link``: pages link to pypid's files; ``copy``: the export contains the files.",
+    )
     files_url: str | None = key(
         optional(value_kinds.BASE_URL),
         "",
-        "Base of file links in published pages; empty: relative ones.",
+        "The base of file links in exported pages. Empty: relative links.",
     )
 
 
@@ -548,9 +688,11 @@ class PublishSettings:
 class LogSettings:
     """The log's level and format."""
 
-    level: Level = key(choice(Level), "info", "Minimum level of logged messages.")
-    format: LogFormat = key(choice(LogFormat), "text", "Lines for people, or JSON for machines.")
-    access: bool = key(value_kinds.BOOLEAN, "yes", "One line for each request.")
+    level: Level = key(choice(Level), "info", "The minimum level of logged messages.")
+    format: LogFormat = key(
+        choice(LogFormat), "text", "``text`` for people, ``json`` for log collectors."
+    )
+    access: bool = key(value_kinds.BOOLEAN, "yes", "Log one line for each request.")
 
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(

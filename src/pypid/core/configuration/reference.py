@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from attrs import frozen
@@ -53,73 +55,44 @@ def _sections() -> Iterator[tuple[str, type[Any]]]:
         yield name, section
 
 
-_HEAD = """\
-Configuration
-=============
-
-pypid reads one INI file, and environment variables, which win over it. Unknown sections, keys and
-variables, and invalid values, stop the start: all problems are reported at once, each with its
-file and line. ``pypid check-config FILE`` reports the same without starting; if there are none, it
-prints the configuration in force and the origin of each value.
-
-The file
---------
-
-* UTF-8. ``key = value``; names are case-sensitive; there is no interpolation; no section inherits
-  keys of another one.
-* Lines that begin with ``#`` or ``;`` are comments, and so is all after a ``;`` that follows white
-  space.
-* A line that is indented deeper than its key continues the value. An empty value means the default.
-* Sizes are whole numbers of bytes, or of ``k``, ``M``, ``G`` or ``T`` (``1k`` is 1024 bytes).
-* Durations are whole numbers of seconds, or of ``s``, ``m``, ``h`` or ``d``; one unit, no
-  fractions.
-* Lists have white space between their items. Paths are relative to the folder of the file.
-* Lists of people: a bare name or ``user:alice`` is a user, ``group:team`` a group; ``everyone``,
-  ``authenticated``, ``admins`` and ``nobody`` are keywords, and cannot be names. Names have no
-  ``:``, ``=``, ``;``, ``,``, white space or control characters.
-
-The environment
----------------
-
-``PYPID_<SECTION>_<KEY>`` sets a key of a section: ``PYPID_SERVER_LISTEN``,
-``PYPID_ISSUER_GITHUB_URL``. With ``_FILE`` after it, the variable names a file that holds the
-value, as secrets of containers do. An unknown ``PYPID_*`` variable stops the start. ``[users]``,
-``[groups]`` and ``[projects]`` come from the file only.
-
-Former names
-------------
-
-Former names keep working, in the file and in the environment; pypid logs a line for each at the
-start. Rename them when you change the file next. A section or key under both names stops the start.
-
-"""
-
-_FREE_DOCS = {
-    "users": (
-        "``name = password hash``, one line a user; ``pypid gen-password`` makes the hash. Clear "
-        "text is refused."
-    ),
-    "groups": "``name = members``, one line a group.",
-    "projects": (
-        "``<project>.user.<name>``, ``<project>.group.<name>``, ``<project>.everyone`` or "
-        "``<project>.authenticated``, then ``= r`` or ``= rw``."
-    ),
-}
+_TYPES = (
+    ("host:port, :port", "list of addresses"),
+    ("off, *, or origins", "``off``, ``*`` or a list of origins"),
+    ("a whole number of seconds", "duration"),
+    ("a whole number of bytes", "size"),
+    ("a whole number", "number"),
+    ("a path", "path"),
+    ("one line of text", "text"),
+    ("everyone, authenticated", "users"),
+    ("names of projects and globs", "names"),
+    ("names of hosts", "list of hosts"),
+    ("names of users; several", "list of users"),
+    ("names of users", "user"),
+    ("names of files", "list of filenames"),
+    ("addresses and networks", "list of networks"),
+    ("absolute http", "list of URLs"),
+    ("an absolute http", "URL"),
+    ("a distinguished name", "DN"),
+    ("a search filter", "LDAP filter"),
+    ("the plain name of a folder", "folder name"),
+)
+"""Beginnings of `ValueKind.allowed`, and the names under which the page explains these kinds."""
+_RANGE = re.compile(r"(?: from \S+)?(?: up to \S+)?\Z")
+_KEYS = re.compile(r"^\.\. keys:: (.+)$", re.MULTILINE)
+_FORMER = re.compile(r"^\.\. former-names::$", re.MULTILINE)
 
 
-def configuration_rst() -> str:
-    """Return the page ``docs/reference/configuration.rst``, generated from the table."""
-    blocks = [_HEAD + "\n".join(f"* {line}" for line in _former_names()) + "\n"]
-    rows = table()
-    for section, declared in _sections():
-        blocks.append(_heading(section))
-        blocks.append(f"{declared.__doc__}\n")
-        blocks.extend(_entry(row) for row in rows if row.section == section)
-        if section == "access":
-            for name, doc in _FREE_DOCS.items():
-                blocks.append(_heading(name))
-                blocks.append(f"{doc}\n")
-    return "\n".join(blocks)
+def configuration_rst(template: str) -> str:
+    """Return the page ``docs/reference/configuration.rst``: the template with the tables of keys in
+    place of its lines ``.. keys:: <section>`` and ``.. former-names::``.
+
+    Raises `ValueError` unless each section is there exactly once.
+    """
+    sections = sorted(section for section, _ in _sections())
+    if sorted(_KEYS.findall(template)) != sections:
+        raise ValueError(f"the page must have the keys of each section once: {sections}")
+    page = _KEYS.sub(lambda match: _section_table(match[1]), template)
+    return _FORMER.sub("\n".join(f"* {line}" for line in _former_names()), page)
 
 
 def _former_names() -> Iterator[str]:
@@ -130,18 +103,34 @@ def _former_names() -> Iterator[str]:
             yield f"``[{section}] {key}`` is ``{current}``."
 
 
-def _heading(section: str) -> str:
-    title = f"``[{section}]``"
-    return f"{title}\n{'-' * len(title)}\n"
+def _section_table(section: str) -> str:
+    head = (
+        ".. list-table::\n   :header-rows: 1\n   :widths: 24 16 14 46\n\n"
+        "   * - Key\n     - Value\n     - Default\n     - Meaning\n"
+    )
+    return head + "".join(_entry(row) for row in table() if row.section == section).rstrip()
 
 
 def _entry(row: KeyRow) -> str:
-    default = f"default ``{row.default}``" if row.default else "empty by default"
-    allowed = row.allowed.replace("*", r"\*").replace("<", r"\<")
-    secret = " Secret: never shown." if row.secret else ""
+    label = f"config-{row.section.partition(':')[0]}-{row.key}"
+    default = f"``{row.default}``" if row.default else "empty"
+    secret = " Secret: pypid never prints it." if row.secret else ""
+    text = wrap(row.doc + secret, 92, break_long_words=False, break_on_hyphens=False)
     return (
-        f"``{row.key}`` ({default})\n"
-        f"    {row.doc}\n"
-        f"    Allowed: {allowed}.{secret}\n"
-        f"    Environment: ``{row.variable}``.\n"
+        f"   * - .. _{label}:\n\n       ``{row.key}``\n"
+        f"     - {_value_of(row)}\n"
+        f"     - {default}\n"
+        f"     - {(chr(10) + ' ' * 7).join(text)}\n"
     )
+
+
+def _value_of(row: KeyRow) -> str:
+    """Return the name of the kind of value, or all allowed words."""
+    for beginning, name in _TYPES:
+        if row.allowed.startswith(beginning):
+            limits = _RANGE.search(row.allowed)
+            return name + ("" if limits is None else limits[0].replace(" from", ", from", 1))
+    words = row.allowed.partition(";")[0].split(", ")
+    if all(word.isidentifier() or word[0].isdigit() or ":" in word for word in words):
+        return ", ".join(f"``{word}``" for word in words)
+    return row.allowed.replace("*", r"\*").replace("<", r"\<")
