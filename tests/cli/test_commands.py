@@ -19,6 +19,7 @@ from tests.cli.commands import RecordedCase
 
 COMMANDS = [
     "serve",
+    "init",
     "status",
     "reload",
     "check-config",

@@ -20,7 +20,7 @@ from pypid.cli.grammar import CommandParser, current_words
 from pypid.core.errors import PypidError
 
 _MODULES = {
-    "server": ("serve",),
+    "server": ("serve", "init"),
     "status": ("status", "reload"),
     "configuration": ("check-config", "convert-config"),
     "project": ("project",),

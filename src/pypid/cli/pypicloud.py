@@ -5,13 +5,12 @@ says why there is none.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
 from pypid import cli
+from pypid.cli.server import default_text, write_config
 
 
 def gen_password() -> None:
@@ -54,24 +53,15 @@ def make_config() -> None:
         )
     command.add_argument("outfile", metavar="OUTFILE", nargs="?", type=Path)
     options = command.parse_args()
-    text = files("pypid").joinpath("pypid.ini").read_text(encoding="utf-8")
     if options.outfile is None:
-        print(text, end="")
+        print(default_text(), end="")
         return
-    try:
-        with open(
-            os.open(options.outfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
-            "w",
-            encoding="utf-8",
-        ) as file:
-            file.write(text)
-    except FileExistsError:
+    if options.outfile.exists():
         _refuse(
-            f"{options.outfile} is there already; nothing was written. To translate pypicloud's: "
+            f"{options.outfile} exists; nothing was written. To translate pypicloud's: "
             "pypid convert-config FILE"
         )
-    except OSError as error:
-        _refuse(f"{options.outfile} cannot be written: {error.strerror}")
+    write_config(options.outfile, default_text())
     _print_note(
         f"{options.outfile} was written. Start pypid with: pypid serve --config {options.outfile}"
     )

@@ -1,19 +1,32 @@
-"""The `serve` command: start the index."""
+"""The commands `serve`, which starts the index, and `init`, which writes its configuration."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import os
+import sys
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from pypid.cli.command import add_command, add_config
+from pypid.core.errors import CannotStart
 from pypid.daemon.sd_notify import name_sockets
 from pypid.prefork import how_many
 
+INIT = """\
+  pypid init                         write ./pypid.ini, which `pypid serve` finds here
+  pypid init /etc/pypid/pypid.ini    the configuration of the whole machine
+
+The file has the most common settings with comments; all of them have the value
+that holds without a file. Check it after a change: pypid check-config FILE
+"""
+_SERVER = "[server]\n"
+
 
 def add(commands: Any) -> None:
-    """Declare the `serve` command."""
+    """Declare `serve` and `init`."""
     serve = add_command(
         commands,
         "serve",
@@ -30,6 +43,14 @@ def add(commands: Any) -> None:
         "more than 1 needs a shared "
         "catalog, [catalog] backend = sql or redis)",
     )
+    init = add_command(
+        commands, "init", _init, "write a configuration file with comments", examples=INIT
+    )
+    init.add_argument(
+        "file", metavar="FILE", nargs="?", type=Path, default=Path("pypid.ini"),
+        help="the file to write (default: pypid.ini)",
+    )  # fmt: skip
+    init.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -46,3 +67,51 @@ def _worker_count(text: str) -> int:
         return how_many(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def default_text() -> str:
+    """Return the text of the configuration with comments, which is part of the package."""
+    return files("pypid").joinpath("pypid.ini").read_text(encoding="utf-8")
+
+
+def write_config(file: Path, text: str, *, force: bool = False) -> None:
+    """Write a configuration that only its owner can read; replace a file only with `force`. Exits
+    with advice.
+    """
+    flags = os.O_TRUNC if force else os.O_EXCL
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flags, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        sys.exit(f"pypid: {file} exists; nothing was written. To replace it, use --force.")
+    except OSError as error:
+        sys.exit(f"pypid: {file} cannot be written: {error.strerror}")
+
+
+def _init(options: argparse.Namespace) -> None:
+    from pypid.wiring.configuration import load_config
+    from pypid.wiring.invocation import invocation
+
+    file, text = options.file, default_text()
+    if (data := _data_in_use(file)) is not None:
+        comment = "; the data of `pypid serve` without a configuration file"
+        text = text.replace(_SERVER, f"{_SERVER}{comment}\nstate = {data}\n", 1)
+    write_config(file, text, force=options.force)
+    serve = invocation(load_config(file), os.environ).command("serve")
+    print(f"{file} was written. Start the index with: {serve}")
+
+
+def _data_in_use(file: Path) -> Path | None:
+    """Return the data folder of the built-in defaults, if an index has used it and the
+    configuration `file` would name another one.
+    """
+    from pypid.daemon.state import default_state
+    from pypid.wiring.configuration import default_data
+
+    try:
+        data = Path(default_data())
+    except CannotStart:
+        return None
+    is_another = default_state(file, None).resolve() != data.resolve()
+    return data if is_another and (data / "lock").exists() else None

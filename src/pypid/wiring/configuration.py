@@ -34,9 +34,18 @@ def find_config(option: Path | str | None, environ: Mapping[str, str] | None = N
     """Return the configuration that this process uses: that of `option`, or the first that
     `lookup.find_config` finds. `environ` replaces its environment. Raises `CannotStart`; blocks.
     """
-    home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises if there is none
-    caller = Caller(os.environ if environ is None else environ, str(Path.cwd()), os.geteuid(), home)
+    caller = _caller(os.environ if environ is None else environ)
     return lookup.find_config(None if option is None else str(option), caller, _Files())
+
+
+def default_data() -> str:
+    """Return the data folder of the built-in defaults. Raises `CannotStart`; blocks."""
+    return lookup.default_data(_caller(os.environ), _Files())
+
+
+def _caller(environ: Mapping[str, str]) -> Caller:
+    home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises if there is none
+    return Caller(environ, str(Path.cwd()), os.geteuid(), home)
 
 
 def config_text(file: Path) -> bytes:
