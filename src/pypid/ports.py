@@ -431,9 +431,10 @@ class Downloads(Protocol):
         """Record the download; it is written within a second or so."""
 
     async def of(
-        self, sha256: str, *, most: int = 1000, before: int | None = None
+        self, *digests: str, most: int = 1000, before: int | None = None
     ) -> Sequence[DownloadEntry]:
-        """Return the downloads of one file, newest first, each with its serial.
+        """Return the downloads of the files with these SHA-256 digests, newest first, each with its
+        serial.
 
         `before`: only those with a lower serial, to page through more than `most`.
         Raises `PeopleUnknown`.

@@ -83,10 +83,7 @@ class AclTests(CommandCase):
         self.assertEqual(
             self.prints(f"acl import -i {file}"), "added: 1 user, 1 group, 2 members, 2 rights\n"
         )
-        again = (
-            "added: 0 users, 0 groups, 0 members, 0 rights (1 user had an account here, which "
-            "stays)\n"
-        )
+        again = "added: 0 users, 0 groups, 0 members, 0 rights (1 user existed already)\n"
         self.assertEqual(self.prints(f"acl import -i {file}"), again)
         self.assertIn(
             Right(project_name("spam"), Whom.EVERYONE), have(self.people.accounts.rights())
@@ -137,7 +134,7 @@ class AclTests(CommandCase):
         for data in (b"", b"no json", b"[1]", b'{"users": 1}', gzip.compress(b"{}")[:-4]):
             bad.write_bytes(data)
             status, out, _ = self.run_command(f"acl import -i {bad}")
-            self.assertIn("no dump of pypicloud's people", status, data)
+            self.assertIn("not a dump of pypicloud's users", status, data)
             self.assertEqual(out, "")
         self.assertIn(
             "cannot be read", self.run_command(f"acl import -i {self.folder / 'nothing'}")[0]

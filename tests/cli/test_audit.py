@@ -71,12 +71,33 @@ class AuditTests(CommandCase):
 
 class DownloadTests(CommandCase):
     def test_given(self) -> None:
-        """Who was given a file, from where; what nobody was given, and what is no digest."""
+        """Who downloaded the files of a project, of a release, one file, or bytes by their digest;
+        what does not exist is refused.
+        """
         self.assertEqual(self.prints(f"downloads {'0' * 64}"), "0 downloads\n")
-        self.assertIn("sha256", self.run_command("downloads spam-1.0.tar.gz")[0])
-        filename, data = wheel_filename("spam"), wheel("spam")
-        put = self.pypid.ask("PUT", f"/packages/py3/s/spam/{filename}", basic("alice"), body=data)
-        self.assertEqual(put.status, 200)
-        self.pypid.get(f"/packages/spam/{filename}", user="bob")
-        out = self.prints(f"downloads {sha256(data).hexdigest()}")
-        self.assertIn(f"bob  192.0.2.7  spam     {filename}\n1 download\n", out)
+        for version in "1.0", "2.0":
+            filename, data = wheel_filename("spam", version), wheel("spam", version)
+            target = f"/packages/py3/s/spam/{filename}"
+            put = self.pypid.ask("PUT", target, basic("alice"), body=data)
+            self.assertEqual(put.status, 200)
+            self.pypid.get(f"/packages/spam/{filename}", user="bob")
+        line = f"bob  192.0.2.7  spam     {filename}\n1 download\n"
+        for words in (
+            sha256(data).hexdigest(),
+            "spam 2",
+            f"spam {filename}",
+            "Spam --most 1",
+        ):
+            self.assertIn(line, self.prints(f"downloads {words}"))
+        self.assertIn("2 downloads\n", self.prints("downloads spam"))
+        more = self.prints("downloads spam --most 1")
+        self.assertTrue(more.endswith("pypid downloads spam --before 2\n"), more)
+        self.assertIn("no project", self.run_command("downloads nowhere")[0])
+        for missing in "spam 3.0", "spam spam-9.tar.gz":
+            self.assertIn("no file or release", self.run_command(f"downloads {missing}")[0])
+
+    def test_parameters(self) -> None:
+        """A request names files by a digest or by a project, not by both."""
+        for query in "", "?sha256=ab", f"?sha256={'0' * 64}&project=spam", "?version=1.0":
+            answer = self.pypid.get(f"/api/downloads{query}", user="ada")
+            self.assertEqual(answer.status, 400, query)

@@ -80,11 +80,11 @@ class CollectTests(RecordedCase):
         self.assertEqual(
             out,
             "kept    a-1.whl\nhad     b.tar.gz (needs a build)\n"
-            "Files: 1 kept now, 1 were here. Lines not collected, or not wholly: 0.\n",
+            "Files: 1 cached now, 1 cached before. Incomplete requirements: 0.\n",
         )
         lines = [
-            "working out what is needed (12 s)",
-            "2 releases are needed",
+            "resolving (12 s)",
+            "needs 2 releases",
             "1 of 2: kept a-1.whl",
         ]
         self.assertEqual(
@@ -111,9 +111,7 @@ class CollectTests(RecordedCase):
         }
         status, out, _ = self.run_command("collect", "-r", self.file("r.txt"))
         self.assertEqual(status, 1)
-        self.assertIn(
-            "not collected: nope\n    is not there\n    (for Python 3.12 on linux)\n", out
-        )
+        self.assertIn("not cached: nope\n    is not there\n    (for Python 3.12 on linux)\n", out)
         self.assertIn("ignored: -i x\n    not here\n", out)
         status, out, err = self.run_command("collect", "-r", self.file("r.txt"), "--json")
         self.assertEqual((status, json.loads(out), err), (1, self.answer, ""))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pypid.cli.grammar import FORMER_NAMES, current_words
 from pypid.core.errors import NoSuchProject
 from pypid.daemon.control import ControlRefused, ControlRequest
 from tests.access.sql.test_pypicloud_people import PEOPLE, pypiclouds
+from tests.cli.command_lines import commands_below, problem_of, pypid_lines
 from tests.cli.commands import RecordedCase
 
 COMMANDS = [
@@ -43,24 +43,6 @@ COMMANDS = [
     "gen-password",
     "gen-secret",
 ]
-WITH_HELP = (
-    "user",
-    "user create",
-    "user set-password",
-    "group",
-    "right",
-    "token",
-    "token create",
-    "audit",
-    "downloads",
-    "user list",
-    "user show",
-    "user set-admin",
-    "group add-user",
-    "right grant",
-    "right revoke",
-    "token delete",
-)
 
 
 class HelpTests(RecordedCase):
@@ -181,23 +163,17 @@ class GrammarTests(RecordedCase):
 
 class ExampleTests(RecordedCase):
     def test_examples(self) -> None:
-        """Each command teaches by example, and every example is a command line that can be read."""
-        found = 0
-        for words in WITH_HELP:
-            status, out, _ = self.run_command(*words.split(), "--help")
-            self.assertEqual(status, 0)
-            self.assertIn("usage: pypid " + words, out)
-            for line in out.splitlines():
-                if (
-                    line.startswith(f"  pypid {words.split()[0]}")
-                    and "..." not in line
-                    and "$(" not in line
-                ):
-                    found += 1
-                    cli.parser().parse_args(
-                        shlex.split(re.split(r"\s{3,}|  \(", line.strip())[0])[1:]
-                    )
-        self.assertGreater(found, 20)
+        """Each command has an example of itself, and every example is a command line that can be
+        parsed, with current names and without abbreviations.
+        """
+        tree = cli.parser()
+        for name, parser in commands_below(tree):
+            lines = [line for line in (parser.epilog or "").splitlines() if line.startswith("  ")]
+            found = list(pypid_lines("\n".join(lines)))
+            own = [words for words in found if words[: len(name)] == list(name)]
+            self.assertNotEqual(own, [], name)
+            for words in found:
+                self.assertEqual(problem_of(words), None, words)
 
 
 class RequestTests(RecordedCase):
@@ -249,7 +225,7 @@ class RequestTests(RecordedCase):
             (status, out),
             (
                 None,
-                "a-1.zip: adopted\n1 file adopted; 2 projects known before, 1 of them read anew.\n",
+                "a-1.zip: adopted\n1 file adopted; 2 projects known before, 1 of them changed.\n",
             ),
         )
         self.answer["adopted"].append(refused)
@@ -325,22 +301,20 @@ class RequestTests(RecordedCase):
         for line in (
             "spam: the name is not ours, and may come from upstream.",
             (
-                "Upstream (https://up.example/) said at 2026-01-20 10:00:00 UTC: 3 files, status "
+                "Last answer of https://up.example/ (2026-01-20 10:00:00 UTC): 3 files, status "
                 "active."
             ),
-            "Upstream is away since 2026-01-20 11:00:00 UTC: nobody answers.",
-            "Visible: 0 files of ours, 1 kept, 1 to be had from upstream.",
-            "  spam-2.0.tar.gz: hidden, it is too young; visible from 2026-01-23 10:00:00 UTC on",
+            "Upstream is unreachable since 2026-01-20 11:00:00 UTC: nobody answers.",
+            "Visible files: 0 local, 1 cached, 1 upstream only.",
+            "  spam-2.0.tar.gz: hidden, it is too young; visible from 2026-01-23 10:00:00 UTC",
         ):
             self.assertIn(f"{line}\n", out)
         self.answer |= {"upstream": None, "outage": None, "not_asked": "reserved", "file": cooldown}
         _, out, _ = self.run_command("why", "spam", "a b")
         self.assertEqual(self.asked.pop().url, "/api/why/spam/a%20b")
-        self.assertIn("Upstream is not asked for it: reserved.\nspam-2.0.tar.gz: hidden", out)
+        self.assertIn("The name is not sent upstream: reserved.\nspam-2.0.tar.gz: hidden", out)
         self.answer["file"] = {**cooldown, "visible": True, "because": None, "until": None}
-        self.assertIn(
-            "spam-2.0.tar.gz: visible, kept here\n", self.run_command("why", "spam", "x")[1]
-        )
+        self.assertIn("spam-2.0.tar.gz: visible, cached\n", self.run_command("why", "spam", "x")[1])
 
     def test_cache_list(self) -> None:
         """cache list is a table with sums and the limit; of a project, its files."""
@@ -358,9 +332,9 @@ class RequestTests(RecordedCase):
         )
         self.assertEqual(
             out,
-            "PROJECT     FILES       SIZE  LAST WANTED (UTC)\n"
-            "ham             2    3.0 MiB   2026-01-20 10:00\n"
-            "strawberry     12  999 bytes   2026-01-19 10:00\n"
+            "PROJECT     FILES       SIZE  LAST REQUEST (UTC)\n"
+            "ham             2    3.0 MiB    2026-01-20 10:00\n"
+            "strawberry     12  999 bytes    2026-01-19 10:00\n"
             "2 projects, 14 files, 3.0 MiB of at most 5.0 GiB ([upstream] max_cache)\n",
         )
         self.answer = {"files": 0, "size": 0, "limit": None, "projects": []}
@@ -382,7 +356,7 @@ class RequestTests(RecordedCase):
         self.assertEqual(self.asked.pop().url, "/api/cache/ham")
         self.assertIn(
             (
-                "ham-2-py3-none-any.whl (not whole)  1.5 KiB   2026-01-19 10:00\n1 files of ham, "
+                "ham-2-py3-none-any.whl (incomplete)  1.5 KiB    2026-01-19 10:00\n1 file of ham, "
                 "3.0 KiB\n"
             ),
             out,
@@ -409,9 +383,7 @@ class RequestTests(RecordedCase):
             self.assertEqual(
                 (status, self.asked.pop()), (None, ControlRequest("DELETE", url, None))
             )
-            self.assertTrue(
-                out.endswith("ham: 1 files, 10 bytes\nRemoved: 1 files, 10 bytes\n"), out
-            )
+            self.assertTrue(out.endswith("ham: 1 file, 10 bytes\nDeleted: 1 file, 10 bytes\n"), out)
         for words, said in (
             ([], "y\n"),
             ([], ""),
@@ -421,7 +393,7 @@ class RequestTests(RecordedCase):
             (["ham", "", "--yes"], ""),
         ):
             status, _, _ = self.run_command("cache", "purge", *words, said=said)
-            self.assertIn("nothing was removed", status)
+            self.assertIn("nothing was deleted", status)
         self.assertEqual(self.asked, [])
 
     def test_cache_help(self) -> None:
@@ -451,7 +423,7 @@ class DeleteTests(RecordedCase):
         """
         for said, asked in ("spam\n", 1), ("yes\n", 0), ("", 0):
             status, out, _ = self.run_command("delete", "spam", "1.0", said=said)
-            self.assertIn("This deletes 1.0 of spam for good", out)
+            self.assertIn("This deletes 1.0 of spam permanently", out)
             self.assertEqual(len(self.asked), asked, said)
             if not asked:
                 self.assertIn("nothing was deleted", status)

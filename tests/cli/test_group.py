@@ -22,6 +22,6 @@ class GroupTests(CommandCase):
         told = self.prints("group list")
         self.assertIn("devs   database       alice\n", told)
         self.assertIn("ops    configuration  (see [groups])\n", told)
-        self.assertIn("nothing was removed", self.run_command("group remove devs", said="y\n")[0])
-        self.assertEqual(self.prints("group remove devs --yes"), "devs: removed\n")
+        self.assertIn("nothing was deleted", self.run_command("group remove devs", said="y\n")[0])
+        self.assertEqual(self.prints("group remove devs --yes"), "devs: deleted\n")
         self.assertIn("[groups]", self.run_command("group join ops alice")[0])

@@ -25,7 +25,7 @@ class InvitationTests(RecordedCase):
 
     def test_withdraw(self) -> None:
         """It says whether there was something to withdraw."""
-        for withdrawn, words in ((True, ": withdrawn"), (False, "used or withdrawn before")):
+        for withdrawn, words in ((True, ": deleted"), (False, "used or deleted before")):
             self.answer = {"id": MADE["id"], "withdrawn": withdrawn}
             status, out, _ = self.run_command("invitation", "withdraw", "a/b")
             self.assertEqual((status, self.asked[-1].method), (None, "DELETE"))
@@ -40,3 +40,12 @@ class InvitationTests(RecordedCase):
     def test_help(self) -> None:
         """The help shows how an invitation is used."""
         self.assertIn("/api/register", self.run_command("invitation", "make", "--help")[1])
+
+    def test_list(self) -> None:
+        """The open invitations are a table, without their secrets."""
+        times = {"created": "2026-01-01T00:00:00Z", "expires": "2026-01-08T00:00:01Z"}
+        self.answer = {"invitations": [{"id": MADE["id"], "by": "ada", **times}]}
+        status, out, _ = self.run_command("invitation", "list")
+        self.assertEqual((status, self.asked[0].method), (None, "GET"))
+        self.assertIn(f"{MADE['id']}  ada  2026-01-01 00:00  2026-01-08 00:00\n", out)
+        self.assertTrue(out.endswith("1 invitation\n"))

@@ -36,10 +36,7 @@ class RightTests(CommandCase):
         self.assertEqual(status, None)
         self.assertIn("user:alice  rw     database\n", out)
         self.assertIn(
-            (
-                "spam: read by alice, written by alice, by these rights alone; administrators "
-                "besides\n"
-            ),
+            "spam: read by alice, published by alice (the rights above), and by administrators\n",
             out,
         )
         self.assertIn("first right of spam", err)
@@ -48,10 +45,10 @@ class RightTests(CommandCase):
         self.assertIn("  read = everyone\n", whole)
         self.assertIn("eggs     user:bob    rw     configuration\n", whole)
         _, out, err = self.run_command("right revoke spam alice")
-        self.assertIn("by the defaults ([access])", out)
+        self.assertIn("(defaults of [access])", out)
         self.assertIn("the defaults hold", err)
         self.assertIn("[projects]", self.run_command("right revoke eggs bob")[0])
-        self.assertIn("written by bob", self.prints("right list eggs"))
+        self.assertIn("published by bob", self.prints("right list eggs"))
 
     def test_refused(self) -> None:
         """Nonsense is refused: a right that is none is a wrong command line, the

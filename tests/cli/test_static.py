@@ -65,9 +65,7 @@ class StaticTests(SynchronousTestCase):
         status, said = self.static("--package-list", "-", said="spam-1.0.tar.gz\n../x\n")
         self.assertEqual(status, 0)
         self.assertIn("pypid: line 2: '../x' is not a valid distribution file name", said)
-        self.assertIn(
-            "pypid: 1 projects. Pages: 10 written, 0 were the same. Lines left out: 1.", said
-        )
+        self.assertIn("pypid: 1 project. Pages: 10 written, 0 unchanged. Lines left out: 1.", said)
 
     def test_strict(self) -> None:
         """With --strict nothing is written then."""
@@ -75,9 +73,7 @@ class StaticTests(SynchronousTestCase):
             "--package-list", "-", "--strict", said="spam-1.0.tar.gz\n../x\n"
         )
         self.assertEqual(status, 1)
-        self.assertIn(
-            "1 files would be left out, which --strict forbids; nothing was written", said
-        )
+        self.assertIn("1 file would be left out, which --strict forbids; nothing was written", said)
         self.assertFalse((self.folder / "out").exists())
 
     def test_refused(self) -> None:
@@ -108,7 +104,7 @@ class StaticTests(SynchronousTestCase):
         previous = ("--previous-package-list-json", "out/packages.json")
         status, said = self.static("--package-list", "-", *previous, said="spam-1.0.tar.gz\n")
         self.assertEqual(
-            (status, said.startswith("pypid: 1 projects are in the list no more")), (0, True)
+            (status, said.startswith("pypid: 1 project no longer in the list")), (0, True)
         )
         self.assertEqual((self.folder / "out/simple/spam/index.html").stat(), before)
         self.assertTrue((self.folder / "out/simple/eggs").exists())
@@ -122,7 +118,7 @@ class StaticTests(SynchronousTestCase):
         self.static("--package-list", "-", said="spam-1.0.tar.gz\n")
         status, said = self.static("--package-list", "-", "--delete")
         self.assertEqual(status, 1)
-        self.assertIn("the list names no file, and --delete would remove every page", said)
+        self.assertIn("the list is empty, and --delete would delete every page", said)
         self.assertTrue((self.folder / "out/simple/spam/index.html").exists())
 
     def test_reproducible(self) -> None:
@@ -181,7 +177,7 @@ class StaticTests(SynchronousTestCase):
         self.assertIn("[##############################] 1 of 1 projects written", said)
         self.assertTrue(
             said.endswith(
-                "pypid: 1 projects. Pages: 10 written, 0 were the same. Lines left out: 0.\r\n"
+                "pypid: 1 project. Pages: 10 written, 0 unchanged. Lines left out: 0.\r\n"
             ),
             said,
         )

@@ -63,10 +63,10 @@ class UserTests(CommandCase):
         self.assertIn("active", self.prints("user enable carol"))
         for said in "no\n", "":
             self.assertIn(
-                "nothing was removed", self.run_command("user remove carol", said=said)[0]
+                "nothing was deleted", self.run_command("user remove carol", said=said)[0]
             )
         self.assertTrue(
-            self.prints("user remove carol", said="carol\n").endswith("carol: removed\n")
+            self.prints("user remove carol", said="carol\n").endswith("carol: deleted\n")
         )
         self.assertEqual(self.run_command("user show carol")[0].count("no account"), 1)
 
@@ -74,8 +74,8 @@ class UserTests(CommandCase):
         """A table of who there is, from where; for scripts as JSON."""
         self.prints("user add carol --admin")
         out = self.prints("user list")
-        self.assertIn("carol  admin  active    database       2026-01-01 00:00\n", out)
-        self.assertIn("alice         active    configuration\n", out)
+        self.assertIn("carol  admin  active  database       2026-01-01 00:00\n", out)
+        self.assertIn("alice         active  configuration\n", out)
         self.assertTrue(out.endswith(" users\n"))
         users = json.loads(self.prints("user list --json"))["users"]
         self.assertIn("carol", [user["name"] for user in users])

@@ -132,7 +132,7 @@ class LimitTests(CacheCase):
         )
         self.assertEqual(installed(target), {"zebra-1.0", "own-1.0", "cat-1.0"})
         self.until(lambda: self.size() <= 700 * KIB)
-        self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("check", "--hashes"))
         self.assertIn("of at most 700.0 KiB", self.pypid("cache", "list"))
 
     def test_too_large(self) -> None:
@@ -178,24 +178,20 @@ class PurgeTests(CacheCase):
         told: Any = json.loads(self.pypid("cache", "list", "--json"))
         self.assertEqual(told["size"], self.size())
         self.assertIn(newer.filename, self.pypid("cache", "list", "Bee"))
+        self.assertIn(f"{bee.filename}: visible, cached\n", self.pypid("why", "bee", bee.filename))
         self.assertIn(
-            f"{bee.filename}: visible, kept here\n", self.pypid("why", "bee", bee.filename)
+            "Deleted: 0 files", self.pypid("cache", "purge", "--older-than", "1h", "--yes")
         )
         self.assertIn(
-            "Removed: 0 files", self.pypid("cache", "purge", "--older-than", "1h", "--yes")
+            "nothing was deleted", fails(self.command("cache", "purge"), self.folder, said="no\n")
         )
-        self.assertIn(
-            "nothing was removed", fails(self.command("cache", "purge"), self.folder, said="no\n")
-        )
-        self.assertIn(
-            "Removed: 1 files", self.pypid("cache", "purge", "bee", bee.filename, "--yes")
-        )
+        self.assertIn("Deleted: 1 file", self.pypid("cache", "purge", "bee", bee.filename, "--yes"))
         self.assertEqual(self.kept(), [newer.filename, cat.filename])
         self.assertIn(
-            "Removed: 1 files",
+            "Deleted: 1 file",
             works(self.command("cache", "purge", "cat"), self.folder, said="yes\n"),
         )
-        self.assertIn("Removed: 1 files", self.pypid("cache", "purge", "--yes"))
+        self.assertIn("Deleted: 1 file", self.pypid("cache", "purge", "--yes"))
         self.assertEqual((self.kept(), self.size()), ([], 0))
 
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -237,7 +233,7 @@ class PurgeTests(CacheCase):
         connection.request("GET", f"/packages/whale/{whale.filename}")
         answer = connection.getresponse()
         digest = sha256(answer.read(64 * KIB))
-        self.assertIn("Removed: 1 files", self.pypid("cache", "purge", "whale", "--yes"))
+        self.assertIn("Deleted: 1 file", self.pypid("cache", "purge", "whale", "--yes"))
         self.assertEqual(self.size(), 0)
         while piece := answer.read(MIB):
             digest.update(piece)
@@ -257,8 +253,8 @@ class PurgeTests(CacheCase):
         said = fails(self.command("check", "--hashes"), self.folder)
         self.assertIn(f".kept/bee/{bee.filename}: other-bytes", said)
         self.assertIn(f".kept/cat/{cat.filename}: lost-bytes", said)
-        self.assertIn("2 removed", self.pypid("check", "--hashes", "--sweep"))
-        self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
+        self.assertIn("2 solved", self.pypid("check", "--hashes", "--sweep"))
+        self.assertIn("0 problems", self.pypid("check", "--hashes"))
         self.keep(bee, cat)
 
 
@@ -289,7 +285,7 @@ class WhyTests(CacheCase):
         )
         self.assertIn(until.partition(" ")[0], days)
         self.assertIn(
-            "Visible: 0 files of ours, 1 kept, 0 to be had from upstream.", self.pypid("why", "cat")
+            "Visible files: 0 local, 1 cached, 0 upstream only.", self.pypid("why", "cat")
         )
         self.assertIn(
             "the name is reserved ([upstream] reserved)", self.pypid("why", "secret-plans")
@@ -307,15 +303,15 @@ class WhyTests(CacheCase):
         self.assertEqual(len(listed(self.index, "cat")), 2)  # the page is fresh, nothing has failed
         self.assertRaises(AssertionError, self.want, large("cat", "2.0"))
         self.assertNotIn(
-            "Upstream is away", self.pypid("why", "cat")
+            "Upstream is unreachable", self.pypid("why", "cat")
         )  # a file tells nothing of the index
         self.assertRaises(AssertionError, listed, self.index, "never-asked")
         said = self.pypid("why", "cat", large("cat", "2.0").filename)
-        self.assertIn("Upstream is away since ", said)
+        self.assertIn("Upstream is unreachable since ", said)
         self.assertNotIn("hidden", said)
         self.assertEqual(len(listed(self.index, "cat")), 2)
         stop(self.index)
-        self.assertIn("visible, kept here", self.pypid("why", "cat", large("cat").filename))
+        self.assertIn("visible, cached", self.pypid("why", "cat", large("cat").filename))
 
 
 class MirrorTests(CacheCase):

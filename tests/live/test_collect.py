@@ -343,7 +343,7 @@ class CommandTests(CollectCase):
         file.write_text("app\nmany\nnowhere\n")
         ended = self.command("-r", file, "--python", "3.12")
         self.assertEqual(ended.status, 1)
-        for words in "had     app-2.0", "kept    many-1.0", "not collected: nowhere", "1 of 3: ":
+        for words in "had     app-2.0", "kept    many-1.0", "not cached: nowhere", "1 of 3: ":
             self.assertIn(words, ended.said)
         self.stack.close()
         ended = self.command("-r", file, "--python", "3.12")

@@ -338,7 +338,7 @@ class CommandTests(IndexTestCase):
         tree = self.folder / "tree"
         said = self.export("--copy-files", tree)
         self.assertIn("1 project. ", said)
-        self.assertIn("1 project left out, which anonymous may not see", said)
+        self.assertIn("1 project omitted, invisible to anonymous clients", said)
         self.assertEqual([path.name for path in (tree / "packages").iterdir()], ["once-ours"])
         theirs = self.folder / "bob"
         self.export("--as-user", "bob", theirs)

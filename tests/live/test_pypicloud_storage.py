@@ -161,7 +161,7 @@ class StoryCase(SynchronousTestCase):
             self.assertEqual([file["yanked"] for file in page(index, "ppc-two")["files"]], ["bad"])
             self.installs(index.url(), "again", sorted(self.names()), "ppc-two==1.0")
             said = works([BIN / "pypid", "check", "--hashes", "-c", index.config], self.folder)
-            self.assertIn("0 things are wrong", said)
+            self.assertIn("0 problems", said)
 
     def names(self) -> set[str]:
         """The projects."""

@@ -117,7 +117,7 @@ class CommandTests(TierCase):
         self.assertEqual(stored["Content-Type"], "application/octet-stream")
         self.assertEqual(stored["Content-Disposition"], f'attachment; filename="{old.filename}"')
         self.assertEqual(len(stored["x-amz-meta-pypid-write"]), 32)
-        self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("check", "--hashes"))
         self.assertEqual(self.tier("STANDARD", "s3-tier"), dict.fromkeys(due, "moved"))
 
     def test_refused(self) -> None:
@@ -224,7 +224,7 @@ class ArchiveTests(TierCase):
         self.assertEqual(get(url, "HEAD").status, 503)
         self.assertEqual(get(f"{url}.metadata").status, 200)
         self.assertEqual(self.tier("STANDARD", "s3-deep"), {old.filename: "archived"})
-        self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("check", "--hashes"))
         self.look("s3-deep", old.filename, 30)
         got = get(url)
         self.assertEqual((got.status, got.body), (200, old.data))

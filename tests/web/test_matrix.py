@@ -255,7 +255,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         (RIGHTS, *GET),
         (f"{RIGHTS}/<kind>", "PUT", "DELETE"),
         (f"{RIGHTS}/<kind>/<name>", "PUT", "DELETE"),
-        ("/api/invitations", "POST"),
+        ("/api/invitations", *GET, "POST"),
         ("/api/invitations/<id>", "DELETE"),
         ("/api/audit", *GET),
         ("/manage/", *GET),

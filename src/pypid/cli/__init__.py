@@ -77,11 +77,12 @@ def parser(modules: Iterable[str] = tuple(_MODULES)) -> CommandParser:
     top = CommandParser(
         prog="pypid",
         description=(
-            "A team's Python package index. `pypid serve` starts it; the other commands manage "
-            "it, running or stopped."
+            "A team's Python package index. `pypid serve` starts it. The other commands manage it, "
+            "whether it is running or stopped."
         ),
         epilog=(
-            "Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source."
+            "Help for a command: pypid COMMAND --help. Documentation: the path /docs/ of a running "
+            "pypid (`pypid status` prints its address)."
         ),
     )
     top.add_argument("--version", action="version", version=f"pypid {__version__}")

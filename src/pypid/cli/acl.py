@@ -14,45 +14,45 @@ from pypid.cli.output import counted, print_answer, print_json, printable
 from pypid.cli.request import send_request
 
 ABOUT = """\
-  pypid acl import -i acl.json       take over what ppc-export has printed
-  pypid acl export -o acl.json.gz    write the same of this pypid, for ppc-import
+  pypid acl import -i acl.json       import what ppc-export has printed
+  pypid acl export -o acl.json.gz    write the same format, for ppc-import
 
-Users with the hashes of their passwords, who waits for approval, groups, and
-rights on projects: what pypicloud dumps by ppc-export and /admin/acl.json.gz.
+The dump has users with their password hashes, registrations that wait for approval,
+groups, and rights on projects: what pypicloud writes by ppc-export and /admin/acl.json.gz.
 """
 IMPORT = """\
-  ppc-export config.ini > acl.json         where pypicloud is
+  ppc-export config.ini > acl.json         on the machine of pypicloud
   pypid acl import -i acl.json             here
 
-or what its /admin/acl.json.gz gives. (ppc-export's own -o fails on Python 3.)
+The file /admin/acl.json.gz of pypicloud works as well. (ppc-export -o fails on Python 3.)
 
-What is missing here is added, all at once or not at all. Accounts that exist
-here stay as they are, and no right becomes smaller; a second time changes
-nothing. Whatever cannot be taken as it stands is listed with what was done.
-Exits with 1 if a user lost a right by that (LOST), or got one that the user had
-neither there nor here, since groups or users of one name are one (GAINED).
+pypid adds what is missing, all at once or not at all. Existing accounts stay as they are,
+and no right becomes smaller; a second import changes nothing. Entries that cannot be
+imported as they are are listed, with the solution. The exit status is 1 if a user loses
+a right (LOST), or gets a right that the user had neither there nor here, because groups
+or users with the same name are merged (GAINED).
 """
 EXPORT = """\
-  pypid acl export -o acl.json.gz          gzipped, readable by you only
-  pypid acl export | jq .groups            as JSON
+  pypid acl export -o acl.json.gz          compressed; only you can read the file
+  pypid acl export | jq .groups
 
-It holds the hashes of all passwords: keep it as carefully as the accounts.
+The dump has the hashes of all passwords: protect it like the accounts database.
 """
 
 
 def add(commands: Any) -> None:
     """Declare the `acl` command."""
-    about = "have people and rights out of a pypicloud, or for one"
+    about = "import or export users and rights in the format of pypicloud"
     verbs = add_group(commands, "acl", about, examples=ABOUT)
-    about = "write all people and rights"
+    about = "export all users and rights"
     exporting = add_command(verbs, "export", _export, about, config=True, examples=EXPORT)
     exporting.add_argument(
         "-o",
         metavar="FILE",
         dest="file",
-        help="the file to write (default: standard output, not gzipped)",
+        help="the file to write (default: standard output, uncompressed)",
     )
-    about = "take over people and rights"
+    about = "import users and rights"
     importing = add_command(verbs, "import", _import, about, config=True, examples=IMPORT)
     importing.add_argument(
         "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
@@ -103,7 +103,7 @@ def _print_import(answer: Mapping[str, Any]) -> None:
         for what in ("users", "groups", "members", "rights")
     ]
     present = answer["users_there"]
-    note = f" ({counted(present, 'user')} had an account here, which stays)" if present else ""
+    note = f" ({counted(present, 'user')} existed already)" if present else ""
     print(f"added: {', '.join(added)}{note}")
 
 
@@ -125,7 +125,5 @@ def _read(name: str | None) -> Any:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise BadRequest(
-            "This is no dump of pypicloud's people, as ppc-export writes it: it is no JSON object."
-        )
+        raise BadRequest("The file is not a dump of pypicloud's users, which is a JSON object.")
     return document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,23 +16,25 @@ from pypid.cli.command import add_command
 from pypid.cli.output import counted, format_time, print_answer, print_table, printable
 from pypid.cli.request import poll, send_request
 
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 AUDIT = """\
-  pypid audit                              the last 100 changes, the newest last
+  pypid audit                              the last 100 entries, newest last
   pypid audit --who carol
   pypid audit --what delete-file
   pypid audit --subject spam/spam-1.0.tar.gz
-  pypid audit --most 1000 --json           for machines, the newest first
-  pypid audit --follow                     and then what is done from now on
+  pypid audit --most 1000 --json           newest first
+  pypid audit --follow                     continue with new entries
 
-Each line: its number, when (UTC), who, what, to what, from which address or by
-which token, and details. Older ones than these: --before NUMBER.
+An entry shows its number, the time (UTC), the user, the action, its subject, the address
+or the token, and details. For earlier entries: --before NUMBER.
 """
 DOWNLOADS = """\
+  pypid downloads acme-billing
+  pypid downloads acme-billing 1.0
+  pypid downloads acme-billing acme_billing-1.0-py3-none-any.whl
   pypid downloads 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
-  pypid downloads $(sha256sum spam-1.0.tar.gz | cut -c -64)
 
-Files are named by their SHA-256, which is on their project's page: all downloads
-of these bytes are listed, under whatever file name.
+A file that was deleted can be looked up by its SHA-256 digest, which the audit log has.
 """
 
 
@@ -39,32 +42,43 @@ def add(commands: Any) -> None:
     """Declare the `audit` and `downloads` commands."""
     about = "show who changed what, when, and from where"
     audit = add_command(commands, "audit", _audit, about, config=True, examples=AUDIT)
-    audit.add_argument("--who", metavar="USER", help="only what this user did")
+    audit.add_argument("--who", metavar="USER", help="only actions of this user")
     audit.add_argument(
-        "--what", metavar="DEED", help="only this: publish-file, set-right, revoke-token ..."
+        "--what",
+        metavar="ACTION",
+        help="only this action: publish-file, set-right, revoke-token ...",
     )
     audit.add_argument(
         "--subject",
         metavar="WHAT",
-        help="only what was done to this: a project, PROJECT/FILE, a user ...",
+        help="only actions on this subject: a project, PROJECT/FILE, a user ...",
     )
-    audit.add_argument("--before", metavar="NUMBER", type=int, help="only lines before this one")
+    audit.add_argument("--before", metavar="NUMBER", type=int, help="only entries before this one")
     audit.add_argument(
-        "--most", metavar="N", type=int, default=100, help="at most so many (100; not over 1000)"
+        "--most",
+        metavar="N",
+        type=int,
+        default=100,
+        help="number of entries (default: 100; at most 1000)",
     )
-    audit.add_argument(
-        "--follow", action="store_true", help="go on with what is done, until Ctrl-C"
-    )
-    about = "show who was given a file, when, from where, and with which token"
+    audit.add_argument("--follow", action="store_true", help="print new entries until Ctrl-C")
+    about = "show who downloaded the files of a project or a release, or a single file"
     downloads = add_command(
         commands, "downloads", _downloads, about, config=True, examples=DOWNLOADS
     )
-    downloads.add_argument("sha256", metavar="SHA256")
+    downloads.add_argument("project", metavar="PROJECT|SHA256")
+    downloads.add_argument(
+        "what", metavar="VERSION|FILE", nargs="?", help="(default: all files of the project)"
+    )
     downloads.add_argument(
         "--before", metavar="NUMBER", type=int, help="only downloads before this one"
     )
     downloads.add_argument(
-        "--most", metavar="N", type=int, default=1000, help="at most so many (1000; not over 1000)"
+        "--most",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="number of downloads (default and maximum: 1000)",
     )
 
 
@@ -91,7 +105,7 @@ def _print_entries(answer: Mapping[str, Any]) -> None:
         map(_row, reversed(answer["deeds"])),
     )
     if answer["before"] is not None:
-        print(f"There may be older ones: pypid audit --before {answer['before']}")
+        print(f"For earlier entries: pypid audit --before {answer['before']}")
 
 
 @define
@@ -110,7 +124,7 @@ class _NewEntries:
             and new[0]["serial"] > self.last + 1
             and len(new) == len(answer["deeds"])
         ):
-            print("pypid: there may be more than these: see pypid audit", file=sys.stderr)
+            print("pypid: entries may be missing here; see pypid audit", file=sys.stderr)
         for entry in new:
             self.last = entry["serial"]
             text = "  ".join(map(printable, _row(entry))).rstrip()
@@ -140,7 +154,8 @@ def _origin(entry: Mapping[str, Any]) -> str:
 
 
 def _downloads(options: argparse.Namespace) -> None:
-    url = f"/api/downloads?{_query(options, 'sha256', 'before', 'most')}"
+    page = _query(options, "before", "most")
+    url = f"/api/downloads?{urlencode(_downloaded(options))}&{page}"
 
     def print_downloads(answer: Mapping[str, Any]) -> None:
         rows = [
@@ -156,7 +171,23 @@ def _downloads(options: argparse.Namespace) -> None:
         print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
         print(counted(len(rows), "download"))
         if answer["before"] is not None:
-            older = f"pypid downloads {options.sha256} --before {answer['before']}"
-            print(f"There may be older ones: {older}")
+            files = " ".join(filter(None, (options.project, options.what)))
+            print(f"For earlier downloads: pypid downloads {files} --before {answer['before']}")
 
     print_answer(options, send_request(options, "GET", url), print_downloads)
+
+
+def _downloaded(options: argparse.Namespace) -> dict[str, str]:
+    """Return the query parameters that name the files."""
+    from pypid.core.errors import BadFilename
+    from pypid.core.packaging.names import parse_filename
+
+    if _SHA256.match(options.project) and options.what is None:
+        return {"sha256": options.project}
+    if options.what is None:
+        return {"project": options.project}
+    try:
+        parse_filename(options.what)
+    except BadFilename:
+        return {"project": options.project, "version": options.what}
+    return {"project": options.project, "filename": options.what}

@@ -11,81 +11,80 @@ from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import ProgressBar, format_size, format_time, print_answer, print_table
+from pypid.cli.output import (
+    ProgressBar,
+    counted,
+    format_size,
+    format_time,
+    print_answer,
+    print_table,
+)
 from pypid.cli.prompt import confirm
 from pypid.cli.request import send_request
 
 LIST = """\
-  pypid cache list             each project: files, bytes, when one was last
-                               wanted; the sum, and what may be kept
-  pypid cache list requests    each of its files
+  pypid cache list             projects with cached files: number, size, last request
+  pypid cache list requests    the cached files of a project
 
-Bytes are all that lies in the storage for a file, its metadata and its record
-included; "not whole" is metadata that was looked at without its file, or what
-a crash left (see pypid storage check). When a file was last wanted is known to the hour.
+Sizes include metadata and records. "incomplete" marks metadata that was cached without
+its file, or the remains of a crash (see pypid storage check). The time of the last request
+is exact to the hour.
 """
 PURGE = """\
-  pypid cache purge --older-than 90d     what was not requested for 90 days
-  pypid cache purge requests             all that is kept of one project
+  pypid cache purge --older-than 90d     files that were not requested for 90 days
+  pypid cache purge requests             all cached files of a project
   pypid cache purge requests requests-2.31.0-py3-none-any.whl
-  pypid cache purge                      all
+  pypid cache purge                      all cached files
 
-Files of ours are never removed by this. What is wanted again is fetched
-again, if upstream has it then. To have it done by itself, set max_cache in
-[upstream]: the least recently used files go first. What a snapshot
-shows stays in either case, unless you say --force.
+Local files are never deleted. A purged file is fetched again when a client requests it,
+if upstream still has it. Files of snapshots stay, unless you use --force. To limit the
+cache permanently, set [upstream] max_cache: the least recently used files are evicted.
 """
 
 FETCH = """\
-The requirements are resolved with their dependencies, by metadata alone, for
-each platform and each Python; then the files that an installer would take
-there are fetched from upstream and kept, by the rules of this index. Nothing
-is built. Files of a lock have to have the hashes that it names.
-
   pypid cache fetch -r requirements.txt
   pypid cache fetch -r requirements.txt -r dev.txt --platform linux --python 3.13
   pypid cache fetch -r uv.lock --platform macos --platform windows
 
-Without --platform it is linux (x86_64, glibc 2.28), without --python the
-Python that pypid runs on. The platforms are those of uv's --python-platform:
-linux, macos, windows, x86_64-unknown-linux-musl, aarch64-manylinux_2_34 ...
-The exit status is 1 if anything that was asked for is not here afterwards.
+pypid resolves the requirements with their dependencies, from metadata alone, for each
+platform and each Python version. Then it downloads and caches the files that an installer
+would choose, within the rules of this index. Nothing is built. Files of a lock must have
+the digests that it names.
+
+Platforms are those of uv's --python-platform: linux, macos, windows,
+x86_64-unknown-linux-musl, aarch64-manylinux_2_34 ... The exit status is 1 if a
+requirement is incomplete afterwards.
 """
 
 _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml\Z")
+CACHE = """\
+  pypid cache list
+  pypid cache purge --older-than 90d
+  pypid cache fetch -r requirements.txt
+"""
 
 
 def add(commands: Any) -> None:
     """Declare the `cache` command."""
-    verbs = add_group(commands, "cache", "list, purge or fetch cached upstream files")
-    about = "show what is kept, how large it is, and when it was last wanted"
+    verbs = add_group(
+        commands, "cache", "list, purge or fetch cached upstream files", examples=CACHE
+    )
+    about = "show the cached files, their size, and when they were last requested"
     listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
     listing.add_argument(
-        "project", metavar="PROJECT", nargs="?", help="its files; without it, all projects"
+        "project", metavar="PROJECT", nargs="?", help="the files of this project (default: a sum)"
     )
-    about = "remove kept files from the storage"
+    about = "delete cached files from the storage"
     purging = add_command(verbs, "purge", _purge, about, config=True, examples=PURGE)
-    purging.add_argument("project", metavar="PROJECT", nargs="?", help="only of this one")
-    purging.add_argument("file", metavar="FILE", nargs="?", help="only this one")
+    purging.add_argument("project", metavar="PROJECT", nargs="?", help="only this project")
+    purging.add_argument("file", metavar="FILE", nargs="?", help="only this file")
     purging.add_argument(
-        "--older-than", metavar="TIME", help="only what was not requested for so long: 30d, 12h"
+        "--older-than", metavar="TIME", help="only files not requested for this time: 30d, 12h"
     )
-    purging.add_argument(
-        "--force", action="store_true", help="also what snapshots show (pypid snapshot list)"
-    )
-    purging.add_argument("--yes", action="store_true", help="do not ask")
-    _add_fetch(verbs)
-
-
-def _add_fetch(verbs: Any) -> None:
-    fetching = add_command(
-        verbs,
-        "fetch",
-        _fetch,
-        "fetch and keep all files that requirements or a lock need",
-        config=True,
-        examples=FETCH,
-    )
+    purging.add_argument("--force", action="store_true", help="also files of snapshots")
+    purging.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    about = "download and cache all files that requirements or a lock need"
+    fetching = add_command(verbs, "fetch", _fetch, about, config=True, examples=FETCH)
     fetching.add_argument(
         "-r",
         "--requirement",
@@ -94,19 +93,22 @@ def _add_fetch(verbs: Any) -> None:
         required=True,
         dest="files",
         help=(
-            "requirements.txt, pylock.toml or uv.lock, told by its name; - is standard input; may "
-            "come several times"
+            "requirements.txt, pylock.toml or uv.lock, recognised by its name; - reads "
+            "requirements from standard input (repeatable)"
         ),
     )
     fetching.add_argument(
-        "--platform", action="append", default=[], help="for whom; may come several times"
+        "--platform",
+        action="append",
+        default=[],
+        help="(repeatable; default: linux, which is x86_64 with glibc 2.28)",
     )
     fetching.add_argument(
         "--python",
         metavar="VERSION",
         action="append",
         default=[],
-        help="for which; may come several times",
+        help="(repeatable; default: the version that pypid runs on)",
     )
 
 
@@ -132,9 +134,10 @@ def _print_projects(answer: Mapping[str, Any]) -> None:
         )
         for project in answer["projects"]
     ]
-    print_table(("PROJECT", "FILES", "SIZE", "LAST WANTED (UTC)"), rows, align_right=True)
+    print_table(("PROJECT", "FILES", "SIZE", "LAST REQUEST (UTC)"), rows, align_right=True)
     print(
-        f"{len(rows)} projects, {answer['files']} files, {format_size(answer['size'])} "
+        f"{counted(len(rows), 'project')}, {counted(answer['files'], 'file')}, "
+        f"{format_size(answer['size'])} "
         f"{_limit(answer)}"
     )
 
@@ -142,15 +145,15 @@ def _print_projects(answer: Mapping[str, Any]) -> None:
 def _print_files(answer: Mapping[str, Any]) -> None:
     rows = [
         (
-            file["filename"] + ("" if file["whole"] else " (not whole)"),
+            file["filename"] + ("" if file["whole"] else " (incomplete)"),
             format_size(file["size"]),
             format_time(file["wanted"]),
         )
         for file in answer["files"]
     ]
-    print_table(("FILE", "SIZE", "LAST WANTED (UTC)"), rows, align_right=True)
+    print_table(("FILE", "SIZE", "LAST REQUEST (UTC)"), rows, align_right=True)
     files = sum(file["whole"] for file in answer["files"])
-    print(f"{files} files of {answer['name']}, {format_size(answer['size'])}")
+    print(f"{counted(files, 'file')} of {answer['name']}, {format_size(answer['size'])}")
 
 
 def _limit(answer: Mapping[str, Any]) -> str:
@@ -168,7 +171,7 @@ def _purge(options: argparse.Namespace) -> None:
         options.file,
         options.older_than,
     ):  # "$PROJECT" of a script, not set: that does not mean all
-        sys.exit("pypid: an argument is empty; nothing was removed")
+        sys.exit("pypid: an argument is empty; nothing was deleted")
     if not options.yes:
         _confirm(options)
     conditions = [f"older_than={quote(options.older_than, safe='')}"] if options.older_than else []
@@ -181,25 +184,28 @@ def _purge(options: argparse.Namespace) -> None:
 
 def _print_removed(answer: Mapping[str, Any]) -> None:
     for project in answer["projects"]:
-        print(f"{project['name']}: {project['files']} files, {format_size(project['size'])}")
-    print(f"Removed: {answer['files']} files, {format_size(answer['size'])}")
+        print(
+            f"{project['name']}: {counted(project['files'], 'file')}, "
+            f"{format_size(project['size'])}"
+        )
+    print(f"Deleted: {counted(answer['files'], 'file')}, {format_size(answer['size'])}")
     if "needed" in answer:
         print(
-            f"{answer['needed']} files stay, since snapshots show them (pypid snapshot list; "
-            f"--force removes them, too)"
+            f"{counted(answer['needed'], 'file')} of snapshots not deleted (to delete them: "
+            "--force)"
         )
 
 
 def _confirm(options: argparse.Namespace) -> None:
     what = options.file or (
-        f"all kept files of {options.project}" if options.project else "ALL kept files"
+        f"all cached files of {options.project}" if options.project else "ALL cached files"
     )
     age = f", if not requested for {options.older_than}," if options.older_than else ""
     question = (
-        f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again is "
-        "fetched again."
+        f"This deletes {what}{age} from the storage. Local files stay. A client's next request "
+        "fetches a file again."
     )
-    confirm(question, "yes", "nothing was removed")
+    confirm(question, "yes", "nothing was deleted")
 
 
 # --- fetch ----------------------------------------------------------------------------------------
@@ -260,7 +266,7 @@ def _print_fetched(answer: Mapping[str, Any]) -> None:
             f"Python {target['python']} on {target['platform']}" for target in problem["targets"]
         )
         print(
-            f"not collected: {problem['line']}\n    {problem['reason']}"
+            f"not cached: {problem['line']}\n    {problem['reason']}"
             + (f"\n    (for {where})" if where else "")
         )
     for line in answer["ignored"]:
@@ -268,7 +274,7 @@ def _print_fetched(answer: Mapping[str, Any]) -> None:
     kept = sum(file["outcome"] == "kept" for file in answer["files"])
     had = sum(file["outcome"] == "had" for file in answer["files"])
     lines = len(answer["unparseable"]) + len(answer["failed"])
-    print(f"Files: {kept} kept now, {had} were here. Lines not collected, or not wholly: {lines}.")
+    print(f"Files: {kept} cached now, {had} cached before. Incomplete requirements: {lines}.")
 
 
 def _step(event: Mapping[str, Any]) -> str:
@@ -276,6 +282,6 @@ def _step(event: Mapping[str, Any]) -> str:
         return f"{event['done']} of {event['of']}: {event['outcome']} {event['filename']}"
     where = f"Python {event['python']} on {event['platform']}"
     if "releases" in event:
-        return f"{where}: {event['releases']} releases are needed"
+        return f"{where}: needs {counted(event['releases'], 'release')}"
     waited = f" ({event['seconds']:.0f} s)" if event["seconds"] >= 1 else ""
-    return f"{where}: working out what is needed{waited}"
+    return f"{where}: resolving{waited}"

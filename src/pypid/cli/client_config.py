@@ -11,11 +11,11 @@ from pypid.cli.command import add_command, add_config
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
 
 EXAMPLES = """\
-  pypid client-config                                  # all of them
+  pypid client-config                                   # all files
   pypid client-config pip.conf > ~/.config/pip/pip.conf
   pypid client-config .pypirc --url https://index.example.org
 
-Clients get the same from the running index, made for the host that they ask:
+The running index serves the same files, with the host name of the request:
   curl https://index.example.org/config/pip.conf
 """
 
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         commands,
         "client-config",
         _client_config,
-        "print the settings of pip, twine and uv for this index",
+        "print configuration files for pip, twine and uv",
         examples=EXAMPLES,
     )
     command.add_argument(
@@ -34,12 +34,12 @@ def add(commands: Any) -> None:
         metavar="FILE",
         nargs="?",
         choices=[*FILES, CA],
-        help=f"{', '.join(FILES)} or {CA}; without: all",
+        help=f"{', '.join(FILES)} or {CA} (default: all)",
     )
     command.add_argument(
         "--url",
         metavar="URL",
-        help="how clients reach this index (default: what the configuration says)",
+        help="the address of the index (default: that of the configuration)",
     )
     add_config(command)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pypid.cli.grammar import HelpText
+
 if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.core.configuration.lookup import FoundConfig
 
@@ -35,7 +37,7 @@ def add_command(
     command.set_defaults(run=run)
     if config:
         add_config(command)
-        command.add_argument("--json", action="store_true", help="print the answer as JSON")
+        add_json(command)
     return command
 
 
@@ -58,14 +60,16 @@ def _add_parser(
         name,
         **({} if hidden else {"help": help}),
         description=description or f"{help[0].upper()}{help[1:]}.",
-        epilog=examples,
-        # the usual formatter would fill the examples into one paragraph
-        formatter_class=(
-            argparse.HelpFormatter if examples is None else argparse.RawDescriptionHelpFormatter
-        ),
+        epilog=examples and f"examples:\n{examples}",
+        formatter_class=HelpText,
     )
     command.set_defaults(parser=command)
     return command
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add the `--json` option."""
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def find_config(option: Path | None) -> FoundConfig:

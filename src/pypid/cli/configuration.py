@@ -15,6 +15,18 @@ if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.core.errors import ConfigProblem
     from pypid.wiring.checks.start_check import CheckedConfig
 
+CHECK = """\
+  pypid check-config /etc/pypid/pypid.ini
+  pypid check-config --quiet && systemctl restart pypid
+
+exit status:
+  0   pypid can start with this configuration
+  1   pypid cannot start with it
+"""
+CONVERT = """\
+  pypid convert-config config.ini > pypid.ini
+"""
+
 
 def add(commands: Any) -> None:
     """Declare check-config and convert-config."""
@@ -29,11 +41,7 @@ def add(commands: Any) -> None:
             "once, then prints each value with its origin. It starts nothing. "
             "`pypid doctor` also checks the network."
         ),
-        examples=(
-            "exit status: 0 if pypid can start with this configuration, 1 if it cannot\n\n"
-            "examples:\n  pypid check-config /etc/pypid/pypid.ini\n  pypid check-config --quiet "
-            "&& systemctl restart pypid"
-        ),
+        examples=CHECK,
     )
     check.add_argument(
         "file", metavar="FILE", nargs="?", type=Path, help=f"default: the first of {LOOKUP}"
@@ -48,10 +56,11 @@ def add(commands: Any) -> None:
         _convert_config,
         "print pypicloud's config.ini as a pypid.ini, with comments",
         description=(
-            "Prints pypicloud's config.ini as a pypid.ini. Above each key stands where it comes "
-            "from, at the end what was not taken over. The output holds the secrets and password "
-            "hashes of the file. pypid starts with the old file, too."
+            "Prints pypicloud's config.ini as a pypid.ini. A comment above each key names its "
+            "origin; the end lists what has no equivalent. The output contains the secrets and "
+            "password hashes of the file. pypid also starts with the old file."
         ),
+        examples=CONVERT,
     )
     convert.add_argument("file", metavar="FILE", help="pypicloud's config.ini")
 

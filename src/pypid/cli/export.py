@@ -13,54 +13,52 @@ from pypid.cli.output import ProgressBar, counted, print_json, printable
 from pypid.cli.request import send_request
 
 EXAMPLES = """\
-TARGET is a folder, or s3://bucket/prefix (reached as [storage] says). What is
-there already and has not changed is left alone, so that the next export is
-quick. Any web server serves the tree; docs/guides/static-export.rst has more.
-
   pypid export /srv/index
-      the pages; links lead to ../../packages/, where a pypid stands behind
-
+      the pages; their links lead to ../../packages/, which pypid or a mirror serves
   pypid export --copy-files --delete /srv/index
-      all of it, files and what lies beside them; what is gone goes
-
+      everything, with the files; deletes what was deleted here
   pypid export --files-url https://files.example.org/packages/ /srv/index
+      the pages, with links to another server
   pypid export --signed-links /srv/index
-      files lie elsewhere, or in the bucket of [storage], by URLs that are
-      good for [storage] expire_after
+      the pages, with links to the bucket that are valid for [storage] expire_after
 
-Without more the tree holds what anonymous may see, and the summary says how
-many projects are left out. [publish] in the configuration keeps such a tree up
-to date while pypid runs. The tree is written by the running pypid, as the user
-that it runs as; without one, by one that is started for it.
+TARGET is a folder, or s3://bucket/prefix (accessed as [storage] says). Unchanged files are
+not written again, so that a second export is fast. Any web server can serve the result.
+
+Without --as-user the export has the projects that anonymous clients can see; the summary
+has the number of other projects. To keep an export up to date while pypid runs, set
+[publish] target. The running pypid writes the export, as the user that it runs as.
 """
 
 
 def add(commands: Any) -> None:
     """Declare the `export` command."""
-    about = "write the index as static files"
+    about = "export the index as static files"
     command = add_command(commands, "export", _export, about, config=True, examples=EXAMPLES)
     command.add_argument("target", metavar="TARGET", help="a folder, or s3://bucket/prefix")
-    command.add_argument(
-        "--copy-files", action="store_true", help="put the files into the tree, too"
-    )
+    command.add_argument("--copy-files", action="store_true", help="copy the files as well")
     links = command.add_mutually_exclusive_group()
+    links.add_argument("--files-url", metavar="URL", help="the URL that links to files begin with")
     links.add_argument(
-        "--files-url", metavar="URL", help="where files are served: links to them begin with it"
-    )
-    links.add_argument(
-        "--signed-links", action="store_true", help="link files by signed URLs of the bucket"
+        "--signed-links", action="store_true", help="link to files by signed URLs of the bucket"
     )
     command.add_argument(
-        "--as-user", metavar="NAME", help="write what this user may see, not what anonymous may"
+        "--as-user",
+        metavar="NAME",
+        help="write what this user can see (default: what anonymous clients can see)",
     )
-    command.add_argument("--delete", action="store_true", help="remove what is not seen any more")
+    command.add_argument(
+        "--delete",
+        action="store_true",
+        help="delete pages and files of projects that are no longer visible",
+    )
     command.add_argument(
         "--no-timestamp",
         action="store_true",
-        help="do not say when it was made: the same index makes the same bytes",
+        help="omit the time of the export, so that the same index produces the same bytes",
     )
     command.add_argument(
-        "--no-per-release-json", action="store_true", help="leave out pypi/PROJECT/VERSION/json"
+        "--no-per-release-json", action="store_true", help="omit pypi/PROJECT/VERSION/json"
     )
 
 
@@ -98,14 +96,13 @@ def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
     removed = f", {answer['removed']} removed" if options.delete else ""
     print(
         f"{printable(answer['target'])}: {counted(answer['projects'], 'project')}. Pages: "
-        f"{answer['written']} written, {answer['same']} were the same{copied}{removed}."
+        f"{answer['written']} written, {answer['same']} unchanged{copied}{removed}."
     )
     if answer["hidden"]:
-        whose = options.as_user or "anonymous"
-        advice = "" if options.as_user else " (--as-user NAME writes what a user may see)"
-        print(
-            f"{counted(answer['hidden'], 'project')} left out, which {whose} may not see{advice}."
-        )
+        whose = options.as_user or "anonymous clients"
+        advice = "" if options.as_user else " (to export what a user can see: --as-user NAME)"
+        hidden = counted(answer["hidden"], "project")
+        print(f"{hidden} omitted, invisible to {whose}{advice}.")
     if answer["left"]:
         left = counted(answer["left"], "project")
-        print(f"{left} no longer visible: their pages are still there (--delete removes them).")
+        print(f"{left} no longer visible; their pages stay (to delete them: --delete).")

@@ -74,6 +74,22 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f". Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the commands of a parser by their names, without hidden ones."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            listed = [choice.dest for choice in action._choices_actions]
+            return {name: action.choices[name] for name in listed}
+    return {}
+
+
+class HelpText(argparse.HelpFormatter):
+    """Fills paragraphs, and leaves text of several lines (examples) as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text.strip() else super()._fill_text(text, width, indent)
+
+
 class CommandParser(argparse.ArgumentParser):
     """A parser whose error messages suggest similar commands, options and values."""
 

@@ -13,34 +13,51 @@ from pypid.cli.prompt import confirm
 from pypid.cli.request import send_request
 
 GROUPS = """\
-  pypid group create devs            an empty group
-  pypid group add-user devs carol    carol is one of its members
+  pypid group create devs
+  pypid group add-user devs carol
+  pypid right grant acme-billing group:devs rw      what the members may do
   pypid group remove-user devs carol
-  pypid right grant spam group:devs rw    what the members may do
 
-A member need not have an account here: users of the configuration or of a
-directory can be members. Groups of the configuration are changed there.
+Members need no account here: users of the configuration or of a directory can be
+members. Groups of the configuration ([groups]) are changed there.
+"""
+LIST = """\
+  pypid group list
+"""
+CREATE = """\
+  pypid group create devs
+"""
+ADD_USER = """\
+  pypid group add-user devs carol
+"""
+REMOVE_USER = """\
+  pypid group remove-user devs carol
+"""
+DELETE = """\
+  pypid group delete devs
 """
 
 
 def add(commands: Any) -> None:
     """Declare the `group` command."""
     verbs = add_group(commands, "group", "manage groups of users", examples=GROUPS)
-    add_command(verbs, "list", _list, "show the groups and their members", config=True)
-    _add_verb(verbs, "create", _create, "create an empty group")
-    for name, run, help in (
-        ("add-user", _add_user, "add a user to a group"),
-        ("remove-user", _remove_user, "remove a user from a group"),
-    ):
-        _add_verb(verbs, name, run, help).add_argument("user", metavar="USER")
-    remove = _add_verb(
-        verbs, "delete", _delete, "delete a group and its rights; its members keep their accounts"
-    )
-    remove.add_argument("--yes", action="store_true", help="do not ask")
+    about = "list the groups with their members"
+    add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    _add_verb(verbs, "create", _create, "create an empty group", CREATE)
+    adding = _add_verb(verbs, "add-user", _add_user, "add a user to a group", ADD_USER)
+    about = "remove a user from a group"
+    removing = _add_verb(verbs, "remove-user", _remove_user, about, REMOVE_USER)
+    for command in adding, removing:
+        command.add_argument("user", metavar="USER")
+    about = "delete a group with its rights; the accounts of its members stay"
+    deleting = _add_verb(verbs, "delete", _delete, about, DELETE)
+    deleting.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
-def _add_verb(verbs: Any, name: str, run: Any, about: str) -> argparse.ArgumentParser:
-    command = add_command(verbs, name, run, about, config=True)
+def _add_verb(
+    verbs: Any, name: str, run: Any, about: str, examples: str
+) -> argparse.ArgumentParser:
+    command = add_command(verbs, name, run, about, config=True, examples=examples)
     command.add_argument("name", metavar="GROUP")
     return command
 
@@ -66,7 +83,7 @@ def _print_groups(answer: Mapping[str, Any]) -> None:
         )
         for group in answer["groups"]
     ]
-    print_table(("GROUP", "FROM", "MEMBERS"), rows)
+    print_table(("GROUP", "SOURCE", "MEMBERS"), rows)
     print(counted(len(rows), "group"))
 
 
@@ -85,10 +102,10 @@ def _remove_user(options: argparse.Namespace) -> None:
 
 def _delete(options: argparse.Namespace) -> None:
     if not options.yes:
-        question = f"This removes the group {options.name}, with its rights."
-        confirm(question, options.name, "nothing was removed")
+        question = f"This deletes the group {options.name} with its rights."
+        confirm(question, options.name, "nothing was deleted")
     answer = send_request(options, "DELETE", _url(options))
-    print_answer(options, answer, lambda answer: print(f"{answer['name']}: removed"))
+    print_answer(options, answer, lambda answer: print(f"{answer['name']}: deleted"))
 
 
 def _print_group(group: Mapping[str, Any]) -> None:

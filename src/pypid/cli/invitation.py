@@ -8,23 +8,32 @@ from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import format_time, print_answer
+from pypid.cli.output import counted, format_time, print_answer, print_table
 from pypid.cli.request import send_request
 
 INVITATIONS = """\
-  pypid invitation create                    for one account, within 7 days
-  pypid invitation delete 5d1f...        it cannot be used any more
+  pypid invitation create --expires 12h
+  pypid invitation list
+  pypid invitation delete 5d1f...
 
-For [access] registration = token: an invitation lets its holder make an account.
+With [access] registration = token, an invitation lets one person create an account.
 """
 CREATE = """\
+  pypid invitation create
   pypid invitation create --expires 12h
 
-Hand the invitation to one person, who registers with it, once:
+Send the invitation to one person, who registers with it, once, on the page /account/register
+or by this request:
 
   POST URL/api/register  {"user": "NAME", "password": "...", "token": "INVITATION"}
 
-It is printed once and stored nowhere; the audit log has its id.
+The invitation is printed once and not stored; the audit log has its id.
+"""
+LIST = """\
+  pypid invitation list
+"""
+DELETE = """\
+  pypid invitation delete 5d1f...
 """
 
 
@@ -34,13 +43,15 @@ def add(commands: Any) -> None:
         commands, "invitation", "manage invitations to register", examples=INVITATIONS
     )
     about = "create an invitation and print it"
-    making = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
-    making.add_argument(
-        "--expires", metavar="TIME", help="how long it lasts: 12h, 7d (the default), at most 30d"
+    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
+    creating.add_argument(
+        "--expires", metavar="TIME", help="how long it is valid: 12h, at most 30d (default: 7d)"
     )
+    about = "list the invitations that can still be used"
+    add_command(verbs, "list", _list, about, config=True, examples=LIST)
     about = "delete an invitation, which can then no longer be used"
-    withdrawing = add_command(verbs, "delete", _delete, about, config=True)
-    withdrawing.add_argument("id", metavar="ID")
+    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
+    deleting.add_argument("id", metavar="ID", help="its id in `pypid invitation list`")
 
 
 def _create(options: argparse.Namespace) -> None:
@@ -48,16 +59,29 @@ def _create(options: argparse.Namespace) -> None:
     print_answer(options, answer, _print_new)
 
 
+def _list(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "GET", "/api/invitations"), _print_open)
+
+
+def _print_open(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (each["id"], each["by"], format_time(each["created"]), format_time(each["expires"]))
+        for each in answer["invitations"]
+    ]
+    print_table(("ID", "BY", "CREATED (UTC)", "EXPIRES (UTC)"), rows)
+    print(counted(len(rows), "invitation"))
+
+
 def _delete(options: argparse.Namespace) -> None:
     answer = send_request(options, "DELETE", f"/api/invitations/{quote(options.id, safe='')}")
-    print_answer(options, answer, _print_withdrawn)
+    print_answer(options, answer, _print_deleted)
 
 
 def _print_new(answer: Mapping[str, Any]) -> None:
     print(f"{answer['id']}: for one account, expires {format_time(answer['expires'])} UTC")
-    print(f"invitation: {answer['secret']}\n(It is not shown again: it is stored nowhere.)")
+    print(f"invitation: {answer['secret']}\n(It is not shown again: pypid does not store it.)")
 
 
-def _print_withdrawn(answer: Mapping[str, Any]) -> None:
-    outcome = "withdrawn" if answer["withdrawn"] else "was used or withdrawn before"
+def _print_deleted(answer: Mapping[str, Any]) -> None:
+    outcome = "deleted" if answer["withdrawn"] else "was used or deleted before"
     print(f"{answer['id']}: {outcome}")

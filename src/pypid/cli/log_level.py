@@ -12,13 +12,12 @@ from pypid.cli.request import send_request
 
 LEVELS = ("debug", "info", "warn", "error", "critical", "default")
 EXAMPLES = """\
-  pypid log-level            print the level in force
-  pypid log-level debug      write everything, while you look for something
-  pypid log-level default    as [log] level says it, again
+  pypid log-level            print the current level
+  pypid log-level debug      log everything
+  pypid log-level default    return to [log] level of the configuration
 
-This holds in all workers, until pypid ends. A new level in the configuration
-takes effect by a reload (SIGHUP). Also at debug no password, token or signed
-address is written. It is in the audit log who changed the level.
+The level applies to all workers until pypid stops. Passwords, tokens and signed URLs are
+not logged at any level. The audit log records who changed the level.
 """
 
 
@@ -28,7 +27,7 @@ def add(commands: Any) -> None:
         commands,
         "log-level",
         _log_level,
-        "print or change how much the running pypid logs",
+        "print or change the log level of the running pypid",
         config=True,
         examples=EXAMPLES,
     )
@@ -53,4 +52,4 @@ def _print_level(answer: Mapping[str, Any]) -> None:
     if answer["level"] == answer["configured"]:
         print(answer["level"])
     else:
-        print(f"{answer['level']} (the configuration says {answer['configured']})")
+        print(f"{answer['level']} (configured: {answer['configured']})")

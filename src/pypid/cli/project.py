@@ -3,100 +3,173 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import format_time, print_answer
+from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
 from pypid.cli.prompt import confirm
 from pypid.cli.request import send_request
 from pypid.core.model import Status
 
 PROJECTS = """\
-  pypid project yank spam 1.0 --reason "breaks logging"
-  pypid project delete spam spam-1.0.tar.gz
+  pypid project list 'acme-*'
+  pypid project show acme-billing
+  pypid project yank acme-billing 1.0 --reason "breaks logging"
   pypid project why requests
 """
+LIST = """\
+  pypid project list
+  pypid project list 'acme-*'
+  pypid project list --json | jq -r '.projects[]'
+"""
+SHOW = """\
+  pypid project show acme-billing
 
+The files are those that an administrator sees. If the name may be sent upstream,
+they include the upstream files.
+"""
 WHY = """\
-Tells what the name is here (ours, reserved, denied, not allowed, blended ...),
-whether upstream may hear it, what upstream said of it last, and each file that
-a rule hides, with the time from which it is visible if that will come by
-itself. Nothing is asked upstream for this, and nothing changes.
-
   pypid project why requests
   pypid project why requests requests-2.32.0-py3-none-any.whl
 
-The same over HTTP, for those who may publish: GET /api/why/PROJECT[/FILE].
+The explanation says whether the name is local, reserved, denied or cached, whether
+pypid may send it upstream, what upstream answered last, and which rule hides which
+file, until when. This command sends nothing upstream and changes nothing.
+
+Users who may publish the project get the same from GET /api/why/PROJECT[/FILE].
+"""
+YANK = """\
+  pypid project yank acme-billing 1.0 --reason "breaks logging"
+  pypid project yank acme-billing acme_billing-1.0-py3-none-any.whl
+
+Installers ignore yanked files unless a requirement pins exactly this version.
+`pypid project unyank` undoes it. To remove a file, use `pypid project delete`.
+"""
+UNYANK = """\
+  pypid project unyank acme-billing 1.0
+"""
+SET_STATUS = """\
+  pypid project set-status acme-billing deprecated --reason "use acme-invoices"
+  pypid project set-status acme-billing active
+
+archived and deprecated inform the users of the project. quarantined hides all its
+files until the status changes again.
+"""
+DELETE = """\
+  pypid project delete acme-billing 1.0
+  pypid project delete acme-billing acme_billing-1.0-py3-none-any.whl
+  pypid project delete acme-billing
+
+A deleted file name cannot be published again with other content. The name of the
+project stays local: it is not sent upstream. `pypid project unreserve` releases it.
+"""
+UNRESERVE = """\
+  pypid project unreserve acme-billing
+
+Use it after `pypid project delete`, if the name may be looked up upstream again.
 """
 
 
 def add(commands: Any) -> None:
     """Declare the `project` command."""
     verbs = add_group(commands, "project", "manage projects, releases and files", examples=PROJECTS)
-    _explaining(verbs)
-    _yanking(verbs)
-    _deleting(verbs)
-    status = add_command(
-        verbs, "set-status", _set_status, "set the status of a project (PEP 792)", config=True
+    about = "list the projects that are published here"
+    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    listing.add_argument(
+        "pattern", metavar="PATTERN", nargs="?", help="only names that match, such as 'acme-*'"
     )
-    status.add_argument("project", metavar="PROJECT")
+    about = "show the status and the files of a project"
+    showing = add_command(verbs, "show", _show, about, config=True, examples=SHOW)
+    showing.add_argument("project", metavar="PROJECT")
+    about = "explain why a project or a file is not visible"
+    explaining = add_command(verbs, "why", _why, about, config=True, examples=WHY)
+    explaining.add_argument("project", metavar="PROJECT")
+    explaining.add_argument(
+        "file", metavar="FILE", nargs="?", help="only this file (default: all hidden files)"
+    )
+    _add_changes(verbs)
+
+
+def _add_changes(verbs: Any) -> None:
+    about = "hide a release or a file from installers (PEP 592)"
+    yank = add_command(verbs, "yank", _yank, about, config=True, examples=YANK)
+    about = "undo a yank"
+    unyank = add_command(verbs, "unyank", _unyank, about, config=True, examples=UNYANK)
+    about = "delete a file, a release or a project permanently"
+    delete = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
+    about = "release the name of a deleted project"
+    unreserve = add_command(verbs, "unreserve", _unreserve, about, config=True, examples=UNRESERVE)
+    about = "set the status of a project (PEP 792)"
+    status = add_command(verbs, "set-status", _set_status, about, config=True, examples=SET_STATUS)
+    for command in yank, unyank, delete, unreserve, status:
+        command.add_argument("project", metavar="PROJECT")
+    for command in yank, unyank:
+        command.add_argument("what", metavar="VERSION|FILE")
+    yank.add_argument("--reason", metavar="TEXT", default="", help="shown by installers")
+    delete.add_argument(
+        "what", metavar="VERSION|FILE", nargs="?", help="(default: all files of the project)"
+    )
+    delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     choices = [status.value for status in Status]
     status.add_argument("status", metavar="STATUS", choices=choices, help=", ".join(choices))
-    status.add_argument("--reason", default="", help="shown to those who install it")
+    status.add_argument("--reason", metavar="TEXT", default="", help="shown with the status")
 
 
-def _explaining(verbs: Any) -> None:
-    command = add_command(
-        verbs,
-        "why",
-        _why,
-        "tell why a project or a file is not there, and until when",
-        config=True,
-        examples=WHY,
+def _project(options: argparse.Namespace) -> str:
+    return f"/api/projects/{quote(options.project, safe='')}"
+
+
+# --- list, show -----------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> None:
+    answer = send_request(options, "GET", "/api/projects")
+    if options.pattern is not None:
+        pattern = options.pattern.lower()
+        names = [name for name in answer["projects"] if fnmatchcase(name, pattern)]
+        answer = {"projects": names}
+    print_answer(options, answer, _print_names)
+
+
+def _print_names(answer: Mapping[str, Any]) -> None:
+    for name in answer["projects"]:
+        print(name)
+
+
+def _show(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "GET", _project(options)), _print_project)
+
+
+def _print_project(answer: Mapping[str, Any]) -> None:
+    reason = f" ({printable(answer['status_reason'])})" if answer["status_reason"] else ""
+    by_version = groupby(answer["files"], itemgetter("version"))
+    releases = [(version, list(files)) for version, files in by_version]
+    print(
+        f"{answer['name']}: {answer['status']}{reason}, {counted(len(releases), 'release')}, "
+        f"{counted(len(answer['files']), 'file')}"
     )
-    command.add_argument("project", metavar="PROJECT")
-    command.add_argument("file", metavar="FILE", nargs="?", help="without it, all that are hidden")
+    print_table(("VERSION", "FILE", "SIZE", "UPLOADED (UTC)", "BY", "YANKED"), _file_rows(releases))
 
 
-def _yanking(verbs: Any) -> None:
-    yank = add_command(
-        verbs,
-        "yank",
-        _yank,
-        "hide a release or a file from installers, except for those who pin it (PEP 592)",
-        config=True,
-    )
-    yank.add_argument("project", metavar="PROJECT")
-    yank.add_argument("what", metavar="VERSION|FILE")
-    yank.add_argument("--reason", default="", help="shown to those who install it all the same")
-    unyank = add_command(verbs, "unyank", _unyank, "undo a yank", config=True)
-    unyank.add_argument("project", metavar="PROJECT")
-    unyank.add_argument("what", metavar="VERSION|FILE")
+def _file_rows(releases: Iterable[tuple[str, list[Mapping[str, Any]]]]) -> Iterator[list[str]]:
+    for version, files in releases:
+        for number, file in enumerate(files):
+            yield [
+                "" if number else version,
+                file["filename"],
+                "" if file["size"] is None else format_size(file["size"]),
+                format_time(file["upload_time"], ""),
+                file["uploader"] or "",
+                (file["yanked_reason"] or "yes") if file["yanked"] else "",
+            ]
 
 
-def _deleting(verbs: Any) -> None:
-    delete = add_command(
-        verbs,
-        "delete",
-        _delete,
-        "delete a file, a release or a project for good (consider yank instead)",
-        config=True,
-    )
-    delete.add_argument("project", metavar="PROJECT")
-    delete.add_argument(
-        "what", metavar="VERSION|FILE", nargs="?", help="without it, all files of the project"
-    )
-    delete.add_argument("--yes", action="store_true", help="do not ask")
-    release = add_command(
-        verbs,
-        "unreserve",
-        _unreserve,
-        "release the name of a deleted project",
-        config=True,
-    )
-    release.add_argument("project", metavar="PROJECT")
+# --- changes --------------------------------------------------------------------------------------
 
 
 def _yank(options: argparse.Namespace) -> None:
@@ -116,7 +189,8 @@ def _delete(options: argparse.Namespace) -> None:
     what = f"{options.what or 'ALL files'} of {options.project}"
     if not options.yes:
         question = (
-            f"This deletes {what} for good; the file names can never be used again for other bytes."
+            f"This deletes {what} permanently. The file names cannot be published again with other "
+            "content."
         )
         confirm(question, options.project, "nothing was deleted", word_name="the project's name")
     url = _selected(options) if options.what else _project(options)
@@ -125,10 +199,6 @@ def _delete(options: argparse.Namespace) -> None:
 
 def _unreserve(options: argparse.Namespace) -> None:
     _manage(options, "DELETE", f"/api/names/{quote(options.project, safe='')}", None, "released")
-
-
-def _project(options: argparse.Namespace) -> str:
-    return f"/api/projects/{quote(options.project, safe='')}"
 
 
 def _selected(options: argparse.Namespace) -> str:
@@ -169,57 +239,54 @@ def _print_explanation(answer: Mapping[str, Any]) -> None:
 
 def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['name']}: the name is {answer['says']}."
-    if answer["ours"] is not None:
-        ours = answer["ours"]
-        yield (
-            f"Here there is a project of this name: {ours['files']} files, status {ours['status']}."
-        )
+    local = answer["ours"]
+    if local is not None:
+        files = counted(local["files"], "file")
+        yield f"A local project has this name: {files}, status {local['status']}."
     if answer["not_asked"] is not None:
-        yield f"Upstream is not asked for it: {answer['not_asked']}."
+        yield f"The name is not sent upstream: {answer['not_asked']}."
     upstream = answer["upstream"]
     if upstream is not None:
         what = (
             "no such project"
             if upstream["files"] is None
-            else f"{upstream['files']} files, status {upstream['status']}"
+            else f"{counted(upstream['files'], 'file')}, status {upstream['status']}"
         )
-        yield f"Upstream ({upstream['index']}) said at {_time(upstream['asked'])}: {what}."
+        yield f"Last answer of {upstream['index']} ({_time(upstream['asked'])}): {what}."
     elif answer["not_asked"] is None:
-        yield "Upstream has not been asked for it yet: it is when a client asks for the page."
+        yield "The name was not sent upstream yet. The first request for its page sends it."
     if answer["outage"] is not None:
         yield (
-            f"Upstream is away since {_time(answer['outage']['since'])}: "
+            f"Upstream is unreachable since {_time(answer['outage']['since'])}: "
             f"{answer['outage']['error']}"
         )
     elif answer["failure"] is not None:
-        yield f"Upstream was asked for it a moment ago, in vain: {answer['failure']}"
+        yield f"The last request to upstream failed: {answer['failure']}"
 
 
 def _file_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     if "file" in answer:
         file = answer["file"]
-        yield f"{file['filename']}: {_where(file)}" if file["visible"] else _hidden(file)
+        yield f"{file['filename']}: {_origin(file)}" if file["visible"] else _hidden(file)
         return
     visible = answer["visible"]
     yield (
-        f"Visible: {visible['ours']} files of ours, {visible['kept']} kept, {visible['upstream']} "
-        f"to be had from upstream."
+        f"Visible files: {visible['ours']} local, {visible['kept']} cached, "
+        f"{visible['upstream']} upstream only."
     )
     if answer["hidden"]:
-        yield f"Hidden: {len(answer['hidden'])}"
+        yield f"Hidden files: {len(answer['hidden'])}"
     for file in answer["hidden"]:
         yield f"  {_hidden(file)}"
 
 
-def _where(file: Mapping[str, Any]) -> str:
-    where = (
-        "of ours" if file["ours"] else "kept here" if file["kept"] else "to be had from upstream"
-    )
-    return f"visible, {where}"
+def _origin(file: Mapping[str, Any]) -> str:
+    origin = "local" if file["ours"] else "cached" if file["kept"] else "upstream only"
+    return f"visible, {origin}"
 
 
 def _hidden(file: Mapping[str, Any]) -> str:
-    until = "" if file["until"] is None else f"; visible from {_time(file['until'])} on"
+    until = "" if file["until"] is None else f"; visible from {_time(file['until'])}"
     return f"{file['filename']}: hidden, {file['because']}{until}"
 
 

@@ -20,7 +20,7 @@ def read_password(*, stdin: bool, undone: str) -> str:
         try:
             password, repeated = getpass.getpass("Password: "), getpass.getpass("Again: ")
         except EOFError:
-            sys.exit(f"pypid: no password came; {undone} (a script gives it by --stdin)")
+            sys.exit(f"pypid: no password was typed; {undone}. Use --stdin in scripts.")
         if password != repeated:
             sys.exit(f"pypid: the two passwords differ; {undone}")
     if not password:
@@ -34,12 +34,12 @@ def add_password_options(command: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--ask",
         action="store_true",
-        help="ask for the password (without this pypid makes one and prints it)",
+        help="ask for the password (default: generate one and print it)",
     )
     source.add_argument(
         "--stdin",
         action="store_true",
-        help="read the password from standard input, one line (for scripts)",
+        help="read the password from standard input (one line)",
     )
 
 
@@ -54,7 +54,7 @@ def confirm(question: str, word: str, undone: str, *, word_name: str | None = No
     """Exit unless `word` is typed; the prompt calls it `word_name`."""
     print(question)
     try:
-        typed = input(f"Type {word_name or word} to go on: ").strip()
+        typed = input(f"Type {word_name or word} to continue: ").strip()
     except EOFError:
         sys.exit(f"pypid: {undone}: stdin is not a terminal. Use --yes in scripts.")
     if typed != word:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from pypid.core.errors import PypidError
 
 if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.daemon.control import ControlRequest
+
+
+PATIENCE = 2.0
+"""Seconds without output, after which a terminal shows what a command waits for."""
 
 
 class NotRunning(PypidError):
@@ -81,8 +88,21 @@ def exchange(file: Path, request: ControlRequest) -> Any:
         )
     if request.then is not None:
         raise ControlRefused(
-            "There is nothing to follow: pypid is not running. Start it, or ask without --follow."
+            "pypid is not running, so there are no new entries. Start it, or omit --follow."
         )
-    from pypid.wiring import single_command  # imports all of a daemon, which takes a while
+    with _note_after(PATIENCE, "pypid is not running. Starting it for this command ..."):
+        from pypid.wiring import single_command  # imports all of a daemon, which takes a while
 
-    return single_command.ask(config, request)
+        return single_command.ask(config, request)
+
+
+@contextmanager
+def _note_after(seconds: float, text: str) -> Iterator[None]:
+    """Print the text on standard error, if it is a terminal, when the block takes this long."""
+    timer = Timer(seconds, lambda: print(text, file=sys.stderr, flush=True))
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -12,40 +12,53 @@ from pypid.cli.output import counted, print_answer, print_table, print_warnings
 from pypid.cli.request import send_request
 
 RIGHTS = """\
-  pypid right list                   the defaults, and the rights of all projects
-  pypid right list spam              who may read and write spam, and why
-  pypid right grant spam carol rw    carol may read and publish spam
-  pypid right grant spam group:devs r
-  pypid right grant spam everyone r  (or authenticated: all logged-in users)
-  pypid right revoke spam carol
+  pypid right list                             defaults and rights of all projects
+  pypid right list acme-billing                who can read and publish acme-billing, and why
+  pypid right grant acme-billing carol rw      carol can read and publish acme-billing
+  pypid right grant acme-billing group:devs r
+  pypid right revoke acme-billing carol
 
-r is to see and download, rw to publish and yank as well. The first right of a
-project takes it out of the defaults of [access]: from then on only users with
-a right of its own, and administrators, may read it. Who may write a name makes it ours: it is
-never asked upstream, even before something of it was published. Rights of the
-configuration ([projects]) hold beside these, and are changed there.
+r is the right to see and download, rw also to publish and yank. The first right of a
+project replaces the defaults of [access]: from then on only users with a right, and
+administrators, can read it. A right to publish makes the name local: pypid never sends
+it upstream, even before the first upload. Rights of the configuration ([projects])
+apply in addition, and are changed there.
 """
 WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
+LIST = """\
+  pypid right list
+  pypid right list acme-billing
+"""
+GRANT = """\
+  pypid right grant acme-billing carol rw
+  pypid right grant acme-billing group:devs r
+  pypid right grant acme-billing everyone r
+"""
+REVOKE = """\
+  pypid right revoke acme-billing carol
+"""
 
 
 def add(commands: Any) -> None:
     """Declare the `right` command."""
     verbs = add_group(commands, "right", "manage rights on projects", examples=RIGHTS)
-    listing = add_command(verbs, "list", _list, "show the rights", config=True)
+    about = "list the rights"
+    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
     listing.add_argument(
         "project",
         metavar="PROJECT",
         nargs="?",
-        help="only of this one, and what they make together",
+        help="only this project, with the combined effect of its rights",
     )
-    granting = add_command(
-        verbs, "grant", _grant, "give a right, in place of an older one", config=True
-    )
-    revoking = add_command(verbs, "revoke", _revoke, "take a right away", config=True)
+    about = "grant a right on a project; it replaces an earlier one of the same user or group"
+    granting = add_command(verbs, "grant", _grant, about, config=True, examples=GRANT)
+    about = "revoke a right on a project"
+    revoking = add_command(verbs, "revoke", _revoke, about, config=True, examples=REVOKE)
     for command in granting, revoking:
         command.add_argument("project", metavar="PROJECT")
         command.add_argument("whom", metavar="WHOM", help=WHOM)
-    granting.add_argument("right", metavar="r|rw", choices=["r", "rw"])
+    help = "r: see and download; rw: also publish and yank"
+    granting.add_argument("right", metavar="r|rw", choices=["r", "rw"], help=help)
 
 
 def right_url(project: str, whom: str) -> str:
@@ -74,11 +87,11 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _print_all(answer: Mapping[str, Any]) -> None:
-    print("Projects without rights of their own ([access]):")
+    print("Defaults for projects without rights ([access]):")
     for name, principals in answer["defaults"].items():
         print(f"  {name} = {principals}")
     print_table(
-        ("PROJECT", "WHOM", "RIGHT", "FROM"),
+        ("PROJECT", "WHOM", "RIGHT", "SOURCE"),
         [(right["project"], *_row(right)) for right in answer["rights"]],
     )
     print(counted(len(answer["rights"]), "right"))
@@ -96,12 +109,12 @@ def _revoke(options: argparse.Namespace) -> None:
 
 
 def _print_project(answer: Mapping[str, Any]) -> None:
-    print_table(("WHOM", "RIGHT", "FROM"), map(_row, answer["rights"]))
-    why = "by the defaults ([access])" if answer["takes_defaults"] else "by these rights alone"
+    print_table(("WHOM", "RIGHT", "SOURCE"), map(_row, answer["rights"]))
+    source = "defaults of [access]" if answer["takes_defaults"] else "the rights above"
     effective = answer["effective"]
     print(
-        f"{answer['project']}: read by {effective['read']}, written by {effective['write']}, "
-        f"{why}; administrators besides"
+        f"{answer['project']}: read by {effective['read']}, published by {effective['write']} "
+        f"({source}), and by administrators"
     )
     print_warnings(answer)
 

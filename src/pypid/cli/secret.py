@@ -6,44 +6,54 @@ import argparse
 import secrets
 from typing import Any
 
-from pypid.cli.command import add_command
+from pypid.cli.command import add_command, add_json
+from pypid.cli.output import print_answer
 from pypid.cli.prompt import read_password
 
 SECRET_BYTES = 32
+PASSWORD = """\
+  pypid gen-password carol >> users.ini
+  printf '%s\\n' "$PASSWORD" | pypid gen-password --stdin
+
+For users of the configuration. Accounts of the database get their passwords by
+`pypid user set-password`.
+"""
+SECRET = """\
+  pypid gen-secret
+
+pypid seals its backups in the bucket with this secret. Keep a copy in another place:
+without the secret the backups cannot be opened. The environment variable
+PYPID_SERVER_SECRET can hold it instead of the configuration.
+"""
 
 
 def add(commands: Any) -> None:
     """Declare gen-password and gen-secret."""
-    password = add_command(
-        commands, "gen-password", _gen_password, "ask for a password and print its hash for [users]"
-    )
+    about = "ask for a password and print its hash for [users]"
+    password = add_command(commands, "gen-password", _gen_password, about, examples=PASSWORD)
     password.add_argument(
-        "user", metavar="USER", nargs="?", help="print the whole line, `USER = hash`"
+        "user", metavar="USER", nargs="?", help="print a whole line of [users]: `USER = hash`"
     )
     password.add_argument(
         "--stdin",
         action="store_true",
-        help="read the password from standard input, one line (for scripts)",
+        help="read the password from standard input (one line)",
     )
-    add_command(
-        commands,
-        "gen-secret",
-        _gen_secret,
-        "make a secret for [server] secret and print it",
-        description=(
-            "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). "
-            "What is of record is sealed with it and copied to the bucket. Keep a copy of it apart "
-            "from both: without it those copies cannot be opened."
-        ),
-    )
+    about = "generate a secret for [server] secret and print it"
+    secret = add_command(commands, "gen-secret", _gen_secret, about, examples=SECRET)
+    for command in password, secret:
+        add_json(command)
 
 
 def _gen_password(options: argparse.Namespace) -> None:
     from pypid.access.passwords import hash_password
 
-    password_hash = hash_password(read_password(stdin=options.stdin, undone="nothing was made"))
-    print(f"{options.user} = {password_hash}" if options.user else password_hash)
+    password = read_password(stdin=options.stdin, undone="no hash was made")
+    answer = {"user": options.user, "hash": hash_password(password)}
+    line = f"{options.user} = {answer['hash']}" if options.user else answer["hash"]
+    print_answer(options, answer, lambda _: print(line))
 
 
 def _gen_secret(options: argparse.Namespace) -> None:
-    print(secrets.token_urlsafe(SECRET_BYTES))
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    print_answer(options, {"secret": secret}, lambda _: print(secret))

@@ -19,10 +19,14 @@ INIT = """\
   pypid init                         write ./pypid.ini, which `pypid serve` finds here
   pypid init /etc/pypid/pypid.ini    the configuration of the whole machine
 
-The file has the most common settings with comments; all of them have the value
-that holds without a file. Check it after a change: pypid check-config FILE
+The file has the most common settings with comments. Each has the value that is in
+force without a file. After a change, check it: pypid check-config FILE
 """
 _SERVER = "[server]\n"
+SERVE = """\
+  pypid serve
+  pypid serve --config /etc/pypid/pypid.ini --workers 4
+"""
 
 
 def add(commands: Any) -> None:
@@ -32,6 +36,7 @@ def add(commands: Any) -> None:
         "serve",
         _serve,
         "start the index and stay in the foreground (the same as `twistd -n pypid`)",
+        examples=SERVE,
     )
     add_config(serve)
     serve.add_argument(
@@ -39,8 +44,7 @@ def add(commands: Any) -> None:
         "-w",
         metavar="N",
         type=_worker_count,
-        help="processes that answer, for machines with several cores (default: [server] workers; "
-        "more than 1 needs a shared "
+        help="number of processes (default: [server] workers; more than one needs a shared "
         "catalog, [catalog] backend = sql or redis)",
     )
     init = add_command(

@@ -12,30 +12,34 @@ from pypid.cli.output import counted, format_time, print_answer, print_table, pr
 from pypid.cli.request import send_request
 
 SNAPSHOTS = """\
-  pypid snapshot create release-42           the index as it is now, by a name
+  pypid snapshot create release-42
   pypid snapshot list
   pypid snapshot delete release-42
 
-A snapshot is a name for a moment. Nothing is copied: /snapshots/NAME/simple/
-shows what was there then, with the rights of the user who asks, and goes on
-showing it. Without a name any moment can be asked for: /at/2026-08-01/simple/
+A snapshot names the index as it was at a time. /snapshots/NAME/simple/ shows that state
+permanently, within the rights that the user has today. Nothing is copied. Without a
+snapshot, any time can be requested: /at/2026-08-01/simple/
 """
 CREATE = """\
   pypid snapshot create release-42
   pypid snapshot create before-the-outage --at 2026-08-01T12:30:00Z --note "last good build"
 
+To install from it:
+
   pip install --index-url URL/snapshots/release-42/simple/ PROJECT
   uv pip install --default-index URL/snapshots/release-42/simple/ PROJECT
 
---at takes a date (that whole day, UTC) or a time; it has to be a minute old.
-Files of upstream's that are kept and that the snapshot shows are not evicted.
-What was only listed and not kept may go upstream; to keep it: pypid cache fetch.
+--at takes a date (the end of that day, UTC) or a time; it must be at least a minute ago.
+Cached upstream files of the snapshot are not evicted. Upstream files that were listed but
+not cached can disappear upstream; to cache them: pypid cache fetch.
 """
 DELETE = """\
   pypid snapshot delete release-42
 
-No file is removed: what is ours stays, and what is kept of upstream's may be
-evicted again. /at/ of the same moment shows the same.
+No file is deleted: local files stay, and cached upstream files may be evicted again.
+"""
+LIST = """\
+  pypid snapshot list
 """
 
 
@@ -44,16 +48,19 @@ def add(commands: Any) -> None:
     verbs = add_group(
         commands, "snapshot", "manage named snapshots of the index", examples=SNAPSHOTS
     )
-    about = "name the index as it is now, or as it was at a time"
-    making = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
-    making.add_argument(
-        "name", metavar="NAME", help="small letters, digits, '.', '_' and '-'; at most 64"
+    about = "create a snapshot of the index as it is now, or as it was at a time"
+    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
+    creating.add_argument(
+        "name",
+        metavar="NAME",
+        help="lowercase letters, digits, '.', '_' and '-'; at most 64 characters",
     )
-    making.add_argument(
-        "--at", metavar="MOMENT", help="2026-08-01 or 2026-08-01T12:30:00Z; without it now"
+    creating.add_argument(
+        "--at", metavar="TIME", help="2026-08-01, or 2026-08-01T12:30:00Z (default: now)"
     )
-    making.add_argument("--note", metavar="TEXT", default="", help="what it is for")
-    add_command(verbs, "list", _list, "show the snapshots", config=True)
+    creating.add_argument("--note", metavar="TEXT", default="", help="a description")
+    about = "list the snapshots"
+    add_command(verbs, "list", _list, about, config=True, examples=LIST)
     about = "delete a snapshot"
     deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
     deleting.add_argument("name", metavar="NAME")
@@ -86,7 +93,7 @@ def _print_snapshots(answer: Mapping[str, Any]) -> None:
         )
         for snapshot in answer["snapshots"]
     ]
-    print_table(("NAME", "AS OF", "MADE (UTC)", "BY", "NOTE"), rows)
+    print_table(("NAME", "AS OF", "CREATED (UTC)", "BY", "NOTE"), rows)
     print(counted(len(rows), "snapshot"))
 
 

@@ -14,17 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pypid.cli.command import add_command
-from pypid.cli.output import ProgressBar
+from pypid.cli.output import ProgressBar, counted
 
 if TYPE_CHECKING:  # other commands need not import these
     from pypid.static.build import BuildOutcome
     from pypid.static.package_list import PackageList
 
 EXAMPLES = """\
-The files themselves lie at --packages-url, in a bucket for example; nothing is
-fetched, a list of their names is enough. All options of dumb-pypi are here and
-mean the same; its links stay where they are, and pages in JSON come besides.
-
   pypid static --package-list files.txt \\
       --packages-url https://files.example.com/pool/ --output-dir /srv/index
 
@@ -35,62 +31,65 @@ mean the same; its links stay where they are, and pages in JSON come besides.
       --previous-package-list-json /srv/index/packages.json \\
       --packages-url ../../pool/ --output-dir /srv/index --delete
 
-A line of --package-list-json is an object with these keys; all but the first
-may be missing or null:
+The files are at --packages-url, for example in a bucket. The command needs their names
+only, no configuration and no running pypid. It has all options of dumb-pypi, with the same
+meaning, and writes JSON pages in addition. pip and uv take .../simple/ as the index URL.
+
+A line of --package-list-json is an object with these keys; all except the first are
+optional:
 
   filename          spam-1.0-py3-none-any.whl
   hash              sha256=HEX, md5=HEX ...
   requires_python   >=3.9
   requires_dist     a list of requirements, for /pypi/PROJECT/json
-  core_metadata     sha256=HEX or true: URL.metadata is there (PEP 658, 714)
+  core_metadata     sha256=HEX or true: URL.metadata exists (PEP 658, 714)
   uploaded_by       text
   upload_timestamp  seconds since 1970
-  yanked_reason     text: it is yanked, for this reason (PEP 592)
+  yanked_reason     text: the file is yanked, for this reason (PEP 592)
   size              bytes (PEP 700); dumb-pypi does not know it
 
-Files whose names are none are left out, and said with their lines; the exit
-status is 0 then, too, unless --strict is given. A list that cannot be read is
-refused, and nothing is written. pip and uv take .../simple/ for an index URL:
-docs/guides/static-index.rst has the nginx for it.
+Names that are not those of distributions are left out and reported with their lines; the
+exit status is 0 nevertheless, unless --strict is given. A list that cannot be read is
+refused, and nothing is written.
 """
 
 
 def add(commands: Any) -> None:
     """Declare the `static` command."""
-    about = "write an index as static files, out of a list of file names"
+    about = "write an index as static files from a list of file names"
     command = add_command(commands, "static", _static, about, examples=EXAMPLES)
     lists = command.add_mutually_exclusive_group(required=True)
     lists.add_argument(
-        "--package-list", metavar="FILE", help="file names, one in each line; - is standard input"
+        "--package-list", metavar="FILE", help="file names, one in each line (-: standard input)"
     )
     lists.add_argument(
         "--package-list-json",
         metavar="FILE",
-        help="JSON objects, one in each line; - is standard input",
+        help="JSON objects, one in each line (-: standard input)",
     )
     before = command.add_mutually_exclusive_group()
     before.add_argument(
         "--previous-package-list",
         metavar="FILE",
-        help="the list that DIR was made of: only what differs is looked at",
+        help="the list that DIR was made from: only differences are processed",
     )
     before.add_argument(
         "--previous-package-list-json",
         metavar="FILE",
-        help="the same in JSON: DIR/packages.json is one",
+        help="the same in JSON; DIR/packages.json is such a list",
     )
     command.add_argument(
         "--output-dir",
         "--output",
         metavar="DIR",
         required=True,
-        help="where the pages go; what has not changed is left alone",
+        help="the folder for the pages; unchanged pages are not written again",
     )
     command.add_argument(
         "--packages-url",
         metavar="URL",
         required=True,
-        help="where all files lie: absolute, or relative to simple/PROJECT/",
+        help="the URL of the files: absolute, or relative to simple/PROJECT/",
     )
     _add_page_options(command)
     _add_build_options(command)
@@ -100,25 +99,25 @@ def _add_page_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--title",
         default="My Private PyPI",
-        help="the title of pages for people (default: My Private PyPI)",
+        help="the title of the HTML pages (default: My Private PyPI)",
     )
-    command.add_argument("--logo", metavar="URL", help="an image beside it")
+    command.add_argument("--logo", metavar="URL", help="the URL of an image beside the title")
     command.add_argument(
         "--logo-width",
         metavar="PIXELS",
         type=int,
         default=0,
-        help="how wide it is (default: as it is)",
+        help="width of the logo (default: its own)",
     )
     command.add_argument(
-        "--site-url", metavar="URL", help="where DIR will be served, for the link in the feed"
+        "--site-url", metavar="URL", help="the URL of DIR, for the link in the feed"
     )
     command.add_argument(
         "--no-generate-timestamp",
         "--no-timestamp",
         dest="generate_timestamp",
         action="store_false",
-        help="do not say on the first page when it was made: the same list makes the same bytes",
+        help="omit the time from the first page, so that the same list produces the same bytes",
     )
 
 
@@ -126,24 +125,24 @@ def _add_build_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-per-release-json",
         action="store_true",
-        help="leave out pypi/PROJECT/VERSION/json, most of all files",
+        help="omit pypi/PROJECT/VERSION/json, which are most of the files",
     )
     command.add_argument(
         "--delete",
         action="store_true",
-        help="remove pages of projects and releases that are not in the list",
+        help="delete pages of projects and releases that are not in the list",
     )
     command.add_argument(
         "--strict",
         action="store_true",
-        help="write nothing if a file of the list has to be left out",
+        help="write nothing if a name in the list is not that of a distribution",
     )
     command.add_argument(
         "--processes",
         metavar="N",
         type=int,
         default=0,
-        help="how many write pages (default: as many as there are processors)",
+        help="number of processes (default: number of processors)",
     )
 
 
@@ -224,16 +223,15 @@ def _shown(lines: Iterable[bytes], bar: ProgressBar) -> Iterator[bytes]:
 def _check(listed: PackageList, options: argparse.Namespace) -> None:
     if options.strict and listed.left_out:
         sys.exit(
-            f"pypid: {listed.left_out} files would be left out, which --strict forbids; nothing "
-            "was written"
+            f"pypid: {counted(listed.left_out, 'file')} would be left out, which --strict forbids; "
+            "nothing was written"
         )
     if options.delete and not listed.projects:
         sys.exit(
-            "pypid: the list names no file, and --delete would remove every page; nothing was "
-            "written"
+            "pypid: the list is empty, and --delete would delete every page; nothing was written"
         )
     if options.processes < 0:
-        sys.exit("pypid: --processes is a number from 1 on")
+        sys.exit("pypid: --processes must be at least 1")
 
 
 def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> None:
@@ -244,15 +242,15 @@ def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> No
     if terminal or listed.left_out:
         removed = f", {outcome.removed} removed" if outcome.removed else ""
         print(
-            f"pypid: {outcome.projects} projects. Pages: {done.written} written, {done.same} were "
-            f"the same{removed}. Lines left out: {listed.left_out}.",
+            f"pypid: {counted(outcome.projects, 'project')}. Pages: {done.written} written, "
+            f"{done.same} unchanged{removed}. Lines left out: {listed.left_out}.",
             file=sys.stderr,
         )
     if outcome.gone:
         print(
             (
-                f"pypid: {outcome.gone} projects are in the list no more; their pages are still "
-                "there (--delete removes them)"
+                f"pypid: {counted(outcome.gone, 'project')} no longer in the list; their pages "
+                "stay (to delete them: --delete)"
             ),
             file=sys.stderr,
         )

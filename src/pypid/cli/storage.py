@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.command import add_command, add_group, add_json
 from pypid.cli.output import (
     counted,
     format_size,
@@ -24,38 +24,63 @@ from pypid.cli.request import send_request
 if TYPE_CHECKING:
     from pypid.index.local.copy import Copied
 
-COPY_EXAMPLES = """\
-  pypid storage copy etc/pypid.ini etc/on-s3.ini
-
-Copies all packages, with what is written beside them, from the storage of the
-one configuration into that of the other: from a folder into a bucket, or the
-other way. Either may be pypicloud's. What is there already stays; what broke
-off is gone on with by the same command. Do not publish while it runs.
-People, rights and tokens are not in the storage: copy the state folder, or
-`pypid acl export` and `pypid acl import`.
-"""
 STORAGE = """\
   pypid storage check --hashes       compare all files with their records
-  pypid storage rebuild              find files that other programs have added
-  pypid storage import /srv/wheels   publish an existing folder
+  pypid storage rebuild              publish files that other programs have added
+  pypid storage import /srv/wheels   publish an existing folder in place
 """
 TIER = """\
   pypid storage tier --older-than 180d --keep 3 --class GLACIER_IR --dry-run
 
-Files of ours go into the storage class that were published before that time
-and are of none of the newest versions of their project. Of these there are
-two lists: of all, and of those that an installer takes by itself; files of
-either stay. Metadata and records always stay where they are.
+Moves local files that are older than --older-than into the storage class, except those of
+the newest --keep versions of a project. These versions are counted twice: among all
+versions, and among those that an installer chooses by default; both stay. Metadata and
+records are not moved.
 
-What lies in GLACIER or DEEP_ARCHIVE cannot be downloaded at once: who asks for
-it is told to come back later, and it is restored for some days. GLACIER_IR,
-STANDARD_IA and the like can be read as before. Only for [storage] backend = s3.
+Files in GLACIER or DEEP_ARCHIVE cannot be downloaded immediately: the first request starts a
+restore, and the client is asked to come back later. GLACIER_IR, STANDARD_IA and similar
+classes are read as before. Only for [storage] backend = s3.
 """
 REFUSED_FILES = (
-    "pypid: what was refused is not served. Where all files of a project were, its name may be "
-    "asked upstream (but not with [storage] layout = pypicloud): put a private one into "
-    "[upstream] reserved."
+    "pypid: refused files are not served. If all files of a project were refused, pypid may send "
+    "its name upstream (except with [storage] layout = pypicloud). Add private names to [upstream] "
+    "reserved."
 )
+CHECK = """\
+  pypid storage check
+  pypid storage check --hashes
+  pypid storage check --sweep
+
+The check finds damage from crashes, disk errors and manual edits, and says what to do
+about it. --hashes reads every file, which takes long for a large storage. The exit status
+is 1 if a problem remains.
+"""
+REBUILD = """\
+  pypid storage rebuild
+  pypid storage rebuild acme-billing
+
+Use it after another program has changed the storage. pypid reads the records of the
+projects again, and publishes files that have no record. The exit status is 1 if a file
+was refused.
+"""
+IMPORT = """\
+  pypid storage import
+  pypid storage import /srv/wheels
+
+pypid writes a record beside each distribution in FOLDER, which must be the storage folder
+([storage] path) or a folder in it; without FOLDER, in the whole storage, which can be a
+bucket. No file is moved, renamed or changed. Folders of pypicloud, pypicache and pypiserver
+can be used as they are. The exit status is 1 if a file was refused.
+"""
+COPY = """\
+  pypid storage copy /etc/pypid/pypid.ini /etc/pypid/on-s3.ini
+
+Copies all packages with their records from the storage of the first configuration into
+that of the second, for example from a folder into a bucket. Either can be pypicloud's.
+Existing objects stay as they are; after an interruption, the same command continues. Do
+not publish while it runs. Users, rights and tokens are not in the storage: copy the state
+folder, or use `pypid acl export` and `pypid acl import`.
+"""
 
 
 def add(commands: Any) -> None:
@@ -63,82 +88,51 @@ def add(commands: Any) -> None:
     verbs = add_group(
         commands, "storage", "check, import and move the stored files", examples=STORAGE
     )
-    _add_check(verbs)
-    rebuild = add_command(
-        verbs,
-        "rebuild",
-        _rebuild,
-        "compare with the storage, and take in files that were dropped into it",
-        config=True,
+    about = "check the storage for damage"
+    check = add_command(verbs, "check", _check, about, config=True, examples=CHECK)
+    check.add_argument(
+        "--sweep", action="store_true", help="delete orphaned files that no client can see"
     )
-    rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this one")
-    adopt = add_command(
-        verbs,
-        "import",
-        _adopt,
-        "make a folder of wheels and sdists an index, in place",
-        config=True,
-        description=(
-            "Writes a record beside each distribution in FOLDER, which has to be the storage "
-            "folder ([storage] path) or lie in it; without FOLDER beside each in the storage, "
-            "which may be a bucket. Nothing is moved, renamed or rewritten. Folders of pypicloud, "
-            "pypicache and pypiserver are read as they are. Exits with 1 where a file was refused."
-        ),
+    check.add_argument(
+        "--hashes", action="store_true", help="read all files and verify their digests"
     )
+    about = "reconcile the catalog with the storage, and publish files without a record"
+    rebuild = add_command(verbs, "rebuild", _rebuild, about, config=True, examples=REBUILD)
+    rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this project")
+    about = "publish an existing folder of wheels and sdists, in place"
+    adopt = add_command(verbs, "import", _adopt, about, config=True, examples=IMPORT)
     adopt.add_argument(
-        "folder", metavar="FOLDER", type=Path, nargs="?", help="only what lies there"
+        "folder", metavar="FOLDER", type=Path, nargs="?", help="(default: the whole storage)"
     )
-    copy = add_command(
-        verbs,
-        "copy",
-        _copy_storage,
-        "copy all packages from one storage into another",
-        examples=COPY_EXAMPLES,
-    )
-    copy.add_argument("source", metavar="FROM", type=Path, help="a configuration")
-    copy.add_argument("target", metavar="TO", type=Path, help="another one")
-    copy.add_argument("--json", action="store_true", help="print the sums as JSON")
+    about = "copy all packages from one storage into another"
+    copy = add_command(verbs, "copy", _copy_storage, about, examples=COPY)
+    copy.add_argument("source", metavar="FROM", type=Path, help="a configuration file")
+    copy.add_argument("target", metavar="TO", type=Path, help="another configuration file")
+    add_json(copy)
     _add_tier(verbs)
-
-
-def _add_check(verbs: Any) -> None:
-    check = add_command(
-        verbs,
-        "check",
-        _check,
-        "look for what a crash, a disk or a hand left wrong in the storage",
-        config=True,
-    )
-    check.add_argument(
-        "--sweep", action="store_true", help="remove orphaned files that no client can see"
-    )
-    check.add_argument(
-        "--hashes",
-        action="store_true",
-        help="read all files, and compare them with what was published",
-    )
 
 
 def _add_tier(verbs: Any) -> None:
     about = "move old files into a cheaper storage class (S3)"
     tier = add_command(verbs, "tier", _tier, about, config=True, examples=TIER)
     tier.add_argument(
-        "--older-than",
-        metavar="TIME",
-        required=True,
-        help="only what was published so long ago: 180d",
+        "--older-than", metavar="TIME", required=True, help="minimum age of a file: 180d"
     )
     tier.add_argument(
-        "--keep", metavar="N", type=int, required=True, help="not what is of the newest N versions"
+        "--keep",
+        metavar="N",
+        type=int,
+        required=True,
+        help="number of newest versions of each project that stay",
     )
     tier.add_argument(
         "--class",
         metavar="CLASS",
         dest="storage_class",
         required=True,
-        help="where to: GLACIER_IR ...",
+        help="the storage class: GLACIER_IR ...",
     )
-    tier.add_argument("--dry-run", action="store_true", help="only tell what would be moved")
+    tier.add_argument("--dry-run", action="store_true", help="only list the files")
 
 
 # --- rebuild, adopt -------------------------------------------------------------------------------
@@ -172,10 +166,8 @@ def _print_adoption(answer: Any) -> None:
         problems = "".join(f"\n    {printable(problem)}" for problem in file["problems"])
         print(f"{printable(file['key'])}: {file['outcome']}{problems}")
     # the counts of projects are from before the files were adopted
-    known = (
-        f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them "
-        f"read anew"
-    )
+    projects = counted(answer["projects"], "project")
+    known = f"{projects} known before, {answer['changed']} of them changed"
     refused = outcomes.count("refused")
     print(
         f"{counted(outcomes.count('adopted'), 'file')} adopted"
@@ -188,7 +180,7 @@ def _print_adoption(answer: Any) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     document = {"sweep": options.sweep, "hashes": options.hashes}
-    answer = send_request(options, "POST", "/api/check", document)
+    answer = send_request(options, "POST", "/api/check", document, on_progress=print_progress)
     print_answer(options, answer, _print_findings)
     if not all(map(_remedy, answer["findings"])):
         sys.exit(1)
@@ -196,7 +188,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _remedy(finding: Any) -> str | None:
     """Return what was done about a finding; None if it is still wrong."""
-    return "removed" if finding["swept"] else "mended" if finding.get("mended") else None
+    return "deleted" if finding["swept"] else "repaired" if finding.get("mended") else None
 
 
 def _print_findings(answer: Any) -> None:
@@ -206,8 +198,9 @@ def _print_findings(answer: Any) -> None:
         print(f"{printable(finding['key'])}: {text}")
     wrong = remedies.count(None)
     print(
-        f"{answer['objects']} objects, {answer['files']} files of ours, {answer['kept']} kept of "
-        f"upstream's; {wrong} things are wrong, {len(remedies) - wrong} removed or mended."
+        f"{counted(answer['objects'], 'object')}, {counted(answer['files'], 'local file')}, "
+        f"{counted(answer['kept'], 'cached file')}: {counted(wrong, 'problem')}, "
+        f"{len(remedies) - wrong} solved."
     )
 
 
@@ -227,11 +220,12 @@ def _copy_storage(options: argparse.Namespace) -> None:
             }
         )
     else:
-        problem = "the target has something else under this name; it was left as it is"
+        problem = "the target has other content under this name, which was not changed"
         for key in copied.differ:
             print(printable(f"{key}: {problem}"), file=sys.stderr)
         size = format_size(copied.size)
-        print(f"{copied.copied} objects copied ({size}), {copied.there} were there.")
+        copies = counted(copied.copied, "object")
+        print(f"{copies} copied ({size}), {copied.there} existed already.")
     if copied.differ:
         sys.exit(1)
 
@@ -315,11 +309,11 @@ def _print_tiering(answer: Mapping[str, Any], storage_class: str) -> None:
         else f"{counts['would-move']} would be moved"
     )
     rest = (
-        f"{counts['there']} were there, {counts['archived']} have to be restored first, "
+        f"{counts['there']} already there, {counts['archived']} to be restored first, "
         f"{counts['failed']} failed"
     )
     print(
-        f"{answer['seen']} files of {answer['projects']} projects, {answer['due']} of them due "
-        f"for {storage_class}:"
+        f"{counted(answer['seen'], 'file')} of {counted(answer['projects'], 'project')}, "
+        f"{answer['due']} due for {storage_class}:"
     )
     print(f"{moved} ({format_size(answer['size'])}), {rest}.")

@@ -12,25 +12,24 @@ from pypid.cli.output import counted, format_time, print_answer, print_table
 from pypid.cli.request import send_request
 
 TOKENS = """\
-  pypid token list                         all, with when each was used last
+  pypid token list                         all tokens, with their last use
   pypid token list --user carol
-  pypid token create "CI of spam" --user carol --can publish --project spam --expires 90d
-  pypid token delete k3x9...               at once; the id stands in the list
+  pypid token create "CI of acme" --user carol --can publish --project 'acme-*' --expires 90d
+  pypid token delete k3x9...               the id is in the list
 
-A token is a secret for a machine, in place of a user's password: it may do
-what it is for, and only as long as that user may do it.
+A token is a secret for a program, used instead of a password. It permits the actions
+that it was created for, as long as its user has the right to do them.
 """
 CREATE = """\
-  pypid token create "CI of spam" --user carol --can publish --project spam --expires 90d
+  pypid token create "CI of acme" --user carol --can publish --project 'acme-*' --expires 90d
   pypid token create "builds" --user ci --can read
 
---can: read, publish (and yank), overwrite, delete, fetch (from the upstream
-index; read brings it along), admin, metrics (/metrics, for Prometheus).
---project takes globs (acme-*); without it all projects are meant. Both can be said several times.
+The actions: read, publish (and yank), overwrite, delete, fetch (from the upstream index;
+read includes it), admin, metrics (/metrics, for Prometheus).
 
-The secret is printed once, and only its digest is stored. With --quiet it is all
-that is printed. Put it into an environment variable: other users of a machine
-see command lines.
+The secret is printed once; pypid stores only its digest. Put it into an environment
+variable: other users of the machine can see command lines. With --quiet the command prints
+only the secret.
 
   export UV_PUBLISH_TOKEN=$(pypid token create laptop --user carol --can publish --quiet)
   uv publish --publish-url https://packages.example.org/legacy/ dist/*
@@ -40,36 +39,46 @@ see command lines.
   twine upload --repository-url https://packages.example.org/legacy/ dist/*
 """
 ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin", "metrics")
+LIST = """\
+  pypid token list
+  pypid token list --user carol
+"""
+DELETE = """\
+  pypid token delete k3x9...
+"""
 
 
 def add(commands: Any) -> None:
     """Declare the `token` command."""
     verbs = add_group(commands, "token", "manage tokens for programs", examples=TOKENS)
-    listing = add_command(verbs, "list", _list, "show the tokens, never their secrets", config=True)
-    listing.add_argument("--user", metavar="USER", help="only of this one")
-    about = "create a token for a user and print its secret"
-    making = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
-    making.add_argument("name", metavar="NAME", help="any text: what it is for")
-    making.add_argument(
-        "--user", metavar="USER", required=True, help="its owner: a user who can log in"
-    )
-    making.add_argument(
+    about = "list the tokens, without their secrets"
+    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    listing.add_argument("--user", metavar="USER", help="only the tokens of this user")
+    about = "create a token and print its secret"
+    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
+    creating.add_argument("name", metavar="NAME", help="any text that describes its use")
+    creating.add_argument("--user", metavar="USER", required=True, help="a user who can log in")
+    creating.add_argument(
         "--can",
         metavar="ACTION",
         action="append",
         required=True,
         choices=ACTIONS,
-        help="what it is for",
+        help=f"a permitted action: {', '.join(ACTIONS)} (repeatable)",
     )
-    making.add_argument(
-        "--project", metavar="GLOB", action="append", help="which projects it is for"
+    creating.add_argument(
+        "--project",
+        metavar="GLOB",
+        action="append",
+        help="projects that it is valid for, such as 'acme-*' (repeatable; default: all)",
     )
-    making.add_argument(
-        "--expires", metavar="TIME", help="30d, or 2027-01-31T12:00:00Z; without it never"
+    creating.add_argument(
+        "--expires", metavar="TIME", help="90d, or 2027-01-31T12:00:00Z (default: never)"
     )
-    making.add_argument("--quiet", "-q", action="store_true", help="print the secret alone")
-    revoking = add_command(verbs, "delete", _delete, "revoke a token immediately", config=True)
-    revoking.add_argument("id", metavar="ID")
+    creating.add_argument("--quiet", "-q", action="store_true", help="print only the secret")
+    about = "delete a token, which can then no longer be used"
+    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
+    deleting.add_argument("id", metavar="ID", help="its id in `pypid token list`")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -93,7 +102,7 @@ def _print_tokens(answer: Mapping[str, Any]) -> None:
         for token in answer["tokens"]
     ]
     print_table(
-        ("ID", "USER", "NAME", "CAN", "PROJECTS", "STATE", "EXPIRES (UTC)", "USED LAST", "FROM"),
+        ("ID", "USER", "NAME", "CAN", "PROJECTS", "STATE", "EXPIRES (UTC)", "LAST USED", "FROM"),
         rows,
     )
     print(counted(len(rows), "token"))

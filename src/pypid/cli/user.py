@@ -13,74 +13,83 @@ from pypid.cli.prompt import add_password_options, chosen_password, confirm
 from pypid.cli.request import send_request
 
 USERS = """\
-  pypid user list                    who there is, and who is an administrator
-  pypid user create carol               an account; its password is printed, once
-  pypid user create carol --ask         the same, and you type the password
-  pypid user set-admin carol         carol becomes an administrator
-  pypid user disable carol           carol cannot log in, her tokens end
+  pypid user list                    all users, and which are administrators
+  pypid user create carol            create an account; prints its password once
+  pypid user create carol --ask      create an account with a password that you type
+  pypid user set-admin carol         make carol an administrator
+  pypid user disable carol           end carol's sessions and tokens
 
-These are the accounts of the database, which people can log in with unless
-[access] backend leaves sql out. Users of the configuration ([users]) are changed in
-the configuration, those of a directory there. What is done here holds at once.
+These commands manage the accounts database, which is used unless [access] backend omits
+sql. Users of the configuration ([users]) are changed there, users of a directory in the
+directory. Changes take effect immediately.
 """
 CREATE = """\
-  pypid user create carol                          pypid makes the password
+  pypid user create carol                       pypid generates the password
   pypid user create carol --admin --ask
   printf '%s\\n' "$PASSWORD" | pypid user create carol --stdin
 
-A name to which something was given before, by a rule or a group, is refused;
-with --inherit the new account has all that.
+If a rule or a group already names the user, the command refuses to create the
+account. With --inherit the account gets these rights.
 """
 ADMIN = """\
   pypid user set-admin carol
   pypid user set-admin carol --remove
 """
 PASSWORD = """\
-  pypid user set-password carol                     pypid makes one and prints it
+  pypid user set-password carol                 pypid generates the password
   pypid user set-password carol --ask
 
-Sessions that carol has in browsers end; her tokens go on to work (see
-pypid token list --user carol).
+This ends the browser sessions of the user. Tokens keep working; to see them:
+pypid token list --user carol
+"""
+LIST = """\
+  pypid user list
+  pypid user list --json
+"""
+SHOW = """\
+  pypid user show carol
+"""
+ENABLE = """\
+  pypid user enable carol
+"""
+DISABLE = """\
+  pypid user disable carol
+
+The account keeps its rights and group memberships. `pypid user enable` undoes it.
+"""
+DELETE = """\
+  pypid user delete carol
+  pypid user delete carol --yes
 """
 
 
 def add(commands: Any) -> None:
     """Declare the `user` command."""
     verbs = add_group(commands, "user", "manage user accounts", examples=USERS)
-    add_command(verbs, "list", _list, "show who there is", config=True)
-    _add_verb(verbs, "show", _show, "show one user, with the groups")
-    adding = _add_verb(verbs, "create", _create, "create an account", CREATE)
-    adding.add_argument("--admin", action="store_true", help="one that administers the index")
-    adding.add_argument(
-        "--inherit", action="store_true", help="with all that was given to the name before"
+    about = "list the users"
+    add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    _add_verb(verbs, "show", _show, "show a user with its groups", SHOW)
+    creating = _add_verb(verbs, "create", _create, "create a user account", CREATE)
+    creating.add_argument("--admin", action="store_true", help="make the user an administrator")
+    creating.add_argument(
+        "--inherit", action="store_true", help="keep rights that the name already has"
     )
-    add_password_options(adding)
-    add_password_options(
-        _add_verb(verbs, "set-password", _set_password, "set a new password", PASSWORD)
-    )
-    admin = _add_verb(verbs, "set-admin", _set_admin, "make a user an administrator", ADMIN)
+    add_password_options(creating)
+    about = "set a new password for a user"
+    add_password_options(_add_verb(verbs, "set-password", _set_password, about, PASSWORD))
+    about = "make a user an administrator, or remove that role"
+    admin = _add_verb(verbs, "set-admin", _set_admin, about, ADMIN)
     admin.add_argument("--remove", action="store_true", help="remove the administrator role")
-    former = add_command(
-        verbs, "admin", _set_admin_as_before, "the former set-admin", config=True, hidden=True
-    )
+    former = add_command(verbs, "admin", _set_admin_as_before, about, config=True, hidden=True)
     former.add_argument("name", metavar="NAME")
     former.add_argument("admin", metavar="yes|no", choices=["yes", "no"])
-    _add_verb(
-        verbs,
-        "enable",
-        _enable,
-        "open an account: one that was disabled, or that waits for approval",
-    )
-    _add_verb(
-        verbs,
-        "disable",
-        _disable,
-        "close an account; nothing of it is lost, but its tokens and sessions end",
-    )
-    removing = _add_verb(
-        verbs, "delete", _delete, "delete an account, with its tokens, rights and memberships"
-    )
-    removing.add_argument("--yes", action="store_true", help="do not ask")
+    about = "enable a disabled account, or approve a registration"
+    _add_verb(verbs, "enable", _enable, about, ENABLE)
+    about = "disable an account, which ends its sessions and tokens"
+    _add_verb(verbs, "disable", _disable, about, DISABLE)
+    about = "delete an account with its tokens, rights and group memberships"
+    deleting = _add_verb(verbs, "delete", _delete, about, DELETE)
+    deleting.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _add_verb(
@@ -110,7 +119,7 @@ def _print_users(answer: Mapping[str, Any]) -> None:
         )
         for user in answer["users"]
     ]
-    print_table(("USER", "", "STANDING", "FROM", "CHANGED (UTC)"), rows)
+    print_table(("USER", "ROLE", "STATUS", "SOURCE", "CHANGED (UTC)"), rows)
     print(counted(len(rows), "user"))
     print_warnings(answer)
 
@@ -162,12 +171,12 @@ def _change(options: argparse.Namespace, document: Mapping[str, Any]) -> None:
 def _delete(options: argparse.Namespace) -> None:
     if not options.yes:
         question = (
-            f"This removes the account {options.name}, with its tokens, rights and memberships. "
-            f"(disable keeps them.)"
+            f"This deletes the account {options.name} with its tokens, rights and group "
+            "memberships. (`pypid user disable` keeps them.)"
         )
-        confirm(question, options.name, "nothing was removed")
+        confirm(question, options.name, "nothing was deleted")
     answer = send_request(options, "DELETE", _url(options))
-    print_answer(options, answer, lambda answer: print(f"{answer['name']}: removed"))
+    print_answer(options, answer, lambda answer: print(f"{answer['name']}: deleted"))
 
 
 def _print_user(user: Mapping[str, Any]) -> None:

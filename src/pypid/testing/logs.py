@@ -126,12 +126,12 @@ class MemoryDownloads:
         self._noted.append(evolve(download, serial=len(self._noted) + 1))
 
     async def of(
-        self, sha256: str, *, most: int = 1000, before: int | None = None
+        self, *digests: str, most: int = 1000, before: int | None = None
     ) -> Sequence[DownloadEntry]:
         found = [
             each
             for each in reversed(self._noted)
-            if each.sha256 == sha256 and (before is None or each.serial < before)
+            if each.sha256 in digests and (before is None or each.serial < before)
         ]
         return found[: max(most, 0)]
 
@@ -176,6 +176,17 @@ class DownloadsContract(Timed):
         self.assertEqual(found, [a_download(number) for number in range(6, -1, -1)])
         serials = [each.serial for each in found]
         self.assertEqual(serials, sorted(serials, reverse=True))
+
+    def test_of_several_files(self) -> None:
+        """The downloads of several files, also of very many, are in one order, page by page."""
+        for number in range(9):
+            self.downloads.note(a_download(number, sha256=f"{number % 3:064x}"))
+        digests = [f"{number:064x}" for number in (0, 2, *range(10, 2500))]
+        wanted = [a_download(n, sha256=f"{n % 3:064x}") for n in (8, 6, 5, 3, 2, 0)]
+        found = self.have(self.downloads.of(*digests, most=4))
+        rest = self.have(self.downloads.of(*digests, most=4, before=found[-1].serial))
+        self.assertEqual([*found, *rest], wanted)
+        self.assertEqual(list(self.have(self.downloads.of())), [])
 
     def test_many(self) -> None:
         """Thousands of downloads at once are all stored."""

@@ -81,14 +81,17 @@ class SqlDownloads:
         self._missed = 0
 
     async def of(
-        self, sha256: str, *, most: int = 1000, before: int | None = None
+        self, *digests: str, most: int = 1000, before: int | None = None
     ) -> Sequence[DownloadEntry]:
         await self.flush()
         if not self._database.is_there():
             return ()
         try:
             return await self._database.read(
-                PART, partial(_select, storable(sha256), max(0, min(most, MOST)), before)
+                PART,
+                partial(
+                    _select, [storable(each) for each in digests], max(0, min(most, MOST)), before
+                ),
             )
         except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
@@ -159,11 +162,11 @@ def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
 
 
 def _select(
-    sha256: str, most: int, before: int | None, connection: Connection
+    digests: Sequence[str], most: int, before: int | None, connection: Connection
 ) -> Sequence[DownloadEntry]:
     from pypid.access.sql.log_rows import find_downloads
 
-    return find_downloads(connection, sha256, most, before)
+    return find_downloads(connection, digests, most, before)
 
 
 def _select_days(project: str, since: date, connection: Connection) -> Sequence[tuple[date, int]]:

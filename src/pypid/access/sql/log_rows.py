@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 from pypid.access.sql import download_counts
 from pypid.access.sql.schema import take
@@ -20,6 +21,8 @@ from pypid.core.accounts.entries import AuditEntry, DownloadEntry
 
 AT_ONCE = 10_000
 """Downloads that are removed in one transaction."""
+DIGESTS_AT_ONCE = 1000
+"""Digests in one query: databases limit the number of parameters."""
 _ADD = insert(log)
 
 
@@ -98,14 +101,22 @@ def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) ->
 
 
 def find_downloads(
-    connection: Connection, sha256: str, most: int, before: int | None
+    connection: Connection, digests: Sequence[str], most: int, before: int | None
 ) -> Sequence[DownloadEntry]:
-    """Return downloads of a file, newest first; only those with a serial below `before`, if
+    """Return downloads of files, newest first; only those with a serial below `before`, if
     given.
     """
-    found = select(table).where(table.c.sha256 == sha256).order_by(table.c.id.desc()).limit(most)
-    if before is not None:
-        found = found.where(table.c.id < before)
+    found: list[DownloadEntry] = []
+    for first in range(0, len(digests), DIGESTS_AT_ONCE):
+        some = table.c.sha256.in_(digests[first : first + DIGESTS_AT_ONCE])
+        wanted = some if before is None else some & (table.c.id < before)
+        newest = select(table).where(wanted).order_by(table.c.id.desc()).limit(most)
+        found += _entries(connection, newest)
+        found = sorted(found, key=lambda entry: -entry.serial)[:most]
+    return found
+
+
+def _entries(connection: Connection, found: Select[Any]) -> list[DownloadEntry]:
     return [
         DownloadEntry(
             when=row.when,

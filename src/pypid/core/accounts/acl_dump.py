@@ -132,11 +132,11 @@ def read_dump(data: bytes) -> ParsedAcl:
         document = msgspec.json.decode(unpacked(data), type=AclDocument)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(
-            f"This is no dump of pypicloud's people, as ppc-export writes it: {error}."
+            f"The file is not a dump of pypicloud's users as ppc-export writes it: {error}."
         ) from None
     except RecursionError:
         raise BadRequest(
-            "This is no dump of pypicloud's people, as ppc-export writes it: it is nested too "
+            "The file is not a dump of pypicloud's users as ppc-export writes it: it is nested too "
             "deeply."
         ) from None
     return taken(document)
@@ -159,12 +159,12 @@ def _unpacked(data: bytes) -> bytes:
         text = reader.decompress(data, LARGEST + 1)
     except zlib.error:
         raise BadRequest(
-            "This is no dump of pypicloud's people: it begins as gzip does, and is damaged."
+            "The file is not a dump of pypicloud's users: its gzip data is damaged."
         ) from None
     if len(text) <= LARGEST and (not reader.eof or reader.unused_data.strip(b"\0")):
         raise BadRequest(
-            "This is no dump of pypicloud's people: the gzip file is cut off, or goes on behind "
-            "its end."
+            "The file is not a dump of pypicloud's users: its gzip data is cut off, or continues "
+            "after its end."
         )
     return text
 

@@ -156,6 +156,15 @@ class _Seen:
         """Count a published file."""
         self.files += 1
 
+    def show_progress(self) -> None:
+        """Report the progress, if it is time."""
+        self.progress.at(
+            lambda: (
+                f"checking: {self.objects} objects, {self.files} files, "
+                f"{len(self.findings)} findings"
+            )
+        )
+
 
 @frozen
 class Checker:
@@ -188,7 +197,7 @@ class Checker:
     # --- finding problems ---
 
     async def _group(self, seen: _Seen, group: list[Blob], hashes: bool) -> None:
-        seen.progress.at(lambda: f"checking: {seen.objects} objects, {len(seen.findings)} findings")
+        seen.show_progress()
         placed: list[tuple[ObjectPlace, Blob]] = []
         for blob in group:
             where = place(blob.key)
@@ -204,6 +213,7 @@ class Checker:
         files = {}
         listed = {blob.key for _, blob in placed}
         for where, blob in placed:
+            seen.show_progress()
             if where.kind is ObjectKind.RECORD:
                 files[where.filename] = await self._record(seen, where, listed, hashes)
             elif where.kind in _DOCUMENTS:

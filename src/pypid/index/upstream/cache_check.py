@@ -95,7 +95,7 @@ class CacheChecker:
         self, seen: _Seen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool
     ) -> None:
         seen.progress.at(
-            lambda: f"checking what is kept: {seen.files} files, {len(seen.findings)} findings"
+            lambda: f"checking the cache: {seen.files} files, {len(seen.findings)} findings"
         )
         if not group:
             return

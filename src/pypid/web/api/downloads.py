@@ -7,6 +7,7 @@ All users who may read a project may see its counts; only administrators see who
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TypedDict
 
@@ -16,12 +17,13 @@ from pypid.core.errors import (
     BadRequest,
     Busy,
     Loop,
+    NoSuchFile,
     NoSuchProject,
     NotAvailable,
     NotYetKnown,
     UpstreamDown,
 )
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, project_name, same_version
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import utc_text
 from pypid.web.app.descriptions import Described, Moment
@@ -37,10 +39,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ASKS = (
     Parameter(
         "sha256",
-        "The file's digest.",
+        "The digest of a file. This, or `project`, is required.",
         {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
-        required=True,
     ),
+    Parameter("project", "All files of this project."),
+    Parameter("version", "Only the files of this version of the project."),
+    Parameter("filename", "Only this file of the project."),
     Parameter(
         "most",
         "Lines in the answer.",
@@ -80,11 +84,11 @@ class DownloadDocument(TypedDict):
 
 
 class DownloadsOf(TypedDict):
-    """The downloads of a file, newest first. `before`: the value to send for the next page, null if
-    there is none.
+    """The downloads of the files, newest first. `sha256`: the digest of the request; `before`: the
+    value to send for the next page, null if there is none.
     """
 
-    sha256: str
+    sha256: str | None
     downloads: list[DownloadDocument]
     before: int | None
 
@@ -111,26 +115,47 @@ class DownloadsOfProject(TypedDict):
     "GET",
     "/api/downloads",
     action=Action.ADMIN,
-    describe=Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,)),
+    describe=Described(DownloadsOf, asks=ASKS, refuses=(*REFUSES, NoSuchFile)),
 )
 async def downloads(ctx: RequestContext) -> None:
-    """List the downloads of a file, newest first."""
+    """List the downloads of a file, or of the files of a project, newest first."""
     query = parameters(ctx.request, *names(ASKS))
-    sha256 = query.get("sha256", "").lower()
-    if not _SHA256.match(sha256):
-        raise BadRequest(
-            "Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as "
-            "pages have them."
-        )
+    digests = await _digests(ctx, query)
     most = number(query, "most", 1, MOST) or MOST
     before = number(query, "before", 0, LARGEST_SERIAL)
-    found = await ctx.app.downloads.of(sha256, most=most, before=before)
+    found = await ctx.app.downloads.of(*digests, most=most, before=before)
     document: DownloadsOf = {
-        "sha256": sha256,
+        "sha256": digests[0] if "sha256" in query else None,
         "downloads": [_document(download) for download in found],
         "before": found[-1].serial if len(found) == most else None,
     }
     send_json(ctx.request, document)
+
+
+async def _digests(ctx: RequestContext, query: Mapping[str, str]) -> Sequence[str]:
+    """Return the digests of the files that the query names. Raises `BadRequest`, `NoSuchFile`."""
+    sha256 = query.get("sha256", "").lower()
+    if ("sha256" in query) == ("project" in query) or (
+        "sha256" in query and not _SHA256.match(sha256)
+    ):
+        raise BadRequest(
+            "Name the files: /api/downloads?sha256= and 64 hexadecimal digits, or ?project= and "
+            "the name of a project."
+        )
+    if sha256:
+        return [sha256]
+    name = project_name(query["project"])
+    project = await ctx.app.index.project(name, ctx.upstream_permission(name))
+    version, filename = query.get("version"), query.get("filename")
+    files = [
+        file
+        for file in project.files
+        if filename in (None, file.filename)
+        and (version is None or same_version(version, file.version))
+    ]
+    if not files:
+        raise NoSuchFile(f"{name} {filename or version or ''}".rstrip())
+    return [file.sha256 for file in files if file.sha256 is not None]
 
 
 @route(

@@ -5,10 +5,12 @@ the request that created it.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 import msgspec
+from attrs import frozen
 
 from pypid.core.accounts.registration import (
     LONGEST_INVITATION,
@@ -28,6 +30,8 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
 
+MOST = 1000
+"""Number of entries of the audit log of each kind that are read."""
 _ID = re.compile(r"[0-9a-f]{24}\Z")
 
 
@@ -45,6 +49,23 @@ class InvitationDocument(TypedDict):
     id: str
     secret: str
     expires: Moment
+
+
+class OpenInvitationDocument(TypedDict):
+    """An invitation that can still be used, without its secret. `by`: the administrator who created
+    it.
+    """
+
+    id: str
+    by: str
+    created: Moment
+    expires: Moment
+
+
+class OpenInvitations(TypedDict):
+    """The invitations that can still be used, newest first."""
+
+    invitations: list[OpenInvitationDocument]
 
 
 class Withdrawn(TypedDict):
@@ -96,6 +117,64 @@ async def made(ctx: RequestContext, expires: str | None) -> Invitation:
     )
     await note(ctx, "make-invitation", new.id, {"expires": utc_text(new.expires)})
     return new
+
+
+@route(
+    "GET",
+    "/api/invitations",
+    action=Action.ADMIN,
+    describe=Described(OpenInvitations, refuses=(BadRequest, NotAvailable)),
+)
+async def listed(ctx: RequestContext) -> None:
+    """List the invitations that can still be used."""
+    demand_invitations(ctx.app)
+    document: OpenInvitations = {
+        "invitations": [
+            {
+                "id": each.id,
+                "by": each.by,
+                "created": utc_text(each.made),
+                "expires": utc_text(each.expires),
+            }
+            for each in await open_invitations(ctx.app)
+        ]
+    }
+    send_json(ctx.request, document)
+
+
+@frozen
+class OpenInvitation:
+    """An invitation that can still be used, from its entry in the audit log."""
+
+    id: str
+    by: str
+    made: datetime
+    expires: datetime
+
+
+async def open_invitations(app: App) -> Sequence[OpenInvitation]:
+    """Return the open invitations, the newest first, from the audit log: an unused invitation is
+    stored nowhere else.
+    """
+    made, taken, used = [
+        await app.journal.entries(what=what, most=MOST)
+        for what in ("make-invitation", "withdraw-invitation", "register-user")
+    ]
+    over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
+    found = [
+        OpenInvitation(
+            deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)
+        )
+        for deed in made
+    ]
+    return [each for each in found if each.id not in over and each.expires > app.world.now()]
+
+
+def _moment(text: str, instead: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return instead
 
 
 @route(

@@ -4,9 +4,10 @@ problems.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,6 +27,8 @@ from pypid.web.app.route import route
 from pypid.web.http.event_stream import EventStream, stream_of
 from pypid.web.http.request import Request
 from pypid.web.http.small_responses import read_json, send_json
+
+T = TypeVar("T")
 
 Came = tuple[Reconciled, Sequence[Adopted]]
 """The result of reconciling, and what became of files that had no record."""
@@ -54,7 +57,7 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 )
 async def rebuild(ctx: RequestContext) -> None:
     """Reconcile the catalog with the storage, and adopt files without a record."""
-    await _run_streamed(ctx.request, partial(rebuilt, ctx, None))
+    await _run_streamed(ctx.request, partial(rebuilt, ctx, None), _rebuilt)
 
 
 @route(
@@ -65,7 +68,7 @@ async def rebuild(ctx: RequestContext) -> None:
 )
 async def rebuild_project(ctx: RequestContext, project: ProjectName) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _run_streamed(ctx.request, partial(rebuilt, ctx, project))
+    await _run_streamed(ctx.request, partial(rebuilt, ctx, project), _rebuilt)
 
 
 async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | None = None) -> Came:
@@ -91,35 +94,19 @@ async def adopt(ctx: RequestContext) -> None:
         job = ctx.app.index.adopt(prefix, user_of(ctx.identity), tell=tell)
         return attempted(ctx, "adopt", wanted.folder, job, _counts)
 
-    await _run_streamed(ctx.request, adopting)
+    await _run_streamed(ctx.request, adopting, _rebuilt)
 
 
 @route(
     "POST",
     "/api/check",
     action=Action.ADMIN,
-    describe=Described(CheckedStorage, takes=Checkup, refuses=(Busy,)),
+    describe=Described(CheckedStorage, takes=Checkup, refuses=(Busy,), streams=True),
 )
 async def check(ctx: RequestContext) -> None:
     """Check the storage for problems."""
-    found = await checked(ctx, await read_json(ctx.request, Checkup))
-    findings: list[FindingDocument] = [
-        {
-            "key": finding.key,
-            "wrong": finding.wrong,
-            "advice": finding.advice,
-            "swept": finding.swept,
-            "mended": finding.mended,
-        }
-        for finding in found.findings
-    ]
-    document: CheckedStorage = {
-        "objects": found.objects,
-        "files": found.files,
-        "kept": found.kept,
-        "findings": findings,
-    }
-    send_json(ctx.request, document)
+    wanted = await read_json(ctx.request, Checkup)
+    await _run_streamed(ctx.request, partial(checked, ctx, wanted), _checked)
 
 
 async def checked(ctx: RequestContext, wanted: Checkup, tell: Tell | None = None) -> CheckReport:
@@ -145,23 +132,29 @@ def _prefix_of(app: App, folder: Path) -> str:
         raise BadRequest(
             f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the "
             f"storage: set path = {folder} in [storage], start pypid, and adopt it again. Or move "
-            "the files into the storage folder, and run `pypid rebuild`."
+            "the files into the storage folder, and run `pypid storage rebuild`."
         ) from None
     return "" if below == "." else f"{below}/"
 
 
-async def _run_streamed(request: Request, run: Callable[[Tell | None], Awaitable[Came]]) -> None:
-    """Answer with the result; a client that wants a stream receives the progress meanwhile."""
+async def _run_streamed(
+    request: Request,
+    run: Callable[[Tell | None], Awaitable[T]],
+    document: Callable[[T], Mapping[str, Any]],
+) -> None:
+    """Answer with the document of the result; a client that wants a stream receives the progress
+    meanwhile.
+    """
     kind = stream_of(request)
     if kind is None:
-        return send_json(request, _rebuilt(*await run(None)))
+        return send_json(request, document(await run(None)))
     stream = EventStream(request, kind)
     stream.begin()
     try:
-        came = await run(lambda line: stream.say("progress", {"said": line}))
+        result = await run(lambda line: stream.say("progress", {"said": line}))
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
-    return stream.say("result", _rebuilt(*came))
+    return stream.say("result", document(result))
 
 
 def _counts(came: Came) -> Details:
@@ -177,7 +170,27 @@ def _swept(found: CheckReport) -> Details:
     return {**details, "mended": listed(mended)} if mended else details
 
 
-def _rebuilt(found: Reconciled, adopted: Sequence[Adopted]) -> Rebuilt:
+def _checked(found: CheckReport) -> CheckedStorage:
+    findings: list[FindingDocument] = [
+        {
+            "key": finding.key,
+            "wrong": finding.wrong,
+            "advice": finding.advice,
+            "swept": finding.swept,
+            "mended": finding.mended,
+        }
+        for finding in found.findings
+    ]
+    return {
+        "objects": found.objects,
+        "files": found.files,
+        "kept": found.kept,
+        "findings": findings,
+    }
+
+
+def _rebuilt(came: Came) -> Rebuilt:
+    found, adopted = came
     return {
         "projects": found.projects,
         "changed": found.changed,

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
-from attrs import frozen
-
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Action
 from pypid.web.api.invitations import made, withdrawn
-from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.ui.flash import say
@@ -19,8 +13,6 @@ from pypid.web.ui.pages import go, show
 
 EXPIRES = {"1d": "a day", "7d": "a week", "30d": "30 days"}
 """The lifetimes of a new invitation."""
-MOST = 1000
-"""Number of entries of the audit log of each kind that are read."""
 
 say(
     invitation_withdrawn="The invitation was withdrawn. It can no longer be used.",
@@ -28,41 +20,6 @@ say(
         "The invitation cannot be withdrawn: it was already used, or it was withdrawn before."
     ),
 )
-
-
-@frozen
-class OpenInvitation:
-    """An invitation that can still be used, from its entry in the audit log."""
-
-    id: str
-    by: str
-    made: datetime
-    expires: datetime
-
-
-async def open_invitations(app: App) -> Sequence[OpenInvitation]:
-    """Return the open invitations, the newest first, from the audit log: an unused invitation is
-    stored nowhere else.
-    """
-    made, taken, used = [
-        await app.journal.entries(what=what, most=MOST)
-        for what in ("make-invitation", "withdraw-invitation", "register-user")
-    ]
-    over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
-    found = [
-        OpenInvitation(
-            deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)
-        )
-        for deed in made
-    ]
-    return [each for each in found if each.id not in over and each.expires > app.world.now()]
-
-
-def _moment(text: str, instead: datetime) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return instead
 
 
 @route("POST", "/manage/invitations", action=Action.ADMIN, page=True, form=True)

@@ -12,6 +12,7 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
 from pypid.core.permissions import Action, may
+from pypid.web.api.invitations import open_invitations
 from pypid.web.api.rights import listed as listed_rights
 from pypid.web.api.tokens import ACTIONS
 from pypid.web.app.accounts import (
@@ -34,7 +35,7 @@ from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
-from pypid.web.ui.invitations import EXPIRES, open_invitations
+from pypid.web.ui.invitations import EXPIRES
 from pypid.web.ui.pages import go, part, show
 from pypid.web.ui.pagination import leaf_of
 from pypid.web.ui.token_forms import MEANS, lines_of
