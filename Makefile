@@ -7,6 +7,7 @@ JOBS ?= 2
 # The optional parts that `make run` installs: extras of setup.py with commas between them, as in EXTRAS=s3,redis
 EXTRAS ?= all
 BIN := .venv/bin
+CONTAINER ?= $(shell command -v podman || echo docker)
 PYPICLOUD := packages/pypid-pypicloud
 NEEDS := setup.py pyproject.toml constraints.txt src/pypid/__init__.py $(PYPICLOUD)/setup.py
 PATHS := src tests benchmarks setup.py $(PYPICLOUD)/setup.py etc/onefile.py pypid.tac
@@ -21,7 +22,7 @@ ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
 endif
 
-.PHONY: help run test ready check docs links unit clients live gauntlet bench binary clean
+.PHONY: help run test ready check docs links unit clients live gauntlet bench binary deb image clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -72,6 +73,12 @@ dist/pypid: .venv/test.stamp $(shell find src etc -name '*.egg-info' -prune -o -
 	$(BIN)/shiv --quiet --console-script pypid --preamble etc/onefile.py --output-file $@ \
 		--python "/usr/bin/env $$($(BIN)/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')" \
 		--constraint constraints.txt '.[all]'
+
+deb: docs  ## dist/pypid-server_VERSION_ARCH.deb, for the Debian or Ubuntu release that builds it
+	@PIP='$(BIN)/python -m pip' EXTRAS=$(EXTRAS) sh etc/deb/build.sh
+
+image: .containerignore  ## the container image `pypid`, by podman or docker
+	$(CONTAINER) build $(if $(findstring podman,$(CONTAINER)),--format docker) --file etc/Containerfile --tag pypid .
 
 clean:  ## forget what was built and installed; never what pypid keeps (var/)
 	rm -rf .venv .clients build dist src/*.egg-info src/twisted/plugins/dropin.cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

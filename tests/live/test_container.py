@@ -13,6 +13,7 @@ from typing import Final
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.clients import CLIENTS, OURS, in_ci, locked, tried_once
+from tests.live.debian import mirror
 from tests.live.processes import clean_environ, copy_source, done, free_port, scratch, until_answers
 from tests.live.wheels import wheels
 
@@ -59,31 +60,22 @@ def bootstrap(archive: Path) -> None:
     what = ("--variant=minbase", "--include=ca-certificates,python3,python3-venv")
     if shutil.which("mmdebstrap") or not shutil.which("debootstrap", path=PATH):
         done(
-            [need("mmdebstrap"), "--quiet", "--format=tar", *what, "bookworm", archive, *mirror()],
+            [
+                need("mmdebstrap"),
+                "--quiet",
+                "--format=tar",
+                *what,
+                "bookworm",
+                archive,
+                *mirror("bookworm"),
+            ],
             timeout=900,
         )
         return
     with scratch() as folder:
         root = folder / "root"
-        done([need("debootstrap"), *what, "bookworm", root, *mirror()], timeout=900)
+        done([need("debootstrap"), *what, "bookworm", root, *mirror("bookworm")], timeout=900)
         done(["tar", "-C", root, "--exclude=./var/cache/apt/archives/*.deb", "-cf", archive, "."])
-
-
-def mirror() -> tuple[str, ...]:
-    """The first Debian archive of apt's sources; none means that the program chooses."""
-    indextargets = [
-        "apt-get",
-        "indextargets",
-        "--format",
-        "$(REPO_URI)",
-        "Created-By: Packages",
-        "Suite: bookworm",
-    ]
-    listed = subprocess.run(
-        indextargets, capture_output=True, text=True, check=False
-    ).stdout.split()
-    uri = next((uri for uri in listed if uri.rstrip("/").endswith("/debian")), None)
-    return () if uri is None else (uri,)
 
 
 def settings_of_pip(folder: Path) -> list[str]:

@@ -83,7 +83,7 @@ class UnitTests(SynchronousTestCase):
         lines = re.findall(
             r"^ExecReload=(.*)$", (ROOT / "etc/pypid.service").read_text(), re.MULTILINE
         )
-        self.assertEqual(lines, ["/bin/kill -HUP $MAINPID", "/bin/sleep 1"])
+        self.assertEqual(lines, ["/bin/sh -c 'kill -HUP \"$$MAINPID\"'", "/bin/sleep 1"])
 
 
 class DaemonTests(SynchronousTestCase):
