@@ -201,7 +201,7 @@ class LifeTests(PlanCase):
                 self.assertEqual(self.files(self.compared()), {WHEEL: b"again"})
 
     def test_layout_is_left(self) -> None:
-        """The command that docs/migrate/storage tells makes a folder of pypid's layout out of it,
+        """The command in docs/migrate/storage makes a folder of pypid's layout out of it,
         and nothing is lost.
         """
         self.begin(FOLDER)
@@ -212,7 +212,7 @@ class LifeTests(PlanCase):
         self.have(self.index.delete(SPAM, [SDIST], "carol"))
         before = self.have(self.index.project(SPAM))
         page = (Path(__file__).parents[2] / "docs/migrate/storage.rst").read_text()
-        command = page[page.index("    find . -type f") : page.index("and say ``layout = pypid``")]
+        command = page[page.index("    find . -type f") : page.index("Then set ``layout = pypid``")]
         run(["sh", "-ec", command], cwd=self.root, check=True)
         self.store = self.have(
             files.open(
