@@ -1,0 +1,107 @@
+"""The commands and settings that the documentation shows exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from docutils import nodes
+from docutils.core import publish_doctree
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid import cli
+from pypid.cli.grammar import current_words
+from pypid.core.configuration.parse import parse
+from pypid.core.errors import BadConfig
+
+ROOT = Path(__file__).parent.parent
+OTHER_PROGRAMS = ("[global]", "[distutils]", "[acme]", "[Service]", "[Unit]", "[Socket]")
+"""Sections in files of pip, twine and systemd, which pages show as well."""
+_LINE = re.compile(r"^(?:[$#] )?(?:\.venv/bin/)?pypid (?![\d:])(.*)$", re.MULTILINE)
+_OPERATORS = frozenset("();<>|&")
+_SILENT = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False}
+
+
+@cache
+def pages() -> Mapping[str, nodes.document]:
+    """Return README.rst and the pages of docs/, except the decisions, by name."""
+    paths = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
+    return {
+        str(path.relative_to(ROOT)): publish_doctree(path.read_text(), settings_overrides=_SILENT)
+        for path in paths
+        if "decisions" not in path.parts
+    }
+
+
+def blocks(page: nodes.document) -> Iterator[str]:
+    """Yield the text of the page's literal blocks."""
+    for block in page.findall(nodes.literal_block):
+        if not isinstance(block.parent, nodes.system_message):
+            yield block.astext()
+
+
+def words_of(line: str) -> list[str]:
+    """Return the words of a shell command, to the first operator or comment."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = []
+    for word in lexer:
+        if set(word) <= _OPERATORS:
+            break
+        words.append(word)
+    return words
+
+
+def refusal_of(line: str) -> str | None:
+    """Return the parser's message if it does not accept the arguments."""
+    output = io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+        try:
+            cli.parser().parse_args(current_words(words_of(line)))
+        except SystemExit as end:
+            if end.code:
+                return output.getvalue().splitlines()[-1]
+    return None
+
+
+class CommandTests(SynchronousTestCase):
+    """`pypid` commands in README.rst and docs/."""
+
+    def test_lines_are_accepted(self) -> None:
+        """The parser accepts each command that a page shows on a line of its own."""
+        lines = {
+            (name, match[1])
+            for name, page in pages().items()
+            for block in blocks(page)
+            for match in _LINE.finditer(block.replace("\\\n", " "))
+        }
+        refused = [(name, line, refusal_of(line)) for name, line in sorted(lines)]
+        self.assertEqual([each for each in refused if each[2] is not None], [])
+        self.assertGreater(len(lines), 100)
+
+
+class SettingTests(SynchronousTestCase):
+    """Examples of the configuration in README.rst and docs/."""
+
+    def test_keys_are_known(self) -> None:
+        """Each section and key of an example is one of the configuration's."""
+        examples = [
+            (name, block)
+            for name, page in pages().items()
+            for block in blocks(page)
+            if re.match(r"\[[\w:]+\]\n", block)
+            and not any(section in block for section in OTHER_PROGRAMS)
+        ]
+        unknown = []
+        for name, block in examples:
+            try:
+                parse(block, filename=name, environ={})
+            except BadConfig as error:
+                unknown += [text for text in map(str, error.problems) if "unknown" in text]
+        self.assertEqual(unknown, [])
+        self.assertGreater(len(examples), 40)
