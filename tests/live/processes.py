@@ -204,7 +204,7 @@ class Running:
         """
         status = self.stop(sign, within)
         said = self.output()
-        if status not in (0, -sign) or "Main loop terminated" not in said or "Traceback" in said:
+        if status not in (0, -sign) or "pypid has stopped" not in said or "Traceback" in said:
             raise AssertionError(f"ended with {status}:\n{said}")
 
 

@@ -374,7 +374,9 @@ class MakeTests(SynchronousTestCase):
                     self.assertLess(time.monotonic() - started, within)
                     os.killpg(make.process.pid, signal.SIGINT)  # what a terminal does for Ctrl-C
                     make.process.wait(30)
-                    self.assertIn("stopped; all acknowledged changes are durable", make.output())
+                    self.assertIn(
+                        "pypid has stopped; all changes that it confirmed are stored", make.output()
+                    )
                     self.assertNotIn("Traceback", make.output())
             litter = {path.name for path in source.iterdir()} - before
             self.assertEqual(litter, {".venv", "var"})

@@ -267,7 +267,7 @@ class Daemon(PeriodicJobs):
                 await self.sharing.end()
         finally:
             self.state.release()
-        _log.info("stopped; all acknowledged changes are durable")
+        _log.info("pypid has stopped; all changes that it confirmed are stored")
 
     async def _drain(self, closing: list[Any]) -> None:
         """Close idle connections at once; give requests under way `DRAIN` seconds."""

@@ -73,6 +73,10 @@ class Threshold(LogLevelFilterPredicate):
             self.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
 
 
+_LAST_OF_TWISTED = "Main loop terminated."
+"""A line after pypid's own last one, which says more."""
+
+
 def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserver:
     """Return an observer that writes events of `level` (``warn``, for example) or graver; `form` is
     ``text`` or ``json``.
@@ -83,6 +87,8 @@ def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserv
 
     @provider(ILogObserver)
     def write(event: LogEvent) -> None:
+        if event.get("log_format") == _LAST_OF_TWISTED:
+            return
         text = line(event)
         if text:
             stream.write(text)

@@ -134,6 +134,25 @@ class AccessLogTests(SynchronousTestCase):
         del said["time"]
         self.assertEqual(told.groupdict(), {name: str(value) for name, value in said.items()})
 
+    def test_details_of_installers(self) -> None:
+        """Of the JSON that installers append to their names the text has the Python; JSON has all
+        of it.
+        """
+        details = (
+            ' {"ci":null,"cpu":"x86_64","distro":{"id":"bookworm","libc":{"lib":"glibc"}},'
+            '"implementation":{"name":"CPython","version":"3.11.2"},"installer":{"name":"p'
+        )
+        for agent, shown in (
+            (f"pip/24.0{details}", "pip/24.0 cpython/3.11.2"),
+            (f"uv/0.9.7{details}", "uv/0.9.7 cpython/3.11.2"),
+            ('pip/24.0 {"ci":true', "pip/24.0"),
+            ("twine/6.2.0 requests/2.32.5 CPython/3.11.2", None),
+            ("Mozilla/5.0 (X11; Linux x86_64) {x}", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ):
+            request = f"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n".encode()
+            self.assertIn(f'"-" "{shown or agent}" ', self.logged(request))
+            self.assertEqual(json.loads(self.logged(request, as_json=True))["agent"], agent)
+
     def test_no_secrets(self) -> None:
         """Queries, passwords in URLs, Authorization and Referer are not logged (C95)."""
         request = (

@@ -25,6 +25,9 @@ PROBES = frozenset({"/health", "/ready"})
 """Paths that load balancers request every other second."""
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_PYTHON = re.compile(
+    r'"implementation": ?\{"name": ?"(?P<name>[^"]*)", ?"version": ?"(?P<version>[^"]*)"'
+)
 _TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))} | {
     0x22: '\\"',
     0x5C: "\\\\",
@@ -36,7 +39,8 @@ class AccessLogEntry:
     """One response. `size` is in bytes of the body as sent; `milliseconds` is None if the start of
     the request was not recorded.
 
-    `id` is the request's (`pypid.web.http.request_ids`). Text and JSON contain the same.
+    `id` is the request's (`pypid.web.http.request_ids`). Text and JSON contain the same, but for
+    the details of an installer's `agent`.
     """
 
     time: str
@@ -58,7 +62,7 @@ class AccessLogEntry:
         took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
         response = _response_text(self.method, self.path, self.protocol, self.status, self.size)
         begin = f"{self.client or '-'} - {_user_text(self.user)} [{self.time}]"
-        return f'{begin} {response} "{escaped(self.agent) or "-"}" {took} {self.id or "-"}'
+        return f'{begin} {response} "{_agent_text(self.agent)}" {took} {self.id or "-"}'
 
     def fields(self) -> dict[str, object]:
         """Return the fields for logs in JSON, where each line already has its time."""
@@ -84,7 +88,7 @@ class LogClient:
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_before", f" - {_user_text(self.user)} [")
-        object.__setattr__(self, "_behind", f' "{escaped(self.agent) or "-"}" 0.0')
+        object.__setattr__(self, "_behind", f' "{_agent_text(self.agent)}" 0.0')
 
 
 @frozen(eq=False)
@@ -261,6 +265,16 @@ def entry_of(
 
 def _user_text(user: str | None) -> str:
     return "-" if user is None else escaped(user).replace(" ", "\\x20")
+
+
+def _agent_text(agent: str) -> str:
+    """Return the user agent for the text log. pip and uv append JSON of 200 characters, of which
+    the Python remains: ``pip/24.0 cpython/3.11.2``.
+    """
+    program, is_detailed, details = agent.partition(" {")
+    if is_detailed and (python := _PYTHON.search(details)) is not None:
+        program = f"{program} {python['name'].lower()}/{python['version']}"
+    return escaped(program) or "-"
 
 
 def _response_text(method: str, path: str, protocol: str, status: int, size: int) -> str:
