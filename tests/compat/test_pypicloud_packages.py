@@ -45,6 +45,11 @@ from tests.web.rights_cases import (
 )
 
 URL = f"http://{HOST}/api/package"
+BROWSER = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+PIP = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, "
+    "text/html; q=0.01"
+)
 BEGUN = int(BEGINNING.timestamp())
 ANN = Principals(users=frozenset({"alice"}))
 
@@ -562,6 +567,28 @@ class PageTests(PackagesCase):
             self.assertEqual(pypid.get(path).status, status, path)
         self.assertEqual(pypid.get("/uploadpackage")["allow"], "POST")
         self.assertEqual(upstream.heard, [])
+
+    def test_mistyped_address(self) -> None:
+        """A browser at an address of the root that is no stored project gets an error page with a
+        link to the search, and no other index is asked; an installer's request asks it.
+        """
+        upstream = Elsewhere()
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
+        self.have(pypid.index.reconcile())
+        answer = pypid.get("/dashboard/", None, BROWSER)
+        self.assertEqual((answer.status, upstream.heard), (404, []))
+        self.assertIn("There is no project", answer.text)
+        self.assertIn('href="../search?q=dashboard"', answer.text)
+        for name, accept in (("new", PIP), ("old", "text/html, */*; q=0.01"), ("curl", "*/*")):
+            self.assertEqual(pypid.get(f"/{name}/", None, ("Accept", accept)).status, 404)
+        self.assertEqual(upstream.heard, ["new", "old", "curl"])
+
+    def test_browser_at_a_project(self) -> None:
+        """A browser gets the page of a local project there, as before."""
+        filename, _ = self.have_wheel("spam")
+        answer = self.pypid.get("/spam/", None, BROWSER)
+        self.assertEqual(answer.status, 200)
+        self.assertIn(filename, answer.text)
 
     def test_document(self) -> None:
         """The JSON of a project has every key that pypicloud's had, at both addresses the same."""

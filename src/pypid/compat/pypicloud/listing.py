@@ -7,15 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
+from attrs import evolve
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from pypid.core.errors import NoSuchProject
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import render_every_file
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import Route, route
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import send_page
+from pypid.web.http.responses import header_of, send_page
 from pypid.web.installers.simple import format_of, send_project
 
 NOT_PROJECTS = frozenset(
@@ -29,6 +32,9 @@ NOT_PROJECTS = frozenset(
 and what pages of pypid may be called: upstream is not asked for these names, and no monitor takes a
 project's page for a healthy answer.
 """
+
+_BROWSERS_TYPE = "application/xhtml+xml"
+"""A type that all browsers accept, and no installer."""
 
 
 @route("GET", "/packages/", action=Action.READ)
@@ -54,6 +60,8 @@ async def at_pypi(ctx: RequestContext, project: ProjectName) -> None:
 async def at_the_root(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project's page to installers that were given the index's own address; all other routes
     that begin so come first.
+
+    For a browser, which mostly has a mistyped address, no upstream index is asked for the name.
     """
     others = _addresses(ctx.app.routes)
     if methods := others.get(ctx.spelling):
@@ -61,15 +69,24 @@ async def at_the_root(ctx: RequestContext, project: ProjectName) -> None:
     words = {ctx.spelling.lower(), project}
     if words & NOT_PROJECTS or project in others:  # /SIMPLE/ is a typing error, not a project
         raise NotFound()
-    await _page(ctx, project, "/", "../packages/")
+    permission = ctx.upstream_permission(project)
+    if _BROWSERS_TYPE in (header_of(ctx.request, "accept") or ""):
+        permission = evolve(permission, refusal=NoSuchProject(project))
+    await _page(ctx, project, "/", "../packages/", permission)
 
 
-async def _page(ctx: RequestContext, project: ProjectName, below: str, files_url: str) -> None:
+async def _page(
+    ctx: RequestContext,
+    project: ProjectName,
+    below: str,
+    files_url: str,
+    permission: UpstreamPermission | None = None,
+) -> None:
     if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request, f"{below}{project}/", permanent=True, restricted=ctx.app.restricted
         )
-    return await send_project(ctx, project, format_of(ctx.request), files_url)
+    return await send_project(ctx, project, format_of(ctx.request), files_url, permission)
 
 
 @cache

@@ -6,6 +6,7 @@ from pypid.core.errors import NotAcceptable
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.negotiation import Format, negotiate
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
@@ -91,10 +92,16 @@ async def options(
 
 
 async def send_project(
-    ctx: RequestContext, project: ProjectName, format: Format, files_url: str
+    ctx: RequestContext,
+    project: ProjectName,
+    format: Format,
+    files_url: str,
+    permission: UpstreamPermission | None = None,
 ) -> None:
-    """Send the project's page; `files_url` leads from it to the files."""
-    permission = ctx.upstream_permission(project)
+    """Send the project's page; `files_url` leads from it to the files. `permission`: another one
+    than the request has.
+    """
+    permission = permission or ctx.upstream_permission(project)
     files_url = ctx.url_on_page(format, files_url)
     finished, serial = await ctx.app.pages.project(
         project,
