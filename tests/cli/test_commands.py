@@ -35,6 +35,8 @@ COMMANDS = [
     "cache",
     "audit",
     "downloads",
+    "backup",
+    "restore",
     "log-level",
     "export",
     "static",

@@ -33,6 +33,8 @@ _MODULES = {
     "storage": ("storage",),
     "cache": ("cache",),
     "audit": ("audit", "downloads"),
+    "backup": ("backup",),
+    "restore": ("restore",),
     "log_level": ("log-level",),
     "export": ("export",),
     "static": ("static",),

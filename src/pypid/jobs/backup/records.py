@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from enum import Enum
 from pathlib import Path
@@ -102,6 +103,11 @@ def _backup(path: Path) -> bytes:
 
 def put(folder: Path, name: str, data: bytes) -> None:
     """Write the file with these bytes, durably, in one step; mode 0600. Raises `OSError`."""
+    put_pieces(folder, name, (data,))
+
+
+def put_pieces(folder: Path, name: str, pieces: Iterable[bytes]) -> None:
+    """Write the file with these pieces, as `put` does. Raises what `pieces` raises."""
     path = folder / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -110,7 +116,7 @@ def put(folder: Path, name: str, data: bytes) -> None:
         part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from binascii import Error as NoHex
 from collections.abc import Callable
+from typing import BinaryIO
 
 import msgspec
 from attrs import define
@@ -99,3 +100,108 @@ def _derived(secret: str, salt: bytes, purpose: bytes, size: int) -> bytes:
 
 def _bound(head: bytes, name: str) -> bytes:
     return head + name.encode()
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+_CHUNK = 1 << 20
+_TAG = 16
+_PREFIX = 7
+_TORN = "it is incomplete, or was modified"
+
+
+class _StreamHead(msgspec.Struct, frozen=True):
+    """The first line of a sealed stream. `nonce` is the part that all chunks share."""
+
+    key: str
+    salt: str
+    nonce: str
+    format: int = FORMAT
+
+
+class SealedWriter:
+    """A writable stream that encrypts to `target`, in chunks of 1 MiB, each with its number.
+
+    A chunk that is missing, moved or modified is noticed, and so is a missing end.
+    """
+
+    def __init__(
+        self, target: BinaryIO, secret: str, name: str, random: Callable[[int], bytes]
+    ) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        salt, self._prefix = random(_SALT), random(_PREFIX)
+        self._head = dump(_StreamHead(name_of(secret, salt), salt.hex(), self._prefix.hex()))
+        self._cipher = AESGCM(_derived(secret, salt, b"pypid: a sealed stream", _KEY))
+        self._bound = _bound(self._head, name)
+        self._target, self._number, self._rest = target, 0, bytearray()
+        target.write(self._head)
+
+    def write(self, data: bytes) -> int:
+        """Encrypt the data; up to 1 MiB is held back."""
+        self._rest += data
+        while len(self._rest) > _CHUNK:
+            self._seal(bytes(self._rest[:_CHUNK]), last=False)
+            del self._rest[:_CHUNK]
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: the last chunk is known at `close` only."""
+
+    def close(self) -> None:
+        """Write the last chunk. The target stays open."""
+        self._seal(bytes(self._rest), last=True)
+
+    def _seal(self, data: bytes, *, last: bool) -> None:
+        nonce = _nonce(self._prefix, self._number, last)
+        self._target.write(self._cipher.encrypt(nonce, data, self._bound))
+        self._number += 1
+
+
+class SealedReader:
+    """A readable stream of what a `SealedWriter` encrypted to `source`.
+
+    Raises `WrongSecret`, and `Unreadable` for a torn or modified stream.
+    """
+
+    def __init__(self, source: BinaryIO, secret: str, name: str) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        head = source.readline(_LARGEST_HEAD)
+        found = load(_StreamHead, head, name)
+        try:
+            salt, self._prefix = bytes.fromhex(found.salt), bytes.fromhex(found.nonce)
+        except ValueError:
+            raise Unreadable(name, _TORN) from None
+        if found.key != name_of(secret, salt):
+            raise WrongSecret(name)
+        self._cipher = AESGCM(_derived(secret, salt, b"pypid: a sealed stream", _KEY))
+        self._bound = _bound(head, name)
+        self._source, self._name, self._number, self._rest = source, name, 0, b""
+        self._following = source.read(_CHUNK + _TAG)
+        self._has_ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, all that follow without a size; b"" at the end."""
+        while not self._has_ended and (size < 0 or len(self._rest) < size):
+            self._rest += self._open_chunk()
+        size = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def _open_chunk(self) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
+        chunk, self._following = self._following, self._source.read(_CHUNK + _TAG)
+        last = not self._following
+        try:
+            nonce = _nonce(self._prefix, self._number, last)
+            data = self._cipher.decrypt(nonce, chunk, self._bound)
+        except (InvalidTag, ValueError):
+            raise Unreadable(self._name, _TORN) from None
+        self._number, self._has_ended = self._number + 1, last
+        return data
+
+
+def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
+    return prefix + number.to_bytes(4, "big") + bytes((last,))
