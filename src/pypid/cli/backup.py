@@ -41,6 +41,15 @@ configuration. With --files it also contains all package files.
 A backup contains secrets: only its owner can read it (mode 0600). With
 --encrypt it is encrypted with [server] secret; keep that secret elsewhere.
 """
+CREATE_EXAMPLES = """\
+  pypid backup create /backup/
+  pypid backup create /backup/index.tar.gz --files --no-cache
+  pypid backup create /backup/ --encrypt
+"""
+VERIFY_EXAMPLES = """\
+  pypid backup verify /backup/index.tar.gz
+  PYPID_SERVER_SECRET=... pypid backup verify /backup/index.tar.gz.encrypted
+"""
 CREATE = (
     "Write a backup of this index, whether it runs or not. Everything that was published or "
     "changed before the command begins is in the backup; uploads may continue meanwhile. The file "
@@ -57,7 +66,13 @@ def add(commands: Any) -> None:
     about = "write a backup of the index, or verify one"
     group = add_group(commands, "backup", about, examples=EXAMPLES)
     create = add_command(
-        group, "create", _create, "write a backup file", config=True, description=CREATE
+        group,
+        "create",
+        _create,
+        "write a backup file",
+        config=True,
+        description=CREATE,
+        examples=CREATE_EXAMPLES,
     )
     create.add_argument(
         "target", metavar="FILE|FOLDER", type=Path, help="the file to write, or its folder"
@@ -78,6 +93,7 @@ def add(commands: Any) -> None:
         _verify,
         "read a backup, compare all hashes, and print what it contains",
         config=True,
+        examples=VERIFY_EXAMPLES,
     )
     verify.add_argument("file", metavar="FILE", type=Path)
 
