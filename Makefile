@@ -10,7 +10,7 @@ BIN := .venv/bin
 CONTAINER ?= $(shell command -v podman || echo docker)
 PYPICLOUD := packages/pypid-pypicloud
 NEEDS := setup.py pyproject.toml constraints.txt src/pypid/__init__.py $(PYPICLOUD)/setup.py
-PATHS := src tests benchmarks setup.py $(PYPICLOUD)/setup.py etc/onefile.py pypid.tac
+PATHS := src tests benchmarks setup.py $(PYPICLOUD)/setup.py packages/binary pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 # Where the unit tests write, if TMPDIR is not set: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
@@ -22,7 +22,7 @@ ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
 endif
 
-.PHONY: help run test ready check docs links unit clients live gauntlet bench binary deb image clean
+.PHONY: help run test ready check docs links unit clients live gauntlet bench dist binary deb image clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -66,13 +66,37 @@ bench: .venv/run-all.stamp  ## what we claim about speed and memory: docs/operat
 	@$(BIN)/python benchmarks/peers.py --install
 	@$(BIN)/python benchmarks/_all.py
 
+# Where setup.py looks for the documentation that it puts into the package
+define copy_docs
+	@rm -rf docs/_build build/lib $(PYPICLOUD)/build; mkdir -p dist; \
+		if [ -e build/docs/index.html ]; then mkdir -p docs/_build && cp -r build/docs docs/_build/html; \
+		else echo "The documentation is not built, so it will be missing. To have it: make docs, then this again." >&2; fi
+endef
+
+dist: docs build/tools.stamp  ## dist/*.whl and dist/*.tar.gz, with the documentation; also the wheel of pypid-pypicloud
+	$(copy_docs)
+	@rm -f dist/pypid_server-* dist/pypid_pypicloud-*
+	build/tools/bin/python -m build --quiet --outdir dist .
+	build/tools/bin/python -m build --quiet --outdir dist --wheel $(PYPICLOUD)
+	@rm -rf docs/_build $(PYPICLOUD)/build; ls -l dist
+
 binary: dist/pypid  ## one file, dist/pypid, for a bare Python of the version that builds it
 
-dist/pypid: .venv/test.stamp $(shell find src etc -name '*.egg-info' -prune -o -type f -not -name '*.pyc' -not -name dropin.cache -print)
-	@rm -rf build/lib && mkdir -p dist
-	$(BIN)/shiv --quiet --console-script pypid --preamble etc/onefile.py --output-file $@ \
-		--python "/usr/bin/env $$($(BIN)/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')" \
+dist/pypid: build/tools.stamp $(shell find src etc packages -name '*.egg-info' -prune -o -type f -not -name '*.pyc' -not -name dropin.cache -print)
+	$(copy_docs)
+	@rm -rf build/binary
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --target build/binary \
 		--constraint constraints.txt '.[all]'
+	build/tools/bin/python packages/binary/prune.py build/binary
+	build/tools/bin/shiv --site-packages build/binary --console-script pypid --preamble packages/binary/preamble.py --output-file $@ \
+		--python "/usr/bin/env $$(build/tools/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')"
+	@rm -rf build/binary docs/_build
+
+# What builds the distributions and the binary, and nothing else
+build/tools.stamp: constraints.txt | .venv/bin/python
+	@$(BIN)/python -m venv --clear build/tools
+	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build shiv
+	@touch $@
 
 deb: docs  ## dist/pypid-server_VERSION_ARCH.deb, for the Debian or Ubuntu release that builds it
 	@PIP='$(BIN)/python -m pip' EXTRAS=$(EXTRAS) sh etc/deb/build.sh
@@ -110,7 +134,7 @@ endef
 	$(install)
 	@touch $@
 
-.venv/test.stamp: WITH = all,test,docs,binary
+.venv/test.stamp: WITH = all,test,docs
 .venv/test.stamp: $(NEEDS) | .venv/bin/python
 	@echo "Installing pypid, what it needs and the tools of the tests into .venv. The first time this takes a few minutes."
 	$(install)

@@ -1,7 +1,9 @@
+import shutil
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "src"))
@@ -50,10 +52,44 @@ TOOLS = {
         "uv>=0.7",
     ],
     "docs": ["furo>=2024.8.6", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"],
-    "binary": ["shiv>=1.0.8"],
 }
 
 README = next(path for path in (HERE / "README.md", HERE / "README.rst") if path.exists())
+
+DOCUMENTATION = HERE / "docs/_build/html"
+"""Where `make dist` puts the documentation as HTML; source distributions contain it there."""
+
+SHARED = "share/pypid"
+"""Below the environment that pypid is installed in: units, and configurations for other programs."""
+
+NOT_SHARED = {"Containerfile", "deb"}
+"""What of etc/ only builds something out of the source tree."""
+
+
+class BuildWithDocumentation(build_py):
+    """Copy the documentation into the package, which serves it at ``/docs/``."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode and DOCUMENTATION.is_dir():
+            target = Path(self.build_lib, "pypid/documentation")
+            shutil.copytree(
+                DOCUMENTATION,
+                target,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns(".buildinfo", "*.map"),
+            )
+
+
+def shared_files():
+    """Yield the folders below `SHARED` with their files, as etc/ has them."""
+    for folder in (HERE / "etc", *(path for path in (HERE / "etc").rglob("*") if path.is_dir())):
+        within = folder.relative_to(HERE / "etc")
+        if not NOT_SHARED & set(within.parts):
+            files = [path for path in folder.iterdir() if path.is_file()]
+            names = [str(path.relative_to(HERE)) for path in files if path.name not in NOT_SHARED]
+            yield f"{SHARED}/{within}".removesuffix("/."), sorted(names)
+
 
 setup(
     name=DISTRIBUTION,
@@ -74,6 +110,8 @@ setup(
         "pypid": ["py.typed", "pypid.ini", "documentation/**"],
         "pypid.web.ui": ["templates/*", "assets/*/*", "assets/*.*"],
     },
+    data_files=sorted(shared_files()),
+    cmdclass={"build_py": BuildWithDocumentation},
     install_requires=[
         "altcha>=2.3",
         "argon2-cffi>=23.1",

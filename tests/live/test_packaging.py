@@ -4,6 +4,7 @@ file.
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -137,7 +138,9 @@ class WheelTests(SynchronousTestCase):
         wanted = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
         wanted = {name for name in wanted if ".egg-info" not in name and "__pycache__" not in name}
         with zipfile.ZipFile(built_wheel()) as wheel:
-            names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+            names = {
+                name for name in wheel.namelist() if not re.search(r"\.(dist-info|data)/", name)
+            }
             self.assertEqual(wheel.read("pypid/pypid.ini"), (ROOT / "etc/pypid.ini").read_bytes())
         self.assertEqual(names, wanted)
         self.assertIn("twisted/plugins/pypid_plugin.py", names)
@@ -159,7 +162,6 @@ class WheelTests(SynchronousTestCase):
             "all",
             "test",
             "docs",
-            "binary",
             "ldap",
         }  # what ldap needs is built where it is installed, with a compiler
         extras = set(metadata.get_all("Provides-Extra", [])) - tools
@@ -290,6 +292,16 @@ class CheckoutTests(SynchronousTestCase):
 
 
 class OneFileTests(SynchronousTestCase):
+    def check_size(self, binary: Path) -> None:
+        """The first start unpacks the binary, so it has no file that only tests or tools need."""
+        with zipfile.ZipFile(binary) as archive:
+            names = [name.removeprefix("site-packages/") for name in archive.namelist()]
+        self.assertLess(len(names), 4000)
+        packages = {name.partition("/")[0] for name in names}
+        self.assertFalse(packages & {"hypothesis", "mypy", "pip", "ruff", "setuptools", "sphinx"})
+        self.assertFalse([name for name in names if "/tests/" in name or "/test/" in name])
+        self.assertIn("bin/uv", names)
+
     def test_binary(self) -> None:
         """`make binary` builds one file that serves on a bare Python, and says which Python it
         needs to another one.
@@ -297,12 +309,10 @@ class OneFileTests(SynchronousTestCase):
         port = free_port()
         with scratch() as folder:
             source = copy_source(folder / "checkout")
-            stamped = (
-                "--old-file=.venv/test.stamp",
-                f"BIN={BIN}",
-            )  # with the tools that run this test
-            done(["make", *stamped, "binary"], cwd=source, environ=near() | RAW, timeout=600)
+            given = ("--old-file=.venv/bin/python", f"BIN={BIN}")  # the Python that runs this test
+            done(["make", *given, "binary"], cwd=source, environ=near() | RAW, timeout=600)
             binary = shutil.copy(source / "dist/pypid", folder / "pypid")
+            self.check_size(binary)
             config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
             environ = clean_environ(SHIV_ROOT=str(folder / "unpacked"))
             command: list[str | Path] = [python_of(OURS), "-I", binary, "serve", "--config", config]

@@ -14,8 +14,8 @@ from typing import Final
 from tests.live.clients import CLIENTS, OURS, ROOT, client, locked, tried_once
 from tests.live.processes import copy_source, done, scratch
 
-TOOLS: Final = ("setuptools", "wheel")
-"""What builds pypid itself; pip looks for it in the same place."""
+TOOLS: Final = ("setuptools", "wheel", "build", "shiv")
+"""What builds pypid itself and its single file; pip looks for it in the same place."""
 
 
 @cache
@@ -23,7 +23,7 @@ def wheels() -> Path:
     """The folder, for our Python. Skips where clients cannot be had (see `client`)."""
     folder, stamp = CLIENTS / "wheels", CLIENTS / "wheels/made"
     recipe = "\n".join(
-        [OURS, *((ROOT / name).read_text() for name in ("setup.py", "constraints.txt"))]
+        [OURS, *TOOLS, *((ROOT / name).read_text() for name in ("setup.py", "constraints.txt"))]
     )
     pip = client(f"pip-on-{OURS}")
     with locked("wheels"):
