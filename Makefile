@@ -22,7 +22,7 @@ ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
 endif
 
-.PHONY: help run test ready check docs links unit clients live gauntlet bench dist binary deb image clean
+.PHONY: help run test ready check docs links screenshots unit clients live gauntlet bench dist binary deb image clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -49,6 +49,10 @@ docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
 
 links: .venv/test.stamp  ## check the links of docs/ to other sites; needs the internet, so it is not part of test
 	$(BIN)/sphinx-build -b linkcheck --keep-going -q -d build/doctrees docs build/links
+
+screenshots: .venv/test.stamp  ## the pictures in docs/_static, of a real site with example projects; needs Chromium
+	CI=1 $(BIN)/trial --temp-directory=build/trial-screenshots tests.live.test_screenshots.DrawingTests
+	cp build/screenshots/project-light.png build/screenshots/project-dark.png docs/_static/
 
 unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
 	@export TMPDIR="$(or $(TMPDIR),$(MEMORY),/tmp)"; $(TRIAL) $(subst /,.,$(UNIT:.py=))

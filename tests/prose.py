@@ -72,6 +72,8 @@ _MASKS = (
 _CLAUSE = re.compile(r"(?:^|(?<=[.:;!?]\s)|(?<=\n\n))(?:What|Who|Whose|Whom)\s[^.?!]*\.", re.DOTALL)
 _ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[*+-]|\d+\.|#\.)\s)|\n(?=\s*\* - )")
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|;\s|:\n|:\s")
+_COLUMNS = re.compile(r"\S {2,}\S")
+"""Rows of a table: their cells are no sentences."""
 _WORD = re.compile(r"[^\s]*\w[^\s]*")
 
 
@@ -179,7 +181,8 @@ def _long_sentences(prose: str) -> Iterator[Finding]:
         position = start
         for sentence in _SENTENCE.split(item):
             position = prose.index(sentence, position)
-            if (count := len(_WORD.findall(sentence))) > LONGEST:
+            count = len(_WORD.findall(sentence))
+            if count > LONGEST and not _COLUMNS.search(sentence):
                 said = " ".join(sentence.split()[:6])
                 line = _line(prose, position + len(sentence) - len(sentence.lstrip()))
                 yield Finding(line, f"{said!r} ...: a sentence of {count} words")

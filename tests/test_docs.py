@@ -73,3 +73,20 @@ class PageNameTests(SynchronousTestCase):
         """
         found = [path for path in DOCS.rglob("*.rst") if re.match(r"\s*:orphan:", path.read_text())]
         self.assertEqual(found, [])
+
+
+class ReadmeTests(SynchronousTestCase):
+    """README.rst."""
+
+    text = (DOCS.parent / "README.rst").read_text()
+
+    def test_short(self) -> None:
+        """It has at most 100 lines."""
+        self.assertLessEqual(len(self.text.splitlines()), 100)
+
+    def test_names_existing_files(self) -> None:
+        """The files that it names and links exist."""
+        names = re.findall(r"<([\w./-]+)>`_|``(docs/[\w./-]*)``|image:: (\S+)", self.text)
+        found = {"".join(each) for each in names}
+        self.assertGreater(len(found), 5)
+        self.assertEqual([name for name in found if not (DOCS.parent / name).exists()], [])

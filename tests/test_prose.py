@@ -56,6 +56,11 @@ A list: ``nobody`` and :doc:`nobody </x>` and `somebody <https://x.example/nobod
             self.found(f"Short.\n\nOne {short}.\n"), ["3: 'One word word word word word' ..."]
         )
 
+    def test_tables(self) -> None:
+        """The rows of a simple table are no sentence."""
+        rows = "one two three  four five six\n" * 20
+        self.assertEqual(self.found(f"===  ===\n{rows}===  ===\n"), [])
+
     def test_proselint(self) -> None:
         """The public style's checks run, and name the line."""
         found = prose.findings("First.\n\nSecond line. At the end of the day, it works.\n")
