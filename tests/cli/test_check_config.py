@@ -178,7 +178,7 @@ WARNINGS = [
     ),
     (
         "[access]\nbackend = config sql\nread = zoe\n",
-        ":3: [access] read: there is no user 'zoe'; create it: pypid user create zoe",
+        ":3: [access] read: there is no user 'zoe'; create it: pypid user create zoe --inherit",
     ),
     (
         f"[groups]\ndev = alice bbo\n{USERS}",

@@ -86,7 +86,8 @@ def _unknown_names(config: Config, names: AccountNames) -> Iterator[ConfigProble
 
 def _where_to_define(config: Config, kind: str, name: str) -> str:
     if AccessStore.SQL in config.access.backend:
-        return f"; create it: pypid {kind} create {printable(name)}"
+        option = " --inherit" if kind == "user" else ""  # the configuration names the user already
+        return f"; create it: pypid {kind} create {printable(name)}{option}"
     return f"; add it to [{kind}s], or list sql in [access] backend and create it there"
 
 

@@ -64,11 +64,11 @@ async def demand_free(app: App, text: str, *, inherit: bool = False) -> None:
         raise NameTaken(name, "another source of users has a user of that name")
     where = None if inherit else await _mentioned(app, name)
     if where is not None:
-        handing = (
-            "an administrator can make the account with all that (pypid user add --inherit, or "
-            "'inherit')"
+        advice = (
+            "to create an account with these rights, an administrator uses `pypid user create "
+            "--inherit`, or `inherit` in the API"
         )
-        raise NameTaken(name, f"{where} gives something to it; {handing}")
+        raise NameTaken(name, f"{where} gives it rights; {advice}")
 
 
 async def _mentioned(app: App, name: str) -> str | None:
