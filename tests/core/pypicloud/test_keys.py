@@ -204,7 +204,7 @@ class EachKey(SynchronousTestCase):
                 self.assertEqual(len(found), 1, name)
         [cache] = [note for note in config.notes if "db.url" in note]
         self.assertIn("db.url, db.graceful_reload, db.poolclass", cache)
-        self.assertIn("catalog is made from the storage", cache)
+        self.assertIn("makes its catalog from the storage", cache)
 
 
 class Unknown(SynchronousTestCase):

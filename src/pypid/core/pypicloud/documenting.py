@@ -24,81 +24,80 @@ pypid starts with pypicloud's ``config.ini`` as it is::
 
     twistd -n pypid --config config.ini
 
-What it says is translated into pypid's own configuration (:doc:`/reference/configuration`) at
-each start. Nothing of it is changed, so that you can go back. What is not taken over is said in
-the log, once for each key, with the reason. ``pypid check-config config.ini`` prints what is in
-force, and where each value came from, without starting. ``pypid convert-config config.ini >
-pypid.ini`` writes pypid's own file, with comments; it holds the old file's secrets.
+pypid translates its keys into its own configuration (:doc:`/reference/configuration`) at each
+start. The file itself stays unchanged, so you can go back. The log names each key that is left out,
+with the reason. ``pypid check-config config.ini`` prints the configuration in force and where each
+value came from, without starting. ``pypid convert-config config.ini > pypid.ini`` writes pypid's
+own file, with comments; it contains the old file's secrets.
 
-How it is read
---------------
+How the file is read
+--------------------
 
-* As PasteDeploy reads it: ``[app:main]`` with what it inherits (``use = other``),
+* pypid reads it as PasteDeploy does: ``[app:main]`` with its parents (``use = other``),
   ``[pipeline:main]``, ``[composite:main]`` and ``[filter-app:main]`` that lead to pypicloud; ``:``
-  beside ``=``; ``%(here)s``, ``%(__file__)s`` and what ``[DEFAULT]`` says. A variable that
-  ``pserve`` was given on its command line (``%(http_port)s``) is not known here: add ``[DEFAULT]``
-  with ``http_port = 8080``.
-* ``PPC_*`` variables win over it, as with pypicloud: ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``.
-  Users, groups and rights come from the file only. ``PYPID_*`` variables
-  (:doc:`/reference/configuration`) win over both: ``PYPID_SERVER_LISTEN``,
+  and ``=``; ``%(here)s``, ``%(__file__)s`` and the values of ``[DEFAULT]``. pypid does not know
+  variables of ``pserve``'s command line (``%(http_port)s``): add ``[DEFAULT]`` with ``http_port =
+  8080``.
+* ``PPC_*`` variables override the file, as in pypicloud: ``PPC_PYPI_FALLBACK`` for
+  ``pypi.fallback``. Users, groups and rights come from the file only. ``PYPID_*`` variables
+  (:doc:`/reference/configuration`) override both: ``PYPID_SERVER_LISTEN``,
   ``PYPID_UPSTREAM_ALLOW_MIXED``, ``PYPID_SERVER_SECRET``.
-* The names of all versions are understood, the oldest ones, too. Where two say the same, the
-  newest name counts.
-* What the file does not say is as pypicloud has it, not as pypid has it: ``read = authenticated``,
-  ``write = nobody``, ``mode = redirect``.
+* The key names of all versions are valid. If two keys mean the same, the newer name wins.
+* Defaults are pypicloud's, not pypid's: ``read = authenticated``, ``write = nobody``, ``mode =
+  redirect``.
 * A file with the keys of pypicloud 0.1 and no later ones (``aws.bucket``, ``pypi.use_fallback``,
   ``user.NAME``) gets 0.1's rights: everyone may read, every user may publish. The log says so at
   the start. ``pypi.default_read`` and ``pypi.default_write`` change that.
-* Relative paths begin at the folder that pypid is started in, as with pypicloud. State lies in
+* Relative paths begin at the working directory, as in pypicloud. The state is stored in
   ``pypid-state`` beside the file, or in ``/var/lib/pypid`` for a file below ``/etc``
   (``PYPID_SERVER_STATE``).
-* ``[server:main]`` of waitress or gunicorn says where to listen (``host``, ``port``, ``listen``,
+* ``[server:main]`` of the server program sets where to listen (``host``, ``port``, ``listen``,
   ``unix_socket``, ``bind``), or else ``[uwsgi]`` (``http``, ``https``). ``trusted_proxy`` becomes
-  ``trusted_proxies`` if it is an address. All else of these sections, and those for logging, are
-  of other programs.
+  ``trusted_proxies`` if it is an address. The other keys of these sections, and the logging
+  sections, belong to other programs.
 
-Who may do what
----------------
+Rights
+------
 
 The translation gives no user a right to read or publish that pypicloud did not give. In
 particular:
 
-* A package with entries of its own takes no defaults, even if its entries allow nothing: then a
-  group without members, ``pypicloud-nobody``, stands for it.
-* ``package.<name>.user.<name>`` with more dots in it was ignored by pypicloud without a word. It
-  stays ignored, and the log says so.
-* A name that is not spelled in its normalised form (``my_app``) was heeded before 0.4 only. Its
-  rules hold for ``my-app``, but give no user more than the defaults do: spell it ``my-app``.
-* ``w`` without ``r`` does not exist here: who may write may read. It gives nothing.
-* A user whose password hash is of a kind that cannot be verified, or whose name no user can have
-  here, is left out, since that user could not log in. A group called ``admins`` or the like is
-  renamed.
-* Deleting takes the right to write, too (``delete_needs = write``). Administrators may always
+* A package with its own entries takes no defaults, even if its entries allow nothing: then a group
+  without members, ``pypicloud-nobody``, stands for it.
+* ``package.<name>.user.<name>`` with more dots was silently ignored by pypicloud. It is still
+  ignored, and the log names it.
+* Before 0.4, pypicloud used names that are not normalized (``my_app``). Their rules apply to
+  ``my-app``, but give a user at most the rights of the defaults: write ``my-app`` instead.
+* ``w`` without ``r`` does not exist in pypid, where writers may read. It gives nothing.
+* A user whose password hash cannot be verified, or whose name is invalid in pypid, is left out:
+  that user could not log in. A group called ``admins`` or similar is renamed.
+* Deleting requires the right to write, too (``delete_needs = write``). Administrators may always
   delete.
-* With ``pypi.auth = sql`` or ``ldap``, users, groups and rights in the file have no effect, as
-  with pypicloud. The accounts database of pypicloud is read once, at the first start, and never
-  written.
-* Code that ran inside pypicloud (``pyramid.tweens``, a filter in front of it, a backend of your
-  own) may have kept people out, and cannot be run: pypid does not start until that line is gone.
+* With ``pypi.auth = sql`` or ``ldap``, users, groups and rights in the file have no effect, as in
+  pypicloud. pypid reads pypicloud's accounts database once, at the first start, and never writes
+  it.
+* Code that ran inside pypicloud (``pyramid.tweens``, a filter in front of it, your own backend) may
+  have denied access, and cannot run in pypid: pypid does not start until you remove that line.
 
-What stops the start
+Reasons not to start
 --------------------
 
-Only what could lose data or grant access by mistake: a storage or a source of users that pypid
-does not have (with what to do instead), LDAP rules that would match more users, values that cannot
-be understood. Keys that no pypicloud knows had no effect there, so they are listed and left out.
+pypid does not start if it could lose data or grant access by mistake. Examples are a storage or a
+source of users that pypid does not support (the error names an alternative), LDAP rules that would
+match more users, and invalid values. Keys that are unknown to every pypicloud had no effect there,
+so they are listed and left out.
 
 All keys
 --------
 
-*Refused* means: where the file chooses that storage or those people; otherwise the key has no
-effect, and is left out.
+*Refused* keys stop the start if the file selects that storage or source of users; otherwise the key
+has no effect, and is left out.
 """
 _TITLES: tuple[tuple[str, tuple[KnownKey, ...]], ...] = (
-    ("What is not ours", UPSTREAM),
-    ("People and rights", ACCESS),
+    ("Upstream", UPSTREAM),
+    ("Users and rights", ACCESS),
     ("LDAP", DIRECTORY),
-    ("Other sources of people", OTHER_PEOPLE),
+    ("Other sources of users", OTHER_PEOPLE),
     ("Storage", STORAGE),
     ("Other storages", OTHER_STORAGES),
     ("Not needed", NOT_NEEDED),

@@ -38,24 +38,22 @@ class KnownKey:
 _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
-_FRAMEWORK = "it is of the framework that pypicloud is made with"
+_FRAMEWORK = "it configures the framework of pypicloud"
 # not translated to [catalog]: pypicloud used one for a single process, too, and it is useless
 # unless nodes also share accounts
 _CACHE = (
-    "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the "
-    "storage, in memory. Several pypids on one storage share one that [catalog] names "
-    "(docs/guides/nodes)"
+    "pypicloud's caches (SQL, Redis, DynamoDB) are not read: pypid makes its catalog from the "
+    "storage, in memory. Several pypids with one storage need a shared catalog "
+    "([catalog], docs/guides/nodes)"
 )
-_SESSION = "pypid makes its own sessions, with its own keys"
-_TUNING = "pypid's connections to S3 need no such advice"
-_HASHING = "new hashes are argon2id; those that are there are understood"
-_INVITATIONS = (
-    "invitations of pypicloud's are no longer good; `pypid invitation make` makes new ones"
-)
-_SECRETS = "people in AWS Secrets Manager are not read: take them along with ppc-export"
+_SESSION = "pypid has its own sessions and keys"
+_TUNING = "pypid's connections to S3 do not need it"
+_HASHING = "new hashes are argon2id; existing ones remain valid"
+_INVITATIONS = "invitations of pypicloud are not valid; `pypid invitation create` makes new ones"
+_SECRETS = "users in AWS Secrets Manager are not read: import them from a dump of ppc-export"
 _REMOTE = "the protocol of pypicloud's remote backend is not pypid's (docs/guides/remote-users)"
-_GCS = "Google Cloud Storage is not had here: copy the bucket"
-_AZURE = "Azure Blob Storage is not had here: copy the container"
+_GCS = "pypid does not support Google Cloud Storage: copy the bucket"
+_AZURE = "pypid does not support Azure Blob Storage: copy the container"
 
 
 def _all(fate: Fate, text: str, names: str, since: str = "") -> Iterator[KnownKey]:
@@ -76,12 +74,11 @@ def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
 
 
 _SHOW_UPSTREAM = (
-    "anyone who registers a name of yours at the public index could put a newer version under it; "
-    "list the names that may show both in [upstream] allow_mixed"
+    "anyone who registers the name of a local project on the public index could add a newer "
+    "version; list the names that may show both in [upstream] allow_mixed"
 )
 _DOWNLOAD_URL = (
-    "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] "
-    "public_url"
+    "it was a text on pypicloud's home page; pypid shows the requested URL, or [server] public_url"
 )
 
 UPSTREAM: tuple[KnownKey, ...] = (
@@ -89,7 +86,7 @@ UPSTREAM: tuple[KnownKey, ...] = (
     *_becomes("[upstream] mode", "pypi.use_fallback", _OLDEST),
     *_ignored(_SHOW_UPSTREAM, "pypi.always_show_upstream"),
     *_becomes("[upstream] url", "pypi.fallback_base_url pypi.fallback_url"),
-    *_ignored("pypid reads whatever a Simple API gives", "pypi.use_json_scraper"),
+    *_ignored("pypid reads every form of the Simple API", "pypi.use_json_scraper"),
     *_becomes("[upstream] reserved", "pypi.disallow_fallback"),
 )
 ACCESS: tuple[KnownKey, ...] = (
@@ -105,7 +102,7 @@ ACCESS: tuple[KnownKey, ...] = (
     *_becomes("[groups]", "group."),
     *_becomes("[projects]", "package."),
     *_ignored(
-        "later pypiclouds ignored it, too; to open the index to all say pypi.default_read = "
+        "later pypiclouds ignored it, too; to open the index to all set pypi.default_read = "
         "everyone and pypi.default_write = authenticated",
         "auth.zero_security_mode",
         _OLDEST,
@@ -113,7 +110,7 @@ ACCESS: tuple[KnownKey, ...] = (
     *_ignored(_HASHING, "auth.scheme auth.rounds"),
     *_ignored(_INVITATIONS, "auth.signing_key auth.token_expire"),
     *_becomes("read once, at the first start, into pypid's own accounts database", "auth.db.url"),
-    *_ignored("pypid has a database of its own ([access] url)", "auth.db."),
+    *_ignored("pypid has its own database ([access] url)", "auth.db."),
 )
 DIRECTORY: tuple[KnownKey, ...] = (
     *_becomes("[ldap] url", "auth.ldap.url"),
@@ -128,7 +125,7 @@ DIRECTORY: tuple[KnownKey, ...] = (
         "auth.ldap.admin_field auth.ldap.admin_value",
     ),
     *_refused(
-        "it names one entry, and pypid would search below it, where others may be; say "
+        "it names one entry, and pypid would search below it, where others may be; set "
         "auth.ldap.base_dn and auth.ldap.user_search_filter",
         "auth.ldap.user_dn_format",
     ),
@@ -138,10 +135,11 @@ DIRECTORY: tuple[KnownKey, ...] = (
     ),
     *_ignored("name the administrators in [access] admins", "auth.ldap.admin_dns", _PRE_1_0),
     *_ignored(
-        "the directory's service account is no administrator here", "auth.ldap.service_username"
+        "the directory's service account is not an administrator in pypid",
+        "auth.ldap.service_username",
     ),
     *_ignored(
-        "the directory's service account is no administrator here",
+        "the directory's service account is not an administrator in pypid",
         "auth.ldap.service_account",
         _PRE_1_0,
     ),
@@ -149,11 +147,9 @@ DIRECTORY: tuple[KnownKey, ...] = (
         "certificates are always checked; name the authority in [ldap] ca_certificates",
         "auth.ldap.ignore_cert",
     ),
+    *_ignored("a name of several entries matches no user", "auth.ldap.ignore_multiple_results"),
     *_ignored(
-        "a name that several entries have matches no user", "auth.ldap.ignore_multiple_results"
-    ),
-    *_ignored(
-        "what the directory says is believed for a short while",
+        "pypid caches the directory's answers for a short time",
         "auth.ldap.cache_time auth.ldap.ignore_referrals",
     ),
 )
@@ -181,8 +177,8 @@ STORAGE: tuple[KnownKey, ...] = (
     *_becomes("[storage] redirect", "pypi.stream_files"),
     *_ignored(
         (
-            "links in pages always lead to pypid, which sends clients on (pypi.stream_files: or "
-            "does not)"
+            "links in pages always lead to pypid, which redirects clients (with "
+            "pypi.stream_files it does not)"
         ),
         "storage.redirect_urls",
     ),
@@ -201,17 +197,17 @@ STORAGE: tuple[KnownKey, ...] = (
         "storage.cloud_front_key_string",
     ),
     *_ignored(
-        "objects are the bucket owner's alone; rights of others belong into the bucket's policy",
+        "objects belong to the bucket owner; grant rights to others in the bucket's policy",
         "storage.object_acl",
     ),
-    *_ignored("URLs are signed, which is good for a public bucket, too", "storage.public_url"),
+    *_ignored("URLs are signed, which also works for a public bucket", "storage.public_url"),
     *_ignored(
-        "requests are signed by version 4",
+        "requests are signed with version 4",
         "storage.signature_version storage.payload_signing_enabled",
     ),
-    *_ignored("the URL of S3 says it (storage.endpoint_url)", "storage.use_ssl"),
+    *_ignored("the URL of S3 contains it (storage.endpoint_url)", "storage.use_ssl"),
     *_ignored(
-        "pypid speaks to S3 itself, through no proxy and no accelerator",
+        "pypid connects to S3 directly, without proxy or accelerator",
         "storage.proxies storage.use_accelerate_endpoint",
     ),
     *_ignored(
@@ -221,9 +217,9 @@ STORAGE: tuple[KnownKey, ...] = (
     *_ignored(
         _TUNING, "storage.read_timeout storage.parameter_validation storage.max_pool_connections"
     ),
-    *_ignored("hashes are always there", "pypi.calculate_package_hashes"),
+    *_ignored("pages always have hashes", "pypi.calculate_package_hashes"),
     *_ignored(
-        "files never change, so clients keep them as long as they like", "pypi.package_max_age"
+        "files never change, so clients may cache them without limit", "pypi.package_max_age"
     ),
     *_becomes(
         "as storage.*",
@@ -258,11 +254,11 @@ NOT_NEEDED: tuple[KnownKey, ...] = (
     *_ignored(_CACHE, "pypi.db db."),
     *_ignored(_CACHE, "pypi.db. sqlalchemy. redis.", _OLDEST),
     *_ignored(_SESSION, "session. beaker."),
-    *_ignored('what browsers show when they ask for a password is "pypid"', "pypi.realm"),
+    *_ignored('the realm in password prompts of browsers is "pypid"', "pypi.realm"),
     *_ignored(_DOWNLOAD_URL, "pypi.download_url"),
-    *_ignored("pypicloud named it by mistake, and never read it", "pypi.s3 storage.sse"),
+    *_ignored("pypicloud documented it by mistake, and never used it", "pypi.s3 storage.sse"),
     *_becomes(
-        "refused where it runs code that may have kept people out, else ignored",
+        "refused if it runs code that may have denied access, else ignored",
         "pyramid.includes pyramid.tweens",
     ),
     *_ignored(_FRAMEWORK, "pyramid. jinja2. mako. debugtoolbar. tm. retry. exclog."),

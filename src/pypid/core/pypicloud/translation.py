@@ -42,7 +42,7 @@ _REFUSED_BACKENDS = {
         "the protocol of pypicloud's remote backend sends each password in a URL, and is not "
         f"pypid's (docs/guides/remote-users): write a service for that, or {_TAKE_ALONG}"
     ),
-    "aws_secrets_manager": f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}",
+    "aws_secrets_manager": f"users in AWS Secrets Manager are not read: {_TAKE_ALONG}",
 }
 _HARMLESS = re.compile(
     r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens"
@@ -212,7 +212,7 @@ def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
             )
         else:
             ledger.note(
-                "not taken over: it is of the framework that pypicloud is made with",
+                "not taken over: it configures the framework of pypicloud",
                 setting.entry,
                 key,
             )

@@ -54,7 +54,7 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
         return None
     if text == "mirror":
         reason = (
-            "it is cache here: names of yours never show the public index's versions, unless "
+            "it is cache here: local projects never show the public index's versions, unless "
             "[upstream] allow_mixed lists them"
         )
         ledger.note(reason, entry, key)
@@ -112,8 +112,8 @@ def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     setting = settings.find("pypi.always_show_upstream")
     if setting is not None and asbool(setting.entry.text):
         reason = (
-            "not taken over: anyone who registers a name of yours at the public index could put a "
-            "newer version under it. List the names that may show both in [upstream] allow_mixed "
+            "not taken over: anyone who registers the name of a local project on the public "
+            "index could add a newer version. List the names that may show both in [upstream] allow_mixed "
             "(PYPID_UPSTREAM_ALLOW_MIXED)"
         )
         ledger.note(reason, setting.entry, setting.key)
