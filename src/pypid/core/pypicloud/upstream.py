@@ -113,7 +113,8 @@ def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     if setting is not None and asbool(setting.entry.text):
         reason = (
             "not taken over: anyone who registers the name of a local project on the public "
-            "index could add a newer version. List the names that may show both in [upstream] allow_mixed "
+            "index could add a newer version. List the names that may show both in [upstream] "
+            "allow_mixed "
             "(PYPID_UPSTREAM_ALLOW_MIXED)"
         )
         ledger.note(reason, setting.entry, setting.key)
