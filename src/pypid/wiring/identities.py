@@ -61,7 +61,7 @@ def make_identities(
         stores.accounts, verifier, world, by_default=not config.is_set("access", "backend")
     )
     opened: list[HttpConnections] = []
-    sources = [Source(people), *_sources(config, paths, world, reactor, sql_people, opened)]
+    sources = [Source(people), *sources_of(config, paths, world, reactor, sql_people, opened)]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
     current = stores.accounts.current
@@ -97,23 +97,25 @@ def make_identities(
     )
 
 
-def _sources(
+def sources_of(
     config: Config,
     paths: StatePaths,
     world: World,
     reactor: Any,
-    sql_people: People,
+    sql_people: People | None,
     opened: list[HttpConnections],
 ) -> Iterable[Source]:
     """Yield the sources of ``[access] backend``, except the configuration itself: it is always
-    asked first, so that its users are never locked out.
+    asked first, so that its users are never locked out. Without `sql_people` the accounts database
+    is left out. `opened` gets the connections to services.
     """
     for backend in config.access.backend:
         match backend:
             case AccessStore.CONFIG:
                 pass
             case AccessStore.SQL:
-                yield Source(sql_people)
+                if sql_people is not None:
+                    yield Source(sql_people)
             case AccessStore.LDAP:
                 people = CountedPeople(directory_of(config, paths, world, reactor), "ldap", world)
                 yield Source(people, local=False, believed=BELIEVED)

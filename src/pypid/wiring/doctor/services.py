@@ -1,0 +1,272 @@
+"""Checks of the services in use: a running pypid, upstreams, S3, databases, directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from attrs import field, frozen
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.web.http_headers import Headers
+from zope.interface import implementer
+
+from pypid.catalog.engine import CatalogReset
+from pypid.core.configuration.choices import CatalogStore, Mode, StorageBackend
+from pypid.core.configuration.keys import PUBLIC_INDEX
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import CannotStart, PeopleUnknown, StorageDown, StorageFull
+from pypid.daemon.control import Control, ControlRequest, listens
+from pypid.daemon.shared_catalog import engine_of
+from pypid.daemon.state import StatePaths, control_socket
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
+from pypid.flow import BytesBody, World, whole
+from pypid.http_client.connections import HttpConnections
+from pypid.http_client.faults import Fault, fault_of
+from pypid.http_client.trust import Trust
+from pypid.upstream import indexes
+from pypid.upstream.origin import Base
+from pypid.wiring.doctor.report import Area, CheckResult
+from pypid.wiring.identities import sources_of
+from pypid.wiring.storage import settings_of_bucket
+from pypid.wiring.upstreams import authorities_of
+
+SKEW = timedelta(seconds=30)
+FAR_SKEW = timedelta(minutes=5)
+"""Differences of clocks from which a result is a warning, or a problem: S3 and OIDC refuse requests
+of a clock that is some minutes wrong.
+"""
+_CONNECTING = 5.0
+_PROBE = b"written by pypid doctor; it can be deleted\n"
+_NO_USER = "pypid-doctor"
+
+
+@frozen
+class ServiceChecks:
+    """Checks that use the network or the control socket."""
+
+    config: Config
+    paths: StatePaths
+    world: World
+    reactor: Any = field(repr=False)
+
+    async def running(self) -> Sequence[CheckResult]:
+        """Ask the pypid that runs with this configuration, if there is one."""
+        area, path = Area("pypid"), control_socket(self.paths.state)
+        if not await self.world.blocking(listens, path):
+            return [area.ok("it is not running; the endpoints were tried instead")]
+        question = ControlRequest("GET", "/api/status")
+        answer = await self.world.blocking(Control(path).answers, question)
+        return list(_own_report(area, answer))
+
+    async def upstream(self, url: str) -> Sequence[CheckResult]:
+        """Ask an upstream index for the headers of its list of projects, and compare the clocks."""
+        base, area = Base.parse(url), Area("upstream")
+        trust = Trust(await self.world.blocking(authorities_of, self.paths.authorities))
+        wanted = self.config.upstream
+        settings = indexes.UpstreamSourceSettings([url], _CONNECTING, wanted.file_hosts)
+        connections = indexes.connected(self.reactor, trust, settings)
+        headers = Headers({"Accept": ["application/vnd.pypi.simple.v1+json, text/html;q=0.1"]})
+        authorization = base.authorization(base.url)
+        if authorization is not None:
+            headers.addRawHeader("Authorization", authorization)
+        try:
+            response: Any = await connections.agent.request(
+                b"HEAD", base.url.encode("ascii"), headers
+            )
+        except Exception as error:
+            fault = fault_of(error)
+            if not isinstance(fault, Fault):  # cancelled: it took too long
+                raise fault from None
+            return [
+                area.problem(
+                    f"{base.url}: {fault.reason}",
+                    "Check [upstream] url, DNS, the firewall and a proxy. Cached projects are "
+                    "served meanwhile.",
+                )
+            ]
+        finally:
+            await connections.close()
+        return [_status(area, base.url, response.code), *_clock(response.headers, self.world.now())]
+
+    @property
+    def upstreams(self) -> Sequence[str]:
+        """The URLs to check."""
+        if self.config.upstream.mode is Mode.OFFLINE:
+            return ()
+        return self.config.upstream.url or (PUBLIC_INDEX,)
+
+    async def bucket(self) -> Sequence[CheckResult]:
+        """Write, find, read, list and delete an object below ``.pypid/`` in the bucket."""
+        from pypid.blobs.s3 import store
+
+        area, wanted = Area("S3"), self.config.storage
+        settings = await self.world.blocking(settings_of_bucket, wanted, self.paths)
+        place = f"s3://{settings.bucket}/{settings.prefix}"
+        try:
+            blobs = await store.open(settings, self.world, self.reactor)
+        except CannotStart as error:
+            return [area.problem(error.reason, _rights(settings.bucket))]
+        try:
+            results = [area.ok(f"{place} can be listed, and an object can be written and deleted")]
+            results.extend(await self._probed(area, blobs, settings.bucket))
+        finally:
+            await blobs.close()
+        if blobs.exclusive:
+            results.append(area.ok("conditional writes: several nodes can share the bucket"))
+        else:
+            results.append(
+                area.warning(
+                    "the store has no conditional writes",
+                    "Let one pypid alone receive uploads for this bucket.",
+                )
+            )
+        return results
+
+    async def _probed(self, area: Area, blobs: Any, bucket: str) -> list[CheckResult]:
+        key = f".pypid/doctor-{self.world.random(8).hex()}"
+
+        async def get() -> None:
+            if await whole(await blobs.read(key), len(_PROBE)) != _PROBE:
+                raise StorageDown("the object has other content than was written")
+
+        async def listed() -> None:
+            async for _ in blobs.list(key):
+                return
+            raise StorageDown("the object is not listed")
+
+        failed = []
+        for name, step in (
+            ("PutObject", lambda: blobs.write(key, BytesBody(_PROBE))),
+            ("HeadObject", lambda: blobs.stat(key)),
+            ("GetObject", get),
+            ("ListBucket", listed),
+            ("DeleteObject", lambda: blobs.delete(key)),
+        ):
+            try:
+                await step()
+            except (StorageDown, StorageFull) as error:
+                reason = error.__cause__ or error
+                failed.append(area.problem(f"{name} fails: {reason}", _rights(bucket)))
+        return failed or [area.ok("put, head, get, list and delete work")]
+
+    async def catalog(self) -> Sequence[CheckResult]:
+        """Ask the database of a shared catalog for its state."""
+        area, backend = Area("catalog"), self.config.catalog.backend.value
+        engine = engine_of(self.config, self.paths, self.world, self.reactor)
+        try:
+            state = await engine.state()
+        except CatalogReset:  # no pypid has used it yet
+            return [area.ok(f"the database of the catalog ({backend}) answers, and is empty")]
+        except (DatabaseAway, DatabaseUnusable) as error:
+            return [
+                area.problem(
+                    f"the database of the catalog ({backend}) cannot be used: {error}",
+                    "Check [catalog] url, and that the database runs.",
+                )
+            ]
+        finally:
+            await engine.close()
+        return [area.ok(f"the database of the catalog ({backend}) answers, serial {state.serial}")]
+
+    async def directories(self) -> Sequence[CheckResult]:
+        """Look up a user who does not exist in the LDAP directory and the remote service."""
+        results: list[CheckResult] = []
+        opened: list[HttpConnections] = []
+        sources = sources_of(self.config, self.paths, self.world, self.reactor, None, opened)
+        for source in sources:
+            if source.local:
+                continue
+            area, log = Area("directory"), _SourceLog()
+            globalLogPublisher.addObserver(log)
+            try:
+                await source.people.find(_NO_USER)
+            except PeopleUnknown as error:
+                text = log.text or str(error)
+                results.append(area.problem(text, "Check [ldap] or [remote]: url, bind_dn, user."))
+            else:
+                results.append(area.ok("the external source of users answers"))
+            finally:
+                globalLogPublisher.removeObserver(log)
+        for connections in opened:
+            await connections.close()
+        return results
+
+
+def service_checks(checks: ServiceChecks) -> Iterator[tuple[str, Any]]:
+    """Yield the checks that the configuration needs, with their names."""
+    yield "pypid", checks.running
+    for url in checks.upstreams:
+        yield "upstream", lambda url=url: checks.upstream(url)
+    config = checks.config
+    if config.storage.backend is StorageBackend.S3:
+        yield "S3", checks.bucket
+    if config.catalog.backend is not CatalogStore.MEMORY:
+        yield "catalog", checks.catalog
+    yield "directory", checks.directories
+
+
+def _own_report(area: Area, answer: Mapping[str, Any]) -> Iterator[CheckResult]:
+    """Yield what a running pypid reports of itself."""
+    yield area.ok(f"pypid {answer['version']} runs at {answer['url']}")
+    for part, name in (("access", "accounts"), ("cache", "catalog"), ("storage", "storage")):
+        if not answer[part]:
+            yield area.problem(f"its {name} cannot be reached", "See the log of pypid.")
+    if not answer["ready"]:
+        yield area.problem("it is not ready", "See the log of pypid.")
+    if not answer["complete"] and "comparing" not in answer:
+        yield area.warning("its scan of the storage is incomplete", "Run: pypid storage rebuild")
+    if "differs" in answer:
+        text = f"the nodes have different settings: {', '.join(answer['differs'])}"
+        yield area.warning(text, "Give all nodes the same configuration.")
+
+
+def _status(area: Area, url: str, code: int) -> CheckResult:
+    if code in (401, 403, 407):
+        return area.problem(
+            f"{url}: status {code}", "Correct the user and password in [upstream] url."
+        )
+    if code == 404:
+        return area.problem(f"{url}: status 404", "Correct [upstream] url: it ends with /simple/.")
+    if code >= 500:
+        return area.warning(f"{url}: status {code}", "The upstream index has a fault; try again.")
+    return area.ok(f"{url} answers")
+
+
+def _clock(headers: Headers, now: datetime) -> Iterator[CheckResult]:
+    """Compare the clock of this machine with the Date of a response."""
+    area = Area("clock")
+    try:
+        date = parsedate_to_datetime((headers.getRawHeaders("Date") or [""])[0])
+        age = timedelta(seconds=int((headers.getRawHeaders("Age") or ["0"])[0]))
+    except (ValueError, TypeError):
+        return
+    difference = now - (date.replace(tzinfo=date.tzinfo or UTC) + age)
+    seconds = round(difference.total_seconds())
+    if abs(difference) < SKEW:
+        yield area.ok("the clock agrees with the upstream index")
+        return
+    text = f"the clock is {abs(seconds)} s {'ahead of' if seconds > 0 else 'behind'} the upstream's"
+    advice = "Synchronise it (NTP, timedatectl): signatures and tokens depend on the time."
+    is_far = abs(difference) >= FAR_SKEW
+    yield area.problem(text, advice) if is_far else area.warning(text, advice)
+
+
+def _rights(bucket: str) -> str:
+    return (
+        f"Allow s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on "
+        f"arn:aws:s3:::{bucket}/*, and s3:ListBucket on arn:aws:s3:::{bucket}."
+    )
+
+
+@implementer(ILogObserver)
+class _SourceLog:
+    """Collects what a source of users logs about its failure."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def __call__(self, event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith("pypid.access"):
+            self.text = formatEvent(event)
