@@ -24,6 +24,7 @@ COMMANDS = [
     "reload",
     "check-config",
     "convert-config",
+    "doctor",
     "project",
     "user",
     "group",

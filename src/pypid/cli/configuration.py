@@ -69,6 +69,7 @@ def _check_config(options: argparse.Namespace) -> int:
     from twisted.internet import reactor
 
     from pypid.core.configuration.in_force import describe
+    from pypid.core.configuration.lookup import display_name
     from pypid.core.errors import BadConfig
     from pypid.wiring.checks.start_check import check_file
     from pypid.wiring.platform import Platform
@@ -88,7 +89,7 @@ def _check_config(options: argparse.Namespace) -> int:
         print(describe(checked.config))
         number = len(checked.warnings)
         suffix = f", with {counted(number, 'warning')}" if number else ""
-        print(f"Configuration is valid{suffix}: {file}")
+        print(f"Configuration is valid{suffix}: {display_name(file)}")
     return 0
 
 

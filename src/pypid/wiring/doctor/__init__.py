@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from pypid.core.configuration.lookup import display_name
 from pypid.daemon.state import where
 from pypid.wiring.checks.start_check import check_file
 from pypid.wiring.doctor.machine import MachineChecks
@@ -32,7 +33,7 @@ def examine(
         results.append(area.problem("the other checks need a valid configuration", ""))
         return results
     if not results:
-        results.append(area.ok(f"{file} is valid"))
+        results.append(area.ok(f"{display_name(file)} is valid"))
     config, paths = checked.config, where(checked.config, platform.environ)
     world, reactor = platform.world, platform.reactor
     checks: list[tuple[str, Check]] = [
