@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import re
@@ -20,8 +21,11 @@ from pypid.core.configuration.parse import parse
 from pypid.core.errors import BadConfig
 
 ROOT = Path(__file__).parent.parent
-OTHER_PROGRAMS = ("[global]", "[distutils]", "[acme]", "[Service]", "[Unit]", "[Socket]")
-"""Sections in files of pip, twine and systemd, which pages show as well."""
+OTHER_PROGRAMS = (
+    *("[global]", "[distutils]", "[acme]", "[Service]", "[Unit]", "[Socket]"),
+    *("[mirror]", "[plugins]", "[allowlist]"),
+)
+"""Sections in files of pip, twine, systemd and bandersnatch, which pages show as well."""
 _LINE = re.compile(r"^(?:[$#] )?(?:\.venv/bin/)?pypid (?![\d:])(.*)$", re.MULTILINE)
 _OPERATORS = frozenset("();<>|&")
 _SILENT = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False}
@@ -69,6 +73,27 @@ def refusal_of(line: str) -> str | None:
     return None
 
 
+def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the subcommands of the parser by name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices
+    return {}
+
+
+def names_command(text: str) -> bool:
+    """Return whether the first words of the text are a command, or a noun with commands."""
+    parser: argparse.ArgumentParser = cli.parser()
+    for word in current_words(text.split()):
+        choices = commands_of(parser)
+        if not choices or not re.fullmatch(r"[a-z-]+", word):
+            break
+        if word not in choices:
+            return False
+        parser = choices[word]
+    return True
+
+
 class CommandTests(SynchronousTestCase):
     """`pypid` commands in README.rst and docs/."""
 
@@ -83,6 +108,17 @@ class CommandTests(SynchronousTestCase):
         refused = [(name, line, refusal_of(line)) for name, line in sorted(lines)]
         self.assertEqual([each for each in refused if each[2] is not None], [])
         self.assertGreater(len(lines), 100)
+
+    def test_literals_name_commands(self) -> None:
+        """A command that a sentence names is one of the commands."""
+        texts = {
+            (name, literal.astext().removeprefix("pypid "))
+            for name, page in pages().items()
+            for literal in page.findall(nodes.literal)
+            if literal.astext().startswith("pypid ")
+        }
+        self.assertEqual([each for each in sorted(texts) if not names_command(each[1])], [])
+        self.assertGreater(len(texts), 50)
 
 
 class SettingTests(SynchronousTestCase):
