@@ -53,7 +53,7 @@ cp LICENSE "$share/copyright"
 gzip -9 --no-name < CHANGES.rst > "$share/CHANGES.rst.gz"
 printf 'pypid-server (%s) unstable; urgency=medium\n\n  * See CHANGES.rst.gz.\n\n -- %s  %s\n' \
     "$version" "$(sed -n 's/^Maintainer: //p' etc/deb/control)" "$(date -R)" | gzip -9 --no-name > "$share/changelog.gz"
-cp etc/nginx.conf etc/grafana.json etc/prometheus-alerts.yml "$share/examples/"
+cp etc/nginx.conf etc/Caddyfile etc/grafana.json etc/prometheus-alerts.yml "$share/examples/"
 [ ! -f build/docs/index.html ] || cp -r build/docs "$share/html"
 [ ! -d build/man ] || {
     install -d "$root/usr/share/man/man1"

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.simple_api.negotiation import Format, negotiate
 from tests.core.simple_api.test_negotiation import CLIENTS, RULES
 from tests.live.asking import Answered, ask, basic
+from tests.live.certificates import Authority
 from tests.live.clients import ROOT, client, in_ci
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, stop
 from tests.live.isolation import Ended, pip, run, uv, works
@@ -101,13 +102,26 @@ def program() -> str:
     return path
 
 
+FIRST = "default                             pypid;"
+"""What answers pages in the shipped file."""
+CERTIFICATE = "/etc/nginx/fullchain.pem"
+KEY = "/etc/nginx/key.pem"
+
+
 def configured(
     folder: Path, tree: Path, behind: int, port: int, changed: Mapping[str, str]
 ) -> list[str | Path]:
-    """The command that runs nginx with the shipped file, of which only what it says is replaced."""
+    """The command that runs nginx with the shipped file, of which only the values that it names are replaced.
+
+    It sends pages of the tree first, and speaks no TLS, unless `changed` says so.
+    """
     text = SHIPPED.read_text()
     values = {
-        "listen 80;": f"listen 127.0.0.1:{port};",
+        "listen 80;": f"listen unix:{folder}/plain;",
+        "listen 443 ssl http2;": f"listen 127.0.0.1:{port};",
+        f"    ssl_certificate {CERTIFICATE};\n": "",
+        f"    ssl_certificate_key {KEY};\n": "",
+        FIRST: "default tree;",
         "/srv/index;": f"{tree};",
         "server 127.0.0.1:6543;": f"server 127.0.0.1:{behind};",
     }
@@ -115,14 +129,19 @@ def configured(
         assert old in text, old
         text = text.replace(old, new)
     (folder / "pypid.conf").write_text(text)
+    log = FORMAT.format(folder / "access")
+    return with_settings(folder, f"{log} include {folder}/pypid.conf;")
+
+
+def with_settings(folder: Path, settings: str) -> list[str | Path]:
+    """The command that runs nginx with these settings of its http block."""
     paths = "".join(
         f"{what}_temp_path {folder / what};"
         for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    log = FORMAT.format(folder / "access")
     (folder / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;\n"
-        f"events {{}}\nhttp {{ {paths} {log} include {folder}/pypid.conf; }}\n"
+        f"events {{}}\nhttp {{ {paths} {settings} }}\n"
     )
     return [program(), "-p", folder, "-e", folder / "errors", "-c", folder / "nginx.conf"]
 
@@ -185,11 +204,17 @@ def fronted(
 
 class FileTests(SynchronousTestCase):
     def test_accepted(self) -> None:
-        """nginx accepts the file, as it is shipped and with everything replaced,
-        without a warning.
-        """
-        for changed in {}, {"    # listen 443 ssl http2;": "    listen 127.0.0.1:8443;"}:
-            with scratch() as folder:
+        """nginx accepts the file without a warning: with TLS, as it is shipped, and without."""
+        with scratch() as folder:
+            chain, key = folder / "chain.pem", folder / "key.pem"
+            Authority().issue(chain, key)
+            secure = {
+                "listen 443 ssl http2;": f"listen 127.0.0.1:{free_port()} ssl http2;",
+                f"    ssl_certificate {CERTIFICATE};\n": f"ssl_certificate {chain};",
+                f"    ssl_certificate_key {KEY};\n": f"ssl_certificate_key {key};",
+                FIRST: FIRST,
+            }
+            for changed in {}, secure:
                 said = done([*configured(folder, folder, 1, free_port(), changed), "-t"])
                 said += (folder / "errors").read_text()
                 self.assertIn("test is successful", said)
@@ -633,11 +658,11 @@ class ClientTests(FrontCase):
             self.assertLess(time.monotonic() - begun, 20)
 
     def test_pypid_first(self) -> None:
-        """With "default pypid" pages come from pypid, but for the projects that are named; a node
+        """As it is shipped, pages come from pypid, but for the projects that are named; a node
         that is away is passed by.
         """
         changed = {
-            "default                             tree;": "default pypid;",
+            FIRST: "default pypid;",
             '# "~^/(simple|pypi)/acme-" ': '"~^/(simple|pypi)/nx-acme" ',
             f"server 127.0.0.1:{self.index.port};": f"server 127.0.0.1:{free_port()}; server 127.0.0.1:{self.index.port};",
         }
@@ -665,7 +690,7 @@ class StoppedTests(FrontCase):
             fronted(
                 self.folder / "first",
                 self.index,
-                {"default                             tree;": "default pypid;"},
+                {FIRST: FIRST},
             )
         )
         stop(self.index)
