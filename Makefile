@@ -22,7 +22,7 @@ ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
 endif
 
-.PHONY: help run test ready check docs links screenshots unit clients live gauntlet bench dist binary deb image clean
+.PHONY: help run test ready check docs man links screenshots unit clients live gauntlet bench dist binary deb image clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -46,6 +46,9 @@ check: .venv/test.stamp  ## style, types, layers, ceilings and plain language
 
 docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
 	$(if $(wildcard docs/conf.py),$(BIN)/sphinx-build -W --keep-going -q -d build/doctrees docs build/docs,@echo "docs/conf.py is not there yet")
+
+man: .venv/test.stamp  ## build/man/pypid.1, the manual page
+	$(BIN)/sphinx-build -b man -W --keep-going -q -d build/doctrees docs build/man
 
 links: .venv/test.stamp  ## check the links of docs/ to other sites; needs the internet, so it is not part of test
 	$(BIN)/sphinx-build -b linkcheck --keep-going -q -d build/doctrees docs build/links

@@ -127,6 +127,7 @@ setup(
         "pyopenssl>=24",
         "readme-renderer[md]>=44",
         "service-identity>=24.1",
+        "shtab>=1.7",
         "sqlalchemy>=2.0.36",
         "treq>=24.9",
         "trove-classifiers>=2024.10.13",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pypid import __version__
+from pypid.cli.reference import command_line_rst
 from pypid.core.configuration.reference import configuration_rst
 
 project = "pypid"
@@ -29,8 +30,12 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries; only the sockets are documented here
 linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|[a-z.]*example(\.[a-z]+)?)[:/]?.*"]
 
-# the page of the configuration has the declarations that parse it; it is committed, for those who read the source
-page = Path(__file__).parent / "reference/configuration.rst"
-text = configuration_rst(page.with_suffix(".rst.in").read_text())
-if not page.exists() or page.read_text() != text:
-    page.write_text(text)
+man_show_urls = False
+man_pages = [("reference/command-line", "pypid", "a team's Python package index", [author], 1)]
+
+# pages that are made from declarations of the program; they are committed, for those who read the source
+for name, make in {"configuration": configuration_rst, "command-line": command_line_rst}.items():
+    page = Path(__file__).parent / f"reference/{name}.rst"
+    text = make(page.with_suffix(".rst.in").read_text())
+    if not page.exists() or page.read_text() != text:
+        page.write_text(text)

@@ -45,6 +45,7 @@ COMMANDS = [
     "client-config",
     "gen-password",
     "gen-secret",
+    "completion",
 ]
 
 

@@ -42,6 +42,7 @@ _MODULES = {
     "acl": ("acl",),
     "client_config": ("client-config",),
     "secret": ("gen-password", "gen-secret"),
+    "completion": ("completion",),
 }
 """The modules with their commands, in the order of the help."""
 COMMANDS = {command: module for module, commands in _MODULES.items() for command in commands}

@@ -57,6 +57,13 @@ CREATE = (
     "the storage lacks the content of a file, or has damaged content; everything else is in the "
     "backup then."
 )
+CREATE_EXAMPLES = """\
+  pypid backup create /backup/
+  pypid backup create /backup/index.tar.gz --files --encrypt
+"""
+VERIFY_EXAMPLES = """\
+  pypid backup verify /backup/index.tar.gz
+"""
 LAST = "last-backup.json"
 """The file in the state folder that says when the last backup was made."""
 

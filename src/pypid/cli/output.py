@@ -38,6 +38,7 @@ def print_table(
     """Print a table; nothing if there are no rows.
 
     Columns are aligned left; with `align_right` all but the first are aligned right, for numbers.
+    On a terminal, lines are cut to its width.
     """
     lines = [[printable(cell) for cell in row] for row in rows]
     if not lines:
@@ -46,7 +47,15 @@ def print_table(
     for first, *rest in (head, *lines):
         align = str.rjust if align_right else str.ljust
         cells = [first.ljust(widths[0]), *map(align, rest, widths[1:])]
-        print("  ".join(cells).rstrip())
+        print(_cut("  ".join(cells).rstrip()))
+
+
+def _cut(line: str) -> str:
+    """Return the line, cut to the width of the terminal if standard output is one."""
+    if not sys.stdout.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def printable(text: str) -> str:

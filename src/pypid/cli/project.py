@@ -65,7 +65,7 @@ DELETE = """\
   pypid project delete acme-billing acme_billing-1.0-py3-none-any.whl
   pypid project delete acme-billing
 
-A deleted file name cannot be published again with other content. The name of the
+A deleted filename cannot be published again with other content. The name of the
 project stays local: it is not sent upstream. `pypid project unreserve` releases it.
 """
 UNRESERVE = """\
@@ -189,7 +189,7 @@ def _delete(options: argparse.Namespace) -> None:
     what = f"{options.what or 'ALL files'} of {options.project}"
     if not options.yes:
         question = (
-            f"This deletes {what} permanently. The file names cannot be published again with other "
+            f"This deletes {what} permanently. The filenames cannot be published again with other "
             "content."
         )
         confirm(question, options.project, "nothing was deleted", word_name="the project's name")

@@ -56,11 +56,11 @@ refused, and nothing is written.
 
 def add(commands: Any) -> None:
     """Declare the `static` command."""
-    about = "write an index as static files from a list of file names"
+    about = "write an index as static files from a list of filenames"
     command = add_command(commands, "static", _static, about, examples=EXAMPLES)
     lists = command.add_mutually_exclusive_group(required=True)
     lists.add_argument(
-        "--package-list", metavar="FILE", help="file names, one in each line (-: standard input)"
+        "--package-list", metavar="FILE", help="filenames, one in each line (-: standard input)"
     )
     lists.add_argument(
         "--package-list-json",

@@ -1,0 +1,95 @@
+"""The command lines in the documentation, and the generated page of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.cli.reference import command_line_rst
+from tests.cli.command_lines import commands_below, problem_of, pypid_lines, tree
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/reference/command-line.rst"
+FORMER = (PAGE, PAGE.with_suffix(".rst.in"), ROOT / "CHANGES.rst", ROOT / "docs/project/decisions")
+"""Pages and folders that name former commands, or history."""
+PLACEHOLDER = re.compile(r"\.\.\.|…|[A-Z]{2,}(?![a-z])")
+"""What a command line has that is not to be typed like that."""
+BLOCK = re.compile(r"\s*\.\. (?:code-block|code|parsed-literal)::|(?!\s*\.\. ).*::$")
+"""The line before a literal block."""
+
+
+def pages() -> Iterator[Path]:
+    """Yield the pages of the documentation, and the README."""
+    for path in (ROOT / "README.rst", ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.rst"))):
+        if path.exists() and not any(path.is_relative_to(former) for former in FORMER):
+            yield path
+
+
+def literal_lines(text: str) -> str:
+    """Return the lines of the literal blocks of a page."""
+    found: list[str] = []
+    start: int | None = None
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if start is not None and line.strip() and indent <= start:
+            start = None
+        if start is not None:
+            found.append(line)
+        elif BLOCK.match(line):
+            start = indent
+    return "\n".join(found)
+
+
+class PageTests(SynchronousTestCase):
+    """docs/reference/command-line.rst."""
+
+    def test_in_step(self) -> None:
+        """The page is the one that the parser makes (`make docs` writes it)."""
+        template = PAGE.with_suffix(".rst.in").read_text()
+        self.assertEqual(PAGE.read_text(), command_line_rst(template))
+
+    def test_complete(self) -> None:
+        """The page has each command, with its options."""
+        text = PAGE.read_text()
+        for name, parser in commands_below(tree()):
+            start = text.index(f".. _command-{'-'.join(name)}:\n")
+            section = text[start : text.find(".. _command-", start + 1)]
+            for action in parser._actions:
+                if action.option_strings and action.help != "==SUPPRESS==":
+                    self.assertIn(max(action.option_strings, key=len), section + "--help")
+
+
+def parses(words: list[str], *, complete: bool) -> str | None:
+    """Return what is wrong with a command line, as `problem_of` does."""
+    return None if words[:1] == ["doctor"] else problem_of(words, complete=complete)
+
+
+class CommandLineTests(SynchronousTestCase):
+    """Every `pypid ...` in the documentation is a command, with its current name."""
+
+    def test_blocks(self) -> None:
+        """Command lines in code blocks can be parsed as they are; with a placeholder, their names
+        and options exist.
+        """
+        count = 0
+        for path in pages():
+            for words in pypid_lines(literal_lines(path.read_text()), comments=False):
+                count += 1
+                complete = not any(PLACEHOLDER.search(word) for word in words)
+                problem = parses(words, complete=complete)
+                self.assertIsNone(problem, f"{path.relative_to(ROOT)}: pypid {' '.join(words)}")
+        self.assertGreater(count, 100)
+
+    def test_inline(self) -> None:
+        """Commands in the text have current names and known options; arguments may be omitted."""
+        count = 0
+        for path in pages():
+            for literal in re.findall(r"``(pypid\s[^`]+)``", path.read_text()):
+                for words in pypid_lines(" ".join(literal.split()), comments=False):
+                    count += 1
+                    problem = parses(words, complete=False)
+                    self.assertIsNone(problem, f"{path.relative_to(ROOT)}: {literal}")
+        self.assertGreater(count, 50)
