@@ -208,7 +208,7 @@ class GreetingTests(SynchronousTestCase):
                 ],
             )
             self.assertIn("/var/lib/pypid/admin.json", text)
-            self.assertIn(f"with a browser at {url}/\n", text)
+            self.assertIn(f"with a browser: {url}/\n", text)
             self.assertEqual(text.count("abcd-efgh"), 1)
 
     def test_users_of_the_file(self) -> None:

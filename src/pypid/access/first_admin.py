@@ -174,11 +174,12 @@ def greeting(
         else _IN_THE_FILE.format(f"{program} gen-password alice")
     )
     return f"""\
-This is the first run. pypid created an administrator, who can log in with a browser at {base}/
+This is the first run. pypid created an administrator:
 
     user      {ADMIN}
     password  {password}
 
+Log in with a browser: {base}/
 Keep the password: it is not shown again, and only its hash is stored. Programs use tokens instead.
 
 Publish the files in dist/, with uv or with twine (in another terminal, while pypid runs):

@@ -1,0 +1,96 @@
+"""The tutorials of the documentation, carried out as they are written: each command, in order, and
+each check.
+"""
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.clients import ROOT
+from tests.live.daemon import Settings, pypid
+from tests.live.isolation import environ
+from tests.live.processes import BIN, copy_source, free_port, scratch
+from tests.live.projects import publish, wheel
+from tests.live.tutorials import Block, blocks_of, follow, shows
+
+PAGES = ROOT / "docs/start"
+
+
+class TutorialTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = self.enterContext(scratch())
+        self.checkout = copy_source(self.folder / "checkout")
+        (self.checkout / ".venv").mkdir()
+        (self.checkout / ".venv/bin").symlink_to(BIN)
+        (self.checkout / ".venv/run-all.stamp").touch()  # all is installed there
+        (self.folder / "upstream").mkdir()
+        upstream = self.enterContext(pypid(self.folder / "upstream", Settings()))
+        publish(upstream, wheel("iniconfig", "2.0.0"))
+        self.upstream = upstream.url()
+
+    def follow(self, name: str) -> list[Block]:
+        """Do what the page says, on a machine whose public index is the upstream of this test."""
+        port = free_port()
+        variables = environ(
+            self.folder / "home",
+            PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1",
+            PYPID_UPSTREAM_URL=self.upstream,
+        )
+        return follow(PAGES / name, self.folder, self.checkout, variables, port)
+
+    def check(self, name: str) -> None:
+        blocks = self.follow(name)
+        kinds = [block.kind for block in blocks]
+        unchecked = [
+            block.line
+            for block, following in zip(blocks, [*kinds[1:], "sh"], strict=True)
+            if block.kind == "sh" and following == "sh"
+        ]
+        self.assertLessEqual(len(unchecked), 1, f"commands without a check: lines {unchecked}")
+        self.assertGreater(len(kinds), 10)
+
+    def test_tutorial(self) -> None:
+        """From nothing to an install of a published and of a public package."""
+        self.check("tutorial.rst")
+
+    def test_two_teams(self) -> None:
+        """Two teams with rights, tokens and one cache."""
+        self.check("two-teams.rst")
+
+
+class CheckTests(SynchronousTestCase):
+    def test_shows(self) -> None:
+        """What a page shows is found in the output; ``...`` is any text, also none and lines."""
+        said = "one 1\n  two 2\nthree 3\n"
+        for expected in ("one 1", "one ...", "one ...\nthree 3", "one 1\n  two 2", "... two"):
+            self.assertTrue(shows(expected, said), expected)
+        for expected in ("four", "three ...\none", "one 1\nthree"):
+            self.assertFalse(shows(expected, said), expected)
+
+    def test_blocks(self) -> None:
+        """Blocks of commands and of their output are found, with their lines."""
+        page = "A\n\n.. code-block:: sh\n\n    a <<E\n    b\n\n    E\n\n.. code-block:: text\n\n    x\n\nEnd::\n\n    no\n"
+        self.assertEqual(
+            list(blocks_of(page)), [Block("sh", "a <<E\nb\n\nE", 3), Block("text", "x", 10)]
+        )
+
+    def test_wrong_page(self) -> None:
+        """A command that fails, and output that is not as the page shows, fail with the line."""
+        folder = self.enterContext(scratch())
+        page = folder / "page.rst"
+        for text, message in (
+            (".. code-block:: sh\n\n    false\n    echo no\n", "page.rst:1 failed"),
+            (
+                ".. code-block:: sh\n\n    echo yes\n\n.. code-block:: text\n\n    no\n",
+                "page.rst:5 expects",
+            ),
+        ):
+            page.write_text(text)
+            with self.assertRaises(AssertionError) as caught:
+                self.follow_page(page, folder)
+            self.assertIn(message, str(caught.exception))
+
+    def follow_page(self, page: Path, folder: Path) -> None:
+        for old in folder.glob("*-*"):
+            old.unlink()
+        follow(page, folder, folder, environ(folder / "home"), 1)
