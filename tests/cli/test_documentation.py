@@ -17,8 +17,8 @@ FORMER = (PAGE, PAGE.with_suffix(".rst.in"), ROOT / "CHANGES.rst", ROOT / "docs/
 """Pages and folders that name former commands, or history."""
 PLACEHOLDER = re.compile(r"\.\.\.|…|[A-Z]{2,}(?![a-z])")
 """What a command line has that is not to be typed like that."""
-BLOCK = re.compile(r"\s*\.\. (?:code-block|code|parsed-literal)::|(?!\s*\.\. ).*::$")
-"""The line before a literal block."""
+BLOCK = re.compile(r"\s*\.\. (?:code-block|code|parsed-literal)::(?! text$)|(?!\s*\.\. ).*::$")
+"""The line before a literal block; one of ``text`` shows output."""
 
 
 def pages() -> Iterator[Path]:
