@@ -106,7 +106,9 @@ build/tools.stamp: constraints.txt | .venv/bin/python
 	@touch $@
 
 deb: docs  ## dist/pypid-server_VERSION_ARCH.deb, for the Debian or Ubuntu release that builds it
+	$(copy_docs)
 	@PIP='$(BIN)/python -m pip' EXTRAS=$(EXTRAS) sh etc/deb/build.sh
+	@rm -rf docs/_build
 
 image: .containerignore  ## the container image `pypid`, by podman or docker
 	$(CONTAINER) build $(if $(findstring podman,$(CONTAINER)),--format docker) --file etc/Containerfile --tag pypid .

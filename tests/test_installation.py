@@ -109,3 +109,25 @@ class MetadataTests(SynchronousTestCase):
                 dict(line.split(", ") for line in found.get_all("Project-URL", [])),
                 installation.PROJECT_URLS,
             )
+
+
+class PageTests(SynchronousTestCase):
+    """The pages on reporting, support and changes."""
+
+    def test_addresses(self) -> None:
+        """Pages have the addresses of the project; while these are placeholders, the pages say so."""
+        for name, address in (
+            ("SECURITY.md", installation.SECURITY_ADDRESS),
+            ("SUPPORT.md", installation.PROJECT_URLS["Issues"]),
+        ):
+            text = (ROOT / name).read_text()
+            self.assertIn(address, text)
+            self.assertEqual("placeholder." in address, "is a placeholder" in text, name)
+
+    def test_changes(self) -> None:
+        """The change log begins with this version and its four sections."""
+        log = (ROOT / "CHANGES.rst").read_text()
+        (version, *_) = re.findall(r"^(\S+) \(.*\)\n-+$", log, re.MULTILINE)
+        self.assertEqual(version, pypid.__version__)
+        sections = re.findall(r"^(\w+)\n~+$", log, re.MULTILINE)
+        self.assertEqual(sections[:4], ["Added", "Changed", "Fixed", "Security"])

@@ -33,7 +33,9 @@ mkdir -p "$root/DEBIAN" dist
 "$DEB_PYTHON" -m venv --without-pip "$home"
 # shellcheck disable=SC2086
 $PIP --python "$home/bin/python3" --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt \
-    ".[$EXTRAS]" ./packages/pypid-pypicloud
+    ".[$EXTRAS]"
+# Not in the same call: there pip looks for pypid-server in an index, before it learns that the source tree is it.
+$PIP --python "$home/bin/python3" --disable-pip-version-check install --quiet --no-compile --no-deps ./packages/pypid-pypicloud
 rm -f "$home"/bin/activate* "$home"/bin/Activate.ps1 "$home"/lib/python*/site-packages/*.dist-info/direct_url.json
 for name in python python3; do ln -sf "/usr/bin/python$minor" "$home/bin/$name"; done
 ln -sf "/usr/bin/python$minor" "$home/bin/python$minor"

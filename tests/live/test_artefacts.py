@@ -69,6 +69,7 @@ class DistTests(SynchronousTestCase):
         with tarfile.open(sdist) as archive:
             inside = {name.partition("/")[2] for name in archive.getnames()}
         wanted = {"LICENSE", "CHANGES.rst", "docs/_build/html/index.html", "etc/pypid.service"}
+        wanted |= {"SECURITY.md", "SUPPORT.md", "CONTRIBUTING.md"}
         wanted |= {"packages/pypid-pypicloud/setup.py", "src/pypid/core/installation.py"}
         self.assertEqual(wanted - inside, set())
         self.assertFalse({name for name in inside if "__pycache__" in name})
