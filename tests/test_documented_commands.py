@@ -28,24 +28,26 @@ OTHER_PROGRAMS = (
 """Sections in files of pip, twine, systemd and bandersnatch, which pages show as well."""
 _LINE = re.compile(r"^(?:[$#] )?(?:\.venv/bin/)?pypid (?![\d:])(.*)$", re.MULTILINE)
 _OPERATORS = frozenset("();<>|&")
+GENERATED = ROOT / "docs/reference/command-line.rst"
+"""Written from the parser itself."""
 _SILENT = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False}
 
 
 @cache
 def pages() -> Mapping[str, nodes.document]:
-    """Return README.rst and the pages of docs/, except the decisions, by name."""
+    """Return README.rst and the pages of docs/, except decisions and generated ones, by name."""
     paths = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
     return {
         str(path.relative_to(ROOT)): publish_doctree(path.read_text(), settings_overrides=_SILENT)
         for path in paths
-        if "decisions" not in path.parts
+        if "decisions" not in path.parts and path != GENERATED
     }
 
 
 def blocks(page: nodes.document) -> Iterator[str]:
-    """Yield the text of the page's literal blocks."""
+    """Yield the text of the page's literal blocks, except output (`code-block:: text`)."""
     for block in page.findall(nodes.literal_block):
-        if not isinstance(block.parent, nodes.system_message):
+        if not isinstance(block.parent, nodes.system_message) and "text" not in block["classes"]:
             yield block.astext()
 
 
@@ -86,7 +88,7 @@ def names_command(text: str) -> bool:
     parser: argparse.ArgumentParser = cli.parser()
     for word in current_words(text.split()):
         choices = commands_of(parser)
-        if not choices or not re.fullmatch(r"[a-z-]+", word):
+        if not choices or not re.fullmatch(r"[a-z][a-z-]*", word):
             break
         if word not in choices:
             return False
