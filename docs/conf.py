@@ -1,5 +1,6 @@
 """Sphinx: warnings are errors (`make docs`)."""
 
+import sys
 from pathlib import Path
 
 from pypid import __version__
@@ -10,7 +11,8 @@ project = "pypid"
 author = "the founders of pypid"
 copyright = "2026, the founders of pypid"
 version = release = __version__
-extensions = ["sphinx.ext.autodoc", "sphinx_copybutton"]
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "openapi_routes"]
 exclude_patterns = ["_build", "operate/figures.rst"]  # performance.rst includes the figures
 
 html_theme = "furo"

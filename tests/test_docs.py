@@ -67,6 +67,11 @@ class PageNameTests(SynchronousTestCase):
         found = [path for path in DOCS.rglob("*.rst") if path.stem in names]
         self.assertEqual(found, [])
 
+    def test_no_page_has_its_own_table_of_contents(self) -> None:
+        """The theme has one beside each page, and prints an error in place of a second one."""
+        found = [path for path in DOCS.rglob("*.rst") if ".. contents::" in path.read_text()]
+        self.assertEqual(found, [])
+
     def test_no_page_is_an_orphan(self) -> None:
         """Each page is in a table of contents; a page that declares itself an orphan has no place
         in the navigation.

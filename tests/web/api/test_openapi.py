@@ -144,7 +144,7 @@ class DocumentTests(SynchronousTestCase):
                 self.assertEqual({"session": [], "csrf": []} in ways, not entrance, (method, path))
             needs = operation["description"].rpartition("\n")[2]
             self.assertEqual(
-                {} in ways, needs in ("For anybody.", "Needs the right to read."), (method, path)
+                {} in ways, needs in ("Needs no login.", "Needs the right to read."), (method, path)
             )
 
     def test_cookie(self) -> None:

@@ -18,15 +18,13 @@ MOST = 1000
 """Most entries in one answer."""
 USUAL = 100
 ASKS = (
-    Parameter("who", "What this user did."),
-    Parameter("what", "Lines with this word, ``publish-file`` for example."),
-    Parameter("subject", "What was done to this."),
-    Parameter(
-        "before", "What stands before the line of this serial.", {"type": "integer", "minimum": 0}
-    ),
+    Parameter("who", "Only actions of this user."),
+    Parameter("what", "Only this action, for example ``publish-file``."),
+    Parameter("subject", "Only actions on this subject."),
+    Parameter("before", "Only entries before this serial.", {"type": "integer", "minimum": 0}),
     Parameter(
         "most",
-        f"Lines in the answer: {USUAL}, unless this says otherwise.",
+        "The number of entries.",
         {"type": "integer", "minimum": 1, "maximum": MOST},
     ),
 )

@@ -28,12 +28,12 @@ from pypid.web.http.small_responses import send_json
 ASKS = (
     Parameter(
         "older_than",
-        "A duration (30d): only what was not requested for so long.",
+        "A duration (30d): only files without an access for so long.",
         {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
     ),
     Parameter(
         "force",
-        "Alone, or with yes: also what a snapshot shows.",
+        "Alone, or with ``yes``: also files that a snapshot shows.",
         {"type": "string", "enum": ["", "yes", "no"]},
     ),
 )

@@ -115,12 +115,10 @@ about the files of `kind`, null if there is no such pair or they cannot be read 
 """
 
 OF_COMPARISONS = (
-    Parameter("from", "the one release, in any spelling of its version", required=True),
-    Parameter("to", "the other one", required=True),
-    Parameter(
-        "kind", "whose contents are compared: the tags of a wheel as in its file name, or sdist"
-    ),
-    Parameter("path", "a member that differs, whose lines are compared"),
+    Parameter("from", "The older release, in any spelling of its version.", required=True),
+    Parameter("to", "The newer release.", required=True),
+    Parameter("kind", "The files to compare: the tags of a wheel as in its filename, or sdist."),
+    Parameter("path", "A member that differs, to compare its lines."),
 )
 
 

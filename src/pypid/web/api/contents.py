@@ -90,10 +90,10 @@ WHAT_MAY_HAPPEN = (
     *(UpstreamDown, BadListing, WrongBytes, NotThere, Loop),
 )
 OF_CONTENTS = (
-    Parameter("path", "one member, as the list spells its path: what is in it"),
+    Parameter("path", "A member, as the list spells its path: return its text."),
     Parameter(
         "skip",
-        "how many members to pass over",
+        "The number of members to skip.",
         {"type": "integer", "minimum": 0, "maximum": 1_000_000},
     ),
 )

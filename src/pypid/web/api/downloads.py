@@ -47,7 +47,7 @@ ASKS = (
     Parameter("filename", "Only this file of the project."),
     Parameter(
         "most",
-        "Lines in the answer.",
+        "The number of entries.",
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
     ),
     Parameter(
@@ -63,7 +63,7 @@ DAYS, MOST_DAYS = 90, 400
 ASKS_DAYS = (
     Parameter(
         "days",
-        "How many, up to today.",
+        "The number of days, up to today.",
         {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DAYS},
     ),
 )

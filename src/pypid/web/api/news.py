@@ -29,7 +29,7 @@ FEW = 20
 ASKS = (
     Parameter(
         "most",
-        "Lines of each list.",
+        "The number of entries of each list.",
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW},
     ),
 )

@@ -56,12 +56,12 @@ NEEDS = {
     Action.WRITE: "Needs the right to write.",
     Action.OVERWRITE: "Needs the right to overwrite.",
     Action.DELETE: "Needs the right to delete.",
-    Action.FETCH: "Needs the right to fetch from the other index.",
-    Action.COLLECT: "Needs the right to collect files.",
-    Action.ADMIN: "For administrators.",
+    Action.FETCH: "Needs the right to fetch from the upstream.",
+    Action.COLLECT: "Needs the right to fetch the files of requirements.",
+    Action.ADMIN: "Needs an administrator.",
     Action.METRICS: "Needs the right to read the metrics.",
-    SOMEBODY: "For logged-in users.",
-    ANYBODY: "For anybody.",
+    SOMEBODY: "Needs a login.",
+    ANYBODY: "Needs no login.",
 }
 
 WHOEVER_ASKS = (errors.Unauthenticated, errors.TooManyAttempts, errors.PeopleUnknown)
@@ -138,7 +138,7 @@ def _document(routes: Iterable[Route], *, secure: bool) -> Mapping[str, Any]:
             "title": "pypid",
             "version": __version__,
             "description": (
-                "Managing a Python package index: projects, files, people, rights and tokens."
+                "Management of a Python package index: projects, files, users, rights and tokens."
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },

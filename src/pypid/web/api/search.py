@@ -29,26 +29,26 @@ ASKS = (
     Parameter(
         "q",
         (
-            "What is looked for, in names, summaries and keywords. Without it: everything that "
-            "fits the filters."
+            "Words to search for, in names, summaries and keywords. Without it: all projects "
+            "that match the filters."
         ),
     ),
     Parameter(
         "source",
-        "Only what is published here, or only what is kept of other indexes.",
+        "Only local projects (ours), or only those with cached files (upstream).",
         {"enum": ["", "ours", "upstream"]},
     ),
     Parameter(
         "python",
-        "Only what runs on this version of Python, such as 3.12.",
+        "Only projects that run on this version of Python, such as 3.12.",
         {"type": "string", "pattern": f"^$|{PYTHON}"},
     ),
     Parameter("license", "Words of the licence."),
-    Parameter("classifier", "A classifier, or what comes before some `` :: `` of it."),
-    Parameter("page", "Which page.", {"type": "integer", "minimum": 1, "default": 1}),
+    Parameter("classifier", "A classifier, or its beginning up to a `` :: ``."),
+    Parameter("page", "The number of the page.", {"type": "integer", "minimum": 1, "default": 1}),
     Parameter(
         "most",
-        "Projects on a page.",
+        "The number of projects on a page.",
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": FEW},
     ),
 )

@@ -19,12 +19,12 @@ LARGEST = (1 << 31) - 1
 ASKS = (
     Parameter(
         "skip",
-        "Leave out so many of the largest projects.",
+        "The number of projects to skip; the largest are first.",
         {"type": "integer", "minimum": 0, "maximum": LARGEST},
     ),
     Parameter(
         "most",
-        f"Projects in the answer: {USUAL}, unless this says otherwise.",
+        "The number of projects.",
         {"type": "integer", "minimum": 1, "maximum": MOST},
     ),
 )
