@@ -1,5 +1,7 @@
 """What the documents say of the program is what the program says of itself."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -8,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import pypid
 from pypid.core.configuration.parse import parse
 from pypid.core.configuration.reference import configuration_rst, table
+from pypid.core.errors import INTERNAL, PypidError
+from pypid.web.app.errors import help_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -56,6 +60,42 @@ class ConfigurationTests(SynchronousTestCase):
         for block in blocks:
             text = "".join(line.removeprefix("   ") for line in block.splitlines(keepends=True))
             self.assertIsNotNone(parse(text, filename="example.ini"))
+
+
+class TroubleshootingTests(SynchronousTestCase):
+    """docs/operate/troubleshooting.rst."""
+
+    def test_each_error_has_an_entry(self) -> None:
+        """Each class of errors that clients can see has an anchor, a cause and a fix, and each
+        anchor a class.
+        """
+        text = (DOCS / "operate/troubleshooting.rst").read_text()
+        _, *entries = re.split(r"^\.\. _(error-[a-z-]+):$", text, flags=re.MULTILINE)
+        found = dict(zip(entries[::2], entries[1::2], strict=True))
+        self.assertEqual(len(found), len(entries) // 2)
+        expected = {help_of(kind).partition("#")[2] for kind in client_errors()}
+        self.assertGreater(len(expected), 50)
+        self.assertEqual(set(found), expected)
+        for anchor, entry in found.items():
+            heading, cause, fix = entry.strip("\n").split("\n\n")[:3]
+            self.assertRegex(heading, r"\A\d{3}.*\n\"+\Z", anchor)
+            self.assertRegex(cause, r"\A\*Cause:\* .", anchor)
+            self.assertRegex(fix, r"\A\*Fix:\* .", anchor)
+
+
+def client_errors() -> set[type[PypidError]]:
+    """All classes of errors of the package that have a status for clients, but for their bases."""
+    for module in pkgutil.walk_packages(pypid.__path__, "pypid."):
+        if not module.name.startswith(("pypid.testing", "pypid.cli.__main__")):
+            importlib.import_module(module.name)
+    found: set[type[PypidError]] = set()
+    waiting: list[type[PypidError]] = [PypidError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.http_status != INTERNAL and kind.__module__.startswith("pypid."):
+            found.add(kind)
+    return found
 
 
 class PageNameTests(SynchronousTestCase):

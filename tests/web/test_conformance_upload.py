@@ -525,7 +525,7 @@ class RefusalTests(UploadCase):
         document = self.publish(
             "spam.exe", b"x", headers=[("Accept", "application/json;q=0.9, text/plain;q=0.8")]
         ).json
-        self.assertEqual(set(document), {"code", "title", "message"})
+        self.assertEqual(set(document), {"code", "title", "message", "help"})
         self.assertEqual(document["title"], "Bad Request")
         self.assertTrue(document["code"].startswith("400 "))
 

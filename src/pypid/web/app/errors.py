@@ -51,6 +51,7 @@ FORMS_OF_PYPICLOUD = b"/acct/"
 """Path prefix of pypicloud's API that browser forms also post to."""
 _NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
 _WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
+_WORD_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -75,12 +76,14 @@ class Refused(TypedDict):
     """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened,
     and what to do about it.
 
-    `error` repeats the title, at the addresses of pypicloud's API.
+    `help` is the path of the documentation of this error. `error` repeats the title, at the
+    addresses of pypicloud's API.
     """
 
     code: str
     title: str
     message: str
+    help: NotRequired[str]
     error: NotRequired[str]
 
 
@@ -91,6 +94,8 @@ class ErrorResponse:
     status: int
     text: str
     head: Head = field(default=(), repr=False)
+    help: str | None = None
+    """The documentation of the error, as a path from the root of the index."""
 
     @property
     def title(self) -> str:
@@ -151,7 +156,13 @@ def _of_pypid_error(error: PypidError, method: bytes) -> ErrorResponse | None:
     retry_after = getattr(error, "retry_after", None)
     if isinstance(retry_after, int):
         head.append((b"Retry-After", b"%d" % retry_after))
-    return ErrorResponse(status, error.text(), tuple(head))
+    return ErrorResponse(status, error.text(), tuple(head), help_of(type(error)))
+
+
+def help_of(kind: type[PypidError]) -> str:
+    """Return the path of the documentation of errors of this class, from the root of the index."""
+    words = _WORD_BEGINS.sub("-", kind.__name__.removesuffix("Error")).lower()
+    return f"docs/operate/troubleshooting.html#error-{words}"
 
 
 PageOf = Callable[[ErrorResponse, BaseException], bytes]
@@ -260,6 +271,8 @@ def _body(refusal: ErrorResponse, chosen: ErrorFormat, *, as_pypicloud: bool = F
         case ErrorFormat.JSON:
             code = f"{refusal.status} {refusal.reason}"
             document: Refused = {"code": code, "title": refusal.title, "message": refusal.text}
+            if refusal.help is not None:
+                document["help"] = f"/{refusal.help}"
             if as_pypicloud:
                 document["error"] = refusal.title
             return dumps(document).encode("ascii")

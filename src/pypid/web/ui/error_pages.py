@@ -85,5 +85,7 @@ def _ways(
             "Try again. If it happens again, give an administrator the number below, which is "
             "in the log."
         )
+    if refusal.help is not None:
+        yield NextStep("Read about the cause and the fix", refusal.help)
     if not isinstance(error, Unauthenticated):
         yield NextStep("Go to the home page", "")
