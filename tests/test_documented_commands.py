@@ -44,6 +44,9 @@ def pages() -> Mapping[str, nodes.document]:
     }
 
 
+PARSER = cache(cli.parser)
+
+
 def blocks(page: nodes.document) -> Iterator[str]:
     """Yield the text of the page's literal blocks, except output (`code-block:: text`)."""
     for block in page.findall(nodes.literal_block):
@@ -68,7 +71,7 @@ def refusal_of(line: str) -> str | None:
     output = io.StringIO()
     with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
         try:
-            cli.parser().parse_args(current_words(words_of(line)))
+            PARSER().parse_args(current_words(words_of(line)))
         except SystemExit as end:
             if end.code:
                 return output.getvalue().splitlines()[-1]
@@ -85,7 +88,7 @@ def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
 
 def names_command(text: str) -> bool:
     """Return whether the first words of the text are a command, or a noun with commands."""
-    parser: argparse.ArgumentParser = cli.parser()
+    parser: argparse.ArgumentParser = PARSER()
     for word in current_words(text.split()):
         choices = commands_of(parser)
         if not choices or not re.fullmatch(r"[a-z][a-z-]*", word):
