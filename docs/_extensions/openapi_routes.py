@@ -159,6 +159,7 @@ class OpenapiRoutes(SphinxDirective):
 
     def run(self) -> Sequence[nodes.Node]:
         """Put the page into the input of the parser, as ``include`` does."""
+        self.env.note_reread()  # with each build: the routes are not among the files of the documentation
         lines = "\n".join(rst(openapi())).splitlines()
         self.state_machine.insert_input(lines, "openapi.json")
         return []

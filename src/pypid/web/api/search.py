@@ -44,7 +44,7 @@ ASKS = (
         {"type": "string", "pattern": f"^$|{PYTHON}"},
     ),
     Parameter("license", "Words of the licence."),
-    Parameter("classifier", "A classifier, or its beginning up to a `` :: ``."),
+    Parameter("classifier", "A classifier, or its beginning up to one of its ``::``."),
     Parameter("page", "The number of the page.", {"type": "integer", "minimum": 1, "default": 1}),
     Parameter(
         "most",
