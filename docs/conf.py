@@ -18,6 +18,7 @@ exclude_patterns = ["_build", "operate/figures.rst"]  # performance.rst includes
 html_theme = "furo"
 html_title = f"pypid {version}"
 html_static_path = ["_static"]
+html_css_files = ["pypid.css"]
 html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sphinx = False

@@ -104,24 +104,24 @@ def _former_names() -> Iterator[str]:
 
 
 def _section_table(section: str) -> str:
-    head = (
-        ".. list-table::\n   :header-rows: 1\n   :widths: 24 16 14 46\n\n"
-        "   * - Key\n     - Value\n     - Default\n     - Meaning\n"
-    )
+    head = ".. list-table::\n   :header-rows: 1\n   :widths: 28 72\n\n   * - Key\n     - Meaning\n"
     return head + "".join(_entry(row) for row in table() if row.section == section).rstrip()
 
 
 def _entry(row: KeyRow) -> str:
     label = f"config-{row.section.partition(':')[0]}-{row.key}"
-    default = f"``{row.default}``" if row.default else "empty"
+    default = f" Default: ``{row.default}``." if row.default else ""
     secret = " Secret: pypid never prints it." if row.secret else ""
-    text = wrap(row.doc + secret, 92, break_long_words=False, break_on_hyphens=False)
     return (
         f"   * - .. _{label}:\n\n       ``{row.key}``\n"
-        f"     - {_value_of(row)}\n"
-        f"     - {default}\n"
-        f"     - {(chr(10) + ' ' * 7).join(text)}\n"
+        f"     - {_wrapped(row.doc + secret)}\n\n"
+        f"       {_wrapped(f'Value: {_value_of(row)}.{default}')}\n"
     )
+
+
+def _wrapped(text: str) -> str:
+    lines = wrap(text, 92, break_long_words=False, break_on_hyphens=False)
+    return ("\n" + " " * 7).join(lines)
 
 
 def _value_of(row: KeyRow) -> str:
