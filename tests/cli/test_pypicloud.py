@@ -87,7 +87,7 @@ class NamesTests(NamesCase):
         )
 
     def test_migrate(self) -> None:
-        """Migrating leads to `pypid copy-storage`."""
+        """Migrating leads to `pypid storage copy`."""
         self.assertEqual(
             self.called(pypicloud.migrate, "a.ini", "b.ini"), ["storage", "copy", "a.ini", "b.ini"]
         )

@@ -200,3 +200,16 @@ class StaticTests(SynchronousTestCase):
             check=True,
         )
         self.assertEqual(done.stdout, "[]\n")
+
+    def test_json(self) -> None:
+        """With --json the summary is on standard output, for programs."""
+        done = subprocess.run(
+            [PYPID, "static", "--package-list", "-", *URL, "--output-dir", "out", "--json"],
+            input="spam-1.0.tar.gz\n../x\n",
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answer = json.loads(done.stdout)
+        self.assertEqual((answer["projects"], answer["left_out"], answer["gone"]), (1, 1, 0))

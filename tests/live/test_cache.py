@@ -241,7 +241,7 @@ class PurgeTests(CacheCase):
         self.keep(whale)
 
     def test_check(self) -> None:
-        """pypid check finds bytes that were damaged on the disk below .kept/, sweeps them, and they
+        """pypid storage check finds bytes that were damaged on the disk below .kept/, sweeps them, and they
         are fetched again.
         """
         bee, _, cat = self.artifacts()

@@ -333,7 +333,7 @@ class AnswerTests(CollectCase):
 
 class CommandTests(CollectCase):
     def test_running_and_stopped(self) -> None:
-        """pypid collect works on a running pypid and on a stopped one; its status tells whether all
+        """pypid cache fetch works on a running pypid and on a stopped one; its status tells whether all
         is here.
         """
         file = self.folder / "requirements.txt"

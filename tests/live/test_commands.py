@@ -133,7 +133,7 @@ class ManageTests(CommandCase):
 class RebuildTests(CommandCase):
     def test_running(self) -> None:
         """A file that is dropped into the storage of a running pypid is taken in by `pypid
-        rebuild`, and pip installs it.
+        storage rebuild`, and pip installs it.
         """
         dropped = wheel("dropped")
         dropped.into(self.index.storage / "dropped")

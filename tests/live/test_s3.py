@@ -285,7 +285,7 @@ class RedirectTests(BucketCase):
         self.assertEqual(self.downloads(artifact), [("pip", "GET")])
 
     def test_rebuilt(self) -> None:
-        """What another tool put into the bucket is an index's file after `pypid rebuild`, and is
+        """What another tool put into the bucket is an index's file after `pypid storage rebuild`, and is
         redirected to.
         """
         artifact = wheel("s3-dropped")

@@ -36,7 +36,7 @@ OLD: Final = "2019-01-01T00:00:00Z"
 
 
 class TierCase(BucketCase):
-    """Tests that run `pypid tier` on a pypid that runs."""
+    """Tests that run `pypid storage tier` on a pypid that runs."""
 
     def pypid(self, *words: str | Path) -> str:
         """What the command said; it works."""
@@ -149,7 +149,7 @@ class CommandTests(TierCase):
         self.assertIn("moved: s3-stopped/", said)
 
     def test_leftovers(self) -> None:
-        """`pypid check` finds what is left of uploads in parts, and sweeps it; but nothing that is
+        """`pypid storage check` finds what is left of uploads in parts, and sweeps it; but nothing that is
         younger than 15 minutes.
         """
         path = f"/{self.place.bucket}/team a+b/s3-left/s3_left-1.0.tar.gz"
@@ -232,7 +232,7 @@ class ArchiveTests(TierCase):
         self.assertEqual(get(self.packages(newest, "s3-deep")).status, 302)
 
     def test_found(self) -> None:
-        """What another program put into an archive is seen by `pypid rebuild`, and after a restart
+        """What another program put into an archive is seen by `pypid storage rebuild`, and after a restart
         without looking.
         """
         artifact = wheel("s3-moved")

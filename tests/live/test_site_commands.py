@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, IndexTestCase, Settings
 from tests.live.isolation import works
+from tests.live.processes import BIN
 from tests.live.projects import Artifact, listed, publish, sdist, wheel
 
 PYPROJECT = (
@@ -98,6 +99,35 @@ class CommandTests(IndexTestCase):
         (folder / "dist").mkdir(parents=True)
         (folder / "dist" / artifact.filename).write_bytes(artifact.data)
         return folder
+
+    def test_token(self) -> None:
+        """The command in the served .pypirc creates a token on the server. twine publishes with it
+        by that file, and twine and uv by the commands of the first page, all as printed.
+        """
+        with urllib.request.urlopen(self.index.url("/config/.pypirc"), timeout=30) as answer:
+            pypirc = answer.read().decode()
+        [line] = re.findall(r"^# +pypid (.*)$", pypirc, re.MULTILINE)
+        words = ["alice" if word == "NAME" else word for word in shlex.split(line)]
+        said = works(
+            [BIN / "pypid", *words, "--quiet"], self.folder, PYPID_CONFIG=str(self.index.config)
+        )
+        token = said.strip()
+        (self.folder / ".pypirc").write_text(
+            pypirc.replace("# password = pypi-...", f"password = {token}")
+        )
+        folder = self.built(sdist("sc-filed"))
+        upload = ["upload", "--repository", "ours", "--config-file", self.folder / ".pypirc"]
+        file = folder / "dist" / sdist("sc-filed").filename
+        works([client("twine"), *upload, file], self.folder, cwd=folder)
+        self.assertEqual(len(listed(self.index, "sc-filed")), 1)
+        typed = {"TWINE_PASSWORD": token, "UV_PUBLISH_PASSWORD": token}
+        for label, name in (("twine", "sc-twine-token"), ("uv", "sc-uv-token")):
+            folder = self.built(sdist(name))
+            [words] = self.copied(f"Publish with {label}")
+            file = folder / "dist" / sdist(name).filename
+            expanded = [str(file) if word == "dist/*" else word for word in words[1:]]
+            works([client(label), *expanded], self.folder, cwd=folder, **typed)
+            self.assertEqual(len(listed(self.index, name)), 1)
 
     def test_twine_and_uv(self) -> None:
         """twine and uv publish by them, with the user's name put in place of a token's and the

@@ -7,7 +7,8 @@ import os
 import sys
 from typing import Any
 
-from pypid.cli.command import add_command, add_config
+from pypid.cli.command import add_command, add_config, add_json
+from pypid.cli.output import print_json
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
 
 EXAMPLES = """\
@@ -42,9 +43,21 @@ def add(commands: Any) -> None:
         help="the address of the index (default: that of the configuration)",
     )
     add_config(command)
+    add_json(command)
 
 
 def _client_config(options: argparse.Namespace) -> None:
+    wanted = _files(options)
+    if options.json:
+        print_json(wanted)
+    elif options.file is not None:
+        print(wanted[options.file], end="")
+    else:
+        print("\n".join(f"# --- {name}\n{text}" for name, text in wanted.items()), end="")
+
+
+def _files(options: argparse.Namespace) -> dict[str, str]:
+    """Return the texts of the wanted files, by name."""
     from pypid.daemon import listeners
     from pypid.daemon.state import where
     from pypid.web.installers.client_files import PUBLIC, roots
@@ -56,17 +69,11 @@ def _client_config(options: argparse.Namespace) -> None:
     if options.file == CA:
         if not certificates:
             sys.exit(f"pypid: {PUBLIC}")
-        print(certificates.decode(), end="")
-        return
+        return {CA: certificates.decode()}
     url = (options.url or listeners.base_url(config)).rstrip("/")
     address = IndexAddress(
         url,
         bool(certificates) and url.startswith("https:"),
         login=not config.access.read.everyone,
     )
-    texts = (
-        [FILES[options.file](address)]
-        if options.file
-        else [f"# --- {name}\n{write(address)}" for name, write in FILES.items()]
-    )
-    print("\n".join(texts), end="")
+    return {name: write(address) for name, write in FILES.items() if options.file in (None, name)}

@@ -59,7 +59,7 @@ def _described(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def _usage(command: argparse.ArgumentParser) -> str:
     """Return the usage in lines; argparse's own differs between versions of Python."""
-    parts = []
+    words = []
     groups = {
         id(each): group
         for group in command._mutually_exclusive_groups
@@ -71,12 +71,12 @@ def _usage(command: argparse.ArgumentParser) -> str:
             continue
         group = groups.get(id(action))
         if group is None:
-            parts.append(_part(action))
+            words.append(_part(action))
         elif id(group) not in seen:
             seen.add(id(group))
-            words = " | ".join(_part(each).strip("[]") for each in group._group_actions)
-            parts.append(f"({words})" if group.required else f"[{words}]")
-    text = " ".join(part.replace(" ", "\xa0") for part in (command.prog, *parts))
+            either = " | ".join(_part(each).strip("[]") for each in group._group_actions)
+            words.append(f"({either})" if group.required else f"[{either}]")
+    text = " ".join(part.replace(" ", "\xa0") for part in (command.prog, *words))
     lines = wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(lines).replace("\xa0", " ")
 
@@ -133,7 +133,8 @@ def _escaped(text: str) -> str:
 
 
 def _former_names() -> Iterable[str]:
-    yield ".. list-table::\n   :header-rows: 1\n   :widths: 40 60\n\n   * - Former name\n     - Name"
+    yield ".. list-table::\n   :header-rows: 1\n   :widths: 40 60\n"
+    yield "   * - Former name\n     - Name"
     names = {
         **FORMER_NAMES,
         "user admin NAME yes|no": "user set-admin NAME [--remove]",

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pypid.cli.command import add_command
-from pypid.cli.output import ProgressBar, counted
+from pypid.cli.command import add_command, add_json
+from pypid.cli.output import ProgressBar, counted, print_json
 
 if TYPE_CHECKING:  # other commands need not import these
     from pypid.static.build import BuildOutcome
@@ -93,6 +93,7 @@ def add(commands: Any) -> None:
     )
     _add_page_options(command)
     _add_build_options(command)
+    add_json(command)
 
 
 def _add_page_options(command: argparse.ArgumentParser) -> None:
@@ -184,7 +185,19 @@ def _static(options: argparse.Namespace) -> int:
         sys.exit(f"pypid: {error.filename or options.output_dir}: {error.strerror or error}")
     finally:
         bar.clear()
-    _report(listed, outcome, terminal=sys.stderr.isatty())
+    if options.json:
+        print_json(
+            {
+                "projects": outcome.projects,
+                "written": outcome.done.written,
+                "same": outcome.done.same,
+                "removed": outcome.removed,
+                "gone": outcome.gone,
+                "left_out": listed.left_out,
+            }
+        )
+    else:
+        _report(listed, outcome, terminal=sys.stderr.isatty())
     return 0
 
 

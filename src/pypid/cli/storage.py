@@ -38,8 +38,8 @@ versions, and among those that an installer chooses by default; both stay. Metad
 records are not moved.
 
 Files in GLACIER or DEEP_ARCHIVE cannot be downloaded immediately: the first request starts a
-restore, and the client gets 503 with Retry-After until it is done. GLACIER_IR, STANDARD_IA and similar
-classes are read as before. Only for [storage] backend = s3.
+restore, and the client gets 503 with Retry-After until it is done. GLACIER_IR, STANDARD_IA
+and similar classes are read as before. Only for [storage] backend = s3.
 """
 REFUSED_FILES = (
     "pypid: refused files are not served. If all files of a project were refused, pypid may send "

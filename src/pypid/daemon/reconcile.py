@@ -140,7 +140,7 @@ class Comparing:
             projects=found.projects,
             read=found.read,
             changed=found.changed,
-            strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in"
+            strays=f"; {len(found.strays)} files have no record: run `pypid storage rebuild`"
             if found.strays
             else "",
         )

@@ -170,8 +170,8 @@ class Damaged(PypidError):
 
     def text(self) -> str:
         return (
-            f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` "
-            f"says more."
+            f"the content of {self.filename!r} is damaged in the storage: run `pypid storage check "
+            "--hashes`."
         )
 
 

@@ -192,7 +192,8 @@ class IndexContext:
         if held is None and strays:
             _log.warn(
                 "{name} is not requested upstream: the storage has files under this name "
-                "without a record. `pypid rebuild` adopts them; `pypid check` lists them.",
+                "without a record. `pypid storage rebuild` publishes them; `pypid storage check` "
+                "lists them.",
                 name=name,
             )
             return Presence.UNKNOWN

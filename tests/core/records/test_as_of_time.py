@@ -124,7 +124,12 @@ class SettledTests(SynchronousTestCase):
             parse_moment("2026-08-01"),
         ):
             error = self.assertRaises(BadMoment, settled, moment, NOON)
-            for advice in ("2026-08-01T11:59:00Z", "2026-07-31", "/simple/", "pypid snapshot make"):
+            for advice in (
+                "2026-08-01T11:59:00Z",
+                "2026-07-31",
+                "/simple/",
+                "pypid snapshot create",
+            ):
                 self.assertIn(advice, str(error))
 
     def test_midnight(self) -> None:

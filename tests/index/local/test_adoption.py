@@ -307,7 +307,7 @@ class FolderTests(IndexCase):
         self.drop(f"spam/{WHEEL}.record.json", b"{")
         _, adopted = self.have(self.index.rebuild("dave", SPAM))
         self.assertEqual([each.outcome for each in adopted], [Result.REFUSED])
-        self.assertIn("pypid check", adopted[0].problems[0])
+        self.assertIn("pypid storage check", adopted[0].problems[0])
 
     def test_changes_while_it_is_read(self) -> None:
         """A file that is being written meanwhile is not taken in; when it is complete, it is."""

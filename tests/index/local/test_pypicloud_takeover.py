@@ -395,7 +395,7 @@ class TakeOverTests(TakeOverCase):
         assert isinstance(self.store, Described)
         self.left(where, other[:-1], **self.store.said[where])
         self.started(self.restarted())
-        self.assertEqual(len(self.told("a record of this name is there")), 1)
+        self.assertEqual(len(self.told("a record of this name exists")), 1)
         self.left(
             where,
             other,

@@ -1,4 +1,4 @@
-"""What `pypid check` finds, what it removes, and what it leaves alone."""
+"""What `pypid storage check` finds, what it removes, and what it leaves alone."""
 
 from __future__ import annotations
 

@@ -357,7 +357,7 @@ class UnfinishedTests(TierCase):
         findings = self.have(self.index.check()).findings
         self.assertEqual([each.key for each in findings], [self.theirs.key, self.old.key])
         self.assertEqual({each.wrong for each in findings}, {StorageProblem.UNFINISHED})
-        self.assertIn("begun 2026-04-10 23:45 UTC", findings[0].advice)
+        self.assertIn("began 2026-04-10 23:45 UTC", findings[0].advice)
         self.assertEqual(len(self.shelves.uploads), 3)
         self.assertTrue(
             all(each.swept for each in self.have(self.index.check(sweep=True)).findings)

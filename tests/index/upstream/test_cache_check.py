@@ -1,4 +1,4 @@
-"""What `pypid check` finds wrong in what is kept of theirs, and what it removes."""
+"""What `pypid storage check` finds wrong in what is kept of theirs, and what it removes."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls

@@ -216,7 +216,7 @@ class CheckTests(StorageCase):
         before = self.keys()
         text = self.done("/manage/check")
         self.assertIn("1 problem found: no-record (1).", text)
-        self.assertIn("`pypid rebuild` takes it in", text)
+        self.assertIn("`pypid storage rebuild` publishes it", text)
         self.assertEqual(self.keys(), before)
 
     def test_sweep(self) -> None:

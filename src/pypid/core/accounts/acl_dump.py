@@ -292,7 +292,7 @@ class _Judge:
             self.odd(f"the user {name!r} has no password there", done, grave=user.admin)
             return None
         if len(stored) > LONGEST_HASH or not stored.isprintable():
-            done = "the account is made without a password. Give it one (pypid user password)"
+            done = "the account is made without a password. Give it one (pypid user set-password)"
             self.odd(
                 (
                     f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or "
@@ -305,7 +305,7 @@ class _Judge:
         elif not stored.startswith(KNOWN_HASHES):
             done = (
                 "it is kept as it is, and the user cannot log in with it. Give the user a new "
-                "password (pypid user password)"
+                "password (pypid user set-password)"
             )
             self.odd(f"the password hash of {name!r} is of an unknown kind", done)
         return DumpedPerson(

@@ -43,18 +43,18 @@ def pip_conf(place: IndexAddress) -> str:
             "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application "
             "Support/pip/pip.conf,"
         ),
-        "# Windows: %APPDATA%\\pip\\pip.ini, everybody on the machine: /etc/pip.conf).",
+        "# Windows: %APPDATA%\\pip\\pip.ini, all users of the machine: /etc/pip.conf).",
         "[global]",
         f"index-url = {place.base}/simple/",
     ]
     if place.ca:
         lines += [
-            f"# Save {place.base}/config/{CA} and say where it lies:",
+            f"# Save {place.base}/config/{CA} and name the file:",
             f"# cert = /etc/ssl/certs/{NAME}.pem",
         ]
     if not is_safe(place.base):
         lines += [
-            "# pip warns of what comes without TLS, and leaves it out, unless the host is named:",
+            "# pip refuses hosts without TLS unless they are trusted:",
             f"trusted-host = {place.host}",
         ]
     if place.login:
@@ -75,15 +75,14 @@ def pypirc(place: IndexAddress) -> str:
         f"[{NAME}]",
         f"repository = {place.base}/legacy/",
         f"username = {TOKEN}",
-        (
-            "# A token to publish with (`pypid token make NAME --can publish`); without this line "
-            "twine asks for it:"
-        ),
+        f"# Create a token to publish with at {place.base}/account/, or on the server:",
+        "#   pypid token create laptop --user NAME --can publish",
+        "# Without this line twine asks for it:",
         "# password = pypi-...",
     ]
     if place.ca:
         lines += [
-            f"# Save {place.base}/config/{CA} and say where it lies:",
+            f"# Save {place.base}/config/{CA} and name the file:",
             f"# ca_cert = /etc/ssl/certs/{NAME}.pem",
         ]
     return _text(lines)
@@ -127,7 +126,7 @@ FILES: Mapping[str, Callable[[IndexAddress], str]] = MappingProxyType(
 def _netrc(place: IndexAddress, client: str) -> list[str]:
     machine = urlsplit(place.base).hostname or ""
     return [
-        f"# This index wants to know who asks. {client} finds that in ~/.netrc (chmod 600):",
+        f"# This index requires a login. {client} reads it from ~/.netrc (chmod 600):",
         f"#   machine {machine} login {TOKEN} password pypi-...",
     ]
 

@@ -51,8 +51,8 @@ def to_install(
 
 
 def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, ...]:
-    """Return the commands to publish here. The clients ask for the password, which may be a token
-    (then the user is ``__token__``).
+    """Return the commands to publish here. The clients ask for the password of the user; without a
+    `user`, for a token.
     """
     who = user or TOKEN
     url = f"{place.base}/legacy/"

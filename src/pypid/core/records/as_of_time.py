@@ -80,6 +80,6 @@ def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
             moment.text,
             f"it is not over yet. The last one that can be asked for is {moment_of(latest).text}, "
             f"the last whole day {yesterday}. For what is there now, use /simple/; to freeze it, "
-            "make a snapshot (pypid snapshot make)",
+            "make a snapshot (pypid snapshot create)",
         )
     return moment

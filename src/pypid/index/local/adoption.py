@@ -204,7 +204,7 @@ class Adopter:
         with suppress(Missing):
             await self.context.blobs.stat(key(project, filename, ObjectKind.RECORD))
             problem = (
-                "a record of this name is there that does not fit any bytes; `pypid check` says "
+                "a record of this name exists that matches no content; `pypid storage check` says "
                 "what to do."
             )
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)

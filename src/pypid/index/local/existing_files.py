@@ -89,7 +89,7 @@ class ExistingFiles:
         try:
             return await records.read_record(self.context.blobs, name, filename)
         except Unreadable as error:
-            _log.error("{error}; `pypid check` explains what to do.", error=error)
+            _log.error("{error}; `pypid storage check` explains what to do.", error=error)
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
 
     async def is_whole(self, file: File) -> bool:

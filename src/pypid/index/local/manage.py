@@ -38,7 +38,7 @@ class Manager:
 
     `CatalogDown`, a subclass, says whether nothing was changed (the catalog was unavailable
     before), or the change was saved and becomes visible later. In that case the bytes of deleted
-    files stay until ``pypid check --sweep``, for clients that still see them listed.
+    files stay until ``pypid storage check --sweep``, for clients that still see them listed.
     """
 
     context: IndexContext

@@ -423,7 +423,7 @@ class Publisher:
         return not replaces
 
     async def _sweep(self, keys: Iterable[str]) -> None:
-        """Remove invisible blobs; one that cannot be removed now is left for `pypid check`."""
+        """Delete invisible blobs; `pypid storage check` finds those that cannot be deleted now."""
         for where in reversed(list(keys)):
             try:
                 await self.context.blobs.delete(where)

@@ -76,7 +76,7 @@ class TakeOver:
         elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
         if elsewhere:
             _log.info(
-                "{count} files in the storage are not served; `pypid rebuild` lists them again",
+                "{count} files in the storage are not served; `pypid storage rebuild` lists them",
                 count=elsewhere,
             )
         projects = len(await self.context.catalog.names())

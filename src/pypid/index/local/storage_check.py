@@ -61,48 +61,51 @@ class StorageProblem(Enum):
 
 _ADVICE = {
     StorageProblem.LOST_BYTES: (
-        "its record is there, its bytes are not, so it is not listed: put the bytes back from a "
-        "backup, or publish the very same file again. To give it up, delete the record {record}."
+        "The file has a record but no content, so it is not listed. Restore it from a backup, or "
+        "publish the identical file again. To give it up, delete its record {record}."
     ),
     StorageProblem.OTHER_BYTES: (
-        "these are not the bytes that were published: put those back from a backup. To publish "
-        "these in their place, delete the record {record}, and run `pypid rebuild`."
+        "The content is not what was published. Restore it from a backup. To publish this content "
+        "instead, delete the record {record} and run `pypid storage rebuild`."
     ),
     StorageProblem.LOST_DOCUMENT: (
-        "the record of {filename} promises it, and it is not there: put it back from a backup. To "
-        "make the metadata anew out of the file, delete the record {record}, and run `pypid "
-        "rebuild`."
+        "The record of {filename} names this metadata file, which is missing. Restore it from a "
+        "backup. To create it from the file, delete the record {record} and run "
+        "`pypid storage rebuild`."
     ),
     StorageProblem.OTHER_DOCUMENT: (
-        "this is not the metadata that was published, and installers refuse it: put that back "
-        "from a backup. To make it anew, delete it and the record {record}, and run `pypid "
-        "rebuild`."
+        "The metadata is not what was published, so installers refuse it. Restore it from a "
+        "backup. To create it from the file, delete it and the record {record}, and run "
+        "`pypid storage rebuild`."
     ),
     StorageProblem.DAMAGED: (
-        "it cannot be read. While that is so a file is not listed, or counts as yanked, a name "
-        "counts as used up, a project as quarantined: put it back from a backup, or set it again "
-        "(`pypid yank`, `pypid status`). To make a record anew, delete it, and run `pypid "
-        "rebuild`."
+        "The document cannot be read. Meanwhile a file is not listed or counts as yanked, a "
+        "filename counts as used, and a project counts as quarantined. Restore it from a backup, "
+        "or set the value again (`pypid project yank`, `pypid project set-status`). To create a "
+        "record again, delete it and run `pypid storage rebuild`."
     ),
     StorageProblem.NO_RECORD: (
-        "a file without a record, of a publish that broke off, or put there by hand: `pypid "
-        "rebuild` takes it in, publishing the same file again completes it; or remove it."
+        "The file has no record: an upload was interrupted, or another program added the file. "
+        "`pypid storage rebuild` publishes it, and so does uploading it again. Or delete it."
     ),
-    StorageProblem.LEFT_OVER: "nothing refers to it, and no client sees it (a crash or a failing "
-    "disk left it): `pypid check --sweep` removes it, or, if it is a distribution, you do.",
-    StorageProblem.SET_ASIDE: "bytes without a record that lay where a file was published later; "
-    "they were kept: check whether a user misses them, then remove them.",
+    StorageProblem.LEFT_OVER: (
+        "No record refers to the file, and no client sees it; a crash or a disk error left it. "
+        "`pypid storage check --sweep` deletes it; delete a distribution yourself."
+    ),
+    StorageProblem.SET_ASIDE: (
+        "A file without a record was moved here because another file was published under its "
+        "name. Delete it if no user needs it."
+    ),
 }
 
 
 _BROKE_OFF = (
-    "the bytes of an upload that broke off and was never acknowledged; no client sees them: "
-    "publish the same file again, or remove them."
+    "The content of an interrupted upload, which was never acknowledged. No client sees it. Upload "
+    "the file again, or delete it."
 )
 _COPIED = (
-    "these are not the bytes that were published, or they are gone; a copy of the published bytes "
-    "is kept as {copy}: `pypid check --hashes --sweep` puts it back, and keeps the other bytes "
-    "aside."
+    "The published content is missing or was changed. A copy of it is {copy}: `pypid storage check "
+    "--hashes --sweep` restores it, and moves the other content aside."
 )
 
 

@@ -18,8 +18,8 @@ from pypid.index.local.storage_check import Finding, StorageProblem
 from pypid.ports import Bucket
 
 ADVICE = (
-    "an upload in parts that was begun {begun:%Y-%m-%d %H:%M} UTC and not ended takes up space (a "
-    "crash left it): `pypid check --sweep` removes it."
+    "A multipart upload that began {begun:%Y-%m-%d %H:%M} UTC was not completed and takes up "
+    "space. `pypid storage check --sweep` deletes it."
 )
 
 

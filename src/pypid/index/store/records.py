@@ -285,10 +285,11 @@ class _Reading:
             )
         except Unreadable as error:
             _log.error(
-                "{error}; its file is not listed. `pypid check` explains what to do.", error=error
+                "{error}; its file is not listed. `pypid storage check` explains what to do.",
+                error=error,
             )
         except Missing:
-            advice = "the file is not listed. `pypid check` says what to do."
+            advice = "the file is not listed. `pypid storage check` says what to do."
             _log.error(
                 "The record {record} exists, but not the bytes that it names; {advice}",
                 record=record,

@@ -22,24 +22,26 @@ from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.cached_records import cached_metadata_key, recorded, small
 
 _AGAIN = (
-    "`pypid check --sweep` or `pypid cache purge {project} {filename}` removes it, and it is "
-    "fetched again when it is wanted."
+    "`pypid storage check --sweep` or `pypid cache purge {project} {filename}` deletes it; the "
+    "next request fetches it again."
 )
 _ADVICE = {
     StorageProblem.LOST_BYTES: (
-        f"its record is there, its bytes are not, or not all, so it is not served. {_AGAIN}"
+        f"The file has a record but no content, or only a part, so it is not served. {_AGAIN}"
     ),
     StorageProblem.OTHER_BYTES: (
-        f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}"
+        f"The content is not what was fetched, so installers refuse it. {_AGAIN}"
     ),
     StorageProblem.OTHER_DOCUMENT: (
-        f"this is not the metadata that was kept, so it is not served. {_AGAIN}"
+        f"The metadata is not what was fetched, so it is not served. {_AGAIN}"
     ),
     StorageProblem.DAMAGED: (
-        f"the record cannot be read, so the file is not served from here. {_AGAIN}"
+        f"The record cannot be read, so the file is not served from the cache. {_AGAIN}"
     ),
-    StorageProblem.LEFT_OVER: "nothing refers to it, and no client sees it (a crash or a failing "
-    "disk left it, or upstream has the file no more): `pypid check --sweep` removes it.",
+    StorageProblem.LEFT_OVER: (
+        "No record refers to the file, and no client sees it; a crash or a disk error left it, or "
+        "upstream no longer has the file. `pypid storage check --sweep` deletes it."
+    ),
 }
 _BYTES = (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
 
