@@ -5,6 +5,7 @@ tests.metrics.documenting`` writes it there.
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 
 from pypid.metrics.exposition import OF_PROCESSES, WORKER_COUNT
 from pypid.metrics.families import TABLE
@@ -33,19 +34,20 @@ def table() -> str:
     lines = [
         ".. list-table::",
         "   :header-rows: 1",
+        "   :widths: 46 54",
         "",
-        "   * - name",
-        "     - kind",
-        "     - labels",
-        "     - what it is",
+        "   * - Metric",
+        "     - Meaning",
     ]
     for name, kind, labels, meaning in rows():
+        plural = "s" if "," in labels else ""
+        ends = f"{kind}; label{plural} {labels}" if labels else kind
+        lines.append(f"   * - ``{name}``")
         lines += [
-            f"   * - ``{name}``",
-            f"     - {kind}",
-            f"     - {labels}".rstrip(),
-            f"     - {meaning}",
+            f"{'     - ' if first else '       '}{line}"
+            for first, line in zip([True, *[False] * 9], wrap(meaning, 92), strict=False)
         ]
+        lines += ["", f"       ({ends})"]
     return "\n".join(lines) + "\n"
 
 

@@ -22,7 +22,7 @@ from pypid.metrics.counts import Labels
 from pypid.metrics.families import TABLE, Aggregation, Family, MetricKind
 from pypid.metrics.worker_metrics import WorkerMetrics
 
-WORKER_COUNT = "Processes that answer, and whose numbers are in this answer."
+WORKER_COUNT = "Worker processes whose numbers are in this response."
 OF_PROCESSES = {
     "process_virtual_memory_bytes": "Virtual memory size in bytes.",
     "process_resident_memory_bytes": "Resident memory size in bytes.",

@@ -124,144 +124,136 @@ def _histogram(
 REQUESTS = _counter(
     "pypid_http_requests",
     (
-        "Answers, by the route as pypid spells it (none: there is no such route), method and "
-        "status; those that broke off as well."
+        "Responses by route (as pypid spells it; none: no such route), method and status, "
+        "including incomplete ones."
     ),
     *("route", "method", "status"),
 )
 REQUEST_SECONDS = _histogram(
     "pypid_http_request_seconds",
     (
-        "From the beginning of a request to the end of its answer. What the fast path gives at "
-        "once counts as 0."
+        "Time from the start of a request to the end of its response. Responses of the fast "
+        "path count as 0."
     ),
     *("route", "method"),
     buckets=ANSWERING,
 )
-FAST_PATH = _counter(
-    "pypid_http_front_door_answers", "Answers that the fast path gave, without any routing."
-)
+FAST_PATH = _counter("pypid_http_front_door_answers", "Responses of the fast path.")
 BROKEN_OFF = _counter(
-    "pypid_http_broken_off", "Answers that had begun and did not come to their end.", "route"
+    "pypid_http_broken_off", "Responses that began and did not complete.", "route"
 )
 SENT = _counter(
     "pypid_http_sent_bytes",
-    "Bytes of the bodies of answers, as they were sent; without heads and TLS.",
+    "Bytes of response bodies, as sent; without headers and TLS.",
 )
 RECEIVED = _counter(
-    "pypid_http_received_bytes", "Bytes of the bodies of requests; without heads and TLS."
+    "pypid_http_received_bytes", "Bytes of request bodies; without headers and TLS."
 )
-CONNECTIONS = _gauge("pypid_http_connections", "Connections of clients that are open.")
-UNDER_WAY = _gauge("pypid_http_requests_under_way", "Requests that are not answered yet.")
+CONNECTIONS = _gauge("pypid_http_connections", "Open connections of clients.")
+UNDER_WAY = _gauge("pypid_http_requests_under_way", "Requests in progress.")
 
 # --- pages, publishing, projects ------------------------------------------------------------------
 
 PAGES = _counter(
     "pypid_pages",
-    "Pages of the Simple API that the routes gave, by whether they were kept or made anew.",
+    ("Pages of the Simple API that the routes sent, by whether they were cached or rendered."),
     "source",
 )
 STALE = _counter(
     "pypid_stale_answers",
-    "Looks at what was known before, because upstream (or the shared catalog) could not be asked.",
+    "Reads of known data because the upstream (or the shared catalog) was unavailable.",
     "because",
 )
 PUBLISHED = _counter(
     "pypid_publishes",
-    "Uploads whose form was good, by what became of them.",
+    "Uploads with a valid form, by outcome.",
     "outcome",
     values=(("published", "overwritten", "unchanged", "refused", "failed"),),
 )
-PUBLISHED_BYTES = _counter("pypid_published_bytes", "Bytes of files that were published.")
+PUBLISHED_BYTES = _counter("pypid_published_bytes", "Bytes of published files.")
 CHANGES = _counter(
-    "pypid_changes", "Changes of what is published, other than uploads.", "operation"
+    "pypid_changes", "Changes of published projects, other than uploads.", "operation"
 )
 UPLOADS = _gauge(
     "pypid_uploads_under_way",
-    "Uploads that are on their way in, or are being looked through and stored.",
+    "Uploads that are being received, checked or stored.",
 )
 PROJECTS = _gauge(
     "pypid_projects",
-    "Projects of which files are stored: ours, and those of other indexes.",
+    "Projects with stored files: local projects, and projects with cached files.",
     "whose",
     together=Aggregation.HERE,
 )
 COMPARED = _gauge(
     "pypid_storage_compared",
     (
-        "Whether all of the storage has been compared since the start (1): only then an absence is "
-        "proven."
+        "Whether the whole storage was compared since the start (1). Only then pypid knows "
+        "that a project does not exist."
     ),
     together=Aggregation.LEAST,
 )
 COMPARING_OBJECTS = _gauge(
     "pypid_storage_comparing_objects",
-    "Objects that the comparison under way has seen; 0: there is none.",
+    "Objects that the running comparison has listed; 0: none runs.",
 )
 COMPARING_PROJECTS = _gauge(
-    "pypid_storage_comparing_projects", "Projects that the comparison under way has seen."
+    "pypid_storage_comparing_projects", "Projects that the running comparison has read."
 )
 
 # --- upstream, storage, users ---------------------------------------------------------------------
 
 UPSTREAM = _counter(
     "pypid_upstream_requests",
-    "Questions to other indexes, by what was asked for and what came of it.",
+    "Requests to upstream indexes, by operation and outcome.",
     "operation",
     "outcome",
 )
 UPSTREAM_SECONDS = _histogram(
     "pypid_upstream_request_seconds",
-    "From the question to the end of a page, or to the head of a file.",
+    "Time from a request to the end of a page, or to the head of a file.",
     "operation",
     buckets=ASKING,
 )
 UPSTREAM_BYTES = _counter(
-    "pypid_upstream_received_bytes", "Bytes of the bodies that other indexes sent."
+    "pypid_upstream_received_bytes", "Bytes of the bodies that upstream indexes sent."
 )
 UPSTREAM_UP = _gauge(
     "pypid_upstream_up",
-    (
-        "Whether the other index could be reached when it was asked last (1; also where it was "
-        "never asked)."
-    ),
+    ("Whether the upstream was reachable at the last request (1; also if there was none)."),
     together=Aggregation.LEAST,
 )
 STORAGE = _counter(
     "pypid_storage_operations",
-    "What was asked of the storage (the folder or the bucket), and what came of it.",
+    "Operations on the storage (folder or bucket), by outcome.",
     *("operation", "outcome"),
 )
 STORAGE_SECONDS = _histogram(
     "pypid_storage_operation_seconds",
     (
-        "How long that took; to read: until it was certain that it could be read; to list: all of "
-        "it, and what was done meanwhile."
+        "Duration of operations on the storage. Reading counts until the first bytes; listing "
+        "counts everything."
     ),
     "operation",
     buckets=ASKING,
 )
-STORAGE_WRITTEN = _counter("pypid_storage_written_bytes", "Bytes that were written to the storage.")
+STORAGE_WRITTEN = _counter("pypid_storage_written_bytes", "Bytes written to the storage.")
 S3 = _counter(
     "pypid_s3_requests",
     (
-        "Requests to S3, each try by itself, by S3's name of the operation and the status (none: "
-        "no answer came)."
+        "Requests to S3, retries included, by S3's name of the operation and status (none: no "
+        "response)."
     ),
     *("operation", "status"),
 )
 S3_SECONDS = _histogram(
     "pypid_s3_request_seconds",
-    "From a request to S3 to the head of its answer.",
+    "Time from a request to S3 to the head of its response.",
     "operation",
     buckets=ASKING,
 )
 LOGINS = _counter(
     "pypid_logins",
-    (
-        "Credentials that were looked at, by kind, and what came of it; a refused password is "
-        "outcome refused."
-    ),
+    ("Verified credentials, by kind and outcome; a wrong password has the outcome refused."),
     *("credential", "outcome"),
     values=(
         ("password", "token", "session"),
@@ -270,19 +262,19 @@ LOGINS = _counter(
 )
 PEOPLE = _counter(
     "pypid_people_requests",
-    "Questions to a directory (ldap) or another service (remote) about people.",
+    "Requests for users to a directory (ldap) or a service (remote).",
     "source",
     "outcome",
 )
 PEOPLE_SECONDS = _histogram(
-    "pypid_people_request_seconds", "How long those took.", "source", buckets=ASKING
+    "pypid_people_request_seconds", "Duration of requests for users.", "source", buckets=ASKING
 )
 
 PART_UP = _gauge(
     "pypid_part_up",
     (
-        "Whether a part can be reached (1), as /health tells it: the accounts (access), the "
-        "catalog (cache), the files (storage)."
+        "Whether a part is available (1), as in /health: accounts (access), catalog (cache), "
+        "files (storage)."
     ),
     "part",
     together=Aggregation.LEAST,
@@ -292,31 +284,31 @@ PART_UP = _gauge(
 
 NODES_DIFFER = _gauge(
     "pypid_nodes_differ",
-    "Whether this node differs from another one (1) in what all have to agree on: settings, clock.",
+    "Whether this node differs from another one (1) in settings or clock.",
     "kind",
     together=Aggregation.MOST,
 )
 CATALOG_UP = _gauge(
     "pypid_catalog_up",
-    "Whether the shared catalog could be asked the last time (1), by all workers.",
+    "Whether the shared catalog was available at the last request (1), in all workers.",
     together=Aggregation.LEAST,
 )
 CATALOG_AGE = _gauge(
     "pypid_catalog_age_seconds",
     (
-        "Since when a worker does not know any more that its copy of the shared catalog holds all; "
-        "the worst of all workers."
+        "How long a worker has not known whether its copy of the shared catalog is complete; "
+        "the largest value of all workers."
     ),
     together=Aggregation.MOST,
 )
 CATALOG_LAG = _gauge(
     "pypid_catalog_lag_versions",
-    "Versions of the shared catalog that a worker has heard of and does not hold yet; the worst.",
+    ("Versions of the shared catalog that a worker knows of and has not read; the largest value."),
     together=Aggregation.MOST,
 )
 CATALOG_ROWS = _gauge(
     "pypid_catalog_rows",
-    "Rows that a worker holds of the catalog.",
+    "Rows of the catalog in a worker.",
     "kind",
     together=Aggregation.HERE,
 )
@@ -325,25 +317,27 @@ CATALOG_ROWS = _gauge(
 
 LAG = _histogram(
     "pypid_reactor_lag_seconds",
-    "How late a timer came that is due twice a second: so long everything waited.",
+    ("Delay of a timer that is due twice a second: the event loop was blocked for that time."),
     buckets=LATE,
     together=Aggregation.EACH,
 )
 LAG_MOST = _gauge(
     "pypid_reactor_lag_max_seconds",
-    "The latest that it came within the last one to two minutes.",
+    "The longest delay within the last one to two minutes.",
     together=Aggregation.EACH,
 )
-THREADS = _gauge("pypid_threads", "Threads for what blocks, by what they do.", "state")
+THREADS = _gauge("pypid_threads", "Threads for blocking calls, by state.", "state")
 THREADS_QUEUE = _gauge("pypid_threads_queue", "Calls that wait for a thread.")
 THINKING_QUEUE = _gauge(
-    "pypid_thinking_queue", "Long computations that wait for their turn (one is done at a time)."
+    "pypid_thinking_queue", "Long computations that wait for their turn; one runs at a time."
 )
-GC = _counter("pypid_gc_collections", "Collections of Python's garbage collector.", "generation")
-GC_COLLECTED = _counter("pypid_gc_collected_objects", "Objects that it took away.", "generation")
+GC = _counter("pypid_gc_collections", "Runs of Python's garbage collector.", "generation")
+GC_COLLECTED = _counter(
+    "pypid_gc_collected_objects", "Objects that the garbage collector removed.", "generation"
+)
 BUILD = _gauge(
     "pypid_build_info",
-    "Always 1; what runs is in the labels.",
+    "Always 1; the labels have the versions.",
     "version",
     "python",
     together=Aggregation.HERE,
