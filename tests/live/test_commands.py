@@ -34,17 +34,11 @@ class CommandCase(IndexTestCase):
 
     def pypid(self, *words: str | Path) -> str:
         """What the command said; it works."""
-        verb, *rest = words
-        return works(
-            [BIN / "pypid", verb, "--config", self.place / "pypid.ini", *rest], self.folder
-        )
+        return works([BIN / "pypid", *words, "--config", self.place / "pypid.ini"], self.folder)
 
     def refuses(self, *words: str | Path) -> str:
         """What the command said; it fails, and without a traceback."""
-        verb, *rest = words
-        said = fails(
-            [BIN / "pypid", verb, "--config", self.place / "pypid.ini", *rest], self.folder
-        )
+        said = fails([BIN / "pypid", *words, "--config", self.place / "pypid.ini"], self.folder)
         self.assertNotIn("Traceback", said)
         return said
 
@@ -60,7 +54,7 @@ def manages(case: CommandCase) -> None:
     )
     case.assertEqual(case.pypid("yank", "Tool", "tool-2.0.tar.gz"), "tool-2.0.tar.gz: yanked\n")
     case.assertEqual(
-        case.pypid("status", "tool", "deprecated", "--reason", "see other"),
+        case.pypid("project", "set-status", "tool", "deprecated", "--reason", "see other"),
         "tool: now deprecated\n",
     )
     case.assertEqual(

@@ -14,6 +14,7 @@ from twisted.logger import Logger, LoggingFile
 from pypid.access.first_admin import RECORD, first_run, greeting
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.doubts import configured_names, doubts, names_only_itself
+from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart
 from pypid.core.permissions import EVERYONE
@@ -107,5 +108,8 @@ def log_start(config: Config, paths: StatePaths) -> None:
         for doubt in doubts(config, configured_names(config)):
             _log.warn("{doubt}", doubt=doubt)
     _log.info(
-        "state: {state}; files: {files}", state=str(paths.state), files=files_of(config, paths)
+        "configuration: {configuration}; state: {state}; files: {files}",
+        configuration=display_name(config.source),
+        state=str(paths.state),
+        files=files_of(config, paths),
     )

@@ -15,7 +15,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from pypid import __version__
-from pypid.core.configuration.choices import LogFormat
+from pypid.core.configuration.choices import Level, LogFormat
 from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import PypidError
@@ -130,9 +130,11 @@ def run_in_foreground(file: Path, worker_count: int | None, make_daemon: MakeDae
     from twisted.internet import reactor
 
     config = load_config(file, worker_count)
-    if config.log.format is LogFormat.TEXT:
+    if config.log.format is LogFormat.TEXT and config.log.level in (Level.DEBUG, Level.INFO):
         folder = where(config, os.environ).state
-        print(f"pypid {__version__}: configuration {display_name(file)}, data in {folder}")
+        with suppress(OSError):
+            begin = f"pypid {__version__}: configuration {display_name(file)}, data in {folder}"
+            print(begin, flush=True)
     log_level_control = logs.Threshold(config.log.level.value)
     process = _process(config, make_daemon, log_level_control, worker_count)
     begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)
