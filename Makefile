@@ -123,14 +123,15 @@ clean:  ## forget what was built and installed; never what pypid keeps (var/)
 		"elsewhere name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
+	@echo "Setting pypid up in .venv, for this folder only. The first time this takes a minute or two."
+	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 
 # Install pypid with $(WITH) in place. The distribution was called `pypid` once: an installation of that name is removed first,
 # because both have the command `pypid`. Of pip's output one line for each package that it fetches is shown.
 define install
 	@rm -rf src/pypid.egg-info
 	@! ls -d .venv/lib/python3*/site-packages/pypid-*.dist-info >/dev/null 2>&1 || $(BIN)/python -m pip uninstall --quiet --yes pypid
-	@{ $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --constraint constraints.txt \
+	@{ PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[$(WITH)]' && \
 		$(BIN)/python -m pip install --quiet --no-deps ./$(PYPICLOUD) && touch $@.done; } | \
 		sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected .*/  installing all of them/p'
@@ -139,13 +140,13 @@ endef
 
 .venv/run-$(EXTRAS).stamp: WITH = $(EXTRAS)
 .venv/run-$(EXTRAS).stamp: $(NEEDS) | .venv/bin/python
-	@echo "Installing pypid with [$(EXTRAS)] and what it needs into .venv. The first time this takes a minute or two."
+	@echo "Installing pypid with [$(EXTRAS)] and what it needs into .venv:"
 	$(install)
 	@touch $@
 
 .venv/test.stamp: WITH = all,test,docs
 .venv/test.stamp: $(NEEDS) | .venv/bin/python
-	@echo "Installing pypid, what it needs and the tools of the tests into .venv. The first time this takes a few minutes."
+	@echo "Installing pypid, what it needs and the tools of the tests into .venv:"
 	$(install)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ldap]' >/dev/null 2>&1 || \
 		echo "python-ldap cannot be built here, so the tests of LDAP are skipped. On Debian:" \

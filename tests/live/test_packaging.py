@@ -22,6 +22,7 @@ from typing import Any, Final
 from packaging.requirements import Requirement
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from pypid import __version__
 from tests.live.clients import OURS, ROOT, client, environment, in_ci, pythons, version_of
 from tests.live.processes import (
     BIN,
@@ -388,8 +389,36 @@ class MakeTests(SynchronousTestCase):
                         "pypid has stopped; all changes that it confirmed are stored", make.output()
                     )
                     self.assertNotIn("Traceback", make.output())
+            self.check_upgrade(source, environ, user)
             litter = {path.name for path in source.iterdir()} - before
             self.assertEqual(litter, {".venv", "var"})
+
+    def check_upgrade(self, source: Path, environ: dict[str, str], user: int | None) -> None:
+        """An installation of the former name is replaced: there is one distribution with the
+        command `pypid`.
+        """
+        venv = source / ".venv"
+        (packages,) = venv.glob("lib/python3*/site-packages")
+        former = packages / "pypid-0.1.0.dist-info"
+        former.mkdir()
+        (former / "METADATA").write_text("Metadata-Version: 2.1\nName: pypid\nVersion: 0.1.0\n")
+        (former / "RECORD").write_text(
+            "pypid-0.1.0.dist-info/METADATA,,\npypid-0.1.0.dist-info/RECORD,,\n../../../bin/pypid,,\n"
+        )
+        for path in (former, *former.iterdir()):
+            if user is not None:
+                os.chown(path, user, user)
+        (venv / "run-all.stamp").unlink()
+        command = ["make", ".venv/run-all.stamp"]
+        subprocess.run(
+            command, cwd=source, env=environ, user=user, stdout=subprocess.DEVNULL, check=True
+        )
+        self.assertFalse(former.exists())
+        said = done([venv / "bin/pypid", "--version"], cwd=source)
+        self.assertEqual(said.strip(), f"pypid {__version__}")
+        listed = done([venv / "bin/python", "-m", "pip", "list", "--format=freeze"], cwd=source)
+        names = sorted(re.findall(r"^(pypid[\w-]*)==", listed, re.MULTILINE))
+        self.assertEqual(names, ["pypid-pypicloud", "pypid-server"])
 
     def test_without_venv(self) -> None:
         """Where Python cannot make environments, as on Debian without python3-venv, make says what
