@@ -69,7 +69,9 @@ _MASKS = (
     (re.compile(r"https?://\S+"), "X"),
     (re.compile(r"\*{1,2}([^*\n]+)\*{1,2}"), None),
 )
-_CLAUSE = re.compile(r"(?:^|(?<=[.:;!?]\s)|(?<=\n\n))(?:What|Who|Whose|Whom)\s[^.?!]*\.", re.DOTALL)
+_CLAUSE = re.compile(
+    r"(?:^|(?<=[.:;!?]\s)|(?<=\n\n))(?:What|Who|Whose|Whom)\s(?:(?!\n\s*\n)[^.?!])*\.", re.DOTALL
+)
 _ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[*+-]|\d+\.|#\.)\s)|\n(?=\s*\* - )")
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|;\s|:\n|:\s")
 _COLUMNS = re.compile(r"\S {2,}\S")

@@ -45,7 +45,10 @@ A list: ``nobody`` and :doc:`nobody </x>` and `somebody <https://x.example/nobod
 
     def test_clauses(self) -> None:
         """A sentence must not begin with a clause; a question may."""
-        text = "A page. What is not local is cached.\n\nWhat is pypid?\n\nWho may read it\n------\n"
+        text = (
+            "A page. What is not local is cached.\n\nWhat is pypid?\n\nWho may read it\n------\n\n"
+            "What follows:\n\n* An item.\n"
+        )
         self.assertEqual(self.found(text), ["1: 'What is not local is cached.' ..."])
 
     def test_long_sentences(self) -> None:
