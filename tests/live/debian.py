@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from unittest import SkipTest
@@ -19,7 +20,13 @@ from attrs import frozen
 from tests.live.clients import CLIENTS, in_ci, locked, tried_once
 from tests.live.processes import clean_environ, done, running
 
-PACKAGES: Final = "adduser,ca-certificates,dbus,python3,systemd,systemd-sysv"
+PACKAGES: Final = "adduser,ca-certificates,dbus,nginx-light,python3,systemd,systemd-sysv"
+HOOK: Final = (
+    'chroot "$1" systemctl disable nginx && rm "$1/etc/nginx/sites-enabled/default" && '
+    'chroot "$1" apt-get clean && rm -rf "$1"/var/lib/apt/lists/*'
+)
+"""The network is shared: nothing may listen on a usual port."""
+RECIPE: Final = f"{PACKAGES} {HOOK}"
 BOOT_TIMEOUT: Final = 60.0
 
 BOOT: Final = r"""
@@ -127,12 +134,18 @@ def mirror(release: str) -> tuple[str, ...]:
 
 def _archive() -> Path:
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    archive = CLIENTS / f"debian-{release}-systemd.tar"
+    recipe = sha256(RECIPE.encode()).hexdigest()[:8]
+    archive = CLIENTS / f"debian-{release}-systemd-{recipe}.tar"
     with locked(archive.stem):
         if not archive.exists():
             part = archive.with_suffix(".part.tar")
             with tried_once(archive.stem):
-                what = ["--variant=minbase", f"--include={PACKAGES}", "--format=tar"]
+                what = [
+                    "--variant=minbase",
+                    f"--include={PACKAGES}",
+                    "--format=tar",
+                    f"--customize-hook={HOOK}",
+                ]
                 done(["mmdebstrap", "--quiet", *what, release, part, *mirror(release)], timeout=900)
             part.rename(archive)
     return archive

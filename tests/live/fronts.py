@@ -1,4 +1,4 @@
-"""A real nginx in front of a pypid, as docs/operate/deploy.rst has it: below a path, with TLS, with a Host
+"""A real nginx in front of a pypid, as docs/operate/tls-and-proxies.rst has it: below a path, with TLS, with a Host
 that it changes.
 """
 
@@ -19,7 +19,7 @@ FORWARDED: Final = """
         proxy_request_buffering off;
         client_max_body_size 4g;
 """
-"""What docs/operate/deploy.rst says."""
+"""What docs/operate/tls-and-proxies.rst says."""
 
 
 def server(

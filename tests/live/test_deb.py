@@ -1,5 +1,6 @@
 """The Debian package (`make deb`): built, installed, upgraded, removed and purged where systemd runs."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -8,7 +9,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
-from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.clients import OURS, client
@@ -28,6 +28,7 @@ def package() -> Path:
     if shutil.which("dpkg-shlibdeps") is None:
         raise AssertionError("dpkg-shlibdeps is missing: apt install dpkg-dev")
     place = Path(mkdtemp(prefix="pypid-deb-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     source = copy_source(place / "source")
     of_system = done([SYSTEM, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
     near = offline(wheels()) if of_system == OURS else {}
@@ -37,18 +38,7 @@ def package() -> Path:
     return made.rename(place / made.name)
 
 
-def remove_package() -> None:
-    """Forget the package that was built."""
-    if package.cache_info().currsize:
-        FilePath(str(package().parent)).remove()
-        package.cache_clear()
-
-
 class PackageTests(SynchronousTestCase):
-    @classmethod
-    def tearDownClass(cls) -> None:
-        remove_package()
-
     def test_contents(self) -> None:
         """The package has the licence, an example of a proxy, and links that lead below /opt; no file
         names the folder that it was built in.
