@@ -105,7 +105,7 @@ build/tools.stamp: constraints.txt | .venv/bin/python
 	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build shiv
 	@touch $@
 
-deb: docs  ## dist/pypid-server_VERSION_ARCH.deb, for the Debian or Ubuntu release that builds it
+deb: docs man  ## dist/pypid-server_VERSION_ARCH.deb, for the Debian or Ubuntu release that builds it
 	$(copy_docs)
 	@PIP='$(BIN)/python -m pip' EXTRAS=$(EXTRAS) sh etc/deb/build.sh
 	@rm -rf docs/_build
