@@ -26,6 +26,8 @@ from typing import Final
 
 from attrs import frozen
 
+from pypid.web.app import route_table
+
 ROOT: Final = Path(__file__).parents[1]
 CEILINGS: Final = Path(__file__).with_suffix(".json")
 WIDTH: Final = 100
@@ -153,15 +155,23 @@ def imported(each: Module, names: frozenset[str]) -> set[str]:
 
 
 def single_importers(source: Iterable[Module]) -> Iterator[str]:
-    """Modules that exactly one other module imports."""
+    """Modules that exactly one other module imports.
+
+    Modules that the route table names as well do not count, nor do packages without code of their
+    own, which are imported with each of their modules.
+    """
     source = list(source)
     names = frozenset(each.name for each in source)
     importers = defaultdict(set)
     for each in source:
         for name in imported(each, names):
             importers[name].add(each.name)
+    others = {
+        each.name for each in source if each.path.name == "__init__.py" and len(each.tree.body) <= 1
+    }
+    others.update(route_table.MODULES)
     for name, by in sorted(importers.items()):
-        if len(by) == 1:
+        if len(by) == 1 and name not in others:
             yield f"{name}: imported by {next(iter(by))} only"
 
 

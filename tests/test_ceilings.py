@@ -18,7 +18,9 @@ class CeilingTests(SynchronousTestCase):
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
         for name, text in sources.items():
-            (package / f"{name}.py").write_text(text)
+            path = package / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
         return list(ceilings.MEASURES[measure](ceilings.modules(package)))
 
     def test_class_names_count_once_for_each_repetition(self) -> None:
@@ -53,6 +55,11 @@ class CeilingTests(SynchronousTestCase):
         )
         self.assertIn("p.a: imported by p.b only", self.found("single_importers", **circle))
         self.assertNotIn("p.b: imported by p.a only", self.found("single_importers", **circle))
+
+    def test_packages_without_code_are_no_single_importers(self) -> None:
+        """`from p.q import r` imports the package as well; only the module counts."""
+        source = {"a": "from p.q import r\n", "q/__init__": '"""A package."""\n', "q/r": "x = 1\n"}
+        self.assertEqual(self.found("single_importers", **source), ["p.q.r: imported by p.a only"])
 
     def test_docstrings_that_say_nothing_are_found(self) -> None:
         """Short ones, and those that refer to another; not those of private functions."""

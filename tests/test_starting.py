@@ -48,7 +48,7 @@ NOT_FOR_A_PAGE = (
         "pypid.daemon.control",
         "pypid.core.simple_api.parse_html",
         "pypid.testing",
-        "pypid.web.installers.xmlrpc",
+        "pypid.web.installers.legacy",
     ),
     *(
         "readme_renderer",

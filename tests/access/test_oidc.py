@@ -25,9 +25,18 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pypid.access.oidc import token_exchange
-from pypid.access.oidc.issuer import AFTER_FAILURE, AGAIN, DISCOVERY, FRESH, LARGEST, PATIENCE
 from pypid.access.oidc.keys import MOST, read_keys
-from pypid.access.oidc.token_exchange import AT_ONCE, LIFETIME, WAITING
+from pypid.access.oidc.token_exchange import (
+    AFTER_FAILURE,
+    AGAIN,
+    AT_ONCE,
+    DISCOVERY,
+    FRESH,
+    LARGEST,
+    LIFETIME,
+    PATIENCE,
+    WAITING,
+)
 from pypid.access.tokens import token_digest
 from pypid.core.accounts.entries import AuditEntry, Minted, Token
 from pypid.core.accounts.identity_tokens import LEEWAY

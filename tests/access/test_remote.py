@@ -22,17 +22,15 @@ from pypid.access import remote
 from pypid.access.cached_source import AnswerCache
 from pypid.access.passwords import LONGEST_PASSWORD
 from pypid.access.remote import (
+    LONGEST_NAME,
+    MOST_GROUPS,
     MOST_REMEMBERED,
     MOST_WAITING,
     PATIENCE,
-    RemotePeople,
-    RemoteSourceSettings,
-)
-from pypid.access.remote_answers import (
-    LONGEST_NAME,
-    MOST_GROUPS,
     InvalidAnswer,
     PasswordRejected,
+    RemotePeople,
+    RemoteSourceSettings,
     RespelledUser,
     UnknownUser,
     read_checked,

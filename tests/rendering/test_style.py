@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.allowed import CLASSES
+from pypid.rendering.render import CLASSES
 
 FOLDER = files("pypid.web.ui") / "assets" / "style"
 DARK = "@media (prefers-color-scheme: dark)"

@@ -8,7 +8,7 @@ ROUTE_MODULES = (
     "pypid.compat.pypicache",
     *(
         f"pypid.compat.pypicloud.{name}"
-        for name in ("packages", "accounts", "admin", "permissions", "acl", "posts", "listing")
+        for name in ("packages", "accounts", "admin", "permissions", "acl", "listing")
     ),
 )
 """The modules with routes, as in `web.app.route_table.MODULES`."""

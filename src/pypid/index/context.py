@@ -19,7 +19,7 @@ from pypid.flow import Blocking, World
 from pypid.flow.hashes import Hashes
 from pypid.flow.single_flight import Flights, Locks
 from pypid.index.store import records
-from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
+from pypid.index.store.records import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.store.verified_entries import VerifiedEntries
 from pypid.ports import Blobs, Catalog, Describing, Provisional
 

@@ -31,10 +31,9 @@ from pypid.testing import world
 from pypid.testing.catalog import a_file, a_project
 from pypid.testing.worlds import Awaiting
 from pypid.upstream.nothing import Nothing
-from pypid.web.app import list_pages as patchwork_module
+from pypid.web.app import page_cache as patchwork_module
 from pypid.web.app import visibility as sights_module
-from pypid.web.app.list_pages import patched
-from pypid.web.app.page_cache import ProjectPages
+from pypid.web.app.page_cache import ProjectPages, patched
 
 NAMES = [ProjectName(f"p{number:02}") for number in range(30)]
 numbers = st.sampled_from(NAMES)

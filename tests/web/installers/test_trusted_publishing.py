@@ -8,7 +8,7 @@ import json
 from typing import Any, cast
 
 from pypid.access.oidc import token_exchange
-from pypid.access.oidc.issuer import DISCOVERY
+from pypid.access.oidc.token_exchange import DISCOVERY
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.permissions import NOBODY, Rules
 from pypid.http_client.connections import HttpConnections

@@ -1,4 +1,4 @@
-"""All the releases of a project: `pypid.web.ui.versions`."""
+"""All the releases of a project: `pypid.web.ui.project`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.model import in_order
-from pypid.web.ui.versions import LINES
+from pypid.web.ui.project import LINES
 from tests.web.ui.test_pages import BROWSER
 from tests.web.ui.test_project import SPAM, ProjectCase
 

@@ -1,5 +1,7 @@
 """Exchange of identity tokens for pypid tokens: a workflow shows an identity token once, and
 publishes with the pypid token for a quarter of an hour.
+
+The keys of an issuer are found by OpenID Connect Discovery 1.0, and cached for a while.
 """
 
 from __future__ import annotations
@@ -7,39 +9,199 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
+from math import inf
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.logger import Logger
+from twisted.web.iweb import IResponse
 
-from pypid.access.oidc.issuer import Keyring, Trusted
-from pypid.access.oidc.keys import verified_claims
+from pypid.access.oidc.keys import IssuerKey, matching_keys, read_keys, verified_claims
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry, Minted, Token
 from pypid.core.accounts.identity_tokens import (
     LEEWAY,
+    UnverifiedToken,
     VerifiedToken,
     parse_token,
+    read_object,
     refused,
     validate_claims,
 )
 from pypid.core.accounts.trusted_publishers import (
+    Allowance,
     allowed_projects,
     forge_of,
+    is_safe,
     parse_allowance,
     publisher_of,
     reported_claims,
 )
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import IssuerSettings
-from pypid.core.errors import Busy, MintRefused
+from pypid.core.errors import Busy, MintRefused, PeopleUnknown
 from pypid.core.permissions import Action, Scope
 from pypid.flow import World, shielded
+from pypid.flow.single_flight import Flights
 from pypid.http_client.connections import HttpConnections, connections
-from pypid.http_client.services import ServiceClient
+from pypid.http_client.faults import Fault
+from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
 from pypid.http_client.trust import Trust
 from pypid.ports import Accounts, Journal, Publishers
+
+_log = Logger()
+
+DISCOVERY = "/.well-known/openid-configuration"
+LARGEST = 1 << 18
+"""Bytes of a document; GitHub's have 3,000."""
+PATIENCE = 10.0
+"""Seconds that one document may take, from the question to the last byte."""
+FRESH = 3600.0
+"""Seconds for which keys are valid: after that a key that the issuer has withdrawn is unknown."""
+AGAIN = 60.0
+"""Seconds between two requests for unknown keys. A client that invents names of keys causes no more
+requests than that.
+"""
+AFTER_FAILURE = 10.0
+"""Seconds until an unavailable issuer is contacted again."""
+
+
+@frozen(kw_only=True)
+class Trusted:
+    """The configuration of an issuer. `name` follows ``issuer:`` in the section's name; `url` is
+    without its last slash.
+    """
+
+    name: str
+    url: str
+    audience: str
+    allowances: tuple[Allowance, ...]
+
+
+@frozen
+class _Known:
+    """What an issuer published: its own spelling of its URL, its keys, and when they were
+    fetched (by the reactor's clock).
+    """
+
+    issuer: str
+    keys: tuple[IssuerKey, ...] = field(repr=False)
+    fetched_at: float
+
+
+@define(eq=False)
+class Keyring:
+    """The keys of the issuer at `url`, fetched when they are needed, by one request at a time."""
+
+    url: str
+    world: World
+    client: ServiceClient = field(repr=False)
+    _known: _Known | None = field(default=None, init=False)
+    _last_attempt: float = field(default=-inf, init=False)
+    """When the last request was sent, whether it was answered or not."""
+    _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
+
+    async def keys_for(self, token: UnverifiedToken) -> tuple[str, tuple[IssuerKey, ...]]:
+        """Return the issuer's own spelling of its URL, and the keys that may have signed the token,
+        at least one.
+
+        Raises `MintRefused` if it has no such key, `PeopleUnknown` if the issuer is unavailable.
+        """
+        known = self._known
+        is_new = (
+            known is not None
+            and not matching_keys(known.keys, token)
+            and self._since(self._last_attempt) >= AGAIN
+        )
+        if known is None or is_new or self._since(known.fetched_at) >= FRESH:
+            known = await self._flights.single(self.url, self._fetch)
+        keys = matching_keys(known.keys, token)
+        if not keys:
+            raise refused(
+                "The token was signed with a key that its issuer does not have (kid), or did not "
+                "have a minute ago."
+            )
+        return known.issuer, keys
+
+    def _since(self, moment: float) -> float:
+        return self.world.clock.seconds() - moment
+
+    async def _fetch(self) -> _Known:
+        if self._since(self._last_attempt) < AFTER_FAILURE:
+            raise self._away()
+        self._last_attempt = self.world.clock.seconds()
+        try:
+            self._known = await self._download(self._last_attempt)
+        except Fault as fault:
+            problem = (
+                "cannot fetch the keys of {issuer}, so trusted publishing with its tokens fails: "
+                "{reason}"
+            )
+            _log.warn(problem, issuer=self.url, reason=fault.reason)
+            raise self._away() from None
+        return self._known
+
+    def _away(self) -> PeopleUnknown:
+        return PeopleUnknown(f"the issuer {self.url}", retry_after=int(AFTER_FAILURE))
+
+    async def _download(self, now: float) -> _Known:
+        try:
+            document = read_object(await self._get(self.url + DISCOVERY))
+            issuer, keys_url = document.get("issuer"), document.get("jwks_uri")
+            if not isinstance(issuer, str) or issuer.removesuffix("/") != self.url:
+                raise Fault(
+                    "its discovery document is about another issuer. Correct the url in the "
+                    "configuration."
+                )
+            if not isinstance(keys_url, str) or not _is_usable(keys_url, self.url):
+                raise Fault(
+                    "its discovery document does not say where its keys are (jwks_uri), by https."
+                )
+            keys = await self.world.blocking(read_keys, await self._get(keys_url))
+        except ValueError as error:
+            raise Fault(f"what it answers cannot be read: {error}.") from None
+        return _Known(issuer, keys, now)
+
+    async def _get(self, url: str) -> bytes:
+        """Return the document at the URL; redirects are not followed. Raises `Fault`."""
+        return await self.client.fetch(
+            ServiceRequest(
+                method="GET",
+                url=url,
+                headers={"Accept": "application/json"},
+                check=_check,
+                limit=LARGEST,
+                timeout=PATIENCE,
+            )
+        )
+
+
+def _is_usable(url: str, issuer: str) -> bool:
+    """Return whether it is a URL, and as safe as the issuer's. Raises `ValueError` for a malformed
+    URL.
+    """
+    address = urlsplit(url)
+    if (
+        not (url.isascii() and url.isprintable())
+        or " " in url
+        or "@" in address.netloc
+        or address.port == 0
+    ):
+        return False
+    return (
+        is_safe(url)
+        and bool(address.hostname)
+        and (address.scheme == "https" or issuer.startswith("http:"))
+    )
+
+
+def _check(response: IResponse) -> None:
+    if response.code != 200:
+        raise UnusableResponse(f"it answered with the status {response.code}.")
+
 
 LIFETIME = timedelta(minutes=15)
 """Lifetime of a token: the shortest that PEP 807 allows (900 to 21,600 seconds)."""

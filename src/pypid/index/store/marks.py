@@ -19,7 +19,7 @@ from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_ke
 from pypid.index.context import IndexContext, Pace
 from pypid.index.job_group import all_of
 from pypid.index.store import records
-from pypid.index.store.compare_and_set import as_it_is
+from pypid.index.store.records import as_it_is
 
 AT_ONCE = 8
 """Projects listed at the same time."""

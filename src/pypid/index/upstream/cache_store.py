@@ -32,7 +32,7 @@ from pypid.flow.signals import Signal
 from pypid.flow.single_flight import Flights, Locks
 from pypid.index.context import stored_digests
 from pypid.index.store import records
-from pypid.index.store.compare_and_set import READINGS, CompareAndSet, ConcurrentChange, as_it_is
+from pypid.index.store.records import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.upstream.cached_records import (
     agrees,
     cached_blobs,

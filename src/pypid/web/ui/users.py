@@ -1,4 +1,6 @@
-"""The administration of users: the list, pending registrations, and changes to an account."""
+"""The administration of users: the list, pending registrations, changes to an account, and
+invitations, whose link is shown once.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
 from pypid.core.permissions import Action, may
-from pypid.web.api.invitations import open_invitations
+from pypid.web.api.invitations import made, open_invitations, withdrawn
 from pypid.web.api.rights import listed as listed_rights
 from pypid.web.api.tokens import ACTIONS
 from pypid.web.app.accounts import (
@@ -35,7 +37,6 @@ from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, demand_typed, has_no_accounts, refused, sent
-from pypid.web.ui.invitations import EXPIRES
 from pypid.web.ui.pages import go, part, show
 from pypid.web.ui.pagination import leaf_of
 from pypid.web.ui.token_forms import MEANS, lines_of
@@ -233,3 +234,34 @@ async def _again(ctx: RequestContext, name: str, error: Any) -> None:
         raise error
     status, problems = refused(ctx.request, error)
     await _one(ctx, name, status=status, problems=problems)
+
+
+EXPIRES = {"1d": "a day", "7d": "a week", "30d": "30 days"}
+"""The lifetimes of a new invitation."""
+
+say(
+    invitation_withdrawn="The invitation was withdrawn. It can no longer be used.",
+    invitation_used=(
+        "The invitation cannot be withdrawn: it was already used, or it was withdrawn before."
+    ),
+)
+
+
+@route("POST", "/manage/invitations", action=Action.ADMIN, page=True, form=True)
+async def invite(ctx: RequestContext) -> None:
+    """Create an invitation, shown in this response only."""
+    expires = sent(ctx.request).text("expires", "7d")
+    if expires not in EXPIRES:
+        raise BadRequest(f"The lifetime must be one of: {', '.join(EXPIRES)}.")
+    new = await made(ctx, expires)
+    base = ctx.base_url
+    # in the fragment, which no browser sends: so it is in no log, here or on the way
+    link = None if base is None else f"{base}/account/register#invitation={new.secret}"
+    await show(ctx, "invitation_made.html", status=201, invitation=new, link=link)
+
+
+@route("POST", "/manage/invitations/withdraw", action=Action.ADMIN, page=True, form=True)
+async def withdraw(ctx: RequestContext) -> None:
+    """Withdraw an invitation."""
+    done = await withdrawn(ctx, sent(ctx.request).text("id").strip())
+    go(ctx.request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")
