@@ -55,7 +55,7 @@ class ServingTests(DocumentationCase):
         answer = self.pypid.get("/docs/", BROWSER)
         self.assertEqual((answer.status, answer.body), (200, PAGE))
         self.assertEqual(answer["content-type"], "text/html; charset=utf-8")
-        self.assertEqual(answer["cache-control"], "public, no-cache")
+        self.assertEqual(answer["cache-control"], "no-cache")
 
     def test_types(self) -> None:
         """Each kind of file has its type; an address with a digest of the file lasts."""

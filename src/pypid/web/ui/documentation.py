@@ -32,7 +32,7 @@ from pypid.web.http.headers import ConditionalVerdict, Head, Validators, judge
 from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import conditions_of, gzipped_etag, header_of, send_body, send_no_body
-from pypid.web.ui.assets import FOR_EVER, FOR_NOW
+from pypid.web.ui.assets import FOR_EVER
 from pypid.web.ui.pages import show
 
 _log = Logger()
@@ -225,7 +225,7 @@ def _common_head(ctx: RequestContext, found: BuiltFile) -> Head:
     # Sphinx puts a digest of the file into the addresses of style sheets and scripts: ?v=...
     is_lasting = ctx.request.uri.partition(b"?")[2].startswith(b"v=")
     return (
-        (b"Cache-Control", FOR_EVER if is_lasting else FOR_NOW),
+        (b"Cache-Control", FOR_EVER if is_lasting else b"no-cache"),
         (b"Vary", b"Accept-Encoding"),
         (b"Content-Security-Policy", found.policy.encode("ascii")),
         (b"X-Content-Type-Options", b"nosniff"),
