@@ -143,6 +143,26 @@ class GrammarTests(RecordedCase):
         for line in "status", "status --config x.ini --json", "status -c x.ini":
             self.assertEqual(self.current(line), line)
 
+    def test_imports(self) -> None:
+        """A command, also by a former name, imports the module of its noun only: each start waits
+        for what is imported.
+        """
+        for words in (["release-name", "--help"], ["project", "--help"], ["status", "-h"]):
+            code = (
+                f"import sys; from pypid import cli\ntry: cli.main({words})\n"
+                "except SystemExit: pass\n"
+                "found = {name for name in sys.modules if name.startswith('pypid.cli.')}\n"
+                "print(*sorted(found), 'twisted' in sys.modules, file=sys.stderr)"
+            )
+            ended = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            )
+            *modules, has_twisted = ended.stderr.split()
+            own = "pypid.cli.status" if words[0] == "status" else "pypid.cli.project"
+            shared = {f"pypid.cli.{name}" for name in ("command", "grammar", "output", "request")}
+            self.assertEqual(set(modules) - shared - {"pypid.cli.prompt"}, {own})
+            self.assertEqual(has_twisted, "False")
+
     def test_suggestions(self) -> None:
         """A word that is not known is refused with the similar ones, in one short line; former
         names lead to the current ones.

@@ -281,7 +281,7 @@ class WhyTests(CacheCase):
             for more in (3 * 86400 - 300, 3 * 86400)
         ]
         [until] = re.findall(
-            rf"  {large('bee').filename}: hidden, .*cooldown.*; visible from (\S+ \S+) UTC on", said
+            rf"  {large('bee').filename}: hidden, .*cooldown.*; visible from (\S+ \S+) UTC", said
         )
         self.assertIn(until.partition(" ")[0], days)
         self.assertIn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -18,7 +19,7 @@ from pypid.web.ui.storage import MOST_TOLD
 from pypid.web.ui.streamed_page import STILL
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.test_usage import files
-from tests.web.full_app import Fragile
+from tests.web.full_app import Fragile, basic, spelled
 from tests.web.ui.administered import AdministeredCase, unchunked
 
 NASTY = "x<b onmouseover=alert(1)>-1.0.tar.gz"
@@ -218,6 +219,26 @@ class CheckTests(StorageCase):
         self.assertIn("1 problem found: no-record (1).", text)
         self.assertIn("`pypid storage rebuild` publishes it", text)
         self.assertEqual(self.keys(), before)
+
+    def test_streamed(self) -> None:
+        """A client that accepts lines gets the progress, and then the same result as another."""
+        self.lay(f"eggs/{sdist_filename('eggs')}", sdist("eggs"))
+        body = {"hashes": True}
+        plain = self.pypid.api("POST", "/api/check", body).json
+
+        async def wait() -> None:
+            self.pypid.clock.advance(EVERY)
+
+        self.listing(wait)
+        heads = (("Accept", "application/x-ndjson"), ("Content-Type", "application/json"))
+        connection = self.pypid.connect()
+        text = json.dumps(body).encode()
+        connection.send(spelled("POST", "/api/check", basic("ada"), *heads, body=text))
+        _, _, lines = unchunked(connection.rest())
+        *progress, result = map(json.loads, lines.splitlines())
+        self.assertEqual(result, {"event": "result", **plain})
+        self.assertEqual(progress[0]["event"], "progress")
+        self.assertIn("checking: ", progress[0]["said"])
 
     def test_sweep(self) -> None:
         """What nothing refers to is removed only where the word is typed beside the box; then it is
