@@ -46,6 +46,7 @@ TOOLS = {
         "mypy>=1.15",
         "mypy-zope>=1.0.9",
         "playwright>=1.49",
+        "pyyaml>=6.0",
         "proselint>=0.16",
         "ruff>=0.9",
         "schemathesis>=4.0",
