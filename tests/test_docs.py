@@ -112,6 +112,15 @@ class PageNameTests(SynchronousTestCase):
         found = [path for path in DOCS.rglob("*.rst") if ".. contents::" in path.read_text()]
         self.assertEqual(found, [])
 
+    def test_levels_are_small(self) -> None:
+        """A table of contents has at most 8 entries, except that of the decisions."""
+        for path in DOCS.rglob("*.rst"):
+            if path.parent.name == "decisions":
+                continue
+            for entries in re.findall(r"\.\. toctree::\n((?:   .*\n|\n)+)", path.read_text()):
+                pages = [line for line in entries.split() if not line.startswith(":")]
+                self.assertLessEqual(len(pages) - entries.count("maxdepth"), 8, path)
+
     def test_no_page_is_an_orphan(self) -> None:
         """Each page is in a table of contents; a page that declares itself an orphan has no place
         in the navigation.
