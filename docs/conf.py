@@ -20,6 +20,7 @@ html_title = f"pypid {version}"
 html_static_path = ["_static"]
 html_css_files = ["pypid.css"]
 html_favicon = "_static/icon.svg"
+html_search_scorer = str(Path(__file__).parent / "search_scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"top_of_page_buttons": []}

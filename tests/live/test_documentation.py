@@ -51,6 +51,21 @@ class DocumentationTests(SiteTestCase):
         expect(page.locator(".highlighted").first).to_be_attached()
         self.picture(page, look, "configuration")
 
+    def test_first_results(self) -> None:
+        """The first result for words that operators search for is the page about them."""
+        page = self.visit(Look(), "/docs/")
+        for word, path in {
+            "upgrade": "operate/upgrade",
+            "backup": "operate/backup",
+            "restore": "operate/backup",
+            "docker": "guides/ci-and-docker",
+            "permissions": "guides/access-control",
+            "quota": "guides/access-control",
+        }.items():
+            page.goto(f"/docs/search.html?q={word}")
+            first = page.locator("#search-results li a").first
+            expect(first).to_have_attribute("href", re.compile(rf"^{path}\.html"))
+
     def test_search_form(self) -> None:
         """The search form of each page leads to the results."""
         page = self.visit(Look(), "/docs/guides/s3.html")
