@@ -110,8 +110,10 @@ deb: docs man  ## dist/pypid-server_VERSION_ARCH.deb, for the Debian or Ubuntu r
 	@PIP='$(BIN)/python -m pip' EXTRAS=$(EXTRAS) sh etc/deb/build.sh
 	@rm -rf docs/_build
 
-image: .containerignore  ## the container image `pypid`, by podman or docker
+image: docs .containerignore  ## the container image `pypid`, by podman or docker
+	$(copy_docs)
 	$(CONTAINER) build $(if $(findstring podman,$(CONTAINER)),--format docker) --file etc/Containerfile --tag pypid .
+	@rm -rf docs/_build
 
 clean:  ## forget what was built and installed; never what pypid keeps (var/)
 	rm -rf .venv .clients build dist src/*.egg-info src/twisted/plugins/dropin.cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,7 +24,8 @@ from tests.live.clients import ROOT
 BIN: Final = Path(sys.executable).parent
 SOURCE: Final = (
     "setup.py pyproject.toml constraints.txt MANIFEST.in Makefile pypid.tac README.md README.rst "
-    "LICENSE CHANGES.rst etc packages src .containerignore"
+    "LICENSE CHANGES.rst CONTRIBUTING.md SECURITY.md SUPPORT.md docs/index.rst etc packages src "
+    ".containerignore"
 )
 """What is needed to install pypid, without what others have made in the checkout."""
 
@@ -79,6 +80,7 @@ def copy_source(target: Path) -> Path:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target / name, ignore=unwanted, symlinks=True)
         elif (ROOT / name).exists():
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
     return target
 

@@ -33,7 +33,8 @@ class DistTests(SynchronousTestCase):
         documentation that `make docs` has built before is taken as it is.
         """
         source = copy_source(folder / "source")
-        shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("_build"))
+        unwanted = shutil.ignore_patterns("_build")
+        shutil.copytree(ROOT / "docs", source / "docs", ignore=unwanted, dirs_exist_ok=True)
         built = ROOT / "build/docs"
         if not (built / "index.html").exists():
             done([BIN / "sphinx-build", "-q", "docs", built], cwd=ROOT, timeout=300)

@@ -30,6 +30,9 @@ limits may not be raised.
 """
 
 
+DOCUMENTATION = "<!DOCTYPE html><title>Documentation</title>"
+
+
 def need(name: str) -> str:
     """The path of a program; skips where there is none."""
     path = shutil.which(name, path=PATH)
@@ -120,6 +123,9 @@ def build() -> None:
     """Build `IMAGE` from a clean copy of the source."""
     with scratch() as folder:
         source = copy_source(folder / "source")
+        documentation = source / "docs/_build/html"  # where `make image` puts it
+        documentation.mkdir(parents=True)
+        (documentation / "index.html").write_text(DOCUMENTATION)
         command = [
             need("podman"),
             "build",
@@ -210,6 +216,9 @@ class ContainerTests(SynchronousTestCase):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{done(['podman', 'logs', name])}") from None
         self.assertIn(b"<html", answer.lower())
+        page = until_answers(f"http://127.0.0.1:{port}/docs/index.html")
+        self.assertIn(DOCUMENTATION.encode(), page)
+        self.assertIn("[server]", done(["podman", "exec", name, "ppc-make-config"]))
         self.assertIn("password", done(["podman", "logs", name]))
         self.assertEqual(done(["podman", "exec", name, "id", "-u"]).strip(), "10001")
         done(["podman", "exec", name, "sh", "-c", "! command -v gcc"])
