@@ -146,10 +146,15 @@ class FolderTests(BackupCase):
             self.assertEqual(ask(index.port, "/api/session", basic("dave", PASSWORD)).status, 200)
 
     def test_a_copy(self) -> None:
-        """`--into` makes a copy in one folder, which starts beside the original."""
+        """A drill compares all pages of a copy. `--into` makes a copy that stays, in one folder."""
         with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
             self.fill(index)
             self.pypid("backup", "create", self.backup, "--files")
+            report = json.loads(self.restore("--drill", "--json"))
+            self.assertEqual(report["differences"], [])
+            self.assertEqual((report["projects"], report["files"]), (3, 4))
+            self.assertIn("dave", command(index.config, "user", "list"))
+            self.assertIsNotNone(report["login"])
             self.restore("--into", self.folder / "copy")
             text = (self.folder / "copy/pypid.ini").read_text()
             self.assertIn("state = state", text)

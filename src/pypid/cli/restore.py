@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from attrs import define, field, frozen
 
 from pypid.cli.backup import opened_backup, operator_entry, places_of
 from pypid.cli.command import add_command
+from pypid.cli.drill import run_drill
 from pypid.cli.output import JobProgress, counted, print_json
 from pypid.cli.restored_configuration import copy_config, existing_or_new
 from pypid.core.errors import CannotStart
@@ -40,7 +42,8 @@ EXAMPLES = """\
       a copy in one folder, with a configuration of its own: pypid.ini
 
   pypid restore /backup/index.tar.gz --drill
-      starts a copy on 127.0.0.1, compares it with the backup, and removes it
+      starts a copy on 127.0.0.1, compares all its pages with the backup, logs in,
+      and removes the copy; exits with 1 if anything differs
 
 pypid must not run while it is restored. All hashes are compared before anything
 is written. A restore that did not end can be repeated; until then pypid does not
@@ -92,6 +95,8 @@ def _restore(options: argparse.Namespace) -> int:
         totals = backup.verify(progress.show)
     finally:
         progress.clear()
+    if options.drill:
+        return run_drill(options, partial(_restore_copy, options, backup))
     if options.into is None:
         file, config = existing_or_new(options.config, backup), None
     else:
@@ -108,6 +113,21 @@ def _restore(options: argparse.Namespace) -> int:
         )
         print(f"Start it: pypid serve --config {file}")
     return 0
+
+
+def _restore_copy(
+    options: argparse.Namespace,
+    backup: BackupFile,
+    folder: Path,
+    values: Mapping[tuple[str, str], str | None],
+) -> Path:
+    """Restore the documents and databases into an empty folder; return its configuration file."""
+    from pypid.jobs.backup.storage_backup import is_document_of_record
+
+    file, config = copy_config(folder, backup, False, values)
+    job = _Restore(options, backup, _Target.of(file, config), is_document_of_record)
+    job.perform()
+    return file
 
 
 # --- the data -------------------------------------------------------------------------------------

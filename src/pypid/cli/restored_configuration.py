@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pypid.core.errors import CannotStart
@@ -37,8 +38,15 @@ def existing_or_new(file: Path, backup: BackupFile) -> Path:
     return file
 
 
-def copy_config(folder: Path, backup: BackupFile, force: bool) -> tuple[Path, Config]:
-    """Write the configuration of a copy whose data are all below `folder`. Raises `CannotStart`."""
+def copy_config(
+    folder: Path,
+    backup: BackupFile,
+    force: bool,
+    values: Mapping[tuple[str, str], str | None] = MappingProxyType({}),
+) -> tuple[Path, Config]:
+    """Write the configuration of a copy whose data are all below `folder`, with these values.
+    Raises `CannotStart`.
+    """
     from pypid.core.configuration.parse import parse
     from pypid.daemon.state import UNFINISHED_RESTORE
     from pypid.jobs.backup.records import put
@@ -46,7 +54,7 @@ def copy_config(folder: Path, backup: BackupFile, force: bool) -> tuple[Path, Co
     repeated = (folder / "state" / UNFINISHED_RESTORE).exists()
     if folder.is_dir() and any(folder.iterdir()) and not (force or repeated):
         raise CannotStart(f"{folder} is not empty. Name another folder, or use --force.")
-    text = copied_configuration(backup, {})
+    text = copied_configuration(backup, values)
     file = folder / "pypid.ini"
     config = parse(text, filename=str(file), environ={}, read_file=_read, cwd=str(folder))
     try:

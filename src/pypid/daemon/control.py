@@ -65,6 +65,8 @@ class ControlRequest:
     tell: Tell | None = field(default=None, eq=False, repr=False)
     then: Callable[[Any], ControlRequest | None] | None = field(default=None, eq=False, repr=False)
     of_running: bool = False
+    accept: str = "application/json"
+    """The media type of the answer, which is JSON."""
 
 
 @define
@@ -154,7 +156,7 @@ class Control:
     def _send(self, question: ControlRequest, within: float) -> tuple[int, bytes]:
         streamed = question.tell is not None
         headers = {
-            "Accept": LINES if streamed else "application/json",
+            "Accept": LINES if streamed else question.accept,
             "Authorization": "Basic " + b64encode(f"operator/{account()}:-".encode()).decode(),
             "Content-Type": "application/json",
         }

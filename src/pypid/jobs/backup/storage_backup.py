@@ -276,6 +276,16 @@ def _records(documents: Mapping[str, bytes]) -> dict[str, str]:
 # --- restoring ------------------------------------------------------------------------------------
 
 
+def is_document_of_record(member: BackupMember) -> bool:
+    """Return whether the member is a document or a sidecar of a local project, or of the storage as
+    a whole.
+    """
+    where = member.path.removeprefix(STORAGE)
+    if where.startswith((KEPT, SET_ASIDE)):
+        return False
+    return where.startswith(OURS_AS_A_WHOLE) or where.endswith((*_CHANGING, *_SIDECARS))
+
+
 async def first_record(blobs: Blobs) -> str | None:
     """Return the key of a document of a project, if the storage has any."""
     async with aclosing(blobs.list()) as listing:
