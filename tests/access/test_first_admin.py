@@ -200,16 +200,23 @@ class GreetingTests(SynchronousTestCase):
                 [
                     f"export UV_PUBLISH_TOKEN=$({token})",
                     f"uv publish --publish-url {url}/legacy/ dist/*",
-                    f"export TWINE_USERNAME=__token__ TWINE_PASSWORD=$({token})",
+                    "export TWINE_USERNAME=__token__ TWINE_PASSWORD=$UV_PUBLISH_TOKEN",
                     f"twine upload --repository-url {url}/legacy/ dist/*",
-                    f"pip install --index-url {url}/simple/ PROJECT",
                     f"uv pip install --default-index {url}/simple/ PROJECT",
+                    f"pip install --index-url {url}/simple/ PROJECT",
                     "bin/pypid user create alice -c x.ini",
                 ],
             )
             self.assertIn("/var/lib/pypid/admin.json", text)
             self.assertIn(f"with a browser: {url}/\n", text)
             self.assertEqual(text.count("abcd-efgh"), 1)
+
+    def test_folder(self) -> None:
+        """It names the folder in which its commands work, if they do not work in each."""
+        text = greeting("http://localhost:6543", "abcd", folder=Path("/srv/pypid"))
+        self.assertIn("Open another terminal in the folder /srv/pypid, and create a token:", text)
+        self.assertIn("in the same folder or in the browser", text)
+        self.assertIn("Open another terminal, and", greeting("http://localhost:6543", "abcd"))
 
     def test_users_of_the_file(self) -> None:
         """Where users are in the configuration alone, it shows how a line of that is made."""
@@ -232,15 +239,15 @@ class GreetingTests(SynchronousTestCase):
     def test_private(self) -> None:
         """Where not everyone may read, a token that may read is in the variable of the installer."""
         text = greeting("http://localhost:6543", "abcd", readable=False)
-        token = "$(pypid token create install --user admin --can read --quiet)"
-        url = f"http://__token__:{token}@localhost:6543/simple/"
+        token = "$(pypid token create read --user admin --can read --quiet)"
+        commands = self.commands(text)
         self.assertEqual(
-            self.commands(text)[4:8],
+            [commands[1], *commands[5:8]],
             [
-                f"export PIP_INDEX_URL={url}",
-                "pip install PROJECT",
-                f"export UV_DEFAULT_INDEX={url}",
+                f"export UV_DEFAULT_INDEX=http://__token__:{token}@localhost:6543/simple/",
                 "uv pip install PROJECT",
+                "export PIP_INDEX_URL=$UV_DEFAULT_INDEX",
+                "pip install PROJECT",
             ],
         )
         self.assertEqual(text.count("abcd"), 1)

@@ -49,6 +49,14 @@ class Greeting:
         found = re.findall(r"(?:^    .*\n)+", self.text, re.MULTILINE)
         return [re.sub("^    ", "", each, flags=re.MULTILINE) for each in found[1:]]
 
+    @property
+    def folder(self) -> str | None:
+        """The folder that it names for the commands."""
+        found = re.search(
+            r"^Open another terminal in the folder (.+), and", self.text, re.MULTILINE
+        )
+        return None if found is None else found[1]
+
 
 class FirstRunTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -71,40 +79,44 @@ class FirstRunTests(SynchronousTestCase):
         process.until_answers(f"{self.address}/health")
         return process
 
-    def check(self, process: Running, cwd: Path, path: str = "") -> Greeting:
-        """Each printed command works in a shell in that folder, as it is printed: with uv, twine
-        and pip. The password is printed once, and on no command line.
+    def check(self, process: Running, anywhere: Path, path: str = "") -> Greeting:
+        """Each printed command works in one shell as it is printed, with uv, twine and pip: those of
+        pypid in the folder that is named, else `anywhere`. The password is printed once, and on no
+        command line.
         """
         greeting = Greeting(process.output())
         self.assertEqual(process.output().count(greeting.password), 1)
-        *publishing, creating = greeting.scripts
-        # `installing`: one script, or two if each begins with a variable
-        publishing, installing = publishing[:2], publishing[2:]
+        tokens, by_uv, by_twine, uv, pip, creating = greeting.scripts
+        work = self.folder / "work"
+        wheel("by-uv").into(work / "dist")
+        wheel("by-twine").into(work / "dist-2")
         folders = ":".join(str(client(name).parent) for name in ("twine", "uv", NEWEST))
         python = client(NEWEST).with_name("python")
         works([python, "-m", "venv", "--without-pip", self.folder / "venv"], self.home)
-        environ = {
-            "PATH": f"{path}{folders}:/usr/bin:/bin",
-            "PIP_TARGET": str(self.folder / "target"),
-            "VIRTUAL_ENV": str(self.folder / "venv"),
-        }
-
-        def works_as_printed(script: str) -> str:
-            return works(["/bin/sh", "-ec", script], self.home, cwd=cwd, **environ)
-
-        for name, script in zip(("by-uv", "by-twine"), publishing, strict=True):
-            for old in (cwd / "dist").glob("*"):
-                old.unlink()
-            wheel(name).into(cwd / "dist")
-            works_as_printed(script)
-        for script in installing:
-            works_as_printed(script.replace("PROJECT", "by-uv"))
+        there = greeting.folder or anywhere
+        project = (uv + pip).replace("PROJECT", "by-uv")
+        swap = "mv dist dist-1\nmv dist-2 dist\n"
+        script = (
+            f"cd {there}\n{tokens}cd {work}\n{by_uv}{swap}{by_twine}{project}cd {there}\n{creating}"
+        )
+        said = works(
+            ["/bin/sh", "-ec", script],
+            self.home,
+            PATH=f"{path}{folders}:/usr/bin:/bin",
+            PIP_TARGET=str(self.folder / "target"),
+            VIRTUAL_ENV=str(self.folder / "venv"),
+        )
         self.assertTrue((self.folder / "target/by_uv.py").exists())
         (site,) = (self.folder / "venv/lib").glob("python3*/site-packages")
         self.assertEqual(installed(site), {"by_uv-1.0"})
-        (password,) = re.findall(r"^password: (\S+)$", works_as_printed(creating), re.MULTILINE)
+        self.assertEqual(ask(self.port, "/local/by-twine/", self.admin(greeting)).status, 200)
+        (password,) = re.findall(r"^password: (\S+)$", said, re.MULTILINE)
         self.assertEqual(ask(self.port, "/api/me", basic("alice", password)).status, 200)
         return greeting
+
+    def admin(self, greeting: Greeting) -> dict[str, str]:
+        """The header of the administrator."""
+        return basic("admin", greeting.password)
 
     def twistd(self, read: str) -> Path:
         """The folder of a configuration that says who may read."""
@@ -117,15 +129,13 @@ class FirstRunTests(SynchronousTestCase):
         cwd = self.twistd(read)
         command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid"]
         first = self.started([*command, "--config", "pypid.ini"], cwd)
-        greeting = self.check(first, cwd)
+        greeting = self.check(first, Path("/"))
         self.assertNotIn("--config", greeting.text)
         self.assert_hidden(greeting.password)
         first.stop()
         second = self.started(command, cwd)
         self.assertNotIn("first run", second.output())
-        self.assertEqual(
-            ask(self.port, "/api/users", basic("admin", greeting.password)).status, 200
-        )
+        self.assertEqual(ask(self.port, "/api/users", self.admin(greeting)).status, 200)
 
     def test_open(self) -> None:
         """Where all may read, with twistd and ./pypid.ini; a second start prints nothing."""
@@ -141,7 +151,7 @@ class FirstRunTests(SynchronousTestCase):
         cwd = self.folder / "elsewhere"
         cwd.mkdir()
         first = self.started([BIN / "pypid", "serve", "--config", "../pypid.ini"], cwd)
-        self.assertIn("--quiet --config ../pypid.ini)", self.check(first, cwd).text)
+        self.assertIn("--quiet --config ../pypid.ini)", self.check(first, Path("/")).text)
 
     def test_empty_folder(self) -> None:
         """`pypid serve` in an empty folder, of a program on the path: the first line tells the
@@ -170,7 +180,7 @@ class FirstRunTests(SynchronousTestCase):
         (checkout / ".venv/bin").symlink_to(BIN)
         (checkout / ".venv/run-all.stamp").touch()  # all is installed there
         first = self.started(["make", "run"], checkout)
-        greeting = self.check(first, checkout)
+        greeting = self.check(first, Path("/"))
         self.assertIn("$(.venv/bin/pypid token create", greeting.text)
         self.assertTrue((checkout / "var/admin.json").exists())
 

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.wiring.configuration import find_config, load_config
@@ -77,9 +78,12 @@ class ConfigTests(SynchronousTestCase):
         """--config stands in a command only if another configuration would be found without it."""
         Path("pypid.ini").touch()
         Path("other.ini").touch()
-        self.assertEqual(self.found(), Invocation())
-        self.assertEqual(self.found("pypid.ini"), Invocation())
-        self.assertEqual(self.found("other.ini"), Invocation("pypid", " --config other.ini"))
+        here = self.folder
+        self.assertEqual(self.found(), Invocation(folder=here))
+        self.assertEqual(self.found("pypid.ini"), Invocation(folder=here))
+        self.assertEqual(self.found("other.ini"), Invocation("pypid", " --config other.ini", here))
+        whole = str(here / "other.ini")
+        self.assertEqual(self.found(whole), Invocation("pypid", f" --config {whole}"))
         self.assertEqual(
             self.found("other.ini").command("user list"), "pypid user list --config other.ini"
         )
@@ -93,6 +97,6 @@ class ConfigTests(SynchronousTestCase):
         expected = Invocation(f"STATE_DIRECTORY={self.folder}/state pypid")
         self.assertEqual(self.found(), expected)
         Path("pypid.ini").touch()
-        self.assertEqual(self.found(), expected)
+        self.assertEqual(self.found(), evolve(expected, folder=self.folder))
         Path("pypid.ini").write_text("[server]\nstate = state\n")
-        self.assertEqual(self.found(), Invocation())
+        self.assertEqual(self.found(), Invocation(folder=self.folder))

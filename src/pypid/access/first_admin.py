@@ -141,7 +141,7 @@ Users are in [users] of the configuration: put the line there that this prints, 
     {}
 """
 _ACCOUNTS = """\
-Create an account for each person, here or in the browser (--admin: an administrator):
+Create accounts for other people, {} or in the browser (--admin: an administrator):
 
     {}
 """
@@ -154,22 +154,32 @@ def greeting(
     *,
     program: str = "pypid",
     option: str = "",
+    folder: Path | None = None,
     readable: bool = True,
     accounts: bool = True,
 ) -> str:
     """Return what a first run prints: the password, and the commands to publish and install.
 
     `base_url` is the URL of this index for clients; `state` is the folder whose file resets the
-    password. `program` and `option` are before and after each command of pypid. `readable`: everyone may
-    read, so that installing needs no token. `accounts`: users of the database can log in. Printed,
-    never logged: it holds the password, which is on no command line, as other users see those.
+    password. `program` and `option` are before and after each command of pypid, which works in
+    `folder` (None: in each). `readable`: everyone may read, so that installing needs no token.
+    `accounts`: users of the database can log in. Printed, never logged: it holds the password,
+    which is on no command line, as other users see those.
     """
     base = base_url.rstrip("/")
     record = RECORD if state is None else str(state / RECORD)
-    create = f"{program} token create {{}} --user {ADMIN} --can {{}} --quiet{option}"
-    token = create.format("publish", "publish")
+    create = f"{program} token create {{0}} --user {ADMIN} --can {{0}} --quiet{option}"
+    tokens = f"    export UV_PUBLISH_TOKEN=$({create.format('publish')})"
+    if not readable:
+        address = urlsplit(base)
+        authority = f"__token__:$({create.format('read')})@{address.netloc}"
+        url = f"{address.scheme}://{authority}{address.path}/simple/"
+        tokens += f"\n    export UV_DEFAULT_INDEX={url}"
     users = (
-        _ACCOUNTS.format(f"{program} user create alice{option}")
+        _ACCOUNTS.format(
+            "here" if folder is None else "in the same folder",
+            f"{program} user create alice{option}",
+        )
         if accounts
         else _IN_THE_FILE.format(f"{program} gen-password alice")
     )
@@ -182,45 +192,43 @@ This is the first run. pypid created an administrator:
 Log in with a browser: {base}/
 Keep the password: it is not shown again, and only its hash is stored. Programs use tokens instead.
 
-Publish the files in dist/, with uv or with twine (in another terminal, while pypid runs):
+Open another terminal{"" if folder is None else f" in the folder {folder}"}, and create {"a token" if readable else "tokens"}:
 
-    export UV_PUBLISH_TOKEN=$({token})
+{tokens}
+
+Publish the files in dist/ of your project, with uv or with twine:
+
     uv publish --publish-url {base}/legacy/ dist/*
 
-    export TWINE_USERNAME=__token__ TWINE_PASSWORD=$({token})
+    export TWINE_USERNAME=__token__ TWINE_PASSWORD=$UV_PUBLISH_TOKEN
     twine upload --repository-url {base}/legacy/ dist/*
 
-{_installing(base, None if readable else create.format("install", "read"))}
+Install PROJECT (write the name of a project), with uv or with pip:
+
+{_installing(base, readable=readable)}
 {users}
 To get a new password, delete {record} and start pypid again.
 """
 
 
-def _installing(base: str, token: str | None) -> str:
-    """Return how to install. `token`: the command that creates a token, if one is needed."""
+def _installing(base: str, *, readable: bool) -> str:
     address = urlsplit(base)
     trust = (
         ""
         if address.scheme == "https" or _is_loopback(address.hostname)
         else f" --trusted-host {_host(address.hostname)}"
     )
-    title = "Install PROJECT (write the name of a project), with pip or with uv:"
-    if token is None:
+    if readable:
         return f"""\
-{title}
+    uv pip install --default-index {base}/simple/ PROJECT
 
     pip install --index-url {base}/simple/{trust} PROJECT
-    uv pip install --default-index {base}/simple/ PROJECT
 """
-    simple = f"{address.scheme}://__token__:$({token})@{address.netloc}{address.path}/simple/"
     return f"""\
-{title}
-
-    export PIP_INDEX_URL={simple}
-    pip install{trust} PROJECT
-
-    export UV_DEFAULT_INDEX={simple}
     uv pip install PROJECT
+
+    export PIP_INDEX_URL=$UV_DEFAULT_INDEX
+    pip install{trust} PROJECT
 """
 
 

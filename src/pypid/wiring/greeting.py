@@ -63,6 +63,7 @@ def greet(config: Config, paths: StatePaths, world: World, environ: Mapping[str,
         paths.state,
         program=words.program,
         option=words.option,
+        folder=words.folder,
         readable=readable,
         accounts=accounts,
     )

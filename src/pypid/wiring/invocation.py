@@ -31,6 +31,8 @@ class Invocation:
     program: str = NAME
     option: str = ""
     """Empty, or ``--config FILE`` after a space."""
+    folder: Path | None = None
+    """The folder in which the command works; None if it works in each."""
 
     def command(self, words: str) -> str:
         """Return the whole command line for a shell."""
@@ -54,9 +56,12 @@ def invocation(config: Config, environ: Mapping[str, str]) -> Invocation:
     else:
         is_usual = where(config, others).state.resolve() == where(config, environ).state.resolve()
         state = where(config, environ).state
-    if is_usual or STATE not in environ:
-        return Invocation(program, option)
-    return Invocation(f"{STATE}={quote(str(state))} {program}", option)
+    is_relative = "/" in program and not Path(program).is_absolute()
+    named = usual if not option else config.source
+    folder = Path.cwd() if is_relative or not Path(named).is_absolute() else None
+    if not is_usual and STATE in environ:
+        program = f"{STATE}={quote(str(state))} {program}"
+    return Invocation(program, option, folder)
 
 
 def program_name(started: str, environ: Mapping[str, str]) -> str:
