@@ -305,7 +305,7 @@ class RequestTests(RecordedCase):
         self.answer = {
             "name": "spam",
             "standing": "theirs",
-            "says": "not ours, and may come from upstream",
+            "says": "not local, so pypid looks it up upstream",
             "not_asked": None,
             "not_shown": None,
             "ours": None,
@@ -323,7 +323,7 @@ class RequestTests(RecordedCase):
         status, out, _ = self.run_command("why", "Spam")
         self.assertEqual((status, self.asked.pop().url), (None, "/api/why/Spam"))
         for line in (
-            "spam: the name is not ours, and may come from upstream.",
+            "spam: the name is not local, so pypid looks it up upstream.",
             (
                 "Last answer of https://up.example/ (2026-01-20 10:00:00 UTC): 3 files, status "
                 "active."

@@ -62,11 +62,6 @@ class PageTests(SynchronousTestCase):
                     self.assertIn(max(action.option_strings, key=len), section + "--help")
 
 
-def parses(words: list[str], *, complete: bool) -> str | None:
-    """Return what is wrong with a command line, as `problem_of` does."""
-    return None if words[:1] == ["doctor"] else problem_of(words, complete=complete)
-
-
 class CommandLineTests(SynchronousTestCase):
     """Every `pypid ...` in the documentation is a command, with its current name."""
 
@@ -79,7 +74,7 @@ class CommandLineTests(SynchronousTestCase):
             for words in pypid_lines(literal_lines(path.read_text()), comments=False):
                 count += 1
                 complete = not any(PLACEHOLDER.search(word) for word in words)
-                problem = parses(words, complete=complete)
+                problem = problem_of(words, complete=complete)
                 self.assertIsNone(problem, f"{path.relative_to(ROOT)}: pypid {' '.join(words)}")
         self.assertGreater(count, 100)
 
@@ -90,6 +85,6 @@ class CommandLineTests(SynchronousTestCase):
             for literal in re.findall(r"``(pypid\s[^`]+)``", path.read_text()):
                 for words in pypid_lines(" ".join(literal.split()), comments=False):
                     count += 1
-                    problem = parses(words, complete=False)
+                    problem = problem_of(words, complete=False)
                     self.assertIsNone(problem, f"{path.relative_to(ROOT)}: {literal}")
         self.assertGreater(count, 50)

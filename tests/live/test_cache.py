@@ -275,7 +275,7 @@ class WhyTests(CacheCase):
             self.folder,
         )
         said = self.pypid("why", "Bee")
-        self.assertIn("bee: the name is not ours, and may come from upstream.", said)
+        self.assertIn("bee: the name is not local, so pypid looks it up upstream.", said)
         days = [
             time.strftime("%Y-%m-%d", time.gmtime(time.time() + more))
             for more in (3 * 86400 - 300, 3 * 86400)

@@ -78,16 +78,16 @@ class Policy:
 class Silence(Enum):
     """The reasons not to ask upstream for a name; the values are shown to users."""
 
-    OFFLINE = "pypid is offline ([upstream] mode): only what is stored is served"
-    RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
-    OURS = "the name is ours: it never goes upstream (unless [upstream] allow_mixed lists it)"
+    OFFLINE = "pypid is offline ([upstream] mode) and serves stored files only"
+    RESERVED = "the name is reserved ([upstream] reserved)"
+    OURS = "the name is local (to list upstream files too: [upstream] allow_mixed)"
     CLAIMED = (
-        "the name is ours, since a rule of its own lets users publish it: it never goes "
-        "upstream (unless allow_mixed lists it)"
+        "the name is local because users have the right to publish it (to list upstream files "
+        "too: [upstream] allow_mixed)"
     )
-    UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
-    DENIED = "the name may not come from upstream ([upstream] deny)"
-    NOT_ALLOWED = "the name is not among those that may come from upstream ([upstream] allow)"
+    UNKNOWN = "pypid does not know yet whether the name is local"
+    DENIED = "the name is denied ([upstream] deny)"
+    NOT_ALLOWED = "the name is not in [upstream] allow"
 
 
 @define(slots=False, repr=False)
@@ -165,14 +165,12 @@ class UpstreamState:
 class Hidden(Enum):
     """The reasons to hide an upstream file; the values are shown to users."""
 
-    OURS = "a file of ours has this name"
+    OURS = "a local file has this name"
     COOLDOWN = "it is too young ([upstream] cooldown)"
     QUARANTINED = "the upstream index has put the project in quarantine"
-    GONE = "the upstream index does not list it any more"
-    UNVERIFIED = (
-        "the upstream index lists no hash that it could be verified by ([upstream] require_hashes)"
-    )
-    NOT_KEPT = "only stored files are served (offline, /local/), and this one is not stored"
+    GONE = "the upstream index no longer lists it"
+    UNVERIFIED = "the upstream index lists no hash to verify it ([upstream] require_hashes)"
+    NOT_KEPT = "it is not stored, and only stored files are served (offline, /local/)"
 
 
 def view(

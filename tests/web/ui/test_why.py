@@ -28,8 +28,8 @@ class WhyTests(AdministeredCase):
     def test_standing(self) -> None:
         """The standing of a name, in words, whether there is such a project or not."""
         for project, words in (
-            ("spam", "The name is ours."),
-            ("ham", "The name is not ours, and may come from upstream."),
+            ("spam", "The name is local."),
+            ("ham", "The name is not local, so pypid looks it up upstream."),
             ("acme-x", "The name is reserved ([upstream] reserved)."),
             ("evil", "The name is denied ([upstream] deny)."),
             ("nothing", "None yet."),

@@ -29,15 +29,15 @@ from pypid.core.policy import (
 class NameStatus(Enum):
     """The status of a name here; the values complete the sentence "the name is ..."."""
 
-    OURS = "ours"
-    MIXED = "ours, and upstream's files stand beside ours ([upstream] allow_mixed)"
-    UPSTREAM = "not ours, and may come from upstream"
-    OFFLINE = "not ours, and pypid is offline ([upstream] mode): of it there is what is stored"
+    OURS = "local"
+    MIXED = "local, and upstream files are listed too ([upstream] allow_mixed)"
+    UPSTREAM = "not local, so pypid looks it up upstream"
+    OFFLINE = "not local, and pypid is offline ([upstream] mode): it serves stored files only"
     RESERVED = "reserved ([upstream] reserved)"
-    CLAIMED = "claimed as ours by rules of its own, and nothing of it was published yet"
+    CLAIMED = "local because users have the right to publish it, although nothing was published yet"
     DENIED = "denied ([upstream] deny)"
     NOT_ALLOWED = "not allowed ([upstream] allow)"
-    UNKNOWN = "not known yet to be ours or not"
+    UNKNOWN = "not yet known to be local or not"
 
 
 class Absent(Enum):
@@ -45,11 +45,9 @@ class Absent(Enum):
     users.
     """
 
-    CLOSED = "the project is in quarantine here (`pypid status` ends it)"
-    NOT_LISTED = (
-        "it is not stored here, and the upstream index did not list it when it was asked last"
-    )
-    UNHEARD = "it is not stored here, and the upstream index has not been asked for the project yet"
+    CLOSED = "the project is in quarantine here (to end that: `pypid project set-status`)"
+    NOT_LISTED = "it is not stored here, and the last answer of the upstream index did not list it"
+    UNHEARD = "it is not stored here, and pypid has not looked the project up upstream yet"
 
 
 Reason = Hidden | Silence | Absent
