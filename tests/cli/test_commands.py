@@ -243,7 +243,7 @@ class RequestTests(RecordedCase):
         """rebuild and adopt tell each file; one that was refused makes the status 1."""
         adopted = {"key": "a-1.zip", "outcome": "adopted", "problems": []}
         refused = {"key": "b-1.zip", "outcome": "refused", "problems": ["no PKG-INFO"]}
-        self.answer = {"projects": 2, "changed": 1, "adopted": [adopted]}
+        self.answer = {"projects": 2, "changed": 1, "adopted": [adopted], "also_upstream": []}
         status, out, _ = self.run_command("rebuild", "spam")
         self.assertEqual(
             (status, out),
@@ -257,20 +257,61 @@ class RequestTests(RecordedCase):
         self.assertEqual(status, 1)
         self.assertIn("b-1.zip: refused\n    no PKG-INFO\n1 file adopted, 1 refused; ", out)
         self.assertIn("[upstream] reserved", said)
-        self.assertEqual([q.url for q in self.asked], ["/api/rebuild/spam", "/api/adopt"])
-        self.assertEqual(self.asked[1].document, {"folder": str(Path("folder").resolve())})
+        self.assertEqual(
+            [q.url for q in self.asked], ["/api/rebuild/spam", "/api/adopt/survey", "/api/adopt"]
+        )
+        folder = str(Path("folder").resolve())
+        self.assertEqual(self.asked[1].document, {"folder": folder})
+        self.assertEqual(self.asked[2].document, {"folder": folder, "cached": []})
 
     def test_adopts_a_bucket(self) -> None:
         """adopt without a folder is for all of the storage; what is left alone loses nothing, and
         the status is 0.
         """
         left = {"key": "x.txt", "outcome": "left", "problems": ["it stays where it is."]}
-        self.answer = {"projects": 0, "changed": 0, "adopted": [left]}
+        self.answer = {"projects": 0, "changed": 0, "adopted": [left], "also_upstream": []}
         status, out, _ = self.run_command("adopt")
         self.assertEqual(
-            (status, [(q.method, q.url) for q in self.asked]), (None, [("POST", "/api/rebuild")])
+            (status, [(q.url, q.document) for q in self.asked]),
+            (
+                None,
+                [
+                    ("/api/adopt/survey", {"folder": None}),
+                    ("/api/adopt", {"folder": None, "cached": []}),
+                ],
+            ),
         )
         self.assertIn("x.txt: left\n    it stays where it is.\n", out)
+
+    def test_import_of_projects_that_exist_upstream(self) -> None:
+        """The options say which are cached; without an answer for each nothing is imported."""
+        same = {"project": "spam", "same": ["spam-1.zip"], "other": []}
+        other = {"project": "eggs", "same": [], "other": ["eggs-1.zip"]}
+        self.answer = {"projects": 0, "changed": 0, "adopted": [], "also_upstream": [same, other]}
+        for options, cached in (
+            (("--cached", "all", "--local", "Eggs"), ["spam"]),
+            (("--cached", "all", "--local", "all"), ["spam"]),
+            (("--cached", "spam", "--cached", "eggs"), ["eggs", "spam"]),
+            (("--local", "spam", "--local", "eggs"), []),
+        ):
+            self.asked.clear()
+            status, _, _ = self.run_command("storage", "import", *options)
+            self.assertIsNone(status)
+            self.assertEqual(self.asked[-1].document, {"folder": None, "cached": cached})
+        for options, names in (((), "spam, eggs"), (("--cached", "all"), "eggs")):
+            self.asked.clear()
+            status, _, said = self.run_command("storage", "import", *options)
+            self.assertIn(f"also exist upstream: {names}. Nothing was imported.", status)
+            self.assertEqual([q.url for q in self.asked], ["/api/adopt/survey"])
+            self.assertIn("eggs also exists upstream: 1 file that upstream does not have", said)
+
+    def test_import_of_everything_as_local(self) -> None:
+        """With --local all upstream is not asked; the projects that it has are named afterwards."""
+        self.answer = {"projects": 0, "changed": 0, "adopted": [], "also_upstream": ["eggs"]}
+        status, _, said = self.run_command("storage", "import", "--local", "all")
+        self.assertEqual([q.url for q in self.asked], ["/api/adopt"])
+        self.assertIsNone(status)
+        self.assertIn("these projects are local now, and also exist upstream: eggs.", said)
 
     def test_odd_keys(self) -> None:
         """What somebody has named a file by moves no cursor."""
@@ -279,7 +320,7 @@ class RequestTests(RecordedCase):
             "outcome": "left",
             "problems": ["not \x1b[31m."],
         }
-        self.answer = {"projects": 0, "changed": 0, "adopted": [odd]}
+        self.answer = {"projects": 0, "changed": 0, "adopted": [odd], "also_upstream": []}
         _, out, _ = self.run_command("adopt")
         self.assertNotIn("\x1b", out)
         self.assertIn("a\\x1b[2J\\nb-1.zip: adopted: left\n", out)

@@ -163,6 +163,7 @@ MATRIX = {
     ("/api/rebuild", "POST"): ADMIN,
     ("/api/rebuild/<project>", "POST"): ADMIN,
     ("/api/adopt", "POST"): ADMIN,
+    ("/api/adopt/survey", "POST"): ADMIN,
     # trusted publishing: the body says who it is
     ("/_/oidc/audience", GET): ANYBODY,
     ("/_/oidc/mint-token", "POST"): ANYBODY,

@@ -354,7 +354,7 @@ class RebuildTests(ManagingCase):
         """A project that is not there is none, and nothing changed."""
         self.assertEqual(
             self.pypid.api("POST", "/api/rebuild/nothing").json,
-            {"projects": 0, "changed": 0, "adopted": []},
+            {"projects": 0, "changed": 0, "adopted": [], "also_upstream": []},
         )
         self.assertEqual(self.pypid.api("POST", "/api/rebuild/-").status, 400)
 
@@ -363,7 +363,7 @@ class RebuildTests(ManagingCase):
         self.pypid.api("POST", "/api/rebuild")
         self.assertEqual(
             self.pypid.api("POST", "/api/rebuild").json,
-            {"projects": 1, "changed": 0, "adopted": []},
+            {"projects": 1, "changed": 0, "adopted": [], "also_upstream": []},
         )
 
     def test_adopt_needs_a_folder(self) -> None:

@@ -246,6 +246,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/rebuild", "POST"),
         ("/api/rebuild/<project>", "POST"),
         ("/api/adopt", "POST"),
+        ("/api/adopt/survey", "POST"),
         ("/api/users", *GET, "POST"),
         ("/api/users/<name>", *GET, "PATCH", "DELETE"),
         ("/api/groups", *GET, "POST"),

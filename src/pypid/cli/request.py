@@ -53,16 +53,28 @@ def send_request(
     )
 
 
+def send_series(options: argparse.Namespace, request: ControlRequest) -> Any:
+    """Send the request and those that follow it (`ControlRequest.then`) to the running daemon, or
+    to one that is started for them; return the last answer. Raises `ControlRefused`.
+    """
+    return exchange(options.config, request)
+
+
 def poll(options: argparse.Namespace, url: str, on_answer: Callable[[Any], None]) -> None:
     """Repeat a request to the running daemon until Ctrl-C; `on_answer` gets each answer."""
-    from pypid.daemon.control import ControlRequest
+    from pypid.daemon.control import ControlRefused, ControlRequest
 
     def repeat(answer: Any) -> ControlRequest:
         on_answer(answer)
         return request
 
-    request = ControlRequest("GET", url, then=repeat)
-    exchange(options.config, request)
+    request = ControlRequest("GET", url, then=repeat, of_running=True)
+    try:
+        exchange(options.config, request)
+    except NotRunning:
+        raise ControlRefused(
+            "pypid is not running, so there are no new entries. Start it, or omit --follow."
+        ) from None
 
 
 def exchange(file: Path, request: ControlRequest) -> Any:
@@ -85,10 +97,6 @@ def exchange(file: Path, request: ControlRequest) -> Any:
         raise ControlRefused(
             f"No configuration file was found, and the data folder {state} does not exist. Start "
             "the index with `pypid serve`, or name its configuration with --config."
-        )
-    if request.then is not None:
-        raise ControlRefused(
-            "pypid is not running, so there are no new entries. Start it, or omit --follow."
         )
     with _note_after(PATIENCE, "pypid is not running. Starting it for this command ..."):
         from pypid.wiring import single_command  # imports all of a daemon, which takes a while

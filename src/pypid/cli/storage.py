@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group, add_json
+from pypid.cli.import_choice import ImportChoice, add_options, choose
 from pypid.cli.output import (
     counted,
     format_size,
@@ -19,7 +20,7 @@ from pypid.cli.output import (
     print_progress,
     printable,
 )
-from pypid.cli.request import send_request
+from pypid.cli.request import send_request, send_series
 
 if TYPE_CHECKING:
     from pypid.index.local.copy import Copied
@@ -46,6 +47,10 @@ REFUSED_FILES = (
     "its name upstream (except with [storage] layout = pypicloud). Add private names to [upstream] "
     "reserved."
 )
+ALSO_UPSTREAM = (
+    "pypid: these projects are local now, and also exist upstream: {}. None of their new upstream "
+    "releases appear, such as security updates, unless [upstream] allow_mixed lists them."
+)
 CHECK = """\
   pypid storage check
   pypid storage check --hashes
@@ -66,11 +71,18 @@ was refused.
 IMPORT = """\
   pypid storage import
   pypid storage import /srv/wheels
+  pypid storage import /srv/wheels --cached all --local acme-tools
 
 pypid writes a record beside each distribution in FOLDER, which must be the storage folder
 ([storage] path) or a folder in it; without FOLDER, in the whole storage, which can be a
 bucket. No file is moved, renamed or changed. Folders of pypicloud, pypicache and pypiserver
 can be used as they are. The exit status is 1 if a file was refused.
+
+An imported project is local: pypid never asks the upstream index for it again. For projects
+that also exist upstream, the command asks whether they are local or cached. Files of cached
+projects are moved to the cache if upstream lists them with the same hash, and new upstream
+releases appear. Without a terminal, answer with --local and --cached. Names are compared with
+the upstream's list of projects; names that are not on it are not sent.
 """
 COPY = """\
   pypid storage copy /etc/pypid/pypid.ini /etc/pypid/on-s3.ini
@@ -104,6 +116,7 @@ def add(commands: Any) -> None:
     adopt.add_argument(
         "folder", metavar="FOLDER", type=Path, nargs="?", help="(default: the whole storage)"
     )
+    add_options(adopt)
     about = "copy all packages from one storage into another"
     copy = add_command(verbs, "copy", _copy_storage, about, examples=COPY)
     copy.add_argument("source", metavar="FROM", type=Path, help="a configuration file")
@@ -144,13 +157,25 @@ def _rebuild(options: argparse.Namespace) -> None:
 
 
 def _adopt(options: argparse.Namespace) -> None:
-    if options.folder is None:
-        url, document = "/api/rebuild", None
+    choice = ImportChoice.of(options)
+    folder = None if options.folder is None else str(options.folder.resolve())
+    asks = sys.stdin.isatty() and not options.json
+
+    def request_import(survey: Any) -> ControlRequest:
+        cached = choose(choice, survey["also_upstream"], asks=asks)
+        document = {"folder": folder, "cached": sorted(cached)}
+        return ControlRequest("POST", "/api/adopt", document, print_progress)
+
+    from pypid.daemon.control import ControlRequest
+
+    if choice.needs_no_survey:
+        request = request_import({"also_upstream": []})
     else:
-        url, document = "/api/adopt", {"folder": str(options.folder.resolve())}
-    _report_adoption(
-        options, send_request(options, "POST", url, document, on_progress=print_progress)
-    )
+        document = {"folder": folder}
+        request = ControlRequest(
+            "POST", "/api/adopt/survey", document, print_progress, then=request_import
+        )
+    _report_adoption(options, send_series(options, request))
 
 
 def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
@@ -169,10 +194,14 @@ def _print_adoption(answer: Any) -> None:
     projects = counted(answer["projects"], "project")
     known = f"{projects} known before, {answer['changed']} of them changed"
     refused = outcomes.count("refused")
+    cached = outcomes.count("cached")
     print(
         f"{counted(outcomes.count('adopted'), 'file')} adopted"
+        f"{f', {cached} moved to the cache' if cached else ''}"
         f"{f', {refused} refused' if refused else ''}; {known}."
     )
+    if names := answer.get("also_upstream"):
+        print(ALSO_UPSTREAM.format(printable(", ".join(names))), file=sys.stderr)
 
 
 # --- check ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,7 +149,7 @@ class Index:
         self.listings = UpstreamListings(
             self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
-        self.maintenance = Maintenance(self.context, kept, self.bucket)
+        self.maintenance = Maintenance(self.context, kept, self.gate, self.bucket)
         restores = ArchiveRestores(self.bucket, self.world.clock.seconds)
         self._reader = FileReader(
             self.blobs, self.context, self.gate, self.file_cache, self.links, restores
@@ -398,10 +399,15 @@ class Index:
         return await self.maintenance.rebuild(by, project, tell=tell)
 
     async def adopt(
-        self, prefix: str, by: str, *, tell: Tell | None = None
+        self,
+        prefix: str,
+        by: str,
+        cached: AbstractSet[ProjectName] = frozenset(),
+        *,
+        tell: Tell | None = None,
     ) -> tuple[Reconciled, Sequence[Adopted]]:
         """Adopt the files without a record below `prefix`; see `Maintenance.adopt`."""
-        return await self.maintenance.adopt(prefix, by, tell=tell)
+        return await self.maintenance.adopt(prefix, by, cached, tell=tell)
 
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None

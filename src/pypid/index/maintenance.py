@@ -4,23 +4,33 @@ check for damage.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
+from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
 from pypid.index.context import IndexContext
 from pypid.index.progress import Tell
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.upstream.cache_store import CacheStore
+from pypid.index.upstream.gate import UpstreamGate
 from pypid.ports import Bucket
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.local.adoption import Adopted
     from pypid.index.local.pypicloud_takeover import TakeOver
     from pypid.index.local.storage_check import CheckReport
+    from pypid.index.upstream.imported_files import UpstreamImport, UpstreamMatch
+
+
+_NO_SURVEY = (
+    "So it is not known which of these projects also exist there, and nothing was imported. Try "
+    "again, or import all as local projects: pypid storage import --local all"
+)
 
 
 @define(eq=False)
@@ -29,6 +39,7 @@ class Maintenance:
 
     context: IndexContext
     kept: CacheStore
+    gate: UpstreamGate
     bucket: Callable[[], Awaitable[Bucket]] | None
     """Operations specific to an S3 bucket, if the storage is one."""
     comparing: ReconcileProgress | None = field(default=None, init=False)
@@ -101,15 +112,59 @@ class Maintenance:
         return found, await self._take_in(found.strays, found.foreign, by, tell)
 
     async def adopt(
-        self, prefix: str, by: str, *, tell: Tell | None = None
+        self,
+        prefix: str,
+        by: str,
+        cached: AbstractSet[ProjectName] = frozenset(),
+        *,
+        tell: Tell | None = None,
     ) -> tuple[Reconciled, Sequence[Adopted]]:
         """Adopt the distributions without a record below `prefix` (empty, or ending in a slash), in
-        place.
+        place. Those of the projects `cached` become cached files instead. Raises `UpstreamDown`,
+        `BadListing` if there are such projects.
         """
         found = await self._compared(tell)
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
         foreign = [blob for blob in found.foreign if blob.key.startswith(prefix)]
-        return found, await self._take_in(strays, foreign, by, tell)
+        if not cached:
+            return found, await self._take_in(strays, foreign, by, tell)
+        from pypid.index.local.adoption import project_of
+
+        moved: list[Blob] = []
+        local: list[Blob] = []
+        for blob in strays:
+            is_cached = project_of(blob.key.rpartition("/")[2]) in cached
+            (moved if is_cached else local).append(blob)
+        stored = await self._import(tell).store(moved)
+        return found, (*stored, *await self._take_in(local, foreign, by, tell))
+
+    async def survey(self, prefix: str, *, tell: Tell | None = None) -> Sequence[UpstreamMatch]:
+        """Return the projects of distributions without a record below `prefix` that exist upstream.
+        Raises `UpstreamDown` if it cannot be asked.
+        """
+        found = await self._compared(tell)
+        strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
+        try:
+            return await self._import(tell).survey(strays)
+        except (UpstreamDown, BadListing) as error:
+            raise UpstreamDown(f"{error.reason} {_NO_SURVEY}") from None
+
+    async def also_upstream(self, adopted: Iterable[Adopted]) -> frozenset[ProjectName]:
+        """Return the projects of adopted files that also exist upstream, where their releases are
+        hidden from now on; none if upstream does not answer.
+        """
+        from pypid.index.local.adoption import Result
+
+        names = {name for one in adopted if one.outcome is Result.ADOPTED for name in one.names}
+        try:
+            return await self._import(None).without_releases(names)
+        except (UpstreamDown, BadListing):
+            return frozenset()
+
+    def _import(self, tell: Tell | None) -> UpstreamImport:
+        from pypid.index.upstream.imported_files import UpstreamImport
+
+        return UpstreamImport(self.context, self.gate, self.kept, tell)
 
     async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
         """Adopt these distributions without a record, in place."""

@@ -45,6 +45,7 @@ NO_DEED = {
     ("POST", "/_/oidc/mint-token"): "written down by access.oidc, where tokens are minted",
     ("POST", "/_/oidc/github/mint-token"): "the same",
     ("POST", "/api/reload"): "wiring.reload writes it, for SIGHUP as well",
+    ("POST", "/api/adopt/survey"): "it compares with upstream, and changes nothing",
     ("POST", "/admin/register"): "it confirms what the configuration says, and changes nothing",
 }
 """Routes of changing methods that leave no line of their own, and why."""

@@ -56,11 +56,13 @@ AT_ONCE = 16
 
 
 class Result(Enum):
-    """The outcome for a file that had no record. `LEFT` loses nothing: the file's bytes are served
+    """The outcome for a file that had no record. `CACHED`: it is now a cached file of the upstream
+    index. `LEFT` loses nothing: the file's bytes are served
     anyway, or it never belonged to an index.
     """
 
     ADOPTED = "adopted"
+    CACHED = "cached"
     REFUSED = "refused"
     LEFT = "left"
 

@@ -74,6 +74,14 @@ class UpstreamGate:
             url, lambda: self.upstream.fetch(url, span, via, verified=verified)
         )
 
+    async def listed_project(self, name: ProjectName) -> Listing:
+        """Return the current listing of a project that is in upstream's own list of projects, for a
+        comparison with files in the storage. The caller has checked the policy.
+
+        Files without a record make `project` refuse the name: it may be private.
+        """
+        return await self._noted(self.upstream.project(name, None, ()))
+
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """Return all upstream projects."""
         refuse_loop(via, self.identity)

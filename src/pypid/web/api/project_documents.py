@@ -77,6 +77,23 @@ class Rebuilt(TypedDict):
     projects: int
     changed: int
     adopted: list[AdoptedDocument]
+    also_upstream: list[str]
+
+
+class UpstreamMatchDocument(TypedDict):
+    """A project with files without a record that also exists upstream. `same`: the files that
+    upstream lists with the same hash; `other`: all others.
+    """
+
+    project: str
+    same: list[str]
+    other: list[str]
+
+
+class ImportSurvey(TypedDict):
+    """The projects of a folder that also exist upstream."""
+
+    also_upstream: list[UpstreamMatchDocument]
 
 
 class FindingDocument(TypedDict):

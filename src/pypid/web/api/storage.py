@@ -5,20 +5,28 @@ problems.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from pypid.core.errors import BadRequest, Busy, PypidError
-from pypid.core.packaging.names import ProjectName
+from pypid.core.errors import BadRequest, Busy, PypidError, UpstreamDown
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.storage_check import CheckReport
 from pypid.index.progress import Tell
 from pypid.index.store.reconcile import Reconciled
-from pypid.web.api.project_documents import CheckedStorage, FindingDocument, Rebuilt
+from pypid.index.upstream.imported_files import UpstreamMatch
+from pypid.web.api.project_documents import (
+    CheckedStorage,
+    FindingDocument,
+    ImportSurvey,
+    Rebuilt,
+    UpstreamMatchDocument,
+)
 from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described
@@ -32,12 +40,17 @@ T = TypeVar("T")
 
 Came = tuple[Reconciled, Sequence[Adopted]]
 """The result of reconciling, and what became of files that had no record."""
+NamedCame = tuple[Reconciled, Sequence[Adopted], AbstractSet[ProjectName]]
+"""`Came`, and those projects of adopted files that also exist upstream."""
 
 
 class Folder(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an adoption: a folder on the server."""
+    """The body of an adoption: a folder on the server, or null for the whole storage. Files of the
+    projects `cached` become cached files of the upstream index.
+    """
 
-    folder: str
+    folder: str | None
+    cached: list[str] = []
 
 
 class Checkup(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,7 +70,7 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 )
 async def rebuild(ctx: RequestContext) -> None:
     """Reconcile the catalog with the storage, and adopt files without a record."""
-    await _run_streamed(ctx.request, partial(rebuilt, ctx, None), _rebuilt)
+    await _run_streamed(ctx.request, lambda tell: _named(ctx, rebuilt(ctx, None, tell)), _rebuilt)
 
 
 @route(
@@ -68,7 +81,9 @@ async def rebuild(ctx: RequestContext) -> None:
 )
 async def rebuild_project(ctx: RequestContext, project: ProjectName) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _run_streamed(ctx.request, partial(rebuilt, ctx, project), _rebuilt)
+    await _run_streamed(
+        ctx.request, lambda tell: _named(ctx, rebuilt(ctx, project, tell)), _rebuilt
+    )
 
 
 async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | None = None) -> Came:
@@ -88,13 +103,29 @@ async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | No
 async def adopt(ctx: RequestContext) -> None:
     """Adopt the files of a folder in the storage."""
     wanted = await read_json(ctx.request, Folder)
-    prefix = _prefix_of(ctx.app, Path(wanted.folder))
+    prefix = _prefix_of(ctx.app, wanted.folder)
+    cached = frozenset(map(project_name, wanted.cached))
 
-    def adopting(tell: Tell | None) -> Awaitable[Came]:
-        job = ctx.app.index.adopt(prefix, user_of(ctx.identity), tell=tell)
-        return attempted(ctx, "adopt", wanted.folder, job, _counts)
+    def adopting(tell: Tell | None) -> Awaitable[NamedCame]:
+        job = ctx.app.index.adopt(prefix, user_of(ctx.identity), cached, tell=tell)
+        return _named(ctx, attempted(ctx, "adopt", wanted.folder or "storage", job, _counts))
 
     await _run_streamed(ctx.request, adopting, _rebuilt)
+
+
+@route(
+    "POST",
+    "/api/adopt/survey",
+    action=Action.ADMIN,
+    describe=Described(ImportSurvey, takes=Folder, refuses=(Busy, UpstreamDown), streams=True),
+)
+async def survey_adoption(ctx: RequestContext) -> None:
+    """Return which projects of a folder in the storage also exist upstream. Changes nothing."""
+    wanted = await read_json(ctx.request, Folder)
+    prefix = _prefix_of(ctx.app, wanted.folder)
+    await _run_streamed(
+        ctx.request, lambda tell: ctx.app.index.maintenance.survey(prefix, tell=tell), _surveyed
+    )
 
 
 @route(
@@ -117,11 +148,13 @@ async def checked(ctx: RequestContext, wanted: Checkup, tell: Tell | None = None
     )
 
 
-def _prefix_of(app: App, folder: Path) -> str:
-    """Return the prefix of the keys of the folder's files. Raises `BadRequest`, with advice, for a
-    folder outside the storage.
+def _prefix_of(app: App, name: str | None) -> str:
+    """Return the prefix of the keys of the folder's files; empty for the whole storage. Raises
+    `BadRequest`, with advice, for a folder outside the storage.
     """
-    storage = app.settings.storage_folder
+    if name is None:
+        return ""
+    folder, storage = Path(name), app.settings.storage_folder
     if storage is None:
         raise BadRequest(
             "Only a storage that is a folder ([storage] backend = files) can adopt one."
@@ -160,7 +193,11 @@ async def _run_streamed(
 def _counts(came: Came) -> Details:
     found, taken = came
     adopted = [line.key for line in taken if line.outcome is Result.ADOPTED]
-    return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}
+    cached = [line.key for line in taken if line.outcome is Result.CACHED]
+    details = {"changed": str(found.changed), "adopted": str(len(adopted))}
+    if cached:
+        details["cached"] = str(len(cached))
+    return {**details, "files": listed([*adopted, *cached])}
 
 
 def _swept(found: CheckReport) -> Details:
@@ -189,8 +226,22 @@ def _checked(found: CheckReport) -> CheckedStorage:
     }
 
 
-def _rebuilt(came: Came) -> Rebuilt:
-    found, adopted = came
+async def _named(ctx: RequestContext, job: Awaitable[Came]) -> NamedCame:
+    """Return the result of the job with the projects of adopted files that exist upstream."""
+    found, adopted = await job
+    return found, adopted, await ctx.app.index.maintenance.also_upstream(adopted)
+
+
+def _surveyed(matches: Sequence[UpstreamMatch]) -> ImportSurvey:
+    found: list[UpstreamMatchDocument] = [
+        {"project": match.project, "same": list(match.same), "other": list(match.other)}
+        for match in matches
+    ]
+    return {"also_upstream": found}
+
+
+def _rebuilt(came: NamedCame) -> Rebuilt:
+    found, adopted, also_upstream = came
     return {
         "projects": found.projects,
         "changed": found.changed,
@@ -198,4 +249,5 @@ def _rebuilt(came: Came) -> Rebuilt:
             {"key": one.key, "outcome": one.outcome, "problems": list(one.problems)}
             for one in adopted
         ],
+        "also_upstream": sorted(also_upstream),
     }
