@@ -43,8 +43,8 @@ class DocumentationTests(SiteTestCase):
         expect(page.locator("h1")).to_contain_text("pypid")
         self.picture(page, look, "start")
         page.goto("/docs/search.html?q=max_upload")
-        found = page.locator("#search-results li", has_text="Configuration").first
-        expect(found).to_be_visible()
+        link = page.locator("a[href^='reference/configuration.html']")
+        found = page.locator("#search-results li", has=link).first
         expect(found.locator("p.context")).to_contain_text("upload")
         found.get_by_role("link").first.click()
         expect(page).to_have_url(re.compile(r"/docs/reference/configuration\.html"))
