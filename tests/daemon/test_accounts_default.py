@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.access.sql import schema
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, Unauthenticated
 from pypid.core.permissions import Credential
 from pypid.core.policy import Claims
@@ -32,6 +33,7 @@ from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.testing.examples import an_account
 from pypid.testing.worlds import world
+from pypid.wiring.checks.account_names import dormant_accounts
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
 
@@ -67,11 +69,14 @@ class DefaultTests(TestCase):
     def database(self) -> Path:
         return self.state / "accounts.db"
 
-    def made(self, access: str, ini: str | None = None) -> Identities:
+    def config(self, access: str, ini: str | None = None) -> Config:
         file = self.folder / "pypid.ini"
         file.write_text(f"[access]\n{access}" if ini is None else ini)
         config = load_config(file)
-        config = evolve(config, server=evolve(config.server, state=str(self.state)))
+        return evolve(config, server=evolve(config.server, state=str(self.state)))
+
+    def made(self, access: str, ini: str | None = None) -> Identities:
+        config = self.config(access, ini)
         here, places = world(), where(config, {})
         stores = open_stores(config, places, here, reactor)
         return make_identities(config, places, stores, here, reactor, Claims(), Signals())
@@ -126,6 +131,26 @@ class DefaultTests(TestCase):
         self.assertEqual(await self.start_once(CONFIG), (False, False))
         self.assertEqual(await self.start_once(SQL), (True, False))
         self.assertEqual(await self.start_once(UNSET), (False, True))
+
+    def warned(self, access: str) -> bool:
+        """Whether `pypid check-config` warns of accounts that cannot log in."""
+        config = self.config(access)
+        found = list(dormant_accounts(config, where(config, {})))
+        self.assertTrue(all(KEY in each.message and each.is_warning for each in found))
+        return bool(found)
+
+    @quickly
+    async def test_check(self) -> None:
+        """The check of a configuration warns where accounts exist that it does not let log in."""
+        self.assertFalse(self.warned(UNSET))
+        self.database.touch()
+        self.assertFalse(self.warned(UNSET))
+        await self.start_once(CONFIG, add=True)
+        self.assertEqual([self.warned(each) for each in (UNSET, CONFIG, SQL)], [True, False, False])
+        self.state = self.folder / "new"
+        self.state.mkdir()
+        await self.start_once(UNSET, add=True)
+        self.assertFalse(self.warned(UNSET))
 
     @quickly
     async def test_environment(self) -> None:

@@ -72,11 +72,12 @@ _ONCE_MORE = (
     "of them since is lost, and removed users can log in again: look at `pypid user list`, and "
     "keep the state folder ({state})."
 )
-_DORMANT = (
+DORMANT = (
     "Users of the accounts database cannot log in: [access] backend is not set, and the database "
     "was created where only users of the configuration could. To let them log in, write: backend = "
     "config sql. To leave it so, write: backend = config"
 )
+"""The message where the default of ``[access] backend`` does not let accounts log in."""
 
 
 @define(slots=False, eq=False)
@@ -154,7 +155,7 @@ class Identities(PeriodicJobs):
         await self._find_signs_of_accounts()
         await self.stores.accounts.open()
         if not self.sql_people.may_log_in:
-            _log.warn(_DORMANT)
+            _log.warn(DORMANT)
         if self.config.inherits is not None:
             await self._inherit(self.config.inherits)
         await self.use(self.config)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pypid.access.sql.account_names import StoredNames, read_names
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.doubts import AccountNames, configured_names
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart
+from pypid.daemon.identities import DORMANT
 from pypid.daemon.state import StatePaths
 from pypid.daemon.stores import accounts_place
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
+from pypid.wiring.checks.finding import ConfigFinding
 
 
 def account_names(config: Config, paths: StatePaths) -> AccountNames | None:
@@ -26,6 +30,20 @@ def account_names(config: Config, paths: StatePaths) -> AccountNames | None:
     except (CannotStart, DatabaseAway, DatabaseUnusable):
         return None
     return AccountNames(own.users | stored.users, own.groups | stored.groups)
+
+
+def dormant_accounts(config: Config, paths: StatePaths) -> Iterator[ConfigFinding]:
+    """Yield a warning if `[access] backend` is not set and its default does not let the accounts
+    that exist log in. Blocks.
+    """
+    if config.is_set("access", "backend"):
+        return
+    try:
+        stored = stored_names(config, paths)
+    except (CannotStart, DatabaseAway, DatabaseUnusable):
+        return
+    if not stored.allows_logins:
+        yield ConfigFinding("access", "backend", DORMANT, is_warning=True)
 
 
 def stored_names(config: Config, paths: StatePaths) -> StoredNames:

@@ -125,9 +125,10 @@ class MachineChecks:
                 f"the accounts cannot be read: {error}", "Restore them, or correct [access] url."
             )
             return
-        from_database = stored.users if AccessStore.SQL in access.backend else frozenset()
-        admins = set(access.admins) & (set(self.config.users) | from_database)
-        if AccessStore.SQL in access.backend:
+        is_named = self.config.is_set("access", "backend")
+        log_in = AccessStore.SQL in access.backend and (is_named or stored.allows_logins)
+        admins = set(access.admins) & (set(self.config.users) | (stored.users if log_in else set()))
+        if log_in:
             admins |= stored.admins
         if record is not None:
             admins.add(record.user)
