@@ -78,7 +78,7 @@ pypid writes a record beside each distribution in FOLDER, which must be the stor
 bucket. No file is moved, renamed or changed. Folders of pypicloud, pypicache and pypiserver
 can be used as they are. The exit status is 1 if a file was refused.
 
-An imported project is local: pypid never asks the upstream index for it again. For projects
+An imported project is local: pypid never requests its name upstream again. For projects
 that also exist upstream, the command asks whether they are local or cached. Files of cached
 projects are moved to the cache if upstream lists them with the same hash, and new upstream
 releases appear. Without a terminal, answer with --local and --cached. Names are compared with
