@@ -191,9 +191,9 @@ class GreetingTests(SynchronousTestCase):
             "https://index.acme.com",
         ):
             text = greeting(
-                base, "abcd-efgh", Path("/var/lib/pypid"), program="bin/pypid", option=" -c x.ini"
+                base, "abcd-efgh", Path("/var/lib/pypid"), program="bin/pypid", option=" -c {x}.ini"
             )
-            token = "bin/pypid token create publish --user admin --can publish --quiet -c x.ini"
+            token = "bin/pypid token create publish --user admin --can publish --quiet -c {x}.ini"
             url = base.rstrip("/")
             self.assertEqual(
                 self.commands(text),
@@ -204,7 +204,7 @@ class GreetingTests(SynchronousTestCase):
                     f"twine upload --repository-url {url}/legacy/ dist/*",
                     f"uv pip install --default-index {url}/simple/ PROJECT",
                     f"pip install --index-url {url}/simple/ PROJECT",
-                    "bin/pypid user create alice -c x.ini",
+                    "bin/pypid user create alice -c {x}.ini",
                 ],
             )
             self.assertIn("/var/lib/pypid/admin.json", text)

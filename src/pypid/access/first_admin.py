@@ -168,11 +168,15 @@ def greeting(
     """
     base = base_url.rstrip("/")
     record = RECORD if state is None else str(state / RECORD)
-    create = f"{program} token create {{0}} --user {ADMIN} --can {{0}} --quiet{option}"
-    tokens = f"    export UV_PUBLISH_TOKEN=$({create.format('publish')})"
+
+    def token(action: str) -> str:
+        command = f"{program} token create {action} --user {ADMIN} --can {action}"
+        return f"$({command} --quiet{option})"
+
+    tokens = f"    export UV_PUBLISH_TOKEN={token('publish')}"
     if not readable:
         address = urlsplit(base)
-        authority = f"__token__:$({create.format('read')})@{address.netloc}"
+        authority = f"__token__:{token('read')}@{address.netloc}"
         url = f"{address.scheme}://{authority}{address.path}/simple/"
         tokens += f"\n    export UV_DEFAULT_INDEX={url}"
     users = (
@@ -183,6 +187,8 @@ def greeting(
         if accounts
         else _IN_THE_FILE.format(f"{program} gen-password alice")
     )
+    place = "" if folder is None else f" in the folder {folder}"
+    what = "a token" if readable else "tokens"
     return f"""\
 This is the first run. pypid created an administrator:
 
@@ -192,7 +198,7 @@ This is the first run. pypid created an administrator:
 Log in with a browser: {base}/
 Keep the password: it is not shown again, and only its hash is stored. Programs use tokens instead.
 
-Open another terminal{"" if folder is None else f" in the folder {folder}"}, and create {"a token" if readable else "tokens"}:
+Open another terminal{place}, and create {what}:
 
 {tokens}
 
