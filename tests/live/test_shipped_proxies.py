@@ -72,13 +72,18 @@ def shipped(
         environ |= {"PYPID_PUBLISH_TARGET": str(folder / "tree"), "PYPID_PUBLISH_FILES": "copy"}
     authority = Authority()
     authority.issue(folder / "chain.pem", folder / "key.pem")
-    proxy = (with_caddy if caddy else with_nginx)(folder, port, behind)
+    values = {
+        "BACKEND": f"127.0.0.1:{behind}",
+        "HOME": str(folder),
+        "SITE_ADDRESS": f"https://127.0.0.1:{port}",
+    }
+    proxy = with_caddy(folder) if caddy else with_nginx(folder, port, behind)
     command = [BIN / "pypid", "serve", "--config", ROOT / "etc/pypid.ini"]
     with (
         running(
             command, folder / "pypid.log", cwd=folder, environ=clean_environ(**environ)
         ) as daemon,
-        running(proxy, folder / "output", environ=clean_environ(HOME=str(folder))),
+        running(proxy, folder / "output", environ=clean_environ(**values)),
     ):
         daemon.until_answers(f"http://127.0.0.1:{behind}/ready")
         yield Secure(port, authority.pem(folder))
@@ -95,7 +100,7 @@ def with_nginx(folder: Path, port: int, behind: int) -> list[str | Path]:
     return configured(folder, folder / "tree", behind, port, secure)
 
 
-def with_caddy(folder: Path, port: int, behind: int) -> list[str | Path]:
+def with_caddy(folder: Path) -> list[str | Path]:
     """The command that runs Caddy, without its administration and with the tests' certificate."""
     program = shutil.which("caddy")
     if program is None and in_ci():
@@ -103,10 +108,10 @@ def with_caddy(folder: Path, port: int, behind: int) -> list[str | Path]:
     if program is None:
         raise SkipTest("caddy: not on this machine (apt install caddy)")
     text = (ROOT / "etc/Caddyfile").read_text()
-    site = f"https://127.0.0.1:{port} {{\n\ttls {folder}/chain.pem {folder}/key.pem"
-    options = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
-    text = options + text.replace("\npackages.example.org {", f"\n{site}", 1)
-    text = text.replace("reverse_proxy 127.0.0.1:6543", f"reverse_proxy 127.0.0.1:{behind}")
+    site = "\n{$SITE_ADDRESS:packages.example.org} {"
+    assert site in text
+    own = f"{site}\n\ttls {folder}/chain.pem {folder}/key.pem"
+    text = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + text.replace(site, own)
     (folder / "Caddyfile").write_text(text)
     return [program, "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile"]
 
