@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from twisted.application.service import MultiService
 from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
+from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.metrics import families
 from pypid.metrics.worker_metrics import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
@@ -46,6 +48,9 @@ class MeasuringCase(WholeCase):
     def setUp(self) -> None:
         super().setUp()
         self.siblings = Siblings()
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.state = Path(made.name)
         self.daemon = self.measured(self.pypid)
         self.counts = self.pypid.world.counts
 
@@ -55,8 +60,9 @@ class MeasuringCase(WholeCase):
         app.measured = partial(all_metrics, app.world, self.folder)
         site.counts = app.world.counts
         measuring = Measuring(
-            app.world, app.index, site, app.condition, daemon.reactor, self.folder, self.siblings
-        )
+            app.world, app.index, site, app.condition, daemon.reactor, self.folder, self.siblings,
+            self.state,
+        )  # fmt: skip
         measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]
         daemon.startService()  # type: ignore[no-untyped-call]
         return daemon
@@ -68,6 +74,13 @@ class MeasuringCase(WholeCase):
 
 class LookTests(MeasuringCase):
     """One worker."""
+
+    def test_the_last_backup_is_known(self) -> None:
+        """The time of the last backup is 0 before the first one, then that of its note."""
+        self.assertEqual(self.value(families.LAST_BACKUP), 0)
+        note = self.state / LAST_BACKUP
+        note.write_text("{}")
+        self.assertEqual(self.value(families.LAST_BACKUP), note.stat().st_mtime)
 
     def test_lag(self) -> None:
         """A timer that comes late says by how much; the latest is remembered for one to two

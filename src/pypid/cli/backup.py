@@ -64,8 +64,6 @@ CREATE_EXAMPLES = """\
 VERIFY_EXAMPLES = """\
   pypid backup verify /backup/index.tar.gz
 """
-LAST = "last-backup.json"
-"""The file in the state folder that says when the last backup was made."""
 
 
 def add(commands: Any) -> None:
@@ -305,15 +303,15 @@ def _remember(state: Path, job: _Creation) -> None:
     """Note in the state folder when the last backup was made."""
     import msgspec
 
-    from pypid.jobs.backup.records import put
+    from pypid.jobs.backup.records import LAST_BACKUP, put
 
     document = {"made": job.made, "file": str(job.path)}
     try:
-        put(state, LAST, msgspec.json.encode(document))
+        put(state, LAST_BACKUP, msgspec.json.encode(document))
         if os.geteuid() == 0:  # pypid reads it as another user
-            os.chown(state / LAST, state.stat().st_uid, state.stat().st_gid)
+            os.chown(state / LAST_BACKUP, state.stat().st_uid, state.stat().st_gid)
     except OSError as error:
-        print(f"pypid: {state / LAST} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"pypid: {state / LAST_BACKUP} cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _report(options: argparse.Namespace, path: Path, job: _Creation, totals: BackupTotals) -> None:

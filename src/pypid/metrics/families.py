@@ -321,6 +321,11 @@ LAG = _histogram(
     buckets=LATE,
     together=Aggregation.EACH,
 )
+LAST_BACKUP = _gauge(
+    "pypid_last_backup_timestamp_seconds",
+    "When `pypid backup create` was last run, in seconds since 1970; 0 if it never was.",
+    together=Aggregation.HERE,
+)
 LAG_MOST = _gauge(
     "pypid_reactor_lag_max_seconds",
     "The longest delay within the last one to two minutes.",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -20,6 +21,7 @@ from pypid.flow import World, start
 from pypid.flow.conditions import Condition
 from pypid.flow.world import InTurn
 from pypid.index import Index
+from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.jobs.node_agreement import CLOCK, SETTINGS
 from pypid.metrics import families
 from pypid.metrics.counts import Counts
@@ -57,6 +59,8 @@ class Measuring(Service):
     reactor: Any = field(repr=False)
     folder: MetricsFolder | None
     siblings: Siblings
+    state: Path
+    """The state folder, which tells when the last backup was made."""
     _due: float = field(default=0.0, init=False)
     _later: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looks: int = field(default=0, init=False)
@@ -152,6 +156,7 @@ class Measuring(Service):
         )
         for part, is_there in components:
             put(families.PART_UP, (part,), is_there())
+        put(families.LAST_BACKUP, (), last_backup(self.state))
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
@@ -183,6 +188,14 @@ class Measuring(Service):
             put(families.THREADS, ("busy",), threads.busyWorkerCount)
             put(families.THREADS, ("idle",), threads.idleWorkerCount)
             put(families.THREADS_QUEUE, (), threads.backloggedWorkCount)
+
+
+def last_backup(state: Path) -> float:
+    """Return when the last backup was made, in seconds since 1970; 0 if that is not known."""
+    try:
+        return (state / LAST_BACKUP).stat().st_mtime  # too quick for a thread
+    except OSError:
+        return 0.0
 
 
 async def all_metrics(

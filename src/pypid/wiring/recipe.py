@@ -128,7 +128,9 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         if platform.serves_clients:
             services += publishing_of(config, paths, index, apps.public, storage, leases, reactor)
             services.append(
-                Measuring(world, index, site, condition, reactor, metrics, platform.siblings)
+                Measuring(
+                    world, index, site, condition, reactor, metrics, platform.siblings, paths.state
+                )
             )
         if platform.greets:
             log_start(config, paths)

@@ -21,6 +21,8 @@ JOURNAL = "journal.db"
 """The audit log, a separate file since it is longer than the accounts: what changes with each
 upload need not be copied with every account.
 """
+LAST_BACKUP = "last-backup.json"
+"""The file that `pypid backup create` writes: when and where the last backup was made."""
 LARGEST = 256 << 20
 """Bytes that a record may have: it is sealed in memory."""
 BUSY = 5.0
