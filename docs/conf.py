@@ -19,6 +19,7 @@ html_theme = "furo"
 html_title = f"pypid {version}"
 html_static_path = ["_static"]
 html_css_files = ["pypid.css"]
+html_js_files = ["pypid.js"]
 html_favicon = "_static/icon.svg"
 html_search_scorer = str(Path(__file__).parent / "search_scorer.js")
 html_copy_source = False

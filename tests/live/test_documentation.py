@@ -87,6 +87,14 @@ class DocumentationTests(SiteTestCase):
         page.goto("/docs/guides/")
         self.assertEqual(page.evaluate(ground), dark)
 
+    @for_each("light wide", "dark phone")
+    def accessible(self, words: str) -> None:
+        """axe-core finds nothing in the pages, and none scrolls sideways."""
+        look = Look.of(words)
+        for path in ("", "reference/configuration.html", "reference/http-api/json-api.html"):
+            page = self.visit(look, f"/docs/{path}")
+            self.looks_well(page, look)
+
     def test_copy_button(self) -> None:
         """Commands can be copied with one click."""
         page = self.visit(Look(), "/docs/guides/s3.html")
