@@ -31,6 +31,7 @@ NO_PAGES: Final = (
         "/at/",
     ),
     *("/snapshots/", "/ready", "/health", "/metrics"),
+    "/docs/",  # made by Sphinx: tests.live.test_documentation
 )
 BEGINNING: Final = "no page"
 STRUCTURE: Final = """
