@@ -33,7 +33,7 @@ def examine(
         results.append(area.problem("the other checks need a valid configuration", ""))
         return results
     if not results:
-        results.append(area.ok(f"{display_name(file)} is valid"))
+        results.append(area.ok(f"valid: {display_name(file)}"))
     config, paths = checked.config, where(checked.config, platform.environ)
     world, reactor = platform.world, platform.reactor
     checks: list[tuple[str, Check]] = [

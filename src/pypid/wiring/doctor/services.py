@@ -90,6 +90,10 @@ class ServiceChecks:
             await connections.close()
         return [_status(area, base.url, response.code), *_clock(response.headers, self.world.now())]
 
+    async def offline(self) -> Sequence[CheckResult]:
+        """Report that no upstream index is asked."""
+        return [Area("upstream").ok("none is asked: [upstream] mode = offline")]
+
     @property
     def upstreams(self) -> Sequence[str]:
         """The URLs to check."""
@@ -197,6 +201,8 @@ class ServiceChecks:
 def service_checks(checks: ServiceChecks) -> Iterator[tuple[str, Any]]:
     """Yield the checks that the configuration needs, with their names."""
     yield "pypid", checks.running
+    if not checks.upstreams:
+        yield "upstream", checks.offline
     for url in checks.upstreams:
         yield "upstream", lambda url=url: checks.upstream(url)
     config = checks.config
