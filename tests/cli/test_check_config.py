@@ -19,6 +19,7 @@ ENDPOINTS = (
     "(allowed: host:port, :port, port, or a Twisted endpoint string, like "
     "tcp:6543:interface=127.0.0.1; several are separated by white space)"
 )
+NOBODY = 65534
 USERS = f"[users]\nalice = {HASH}\nbob = {HASH}\n"
 NO_PORT = "is no port; write a number from 1 to 65535, like 8080"
 
@@ -308,6 +309,27 @@ class CheckConfigTests(RecordedCase):
             (str(self.file), 2, "server", "listen"),
         )
         self.assertIn(NO_PORT, problem["message"])
+
+    def test_rights_of_the_user_who_runs_pypid(self) -> None:
+        """A folder or a key that this user may not use is a problem. For root this user is the
+        owner of the state folder.
+        """
+        folder = self.file.parent
+        state, storage = folder / "state", folder / "files"
+        state.mkdir()
+        storage.mkdir(mode=0o500)
+        Authority().issue(folder / "c.pem", folder / "k.pem")
+        (folder / "k.pem").chmod(0)
+        if os.geteuid() == 0:
+            folder.chmod(0o755)
+            os.chown(state, NOBODY, NOBODY)
+        status, _, _ = self.check(
+            "[server]\nlisten = 0\nstate = state\ntls_certificate = c.pem\ntls_key = k.pem\n"
+            "[storage]\npath = files\n"
+        )
+        self.assertIn(" cannot use the folder ", str(status))
+        self.assertIn(":7: [storage] path: the user ", str(status))
+        self.assertRegex(str(status), r":5: \[server\] tls_key: the user \S+ cannot read ")
 
     def test_long_state_folder(self) -> None:
         """The control socket has to fit into the state folder."""
