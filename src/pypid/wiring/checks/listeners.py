@@ -11,7 +11,7 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, getaddrinfo, socket
 from typing import Any
 
-from cryptography import x509
+from OpenSSL import crypto
 from twisted.internet.protocol import Factory
 
 from pypid.core.configuration.endpoints import endpoint_arguments
@@ -108,9 +108,8 @@ def key_mode(section: str, key: str, path: Path) -> Iterator[ConfigFinding]:
 
 
 def _expiry(chain: Path, now: datetime) -> Iterator[ConfigFinding]:
-    certificate = x509.load_pem_x509_certificate(chain.read_bytes())
-    begins = certificate.not_valid_before.replace(tzinfo=UTC)
-    ends = certificate.not_valid_after.replace(tzinfo=UTC)
+    certificate = crypto.load_certificate(crypto.FILETYPE_PEM, chain.read_bytes())
+    begins, ends = _time(certificate.get_notBefore()), _time(certificate.get_notAfter())
     if ends <= now:
         message = f"the certificate expired on {ends:%Y-%m-%d}, and clients refuse it; renew it"
     elif begins > now:
@@ -121,3 +120,8 @@ def _expiry(chain: Path, now: datetime) -> Iterator[ConfigFinding]:
     else:
         return
     yield ConfigFinding("server", "tls_certificate", message, is_warning=True)
+
+
+def _time(text: bytes | None) -> datetime:
+    """Return a time of a certificate (ASN.1 GENERALIZEDTIME)."""
+    return datetime.strptime((text or b"").decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
