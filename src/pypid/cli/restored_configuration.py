@@ -23,7 +23,14 @@ def existing_or_new(file: Path, backup: BackupFile) -> Path:
     from pypid.jobs.backup.records import put
 
     text = backup.configuration()
-    if text is None or (file.exists() and not is_built_in(file)):
+    if text is None:
+        return file
+    if file.exists() and not is_built_in(file):
+        if file.read_bytes() != text:
+            print(
+                f"pypid: {file} differs from the configuration of the backup, and was not changed",
+                file=sys.stderr,
+            )
         return file
     if is_built_in(file):
         raise CannotStart(
