@@ -77,10 +77,11 @@ bench: .venv/run-all.stamp  ## what we claim about speed and memory: docs/operat
 define copy_docs
 	@rm -rf docs/_build build/lib $(PYPICLOUD)/build; mkdir -p dist; \
 		if [ -e build/docs/index.html ]; then mkdir -p docs/_build && cp -r build/docs docs/_build/html; \
+			[ ! -d build/man ] || cp -r build/man docs/_build/man; \
 		else echo "The documentation is not built, so it will be missing. To have it: make docs, then this again." >&2; fi
 endef
 
-dist: docs build/tools.stamp  ## dist/*.whl and dist/*.tar.gz, with the documentation; also the wheel of pypid-pypicloud
+dist: docs man build/tools.stamp  ## dist/*.whl and dist/*.tar.gz, with the documentation; also the wheel of pypid-pypicloud
 	$(copy_docs)
 	@rm -f dist/pypid_server-* dist/pypid_pypicloud-*
 	build/tools/bin/python -m build --quiet --outdir dist .
@@ -116,7 +117,7 @@ image: docs .containerignore  ## the container image `pypid`, by podman or docke
 	@rm -rf docs/_build
 
 clean:  ## forget what was built and installed; never what pypid keeps (var/)
-	rm -rf .venv .clients build dist src/*.egg-info src/twisted/plugins/dropin.cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .clients build dist docs/_build packages/*/build packages/*/*.egg-info src/*.egg-info src/twisted/plugins/dropin.cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:

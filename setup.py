@@ -58,7 +58,8 @@ TOOLS = {
 README = next(path for path in (HERE / "README.md", HERE / "README.rst") if path.exists())
 
 DOCUMENTATION = HERE / "docs/_build/html"
-"""Where `make dist` puts the documentation as HTML; source distributions contain it there."""
+MANUAL = HERE / "docs/_build/man"
+"""Where `make dist` puts the documentation; source distributions contain it there."""
 
 SHARED = "share/pypid"
 """Below the environment that pypid is installed in: units, and configurations for other programs."""
@@ -83,7 +84,9 @@ class BuildWithDocumentation(build_py):
 
 
 def shared_files():
-    """Yield the folders below `SHARED` with their files, as etc/ has them."""
+    """Yield folders below the environment with their files: etc/ below `SHARED`, and the manual."""
+    if MANUAL.is_dir():
+        yield "share/man/man1", sorted(str(path.relative_to(HERE)) for path in MANUAL.glob("*.1"))
     for folder in (HERE / "etc", *(path for path in (HERE / "etc").rglob("*") if path.is_dir())):
         within = folder.relative_to(HERE / "etc")
         if not NOT_SHARED & set(within.parts):

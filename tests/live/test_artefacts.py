@@ -35,11 +35,11 @@ class DistTests(SynchronousTestCase):
         source = copy_source(folder / "source")
         unwanted = shutil.ignore_patterns("_build")
         shutil.copytree(ROOT / "docs", source / "docs", ignore=unwanted, dirs_exist_ok=True)
-        built = ROOT / "build/docs"
-        if not (built / "index.html").exists():
-            done([BIN / "sphinx-build", "-q", "docs", built], cwd=ROOT, timeout=300)
-        shutil.copytree(built, source / "build/docs")
-        given = ("--old-file=docs", "--old-file=.venv/bin/python", f"BIN={BIN}")
+        for target, page in ("docs", "docs/index.html"), ("man", "man/pypid.1"):
+            if not (ROOT / "build" / page).exists():
+                done(["make", target], cwd=ROOT, timeout=300)
+            shutil.copytree(ROOT / "build" / target, source / "build" / target)
+        given = ("--old-file=docs", "--old-file=man", "--old-file=.venv/bin/python", f"BIN={BIN}")
         done(["make", *given, "dist"], cwd=source, environ=near(), timeout=600)
         self.assertFalse((source / "docs/_build").exists())
         return source / "dist"
@@ -99,6 +99,7 @@ class DistTests(SynchronousTestCase):
                 done([place / "pypid", "--version"], cwd=folder).strip(), f"pypid {__version__}"
             )
             self.assertIn("[server]", done([place / "ppc-make-config"], cwd=folder))
+            self.assertTrue((place.parent / "share/man/man1/pypid.1").exists())
             for name in SHIPPED:
                 shipped = place.parent / SHARED / name
                 self.assertEqual(shipped.read_bytes(), (ROOT / "etc" / name).read_bytes())
