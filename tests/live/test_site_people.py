@@ -105,7 +105,8 @@ class PeopleTests(SiteTestCase):
         self.assertIsNone(self.known_by(secret))
         self.looks_well(page, look, "people-account")
         page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+        site = page.get_by_role("navigation", name="Site")  # the text of the page has one, too
+        expect(site.get_by_role("link", name="Log in", exact=True)).to_be_visible()
 
     def known_by(self, secret: str) -> str | None:
         """Who comes with the token; None for nobody."""

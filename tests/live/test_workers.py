@@ -359,7 +359,7 @@ class WaysTests(IndexTestCase):
         self.wait(lambda: not is_there(process), place)
         self.assertFalse(socket_path.exists())
         self.assertFalse(pid.exists())
-        self.assertEqual(self.text(place).count("stopped; all acknowledged"), 2)
+        self.assertEqual(self.text(place).count("pypid has stopped; all changes"), 2)
 
     def text(self, place: Path) -> str:
         """The log files."""
