@@ -138,13 +138,13 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
         raise CannotStart(
             f"The storage folder {folder} was begun with [storage] layout = pypid, and a pypicloud "
             "cannot read it. Set layout = pypid, or take another folder, and publish the files "
-            "there again (docs: migrate/storage)."
+            "there again (/docs/migrate/storage.html)."
         )
     if not is_veiled and veiled.exists():
         raise CannotStart(
             f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid "
             "knows of its files lies there in files that end in .meta. Set layout = pypicloud, or "
-            "rename them as docs: migrate/storage says."
+            "rename them (/docs/migrate/storage.html)."
         )
 
 

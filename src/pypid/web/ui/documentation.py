@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from werkzeug.exceptions import NotFound
 
 import pypid
+from pypid.core.installation import PROJECT_URLS
 from pypid.core.lru import Recent
 from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
@@ -182,7 +183,7 @@ async def documentation_start(ctx: RequestContext) -> None:
         DOCUMENTATION.announce()
     found = await DOCUMENTATION.file(ctx.app.world, "index.html")
     if found is None:
-        return await show(ctx, "no_documentation.html", status=404)
+        return await _show_how_to_build(ctx)
     return await send_built_file(ctx, found)
 
 
@@ -196,10 +197,15 @@ async def documentation_file(ctx: RequestContext, page: str) -> None:
         return await send_built_file(ctx, found)
     files = await DOCUMENTATION.files(ctx.app.world)
     if not files:
-        return await show(ctx, "no_documentation.html", status=404)
+        return await _show_how_to_build(ctx)
     if f"{page}/index.html" in files:
         return redirect(ctx.request, f"/docs/{page}/", permanent=True)
     raise NotFound()
+
+
+async def _show_how_to_build(ctx: RequestContext) -> None:
+    address = PROJECT_URLS["Documentation"]
+    await show(ctx, "no_documentation.html", status=404, address=address)
 
 
 async def send_built_file(ctx: RequestContext, found: BuiltFile) -> None:
