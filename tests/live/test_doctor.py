@@ -15,7 +15,7 @@ from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import redis, slapd
+from tests.live import postgresql, redis, slapd
 from tests.live.certificates import Authority
 from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.stores import store
@@ -200,6 +200,20 @@ class DoctorTests(SynchronousTestCase):
         [(_, level, text, _)] = self.found(1, "catalog")
         self.assertEqual(level, "problem")
         self.assertIn("the database of the catalog (redis) cannot be used", text)
+
+    def test_postgresql(self) -> None:
+        """Catalog and accounts in PostgreSQL are asked; a server that does not run is a problem, and
+        its password is not shown.
+        """
+        with postgresql.postgresql() as server:
+            url = server.database()
+            self.configure(
+                f"[catalog]\nbackend = sql\nurl = {url}\n[access]\nurl = {url}\n{OFFLINE}"
+            )
+            self.assertEqual(self.found(0, "catalog"), [])
+        results = [each for each in self.results(1) if each[1] == "problem"]
+        self.assertEqual({each[0] for each in results}, {"catalog", "accounts"})
+        self.assertNotIn(postgresql.PASSWORD, str(results))
 
     def test_directory(self) -> None:
         """The directory is asked with bind_dn; a wrong password is a problem, and is not shown."""

@@ -118,11 +118,11 @@ def _answer(project: str) -> str:
 def _line(match: Mapping[str, Any]) -> str:
     """Return what upstream has of a project's files."""
     same, other = len(match["same"]), [key.rpartition("/")[2] for key in match["other"]]
-    parts = [f"{counted(same, 'file')} with upstream's hash"] if same else []
+    details = [f"{counted(same, 'file')} with upstream's hash"] if same else []
     if other:
         shown = ", ".join(other[:3]) + (" ..." if len(other) > 3 else "")
-        parts.append(f"{counted(len(other), 'file')} that upstream does not have: {shown}")
-    return printable(f"{match['project']} also exists upstream: {'; '.join(parts)}")
+        details.append(f"{counted(len(other), 'file')} that upstream does not have: {shown}")
+    return printable(f"{match['project']} also exists upstream: {'; '.join(details)}")
 
 
 def _names(words: Sequence[str]) -> frozenset[str]:

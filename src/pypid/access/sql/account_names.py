@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from attrs import frozen
-from sqlalchemy import Connection, NullPool, create_engine, select
+from sqlalchemy import Connection, NullPool, create_engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from pypid.access.sql.schema import allows_logins
@@ -36,12 +36,14 @@ class StoredNames:
 
 
 def read_names(place: Place) -> StoredNames:
-    """Return the names; none if the file does not exist yet. Blocks. Raises `DatabaseAway` and
+    """Return the names; none if no pypid has used the database yet. Blocks. Raises `DatabaseAway` and
     `DatabaseUnusable`.
     """
     if not place.is_there():
         return StoredNames()
     with _connected(place) as connection:
+        if not inspect(connection).has_table(users.name):  # no pypid has used the database yet
+            return StoredNames()
         rows = connection.execute(select(users.c.name, users.c.admin, users.c.standing)).all()
         return StoredNames(
             users=frozenset(row.name for row in rows),

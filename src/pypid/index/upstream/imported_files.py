@@ -78,12 +78,12 @@ class UpstreamImport:
         `UpstreamDown`, `BadListing`, `StorageDown`.
         """
         by_project = _by_project(strays)
-        asked = [
+        disclosable = [
             name
             for name in by_project
             if asks_upstream(self.gate.policy, name, await self.context.local_project(name))
         ]
-        names = sorted(await self._listed(frozenset(asked)))
+        names = sorted(await self._listed(frozenset(disclosable)))
         progress = Progress(self.context.world.clock, self.tell)
         found: list[UpstreamMatch] = []
 
