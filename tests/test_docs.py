@@ -144,3 +144,28 @@ class ReadmeTests(SynchronousTestCase):
         found = {"".join(each) for each in names}
         self.assertGreater(len(found), 5)
         self.assertEqual([name for name in found if not (DOCS.parent / name).exists()], [])
+
+
+class SourceLinkTests(SynchronousTestCase):
+    """The pages that the program, its templates and the shipped files name."""
+
+    def test_named_pages_exist(self) -> None:
+        """Each ``docs/guides/s3``, with ``.html`` or ``.rst`` after it or without, is a page."""
+        parts = "|".join(path.parent.name for path in DOCS.glob("*/index.rst"))
+        page = re.compile(rf"\bdocs/((?:{parts})/[a-z0-9/-]*[a-z0-9])\b")
+        root, found, missing = DOCS.parent, 0, []
+        files = [*(root / "src/pypid").rglob("*"), *(root / "etc").rglob("*"), root / "Makefile"]
+        for path in files:
+            if (
+                path.suffix in (".pyc", ".png")
+                or not path.is_file()
+                or "documentation" in path.parts
+            ):
+                continue
+            for name in page.findall(path.read_text(errors="replace")):
+                found += 1
+                shape = f"{name}*" if "/decisions/" in name else f"{name}.rst"  # also 0026 alone
+                if not any(DOCS.glob(shape)) and not (DOCS / name).exists():
+                    missing.append(f"{path.relative_to(root)}: {name}")
+        self.assertGreater(found, 10)
+        self.assertEqual(missing, [])
