@@ -191,6 +191,10 @@ class FolderTests(BackupCase):
                 shutil.rmtree(self.index_folder / "state")
         self.assertGreater(killed, 0)
         self.restore(*([] if unfinished.exists() else ["--force"]))
+        unfinished.write_text("of another backup")
+        self.assertIn("another backup", self.restore(status=1))
+        self.restore("--force")
+        self.assertFalse(unfinished.exists())
         with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
             self.assertEqual(self.seen(index), before)
             self.works_as_before(index, token)

@@ -190,12 +190,17 @@ class _Restore:
         folder, world = self.target.paths.state, the_world(reactor)
         _must_be_its_owner(folder)
         state = open_state(folder, restoring=True)
-        marker = folder / UNFINISHED_RESTORE
+        marker, backup_id = folder / UNFINISHED_RESTORE, self.backup.header().id
         try:
             self.repeated = marker.exists()
+            if self.repeated and not self.options.force and marker.read_text() != backup_id:
+                raise CannotStart(
+                    f"The restore of another backup into {folder} did not end. Restore that one "
+                    "again, or use --force."
+                )
             if not self.repeated:
                 self._clear_state(world.now())
-            put(folder, marker.name, self.backup.header().id.encode())
+            put(folder, marker.name, backup_id.encode())
             _remove(folder, DERIVED)
             run(reactor, lambda: self._write(world, reactor))
             marker.unlink()
