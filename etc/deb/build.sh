@@ -56,7 +56,8 @@ gzip -9 --no-name < CHANGES.rst > "$share/CHANGES.rst.gz"
 printf 'pypid-server (%s) unstable; urgency=medium\n\n  * See CHANGES.rst.gz.\n\n -- %s  %s\n' \
     "$version" "$(sed -n 's/^Maintainer: //p' etc/deb/control)" "$(date -R)" | gzip -9 --no-name > "$share/changelog.gz"
 cp etc/nginx.conf etc/Caddyfile etc/grafana.json etc/prometheus-alerts.yml "$share/examples/"
-[ ! -f build/docs/index.html ] || cp -r build/docs "$share/html"
+documentation=$(cd "$root" && find opt/pypid/lib -path '*/pypid/documentation' -type d)
+[ -z "$documentation" ] || ln -s "/$documentation" "$share/html" # the pages that pypid serves at /docs/
 [ ! -d build/man ] || {
     install -d "$root/usr/share/man/man1"
     for page in build/man/*.1; do gzip -9 --no-name < "$page" > "$root/usr/share/man/man1/${page##*/}.gz"; done
@@ -88,4 +89,4 @@ END
 echo /etc/pypid/pypid.ini > "$root/DEBIAN/conffiles"
 for script in postinst prerm postrm; do install -m 0755 "etc/deb/$script" "$root/DEBIAN/"; done
 (cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path ./etc/pypid/pypid.ini -printf '%P\0' | xargs -0 md5sum > DEBIAN/md5sums)
-dpkg-deb --root-owner-group "-Z${DEB_COMPRESSION:-xz}" --build "$root" "dist/pypid-server_${version}_$arch.deb"
+dpkg-deb --root-owner-group "-Z${DEB_COMPRESSION:-zstd}" --build "$root" "dist/pypid-server_${version}_$arch.deb"

@@ -50,6 +50,8 @@ class PackageTests(SynchronousTestCase):
             "./usr/bin/pypid -> /opt/pypid/bin/pypid",
             "./opt/pypid/bin/python3 -> /usr/bin/python3.",
             "./usr/lib/systemd/system/pypid.service",
+            "./usr/share/bash-completion/completions/pypid",
+            "./usr/share/doc/pypid-server/examples/Caddyfile",
             "./usr/lib/systemd/system/pypid.socket",
             "./usr/share/doc/pypid-server/copyright",
             "./usr/share/doc/pypid-server/examples/nginx.conf",
