@@ -1,5 +1,5 @@
-"""Users and groups from another service, by the protocol of docs/guides/remote-users.rst, version 1:
-the requests, and the documents of the answers.
+"""Users and groups from another service, by version 1 of the protocol of
+docs/guides/remote-users.rst: the requests, and the documents of the answers.
 """
 
 from __future__ import annotations

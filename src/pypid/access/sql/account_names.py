@@ -36,8 +36,9 @@ class StoredNames:
 
 
 def read_names(place: Place) -> StoredNames:
-    """Return the names; none if no pypid has used the database yet. Blocks. Raises `DatabaseAway` and
-    `DatabaseUnusable`.
+    """Return the names; none if no pypid has used the database yet. Blocks.
+
+    Raises `DatabaseAway` and `DatabaseUnusable`.
     """
     if not place.is_there():
         return StoredNames()

@@ -1,5 +1,5 @@
-"""Rendered pages, cached until their project changes: rendered and gzipped once for each change, not
-for each request.
+"""Rendered pages, cached until their project changes: rendered and gzipped once for each change,
+not for each request.
 
 The list of projects is patched: a change costs as much as the piece of the list that it is in.
 """
