@@ -21,7 +21,8 @@ PLACES = {
     "prefork/sockets.py",
     # not for speed: each checks that its names exist, or fails in a test of the oldest Twisted
     "blobs/s3/credentials.py",
-    "cli/reference.py",  # writes a page of the documentation: the daemon does not import it
+    "cli/grammar.py",
+    "cli/reference.py",
     "blobs/s3/refusals.py",
     "blobs/s3/signatures.py",
     "daemon/listeners.py",
