@@ -48,6 +48,7 @@ class EndpointTests(SynchronousTestCase):
         for text, advice in (
             ("tcp:80:iface=127.0.0.1", "did you mean interface=?"),
             ("tcp:80:port=81", "sets port twice"),
+            ("unix:tcp6=/run/p", "has no argument 'tcp6='"),
             ("unix:/run/p:mode=rw", "write an octal number, like 660"),
             ("systemd:domain=INET", "either index= or name="),
             ("systemd:domain=TCP:index=0", "write INET, INET6 or UNIX"),

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 _SHORT = re.compile(r"(?:(?P<host>\[[^\]]*\]|[^:\[\]]*):)?(?P<port>[0-9]+)")
 _EVERY_ADDRESS = ("", "*")
 _LARGEST_PORT = 65535
-_NAMED = re.compile(r"(?P<name>[A-Za-z]+)=(?P<value>.*)", re.DOTALL)
+_NAMED = re.compile(r"(?P<name>(?:[^=\\]|\\.)*)=(?P<value>.*)", re.DOTALL)
 
 ENDPOINTS: Mapping[str, tuple[str, ...]] = {
     "tcp": ("port", "interface", "backlog"),
