@@ -93,9 +93,10 @@ def _arguments(kind: str, text: str) -> dict[str, str]:
     """
     known = ENDPOINTS[kind]
     found: dict[str, str] = {}
-    for place, token in enumerate(re.split(r"(?<!\\):", text)):
+    unnamed = iter(known)
+    for token in re.split(r"(?<!\\):", text):
         match = _NAMED.fullmatch(token)
-        name = match["name"] if match else known[place] if place < len(known) else ""
+        name = match["name"] if match else next(unnamed, "")
         if name not in known:
             close = get_close_matches(name, known, 1)
             advice = f"did you mean {close[0]}=?" if close else f"known: {', '.join(known)}"
