@@ -8,6 +8,7 @@ from attrs import evolve
 
 from pypid import __version__
 from pypid.cli import request
+from pypid.core.errors import StorageDown
 from pypid.flow.conditions import Condition
 from pypid.flow.signals import ReloadOutcome
 from tests.cli.commands import CommandCase
@@ -47,6 +48,17 @@ class StatusTests(CommandCase):
         self.assertEqual(status, 1)
         self.assertIn("is running and not ready\n", out)
         self.assertIn("storage:        unreachable\n", out)
+
+    def test_starting(self) -> None:
+        """A server that has not read its accounts yet is starting; nothing has to be done."""
+        self.pypid.app.closed = StorageDown("the accounts are still being fetched from it.")
+        self.pypid.catalog._complete = False
+        status, out, _ = self.run_command("status")
+        self.assertEqual(status, 1)
+        self.assertIn("is starting and not ready\n", out)
+        self.assertIn("accounts:       not read yet\n", out)
+        self.assertIn("storage scan:   waiting: pypid starts it on its own\n", out)
+        self.assertNotIn("unreachable", out)
 
     def test_json(self) -> None:
         """With --json it is the answer of the server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 
+from pypid.core.errors import StorageDown
 from tests.cli.commands import CommandCase
 from tests.web.full_app import basic
 
@@ -22,6 +23,13 @@ class UserTests(CommandCase):
         )
         self.assertEqual(self.log_in("carol", out.splitlines()[1].removeprefix("password: ")), 200)
         self.assertNotIn("password", self.prints("user show carol"))
+
+    def test_starting(self) -> None:
+        """Accounts that are not read yet are not taken for a capability that is missing."""
+        self.pypid.app.registry = None
+        self.pypid.app.closed = StorageDown("the accounts are still being fetched from it.")
+        status, _, _ = self.run_command("user list")
+        self.assertIn("the accounts are still being fetched", str(status))
 
     def test_stdin(self) -> None:
         """A script gives the password by standard input; it is never an argument,

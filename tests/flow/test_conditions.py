@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
@@ -36,6 +37,16 @@ class WatchTests(SynchronousTestCase):
             self.asked[-1].errback(answer)
         else:
             self.asked[-1].callback(answer)
+
+    def test_first_answer(self) -> None:
+        """A part that is well at its first check is not "available again": it never was away."""
+        for answers, count in ((True,), 0), ((False, True), 1):
+            watch = HealthWatch(self.clock, "storage", self.ask, is_well=False)
+            with capturedLogs() as events:
+                for answer in answers:
+                    watch._record(answer)
+            again = [event for event in events if "available again" in event["log_format"]]
+            self.assertEqual(len(again), count)
 
     def test_one_is_enough(self) -> None:
         """One answer that fails is enough for away, and one that is good for there; it is asked at

@@ -89,7 +89,7 @@ class ReadyTests(WholeCase):
         """Not ready while nobody knows what is hidden, or the accounts are still being fetched."""
         for why in (PeopleUnknown("the accounts database"), StorageDown("secret.example is away.")):
             self.pypid.app.closed = why
-            self.told(ready=False, access=False)
+            self.told(ready=False, access=False, starting=True)
 
     def test_stopping(self) -> None:
         """Once pypid was asked to stop it is alive and not ready."""

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import CannotStart
 from pypid.flow import World, at_once, start
 from pypid.wiring.doctor.report import LIMIT, Area, CheckResult, Severity, run_checks
+from pypid.wiring.doctor.services import _advice
 
 
 class RunChecksTests(SynchronousTestCase):
@@ -54,3 +55,13 @@ class RunChecksTests(SynchronousTestCase):
         self.assertEqual(results[2].text, "there is no bucket")
         self.assertIn("ZeroDivisionError", results[3].text)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_bucket_advice(self) -> None:
+        """What to do about a bucket depends on the reason: only a denial is about permissions."""
+        for reason, advice in (
+            ("ListObjectsV2 was answered 403 SignatureDoesNotMatch", "Correct [storage] access_"),
+            ("ListObjectsV2 was answered 404 NoSuchBucket", "Create the bucket"),
+            ("PutObject was answered 403 AccessDenied", "Allow s3:PutObject"),
+            ("ListObjectsV2 in S3 failed: it refuses connections", "endpoint_url"),
+        ):
+            self.assertIn(advice, _advice(reason, "acme"), reason)

@@ -70,8 +70,10 @@ def _print_stopped(answer: Mapping[str, Any]) -> None:
 
 
 def _print_status(answer: Mapping[str, Any]) -> None:
+    is_starting = answer.get("starting", False)
+    doing = "starting" if is_starting else "running"
     state = "ready" if answer["ready"] else "not ready"
-    print(f"pypid {answer['version']} is running and {state}")
+    print(f"pypid {answer['version']} is {doing} and {state}")
     since = datetime.fromisoformat(answer["since"])
     lines = {
         "address": answer["url"],
@@ -79,6 +81,7 @@ def _print_status(answer: Mapping[str, Any]) -> None:
         "process": str(answer["pid"]),
         "configuration": answer["configuration"],
         **{NAMES[part]: "OK" if answer[part] else "unreachable" for part in NAMES},
+        **({"accounts": "not read yet"} if is_starting else {}),
         **dict(_further_lines(answer)),
     }
     width = max(map(len, lines))
@@ -92,7 +95,7 @@ def _further_lines(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         objects, projects = counted(seen["objects"], "object"), counted(seen["projects"], "project")
         yield "storage scan", f"in progress ({objects} listed, {projects} read)"
     elif not answer["complete"]:
-        yield "storage scan", "incomplete: run `pypid storage rebuild`"
+        yield "storage scan", "waiting: pypid starts it on its own"
     if "differs" in answer:
         yield "nodes", f"their settings differ: {', '.join(answer['differs'])}"
     if "stopping" in answer:

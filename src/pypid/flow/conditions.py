@@ -78,6 +78,10 @@ class HealthWatch(Service):
     part: str
     check: Callable[[], Awaitable[bool]] = field(repr=False)
     is_well: bool = True
+    _has_failed: bool = field(default=False, init=False)
+    """Whether a check has failed. A bucket counts as unavailable before its first check, too, and
+    is not available *again* after it.
+    """
     _checking: Deferred[None] | None = field(default=None, init=False, repr=False)
     _loop: ClockedLoop = field(init=False, repr=False)
 
@@ -115,12 +119,13 @@ class HealthWatch(Service):
         self._record(is_well)
 
     def _record(self, is_well: bool) -> None:
+        self._has_failed = self._has_failed or not is_well
         if is_well is not self.is_well:
             self.is_well = is_well
-            if is_well:
-                _log.info("the {part} is available again", part=self.part)
-            else:
+            if not is_well:
                 _log.warn("the {part} is unavailable, and /ready reports it", part=self.part)
+            elif self._has_failed:
+                _log.info("the {part} is available again", part=self.part)
 
 
 def check_of_blob(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], Awaitable[bool]]:

@@ -55,6 +55,8 @@ def condition_of(app: App) -> dict[str, object]:
         report["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}
     if differs := sorted(condition.differs()):
         report["differs"] = differs
+    if app.closed is not None:
+        report["starting"] = True
     if condition.stopping:
         report["stopping"] = True
     return report

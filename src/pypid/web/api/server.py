@@ -41,6 +41,7 @@ class StatusDocument(TypedDict):
     complete: bool
     comparing: NotRequired[ScanDocument]
     differs: NotRequired[list[str]]
+    starting: NotRequired[bool]
     stopping: NotRequired[bool]
 
 

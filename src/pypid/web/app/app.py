@@ -293,9 +293,11 @@ class App:
 
     @property
     def known(self) -> Registry:
-        """The registry of users. Raises `NotAvailable` if this pypid has none."""
+        """The registry of users. Raises `NotAvailable` if this pypid has none, and `closed` while a
+        start has not read it yet.
+        """
         if self.registry is None:
-            raise NotAvailable("accounts")
+            raise self.closed or NotAvailable("accounts")
         return self.registry
 
     @property

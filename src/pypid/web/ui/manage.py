@@ -180,7 +180,7 @@ def _comparison(app: App) -> MachinePart:
         "incomplete",
         "bad",
         says,
-        "See the log for the reason; then use Rebuild on the Storage page.",
+        "pypid repeats the scan until it is complete. See the log for the reason.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -111,7 +112,7 @@ class ServiceChecks:
         try:
             blobs = await store.open(settings, self.world, self.reactor)
         except CannotStart as error:
-            return [area.problem(error.reason, _rights(settings.bucket))]
+            return [area.problem(error.reason, _advice(error.reason, settings.bucket))]
         try:
             results = [area.ok(f"{place} can be listed, and an object can be written and deleted")]
             results.extend(await self._probed(area, blobs, settings.bucket))
@@ -216,13 +217,18 @@ def service_checks(checks: ServiceChecks) -> Iterator[tuple[str, Any]]:
 def _own_report(area: Area, answer: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Yield what a running pypid reports of itself."""
     yield area.ok(f"pypid {answer['version']} runs at {answer['url']}")
+    if answer.get("starting"):
+        again = "If this lasts for more than a minute, see the log of pypid."
+        yield area.warning("it is starting: its accounts are not read yet", again)
+        return
     for part, name in (("access", "accounts"), ("cache", "catalog"), ("storage", "storage")):
         if not answer[part]:
             yield area.problem(f"its {name} cannot be reached", "See the log of pypid.")
     if not answer["ready"]:
         yield area.problem("it is not ready", "See the log of pypid.")
     if not answer["complete"] and "comparing" not in answer:
-        yield area.warning("its scan of the storage is incomplete", "Run: pypid storage rebuild")
+        text = "pypid repeats it until it is complete. If it stays so, see the log of pypid."
+        yield area.warning("its scan of the storage is incomplete", text)
     if "differs" in answer:
         text = f"the nodes have different settings: {', '.join(answer['differs'])}"
         yield area.warning(text, "Give all nodes the same configuration.")
@@ -257,6 +263,17 @@ def _clock(headers: Headers, now: datetime) -> Iterator[CheckResult]:
     advice = "Synchronise it (NTP, timedatectl): signatures and tokens depend on the time."
     is_far = abs(difference) >= FAR_SKEW
     yield area.problem(text, advice) if is_far else area.warning(text, advice)
+
+
+def _advice(reason: str, bucket: str) -> str:
+    """Return what to do about a bucket that cannot be used for this reason."""
+    if "NoSuchBucket" in reason:
+        return "Create the bucket, or correct [storage] bucket."
+    if any(code in reason for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId")):
+        return "Correct [storage] access_key, secret_key and region."
+    if re.search(r"answered (401|403)\b", reason):
+        return _rights(bucket)
+    return "Check [storage] endpoint_url, region and bucket, and the network."
 
 
 def _rights(bucket: str) -> str:
