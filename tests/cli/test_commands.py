@@ -177,6 +177,7 @@ class GrammarTests(RecordedCase):
             ("token create x --user y --can pubish", "'pubish' is not a valid value. Did you mean"),
             ("project set-status x y", "Choose from active, archived, quarantined, deprecated"),
             ("user list all", "unexpected argument 'all'"),
+            ("delete-user x", "Did you mean `pypid user --help`? "),
             ("zzz", "unknown command 'zzz'. All commands: pypid --help"),
         ):
             status, out, err = self.run_command(*line.split())

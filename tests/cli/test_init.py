@@ -73,7 +73,9 @@ class InitTests(SynchronousTestCase):
         """An error of the system is one line."""
         status, _ = self.init("nothing/pypid.ini")
         self.assertEqual(
-            status, "pypid: nothing/pypid.ini cannot be written: No such file or directory"
+            status,
+            "pypid: nothing/pypid.ini cannot be written: the folder nothing does not exist. Create "
+            "it first: mkdir -p nothing",
         )
 
     def test_data_in_use(self) -> None:

@@ -142,10 +142,10 @@ class StopTests(OwnCase):
         self.assertEqual(list((self.place / "state/spool").iterdir()), [])
 
         again = self.again()
-        self.assertIn("the snapshot knows 2 projects", again.log())
+        self.assertIn("catalog dump read: 2 local projects", again.log())
         self.assertIn("of them read anew, 0 changed", again.log())
         self.assertEqual(listed(again, "slow-up"), ["slow_up-1.0-py2.py3-none-any.whl"])
-        self.assertNotIn("The snapshot is ignored", again.log())
+        self.assertNotIn("The catalog dump is ignored", again.log())
 
     def test_time_is_up(self) -> None:
         """SIGINT ends it as well; a request that takes longer than 10 s is cut then, not before,
@@ -170,7 +170,7 @@ class StopTests(OwnCase):
         self.send(signal.SIGTERM)
         self.assertEqual(self.ended(), 0)
         self.assertLess(time.monotonic() - begun, 6)
-        self.assertIn("the snapshot knows 1 projects", self.again().log())
+        self.assertIn("catalog dump read: 1 local projects", self.again().log())
 
 
 class SecureStopTests(OwnCase):
@@ -243,7 +243,7 @@ class SnapshotTests(OwnCase):
         ):
             manifest.unlink() if damage is None else manifest.write_bytes(damage)
             index = self.again()
-            self.assertEqual(index.log().count("The snapshot is ignored"), 1, index.log())
+            self.assertEqual(index.log().count("The catalog dump is ignored"), 1, index.log())
             self.assertIn(said, index.log())
             self.assertEqual(listed(index, "known"), ["known-1.0-py2.py3-none-any.whl"])
             self.stop()

@@ -34,7 +34,7 @@ _STATUS = {status.value: status for status in Status}
 
 @frozen
 class Ignored:
-    """The reason why nothing can be loaded; `reason` follows "The snapshot is ignored: ". `usual`:
+    """The reason why nothing can be loaded; `reason` follows "The catalog dump is ignored: ". `usual`:
     nothing is wrong.
     """
 
@@ -66,7 +66,7 @@ class CatalogDump:
         if isinstance(found, Ignored):
             say = self._log.info if found.usual else self._log.warn
             say(
-                "The snapshot is ignored: {reason} The storage is read instead.",
+                "The catalog dump is ignored: {reason} The storage is read instead.",
                 reason=found.reason,
             )
             return found

@@ -167,6 +167,10 @@ def _new_file(path: Path, force: bool) -> Iterator[BinaryIO]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except FileNotFoundError:
+        raise CannotStart(
+            f"{path} cannot be written: the folder {path.parent} does not exist. Create it first."
+        ) from None
     except OSError as error:
         raise CannotStart(f"{path} cannot be written: {error.strerror}.") from None
     finally:

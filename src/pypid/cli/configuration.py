@@ -36,9 +36,9 @@ def add(commands: Any) -> None:
         _check_config,
         "check a configuration and print what is in force, without secrets",
         description=(
-            "Checks the file, the environment variables, and what they name on this machine: "
-            "endpoints, TLS files, folders, extras, users and groups. Reports all problems at "
-            "once, then prints each value with its origin. It starts nothing. "
+            "Check the file, the environment variables, and what they name on this machine: "
+            "endpoints, TLS files, folders, extras, users and groups. Report all problems at "
+            "once, then print each value with its origin. It starts nothing. "
             "`pypid doctor` also checks the network."
         ),
         examples=CHECK,
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
         _convert_config,
         "print pypicloud's config.ini as a pypid.ini, with comments",
         description=(
-            "Prints pypicloud's config.ini as a pypid.ini. A comment above each key names its "
+            "Print pypicloud's config.ini as a pypid.ini. A comment above each key names its "
             "origin; the end lists what has no equivalent. The output contains the secrets and "
             "password hashes of the file. pypid also starts with the old file."
         ),

@@ -24,7 +24,6 @@ the backup. It works on a running and on a stopped pypid, changes nothing, and e
 within a minute. In a bucket it writes and deletes an object below .pypid/.
 """
 _EXAMPLES = """\
-examples:
   pypid doctor
   pypid doctor --json | jq '.results[] | select(.level != "ok")'
   sudo -u pypid pypid doctor --config /etc/pypid/pypid.ini

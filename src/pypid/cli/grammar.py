@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -104,7 +104,7 @@ class CommandParser(argparse.ArgumentParser):
             hint = f". Choose from {', '.join(choices)}"
         raise argparse.ArgumentError(action, f"{value!r} is not a valid value{hint}")
 
-    def refuse_command(self, word: str, choices: Iterable[str]) -> NoReturn:
+    def refuse_command(self, word: str, choices: Collection[str]) -> NoReturn:
         """Exit with the message that there is no such command. Former names count as similar, and
         are suggested by their current ones.
         """
@@ -116,6 +116,9 @@ class CommandParser(argparse.ArgumentParser):
                 names.setdefault(last, name)
         close = get_close_matches(word, list(names), n=3, cutoff=0.6)
         suggestions = list(dict.fromkeys(f"`pypid {names[choice]}`" for choice in close))
+        parts = [part for part in word.split("-") if part in choices]
+        if "-" in word and parts:  # delete-user: its last letters must not suggest a deletion
+            suggestions = [f"`pypid {names[part]} --help`" for part in parts]
         hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else ""
         self.error(f"unknown command {word!r}.{hint} All commands: {self.prog} --help")
 

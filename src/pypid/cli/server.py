@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import shlex
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -89,6 +90,11 @@ def write_config(file: Path, text: str, *, force: bool = False) -> None:
             stream.write(text)
     except FileExistsError:
         sys.exit(f"pypid: {file} exists; nothing was written. To replace it, use --force.")
+    except FileNotFoundError:
+        sys.exit(
+            f"pypid: {file} cannot be written: the folder {file.parent} does not exist. Create it "
+            f"first: mkdir -p {shlex.quote(str(file.parent))}"
+        )
     except OSError as error:
         sys.exit(f"pypid: {file} cannot be written: {error.strerror}")
 

@@ -66,7 +66,7 @@ def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
     counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in loads]
     match counts:
         case [int() as projects, others]:
-            message = "the snapshot knows {projects} projects, and {others} of other indexes"
+            message = "catalog dump read: {projects} local projects, {others} upstream"
             _log.info(message, projects=projects, others=others or 0)
             return True
         case _:

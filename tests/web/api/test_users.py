@@ -602,7 +602,7 @@ class RightTests(PeopleCase):
         self.assertEqual(answer.json["effective"], {"read": "bob", "write": "bob"})
         self.assertIn("first right", answer.json["warnings"][0])
         self.assertIn("read: everyone; write: authenticated", answer.json["warnings"][0])
-        self.assertIn("ours now", answer.json["warnings"][1])
+        self.assertIn("is local from now on", answer.json["warnings"][1])
         self.assertEqual(
             [self.pypid.get("/simple/spam/", user=user).status for user in (None, "alice", "bob")],
             [401, 403, 200],

@@ -120,6 +120,8 @@ class S3Refusal(Exception):
         ):
             region = f" It names the region {self.region!r}." if self.region else ""
             return f": access_key, secret_key or region is not the right one.{region}"
+        if self.code == "NoSuchBucket":
+            return ": this bucket does not exist. Create it, or correct [storage] bucket."
         if self.code in _OTHER_TIME:
             return ": the clock of this machine differs from the store's by more than it takes."
         if self.code == "InvalidObjectState":

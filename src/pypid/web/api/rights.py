@@ -302,12 +302,14 @@ def _of_the_first(app: App, right: Right, before: AllRights) -> list[str]:
     if not grants:
         read, write = app.rules.read.text(), app.rules.write.text()
         found.append(
-            f"This is the first right of {right.project}: from now on only those whom its own "
-            f"rights name, and administrators, may read or write it. The defaults (read: {read}; "
-            f"write: {write}) no longer hold for it."
+            f"This is the first right of {right.project}: from now on only administrators and the "
+            f"users and groups with a right on it may read or publish it. The defaults (read: "
+            f"{read}; write: {write}) no longer apply to it."
         )
     if right.write and not claimed(grants):
-        found.append(f"The name {right.project} is ours now: no other index is ever asked for it.")
+        found.append(
+            f"The name {right.project} is local from now on: it is never requested from upstream."
+        )
     return found
 
 

@@ -311,7 +311,8 @@ async def _demand_may(app: App, user: str, scope: Scope) -> None:
     whose = await app.known.find(user)
     if whose is None:
         raise BadRequest(
-            f"No user can log in as {shortened(user)!r}, so no token can be made for that user."
+            f"No user can log in as {shortened(user)!r}, so no token can be made for that user. "
+            "Create the user first: `pypid user create NAME`."
         )
     lacking = [
         word
