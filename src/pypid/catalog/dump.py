@@ -34,8 +34,8 @@ _STATUS = {status.value: status for status in Status}
 
 @frozen
 class Ignored:
-    """The reason why nothing can be loaded; `reason` follows "The catalog dump is ignored: ". `usual`:
-    nothing is wrong.
+    """The reason why nothing can be loaded; `reason` follows "The catalog dump is ignored: ".
+    `usual`: nothing is wrong.
     """
 
     reason: str

@@ -116,9 +116,9 @@ class CommandParser(argparse.ArgumentParser):
                 names.setdefault(last, name)
         close = get_close_matches(word, list(names), n=3, cutoff=0.6)
         suggestions = list(dict.fromkeys(f"`pypid {names[choice]}`" for choice in close))
-        parts = [part for part in word.split("-") if part in choices]
-        if "-" in word and parts:  # delete-user: its last letters must not suggest a deletion
-            suggestions = [f"`pypid {names[part]} --help`" for part in parts]
+        groups = [group for group in word.split("-") if group in choices]
+        if groups:  # for `delete-user`, `pypid project delete` must not be suggested
+            suggestions = [f"`pypid {names[group]} --help`" for group in groups]
         hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else ""
         self.error(f"unknown command {word!r}.{hint} All commands: {self.prog} --help")
 
