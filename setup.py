@@ -64,8 +64,8 @@ MANUAL = HERE / "docs/_build/man"
 SHARED = "share/pypid"
 """Below the environment that pypid is installed in: units, and configurations for other programs."""
 
-NOT_SHARED = {"Containerfile", "deb"}
-"""What of etc/ only builds something out of the source tree."""
+NOT_SHARED = {"Containerfile", "deb", "secrets"}
+"""What of etc/ only builds something out of the source tree, and the passwords of etc/compose."""
 
 
 class BuildWithDocumentation(build_py):

@@ -57,13 +57,6 @@ CREATE = (
     "the storage lacks the content of a file, or has damaged content; everything else is in the "
     "backup then."
 )
-CREATE_EXAMPLES = """\
-  pypid backup create /backup/
-  pypid backup create /backup/index.tar.gz --files --encrypt
-"""
-VERIFY_EXAMPLES = """\
-  pypid backup verify /backup/index.tar.gz
-"""
 
 
 def add(commands: Any) -> None:
@@ -117,9 +110,10 @@ def _create(options: argparse.Namespace) -> int:
 
     config = load_config(options.config)
     paths = where(config, os.environ)
-    if not paths.state.is_dir():
+    if not (os.access(paths.state, os.R_OK) and paths.state.is_dir()):
         raise CannotStart(
-            f"There is nothing to back up: the state folder {paths.state} does not exist."
+            f"There is nothing to back up: the state folder {paths.state} does not exist, or "
+            "cannot be entered."
         )
     if options.encrypt and not config.server.secret:
         raise CannotStart(

@@ -89,6 +89,8 @@ def add(commands: Any) -> None:
 
 
 def _restore(options: argparse.Namespace) -> int:
+    if options.drill and options.only:
+        raise CannotStart("A drill compares the whole copy: leave out --only, or --drill.")
     backup = opened_backup(options.file, options.config)
     progress = JobProgress("verify")
     try:

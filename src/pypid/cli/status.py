@@ -27,6 +27,9 @@ RELOAD = """\
 
 The [server] certificate and the sections [users], [groups], [projects], [access],
 [issuer:*] and [log] level take effect at a reload; all others at a restart.
+
+Of several workers the first one answers; the others read the same files right
+after, and log what is wrong.
 """
 NAMES = {"access": "accounts", "cache": "catalog", "storage": "storage"}
 """The names of the parts in answers and in the output."""
@@ -123,6 +126,8 @@ def _reload(options: argparse.Namespace) -> int | None:
 
 def _print_reload(answer: Mapping[str, Any]) -> None:
     if not answer["problems"]:
-        print("The certificate, the users and the access rules were read again.")
+        print(
+            "The certificate, the users and the access rules were read again."
+        )
     if answer["waiting"]:
         print(f"Changes that take effect at a restart: {', '.join(answer['waiting'])}")

@@ -23,8 +23,6 @@ from werkzeug.exceptions import NotFound
 import pypid
 from pypid.core.installation import PROJECT_URLS
 from pypid.core.lru import Recent
-from pypid.core.model import Project
-from pypid.core.packaging.names import project_name
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.web.app.request_context import RequestContext
@@ -134,8 +132,6 @@ class Documentation:
     """
 
     folders: Sequence[Path] = field(factory=built_folders)
-    is_announced: bool = field(default=False, init=False)
-    """Whether the log was told of a project that has the name of this address."""
     _files: Mapping[str, Path] = field(factory=dict, init=False, repr=False)
     _recent: Recent[str, BuiltFile] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False)
     _reads: Flights[str, BuiltFile] = field(factory=Flights, init=False, repr=False)
@@ -161,15 +157,6 @@ class Documentation:
         self._recent.put(name, found, found.weight)
         return found
 
-    def announce(self) -> None:
-        """Log once that a project with the name of this address is found elsewhere."""
-        if not self.is_announced:
-            self.is_announced = True
-            _log.info(
-                "the project docs is at /simple/docs/ and /project/docs/: /docs/ is the address of "
-                "the documentation"
-            )
-
 
 DOCUMENTATION = Documentation()
 
@@ -179,8 +166,6 @@ async def documentation_start(ctx: RequestContext) -> None:
     """Send the first page of the documentation, or say how to build it."""
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, "/docs/", permanent=True)
-    if isinstance(await ctx.app.index.context.local_project(project_name("docs")), Project):
-        DOCUMENTATION.announce()
     found = await DOCUMENTATION.file(ctx.app.world, "index.html")
     if found is None:
         return await _show_how_to_build(ctx)

@@ -40,7 +40,10 @@ def dormant_accounts(config: Config, paths: StatePaths) -> Iterator[ConfigFindin
         return
     try:
         stored = stored_names(config, paths)
-    except (CannotStart, DatabaseAway, DatabaseUnusable):
+    except DatabaseUnusable as error:
+        yield ConfigFinding("access", "url", str(error), is_warning=True)
+        return
+    except (CannotStart, DatabaseAway):
         return
     if not stored.allows_logins:
         yield ConfigFinding("access", "backend", DORMANT, is_warning=True)

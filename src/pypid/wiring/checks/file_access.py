@@ -64,14 +64,21 @@ class ServiceUser:
         return done.returncode == 0
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is such a file or folder; False below a folder that cannot be entered,
+    where `Path.exists` raises `PermissionError`.
+    """
+    return os.access(path, os.F_OK)
+
+
 def file_problems(path: Path, user: ServiceUser) -> Iterator[str]:
     """Yield why the user cannot read the file, if that is so, with what to do."""
-    if path.is_file() and not user.may_read(path):
+    if exists(path) and path.is_file() and not user.may_read(path):
         yield (
             f"the user {user.name} cannot read {path}, which belongs to {owner_of(path)}; give "
             "that user the right to read the file and to enter its folders"
         )
-    elif not path.exists():
+    elif not exists(path):
         yield f"there is no file {path}, or its folder cannot be entered; correct the path"
     elif not path.is_file():
         yield f"{path} is no file; name a PEM file"
@@ -79,7 +86,7 @@ def file_problems(path: Path, user: ServiceUser) -> Iterator[str]:
 
 def folder_problems(folder: Path, user: ServiceUser) -> Iterator[str]:
     """Yield why the user cannot use the folder or create it, if that is so, with what to do."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    existing = next(each for each in (folder, *folder.parents) if exists(each))
     if not existing.is_dir():
         yield f"{existing} is no folder; name another one"
     elif not user.may_change(existing):

@@ -19,7 +19,7 @@ from pypid.core.configuration.parse import Config
 from pypid.daemon.listeners import cannot_listen, public
 from pypid.daemon.state import StatePaths
 from pypid.daemon.tls import Certificate
-from pypid.wiring.checks.file_access import ServiceUser, file_problems, folder_problems
+from pypid.wiring.checks.file_access import ServiceUser, exists, file_problems, folder_problems
 from pypid.wiring.checks.finding import ConfigFinding, refusals
 
 _FROM_SYSTEMD = "LISTEN_FDS"
@@ -51,7 +51,7 @@ def listen_findings(
 
 def _unix(folder: Path, user: ServiceUser) -> Iterator[ConfigFinding]:
     """Yield why the socket file cannot be created: nothing creates its folder."""
-    if not folder.exists():
+    if not exists(folder):
         yield ConfigFinding("server", "listen", f"there is no folder {folder}; create it")
     for problem in folder_problems(folder, user):
         yield ConfigFinding("server", "listen", problem)

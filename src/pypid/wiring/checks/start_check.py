@@ -19,7 +19,7 @@ from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, 
 from pypid.daemon.stores import open_stores
 from pypid.flow import World
 from pypid.wiring.checks.account_names import account_names, dormant_accounts
-from pypid.wiring.checks.file_access import ServiceUser, file_problems, folder_problems
+from pypid.wiring.checks.file_access import ServiceUser, exists, file_problems, folder_problems
 from pypid.wiring.checks.finding import ConfigFinding, refusals
 from pypid.wiring.checks.listeners import listen_findings, tls_findings
 from pypid.wiring.configuration import load_with_problems
@@ -102,13 +102,13 @@ def _folder_findings(
     folder = paths.storage
     if folder is None:
         return
-    if paths.state in folder.parents and not folder.exists():
+    if paths.state in folder.parents and not exists(folder):
         return  # reported for the state folder
     for problem in folder_problems(folder, user):
         yield ConfigFinding("storage", "path", problem)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
     yield from refusals("storage", "layout", lambda: may_create_folder(paths, folder, is_veiled))
-    if not folder.exists() and not may_create_folder(paths, folder, is_veiled):
+    if not exists(folder) and not may_create_folder(paths, folder, is_veiled):
         yield ConfigFinding(
             "storage",
             "path",
@@ -157,7 +157,7 @@ def _attempts(
 ) -> Iterator[tuple[str, str, Callable[[], object]]]:
     """Yield what a start does and what raises `CannotStart`, each with its key."""
     authorities = paths.authorities
-    if authorities is not None and authorities.is_file():
+    if authorities is not None and exists(authorities) and authorities.is_file():
         yield "upstream", "ca_certificates", lambda: authorities_of(authorities)
     if config.storage.backend is StorageBackend.S3:
         yield "storage", "backend", lambda: _bucket(config, paths)

@@ -25,6 +25,7 @@ from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow.internals import TESTED, version, version_obstacle
 from pypid.web.fastpath.os.availability import obstacle
 from pypid.wiring.checks.account_names import stored_names
+from pypid.wiring.checks.file_access import exists
 from pypid.wiring.doctor.report import Area, CheckResult
 
 DESCRIPTORS = 4096
@@ -167,7 +168,7 @@ def _is_whole(folder: Path, shard: StoredShard) -> bool:
 def _folder(name: str, folder: Path, *, is_private: bool) -> Iterator[CheckResult]:
     """Check one folder; of one that does not exist the folder that it will be created in."""
     area = Area(name)
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    existing = next(each for each in (folder, *folder.parents) if exists(each))
     if existing == folder:
         try:
             with TemporaryFile(dir=folder) as file:
