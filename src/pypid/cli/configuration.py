@@ -80,7 +80,8 @@ def _check_config(options: argparse.Namespace) -> int:
         print_json(_document(checked))
         return 1 if checked.problems else 0
     for warning in checked.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        text = str(warning).replace(str(file), display_name(file), 1)
+        print(f"warning: {text}", file=sys.stderr)
     if checked.problems:
         raise BadConfig(checked.problems)
     for note in (*checked.config.notes, *_account_notes(checked.config.inherits, file)):

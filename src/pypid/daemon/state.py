@@ -190,7 +190,8 @@ def open_state(folder: Path, *, restoring: bool = False) -> StateFolder:
         lock.close()
         raise CannotStart(
             f"Another pypid is running with the state folder {folder}, or starts or stops just "
-            "now. Wait for its end or stop it, or give this one a [server] state of its own."
+            "now. If it is starting, repeat this command in a moment; else stop it, or give this "
+            "one a [server] state of its own."
         ) from None
     state = StateFolder(folder, lock)
     if not restoring and (folder / UNFINISHED_RESTORE).exists():
