@@ -25,11 +25,12 @@ class UserTests(CommandCase):
         self.assertNotIn("password", self.prints("user show carol"))
 
     def test_starting(self) -> None:
-        """Accounts that are not read yet are not taken for a capability that is missing."""
-        self.pypid.app.registry = None
+        """Accounts that are not read yet are neither a missing capability nor an empty list."""
         self.pypid.app.closed = StorageDown("the accounts are still being fetched from it.")
-        status, _, _ = self.run_command("user list")
-        self.assertIn("the accounts are still being fetched", str(status))
+        for registry in (self.pypid.app.registry, None):
+            self.pypid.app.registry = registry
+            status, _, _ = self.run_command("user list")
+            self.assertIn("the accounts are still being fetched", str(status))
 
     def test_stdin(self) -> None:
         """A script gives the password by standard input; it is never an argument,

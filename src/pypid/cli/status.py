@@ -126,8 +126,6 @@ def _reload(options: argparse.Namespace) -> int | None:
 
 def _print_reload(answer: Mapping[str, Any]) -> None:
     if not answer["problems"]:
-        print(
-            "The certificate, the users and the access rules were read again."
-        )
+        print("The certificate, the users and the access rules were read again.")
     if answer["waiting"]:
         print(f"Changes that take effect at a restart: {', '.join(answer['waiting'])}")

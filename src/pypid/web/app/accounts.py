@@ -18,6 +18,7 @@ from pypid.core.errors import (
     Forbidden,
     NoSuchUser,
     NotByToken,
+    StorageDown,
     Unauthenticated,
 )
 from pypid.core.permissions import Action, Credential, may
@@ -79,8 +80,10 @@ class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
 
 async def listed(app: App) -> Users:
     """Return the accounts and the users of the configuration, sorted by name. Users of a directory
-    are not listed.
+    are not listed. Raises `StorageDown` while a start reads the accounts: none are known yet.
     """
+    if isinstance(app.closed, StorageDown):
+        raise app.closed
     configured = app.known.configured()
     accounts = [_document(app, account) for account in await app.accounts.users()]
     others = [_configured(name, name in configured.admins) for name in sorted(configured.users)]
