@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.cli.drill import ExpectedProject, page_differences
+from pypid.access.sql.schema import prepare
+from pypid.access.sql.tables import SCHEMA_PARTS
+from pypid.cli.drill import ExpectedProject, drill_values, may_log_in, page_differences
+from pypid.databases.sqlite import make_file, sqlite_engine
+from pypid.databases.transactions import transact
 
 EXPECTED = ExpectedProject(
     {"spam-1.0.tar.gz": "ab", "spam-2.0.tar.gz": "cd"}, frozenset({"spam-2.0.tar.gz"})
@@ -52,3 +58,26 @@ class DifferenceTests(SynchronousTestCase):
                 "spam: spam-2.0.tar.gz is yanked in one of the two only",
             ],
         )
+
+
+class AccountTests(SynchronousTestCase):
+    def test_backend(self) -> None:
+        """Other sources of users are replaced; where the configuration names none, none is set."""
+        key = ("access", "backend")
+        for text in ("", "[access]\nurl = x\n", "[server]\nsecret = x\n"):
+            self.assertNotIn(key, drill_values(1, text))
+        values = drill_values(1, "[access]\nbackend = ldap sql\n")
+        self.assertEqual(values[key], "config sql")
+
+    def test_login(self) -> None:
+        """Users log in if the configuration names a source, or the database allows it."""
+        for noted in (True, False):
+            file = Path(self.mktemp())
+            make_file(file)
+            engine = sqlite_engine(file, 1.0, {})
+            self.addCleanup(engine.dispose)
+            with engine.connect() as opened:
+                part = SCHEMA_PARTS["accounts"]
+                transact(opened, partial(prepare, part=part, admits_users=noted), True)
+            self.assertEqual(may_log_in("", file), noted)
+            self.assertTrue(may_log_in("[access]\nbackend = config sql\n", file))

@@ -73,8 +73,9 @@ class DrillReport:
         self.differences.extend(differences)
 
 
-def drill_values(port: int) -> dict[tuple[str, str], str | None]:
-    """Return the values of the configuration that keep a copy to itself."""
+def drill_values(port: int, configuration: str) -> dict[tuple[str, str], str | None]:
+    """Return the values that keep a copy with this configuration to itself."""
+    backend = {("access", "backend"): "config sql"} if _names_backend(configuration) else {}
     return {
         ("server", "listen"): f"tcp:{port}:interface=127.0.0.1",
         ("server", "tls_certificate"): None,
@@ -84,23 +85,43 @@ def drill_values(port: int) -> dict[tuple[str, str], str | None]:
         ("upstream", "mode"): "offline",
         ("upstream", "ca_certificates"): None,
         ("publish", "target"): None,
-        ("access", "backend"): "config sql",
+        **backend,
     }
+
+
+def may_log_in(configuration: str, database: Path) -> bool:
+    """Return whether users of the accounts database can log in to a copy with this configuration.
+
+    Those of an older version cannot unless the configuration names a source of users.
+    """
+    from pypid.access.sql.account_names import read_names
+    from pypid.databases.places import SqliteFile
+
+    return _names_backend(configuration) or read_names(SqliteFile(database)).allows_logins
+
+
+def _names_backend(configuration: str) -> bool:
+    from pypid.core.configuration.ini import read
+
+    access = read(configuration, "").sections.get("access")
+    return access is not None and "backend" in access.entries
 
 
 def run_drill(
     options: argparse.Namespace,
+    configuration: str,
     restore: Callable[[Path, Mapping[tuple[str, str], str | None]], Path],
 ) -> int:
-    """Run the drill, print its report, and return the exit status. `restore` writes a copy into a
-    folder, with these values in its configuration, and returns the configuration file.
+    """Run the drill, print its report, and return the exit status. `configuration` is that of the
+    backup. `restore` writes a copy into a folder, with these values in its configuration, and
+    returns the configuration file.
     """
     with TemporaryDirectory(prefix="pypid-drill-") as name:
         folder, port = Path(name), _free_port()
-        file = restore(folder, drill_values(port))
+        file = restore(folder, drill_values(port, configuration))
         expected = expected_projects(folder / "packages")
         with _started(file, folder / "log") as process:
-            report = _compared(folder, port, expected, process)
+            report = _compared(file, port, expected, process)
     if options.json:
         import attrs
 
@@ -163,7 +184,7 @@ def _started(file: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _compared(
-    folder: Path,
+    file: Path,
     port: int,
     expected: Mapping[str, ExpectedProject],
     process: subprocess.Popen[bytes],
@@ -171,7 +192,8 @@ def _compared(
     from pypid.daemon.control import Control
     from pypid.daemon.state import control_socket
 
-    control, report = Control(control_socket(folder / "state")), DrillReport()
+    folder, report = file.parent, DrillReport()
+    control = Control(control_socket(folder / "state"))
     listed = _projects(control, process, folder / "log")
     report.differences.extend(
         f"{name}: {'not in the index' if name in expected else 'not in the backup'}"
@@ -184,7 +206,7 @@ def _compared(
         report.note_page(len(expected[name].files), differences)
         progress.show(report.projects, 0)
     progress.clear()
-    _try_accounts(control, folder / "state/accounts.db", port, report)
+    _try_accounts(control, file, port, report)
     return report
 
 
@@ -229,14 +251,18 @@ def page_differences(name: str, page: Mapping[str, Any], expected: ExpectedProje
 # --- accounts -------------------------------------------------------------------------------------
 
 
-def _try_accounts(control: Control, database: Path, port: int, report: DrillReport) -> None:
-    """Compare the users, and log in as one of them with a new token."""
+def _try_accounts(control: Control, file: Path, port: int, report: DrillReport) -> None:
+    """Compare the users, and log in as one of them with a new token, if they can log in. `file`:
+    the configuration of the copy.
+    """
     from pypid.daemon.control import ControlRequest
 
+    database = file.parent / "state/accounts.db"
     users = _answer_of(control, "/api/users")["users"]
     known = {user["name"] for user in users}
     found = [f"the user {name} is missing" for name in sorted(_users_in(database) - known)]
-    login = next((user["name"] for user in users if user["standing"] == "active"), None)
+    active = (user["name"] for user in users if user["standing"] == "active")
+    login = next(active, None) if may_log_in(file.read_text(), database) else None
     if login is not None:
         document = {"name": "drill", "user": login, "actions": ["read"]}
         secret = control.answer(ControlRequest("POST", "/api/tokens", document))["secret"]

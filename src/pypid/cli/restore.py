@@ -18,7 +18,7 @@ from pypid.cli.backup import opened_backup, operator_entry, places_of
 from pypid.cli.command import add_command
 from pypid.cli.drill import run_drill
 from pypid.cli.output import JobProgress, counted, print_json
-from pypid.cli.restored_configuration import copy_config, existing_or_new
+from pypid.cli.restored_configuration import configuration_of, copy_config, existing_or_new
 from pypid.core.errors import CannotStart
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def _restore(options: argparse.Namespace) -> int:
     finally:
         progress.clear()
     if options.drill:
-        return run_drill(options, partial(_restore_copy, options, backup))
+        copy = partial(_restore_copy, options, backup)
+        return run_drill(options, configuration_of(backup), copy)
     if options.into is None:
         file, config = existing_or_new(options.config, backup), None
     else:

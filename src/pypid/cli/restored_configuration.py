@@ -78,13 +78,8 @@ def copied_configuration(
     ``packages`` beside it. `changes`: further values by section and key; None removes a key.
     """
     from pypid.core.configuration.ini import read, with_values
-    from pypid.core.pypicloud.translation import translate
-    from pypid.core.pypicloud.writing import written
 
-    text = (backup.configuration() or b"").decode()
-    if "app:main" in read(text, "").sections:
-        name = backup.header().configuration
-        text = written(translate(text.encode(), filename=name, environ={}, cwd="/"), name)
+    text = configuration_of(backup)
     dropped = [
         (name, key)
         for name, section in read(text, "").sections.items()
@@ -100,6 +95,19 @@ def copied_configuration(
         ("access", "url"): None,
     }
     return with_values(text, {**values, **changes}).encode()
+
+
+def configuration_of(backup: BackupFile) -> str:
+    """Return the configuration of the backup; that of a pypicloud as one of pypid."""
+    from pypid.core.configuration.ini import read
+    from pypid.core.pypicloud.translation import translate
+    from pypid.core.pypicloud.writing import written
+
+    text = (backup.configuration() or b"").decode()
+    if "app:main" in read(text, "").sections:
+        name = backup.header().configuration
+        return written(translate(text.encode(), filename=name, environ={}, cwd="/"), name)
+    return text
 
 
 def _read(name: str) -> str:

@@ -23,8 +23,17 @@ from sqlalchemy import (
     update,
 )
 
+from pypid.access.sql.database import ACCOUNTS
 from pypid.access.sql.engine import SETTING, fault
-from pypid.access.sql.schema import is_new, is_ready, prepare, read_state, schema_versions
+from pypid.access.sql.schema import (
+    allows_logins,
+    is_new,
+    is_ready,
+    prepare,
+    read_state,
+    schema_versions,
+    set_allows_logins,
+)
 from pypid.access.sql.tables import SCHEMA_PARTS, downloads
 from pypid.core.errors import CannotStart
 from pypid.databases.drivers import errors
@@ -178,6 +187,8 @@ def _replace(name: str, source: Connection, target: Connection) -> None:
         rows = source.execution_options(yield_per=_ROWS).execute(select(table))
         for batch in rows.mappings().partitions():
             target.execute(insert(table), [dict(row) for row in batch])
+    if name == ACCOUNTS:
+        set_allows_logins(target, allows_logins(source))
     # larger than both: nodes and caches take it for a change
     serial = max(state.serial for state in (before, found) if state is not None) + 1
     target.execute(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    delete,
     insert,
     inspect,
     select,
@@ -100,6 +101,13 @@ def allows_logins(connection: Connection) -> bool:
     return connection.execute(_READ_STATE, {"of": _LOGINS}).one_or_none() is not None
 
 
+def set_allows_logins(connection: Connection, allowed: bool) -> None:
+    """Write or remove the note that `allows_logins` reads."""
+    connection.execute(delete(schema_versions).where(schema_versions.c.part == _LOGINS))
+    if allowed:
+        connection.execute(insert(schema_versions).values(part=_LOGINS, version=1, serial=0))
+
+
 def is_ready(connection: Connection, part: SchemaPart) -> bool:
     """Return whether the tables exist and are up to date. Raises as `read_state`."""
     if not inspect(connection).has_table(schema_versions.name):
@@ -130,7 +138,7 @@ def prepare(connection: Connection, part: SchemaPart, *, admits_users: bool = Fa
             insert(schema_versions).values(part=part.name, version=part.version, serial=0)
         )
         if admits_users:
-            connection.execute(insert(schema_versions).values(part=_LOGINS, version=1, serial=0))
+            set_allows_logins(connection, True)
         return
     for version in range(found.version, part.version):
         part.migrations[version](connection)
