@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.schema import prepare
 from pypid.access.sql.tables import SCHEMA_PARTS
-from pypid.cli.drill import ExpectedProject, drill_values, may_log_in, page_differences
+from pypid.cli.drill import (
+    ExpectedProject,
+    drill_values,
+    expected_projects,
+    may_log_in,
+    page_differences,
+    started_copy,
+)
+from pypid.core.records.documents import dump_record
 from pypid.databases.sqlite import make_file, sqlite_engine
 from pypid.databases.transactions import transact
+from pypid.testing.examples import SPAM, a_file
 
 EXPECTED = ExpectedProject(
     {"spam-1.0.tar.gz": "ab", "spam-2.0.tar.gz": "cd"}, frozenset({"spam-2.0.tar.gz"})
@@ -81,3 +91,45 @@ class AccountTests(SynchronousTestCase):
                 transact(opened, partial(prepare, part=part, admits_users=noted), True)
             self.assertEqual(may_log_in("", file), noted)
             self.assertTrue(may_log_in("[access]\nbackend = config sql\n", file))
+
+
+class RecordTests(SynchronousTestCase):
+    def test_keys(self) -> None:
+        """A record whose key leads out of the folder, or has none, is a difference; no file is
+        created or changed for it.
+        """
+        folder = Path(self.mktemp()).absolute()
+        packages, outside = folder / "packages", folder / "outside"
+        packages.mkdir(parents=True)
+        outside.write_bytes(b"of the user")
+        keys = ("spam/spam-1.tar.gz", str(outside), "../outside", "spam/../../outside", "", None)
+        for number, key in enumerate(keys, 1):
+            file = a_file(SPAM, str(number), key=key, size=3)
+            (packages / f"{file.filename}.record.json").write_bytes(dump_record(file))
+        expected, differences = expected_projects(packages)
+        self.assertEqual(list(expected["spam"].files), ["spam-1.tar.gz"])
+        self.assertEqual((packages / "spam/spam-1.tar.gz").read_bytes(), b"\0\0\0")
+        self.assertEqual(outside.read_bytes(), b"of the user")
+        self.assertEqual(
+            differences,
+            [
+                f"spam: the record of spam-{number}.tar.gz has no valid key"
+                for number in range(2, len(keys) + 1)
+            ],
+        )
+
+
+class CopyTests(SynchronousTestCase):
+    def test_current_folder(self) -> None:
+        """The copy runs the installed pypid, and no package of that name in the current folder."""
+        folder = Path(self.mktemp()).absolute()
+        package, loaded = folder / "work/pypid", folder / "loaded"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f"open({str(loaded)!r}, 'w').close()\n")
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(package.parent)
+        log = folder / "log"
+        with started_copy(folder / "missing.ini", log) as process:
+            process.wait(60)
+        self.assertFalse(loaded.exists())
+        self.assertIn("missing.ini", log.read_text())

@@ -119,9 +119,10 @@ def run_drill(
     with TemporaryDirectory(prefix="pypid-drill-") as name:
         folder, port = Path(name), _free_port()
         file = restore(folder, drill_values(port, configuration))
-        expected = expected_projects(folder / "packages")
-        with _started(file, folder / "log") as process:
+        expected, unusable = expected_projects(folder / "packages")
+        with started_copy(file, folder / "log") as process:
             report = _compared(file, port, expected, process)
+    report.differences.extend(unusable)
     if options.json:
         import attrs
 
@@ -131,18 +132,23 @@ def run_drill(
     return 1 if report.differences else 0
 
 
-def expected_projects(packages: Path) -> dict[str, ExpectedProject]:
-    """Return what the pages have to show, by the records in a restored storage folder; create an
-    empty file of the right size for each.
+def expected_projects(packages: Path) -> tuple[dict[str, ExpectedProject], list[str]]:
+    """Return what the pages have to show, by the records in a restored storage folder, and the
+    differences that the records themselves have. Create an empty file of the right size for each.
     """
+    from pypid.blobs.keys import segments
     from pypid.core.records.documents import load_record
     from pypid.core.records.layout import ObjectKind
 
     found: dict[str, ExpectedProject] = {}
+    unusable: list[str] = []
     for path in sorted(packages.rglob(f"*{ObjectKind.RECORD.value}")):
         file = load_record(path.read_bytes(), path.name)
+        if file.key is None or segments(file.key) is None:  # a path out of the folder, for example
+            unusable.append(f"{file.project}: the record of {file.filename} has no valid key")
+            continue
         project = found.setdefault(file.project, ExpectedProject({}, frozenset()))
-        bytes_at = packages / (file.key or "")
+        bytes_at = packages / file.key
         bytes_at.parent.mkdir(parents=True, exist_ok=True)
         with bytes_at.open("ab") as placeholder:
             placeholder.truncate(file.size or 0)
@@ -151,7 +157,7 @@ def expected_projects(packages: Path) -> dict[str, ExpectedProject]:
             {**project.files, file.filename: file.sha256 or ""},
             project.yanked | ({file.filename} if is_yanked else set()),
         )
-    return found
+    return found, unusable
 
 
 def _free_port() -> int:
@@ -161,17 +167,25 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _started(file: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a pypid with this configuration, and none of the environment's."""
+def started_copy(file: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a pypid with this configuration, and none of the environment's. It imports no modules of
+    the current folder, which may belong to another user.
+    """
     environ = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYPID_", "NOTIFY_", "LISTEN_", "STATE_DIRECTORY"))
     }
-    command = [sys.executable, "-c", "from pypid.cli import main; main()", "serve", "-c", str(file)]
+    program = [sys.executable, "-P", "-c", "from pypid.cli import main; main()"]
+    command = [*program, "serve", "-c", str(file)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            cwd=file.parent,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
     try:
         yield process
