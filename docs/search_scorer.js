@@ -1,7 +1,8 @@
-/* Sphinx's scores, with guides before the API of Python and before decisions. */
+/* Sphinx's scores, with guides before the API of Python, decisions and the glossary. */
 var Scorer = {
   score: (result) => {
     const [docname, , , , score] = result;
+    if (docname === "reference/glossary") return score / 10; // an entry of the index has 100
     if (docname.startsWith("project/") || docname === "reference/python-api") return score - 25;
     if (/^(start|guides|operate|concepts)\//.test(docname)) return score + 6;
     return score;

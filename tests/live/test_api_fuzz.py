@@ -49,11 +49,12 @@ LAST: Final = ("deleteProjectsProject", "deleteNamesProject")
 """After which there is nothing left to ask for."""
 
 OUT_OF_REACH: Final = {
-    "POST /api/adopt": "no folder in the storage is guessed",
     "GET /api/captcha": "nobody has to solve a riddle here",
     "POST /api/export": "nobody over a network has files written",
+    "GET /api/invitations": "nobody registers by invitation here",
     "POST /api/invitations": "nobody registers by invitation here",
     "POST /api/package/{project}/{filename}": "no distribution is made up",
+    "POST /api/reload": "only commands on this machine reload",
     "POST /api/tier": "the storage is no bucket",
     "POST /api/user/password": "nobody's password is guessed",
     "PUT /api/user/{name}": "no password that is long enough is made up",

@@ -467,13 +467,13 @@ class RefusedTests(Faulty, SynchronousTestCase):
         self.assertTrue(self.until(lambda: len(beats) > 3))
         self.have(feed.stop())
         self.assertIn(
-            "its user may not",
+            "its user lacks permissions",
             self.told(self.server.url("s3cret!", user="other"), DatabaseUnusable, "s3cret!"),
         )
         before = self.have(self.engine.state())
         working, self.engine = self.engine, self.at(self.server.url("s3cret!", user="less"))
         self.assertIn(
-            "its user may not",
+            "its user lacks permissions",
             str(self.refused(self.swap(b"half", before.version), DatabaseUnusable)),
         )
         self.engine = working

@@ -135,9 +135,7 @@ class LevelTests(SynchronousTestCase):
         """The command and a reload change what is written, at once."""
         self.assertEqual(pypid.command("log-level").strip(), "warn")
         self.assertEqual(pypid.lines(), [])
-        self.assertEqual(
-            pypid.command("log-level", "debug").strip(), "debug (the configuration says warn)"
-        )
+        self.assertEqual(pypid.command("log-level", "debug").strip(), "debug (configured: warn)")
         self.assertEqual(pypid.ask("/health", X_Request_ID="x")[0], 200)
         pypid.until(lambda: [line for line in pypid.lines() if line.get("path") == "/health"])
         self.assertEqual(pypid.command("log-level", "default").strip(), "warn")

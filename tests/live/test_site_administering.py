@@ -47,7 +47,8 @@ class AdministeringTests(SiteTestCase):
         expect(page.get_by_role("link", name="bob", exact=True)).to_be_visible()
         self.looks_well(page, look, "in")
         page.get_by_role("button", name="Log out").click()
-        expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+        site = page.get_by_role("navigation", name="Site")  # the text of the page has one, too
+        expect(site.get_by_role("link", name="Log in", exact=True)).to_be_visible()
         self.looks_well(page, look, "out")
 
     @for_each(*ALL_LOOKS)
