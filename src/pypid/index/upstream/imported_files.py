@@ -18,7 +18,7 @@ from pypid.core.model import Blob, Digests, File, Listing, Presence, Project
 from pypid.core.packaging.expected_digest import claim_of, computed
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName, parse_filename
-from pypid.core.policy import asks_upstream
+from pypid.core.policy import asks_upstream, silence
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, digests_of
@@ -34,6 +34,7 @@ AT_ONCE = 8
 _OTHER = (
     "upstream does not list this file with these bytes. Remove it, or import the project as local."
 )
+_UNLISTED = "upstream has no such project. Import it as local."
 
 
 @frozen
@@ -73,17 +74,27 @@ class UpstreamImport:
         """Return those of the names that are in the upstream's list of projects."""
         return names.intersection(await self.gate.names(())) if names else names
 
+    async def _not_sent(self, names: Iterable[ProjectName]) -> dict[ProjectName, str]:
+        """Return the names whose project pages are not requested from upstream, with the reasons:
+        the policy forbids it, or the name is not in the upstream's list of projects.
+        """
+        reasons: dict[ProjectName, str] = {}
+        disclosable: set[ProjectName] = set()
+        for name in names:
+            why = silence(self.gate.policy, name, await self.context.local_project(name))
+            if why is None:
+                disclosable.add(name)
+            else:
+                reasons[name] = f"its project is not compared with upstream: {why.value}."
+        unlisted = disclosable - await self._listed(frozenset(disclosable))
+        return reasons | dict.fromkeys(unlisted, _UNLISTED)
+
     async def survey(self, strays: Sequence[Blob]) -> Sequence[UpstreamMatch]:
         """Return the projects that exist upstream, in order. Reads their files. Raises
         `UpstreamDown`, `BadListing`, `StorageDown`.
         """
         by_project = _by_project(strays)
-        disclosable = [
-            name
-            for name in by_project
-            if asks_upstream(self.gate.policy, name, await self.context.local_project(name))
-        ]
-        names = sorted(await self._listed(frozenset(disclosable)))
+        names = sorted(by_project.keys() - await self._not_sent(by_project))
         progress = Progress(self.context.world.clock, self.tell)
         found: list[UpstreamMatch] = []
 
@@ -102,7 +113,8 @@ class UpstreamImport:
 
     async def store(self, strays: Sequence[Blob]) -> Sequence[Adopted]:
         """Move the files to the cache; return the outcomes in order of their keys. A file that
-        upstream does not list with this hash stays where it is.
+        upstream does not list with this hash, or whose project must not be sent upstream, stays
+        where it is.
 
         Raises `UpstreamDown`, `BadListing`, `StorageDown`, `StorageFull`; files stored until then
         stay. Runs to its end even if the caller is cancelled.
@@ -113,7 +125,12 @@ class UpstreamImport:
         self, by_project: Mapping[ProjectName, Sequence[Blob]]
     ) -> Sequence[Adopted]:
         progress = Progress(self.context.world.clock, self.tell)
-        stored: list[Adopted] = []
+        reasons = await self._not_sent(by_project)
+        stored = [
+            Adopted(blob.key, Result.REFUSED, (reason,), names=frozenset({name}))
+            for name, reason in reasons.items()
+            for blob in by_project[name]
+        ]
 
         async def store(name: ProjectName) -> None:
             listing = await self.gate.listed_project(name)
@@ -121,7 +138,7 @@ class UpstreamImport:
                 stored.append(await self._store(blob, name, listing))
                 progress.at(lambda: f"storing cached files: {len(stored)}")
 
-        await all_of([partial(store, name) for name in by_project], AT_ONCE)
+        await all_of([partial(store, name) for name in by_project if name not in reasons], AT_ONCE)
         return sorted(stored, key=lambda one: one.key)
 
     async def _store(self, blob: Blob, name: ProjectName, listing: Listing) -> Adopted:
