@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.errors import CannotStart
+from pypid.blobs.memory import MemoryBlobs
+from pypid.core.errors import CannotStart, Missing
+from pypid.core.model import Span
 from pypid.flow import World, at_once, start
+from pypid.ports import Blobs, Body
+from pypid.testing import contents, world
+from pypid.testing.worlds import Awaiting
 from pypid.wiring.doctor.report import LIMIT, Area, CheckResult, Severity, run_checks
-from pypid.wiring.doctor.services import _advice
+from pypid.wiring.doctor.services import _advice, probe
 
 
 class RunChecksTests(SynchronousTestCase):
@@ -65,3 +70,68 @@ class RunChecksTests(SynchronousTestCase):
             ("ListObjectsV2 in S3 failed: it refuses connections", "endpoint_url"),
         ):
             self.assertIn(advice, _advice(reason, "acme"), reason)
+
+
+class HangingBlobs(MemoryBlobs):
+    """A storage that does not answer to reading, nor to deleting if `keeps` is set."""
+
+    keeps = False
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        await Deferred()
+        raise AssertionError
+
+    async def delete(self, key: str) -> None:
+        if self.keeps:
+            await Deferred()
+        await super().delete(key)
+
+
+class LosingBlobs(MemoryBlobs):
+    """A storage that does not find what was written."""
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        raise Missing(key)
+
+
+class ProbeTests(Awaiting, SynchronousTestCase):
+    """The object that is written into the bucket is deleted in any case."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.world = world(self.clock)
+
+    def probing(self, blobs: Blobs) -> Deferred[Sequence[CheckResult]]:
+        async def check() -> Sequence[CheckResult]:
+            return await probe(Area("S3"), blobs, "bucket", self.world)
+
+        return start(run_checks([("S3", check)], self.world, lambda done: None))
+
+    def test_works(self) -> None:
+        """A working bucket passes."""
+        blobs = MemoryBlobs(self.world.now)
+        (result,) = self.successResultOf(self.probing(blobs))
+        self.assertEqual(result.text, "put, head, get, list and delete work")
+        self.assertEqual(self.have(contents(blobs)), [])
+
+    def test_another_failure(self) -> None:
+        """A step that fails unexpectedly ends the check, after the deletion."""
+        blobs = LosingBlobs(self.world.now)
+        (result,) = self.successResultOf(self.probing(blobs))
+        self.assertEqual(result.severity, Severity.PROBLEM)
+        self.assertEqual(self.have(contents(blobs)), [])
+
+    def test_no_answer(self) -> None:
+        """A check that takes too long deletes the object; that has a time limit, too."""
+        for keeps in (False, True):
+            blobs = HangingBlobs(self.world.now)
+            blobs.keeps = keeps
+            running = self.probing(blobs)
+            self.assertEqual(len(self.have(contents(blobs))), 1)
+            self.clock.advance(LIMIT)
+            if keeps:
+                self.assertNoResult(running)
+                self.clock.advance(LIMIT)
+            (result,) = self.successResultOf(running)
+            self.assertEqual(result.text, "no answer within 10 s")
+            self.assertEqual(len(self.have(contents(blobs))), keeps)

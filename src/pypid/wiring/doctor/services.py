@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,10 +22,11 @@ from pypid.daemon.control import Control, ControlRequest, listens
 from pypid.daemon.shared_catalog import engine_of
 from pypid.daemon.state import StatePaths, control_socket
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
-from pypid.flow import BytesBody, World, whole
+from pypid.flow import BytesBody, World, start, whole
 from pypid.http_client.connections import HttpConnections
 from pypid.http_client.faults import Fault, fault_of
 from pypid.http_client.trust import Trust
+from pypid.ports import Blobs
 from pypid.upstream import indexes
 from pypid.upstream.origin import Base
 from pypid.wiring.doctor.report import Area, CheckResult
@@ -39,6 +40,8 @@ FAR_SKEW = timedelta(minutes=5)
 of a clock that is some minutes wrong.
 """
 _CONNECTING = 5.0
+_DELETING = 5.0
+"""Seconds that the deletion of the object may take, also of a check that took too long."""
 _PROBE = b"written by pypid doctor; it can be deleted\n"
 _NO_USER = "pypid-doctor"
 
@@ -115,7 +118,7 @@ class ServiceChecks:
             return [area.problem(error.reason, _advice(error.reason, settings.bucket))]
         try:
             results = [area.ok(f"{place} can be listed, and an object can be written and deleted")]
-            results.extend(await self._probed(area, blobs, settings.bucket))
+            results.extend(await probe(area, blobs, settings.bucket, self.world))
         finally:
             await blobs.close()
         if blobs.exclusive:
@@ -128,33 +131,6 @@ class ServiceChecks:
                 )
             )
         return results
-
-    async def _probed(self, area: Area, blobs: Any, bucket: str) -> list[CheckResult]:
-        key = f".pypid/doctor-{self.world.random(8).hex()}"
-
-        async def get() -> None:
-            if await whole(await blobs.read(key), len(_PROBE)) != _PROBE:
-                raise StorageDown("the object has other content than was written")
-
-        async def listed() -> None:
-            async for _ in blobs.list(key):
-                return
-            raise StorageDown("the object is not listed")
-
-        failed = []
-        for name, step in (
-            ("PutObject", lambda: blobs.write(key, BytesBody(_PROBE))),
-            ("HeadObject", lambda: blobs.stat(key)),
-            ("GetObject", get),
-            ("ListBucket", listed),
-            ("DeleteObject", lambda: blobs.delete(key)),
-        ):
-            try:
-                await step()
-            except (StorageDown, StorageFull) as error:
-                reason = error.__cause__ or error
-                failed.append(area.problem(f"{name} fails: {reason}", _rights(bucket)))
-        return failed or [area.ok("put, head, get, list and delete work")]
 
     async def catalog(self) -> Sequence[CheckResult]:
         """Ask the database of a shared catalog for its state."""
@@ -197,6 +173,43 @@ class ServiceChecks:
         for connections in opened:
             await connections.close()
         return results
+
+
+async def probe(area: Area, blobs: Blobs, bucket: str, world: World) -> list[CheckResult]:
+    """Write, find, read and list an object in the bucket; delete it in any case."""
+    key = f".pypid/doctor-{world.random(8).hex()}"
+    failed: list[CheckResult] = []
+
+    async def attempt(name: str, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except (StorageDown, StorageFull) as error:
+            reason = error.__cause__ or error
+            failed.append(area.problem(f"{name} fails: {reason}", _rights(bucket)))
+
+    async def get() -> None:
+        if await whole(await blobs.read(key), len(_PROBE)) != _PROBE:
+            raise StorageDown("the object has other content than was written")
+
+    async def listed() -> None:
+        async for _ in blobs.list(key):
+            return
+        raise StorageDown("the object is not listed")
+
+    async def delete() -> None:
+        try:
+            await start(blobs.delete(key)).addTimeout(_DELETING, world.clock)
+        except TimeoutError:
+            raise StorageDown(f"no answer within {_DELETING:g} s") from None
+
+    try:
+        await attempt("PutObject", lambda: blobs.write(key, BytesBody(_PROBE)))
+        await attempt("HeadObject", lambda: blobs.stat(key))
+        await attempt("GetObject", get)
+        await attempt("ListBucket", listed)
+    finally:  # also if the check takes too long, or a step fails in another way
+        await attempt("DeleteObject", delete)
+    return failed or [area.ok("put, head, get, list and delete work")]
 
 
 def service_checks(checks: ServiceChecks) -> Iterator[tuple[str, Any]]:
