@@ -199,6 +199,29 @@ class FolderTests(BackupCase):
             self.assertEqual(self.seen(index), before)
             self.works_as_before(index, token)
 
+    def test_a_refused_restore_changes_nothing(self) -> None:
+        """A restore that is refused leaves the state folder as it was. `--only state` opens no
+        storage: a folder whose disk is not mounted stays empty, and the start still says so.
+        """
+        state = self.index_folder / "state"
+        with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
+            self.fill(index)
+            self.pypid("backup", "create", self.backup)
+        (state / "packages").rename(self.folder / "unmounted")
+        before = contents(state)
+        self.assertIn("--force", self.restore(status=1))
+        self.assertIn("mount it", self.restore("--force", status=1))
+        self.assertEqual(contents(state), before)
+        self.restore("--only", "state", "--force")
+        self.assertFalse((state / "packages").exists())
+        self.assertIn("mount it", self.pypid("serve", status=1))
+        (self.folder / "unmounted").rename(state / "packages")
+        for path in state.glob("*.db*"):
+            path.unlink()
+        before = contents(state)
+        self.assertIn("--force", self.restore(status=1))
+        self.assertEqual(contents(state), before)
+
     def test_a_killed_backup_leaves_no_file(self) -> None:
         """A backup that is killed leaves nothing under its name; the next one works."""
         with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
@@ -248,6 +271,15 @@ class FolderTests(BackupCase):
             finally:
                 ended.set()
                 thread.join()
+
+
+def contents(state: Path) -> dict[Path, bytes]:
+    """What is of record in a state folder, its dump and its storage."""
+    return {
+        path: path.read_bytes()
+        for path in sorted(state.rglob("*"))
+        if path.is_file() and path.name not in ("lock", "reserve")
+    }
 
 
 class BucketTests(BackupCase):

@@ -22,6 +22,7 @@ from pypid.cli.restored_configuration import configuration_of, copy_config, exis
 from pypid.core.errors import CannotStart
 
 if TYPE_CHECKING:
+    from pypid.cli.restored_state import RestoredState
     from pypid.core.configuration.parse import Config
     from pypid.daemon.state import StatePaths
     from pypid.daemon.stores import Stores
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pypid.jobs.backup.backup_reader import BackupFile, BackupMember
     from pypid.jobs.backup.storage_backup import StorageRestore
     from pypid.ports import Blobs
+    from pypid.wiring.storage import OpenedStorage
 
 EXAMPLES = """\
   pypid restore /backup/index.tar.gz
@@ -169,11 +171,17 @@ class _Restore:
     done: int = field(default=0, init=False)
     size: int = field(default=0, init=False)
     repeated: bool = field(default=False, init=False)
-    aside: Path | None = field(default=None, init=False)
+    state: RestoredState = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        from pypid.cli.restored_state import RestoredState
+
+        replaces = self.options.only != STORAGE_ONLY
+        self.state = RestoredState(self.target.paths.state, self.backup.header().id, replaces)
 
     def summary(self) -> dict[str, Any]:
         """Return what was restored, for JSON."""
-        aside = None if self.aside is None else str(self.aside)
+        aside = None if self.state.aside is None else str(self.state.aside)
         return {
             "state": str(self.target.paths.state),
             "members": self.done,
@@ -185,28 +193,20 @@ class _Restore:
         """Restore. Raises `PypidError`."""
         from twisted.internet import reactor
 
-        from pypid.daemon.state import UNFINISHED_RESTORE, open_state
-        from pypid.jobs.backup.records import put
+        from pypid.cli.restored_state import is_unfinished
+        from pypid.daemon.state import open_state
         from pypid.wiring.platform import the_world
         from pypid.wiring.single_command import run
 
         folder, world = self.target.paths.state, the_world(reactor)
         _must_be_its_owner(folder)
         state = open_state(folder, restoring=True)
-        marker, backup_id = folder / UNFINISHED_RESTORE, self.backup.header().id
         try:
-            self.repeated = marker.exists()
-            if self.repeated and not self.options.force and marker.read_text() != backup_id:
-                raise CannotStart(
-                    f"The restore of another backup into {folder} did not end. Restore that one "
-                    "again, or use --force."
-                )
-            if not self.repeated:
-                self._clear_state(world.now())
-            put(folder, marker.name, backup_id.encode())
-            _remove(folder, DERIVED)
+            self.repeated = is_unfinished(folder)
+            if not self.options.force:
+                self.state.check()
             run(reactor, lambda: self._write(world, reactor))
-            marker.unlink()
+            self.state.end()
         except OSError as error:
             raise CannotStart(
                 f"The restore failed: {error.strerror or error}. Run the same command again."
@@ -215,62 +215,52 @@ class _Restore:
             self.progress.clear()
             state.release()
 
-    def _clear_state(self, now: datetime) -> None:
-        """Move the files of record in the state folder aside. Raises `CannotStart` if there are
-        any, unless `--force` is set.
-        """
-        from pypid.jobs.backup.backup_file import OTHER_FILES
-        from pypid.jobs.backup.records import OF_RECORD
-
-        folder = self.target.paths.state
-        names = dict.fromkeys((*(record.name for record in OF_RECORD), *OTHER_FILES))
-        found = [name for name in names if (folder / name).exists()]
-        if not found or self.options.only == STORAGE_ONLY:
-            return
-        accounts = [record.name for record in OF_RECORD if record.name in found]
-        if accounts and not self.options.force:
-            raise CannotStart(
-                f"The state folder {folder} has {', '.join(accounts)}. With --force they are moved "
-                "into a folder beside them, and replaced."
-            )
-        self.aside = folder / f"before-restore-{now:%Y%m%dT%H%M%SZ}"
-        self.aside.mkdir(mode=0o700)
-        for name in found:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                with suppress(FileNotFoundError):
-                    (folder / f"{name}{suffix}").rename(self.aside / f"{name}{suffix}")
-
     async def _write(self, world: World, reactor: Any) -> None:
-        from pypid.daemon.state import UNFINISHED_RESTORE
         from pypid.daemon.stores import open_stores
         from pypid.jobs.backup.storage_backup import StorageRestore
-        from pypid.wiring.storage import open_storage
 
         config, paths = self.target.config, self.target.paths
-        storage = await open_storage(config, paths, world, reactor)
+        storage = await self._open_storage(world, reactor)
         stores = open_stores(config, paths, world, reactor)
-        restoring = StorageRestore(storage.blobs, world, storage.describing)
+        restoring = (
+            None if storage is None else StorageRestore(storage.blobs, world, storage.describing)
+        )
         try:
-            try:
-                await self._refuse_to_overwrite(world, storage.blobs, places_of(stores))
-            except CannotStart:
-                (paths.state / UNFINISHED_RESTORE).unlink()
-                raise
+            blobs = None if storage is None else storage.blobs
+            await self._refuse_to_overwrite(world, blobs, places_of(stores))
+            await world.blocking(self._begin, world.now())
             await self._write_members(world, restoring, places_of(stores))
-            await restoring.ended()
+            if restoring is not None:
+                await restoring.ended()
             await self._note(world, stores)
         except BaseException:
-            await restoring.cancel()
+            if restoring is not None:
+                await restoring.cancel()
             raise
         finally:
-            await storage.close()
+            if storage is not None:
+                await storage.close()
             await stores.journal.close()
             for database in stores.databases:
                 await database.close()
             stores.threads.stop()
 
+    async def _open_storage(self, world: World, reactor: Any) -> OpenedStorage | None:
+        """Return the storage, unless the state alone is restored. Raises `CannotStart`."""
+        from pypid.wiring.storage import open_storage
+
+        if self.options.only == STATE_ONLY:
+            return None
+        return await open_storage(self.target.config, self.target.paths, world, reactor)
+
+    def _begin(self, now: datetime) -> None:
+        """Remove what the restore replaces. Until it has ended, pypid does not start."""
+        self.state.begin(now)
+        if self.options.only != STATE_ONLY:
+            _remove(self.target.paths.state, DERIVED)
+
     async def _refuse_to_overwrite(
-        self, world: World, blobs: Blobs, places: Mapping[str, Place]
+        self, world: World, blobs: Blobs | None, places: Mapping[str, Place]
     ) -> None:
         """Raise `CannotStart` if the storage has records, or a server has accounts, unless
         `--force` is set or an earlier restore did not end.
@@ -287,7 +277,7 @@ class _Restore:
             raise CannotStart(
                 "The database of [access] url has accounts. With --force they are replaced."
             )
-        if self.options.only != STATE_ONLY:
+        if blobs is not None:
             record = await first_record(blobs)
             if record is not None:
                 raise CannotStart(
@@ -297,7 +287,7 @@ class _Restore:
                 )
 
     async def _write_members(
-        self, world: World, storage: StorageRestore, places: Mapping[str, Place]
+        self, world: World, storage: StorageRestore | None, places: Mapping[str, Place]
     ) -> None:
         from pypid.jobs.backup.backup_file import DATABASES, STATE, STORAGE
         from pypid.jobs.backup.records import put
@@ -306,7 +296,7 @@ class _Restore:
         databases: dict[str, Path] = {}
         while (member := await world.blocking(next, members, None)) is not None:
             if member.path.startswith(STORAGE):
-                if self.options.only != STATE_ONLY and self.is_wanted(member):
+                if storage is not None and self.is_wanted(member):
                     await storage.put(member)
             elif self.options.only == STORAGE_ONLY:
                 continue

@@ -54,11 +54,11 @@ def copy_config(
     """Write the configuration of a copy whose data are all below `folder`, with these values.
     Raises `CannotStart`.
     """
+    from pypid.cli.restored_state import is_unfinished
     from pypid.core.configuration.parse import parse
-    from pypid.daemon.state import UNFINISHED_RESTORE
     from pypid.jobs.backup.records import put
 
-    repeated = (folder / "state" / UNFINISHED_RESTORE).exists()
+    repeated = is_unfinished(folder / "state")
     if folder.is_dir() and any(folder.iterdir()) and not (force or repeated):
         raise CannotStart(f"{folder} is not empty. Name another folder, or use --force.")
     text = copied_configuration(backup, values)
