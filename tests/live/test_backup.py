@@ -227,9 +227,8 @@ class FolderTests(BackupCase):
         with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
             publish(index, *(wheel(f"more-{number}") for number in range(30)))
             words = [BIN / "pypid", "backup", "create", self.backup, "--config", index.config]
-            part = self.folder / ".backup.tar.gz.part"
             process = subprocess.Popen(words, env=clean_environ())
-            while not part.exists() and process.poll() is None:
+            while not [*self.folder.glob(".backup.*.part")] and process.poll() is None:
                 time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -147,9 +148,8 @@ def _new_file(path: Path, force: bool) -> Iterator[BinaryIO]:
 
     if path.exists() and not force:
         raise CannotStart(f"{path} exists. Name another file, or replace it with --force.")
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
-        part.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
             yield file
@@ -259,8 +259,9 @@ class _Creation:
         from pypid.access.sql.copies import copy_databases
         from pypid.jobs.backup.backup_file import DATABASES, OTHER_FILES, STATE
 
-        # beside the backup: there is room for it
-        with TemporaryDirectory(dir=self.path.parent, prefix=".pypid-backup-") as folder:
+        # the folder of the backup has room for copies, but must not have them if it is encrypted
+        room = self.paths.state if self.options.encrypt else self.path.parent
+        with TemporaryDirectory(dir=room, prefix=".pypid-backup-") as folder:
             copies = copy_databases(places_of(stores), Path(folder))
             for name, path in copies.items():
                 with path.open("rb") as file:
@@ -305,9 +306,10 @@ def _remember(state: Path, job: _Creation) -> None:
 
     document = {"made": job.made, "file": str(job.path)}
     try:
-        put(state, LAST_BACKUP, msgspec.json.encode(document))
-        if os.geteuid() == 0:  # pypid reads it as another user
-            os.chown(state / LAST_BACKUP, state.stat().st_uid, state.stat().st_gid)
+        found = state.stat()
+        # pypid reads it as another user than root
+        owner = (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
+        put(state, LAST_BACKUP, msgspec.json.encode(document), owner)
     except OSError as error:
         print(f"pypid: {state / LAST_BACKUP} cannot be written: {error.strerror}", file=sys.stderr)
 

@@ -103,12 +103,16 @@ def _backup(path: Path) -> bytes:
         return copy.serialize()
 
 
-def put(folder: Path, name: str, data: bytes) -> None:
-    """Write the file with these bytes, durably, in one step; mode 0600. Raises `OSError`."""
-    put_pieces(folder, name, (data,))
+def put(folder: Path, name: str, data: bytes, owner: tuple[int, int] | None = None) -> None:
+    """Write the file with these bytes, durably, in one step; mode 0600. `owner`: its user and
+    group, if they are not those of this process. Raises `OSError`.
+    """
+    put_pieces(folder, name, (data,), owner)
 
 
-def put_pieces(folder: Path, name: str, pieces: Iterable[bytes]) -> None:
+def put_pieces(
+    folder: Path, name: str, pieces: Iterable[bytes], owner: tuple[int, int] | None = None
+) -> None:
     """Write the file with these pieces, as `put` does. Raises what `pieces` raises."""
     path = folder / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,6 +124,8 @@ def put_pieces(folder: Path, name: str, pieces: Iterable[bytes]) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.writelines(pieces)
         file.flush()
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
         os.fsync(file.fileno())
     part.replace(path)
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
