@@ -187,29 +187,32 @@ async def probe(area: Area, blobs: Blobs, bucket: str, world: World) -> list[Che
             reason = error.__cause__ or error
             failed.append(area.problem(f"{name} fails: {reason}", _rights(bucket)))
 
-    async def get() -> None:
-        if await whole(await blobs.read(key), len(_PROBE)) != _PROBE:
-            raise StorageDown("the object has other content than was written")
-
-    async def listed() -> None:
-        async for _ in blobs.list(key):
-            return
-        raise StorageDown("the object is not listed")
-
-    async def delete() -> None:
-        try:
-            await start(blobs.delete(key)).addTimeout(_DELETING, world.clock)
-        except TimeoutError:
-            raise StorageDown(f"no answer within {_DELETING:g} s") from None
-
     try:
         await attempt("PutObject", lambda: blobs.write(key, BytesBody(_PROBE)))
         await attempt("HeadObject", lambda: blobs.stat(key))
-        await attempt("GetObject", get)
-        await attempt("ListBucket", listed)
+        await attempt("GetObject", lambda: _read_again(blobs, key))
+        await attempt("ListBucket", lambda: _find_in_list(blobs, key))
     finally:  # also if the check takes too long, or a step fails in another way
-        await attempt("DeleteObject", delete)
+        await attempt("DeleteObject", lambda: _delete(blobs, key, world))
     return failed or [area.ok("put, head, get, list and delete work")]
+
+
+async def _read_again(blobs: Blobs, key: str) -> None:
+    if await whole(await blobs.read(key), len(_PROBE)) != _PROBE:
+        raise StorageDown("the object has other content than was written")
+
+
+async def _find_in_list(blobs: Blobs, key: str) -> None:
+    async for _ in blobs.list(key):
+        return
+    raise StorageDown("the object is not listed")
+
+
+async def _delete(blobs: Blobs, key: str, world: World) -> None:
+    try:
+        await start(blobs.delete(key)).addTimeout(_DELETING, world.clock)
+    except TimeoutError:
+        raise StorageDown(f"no answer within {_DELETING:g} s") from None
 
 
 def service_checks(checks: ServiceChecks) -> Iterator[tuple[str, Any]]:
