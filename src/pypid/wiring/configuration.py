@@ -45,7 +45,7 @@ def default_data() -> str:
 
 def _caller(environ: Mapping[str, str]) -> Caller:
     home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises if there is none
-    return Caller(environ, str(Path.cwd()), os.geteuid(), home)
+    return Caller(environ, str(Path.cwd()), os.geteuid(), os.getegid(), home)
 
 
 def config_text(file: Path) -> bytes:

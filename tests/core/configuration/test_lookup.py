@@ -25,11 +25,11 @@ from pypid.core.configuration.lookup import (
 )
 from pypid.core.errors import CannotStart
 
-ME, OTHER = 1000, 1001
+ME, OTHER, STAFF = 1000, 1001, 50
 FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
 OPEN = stat.S_IWOTH
 HERE = "/srv/work"
-CALLER = Caller({}, HERE, ME, "/home/me")
+CALLER = Caller({}, HERE, ME, ME, "/home/me")
 
 
 @frozen
@@ -38,6 +38,7 @@ class Entry:
 
     mode: int = FILE
     owner: int = ME
+    group: int = ME
     target: str | None = None
 
 
@@ -58,7 +59,7 @@ class Files:
         if path not in self.entries:
             raise FileNotFoundError(2, "No such file or directory")
         entry = self.entries[path]
-        return os.stat_result((entry.mode, 0, 0, 1, entry.owner, 0, 0, 0, 0, 0))
+        return os.stat_result((entry.mode, 0, 0, 1, entry.owner, entry.group, 0, 0, 0, 0))
 
     def stat(self, path: str) -> os.stat_result:
         return self.lstat(self.resolve(path))
@@ -138,10 +139,12 @@ class TrustTests(SynchronousTestCase):
         self.assertEqual((found.file, found.passed_over), (name, ()))
 
     def test_accepted(self) -> None:
-        """Files of the caller and of root, also when the group may write."""
+        """Files of the caller and of root, also when their own group may write."""
         for owner in (ME, 0):
             for mode in (0o600, 0o644, 0o664):
-                self.accepted(tree(file=Entry(stat.S_IFREG | mode, owner)))
+                for group in (ME, 0):
+                    self.accepted(tree(file=Entry(stat.S_IFREG | mode, owner, group)))
+            self.accepted(tree(file=Entry(stat.S_IFREG | 0o644, owner, STAFF)))
         self.accepted(tree(here=Entry(stat.S_IFDIR | 0o2775, 0)))
         self.accepted(with_etc(Entry(FOLDER), Entry()), "etc/pypid.ini")
 
@@ -169,9 +172,26 @@ class TrustTests(SynchronousTestCase):
         ):
             self.assertIn("every user can write to", self.objection(files))
 
+    def test_group(self) -> None:
+        """What another group can write is not used, nor what a shared primary group can write."""
+        file, folder = stat.S_IFREG | 0o664, stat.S_IFDIR | 0o2775
+        for files in (
+            tree(file=Entry(file, ME, STAFF)),
+            tree(here=Entry(folder, 0, STAFF)),
+            with_etc(Entry(folder, ME, STAFF), Entry()),
+        ):
+            for group in (ME, STAFF):
+                message = self.objection(files, evolve(CALLER, group=group))
+                self.assertIn("the group with id 50 can write to", message)
+        shared = evolve(CALLER, group=STAFF)
+        self.assertIn("id 1000", self.objection(tree(file=Entry(file, ME, ME)), shared))
+        root = evolve(CALLER, user=0, group=0)
+        files = tree(here=Entry(FOLDER, 0), file=Entry(file, 0, ME))
+        self.assertIn("id 1000", self.objection(files, root))
+
     def test_links(self) -> None:
         """Of a symbolic link the owner counts, and all of its target: owner, mode and folder."""
-        link = Entry(LINK, ME, "/x/real.ini")
+        link = Entry(LINK, target="/x/real.ini")
         good = {"/x": Entry(FOLDER), "/x/real.ini": Entry()}
         self.accepted(tree(file=link, **good))
         self.accepted(tree(file=evolve(link, owner=0), **good))
@@ -181,7 +201,7 @@ class TrustTests(SynchronousTestCase):
             ({"/x/real.ini": Entry(FILE | OPEN)}, "every user can write"),
             ({"/x": Entry(FOLDER | OPEN)}, "every user can write to /x"),
             ({"/x": Entry(FOLDER, OTHER)}, "/x belongs to another user"),
-            ({"/x/real.ini": Entry(LINK, ME, "/nothing")}, "a missing file"),
+            ({"/x/real.ini": Entry(LINK, target="/nothing")}, "a missing file"),
         ):
             self.assertIn(message, self.objection(tree(**{"file": link, **good, **change})))
 
@@ -201,15 +221,21 @@ class TrustTests(SynchronousTestCase):
 
     @given(
         st.lists(
-            st.builds(Entry, st.sampled_from([0o755, 0o775, 0o777, 0o1777]), st.integers(0, 3)),
+            st.builds(
+                Entry,
+                st.sampled_from([0o755, 0o775, 0o777, 0o1777]),
+                st.integers(0, 3),
+                st.integers(0, 3),
+            ),
             min_size=2,
             max_size=3,
         ),
         st.integers(0, 3),
+        st.integers(0, 3),
     )
-    def test_rule(self, entries: list[Entry], user: int) -> None:
+    def test_rule(self, entries: list[Entry], user: int, group: int) -> None:
         """A file is used exactly if all on the way belong to root or the caller and none can be
-        written by all.
+        written by all or by another group.
         """
         path, files = PurePosixPath(HERE), {}
         *folders, file = entries
@@ -217,9 +243,13 @@ class TrustTests(SynchronousTestCase):
             path /= name
             files[str(path)] = evolve(entry, mode=stat.S_IFDIR | entry.mode)
         files[f"{path}/pypid.ini"] = evolve(file, mode=stat.S_IFREG | file.mode)
-        found = find_config(None, evolve(CALLER, user=user), Files(files))
+        found = find_config(None, evolve(CALLER, user=user, group=group), Files(files))
+        own_groups = {0, user} if user == group else {0}
         trusted = all(
-            entry.owner in (0, user) and not entry.mode & stat.S_IWOTH for entry in entries
+            entry.owner in (0, user)
+            and not entry.mode & stat.S_IWOTH
+            and (not entry.mode & stat.S_IWGRP or entry.group in own_groups)
+            for entry in entries
         )
         self.assertEqual(not is_built_in(found.file), trusted)
         self.assertEqual(len(found.passed_over), not trusted)

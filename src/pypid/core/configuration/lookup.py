@@ -48,6 +48,7 @@ class Caller:
     folder: str
     """The current folder, absolute."""
     user: int
+    group: int
     home: str
 
 
@@ -76,7 +77,8 @@ def find_config(option: str | None, caller: Caller, files: Filesystem) -> FoundC
     ``./pypid.ini``, ``./etc/pypid.ini``, ``/etc/pypid/pypid.ini``, or the built-in defaults.
 
     A file in the current folder counts only if it and its folder belong to root or the caller, and
-    other users cannot write to them. Raises `CannotStart` if there is no folder for data.
+    other users and their groups cannot write to them. Raises `CannotStart` if there is no folder
+    for data.
     """
     if option is not None:
         return FoundConfig(option, "--config")
@@ -149,9 +151,19 @@ def _objections(path: str, caller: Caller, files: Filesystem) -> Iterator[str]:
         for status in (files.lstat(each), files.stat(each)):
             if status.st_uid not in (0, caller.user):
                 yield f"{what} belongs to another user (id {status.st_uid})"
-            # the mode of a link itself means nothing
-            if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
+            if stat.S_ISLNK(status.st_mode):  # the mode of a link itself means nothing
+                continue
+            if status.st_mode & stat.S_IWOTH:
                 yield f"every user can write to {what}"
+            if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid, caller):
+                yield f"the group with id {status.st_gid} can write to {what}"
+
+
+def _is_own_group(group: int, caller: Caller) -> bool:
+    """Return whether the group has no members but root and the caller: it is that of root, or the
+    caller's private one, which by convention has the number of the user.
+    """
+    return group == 0 or group == caller.user == caller.group
 
 
 def _exists(path: str, files: Filesystem) -> bool:
