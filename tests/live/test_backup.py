@@ -305,7 +305,27 @@ class BucketTests(BackupCase):
         with pypid(self.index_folder, other) as index:
             self.assertEqual(self.seen(index), before)
             self.works_as_before(index, token)
+        shutil.rmtree(self.index_folder / "state")
         self.assertIn("has accounts", self.pypid("restore", self.backup, status=1))
+
+    def test_another_pypid_writes_to_the_bucket(self) -> None:
+        """A restore into a bucket that a pypid with another state folder uses is refused, and
+        changes nothing.
+        """
+        s3 = self.stack.enter_context(store("radosgw"))
+        settings = Settings(access=SQL, server=SERVER, bucket=lines(s3, s3.bucket("backup")))
+        other = self.folder / "other"
+        other.mkdir()
+        with pypid(self.index_folder, settings) as index:
+            publish(index, wheel("spam"))
+            self.pypid("backup", "create", self.backup)
+            (other / "pypid.ini").write_text(configuration(other, free_port(), settings))
+            words = ["restore", self.backup, "--config", other / "pypid.ini", "--force"]
+            said = done([BIN / "pypid", *words], cwd=self.folder, status=1)
+            self.assertIn("writes to the storage of this index", said)
+            self.assertFalse((other / "state/restore-unfinished").exists())
+            self.assertFalse((other / "state/accounts.db").exists())
+            publish(index, wheel("eggs"))
 
     def test_the_bucket_is_there_already(self) -> None:
         """A backup without package files brings back the accounts beside a bucket that still has

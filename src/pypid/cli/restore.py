@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pypid.cli.backup import opened_backup, operator_entry, places_of
 from pypid.cli.command import add_command
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pypid.flow import World
     from pypid.jobs.backup.backup_reader import BackupFile, BackupMember
     from pypid.jobs.backup.storage_backup import StorageRestore
-    from pypid.ports import Blobs
+    from pypid.jobs.storage_lease import StorageLease
     from pypid.wiring.storage import OpenedStorage
 
 EXAMPLES = """\
@@ -172,6 +172,7 @@ class _Restore:
     size: int = field(default=0, init=False)
     repeated: bool = field(default=False, init=False)
     state: RestoredState = field(init=False)
+    lease: StorageLease | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         from pypid.cli.restored_state import RestoredState
@@ -219,16 +220,14 @@ class _Restore:
         from pypid.daemon.stores import open_stores
         from pypid.jobs.backup.storage_backup import StorageRestore
 
-        config, paths = self.target.config, self.target.paths
         storage = await self._open_storage(world, reactor)
-        stores = open_stores(config, paths, world, reactor)
+        stores = open_stores(self.target.config, self.target.paths, world, reactor)
         restoring = (
             None if storage is None else StorageRestore(storage.blobs, world, storage.describing)
         )
         try:
-            blobs = None if storage is None else storage.blobs
-            await self._refuse_to_overwrite(world, blobs, places_of(stores))
-            await world.blocking(self._begin, world.now())
+            await self._refuse_to_overwrite(world, storage, places_of(stores))
+            await self._begin(world)
             await self._write_members(world, restoring, places_of(stores))
             if restoring is not None:
                 await restoring.ended()
@@ -246,21 +245,44 @@ class _Restore:
             stores.threads.stop()
 
     async def _open_storage(self, world: World, reactor: Any) -> OpenedStorage | None:
-        """Return the storage, unless the state alone is restored. Raises `CannotStart`."""
+        """Return the storage, unless the state alone is restored; its `close` ends the lease of a
+        bucket. Raises `CannotStart`.
+        """
+        from pypid.wiring.bucket import leased
         from pypid.wiring.storage import open_storage
 
         if self.options.only == STATE_ONLY:
             return None
-        return await open_storage(self.target.config, self.target.paths, world, reactor)
+        config, paths = self.target.config, self.target.paths
+        opened = await open_storage(config, paths, world, reactor)
+        storage, lease = await world.blocking(leased, config, paths, opened, None, world)
+        if lease is None:
+            return storage
+        self.lease = lease
 
-    def _begin(self, now: datetime) -> None:
-        """Remove what the restore replaces. Until it has ended, pypid does not start."""
-        self.state.begin(now)
+        async def close() -> None:
+            await lease.end()
+            await opened.close()
+
+        return evolve(storage, close=close)
+
+    async def _begin(self, world: World) -> None:
+        """Remove what the restore replaces. Until it has ended, pypid does not start. Raises
+        `StorageInUse`, before that.
+        """
+        from pypid.jobs.storage_lease import OUTLASTING
+
+        if self.lease is not None:
+            await self.lease.look()
+            if not self.lease.is_held:
+                print("pypid: waiting for another pypid's lease of the storage", file=sys.stderr)
+            await self.lease.permit(OUTLASTING)
+        await world.blocking(self.state.begin, world.now())
         if self.options.only != STATE_ONLY:
-            _remove(self.target.paths.state, DERIVED)
+            await world.blocking(_remove, self.target.paths.state, DERIVED)
 
     async def _refuse_to_overwrite(
-        self, world: World, blobs: Blobs | None, places: Mapping[str, Place]
+        self, world: World, storage: OpenedStorage | None, places: Mapping[str, Place]
     ) -> None:
         """Raise `CannotStart` if the storage has records, or a server has accounts, unless
         `--force` is set or an earlier restore did not end.
@@ -277,8 +299,8 @@ class _Restore:
             raise CannotStart(
                 "The database of [access] url has accounts. With --force they are replaced."
             )
-        if blobs is not None:
-            record = await first_record(blobs)
+        if storage is not None:
+            record = await first_record(storage.blobs)
             if record is not None:
                 raise CannotStart(
                     f"The storage has records, {record} among them. To restore the accounts alone, "
