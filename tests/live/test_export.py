@@ -125,14 +125,15 @@ class TreeCase(IndexTestCase):
         return time.monotonic() - begun
 
     def names(self) -> list[str]:
-        """What the list in the tree names."""
+        """What the list in the tree names: in both of its formats, which are written one after the
+        other.
+        """
         try:
-            return [
-                one["name"]
-                for one in json.loads((self.tree / "simple/index.json").read_bytes())["projects"]
-            ]
+            page = (self.tree / "simple/index.html").read_text()
+            projects = json.loads((self.tree / "simple/index.json").read_bytes())["projects"]
         except FileNotFoundError:
             return []
+        return [one["name"] for one in projects if f'href="{one["name"]}/"' in page]
 
     def page(self, name: str) -> Any:
         """A project's page in the tree; None where there is none."""
