@@ -87,3 +87,24 @@ class RestoredStateTests(SynchronousTestCase):
         RestoredState(folder, "1").begin(NOW)
         RestoredState(folder, "1").check()
         self.assertRaises(CannotStart, RestoredState(folder, "2").check)
+
+    def test_a_part_does_not_end_a_whole_restore(self) -> None:
+        """After an unfinished restore, a restore of a smaller part is refused, whatever else
+        allows it: pypid would start without its accounts, or without its records.
+        """
+        for begun, allowed in (("", [""]), ("state", ["", "state"]), ("storage", ["", "storage"])):
+            folder = self.folder()
+            RestoredState(folder, "1", begun != "storage", begun).begin(NOW)
+            for only in ("", "state", "storage"):
+                state = RestoredState(folder, "2", only != "storage", only)
+                if only in allowed:
+                    state.check_scope()
+                else:
+                    self.assertRaises(CannotStart, state.check_scope)
+
+    def test_a_note_of_an_older_pypid(self) -> None:
+        """A note with the id alone is of a whole restore."""
+        folder = self.folder()
+        (folder / "restore-unfinished").write_text("1")
+        RestoredState(folder, "1").check_scope()
+        self.assertRaises(CannotStart, RestoredState(folder, "1", False, "storage").check_scope)

@@ -177,8 +177,10 @@ class _Restore:
     def __attrs_post_init__(self) -> None:
         from pypid.cli.restored_state import RestoredState
 
-        replaces = self.options.only != STORAGE_ONLY
-        self.state = RestoredState(self.target.paths.state, self.backup.header().id, replaces)
+        only = self.options.only or ""
+        self.state = RestoredState(
+            self.target.paths.state, self.backup.header().id, only != STORAGE_ONLY, only
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return what was restored, for JSON."""
@@ -204,6 +206,7 @@ class _Restore:
         state = open_state(folder, restoring=True)
         try:
             self.repeated = is_unfinished(folder)
+            self.state.check_scope()
             if not self.options.force:
                 self.state.check()
             run(reactor, lambda: self._write(world, reactor))

@@ -31,14 +31,29 @@ def is_unfinished(folder: Path) -> bool:
 @define(eq=False)
 class RestoredState:
     """The state folder of one restore. `replaces`: whether its files are part of the restore.
+    `only` is that option of the command, or empty.
 
-    The note has the id of the backup. While files are moved, a second line names their folder.
+    The note has the id of the backup, the folder of the files while they are moved aside, and
+    `only`, a line each.
     """
 
     folder: Path
     backup_id: str
     replaces: bool = True
+    only: str = ""
     aside: Path | None = field(default=None, init=False)
+
+    def check_scope(self) -> None:
+        """Raise `CannotStart` if this restore would end one that restores more: pypid would start
+        without its accounts or its records.
+        """
+        if is_unfinished(self.folder) and self.only not in ("", self._noted()[2]):
+            scope = self._noted()[2]
+            wanted = f"with --only {scope}" if scope else "without --only"
+            raise CannotStart(
+                f"A restore into {self.folder} did not end that restores more. Run it again, "
+                f"{wanted}."
+            )
 
     def check(self) -> None:
         """Raise `CannotStart` if only `--force` allows this restore."""
@@ -58,28 +73,31 @@ class RestoredState:
         """Write the note, then move the files aside. A repeated restore completes the move. Raises
         `OSError`.
         """
-        noted, aside = self._noted()
+        noted, aside, _ = self._noted()
         if noted != self.backup_id:
             is_used = bool(self._found((*REPLACED, DOWNLOADS)))
             aside = f"before-restore-{now:%Y%m%dT%H%M%SZ}" if is_used else ""
         if aside:
-            self._write_note(self.backup_id, aside)
+            self._write_note(aside)
             self._move(self.folder / aside)
-        self._write_note(self.backup_id)
+        self._write_note()
 
     def end(self) -> None:
         """Remove the note. Raises `OSError`."""
         (self.folder / UNFINISHED_RESTORE).unlink()
 
-    def _noted(self) -> tuple[str, str]:
-        """Return the id in the note, and the name of the folder; both empty without a note."""
+    def _noted(self) -> tuple[str, str, str]:
+        """Return the id in the note, the name of the folder, and `only`; all empty without a
+        note.
+        """
         if not is_unfinished(self.folder):
-            return "", ""
-        noted, _, aside = (self.folder / UNFINISHED_RESTORE).read_text().partition("\n")
-        return noted, aside
+            return "", "", ""
+        lines = (self.folder / UNFINISHED_RESTORE).read_text().split("\n")
+        backup_id, aside, only, *_ = (*lines, "", "")
+        return backup_id, aside, only
 
-    def _write_note(self, *lines: str) -> None:
-        put(self.folder, UNFINISHED_RESTORE, "\n".join(lines).encode())
+    def _write_note(self, aside: str = "") -> None:
+        put(self.folder, UNFINISHED_RESTORE, "\n".join((self.backup_id, aside, self.only)).encode())
 
     def _found(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if self.replaces and (self.folder / name).exists()]
