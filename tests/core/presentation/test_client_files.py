@@ -44,9 +44,9 @@ class FilesTests(SynchronousTestCase):
     def test_pypirc(self) -> None:
         """.pypirc names one index, its upload URL and the user of a token; no password."""
         found = read(pypirc(IndexAddress("https://index.example/pypi")))
-        self.assertEqual(found["distutils"]["index-servers"].split(), ["ours"])
+        self.assertEqual(found["distutils"]["index-servers"].split(), ["pypid"])
         self.assertEqual(
-            dict(found["ours"]),
+            dict(found["pypid"]),
             {"repository": "https://index.example/pypi/legacy/", "username": "__token__"},
         )
 

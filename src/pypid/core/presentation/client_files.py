@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-NAME = "ours"
+NAME = "pypid"
 """The name of the index in these files."""
 CA = "ca.pem"
 TOKEN = "__token__"
