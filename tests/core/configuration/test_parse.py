@@ -101,6 +101,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "restored": "",
         "refresh": "1h",
         "max_cache": "",
+        "memory": "128M",
     },
     "access": {
         "backend": "config sql",

@@ -496,6 +496,14 @@ class UpstreamSettings:
             "limit."
         ),
     )
+    memory: int = key(
+        size(16 << 20),
+        "128M",
+        (
+            "The memory of each process for upstream listings and their pages. Listings that do "
+            "not fit are read back from a temporary file in the state folder."
+        ),
+    )
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,93 @@
+"""A limit of bytes that several caches share. The least recently used value of all of them is
+evicted first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from attrs import define, field
+
+K = TypeVar("K", bound=Hashable)
+
+OVERHEAD = 300
+"""Bytes that are counted for each value in addition to its own: for keys, tables and objects."""
+
+
+@define(eq=False)
+class MemoryBudget:
+    """At most `most` bytes for the values of all shares together. For the reactor thread only."""
+
+    most: int
+    used: int = field(default=0, init=False)
+    """Bytes that are counted now."""
+    _weights: OrderedDict[tuple[Share[Any], Hashable], int] = field(
+        factory=OrderedDict, init=False, repr=False
+    )
+
+    def share(self, evict: Callable[[K], None]) -> Share[K]:
+        """Return the share of one cache. `evict` removes the value of a key, which is no longer
+        counted when it is called.
+        """
+        return Share(self, evict)
+
+    def add(self, share: Share[Any], key: Hashable, weight: int) -> None:
+        """Count the value of a share as the one used last."""
+        self._weights[share, key] = weight
+        self.used += weight
+
+    def remove(self, share: Share[Any], key: Hashable) -> int:
+        """Stop counting the value of a share; return its weight, 0 if it was not counted."""
+        weight = self._weights.pop((share, key), 0)
+        self.used -= weight
+        return weight
+
+    def touch(self, share: Share[Any], key: Hashable) -> None:
+        """Note the use of the value of a share, which must be counted."""
+        self._weights.move_to_end((share, key))
+
+    def evict_excess(self) -> None:
+        """Evict values until no more than `most` bytes are used; the last one always stays."""
+        while self.used > self.most and len(self._weights) > 1:
+            share, key = next(iter(self._weights))
+            share.evict(key)
+
+
+@define(eq=False)
+class Share(Generic[K]):
+    """What one cache holds of a `MemoryBudget`. The cache itself holds the values."""
+
+    _budget: MemoryBudget
+    _evict: Callable[[K], None]
+    used: int = field(default=0, init=False)
+    """Bytes that are counted now."""
+    count: int = field(default=0, init=False)
+    """The number of values that are counted now."""
+
+    def put(self, key: K, weight: int) -> None:
+        """Count the value of `key` with so many bytes, in place of an older one, as the one used
+        last. Evicts others if necessary, of any share.
+        """
+        self.drop(key)
+        self.used += weight + OVERHEAD
+        self.count += 1
+        self._budget.add(self, key, weight + OVERHEAD)
+        self._budget.evict_excess()
+
+    def touch(self, key: K) -> None:
+        """Note that the value of `key`, which must be counted, was used."""
+        self._budget.touch(self, key)
+
+    def drop(self, key: K) -> None:
+        """Stop counting the value of `key`, if it is counted: the cache has removed it."""
+        weight = self._budget.remove(self, key)
+        if weight:
+            self.used -= weight
+            self.count -= 1
+
+    def evict(self, key: K) -> None:
+        """Remove the value of `key` from the cache."""
+        self.drop(key)
+        self._evict(key)
