@@ -116,7 +116,7 @@ class CommandTests(IndexTestCase):
             pypirc.replace("# password = pypi-...", f"password = {token}")
         )
         folder = self.built(sdist("sc-filed"))
-        upload = ["upload", "--repository", "ours", "--config-file", self.folder / ".pypirc"]
+        upload = ["upload", "--repository", "pypid", "--config-file", self.folder / ".pypirc"]
         file = folder / "dist" / sdist("sc-filed").filename
         works([client("twine"), *upload, file], self.folder, cwd=folder)
         self.assertEqual(len(listed(self.index, "sc-filed")), 1)
