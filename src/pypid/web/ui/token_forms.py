@@ -122,7 +122,7 @@ def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[
     machine = urlsplit(index).hostname or index
     found = []
     if Action.WRITE in actions:
-        pypirc = f"[distutils]\nindex-servers = ours\n\n[ours]\nrepository = {index}/legacy/\n"
+        pypirc = f"[distutils]\nindex-servers = pypid\n\n[pypid]\nrepository = {index}/legacy/\n"
         pypirc += f"username = {TOKEN_USER}\npassword = {secret}"
         found.append(
             TokenUse("twine", "In ~/.pypirc (chmod 600); then: twine upload -r pypid dist/*", pypirc)
