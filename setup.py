@@ -121,6 +121,7 @@ setup(
         "argon2-cffi>=23.1",
         "attrs>=23.2",
         "cryptography>=42",
+        "isal>=1.7; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "jinja2>=3.1.4",
         "klein>=24.8",
         "msgspec>=0.19",

@@ -16,7 +16,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release
 from pypid.core.policy import BEGINNING
 from pypid.core.presentation.feeds import UPDATES, News, newest_first, news_of
-from pypid.core.simple_api.render import plain
+from pypid.core.simple_api.entries import plain
 from pypid.export.options import ExportOptions
 from pypid.static.front import ChangelogEntry, Latest, changelog_page
 from pypid.static.settings import StaticSettings

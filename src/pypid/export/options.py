@@ -11,7 +11,7 @@ from pypid.core.errors import BadName
 from pypid.core.model import File
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.simple_api.render import quoted
+from pypid.core.simple_api.entries import quoted
 
 MANIFEST = ".pypid-export.json"
 """The file at the root of a tree that says which index and view it belongs to (see `Stamp`)."""

@@ -22,8 +22,9 @@ from pypid.core.presentation.feeds import (
     releases_of,
     updates,
 )
+from pypid.core.simple_api.entries import FILES_URL
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.core.simple_api.render import FILES_URL, render_project
+from pypid.core.simple_api.render import render_project
 from pypid.export.newest import NewestProjects
 from pypid.export.options import ExportOptions, release_path, url_below
 from pypid.static.front import FEED, FILTER, first_page

@@ -15,7 +15,7 @@ from itertools import islice
 from attrs import frozen
 
 from pypid.core.packaging.names import ProjectName
-from pypid.core.simple_api.render import plain, utc_text
+from pypid.core.simple_api.entries import plain, utc_text
 from pypid.static.package_list import PackageListEntry, moment_of
 from pypid.static.settings import StaticSettings
 from pypid.static.tree import WrittenPage

@@ -16,8 +16,9 @@ from msgspec import UNSET, UnsetType
 
 from pypid.core.model import File, Project, Summary, in_order
 from pypid.core.packaging.names import ProjectName, version_key
+from pypid.core.simple_api.entries import utc_text
 from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_names, render_project, utc_text
+from pypid.core.simple_api.render import render_names, render_project
 from pypid.static.package_list import PackageListEntry, moment_of
 from pypid.static.page_names import PagePlace, places
 from pypid.static.settings import StaticSettings

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from pypid.core.simple_api.render import quoted
+from pypid.core.simple_api.entries import quoted
 
 
 @frozen(kw_only=True)

@@ -18,8 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Project, RenderedPage, Status, Summary, in_order
 from pypid.core.packaging.names import project_name
+from pypid.core.simple_api.entries import plain
 from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import plain, render_names, render_project
+from pypid.core.simple_api.render import render_names, render_project
 
 NAME = project_name("demo")
 PROVENANCE = "https://host/integrity/"

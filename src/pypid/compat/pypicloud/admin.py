@@ -20,7 +20,7 @@ from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
 from pypid.core.permissions import Action, account_name
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.api.groups import demand_changeable
 from pypid.web.api.storage import rebuild
 from pypid.web.app.account_names import demand_free, new_name

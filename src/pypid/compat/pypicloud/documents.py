@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from pypid.core.model import File, Project, RenderedPage
-from pypid.core.simple_api.render import finished, quoted
+from pypid.core.simple_api.entries import quoted
+from pypid.core.simple_api.render import finished
 
 PREFIX = "/api/package/"
 JSON = "application/json"

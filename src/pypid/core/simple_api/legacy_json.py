@@ -16,7 +16,8 @@ from pypid.core.model import File, Project, RenderedPage
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename
 from pypid.core.packaging.releases import Release, choose_release, release_of, releases
-from pypid.core.simple_api.render import finished, quoted, utc_text
+from pypid.core.simple_api.entries import quoted, utc_text
+from pypid.core.simple_api.render import finished
 
 CONTENT_TYPE = "application/json"
 

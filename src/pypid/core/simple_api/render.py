@@ -1,7 +1,7 @@
 """The renderer: a project, or the list of projects, as a page of the Simple API 1.4, in JSON and
 HTML.
 
-Both representations are rendered from the same `_Entry`, so that they always agree.
+Both representations are rendered from the same `Entry`, so that they always agree.
 
 Sources: "Simple repository API" (packaging.python.org); PEP 592 (yank), 658/714 (core metadata),
 700 (size, upload time, versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708
@@ -10,14 +10,11 @@ is rejected and 752 would be 1.5: neither is here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -25,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from pypid.core.model import File, Project, RenderedPage, Summary
 from pypid.core.packaging.releases import releases
 from pypid.core.policy import is_listed
+from pypid.core.simple_api.entries import FILES_URL, Entry, entry_of, plain, utc_text
 from pypid.core.simple_api.negotiation import Format
 
 if TYPE_CHECKING:
@@ -36,11 +34,6 @@ API_VERSION_WITHOUT_SIZES = "1.0"
 """From 1.1 on each file in JSON MUST have a size. All other known values are still included:
 readers ignore unknown keys, uv and pip read them whatever the version, and without ``upload-time``
 uv drops files.
-"""
-
-FILES_URL = "../../packages/"
-"""From ``/simple/<project>/`` to where files are served. bandersnatch demands that their paths
-begin with ``/packages``.
 """
 
 
@@ -55,25 +48,6 @@ class _Meta(msgspec.Struct, rename="kebab", frozen=True):
 class _Status(msgspec.Struct, frozen=True):
     status: str
     reason: str | UnsetType = UNSET
-
-
-class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
-    """A page's entry of one file. Unknown values are omitted: uv refuses the whole page for
-    a null.
-    """
-
-    filename: str
-    url: str
-    hashes: dict[str, str]
-    size: int | UnsetType = UNSET
-    upload_time: str | UnsetType = UNSET
-    requires_python: str | UnsetType = UNSET
-    core_metadata: dict[str, str] | bool | UnsetType = UNSET
-    # not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an
-    # object there (PEP 714)
-    gpg_sig: bool | UnsetType = UNSET
-    provenance: str | UnsetType = UNSET
-    yanked: bool | str = False
 
 
 class _Detail(msgspec.Struct, rename="kebab", frozen=True):
@@ -116,7 +90,7 @@ def render_project(
         files_url = f"{files_url}{project.name}/"
     files = project.files
     blocks = (
-        [_entry(file, files_url, provenance_url, url_of) for file in block]
+        [entry_of(file, files_url, provenance_url, url_of) for file in block]
         for block in _in_blocks(files)
     )
     reason = plain(project.status_reason) or UNSET
@@ -131,7 +105,7 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 
 def _detail_json(
-    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOfHeader | None
+    project: Project, status: _Status, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
 ) -> bytes:
     complete = all(file.size is not None for file in project.files)
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
@@ -173,7 +147,7 @@ def render_every_file(projects: Sequence[Project]) -> RenderedPage:
     covers such a page.
     """
     blocks = (
-        "".join([_anchor(_entry(file, f"{project.name}/", None)) for file in block])
+        "".join([_anchor(entry_of(file, f"{project.name}/", None)) for file in block])
         for project in projects
         for block in _in_blocks(project.files)
     )
@@ -186,93 +160,6 @@ def finished(body: bytes, content_type: str) -> RenderedPage:
     digest = sha256(content_type.encode() + b"\n")
     digest.update(body)
     return RenderedPage(body, content_type, f'"{digest.hexdigest()[:32]}"')
-
-
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-
-
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match
-
-
-def plain(text: str) -> str:
-    """Return `text` as every representation can carry it, stripped."""
-    return encodable(text.strip())
-
-
-def encodable(text: str) -> str:
-    """Return `text` as every representation can carry it.
-
-    Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML
-    cannot express or UTF-8 cannot encode, become U+FFFD.
-    """
-    if text.isprintable():
-        return text
-    return _ODD.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def utc_text(moment: datetime) -> str:
-    """Return `moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700
-    allows.
-    """
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    text: str = msgspec.to_builtins(moment)  # ten times as fast as isoformat
-    return text
-
-
-def quoted(part: str) -> str:
-    """Return `part` as one segment of a URL's path, fully quoted."""
-    if _UNRESERVED(part):
-        return part
-    return quote(part, safe="", errors="replace")
-
-
-def _entry(
-    file: File,
-    files_url: str,
-    provenance_url: str | None,
-    url_of: Callable[[File], str] | None = None,
-) -> _Entry:
-    filename = name = file.filename
-    if not _UNRESERVED(filename):  # nearly all are plain, and need no quotes
-        filename = plain(filename)
-        name = quoted(filename)
-    metadata: dict[str, str] | bool | UnsetType = UNSET
-    if file.metadata_sha256:
-        metadata = {"sha256": file.metadata_sha256}
-    elif file.metadata_offered:  # PEP 714 allows this if the hash is unknown
-        metadata = True
-    provenance: str | UnsetType = UNSET
-    if provenance_url is not None and file.attested:
-        provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{name}/provenance"
-    return _Entry(
-        filename=filename,
-        url=files_url + name if url_of is None else url_of(file),
-        hashes=_hashes(file),
-        size=UNSET if file.size is None else file.size,
-        upload_time=UNSET if file.uploaded is None else utc_text(file.uploaded),
-        requires_python=(plain(file.requires_python) or UNSET) if file.requires_python else UNSET,
-        core_metadata=metadata,
-        gpg_sig=True if file.signed else UNSET,
-        provenance=provenance,
-        # uv takes "" for yanked, pip does not: without a reason it is True.
-        yanked=file.yanked is not None
-        and (encodable(file.yanked) if file.yanked.strip() else True),
-    )
-
-
-def _hashes(file: File) -> dict[str, str]:
-    """Return the one hash that clients are to check: HTML has room for one, and uv refuses unknown
-    algorithms.
-    """
-    if file.sha256:
-        return {"sha256": file.sha256}
-    if (
-        file.digest and file.source is None
-    ):  # of a list (`pypid.static`), whose readers were given this one before
-        algorithm, _, value = file.digest.partition("=")
-        return {algorithm: value}
-    return {"md5": file.md5} if file.md5 else {}
 
 
 # HTML
@@ -290,7 +177,7 @@ def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> byte
 
 
 def _detail_html(
-    project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOfHeader | None
+    project: Project, status: _Status, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
 ) -> bytes:
     head, notice_of_view = ("", "") if as_of is None else (as_of.head(), as_of.notice())
     head += f'<meta name="pypi:project-status" content="{status.status}">\n'
@@ -307,7 +194,7 @@ def _detail_html(
     )
 
 
-def _anchor(entry: _Entry) -> str:
+def _anchor(entry: Entry) -> str:
     """Return the line of one file. Attributes contain no bare ``>``: hatch reads them with a
     regular expression.
     """
@@ -318,7 +205,7 @@ def _anchor(entry: _Entry) -> str:
     if entry.size is not UNSET:
         attributes += f' data-size="{entry.size}"'
     if entry.upload_time is not UNSET:
-        attributes += f' data-upload-time="{entry.upload_time}"'
+        attributes += f' data-upload-time="{utc_text(entry.upload_time)}"'
     if entry.requires_python is not UNSET:
         attributes += f' data-requires-python="{escape(entry.requires_python)}"'
     # omitted if there is none: for pip even "false" means that there is metadata
@@ -335,13 +222,13 @@ def _anchor(entry: _Entry) -> str:
     return f"<a {attributes}>{escape(entry.filename)}</a>{_remarks(entry)}<br>\n"
 
 
-def _remarks(entry: _Entry) -> str:
+def _remarks(entry: Entry) -> str:
     """Return the text after the link, for people: size, date and yank."""
     remarks = ""
     if entry.size is not UNSET:
         remarks += f" {entry.size:,} bytes"
     if entry.upload_time is not UNSET:
-        remarks += f" {entry.upload_time[:10]}"
+        remarks += f" {utc_text(entry.upload_time)[:10]}"
     if entry.yanked is not False:
         reason = "" if entry.yanked is True else escape(entry.yanked)
         remarks += f" yanked: {reason}" if reason else " yanked"

@@ -7,7 +7,7 @@ from typing import TypedDict
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import NotAvailable
 from pypid.core.permissions import Action
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route

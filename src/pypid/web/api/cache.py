@@ -14,7 +14,7 @@ from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.index.upstream.eviction import inventory_of, purge
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.web.app.app import App

@@ -25,7 +25,7 @@ from pypid.core.errors import (
 )
 from pypid.core.packaging.names import ProjectName, project_name, same_version
 from pypid.core.permissions import Action
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route

@@ -22,7 +22,7 @@ from pypid.core.configuration.choices import Registration
 from pypid.core.configuration.value_kinds import parse_duration
 from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.permissions import Action
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.descriptions import Described, Duration, Moment

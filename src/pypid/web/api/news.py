@@ -13,7 +13,8 @@ from pypid.core.presentation.feeds import CONTENT_TYPE, OF_PROJECT, PAGES, PROJE
 from pypid.core.presentation.feeds import projects as feed_of_projects
 from pypid.core.presentation.feeds import releases_of as feed_of_project
 from pypid.core.presentation.feeds import updates as feed_of_updates
-from pypid.core.simple_api.render import finished, utc_text
+from pypid.core.simple_api.entries import utc_text
+from pypid.core.simple_api.render import finished
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.news_cache import STORED
 from pypid.web.app.request_context import RequestContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from pypid.core.model import File, Project, Status
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.index.local.adoption import Result
 from pypid.index.local.storage_check import StorageProblem
 from pypid.web.app.descriptions import Moment

@@ -14,7 +14,7 @@ from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import BadRequest, Busy
 from pypid.core.permissions import Action
 from pypid.core.search.ranking import FoundProject, SearchQuery
-from pypid.core.simple_api.render import plain, utc_text
+from pypid.core.simple_api.entries import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext

@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 from pypid import __version__
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Action
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.api.health import condition_of
 from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described, Moment

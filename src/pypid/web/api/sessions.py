@@ -14,7 +14,7 @@ from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session
 from pypid.core.accounts.sessions import csrf_token, digest_of, new_secret
 from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
 from pypid.core.permissions import Credential, Identity
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.rate_limit import TooManyLogins

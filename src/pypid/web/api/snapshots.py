@@ -10,7 +10,7 @@ from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot
 from pypid.core.permissions import Action, Identity
 from pypid.core.records.as_of_time import moment_of, parse_moment, settled
 from pypid.core.records.documents import SnapshotDocument
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.index.history.named_snapshots import snapshot_name
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded

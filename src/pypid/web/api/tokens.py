@@ -22,7 +22,7 @@ from pypid.core.errors import (
 )
 from pypid.core.packaging.globs import WILD
 from pypid.core.permissions import Action, Identity, Scope, may
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pypid.core.configuration.value_kinds import COOLDOWN, duration_text
 from pypid.core.errors import CatalogDown
 from pypid.core.permissions import Action
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.api.machine_documents import UpstreamDocument
 from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext

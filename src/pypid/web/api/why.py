@@ -18,7 +18,7 @@ from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, authorize
 from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.explain import why
 from pypid.web.app.descriptions import Described, Moment

@@ -22,7 +22,7 @@ from pypid.core.errors import (
     Unauthenticated,
 )
 from pypid.core.permissions import Action, Credential, may
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.account_names import NewName, demand_free
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded

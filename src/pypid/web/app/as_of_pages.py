@@ -17,8 +17,9 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.simple_api.as_of_header import AsOfHeader
+from pypid.core.simple_api.entries import quoted
 from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import quoted, render_names, render_project
+from pypid.core.simple_api.render import render_names, render_project
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.index import Index

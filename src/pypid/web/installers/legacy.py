@@ -16,8 +16,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, describing_file
 from pypid.core.permissions import Action
 from pypid.core.search.legacy_search import LegacySearchQuery, search
+from pypid.core.simple_api.entries import plain
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.core.simple_api.render import plain
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.app import App
 from pypid.web.app.page_cache import FEW_FILES

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from pypid import __version__
 from pypid.core.accounts.sessions import csrf_token
 from pypid.core.permissions import Action, may
-from pypid.core.simple_api.render import utc_text
+from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.errors import POLICY
 from pypid.web.app.login_redirect import root_of, see_other
 from pypid.web.app.request_context import RequestContext
