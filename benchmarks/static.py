@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from unittest import SkipTest
 
 import _rig as rig
+from _dumb_pypi import dumb_pypi, run
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 TAGS = ("py3-none-any", "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64")
 
 
@@ -47,17 +43,6 @@ def fabricate(place: Path, files: int, projects: int) -> None:
                 print(json.dumps(entry), file=out)
 
 
-def run(command: Sequence[str | Path], folder: Path) -> tuple[float, float, float]:
-    """Seconds, seconds of processors, and MiB of the largest of its processes."""
-    begun = time.perf_counter()
-    pid = os.posix_spawn(str(command[0]), [str(word) for word in command], dict(os.environ))
-    _, status, usage = os.wait4(pid, 0)
-    seconds = time.perf_counter() - begun
-    if status:
-        raise SystemExit(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)} ({folder})")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--files", type=int, default=20_000)
@@ -73,12 +58,9 @@ def main() -> None:
         "pypid static": [Path(sys.executable).with_name("pypid"), "static"]
     }
     if not options.alone:
-        try:
-            from tests.live.clients import client
-
-            programs["dumb-pypi"] = [client("dumb-pypi")]
-        except SkipTest as reason:
-            print(f"skipped: dumb-pypi: {reason}")
+        program = dumb_pypi()
+        if program is not None:
+            programs["dumb-pypi"] = [program]
     print(
         f"{options.files:,} files in {options.projects:,} "
         f"projects{' with JSON of releases' * options.json_of_releases}"
