@@ -73,6 +73,9 @@ JOBS = (
 
 LEFT_OUT = {
     "attacks.py": "its attacks take a minute, which the others have not left.",
+    "cold_install.py": (
+        "its first run installs from an index on the network, and all take minutes (it needs uv)."
+    ),
     "proxy.py": (
         "it installs from an index on the network, and takes minutes (it needs uv, and compares "
         "with proxpi)."

@@ -45,6 +45,7 @@ class Peer:
     page = "/simple/ten/"
     formats: tuple[str, ...] = (HTML,)
     uploads = "/legacy/"
+    pinned: tuple[str, ...] = rig.PINNED
 
     def __init__(self, folder: Path, upstream: rig.Server) -> None:
         self.port = rig.free_port()
@@ -106,8 +107,8 @@ class Peer:
         self.prepare()
         log = self.folder / "log"
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*rig.PINNED, *self.command()],
+            process = self.process = subprocess.Popen(
+                [*self.pinned, *self.command()],
                 env={**os.environ, **self.environment()},
                 stdout=output,
                 stderr=output,
