@@ -137,6 +137,7 @@ setup(
         "treq>=24.9",
         "trove-classifiers>=2024.10.13",
         "twisted>=24.7",
+        "typing-extensions>=4.4",
     ],
     extras_require={
         **EXTRAS,

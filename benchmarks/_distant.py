@@ -23,6 +23,8 @@ from urllib.parse import parse_qsl, quote_plus, unquote
 
 import _rig as rig
 
+from pypid.core.model import StoredFile
+
 BUCKET = "bench"
 SIZE = 1000
 """Bytes of each artifact, as the page says; none is fetched."""
@@ -72,7 +74,6 @@ class Bucket:
     """What it holds. Records are made when they are asked for, all alike."""
 
     def __init__(self, projects: int, files: int) -> None:
-        from pypid.core.model import File
         from pypid.core.packaging.names import project_name
         from pypid.core.records.documents import dump_record
         from pypid.core.records.layout import ObjectKind, key
@@ -90,7 +91,7 @@ class Bucket:
         self.keys.sort()
         spam = project_name("p00000")
         filename = "p00000-1.0-py3-none-any.whl"
-        file = File(
+        file = StoredFile(
             project=spam,
             filename=filename,
             version="1.0",

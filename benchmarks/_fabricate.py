@@ -18,7 +18,7 @@ from pypid.blobs.disk import blob
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.table import Loaded, no_shards, shard_of
-from pypid.core.model import Blob, File, Project, Summary, in_order
+from pypid.core.model import Blob, File, Project, StoredFile, Summary, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
 from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key
@@ -85,7 +85,7 @@ def made_up(name: ProjectName, number: int, count: int) -> File:
     version = f"1.{count // 2}.0"
     filename = f"project_{number}-{version}" + ("-py3-none-any.whl" if count % 2 else ".tar.gz")
     digest = sha256(filename.encode()).hexdigest()
-    return File(
+    return StoredFile(
         project=name,
         filename=filename,
         version=version,

@@ -23,7 +23,7 @@ from pathlib import Path
 import _rig as rig
 from _wheels import build, upload
 
-from pypid.core.model import File
+from pypid.core.model import StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, key
@@ -50,7 +50,7 @@ def fabricate(storage: Path, projects: int) -> None:
             filename = f"project_{number}-{version}-py3-none-any.whl"
             metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
             digest = sha256(filename.encode()).hexdigest()
-            file = File(
+            file = StoredFile(
                 project=name,
                 filename=filename,
                 version=version,

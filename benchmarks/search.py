@@ -32,7 +32,7 @@ from pypid.blobs.disk import blob
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.table import Loaded, no_shards, shard_of
-from pypid.core.model import Blob, File, Project, Summary
+from pypid.core.model import Blob, File, Project, StoredFile, Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
 from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key, metadata_key
@@ -147,7 +147,7 @@ def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
     )
     filename = f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
     digest = sha256(filename.encode()).hexdigest()
-    file = File(
+    file = StoredFile(
         project=name,
         filename=filename,
         version="1.0",

@@ -31,7 +31,7 @@ from twisted.internet.task import deferLater, react
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.table import Loaded
-from pypid.core.model import File, Project
+from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
 
@@ -54,7 +54,7 @@ def made_up(number: int, files: int) -> Project:
         )
         digest = sha256(filename.encode()).hexdigest()
         made.append(
-            File(
+            StoredFile(
                 project=name,
                 filename=filename,
                 version=version,

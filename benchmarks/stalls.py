@@ -27,7 +27,6 @@ from statistics import median
 
 from _reactor import Stalls, forget_peak, peak, rss, world
 from attrs import evolve
-from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater, react
@@ -37,7 +36,7 @@ from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
-from pypid.core.model import Listing, Presence, Span
+from pypid.core.model import Listing, Presence, Span, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
 from pypid.core.simple_api.negotiation import Format
@@ -244,7 +243,7 @@ class Bench:
         await self.measure("remember", lambda: ask(said))
         await self.measure("remember the same again", lambda: ask(again))
         files = said.files or ()
-        one = replace(files[0], key=".kept/x")
+        one = as_stored(files[0], key=".kept/x")
         await self.measure(
             "keep one file",
             lambda: catalog.edit_upstream_entry(NAME, lambda heard: with_kept(heard, one)),
@@ -278,7 +277,7 @@ class Bench:
         """See it through the policy."""
         files = (await self.read(json_page(self.files))).files
         said = remembered(ParsedListing(files=files))
-        kept = tuple(replace(file, key=".kept/x") for file in files[:100])
+        kept = tuple(as_stored(file, key=".kept/x") for file in files[:100])
         now = datetime(2025, 12, 20, tzinfo=UTC)
         cool = evolve(CACHE, cooldown=Cooldown(timedelta(days=7), ()))
         cases = {

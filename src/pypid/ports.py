@@ -16,8 +16,8 @@ from pypid.core.model import (
     ArchiveState,
     Blob,
     Listing,
+    LocalProject,
     Presence,
-    Project,
     SignedUrl,
     Span,
     Summary,
@@ -173,7 +173,7 @@ class Catalog(Protocol):
     Each change gets the next serial number; a read after an awaited change shows it.
     """
 
-    async def local_project(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> LocalProject | Presence:
         """Return the local project; or whether its absence is proven (`complete` was called) or
         unknown.
         """
@@ -184,10 +184,10 @@ class Catalog(Protocol):
     async def edit(
         self,
         name: ProjectName,
-        change: Callable[[Project | None], Project | None],
+        change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
-    ) -> Project | None:
+    ) -> LocalProject | None:
         """Replace the project by the result of `change` (None: remove it), as one step; return the
         new state.
 

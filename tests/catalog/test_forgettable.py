@@ -8,13 +8,12 @@ from __future__ import annotations
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.forgettable import OVERHEAD, Forgettable
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Listing, UpstreamEntry
+from pypid.core.model import Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing import BEGINNING, world
 from pypid.testing.worlds import Awaiting
@@ -57,7 +56,7 @@ class CatalogTests(Awaiting, SynchronousTestCase):
 
     def hear(self, name: str, *, kept: bool = False) -> None:
         """Nobody has the project; or a file of it is kept."""
-        file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
+        file = as_stored(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
         said = Listing(name=project_name(name), files=None, confirmed=BEGINNING, index="https://x/")
         self.have(
             self.catalog.edit_upstream_entry(

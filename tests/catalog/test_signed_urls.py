@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import StorageDown
-from pypid.core.model import File, SignedUrl
+from pypid.core.model import File, SignedUrl, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.ports import Blobs
@@ -30,7 +30,7 @@ SPAM = project_name("spam")
 def file(number: int = 1) -> File:
     """A stored file."""
     filename = f"spam-{number}.0.tar.gz"
-    return File(
+    return StoredFile(
         project=SPAM,
         filename=filename,
         version=f"{number}.0",

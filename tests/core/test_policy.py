@@ -11,7 +11,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import ProjectClosed, UpstreamDown
-from pypid.core.model import Digests, File, Listing, Presence, Project, Status, Summary, Upload
+from pypid.core.model import (
+    Digests,
+    ListedFile,
+    Listing,
+    Presence,
+    Project,
+    Status,
+    StoredFile,
+    Summary,
+    Upload,
+    as_stored,
+)
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import (
     Hidden,
@@ -38,7 +49,7 @@ NOW = datetime(2026, 1, 20, tzinfo=UTC)
 GLOBS = st.sampled_from(
     [(), ("spam",), ("sp*",), ("other",), ("*",), ("SPAM",), ("s[a-q]am", "x-*")]
 )
-OUR_FILE = File(
+OUR_FILE = StoredFile(
     project=SPAM,
     filename="spam-1.0.tar.gz",
     version="1.0",
@@ -48,7 +59,7 @@ OUR_FILE = File(
 )
 
 
-def their_file(version: str, **fields: object) -> File:
+def their_file(version: str, **fields: object) -> ListedFile:
     """A file of theirs, as upstream lists it."""
     filename = f"spam-{version}.tar.gz"
     values = {
@@ -57,7 +68,7 @@ def their_file(version: str, **fields: object) -> File:
         "uploaded": NOW - timedelta(days=30),
         "source": f"https://up.example/{filename}",
     }
-    return File(project=SPAM, filename=filename, version=version, **{**values, **fields})  # type: ignore[arg-type]
+    return ListedFile(project=SPAM, filename=filename, version=version, **{**values, **fields})  # type: ignore[arg-type]
 
 
 OURS = st.sampled_from(Presence) | st.builds(
@@ -99,7 +110,15 @@ SAID = st.none() | st.builds(
     status=st.sampled_from(Status),
 )
 KEPT = FILES.map(
-    lambda files: tuple(replace(file, key=f".kept/spam/{file.filename}") for file in files)
+    lambda files: tuple(
+        as_stored(
+            file,
+            key=f".kept/spam/{file.filename}",
+            sha256=file.sha256 or "cd" * 32,
+            size=file.size or 2,
+        )
+        for file in files
+    )
 )
 FAILURE = st.none() | st.just(UpstreamDown("it refuses connections."))
 THEIRS = st.none() | st.builds(
@@ -187,7 +206,7 @@ class ViewTests(SynchronousTestCase):
         """A project of ours shows nothing of theirs, not even what is kept."""
         theirs = UpstreamState(
             listing=Listing(name=SPAM, files=(their_file("9.0"),), confirmed=NOW, index="i"),
-            kept=(replace(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
+            kept=(as_stored(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
         )
         ours = Project(name=SPAM, files=(OUR_FILE,))
         for mode in Mode:
@@ -197,7 +216,7 @@ class ViewTests(SynchronousTestCase):
         """Where upstream is not to be asked only stored files are shown; while it is down the
         listing is shown whole, so that no installer takes an older release for the newest.
         """
-        kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
+        kept = as_stored(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         said = Listing(
             name=SPAM, files=(their_file("1.0"), their_file("2.0")), confirmed=NOW, index="i"
         )
@@ -235,7 +254,7 @@ class ViewTests(SynchronousTestCase):
         """A kept file whose bytes upstream no longer lists is not served in place of those that it
         lists now.
         """
-        kept = replace(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
+        kept = as_stored(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
         said = Listing(name=SPAM, files=(their_file("1.0"),), confirmed=NOW, index="i")
         self.assertEqual(listed(UpstreamState(listing=said, kept=(kept,))), (their_file("1.0"),))
 
@@ -263,7 +282,7 @@ class ViewTests(SynchronousTestCase):
 
     def test_gone(self) -> None:
         """What upstream has taken away is not shown any more, kept or not."""
-        kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
+        kept = as_stored(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         for files in ((), None):
             said = Listing(name=SPAM, files=files, confirmed=NOW, index="i")
             self.assertEqual(
@@ -290,7 +309,7 @@ class ViewTests(SynchronousTestCase):
             self.assertEqual([file.version for file in shown], versions)
         self.assertEqual(hidden(policy, bare, theirs, frozenset(), NOW), Hidden.UNVERIFIED)
         self.assertIsNone(
-            hidden(policy, replace(bare, key=".kept/spam/x"), theirs, frozenset(), NOW)
+            hidden(policy, as_stored(bare, key=".kept/spam/x"), theirs, frozenset(), NOW)
         )
 
     def test_quarantine(self) -> None:

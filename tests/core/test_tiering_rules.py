@@ -14,7 +14,7 @@ from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.core.model import File
+from pypid.core.model import File, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.tiering_rules import TieringRule, due
 
@@ -42,7 +42,7 @@ def file(version: str, days: float = 1000, number: int = 0, yanked: str | None =
     """A file of that version, published so many days ago."""
     uploaded = NOW - timedelta(days=days)
     name = f"spam-{version}-{number}-py3-none-any.whl"
-    return File(
+    return StoredFile(
         project=SPAM,
         filename=name,
         version=version,

@@ -19,7 +19,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import NotThere
-from pypid.core.model import File, Listing, Presence, Span
+from pypid.core.model import File, ListedFile, Listing, Presence, Span, as_stored
 from pypid.core.packaging.names import ProjectName, parse_filename
 from pypid.core.policy import Policy
 from pypid.flow import Blocking, BytesBody, at_once, start
@@ -46,7 +46,7 @@ def noise(size: int) -> bytes:
 def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> File:
     """A file as upstream's page lists it: with its sha256 and size, unless told otherwise."""
     distribution = parse_filename(filename)
-    file = File(
+    file = ListedFile(
         project=distribution.project,
         filename=filename,
         version=distribution.version,
@@ -54,7 +54,7 @@ def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> 
         size=len(data),
         source=FILES + filename,
     )
-    return replace(file, **fields)  # type: ignore[arg-type]
+    return (as_stored if "key" in fields else replace)(file, **fields)  # type: ignore[arg-type]
 
 
 class ScriptedUpstream:

@@ -17,7 +17,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Busy, Opaque, StorageDown, UpstreamDown, WrongBytes
-from pypid.core.model import File, Span
+from pypid.core.model import Span, StoredFile, as_stored
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
@@ -51,10 +51,10 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         self.have(index.reconcile())
         return Contents(index, self.folder, DeferredSemaphore(1))
 
-    def ours(self, data: bytes, filename: str) -> File:
+    def ours(self, data: bytes, filename: str) -> StoredFile:
         """A file that lies in the storage."""
         self.have(self.blobs.write(filename, BytesBody(data)))
-        return replace(listed(data, filename), source=None, key=filename)
+        return as_stored(listed(data, filename), source=None, key=filename)
 
     def spooled(self) -> list[str]:
         return [path.name for path in self.folder.iterdir()]

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import CatalogDown
-from pypid.core.model import File, Presence, Project, Summary, UpstreamEntry
+from pypid.core.model import File, Presence, Project, StoredFile, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.index.usage import PATIENCE, ProjectUse, Usage, Used
@@ -27,7 +27,7 @@ SPAM, HAM, EGGS = map(project_name, ("spam", "ham", "eggs"))
 def files(name: ProjectName, *sizes: int) -> tuple[File, ...]:
     """Files of these sizes."""
     return tuple(
-        File(
+        StoredFile(
             project=name,
             filename=f"{name}-{n}.tar.gz",
             version=str(n),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pypid.core.model import File
+from pypid.core.model import File, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, key
@@ -53,7 +53,7 @@ def made_up(number: int) -> File:
     version = f"1.{number // 2}.0"
     filename = f"quite_large-{version}" + ("-py3-none-any.whl" if number % 2 else ".tar.gz")
     digest = sha256(filename.encode()).hexdigest()
-    return File(
+    return StoredFile(
         project=PROJECT,
         filename=filename,
         version=version,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Project, in_order
+from pypid.core.model import File, ListedFile, Project, StoredFile, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.search.ranking import ProjectDescription
 from pypid.search.cards import (
@@ -39,7 +39,8 @@ def file(version: str, day: int, **options: Any) -> File:
         "key": f"spam/{name}",
         **options,
     }
-    return File(project=SPAM, filename=name, version=version, uploaded=uploaded, **given)
+    kind = StoredFile if given["key"] else ListedFile
+    return kind(project=SPAM, filename=name, version=version, uploaded=uploaded, **given)
 
 
 def made(

@@ -12,7 +12,7 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from pypid.core.errors import NotThere, PypidError
-from pypid.core.model import File, Listing, Span, Status, in_order
+from pypid.core.model import File, ListedFile, Listing, Span, Status, in_order
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody
@@ -51,7 +51,7 @@ class Elsewhere:
         project = project_name(name)
         version = version_of(filename, project)
         assert version is not None, filename
-        file = File(
+        file = ListedFile(
             project=project,
             filename=filename,
             version=version,

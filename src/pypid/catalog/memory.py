@@ -31,7 +31,7 @@ from pypid.catalog.table import (
     visible_state,
     written,
 )
-from pypid.core.model import Presence, Project, Summary, UpstreamEntry
+from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
@@ -59,7 +59,7 @@ class MemoryCatalog:
         self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST
     ) -> None:
         self._serial = serial
-        self._local: Table[Project] = Table(
+        self._local: Table[LocalProject] = Table(
             load_project, lambda project: len(project.files), thinking
         )
         self._upstream: Table[UpstreamEntry] = Table(load_upstream_entry, count_files, thinking)
@@ -69,7 +69,7 @@ class MemoryCatalog:
         self._keeping = (Summaries(), Summaries())
         """The heads of upstream projects, and those of them with cached files."""
 
-    async def local_project(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> LocalProject | Presence:
         held = await self._local.at_hand(name)
         if held is not None:
             return held
@@ -81,10 +81,10 @@ class MemoryCatalog:
     async def edit(
         self,
         name: ProjectName,
-        change: Callable[[Project | None], Project | None],
+        change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
-    ) -> Project | None:
+    ) -> LocalProject | None:
         await self._local.at_hand(name)
         old = self._local.get(name)  # again: from here to the change no other task runs
         new = change(old)

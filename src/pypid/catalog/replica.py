@@ -24,7 +24,7 @@ from pypid.catalog.table import (
     written,
 )
 from pypid.core.errors import Unreadable
-from pypid.core.model import Project, Status, Summary, UpstreamEntry
+from pypid.core.model import LocalProject, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_head, load_project
 from pypid.core.records.upstream_entry import load_upstream_entry
@@ -167,7 +167,7 @@ class Replica:
     complete: bool = False
     changes: int = 0
     """Grows with each visible change."""
-    local: ReplicaTable[Project] = field(init=False)
+    local: ReplicaTable[LocalProject] = field(init=False)
     upstream: ReplicaTable[UpstreamEntry] = field(init=False)
     _kept: Sieve = field(
         factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False
@@ -186,7 +186,7 @@ class Replica:
         """How far it has read."""
         return Position(self.generation, self.version)
 
-    def take(self, row: CatalogRow, value: Project | UpstreamEntry | None = None) -> None:
+    def take(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None = None) -> None:
         """Hold the row, unless it is held. `value` is its decoded line, if known."""
         half = self.local if row.kind is RowKind.LOCAL else self.upstream
         if row.version <= self.version or half.knows(row):
@@ -196,7 +196,7 @@ class Replica:
         if row.kind is RowKind.UPSTREAM:
             self._note(row.name, 0 if row.line is None else len(row.line))
 
-    def take_own(self, row: CatalogRow, value: Project | UpstreamEntry | None) -> bool:
+    def take_own(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None) -> bool:
         """Hold a row that this node wrote; return whether everything up to it is held then."""
         following = row.version == self.version + 1
         if following:

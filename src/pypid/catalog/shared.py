@@ -37,7 +37,7 @@ from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.table import FEW, count_files, listed_files, same, visible_state
 from pypid.core.errors import CatalogDown, Unreadable
-from pypid.core.model import Presence, Project, Summary, UpstreamEntry
+from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_head
 from pypid.core.records.upstream_entry import dump_upstream_entry
@@ -91,7 +91,7 @@ class SharedCatalog:
     def _replica(self) -> Replica:
         return self.following.replica
 
-    def _local_half(self) -> ReplicaTable[Project]:
+    def _local_half(self) -> ReplicaTable[LocalProject]:
         return self._replica.local
 
     def _upstream_half(self) -> ReplicaTable[UpstreamEntry]:
@@ -99,7 +99,7 @@ class SharedCatalog:
 
     # --- local projects ---
 
-    async def local_project(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> LocalProject | Presence:
         certain = await self.following.current()
         if not certain:
             self.following.world.counts.add(STALE, ("catalog",))
@@ -117,11 +117,11 @@ class SharedCatalog:
     async def edit(
         self,
         name: ProjectName,
-        change: Callable[[Project | None], Project | None],
+        change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
-    ) -> Project | None:
-        def draft(held: ReplicaEntry[Project]) -> RowDraft[Project | None] | None:
+    ) -> LocalProject | None:
+        def draft(held: ReplicaEntry[LocalProject]) -> RowDraft[LocalProject | None] | None:
             old = held.value
             new = change(old)
             if new is not None and new.name != name:
@@ -140,7 +140,7 @@ class SharedCatalog:
         done = await swap_row(self.following, RowKind.LOCAL, name, self._local_half, draft)
         if done.draft is None or done.row is None:
             return done.held.value
-        made: Project | None = done.draft.value
+        made: LocalProject | None = done.draft.value
         return None if made is None else evolve(made, serial=done.row.serial)
 
     async def mark(self, name: ProjectName) -> str | None:
@@ -332,7 +332,9 @@ def _mark(line: bytes | None) -> str | None:
     return None if line is None else load_head(line).mark
 
 
-def _local_draft(project: Project, mark: str | None, *, seen: bool) -> RowDraft[Project | None]:
+def _local_draft(
+    project: LocalProject, mark: str | None, *, seen: bool
+) -> RowDraft[LocalProject | None]:
     written = partial(dump_project, evolve(project, serial=0), mark)
     return RowDraft(project, seen=seen, line=written, short=len(project.files) <= FEW)
 

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.lru import Recent
-from pypid.core.model import File, Project, Status, Summary, UpstreamEntry
+from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Head, load_head
 from pypid.core.summaries import MutableSummaries, Summaries
@@ -36,7 +36,7 @@ def count_files(entry: UpstreamEntry) -> int:
     return len(listed_files(entry) or ()) + len(entry.kept)
 
 
-def local_summary(project: Project) -> Summary:
+def local_summary(project: LocalProject) -> Summary:
     """Return what a project list says of a local project."""
     return Summary(project.name, project.serial, project.status)
 
@@ -49,7 +49,7 @@ def upstream_summary(entry: UpstreamEntry) -> Summary:
     return Summary(entry.name, entry.serial, status, kept=bool(entry.kept), gone=gone)
 
 
-def same(old: Project | None, new: Project | None) -> bool:
+def same(old: LocalProject | None, new: LocalProject | None) -> bool:
     """Return whether both are equal, apart from the serial, which the catalog sets."""
     if old is None or new is None:
         return old is new

@@ -6,12 +6,15 @@ Sources: "Simple repository API" (packaging.python.org) for files and projects; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 from attrs import field, frozen
+from msgspec.structs import asdict
+from typing_extensions import TypeVar
 
 from pypid.core.packaging.names import Distribution, ProjectName, version_key
 from pypid.core.records.file_history import FileHistory
@@ -37,14 +40,14 @@ class Status(Enum):
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One distribution file, local or upstream; `msgspec.structs.replace` makes changed copies.
+    """One distribution file of a project page: a `StoredFile` or a `ListedFile`.
+    `msgspec.structs.replace` makes changed copies.
 
     Unlike all other values it is not an attrs class: a page has ten thousand, this is created ten
     times faster, and the garbage collector does not pause to visit each of them.
 
     `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes.
-    `uploaded` is aware, UTC. For local files `sha256`, `size`, `uploaded` and `key` are always
-    known.
+    `uploaded` is aware, UTC; it is always known of local files.
     """
 
     project: ProjectName
@@ -90,27 +93,64 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the bytes are in an archive (`Blob.archived`)."""
 
 
-def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
+class StoredFile(File, frozen=True, kw_only=True, gc=False):
+    """A file whose bytes are in the storage: a local file, or a cached file of an upstream project,
+    which also has what upstream says of it (`source`, ...).
+    """
+
+    sha256: str
+    size: int
+    key: str
+    """The key of the bytes in the `Blobs`."""
+
+
+class ListedFile(File, frozen=True, kw_only=True, gc=False):
+    """A file that an upstream index lists, without the bytes."""
+
+    source: str
+    """The upstream URL."""
+    key: None = None
+
+
+def as_stored(file: File, **fields: Any) -> StoredFile:
+    """Return `file` as a stored file: with these fields, `key` among them."""
+    return StoredFile(**{**asdict(file), **fields})
+
+
+def as_listed(file: File) -> ListedFile:
+    """Return `file` as upstream lists it, without the bytes."""
+    fields = {**asdict(file), "source": file.source or ""}
+    return ListedFile(**{name: fields[name] for name in fields if name not in _OF_STORED_FILES})
+
+
+_OF_STORED_FILES = {"key", "uploader", "summary", "signed", "attested", "archived"}
+
+
+F = TypeVar("F", bound=File)
+F_co = TypeVar("F_co", bound=File, covariant=True, default=File)
+
+
+def in_order(files: Iterable[F]) -> tuple[F, ...]:
     """Return `files` in the order of a page: by version (PEP 440), then by name."""
     # versions are slow to compare, and ten thousand files have only a hundred
-    versions: dict[str, list[File]] = {}
+    versions: dict[str, list[F]] = {}
     for file in files:
         versions.setdefault(file.version, []).append(file)
-    spellings: dict[tuple[int, Any], list[File]] = {}
+    spellings: dict[tuple[int, Any], list[F]] = {}
     for version, its in versions.items():
         spellings.setdefault(version_key(version), []).extend(its)
-    ordered: list[File] = []
+    ordered: list[F] = []
     for key in sorted(spellings):
         ordered.extend(sorted(spellings[key], key=lambda file: file.filename))
     return tuple(ordered)
 
 
 @frozen(kw_only=True)
-class Project:
+class Project(Generic[F_co]):
     """The known, or the visible, state of one project. `files` are `in_order`."""
 
     name: ProjectName
-    files: tuple[File, ...] = ()
+    files: tuple[F_co, ...] = ()
     status: Status = Status.ACTIVE
     status_reason: str = ""
     serial: int = 0
@@ -118,7 +158,7 @@ class Project:
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
     """The changes of local files, also of some that are deleted, `in_bounds`."""
 
-    def file(self, filename: str) -> File | None:
+    def file(self, filename: str) -> F_co | None:
         """Return the file of this name, or None."""
         return next((file for file in self.files if file.filename == filename), None)
 
@@ -126,6 +166,10 @@ class Project:
     def versions(self) -> tuple[str, ...]:
         """The versions of all files, each once, in order."""
         return tuple(dict.fromkeys(file.version for file in self.files))
+
+
+LocalProject = Project[StoredFile]
+"""A project as the catalog has it: all files are stored."""
 
 
 @frozen(kw_only=True)
@@ -138,7 +182,7 @@ class Listing:
     """
 
     name: ProjectName
-    files: tuple[File, ...] | None
+    files: tuple[ListedFile, ...] | None
     confirmed: datetime
     index: str
     etag: str | None = None
@@ -160,7 +204,7 @@ class UpstreamEntry:
 
     name: ProjectName
     listing: Listing | None = None
-    kept: tuple[File, ...] = ()
+    kept: tuple[StoredFile, ...] = ()
     serial: int = 0
     touched: tuple[tuple[str, int], ...] = ()
     """When cached files were last requested: file name, hours since 1970. Never shown."""
@@ -169,7 +213,7 @@ class UpstreamEntry:
     since: datetime | None = None
     """The time from which changes of the listing were recorded."""
 
-    def kept_file(self, filename: str) -> File | None:
+    def kept_file(self, filename: str) -> StoredFile | None:
         """Return the cached file of this name, or None."""
         return next((file for file in self.kept if file.filename == filename), None)
 

@@ -12,12 +12,23 @@ from enum import Enum
 from typing import assert_never
 
 from attrs import define, evolve, field, frozen
-from msgspec.structs import replace
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import ProjectClosed, PypidError
-from pypid.core.model import File, Listing, Presence, Project, Status, Summary, Upload, in_order
+from pypid.core.model import (
+    File,
+    ListedFile,
+    Listing,
+    Presence,
+    Project,
+    Status,
+    StoredFile,
+    Summary,
+    Upload,
+    as_stored,
+    in_order,
+)
 from pypid.core.packaging.expected_digest import claim_of, is_copy
 from pypid.core.packaging.globs import first_match, matches
 from pypid.core.packaging.names import ProjectName
@@ -144,7 +155,7 @@ class UpstreamState:
     """
 
     listing: Listing | None = None
-    kept: tuple[File, ...] = ()
+    kept: tuple[StoredFile, ...] = ()
     reachable: bool = True
     serial: int = 0
     failure: PypidError | None = None
@@ -246,16 +257,15 @@ def listed(upstream: UpstreamState) -> tuple[File, ...]:
     )
 
 
-def _joined(file: File, kept: File, *, reachable: bool) -> File:
+def _joined(file: ListedFile, kept: StoredFile, *, reachable: bool) -> File:
     """Return the file as upstream lists it, with the cached copy's key if the copy has the same
     bytes.
     """
     same = is_copy(kept, file) if file.sha256 is None else kept.sha256 == file.sha256
     if not same:
         return offering(file, None, reachable=reachable)
-    return offering(
-        replace(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable
-    )
+    stored = as_stored(file, key=kept.key, sha256=kept.sha256, size=kept.size)
+    return offering(stored, kept, reachable=reachable)
 
 
 def hidden(

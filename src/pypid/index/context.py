@@ -10,7 +10,15 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidError, StorageDown
-from pypid.core.model import Blob, Digests, File, Presence, Project, in_order
+from pypid.core.model import (
+    Blob,
+    Digests,
+    LocalProject,
+    Presence,
+    Project,
+    StoredFile,
+    in_order,
+)
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.file_history import FileHistory, in_bounds
@@ -37,7 +45,7 @@ class Refreshed:
     names.
     """
 
-    project: Project | None
+    project: LocalProject | None
     strays: tuple[Blob, ...] = field(repr=False)
     changed: bool
     """Whether the catalog had a different entry."""
@@ -103,10 +111,10 @@ class IndexContext:
     """Projects for which the catalog may have missed an update. Until it is applied, the storage is
     authoritative.
     """
-    flights: Flights[ProjectName, Project | Presence] = field(
+    flights: Flights[ProjectName, LocalProject | Presence] = field(
         factory=Flights, init=False, repr=False
     )
-    proofs: Flights[ProjectName, Project | Presence] = field(
+    proofs: Flights[ProjectName, LocalProject | Presence] = field(
         factory=Flights, init=False, repr=False
     )
     """Flights of `ours_now`."""
@@ -121,7 +129,7 @@ class IndexContext:
         repr=False,
     )
 
-    async def local_project(self, name: ProjectName) -> Project | Presence:
+    async def local_project(self, name: ProjectName) -> LocalProject | Presence:
         """Return the local project, or `Presence.ABSENT` once its absence is proven. Raises
         `StorageDown` if it cannot be.
 
@@ -140,7 +148,7 @@ class IndexContext:
         found = await self.flights.single(name, lambda: read(name))
         return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
 
-    async def _verify(self, name: ProjectName) -> Project | Presence:
+    async def _verify(self, name: ProjectName) -> LocalProject | Presence:
         """Return the catalog's entry if the storage listing of the project has not changed since it
         was read; else read the project again.
         """
@@ -154,8 +162,8 @@ class IndexContext:
             return Presence.ABSENT if project is None else project
 
     async def _while_pending(
-        self, name: ProjectName, held: Project | Presence
-    ) -> Project | Presence:
+        self, name: ProjectName, held: LocalProject | Presence
+    ) -> LocalProject | Presence:
         try:
             return await self.flights.single(name, lambda: self.resync(name))
         except StorageDown:
@@ -169,7 +177,7 @@ class IndexContext:
         """
         return self.plan.pypicloud and not self.catalog.was_complete
 
-    async def ours_now(self, name: ProjectName) -> Project | Presence:
+    async def ours_now(self, name: ProjectName) -> LocalProject | Presence:
         """Return the local project like `local_project`, but prove an absence by the storage
         itself, now. Raises `StorageDown`.
 
@@ -184,7 +192,7 @@ class IndexContext:
             else await self.proofs.single(name, lambda: self._prove(name))
         )
 
-    async def _prove(self, name: ProjectName) -> Project | Presence:
+    async def _prove(self, name: ProjectName) -> LocalProject | Presence:
         found = await self._resync(name)
         held, strays = found.project, found.strays
         if held is None and self.is_taking_over():
@@ -199,7 +207,7 @@ class IndexContext:
             return Presence.UNKNOWN
         return Presence.ABSENT if held is None else held
 
-    async def resync(self, name: ProjectName) -> Project | Presence:
+    async def resync(self, name: ProjectName) -> LocalProject | Presence:
         """Read the project from the storage, and update the catalog if it is available. Return
         `Presence.ABSENT` if the storage holds none.
         """
@@ -259,7 +267,7 @@ class IndexContext:
         except PypidError:
             self.pending_updates.add(name)
 
-    async def known(self, name: ProjectName) -> Project:
+    async def known(self, name: ProjectName) -> LocalProject:
         """Return the local project. Raises `NoSuchProject` or `NotYetKnown`."""
         match await self.local_project(name):
             case Project() as project:
@@ -269,7 +277,7 @@ class IndexContext:
             case Presence.UNKNOWN:
                 raise NotYetKnown(name)
 
-    async def held(self, name: ProjectName) -> Project:
+    async def held(self, name: ProjectName) -> LocalProject:
         """Return the catalog's entry, for a caller that holds the project's lock and has called
         `known` before.
         """
@@ -278,15 +286,17 @@ class IndexContext:
             raise NoSuchProject(name)
         return held
 
-    async def amend(self, name: ProjectName, change: Callable[[Project], Project]) -> Project:
+    async def amend(
+        self, name: ProjectName, change: Callable[[LocalProject], LocalProject]
+    ) -> LocalProject:
         """Change the catalog's entry, creating it if necessary; see `edit`."""
         held = await self.edit(name, lambda project: change(project or Project(name=name)))
         assert held is not None  # `change` makes a project
         return held
 
     async def edit(
-        self, name: ProjectName, change: Callable[[Project | None], Project | None]
-    ) -> Project | None:
+        self, name: ProjectName, change: Callable[[LocalProject | None], LocalProject | None]
+    ) -> LocalProject | None:
         """Change the catalog's entry, which `local_project` has verified before; the caller holds
         the project's lock and has changed the storage.
 
@@ -308,11 +318,13 @@ class IndexContext:
             raise CatalogDown(NOTHING_CHANGED)
 
 
-def _compare_and_set(before: int | None, found: Project | None) -> CompareAndSet[Project | None]:
+def _compare_and_set(
+    before: int | None, found: LocalProject | None
+) -> CompareAndSet[LocalProject | None]:
     return CompareAndSet(lambda held: _serial(held) == before, lambda _: found)
 
 
-def _serial(held: Project | Presence | None) -> int | None:
+def _serial(held: LocalProject | Presence | None) -> int | None:
     return held.serial if isinstance(held, Project) else None
 
 
@@ -357,7 +369,7 @@ def _nothing() -> None:
     """Do nothing, in a thread, for `Pace.keep`."""
 
 
-def with_files(project: Project, *files: File) -> Project:
+def with_files(project: LocalProject, *files: StoredFile) -> LocalProject:
     """Return `project` with these files, replacing files of the same names."""
     names = {file.filename for file in files}
     return evolve(
@@ -366,14 +378,14 @@ def with_files(project: Project, *files: File) -> Project:
     )
 
 
-def without_files(project: Project, filenames: frozenset[str]) -> Project:
+def without_files(project: LocalProject, filenames: frozenset[str]) -> LocalProject:
     """Return `project` without the files of these names."""
     return evolve(
         project, files=tuple(file for file in project.files if file.filename not in filenames)
     )
 
 
-def with_pasts(project: Project, pasts: Iterable[FileHistory]) -> Project:
+def with_pasts(project: LocalProject, pasts: Iterable[FileHistory]) -> LocalProject:
     """Return `project` with these file events added to its history."""
     return evolve(
         project,

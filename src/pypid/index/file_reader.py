@@ -130,6 +130,7 @@ class FileReader:
         project's catalog entry.
         """
         await self.context.resync(file.project)
+        recorded: File | None
         try:
             recorded = await records.read_record(self.blobs, file.project, file.filename)
         except Unreadable:

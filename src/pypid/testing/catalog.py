@@ -11,7 +11,15 @@ from attrs import evolve
 from hypothesis import stateful
 from hypothesis import strategies as st
 
-from pypid.core.model import Listing, Presence, Project, Status, Summary, UpstreamEntry
+from pypid.core.model import (
+    Listing,
+    LocalProject,
+    Presence,
+    Project,
+    Status,
+    Summary,
+    UpstreamEntry,
+)
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import Catalog
 from pypid.testing.examples import SPAM, a_file, a_listing, a_project, becomes
@@ -36,7 +44,7 @@ class CatalogContract(Awaiting):
         """Replace the catalog under test by a new, empty one."""
         self.catalog = self.have(self.make())
 
-    def put(self, project: Project, mark: str | None = None) -> Project:
+    def put(self, project: LocalProject, mark: str | None = None) -> LocalProject:
         """Store the project; return its new state."""
         held = self.have(self.catalog.edit(project.name, becomes(project), mark=mark))
         assert held is not None
@@ -44,7 +52,7 @@ class CatalogContract(Awaiting):
 
     def test_holds_what_was_put(self) -> None:
         """Every field of a project and its files comes back, with the serial of the change."""
-        project = Project(
+        project: LocalProject = Project(
             name=SPAM,
             files=(
                 a_file(SPAM, "1.0", yanked=""),
@@ -77,9 +85,9 @@ class CatalogContract(Awaiting):
 
     def test_edits_what_is_held(self) -> None:
         """An edit is given the current project, with its serial, or None."""
-        seen: list[Project | None] = []
+        seen: list[LocalProject | None] = []
 
-        def change(project: Project | None) -> Project | None:
+        def change(project: LocalProject | None) -> LocalProject | None:
             seen.append(project)
             return (
                 a_project(SPAM, "1") if project is None else evolve(project, status=Status.ARCHIVED)
@@ -109,7 +117,7 @@ class CatalogContract(Awaiting):
         """An edit that raises changes nothing, and the caller gets what it raised."""
         held = self.put(a_project(SPAM, "1"))
 
-        def change(project: Project | None) -> Project | None:
+        def change(project: LocalProject | None) -> LocalProject | None:
             raise ZeroDivisionError
 
         self.refused(self.catalog.edit(SPAM, change), ZeroDivisionError)
@@ -224,7 +232,7 @@ class CatalogModel(stateful.RuleBasedStateMachine):
         super().__init__()
         self.contract = contract
         contract.renew()
-        self.held: dict[ProjectName, Project] = {}
+        self.held: dict[ProjectName, LocalProject] = {}
         self.serial = contract.have(contract.catalog.serial())
 
     @stateful.rule(name=names, versions=versions, status=st.sampled_from(Status))

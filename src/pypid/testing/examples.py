@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Session, Token
-from pypid.core.model import File, Listing, Project
+from pypid.core.model import Listing, LocalProject, Project, StoredFile, as_listed
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Scope
 from pypid.testing.worlds import BEGINNING
@@ -17,7 +17,7 @@ HAM = project_name("ham")
 HOUR = timedelta(hours=1)
 
 
-def a_file(name: ProjectName, version: str, **fields: Any) -> File:
+def a_file(name: ProjectName, version: str, **fields: Any) -> StoredFile:
     """Return a local file with every field set."""
     filename = f"{name}-{version}.tar.gz"
     values: dict[str, Any] = {
@@ -34,10 +34,10 @@ def a_file(name: ProjectName, version: str, **fields: Any) -> File:
         "signed": True,
         "attested": True,
     }
-    return File(project=name, filename=filename, version=version, **{**values, **fields})
+    return StoredFile(project=name, filename=filename, version=version, **{**values, **fields})
 
 
-def a_project(name: ProjectName, *versions: str, **fields: Any) -> Project:
+def a_project(name: ProjectName, *versions: str, **fields: Any) -> LocalProject:
     """Return a project with files of these versions."""
     return Project(name=name, files=tuple(a_file(name, version) for version in versions), **fields)
 
@@ -45,7 +45,8 @@ def a_project(name: ProjectName, *versions: str, **fields: Any) -> Project:
 def a_listing(name: ProjectName, *versions: str, **fields: Any) -> Listing:
     """Return an upstream listing of the project with these versions."""
     files = tuple(
-        a_file(name, version, key=None, source="https://files.example/file") for version in versions
+        as_listed(a_file(name, version, source="https://files.example/file"))
+        for version in versions
     )
     values: dict[str, Any] = {
         "confirmed": datetime(2026, 4, 4, tzinfo=UTC),
@@ -54,7 +55,7 @@ def a_listing(name: ProjectName, *versions: str, **fields: Any) -> Listing:
     return Listing(name=name, files=files, **{**values, **fields})
 
 
-def becomes(project: Project | None) -> Callable[[Project | None], Project | None]:
+def becomes(project: LocalProject | None) -> Callable[[LocalProject | None], LocalProject | None]:
     """Return an edit that replaces any state by this project."""
     return lambda _: project
 

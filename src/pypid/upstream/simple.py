@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
-from pypid.core.model import File, Listing, Span
+from pypid.core.model import ListedFile, Listing, Span
 from pypid.core.packaging.name_sets import ManyNames
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
@@ -122,10 +122,10 @@ class SimpleUpstream:
             is_doubtful=listing.is_doubtful,
         )
 
-    def _offered(self, file: File) -> File:
+    def _offered(self, file: ListedFile) -> ListedFile:
         """Return the file without offered metadata that could not be verified (`fetch`)."""
         is_unverified = file.metadata_offered and file.metadata_sha256 is None
-        if not is_unverified or file.source is None or self._asker.hosts.serves(file.source):
+        if not is_unverified or self._asker.hosts.serves(file.source):
             return file
         return replace(file, metadata_offered=False)
 

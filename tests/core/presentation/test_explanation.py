@@ -8,12 +8,11 @@ from datetime import timedelta
 
 from attrs import evolve
 from hypothesis import given, settings
-from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
-from pypid.core.model import Listing, Presence, Project, Status
+from pypid.core.model import Listing, Presence, Project, Status, as_stored
 from pypid.core.policy import (
     Hidden,
     Policy,
@@ -152,7 +151,7 @@ class ReasonTests(SynchronousTestCase):
 
     def test_files(self) -> None:
         """Each file has the rule that hides it, and only a file that is too young has a time."""
-        kept = replace(their_file("0.9"), key=".kept/spam/spam-0.9.tar.gz")
+        kept = as_stored(their_file("0.9"), key=".kept/spam/spam-0.9.tar.gz")
         young = their_file("3.0", uploaded=NOW - timedelta(days=1))
         ageless = their_file("4.0", uploaded=None)
         files = (their_file("1.0"), their_file("2.0"), young, ageless)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Project, in_order
+from pypid.core.model import File, ListedFile, Project, StoredFile, as_listed, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.presentation.project_view import (
     LARGEST_INSIDE,
@@ -28,10 +28,9 @@ THEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 def file(version: str, tag: str = "py3-none-any", **more: Any) -> File:
     filename = f"spam-{version}.tar.gz" if tag == "sdist" else f"spam-{version}-{tag}.whl"
-    made = File(
-        project=SPAM, filename=filename, version=version, sha256="0" * 64, size=10, uploaded=THEN
-    )
-    return replace(made, **more)
+    kind = StoredFile if "key" in more else ListedFile if "source" in more else File
+    values = {"sha256": "0" * 64, "size": 10, "uploaded": THEN, **more}
+    return kind(project=SPAM, filename=filename, version=version, **values)
 
 
 def page(*files: File, version: str | None = None) -> ShownRelease:
@@ -153,7 +152,7 @@ class ShownTests(SynchronousTestCase):
         self.assertIsNone(page(here, file("1.0", metadata_sha256="1" * 64)).inside)
         for other in (
             replace(here, size=LARGEST_INSIDE + 1),
-            replace(here, key=None),
+            as_listed(here),
             replace(here, archived=True),
         ):
             self.assertIsNone(page(other).inside)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import File, Project, Status, in_order
+from pypid.core.model import File, Project, Status, StoredFile, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import (
     Deleted,
@@ -27,23 +27,24 @@ from pypid.core.records.documents import (
 
 SPAM = project_name("spam")
 TEXT = st.text(max_size=20) | st.none()
-HEX = st.from_regex(r"\A[0-9a-f]{64}\Z") | st.none()
+DIGEST = st.from_regex(r"\A[0-9a-f]{64}\Z")
+HEX = DIGEST | st.none()
 MOMENT = st.datetimes(
     timezones=st.just(UTC), min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1)
 )
 FILES = st.builds(
-    File,
+    StoredFile,
     project=st.just(SPAM),
     filename=st.from_regex(r"\Aspam-[0-9]{1,3}\.tar\.gz\Z"),
     version=st.sampled_from(["1.0", "1.0rc1", "2", "1!3"]),
-    sha256=HEX,
-    size=st.none() | st.integers(0, 1 << 40),
+    sha256=DIGEST,
+    size=st.integers(0, 1 << 40),
     uploaded=st.none() | MOMENT,
     requires_python=TEXT,
     metadata_sha256=HEX,
     yanked=TEXT,
     source=TEXT,
-    key=TEXT,
+    key=st.text(max_size=20),
     md5=HEX,
     blake2b_256=HEX,
     uploader=TEXT,
@@ -75,8 +76,13 @@ class RecordTests(SynchronousTestCase):
 
     def test_optional_keys(self) -> None:
         """What is not known is left out, never null; the format and the project stand in it."""
-        file = File(
-            project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=3
+        file = StoredFile(
+            project=SPAM,
+            filename="spam-1.0.tar.gz",
+            version="1.0",
+            sha256="ab" * 32,
+            size=3,
+            key="spam/spam-1.0.tar.gz",
         )
         document = msgspec.json.decode(dump_record(file))
         self.assertEqual(
@@ -89,6 +95,7 @@ class RecordTests(SynchronousTestCase):
                     "version": "1.0",
                     "sha256": "ab" * 32,
                     "size": 3,
+                    "key": "spam/spam-1.0.tar.gz",
                 },
             },
         )
@@ -98,7 +105,9 @@ class RecordTests(SynchronousTestCase):
         that was read.
         """
         good = dump_record(
-            File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256=None, size=None)
+            StoredFile(
+                project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="", size=0, key="x"
+            )
         )
         for data in (
             b"",
@@ -115,7 +124,9 @@ class RecordTests(SynchronousTestCase):
     def test_later_keys(self) -> None:
         """A key that a later version adds is ignored."""
         good = dump_record(
-            File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256=None, size=None)
+            StoredFile(
+                project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="", size=0, key="x"
+            )
         )
         self.assertEqual(
             load_record(good.replace(b'{"format"', b'{"new":[1],"format"'), "here").filename,

@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Listing, UpstreamEntry, in_order
+from pypid.core.model import File, ListedFile, Listing, UpstreamEntry, as_stored, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.records.file_history import MOST_EVENTS, Event, FileHistory, in_bounds, with_event
 from pypid.core.records.history import listing_as_of, shown_at, spans, was_any
@@ -62,7 +61,7 @@ class World:
     def file(self, name: str, sha256: str, yanked: str | None, number: int) -> File:
         uploaded = self.uploads.setdefault((name, sha256), at(number - 0.5))
         version = name.removeprefix("spam-").removesuffix(".tar.gz")
-        return File(
+        return ListedFile(
             project=SPAM,
             filename=name,
             version=version,
@@ -97,7 +96,7 @@ class TheirsTests(SynchronousTestCase):
             else {}
         )
         stored = tuple(
-            replace(world.file(*pair, None, 0), key="x") for pair in sorted(kept.items())
+            as_stored(world.file(*pair, None, 0), key="x") for pair in sorted(kept.items())
         )
         heard = UpstreamEntry(
             name=SPAM,
@@ -147,7 +146,7 @@ class TheirsTests(SynchronousTestCase):
                 assert world.heard.listing is not None
                 [file] = world.heard.listing.files or ()
                 world.ask(days * day, {})
-                heard = evolve(world.heard, kept=(replace(file, key="x"),))
+                heard = evolve(world.heard, kept=(as_stored(file, key="x"),))
                 assert heard.listing is not None
                 then = listing_as_of(heard.listing, heard.kept, heard.history, at(1)).files or ()
                 self.assertEqual([file.filename for file in then], [name] * is_shown, (dated, days))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File
+from pypid.core.model import StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import (
     STORAGE_IDENTITY,
@@ -88,7 +88,7 @@ class MetadataKeyTests(SynchronousTestCase):
 
     def test_keys(self) -> None:
         """Plain and adopted files have it in the project's folder; an overwrite has its own."""
-        adopted = File(
+        adopted = StoredFile(
             project=SPAM,
             filename="spam-1.0.tar.gz",
             version="1.0",
@@ -98,7 +98,7 @@ class MetadataKeyTests(SynchronousTestCase):
         )
         self.assertEqual(metadata_key(adopted), "spam/spam-1.0.tar.gz.metadata")
         over = overwrite_key(SPAM, "spam-1.0.tar.gz", "cd" * 32)
-        newer = File(
+        newer = StoredFile(
             project=SPAM,
             filename="spam-1.0.tar.gz",
             version="1.0",

@@ -10,19 +10,20 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Listing
+from pypid.core.model import File, ListedFile, Listing
 from pypid.core.packaging.names import project_name
 from pypid.core.records.upstream_entry import merged
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
-FILE = File(
+FILE = ListedFile(
     project=SPAM,
     filename="spam-1.0.tar.gz",
     version="1.0",
     sha256="ab" * 32,
     size=1,
     uploaded=BEGINNING,
+    source="https://x/f",
 )
 LATER = BEGINNING + timedelta(days=1)
 METADATA = "cd" * 32

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import File
+from pypid.core.model import StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.records.pypicloud_descriptions import (
     PypicloudDescription,
@@ -42,10 +42,13 @@ NAMES = st.sampled_from(
 )
 
 
-def file_of(summary: str | None, uploader: str | None, requires_python: str | None = None) -> File:
+def file_of(
+    summary: str | None, uploader: str | None, requires_python: str | None = None
+) -> StoredFile:
     """A file of ours that is said to be so."""
-    return File(
+    return StoredFile(
         project=project_name("spam"),
+        key="spam/spam-1.0.tar.gz",
         filename="spam-1.0.tar.gz",
         version="1.0",
         sha256="a" * 64,

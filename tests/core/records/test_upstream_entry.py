@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import File, Listing, Status, UpstreamEntry
+from pypid.core.model import File, ListedFile, Listing, Status, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import load_head
 from pypid.core.records.upstream_entry import BLOCK, dump_upstream_entry, load_upstream_entry
@@ -23,7 +23,7 @@ WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 def a_file(number: int, **fields: object) -> File:
     """A file of theirs."""
     filename = f"spam-{number}.tar.gz"
-    return File(
+    return (StoredFile if "key" in fields else ListedFile)(
         project=SPAM,
         filename=filename,
         version=str(number),
@@ -52,6 +52,7 @@ files = st.builds(
     yanked=st.none() | texts,
     requires_python=st.none() | texts,
     seen=st.none() | st.just(WHEN),
+    key=texts,
 )
 heards = st.builds(
     lambda said, kept, touched, serial: UpstreamEntry(

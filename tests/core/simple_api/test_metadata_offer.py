@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import Digests, File, Listing, UpstreamEntry
+from pypid.core.model import Digests, File, ListedFile, Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.expected_digest import ExpectedDigest, claim_of, computed, hash_of
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import (
@@ -32,7 +32,7 @@ from pypid.core.simple_api.metadata_offer import offering, with_metadata
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
-FILE = File(
+FILE = ListedFile(
     project=SPAM,
     filename="spam-1.0-py3-none-any.whl",
     version="1.0",
@@ -57,11 +57,11 @@ class OfferingTests(SynchronousTestCase):
             {"metadata_sha256": "cd" * 32, "metadata_offered": True},
         ):
             theirs = replace(FILE, **fields)
-            for kept in (None, replace(FILE, key=".kept/x")):
+            for kept in (None, as_stored(FILE, key=".kept/x")):
                 self.assertEqual(offering(theirs, kept, reachable=True), theirs)
                 away = offering(theirs, kept, reachable=False)
                 self.assertEqual((away.metadata_sha256, away.metadata_offered), (None, False))
-            kept = replace(FILE, key=".kept/x", metadata_sha256="ef" * 32)
+            kept = as_stored(FILE, key=".kept/x", metadata_sha256="ef" * 32)
             for reachable in (True, False):
                 self.assertEqual(
                     offering(theirs, kept, reachable=reachable).metadata_sha256, "ef" * 32

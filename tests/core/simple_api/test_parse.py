@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename, BadListing
-from pypid.core.model import File, Project, Status
+from pypid.core.model import File, ListedFile, Project, Status
 from pypid.core.packaging.listed_names import is_mutable, version_of
 from pypid.core.packaging.names import (
     ALL_SDIST_SUFFIXES,
@@ -126,7 +126,7 @@ class FileTests(SynchronousTestCase):
         )
         self.assertEqual(
             file,
-            File(
+            ListedFile(
                 project=DEMO,
                 filename=WHEEL,
                 version="1.0",

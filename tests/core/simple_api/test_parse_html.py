@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
-from pypid.core.model import File, Project, Status, in_order
+from pypid.core.model import File, ListedFile, Project, Status, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.fast_links import Usual, attributes_of, usual_links
 from pypid.core.simple_api.negotiation import Format
@@ -213,7 +213,7 @@ class LinkTests(SynchronousTestCase):
         )
         self.assertEqual(
             file,
-            File(
+            ListedFile(
                 project=DEMO,
                 filename=NAME,
                 version="1.0",

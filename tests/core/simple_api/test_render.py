@@ -16,7 +16,16 @@ from msgspec.structs import replace
 from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Project, RenderedPage, Status, Summary, in_order
+from pypid.core.model import (
+    File,
+    ListedFile,
+    Project,
+    RenderedPage,
+    Status,
+    StoredFile,
+    Summary,
+    in_order,
+)
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.entries import plain
 from pypid.core.simple_api.negotiation import Format
@@ -36,7 +45,9 @@ def a_file(filename: str = "demo-1.0-py3-none-any.whl", version: str = "1.0", **
         "uploaded": MOMENT,
         "key": f"demo/{filename}",
     }
-    return File(project=NAME, filename=filename, version=version, **{**known, **more})
+    values = {**known, **more}
+    kind = StoredFile if values["key"] else ListedFile
+    return kind(project=NAME, filename=filename, version=version, **values)
 
 
 def a_project(*files: File, **more: Any) -> Project:

@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Archived, NotYetKnown, PypidError, StorageDown
-from pypid.core.model import File, Listing, Presence, Project, Span
+from pypid.core.model import File, ListedFile, Listing, Presence, Project, Span
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.core.records.layout import Plan
@@ -56,7 +56,7 @@ class Nosy(ScriptedUpstream):
 
 def theirs_of(name: ProjectName) -> File:
     """A file of theirs."""
-    return File(
+    return ListedFile(
         project=name,
         filename=f"{name}-99.0.tar.gz",
         version="99.0",

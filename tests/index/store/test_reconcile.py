@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 from pypid.blobs import files
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import NoSuchProject, PypidError, StorageDown
-from pypid.core.model import File, Status
+from pypid.core.model import Status, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.core.records.documents import dump_record
@@ -382,7 +382,7 @@ def _fill(root: Path, count: int) -> None:
         name = project_name(f"p{number:05d}")
         filename = f"{name}-1.0.tar.gz"
         where = f"wheels/{number % 7}/{filename}" if number % 10 == 0 else key(name, filename)
-        file = File(
+        file = StoredFile(
             project=name,
             filename=filename,
             version="1.0",

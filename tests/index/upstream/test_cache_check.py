@@ -9,9 +9,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from attrs import evolve
-from msgspec.structs import replace
 
-from pypid.core.model import File, Listing, UpstreamEntry
+from pypid.core.model import File, Listing, UpstreamEntry, as_stored
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key
 from pypid.flow import BytesBody, start, whole
@@ -162,8 +161,8 @@ class AuditTests(AuditCase):
         for data in (
             b"{",
             b"",
-            dump_record(replace(SDIST, key=KEPT)),
-            dump_record(replace(FILE, key=f"spam/{WHEEL}")),
+            dump_record(as_stored(SDIST, key=KEPT)),
+            dump_record(as_stored(FILE, key=f"spam/{WHEEL}")),
         ):
             self.setUp()
             where = kept_key(SPAM, WHEEL, ObjectKind.RECORD)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Digests, File, Presence, UpstreamEntry
+from pypid.core.model import Digests, File, ListedFile, Presence, UpstreamEntry, as_listed
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
@@ -149,7 +149,7 @@ class KeepingTests(KeptCase):
             dump_record(replace(kept, filename="spam-2.0.tar.gz")),
             dump_record(replace(kept, project=project_name("eggs"))),
             dump_record(replace(kept, key="spam/spam-1.0.tar.gz")),
-            dump_record(replace(kept, key=None)),
+            dump_record(as_listed(kept)),
             dump_record(replace(kept, sha256=None)),
             dump_record(replace(kept, key=kept_key(SPAM, "spam-3.0.tar.gz"))),
             dump_record(replace(kept, size=999)),
@@ -258,7 +258,7 @@ class ListedNameTests(KeptCase):
         """
         for filename in ("spam-1.2.0-1.tar.gz", "spam-1.0-py3-none-any-cu12.whl"):
             data = filename.encode()
-            file = File(
+            file = ListedFile(
                 project=SPAM,
                 filename=filename,
                 version="1.0",

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.errors import Missing, StorageDown
-from pypid.core.model import File, RenderedPage, Span
+from pypid.core.model import RenderedPage, Span, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import BytesBody, at_once
 from pypid.flow.bodies import PIECE
@@ -35,7 +35,7 @@ from tests.web.memory_site import Answer, Talk, ask, parse
 
 SMALL_DATA = bytes(range(256)) * 10
 BIG_DATA = bytes(range(251)) * 2000
-FILE = File(
+FILE = StoredFile(
     project=ProjectName("foo"),
     filename="foo-1.0.tar.gz",
     version="1.0",

@@ -33,7 +33,7 @@ from pypid.access.passwords import Verifier
 from pypid.blobs import files as folder_of_blobs
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import File, Project, Span
+from pypid.core.model import Project, Span, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
@@ -164,7 +164,7 @@ class SendingCase(TestCase):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         digest = sha256(data).hexdigest()
-        file = File(
+        file = StoredFile(
             project=SPAM,
             filename=name,
             version="1.0",

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from attrs import frozen
 
-from pypid.core.model import Digests, File
+from pypid.core.model import Digests, File, StoredFile
 
 BLAKE2B_256 = "blake2b_256"
 """BLAKE2b with 32 bytes, for which hashlib has no name."""
@@ -44,7 +44,7 @@ def computed(digests: Digests, algorithm: str) -> str | None:
     return known.get(algorithm)
 
 
-def is_copy(kept: File, file: File) -> bool:
+def is_copy(kept: StoredFile, file: File) -> bool:
     """Return whether the cached file has the bytes that `file` is listed with."""
     claim = claim_of(file)
     if file.size not in (None, kept.size):
@@ -52,7 +52,7 @@ def is_copy(kept: File, file: File) -> bool:
     if claim is None:
         return True
     known = Digests(
-        sha256=kept.sha256 or "", md5=kept.md5 or "", blake2b_256=kept.blake2b_256 or "", size=0
+        sha256=kept.sha256, md5=kept.md5 or "", blake2b_256=kept.blake2b_256 or "", size=0
     )
     ours = computed(known, claim.algorithm)
     return kept.digest == file.digest if ours is None else ours == claim.hexdigest

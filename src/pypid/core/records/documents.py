@@ -14,14 +14,14 @@ from typing import TypeVar
 import msgspec
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, Project, Status
+from pypid.core.model import File, ListedFile, LocalProject, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.file_history import Event, FileHistory
 
 FORMAT = 1
 
 
-class StoredFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+class RecordedFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     """A file inside a record or a line."""
 
     filename: str
@@ -50,7 +50,7 @@ class StoredFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
     format: int
     project: str
-    file: StoredFile
+    file: RecordedFile
 
 
 class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
@@ -60,7 +60,7 @@ class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, 
     status_reason: str = ""
     mark: str | None = None
     history: tuple[FileHistory, ...] = ()
-    files: tuple[StoredFile, ...] = ()
+    files: tuple[RecordedFile, ...] = ()
 
 
 class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
@@ -170,16 +170,16 @@ def dump_record(file: File) -> bytes:
     return dump(_Record(format=FORMAT, project=file.project, file=stored(file, changing=False)))
 
 
-def load_record(data: bytes, what: str) -> File:
+def load_record(data: bytes, what: str) -> StoredFile:
     """Return the file of a record. Raises `Unreadable`."""
     record = load(_Record, data, what)
     try:
-        return taken_up(project_name(record.project), record.file)
-    except BadName as error:
+        return stored_file(project_name(record.project), record.file)
+    except (BadName, ValueError) as error:
         raise Unreadable(what, str(error)) from None
 
 
-def dump_project(project: Project, mark: str | None = None) -> bytes:
+def dump_project(project: LocalProject, mark: str | None = None) -> bytes:
     """Return the project as one line of JSON, without a line end; begins with what `load_head`
     reads.
 
@@ -198,14 +198,14 @@ def dump_project(project: Project, mark: str | None = None) -> bytes:
     )
 
 
-def load_project(line: bytes) -> Project:
+def load_project(line: bytes) -> LocalProject:
     """Return the project of a line. Raises `Unreadable`."""
     document = decoded(_project_decoder, line, "a project's line")
     try:
         name = project_name(document.name)
         return Project(
             name=name,
-            files=tuple(taken_up(name, file) for file in document.files),
+            files=tuple(stored_file(name, file) for file in document.files),
             status=Status(document.status),
             status_reason=document.status_reason,
             serial=document.serial,
@@ -233,9 +233,9 @@ def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
         raise Unreadable(what, str(error)) from None
 
 
-def stored(file: File, changing: bool = True) -> StoredFile:
+def stored(file: File, changing: bool = True) -> RecordedFile:
     """Return the file as it is stored, or (not `changing`) only the part that never changes."""
-    return StoredFile(
+    return RecordedFile(
         filename=file.filename,
         version=file.version,
         sha256=file.sha256,
@@ -260,9 +260,13 @@ def stored(file: File, changing: bool = True) -> StoredFile:
     )
 
 
-def taken_up(project: ProjectName, file: StoredFile) -> File:
-    """Return the file of the project from its stored form."""
-    return File(
+def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
+    """Return the stored file of the project. Raises `ValueError` if its key, hash or size is
+    missing.
+    """
+    if file.key is None or file.sha256 is None or file.size is None:
+        raise ValueError(f"the key, the hash or the size of {file.filename!r} is missing")
+    return StoredFile(
         project=project,
         filename=file.filename,
         version=file.version,
@@ -285,4 +289,28 @@ def taken_up(project: ProjectName, file: StoredFile) -> File:
         digest=file.digest,
         metadata_offered=file.metadata_offered,
         archived=file.archived,
+    )
+
+
+def listed_file(project: ProjectName, file: RecordedFile) -> ListedFile:
+    """Return the listed file of the upstream project. Raises `ValueError` if its URL is missing."""
+    if file.source is None:
+        raise ValueError(f"the URL of {file.filename!r} is missing")
+    return ListedFile(
+        project=project,
+        filename=file.filename,
+        version=file.version,
+        sha256=file.sha256,
+        size=file.size,
+        uploaded=file.upload_time,
+        requires_python=file.requires_python,
+        metadata_sha256=file.core_metadata,
+        yanked=file.yanked,
+        source=file.source,
+        md5=file.md5,
+        blake2b_256=file.blake2b_256,
+        seen=file.seen,
+        provenance_url=file.provenance,
+        digest=file.digest,
+        metadata_offered=file.metadata_offered,
     )

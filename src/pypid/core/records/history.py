@@ -18,7 +18,18 @@ from operator import itemgetter
 from attrs import evolve, frozen
 from msgspec.structs import replace
 
-from pypid.core.model import File, Listing, Presence, Project, UpstreamEntry, in_order
+from pypid.core.model import (
+    F,
+    File,
+    ListedFile,
+    Listing,
+    Presence,
+    Project,
+    StoredFile,
+    UpstreamEntry,
+    as_listed,
+    in_order,
+)
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_upstream, view
 from pypid.core.records.file_history import FileHistory, of_file
@@ -91,7 +102,7 @@ def yanked_as_of(history: FileHistory, now: str | None, before: datetime) -> str
     return now if last == len(events) - 1 else events[last].yanked
 
 
-def file_as_of(file: File, history: FileHistory, before: datetime) -> File | None:
+def file_as_of(file: F, history: FileHistory, before: datetime) -> F | None:
     """Return the file as it was then; None if it did not exist, or had other bytes, which
     are gone.
     """
@@ -113,7 +124,7 @@ def _same(one: str | None, other: str | None) -> bool:
     return one is None or other is None or one == other
 
 
-def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
+def _changed(file: F, yanked: str | None, uploaded: datetime | None) -> F:
     if (file.yanked, file.uploaded) == (yanked, uploaded):
         return file
     return replace(file, yanked=yanked, uploaded=uploaded)
@@ -123,15 +134,15 @@ def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
 
 
 def files_as_of(
-    files: Iterable[File], history: Iterable[FileHistory], before: datetime
-) -> tuple[File, ...]:
+    files: Iterable[F], history: Iterable[FileHistory], before: datetime
+) -> tuple[F, ...]:
     """Return the local files that existed then."""
     histories = _by_name(history)
     found = (_file_as_of(file, histories, before) for file in files)
     return tuple([file for file in found if file is not None])
 
 
-def _file_as_of(file: File, histories: Mapping[str, FileHistory], before: datetime) -> File | None:
+def _file_as_of(file: F, histories: Mapping[str, FileHistory], before: datetime) -> F | None:
     history = histories.get(file.filename)
     if history is not None:
         return file_as_of(file, history, before)
@@ -162,7 +173,7 @@ def _lost(
 
 def listing_as_of(
     listing: Listing,
-    kept: Iterable[File],
+    kept: Iterable[StoredFile],
     history: tuple[FileHistory, ...],
     before: datetime,
     restored: Collection[str] = (),
@@ -203,13 +214,14 @@ def _was_removed_early(file: File, history: FileHistory) -> bool:
     return begun is None or removal.at < begun + REMOVED_EARLY
 
 
-def _left(file: File, history: FileHistory, before: datetime) -> File | None:
+def _left(file: StoredFile, history: FileHistory, before: datetime) -> ListedFile | None:
     """Return a cached file that upstream has removed, if it was listed then."""
     period = _period_at(history, None, before)
     if period is None or not _same(period.sha256, file.sha256):
         return None
     # its provenance is determined by the current view
-    return replace(file, yanked=yanked_as_of(history, None, before), attested=False)
+    left = replace(file, yanked=yanked_as_of(history, None, before), attested=False)
+    return as_listed(left)
 
 
 def _was_there(history: FileHistory, before: datetime) -> bool:

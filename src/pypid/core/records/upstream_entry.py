@@ -16,9 +16,16 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, Listing, Status, UpstreamEntry, in_order
+from pypid.core.model import File, ListedFile, Listing, Status, UpstreamEntry, as_listed, in_order
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.records.documents import FILES, StoredFile, decoded, stored, taken_up
+from pypid.core.records.documents import (
+    FILES,
+    RecordedFile,
+    decoded,
+    listed_file,
+    stored,
+    stored_file,
+)
 from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
 
 BLOCK = 256
@@ -41,7 +48,7 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     keeps: bool = False
     gone: bool = False
     listing: _StoredListing | None = msgspec.field(default=None, name="said")
-    kept: tuple[StoredFile, ...] = ()
+    kept: tuple[RecordedFile, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
@@ -53,7 +60,7 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
 
 _encoder = msgspec.json.Encoder()
 _beginning = msgspec.json.Decoder(_Beginning)
-_block = msgspec.json.Decoder(list[StoredFile])
+_block = msgspec.json.Decoder(list[RecordedFile])
 
 
 def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> bytes:
@@ -139,7 +146,7 @@ def load_upstream_entry(line: bytes) -> UpstreamEntry:
                 if document.blocks is None
                 else _read_blocks(name, line, end, document.blocks),
             ),
-            kept=tuple(taken_up(name, file) for file in document.kept),
+            kept=tuple(stored_file(name, file) for file in document.kept),
             touched=document.touched,
             history=document.history,
             since=document.since,
@@ -154,12 +161,12 @@ def _read_beginning(line: bytes, end: int) -> _Beginning:
 
 def _read_blocks(
     name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...]
-) -> tuple[File, ...]:
+) -> tuple[ListedFile, ...]:
     position = end + len(FILES) + 1
-    files: list[File] = []
+    files: list[ListedFile] = []
     for length in blocks:
         block = decoded(_block, line[position : position + length], _WHAT)
-        files.extend([taken_up(name, file) for file in block])
+        files.extend([listed_file(name, file) for file in block])
         position += length + 1
     if end < 0 or position > len(line):
         raise Unreadable(_WHAT, "it is shorter than it says")
@@ -192,7 +199,7 @@ def with_cached(listing: Listing, entry: UpstreamEntry) -> Listing:
     """
     kept = {file.filename: file for file in entry.kept}
     if entry.listing is None:
-        files = tuple(replace(file, key=None) for file in entry.kept)
+        files = tuple(as_listed(file) for file in entry.kept)
     else:
         files = tuple(file for file in entry.listing.files or () if file.filename in kept)
     return evolve(listing, files=in_order(files), is_doubtful=False)
@@ -286,7 +293,7 @@ def merged(listing: Listing, before: Listing | None) -> Listing:
     return evolve(listing, files=old if unchanged else files)
 
 
-def _merged_file(file: File, before: File | None, now: datetime) -> File:
+def _merged_file(file: ListedFile, before: ListedFile | None, now: datetime) -> ListedFile:
     if before is not None and before.sha256 != file.sha256:
         before = None
     seen = file.seen

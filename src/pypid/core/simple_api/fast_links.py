@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from html import unescape
 
-from pypid.core.model import File
+from pypid.core.model import ListedFile
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName
 from pypid.core.simple_api.parse import LONGEST_TEXT, moment_of, secure, specifier_of, yanked_of
@@ -58,7 +58,7 @@ def usual_links(text: str, position: int, links: list[Usual]) -> int:
     return position
 
 
-def file_of_usual(link: Usual, name: ProjectName) -> File | None:
+def file_of_usual(link: Usual, name: ProjectName) -> ListedFile | None:
     """Return the file of a link, or None if it cannot be used, like `parse.file_of`."""
     url, sha256, requires, uploaded, yanked, size, metadata, older_metadata, provenance, *_ = link
     assert url is not None
@@ -69,7 +69,7 @@ def file_of_usual(link: Usual, name: ProjectName) -> File | None:
     if version is None:
         return None
     metadata = metadata or older_metadata
-    return File(
+    return ListedFile(
         project=name,
         filename=filename,
         version=version,

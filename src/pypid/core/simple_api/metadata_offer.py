@@ -9,10 +9,10 @@ from __future__ import annotations
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.model import File, UpstreamEntry
+from pypid.core.model import F, ListedFile, StoredFile, UpstreamEntry
 
 
-def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
+def offering(listed: F, kept: StoredFile | None, *, reachable: bool) -> F:
     """Return `listed`, with the metadata that can be served now.
 
     `kept` is the cached copy of the file, if there is one; `reachable`: upstream can be asked. A
@@ -43,5 +43,5 @@ def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamE
     return evolve(entry, listing=listing, kept=kept)
 
 
-def _with_hash(file: File, sha256: str) -> File:
+def _with_hash(file: ListedFile, sha256: str) -> ListedFile:
     return file if file.metadata_sha256 is not None else replace(file, metadata_sha256=sha256)

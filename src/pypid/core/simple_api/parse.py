@@ -18,7 +18,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from attrs import evolve, field, frozen
 
 from pypid.core.errors import BadListing, BadName, shortened
-from pypid.core.model import File, Status, in_order
+from pypid.core.model import ListedFile, Status, in_order
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName, project_name
 from pypid.core.simple_api.json_elements import elements
@@ -47,7 +47,7 @@ T = TypeVar("T")
 class ParsedListing:
     """A parsed project page. `left_out` counts unusable files."""
 
-    files: tuple[File, ...] = field(repr=False)
+    files: tuple[ListedFile, ...] = field(repr=False)
     status: Status = Status.ACTIVE
     status_reason: str = ""
     left_out: int = 0
@@ -108,7 +108,7 @@ class Gathered:
     def __init__(self, name: ProjectName, url: str) -> None:
         self._name = name
         self._url = url
-        self._files: dict[str, File] = {}
+        self._files: dict[str, ListedFile] = {}
         self._left_out = 0
 
     def take(self, entries: Iterable[object]) -> None:
@@ -116,7 +116,7 @@ class Gathered:
         for entry in entries:
             self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
 
-    def add(self, file: File | None) -> None:
+    def add(self, file: ListedFile | None) -> None:
         """Add a file of the page, or None for an unusable one."""
         if file is None or file.filename in self._files:
             self._left_out += 1
@@ -168,7 +168,7 @@ def status_of(value: object) -> tuple[Status, str]:
     return status, _text(value.get("reason")) or ""
 
 
-def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | None:
+def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> ListedFile | None:
     """Return one file of a page, or None if it is unusable."""
     url = _url(entry.get("url"), base)
     if url is None:
@@ -182,7 +182,7 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
         return None
     hashes = hashes_of(entry.get("hashes"))
     metadata = _metadata_of(entry)
-    return File(
+    return ListedFile(
         project=name,
         filename=filename,
         version=version,

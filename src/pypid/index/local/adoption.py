@@ -25,7 +25,7 @@ from pypid.core.errors import (
     StorageDown,
     Unreadable,
 )
-from pypid.core.model import Blob, File, Project
+from pypid.core.model import Blob, File, Project, StoredFile
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import (
     Distribution,
@@ -386,12 +386,12 @@ def _file_of(
     description: PypicloudDescription,
     served: bytes | None,
     by: str | None,
-) -> File:
+) -> StoredFile:
     """Return the file that the bytes become, in place, with their own age. The file's own metadata
     takes precedence: what a pypicloud wrote down may have lost characters.
     """
     is_right = not contradictions(distribution, metadata)
-    return File(
+    return StoredFile(
         project=distribution.project,
         filename=distribution.filename,
         version=(metadata.version if is_right else None) or distribution.version,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from pypid.core.errors import AlreadyExists, Exists, Unreadable
-from pypid.core.model import File
+from pypid.core.model import StoredFile
 from pypid.core.records.documents import dump_record
 from pypid.core.records.file_history import Event, FileHistory
 from pypid.core.records.layout import ObjectKind, key
@@ -18,10 +18,10 @@ from pypid.index.store import records
 
 async def commit(
     context: IndexContext,
-    file: File,
+    file: StoredFile,
     *,
     replace: bool = False,
-    older: File | None = None,
+    older: StoredFile | None = None,
     is_new: bool = False,
 ) -> None:
     """Write the record and list the file. `is_new`: the name was never local; `older`: the file
@@ -57,7 +57,7 @@ async def commit(
         )
 
 
-async def _already_exists(context: IndexContext, file: File) -> AlreadyExists:
+async def _already_exists(context: IndexContext, file: StoredFile) -> AlreadyExists:
     try:
         first = await records.read_record(context.blobs, file.project, file.filename)
     except Unreadable:

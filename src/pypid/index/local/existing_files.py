@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
-from pypid.core.model import File, Presence, Project, Upload
+from pypid.core.model import LocalProject, Presence, Project, StoredFile, Upload
 from pypid.index.context import IndexContext
 from pypid.index.store import records
 
@@ -28,7 +28,7 @@ class ExistingFile:
     `is_listed`: the catalog has it.
     """
 
-    file: File
+    file: StoredFile
     is_whole: bool
     is_listed: bool = True
 
@@ -39,7 +39,7 @@ class ExistingFiles:
 
     context: IndexContext
 
-    async def find(self, ours: Project | Presence, upload: Upload) -> ExistingFile | None:
+    async def find(self, ours: LocalProject | Presence, upload: Upload) -> ExistingFile | None:
         """Return the file of this name from the catalog, or from its record (another node's, a
         moment ago), which takes precedence.
         """
@@ -77,13 +77,13 @@ class ExistingFiles:
                 return await self._listed(recorded)
         return None
 
-    async def _listed(self, recorded: File) -> ExistingFile:
+    async def _listed(self, recorded: StoredFile) -> ExistingFile:
         """Return the recorded file after a refresh of the catalog, which lags behind."""
         await self.context.resync(recorded.project)
         is_listed = recorded.project not in self.context.pending_updates
         return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
 
-    async def recorded(self, upload: Upload) -> File | None:
+    async def recorded(self, upload: Upload) -> StoredFile | None:
         """Return the file of this name according to its record."""
         name, filename = upload.distribution.project, upload.distribution.filename
         try:
@@ -92,14 +92,14 @@ class ExistingFiles:
             _log.error("{error}; `pypid storage check` explains what to do.", error=error)
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
 
-    async def is_whole(self, file: File) -> bool:
+    async def is_whole(self, file: StoredFile) -> bool:
         """Return whether the bytes of a published file are still there."""
         try:
-            return (await self.context.blobs.stat(file.key or "")).size == file.size
+            return (await self.context.blobs.stat(file.key)).size == file.size
         except Missing:
             return False
 
-    async def may_be_there(self, ours: Project | Presence, upload: Upload) -> bool:
+    async def may_be_there(self, ours: LocalProject | Presence, upload: Upload) -> bool:
         """Return whether a pypicloud may have left a file of this name that is not adopted yet."""
         name, filename = upload.distribution.project, upload.distribution.filename
         if not isinstance(ours, Project):

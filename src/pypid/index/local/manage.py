@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
-from pypid.core.model import File, Project, Status
+from pypid.core.model import File, LocalProject, Project, Status
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.records.documents import Deleted, ProjectStatus, Yanked
 from pypid.core.records.file_history import Event, FileHistory
@@ -43,14 +43,16 @@ class Manager:
 
     context: IndexContext
 
-    async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
+    async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> LocalProject:
         """Mark the files yanked (PEP 592); an empty reason means none. Yanking again replaces the
         reason.
         """
         _check_reason(reason)
         return await self._counted("yank", self._yank(name, frozenset(filenames), reason))
 
-    async def _yank(self, name: ProjectName, filenames: frozenset[str], reason: str) -> Project:
+    async def _yank(
+        self, name: ProjectName, filenames: frozenset[str], reason: str
+    ) -> LocalProject:
         async with self._changing(name):
             files = _chosen(await self.context.held(name), filenames)
             now, pasts = self.context.world.now(), []
@@ -63,11 +65,11 @@ class Manager:
                 name, lambda p: with_pasts(_marked(p, files, reason), pasts)
             )
 
-    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
+    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> LocalProject:
         """Remove the yank from the files."""
         return await self._counted("unyank", self._unyank(name, frozenset(filenames)))
 
-    async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
+    async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> LocalProject:
         async with self._changing(name):
             files = _chosen(await self.context.held(name), filenames)
             now, pasts = self.context.world.now(), []
@@ -86,12 +88,12 @@ class Manager:
             return []
         return [await records.note(self.context.blobs, file, event)]
 
-    async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
+    async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> LocalProject:
         """Set the project status marker (PEP 792)."""
         _check_reason(reason)
         return await self._counted("set_status", self._set_status(name, status, reason))
 
-    async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
+    async def _set_status(self, name: ProjectName, status: Status, reason: str) -> LocalProject:
         async with self._changing(name):
             await records.write_document(
                 self.context.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus(status, reason)
@@ -100,13 +102,13 @@ class Manager:
                 name, lambda p: evolve(p, status=status, status_reason=reason)
             )
 
-    async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
+    async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> LocalProject:
         """Delete the files for good; their names can be used again only for the same bytes. The
         project stays local.
         """
         return await self._counted("delete", self._delete(name, frozenset(filenames), by))
 
-    async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> Project:
+    async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> LocalProject:
         async with AsyncExitStack() as held:
             # a publish of one of these names must not store its bytes while they are being removed
             for filename in sorted(filenames):
@@ -170,13 +172,13 @@ class Manager:
                 await self.context.blobs.delete(description)
             await self.context.blobs.delete(file.key)
 
-    async def delete_project(self, name: ProjectName, by: str) -> Project:
+    async def delete_project(self, name: ProjectName, by: str) -> LocalProject:
         """Delete all files of the project; it stays local, empty, with its status, until
         `release_name`.
         """
         return await self._counted("delete_project", self._delete_project(name, by))
 
-    async def _delete_project(self, name: ProjectName, by: str) -> Project:
+    async def _delete_project(self, name: ProjectName, by: str) -> LocalProject:
         project = await self.context.known(name)
         if project.files:
             project = await self._delete(
@@ -239,7 +241,7 @@ def files_of_release(project: Project, version: str) -> frozenset[str]:
     return filenames
 
 
-def _chosen(project: Project, filenames: frozenset[str]) -> tuple[File, ...]:
+def _chosen(project: LocalProject, filenames: frozenset[str]) -> tuple[File, ...]:
     files = tuple(file for file in project.files if file.filename in filenames)
     missing = filenames - {file.filename for file in files}
     if missing:
@@ -247,7 +249,7 @@ def _chosen(project: Project, filenames: frozenset[str]) -> tuple[File, ...]:
     return files
 
 
-def _marked(project: Project, files: Iterable[File], reason: str | None) -> Project:
+def _marked(project: LocalProject, files: Iterable[File], reason: str | None) -> LocalProject:
     """Return the project with the yank of these files set or removed; files that another node has
     deleted or replaced are skipped.
     """

@@ -28,7 +28,7 @@ from pypid.core.errors import (
     StorageDown,
     StorageFull,
 )
-from pypid.core.model import Blob, File, Upload
+from pypid.core.model import Blob, StoredFile, Upload
 from pypid.core.policy import admits
 from pypid.core.records.layout import ObjectKind, key, metadata_key
 from pypid.flow import BytesBody, shielded
@@ -154,7 +154,7 @@ class Publisher:
                 return await self._restore(older.file, upload, body)
             if not older.is_listed:  # an acknowledged file must also be listed
                 raise CatalogDown(CHANGE_SAVED)
-            await self._confirm(older.file.key or "")  # a crash may have left its mark
+            await self._confirm(older.file.key)  # a crash may have left its mark
             return PublishOutcome.UNCHANGED
         if not overwrite:
             raise AlreadyExists(upload.distribution.filename, older.file.blake2b_256)
@@ -190,13 +190,13 @@ class Publisher:
         # a delete that broke off may have left the yank of the former file
         await self.context.blobs.delete(key(name, filename, ObjectKind.YANKED))
 
-    async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
+    async def _restore(self, file: StoredFile, upload: Upload, body: BodyAnew) -> PublishOutcome:
         """Put back the very bytes that the record names and the storage has lost."""
         _log.warn(
             "The bytes of {filename} were lost, and are restored from an upload",
             filename=file.filename,
         )
-        await self._set_aside(file.key or "", file, is_alone=True)
+        await self._set_aside(file.key, file, is_alone=True)
         await write_bytes(self.context, file, body, replace=True)
         if (
             upload.metadata is not None
@@ -219,7 +219,13 @@ class Publisher:
         return nullcontext(False) if under_way is None else under_way.announced(place)
 
     async def _store(
-        self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False
+        self,
+        upload: Upload,
+        body: BodyAnew,
+        by: str,
+        older: StoredFile | None,
+        *,
+        is_alone: bool = False,
     ) -> PublishOutcome:
         now, plan = self.context.world.now(), self.context.plan
         file = named = file_of(upload, by, now, plan, overwrites=older is not None)
@@ -252,7 +258,13 @@ class Publisher:
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _write_all(
-        self, file: File, upload: Upload, body: BodyAnew, written: list[str], *, is_alone: bool
+        self,
+        file: StoredFile,
+        upload: Upload,
+        body: BodyAnew,
+        written: list[str],
+        *,
+        is_alone: bool,
     ) -> Blob:
         """Write the bytes and the sidecars, and add to `written` the keys that were written. Return
         the blob of the bytes.
@@ -273,7 +285,7 @@ class Publisher:
             with suppress(StorageDown, StorageFull):
                 await self.context.provisional.confirm(key)
 
-    async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
+    async def _brought_home(self, file: StoredFile, upload: Upload, body: BodyAnew) -> StoredFile:
         """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
         and list them from there.
         """
@@ -298,13 +310,11 @@ class Publisher:
             )
             _log.warn(text, filename=file.filename, error=error)
             return file
-        await self._sweep(
-            [where for where, _ in documents_of(file, upload, plan)] + [file.key or ""]
-        )
+        await self._sweep([where for where, _ in documents_of(file, upload, plan)] + [file.key])
         return there
 
     async def _write_artifact(
-        self, file: File, body: BodyAnew, *, is_alone: bool = False
+        self, file: StoredFile, body: BodyAnew, *, is_alone: bool = False
     ) -> tuple[Blob, bool]:
         """Write the bytes only if absent. Return the blob, and whether there was none before.
 
@@ -313,7 +323,7 @@ class Publisher:
         asleep, or unknown to this one, and commit its record later. So the new bytes are stored
         under their hash, and each record names bytes of its own, whichever is first.
         """
-        where = file.key or ""
+        where = file.key
         try:
             return await write_bytes(self.context, file, body, is_provisional=True), True
         except Exists:
@@ -342,7 +352,7 @@ class Publisher:
         except Missing:
             return True
 
-    async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
+    async def _set_aside(self, where: str, file: StoredFile, *, is_alone: bool) -> bool:
         """Copy the bytes under the key aside, unless they are the very file or missing; return
         whether no other bytes are there.
 
@@ -374,7 +384,7 @@ class Publisher:
     def _is_young(self, moment: datetime) -> bool:
         return self.context.world.now() - moment < UNDER_WAY
 
-    async def _is_being_deleted(self, file: File) -> bool:
+    async def _is_being_deleted(self, file: StoredFile) -> bool:
         """Return whether another node has just deleted the file: it removes the bytes last, and
         would remove their replacement as well.
         """
@@ -392,7 +402,9 @@ class Publisher:
 
     # --- undoing an upload that failed ---
 
-    async def _undo(self, file: File, written: list[str], *, is_ours: bool, replaces: bool) -> None:
+    async def _undo(
+        self, file: StoredFile, written: list[str], *, is_ours: bool, replaces: bool
+    ) -> None:
         """Remove what was written, the record first if it may be this process's: it may exist
         although its write failed.
         """
@@ -408,7 +420,7 @@ class Publisher:
             return  # keep all of it, so that a record's bytes are there
         await self._sweep(written)
 
-    async def _is_withdrawn(self, file: File, is_ours: bool, replaces: bool) -> bool:
+    async def _is_withdrawn(self, file: StoredFile, is_ours: bool, replaces: bool) -> bool:
         """Return whether no record names the bytes any more."""
         recorded = await records.read_record(self.context.blobs, file.project, file.filename)
         if recorded is None or recorded.key != file.key:

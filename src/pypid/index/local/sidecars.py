@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Set
 from datetime import datetime
 
-from pypid.core.model import Blob, File, Upload
+from pypid.core.model import Blob, StoredFile, Upload
 from pypid.core.records.layout import ObjectKind, Plan, sidecar_key
 from pypid.index.context import IndexContext
 from pypid.index.store import records
@@ -15,12 +15,12 @@ BodyAnew = Callable[[], Awaitable[Body]]
 """Returns the bytes of an upload, from their beginning with each call."""
 
 
-def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> File:
+def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> StoredFile:
     """Return the file that the upload becomes."""
     distribution, digests = upload.distribution, upload.digests
     project, filename = distribution.project, distribution.filename
     where = plan.artifact(project, upload.version, filename)
-    return File(
+    return StoredFile(
         project=project,
         filename=filename,
         version=upload.version,
@@ -41,7 +41,7 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
     )
 
 
-def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
+def documents_of(file: StoredFile, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
     """Return the documents to store beside the bytes, by key."""
     documents = (
         (ObjectKind.METADATA, upload.metadata),
@@ -54,9 +54,9 @@ def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, byte
     ]
 
 
-def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
+def description_of(file: StoredFile, plan: Plan) -> list[tuple[str, bytes]]:
     """Return the description that a pypicloud needs, if the layout stores it beside the file."""
-    where = plan.description(file.key or "")
+    where = plan.description(file.key)
     if where is None:
         return []
     from pypid.core.records.pypicloud_descriptions import as_json  # imported here: no page needs it
@@ -64,11 +64,11 @@ def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
     return [(where, as_json(file))]
 
 
-def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
+def left_by(older: StoredFile, plan: Plan, keep: Set[str | None]) -> list[str]:
     """Return the keys that an overwritten file leaves behind: the new bytes and their documents
     have keys of their own.
     """
-    keys = [older.key, plan.description(older.key or "")]
+    keys = [older.key, plan.description(older.key)]
     keys += [
         sidecar_key(older, kind)
         for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
@@ -78,7 +78,7 @@ def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
 
 async def write_bytes(
     context: IndexContext,
-    file: File,
+    file: StoredFile,
     body: BodyAnew,
     *,
     replace: bool = False,
@@ -87,7 +87,7 @@ async def write_bytes(
     """Write the bytes to the file's key, with the description that a pypicloud needs, or marked as
     not committed yet.
     """
-    where, data = file.key or "", await body()
+    where, data = file.key, await body()
     if context.plan.pypicloud and context.describing is not None:
         from pypid.core.records.pypicloud_descriptions import as_texts  # as above
 

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import ArchiveState, File, Project
+from pypid.core.model import ArchiveState, File, LocalProject, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule, due
 from pypid.flow import shielded
@@ -41,7 +41,7 @@ class _Run:
     files: int = 0
     moved: list[Moved] = field(factory=list)
 
-    def count(self, project: Project) -> None:
+    def count(self, project: LocalProject) -> None:
         """Count a project and its files."""
         self.projects += 1
         self.files += len(project.files)
@@ -134,7 +134,7 @@ class Tierer:
             await self._note(name, file, archived=archived)
 
     async def _note(self, name: ProjectName, file: File, *, archived: bool) -> None:
-        def noted(project: Project) -> Project:
+        def noted(project: LocalProject) -> LocalProject:
             held = project.file(file.filename)
             if held is None or held.key != file.key or held.archived == archived:
                 return project

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
-from pypid.core.model import Blob, File, Project
+from pypid.core.model import Blob, File, LocalProject, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
 from pypid.index.context import IndexContext, Pace
@@ -73,7 +73,7 @@ async def _mark(context: IndexContext, name: ProjectName) -> bool:
         return True
 
 
-def _agrees(project: Project, listing: Sequence[Blob]) -> bool:
+def _agrees(project: LocalProject, listing: Sequence[Blob]) -> bool:
     """Return whether the folder holds the project's files and their documents, and nothing else."""
     expected = {where: size for file in project.files for where, size in _expected(file).items()}
     archived = {file.key for file in project.files if file.archived}

@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, CatalogDown, StorageDown
-from pypid.core.model import Blob, File, Project
+from pypid.core.model import Blob, File, LocalProject, Project
 from pypid.core.packaging.names import (
     OLD_SDIST_SUFFIXES,
     SDIST_SUFFIXES,
@@ -277,7 +277,7 @@ class Reconciler:
         )
 
 
-def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
+def _agrees(ours: LocalProject, loose: Mapping[str, Blob]) -> bool:
     """Return whether the project's files outside its folder are as the catalog has them."""
     outside = [
         file

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
-from pypid.core.model import Blob, File, Project, Status, in_order
+from pypid.core.model import Blob, File, LocalProject, Project, Status, StoredFile, in_order
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import (
     Deleted,
@@ -94,7 +94,7 @@ RECORDS_AT_ONCE = 8
 class StoredProject:
     """A project as the storage holds it; `project` is None if nothing makes the name local."""
 
-    project: Project | None
+    project: LocalProject | None
     mark: str | None
     """The fingerprint of the listing; None if something could not be read, so that the next
     reconciliation tries again.
@@ -134,7 +134,7 @@ async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> 
     await blobs.write(where, BytesBody(dump(document)), replace=True)
 
 
-async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File | None:
+async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> StoredFile | None:
     """Return the file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
     where = key(project, filename, ObjectKind.RECORD)
     data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
@@ -143,7 +143,7 @@ async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File
     )
 
 
-def recorded(data: bytes, place: ObjectPlace) -> File:
+def recorded(data: bytes, place: ObjectPlace) -> StoredFile:
     """Return the file of the record at `place`. Raises `Unreadable`, also if it is another file's,
     or incomplete.
     """
@@ -153,10 +153,8 @@ def recorded(data: bytes, place: ObjectPlace) -> File:
         raise Unreadable(
             where, f"it is the record of {file.filename!r} of the project {file.project!r}"
         )
-    if file.key is None or file.sha256 is None or file.size is None or file.uploaded is None:
-        raise Unreadable(
-            where, "it does not say where the bytes lie, their hash, their size and when they came"
-        )
+    if file.uploaded is None:
+        raise Unreadable(where, "the upload time is missing")
     return file
 
 
@@ -300,7 +298,7 @@ class _Reading:
     listed: Mapping[str, Blob]
     understood: bool = True
 
-    async def file(self, where: ObjectPlace) -> File | None:
+    async def file(self, where: ObjectPlace) -> StoredFile | None:
         """Return the file of a record, if its bytes are there as well (a page never lists a file
         that cannot be downloaded).
         """
@@ -332,18 +330,17 @@ class _Reading:
         self.understood = False
         return None
 
-    async def _find_bytes(self, file: File) -> Blob:
+    async def _find_bytes(self, file: StoredFile) -> Blob:
         """Return the blob of the file's bytes. Raises `Missing`, also for bytes of another length:
         those are not the ones that were published.
         """
-        assert file.key is not None  # `recorded` guarantees it
         # a file outside the project's folder was adopted in place
         found = self.listed.get(file.key) or await self.blobs.stat(file.key)
         if found.size != file.size:
             raise Missing(file.key)
         return found
 
-    def _with_what_is_there(self, file: File) -> File:
+    def _with_what_is_there(self, file: StoredFile) -> StoredFile:
         """Return the file without promised metadata, signature or provenance that is missing:
         installers stop at a 404.
         """

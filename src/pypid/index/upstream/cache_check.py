@@ -11,7 +11,7 @@ from contextlib import aclosing
 from attrs import define, evolve, field, frozen
 
 from pypid.core.errors import Missing, PypidError
-from pypid.core.model import Blob, File, UpstreamEntry
+from pypid.core.model import Blob, StoredFile, UpstreamEntry
 from pypid.core.records.layout import KEPT, ObjectKind, ObjectPlace, kept_key, kept_place
 from pypid.index.context import IndexContext, Pace
 from pypid.index.local.publish import UNDER_WAY
@@ -101,7 +101,7 @@ class CacheChecker:
         )
         if not group:
             return
-        files: dict[str, File | None] = {}
+        files: dict[str, StoredFile | None] = {}
         for place, _ in group:
             if place.kind is ObjectKind.RECORD:
                 files[place.filename] = await self._record(seen, place, hashes)
@@ -111,7 +111,7 @@ class CacheChecker:
             if await self._is_there(blob.key):
                 self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)
 
-    async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> File | None:
+    async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> StoredFile | None:
         """Check the file of a record and return it; None if there is no usable one."""
         where = kept_key(place.project, place.filename, ObjectKind.RECORD)
         file = await recorded(self.context.blobs, place.project, place.filename)
@@ -123,15 +123,11 @@ class CacheChecker:
         if wrong is None:
             seen.count_file()
         elif await recorded(self.context.blobs, place.project, place.filename) == file:
-            key = (
-                cached_metadata_key(file)
-                if wrong is StorageProblem.OTHER_DOCUMENT
-                else file.key or where
-            )
+            key = cached_metadata_key(file) if wrong is StorageProblem.OTHER_DOCUMENT else file.key
             self._report(seen, place, key, wrong)
         return file
 
-    async def _wrong_with(self, file: File, hashes: bool) -> StorageProblem | None:
+    async def _wrong_with(self, file: StoredFile, hashes: bool) -> StorageProblem | None:
         wrong = await wrong_with_bytes(
             self.context, file, hashes=hashes, if_cut=StorageProblem.LOST_BYTES
         )
@@ -139,7 +135,7 @@ class CacheChecker:
             return StorageProblem.OTHER_DOCUMENT
         return wrong
 
-    async def _has_other_metadata(self, file: File) -> bool:
+    async def _has_other_metadata(self, file: StoredFile) -> bool:
         """Return whether the metadata beside the file is not that of its record; missing metadata
         is not promised either.
         """
@@ -153,7 +149,7 @@ class CacheChecker:
     def _unclaimed(
         self,
         group: Sequence[tuple[ObjectPlace, Blob]],
-        files: Mapping[str, File | None],
+        files: Mapping[str, StoredFile | None],
         entry: UpstreamEntry,
     ) -> Iterator[tuple[ObjectPlace, Blob]]:
         """Yield what no record refers to, and is not being stored just now. (What a damaged record

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageFull
 from pypid.core.lru import Recent
-from pypid.core.model import Digests, File, UpstreamEntry
+from pypid.core.model import Digests, File, StoredFile, UpstreamEntry, as_stored
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_record, load_record
@@ -126,7 +126,7 @@ class CacheStore:
     def _are_compared(self) -> bool:
         return self.catalog.was_complete or self._compared_in == self.catalog.generation
 
-    async def find(self, file: File) -> File | None:
+    async def find(self, file: File) -> StoredFile | None:
         """Return the cached copy of these very bytes, if there is one, from the catalog or from its
         record (another process's).
         """
@@ -136,7 +136,7 @@ class CacheStore:
         found = await recorded(self.blobs, file.project, file.filename)
         if found is None or not is_copy(found, file):
             return None
-        if not await self._is_whole(found.key or "", found.size, None):
+        if not await self._is_whole(found.key, found.size, None):
             return None
         await self.resync(file.project)
         return found
@@ -185,7 +185,7 @@ class CacheStore:
 
     async def keep(
         self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None
-    ) -> File:
+    ) -> StoredFile:
         """Store the verified bytes; `body` returns them, from the beginning with each call. Return
         the cached file.
 
@@ -194,7 +194,7 @@ class CacheStore:
         async with self._places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
             where, wrote = await self._write_bytes(file, digests, body, there)
-            kept = replace(
+            kept = as_stored(
                 file,
                 key=where,
                 sha256=digests.sha256,
@@ -216,7 +216,7 @@ class CacheStore:
         return kept
 
     async def _write_bytes(
-        self, file: File, digests: Digests, body: BodyAnew, there: File | None
+        self, file: File, digests: Digests, body: BodyAnew, there: StoredFile | None
     ) -> tuple[str, bool]:
         """Write the bytes unless they are there; return their key, and whether this call wrote
         them. Existing bytes are never replaced.
@@ -232,9 +232,9 @@ class CacheStore:
         if (
             there is not None
             and there.sha256 == digests.sha256
-            and await self._is_whole(there.key or "", digests.size, None)
+            and await self._is_whole(there.key, digests.size, None)
         ):
-            return there.key or "", False
+            return there.key, False
         if await self._is_whole(plain, digests.size, digests.sha256):
             return plain, False
         other = cached_overwrite_key(file.project, file.filename, digests.sha256)
@@ -254,7 +254,7 @@ class CacheStore:
         except Missing:
             return False
 
-    async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
+    async def _write_metadata(self, kept: StoredFile, metadata: bytes | None) -> StoredFile:
         """Write the metadata beside the bytes, if it is what upstream announces; or find it there
         already.
         """
@@ -270,7 +270,7 @@ class CacheStore:
         await self.blobs.delete(where)  # it belonged to other bytes of this name
         return replace(kept, metadata_sha256=None)
 
-    async def _commit(self, kept: File, replaces: File | None) -> File:
+    async def _commit(self, kept: StoredFile, replaces: StoredFile | None) -> StoredFile:
         """Write the record. If another process's was first and has the same bytes, return its
         file.
         """
@@ -286,8 +286,8 @@ class CacheStore:
             if first is not None and first.sha256 == kept.sha256:
                 return first
             await self.blobs.write(where, BytesBody(dump_record(kept)), replace=True)
-        if replaces is not None and replaces.key not in (None, kept.key):
-            await self._sweep(replaces.key or "")
+        if replaces is not None and replaces.key != kept.key:
+            await self._sweep(replaces.key)
         return kept
 
     async def _sweep(self, where: str) -> None:
@@ -336,7 +336,7 @@ class CacheStore:
         if file.metadata_sha256 is None:
             return None
         held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
-        keys = [cached_metadata_key(held)] if held is not None and held.key else []
+        keys = [cached_metadata_key(held)] if held is not None else []
         for where in dict.fromkeys(
             [*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]
         ):
@@ -394,7 +394,7 @@ class CacheStore:
 
 
 def _compare_and_set(
-    before: tuple[File, ...], files: tuple[File, ...]
+    before: tuple[StoredFile, ...], files: tuple[StoredFile, ...]
 ) -> CompareAndSet[UpstreamEntry]:
     return CompareAndSet(
         lambda entry: entry.kept == before, lambda entry: evolve(entry, kept=files)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import Blob, File, UpstreamEntry, in_order
+from pypid.core.model import Blob, StoredFile, UpstreamEntry, in_order
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_record
 from pypid.core.records.layout import KEPT, ObjectKind, kept_folder, kept_key, kept_place
@@ -25,7 +25,7 @@ from pypid.ports import Blobs
 _log = Logger()
 
 
-async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[File, ...]:
+async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[StoredFile, ...]:
     """Return the project's cached files in the storage, `in_order`. Raises `StorageDown`.
 
     A file that is unreadable, or has no bytes of its length, is left out and logged: it can be
@@ -57,20 +57,22 @@ async def cached_blobs(
             yield name, present
 
 
-async def _files_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> tuple[File, ...]:
+async def _files_of(
+    blobs: Blobs, name: ProjectName, listing: Sequence[Blob]
+) -> tuple[StoredFile, ...]:
     present = {blob.key: blob for blob in listing}
-    files: list[File] = []
+    files: list[StoredFile] = []
     for where in map(kept_place, present):
         if where is not None and where.project == name and where.kind is ObjectKind.RECORD:
             file = await recorded(blobs, name, where.filename)
             if file is not None and _has_bytes(file, present):
-                file = replace(file, archived=present[file.key or ""].archived)
+                file = replace(file, archived=present[file.key].archived)
                 files.append(await _with_metadata(blobs, file, present))
     return in_order(tuple(files))
 
 
-def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
-    found = present.get(file.key or "")
+def _has_bytes(file: StoredFile, present: dict[str, Blob]) -> bool:
+    found = present.get(file.key)
     if found is None or found.size != file.size:
         _log.warn(
             ("the bytes of the cached file {filename} are missing; it will be fetched again"),
@@ -80,7 +82,7 @@ def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
     return True
 
 
-async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> File:
+async def _with_metadata(blobs: Blobs, file: StoredFile, present: dict[str, Blob]) -> StoredFile:
     """Return the file with the hash of the metadata beside it, which may have been added or removed
     since the record was written.
     """
@@ -93,7 +95,7 @@ async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> 
     )
 
 
-async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | None:
+async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> StoredFile | None:
     """Return the file of a record, or None if there is no usable one."""
     where = kept_key(name, filename, ObjectKind.RECORD)
     data = await small(blobs, where)
@@ -104,10 +106,10 @@ async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | Non
     except Unreadable as error:
         _log.warn("{error}; the file will be fetched again", error=error)
         return None
-    right = (file.project, file.filename) == (name, filename) and (file.key or "").startswith(
+    right = (file.project, file.filename) == (name, filename) and file.key.startswith(
         kept_folder(name)
     )
-    if not right or file.sha256 is None or file.size is None:
+    if not right:
         _log.warn("{record} is not the record of this file; it will be fetched again", record=where)
         return None
     return file
@@ -121,12 +123,12 @@ async def small(blobs: Blobs, where: str) -> bytes | None:
         return None
 
 
-def cached_metadata_key(file: File) -> str:
+def cached_metadata_key(file: StoredFile) -> str:
     """Return the key of the metadata of a cached file: beside its very bytes."""
-    return (file.key or kept_key(file.project, file.filename)) + ObjectKind.METADATA.value
+    return file.key + ObjectKind.METADATA.value
 
 
-def with_kept(entry: UpstreamEntry, file: File) -> UpstreamEntry:
+def with_kept(entry: UpstreamEntry, file: StoredFile) -> UpstreamEntry:
     """Return `entry` with this cached file added."""
     others = (other for other in entry.kept if other.filename != file.filename)
     return evolve(entry, kept=in_order((*others, file)))
@@ -147,7 +149,7 @@ def agrees(entry: UpstreamEntry, present: dict[str, Blob]) -> bool:
     if records != {file.filename for file in entry.kept}:
         return False
     for file in entry.kept:
-        found = present.get(file.key or "")
+        found = present.get(file.key)
         if found is None or (found.size, found.archived) != (file.size, file.archived):
             return False
         if (cached_metadata_key(file) in present) != (file.metadata_sha256 is not None):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from attrs import define, field
-from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -309,9 +308,7 @@ class FileCache:
                 if file.filename.endswith(".whl")
                 else None
             )
-            self.touched(
-                await self.kept.keep(replace(file, key=None), digests, spool.body, metadata)
-            )
+            self.touched(await self.kept.keep(file, digests, spool.body, metadata))
             self._broken_off.pop(_flight(file), None)
         except CancelledError:
             raise

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import frozen
-from msgspec.structs import replace
 
 from pypid.core.errors import Archived, Missing
-from pypid.core.model import Blob, Digests, File, Listing, Presence, Project
+from pypid.core.model import Blob, Digests, File, ListedFile, Listing, Presence, Project
 from pypid.core.packaging.expected_digest import claim_of, computed
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName, parse_filename
@@ -157,7 +156,7 @@ class UpstreamImport:
                 return refused(("it changed while it was read: import it again.",))
             metadata = evidence.inside.metadata if filename.endswith(".whl") else None
             await self.kept.keep(
-                replace(source, key=None),
+                source,
                 evidence.digests,
                 partial(self.context.blobs.read, blob.key),
                 metadata,
@@ -165,7 +164,7 @@ class UpstreamImport:
             await self.context.blobs.delete(blob.key)
         return Adopted(blob.key, Result.CACHED, names=names)
 
-    async def _source_of(self, blob: Blob, listing: Listing) -> File | None:
+    async def _source_of(self, blob: Blob, listing: Listing) -> ListedFile | None:
         """Return the upstream file that has these very bytes; None if there is none, or upstream
         gives no hash of it.
         """

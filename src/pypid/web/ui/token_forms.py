@@ -125,7 +125,9 @@ def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[
         pypirc = f"[distutils]\nindex-servers = pypid\n\n[pypid]\nrepository = {index}/legacy/\n"
         pypirc += f"username = {TOKEN_USER}\npassword = {secret}"
         found.append(
-            TokenUse("twine", "In ~/.pypirc (chmod 600); then: twine upload -r pypid dist/*", pypirc)
+            TokenUse(
+                "twine", "In ~/.pypirc (chmod 600); then: twine upload -r pypid dist/*", pypirc
+            )
         )
         uv = f"export UV_PUBLISH_URL={index}/legacy/\nexport UV_PUBLISH_TOKEN={secret}\nuv publish"
         found.append(
