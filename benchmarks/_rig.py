@@ -186,6 +186,33 @@ class Server:
         raise KeyError(name)
 
 
+class Ticking(Server):
+    """A pypid that knows how late its reactor comes."""
+
+    def command(self) -> list[str]:
+        ticking = Path(__file__).with_name("_ticking.py")
+        return [sys.executable, str(ticking), str(self.config), str(self.folder / "ticks")]
+
+    def ticks(self) -> dict[str, float]:
+        """Since the last time: how many ticks there were, and how late they
+        were, in milliseconds.
+        """
+        report = self.folder / "ticks"
+        report.unlink(missing_ok=True)
+        self.process.send_signal(signal.SIGUSR2)
+        while not report.exists():
+            time.sleep(0.01)
+        return dict(json.loads(report.read_text()))
+
+    @contextmanager
+    def ticked(self) -> Iterator[dict[str, float]]:
+        """How late it came meanwhile."""
+        found: dict[str, float] = {}
+        self.ticks()
+        yield found
+        found |= self.ticks()
+
+
 class Nginx:
     """An nginx with a configuration of its own, one worker pinned to pypid's core, that serves the
     files below `root`.

@@ -2,12 +2,15 @@
 it comes.
 
 ``python _ticking.py CONFIG REPORT``; SIGUSR2 has the report written (a line of JSON), and begins
-anew.
+anew. Where the environment variable BENCH_STACKS names a file, the stacks of all threads are
+added to it whenever a call is late and this process has used the processor for 10 ms meanwhile.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +19,8 @@ from time import perf_counter, process_time
 from pypid.wiring.recipe import serve
 
 TICK = 0.001
+LATE = 0.010
+"""Seconds of processor time after which the stacks are written."""
 
 
 class Ticks:
@@ -29,6 +34,11 @@ class Ticks:
         self._reactor = reactor
         self._report = report
         self._late: list[float] = []
+        stacks = os.environ.get("BENCH_STACKS")
+        self._watched = bool(stacks)
+        if stacks:
+            file = Path(stacks).open("a")  # noqa: SIM115
+            faulthandler.register(signal.SIGPROF, file=file, all_threads=True)
         self._due, self._used = perf_counter() + TICK, process_time()
         reactor.callWhenRunning(self._tick)
         reactor.callWhenRunning(
@@ -38,6 +48,8 @@ class Ticks:
     def _tick(self) -> None:
         now, used = perf_counter(), process_time()
         self._late.append(max(0.0, min(now - self._due, used - self._used)))
+        if self._watched:
+            signal.setitimer(signal.ITIMER_PROF, LATE)
         self._due, self._used = perf_counter() + TICK, process_time()
         self._reactor.callLater(TICK, self._tick)
 

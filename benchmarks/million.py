@@ -11,16 +11,14 @@ it used meanwhile.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -41,33 +39,6 @@ PUBLISHES = 40
 PAGE = "/simple/project-7/"
 LIST = "/simple/"
 JSON, HTML = "application/vnd.pypi.simple.v1+json", "text/html"
-
-
-class Ticking(rig.Server):
-    """A pypid that knows how late its reactor comes."""
-
-    def command(self) -> list[str]:
-        ticking = Path(__file__).with_name("_ticking.py")
-        return [sys.executable, str(ticking), str(self.config), str(self.folder / "ticks")]
-
-    def ticks(self) -> dict[str, float]:
-        """Since the last time: how many ticks there were, and how late they
-        were, in milliseconds.
-        """
-        report = self.folder / "ticks"
-        report.unlink(missing_ok=True)
-        self.process.send_signal(signal.SIGUSR2)
-        while not report.exists():
-            time.sleep(0.01)
-        return dict(json.loads(report.read_text()))
-
-    @contextmanager
-    def ticked(self) -> Iterator[dict[str, float]]:
-        """How late it came meanwhile."""
-        found: dict[str, float] = {}
-        self.ticks()
-        yield found
-        found |= self.ticks()
 
 
 def mib(size: int) -> float:
@@ -107,7 +78,7 @@ def starts(servers: dict[str, rig.Server], times: int) -> dict[str, dict[str, fl
     }
 
 
-def compared(server: Ticking) -> dict[str, float]:
+def compared(server: rig.Ticking) -> dict[str, float]:
     """From its start until the storage has been compared."""
     with server.ticked() as ticks:
         begun = time.perf_counter()
@@ -116,7 +87,7 @@ def compared(server: Ticking) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begun, **ticks}
 
 
-def listed(server: Ticking) -> dict[str, float]:
+def listed(server: rig.Ticking) -> dict[str, float]:
     """The list of projects in milliseconds: made for the first time, again, and after each of some
     changes.
     """
@@ -150,14 +121,14 @@ def yank(server: rig.Server, number: int) -> None:
     server.call("PUT", path, {"Authorization": rig.LOGIN}, b"{}")
 
 
-def publish(servers: dict[str, Ticking], folder: Path) -> dict[str, dict[str, float]]:
+def publish(servers: dict[str, rig.Ticking], folder: Path) -> dict[str, dict[str, float]]:
     """Publishes to all in turns, while others ask each for its list and for pages again and again;
     milliseconds.
     """
     times: dict[str, list[float]] = {name: [] for name in servers}
     ended = threading.Event()
 
-    def readers(server: Ticking) -> None:
+    def readers(server: rig.Ticking) -> None:
         ask = asking(server, f"{JSON}\r\nAccept-Encoding: gzip")
         while not ended.wait(0.02):
             ask()
@@ -180,7 +151,7 @@ def publish(servers: dict[str, Ticking], folder: Path) -> dict[str, dict[str, fl
     return {name: {"median": rig.median(times[name]), **ticks[name]} for name in servers}
 
 
-def upload_one(servers: dict[str, Ticking], folder: Path, number: int) -> dict[str, float]:
+def upload_one(servers: dict[str, rig.Ticking], folder: Path, number: int) -> dict[str, float]:
     """A file of a new project to each; seconds."""
     path = folder / f"fresh{number}-1.0-py3-none-any.whl"
     build(path, f"fresh{number}", "1.0", 0)
@@ -188,7 +159,7 @@ def upload_one(servers: dict[str, Ticking], folder: Path, number: int) -> dict[s
     return {name: upload(server, path, digest) for name, server in servers.items()}
 
 
-def snapshot(server: Ticking, projects: int) -> dict[str, float]:
+def snapshot(server: rig.Ticking, projects: int) -> dict[str, float]:
     """Many projects change; then how late the reactor comes while the snapshot is written."""
     manifest = server.folder / "var" / "snapshot" / "manifest.json"
     time.sleep(INTERVAL - (time.perf_counter() - server.began) % INTERVAL + 1)
@@ -202,7 +173,7 @@ def snapshot(server: Ticking, projects: int) -> dict[str, float]:
     return ticks
 
 
-def pages(servers: dict[str, Ticking], count: dict[str, int]) -> dict[str, dict[str, float]]:
+def pages(servers: dict[str, rig.Ticking], count: dict[str, int]) -> dict[str, dict[str, float]]:
     """One page again and again, and any page: milliseconds, in turns; and pages a second of wrk, if
     there is one, in turns.
     """
@@ -262,7 +233,7 @@ def main() -> None:
             {name: rig.Server(folder / name, page=PAGE, more=more) for name in count},
             options.starts,
         )
-        servers = {name: Ticking(folder / name, page=PAGE, more=more) for name in count}
+        servers = {name: rig.Ticking(folder / name, page=PAGE, more=more) for name in count}
         for server in servers.values():
             stack.enter_context(server.running())
         comparing = compared(servers["large"])

@@ -22,9 +22,9 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from hashlib import sha256
 from statistics import median
 
+from _listings import html_page, json_page
 from _reactor import Stalls, forget_peak, peak, rss, world
 from attrs import evolve
 from twisted.internet import reactor
@@ -57,76 +57,9 @@ NAME = project_name("large-project")
 INDEX = "https://upstream.example/simple/"
 URL = f"{INDEX}{NAME}/"
 LIMIT = 256 << 20
-TAGS = (
-    "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64",
-    "cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64",
-    "cp312-cp312-macosx_11_0_arm64",
-    "cp313-cp313-win_amd64",
-)
 GOAL = 20
 UNITS = (1, 1000, 1000, 1)
 """Of seconds, stalls, own stalls, and memory."""
-
-
-def entries(count: int) -> list[dict[str, object]]:
-    """Files as the public index lists them, several wheels and an sdist for each version."""
-    made: list[dict[str, object]] = []
-    for number in range(count):
-        version = f"{number // 500}.{number // 5 % 100}.0"
-        wheel = number % 5
-        filename = (
-            f"large_project-{version}-{TAGS[wheel]}.whl"
-            if wheel < 4
-            else f"large_project-{version}.tar.gz"
-        )
-        digest = sha256(filename.encode()).hexdigest()
-        entry: dict[str, object] = {
-            "core-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
-            "data-dist-info-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
-            "filename": filename,
-            "hashes": {"sha256": digest},
-            "provenance": None,
-            "requires-python": ">=3.11",
-            "size": 1_234_567 + number,
-            "upload-time": f"2025-{number // 900 % 12 + 1:02}-{number // 30 % 28 + 1:02}T12:34:56.{number:06}Z",
-            "url": f"https://files.example/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{filename}",
-            "yanked": False,
-        }
-        made.append(entry)
-    return made
-
-
-def json_page(count: int) -> bytearray:
-    """The project's page as the public index sends it."""
-    page = {
-        "alternate-locations": [],
-        "files": entries(count),
-        "meta": {"_last-serial": 1, "api-version": "1.4"},
-        "name": NAME,
-    }
-    return bytearray(json.dumps(page).encode())
-
-
-def html_page(count: int) -> bytearray:
-    """The same in HTML: without sizes and times."""
-    links = (
-        (
-            f'    <a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" '
-            f'data-requires-python="&gt;=3.11"'
-        )  # type: ignore[index]
-        + (
-            f' data-core-metadata="sha256={entry["core-metadata"]["sha256"]}"'
-            if entry["core-metadata"]
-            else ""
-        )  # type: ignore[index]
-        + f">{entry['filename']}</a><br />\n"
-        for entry in entries(count)
-    )
-    head = (
-        '<!DOCTYPE html>\n<html>\n  <head><meta name="pypi:repository-version" '
-        'content="1.3"></head><body>\n'
-    )
-    return bytearray(f"{head}{''.join(links)}</body>\n</html>\n".encode())
 
 
 def names_page(count: int) -> bytearray:
@@ -205,13 +138,13 @@ class Bench:
 
     async def steps_of_json(self) -> None:
         """Read a page."""
-        page = json_page(self.files)
+        page = json_page(NAME, self.files)
         for _ in range(self.times):
             await self.measure("read JSON", lambda: self.read(page))
 
     async def steps_of_html(self) -> None:
         """Read a page."""
-        page = html_page(self.files)
+        page = html_page(NAME, self.files)
         for _ in range(self.times):
             await self.measure("read HTML", lambda: self.read(page))
 
@@ -227,7 +160,7 @@ class Bench:
 
     async def steps_of_catalog(self) -> None:
         """Remember, revalidate, keep, forget."""
-        page, without_times = json_page(self.files), html_page(self.files)
+        page, without_times = json_page(NAME, self.files), html_page(NAME, self.files)
         for _ in range(self.times):
             await self.life_of(page, without_times)
 
@@ -275,7 +208,7 @@ class Bench:
 
     async def steps_of_view(self) -> None:
         """See it through the policy."""
-        files = (await self.read(json_page(self.files))).files
+        files = (await self.read(json_page(NAME, self.files))).files
         said = remembered(ParsedListing(files=files))
         kept = tuple(as_stored(file, key=".kept/x") for file in files[:100])
         now = datetime(2025, 12, 20, tzinfo=UTC)
@@ -297,7 +230,7 @@ class Bench:
     async def steps_of_render(self) -> None:
         """Make the pages."""
         index, _, told = self.anew()
-        told.said[NAME] = remembered(await self.read(json_page(self.files)))
+        told.said[NAME] = remembered(await self.read(json_page(NAME, self.files)))
         index.listings.ttl = timedelta(hours=1)
         await index.catalog.complete()
         await index.view(NAME)
@@ -323,7 +256,7 @@ class Bench:
         clients.
         """
         names = [project_name(f"{NAME}-{number}") for number in range(PROJECTS)]
-        page = json_page(self.files)
+        page = json_page(NAME, self.files)
         spelled = {
             name: page.replace(b"large_project", name.replace("-", "_").encode()) for name in names
         }

@@ -170,7 +170,7 @@ class JobTests(SynchronousTestCase):
         self.assertEqual(sorted([*(job.script for job in bench.JOBS), *bench.LEFT_OUT]), scripts)
 
     def test_time(self) -> None:
-        """Even if each of them has to be ended, all end within 15 minutes."""
+        """Even if each of them has to be ended, all end within 20 minutes."""
         self.assertLessEqual(sum(job.limit + bench.GRACE for job in bench.JOBS), bench.WITHIN - 10)
 
     def test_share(self) -> None:
