@@ -19,13 +19,18 @@ class ServiceTests(WholeCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.made = 0
+        self.prepared: list[int] = []
 
         def make() -> Search:
             self.made += 1
             return Search(self.pypid.index, self.folder, "here")
 
-        self.service = Searching(self.pypid.clock, make)
+        self.service = Searching(self.pypid.clock, make, self.prepare)
         self.pypid.app.searching = lambda: self.service.search
+
+    async def prepare(self) -> None:
+        """Note what is made by then: nothing is made before this."""
+        self.prepared.append(self.made)
 
     def names(self) -> list[str]:
         """What is found."""
@@ -42,7 +47,7 @@ class ServiceTests(WholeCase):
         self.have_wheel("spam")
         for _ in range(6):
             self.pypid.clock.advance(LOOK)
-        self.assertEqual((self.names(), self.made), (["spam"], 1))
+        self.assertEqual((self.names(), self.made, self.prepared), (["spam"], 1, [0]))
         self.have_wheel("eggs")
         self.assertEqual(self.names(), ["spam"])
         self.pypid.clock.advance(LOOK)

@@ -4,7 +4,7 @@ start.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -23,12 +23,17 @@ AFTER = 1.0
 
 class Searching(Periodic):
     """The service of the search index. `make` is called at the first search, or after `AFTER`; then
-    the index is built or updated.
+    the index is built or updated. `prepare` imports what `make` needs, off the reactor thread.
     """
 
-    def __init__(self, clock: IReactorTime, make: Callable[[], Search]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        make: Callable[[], Search],
+        prepare: Callable[[], Awaitable[object]],
+    ) -> None:
         super().__init__(clock, LOOK, self._look, "keeping the search index in step")
-        self._clock, self._make = clock, make
+        self._clock, self._make, self._prepare = clock, make, prepare
         self._made: Search | None = None
         self._from = 0.0
 
@@ -54,4 +59,6 @@ class Searching(Periodic):
 
     async def _look(self) -> None:
         if self._clock.seconds() >= self._from:
+            if self._made is None:
+                await self._prepare()
             await self.search.following.look()

@@ -31,6 +31,7 @@ from pypid.flow.conditions import (
     check_of_catalog,
     check_of_storage,
 )
+from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider, ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.jobs.leases import Leases
@@ -136,7 +137,8 @@ def search_of(index: Index, state: StateFolder, storage: OpenedStorage) -> Searc
 
         return Search(index, state.folder, storage.identity)
 
-    return Searching(index.world.clock, make)
+    prepare = partial(index.world.blocking, import_late, "pypid.search.search")
+    return Searching(index.world.clock, make, prepare)
 
 
 def _exports(
@@ -158,6 +160,7 @@ def _exports(
     provider = Provider(make)
 
     async def export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
+        await index.world.blocking(import_late, "pypid.wiring.exports", "pypid.export.one_pass")
         return await provider()(wanted, progress)
 
     return export

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Claims, Policy
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
+from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider
 from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.leases import Leases
 from pypid.ports import Body, Upstream
 from pypid.upstream.nothing import Nothing
+
+_IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.trust", "twisted.web.client")
+"""Modules that the first request to an upstream index needs."""
 
 
 @frozen
@@ -57,7 +62,8 @@ def open_upstreams(
         upstream = indexes.open(settings, world, identity, connections)
         return OpenedUpstream(upstream, connections.close)
 
-    upstream = LateUpstream(Provider(make))
+    prepare = partial(world.blocking, import_late, *_IMPORTS)
+    upstream = LateUpstream(Provider(make), prepare)
     return OpenedUpstream(upstream, upstream.close)
 
 
@@ -120,22 +126,29 @@ class LateUpstream:
     """
 
     _provider: Provider[OpenedUpstream]
+    _prepare: Callable[[], Awaitable[object]]
+    """Imports what the provider needs, off the reactor thread."""
 
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
     ) -> Listing:
         """Return the upstream listing; see `Upstream.project`."""
-        return await self._provider().upstream.project(name, known, via)
+        return await (await self._upstream()).project(name, known, via)
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """Return the upstream project names; see `Upstream.names`."""
-        return await self._provider().upstream.names(via)
+        return await (await self._upstream()).names(via)
 
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True
     ) -> Body:
         """Return the bytes of an upstream file; see `Upstream.fetch`."""
-        return await self._provider().upstream.fetch(url, span, via, verified=verified)
+        return await (await self._upstream()).fetch(url, span, via, verified=verified)
+
+    async def _upstream(self) -> Upstream:
+        if self._provider.made is None:
+            await self._prepare()
+        return self._provider().upstream
 
     async def close(self) -> None:
         """Close the connections, if there are any."""

@@ -27,10 +27,10 @@ class LoadTests(SynchronousTestCase):
     def load_failing(self, number: int) -> BaseException:
         """The error of a load whose import fails so."""
 
-        def failing(name: str) -> None:
+        def failing(*names: str) -> None:
             raise OSError(number, os.strerror(number))
 
-        self.patch(route_table, "import_module", failing)
+        self.patch(route_table, "import_late", failing)
         error: BaseException = self.failureResultOf(start(RouteTable().load(world()))).value
         return error
 
@@ -46,7 +46,7 @@ class LoadTests(SynchronousTestCase):
         """A crowd after a start gets its answers, and so does who comes later."""
         pending: list[tuple[Deferred[Any], str]] = []
 
-        def slow(call: Any, name: str) -> Deferred[Any]:
+        def slow(call: Any, name: str, *used: str) -> Deferred[Any]:
             pending.append((Deferred(), name))
             return pending[-1][0]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import EMFILE, ENFILE
 from functools import lru_cache, partial
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +20,7 @@ from twisted.internet.defer import DeferredLock
 
 from pypid.core.errors import Busy
 from pypid.flow import World
+from pypid.flow.imports import import_late
 from pypid.flow.single_flight import Flights
 from pypid.web.app.route import Route, declared_routes
 from pypid.web.app.werkzeug_internals import without_builders
@@ -215,9 +215,7 @@ class RouteTable:
 
     async def _load_one(self, world: World, name: str) -> None:
         try:
-            module = await world.blocking(import_module, name)
-            for used in USED_BY.get(name, ()):
-                await world.blocking(import_module, used)
+            module = await world.blocking(import_late, name, *USED_BY.get(name, ()))
         except OSError as error:
             if error.errno not in (EMFILE, ENFILE):
                 raise
