@@ -58,9 +58,9 @@ def fabricate(folder: Path, projects: int, files: int = FILES, large: int = 0) -
         StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY
     ).identity
     catalog = MemoryCatalog()
-    catalog.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
+    catalog.local.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
     world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
-    start(CatalogDump(catalog, str(folder / "var" / "snapshot"), identity, world).write())
+    start(CatalogDump(catalog.local, str(folder / "var" / "snapshot"), identity, world).write())
 
 
 def _batch(storage: bytes, batch: tuple[Sequence[int], int]) -> list[tuple[str, bytes]]:

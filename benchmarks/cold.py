@@ -48,7 +48,7 @@ async def made(app: App, project: Project) -> tuple[float, float, float]:
     changed = evolve(
         project, status_reason=str(time.monotonic_ns())
     )  # which no page shows: it is as large as before
-    await app.index.catalog.edit(project.name, lambda _: changed)
+    await app.index.catalog.local.edit(project.name, lambda _: changed)
     begun, here, everywhere = time.perf_counter(), time.thread_time(), time.process_time()
     for format in Format.TEXT_HTML, Format.JSON:
         finished, _ = await app.pages.project(

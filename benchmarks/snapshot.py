@@ -78,24 +78,24 @@ async def make(folder: str, files: int, projects: int) -> dict[str, float]:
     catalog = MemoryCatalog()
     for number in range(projects):
         project = made_up(number, files // projects)
-        await catalog.edit(project.name, lambda _, project=project: project, mark="0" * 32)
+        await catalog.local.edit(project.name, lambda _, project=project: project, mark="0" * 32)
     await deferLater(reactor, 0.1)  # the reactor is only starting
-    took, stall = await settled(CatalogDump(catalog, folder, "here", world()).write)
+    took, stall = await settled(CatalogDump(catalog.local, folder, "here", world()).write)
     return {"first write, s": took, "stall in it, ms": stall * 1000}
 
 
 async def work(folder: str, files: int, projects: int) -> dict[str, float]:
     """Load; write everything anew; change one project and write that."""
     catalog = MemoryCatalog()
-    snapshot = CatalogDump(catalog, folder, "here", world())
+    snapshot = CatalogDump(catalog.local, folder, "here", world())
     load, load_stall = await settled(snapshot.load)
     names_begin = perf_counter()
-    first = (await catalog.names())[0]
+    first = (await catalog.local.summaries())[0]
     names = perf_counter() - names_begin
     everything, everything_stall = await settled(
-        CatalogDump(catalog, folder + "-2", "here", world()).write
+        CatalogDump(catalog.local, folder + "-2", "here", world()).write
     )
-    await catalog.edit(first.name, lambda project: evolve(project, status_reason="changed"))
+    await catalog.local.edit(first.name, lambda project: evolve(project, status_reason="changed"))
     change, change_stall = await settled(snapshot.write)
     return {
         "load, s": load,
@@ -111,7 +111,7 @@ async def work(folder: str, files: int, projects: int) -> dict[str, float]:
 async def weigh(folder: str, files: int, projects: int) -> dict[str, float]:
     """Load, and nothing else."""
     before = rss()
-    loaded = await CatalogDump(MemoryCatalog(), folder, "here", world()).load()
+    loaded = await CatalogDump(MemoryCatalog().local, folder, "here", world()).load()
     assert isinstance(loaded, Loaded)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"RSS before, MiB": before, "RSS after, MiB": rss(), "peak RSS, MiB": peak}

@@ -179,25 +179,25 @@ class Bench:
         one = as_stored(files[0], key=".kept/x")
         await self.measure(
             "keep one file",
-            lambda: catalog.edit_upstream_entry(NAME, lambda heard: with_kept(heard, one)),
+            lambda: catalog.upstream.edit(NAME, lambda heard: with_kept(heard, one)),
         )
         await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
-        held = (await catalog.upstream_entry(NAME)).listing
+        held = (await catalog.upstream.get(NAME)).listing
         assert held is not None
         await self.measure(
             "revalidate (304)", lambda: ask(evolve(held, confirmed=datetime.now(UTC)))
         )
-        catalog._upstream._recent.forget(NAME)
-        await self.measure("take up again", lambda: catalog.upstream_entry(NAME))
+        catalog.upstream._table._recent.forget(NAME)
+        await self.measure("take up again", lambda: catalog.upstream.get(NAME))
         with tempfile.TemporaryDirectory() as folder:
             await self.measure(
                 "write the snapshot",
-                CatalogDump(catalog.upstream_lines, folder + "/s", "here", self.world).write,
+                CatalogDump(catalog.upstream, folder + "/s", "here", self.world).write,
             )
             other = MemoryCatalog()
             await self.measure(
                 "load the snapshot",
-                CatalogDump(other.upstream_lines, folder + "/s", "here", self.world).load,
+                CatalogDump(other.upstream, folder + "/s", "here", self.world).load,
             )
         plain, plain_again = (
             remembered(await self.read(without_times)),

@@ -87,10 +87,10 @@ class Stored(IndexCase):
         self.have(self.index.reconcile())
         lines = []
         for name in ("ham", "spam"):
-            project = self.have(self.index.catalog.local_project(project_name(name)))
+            project = self.have(self.index.catalog.local.get(project_name(name)))
             lines.append(
                 dump_project(
-                    project, self.have(self.index.catalog.mark(project_name(name)))
+                    project, self.have(self.index.catalog.local.mark(project_name(name)))
                 ).decode()
             )
         return lines
@@ -126,7 +126,7 @@ class Cached(KeeperCase):
     def line(self) -> str:
         """The line of the catalog dump for it, and for what its index listed."""
         self.objects()
-        heard = self.have(self.catalog.upstream_entry(SPAM))
+        heard = self.have(self.catalog.upstream.get(SPAM))
         files = tuple(
             a_file(number, yanked="bad" if number else None, requires_python=">=3")
             for number in range(2)

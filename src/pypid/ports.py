@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Minted, Session, Token
 from pypid.core.accounts.rights import Right, Whom
@@ -167,59 +167,74 @@ class Bucket(Protocol):
         """
 
 
-class Catalog(Protocol):
-    """The catalog of local projects: derived from `Blobs`, and can always be rebuilt from there.
+TableKey = ProjectName
+"""The key of an entry of the catalog."""
+Got_co = TypeVar("Got_co", covariant=True)
+V = TypeVar("V")
 
-    Each change gets the next serial number; a read after an awaited change shows it.
+
+class Table(Protocol[Got_co, V]):
+    """One table of the catalog: an entry for each project.
+
+    Each visible change gets the next serial number of the catalog; a read after an awaited change
+    shows it.
     """
 
-    async def local_project(self, name: ProjectName) -> LocalProject | Presence:
-        """Return the local project; or whether its absence is proven (`complete` was called) or
-        unknown.
+    async def get(self, name: TableKey) -> Got_co:
+        """Return the entry."""
+
+    async def edit(self, name: TableKey, change: Callable[[V], V]) -> V:
+        """Replace the entry by the result of `change`, as one step; return the new one.
+
+        An equal result changes nothing and takes no serial.
         """
 
-    async def names(self) -> Sequence[Summary]:
-        """Return all local projects, by name; the same object until something changes."""
+    async def summaries(self) -> Sequence[Summary]:
+        """Return what a project list says of the entries, by name; the same object until something
+        changes.
+        """
+
+
+class LocalTable(Table[LocalProject | Presence, LocalProject | None], Protocol):
+    """The local projects.
+
+    `get` returns the project, or whether its absence is proven (`Catalog.complete` was called) or
+    unknown. None in an edit: there is no such project; as its result: remove it.
+    """
 
     async def edit(
         self,
-        name: ProjectName,
+        name: TableKey,
         change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
     ) -> LocalProject | None:
-        """Replace the project by the result of `change` (None: remove it), as one step; return the
-        new state.
+        """Replace the project, as `Table.edit`. `mark` is stored with it (see `mark`)."""
 
-        An equal result changes nothing and takes no serial. `mark` is stored with it (see `mark`).
-        """
-
-    async def mark(self, name: ProjectName) -> str | None:
+    async def mark(self, name: TableKey) -> str | None:
         """Return the fingerprint of the storage listing that the project was last read from; None
         after any other edit.
         """
 
-    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
-        """Return the upstream listing of the project and its cached files; an empty `UpstreamEntry`
-        where there is nothing.
-        """
 
-    async def edit_upstream_entry(
-        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
-    ) -> UpstreamEntry:
-        """Replace the upstream entry by the result of `change`, as one step.
+class UpstreamTable(Table[UpstreamEntry, UpstreamEntry], Protocol):
+    """The upstream listings of projects, and their cached files.
 
-        Only a visible change takes a serial: not one of `listing.confirmed` and `listing.etag`
-        alone.
-        """
+    `get` returns an empty `UpstreamEntry` where there is nothing. An edit of `listing.confirmed`
+    and `listing.etag` alone takes no serial. `summaries` has the projects with cached files only.
+    """
 
-    async def upstream_names(self) -> Sequence[ProjectName]:
-        """Return the upstream projects that have cached files, by name."""
 
-    async def upstream_summaries(self) -> Sequence[Summary]:
-        """Return the upstream projects with what a project list says of them; the same object until
-        something changes.
-        """
+class Catalog(Protocol):
+    """The catalog: derived from `Blobs`, and can always be rebuilt from there."""
+
+    @property
+    def local(self) -> LocalTable:
+        """The local projects."""
+
+    @property
+    def upstream(self) -> UpstreamTable:
+        """The upstream projects."""
 
     async def serial(self) -> int:
         """Return the serial of the last change."""

@@ -41,25 +41,28 @@ class SnapshotCase(Awaiting, SynchronousTestCase):
         self.snapshot = self.opened(self.catalog)
 
     def opened(self, catalog: MemoryCatalog) -> CatalogDump:
-        return CatalogDump(catalog, str(self.folder), HERE, self.world)
+        return CatalogDump(catalog.local, str(self.folder), HERE, self.world)
 
     def put(self, name: str, *versions: str, mark: str | None = None) -> Project:
         project = a_project(project_name(name), *versions)
-        held = self.have(self.catalog.edit(project.name, becomes(project), mark=mark))
+        held = self.have(self.catalog.local.edit(project.name, becomes(project), mark=mark))
         assert held is not None
         return held
 
     def remove(self, name: str) -> None:
-        self.have(self.catalog.edit(project_name(name), becomes(None)))
+        self.have(self.catalog.local.edit(project_name(name), becomes(None)))
 
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.folder.iterdir()}
 
     def state(self, catalog: MemoryCatalog) -> tuple[object, ...]:
         """All that can be asked of a catalog."""
-        names = self.have(catalog.names())
+        names = self.have(catalog.local.summaries())
         projects = [
-            (self.have(catalog.local_project(summary.name)), self.have(catalog.mark(summary.name)))
+            (
+                self.have(catalog.local.get(summary.name)),
+                self.have(catalog.local.mark(summary.name)),
+            )
             for summary in names
         ]
         return self.have(catalog.serial()), tuple(names), projects
@@ -90,7 +93,7 @@ class RoundTripTests(SnapshotCase):
         self.assertEqual(self.reloaded(), self.state(self.catalog))
         catalog = MemoryCatalog()
         self.have(self.opened(catalog).load())
-        self.assertIs(self.have(catalog.local_project(project_name("p7"))), Presence.UNKNOWN)
+        self.assertIs(self.have(catalog.local.get(project_name("p7"))), Presence.UNKNOWN)
         self.assertIsInstance(load(str(self.folder), HERE), Loaded)
 
     def test_empty(self) -> None:
@@ -125,27 +128,27 @@ class RoundTripTests(SnapshotCase):
             told = evolve(told, files=None) if text == "gone" else told
             kept = () if text == "ham" else (a_file(name, "1"),)
             self.have(
-                self.catalog.edit_upstream_entry(
+                self.catalog.upstream.edit(
                     name, lambda heard, told=told, kept=kept: evolve(heard, listing=told, kept=kept)
                 )
             )
         self.assertTrue(
             self.have(
-                CatalogDump(self.catalog.upstream_lines, str(self.folder), HERE, self.world).write()
+                CatalogDump(self.catalog.upstream, str(self.folder), HERE, self.world).write()
             )
         )
         catalog = MemoryCatalog()
-        self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(catalog.upstream, str(self.folder), HERE, self.world).load())
         for text in ("spam", "ham", "gone"):
             self.assertEqual(
-                self.have(catalog.upstream_entry(project_name(text))),
-                self.have(self.catalog.upstream_entry(project_name(text))),
+                self.have(catalog.upstream.get(project_name(text))),
+                self.have(self.catalog.upstream.get(project_name(text))),
             )
-        before = self.have(self.catalog.upstream_summaries())
+        before = self.have(self.catalog.upstream.summaries())
         self.assertEqual(
             [(summary.name, summary.gone) for summary in before], [("gone", True), ("spam", False)]
         )
-        self.assertEqual(self.have(catalog.upstream_summaries()), before)
+        self.assertEqual(self.have(catalog.upstream.summaries()), before)
 
     def test_goes_on(self) -> None:
         """What came from a snapshot is read, revalidated, changed and written down again as what
@@ -156,32 +159,30 @@ class RoundTripTests(SnapshotCase):
         for name in names:
             told = a_listing(name, "1")
             self.have(
-                self.catalog.edit_upstream_entry(
+                self.catalog.upstream.edit(
                     name, lambda heard, told=told: evolve(heard, listing=told)
                 )
             )
-        self.have(
-            CatalogDump(self.catalog.upstream_lines, str(self.folder), HERE, self.world).write()
-        )
+        self.have(CatalogDump(self.catalog.upstream, str(self.folder), HERE, self.world).write())
         catalog, later = MemoryCatalog(), BEGINNING + timedelta(days=1)
-        self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(catalog.upstream, str(self.folder), HERE, self.world).load())
 
         def asked_again(heard: UpstreamEntry) -> UpstreamEntry:
             assert heard.listing is not None
             return evolve(heard, listing=evolve(heard.listing, confirmed=later))
 
         for number, name in enumerate(names):
-            expected = self.have(self.catalog.upstream_entry(name))
-            self.assertEqual(self.have(catalog.upstream_entry(name)), expected)
+            expected = self.have(self.catalog.upstream.get(name))
+            self.assertEqual(self.have(catalog.upstream.get(name)), expected)
             if number % 2:
                 for each in (catalog, self.catalog):
-                    self.have(each.edit_upstream_entry(name, asked_again))
-        self.have(CatalogDump(catalog.upstream_lines, str(self.folder), HERE, self.world).write())
+                    self.have(each.upstream.edit(name, asked_again))
+        self.have(CatalogDump(catalog.upstream, str(self.folder), HERE, self.world).write())
         again = MemoryCatalog()
-        self.have(CatalogDump(again.upstream_lines, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(again.upstream, str(self.folder), HERE, self.world).load())
         for name in names:
             self.assertEqual(
-                self.have(again.upstream_entry(name)), self.have(self.catalog.upstream_entry(name))
+                self.have(again.upstream.get(name)), self.have(self.catalog.upstream.get(name))
             )
 
     def test_fills_empty_catalogs_only(self) -> None:
@@ -190,7 +191,7 @@ class RoundTripTests(SnapshotCase):
         self.have(self.snapshot.write())
         found = load(str(self.folder), HERE)
         assert isinstance(found, Loaded)
-        self.assertRaises(ValueError, self.catalog.fill, found)
+        self.assertRaises(ValueError, self.catalog.local.fill, found)
 
     def test_private(self) -> None:
         """The folder is for the daemon alone, and so are its files: names of
@@ -263,7 +264,7 @@ class ChangesTests(SnapshotCase):
         """A new mark is written, though it takes no serial."""
         held = self.put("spam", "1", mark="one")
         self.have(self.snapshot.write())
-        self.have(self.catalog.edit(held.name, becomes(held), mark="two"))
+        self.have(self.catalog.local.edit(held.name, becomes(held), mark="two"))
         self.have(self.snapshot.write())
         self.assertEqual(self.reloaded(), self.state(self.catalog))
 
@@ -333,7 +334,7 @@ class IgnoredTests(SnapshotCase):
         with capturedLogs() as events:
             self.assertIsInstance(self.have(snapshot.load()), Loaded)
         self.assertFalse(snapshot.is_whole)
-        self.assertEqual(len(self.have(catalog.names())), 9)
+        self.assertEqual(len(self.have(catalog.local.summaries())), 9)
         [line] = [formatEvent(event) for event in events]
         self.assertIn("1 of 10 files of the catalog dump are damaged", line)
         self.assertIn(words, line)
@@ -516,7 +517,7 @@ class CrashTests(SnapshotCase):
             self.put("more", "1")
             self.assertTrue(self.have(self.snapshot.write()))
             self.assertEqual(self.reloaded(), self.state(self.catalog))
-            self.assertEqual(len(self.files()), 1 + len(self.have(self.catalog.names())))
+            self.assertEqual(len(self.files()), 1 + len(self.have(self.catalog.local.summaries())))
 
     def test_failures_do_not_pile_up(self) -> None:
         """A disk that stays full is not filled further by tries that fail."""
@@ -552,14 +553,14 @@ class KeptCatalogTests(CatalogContract, SynchronousTestCase):
     async def make(self) -> MemoryCatalog:
         self.folder = self.mktemp()
         self.catalog = MemoryCatalog()
-        self.snapshot = CatalogDump(self.catalog, self.folder, HERE, world())
+        self.snapshot = CatalogDump(self.catalog.local, self.folder, HERE, world())
         await self.snapshot.write()
         return self.catalog
 
     def restart(self) -> None:
         """Start again from the folder."""
         self.catalog = MemoryCatalog()
-        self.snapshot = CatalogDump(self.catalog, self.folder, HERE, world())
+        self.snapshot = CatalogDump(self.catalog.local, self.folder, HERE, world())
         assert isinstance(self.have(self.snapshot.load()), Loaded)
 
     def test_is_a_dict(self) -> None:

@@ -59,14 +59,14 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         file = as_stored(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
         said = Listing(name=project_name(name), files=None, confirmed=BEGINNING, index="https://x/")
         self.have(
-            self.catalog.edit_upstream_entry(
+            self.catalog.upstream.edit(
                 project_name(name),
                 lambda heard: evolve(heard, listing=said, kept=(file,) if kept else ()),
             )
         )
 
     def known(self, name: str) -> bool:
-        return self.have(self.catalog.upstream_entry(project_name(name))) != UpstreamEntry(
+        return self.have(self.catalog.upstream.get(project_name(name))) != UpstreamEntry(
             name=project_name(name)
         )
 
@@ -91,8 +91,8 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         self.hear("kept", kept=True)
         for number in range(10):
             self.hear(f"x{number}")
-        self.have(CatalogDump(self.catalog.upstream_lines, folder, "here", world()).write())
+        self.have(CatalogDump(self.catalog.upstream, folder, "here", world()).write())
         self.catalog = MemoryCatalog(forgettable=5 * OVERHEAD)
-        self.have(CatalogDump(self.catalog.upstream_lines, folder, "here", world()).load())
+        self.have(CatalogDump(self.catalog.upstream, folder, "here", world()).load())
         self.assertEqual(len(self.names_known()), 4)
         self.assertTrue(self.known("kept"))

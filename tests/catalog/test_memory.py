@@ -45,7 +45,7 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
             self.put(a_project(project_name(f"p{number}"), "1")) for number in range(DECODED + 50)
         ]
         self.assertEqual(
-            [self.have(self.catalog.local_project(project.name)) for project in projects], projects
+            [self.have(self.catalog.local.get(project.name)) for project in projects], projects
         )
 
 
@@ -73,23 +73,23 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
 
     def hear(self, heard: UpstreamEntry) -> Deferred[UpstreamEntry]:
         """Begin an edit that makes it this."""
-        return start(self.catalog.edit_upstream_entry(SPAM, lambda _: heard))
+        return start(self.catalog.upstream.edit(SPAM, lambda _: heard))
 
     def drop(self) -> None:
         """Let nothing stay decoded."""
-        self.catalog._upstream._recent.forget(SPAM)
-        self.catalog._local._recent.forget(SPAM)
+        self.catalog.upstream._table._recent.forget(SPAM)
+        self.catalog.local._table._recent.forget(SPAM)
 
     def test_is_seen_at_once(self) -> None:
         """What an edit made is seen before its line is written, and nobody waits for that."""
         self.assertEqual(self.successResultOf(self.hear(self.heard)), self.heard)
         self.drop()
-        self.assertEqual(self.have(self.catalog.upstream_entry(SPAM)), self.heard)
-        self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), PendingLine)
+        self.assertEqual(self.have(self.catalog.upstream.get(SPAM)), self.heard)
+        self.assertIsInstance(self.catalog.upstream.lines.get(SPAM), PendingLine)
         self.turns.all()
-        self.assertIsInstance(self.catalog._upstream.lines.get(SPAM), bytes)
+        self.assertIsInstance(self.catalog.upstream.lines.get(SPAM), bytes)
         self.drop()
-        read = start(self.catalog.upstream_entry(SPAM))
+        read = start(self.catalog.upstream.get(SPAM))
         self.assertNoResult(read)
         self.turns.all()
         self.assertEqual(self.successResultOf(read), self.heard)
@@ -97,13 +97,13 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
     def test_ours_too(self) -> None:
         """The same for ours, with the mark; and an edit of a long line waits until it is read."""
         project = a_project(SPAM, "1")
-        edit = start(self.catalog.edit(SPAM, lambda _: project, mark="m"))
+        edit = start(self.catalog.local.edit(SPAM, lambda _: project, mark="m"))
         self.drop()
-        self.assertEqual(self.have(self.catalog.local_project(SPAM)), evolve(project, serial=1))
-        self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
+        self.assertEqual(self.have(self.catalog.local.get(SPAM)), evolve(project, serial=1))
+        self.assertEqual(self.have(self.catalog.local.mark(SPAM)), "m")
         self.turns.all()
         self.assertEqual(self.successResultOf(edit), evolve(project, serial=1))
-        self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
+        self.assertEqual(self.have(self.catalog.local.mark(SPAM)), "m")
         self.drop()
         seen: list[Project | None] = []
 
@@ -111,7 +111,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
             seen.append(held)
             return held
 
-        start(self.catalog.edit(SPAM, change))
+        start(self.catalog.local.edit(SPAM, change))
         self.assertEqual(seen, [])
         self.turns.all()
         self.assertEqual(seen, [evolve(project, serial=1)])
@@ -125,7 +125,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.successResultOf(first)
         newer = self.successResultOf(second)
         self.drop()
-        read = start(self.catalog.upstream_entry(SPAM))
+        read = start(self.catalog.upstream.get(SPAM))
         self.turns.all()
         self.assertEqual(self.successResultOf(read), newer)
 
@@ -136,10 +136,10 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.hear(self.heard)
         self.turns.all()
         self.drop()
-        reads = [start(self.catalog.upstream_entry(SPAM)) for _ in range(3)]
+        reads = [start(self.catalog.upstream.get(SPAM)) for _ in range(3)]
         edits = [
             start(
-                self.catalog.edit_upstream_entry(
+                self.catalog.upstream.edit(
                     SPAM, lambda heard, file=file: evolve(heard, kept=(*heard.kept, file))
                 )
             )  # type: ignore[misc]
@@ -157,7 +157,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.hear(self.heard)
         self.hear(UpstreamEntry(name=SPAM))
         self.turns.all()
-        self.assertEqual(self.have(self.catalog.upstream_entry(SPAM)), UpstreamEntry(name=SPAM))
+        self.assertEqual(self.have(self.catalog.upstream.get(SPAM)), UpstreamEntry(name=SPAM))
 
     def test_one_at_a_time(self) -> None:
         """Lines are written one after the other, so that what somebody waits for has its turn
@@ -165,7 +165,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         """
         for name in (SPAM, project_name("eggs"), project_name("ham")):
             start(
-                self.catalog.edit_upstream_entry(
+                self.catalog.upstream.edit(
                     name,
                     lambda _, name=name: UpstreamEntry(name=name, listing=a_listing(name, "1")),
                 )
@@ -175,7 +175,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(len(self.turns), 1)
         self.turns.all()
         for name in (SPAM, project_name("eggs"), project_name("ham")):
-            self.assertIsInstance(self.catalog._upstream.lines.get(name), bytes)
+            self.assertIsInstance(self.catalog.upstream.lines.get(name), bytes)
 
     def test_revalidated(self) -> None:
         """What changes often is written at once, whatever the number of files."""
@@ -194,7 +194,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.have(self.catalog.serial()), 1)
         kept = self.successResultOf(self.hear(evolve(later, kept=(a_file(SPAM, "1"),))))
         self.drop()
-        read = start(self.catalog.upstream_entry(SPAM))
+        read = start(self.catalog.upstream.get(SPAM))
         self.turns.all()
         self.assertEqual(self.successResultOf(read), kept)
 
@@ -203,8 +203,8 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.hear(self.heard)
         folder = self.mktemp()
         self.assertTrue(
-            self.have(CatalogDump(self.catalog.upstream_lines, folder, "here", world()).write())
+            self.have(CatalogDump(self.catalog.upstream, folder, "here", world()).write())
         )
         other = MemoryCatalog()
-        self.have(CatalogDump(other.upstream_lines, folder, "here", world()).load())
-        self.assertEqual(self.have(other.upstream_entry(SPAM)), self.heard)
+        self.have(CatalogDump(other.upstream, folder, "here", world()).load())
+        self.assertEqual(self.have(other.upstream.get(SPAM)), self.heard)

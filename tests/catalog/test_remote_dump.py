@@ -45,20 +45,20 @@ class FarawayCase(Awaiting, SynchronousTestCase):
         self.far = self.opened(self.catalog)
 
     def opened(self, catalog: MemoryCatalog, identity: str = HERE) -> RemoteDump:
-        return RemoteDump(catalog, self.store, KEY, identity, self.world, self.spool)
+        return RemoteDump(catalog.local, self.store, KEY, identity, self.world, self.spool)
 
     def put(
         self, catalog: MemoryCatalog, name: str, *versions: str, mark: str | None = None
     ) -> Project:
         project = a_project(project_name(name), *versions)
-        held = self.have(catalog.edit(project.name, becomes(project), mark=mark))
+        held = self.have(catalog.local.edit(project.name, becomes(project), mark=mark))
         assert held is not None
         return held
 
     def state(self, catalog: MemoryCatalog) -> object:
-        names = self.have(catalog.names())
+        names = self.have(catalog.local.summaries())
         return names, [
-            (self.have(catalog.local_project(each.name)), self.have(catalog.mark(each.name)))
+            (self.have(catalog.local.get(each.name)), self.have(catalog.local.mark(each.name)))
             for each in names
         ]
 
@@ -94,7 +94,7 @@ class RoundTripTests(FarawayCase):
         count, other = self.fills()
         self.assertEqual((count, self.state(other)), (30, self.state(self.catalog)))
         self.assertGreaterEqual(self.have(other.serial()), self.have(self.catalog.serial()))
-        self.assertIs(self.have(other.local_project(project_name("absent"))), Presence.UNKNOWN)
+        self.assertIs(self.have(other.local.get(project_name("absent"))), Presence.UNKNOWN)
         self.assertEqual(list(self.spool.iterdir()), [])
 
     def test_long_lines(self) -> None:
@@ -106,9 +106,9 @@ class RoundTripTests(FarawayCase):
     def test_only_what_is_kept(self) -> None:
         """Of theirs only the projects are packed of which files are stored."""
         for name, kept in (SPAM, (a_file(SPAM, "1"),)), (EGGS, ()):
-            self.have(self.catalog.edit_upstream_entry(name, heard(kept)))
+            self.have(self.catalog.upstream.edit(name, heard(kept)))
         far = RemoteDump(
-            self.catalog.upstream_lines, self.store, KEY, HERE, self.world, self.spool, what_is_kept
+            self.catalog.upstream, self.store, KEY, HERE, self.world, self.spool, what_is_kept
         )
         self.have(far.write())
         self.assertEqual(list(unpack(BytesIO(self.packed()), HERE).heads), [SPAM])
@@ -132,8 +132,8 @@ class MergeTests(FarawayCase):
     def merged(self) -> dict[str, list[str]]:
         self.have(self.opened(self.other).fill())
         found = {}
-        for summary in self.have(self.other.names()):
-            project = self.have(self.other.local_project(summary.name))
+        for summary in self.have(self.other.local.summaries()):
+            project = self.have(self.other.local.get(summary.name))
             assert isinstance(project, Project)
             found[str(summary.name)] = [file.version for file in project.files]
         return found
@@ -142,31 +142,31 @@ class MergeTests(FarawayCase):
         """What is held stays, whether the snapshot knows it or not."""
         self.put(self.other, "spam", "1", "2")
         self.put(self.other, "new", "3")
-        before = self.have(self.other.names())
+        before = self.have(self.other.local.summaries())
         self.assertEqual(
             self.merged(), {"eggs": ["1"], "ham": ["1"], "new": ["3"], "spam": ["1", "2"]}
         )
-        self.assertIsNot(self.have(self.other.names()), before)
+        self.assertIsNot(self.have(self.other.local.summaries()), before)
 
     def test_gone(self) -> None:
         """What was found absent, or was taken out, does not come back."""
-        self.have(self.other.edit(SPAM, becomes(None)))
+        self.have(self.other.local.edit(SPAM, becomes(None)))
         self.put(self.other, "eggs", "1")
-        self.have(self.other.edit(EGGS, becomes(None)))
+        self.have(self.other.local.edit(EGGS, becomes(None)))
         self.assertEqual(self.merged(), {"ham": ["1"]})
 
     def test_after_that(self) -> None:
         """Once absence was proven no snapshot changes anything."""
         self.have(self.other.complete())
         self.assertEqual(self.merged(), {})
-        self.assertIs(self.have(self.other.local_project(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.other.local.get(SPAM)), Presence.ABSENT)
 
     def test_changes_are_seen(self) -> None:
         """After it a local snapshot writes everything, and the serial is another one."""
         self.put(self.other, "spam", "2")
-        moment, serial = self.other.state(None), self.have(self.other.serial())
+        moment, serial = self.other.local.state(None), self.have(self.other.serial())
         self.merged()
-        self.assertEqual(len(self.other.state(moment.versions).lines), 256)
+        self.assertEqual(len(self.other.local.state(moment.versions).lines), 256)
         self.assertGreater(self.have(self.other.serial()), serial)
 
     @settings(max_examples=30, deadline=None, database=None)
@@ -187,19 +187,19 @@ class MergeTests(FarawayCase):
         for name, there in meanwhile.items():
             for catalog in late, early:
                 change = a_project(project_name(name), "2") if there else None
-                self.have(catalog.edit(project_name(name), becomes(change)))
+                self.have(catalog.local.edit(project_name(name), becomes(change)))
         self.have(self.opened(late).fill())
         said = [
             [
                 (each.name, [file.version for file in self.files(catalog, each.name)])
-                for each in self.have(catalog.names())
+                for each in self.have(catalog.local.summaries())
             ]
             for catalog in (late, early)
         ]
         self.assertEqual(said[0], said[1])
 
     def files(self, catalog: MemoryCatalog, name: str) -> tuple[File, ...]:
-        project = self.have(catalog.local_project(project_name(name)))
+        project = self.have(catalog.local.get(project_name(name)))
         assert isinstance(project, Project)
         return project.files
 
@@ -218,10 +218,10 @@ class IgnoredTests(FarawayCase):
         for end in range(0, len(data), 7):
             self.keep(data[:end])
             count, catalog = self.fills()
-            self.assertEqual((count, list(self.have(catalog.names()))), (None, []), end)
+            self.assertEqual((count, list(self.have(catalog.local.summaries()))), (None, []), end)
         for place in range(10, len(data), 11):
             self.keep(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-            self.assertEqual(list(self.have(self.fills()[1].names())), [], place)
+            self.assertEqual(list(self.have(self.fills()[1].local.summaries())), [], place)
 
     def test_foreign(self) -> None:
         """One of another storage, of a later format, or with other lines than ours is ignored."""
@@ -279,7 +279,7 @@ class WriteTests(FarawayCase):
         self.put(self.catalog, "eggs", "1")
         self.assertEqual(self.writes(self.far), 1)
         self.put(self.catalog, "ham", "1")
-        self.have(self.catalog.edit(HAM, becomes(None)))
+        self.have(self.catalog.local.edit(HAM, becomes(None)))
         self.assertEqual(self.writes(self.far), 0)
 
     def test_one_node(self) -> None:

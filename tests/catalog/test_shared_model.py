@@ -196,21 +196,23 @@ class Sharing(stateful.RuleBasedStateMachine):
         """
         project = a_project(name, *versions, status=status)
         self.engines[node].deaf = int(deaf)
-        if self.tried(node, lambda catalog: catalog.edit(name, becomes(project)), self.ours[name]):
-            assert self.have(self.nodes[node].local_project(name)) == self.have(
-                self.true.local_project(name)
+        if self.tried(
+            node, lambda catalog: catalog.local.edit(name, becomes(project)), self.ours[name]
+        ):
+            assert self.have(self.nodes[node].local.get(name)) == self.have(
+                self.true.local.get(name)
             )
         self.engines[node].deaf = 0
 
     @stateful.rule(node=nodes, name=names)
     def remove(self, node: int, name: ProjectName) -> None:
-        self.tried(node, lambda catalog: catalog.edit(name, becomes(None)), self.ours[name])
+        self.tried(node, lambda catalog: catalog.local.edit(name, becomes(None)), self.ours[name])
 
     @stateful.rule(node=nodes, name=names, mark=st.sampled_from("ab"))
     def marks(self, node: int, name: ProjectName, mark: str) -> None:
         self.tried(
             node,
-            lambda catalog: catalog.edit(name, lambda project: project, mark=mark),
+            lambda catalog: catalog.local.edit(name, lambda project: project, mark=mark),
             self.ours[name],
         )
 
@@ -235,7 +237,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         name: ProjectName, change: Callable[[Project], Project]
     ) -> Callable[[Any], Coroutine[Any, Any, Value]]:
         """An edit of what is there."""
-        return lambda catalog: catalog.edit(
+        return lambda catalog: catalog.local.edit(
             name, lambda project: change(project or Project(name=name))
         )
 
@@ -245,9 +247,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         now = a_listing(name, *versions, confirmed=BEGIN + timedelta(seconds=self.asked))
         self.tried(
             node,
-            lambda catalog: catalog.edit_upstream_entry(
-                name, lambda heard: evolve(heard, listing=now)
-            ),
+            lambda catalog: catalog.upstream.edit(name, lambda heard: evolve(heard, listing=now)),
             self.theirs[name],
         )
 
@@ -256,9 +256,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         kept = tuple(a_file(name, version) for version in versions)
         self.tried(
             node,
-            lambda catalog: catalog.edit_upstream_entry(
-                name, lambda heard: evolve(heard, kept=kept)
-            ),
+            lambda catalog: catalog.upstream.edit(name, lambda heard: evolve(heard, kept=kept)),
             self.theirs[name],
         )
 
@@ -271,8 +269,8 @@ class Sharing(stateful.RuleBasedStateMachine):
         """
         catalog, since = self.nodes[node], self.allowed(node)
         ours, theirs = (
-            self.outcome(catalog.local_project(name)),
-            self.outcome(catalog.upstream_entry(name)),
+            self.outcome(catalog.local.get(name)),
+            self.outcome(catalog.upstream.get(name)),
         )
         if isinstance(ours, CatalogDown) or isinstance(theirs, CatalogDown):
             assert self.back[node] + PAUSE > self.now - HAIR
@@ -320,20 +318,17 @@ class Sharing(stateful.RuleBasedStateMachine):
         asked = [engine.asked for engine in self.engines]
         for catalog in self.nodes:
             for read in (
-                MemoryCatalog.names,
-                MemoryCatalog.upstream_summaries,
-                MemoryCatalog.serial,
-                MemoryCatalog.is_complete,
+                lambda catalog: catalog.local.summaries(),
+                lambda catalog: catalog.upstream.summaries(),
+                lambda catalog: catalog.serial(),
+                lambda catalog: catalog.is_complete(),
             ):
-                mine = self.have(getattr(catalog, read.__name__)())
-                assert mine == self.have(read(self.true)), read.__name__  # type: ignore[arg-type]
+                assert self.have(read(catalog)) == self.have(read(self.true))
             for name in NAMES:
-                assert self.have(catalog.local_project(name)) == self.have(
-                    self.true.local_project(name)
-                )
-                assert self.have(catalog.mark(name)) == self.have(self.true.mark(name))
-                assert self.have(catalog.upstream_entry(name)) == self.have(
-                    self.true.upstream_entry(name)
+                assert self.have(catalog.local.get(name)) == self.have(self.true.local.get(name))
+                assert self.have(catalog.local.mark(name)) == self.have(self.true.local.mark(name))
+                assert self.have(catalog.upstream.get(name)) == self.have(
+                    self.true.upstream.get(name)
                 )
                 assert catalog.heads(name) == self.true.heads(name)
                 assert catalog.listing_time(name) == self.true.listing_time(name)

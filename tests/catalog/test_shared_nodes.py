@@ -65,13 +65,13 @@ class Nodes(Timed, SynchronousTestCase):
         self, node: SharedCatalog, *versions: str, name: ProjectName = SPAM, mark: str | None = None
     ) -> Project:
         """Have the project be this one, at that node."""
-        held = self.have(node.edit(name, becomes(a_project(name, *versions)), mark=mark))
+        held = self.have(node.local.edit(name, becomes(a_project(name, *versions)), mark=mark))
         assert held is not None
         return held
 
     def seen(self, node: SharedCatalog, name: ProjectName = SPAM) -> Project | Presence:
         """What that node says of it."""
-        return self.have(node.local_project(name))
+        return self.have(node.local.get(name))
 
     def go(self, seconds: float) -> None:
         """Let time pass, in small steps."""
@@ -92,7 +92,10 @@ class SeeingTests(Nodes):
         self.go(0.4)
         self.assertEqual(self.seen(self.there), held)
         self.assertEqual(self.have(self.there.serial()), self.have(self.here.serial()))
-        self.assertEqual(list(self.have(self.there.names())), list(self.have(self.here.names())))
+        self.assertEqual(
+            list(self.have(self.there.local.summaries())),
+            list(self.have(self.here.local.summaries())),
+        )
 
     def test_asks_nothing(self) -> None:
         """While there are beats no read asks the engine anything."""
@@ -100,9 +103,9 @@ class SeeingTests(Nodes):
         self.go(0.4)
         asked = self.engine(self.there).asked
         self.seen(self.there)
-        self.have(self.there.names())
-        self.have(self.there.mark(SPAM))
-        self.have(self.there.upstream_entry(SPAM))
+        self.have(self.there.local.summaries())
+        self.have(self.there.local.mark(SPAM))
+        self.have(self.there.upstream.get(SPAM))
         self.assertEqual(self.engine(self.there).asked, asked)
 
     def test_clock_set_back(self) -> None:
@@ -219,7 +222,7 @@ class EditingTests(Nodes):
             assert project is not None
             return evolve(project, status=Status.ARCHIVED)
 
-        held = self.have(self.here.edit(SPAM, change))
+        held = self.have(self.here.local.edit(SPAM, change))
         assert held is not None
         self.assertEqual([len(project.files) for project in seen if project], [1, 2])
         self.assertEqual((len(held.files), held.status), (2, Status.ARCHIVED))
@@ -230,10 +233,10 @@ class EditingTests(Nodes):
         self.put(self.here, "1")
         self.go(0.4)
         self.engine(self.here).before_swap.append(
-            lambda: self.have(self.there.edit(SPAM, becomes(None)))
+            lambda: self.have(self.there.local.edit(SPAM, becomes(None)))
         )
         held = self.have(
-            self.here.edit(
+            self.here.local.edit(
                 SPAM, lambda project: project and evolve(project, status=Status.ARCHIVED)
             )
         )
@@ -247,7 +250,7 @@ class EditingTests(Nodes):
         first = self.put(self.here, "1")
         self.go(0.4)
         self.put(self.there, "1", "2")
-        held = self.have(self.here.edit(SPAM, becomes(first)))
+        held = self.have(self.here.local.edit(SPAM, becomes(first)))
         assert held is not None
         self.assertEqual(len(held.files), 1)
         self.assertGreater(held.serial, first.serial + 1)
@@ -255,7 +258,7 @@ class EditingTests(Nodes):
     def test_nothing_came_meanwhile(self) -> None:
         """The same where nothing is known here: what another node put in is not passed over."""
         held = self.put(self.there, "1")
-        self.assertEqual(self.have(self.here.edit(SPAM, lambda project: project)), held)
+        self.assertEqual(self.have(self.here.local.edit(SPAM, lambda project: project)), held)
         self.assertEqual(self.seen(self.here), held)
 
     def test_answer_lost(self) -> None:
@@ -263,7 +266,7 @@ class EditingTests(Nodes):
         the engine tells of it.
         """
         self.engine(self.here).deaf = 1
-        self.refused(self.here.edit(SPAM, becomes(a_project(SPAM, "1"))), CatalogDown)
+        self.refused(self.here.local.edit(SPAM, becomes(a_project(SPAM, "1"))), CatalogDown)
         self.assertIs(self.seen(self.here), Presence.UNKNOWN)
         self.go(0.4)
         held = self.seen(self.here)
@@ -273,13 +276,11 @@ class EditingTests(Nodes):
     def test_asked_again(self) -> None:
         """When upstream was asked last is told to others, without a serial."""
         self.have(
-            self.here.edit_upstream_entry(
-                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1"))
-            )
+            self.here.upstream.edit(SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1")))
         )
         later = datetime(2026, 5, 5, tzinfo=UTC)
         self.have(
-            self.here.edit_upstream_entry(
+            self.here.upstream.edit(
                 SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1", confirmed=later))
             )
         )
@@ -287,7 +288,7 @@ class EditingTests(Nodes):
         self.assertEqual(self.there.listing_time(SPAM), later)
         self.assertEqual(self.have(self.there.serial()), 1)
         self.assertEqual(
-            self.have(self.there.upstream_entry(SPAM)), self.have(self.here.upstream_entry(SPAM))
+            self.have(self.there.upstream.get(SPAM)), self.have(self.here.upstream.get(SPAM))
         )
 
     def test_forgets(self) -> None:
@@ -298,20 +299,20 @@ class EditingTests(Nodes):
         names = [project_name(f"p{number}") for number in range(30)]
         for name in names:
             self.have(
-                node.edit_upstream_entry(
+                node.upstream.edit(
                     name, lambda heard: evolve(heard, listing=a_listing(heard.name, "1"))
                 )
             )
         kept = (a_file(SPAM, "1"),)
-        self.have(node.edit_upstream_entry(SPAM, lambda heard: evolve(heard, kept=kept)))
+        self.have(node.upstream.edit(SPAM, lambda heard: evolve(heard, kept=kept)))
         self.go(0.4)
         left = [
-            name for name in names if self.have(self.there.upstream_entry(name)).listing is not None
+            name for name in names if self.have(self.there.upstream.get(name)).listing is not None
         ]
         self.assertEqual(left, names[-len(left) :])
         self.assertLess(len(left), 10)
-        self.assertEqual(self.have(self.there.upstream_entry(SPAM)).kept, kept)
-        self.assertEqual(self.have(node.upstream_entry(names[0])), UpstreamEntry(name=names[0]))
+        self.assertEqual(self.have(self.there.upstream.get(SPAM)).kept, kept)
+        self.assertEqual(self.have(node.upstream.get(names[0])), UpstreamEntry(name=names[0]))
 
 
 class AwayTests(Nodes):
@@ -337,12 +338,12 @@ class AwayTests(Nodes):
         self.assertEqual(self.seen(self.there), self.held)
         self.go(2)
         asks: list[Callable[[], object]] = [
-            lambda: self.refused(self.there.local_project(SPAM), CatalogDown),
-            lambda: self.refused(self.there.upstream_entry(SPAM), CatalogDown),
-            lambda: self.refused(self.there.names(), CatalogDown),
-            lambda: self.refused(self.there.upstream_summaries(), CatalogDown),
+            lambda: self.refused(self.there.local.get(SPAM), CatalogDown),
+            lambda: self.refused(self.there.upstream.get(SPAM), CatalogDown),
+            lambda: self.refused(self.there.local.summaries(), CatalogDown),
+            lambda: self.refused(self.there.upstream.summaries(), CatalogDown),
             lambda: self.refused(self.there.serial(), CatalogDown),
-            lambda: self.refused(self.there.mark(SPAM), CatalogDown),
+            lambda: self.refused(self.there.local.mark(SPAM), CatalogDown),
         ]
         for ask in asks:
             ask()
@@ -358,9 +359,9 @@ class AwayTests(Nodes):
         """Changes are refused at once, and nothing has changed."""
         self.place.is_down = True
         for _ in range(20):
-            self.refused(self.here.edit(SPAM, becomes(a_project(SPAM, "2"))), CatalogDown)
-            self.refused(self.here.edit(SPAM, lambda project: project), CatalogDown)
-            self.refused(self.here.edit_upstream_entry(SPAM, lambda heard: heard), CatalogDown)
+            self.refused(self.here.local.edit(SPAM, becomes(a_project(SPAM, "2"))), CatalogDown)
+            self.refused(self.here.local.edit(SPAM, lambda project: project), CatalogDown)
+            self.refused(self.here.upstream.edit(SPAM, lambda heard: heard), CatalogDown)
             self.assertEqual(self.seen(self.here), self.held)
             self.clock.advance(0.1)
         self.refused(self.here.complete(), CatalogDown)
@@ -387,13 +388,13 @@ class AwayTests(Nodes):
         engine = self.engine(self.there)
         engine.is_mute = engine.hangs = True
         self.go(FRESH)
-        first = start(self.there.local_project(SPAM))
+        first = start(self.there.local.get(SPAM))
         self.assertNoResult(first)
         self.go(1.1)
         self.assertEqual(self.successResultOf(first), self.held)
         for _ in range(20):
             self.assertEqual(self.seen(self.there), self.held)
-            self.refused(self.there.edit(SPAM, becomes(None)), CatalogDown)
+            self.refused(self.there.local.edit(SPAM, becomes(None)), CatalogDown)
             self.go(0.2)
         self.assertIsNotNone(self.there.following.away)
 
@@ -403,7 +404,7 @@ class AwayTests(Nodes):
         newer = self.put(self.here, "1", "2")
         engine.is_mute, engine.delay = True, 0.8
         self.go(FRESH)
-        read = start(self.there.local_project(SPAM))
+        read = start(self.there.local.get(SPAM))
         self.go(1.5)
         self.assertNoResult(read)
         self.go(0.3)
@@ -416,7 +417,7 @@ class AwayTests(Nodes):
         engine = self.engine(self.there)
         engine.is_mute, engine.delay = True, 0.5
         self.go(FRESH)
-        first, second = start(self.there.local_project(SPAM)), start(self.there.local_project(SPAM))
+        first, second = start(self.there.local.get(SPAM)), start(self.there.local.get(SPAM))
         first.addErrback(lambda _: None)
         first.cancel()
         self.go(0.6)
@@ -428,9 +429,9 @@ class AwayTests(Nodes):
         """
         self.place.is_down = True
         node = self.node()
-        self.refused(node.local_project(SPAM), CatalogDown)
-        self.refused(node.names(), CatalogDown)
-        self.refused(node.edit(SPAM, becomes(None)), CatalogDown)
+        self.refused(node.local.get(SPAM), CatalogDown)
+        self.refused(node.local.summaries(), CatalogDown)
+        self.refused(node.local.edit(SPAM, becomes(None)), CatalogDown)
         self.assertFalse(node.knows_all)
         self.place.is_down = False
         self.go(0.4)
@@ -451,7 +452,7 @@ class AwayTests(Nodes):
         self.place.begin(0)
         self.go(2)
         self.assertEqual(self.seen(self.there), self.held)
-        self.refused(self.there.edit(SPAM, becomes(None)), CatalogDown)
+        self.refused(self.there.local.edit(SPAM, becomes(None)), CatalogDown)
 
 
 class AnewTests(Nodes):
@@ -492,7 +493,7 @@ class AnewTests(Nodes):
         self.refill()
         for _ in range(20):
             self.clock.advance(0.1)
-            read = start(self.here.local_project(SPAM))
+            read = start(self.here.local.get(SPAM))
             known = self.here.following.is_current
             if known:
                 self.assertIsInstance(self.successResultOf(read), Project)
@@ -519,7 +520,7 @@ class AnewTests(Nodes):
             seen.append(project)
             return a_project(SPAM, "2")
 
-        held = self.have(self.here.edit(SPAM, change))
+        held = self.have(self.here.local.edit(SPAM, change))
         self.assertEqual(seen, [self.held, None])
         self.assertEqual(self.seen(self.here), held)
 
@@ -568,7 +569,7 @@ class AnewTests(Nodes):
         of the same epoch.
         """
         self.engine(self.there).is_down = True
-        self.have(self.here.edit(SPAM, becomes(None)))
+        self.have(self.here.local.edit(SPAM, becomes(None)))
         self.have(self.engine(self.here).tidy(0))
         self.put(self.here, "1", name=HAM)
         self.engine(self.there).is_down = False
@@ -634,7 +635,7 @@ class GlanceTests(Nodes):
         """When another index was asked last is known at once."""
         self.assertIsNone(self.there.listing_time(SPAM))
         heard = self.have(
-            self.there.edit_upstream_entry(
+            self.there.upstream.edit(
                 SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1"))
             )
         )
@@ -647,4 +648,4 @@ class GlanceTests(Nodes):
         )
         self.go(0.4)
         self.assertIsNone(self.there.listing_time(SPAM))
-        self.assertEqual(self.have(self.there.upstream_entry(SPAM)), UpstreamEntry(name=SPAM))
+        self.assertEqual(self.have(self.there.upstream.get(SPAM)), UpstreamEntry(name=SPAM))

@@ -384,9 +384,7 @@ class CooldownTests(PublishingCase):
         """A file comes onto the page as soon as it is old enough."""
         name = project_name("ham")
         kept = listed(self.ham, HAM, project=name, seen=self.pypid.world.now(), key="ham")
-        self.have(
-            self.pypid.catalog.edit_upstream_entry(name, lambda heard: evolve(heard, kept=(kept,)))
-        )
+        self.have(self.pypid.catalog.upstream.edit(name, lambda heard: evolve(heard, kept=(kept,))))
         self.copies = False
         self.stop()
         self.begin()

@@ -176,7 +176,7 @@ class KeeperCase(Awaiting, SynchronousTestCase):
 
     def kept(self, file: File) -> File | None:
         """What the catalog says of it."""
-        return self.have(self.catalog.upstream_entry(file.project)).kept_file(file.filename)
+        return self.have(self.catalog.upstream.get(file.project)).kept_file(file.filename)
 
     def stored(self) -> list[str]:
         return self.have(contents(self.blobs))

@@ -129,7 +129,7 @@ class NodesCase(Timed, SynchronousTestCase):
 
     def row(self, name: ProjectName = SPAM) -> Project | Presence:
         """What a node that starts now has of the project, without looking at the storage."""
-        return self.have(self.node().catalog.local_project(name))
+        return self.have(self.node().catalog.local.get(name))
 
     def keys(self) -> list[str]:
         """What lies in the storage."""

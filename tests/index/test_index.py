@@ -58,7 +58,7 @@ class KnownTests(IndexCase):
         """After a comparison the storage is not asked for names any more."""
         watched = Watched(self.store)
         index = self.restarted(watched)
-        self.assertIs(self.have(index.catalog.local_project(SPAM)), Presence.UNKNOWN)
+        self.assertIs(self.have(index.catalog.local.get(SPAM)), Presence.UNKNOWN)
         self.have(index.reconcile())
         before = len(watched.asked)
         self.refused(index.project(SPAM), NoSuchProject)

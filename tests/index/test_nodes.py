@@ -139,7 +139,7 @@ class LookingTests(NodesCase):
             gate.all()
             self.successResultOf(looked)
             self.assertIsNotNone(
-                self.have(self.node().catalog.upstream_entry(name)).kept_file(file.filename),
+                self.have(self.node().catalog.upstream.get(name)).kept_file(file.filename),
                 f"step {step}",
             )
             if is_over:
@@ -407,7 +407,7 @@ class AwayTests(NodesCase):
             for key in self.keys():
                 self.have(self.store.delete(key))
         self.assertTrue(self.have(self.here.catalog.is_complete()))
-        self.assertIs(self.have(self.here.catalog.local_project(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.here.catalog.local.get(SPAM)), Presence.ABSENT)
 
     def test_dies(self) -> None:
         """A node that dies between a record and the catalog: the name is told to nobody, and the
@@ -426,7 +426,7 @@ class AwayTests(NodesCase):
         self.died()
         self.have(self.there.reconcile())
         self.go(1)
-        self.assertIsInstance(self.have(self.here.catalog.local_project(SPAM)), Project)
+        self.assertIsInstance(self.have(self.here.catalog.local.get(SPAM)), Project)
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
         self.refused(publishing(self.here, OTHER), AlreadyExists)
         self.assertEqual(self.upstream.names_told, [])

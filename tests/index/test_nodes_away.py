@@ -151,7 +151,7 @@ class TheirsTests(AwayCase):
 
     def kept(self, node: Index) -> list[str]:
         """The files of eggs that the catalog there knows to be kept."""
-        return [file.filename for file in self.have(node.catalog.upstream_entry(EGGS)).kept]
+        return [file.filename for file in self.have(node.catalog.upstream.get(EGGS)).kept]
 
     def test_new_names(self) -> None:
         """A name that upstream was never told is not told now; nor is it said not to be there."""
@@ -223,7 +223,7 @@ class TheirsTests(AwayCase):
         self.have(self.here.file_cache.last_access.write_down(self.here.catalog))
         self.go(1)
         self.assertEqual(
-            [name for name, _ in self.have(self.there.catalog.upstream_entry(EGGS)).touched],
+            [name for name, _ in self.have(self.there.catalog.upstream.get(EGGS)).touched],
             [EGGS_FILE],
         )
 

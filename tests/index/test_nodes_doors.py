@@ -231,7 +231,7 @@ class EpochTests(NodesCase):
         self.place.lose()
         other = self.node().catalog
         self.begin(other, head.serial - 1)
-        self.have(other.edit(SPAM, lambda _: Project(name=SPAM)))
+        self.have(other.local.edit(SPAM, lambda _: Project(name=SPAM)))
         self.begin(other, serial)
         self.have(other.complete())
         self.cut_off(self.here, self.there, off=False)
@@ -246,4 +246,4 @@ class EpochTests(NodesCase):
         """Change another project until the catalog has come to this serial."""
         while (now := self.have(catalog.serial())) < serial:
             ham = Project(name=project_name("ham"), status_reason=f"{now}")
-            self.have(catalog.edit(ham.name, lambda _, ham=ham: ham))  # type: ignore[misc]
+            self.have(catalog.local.edit(ham.name, lambda _, ham=ham: ham))  # type: ignore[misc]

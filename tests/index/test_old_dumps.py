@@ -36,10 +36,10 @@ class OldDumpCase(IndexCase):
 
         async def held() -> dict[str, tuple[Project, str | None]]:
             found = {}
-            for summary in await index.catalog.names():
-                project = await index.catalog.local_project(summary.name)
+            for summary in await index.catalog.local.summaries():
+                project = await index.catalog.local.get(summary.name)
                 assert isinstance(project, Project)
-                found[summary.name] = (project, await index.catalog.mark(summary.name))
+                found[summary.name] = (project, await index.catalog.local.mark(summary.name))
             return found
 
         return self.have(held())
@@ -48,7 +48,9 @@ class OldDumpCase(IndexCase):
         """A process that starts now, with the dump."""
         catalog = MemoryCatalog()
         for project, mark in self.dump.values():
-            self.have(catalog.edit(project.name, lambda _, project=project: project, mark=mark))
+            self.have(
+                catalog.local.edit(project.name, lambda _, project=project: project, mark=mark)
+            )
         has_lease = self.has_lease
         is_sole = None if has_lease is None else lambda: has_lease
         return Index(

@@ -25,17 +25,20 @@ from pypid.testing.worlds import Awaiting
 
 
 class Held(MemoryCatalog):
-    """A catalog that says what the test gave it."""
+    """A catalog whose tables have the projects that the test gave it."""
 
     def __init__(self, ours: Sequence[Summary], theirs: Sequence[Summary]) -> None:
         super().__init__()
         self.of_ours, self.of_theirs = ours, theirs
 
-    async def names(self) -> Sequence[Summary]:
-        return self.of_ours
+        async def local() -> Sequence[Summary]:
+            return self.of_ours
 
-    async def upstream_summaries(self) -> Sequence[Summary]:
-        return self.of_theirs
+        async def upstream() -> Sequence[Summary]:
+            return self.of_theirs
+
+        self.local.summaries = local  # type: ignore[method-assign]
+        self.upstream.summaries = upstream  # type: ignore[method-assign]
 
 
 def many(letter: str, count: int, **fields: object) -> tuple[Summary, ...]:

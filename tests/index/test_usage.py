@@ -48,20 +48,28 @@ class Counting(MemoryCatalog):
     waits: Deferred[None] | None = None
     away: CatalogDown | None = None
 
-    async def local_project(self, name: ProjectName) -> Project | Presence:
-        self.asked.append(name)
-        if self.waits is not None:
-            await self.waits
-        return await super().local_project(name)
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = []
+        local, upstream, summaries = self.local.get, self.upstream.get, self.local.summaries
 
-    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
-        self.asked.append(name)
-        return await super().upstream_entry(name)
+        async def get_local(name: ProjectName) -> Project | Presence:
+            self.asked.append(name)
+            if self.waits is not None:
+                await self.waits
+            return await local(name)
 
-    async def names(self) -> Sequence[Summary]:
-        if self.away is not None:
-            raise self.away
-        return await super().names()
+        async def get_upstream(name: ProjectName) -> UpstreamEntry:
+            self.asked.append(name)
+            return await upstream(name)
+
+        async def names() -> Sequence[Summary]:
+            if self.away is not None:
+                raise self.away
+            return await summaries()
+
+        self.local.get, self.local.summaries = get_local, names  # type: ignore[method-assign]
+        self.upstream.get = get_upstream  # type: ignore[method-assign]
 
 
 class UsageTests(SynchronousTestCase):
@@ -69,7 +77,6 @@ class UsageTests(SynchronousTestCase):
         """Two projects of ours, and two of theirs: of one of them files are kept."""
         self.clock = Clock()
         self.catalog = Counting()
-        self.catalog.asked = []
         self.usage = Usage(self.catalog, world(self.clock))
         self.put(SPAM, 10, 20)
         self.put(EGGS, 1)
@@ -83,14 +90,14 @@ class UsageTests(SynchronousTestCase):
 
     def put(self, name: ProjectName, *sizes: int) -> None:
         """From now on these are ours."""
-        self.have(self.catalog.edit(name, lambda _: Project(name=name, files=files(name, *sizes))))
+        self.have(
+            self.catalog.local.edit(name, lambda _: Project(name=name, files=files(name, *sizes)))
+        )
 
     def keep(self, name: ProjectName, *sizes: int) -> None:
         """From now on these are kept."""
         self.have(
-            self.catalog.edit_upstream_entry(
-                name, lambda heard: evolve(heard, kept=files(name, *sizes))
-            )
+            self.catalog.upstream.edit(name, lambda heard: evolve(heard, kept=files(name, *sizes)))
         )
 
     def told(self) -> Used:
@@ -127,8 +134,8 @@ class UsageTests(SynchronousTestCase):
     def test_gone(self) -> None:
         """What is there no more is told no more; a name of ours without files takes nothing."""
         self.told()
-        self.have(self.catalog.edit(EGGS, lambda _: None))
-        self.have(self.catalog.edit_upstream_entry(HAM, lambda heard: evolve(heard, kept=())))
+        self.have(self.catalog.local.edit(EGGS, lambda _: None))
+        self.have(self.catalog.upstream.edit(HAM, lambda heard: evolve(heard, kept=())))
         self.put(SPAM)
         used = self.told()
         self.assertEqual(used.by_size, (ProjectUse(SPAM, 0, 0, 1, 3),))

@@ -103,8 +103,8 @@ def unnumbered(project: Project) -> Project:
 async def everything(index: Index) -> dict[str, Project]:
     """All that the catalog holds."""
     held = {}
-    for summary in await index.catalog.names():
-        project = await index.catalog.local_project(summary.name)
+    for summary in await index.catalog.local.summaries():
+        project = await index.catalog.local.get(summary.name)
         assert isinstance(project, Project)
         held[summary.name] = unnumbered(project)
     return held

@@ -155,7 +155,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
             (file.project, file.filename) for file in self.have(inventory_of(self.index).lying())
         ]
         for name in {project for project, _ in found}:
-            held = self.have(self.index.catalog.upstream_entry(name)).kept
+            held = self.have(self.index.catalog.upstream.get(name)).kept
             self.assertEqual(
                 [file.filename for file in held],
                 [filename for project, filename in found if project == name],
@@ -352,7 +352,7 @@ class WritingDownTests(UpkeepCase):
         return {
             name: hour - hours
             for name, hour in self.have(
-                self.index.catalog.upstream_entry(project_name("ant"))
+                self.index.catalog.upstream.get(project_name("ant"))
             ).touched
         }
 
@@ -386,11 +386,9 @@ class WritingDownTests(UpkeepCase):
         self.stop(maintenance)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 2, "ant-2.0.tar.gz": 0})
         folder = self.mktemp()
-        self.have(
-            CatalogDump(self.index.catalog.upstream_lines, folder, "storage", self.world).write()
-        )
+        self.have(CatalogDump(self.index.catalog.upstream, folder, "storage", self.world).write())
         catalog = MemoryCatalog()
-        self.have(CatalogDump(catalog.upstream_lines, folder, "storage", self.world).load())
+        self.have(CatalogDump(catalog.upstream, folder, "storage", self.world).load())
         self.index = self.another(catalog=catalog)
         self.assertEqual(self.wanted(self.index), {"ant-1.0.tar.gz": 7200, "ant-2.0.tar.gz": 120})
 
@@ -419,7 +417,7 @@ class RefreshingTests(UpkeepCase):
 
     def files(self, name: str) -> list[str]:
         """What is known of the page, without asking."""
-        said = self.have(self.index.catalog.upstream_entry(project_name(name))).listing
+        said = self.have(self.index.catalog.upstream.get(project_name(name))).listing
         assert said is not None and said.files is not None
         return [file.filename for file in said.files]
 
@@ -470,7 +468,7 @@ class RefreshingTests(UpkeepCase):
         other = self.another()
         self.have(publishing(other, sent(filename="ant-9.0-py3-none-any.whl")))
         self.assertNotIsInstance(
-            self.have(self.index.catalog.local_project(project_name("ant"))), Project
+            self.have(self.index.catalog.local.get(project_name("ant"))), Project
         )
         self.assertEqual(self.refresh(), ["bee"])
 

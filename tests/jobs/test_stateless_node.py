@@ -61,7 +61,7 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
     def made(self, secret: str | None = "x" * 40, **more: Any) -> StatelessNode:
         catalog = MemoryCatalog()
         index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
-        far = RemoteDump(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
+        far = RemoteDump(catalog.local, self.store, SNAPSHOT, "here", self.world, self.state)
         return StatelessNode(
             index,
             (far,),

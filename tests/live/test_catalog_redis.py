@@ -352,11 +352,11 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
         with redis() as server:
             url = server.catalog()
             here, there = self.catalog(url), self.catalog(url)
-            self.have(here.edit(SPAM, lambda old: Project(name=SPAM)))
+            self.have(here.local.edit(SPAM, lambda old: Project(name=SPAM)))
             self.have(here.complete())
             self.assertTrue(
                 self.until(
-                    lambda: self.have(there.local_project(project_name("ham"))) is Presence.ABSENT
+                    lambda: self.have(there.local.get(project_name("ham"))) is Presence.ABSENT
                 )
             )
             server.restart()
@@ -366,9 +366,9 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
                 self.have(here.complete())  # of a comparison that began before
             self.assertFalse(self.have(there.is_complete()))
             here.begin_comparison()
-            made = self.have(here.edit(SPAM, lambda old: Project(name=SPAM)))
+            made = self.have(here.local.edit(SPAM, lambda old: Project(name=SPAM)))
             self.have(here.complete())
-            self.assertTrue(self.until(lambda: self.have(there.local_project(SPAM)) == made))
+            self.assertTrue(self.until(lambda: self.have(there.local.get(SPAM)) == made))
             self.assertTrue(self.until(lambda: self.have(there.is_complete())))
 
     def test_storm(self) -> None:
@@ -390,7 +390,7 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
                     made = Project(name=name, status_reason=str(number))
                     life = lives
                     try:
-                        await node.edit(name, lambda old, made=made: made)
+                        await node.local.edit(name, lambda old, made=made: made)
                         done[name] = life
                     except CatalogDown:
                         await deferLater(reactor, 0.05)
@@ -423,8 +423,8 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
 
     def shown(self, catalog: SharedCatalog) -> dict[str, int]:
         """The serials of all projects that it lists."""
-        return {summary.name: summary.serial for summary in self.have(catalog.names())}
+        return {summary.name: summary.serial for summary in self.have(catalog.local.summaries())}
 
     def unknown(self, catalog: SharedCatalog, name: Any) -> bool:
         """Whether it says that it does not know."""
-        return self.have(catalog.local_project(name)) is Presence.UNKNOWN
+        return self.have(catalog.local.get(name)) is Presence.UNKNOWN

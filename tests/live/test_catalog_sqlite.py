@@ -84,7 +84,7 @@ async def main():
     said = None
     while True:
         try:
-            names = [each.name for each in await catalog.names()]
+            names = [each.name for each in await catalog.local.summaries()]
         except CatalogDown:
             names = None
         saying = [catalog.following.replica.generation, names]
@@ -189,7 +189,7 @@ class LockedTests(TestCase):
         with scratch() as folder:
             engine = sql.open("", folder, world, reactor)
             catalog = await shared.open(shared.SharedSettings("storage"), engine, world)
-            await catalog.edit(SPAM, lambda _: Project(name=SPAM))
+            await catalog.local.edit(SPAM, lambda _: Project(name=SPAM))
             try:
                 with child(LOCKS, folder / "catalog.db") as locker:
                     await deferToThread(locker.stdout.readline)  # type: ignore[union-attr]
@@ -208,7 +208,7 @@ class LockedTests(TestCase):
         tried = [start(self.archived(catalog)) for _ in range(6)]
         while not all(each.called for each in tried):
             self.assertTrue(catalog.following.is_current)
-            self.assertIsInstance(await catalog.local_project(SPAM), Project)
+            self.assertIsInstance(await catalog.local.get(SPAM), Project)
             asked = reactor.seconds()
             self.assertIsNotNone(await catalog.following.engine.row(RowKind.LOCAL, SPAM))
             self.assertLess(reactor.seconds() - asked, 0.4)
@@ -219,7 +219,7 @@ class LockedTests(TestCase):
 
     async def archived(self, catalog: shared.SharedCatalog) -> Project:
         """The project, archived."""
-        edited = await catalog.edit(
+        edited = await catalog.local.edit(
             SPAM, lambda project: evolve(project or Project(name=SPAM), status=Status.ARCHIVED)
         )
         assert edited is not None

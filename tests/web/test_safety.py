@@ -330,9 +330,9 @@ class StartTests(SafetyCase):
 
     def snapshots(self, pypid: Pypid, folder: Path) -> tuple[CatalogDump, CatalogDump]:
         """Of ours and of theirs."""
-        ours = CatalogDump(pypid.catalog, str(folder / "ours"), "storage", pypid.world)
+        ours = CatalogDump(pypid.catalog.local, str(folder / "ours"), "storage", pypid.world)
         return ours, CatalogDump(
-            pypid.catalog.upstream_lines, str(folder / "theirs"), "storage", pypid.world
+            pypid.catalog.upstream, str(folder / "theirs"), "storage", pypid.world
         )
 
     def restarted(self, folder: Path, *, loads: bool = True, **policy: Any) -> Pypid:

@@ -16,8 +16,8 @@ from pypid.catalog.forgettable import MOST, Forgettable
 from pypid.catalog.table import (
     SHORT,
     Line,
+    LineTable,
     Loaded,
-    Table,
     count_files,
     no_shards,
     shard_of,
@@ -52,7 +52,7 @@ class ReplicaTable(Generic[V]):
     def __init__(
         self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking
     ) -> None:
-        self.table: Table[V] = Table(load, files, thinking)
+        self.table: LineTable[V] = LineTable(load, files, thinking)
         self.table.lines.settled()
         self._load = load
         self._thinking = thinking

@@ -62,57 +62,29 @@ class SharedSettings:
     forgettable: int = MOST
 
 
-class SharedCatalog:
-    """A `Catalog`, and a `Glance`. `open` makes one; `close` it.
-
-    The function that is passed to an edit may be called several times: with the project as another
-    node has changed it meanwhile.
-    """
+class SharedLocalTable:
+    """The local projects (`LocalTable`)."""
 
     def __init__(self, following: ReplicaFollower) -> None:
-        self.following = following
-        self._compared = ""
-        """The generation in which the current reconciliation began, which `complete` refers to."""
-        self._looks = 0
-        self._was_current = True
-        self._forgetting = False
+        self._following = following
 
-    async def begin(self) -> None:
-        """Read what is shared, and follow it from now on; before that all methods raise
-        `CatalogDown`.
+    def _half(self) -> ReplicaTable[LocalProject]:
+        return self._following.replica.local
 
-        Raises `CannotStart` if the engine's rows are another storage's, or it is unusable. If it is
-        unavailable, the catalog waits for it, and all methods raise `CatalogDown` meanwhile.
-        """
-        await self.following.begin()
-        self.begin_comparison()
-
-    @property
-    def _replica(self) -> Replica:
-        return self.following.replica
-
-    def _local_half(self) -> ReplicaTable[LocalProject]:
-        return self._replica.local
-
-    def _upstream_half(self) -> ReplicaTable[UpstreamEntry]:
-        return self._replica.upstream
-
-    # --- local projects ---
-
-    async def local_project(self, name: ProjectName) -> LocalProject | Presence:
-        certain = await self.following.current()
+    async def get(self, name: ProjectName) -> LocalProject | Presence:
+        certain = await self._following.current()
         if not certain:
-            self.following.world.counts.add(STALE, ("catalog",))
-        replica = self._replica
+            self._following.world.counts.add(STALE, ("catalog",))
+        replica = self._following.replica
         held = await replica.local.value(name)
         if held is not None:
             return held
         absent = certain and replica.complete and not replica.local.has_row(name)
         return Presence.ABSENT if absent else Presence.UNKNOWN
 
-    async def names(self) -> Sequence[Summary]:
-        await self.following.current()
-        return self._replica.local.table.lines.summaries()
+    async def summaries(self) -> Sequence[Summary]:
+        await self._following.current()
+        return self._half().table.lines.summaries()
 
     async def edit(
         self,
@@ -137,23 +109,32 @@ class SharedCatalog:
                 else _local_draft(new, mark, seen=True)
             )
 
-        done = await swap_row(self.following, RowKind.LOCAL, name, self._local_half, draft)
+        done = await swap_row(self._following, RowKind.LOCAL, name, self._half, draft)
         if done.draft is None or done.row is None:
             return done.held.value
         made: LocalProject | None = done.draft.value
         return None if made is None else evolve(made, serial=done.row.serial)
 
     async def mark(self, name: ProjectName) -> str | None:
-        await self.following.current()
-        return _mark((await self._replica.local.held(name)).line)
+        await self._following.current()
+        return _mark((await self._half().held(name)).line)
 
-    # --- upstream projects ---
 
-    async def upstream_entry(self, name: ProjectName) -> UpstreamEntry:
-        await self.following.current()
-        return await self._replica.upstream.value(name) or UpstreamEntry(name=name)
+class SharedUpstreamTable:
+    """The upstream projects (`UpstreamTable`)."""
 
-    async def edit_upstream_entry(
+    def __init__(self, following: ReplicaFollower) -> None:
+        self._following = following
+        self._forgetting = False
+
+    def _half(self) -> ReplicaTable[UpstreamEntry]:
+        return self._following.replica.upstream
+
+    async def get(self, name: ProjectName) -> UpstreamEntry:
+        await self._following.current()
+        return await self._half().value(name) or UpstreamEntry(name=name)
+
+    async def edit(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
@@ -165,7 +146,7 @@ class SharedCatalog:
                 None if new == old and held.value is not None else _upstream_draft(held, old, new)
             )
 
-        done = await swap_row(self.following, RowKind.UPSTREAM, name, self._upstream_half, draft)
+        done = await swap_row(self._following, RowKind.UPSTREAM, name, self._half, draft)
         if done.draft is None:
             return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.line is not None:
@@ -176,12 +157,9 @@ class SharedCatalog:
             else evolve(done.draft.value, serial=done.row.serial)
         )
 
-    async def upstream_names(self) -> Sequence[ProjectName]:
-        return [summary.name for summary in await self.upstream_summaries()]
-
-    async def upstream_summaries(self) -> Sequence[Summary]:
-        await self.following.current()
-        return self._replica.upstream_summaries()
+    async def summaries(self) -> Sequence[Summary]:
+        await self._following.current()
+        return self._following.replica.upstream_summaries()
 
     def _forget_others(self) -> None:
         """Drop other upstream projects to make space, for all nodes and in the background, after
@@ -192,7 +170,7 @@ class SharedCatalog:
             start(self._forget())
 
     async def _forget(self) -> None:
-        replica, engine = self._replica, self.following.engine
+        replica, engine = self._following.replica, self._following.engine
         try:
             for name in replica.forgettable.pop_excess():
                 held = await replica.upstream.held(name)
@@ -212,7 +190,36 @@ class SharedCatalog:
         finally:
             self._forgetting = False
 
-    # --- all of it ---
+
+class SharedCatalog:
+    """A `Catalog`, and a `Glance`. `open` makes one; `close` it.
+
+    The function that is passed to an edit may be called several times: with the project as another
+    node has changed it meanwhile.
+    """
+
+    def __init__(self, following: ReplicaFollower) -> None:
+        self.following = following
+        self.local = SharedLocalTable(following)
+        self.upstream = SharedUpstreamTable(following)
+        self._compared = ""
+        """The generation in which the current reconciliation began, which `complete` refers to."""
+        self._looks = 0
+        self._was_current = True
+
+    async def begin(self) -> None:
+        """Read what is shared, and follow it from now on; before that all methods raise
+        `CatalogDown`.
+
+        Raises `CannotStart` if the engine's rows are another storage's, or it is unusable. If it is
+        unavailable, the catalog waits for it, and all methods raise `CatalogDown` meanwhile.
+        """
+        await self.following.begin()
+        self.begin_comparison()
+
+    @property
+    def _replica(self) -> Replica:
+        return self.following.replica
 
     async def serial(self) -> int:
         await self.following.current()

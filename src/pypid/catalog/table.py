@@ -291,7 +291,7 @@ SHORT = 1 << 17
 """Bytes of a line with about so many files."""
 
 
-class Table(Generic[V]):
+class LineTable(Generic[V]):
     """The `lines`, decoded by `load`. `files` counts the files of a value; `thinking` is for values
     with many (`World.thinking`).
     """

@@ -123,7 +123,7 @@ class ExportViewer:
         catalog, sieve, fetches = index.catalog, self._sieve, self._fetches
         sees_all = sieve is None
         serial = await catalog.serial()
-        local, upstream = await catalog.names(), await catalog.upstream_summaries()
+        local, upstream = await catalog.local.summaries(), await catalog.upstream.summaries()
         names = await index.stored_names()
         seen = names
         if sieve is not None:

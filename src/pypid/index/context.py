@@ -139,7 +139,7 @@ class IndexContext:
         """
         if name in self.being_adopted:
             return Presence.UNKNOWN
-        held = await self.catalog.local_project(name)
+        held = await self.catalog.local.get(name)
         if name in self.pending_updates:
             return await self._while_pending(name, held)
         if held is Presence.ABSENT or (isinstance(held, Project) and self.verified.has(name)):
@@ -155,7 +155,7 @@ class IndexContext:
         async with self.locks.hold(name):
             if not self.verified.has(name) and await self.verified.matches(name):
                 self.verified.add(name)
-            held = await self.catalog.local_project(name)
+            held = await self.catalog.local.get(name)
             if isinstance(held, Project) and self.verified.has(name):
                 return held
             project = (await self.refresh(name)).project
@@ -185,7 +185,7 @@ class IndexContext:
         or may be publishing it; or an administrator has copied private files into the storage that
         are not adopted yet.
         """
-        held = await self.catalog.local_project(name)
+        held = await self.catalog.local.get(name)
         return (
             held
             if isinstance(held, Project)
@@ -226,15 +226,15 @@ class IndexContext:
         """
         before = None
         with suppress(CatalogDown):  # the next catalog call raises it again
-            before = _serial(await self.catalog.local_project(name))
+            before = _serial(await self.catalog.local.get(name))
         for _ in range(READINGS):
             found = await records.read_project(self.blobs, name)
             edit = _compare_and_set(before, found.project)
             try:
-                held = await self.catalog.edit(name, edit, mark=found.mark)
+                held = await self.catalog.local.edit(name, edit, mark=found.mark)
             except ConcurrentChange:
                 with suppress(CatalogDown):  # the next catalog call raises it again
-                    before = _serial(await self.catalog.edit(name, as_it_is))
+                    before = _serial(await self.catalog.local.edit(name, as_it_is))
             except CatalogDown:
                 break
             else:
@@ -247,7 +247,7 @@ class IndexContext:
     async def _without_catalog(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
         """Return the storage's state while the catalog cannot be updated."""
         try:
-            held = await self.catalog.local_project(name)
+            held = await self.catalog.local.get(name)
         except CatalogDown:
             held = Presence.UNKNOWN
         old = held if isinstance(held, Project) else None
@@ -281,7 +281,7 @@ class IndexContext:
         """Return the catalog's entry, for a caller that holds the project's lock and has called
         `known` before.
         """
-        held = await self.catalog.local_project(name)
+        held = await self.catalog.local.get(name)
         if not isinstance(held, Project):
             raise NoSuchProject(name)
         return held
@@ -304,7 +304,7 @@ class IndexContext:
         becomes visible later.
         """
         try:
-            held = await self.catalog.edit(name, change)
+            held = await self.catalog.local.edit(name, change)
         except CatalogDown as error:
             self.pending_updates.add(name)
             raise CatalogDown(CHANGE_SAVED) from error

@@ -200,7 +200,7 @@ class Index:
         """Return those of `names` that are local projects in quarantine according to the
         catalog.
         """
-        known = in_runs(await self.catalog.names())
+        known = in_runs(await self.catalog.local.summaries())
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
 

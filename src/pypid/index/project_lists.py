@@ -53,15 +53,15 @@ class Names:
 
     async def listed(self) -> Summaries:
         """Return the listed local projects, by name."""
-        return await self._made_of("listed", (await self.catalog.names(),), self._list)
+        return await self._made_of("listed", (await self.catalog.local.summaries(),), self._list)
 
     async def stored(self) -> Summaries:
         """Return the listed local projects and the upstream projects with cached files that no rule
         hides, by name.
         """
         ours, kept, complete = (
-            await self.catalog.names(),
-            await self.catalog.upstream_summaries(),
+            await self.catalog.local.summaries(),
+            await self.catalog.upstream.summaries(),
             self.catalog.was_complete,
         )
         if not kept:

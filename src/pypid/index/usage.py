@@ -127,8 +127,8 @@ class Usage:
     async def _count(self) -> None:
         catalog, thinking = self.catalog, self.world.thinking
         names, cached, generation = (
-            await catalog.names(),
-            await catalog.upstream_summaries(),
+            await catalog.local.summaries(),
+            await catalog.upstream.summaries(),
             catalog.generation,
         )
         basis = self._basis
@@ -147,7 +147,7 @@ class Usage:
         self.done, self.of = 0, len(stale) + len(their_stale)
         pace = Pace(self.world)
         for summary in stale:
-            project = await catalog.local_project(summary.name)
+            project = await catalog.local.get(summary.name)
             ours_now[summary.name] = _sum(
                 summary, project.files if isinstance(project, Project) else ()
             )
@@ -155,7 +155,7 @@ class Usage:
             await pace.keep()
         for summary in their_stale:
             cached_now[summary.name] = _sum(
-                summary, (await catalog.upstream_entry(summary.name)).kept
+                summary, (await catalog.upstream.get(summary.name)).kept
             )
             self.done += 1
             await pace.keep()

@@ -130,13 +130,15 @@ class CacheMaintenance(PeriodicJobs):
         the name.
         """
         turns = DeferredSemaphore(REFRESHES)
-        names = await self.index.catalog.upstream_names()
-        refreshed = sum(await gatherResults([turns.run(self._begin, name) for name in names]))
+        cached = await self.index.catalog.upstream.summaries()
+        refreshed = sum(
+            await gatherResults([turns.run(self._begin, summary.name) for summary in cached])
+        )
         if not self._stopping:
             _log.info(
                 "{refreshed} of {names} cached projects were refreshed",
                 refreshed=refreshed,
-                names=len(names),
+                names=len(cached),
             )
 
     def _begin(self, name: ProjectName) -> Deferred[bool]:

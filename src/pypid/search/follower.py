@@ -140,8 +140,8 @@ class SearchFollower:
     async def _look(self) -> CatalogView:
         catalog = self.index.catalog
         local, upstream = (
-            in_runs(await catalog.names()),
-            in_runs(await catalog.upstream_summaries()),
+            in_runs(await catalog.local.summaries()),
+            in_runs(await catalog.upstream.summaries()),
         )
         return CatalogView(await self.index.stored_names(), local, upstream)
 
@@ -225,7 +225,7 @@ class SearchFollower:
 
     async def _seen_of(self, name: ProjectName) -> CardSource | None:
         index, policy = self.index, self.index.policy
-        local = await index.catalog.local_project(name)
+        local = await index.catalog.local.get(name)
         upstream = (
             await index.listings.known(name) if may_show_upstream(policy, name, local) else None
         )

@@ -46,7 +46,7 @@ class CatalogContract(Awaiting):
 
     def put(self, project: LocalProject, mark: str | None = None) -> LocalProject:
         """Store the project; return its new state."""
-        held = self.have(self.catalog.edit(project.name, becomes(project), mark=mark))
+        held = self.have(self.catalog.local.edit(project.name, becomes(project), mark=mark))
         assert held is not None
         return held
 
@@ -64,24 +64,24 @@ class CatalogContract(Awaiting):
         )
         held = self.put(project)
         self.assertEqual(held, evolve(project, serial=self.have(self.catalog.serial())))
-        self.assertEqual(self.have(self.catalog.local_project(SPAM)), held)
+        self.assertEqual(self.have(self.catalog.local.get(SPAM)), held)
 
     def test_unknown_is_not_absent(self) -> None:
         """A project that is not held is unknown until the comparison with storage is complete, and
         absent from then on.
         """
-        self.assertIs(self.have(self.catalog.local_project(SPAM)), Presence.UNKNOWN)
+        self.assertIs(self.have(self.catalog.local.get(SPAM)), Presence.UNKNOWN)
         self.assertFalse(self.have(self.catalog.is_complete()))
         self.assertFalse(self.catalog.was_complete)
         self.catalog.begin_comparison()
         self.have(self.catalog.complete())
         self.assertTrue(self.have(self.catalog.is_complete()))
         self.assertTrue(self.catalog.was_complete)
-        self.assertIs(self.have(self.catalog.local_project(SPAM)), Presence.ABSENT)
+        self.assertIs(self.have(self.catalog.local.get(SPAM)), Presence.ABSENT)
         self.put(a_project(SPAM))
-        self.assertIsInstance(self.have(self.catalog.local_project(SPAM)), Project)
-        self.have(self.catalog.edit(SPAM, becomes(None)))
-        self.assertIs(self.have(self.catalog.local_project(SPAM)), Presence.ABSENT)
+        self.assertIsInstance(self.have(self.catalog.local.get(SPAM)), Project)
+        self.have(self.catalog.local.edit(SPAM, becomes(None)))
+        self.assertIs(self.have(self.catalog.local.get(SPAM)), Presence.ABSENT)
 
     def test_edits_what_is_held(self) -> None:
         """An edit is given the current project, with its serial, or None."""
@@ -93,8 +93,8 @@ class CatalogContract(Awaiting):
                 a_project(SPAM, "1") if project is None else evolve(project, status=Status.ARCHIVED)
             )
 
-        first = self.have(self.catalog.edit(SPAM, change))
-        second = self.have(self.catalog.edit(SPAM, change))
+        first = self.have(self.catalog.local.edit(SPAM, change))
+        second = self.have(self.catalog.local.edit(SPAM, change))
         self.assertEqual(seen, [None, first])
         assert first is not None and second is not None
         self.assertEqual((second.status, second.serial), (Status.ARCHIVED, first.serial + 1))
@@ -104,14 +104,14 @@ class CatalogContract(Awaiting):
         list of names.
         """
         held = self.put(a_project(SPAM, "1"), mark="m")
-        names = self.have(self.catalog.names())
+        names = self.have(self.catalog.local.summaries())
         self.assertEqual(self.put(evolve(held, serial=77)), held)
         self.assertIsNone(
-            self.have(self.catalog.edit(project_name("ham"), lambda project: project))
+            self.have(self.catalog.local.edit(project_name("ham"), lambda project: project))
         )
         self.assertEqual(self.have(self.catalog.serial()), held.serial)
-        self.assertIs(self.have(self.catalog.names()), names)
-        self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
+        self.assertIs(self.have(self.catalog.local.summaries()), names)
+        self.assertEqual(self.have(self.catalog.local.mark(SPAM)), "m")
 
     def test_edit_that_raises(self) -> None:
         """An edit that raises changes nothing, and the caller gets what it raised."""
@@ -120,13 +120,15 @@ class CatalogContract(Awaiting):
         def change(project: LocalProject | None) -> LocalProject | None:
             raise ZeroDivisionError
 
-        self.refused(self.catalog.edit(SPAM, change), ZeroDivisionError)
-        self.assertEqual(self.have(self.catalog.local_project(SPAM)), held)
+        self.refused(self.catalog.local.edit(SPAM, change), ZeroDivisionError)
+        self.assertEqual(self.have(self.catalog.local.get(SPAM)), held)
 
     def test_edit_keeps_the_name(self) -> None:
         """An edit cannot make another project of it."""
-        self.refused(self.catalog.edit(SPAM, becomes(a_project(project_name("ham")))), ValueError)
-        self.assertEqual(list(self.have(self.catalog.names())), [])
+        self.refused(
+            self.catalog.local.edit(SPAM, becomes(a_project(project_name("ham")))), ValueError
+        )
+        self.assertEqual(list(self.have(self.catalog.local.summaries())), [])
 
     def test_serials_grow(self) -> None:
         """Each change of any project, and a removal, takes the next serial."""
@@ -137,7 +139,7 @@ class CatalogContract(Awaiting):
             self.put(a_project(ham)).serial,
             self.put(a_project(SPAM, "1")).serial,
         ]
-        self.have(self.catalog.edit(ham, becomes(None)))
+        self.have(self.catalog.local.edit(ham, becomes(None)))
         self.assertEqual(serials, [begin + 1, begin + 2, begin + 3])
         self.assertEqual(self.have(self.catalog.serial()), begin + 4)
 
@@ -146,15 +148,15 @@ class CatalogContract(Awaiting):
         for text in ("spam", "ham", "eggs-2", "eggs", "eggs-10", "0"):
             self.put(a_project(project_name(text), "1"))
         archived = self.put(a_project(project_name("ham"), "1", status=Status.ARCHIVED))
-        names = self.have(self.catalog.names())
+        names = self.have(self.catalog.local.summaries())
         self.assertEqual(
             [summary.name for summary in names], ["0", "eggs", "eggs-10", "eggs-2", "ham", "spam"]
         )
         self.assertEqual(names[4], Summary(archived.name, archived.serial, Status.ARCHIVED))
-        self.assertIs(self.have(self.catalog.names()), names)
-        self.have(self.catalog.edit(archived.name, becomes(None)))
+        self.assertIs(self.have(self.catalog.local.summaries()), names)
+        self.have(self.catalog.local.edit(archived.name, becomes(None)))
         self.assertEqual(
-            [summary.name for summary in self.have(self.catalog.names())],
+            [summary.name for summary in self.have(self.catalog.local.summaries())],
             ["0", "eggs", "eggs-10", "eggs-2", "spam"],
         )
         self.assertEqual(len(names), 6)
@@ -165,12 +167,12 @@ class CatalogContract(Awaiting):
         """
         for text in ("spam", "ham", "eggs"):
             self.store_listing(a_listing(project_name(text), "1"))
-        self.assertEqual(list(self.have(self.catalog.upstream_summaries())), [])
+        self.assertEqual(list(self.have(self.catalog.upstream.summaries())), [])
         for text in ("spam", "ham"):
             self.store_files(project_name(text), "1")
         gone = self.store_listing(a_listing(project_name("ham"), "1", status=Status.QUARANTINED))
-        summaries = self.have(self.catalog.upstream_summaries())
-        spam = self.have(self.catalog.upstream_entry(SPAM))
+        summaries = self.have(self.catalog.upstream.summaries())
+        spam = self.have(self.catalog.upstream.get(SPAM))
         self.assertEqual(
             list(summaries),
             [
@@ -178,43 +180,40 @@ class CatalogContract(Awaiting):
                 Summary(SPAM, spam.serial, kept=True),
             ],
         )
-        self.assertEqual(list(self.have(self.catalog.upstream_names())), [gone.name, SPAM])
         self.store_listing(a_listing(SPAM, "1", confirmed=datetime(2026, 5, 5, tzinfo=UTC)))
-        self.assertIs(self.have(self.catalog.upstream_summaries()), summaries)
+        self.assertIs(self.have(self.catalog.upstream.summaries()), summaries)
         self.store_files(SPAM)
-        self.assertEqual(list(self.have(self.catalog.upstream_names())), [gone.name])
-        self.assertEqual(list(self.have(self.catalog.names())), [])
+        self.assertEqual(
+            [summary.name for summary in self.have(self.catalog.upstream.summaries())], [gone.name]
+        )
+        self.assertEqual(list(self.have(self.catalog.local.summaries())), [])
 
     def store_listing(self, listing: Listing) -> UpstreamEntry:
         """Store an upstream listing."""
         return self.have(
-            self.catalog.edit_upstream_entry(
-                listing.name, lambda entry: evolve(entry, listing=listing)
-            )
+            self.catalog.upstream.edit(listing.name, lambda entry: evolve(entry, listing=listing))
         )
 
     def store_files(self, name: ProjectName, *versions: str) -> UpstreamEntry:
         """Store the list of cached files."""
         files = tuple(a_file(name, version) for version in versions)
-        return self.have(
-            self.catalog.edit_upstream_entry(name, lambda entry: evolve(entry, kept=files))
-        )
+        return self.have(self.catalog.upstream.edit(name, lambda entry: evolve(entry, kept=files)))
 
     def test_marks(self) -> None:
         """A mark stays until the project is changed without one; a new mark alone
         takes no serial.
         """
-        self.assertIsNone(self.have(self.catalog.mark(SPAM)))
+        self.assertIsNone(self.have(self.catalog.local.mark(SPAM)))
         held = self.put(a_project(SPAM, "1"), mark="one")
-        self.assertEqual(self.have(self.catalog.mark(SPAM)), "one")
+        self.assertEqual(self.have(self.catalog.local.mark(SPAM)), "one")
         self.assertEqual(self.put(held, mark="two"), held)
-        self.assertEqual(self.have(self.catalog.mark(SPAM)), "two")
+        self.assertEqual(self.have(self.catalog.local.mark(SPAM)), "two")
         self.assertEqual(self.have(self.catalog.serial()), held.serial)
         self.put(a_project(SPAM, "1", "2"))
-        self.assertIsNone(self.have(self.catalog.mark(SPAM)))
+        self.assertIsNone(self.have(self.catalog.local.mark(SPAM)))
         self.put(a_project(SPAM), mark="three")
-        self.have(self.catalog.edit(SPAM, becomes(None)))
-        self.assertIsNone(self.have(self.catalog.mark(SPAM)))
+        self.have(self.catalog.local.edit(SPAM, becomes(None)))
+        self.assertIsNone(self.have(self.catalog.local.mark(SPAM)))
 
     def test_is_a_dict(self) -> None:
         """Edits in any order give the content that a dict would have."""
@@ -247,7 +246,7 @@ class CatalogModel(stateful.RuleBasedStateMachine):
     @stateful.rule(name=names)
     def remove(self, name: ProjectName) -> None:
         self.serial += self.held.pop(name, None) is not None
-        assert self.contract.have(self.contract.catalog.edit(name, becomes(None))) is None
+        assert self.contract.have(self.contract.catalog.local.edit(name, becomes(None))) is None
 
     @stateful.invariant()
     def same(self) -> None:
@@ -257,6 +256,6 @@ class CatalogModel(stateful.RuleBasedStateMachine):
             Summary(name, project.serial, project.status)
             for name, project in sorted(self.held.items())
         ]
-        assert list(self.contract.have(catalog.names())) == expected
+        assert list(self.contract.have(catalog.local.summaries())) == expected
         for name, project in self.held.items():
-            assert self.contract.have(catalog.local_project(name)) == project
+            assert self.contract.have(catalog.local.get(name)) == project

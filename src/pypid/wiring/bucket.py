@@ -98,6 +98,6 @@ def _dumps_in_bucket(index: Index, storage: OpenedStorage) -> tuple[RemoteDump, 
         return ()
     place = storage.identity, index.world, index.spool
     return (
-        RemoteDump(catalog, storage.blobs, SNAPSHOT, *place),
-        RemoteDump(catalog.upstream_lines, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept),
+        RemoteDump(catalog.local, storage.blobs, SNAPSHOT, *place),
+        RemoteDump(catalog.upstream, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept),
     )

@@ -51,10 +51,8 @@ def dumps_of(
         return ()
     if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
-    local = CatalogDump(catalog, str(paths.snapshot), storage.identity, world)
-    upstream = CatalogDump(
-        catalog.upstream_lines, str(paths.their_snapshot), storage.identity, world
-    )
+    local = CatalogDump(catalog.local, str(paths.snapshot), storage.identity, world)
+    upstream = CatalogDump(catalog.upstream, str(paths.their_snapshot), storage.identity, world)
     return local, upstream
 
 

@@ -421,15 +421,15 @@ class NodesTests(SqliteNodesCase):
         digest = blake2b(digest_size=16)
         for blob in listing:
             digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}\n".encode())
-        forgets = self.here.catalog.edit(
+        forgets = self.here.catalog.local.edit(
             SPAM, lambda held: held and evolve(held, history=()), mark=digest.hexdigest()
         )
         self.assertEqual(getattr(self.have(forgets), "history", None), ())
         self.have(self.here.reconcile())
-        held = self.have(self.here.catalog.local_project(SPAM))
+        held = self.have(self.here.catalog.local.get(SPAM))
         assert isinstance(held, Project)
         self.assertEqual([past.filename for past in held.history], [WHEEL])
-        self.assertEqual(self.have(self.here.catalog.mark(SPAM)), mark_of(listing))
+        self.assertEqual(self.have(self.here.catalog.local.mark(SPAM)), mark_of(listing))
 
     async def listing(self) -> list[Blob]:
         return [blob async for blob in self.store.list("spam/")]

@@ -32,7 +32,7 @@ class MarkingTests(IndexCase):
         """A project that was published to, yanked and deleted from is marked by one listing, and
         not read when compared.
         """
-        self.assertEqual(self.have(self.index.catalog.mark(SPAM)), None)
+        self.assertEqual(self.have(self.index.catalog.local.mark(SPAM)), None)
         self.assertEqual(self.marked(), 1)
         self.assertEqual([what for what in self.watched.asked if not what.startswith("list")], [])
         self.assertEqual(self.marked(), 0)

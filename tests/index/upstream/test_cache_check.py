@@ -94,7 +94,7 @@ class AuditCase(IndexCase):
         def told(heard: UpstreamEntry) -> UpstreamEntry:
             return evolve(heard, listing=said)
 
-        self.have(self.index.catalog.edit_upstream_entry(SPAM, told))
+        self.have(self.index.catalog.upstream.edit(SPAM, told))
 
 
 class AuditTests(AuditCase):

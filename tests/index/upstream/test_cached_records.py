@@ -90,7 +90,7 @@ class KeepingTests(KeptCase):
             requires_python=">=3.9",
         )
         kept = self.keep(file, data, metadata())
-        heard = self.have(self.catalog.upstream_entry(SPAM))
+        heard = self.have(self.catalog.upstream.get(SPAM))
         self.assertEqual(heard.kept, (kept,))
         self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
         self.assertEqual(
@@ -207,7 +207,7 @@ class ComparingTests(KeptCase):
         return [
             file
             for name in ("spam", "eggs")
-            for file in self.have(catalog.upstream_entry(project_name(name))).kept
+            for file in self.have(catalog.upstream.get(project_name(name))).kept
         ]
 
     def test_from_nothing(self) -> None:
@@ -244,8 +244,8 @@ class ComparingTests(KeptCase):
         self.assertEqual(self.compared(self.catalog), 2)
         self.assertEqual(self.held(self.catalog), [])
         self.assertEqual(
-            self.have(self.catalog.upstream_entry(SPAM)),
-            UpstreamEntry(name=SPAM, serial=self.have(self.catalog.upstream_entry(SPAM)).serial),
+            self.have(self.catalog.upstream.get(SPAM)),
+            UpstreamEntry(name=SPAM, serial=self.have(self.catalog.upstream.get(SPAM)).serial),
         )
 
 

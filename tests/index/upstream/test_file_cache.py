@@ -787,14 +787,14 @@ class ForgettingTests(KeeperCase):
         self.client(file)
         serial = self.have(self.catalog.serial())
         self.have(self.file_cache.last_access.write_down(self.catalog))
-        heard = self.have(self.catalog.upstream_entry(file.project))
+        heard = self.have(self.catalog.upstream.get(file.project))
         self.assertEqual(heard.touched, ((file.filename, 1767225600 // 3600),))
         self.assertEqual(self.have(self.catalog.serial()), serial)
         self.have(self.file_cache.forget(file.project, file.filename))
         self.have(self.file_cache.last_access.write_down(self.catalog))
         self.file_cache.touched(file)
         self.have(self.file_cache.last_access.write_down(self.catalog))
-        self.assertEqual(self.have(self.catalog.upstream_entry(file.project)).touched, ())
+        self.assertEqual(self.have(self.catalog.upstream.get(file.project)).touched, ())
 
     def test_never_ours(self) -> None:
         """Nothing that is kept lies where a file of ours could."""

@@ -46,9 +46,7 @@ class DescribingTests(KeeperCase):
             name=self.file.project, files=(self.file,), confirmed=BEGINNING, index="https://x/"
         )
         self.have(
-            self.catalog.edit_upstream_entry(
-                self.file.project, lambda heard: evolve(heard, listing=said)
-            )
+            self.catalog.upstream.edit(self.file.project, lambda heard: evolve(heard, listing=said))
         )
 
     def get(self, file: File) -> bytes:
@@ -56,7 +54,7 @@ class DescribingTests(KeeperCase):
 
     def said(self) -> File:
         """The file as a page would list it."""
-        heard = self.have(self.catalog.upstream_entry(self.file.project))
+        heard = self.have(self.catalog.upstream.get(self.file.project))
         (file,) = listed_of(UpstreamState(listing=heard.listing, kept=heard.kept))
         return offering(file, heard.kept_file(file.filename), reachable=True)
 

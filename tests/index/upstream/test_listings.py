@@ -404,7 +404,7 @@ class AwayTests(CorrespondentCase):
             self.made = self.another()
             self.upstream.fails = failure
             self.assertIs(self.refused(self.made.state(SPAM), type(failure)), failure)
-        self.assertIsNone(self.have(self.catalog.upstream_entry(SPAM)).listing)
+        self.assertIsNone(self.have(self.catalog.upstream.get(SPAM)).listing)
 
     def test_only_kept(self) -> None:
         """Where what it said was lost (a snapshot), what is kept is told, out of the storage."""

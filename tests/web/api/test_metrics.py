@@ -58,7 +58,7 @@ class RouteTests(WholeCase):
             raise CatalogDown
 
         self.pypid.world.counts.set(PROJECTS, ("ours",), 7)
-        self.patch(self.pypid.catalog, "names", names)
+        self.patch(self.pypid.catalog.local, "summaries", names)
         answer = self.pypid.ask("GET", "/metrics", user="ada")
         self.assertEqual(answer.status, 200)
         self.assertIn('pypid_projects{whose="ours"} 7.0', answer.text)

@@ -69,7 +69,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
             case "publish" | "quarantine":
                 ours = evolve(a_project(name, "1"), status=status)
                 self.have(
-                    catalog.edit(
+                    catalog.local.edit(
                         name,
                         lambda held: evolve(
                             ours, status_reason=held.status_reason + "x" if held else ""
@@ -77,9 +77,9 @@ class PatchedTests(Awaiting, SynchronousTestCase):
                     )
                 )
             case "remove":
-                self.have(catalog.edit(name, lambda _: None))
+                self.have(catalog.local.edit(name, lambda _: None))
             case _:
-                self.have(catalog.edit_upstream_entry(name, lambda heard: evolve(heard, kept=kept)))
+                self.have(catalog.upstream.edit(name, lambda heard: evolve(heard, kept=kept)))
 
     def test_any(self) -> None:
         """After each change everybody has what a rendering anew of what they see would be, plain
@@ -155,7 +155,7 @@ class CostTests(Awaiting, SynchronousTestCase):
         self.have(catalog.complete())
         names = [ProjectName(f"project-{number}") for number in range(4500)]
         for name in names:
-            self.have(catalog.edit(name, lambda _, name=name: Project(name=name)))
+            self.have(catalog.local.edit(name, lambda _, name=name: Project(name=name)))
         work = {"rendered": 0, "filtered": 0, "compressed": 0}
         render, filter, deflate = (
             patchwork_module.names_piece,
@@ -189,6 +189,6 @@ class CostTests(Awaiting, SynchronousTestCase):
         whole = ask()
         self.assertGreater(min(whole.values()), 4490)
         self.assertEqual(set(ask().values()), {0})
-        self.have(catalog.edit(names[2222], lambda _: a_project(names[2222], "1")))
+        self.have(catalog.local.edit(names[2222], lambda _: a_project(names[2222], "1")))
         patch = ask()
         self.assertTrue(all(0 < patch[what] < whole[what] / 4 for what in work), (patch, whole))

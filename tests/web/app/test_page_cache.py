@@ -58,7 +58,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def put(self, *versions: str) -> Project:
         """Have these versions of the project."""
-        held = self.have(self.catalog.edit(SPAM, lambda _: a_project(SPAM, *versions)))
+        held = self.have(self.catalog.local.edit(SPAM, lambda _: a_project(SPAM, *versions)))
         assert held is not None
         return held
 
@@ -99,7 +99,9 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def test_names(self) -> None:
         """So is a long list of names, in turn."""
-        self.have(self.catalog.edit(project_name("ham"), lambda _: a_project(project_name("ham"))))
+        self.have(
+            self.catalog.local.edit(project_name("ham"), lambda _: a_project(project_name("ham")))
+        )
         asked = [
             start(self.pages.names(format, EVERYTHING))
             for format in (Format.JSON, Format.HTML_V1, Format.JSON)

@@ -160,7 +160,7 @@ class Changing(RuleBasedStateMachine):
     def change_file(self, name: str, version: str, how: str) -> None:
         """Yank, unyank or delete it."""
         filename = wheel_filename(name, version)
-        found = have(self.pypid.catalog.local_project(ProjectName(name)))
+        found = have(self.pypid.catalog.local.get(ProjectName(name)))
         if filename not in {file.filename for file in getattr(found, "files", ())}:
             return
         index = self.pypid.index
@@ -177,7 +177,7 @@ class Changing(RuleBasedStateMachine):
     @rule(name=st.sampled_from(OURS), status=st.sampled_from(list(Status)))
     def set_status(self, name: str, status: Status) -> None:
         """Archive a project, quarantine it, take that back."""
-        if hasattr(have(self.pypid.catalog.local_project(ProjectName(name))), "files"):
+        if hasattr(have(self.pypid.catalog.local.get(ProjectName(name))), "files"):
             have(self.pypid.index.set_status(ProjectName(name), status, "why not"))
 
     @rule(

@@ -222,7 +222,7 @@ class BrokenTests(FastPathCase):
         def emptied(project: Project | None) -> Project:
             return Project(name=SPAM)
 
-        await self.catalog.edit(SPAM, emptied)
+        await self.catalog.local.edit(SPAM, emptied)
         status, _ = await self.fetched("a.whl")
         self.assertEqual((status, self.fast_path.answered), (404, 1))
         _, body = await deferToThread(client.answer)

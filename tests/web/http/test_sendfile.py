@@ -177,7 +177,7 @@ class SendingCase(TestCase):
         def added(project: Project | None) -> Project:
             return Project(name=SPAM, files=(*(project.files if project else ()), file))
 
-        await self.catalog.edit(SPAM, added)
+        await self.catalog.local.edit(SPAM, added)
         await self.catalog.complete()
         return path
 

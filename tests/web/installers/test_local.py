@@ -404,8 +404,8 @@ class RuleTests(LocalCase):
         begun = Pypid(
             Path(self.mktemp()), policy=CACHE, upstream=self.upstream, blobs=self.pypid.blobs
         )
-        heard = self.have(self.pypid.catalog.upstream_entry(project_name("ham")))
-        self.have(begun.catalog.edit_upstream_entry(project_name("ham"), lambda _: heard))
+        heard = self.have(self.pypid.catalog.upstream.get(project_name("ham")))
+        self.have(begun.catalog.upstream.edit(project_name("ham"), lambda _: heard))
         self.pypid = begun
         answer = self.local()
         self.assertEqual(

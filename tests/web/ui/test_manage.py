@@ -118,7 +118,7 @@ class HealthTests(AdministeredCase):
         self.pypid.index.maintenance.comparing = ReconcileProgress(41000, 812)
         self.has("Storage scan", "in progress", "41,000 objects", "812 projects")
         self.pypid.index.maintenance.comparing = None
-        self.pypid.catalog._complete = False
+        self.pypid.catalog._serials.is_complete = False
         self.has("Storage scan", "incomplete", "See the log")
 
     def test_disks(self) -> None:
@@ -143,7 +143,7 @@ class HealthTests(AdministeredCase):
         async def unknown(*asked: object, **more: object) -> None:
             raise PeopleUnknown("the accounts database")
 
-        self.patch(self.pypid.catalog, "names", away)
+        self.patch(self.pypid.catalog.local, "summaries", away)
         self.patch(self.peopled.journal, "entries", unknown)
         self.patch(self.peopled.accounts, "users", unknown)
         text = self.page("/manage/")

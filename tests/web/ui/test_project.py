@@ -239,7 +239,9 @@ class ProjectPageTests(ProjectCase):
         key = f"spam/{sdist_filename()}"
         project = self.have(self.pypid.index.project(SPAM))
         zipped = replace(project.files[0], filename="spam-1.0.zip", sha256="1" * 64)
-        self.have(self.pypid.catalog.edit(SPAM, lambda before: evolve(project, files=(zipped,))))
+        self.have(
+            self.pypid.catalog.local.edit(SPAM, lambda before: evolve(project, files=(zipped,)))
+        )
         for _ in range(2):
             self.assertIn("No description is stored", self.told())
         self.assertEqual(zipped.key, key)
@@ -342,7 +344,7 @@ class ManyTests(ProjectCase):
             for name, digest in zip(names, digests, strict=True)
         ]
         many = in_order((*project.files, *more))
-        self.have(self.pypid.catalog.edit(SPAM, lambda before: evolve(project, files=many)))
+        self.have(self.pypid.catalog.local.edit(SPAM, lambda before: evolve(project, files=many)))
         answer = self.pypid.get("/project/spam/", BROWSER, ("Accept-Encoding", "gzip"))
         self.assertEqual(answer["content-encoding"], "gzip")
         self.assertLess(len(answer.body), LIMIT)

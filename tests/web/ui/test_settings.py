@@ -529,7 +529,9 @@ class PageTests(SettingsCase):
             )
             for n in range(10_000)
         )
-        now(self.pypid.catalog.edit(name, lambda _: Project(name=name, files=in_order(files))))
+        now(
+            self.pypid.catalog.local.edit(name, lambda _: Project(name=name, files=in_order(files)))
+        )
         self.look()
         begun = perf_counter()
         page = self.look()

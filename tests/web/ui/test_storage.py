@@ -59,7 +59,7 @@ class PageTests(StorageCase):
         for number in range(150):
             name = project_name(f"many{number}")
             many = Project(name=name, files=files(name, 10**6 + number))
-            self.have(self.pypid.catalog.edit(name, lambda _, many=many: many))  # type: ignore[misc]
+            self.have(self.pypid.catalog.local.edit(name, lambda _, many=many: many))  # type: ignore[misc]
         first, second = self.page("/manage/storage"), self.page("/manage/storage?page=2")
         self.assertIn("151 files of 151 projects", first)
         self.assertIn("project/many149/", first)

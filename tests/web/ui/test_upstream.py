@@ -74,7 +74,7 @@ class PageTests(AdministeredCase):
         async def away() -> None:
             raise CatalogDown()
 
-        self.patch(self.pypid.catalog, "names", away)
+        self.patch(self.pypid.catalog.local, "summaries", away)
         self.assertIn("cache is unknown", self.page("/manage/upstream"))
         self.assertEqual(self.pypid.api("GET", "/api/upstream").status, 503)
 

@@ -48,7 +48,7 @@ class VersionsTests(ProjectCase):
             for number in range(2 * LINES)
         ]
         self.have(
-            self.pypid.catalog.edit(
+            self.pypid.catalog.local.edit(
                 SPAM, lambda before: evolve(project, files=in_order((first, *more)))
             )
         )

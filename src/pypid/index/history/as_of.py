@@ -121,7 +121,7 @@ class AsOfViews:
             return frozenset()
         pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
         for name in projects:
-            entry = await self.index.catalog.upstream_entry(name)
+            entry = await self.index.catalog.upstream.get(name)
             found.update(
                 (name, filename) for filename in shown_at(entry, times, self.index.policy.restored)
             )
@@ -271,10 +271,10 @@ class FilePeriods:
         return known
 
     async def _spans(self, name: ProjectName) -> Spans:
-        ours = await self.index.catalog.local_project(name)
+        ours = await self.index.catalog.local.get(name)
         policy = self.index.policy
         entry = (
-            await self.index.catalog.upstream_entry(name)
+            await self.index.catalog.upstream.get(name)
             if may_show_upstream(policy, name, ours)
             else None
         )

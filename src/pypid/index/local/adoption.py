@@ -139,8 +139,9 @@ class Adopter:
             return Adopted(blob.key, Result.REFUSED, (str(error),))
         names = frozenset({distribution.project})
         async with self.context.places.hold(f"{distribution.project}/{distribution.filename}"):
-            known = self.context.catalog if distribution.project in self.bare else self.context
-            ours = await known.local_project(distribution.project)
+            is_bare = distribution.project in self.bare
+            get = self.context.catalog.local.get if is_bare else self.context.local_project
+            ours = await get(distribution.project)
             older = ours.file(distribution.filename) if isinstance(ours, Project) else None
             if older is not None and older.key == blob.key:
                 return None

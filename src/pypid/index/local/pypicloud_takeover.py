@@ -79,7 +79,7 @@ class TakeOver:
                 "{count} files in the storage are not served; `pypid storage rebuild` lists them",
                 count=elsewhere,
             )
-        projects = len(await self.context.catalog.names())
+        projects = len(await self.context.catalog.local.summaries())
         return evolve(compared, projects=projects, strays=(), foreign=())
 
     async def take(
@@ -173,7 +173,7 @@ class TakeOver:
         for name in sorted(
             {name for each in came if each.outcome is Result.ADOPTED for name in each.names}
         ):
-            ours = await self.context.catalog.local_project(name)
+            ours = await self.context.catalog.local.get(name)
             if isinstance(ours, Project) and all(file.uploader is None for file in ours.files):
                 names.append(name)
             await pace.keep()

@@ -71,8 +71,8 @@ class Tierer:
             await Reconciler(self.context, self.tell).reconcile()
         run = _Run(rule, dry, Progress(self.context.world.clock, self.tell), self.of_file)
         pace = Pace(self.context.world)
-        for summary in await self.context.catalog.names():
-            ours = await self.context.catalog.local_project(summary.name)
+        for summary in await self.context.catalog.local.summaries():
+            ours = await self.context.catalog.local.get(summary.name)
             if isinstance(ours, Project):
                 run.count(ours)
                 await all_of(

@@ -36,8 +36,8 @@ async def mark_changed(context: IndexContext) -> int:
     Only for a process that alone may write to the storage.
     """
     pace, wanted = Pace(context.world), []
-    for summary in await context.catalog.names():
-        if await context.catalog.mark(summary.name) is None:
+    for summary in await context.catalog.local.summaries():
+        if await context.catalog.local.mark(summary.name) is None:
             wanted.append(summary.name)
         await pace.keep()
 
@@ -58,7 +58,7 @@ async def mark_changed(context: IndexContext) -> int:
 
 async def _mark(context: IndexContext, name: ProjectName) -> bool:
     async with context.locks.hold(name):
-        project = await context.catalog.local_project(name)
+        project = await context.catalog.local.get(name)
         if (
             not isinstance(project, Project)
             or name in context.pending_updates
@@ -69,7 +69,7 @@ async def _mark(context: IndexContext, name: ProjectName) -> bool:
             blobs = [blob async for blob in listing]
         if not _agrees(project, blobs):
             return False
-        await context.catalog.edit(name, as_it_is, mark=records.mark_of(blobs))
+        await context.catalog.local.edit(name, as_it_is, mark=records.mark_of(blobs))
         return True
 
 

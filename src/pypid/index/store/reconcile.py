@@ -194,7 +194,7 @@ class _Walk:
         self.seen.add(name)
         if _lie_elsewhere(group, keys):
             self.elsewhere.add(name)
-        if await self.context.catalog.mark(name) == records.mark_of(group):
+        if await self.context.catalog.local.mark(name) == records.mark_of(group):
             self.context.verified.add(name)
         else:
             await self.reading.add(partial(self._read, name))
@@ -215,7 +215,7 @@ class _Walk:
         """Read the projects again that the catalog holds and the listing did not show, and remove
         those that are gone.
         """
-        for summary in await self.context.catalog.names():
+        for summary in await self.context.catalog.local.summaries():
             if summary.name not in self.seen:
                 await self.reading.add(partial(self._read, summary.name))
             await self.pace.keep()
@@ -228,10 +228,10 @@ class _Walk:
         """
         claimed: set[str] = set()
         for name in sorted(self.elsewhere):
-            ours = await self.context.catalog.local_project(name)
+            ours = await self.context.catalog.local.get(name)
             if isinstance(ours, Project) and not _agrees(ours, self.loose):
                 await self._read(name)
-                ours = await self.context.catalog.local_project(name)
+                ours = await self.context.catalog.local.get(name)
             if isinstance(ours, Project):
                 claimed.update(file.key or "" for file in ours.files)
             self.progress.at(

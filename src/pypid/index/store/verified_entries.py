@@ -72,4 +72,4 @@ class VerifiedEntries:
             if len(found) <= FEW
             else await self.world.thinking(records.mark_of, found)
         )
-        return mark == await self.catalog.mark(name)
+        return mark == await self.catalog.local.mark(name)

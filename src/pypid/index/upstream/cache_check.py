@@ -106,7 +106,7 @@ class CacheChecker:
             if place.kind is ObjectKind.RECORD:
                 files[place.filename] = await self._record(seen, place, hashes)
             await seen.pace.keep()
-        entry = await self.context.catalog.upstream_entry(group[0][0].project)
+        entry = await self.context.catalog.upstream.get(group[0][0].project)
         for place, blob in self._unclaimed(group, files, entry):
             if await self._is_there(blob.key):
                 self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)

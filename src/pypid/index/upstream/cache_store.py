@@ -97,7 +97,7 @@ class CacheStore:
         A dump may be old or missing: unknown is not absent.
         """
         key = self.catalog.generation, name  # a new generation has lost what was looked up
-        entry = await self.catalog.upstream_entry(name)
+        entry = await self.catalog.upstream.get(name)
         is_current = bool(entry.kept) and (self.shared or self._dump_is_exact)
         if is_current or self._are_compared or self._looked.get(key):
             return entry
@@ -110,10 +110,10 @@ class CacheStore:
         """Return the catalog's entry, if a listing of the cached files agrees with it; else read it
         from the storage.
         """
-        if (await self.catalog.upstream_entry(name)).kept:
+        if (await self.catalog.upstream.get(name)).kept:
             async with aclosing(self.blobs.list(kept_folder(name))) as listing:
                 present = {blob.key: blob async for blob in listing}
-            entry = await self.catalog.upstream_entry(name)
+            entry = await self.catalog.upstream.get(name)
             if agrees(entry, present):
                 return entry
         return await self.resync(name)
@@ -130,7 +130,7 @@ class CacheStore:
         """Return the cached copy of these very bytes, if there is one, from the catalog or from its
         record (another process's).
         """
-        held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
+        held = (await self.catalog.upstream.get(file.project)).kept_file(file.filename)
         if held is not None and is_copy(held, file):
             return held
         found = await recorded(self.blobs, file.project, file.filename)
@@ -146,16 +146,16 @@ class CacheStore:
         catalog cannot be updated.
         """
         async with self._projects.hold(name):
-            before = await self.catalog.upstream_entry(name)
+            before = await self.catalog.upstream.get(name)
             for _ in range(READINGS):
                 files = await read_kept(self.blobs, name)
                 try:
-                    entry = await self.catalog.edit_upstream_entry(
+                    entry = await self.catalog.upstream.edit(
                         name, _compare_and_set(before.kept, files)
                     )
                 except ConcurrentChange:
                     with suppress(CatalogDown):  # the next catalog call raises it again
-                        before = await self.catalog.edit_upstream_entry(name, as_it_is)
+                        before = await self.catalog.upstream.edit(name, as_it_is)
                 except CatalogDown:
                     break
                 else:
@@ -172,7 +172,7 @@ class CacheStore:
         `flush_pending_updates` does it later.
         """
         try:
-            await self.catalog.edit_upstream_entry(name, change)
+            await self.catalog.upstream.edit(name, change)
         except CatalogDown:
             self.pending_updates.add(name)
 
@@ -335,7 +335,7 @@ class CacheStore:
         """Return the stored metadata of the file, if it has the expected hash."""
         if file.metadata_sha256 is None:
             return None
-        held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
+        held = (await self.catalog.upstream.get(file.project)).kept_file(file.filename)
         keys = [cached_metadata_key(held)] if held is not None else []
         for where in dict.fromkeys(
             [*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]
@@ -355,7 +355,7 @@ class CacheStore:
             self._places.hold(f"{file.project}/{file.filename}"),
             self._projects.hold(file.project),
         ):
-            held = (await self.catalog.upstream_entry(file.project)).kept_file(file.filename)
+            held = (await self.catalog.upstream.get(file.project)).kept_file(file.filename)
             where = kept_key(file.project, file.filename, ObjectKind.METADATA)
             if held is not None and is_copy(held, file):
                 where = cached_metadata_key(held)
@@ -377,12 +377,12 @@ class CacheStore:
         async with aclosing(cached_blobs(self.blobs)) as projects:
             async for name, present in projects:
                 seen.add(name)
-                if not agrees(await self.catalog.upstream_entry(name), present):
+                if not agrees(await self.catalog.upstream.get(name), present):
                     await self._resync_or_fail(name)
                     read += 1
-        for name in await self.catalog.upstream_names():
-            if name not in seen:
-                await self._resync_or_fail(name)
+        for summary in await self.catalog.upstream.summaries():
+            if summary.name not in seen:
+                await self._resync_or_fail(summary.name)
                 read += 1
         self._compared_in = generation
         return read

@@ -91,7 +91,7 @@ class CacheInventory:
         for name, held in groupby(
             await self.lying(project) if files is None else files, attrgetter("project")
         ):
-            wanted = self.last_access.wanted(await self.catalog.upstream_entry(name))
+            wanted = self.last_access.wanted(await self.catalog.upstream.get(name))
             known += [
                 evolve(file, wanted=max(file.wanted, wanted.get(file.filename, 0))) for file in held
             ]

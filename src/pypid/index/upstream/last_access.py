@@ -57,7 +57,7 @@ class LastAccess:
             name, times = self._unwritten.popitem()
             hours = {filename: seconds // HOUR for filename, seconds in times.items()}
             try:
-                await catalog.edit_upstream_entry(name, partial(with_touched, hours=hours))
+                await catalog.upstream.edit(name, partial(with_touched, hours=hours))
             except BaseException as error:
                 self._unwritten[name] = {**times, **self._unwritten.get(name, {})}
                 if isinstance(error, CatalogDown):

@@ -196,7 +196,7 @@ class UpstreamListings:
         )
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
-        before = (await self.catalog.upstream_entry(name)).listing
+        before = (await self.catalog.upstream.get(name)).listing
         try:
             listing = await self.gate.project(name, before, via)
             if listing.is_doubtful:
@@ -224,11 +224,11 @@ class UpstreamListings:
         """Store the listing; a large one is compared with the previous one off the reactor
         thread.
         """
-        before = await self.catalog.upstream_entry(listing.name)
+        before = await self.catalog.upstream.get(listing.name)
         if listing.is_doubtful:
             listing = with_cached(listing, before)
         compared = await self._compared(listing, before)
-        return await self.catalog.edit_upstream_entry(
+        return await self.catalog.upstream.edit(
             listing.name,
             lambda entry: (
                 evolve(

@@ -201,7 +201,8 @@ async def _needed(
     app: App, name: ProjectName | None, filename: str | None
 ) -> frozenset[tuple[ProjectName, str]]:
     """Return those of the files that snapshots show."""
-    projects = await app.index.catalog.upstream_names() if name is None else (name,)
+    cached = await app.index.catalog.upstream.summaries() if name is None else ()
+    projects = (name,) if name is not None else [summary.name for summary in cached]
     needed = await app.index.history.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 

@@ -31,8 +31,8 @@ async def metrics(ctx: RequestContext) -> None:
     counts = ctx.app.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
     try:
-        counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.names()))
-        counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.upstream_names()))
+        counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.local.summaries()))
+        counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.upstream.summaries()))
     except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:

@@ -107,7 +107,7 @@ class StoredProjects:
         views of other projects.
         """
         index = self._index
-        ours = await index.catalog.local_project(name)
+        ours = await index.catalog.local.get(name)
         if ours is Presence.UNKNOWN:
             ours = await index.context.local_project(name)
         cached = (
