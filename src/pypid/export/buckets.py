@@ -16,8 +16,10 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import MANIFEST, owner_of
+from pypid.export.options import MANIFEST, ExportOptions, owner_of
+from pypid.export.pages import ShownProject
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
+from pypid.export.written_projects import RenderedProject, WrittenProject, render, written
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 from pypid.static.tree import JSON_PAGE, PAGE, WrittenPage
@@ -75,6 +77,7 @@ class BucketPlace:
     """A store of its own, or a prefix of one. `opening` is called at the first use."""
 
     compressed = False  # nothing in front of a bucket looks for them
+    streams = 1
 
     def __init__(self, opening: Callable[[], Awaitable[Closing]], world: World) -> None:
         self._opening = opening
@@ -120,6 +123,24 @@ class BucketPlace:
     async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         done = await all_of([self._turns.run(self._putting, page) for page in pages])
         return sum(done), len(done) - sum(done)
+
+    async def prepare(self, projects: int, options: ExportOptions) -> None:
+        return None
+
+    async def write_projects(
+        self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
+    ) -> Sequence[WrittenProject]:
+        def make() -> list[RenderedProject]:
+            return render(shown, options, since, compressed=False)
+
+        rendered = await self._world.thinking(make)
+        return await all_of([start(self._write_project(project, options)) for project in rendered])
+
+    async def _write_project(
+        self, project: RenderedProject, options: ExportOptions
+    ) -> WrittenProject:
+        there = list(self._have.get(project.shown.project.name, ()))
+        return written(project, there, await self.put(project.pages), options)
 
     def _putting(self, page: WrittenPage) -> Deferred[bool]:
         return start(self._put(page))

@@ -6,6 +6,7 @@ then pages, then files.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,18 +21,17 @@ from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import describing_file
 from pypid.core.summaries import only
-from pypid.export.newest import NewestProjects
+from pypid.export.newest import NewestProjects, news_of_project
 from pypid.export.options import ExportOptions, can_be_copied, file_path, provenance_path
 from pypid.export.pages import (
     ShownProject,
     described_releases,
-    legacy_paths,
     list_pages,
     pages_for_people,
-    project_pages,
 )
 from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of
 from pypid.export.visibility import ExportView, ExportViewer
+from pypid.export.written_projects import WrittenProject
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.context import Pace
@@ -41,8 +41,8 @@ from pypid.static.tree import WrittenPage
 
 _log = Logger()
 
-BATCH = 64
-"""Number of projects that are rendered and written together."""
+BATCH, BATCH_OF_STREAM = 64, 32
+"""Number of projects that are rendered and written together: by pypid itself, by a process."""
 FILES = 4000
 """Number of files after which a batch of projects is full."""
 READ = 8
@@ -113,27 +113,51 @@ class Exporter:
 
     # --- projects ---
 
-    async def write(self, names: Iterable[ProjectName], *, light: bool = False) -> None:
+    async def write(
+        self,
+        names: Iterable[ProjectName],
+        *,
+        light: bool = False,
+        on_done: Callable[[int], None] = lambda count: None,
+    ) -> None:
         """Write the pages of these projects, after their files; paths that they no longer need are
         remembered for `tidy`.
 
         `light`: leave their legacy JSON, which takes longest, as it is; projects of which some of
-        it is missing are added to `unfinished`. Raises what the place raises.
+        it is missing are added to `unfinished`. `on_done` is called now and then, with the number of
+        projects done since. Raises what the place raises.
         """
+        waiting = deque(names)
+        streams = self.place.streams
+        size = BATCH if streams == 1 else BATCH_OF_STREAM
+
+        async def stream() -> None:
+            try:
+                while waiting:
+                    taken, shown = await self._next(waiting, size, light)
+                    await self._put(shown)
+                    on_done(taken)
+            except BaseException:
+                waiting.clear()  # the other streams end, too
+                raise
+
+        await all_of([start(stream()) for _ in range(streams)])
+
+    async def _next(
+        self, waiting: deque[ProjectName], size: int, light: bool
+    ) -> tuple[int, Sequence[ShownProject]]:
+        """Take the next projects; return how many, and those of them that are to be written."""
         shown: list[ShownProject] = []
-        files = 0
+        taken = files = 0
         pace = Pace(self.index.world)
-        for name in names:
+        while waiting and len(shown) < size and files < FILES:
+            taken += 1
+            found = await self._shown(waiting.popleft(), light)
+            if found is not None:
+                shown.append(found)
+                files += len(found.project.files)
             await pace.keep()
-            found = await self._shown(name, light)
-            if found is None:
-                continue
-            shown.append(found)
-            files += len(found.project.files)
-            if len(shown) >= BATCH or files >= FILES:
-                await self._put(shown)
-                shown, files = [], 0
-        await self._put(shown)
+        return taken, shown
 
     async def _shown(self, name: ProjectName, light: bool) -> ShownProject | None:
         """Return the project with those of its files that are there; None if it cannot be shown
@@ -184,6 +208,8 @@ class Exporter:
         return lacking | {copy.file.filename for copy in missing}
 
     async def _metadata(self, project: Project) -> dict[str, bytes]:
+        if not any(file.metadata_sha256 for file in project.files):
+            return {}
         described = {
             version: file
             for version in described_releases(project, all=self.options.releases)
@@ -231,29 +257,20 @@ class Exporter:
     async def _put(self, shown: Sequence[ShownProject]) -> None:
         if not shown:
             return
-        pages = await self.index.world.thinking(self._pages, shown)
-        there = await self.place.of(each.project.name for each in shown)
-        written, same = await self.place.put([page for each in pages for page in each])
-        self.counts = self.counts.plus(written=written, same=same)
-        for each, its in zip(shown, pages, strict=True):
-            name = each.project.name
-            self.there.add(name)
-            keep = each.copies.union(page.path for page in its)
-            self.unfinished.discard(name)
-            if each.light:
-                legacy = legacy_paths(each.project, self.options)
-                keep |= legacy
-                if not legacy.issubset(there[name]):
-                    self.unfinished.add(name)
-            self._stale += [path for path in there[name] if path not in keep]
+        written = await self.place.write_projects(shown, self.options, self.newest.since)
+        await self.index.world.thinking(self._note, written)
+        for project in written:
+            self.there.add(project.name)
+            self._stale += project.stale
+            if project.is_unfinished:
+                self.unfinished.add(project.name)
+            else:
+                self.unfinished.discard(project.name)
+            self.counts = self.counts.plus(written=project.written, same=project.same)
 
-    def _pages(self, shown: Sequence[ShownProject]) -> list[list[WrittenPage]]:
-        compressed = self.place.compressed
-        pages = []
-        for each in shown:
-            self.newest.note(each.project)
-            pages.append(list(project_pages(each, self.options, compressed=compressed)))
-        return pages
+    def _note(self, written: Iterable[WrittenProject]) -> None:
+        for project in written:
+            self.newest.note(project.name, project.news)
 
     # --- lists ---
 
@@ -288,8 +305,11 @@ class Exporter:
             with suppress(PypidError):
                 shown = await self.viewer.project(name)
                 if shown is not None:
-                    await self.index.world.thinking(self.newest.note, shown[0])
+                    await self.index.world.thinking(self._read_news, shown[0])
             await pace.keep()
+
+    def _read_news(self, project: Project) -> None:
+        self.newest.note(project.name, news_of_project(project, self.newest.since))
 
     def forget(self, names: Iterable[ProjectName]) -> None:
         """Leave these projects, which are no longer visible, out of all lists."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
 from itertools import count
 from secrets import token_hex
 from types import MappingProxyType
@@ -16,14 +17,25 @@ from twisted.internet.defer import DeferredLock
 from pypid.core.errors import BadRequest
 from pypid.core.export_request import overlap
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import FOLDERS, MANIFEST, fits, normal, owner_of
+from pypid.export.options import FOLDERS, MANIFEST, ExportOptions, fits, normal
+from pypid.export.page_processes import PageProcesses
+from pypid.export.pages import ShownProject
 from pypid.export.targets import Copy, ExportPlace, Stamp, check_manifest
+from pypid.export.written_projects import (
+    RenderedProject,
+    WrittenProject,
+    paths_of,
+    put_projects,
+    render,
+)
 from pypid.flow import World
 from pypid.ports import Body
 from pypid.static.tree import JSON_PAGE, PAGE, TreeFolder, WrittenPage, put_all
 
 TEMPORARY = ".pypid-incoming"
 """The folder, inside that of the tree, of files that are being copied."""
+WORTH_PROCESSES = 300
+"""Number of projects below which starting processes costs more than it gains."""
 _names, _mine = count(), token_hex(8)
 """Prefix of this run's incoming files. The process id would not do: in containers each process has
 the same one, and finds the files of the process before it.
@@ -47,6 +59,7 @@ class FolderPlace:
         self._world = world
         self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
         self._temporary = f"{root}/{TEMPORARY}"
+        self._processes = PageProcesses(world.blocking)
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
@@ -120,19 +133,43 @@ class FolderPlace:
         done: tuple[int, int] = await self._run(put_all, self._folder, pages)
         return done
 
+    @property
+    def streams(self) -> int:
+        return 1 + len(self._processes)  # one more: while it reads projects, all processes work
+
+    async def prepare(self, projects: int, options: ExportOptions) -> None:
+        if not projects:
+            await self._processes.end()
+        elif projects >= WORTH_PROCESSES and not self._processes:
+            await self._processes.begin(self.root, options)
+
+    async def write_projects(
+        self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
+    ) -> Sequence[WrittenProject]:
+        if self._processes:
+            await self._world.blocking(self._must_be_apart)
+            return await self._processes.write(shown, since)
+
+        def make() -> list[RenderedProject]:
+            return render(shown, options, since, compressed=True)
+
+        rendered = await self._world.thinking(make)
+        done: list[WrittenProject] = await self._run(self._put_projects, rendered, options)
+        return done
+
+    def _put_projects(
+        self, rendered: Sequence[RenderedProject], options: ExportOptions
+    ) -> list[WrittenProject]:
+        self._must_be_apart()
+        return put_projects(self._folder, rendered, options)
+
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         found: Mapping[ProjectName, Sequence[str]] = await self._run(self._of, tuple(names))
         return found
 
     def _of(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         self._must_be_apart()
-        return {name: list(self._its(name)) for name in names}
-
-    def _its(self, name: ProjectName) -> Iterator[str]:
-        for folder in FOLDERS:
-            under = folder.format(name)
-            if not os.path.islink(f"{self.root}/{under}"):  # not made by an export
-                yield from (path for path in self._folder.list(under) if owner_of(path) == name)
+        return {name: list(paths_of(self._folder, name)) for name in names}
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
         lacking: Sequence[Copy] = await self._run(
@@ -185,7 +222,7 @@ class FolderPlace:
         await self._world.blocking(self._folder.settle)
 
     async def close(self) -> None:
-        return None
+        await self._processes.end()
 
     async def _run(self, call: Any, *arguments: Any) -> Any:
         return await self._turn.run(self._world.blocking, call, *arguments)

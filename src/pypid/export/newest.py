@@ -9,7 +9,9 @@ from datetime import datetime
 from heapq import nlargest, nsmallest
 from typing import NamedTuple
 
+import msgspec
 from attrs import define, field
+from msgspec.structs import replace
 
 from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
@@ -34,11 +36,32 @@ class _Line(NamedTuple):
     uploader: str
 
 
-class _Known(NamedTuple):
-    version: str | None
-    first: News | None
-    lines: tuple[_Line, ...]
-    releases: tuple[News, ...]
+class ProjectNews(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What the HTML pages and the feeds say of one project."""
+
+    version: str | None = None
+    """Its newest version."""
+    first: News | None = None
+    """Its first release."""
+    lines: tuple[_Line, ...] = ()
+    """Its newest files."""
+    releases: tuple[News, ...] = ()
+
+
+def news_of_project(project: Project, since: datetime = BEGINNING) -> ProjectNews:
+    """Return the news of a project as it is seen; of its files only those uploaded `since` then."""
+    news = news_of(project)
+    lines = [
+        _Line(file.uploaded, plain(file.filename), file.project, file.uploader or "")
+        for file in project.files
+        if file.uploaded is not None and file.uploaded >= since
+    ]
+    return ProjectNews(
+        choose_release(project),
+        news[-1] if news else None,
+        tuple(nlargest(HELD, lines)),
+        news[:UPDATES],
+    )
 
 
 @define(eq=False)
@@ -49,25 +72,16 @@ class NewestProjects:
 
     made: datetime | None = None
     """When the tree was generated, if the HTML pages are to say so; else None."""
-    _known: dict[ProjectName, _Known] = field(factory=dict, init=False, repr=False)
-    _since: datetime = field(default=BEGINNING, init=False)
+    _known: dict[ProjectName, ProjectNews] = field(factory=dict, init=False, repr=False)
+    since: datetime = field(default=BEGINNING, init=False)
     """Files uploaded before this time are not remembered."""
     _held: int = field(default=0, init=False)
 
-    def note(self, project: Project) -> None:
-        """Record the project as it is seen now."""
-        self.forget(project.name)
-        news = news_of(project)
-        since = self._since
-        lines = [
-            _Line(file.uploaded, plain(file.filename), file.project, file.uploader or "")
-            for file in project.files
-            if file.uploaded is not None and file.uploaded >= since
-        ]
-        kept = tuple(nlargest(HELD, lines))
-        first = news[-1] if news else None
-        self._known[project.name] = _Known(choose_release(project), first, kept, news[:UPDATES])
-        self._held += len(kept)
+    def note(self, name: ProjectName, news: ProjectNews) -> None:
+        """Record the news of a project (`news_of_project`)."""
+        self.forget(name)
+        self._known[name] = self._recent(news)
+        self._held += len(self._known[name].lines)
         if self._held > 2 * HELD:
             self._trim()
 
@@ -84,12 +98,22 @@ class NewestProjects:
     def _trim(self) -> None:
         """Keep the newest files, and the releases that may be among the newest."""
         kept = nlargest(HELD, self._lines())
-        self._since = since = kept[-1].uploaded
+        self.since = kept[-1].uploaded
         for name, known in self._known.items():
-            lines = tuple(line for line in known.lines if line.uploaded >= since)
-            releases = tuple(news for news in known.releases if news.uploaded >= since)
-            self._known[name] = known._replace(lines=lines, releases=releases)
+            self._known[name] = self._recent(known)
         self._held = sum(len(known.lines) for known in self._known.values())
+
+    def _recent(self, news: ProjectNews) -> ProjectNews:
+        since = self.since
+        oldest = [line.uploaded for line in news.lines[-1:]]
+        oldest += [release.uploaded for release in news.releases[-1:]]
+        if all(uploaded >= since for uploaded in oldest):  # both begin with the newest
+            return news
+        return replace(
+            news,
+            lines=tuple(line for line in news.lines if line.uploaded >= since),
+            releases=tuple(release for release in news.releases if release.uploaded >= since),
+        )
 
     def _lines(self) -> Iterator[_Line]:
         return (line for known in list(self._known.values()) for line in known.lines)

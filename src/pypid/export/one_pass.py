@@ -20,8 +20,6 @@ from pypid.index import Index
 
 AT_ONCE = 4
 """Number of files copied at the same time."""
-STEP = 64
-"""Number of projects after which progress is reported."""
 
 LOOK, LONGEST = 0.2, 600.0
 """Seconds between two checks whether the storage has been read, and the longest wait for it."""
@@ -94,10 +92,7 @@ async def export(
     names: list[ProjectName] = [summary.name for summary in look.names]
     if clears:
         await _hide(exporter, look, names)
-    on_progress(0, len(names))
-    for begin in range(0, len(names), STEP):
-        await exporter.write(names[begin : begin + STEP])
-        on_progress(min(begin + STEP, len(names)), len(names))
+    await _write(exporter, names, on_progress)
     for error in exporter.failed.values():
         raise error
     await exporter.write_lists(look)
@@ -108,6 +103,22 @@ async def export(
     await place.settle()
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
     return ExportOutcome(len(exporter.there), look.hidden, left, exporter.counts)
+
+
+async def _write(exporter: Exporter, names: Sequence[ProjectName], on_progress: Progress) -> None:
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        on_progress(done, len(names))
+
+    on_progress(0, len(names))
+    await exporter.place.prepare(len(names), exporter.options)
+    try:
+        await exporter.write(names, on_done=add)
+    finally:
+        await exporter.place.prepare(0, exporter.options)
 
 
 async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectName]) -> None:

@@ -142,6 +142,7 @@ class Publishing(Service):
         finally:
             await keeping.end()
             self.keeping = None
+            await self.place.prepare(0, self.options)
 
     def _say(self, error: Exception) -> None:
         """Log the error the first time only, not every second."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
@@ -14,7 +15,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import MANIFEST
+from pypid.export.options import MANIFEST, ExportOptions
+from pypid.export.pages import ShownProject
+from pypid.export.written_projects import WrittenProject
 from pypid.flow import Blocking
 from pypid.ports import Body
 from pypid.static.tree import WrittenPage
@@ -82,6 +85,20 @@ class ExportPlace(Protocol):
 
     compressed: bool
     """Whether gzip copies of pages are of use there."""
+
+    @property
+    def streams(self) -> int:
+        """The number of calls of `write_projects` that are best under way at the same time."""
+
+    async def prepare(self, projects: int, options: ExportOptions) -> None:
+        """Prepare for writing so many projects soon, or, if 0, release what that needed."""
+
+    async def write_projects(
+        self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
+    ) -> Sequence[WrittenProject]:
+        """Write the pages of these projects, of each in order; return what was done. `since`: see
+        `news_of_project`. Raises `Died` if a process that did it has ended.
+        """
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         """Mark the place as this tree's, and read what is there.

@@ -141,8 +141,10 @@ class TreeKeeper:
         """Write the next projects: changes first, and pages for installers before legacy JSON."""
         queue = self._todo or self._later
         if not queue:
+            await self.place.prepare(0, self.options)
             return
         self._changed |= queue is self._todo
+        await self.place.prepare(len(self._todo) + len(self._later), self.options)
         batch = [queue.popitem(last=False) for _ in range(min(self._size, len(queue)))]
         light = [name for name, whole in batch if not whole]
         await self.exporter.write([name for name, whole in batch if whole])

@@ -4,11 +4,8 @@ too long or sends an invalid answer.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,9 +14,10 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from pypid.flow.python_child import child_environ, program_of
 from pypid.rendering.frames import Frames, GarbledFrame, framed
 
-PROGRAM = (sys.executable, "-P", "-s", "-m", "pypid.rendering.program")
+PROGRAM = program_of("pypid.rendering.program")
 COMPLAINT = 1000
 """Bytes of its last standard error that are kept for the log."""
 
@@ -131,14 +129,12 @@ def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
     It gets nothing of this process's environment, and not its folder.
     """
     child = Child()
-    found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
-    environ = {
-        "PYTHONPATH": found,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUTF8": "1",
-        "LC_ALL": "C.UTF-8",
-    }
     reactor.spawnProcess(
-        child, program[0], list(program), env=environ, path="/", childFDs={0: "w", 1: "r", 2: "r"}
+        child,
+        program[0],
+        list(program),
+        env=child_environ(),
+        path="/",
+        childFDs={0: "w", 1: "r", 2: "r"},
     )
     return child

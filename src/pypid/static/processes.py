@@ -46,13 +46,14 @@ class Died(PypidError):
     """Raised when a process that did a share of the work ended early."""
 
     status: int
+    advice: str = " Run it again; with --processes 1 it needs least."
 
     def text(self) -> str:
         """Return how the process ended, and what to do."""
         how = f"by signal {-self.status}" if self.status < 0 else f"with status {self.status}"
         return (
-            f"a process that wrote pages was ended {how} (too little memory?); run it again, with "
-            f"--processes 1 it needs least."
+            f"A process that wrote pages was ended {how} (is there too little memory?)."
+            f"{self.advice}"
         )
 
 

@@ -204,6 +204,10 @@ class TreeFolder:
                 else:
                     yield path
 
+    def is_link(self, path: str) -> bool:
+        """Return whether there is a symbolic link at the path."""
+        return os.path.islink(self._where(path))
+
     def settle(self) -> None:
         """Make everything durable with one call for the whole file system: one for each of 100,000
         files takes minutes.

@@ -1,0 +1,96 @@
+"""Writes the pages of projects into a folder: in pypid itself, or in a child process
+(`export.page_program`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+from attrs import field, frozen
+
+from pypid.core.packaging.names import ProjectName
+from pypid.export.newest import ProjectNews, news_of_project
+from pypid.export.options import FOLDERS, ExportOptions, owner_of
+from pypid.export.pages import ShownProject, legacy_paths, project_pages
+from pypid.static.tree import TreeFolder, WrittenPage, put_all
+
+
+@frozen
+class RenderedProject:
+    """The pages of a project, and what the pages about all projects say of it."""
+
+    shown: ShownProject
+    pages: Sequence[WrittenPage] = field(repr=False)
+    news: ProjectNews = field(repr=False)
+
+
+class WrittenProject(msgspec.Struct, frozen=True, array_like=True):
+    """What was done for a project: pages written, and pages unchanged."""
+
+    name: ProjectName
+    news: ProjectNews
+    written: int
+    same: int
+    stale: list[str]
+    """Paths of the project that are no longer needed."""
+    is_unfinished: bool
+    """Whether some of its legacy JSON is missing."""
+
+
+def render(
+    projects: Iterable[ShownProject], options: ExportOptions, since: datetime, *, compressed: bool
+) -> list[RenderedProject]:
+    """Return the pages of the projects. `since`: see `news_of_project`."""
+    return [
+        RenderedProject(
+            shown,
+            list(project_pages(shown, options, compressed=compressed)),
+            news_of_project(shown.project, since),
+        )
+        for shown in projects
+    ]
+
+
+def written(
+    rendered: RenderedProject,
+    there: Collection[str],
+    done: tuple[int, int],
+    options: ExportOptions,
+) -> WrittenProject:
+    """Return what was done. `there`: the paths of the project before; `done`: the number of pages
+    written, and unchanged.
+    """
+    shown = rendered.shown
+    keep = shown.copies.union(page.path for page in rendered.pages)
+    is_unfinished = False
+    if shown.light:
+        legacy = legacy_paths(shown.project, options)
+        keep |= legacy
+        is_unfinished = not legacy.issubset(there)
+    stale = [path for path in there if path not in keep]
+    return WrittenProject(shown.project.name, rendered.news, *done, stale, is_unfinished)
+
+
+def put_projects(
+    folder: TreeFolder, projects: Iterable[RenderedProject], options: ExportOptions
+) -> list[WrittenProject]:
+    """Write the pages that differ into the folder. Raises `OSError`."""
+    return [
+        written(
+            project,
+            list(paths_of(folder, project.shown.project.name)),
+            put_all(folder, project.pages),
+            options,
+        )
+        for project in projects
+    ]
+
+
+def paths_of(folder: TreeFolder, name: ProjectName) -> Iterator[str]:
+    """Yield the paths in the folder that an export wrote for the project."""
+    for pattern in FOLDERS:
+        under = pattern.format(name)
+        if not folder.is_link(under):  # not made by an export
+            yield from (path for path in folder.list(under) if owner_of(path) == name)
