@@ -20,8 +20,9 @@ from pypid.ports import Body
 from pypid.search import reader
 from pypid.search.follower import PAUSE
 from pypid.search.fts_index import READERS
+from pypid.search.postponed import LATEST, QUIET
 from pypid.search.search import FROM_A_PLACE, Search
-from tests.distributions import metadata
+from tests.distributions import metadata, wheel_filename
 from tests.web.installers.test_local import CACHE, LocalCase
 
 NOTHING = Visibility(False, frozenset())
@@ -294,6 +295,30 @@ class LaterTests(SearchCase):
         self.look()
         self.assertEqual(self.names_of("spam"), ["spam"])
         self.assertEqual(self.find().unread, 0)
+
+    def test_upstream_projects_wait_while_they_change(self) -> None:
+        """Local projects are found after the next look; upstream ones once they have stopped
+        changing, or after some time.
+        """
+        self.look()
+        self.keep()
+        self.add("spam")
+        self.have(self.search.following.look(patient=True))
+        self.assertEqual(self.names_of(), ["spam"])
+        self.pypid.clock.advance(QUIET)
+        self.have(self.search.following.look(patient=True))
+        self.assertEqual(self.names_of(), ["spam", "ham"])
+
+    def test_upstream_projects_do_not_wait_for_ever(self) -> None:
+        """They are indexed after `LATEST`, even if they go on changing."""
+        self.look()
+        for number in range(round(LATEST / 2) + 1):
+            filename = wheel_filename(f"ham{number}")
+            self.upstream.has(f"ham{number}", filename, b"")
+            self.keep(filename)
+            self.have(self.search.following.look(patient=True))
+            self.assertEqual(bool(self.names_of()), number * 2.0 >= LATEST)
+            self.pypid.clock.advance(2.0)
 
     def test_gone_a_moment_ago(self) -> None:
         """What was deleted, put into quarantine or given to somebody else is neither found nor

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
+from math import inf
 
 from attrs import define, field, frozen
 from twisted.internet.defer import gatherResults
@@ -24,6 +25,7 @@ from pypid.index.context import Pace
 from pypid.index.views import UpstreamPermission
 from pypid.search.cards import NOTHING, CardSource, Filed, describe, filed
 from pypid.search.fts_index import IndexOutdated, SearchIndex
+from pypid.search.postponed import Postponed
 from pypid.search.sqlite_files import hash_of
 
 _log = Logger()
@@ -70,6 +72,8 @@ class SearchFollower:
     _begun: bool = field(default=False, init=False)
     _urgent: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
     _todo: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
+    _later: Postponed = field(factory=Postponed, init=False, repr=False)
+    """Projects of which only the upstream half changed."""
     _gone: set[ProjectName] = field(factory=set, init=False, repr=False)
     _is_whole: bool = field(default=False, init=False)
     _all_read: bool = field(default=False, init=False)
@@ -84,9 +88,11 @@ class SearchFollower:
         """The removed projects that may still have a card."""
         return frozenset(self._gone)
 
-    async def look(self) -> bool:
+    async def look(self, *, patient: bool = False) -> bool:
         """Do pending work, for `LONG` at most; return whether some is left. Raises unexpected
         errors only.
+
+        A `patient` look leaves out upstream projects that may still be changing (`Postponed`).
         """
         clock = self.index.world.clock
         begun = clock.seconds()
@@ -97,7 +103,7 @@ class SearchFollower:
                 self._not_before = begun + ELSEWHERE
                 return False
             await self._see_what_is_due()
-            while await self._step():
+            while await self._step(patient):
                 if clock.seconds() - begun > (LONG if self._urgent or self._todo else SHORT):
                     return True
         except (PypidError, OSError, sqlite3.Error, IndexOutdated) as error:
@@ -130,6 +136,7 @@ class SearchFollower:
         """Find out which projects have a card, and which of these are outdated."""
         world, policy = self.index.world, self.index.policy
         self._urgent.clear()
+        self._later = Postponed()
         self._edition, self._generation = await self.index.edition(), self.index.catalog.generation
         self._rules = hash_of((self._generation, repr(policy)))
         look = await self._look()
@@ -145,9 +152,10 @@ class SearchFollower:
         )
         return CatalogView(await self.index.stored_names(), local, upstream)
 
-    async def _step(self) -> bool:
+    async def _step(self, patient: bool) -> bool:
         """Do the next step; return whether there may be another one."""
         await self._compare()
+        self._urgent.update(self._later.take(self.index.world.clock.seconds() if patient else inf))
         if self._gone or self._urgent:
             await self._file(_some(self._urgent, BATCH), at_once=True)
         elif self._todo:
@@ -166,14 +174,15 @@ class SearchFollower:
             await self._begin()
         elif edition != self._edition:
             look = await self._look()
-            changed, gone = self._changes(look)
+            changed, only_upstream, gone = self._changes(look)
             self._edition, self.known = edition, look
             self._urgent.update(dict.fromkeys(changed))
+            self._later.add(only_upstream, self.index.world.clock.seconds())
             self._gone |= gone
             for name in gone:
-                self._urgent.pop(name, None)
-                self._todo.pop(name, None)
-            self._gone -= changed
+                for waiting in (self._urgent, self._later.names, self._todo):
+                    waiting.pop(name, None)
+            self._gone -= changed | only_upstream
 
     async def _see_what_is_due(self) -> None:
         """Add what has changed with time."""
@@ -182,14 +191,20 @@ class SearchFollower:
             dict.fromkeys(await self.index.world.blocking(self.search_index.due, now))
         )
 
-    def _changes(self, look: CatalogView) -> tuple[set[ProjectName], set[ProjectName]]:
+    def _changes(
+        self, look: CatalogView
+    ) -> tuple[set[ProjectName], set[ProjectName], set[ProjectName]]:
+        """Return the changed projects, those of which only the upstream half changed, and those
+        that are gone.
+        """
         known = self.known
         changed, gone = differing(known.names, look.names)
         # of a project that is local and upstream the list shows one half only
-        half_changed = (
-            differing(known.local, look.local)[0] | differing(known.upstream, look.upstream)[0]
-        )
-        return changed | {name for name in half_changed if look.names.has(name)}, gone
+        local = differing(known.local, look.local)[0]
+        upstream = differing(known.upstream, look.upstream)[0]
+        changed |= {name for name in local | upstream if look.names.has(name)}
+        only_upstream = {name for name in changed & upstream if name not in local}
+        return changed - only_upstream, only_upstream, gone
 
     # --- filing ---
 

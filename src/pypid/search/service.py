@@ -61,4 +61,4 @@ class Searching(Periodic):
         if self._clock.seconds() >= self._from:
             if self._made is None:
                 await self._prepare()
-            await self.search.following.look()
+            await self.search.following.look(patient=True)
