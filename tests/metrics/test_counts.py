@@ -306,7 +306,7 @@ class TableTests(SynchronousTestCase):
             "part",
             "credential",
         }
-        allowed |= {"kind", "state", "generation", "version", "python"}
+        allowed |= {"kind", "state", "generation", "version", "python", "cache"}
         self.assertLessEqual({label for family in TABLE for label in family.labels}, allowed)
 
 

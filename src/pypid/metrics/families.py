@@ -159,6 +159,15 @@ PAGES = _counter(
     ("Pages of the Simple API that the routes sent, by whether they were cached or rendered."),
     "source",
 )
+DERIVED = _counter(
+    "pypid_derived_values",
+    (
+        "Values from the caches in memory (pages, lists, views), by cache and by source: kept, made, "
+        "or shared with another request that was making it."
+    ),
+    "cache",
+    "source",
+)
 STALE = _counter(
     "pypid_stale_answers",
     "Reads of known data because the upstream (or the shared catalog) was unavailable.",

@@ -1,0 +1,178 @@
+"""Values derived from data that changes (pages, lists, views, what users may see): the one cache of
+pypid.
+
+A value is made for a key and an *edition*. An edition identifies the state of all data that the
+value is made from; another edition, another value. There is one rule of freshness: **read the
+edition first, then ask for the value**, and let the function that makes it read nothing older than
+that edition. What it reads may be newer: then the next caller has another edition, and the value is
+made again.
+
+The key contains everything else that the value depends on: who may see it, the format, the URLs in
+it. What one may not read is then in no value that one gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Hashable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from attrs import define, field, frozen
+
+from pypid.core.lru import Recent
+from pypid.flow.single_flight import Flights
+from pypid.flow.world import World
+from pypid.metrics.families import DERIVED
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+Memory = Recent[tuple[object, Hashable], Any]
+"""Where values are kept: bounded by their number and their total weight; the least recently used
+are dropped first, the newest value always stays. Several `Derived` may share one memory, and with
+it one bound; their weights then have one unit, bytes.
+"""
+
+
+@frozen
+class _Made(Generic[V]):
+    value: V
+    edition: Hashable
+    begun: int
+    """The number of the computation; later computations have higher numbers."""
+    at: datetime | None
+    """The time that it was made for."""
+    until: datetime | None
+    """The time at which it changes by itself."""
+
+    def holds(self, edition: Hashable, at: datetime | None) -> bool:
+        """Return whether it is the value of this edition, at this time."""
+        return self.edition == edition and self.holds_at(at)
+
+    def holds_at(self, at: datetime | None) -> bool:
+        """Return whether time has not changed it. It is not valid for a time before it was made,
+        to which the clock may have been set back.
+        """
+        if at is None or self.at is None:
+            return self.until is None
+        return self.at <= at and (self.until is None or at < self.until)
+
+
+@define(eq=False)
+class Derived(Generic[K, V]):
+    """A cache of derived values, each made once for each edition of its key.
+
+    `name` is the label in the metric `DERIVED`. `weigh` returns the weight of a value in the unit
+    of the `memory`; `until` returns when a value changes by itself, without another edition (None:
+    never): callers then state the time `at` which they need it.
+    """
+
+    name: str
+    world: World
+    memory: Memory = field(repr=False)
+    weigh: Callable[[V], int] = field(default=lambda _: 1, repr=False)
+    until: Callable[[V], datetime | None] = field(default=lambda _: None, repr=False)
+    _flights: Flights[tuple[K, Hashable], _Made[V]] = field(factory=Flights, init=False, repr=False)
+    _begun: int = field(default=0, init=False)
+
+    async def get(
+        self,
+        key: K,
+        edition: Hashable,
+        make: Callable[[], Coroutine[Any, Any, V]],
+        *,
+        at: datetime | None = None,
+    ) -> V:
+        """Return the value of this edition: the kept one, the one that is being made for another
+        caller, or what `make` returns.
+
+        A value of None is not kept, and with the edition None no value is. Raises what `make`
+        raises, to all callers that wait for it; nothing is kept then. `make` runs to its end even
+        if a caller is cancelled.
+        """
+        kept = self._kept(key, edition, at)
+        if kept is not None:
+            return kept.value
+        flight = (key, edition)
+        is_shared = flight in self._flights
+        self._count("shared" if is_shared else "made")
+        made = await self._flights.single(flight, lambda: self._make(key, edition, make, at))
+        if is_shared and not made.holds_at(at):  # it changed by itself meanwhile
+            return await self.get(key, edition, make, at=at)
+        return made.value
+
+    async def compute(
+        self,
+        key: K,
+        edition: Hashable,
+        make: Callable[[], V],
+        *,
+        costly: bool,
+        at: datetime | None = None,
+    ) -> V:
+        """Return the value of this edition as `get` does, where `make` computes without waiting:
+        here and now, or in a thread if it is `costly` (takes more than some milliseconds).
+        """
+        if costly:
+
+            async def think() -> V:
+                return await self.world.thinking(make)
+
+            return await self.get(key, edition, think, at=at)
+        kept = self._kept(key, edition, at)
+        if kept is not None:
+            return kept.value
+        self._count("made")
+        begun = self._begin()
+        return self._keep(key, edition, begun, make(), at).value
+
+    def has(self, key: K, edition: Hashable, *, at: datetime | None = None) -> bool:
+        """Return whether the value of this edition is kept."""
+        kept = self._last(key)
+        return kept is not None and kept.holds(edition, at)
+
+    def latest(self, key: K) -> V | None:
+        """Return the value kept last, of whichever edition, to reuse parts of it; None without
+        one.
+        """
+        kept = self._last(key)
+        return None if kept is None else kept.value
+
+    def _last(self, key: K) -> _Made[V] | None:
+        return self.memory.get((self, key))
+
+    def _kept(self, key: K, edition: Hashable, at: datetime | None) -> _Made[V] | None:
+        kept = self._last(key)
+        if kept is None or not kept.holds(edition, at):
+            return None
+        self._count("kept")
+        return kept
+
+    def _begin(self) -> int:
+        self._begun += 1
+        return self._begun
+
+    async def _make(
+        self,
+        key: K,
+        edition: Hashable,
+        make: Callable[[], Coroutine[Any, Any, V]],
+        at: datetime | None,
+    ) -> _Made[V]:
+        begun = self._begin()
+        return self._keep(key, edition, begun, await make(), at)
+
+    def _keep(
+        self, key: K, edition: Hashable, begun: int, value: V, at: datetime | None
+    ) -> _Made[V]:
+        if value is None:
+            return _Made(value, edition, begun, at, None)
+        made = _Made(value, edition, begun, at, self.until(value))
+        last = self._last(key)
+        is_newest = last is None or last.begun < begun
+        if edition is not None and is_newest:
+            self.memory.put((self, key), made, self.weigh(value))
+        return made
+
+    def _count(self, source: str) -> None:
+        self.world.counts.add(DERIVED, (self.name, source))
