@@ -24,7 +24,7 @@ from pypid.flow import Blocking, start
 from pypid.flow.single_flight import Flights
 
 
-def listed_files(entry: UpstreamEntry) -> tuple[File, ...] | None:
+def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
     """Return the files in the upstream listing; None if there is no listing, or no such project
     upstream.
     """

@@ -43,8 +43,13 @@ def fragment(data: bytes) -> bytes:
 
 def gzip_of(fragments: Iterable[bytes], data: bytes) -> bytes:
     """Return the gzip member of these fragments; `data` is all of their content."""
-    sums = struct.pack("<LL", _library.crc32(data), len(data) & 0xFFFFFFFF)
+    sums = struct.pack("<LL", crc32(data), len(data) & 0xFFFFFFFF)
     return b"".join((_HEAD, *fragments, _END, sums))
+
+
+def crc32(data: bytes) -> int:
+    """Return the CRC-32 of the data."""
+    return int(_library.crc32(data))
 
 
 def content(fragment: bytes, limit: int) -> bytes:

@@ -6,7 +6,8 @@ Sources: "Simple repository API" (packaging.python.org) for files and projects; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Generic
@@ -130,6 +131,36 @@ F = TypeVar("F", bound=File)
 F_co = TypeVar("F_co", bound=File, covariant=True, default=File)
 
 
+class Files(Sequence[F_co], ABC):
+    """Files that are decoded when they are asked for: use `Project.file`, not a search."""
+
+    @abstractmethod
+    def named(self, filename: str) -> F_co | None:
+        """Return the file of this name, or None."""
+
+    @property
+    @abstractmethod
+    def attested(self) -> bool:
+        """Whether the provenance of any file is stored here."""
+
+    @property
+    @abstractmethod
+    def runs(self) -> tuple[tuple[str, int], ...]:
+        """The versions, with the numbers of consecutive files that have them."""
+
+
+def file_named(files: Sequence[F], filename: str) -> F | None:
+    """Return the file of this name, or None."""
+    if isinstance(files, Files):
+        return files.named(filename)
+    return next((file for file in files if file.filename == filename), None)
+
+
+def any_attested(files: Sequence[File]) -> bool:
+    """Return whether the provenance of any file is stored here."""
+    return files.attested if isinstance(files, Files) else any(file.attested for file in files)
+
+
 def in_order(files: Iterable[F]) -> tuple[F, ...]:
     """Return `files` in the order of a page: by version (PEP 440), then by name."""
     # versions are slow to compare, and ten thousand files have only a hundred
@@ -150,7 +181,8 @@ class Project(Generic[F_co]):
     """The known, or the visible, state of one project. `files` are `in_order`."""
 
     name: ProjectName
-    files: tuple[F_co, ...] = ()
+    files: Sequence[F_co] = ()
+    """A tuple or `Files`; immutable."""
     status: Status = Status.ACTIVE
     status_reason: str = ""
     serial: int = 0
@@ -160,11 +192,13 @@ class Project(Generic[F_co]):
 
     def file(self, filename: str) -> F_co | None:
         """Return the file of this name, or None."""
-        return next((file for file in self.files if file.filename == filename), None)
+        return file_named(self.files, filename)
 
     @property
     def versions(self) -> tuple[str, ...]:
         """The versions of all files, each once, in order."""
+        if isinstance(self.files, Files):
+            return tuple(dict.fromkeys(version for version, _ in self.files.runs))
         return tuple(dict.fromkeys(file.version for file in self.files))
 
 
@@ -176,13 +210,14 @@ LocalProject = Project[StoredFile]
 class Listing:
     """An upstream index's last answer about a project.
 
-    `files` are `in_order`, without keys; None: upstream does not have the project (a 404 is
-    knowledge). `confirmed` is when it last answered so (aware, UTC); `etag` is for revalidation;
-    `index` is the base URL of the index that answered, without credentials.
+    `files` are `in_order`, without keys, and immutable (`simple_api.listed_files`); None: upstream
+    does not have the project (a 404 is knowledge). `confirmed` is when it last answered so (aware,
+    UTC); `etag` is for revalidation; `index` is the base URL of the index that answered, without
+    credentials.
     """
 
     name: ProjectName
-    files: tuple[ListedFile, ...] | None
+    files: Sequence[ListedFile] | None
     confirmed: datetime
     index: str
     etag: str | None = None

@@ -7,6 +7,7 @@ may be, is never sent to another index (`asks_upstream`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import assert_never
@@ -33,7 +34,9 @@ from pypid.core.packaging.expected_digest import claim_of, is_copy
 from pypid.core.packaging.globs import first_match, matches
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.file_history import FileHistory
+from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.metadata_offer import offering
+from pypid.core.simple_api.shown_files import ShownFiles
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -215,18 +218,53 @@ def view(
 
 def _visible(
     policy: Policy, upstream: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
-) -> tuple[File, ...]:
-    """Return the upstream files that no rule hides, without checking each of ten thousand if no
+) -> Sequence[File]:
+    """Return the upstream files that no rule hides, without looking at each of ten thousand if no
     rule can hide one.
     """
     files, age = listed(upstream), cooldown_of(policy, name)
-    offered = upstream.listing is None or upstream.listing.status.offers_files
-    any_hides = (
-        taken or age or upstream.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
-    )
-    if offered and not any_hides:
+    if upstream.listing is not None and not upstream.listing.status.offers_files:
+        return ()
+    stored_only = upstream.stored_only or policy.mode is Mode.OFFLINE
+    if isinstance(files, ListedFiles | ShownFiles) and not taken:
+        return _visible_listed(policy, files, now, age, stored_only=stored_only)
+    if not (taken or age or stored_only or policy.require_hashes):
         return files
     return tuple(file for file in files if _hidden(policy, file, upstream, taken, now, age) is None)
+
+
+def _visible_listed(
+    policy: Policy,
+    files: ListedFiles | ShownFiles,
+    now: datetime,
+    age: timedelta,
+    *,
+    stored_only: bool,
+) -> Sequence[File]:
+    """Return the files that no rule hides; times and hashes are looked at only if any can hide
+    one.
+    """
+    shown = files if isinstance(files, ShownFiles) else ShownFiles(files)
+    if stored_only:
+        cached = (shown.replaced[position] for position in sorted(shown.replaced))
+        return tuple(
+            file for file in cached if file.key is not None and now >= _visible_from(file, age)
+        )
+    hidden: set[int] = set()
+    known = shown.listed
+    if age and (known.latest is None or now < known.latest + age):
+        hidden.update(
+            position
+            for position, time in enumerate(known.times())
+            if now < (NEVER if time is None else time + age)
+        )
+    if policy.require_hashes and not known.facts.hashed:
+        hidden.update(
+            position
+            for position, file in enumerate(shown)
+            if file.key is None and claim_of(file) is None
+        )
+    return evolve(shown, hidden=frozenset(hidden)) if hidden else files
 
 
 def exists(upstream: UpstreamState) -> bool:
@@ -236,7 +274,7 @@ def exists(upstream: UpstreamState) -> bool:
     return bool(upstream.kept) if upstream.listing is None else upstream.listing.files is not None
 
 
-def listed(upstream: UpstreamState) -> tuple[File, ...]:
+def listed(upstream: UpstreamState) -> Sequence[File]:
     """Return the upstream files: those listed, with the keys of the cached ones; without a listing,
     the cached files.
 
@@ -244,16 +282,23 @@ def listed(upstream: UpstreamState) -> tuple[File, ...]:
     """
     if upstream.listing is None or upstream.listing.files is None:
         return upstream.kept if upstream.listing is None else ()
-    if not upstream.kept and upstream.reachable:
-        return upstream.listing.files
+    files = upstream.listing.files
+    if not upstream.kept:
+        return files
     kept = {file.filename: file for file in upstream.kept}
     # while upstream is unreachable, what a cached file offers must be servable; a file that is not
     # cached fails as a whole
+    if isinstance(files, ListedFiles):
+        replaced = {
+            position: _joined(file, kept[filename], reachable=upstream.reachable)
+            for filename, (position, file) in files.find(kept).items()
+        }
+        return ShownFiles(files, replaced)
     return tuple(
         _joined(file, kept[file.filename], reachable=upstream.reachable)
         if file.filename in kept
         else file
-        for file in upstream.listing.files
+        for file in files
     )
 
 
@@ -318,12 +363,16 @@ def changes_at(
     never.
     """
     age = cooldown_of(policy, name)
-    files = (
-        upstream.kept if upstream.listing is None else upstream.listing.files
-    )  # the files that `listed` starts from
+    # the files that `listed` starts from
+    files = upstream.kept if upstream.listing is None else upstream.listing.files
     if not files or not age:
         return None
-    times = (_visible_from(file, age) for file in files)
+    if isinstance(files, ListedFiles):
+        if files.latest is not None and files.latest + age <= now:
+            return None
+        times = [NEVER if time is None else time + age for time in files.times()]
+    else:
+        times = [_visible_from(file, age) for file in files]
     return min((time for time in times if now < time < NEVER), default=None)
 
 

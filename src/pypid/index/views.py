@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from pypid.core.errors import PypidError
 from pypid.core.lru import Recent
-from pypid.core.model import Presence, Project
+from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, changes_at, view
 from pypid.flow import Blocking
@@ -188,7 +188,7 @@ def _see(
 
 
 def _viewed(project: Project, edition: Hashable) -> View:
-    return View(project, edition, any(file.attested for file in project.files))
+    return View(project, edition, any_attested(project.files))
 
 
 def _serial_of(ours: Project | Presence) -> Hashable:

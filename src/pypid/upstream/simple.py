@@ -8,11 +8,10 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 from attrs import evolve, field, frozen
-from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
-from pypid.core.model import ListedFile, Listing, Span
+from pypid.core.model import Listing, Span
 from pypid.core.packaging.name_sets import ManyNames
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
@@ -105,10 +104,14 @@ class SimpleUpstream:
         content_type = answer.header("Content-Type")
 
         def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
-            listing = yield from slices_of_page(
-                data, content_type, name, answer.url, must_end=may_be_cut
+            return slices_of_page(
+                data,
+                content_type,
+                name,
+                answer.url,
+                must_end=may_be_cut,
+                serves=self._asker.hosts.serves,
             )
-            return evolve(listing, files=tuple(map(self._offered, listing.files)))
 
         listing = await self._read(answer, LARGEST_PAGE, slices)
         return Listing(
@@ -121,13 +124,6 @@ class SimpleUpstream:
             status_reason=listing.status_reason,
             is_doubtful=listing.is_doubtful,
         )
-
-    def _offered(self, file: ListedFile) -> ListedFile:
-        """Return the file without offered metadata that could not be verified (`fetch`)."""
-        is_unverified = file.metadata_offered and file.metadata_sha256 is None
-        if not is_unverified or self._asker.hosts.serves(file.source):
-            return file
-        return replace(file, metadata_offered=False)
 
     async def _names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         answer = await self._asker.get(self.base, self.base.page(""), _PAGE, via)

@@ -160,7 +160,7 @@ class CostTests(Awaiting, SynchronousTestCase):
         render, filter, deflate = (
             patchwork_module.names_piece,
             sights_module.seen,
-            patchwork_module._deflate,
+            patchwork_module.fragment,
         )
 
         def rendered(run: tuple[Summary, ...], format: Format) -> bytes:
@@ -171,13 +171,13 @@ class CostTests(Awaiting, SynchronousTestCase):
             work["filtered"] += len(run)
             return filter(run, by)
 
-        def compressed(text: bytes, *ending: int) -> bytes:
+        def compressed(text: bytes) -> bytes:
             work["compressed"] += text.count(b"<a href")
-            return deflate(text, *ending)
+            return deflate(text)
 
         self.patch(patchwork_module, "names_piece", rendered)
         self.patch(sights_module, "seen", filtered)
-        self.patch(patchwork_module, "_deflate", compressed)
+        self.patch(patchwork_module, "fragment", compressed)
         by = Visibility(usual=True, others=frozenset(names[:1]))
 
         def ask() -> dict[str, int]:

@@ -8,11 +8,12 @@ when a file is added to it.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import groupby
 
 from attrs import frozen
 from packaging.version import Version
 
-from pypid.core.model import File, Project
+from pypid.core.model import File, Files, Project
 from pypid.core.packaging.names import LONGEST_FILENAME, is_prerelease, same_version, version_key
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -50,6 +51,23 @@ def releases(project: Project) -> tuple[Release, ...]:
         found = _releases(project)
         _last = project, found
     return found
+
+
+def release_versions(project: Project) -> list[str]:
+    """Return the versions of `releases`, without decoding `Files`."""
+    if not isinstance(project.files, Files):
+        return [release.version for release in releases(project)]
+    versions: list[str] = []
+    start = 0
+    for _, runs in groupby(project.files.runs, lambda run: version_key(run[0])):
+        some = list(runs)
+        stop = start + sum(count for _, count in some)
+        spellings = {version for version, _ in some}
+        versions.append(
+            some[0][0] if len(spellings) == 1 else _spelling(list(project.files[start:stop]))
+        )
+        start = stop
+    return versions
 
 
 _last: tuple[Project | None, tuple[Release, ...]] = (None, ())

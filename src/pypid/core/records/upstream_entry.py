@@ -8,8 +8,9 @@ lengths are in the beginning: the writer or reader of a line yields to other thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import eq
 
 import msgspec
 from attrs import evolve
@@ -27,6 +28,8 @@ from pypid.core.records.documents import (
     stored_file,
 )
 from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
+from pypid.core.simple_api.listed_files import FileBlock, ListedFiles, ListingFacts, runs_of
+from pypid.core.simple_api.packing import packed
 
 BLOCK = 256
 """Files written or read in one call: a quarter of a millisecond."""
@@ -41,6 +44,18 @@ class _StoredListing(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=
     status_reason: str = ""
 
 
+class _Packed(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    """What is known of `ListedFiles` beside their blocks. It is an object where older versions of
+    pypid expect an array, so that they refuse the line.
+    """
+
+    counts: tuple[int, ...]
+    versions: tuple[tuple[str, int], ...]
+    facts: ListingFacts
+    seen: tuple[tuple[datetime | None, int], ...] = ()
+    metadata: dict[str, str] = {}
+
+
 class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     name: str
     serial: int = 0
@@ -52,15 +67,17 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     touched: tuple[tuple[str, int], ...] = ()
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
-    blocks: tuple[int, ...] | None = None
-    """The lengths of the blocks of files, in bytes; None: there is no list of files, which
-    differs from an empty one.
+    blocks: tuple[int, ...] | _Packed | None = None
+    """What follows as files: the compressed blocks of `ListedFiles`, or (of older versions) blocks
+    of `StoredFile`, of these lengths in bytes. None: there is no list of files, which differs from
+    an empty one.
     """
 
 
 _encoder = msgspec.json.Encoder()
 _beginning = msgspec.json.Decoder(_Beginning)
 _block = msgspec.json.Decoder(list[RecordedFile])
+_columns = msgspec.json.Decoder(list[bytes])
 
 
 def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> bytes:
@@ -72,6 +89,10 @@ def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> b
     listing = entry.listing
     if listing is None or listing.files is None:
         return _dumped_beginning(entry, None) + b"}"
+    if isinstance(listing.files, ListedFiles):
+        return b"".join(
+            (_dumped_beginning(entry, _packed(listing.files)), FILES, _dumped(listing.files), b"}")
+        )
     if earlier is None:
         blocks = list(_dumped_blocks(listing.files))
         beginning = _dumped_beginning(entry, tuple(map(len, blocks)))
@@ -84,7 +105,7 @@ def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> b
     )
 
 
-def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
+def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | _Packed | None) -> bytes:
     """Return all before the files, without the last brace."""
     listing = entry.listing
     beginning = _Beginning(
@@ -111,7 +132,21 @@ def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | None) -> b
     return _encoder.encode(beginning)[:-1]
 
 
-def _dumped_blocks(files: tuple[File, ...]) -> Iterator[bytes]:
+def _packed(files: ListedFiles) -> _Packed:
+    return _Packed(
+        tuple(block.count for block in files.blocks),
+        files.runs,
+        files.facts,
+        files.seen,
+        dict(files.learnt),
+    )
+
+
+def _dumped(files: ListedFiles) -> bytes:
+    return _encoder.encode([part for block in files.blocks for part in (block.entries, block.rest)])
+
+
+def _dumped_blocks(files: Sequence[File]) -> Iterator[bytes]:
     for start in range(0, len(files), BLOCK):
         yield _encoder.encode([stored(file) for file in files[start : start + BLOCK]])
 
@@ -160,9 +195,22 @@ def _read_beginning(line: bytes, end: int) -> _Beginning:
 
 
 def _read_blocks(
-    name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...]
-) -> tuple[ListedFile, ...]:
-    position = end + len(FILES) + 1
+    name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...] | _Packed
+) -> ListedFiles:
+    position = end + len(FILES)
+    if isinstance(blocks, _Packed):
+        columns = decoded(_columns, line[position:-1], _WHAT)
+        if len(columns) != 2 * len(blocks.counts):
+            raise Unreadable(_WHAT, "it has another number of blocks than it says")
+        return ListedFiles(
+            name,
+            tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),
+            blocks.versions,
+            blocks.facts,
+            blocks.seen,
+            blocks.metadata,
+        )
+    position += 1
     files: list[ListedFile] = []
     for length in blocks:
         block = decoded(_block, line[position : position + length], _WHAT)
@@ -170,7 +218,7 @@ def _read_blocks(
         position += length + 1
     if end < 0 or position > len(line):
         raise Unreadable(_WHAT, "it is shorter than it says")
-    return tuple(files)
+    return packed(files)
 
 
 MOST = 2000
@@ -202,7 +250,7 @@ def with_cached(listing: Listing, entry: UpstreamEntry) -> Listing:
         files = tuple(as_listed(file) for file in entry.kept)
     else:
         files = tuple(file for file in entry.listing.files or () if file.filename in kept)
-    return evolve(listing, files=in_order(files), is_doubtful=False)
+    return evolve(listing, files=packed(in_order(files)), is_doubtful=False)
 
 
 def _history_with_changes(
@@ -224,7 +272,7 @@ def _history_with_changes(
     if before.files is None or now.files is None:
         events[_THE_PROJECT] = _project_events(histories.get(_THE_PROJECT), now)
     for name in were.keys() | histories.keys() | (are.keys() if histories else set()):
-        if were.get(name) is not are.get(name):
+        if were.get(name) != are.get(name):
             events[name] = _file_events(
                 histories.get(name, FileHistory(name)), were.get(name), are.get(name), now.confirmed
             )
@@ -275,22 +323,36 @@ def merged(listing: Listing, before: Listing | None) -> Listing:
     """Return `listing` with what was learnt before about files that are unchanged.
 
     That is when a file without upload time was first seen here, and the hash of metadata for which
-    upstream gives none. An unchanged file is the same object as before, and so is the tuple of all
-    files: comparing them again is free, and they are in memory once.
+    upstream gives none. If no file has changed, the files are the same object as before: comparing
+    them again is free, and they are in memory once.
     """
     if listing.files is None:
         return listing
     old = before.files if before is not None and before.files is not None else ()
     if listing.files is old:
         return listing
+    files = packed(listing.files)
+    if isinstance(old, ListedFiles) and files.same_listing(old) and not files.learnt:
+        return evolve(listing, files=old)
+    if not old and not files.learnt:
+        return evolve(listing, files=files.first_seen(listing.confirmed))
     known = {file.filename: file for file in old}
-    files = tuple(
-        _merged_file(file, known.get(file.filename), listing.confirmed) for file in listing.files
-    )
-    unchanged = len(files) == len(old) and all(
-        one is other for one, other in zip(files, old, strict=True)
-    )
-    return evolve(listing, files=old if unchanged else files)
+    changed = [_merged_file(file, known.get(file.filename), listing.confirmed) for file in files]
+    is_same = len(changed) == len(old) and all(map(eq, changed, old))
+    return evolve(listing, files=old if is_same else _with_learnt(files, changed))
+
+
+def _with_learnt(listed: ListedFiles, files: Sequence[ListedFile]) -> ListedFiles:
+    """Return the listed files with what was learnt of them: `files` are the same, with `seen`, and
+    with hashes of metadata that upstream does not list.
+    """
+    learnt = {
+        file.filename: file.metadata_sha256
+        for file, before in zip(files, listed, strict=True)
+        if file.metadata_sha256 is not None and before.metadata_sha256 is None
+    }
+    seen = runs_of([file.seen for file in files])
+    return evolve(listed, seen=seen, learnt={**listed.learnt, **learnt})
 
 
 def _merged_file(file: ListedFile, before: ListedFile | None, now: datetime) -> ListedFile:

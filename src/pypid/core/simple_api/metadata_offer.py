@@ -10,6 +10,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.model import F, ListedFile, StoredFile, UpstreamEntry
+from pypid.core.simple_api.listed_files import ListedFiles
 
 
 def offering(listed: F, kept: StoredFile | None, *, reachable: bool) -> F:
@@ -34,8 +35,13 @@ def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamE
         for file in entry.kept
     )
     listing = entry.listing
-    if listing is not None and listing.files is not None:
-        files = tuple(
+    if listing is not None and isinstance(listing.files, ListedFiles):
+        file = listing.files.named(filename)
+        if file is not None and file.metadata_sha256 is None:
+            learnt = {**listing.files.learnt, filename: sha256}
+            listing = evolve(listing, files=evolve(listing.files, learnt=learnt))
+    elif listing is not None and listing.files is not None:
+        files: tuple[ListedFile, ...] = tuple(
             _with_hash(file, sha256) if file.filename == filename else file
             for file in listing.files
         )

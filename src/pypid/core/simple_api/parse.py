@@ -9,19 +9,22 @@ odd HTML. An unparseable part of a file drops that file, or that key; an unparse
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 from attrs import evolve, field, frozen
+from msgspec.structs import replace
 
 from pypid.core.errors import BadListing, BadName, shortened
 from pypid.core.model import ListedFile, Status, in_order
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName, project_name
 from pypid.core.simple_api.json_elements import elements
+from pypid.core.simple_api.listed_files import ListedFiles
+from pypid.core.simple_api.packing import packed
 
 LONGEST_TEXT = 4096
 """Maximum length in characters of a reason, a specifier or a URL."""
@@ -47,7 +50,7 @@ T = TypeVar("T")
 class ParsedListing:
     """A parsed project page. `left_out` counts unusable files."""
 
-    files: tuple[ListedFile, ...] = field(repr=False)
+    files: ListedFiles = field(repr=False)
     status: Status = Status.ACTIVE
     status_reason: str = ""
     left_out: int = 0
@@ -57,17 +60,25 @@ class ParsedListing:
     """
 
 
+Serves = Callable[[str], bool]
 Slices = Generator[None, None, ParsedListing]
 """A page being parsed: a generator that pauses after every few milliseconds, so that other threads
 run; returns the listing.
 """
 
 
-def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slices:
+def any_url(url: str) -> bool:
+    """Return True."""
+    return True
+
+
+def slices_of_json(
+    data: bytes | bytearray, name: ProjectName, url: str, serves: Serves = any_url
+) -> Slices:
     """Return the listing in a JSON page from `url` (the base of relative links), as slices. Raises
     `BadListing`.
     """
-    gathered = Gathered(name, url)
+    gathered = Gathered(name, url, serves)
     entries = elements(data, "files")
     while True:
         try:
@@ -105,9 +116,10 @@ def at_once(slices: Generator[None, None, T]) -> T:
 class Gathered:
     """The files of a page, each name once: the first counts."""
 
-    def __init__(self, name: ProjectName, url: str) -> None:
+    def __init__(self, name: ProjectName, url: str, serves: Serves = any_url) -> None:
         self._name = name
         self._url = url
+        self._serves = serves
         self._files: dict[str, ListedFile] = {}
         self._left_out = 0
 
@@ -120,12 +132,15 @@ class Gathered:
         """Add a file of the page, or None for an unusable one."""
         if file is None or file.filename in self._files:
             self._left_out += 1
-        else:
-            self._files[file.filename] = file
+            return
+        is_unverified = file.metadata_offered and file.metadata_sha256 is None
+        if is_unverified and file.source is not None and not self._serves(file.source):
+            file = replace(file, metadata_offered=False)  # it could not be verified
+        self._files[file.filename] = file
 
     def listing(self, status: Status, reason: str) -> ParsedListing:
         """Return the listing of all files taken."""
-        files = in_order(tuple(self._files.values()))
+        files = packed(in_order(tuple(self._files.values())))
         return ParsedListing(
             files=files, status=status, status_reason=reason, left_out=self._left_out
         )

@@ -24,7 +24,9 @@ from pypid.core.simple_api.parse import (
     LONGEST_TEXT,
     Gathered,
     ParsedListing,
+    Serves,
     Slices,
+    any_url,
     at_once,
     file_of,
     must_be_known,
@@ -221,6 +223,7 @@ def slices_of_html(
     content_type: str = "",
     *,
     must_end: bool = False,
+    serves: Serves = any_url,
 ) -> Slices:
     """Return the listing in an HTML page from `url`, as slices.
 
@@ -240,7 +243,7 @@ def slices_of_html(
             yield
         elif gathered is None:
             base = page.links_from(url)
-            gathered = Gathered(name, base)
+            gathered = Gathered(name, base, serves)
         while gathered is not None and page.links:
             page.move_links(gathered, name, base)
             yield

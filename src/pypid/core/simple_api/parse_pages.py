@@ -19,7 +19,9 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.simple_api.json_elements import elements
 from pypid.core.simple_api.parse import (
     ParsedListing,
+    Serves,
     Slices,
+    any_url,
     at_once,
     must_be_known,
     slices_of_json,
@@ -48,19 +50,21 @@ def slices_of_page(
     url: str,
     *,
     must_end: bool = False,
+    serves: Serves = any_url,
 ) -> Slices:
     """Return the listing in a project's page from `url`, as slices; `must_end` as for
-    `slices_of_html`. Raises `BadListing`.
+    `slices_of_html`. `serves` returns whether metadata without a hash may be fetched from beside a
+    URL; else its offer is dropped. Raises `BadListing`.
     """
     data = _without_mark(data)
     if _looks_like_json(data):
-        return slices_of_json(data, name, url)
+        return slices_of_json(data, name, url, serves)
     if _looks_like_html(data):
         from pypid.core.simple_api.parse_html import (
             slices_of_html,  # here: most indexes send JSON
         )
 
-        return slices_of_html(data, name, url, content_type, must_end=must_end)
+        return slices_of_html(data, name, url, content_type, must_end=must_end, serves=serves)
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 
 

@@ -17,13 +17,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from attrs import evolve
 from msgspec import UNSET, UnsetType
 
-from pypid.core.model import File, Project, RenderedPage, Summary
-from pypid.core.packaging.releases import releases
+from pypid.core.compression import crc32, fragment, gzip_of
+from pypid.core.model import File, Files, Project, RenderedPage, Summary
+from pypid.core.packaging.releases import release_versions
 from pypid.core.policy import is_listed
 from pypid.core.simple_api.entries import FILES_URL, Entry, entry_of, plain, utc_text
 from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.shown_files import texts_of
 
 if TYPE_CHECKING:
     from pypid.core.simple_api.as_of_header import AsOfHeader
@@ -60,6 +63,8 @@ class _Detail(msgspec.Struct, rename="kebab", frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
+_entries = msgspec.json.Decoder(list[Entry])
+_COMMA = fragment(b",")
 
 BLOCK = 256
 """Lines of a page rendered in one call: in a thread, other threads run after each."""
@@ -84,20 +89,82 @@ def render_project(
     returns each file's URL where no `files_url` can (signed ones). `as_of`: the time that is shown,
     if it is not now.
     """
+    return render_forms(
+        project,
+        format,
+        files_url=files_url,
+        provenance_url=provenance_url,
+        flat=flat,
+        url_of=url_of,
+        as_of=as_of,
+    )[0]
+
+
+def render_forms(
+    project: Project,
+    format: Format,
+    *,
+    files_url: str = FILES_URL,
+    provenance_url: str | None = None,
+    flat: bool = False,
+    url_of: Callable[[File], str] | None = None,
+    as_of: AsOfHeader | None = None,
+) -> tuple[RenderedPage, RenderedPage | None]:
+    """Return `render_project`'s page, and its gzipped form if that is made of parts that are
+    compressed already.
+    """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
     if not flat:
         files_url = f"{files_url}{project.name}/"
     files = project.files
-    blocks = (
-        [entry_of(file, files_url, provenance_url, url_of) for file in block]
-        for block in _in_blocks(files)
-    )
     reason = plain(project.status_reason) or UNSET
     status = _Status(project.status.value, reason)
+    is_packed = isinstance(files, Files) and url_of is None and not files.attested
+    if is_packed and format.is_json:
+        return _packed_json(project, status, files_url, as_of)
+    blocks = (
+        _read_blocks(files, project.name, files_url)
+        if is_packed
+        else (
+            [entry_of(file, files_url, provenance_url, url_of) for file in block]
+            for block in _in_blocks(files)
+        )
+    )
     detail = _detail_json if format.is_json else _detail_html
-    body = detail(project, status, blocks, as_of)
-    return finished(body, format.value)
+    return finished(detail(project, status, blocks, as_of), format.value), None
+
+
+def _packed_json(
+    project: Project, status: _Status, files_url: str, as_of: AsOfHeader | None
+) -> tuple[RenderedPage, RenderedPage]:
+    """Return the page and its gzipped form, joined from the blocks of `Files`."""
+    texts, fragments = [], []
+    for text, compressed in _texts(project.files, project.name, files_url):
+        texts += [b",", text]
+        fragments += [_COMMA, compressed]
+    sizes = sum(text.count(b'"size":') for text in texts)  # in a string, its quotes have escapes
+    beginning = _beginning(project, status, as_of, has_sizes=sizes == len(project.files))
+    pieces = [beginning, *texts[1:], b"]}"]
+    page = finished(b"".join(pieces), Format.JSON.value)
+    body = gzip_of([fragment(beginning), *fragments[1:], fragment(b"]}")], page.body)
+    return page, evolve(page, body=body, etag=f'{page.etag[:-1]}-gzip-{crc32(body):08x}"')
+
+
+def _texts(files: Sequence[File], name: str, files_url: str) -> Iterator[tuple[bytes, bytes]]:
+    assert isinstance(files, Files)
+    usual, url = f'"url":"{FILES_URL}{name}/'.encode(), b'"url":' + _encoder.encode(files_url)[:-1]
+    for text, compressed in texts_of(files):
+        if url == usual:
+            yield text, compressed
+        else:
+            changed = text.replace(usual, url)  # in a string, quotes have escapes
+            yield changed, fragment(changed)
+
+
+def _read_blocks(files: Sequence[File], name: str, files_url: str) -> Iterator[list[Entry]]:
+    for text, _ in _texts(files, name, files_url):
+        yield _entries.decode(b"[" + text + b"]")
 
 
 def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
@@ -107,19 +174,26 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
 def _detail_json(
     project: Project, status: _Status, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
 ) -> bytes:
-    complete = all(file.size is not None for file in project.files)
-    version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
-    # a release that only has a name (`pypid.static`) may have no version
-    versions = [plain(release.version) for release in releases(project) if release.version]
-    more: dict[str, Any] = {} if as_of is None else {**as_of.keys()}
-    meta = _Meta(version, project.serial, **more)
-    beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
-    pieces = [beginning.removesuffix(b"]}")]
+    has_sizes = all(file.size is not None for file in project.files)
+    pieces = [_beginning(project, status, as_of, has_sizes=has_sizes)]
     for block in blocks:
         pieces += (_encoder.encode(block)[1:-1], b",")
     if project.files:
         pieces.pop()
     return b"".join((*pieces, b"]}"))
+
+
+def _beginning(
+    project: Project, status: _Status, as_of: AsOfHeader | None, *, has_sizes: bool
+) -> bytes:
+    """Return what precedes the entries of a JSON page."""
+    version = API_VERSION if has_sizes else API_VERSION_WITHOUT_SIZES
+    # a release that only has a name (`pypid.static`) may have no version
+    versions = [plain(version) for version in release_versions(project) if version]
+    more: dict[str, Any] = {} if as_of is None else {**as_of.keys()}
+    meta = _Meta(version, project.serial, **more)
+    beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
+    return beginning.removesuffix(b"]}")
 
 
 def render_names(

@@ -6,13 +6,12 @@ The list of projects is patched: a change costs as much as the piece of the list
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import chain, islice, repeat
 
 from attrs import define, evolve, field, frozen
 
+from pypid.core.compression import fragment, gzip_of
 from pypid.core.lru import Recent
 from pypid.core.model import RenderedPage
 from pypid.core.packaging.names import ProjectName
@@ -23,7 +22,7 @@ from pypid.core.simple_api.render import (
     names_between,
     names_frame,
     names_piece,
-    render_project,
+    render_forms,
 )
 from pypid.core.summaries import Run, Summaries
 from pypid.flow import World
@@ -32,10 +31,7 @@ from pypid.index import Index
 from pypid.index.views import UpstreamPermission
 from pypid.metrics.families import PAGES
 from pypid.web.app.visibility import Lists
-from pypid.web.http.responses import LEVEL, FinishedPage, gzipped_etag
-
-_GZIP = struct.pack("<4BLBB", 31, 139, 8, 0, 0, 0, 3)
-"""The head of a gzip member, as zlib writes it: deflate, no name, no time, Unix."""
+from pypid.web.http.responses import FinishedPage, gzipped_etag
 
 
 @define(eq=False)
@@ -49,7 +45,7 @@ class ListPiece:
     def deflated(self) -> bytes:
         """Return the piece, compressed. Thread-safe: all threads get the same bytes."""
         if self._deflated is None:
-            self._deflated = _deflate(self.text)
+            self._deflated = fragment(self.text)
         return self._deflated
 
 
@@ -86,11 +82,10 @@ class Patchwork:
         """
         beginning, end = names_frame(self.serial, self.format)
         pieces = _strung(
-            _deflate(names_between(self.format)),
+            fragment(names_between(self.format)),
             [piece.deflated() for _, piece in self.pieces.values()],
         )
-        sums = struct.pack("<LL", zlib.crc32(page.body), len(page.body) & 0xFFFFFFFF)
-        body = b"".join((_GZIP, _deflate(beginning), *pieces, _deflate(end, zlib.Z_FINISH), sums))
+        body = gzip_of((fragment(beginning), *pieces, fragment(end)), page.body)
         return evolve(page, body=body, etag=gzipped_etag(page.etag))
 
 
@@ -116,11 +111,6 @@ def _piece(run: Run, format: Format) -> ListPiece:
 def _strung(between: bytes, pieces: list[bytes]) -> Iterator[bytes]:
     """Return the pieces, with `between` between each two of them."""
     return islice(chain.from_iterable(zip(repeat(between), pieces, strict=False)), 1, None)
-
-
-def _deflate(text: bytes, ending: int = zlib.Z_FULL_FLUSH) -> bytes:
-    made = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return made.compress(text) + made.flush(ending)
 
 
 LIMIT = 64 << 20
@@ -174,10 +164,11 @@ class ProjectPages:
         key = (name, format, files_url, provenance_url)
 
         def make() -> _Kept:
-            page = render_project(
+            page, zipped = render_forms(
                 project, format, files_url=files_url, provenance_url=provenance_url
             )
-            return _Kept(view.edition, FinishedPage(page, self._world.blocking), project.serial)
+            finished = FinishedPage(page, self._world.blocking, zipped=zipped)
+            return _Kept(view.edition, finished, project.serial)
 
         return await self._finished(
             key, view.edition, make, at_once=len(project.files) <= FEW_FILES
@@ -236,6 +227,6 @@ class ProjectPages:
         return kept.finished, kept.serial
 
     def _keep(self, key: tuple[object, ...], kept: _Kept) -> _Kept:
-        size = len(kept.finished.page.body)
+        size = kept.finished.weight
         self._kept.put(key, kept, size if kept.patchwork is None else size * BEHIND)
         return kept

@@ -5,7 +5,6 @@ Nothing here finishes the request: its renderer (Klein) does, once the coroutine
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -13,6 +12,7 @@ from attrs import Factory, define, evolve, field
 from twisted.internet.defer import CancelledError
 from twisted.web.http import Request
 
+from pypid.core.compression import COMPRESSOR, gzip
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import RenderedPage, Span
 from pypid.flow import Blocking, BytesBody, FileBody
@@ -40,21 +40,16 @@ from pypid.web.http.twisted_internals import set_fields
 
 SMALLEST = 1024
 """Bytes; a smaller page fits in one packet either way, so it is not gzipped."""
-LEVEL = 3
-"""The gzip level. Higher levels gain little, and the first client waits: the pages of numpy, boto3,
-requests and five others (9.6 MB) take 77 ms and leave 2,050 kB at level 1, 82 ms and 1,954 kB at 3,
-130 ms and 1,860 kB at 4, 186 ms and 1,778 kB at 6.
-"""
 AT_ONCE = 1 << 15
-"""Bytes; a page up to this size is gzipped in the reactor thread (under a millisecond), a larger
-one off it.
+"""Bytes; a page up to this size is gzipped in the reactor thread (under a millisecond, even by
+zlib), a larger one off it.
 """
 
 
 @define
 class FinishedPage:
     """A `RenderedPage` and its gzipped form, which is made once, on the first request for it.
-    `gzip` makes it, if the default does not fit.
+    `gzip` makes it, if the default does not fit; `zipped` is that form, if there is one already.
     """
 
     page: RenderedPage
@@ -62,8 +57,13 @@ class FinishedPage:
     _gzip: Callable[[RenderedPage], RenderedPage] = field(
         default=Factory(lambda: gzipped), repr=False
     )
-    _gzipped: RenderedPage | None = field(default=None, init=False, repr=False)
+    _zipped: RenderedPage | None = field(default=None, repr=False)
     _flights: Flights[None, RenderedPage] = field(factory=Flights, init=False, repr=False)
+
+    @property
+    def weight(self) -> int:
+        """The size of the forms in memory, in bytes."""
+        return len(self.page.body) + (0 if self._zipped is None else len(self._zipped.body))
 
     def encoding_for(self, wish: Encoding) -> Encoding:
         """Return the encoding of the page for a client that wishes this one: a small page is never
@@ -79,7 +79,7 @@ class FinishedPage:
             case Encoding.IDENTITY:
                 return self.page.etag
             case Encoding.GZIP:
-                return gzipped_etag(self.page.etag)
+                return gzipped_etag(self.page.etag) if self._zipped is None else self._zipped.etag
 
     async def in_encoding(self, encoding: Encoding) -> RenderedPage:
         """Return the page in one form."""
@@ -91,12 +91,12 @@ class FinishedPage:
 
     async def gzipped(self) -> RenderedPage:
         """Return the gzipped form. Many callers may wait for one that is being made."""
-        if self._gzipped is None:
+        if self._zipped is None:
             if len(self.page.body) <= AT_ONCE:
-                self._gzipped = self._gzip(self.page)
+                self._zipped = self._gzip(self.page)
             else:
-                self._gzipped = await self._flights.single(None, self._make)
-        return self._gzipped
+                self._zipped = await self._flights.single(None, self._make)
+        return self._zipped
 
     async def _make(self) -> RenderedPage:
         return await self._blocking(self._gzip, self.page)
@@ -104,13 +104,14 @@ class FinishedPage:
 
 def gzipped(page: RenderedPage) -> RenderedPage:
     """Return `page` gzipped; the result depends on the page only (no time is written into it)."""
-    made = zlib.compressobj(LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    return evolve(page, body=made.compress(page.body) + made.flush(), etag=gzipped_etag(page.etag))
+    return evolve(page, body=gzip(page.body), etag=gzipped_etag(page.etag))
 
 
 def gzipped_etag(etag: str) -> str:
-    """Return the tag of the gzipped form: ``"abc-gzip"`` for ``"abc"``."""
-    return f'{etag[:-1]}-gzip"'
+    """Return the tag of the gzipped form: ``"abc-gzip-i"`` for ``"abc"``. It names the compressor,
+    whose output differs from that of others.
+    """
+    return f'{etag[:-1]}-gzip-{COMPRESSOR}"'
 
 
 BodyOf = Callable[[Span | None], Awaitable[Body]]

@@ -1,0 +1,190 @@
+"""Listed files as compact bytes: what was packed comes back, and pages are the same."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime, timedelta
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, in_order
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import release_versions
+from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
+from pypid.core.simple_api.listed_files import BLOCK, ListedFiles
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.packing import packed
+from pypid.core.simple_api.render import render_forms, render_project
+from pypid.core.simple_api.shown_files import ShownFiles
+
+SPAM = project_name("spam")
+WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
+URL = "https://files.example/"
+
+texts = st.text(max_size=20) | st.sampled_from(
+    ('"},{"filename":"', '"size":', '"url":"../../packages/spam/', '\\"', "\ud7ff", "", " ", "\r\n")
+)
+maybe_hex = st.none() | st.sampled_from(("ab" * 32, "cd" * 32))
+
+
+def a_file(version: str, kind: int, **fields: object) -> ListedFile:
+    """An upstream file."""
+    filename = f"spam-{version}{('.tar.gz', '-py3-none-any.whl', '-py2-none-any.whl')[kind]}"
+    folder = fields.pop("folder", "")
+    return ListedFile(
+        project=SPAM,
+        filename=filename,
+        version=version,
+        source=f"{URL}{folder}{filename}",
+        **fields,
+    )  # type: ignore[arg-type]
+
+
+a_listed_file = st.builds(
+    a_file,
+    st.sampled_from(("1.0", "1", "2.0", "3.0.dev1", "1.0.0")),
+    st.integers(0, 2),
+    folder=st.sampled_from(("", "a/", "b/?x=/", "c?y=")),
+    sha256=maybe_hex,
+    md5=st.none() | st.just("ef" * 16),
+    blake2b_256=maybe_hex,
+    digest=st.none() | st.just("sha512=" + "ab" * 64),
+    size=st.none() | st.integers(0, 1 << 50),
+    uploaded=st.none() | st.just(WHEN) | st.just(WHEN - timedelta(days=1, microseconds=900)),
+    requires_python=st.none() | texts,
+    yanked=st.none() | texts,
+    metadata_sha256=maybe_hex,
+    metadata_offered=st.booleans(),
+    seen=st.none() | st.just(WHEN),
+    provenance_url=st.none() | st.just("https://x.example/provenance"),
+)
+some_files = st.lists(a_listed_file, max_size=8, unique_by=lambda file: file.filename).map(
+    lambda files: in_order(tuple(files))
+)
+
+
+def many(count: int) -> tuple[ListedFile, ...]:
+    """So many files, in order."""
+    return in_order(
+        tuple(
+            a_file(f"{number // 3}.0", number % 3, folder=f"{number}/", sha256="ab" * 32, size=1)
+            for number in range(count)
+        )
+    )
+
+
+class PackedTests(SynchronousTestCase):
+    """`packed`."""
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(some_files)
+    def test_files_come_back(self, files: tuple[ListedFile, ...]) -> None:
+        """All files come back as they were, one by one and by name, also through a line."""
+        listed = packed(files)
+        self.assertEqual(tuple(listed), files)
+        self.assertEqual(listed, files)
+        self.assertEqual(len(listed), len(files))
+        for position, file in enumerate(files):
+            self.assertEqual(listed[position], file)
+            self.assertEqual(listed.named(file.filename), file)
+        self.assertIsNone(listed.named("spam-9.tar.gz"))
+        self.assertIsNone(listed.named("spam"))
+        entry = UpstreamEntry(
+            name=SPAM, listing=Listing(name=SPAM, files=listed, confirmed=WHEN, index=URL)
+        )
+        again = load_upstream_entry(dump_upstream_entry(entry))
+        self.assertEqual(again, entry)
+        assert again.listing is not None
+        self.assertEqual(again.listing.files, files)
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(some_files, st.sampled_from(Format), st.sampled_from(("../../packages/", 'http://"/')))
+    def test_pages(self, files: tuple[ListedFile, ...], format: Format, files_url: str) -> None:
+        """Pages are byte for byte those of the files themselves, and so is the gzipped form."""
+        project = Project(name=SPAM, files=files, serial=7)
+        compact = evolve(project, files=packed(files))
+        page, gzipped = render_forms(compact, format, files_url=files_url)
+        self.assertEqual(page, render_project(project, format, files_url=files_url))
+        if gzipped is not None:
+            self.assertEqual(gzip.decompress(gzipped.body), page.body)
+            self.assertNotEqual(gzipped.etag, page.etag)
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(some_files, some_files, st.sets(st.integers(0, 7)), st.sampled_from(Format))
+    def test_shown(
+        self,
+        files: tuple[ListedFile, ...],
+        others: tuple[ListedFile, ...],
+        hidden: set[int],
+        format: Format,
+    ) -> None:
+        """Pages with hidden and replaced files are those of the files that remain."""
+        now = {file.filename: file for file in others}
+        replaced = {
+            position: replace(now[file.filename], version=file.version)
+            for position, file in enumerate(files)
+            if file.filename in now
+        }
+        hidden &= set(range(len(files)))
+        shown = ShownFiles(packed(files), replaced, frozenset(hidden))
+        expected = tuple(
+            replaced.get(position, file)
+            for position, file in enumerate(files)
+            if position not in hidden
+        )
+        self.assertEqual(shown, expected)
+        self.assertEqual(len(shown), len(expected))
+        for position, file in enumerate(files):
+            found = None if position in hidden else replaced.get(position, file)
+            self.assertEqual(shown.named(file.filename), found)
+        self.assertIsNone(shown.named("spam-9.tar.gz"))
+        plain, compact = Project(name=SPAM, files=expected), Project(name=SPAM, files=shown)
+        self.assertEqual(release_versions(compact), release_versions(plain))
+        self.assertEqual(compact.versions, plain.versions)
+        page, gzipped = render_forms(compact, format)
+        self.assertEqual(page.body.decode(), render_project(plain, format).body.decode())
+        if gzipped is not None:
+            self.assertEqual(gzip.decompress(gzipped.body), page.body)
+
+    def test_blocks(self) -> None:
+        """Files of all blocks are found, and pages of several blocks are whole."""
+        for count in (0, 1, BLOCK, BLOCK + 1, 3 * BLOCK):
+            files = many(count)
+            listed = packed(files)
+            self.assertEqual(tuple(listed), files)
+            self.assertEqual(listed[1:-1], files[1:-1])
+            for file in files[:: BLOCK - 1]:
+                self.assertEqual(listed.named(file.filename), file)
+            names = {file.filename for file in files[::5]}
+            self.assertEqual(
+                [file for _, file in sorted(listed.find(names).values())], list(files[::5])
+            )
+            for format in Format:
+                page, gzipped = render_forms(Project(name=SPAM, files=listed), format)
+                self.assertEqual(page, render_project(Project(name=SPAM, files=files), format))
+                if gzipped is not None:
+                    self.assertEqual(gzip.decompress(gzipped.body), page.body)
+
+    def test_comparison(self) -> None:
+        """Listings are compared by what upstream listed, or also by what was learnt."""
+        files = many(5)
+        one, other = packed(files), packed(tuple(replace(file, seen=WHEN) for file in files))
+        self.assertTrue(one.same_listing(other))
+        self.assertNotEqual(one, other)
+        self.assertEqual(one, packed(files))
+        self.assertNotEqual(one, packed(files[:-1]))
+        changed = (
+            *files[:-1],
+            replace(files[-1], source="https://x.example/" + files[-1].filename),
+        )
+        self.assertFalse(one.same_listing(packed(changed)))
+
+    def test_size(self) -> None:
+        """A file takes some ten bytes beside its hashes and its URL."""
+        listed = packed(many(1000))
+        assert isinstance(listed, ListedFiles)
+        self.assertLess(listed.weight, 40_000)
