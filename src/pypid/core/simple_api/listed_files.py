@@ -103,25 +103,22 @@ _entry = msgspec.json.Decoder(_ReadEntry)
 _rest = msgspec.json.Decoder(HiddenColumns)
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False)
 class ListedFiles(Files[ListedFile]):
     """The files of a listing, in order; immutable. Any thread may use it."""
 
     project: ProjectName
-    blocks: tuple[FileBlock, ...]
+    blocks: tuple[FileBlock, ...] = field(repr=False)
     runs: Runs[str] = field(repr=False)
     """The versions."""
     facts: ListingFacts
     seen: Runs[datetime | None] = ()
     """When the files were first seen here; (): of none it is known."""
-    learnt: Mapping[str, str] = field(factory=dict)
+    learnt: Mapping[str, str] = field(factory=dict, repr=False)
     """Hashes of metadata that upstream does not list, by file name."""
 
     def __len__(self) -> int:
         return sum(block.count for block in self.blocks)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} listed files of {self.project}>"
 
     @property
     def weight(self) -> int:
@@ -146,8 +143,7 @@ class ListedFiles(Files[ListedFile]):
 
     def times(self) -> list[datetime | None]:
         """Return when each file was uploaded, or else first seen here."""
-        known = zip(self._uploaded(), self._seen(), strict=False)
-        return [time or seen for time, seen in known]
+        return [time or seen for time, seen in zip(self._uploaded(), self._seen(), strict=False)]
 
     def _uploaded(self) -> Iterator[datetime | None]:
         for block in self.blocks:
