@@ -27,6 +27,7 @@ from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs, Body
 from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
 from pypid.testing.worlds import Awaiting
+from tests.blobs.growing_contract import GrowingFileContract
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 
 T = TypeVar("T")
@@ -38,14 +39,14 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-class FilesContractTests(BlobsContract, SynchronousTestCase):
+class FilesContractTests(GrowingFileContract, SynchronousTestCase):
     """A folder keeps the contract."""
 
     async def make(self) -> Blobs:
         return await files.open(FilesSettings(self.mktemp(), create=True), world())
 
 
-class LinklessContractTests(BlobsContract, SynchronousTestCase):
+class LinklessContractTests(GrowingFileContract, SynchronousTestCase):
     """A folder on a file system without hard links keeps the contract."""
 
     async def make(self) -> Blobs:

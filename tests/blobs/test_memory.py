@@ -7,9 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings, open
 from pypid.core.errors import StorageFull
 from pypid.testing import BEGINNING, BlobsContract, Fed, contents, world
+from tests.blobs.growing_contract import GrowingFileContract
 
 
-class MemoryContractTests(BlobsContract, SynchronousTestCase):
+class MemoryContractTests(GrowingFileContract, SynchronousTestCase):
     """Memory keeps the contract."""
 
     async def make(self) -> MemoryBlobs:

@@ -22,9 +22,11 @@ from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import CannotStart, Exists, StorageDown
 from pypid.core.model import Blob, Span
 from pypid.flow import BytesBody, FileBody, start, whole
+from pypid.flow.growing_file import GrowingFile
 from pypid.ports import Blobs, Body
-from pypid.testing.blobs import ODD_KEYS, BlobsContract
+from pypid.testing.blobs import ODD_KEYS
 from pypid.testing.worlds import Fed, contents
+from tests.blobs.growing_contract import GrowingFileContract
 from tests.live.stores import Answer
 from tests.live.stores.waiting import OverSockets
 
@@ -32,7 +34,7 @@ MEBIBYTE = 1 << 20
 PREFIX = "some packages+\u00e9%2F/of ours/"
 
 
-class Contract(OverSockets, BlobsContract):
+class Contract(OverSockets, GrowingFileContract):
     """The contract."""
 
     async def make(self) -> Blobs:
@@ -118,6 +120,7 @@ class Truths(OverSockets):
         for key, size, body in (
             ("spam/stream", 20 * MEBIBYTE, lambda data: Fed(*pieces(data), None)),
             ("spam/file", len(stream), self.file),
+            ("spam/growing", len(stream), self.grown),
         ):
             data = stream[:size]
             written = self.have(self.blobs.write(key, body(data)))
@@ -132,7 +135,9 @@ class Truths(OverSockets):
         failing = Fed(*pieces(stream[: 20 * MEBIBYTE]), ConnectionResetError("gone"))
         self.refused(self.blobs.write("spam/failing", failing), ConnectionResetError)
         self.have(self.blobs._writer.settled())
-        self.assertEqual(self.have(contents(self.blobs)), ["spam/file", "spam/stream"])
+        self.assertEqual(
+            self.have(contents(self.blobs)), ["spam/file", "spam/growing", "spam/stream"]
+        )
         self.assertEqual(
             self.s3.ask("GET", f"/{self.bucket}", query={"uploads": ""}).find("UploadId"), []
         )
@@ -143,6 +148,14 @@ class Truths(OverSockets):
         made.write(data)
         made.flush()
         return FileBody(made, Span(0, len(data)), self.world.blocking)
+
+    def grown(self, data: bytes) -> Body:
+        """A body of a file that is complete, and was written while it was read."""
+        body = self.file(data)
+        assert isinstance(body, FileBody)
+        growing = GrowingFile(body.file, self.world.blocking, len(data))
+        growing.end(len(data))
+        return growing
 
     def digest(self, key: str, span: Span | None = None) -> str:
         """Of what is read."""

@@ -22,9 +22,9 @@ from pypid.web.app.route import route
 from pypid.web.http.request_body import refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
-from pypid.web.http.upload_form import MAX_UPLOAD, Limits, read_form, refuse_early_form
+from pypid.web.http.upload_form import MAX_UPLOAD, Limits, refuse_early_form
 from pypid.web.installers.files import METADATA, SIGNATURE, send_named
-from pypid.web.installers.uploads import publish
+from pypid.web.installers.uploads import publish, receiving
 
 PART = "sdist"
 PLACE = "/packages/<python>/<letter>/<project>/<filename>"
@@ -59,20 +59,18 @@ async def upload(ctx: RequestContext) -> None:
     content_type = header_of(ctx.request, "content-type") or ""
     if not content_type.lower().startswith("multipart/form-data"):
         return send_json(ctx.request, MissingFile(), 400)  # such a body has no files
-    if await shielded(_taken(ctx, content_type, limits)):
+    if await shielded(_taken(ctx, limits)):
         return send_json(ctx.request, PypicacheUploaded())
     return send_json(ctx.request, MissingFile(), 400)
 
 
-async def _taken(ctx: RequestContext, content_type: str, limits: Limits) -> bool:
+async def _taken(ctx: RequestContext, limits: Limits) -> bool:
     """Receive and publish the upload; return whether there was a file."""
-    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
-        form = await read_form(
-            ctx.request.body, content_type, limits=limits, spool=spool, part=PART
-        )
+    async with receiving(ctx, limits.content) as reception:
+        form = await reception.form(limits, PART)
         if not form.filename:
             return False
-        await publish(ctx, form, spool, overwriting=False)
+        await publish(ctx, form, reception.spool, overwriting=False, early=reception.early)
         return True
 
 

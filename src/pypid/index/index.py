@@ -38,6 +38,7 @@ from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.context import IndexContext, UnderWay, without_lease
 from pypid.index.file_reader import FileReader
 from pypid.index.local.archive_restore import ArchiveRestores
+from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.manage import Manager, files_of_release
 from pypid.index.local.publish import Publisher, PublishOutcome
 from pypid.index.local.sidecars import BodyAnew
@@ -118,7 +119,6 @@ class Index:
     _history: AsOfViews | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        besides = self.describing, self.under_way
         others_write = self.shared or self.is_sole is not None
         self.context = IndexContext(
             self.blobs,
@@ -127,7 +127,8 @@ class Index:
             self.world,
             others_write,
             self.plan,
-            *besides,
+            self.describing,
+            self.under_way,
             catalog_is_shared=self.shared,
             is_sole=self.is_sole or without_lease,
             provisional=self.provisional,
@@ -150,9 +151,13 @@ class Index:
             self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
         self.maintenance = Maintenance(self.context, kept, self.gate, self.bucket)
-        restores = ArchiveRestores(self.bucket, self.world.clock.seconds)
         self._reader = FileReader(
-            self.blobs, self.context, self.gate, self.file_cache, self.links, restores
+            self.blobs,
+            self.context,
+            self.gate,
+            self.file_cache,
+            self.links,
+            ArchiveRestores(self.bucket, self.world.clock.seconds),
         )
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
@@ -350,11 +355,23 @@ class Index:
 
     # --- changing ---------------------------------------------------------------------------------
 
+    def early_write(self, most: int) -> EarlyWrite:
+        """Return the early write of an upload of at most `most` bytes. It does something in a
+        bucket only, and not in pypicloud's layout, where a blob is described from its beginning.
+        """
+        return EarlyWrite(self.context, most, self.bucket is not None and not self.plan.pypicloud)
+
     async def publish(
-        self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
+        self,
+        upload: Upload,
+        body: BodyAnew,
+        by: str,
+        *,
+        overwrite: bool = False,
+        early: EarlyWrite | None = None,
     ) -> PublishOutcome:
         """Store an upload and list it; see `Publisher.publish`."""
-        return await Publisher(self.context).publish(upload, body, by, overwrite=overwrite)
+        return await Publisher(self.context, early).publish(upload, body, by, overwrite=overwrite)
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark files yanked (PEP 592)."""

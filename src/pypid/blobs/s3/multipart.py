@@ -5,13 +5,13 @@ the end.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from xml.sax.saxutils import escape
 
-from attrs import frozen
-from twisted.internet.defer import Deferred
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pypid.blobs.s3.client import S3Client, S3Request, S3Result
 from pypid.blobs.s3.object_head import plain_etag
@@ -80,32 +80,58 @@ async def send(
     """Send all parts, `at_once` of them at a time. Also raises what `payloads` raises; then no
     request is under way any more.
     """
-    under_way: deque[Deferred[UploadPart]] = deque()
-    sent: list[UploadPart] = []
-    number = 0
-    try:
-        async for payload in payloads:
-            number += 1
-            if len(under_way) >= at_once:
-                sent.append(await _first(under_way))
-            under_way.append(start(send_part(asker, blocking, upload, number, payload)))
-            del payload  # frees it while the next one is collected
-        while under_way:
-            sent.append(await _first(under_way))
-    finally:
-        for request in under_way:
-            request.addErrback(lambda _: None)
+    return await _PartRequests(asker, blocking, upload, DeferredSemaphore(at_once)).all(payloads)
+
+
+@define(eq=False)
+class _PartRequests:
+    """The requests that send the parts of one upload. The first one that fails ends the others."""
+
+    asker: S3Client
+    blocking: Blocking
+    upload: MultipartUpload
+    slots: DeferredSemaphore
+    _sent: list[UploadPart] = field(factory=list, init=False)
+    _under_way: set[Deferred[None]] = field(factory=set, init=False)
+    _failure: Failure | None = field(default=None, init=False)
+
+    async def all(self, payloads: AsyncIterator[Payload]) -> Sequence[UploadPart]:
+        """Send all parts and return them in order."""
+        number = 0
+        try:
+            async for payload in payloads:
+                await self.slots.acquire()
+                if self._failure is not None:
+                    break
+                number += 1
+                self._begin(number, payload)
+                del payload  # frees it while the next one is collected
+            await DeferredList(list(self._under_way))
+        finally:
+            self._cancel()
+        if self._failure is not None:
+            self._failure.raiseException()
+        return sorted(self._sent, key=lambda part: part.number)
+
+    def _begin(self, number: int, payload: Payload) -> None:
+        request = start(self._send_one(number, payload))
+        self._under_way.add(request)
+        request.addBoth(self._ended, request)
+
+    async def _send_one(self, number: int, payload: Payload) -> None:
+        part = await send_part(self.asker, self.blocking, self.upload, number, payload)
+        self._sent.append(part)
+
+    def _ended(self, result: Failure | None, request: Deferred[None]) -> None:
+        self._under_way.discard(request)
+        if isinstance(result, Failure):
+            self._failure = self._failure or result
+            self._cancel()
+        self.slots.release()
+
+    def _cancel(self) -> None:
+        for request in list(self._under_way):
             request.cancel()
-    return sent
-
-
-async def _first(under_way: deque[Deferred[UploadPart]]) -> UploadPart:
-    """Return the result of the oldest request, which stays in the queue meanwhile, so that the
-    caller can cancel it.
-    """
-    part = await under_way[0]
-    under_way.popleft()
-    return part
 
 
 async def send_part(

@@ -82,7 +82,10 @@ class Writer:
         self, key: str, body: Body, *, replace: bool, metadata: Mapping[str, str] = NO_METADATA
     ) -> Blob:
         """Store the body, which the caller closes. `metadata` is the object's user metadata."""
-        async with aclosing(parts_of(body, self._world.blocking)) as payloads:
+        # one request is exclusive in more stores than parts are
+        prefer_parts = self.ability.once_in_parts or not self.ability.once
+        made = parts_of(body, self._world.blocking, prefer_parts=prefer_parts)
+        async with aclosing(made) as payloads:
             first = await anext(payloads, NOTHING)
             second = await anext(payloads, None)
             try:

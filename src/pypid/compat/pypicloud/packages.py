@@ -42,7 +42,6 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.upload import distribution_of
 from pypid.core.permissions import Action, authorize, may
 from pypid.flow import shielded
-from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
 from pypid.web.api.project_documents import ChangedProject
 from pypid.web.api.projects import delete_files
@@ -55,11 +54,11 @@ from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send, send_json
-from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
+from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.files import send_named
 from pypid.web.installers.legacy import answer_call
 from pypid.web.installers.local import STORED
-from pypid.web.installers.uploads import Published, publish, say, take
+from pypid.web.installers.uploads import Published, publish, receiving, say, take
 
 FILE = PREFIX + "<project>/<filename>"
 VERBOSE = Parameter(
@@ -164,13 +163,8 @@ async def upload(ctx: RequestContext, project: ProjectName, filename: str) -> No
 
 async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Published:
     """Receive and publish the upload."""
-    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
-        form = await read_form(
-            ctx.request.body,
-            header_of(ctx.request, "content-type") or "",
-            limits=limits,
-            spool=spool,
-        )
+    async with receiving(ctx, limits.content) as reception:
+        form = await reception.form(limits)
         distribution = distribution_of(form)
         if distribution.project != name:
             raise BadRequest(
@@ -178,7 +172,7 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
                 f"{name!r}."
             )
         try:
-            published = await publish(ctx, form, spool)
+            published = await publish(ctx, form, reception.spool, early=reception.early)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
         if published.outcome is PublishOutcome.UNCHANGED and not may(

@@ -40,6 +40,7 @@ from pypid.index.context import (
     digests_of,
 )
 from pypid.index.local.commit import commit
+from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
 from pypid.index.local.sidecars import (
     BodyAnew,
@@ -73,9 +74,12 @@ class PublishOutcome(Enum):
 
 @frozen
 class Publisher:
-    """Stores uploads, one at a time for each file name."""
+    """Stores uploads, one at a time for each file name. `early` is the early write of the upload,
+    if there is one.
+    """
 
     context: IndexContext
+    early: EarlyWrite | None = None
 
     @property
     def _existing(self) -> ExistingFiles:
@@ -139,11 +143,10 @@ class Publisher:
                 return await self._beside_older(older, upload, body, by, overwrite)
             try:
                 return await self._store(upload, body, by, None, is_alone=is_alone)
-            except (AlreadyExists, Busy) as error:  # another process was faster
-                refusal = error
-            first = await self._existing.awaited(upload)
-            if first is None:
-                raise refusal
+            except (AlreadyExists, Busy):  # another process was faster
+                first = await self._existing.awaited(upload)
+                if first is None:
+                    raise
             return await self._beside_older(first, upload, body, by, overwrite)
 
     async def _beside_older(
@@ -325,7 +328,9 @@ class Publisher:
         """
         where = file.key
         try:
-            return await write_bytes(self.context, file, body, is_provisional=True), True
+            return await write_bytes(
+                self.context, file, body, is_provisional=True, early=self.early
+            ), True
         except Exists:
             is_same = await self._set_aside(
                 where, file, is_alone=is_alone or self.context.is_sole()

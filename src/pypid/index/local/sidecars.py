@@ -8,6 +8,7 @@ from datetime import datetime
 from pypid.core.model import Blob, StoredFile, Upload
 from pypid.core.records.layout import ObjectKind, Plan, sidecar_key
 from pypid.index.context import IndexContext
+from pypid.index.local.early_write import EarlyWrite
 from pypid.index.store import records
 from pypid.ports import Body
 
@@ -83,10 +84,15 @@ async def write_bytes(
     *,
     replace: bool = False,
     is_provisional: bool = False,
+    early: EarlyWrite | None = None,
 ) -> Blob:
     """Write the bytes to the file's key, with the description that a pypicloud needs, or marked as
-    not committed yet.
+    not committed yet. `early` is a write of the same bytes that may be under way.
     """
+    if early is not None:
+        blob = await early.finish(file.key, file.size)
+        if blob is not None:
+            return blob
     where, data = file.key, await body()
     if context.plan.pypicloud and context.describing is not None:
         from pypid.core.records.pypicloud_descriptions import as_texts  # as above

@@ -12,7 +12,7 @@ The forms that clients really send are listed in the tests, one body for each cl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Protocol, TypeAlias
@@ -159,11 +159,21 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
 
+async def _no_matter(filename: str | None) -> None:
+    """Do nothing when the file begins."""
+
+
 async def read_form(
-    body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content"
+    body: Body,
+    content_type: str,
+    *,
+    limits: Limits,
+    spool: Sink,
+    part: str = "content",
+    begins: Callable[[str | None], Awaitable[None]] = _no_matter,
 ) -> UploadFields:
     """Return the form in `body`; the file in its `part` goes to `spool`, which is finished then.
-    Reads the body to its end.
+    Reads the body to its end. `begins` is called with the file's name before its first byte.
 
     Raises `BadRequest` for a body that is not a form, `TooLarge` beyond `limits`, and what body and
     spool raise. Whether fields make sense is not checked here: `pypid.core.packaging.upload` does
@@ -174,7 +184,7 @@ async def read_form(
     if kind == "application/x-www-form-urlencoded":
         return await _read_urlencoded(body, limits)
     boundary = boundary_in(content_type)
-    return await _read_multipart(body, boundary, limits, _Reading(limits, spool, part))
+    return await _read_multipart(body, boundary, limits, _Reading(limits, spool, part, begins))
 
 
 def boundary_in(content_type: str) -> bytes:
@@ -226,7 +236,7 @@ async def _read_multipart(
             # errors within the limit are reported first, wherever the piece began that crosses it
             for event in parser.parse(piece[:room]):
                 if isinstance(event, MultipartSegment):
-                    reading.begin(event)
+                    await reading.begin(event)
                 elif event is None:
                     reading.end()
                 else:
@@ -314,10 +324,17 @@ class _Fields:
 class _Reading:
     """State of reading a form."""
 
-    def __init__(self, limits: Limits, spool: Sink, part: str) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        spool: Sink,
+        part: str,
+        begins: Callable[[str | None], Awaitable[None]],
+    ) -> None:
         self._limits = limits
         self._spool = spool
         self._part = part
+        self._begins = begins
         self._fields = _Fields(limits)
         self._name = ""
         self._text = bytearray()
@@ -326,7 +343,7 @@ class _Reading:
         self._content_size = 0
         self._filename: str | None = None
 
-    def begin(self, segment: MultipartSegment) -> None:
+    async def begin(self, segment: MultipartSegment) -> None:
         self._name = text_of((segment.name or "").encode("latin-1"))
         self._in_content = self._name == self._part
         if not self._in_content:
@@ -341,6 +358,7 @@ class _Reading:
         # the library would strip what looks like a Windows path
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
         self._spool.want(checksums_in(self._fields.texts))
+        await self._begins(self._filename)
 
     async def more(self, data: bytes) -> None:
         if self._in_content:

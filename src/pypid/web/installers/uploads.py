@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
 from pypid.core.archives.inspection import inspect
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadFilename, BadRequest
 from pypid.core.model import Upload
-from pypid.core.packaging.names import Distribution
+from pypid.core.packaging.names import Distribution, parse_filename
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.core.permissions import Action, authorize, may
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
+from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.publish import PublishOutcome
 from pypid.metrics.families import UPLOADS
 from pypid.web.app.app import App, user_of
@@ -74,16 +76,60 @@ async def counted(app: App, upload: Coroutine[Any, Any, T]) -> T:
         app.world.counts.add(UPLOADS, (), -1)
 
 
+@frozen
+class Reception:
+    """The receiving end of an upload: its spool, and its early write."""
+
+    ctx: RequestContext
+    spool: Spool
+    early: EarlyWrite
+
+    async def form(self, limits: Limits, part: str = "content") -> UploadFields:
+        """Receive the form of the request; see `read_form`."""
+        return await read_form(
+            self.ctx.request.body,
+            header_of(self.ctx.request, "content-type") or "",
+            limits=limits,
+            spool=self.spool,
+            part=part,
+            begins=self.begin,
+        )
+
+    async def begin(self, filename: str | None) -> None:
+        """Note the name of the file that follows: it may be written early for a client that may
+        publish it.
+        """
+        try:
+            distribution = parse_filename(filename or "")
+        except BadFilename:
+            return
+        if may(self.ctx.app.rules, self.ctx.identity, Action.WRITE, distribution.project):
+            await self.early.begin(distribution, self.spool)
+
+
+@asynccontextmanager
+async def receiving(ctx: RequestContext, limit: int) -> AsyncIterator[Reception]:
+    """Prepare to receive a file of at most `limit` bytes; it is dropped at the end."""
+    size = ctx.request.body.size
+    early = ctx.app.index.early_write(limit if size is None else min(size, limit))
+    spool = Spool(
+        ctx.app.settings.spool,
+        ctx.app.world.blocking,
+        written=early.grew if early.is_useful else None,
+    )
+    async with spool, early:
+        yield Reception(ctx, spool, early)
+
+
 async def _taken(
     ctx: RequestContext, limits: Limits, unsaid: str | None
 ) -> Published | ErrorResponse | str:
     """Receive the form and do what it asks for."""
-    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
-        content_type = header_of(ctx.request, "content-type") or ""
-        form = await read_form(ctx.request.body, content_type, limits=limits, spool=spool)
+    async with receiving(ctx, limits.content) as reception:
+        form = await reception.form(limits)
         match action_of(form, _query_action(ctx.request) or unsaid):
             case FormAction.FILE_UPLOAD:
-                return await publish(ctx, form, spool)
+                return await publish(ctx, form, reception.spool, early=reception.early)
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -121,6 +167,7 @@ async def publish(
     spool: Spool,
     *,
     overwriting: bool = True,
+    early: EarlyWrite | None = None,
 ) -> Published:
     """Check and publish the file in the `spool`, which is finished. To be `shielded`.
 
@@ -137,7 +184,7 @@ async def publish(
         ctx.app.rules, ctx.identity, Action.OVERWRITE, distribution.project
     )
     publishing = ctx.app.index.publish(
-        upload, spool.body, user_of(ctx.identity), overwrite=overwrite
+        upload, spool.body, user_of(ctx.identity), overwrite=overwrite, early=early
     )
     subject = f"{distribution.project}/{distribution.filename}"
     outcome = await attempted(
