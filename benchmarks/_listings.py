@@ -30,7 +30,7 @@ TAGS = (
 
 
 def entries(project: str, count: int) -> list[dict[str, object]]:
-    """Files of the project as the public index lists them, several wheels and an sdist for each version."""
+    """The project's files as the public index lists them: four wheels and an sdist a version."""
     made: list[dict[str, object]] = []
     stem = project.replace("-", "_")
     for number in range(count):
@@ -40,6 +40,8 @@ def entries(project: str, count: int) -> list[dict[str, object]]:
             f"{stem}-{version}-{TAGS[wheel]}.whl" if wheel < 4 else f"{stem}-{version}.tar.gz"
         )
         digest = sha256(filename.encode()).hexdigest()
+        day = f"{number // 900 % 12 + 1:02}-{number // 30 % 28 + 1:02}"
+        folder = f"{digest[:2]}/{digest[2:4]}/{digest[4:]}"
         entry: dict[str, object] = {
             "core-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
             "data-dist-info-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
@@ -48,8 +50,8 @@ def entries(project: str, count: int) -> list[dict[str, object]]:
             "provenance": None,
             "requires-python": ">=3.11",
             "size": 1_234_567 + number,
-            "upload-time": f"2025-{number // 900 % 12 + 1:02}-{number // 30 % 28 + 1:02}T12:34:56.{number:06}Z",
-            "url": f"https://files.example/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{filename}",
+            "upload-time": f"2025-{day}T12:34:56.{number:06}Z",
+            "url": f"https://files.example/packages/{folder}/{filename}",
             "yanked": False,
         }
         made.append(entry)

@@ -9,8 +9,9 @@ from pathlib import Path
 from unittest import SkipTest
 from xml.etree import ElementTree
 
+from attrs import evolve
 from benchmarks import _all as bench
-from benchmarks._figures import Outcome, drawing, page, ratios, read
+from benchmarks._figures import GOALS, Outcome, drawing, page, ratios, read
 from benchmarks._rig import compare, report
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,6 +131,39 @@ class PageTests(SynchronousTestCase):
         self.assertIn("``python benchmarks/frontdoor.py --seconds 2``", text)
         self.assertNotIn("20,000", text)
         self.assertNotIn("figures.svg", text)
+
+
+class GoalTests(SynchronousTestCase):
+    """The table of goals at the head of the page."""
+
+    def setUp(self) -> None:
+        self.warm = [("HTML, 45 kB", "1.496 x nginx", ">= 1.3 x"), ("JSON", "0.8 x nginx", "")]
+
+    def rows(self, text: str, trouble: str = "") -> list[list[str]]:
+        """The table of a run of `pages.py` alone."""
+        ran = evolve(outcome(text, trouble), script="pages.py")
+        rows = document(ran)
+        return rows[1:3] if rows[1][0] == "work" else []
+
+    def test_figure_and_goal_come_from_one_row(self) -> None:
+        """The table has what the script printed, and only scripts that were asked for."""
+        header, row = self.rows(printed("A warm page", self.warm, {}))
+        self.assertEqual(header, ["work", "measured", "goal", "script"])
+        self.assertEqual(row[1:], ["1.496 x nginx", ">= 1.3 x", "pages.py"])
+        self.assertEqual(document(outcome(printed(TITLE, ROWS, FIGURES)))[1][0], "what")
+
+    def test_missing_figure_has_its_reason(self) -> None:
+        """A script that was skipped, or failed, or printed no such row, is in the table."""
+        for text, trouble, reason in (
+            ("skipped: nginx not installed\n", "", "not measured: nginx not installed"),
+            ("", "it ended with code 1.", "not measured: it ended with code 1."),
+            (printed("A warm page", ROWS[1:], {}), "", "not measured: its script printed no"),
+        ):
+            self.assertIn(reason, self.rows(text, trouble)[1][1])
+
+    def test_scripts_are_run(self) -> None:
+        """Each goal is measured by a script that ``make bench`` runs."""
+        self.assertLessEqual({goal.script for goal in GOALS}, {job.script for job in bench.JOBS})
 
 
 class DrawingTests(SynchronousTestCase):
