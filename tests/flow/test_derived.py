@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
 
         asked = self.ask(key, change, get)
         assert asked.got, "it is made at once"
-        assert self.cache.has(key, asked.version, at=asked.at)
+        assert self.cache.kept(key, asked.version, at=asked.at) in asked.got
 
     @rule(key=KEYS, change=CHANGES, weight=WEIGHTS, lifetime=LIFETIMES, late=st.booleans())
     def read(
@@ -276,7 +276,7 @@ class DerivedTests(Timed, SynchronousTestCase):
         turns.turn()
         self.assertEqual([self.successResultOf(each) for each in asked[1:]], ["value"] * 2)
         self.assertEqual(self.counted("shared"), 2)
-        self.assertTrue(derived.has("a", 1))
+        self.assertEqual(derived.kept("a", 1), "value")
 
     def test_a_change_meanwhile_starts_another_computation(self) -> None:
         """A caller with a newer edition does not get the value that is being made for an older one,
@@ -290,7 +290,8 @@ class DerivedTests(Timed, SynchronousTestCase):
         self.assertNoResult(first)
         old.callback("old")
         self.assertEqual(self.successResultOf(first), "old")
-        self.assertTrue(self.derived.has("a", 2))
+        self.assertEqual(self.derived.kept("a", 2), "new")
+        self.assertIsNone(self.derived.kept("a", 1))
 
     def test_failures_and_none_are_not_kept(self) -> None:
         """A failure is raised to the caller; the next one starts again, as after None."""
@@ -300,11 +301,12 @@ class DerivedTests(Timed, SynchronousTestCase):
 
         self.refused(self.derived.compute("a", 1, fail, costly=False), Broken)
         self.refused(self.derived.compute("a", 1, fail, costly=True), Broken)
-        self.assertFalse(self.derived.has("a", 1))
+        self.assertIsNone(self.derived.kept("a", 1))
         self.assertEqual(self.compute("a", 1, "value"), "value")
         nothing: Derived[str, str | None] = Derived("y", self.world, Recent(10, 100))
         self.assertIsNone(self.have(nothing.compute("a", 1, lambda: None, costly=True)))
-        self.assertFalse(nothing.has("a", 1))
+        self.assertIsNone(self.have(nothing.compute("a", 1, lambda: None, costly=False)))
+        self.assertEqual(self.world.counts.value(DERIVED, ("y", "made")), 2)
 
     def test_without_an_edition_nothing_is_kept(self) -> None:
         """The edition None says that nothing identifies the data."""

@@ -126,10 +126,12 @@ class Derived(Generic[K, V]):
         begun = self._begin()
         return self._keep(key, edition, begun, make(), at).value
 
-    def has(self, key: K, edition: Hashable, *, at: datetime | None = None) -> bool:
-        """Return whether the value of this edition is kept."""
-        kept = self._last(key)
-        return kept is not None and kept.holds(edition, at)
+    def kept(self, key: K, edition: Hashable, *, at: datetime | None = None) -> V | None:
+        """Return the value of this edition if it is kept, else None; for callers that first need
+        something of their own to make it.
+        """
+        kept = self._kept(key, edition, at)
+        return None if kept is None else kept.value
 
     def latest(self, key: K) -> V | None:
         """Return the value kept last, of whichever edition, to reuse parts of it; None without

@@ -162,8 +162,8 @@ PAGES = _counter(
 DERIVED = _counter(
     "pypid_derived_values",
     (
-        "Values from the caches in memory (pages, lists, views), by cache and by source: kept, made, "
-        "or shared with another request that was making it."
+        "Values from the caches in memory (pages, lists, views), by cache and by source: kept, "
+        "made, or shared with another request that was making it."
     ),
     "cache",
     "source",

@@ -21,7 +21,7 @@ from pypid.core.simple_api.entries import quoted
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_names, render_project
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.visibility import seen
@@ -40,10 +40,14 @@ that time only.
 
 
 @frozen
-class _Kept:
-    edition: Hashable
+class _Page:
     finished: FinishedPage
     serial: int
+
+    @property
+    def weight(self) -> int:
+        """The bytes of its body."""
+        return len(self.finished.page.body)
 
 
 class ThenPages:
@@ -52,8 +56,9 @@ class ThenPages:
     def __init__(self, index: Index, world: World) -> None:
         self._index = index
         self._world = world
-        self._kept: Recent[Hashable, _Kept] = Recent(MOST, LIMIT)
-        self._flights: Flights[Hashable, _Kept] = Flights()
+        self._pages: Derived[Hashable, _Page] = Derived(
+            "as_of_pages", world, Recent(MOST, LIMIT), weigh=lambda page: page.weight
+        )
 
     async def project(
         self,
@@ -76,30 +81,29 @@ class ThenPages:
         provenance_url = provenance() if looked.seen.view.attested else None
         apart_url, files_url = absolute(APART_URL), absolute(FILES_URL)
         key = (name, format, permission.before, called, provenance_url, files_url)
-        kept = self._kept.get(key)
-        if kept is not None and kept.edition == looked.edition:
-            return kept.finished, kept.serial
-        then = await history.resolve(looked)
 
-        def url_of(file: File) -> str:
-            base = apart_url if file.filename in then.apart else files_url
-            return f"{base}{name}/{quoted(file.filename)}"
+        async def make() -> _Page:
+            then = await history.resolve(looked)
 
-        def make() -> _Kept:
-            page = render_project(
-                then.project,
-                format,
-                provenance_url=provenance_url,
-                url_of=url_of,
-                as_of=AsOfHeader(moment=called, since=then.since, gone=then.gone),
-            )
-            return _Kept(
-                looked.edition, FinishedPage(page, self._world.blocking), then.project.serial
-            )
+            def url_of(file: File) -> str:
+                base = apart_url if file.filename in then.apart else files_url
+                return f"{base}{name}/{quoted(file.filename)}"
 
-        return await self._finished(
-            key, looked.edition, make, at_once=len(then.project.files) <= FEW
-        )
+            def render() -> _Page:
+                page = render_project(
+                    then.project,
+                    format,
+                    provenance_url=provenance_url,
+                    url_of=url_of,
+                    as_of=AsOfHeader(moment=called, since=then.since, gone=then.gone),
+                )
+                return _Page(FinishedPage(page, self._world.blocking), then.project.serial)
+
+            is_long = len(then.project.files) > FEW
+            return await self._world.thinking(render) if is_long else render()
+
+        made = await self._pages.get(key, looked.edition, make)
+        return made.finished, made.serial
 
     async def names(
         self, before: datetime, format: Format, by: Visibility
@@ -108,41 +112,23 @@ class ThenPages:
         serial.
         """
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
-        key = (before, format, by)
-        kept = self._kept.get(key)
-        if kept is not None and kept.edition == edition:
-            return kept.finished, kept.serial
-        names = await self._index.history.names(before)
 
-        def make() -> _Kept:
-            shown = seen(names, by)
-            # the catalog's serial would disclose changes of projects that the viewer cannot see
-            number = (
-                serial if by.sees_all else max((summary.serial for summary in shown), default=0)
-            )
-            page = render_names(shown, format, serial=number)
-            return _Kept(edition, FinishedPage(page, self._world.blocking), number)
+        async def make() -> _Page:
+            names = await self._index.history.names(before)
 
-        return await self._finished(key, edition, make, at_once=len(names) <= FEW)
+            def render() -> _Page:
+                shown = seen(names, by)
+                # the catalog's serial would disclose changes of projects that the viewer cannot see
+                number = (
+                    serial if by.sees_all else max((summary.serial for summary in shown), default=0)
+                )
+                page = render_names(shown, format, serial=number)
+                return _Page(FinishedPage(page, self._world.blocking), number)
 
-    async def _finished(
-        self, key: Hashable, edition: Hashable, make: Callable[[], _Kept], *, at_once: bool
-    ) -> tuple[FinishedPage, int]:
-        kept = self._kept.get(key)
-        if kept is None or kept.edition != edition:
-            if at_once:
-                kept = self._keep(key, make())
-            else:
+            return await self._world.thinking(render) if len(names) > FEW else render()
 
-                async def job() -> _Kept:
-                    return self._keep(key, await self._world.thinking(make))
-
-                kept = await self._flights.single((key, edition), job)
-        return kept.finished, kept.serial
-
-    def _keep(self, key: Hashable, kept: _Kept) -> _Kept:
-        self._kept.put(key, kept, len(kept.finished.page.body))
-        return kept
+        made = await self._pages.get((before, format, by), edition, make)
+        return made.finished, made.serial
 
 
 def as_of(permission: UpstreamPermission, before: datetime) -> UpstreamPermission:

@@ -4,18 +4,18 @@ feeds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from heapq import nsmallest
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from pypid.core.errors import NoSuchProject, NotYetKnown
 from pypid.core.lru import Recent
-from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.presentation.feeds import News, newest_first, news_of
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.page_cache import FEW_FILES
@@ -33,24 +33,20 @@ Names = Callable[[Visibility, int], Awaitable[Sequence[ProjectName]]]
 """Returns the projects that a viewer sees, the latest first; so many. It may lag behind."""
 
 
-@frozen
-class _Kept:
-    edition: Hashable
-    news: tuple[News, ...]
-
-
 @define(eq=False)
 class NewsCache:
     """The news of one index, cached. Raises `StorageDown`, `CatalogDown`."""
 
     index: Index
-    _kept: Recent[Hashable, _Kept] = field(
-        factory=lambda: Recent(SEERS, SEERS), init=False, repr=False
-    )
-    _of: Recent[ProjectName, tuple[Project, tuple[News, ...]]] = field(
-        factory=lambda: Recent(PROJECTS, RELEASES), init=False, repr=False
-    )
-    _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
+    _lists: Derived[Hashable, tuple[News, ...]] = field(init=False, repr=False)
+    _of: Derived[ProjectName, tuple[News, ...]] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        world = self.index.world
+        self._lists = Derived("news", world, Recent(SEERS, SEERS))
+        self._of = Derived(
+            "project_news", world, Recent(PROJECTS, RELEASES), weigh=lambda news: 1 + len(news)
+        )
 
     async def releases(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
         """Return the newest releases of all projects that `by` sees; `names` gives the projects by
@@ -97,28 +93,18 @@ class NewsCache:
         if not by.sees(name):
             return ()
         try:
-            project = await self.index.project(name, STORED)
+            view = await self.index.view(name, STORED)
         except (NoSuchProject, NotYetKnown):
             return ()
-        kept = self._of.get(name)
-        if kept is not None and kept[0] is project:
-            return kept[1]
-        is_long = len(project.files) > FEW_FILES
-        news = await self.index.world.thinking(news_of, project) if is_long else news_of(project)
-        self._of.put(name, (project, news), 1 + len(news))
-        return news
+        project = view.project
+        return await self._of.compute(
+            name,
+            view.edition,
+            lambda: news_of(project),
+            costly=len(project.files) > FEW_FILES,
+        )
 
     async def _once(
-        self, what: Hashable, gather: Callable[[], Awaitable[tuple[News, ...]]]
+        self, what: Hashable, gather: Callable[[], Coroutine[Any, Any, tuple[News, ...]]]
     ) -> tuple[News, ...]:
-        edition = await self.index.edition()
-        kept = self._kept.get(what)
-        if kept is not None and kept.edition == edition:
-            return kept.news
-
-        async def job() -> tuple[News, ...]:
-            news = await gather()
-            self._kept.put(what, _Kept(edition, news))
-            return news
-
-        return await self._flights.single((edition, what), job)
+        return await self._lists.get(what, await self.index.edition(), gather)

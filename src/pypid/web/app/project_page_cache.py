@@ -8,8 +8,7 @@ or by the digest of its bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from datetime import timedelta
-from typing import TypeVar
+from datetime import date, timedelta
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -27,7 +26,7 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.lru import Recent
-from pypid.core.model import File, Project
+from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.core.presentation.plot import bars
 from pypid.core.presentation.project_view import (
@@ -40,15 +39,13 @@ from pypid.core.presentation.project_view import (
 )
 from pypid.core.presentation.release_facts import NOTHING, Facts, facts_of
 from pypid.flow import World, start
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.file_contents import Contents
 from pypid.index.job_group import JobGroup
 from pypid.index.views import UpstreamPermission, View
 from pypid.ports import Downloads
 from pypid.web.app.page_cache import FEW_FILES
-
-T = TypeVar("T")
 
 MOST = 1000
 """Maximum number of entries of each kind."""
@@ -61,7 +58,7 @@ SIGNED = 16
 AT_ONCE = 8
 DAYS = 90
 FRESH = 60
-"""Seconds for which a plot of downloads is reused."""
+"""Seconds after which a plot of downloads is drawn again; all plots change at the same times."""
 PATIENCE = 0.5
 """Seconds that a page waits for the plot; drawing continues, for the next page."""
 PLOTS = 8 << 20
@@ -77,49 +74,49 @@ class ProjectPageCache:
 
     index: Index
     world: World
-    _shown: Recent[tuple[ProjectName, str | None], tuple[Hashable, ShownRelease]] = field(
-        factory=lambda: Recent(MOST, LINES), init=False, repr=False
+    _shown: Derived[tuple[ProjectName, str | None], ShownRelease | None] = field(
+        init=False, repr=False
     )
-    _lines: Recent[ProjectName, tuple[Hashable, ReleaseLines]] = field(
-        factory=lambda: Recent(MOST, LINES), init=False, repr=False
-    )
-    _facts: Recent[Hashable, Facts] = field(
-        factory=lambda: Recent(MOST, FACTS), init=False, repr=False
-    )
-    _signers: Recent[Hashable, tuple[Signer, ...]] = field(
-        factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False
-    )
-    _plots: Recent[ProjectName, tuple[float, str]] = field(
-        factory=lambda: Recent(MOST, PLOTS), init=False, repr=False
-    )
-    _lists: Recent[Hashable, tuple[Hashable, str]] = field(
-        factory=lambda: Recent(MOST, LISTS), init=False, repr=False
-    )
-    _flights: Flights[Hashable, Facts] = field(factory=Flights, init=False, repr=False)
-    _drawings: Flights[ProjectName, str] = field(factory=Flights, init=False, repr=False)
+    _lines: Derived[ProjectName, ReleaseLines] = field(init=False, repr=False)
+    _lists: Derived[Hashable, str] = field(init=False, repr=False)
+    _facts: Derived[Hashable, Facts] = field(init=False, repr=False)
+    _signers: Derived[Hashable, tuple[Signer, ...]] = field(init=False, repr=False)
+    _plots: Derived[ProjectName, str] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        world = self.world
+        self._shown = Derived("releases", world, Recent(MOST, LINES), weigh=_weight_of)
+        self._lines = Derived(
+            "release_lists", world, Recent(MOST, LINES), weigh=lambda found: 1 + len(found.each)
+        )
+        self._lists = Derived("file_lists", world, Recent(MOST, LISTS), weigh=len)
+        self._facts = Derived(
+            "metadata", world, Recent(MOST, FACTS), weigh=lambda facts: facts.weight
+        )
+        self._signers = Derived("signers", world, Recent(MOST * 4, MOST * 4))
+        self._plots = Derived(
+            "plots", world, Recent(MOST, PLOTS), weigh=lambda drawn: len(drawn) + 200
+        )
 
     async def shown(self, view: View, version: str | None) -> ShownRelease | None:
         """Return the release as its page shows it; None if there is none of this version."""
-        key = view.project.name, version
-        kept = self._shown.get(key)
-        if kept is not None and kept[0] == view.edition:
-            return kept[1]
-        found = await self._made(view.project, lambda: shown(view.project, version))
-        if found is not None:
-            self._shown.put(key, (view.edition, found), 1 + len(found.files) + len(found.lines))
-        return found
+        project = view.project
+        return await self._shown.compute(
+            (project.name, version),
+            view.edition,
+            lambda: shown(project, version),
+            costly=len(project.files) > FEW_FILES,
+        )
 
     async def lines(self, view: View) -> ReleaseLines:
         """Return all releases of the project."""
-        kept = self._lines.get(view.project.name)
-        if kept is not None and kept[0] == view.edition:
-            return kept[1]
-        found = await self._made(view.project, lambda: all_lines(view.project))
-        self._lines.put(view.project.name, (view.edition, found), 1 + len(found.each))
-        return found
-
-    async def _made(self, project: Project, make: Callable[[], T]) -> T:
-        return make() if len(project.files) <= FEW_FILES else await self.world.thinking(make)
+        project = view.project
+        return await self._lines.compute(
+            project.name,
+            view.edition,
+            lambda: all_lines(project),
+            costly=len(project.files) > FEW_FILES,
+        )
 
     async def listed(
         self, view: View, found: ShownRelease, root: str, write: Callable[[], str]
@@ -127,13 +124,12 @@ class ProjectPageCache:
         """Return the list of the release's files as HTML, rendered by `write`, for pages from which
         `root` is the path to the root.
         """
-        key = found.name, found.line.version, root
-        kept = self._lists.get(key)
-        if kept is not None and kept[0] == view.edition:
-            return kept[1]
-        written = write() if len(found.files) <= FEW_LINES else await self.world.thinking(write)
-        self._lists.put(key, (view.edition, written), len(written))
-        return written
+        return await self._lists.compute(
+            (found.name, found.line.version, root),
+            view.edition,
+            write,
+            costly=len(found.files) > FEW_LINES,
+        )
 
     async def facts(self, file: File | None, permission: UpstreamPermission) -> Facts | None:
         """Return the facts of the file's metadata; None if unavailable. Raises as `Index.metadata`
@@ -143,8 +139,10 @@ class ProjectPageCache:
             return None
         # the key includes the project: upstream may name the digest of another project's metadata,
         # which must not be shown
-        key = file.project, file.filename, file.metadata_sha256, file.sha256
-        kept = self._facts.get(key)
+        key = file.project, file.filename
+        digests = file.metadata_sha256, file.sha256
+        edition = digests if any(digests) else None  # without any it may be another file next time
+        kept = self._facts.kept(key, edition)
         if kept is not None:
             return kept
         try:
@@ -156,37 +154,26 @@ class ProjectPageCache:
             ):
                 raise
             return None
-
-        async def read() -> Facts:
-            made = await self.world.thinking(facts_of, data)
-            if file.metadata_sha256 or file.sha256:  # else another file may come under this key
-                self._facts.put(key, made, made.weight)
-            return made
-
-        return await self._flights.single(key, read)
+        return await self._facts.compute(key, edition, lambda: facts_of(data), costly=True)
 
     async def inside(self, file: File, contents: Contents) -> Facts | None:
         """Return the facts of the metadata inside a local file whose metadata is stored nowhere
         else; None if unavailable.
         """
-        key = file.project, file.filename, "inside", file.sha256
-        kept = self._facts.get(key)
-        if kept is not None:
-            return kept if kept.weight else None
 
         async def read() -> Facts:
             try:
                 members = (await contents.listing(file)).members
                 path = next((member.path for member in members if is_pkg_info(member.path)), "")
                 data = (await contents.member(file, path)).data
-                made = await self.world.thinking(facts_of, data)
+                return await self.world.thinking(facts_of, data)
             except (NoSuchMember, Opaque):
-                made = NOTHING  # the file will never have any
-            self._facts.put(key, made, made.weight)
-            return made
+                return NOTHING  # the file will never have any
 
         try:
-            found = await self._flights.single(key, read)
+            found = await self._facts.get(
+                (file.project, file.filename, "inside"), file.sha256, read
+            )
         except (NoSuchFile, Busy):
             return None
         return found if found.weight else None
@@ -205,24 +192,22 @@ class ProjectPageCache:
         return found
 
     async def _signers_of(self, file: File) -> tuple[Signer, ...]:
-        key = file.project, file.filename, file.sha256, file.uploaded
-        kept = self._signers.get(key)
-        if kept is None:
-            try:
-                kept = signers_in(await self.index.provenance(file))
-            except NoSuchFile:  # it was just deleted
-                return ()
-            self._signers.put(key, kept)
-        return kept
+        async def read() -> tuple[Signer, ...]:
+            return signers_in(await self.index.provenance(file))
+
+        try:
+            return await self._signers.get(
+                (file.project, file.filename), (file.sha256, file.uploaded), read
+            )
+        except NoSuchFile:  # it was just deleted
+            return ()
 
     async def plot(self, name: ProjectName, downloads: Downloads) -> str:
         """Return the downloads of the last days as SVG; "" if unavailable, or not in time."""
-        now = self.world.clock.seconds()
-        kept = self._plots.get(name)
-        if kept is not None and kept[0] <= now < kept[0] + FRESH:
-            return kept[1]
+        today = self.world.now().date()
+        edition = today, self.world.clock.seconds() // FRESH
         drawing: Deferred[str] = start(
-            self._drawings.single(name, lambda: self._draw(name, downloads, now))
+            self._plots.get(name, edition, lambda: _draw(name, downloads, today))
         )
         drawing.addTimeout(PATIENCE, self.world.clock)
         try:
@@ -230,11 +215,13 @@ class ProjectPageCache:
         except (PeopleUnknown, TimedOut):
             return ""
 
-    async def _draw(self, name: ProjectName, downloads: Downloads, now: float) -> str:
-        until = self.world.now().date()
-        since = until - timedelta(days=DAYS - 1)
-        counted = await downloads.by_day(name, since)
-        title = f"Downloads of {name} by day"
-        drawn = bars(counted, since, until, title=title, name="downloads-plot") if counted else ""
-        self._plots.put(name, (now, drawn), len(drawn) + 200)
-        return drawn
+
+def _weight_of(found: ShownRelease | None) -> int:
+    return 0 if found is None else 1 + len(found.files) + len(found.lines)
+
+
+async def _draw(name: ProjectName, downloads: Downloads, until: date) -> str:
+    since = until - timedelta(days=DAYS - 1)
+    counted = await downloads.by_day(name, since)
+    title = f"Downloads of {name} by day"
+    return bars(counted, since, until, title=title, name="downloads-plot") if counted else ""

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
-from attrs import frozen
-
 from pypid.core.lru import Recent
 from pypid.core.model import Presence, Project, RenderedPage
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.policy import may_show_upstream, view
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.web.app.visibility import seen
@@ -34,28 +32,21 @@ LIMIT = 64 << 20
 Render = Callable[[Sequence[Project]], RenderedPage]
 
 
-@frozen
-class _Kept:
-    edition: Hashable
-    projects: tuple[Project, ...]
-
-
-@frozen
-class _Made:
-    edition: Hashable
-    page: FinishedPage
-
-
 class StoredProjects:
     """The stored projects of one index."""
 
     def __init__(self, index: Index, world: World) -> None:
         self._index = index
         self._world = world
-        self._kept: Recent[Visibility, _Kept] = Recent(SEERS, SEERS)
-        self._made: Recent[Hashable, _Made] = Recent(SEERS, LIMIT)
-        self._flights: Flights[Hashable, tuple[Project, ...]] = Flights()
-        self._pages: Flights[Hashable, FinishedPage] = Flights()
+        self._projects: Derived[Visibility, tuple[Project, ...]] = Derived(
+            "stored_projects", world, Recent(SEERS, SEERS)
+        )
+        self._pages: Derived[Hashable, FinishedPage] = Derived(
+            "stored_projects_pages",
+            world,
+            Recent(SEERS, LIMIT),
+            weigh=lambda finished: len(finished.page.body),
+        )
 
     async def projects(self, by: Visibility) -> tuple[Project, ...]:
         """Return the projects that `by` sees, by name, each with its visible stored files; none
@@ -64,33 +55,18 @@ class StoredProjects:
         Upstream is not asked. Raises `StorageDown`.
         """
         edition = await self._index.edition()
-        kept = self._kept.get(by)
-        if kept is not None and kept.edition == edition:
-            return kept.projects
-
-        async def job() -> tuple[Project, ...]:
-            found = await self._gathered(by)
-            self._kept.put(by, _Kept(edition, found), 1)
-            return found
-
-        return await self._flights.single((edition, by), job)
+        return await self._projects.get(by, edition, lambda: self._gathered(by))
 
     async def page(self, what: Hashable, by: Visibility, render: Render) -> FinishedPage:
         """Return the page that `render` makes of the projects, cached under `what`."""
-        edition = await self._index.edition()
-        made = self._made.get((what, by))
-        if made is not None and made.edition == edition:
-            return made.page
 
-        async def job() -> FinishedPage:
+        async def make() -> FinishedPage:
             projects = await self.projects(by)
             many = len(projects) + sum(len(project.files) for project in projects) > FEW
             page = await self._world.thinking(render, projects) if many else render(projects)
-            finished = FinishedPage(page, self._world.blocking)
-            self._made.put((what, by), _Made(edition, finished), len(page.body))
-            return finished
+            return FinishedPage(page, self._world.blocking)
 
-        return await self._pages.single((edition, what, by), job)
+        return await self._pages.get((what, by), await self._index.edition(), make)
 
     async def _gathered(self, by: Visibility) -> tuple[Project, ...]:
         names = seen(await self._index.stored_names(), by)
