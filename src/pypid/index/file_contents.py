@@ -41,7 +41,7 @@ from pypid.core.lru import Recent
 from pypid.core.model import File, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.flow import FileBody, whole
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Derived
 from pypid.flow.spool import Spool
 from pypid.index.index import Index
 from pypid.index.upstream.file_cache import PATIENCE, SLOWEST
@@ -81,50 +81,41 @@ class Contents:
     _turn: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
     )
-    _listings: Recent[Key, MemberListing] = field(
-        factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False
-    )
-    _opened: Recent[tuple[Key, str], OpenedMember] = field(
-        factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False
-    )
-    _listing: Flights[tuple[Key, bool], MemberListing] = field(
-        factory=Flights, init=False, repr=False
-    )
-    _opening: Flights[tuple[Key, str, bool], OpenedMember] = field(
-        factory=Flights, init=False, repr=False
-    )
+    _listings: Derived[tuple[Key, bool], MemberListing] = field(init=False, repr=False)
+    _opened: Derived[tuple[Key, str, bool], OpenedMember] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        world = self.index.world
+        self._listings = Derived(
+            "archive_listings", world, Recent(_MOST, _LISTED), weigh=lambda found: found.weight
+        )
+        self._opened = Derived(
+            "archive_members", world, Recent(_MOST, _OPENED), weigh=lambda it: 500 + len(it.data)
+        )
 
     async def listing(self, file: File, permission: UpstreamPermission = DIRECT) -> MemberListing:
         """Return the members of the file."""
-        key = _key(file)
-        held = self._listings.get(key) if _may_have(file, permission) else None
-        if held is not None:
-            return held
         job = partial(self._list, file, permission)
-        found = await self._listing.single(
-            (key, permission.may_reach_out), lambda: self._in_turn(file, job)
+        return await self._listings.get(
+            (_key(file), permission.may_reach_out),
+            _edition(file, permission),
+            lambda: self._in_turn(file, job),
         )
-        if _is_certain(file):
-            self._listings.put(key, found, found.weight)
-        return found
 
     async def member(
         self, file: File, path: str, permission: UpstreamPermission = DIRECT
     ) -> OpenedMember:
         """Return one member with its first bytes. Raises `NoSuchMember`."""
-        key = _key(file)
-        held = self._opened.get((key, path)) if _may_have(file, permission) else None
-        if held is not None:
-            return held
+        key = (_key(file), path, permission.may_reach_out)
+        edition = _edition(file, permission)
+        kept = self._opened.kept(key, edition)
+        if kept is not None:
+            return kept
         listing = await self.listing(
             file, permission
         )  # before acquiring a slot, since it takes one, too
-        flight = (key, path, permission.may_reach_out)
         job = partial(self._open, file, listing, path, permission)
-        opened = await self._opening.single(flight, lambda: self._in_turn(file, job))
-        if _is_certain(file):
-            self._opened.put((key, path), opened, 500 + len(opened.data))
-        return opened
+        return await self._opened.get(key, edition, lambda: self._in_turn(file, job))
 
     async def _in_turn(self, file: File, job: Callable[[], Awaitable[T]]) -> T:
         """Run the job once a slot is free. Raises `Busy` if too many wait, `Opaque` if the archive
@@ -258,16 +249,12 @@ def _key(file: File) -> Key:
     return file.project, file.filename, file.source, file.sha256
 
 
-def _may_have(file: File, permission: UpstreamPermission) -> bool:
-    """Return whether the client could download the file itself, too: a file that is only upstream
-    requires the right to have it fetched.
+def _edition(file: File, permission: UpstreamPermission) -> str | None:
+    """Return what identifies the contents of a file that the client could download itself, too;
+    else None. A file that is only upstream requires the right to have it fetched.
     """
-    return file.source is None or file.key is not None or permission.may_reach_out
-
-
-def _is_certain(file: File) -> bool:
-    """Return whether a file with this key always has the same contents."""
-    return file.sha256 is not None
+    may_have = file.source is None or file.key is not None or permission.may_reach_out
+    return file.sha256 if may_have else None
 
 
 def _read_spool(spool: Spool, reading: Reading[T]) -> T:

@@ -154,9 +154,10 @@ class SightsTests(SynchronousTestCase):
         """However many people ask, so many are remembered, and no more names than so many."""
         self.patch(sights_module, "PEOPLE", 5)
         self.patch(sights_module, "NAMES", 12)
+        self.sights = VisibilityCache(self.sights.world)
         names = {project_name(f"p{number}"): Grants() for number in range(10)}
         these = Rules(projects=names)
         for number in range(40):
             self.assertFalse(self.of(these, Identity(f"user{number}")).sees(project_name("p1")))
-        self.assertLessEqual(len(self.sights._known), 5)
+        self.assertLessEqual(len(self.sights._known.memory), 5)
         self.assertLessEqual(len(self.sights._same), 6)

@@ -14,6 +14,7 @@ from pypid.core.model import Summary
 from pypid.core.permissions import Identity, Rules, Visibility, visibility_of
 from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
+from pypid.flow.derived import Derived
 
 MANY = 2000
 """Number of projects with their own rules that are processed in the reactor thread: in a
@@ -35,30 +36,40 @@ class VisibilityCache:
 
     world: World
     _rules: Rules | None = field(default=None, init=False)
-    _known: Recent[Identity, Visibility] = field(factory=lambda: Recent(PEOPLE, NAMES), init=False)
+    _edition: int = field(default=0, init=False)
+    """The number of these rules: comparing rules takes long."""
+    _known: Derived[Identity, Visibility] = field(init=False, repr=False)
     _same: dict[Visibility, Visibility] = field(factory=dict, init=False)
     """Makes identities with equal visibility share one object: comparing two takes long."""
+
+    def __attrs_post_init__(self) -> None:
+        self._known = Derived(
+            "visibility",
+            self.world,
+            Recent(PEOPLE, NAMES),
+            weigh=lambda found: 1 + len(found.others),
+        )
 
     async def of(self, rules: Rules, who: Identity) -> Visibility:
         """Return what the identity sees by these rules."""
         if rules is not self._rules:
-            self._rules, self._known, self._same = rules, Recent(PEOPLE, NAMES), {}
+            self._rules, self._edition, self._same = rules, self._edition + 1, {}
         whose = evolve(who, token=None) if who.scope is not None else who
-        found = self._known.get(whose)
-        if found is not None:
-            return found
-        many = len(rules.projects) > MANY
-        found = (
-            await self.world.thinking(visibility_of, rules, whose)
-            if many
-            else visibility_of(rules, whose)
-        )
-        if rules is self._rules:
-            found = self._same.setdefault(found, found)
-            self._known.put(whose, found, 1 + len(found.others))
-            if len(self._same) > len(self._known):  # of people that are no longer cached
+
+        async def make() -> Visibility:
+            is_long = len(rules.projects) > MANY
+            found = (
+                await self.world.thinking(visibility_of, rules, whose)
+                if is_long
+                else visibility_of(rules, whose)
+            )
+            if rules is not self._rules:
+                return found
+            if len(self._same) > len(self._known.memory):  # of people that are no longer cached
                 self._same.clear()
-        return found
+            return self._same.setdefault(found, found)
+
+        return await self._known.get(whose, self._edition, make)
 
 
 @define(eq=False)
