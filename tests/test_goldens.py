@@ -128,7 +128,7 @@ class Cached(KeeperCase):
         self.objects()
         heard = self.have(self.catalog.upstream.get(SPAM))
         files = tuple(
-            a_file(number, yanked="bad" if number else None, requires_python=">=3")
+            a_file(number, source=None, yanked="bad" if number else None, requires_python=">=3")
             for number in range(2)
         )
         listing = Listing(

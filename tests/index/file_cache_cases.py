@@ -8,6 +8,7 @@ at the pace of the test.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from hashlib import sha256, shake_128
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import NotThere
-from pypid.core.model import File, ListedFile, Listing, Presence, Span, as_stored
+from pypid.core.model import File, ListedFile, Listing, Presence, Span, StoredFile, as_stored
 from pypid.core.packaging.names import ProjectName, parse_filename
 from pypid.core.policy import Policy
+from pypid.core.records.layout import kept_folder
 from pypid.flow import Blocking, BytesBody, at_once, start
 from pypid.flow.spool import sweep
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.upstream.cache_store import CacheStore
+from pypid.index.upstream.cached_records import cached_files
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
@@ -55,6 +58,12 @@ def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> 
         source=FILES + filename,
     )
     return (as_stored if "key" in fields else replace)(file, **fields)  # type: ignore[arg-type]
+
+
+async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[StoredFile, ...]:
+    """The project's cached files in the storage."""
+    async with aclosing(blobs.list(kept_folder(name))) as listing:
+        return await cached_files(blobs, name, [blob async for blob in listing])
 
 
 class ScriptedUpstream:

@@ -129,7 +129,7 @@ class LookingTests(NodesCase):
         name = project_name("eggs")
         file = self.file(self.here, "eggs-1.0.tar.gz", name)
         for step in range(20):
-            looked = start(slow.file_cache.kept.resync(name))
+            looked = start(slow.file_cache.kept.records.resync(name))
             for _ in range(step):
                 if gate.waiting:
                     gate.go()

@@ -254,7 +254,7 @@ class NewNodeTests(NodesCase):
         self.have(self.here.reconcile())
         node = self.node()
         self.have(node.file_cache.kept.entry(HAM))
-        self.assertEqual(len(node.file_cache.kept._looked), 0)
+        self.assertEqual(len(node.file_cache.kept.records._verified), 0)
         self.assertEqual(len(self.have(node.file_cache.kept.entry(EGGS)).kept), 1)
 
     def test_begun_anew(self) -> None:
@@ -285,7 +285,7 @@ class NewNodeTests(NodesCase):
         self.assertLess(len([row for row in self.place.rows.values() if row.line is not None]), 40)
         self.assertLess(self.place.state.version - swaps, 2 * len(names) + 1)
         for node in nodes:
-            self.assertLessEqual(len(node.file_cache.kept._looked), MOST_LOOKED)
+            self.assertLessEqual(len(node.file_cache.kept.records._verified), MOST_LOOKED)
             self.assertEqual(node.maintenance.pending_updates, 0)
         self.have(self.catalog(nodes[0]).following.engine.tidy(50))
         self.assertLess(len(self.place.rows), 100)

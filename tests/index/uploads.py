@@ -219,5 +219,10 @@ class IndexCase(Awaiting, SynchronousTestCase):
         """Nobody holds a lock any more."""
         context = (index or self.index).context
         self.assertEqual(
-            (context.locks._locks, context.places._locks, context.flights._waiting), ({}, {}, {})
+            (
+                context.records.locks._locks,
+                context.places._locks,
+                context.records._flights._waiting,
+            ),
+            ({}, {}, {}),
         )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
 from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidError, StorageDown
+from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, StorageDown
 from pypid.core.model import (
-    Blob,
     Digests,
     LocalProject,
     Presence,
@@ -26,9 +25,8 @@ from pypid.core.records.layout import Plan
 from pypid.flow import Blocking, World
 from pypid.flow.hashes import Hashes
 from pypid.flow.single_flight import Flights, Locks
-from pypid.index.store import records
-from pypid.index.store.records import READINGS, CompareAndSet, ConcurrentChange, as_it_is
-from pypid.index.store.verified_entries import VerifiedEntries
+from pypid.index.store.local_records import LocalRecords
+from pypid.index.store.record_store import RecordStore
 from pypid.ports import Blobs, Catalog, Describing, Provisional
 
 _log = Logger()
@@ -36,23 +34,8 @@ _log = Logger()
 LONGEST_TURN = 0.005
 """Longest time in seconds that a job may occupy the reactor thread."""
 NOTHING_CHANGED = "nothing was changed. Try again soon."
-CHANGE_SAVED = "the change was saved and will become visible shortly. Retrying is safe."
-
-
-@frozen
-class Refreshed:
-    """A project as the storage has it now. `strays`: distributions in its folder that no record
-    names.
-    """
-
-    project: LocalProject | None
-    strays: tuple[Blob, ...] = field(repr=False)
-    changed: bool
-    """Whether the catalog had a different entry."""
-    in_catalog: bool = True
-    """Whether the catalog has this state; False while the catalog is unavailable (see
-    `IndexContext.pending_updates`).
-    """
+MOST_VERIFIED = 1_000_000
+"""Maximum number of local projects that are remembered as compared with the storage."""
 
 
 class UnderWay(Protocol):
@@ -95,10 +78,6 @@ class IndexContext:
     """
     provisional: Provisional | None = None
     """The storage's marks of blobs that are not committed yet, if it has them."""
-    locks: Locks[str] = field(factory=Locks, init=False, repr=False)
-    """Locks by project name, held while the documents and the catalog entry of a project change
-    together.
-    """
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by ``<project>/<filename>``, held while the bytes of a file are written or removed;
     taken before the project's lock, never after.
@@ -107,27 +86,24 @@ class IndexContext:
     """Projects whose pypicloud files are not all adopted yet: a client that asked now might get an
     older release.
     """
-    pending_updates: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
-    """Projects for which the catalog may have missed an update. Until it is applied, the storage is
-    authoritative.
-    """
-    flights: Flights[ProjectName, LocalProject | Presence] = field(
-        factory=Flights, init=False, repr=False
-    )
-    proofs: Flights[ProjectName, LocalProject | Presence] = field(
-        factory=Flights, init=False, repr=False
-    )
-    """Flights of `ours_now`."""
-    verified: VerifiedEntries = field(
+    records: RecordStore[LocalProject | None] = field(
         default=Factory(
-            lambda context: VerifiedEntries(
-                context.blobs, context.catalog, context.world, context.catalog_is_shared
+            lambda context: RecordStore(
+                LocalRecords(context.blobs, context.catalog, context.world),
+                context.blobs,
+                context.catalog,
+                MOST_VERIFIED,
+                context.catalog_is_shared,
             ),
             takes_self=True,
         ),
         init=False,
         repr=False,
     )
+    proofs: Flights[ProjectName, LocalProject | Presence] = field(
+        factory=Flights, init=False, repr=False
+    )
+    """Flights of `ours_now`."""
 
     async def local_project(self, name: ProjectName) -> LocalProject | Presence:
         """Return the local project, or `Presence.ABSENT` once its absence is proven. Raises
@@ -140,32 +116,22 @@ class IndexContext:
         if name in self.being_adopted:
             return Presence.UNKNOWN
         held = await self.catalog.local.get(name)
-        if name in self.pending_updates:
+        if name in self.records.pending_updates:
             return await self._while_pending(name, held)
-        if held is Presence.ABSENT or (isinstance(held, Project) and self.verified.has(name)):
+        if held is Presence.ABSENT or (
+            isinstance(held, Project) and self.records.is_verified(name, held)
+        ):
             return held
-        read = self._verify if isinstance(held, Project) else self.resync
-        found = await self.flights.single(name, lambda: read(name))
-        return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
-
-    async def _verify(self, name: ProjectName) -> LocalProject | Presence:
-        """Return the catalog's entry if the storage listing of the project has not changed since it
-        was read; else read the project again.
-        """
-        async with self.locks.hold(name):
-            if not self.verified.has(name) and await self.verified.matches(name):
-                self.verified.add(name)
-            held = await self.catalog.local.get(name)
-            if isinstance(held, Project) and self.verified.has(name):
-                return held
-            project = (await self.refresh(name)).project
-            return Presence.ABSENT if project is None else project
+        found = await self.records.verify(name)
+        if found is None:
+            return Presence.UNKNOWN if self.is_taking_over() else Presence.ABSENT
+        return found
 
     async def _while_pending(
         self, name: ProjectName, held: LocalProject | Presence
     ) -> LocalProject | Presence:
         try:
-            return await self.flights.single(name, lambda: self.resync(name))
+            return await self.records.verify(name) or Presence.ABSENT
         except StorageDown:
             if not isinstance(held, Project):
                 raise
@@ -193,8 +159,8 @@ class IndexContext:
         )
 
     async def _prove(self, name: ProjectName) -> LocalProject | Presence:
-        found = await self._resync(name)
-        held, strays = found.project, found.strays
+        found = await self.records.resync(name)
+        held, strays = found.entry, found.strays
         if held is None and self.is_taking_over():
             return Presence.UNKNOWN
         if held is None and strays:
@@ -211,61 +177,7 @@ class IndexContext:
         """Read the project from the storage, and update the catalog if it is available. Return
         `Presence.ABSENT` if the storage holds none.
         """
-        held = (await self._resync(name)).project
-        return Presence.ABSENT if held is None else held
-
-    async def _resync(self, name: ProjectName) -> Refreshed:
-        async with self.locks.hold(name):
-            return await self.refresh(name)
-
-    async def refresh(self, name: ProjectName) -> Refreshed:
-        """Refresh the catalog's entry from the storage; the caller holds the project's lock.
-
-        If another node changed the entry while the storage was read, the stale result does not
-        overwrite it: the project is read again.
-        """
-        before = None
-        with suppress(CatalogDown):  # the next catalog call raises it again
-            before = _serial(await self.catalog.local.get(name))
-        for _ in range(READINGS):
-            found = await records.read_project(self.blobs, name)
-            edit = _compare_and_set(before, found.project)
-            try:
-                held = await self.catalog.local.edit(name, edit, mark=found.mark)
-            except ConcurrentChange:
-                with suppress(CatalogDown):  # the next catalog call raises it again
-                    before = _serial(await self.catalog.local.edit(name, as_it_is))
-            except CatalogDown:
-                break
-            else:
-                self.pending_updates.discard(name)
-                if held is not None:
-                    self.verified.add(name)
-                return Refreshed(held, found.strays, held != edit.old)
-        return await self._without_catalog(name, found)
-
-    async def _without_catalog(self, name: ProjectName, found: records.StoredProject) -> Refreshed:
-        """Return the storage's state while the catalog cannot be updated."""
-        try:
-            held = await self.catalog.local.get(name)
-        except CatalogDown:
-            held = Presence.UNKNOWN
-        old = held if isinstance(held, Project) else None
-        project = found.project
-        if old is not None and project is not None and evolve(project, serial=old.serial) == old:
-            return Refreshed(old, found.strays, changed=False, in_catalog=False)
-        if old is not None or project is not None:
-            self.pending_updates.add(name)
-        return Refreshed(project, found.strays, changed=True, in_catalog=False)
-
-    async def recover(self, name: ProjectName) -> None:
-        """Resync the catalog after a change that broke off half-way; if that fails, too, the
-        storage is authoritative until then.
-        """
-        try:
-            await self.resync(name)
-        except PypidError:
-            self.pending_updates.add(name)
+        return (await self.records.resync(name)).entry or Presence.ABSENT
 
     async def known(self, name: ProjectName) -> LocalProject:
         """Return the local project. Raises `NoSuchProject` or `NotYetKnown`."""
@@ -289,43 +201,15 @@ class IndexContext:
     async def amend(
         self, name: ProjectName, change: Callable[[LocalProject], LocalProject]
     ) -> LocalProject:
-        """Change the catalog's entry, creating it if necessary; see `edit`."""
-        held = await self.edit(name, lambda project: change(project or Project(name=name)))
+        """Change the catalog's entry, creating it if necessary; see `RecordStore.edit`."""
+        held = await self.records.edit(name, lambda project: change(project or Project(name=name)))
         assert held is not None  # `change` makes a project
-        return held
-
-    async def edit(
-        self, name: ProjectName, change: Callable[[LocalProject | None], LocalProject | None]
-    ) -> LocalProject | None:
-        """Change the catalog's entry, which `local_project` has verified before; the caller holds
-        the project's lock and has changed the storage.
-
-        Raises `CatalogDown` if the catalog cannot be updated: the change remains in the storage and
-        becomes visible later.
-        """
-        try:
-            held = await self.catalog.local.edit(name, change)
-        except CatalogDown as error:
-            self.pending_updates.add(name)
-            raise CatalogDown(CHANGE_SAVED) from error
-        if held is not None:
-            self.verified.add(name)
         return held
 
     async def refuse_while_away(self) -> None:
         """Raise `CatalogDown` if a change could not be listed now, so that none is begun."""
         if await self.catalog.is_away():
             raise CatalogDown(NOTHING_CHANGED)
-
-
-def _compare_and_set(
-    before: int | None, found: LocalProject | None
-) -> CompareAndSet[LocalProject | None]:
-    return CompareAndSet(lambda held: _serial(held) == before, lambda _: found)
-
-
-def _serial(held: LocalProject | Presence | None) -> int | None:
-    return held.serial if isinstance(held, Project) else None
 
 
 async def digests_of(context: IndexContext, where: str) -> Digests:

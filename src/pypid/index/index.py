@@ -183,7 +183,7 @@ class Index:
     @property
     def lists_are_complete(self) -> bool:
         """Whether every project with stored files is known."""
-        return self.context.verified.are_all
+        return self.context.records.knows_all
 
     def _refuse_parts_of_lists(self) -> None:
         if not self.lists_are_complete:
@@ -198,8 +198,8 @@ class Index:
         """Trust the catalog dump, which was written after the last change
         (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
         """
-        self.context.verified.trust_dump()
-        self.file_cache.kept.trust_dump()
+        self.context.records.trust_dump()
+        self.file_cache.kept.records.trust_dump()
 
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
         """Return those of `names` that are local projects in quarantine according to the

@@ -57,7 +57,7 @@ class Maintenance:
     @property
     def pending_updates(self) -> int:
         """The number of projects with an update that a shared catalog is still missing."""
-        return len(self.context.pending_updates) + len(self.kept.pending_updates)
+        return len(self.context.records.pending_updates) + len(self.kept.records.pending_updates)
 
     async def flush_pending_updates(self) -> int:
         """Send pending updates to the shared catalog if it is available; return how many projects
@@ -66,11 +66,8 @@ class Maintenance:
         For a job that runs every few seconds: it costs nothing if nothing is pending. Raises
         `StorageDown`.
         """
-        for name in list(self.context.pending_updates):
-            if await self.context.catalog.is_away():
-                break
-            await self.context.resync(name)
-        await self.kept.flush_pending_updates()
+        await self.context.records.flush_pending_updates()
+        await self.kept.records.flush_pending_updates()
         return self.pending_updates
 
     async def _taken_over(self, found: Reconciled) -> Reconciled:

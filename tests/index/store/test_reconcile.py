@@ -216,7 +216,7 @@ class CompareTests(IndexCase):
         writer = Index(self.store, index.catalog, index.upstream, index.policy, index.world)
         watching = Index(Busy(self.store), index.catalog, index.upstream, index.policy, index.world)
         watching.context = evolve(writer.context, blobs=watching.blobs)
-        object.__setattr__(watching.context, "locks", writer.context.locks)
+        watching.context.records.locks = writer.context.records.locks
         watching.maintenance = evolve(watching.maintenance, context=watching.context)
         self.have(watching.reconcile())
         expected = [f"{release}.0.tar.gz" for release in ("a-2", "b-1", "m-1", "m-2", "z-2")]

@@ -27,12 +27,11 @@ from pypid.flow import BytesBody, whole
 from pypid.flow.hashes import Hashes
 from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.cached_records import read_kept
 from pypid.ports import Body
 from pypid.testing import contents, world
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.failing_calls import Scripted, die, in_child, refuse
-from tests.index.file_cache_cases import KeeperCase, listed, noise
+from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
 from tests.index.uploads import IndexCase
 
 MODULES = (disk, draft, files, walk)

@@ -36,13 +36,21 @@ from pypid.flow.spool import sweep
 from pypid.index.upstream import file_cache as keeping_module
 from pypid.index.upstream import shared_download
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.cached_records import read_kept
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.shared_download import NEAR
 from pypid.ports import Body
 from pypid.testing import Fed, Turns, world
 from tests.disks import on_a_disk
-from tests.index.file_cache_cases import HELD, KIB, Client, KeeperCase, envoy_of, listed, noise
+from tests.index.file_cache_cases import (
+    HELD,
+    KIB,
+    Client,
+    KeeperCase,
+    envoy_of,
+    listed,
+    noise,
+    read_kept,
+)
 
 T = TypeVar("T")
 BIG = 300 * KIB

@@ -19,11 +19,11 @@ from pypid.core.records.layout import ObjectKind, kept_key
 from pypid.core.simple_api.metadata_offer import offering
 from pypid.flow import start
 from pypid.index.store.records import LARGEST_METADATA, sha256_of
-from pypid.index.upstream.cached_records import cached_metadata_key, read_kept
+from pypid.index.upstream.cached_records import cached_metadata_key
 from pypid.ports import Body
 from pypid.testing import BEGINNING, Fed
 from tests.distributions import metadata, wheel, wheel_filename
-from tests.index.file_cache_cases import KeeperCase, listed, noise
+from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
 from tests.index.upstream.test_file_cache import Failing
 
 TEXT = metadata(description="Spam, spam, eggs and spam.\n" * 500)

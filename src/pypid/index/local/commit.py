@@ -31,7 +31,7 @@ async def commit(
     saved and the file is listed later.
     """
     where = key(file.project, file.filename, ObjectKind.RECORD)
-    async with context.locks.hold(file.project):
+    async with context.records.locks.hold(file.project):
         # an overwrite keeps the yank: only an un-yank removes it
         yanked = (
             None if is_new else await records.yanked(context.blobs, file.project, file.filename)

@@ -80,7 +80,7 @@ class ExistingFiles:
     async def _listed(self, recorded: StoredFile) -> ExistingFile:
         """Return the recorded file after a refresh of the catalog, which lags behind."""
         await self.context.resync(recorded.project)
-        is_listed = recorded.project not in self.context.pending_updates
+        is_listed = recorded.project not in self.context.records.pending_updates
         return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
 
     async def recorded(self, upload: Upload) -> StoredFile | None:

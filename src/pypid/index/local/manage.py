@@ -134,7 +134,7 @@ class Manager:
             )
             back = [file for file in files if await self._is_back(file)]
             if back:
-                project = (await self.context.refresh(name)).project or project
+                project = (await self.context.records.refresh(name)).entry or project
             for file in files:
                 if file not in back:
                     await self._remove_bytes(file)
@@ -206,7 +206,7 @@ class Manager:
             for where, meaning in placed:
                 if meaning is not None and meaning.kind in _WITNESSES:
                     await self.context.blobs.delete(where)
-            await self.context.edit(name, lambda _: None)
+            await self.context.records.edit(name, lambda _: None)
 
     async def _counted(self, operation: str, changing: Coroutine[Any, Any, T]) -> T:
         """Run the change to its end, and count it under `operation` once it succeeded."""
@@ -224,10 +224,10 @@ class Manager:
         await self.context.refuse_while_away()
         await self.context.known(name)
         try:
-            async with self.context.locks.hold(name):
+            async with self.context.records.locks.hold(name):
                 yield
         except (StorageDown, StorageFull):
-            await self.context.recover(name)
+            await self.context.records.recover(name)
             raise
 
 

@@ -33,12 +33,7 @@ from pypid.core.policy import admits
 from pypid.core.records.layout import ObjectKind, key, metadata_key
 from pypid.flow import BytesBody, shielded
 from pypid.flow.coroutines import is_patient
-from pypid.index.context import (
-    CHANGE_SAVED,
-    NOTHING_CHANGED,
-    IndexContext,
-    digests_of,
-)
+from pypid.index.context import NOTHING_CHANGED, IndexContext, digests_of
 from pypid.index.local.commit import commit
 from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
@@ -51,6 +46,7 @@ from pypid.index.local.sidecars import (
     write_bytes,
 )
 from pypid.index.store import records
+from pypid.index.store.record_store import CHANGE_SAVED
 from pypid.metrics.families import PUBLISHED, PUBLISHED_BYTES
 
 _log = Logger()
@@ -174,7 +170,9 @@ class Publisher:
             raise CatalogDown(NOTHING_CHANGED)
         if recorded.sha256 != upload.digests.sha256:
             raise AlreadyExists(filename, recorded.blake2b_256)
-        if name in self.context.pending_updates or not await self._existing.is_whole(recorded):
+        if name in self.context.records.pending_updates or not await self._existing.is_whole(
+            recorded
+        ):
             raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.UNCHANGED
 
@@ -211,7 +209,7 @@ class Publisher:
         for where, data in description_of(file, self.context.plan):
             await self.context.blobs.write(where, BytesBody(data), replace=True)
         await self.context.resync(file.project)
-        if file.project in self.context.pending_updates:
+        if file.project in self.context.records.pending_updates:
             raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.PUBLISHED
 
@@ -436,7 +434,7 @@ class Publisher:
             return False
         if not replaces:
             await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
-        await self.context.recover(file.project)
+        await self.context.records.recover(file.project)
         return not replaces
 
     async def _sweep(self, keys: Iterable[str]) -> None:

@@ -158,13 +158,13 @@ class TakeOver:
         """Reserve the name although none of its files could be adopted: upstream files must not
         appear under it.
         """
-        async with self.context.locks.hold(name):
+        async with self.context.records.locks.hold(name):
             found = await records.read_project(self.context.blobs, name)
             if found.project is None:
                 await records.write_document(
                     self.context.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus()
                 )
-            await self.context.refresh(name)
+            await self.context.records.refresh(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:
         """Log the names of projects that seem to come from the public index."""

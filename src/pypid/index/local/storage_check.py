@@ -328,7 +328,7 @@ class Checker:
             return finding
         async with (
             self.context.places.hold(f"{where.project}/{where.filename}"),
-            self.context.locks.hold(where.project),
+            self.context.records.locks.hold(where.project),
         ):
             try:
                 blob = await self.context.blobs.stat(finding.key)

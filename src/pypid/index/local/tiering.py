@@ -129,7 +129,7 @@ class Tierer:
             try:
                 await self.bucket.move(file.key or "", storage_class)
             except BaseException:
-                await self.context.recover(name)
+                await self.context.records.recover(name)
                 raise
             await self._note(name, file, archived=archived)
 
@@ -140,8 +140,8 @@ class Tierer:
                 return project
             return with_files(project, replace(held, archived=archived))
 
-        async with self.context.locks.hold(name):
-            await self.context.edit(
+        async with self.context.records.locks.hold(name):
+            await self.context.records.edit(
                 name, lambda project: None if project is None else noted(project)
             )
 

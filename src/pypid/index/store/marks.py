@@ -19,7 +19,7 @@ from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_ke
 from pypid.index.context import IndexContext, Pace
 from pypid.index.job_group import all_of
 from pypid.index.store import records
-from pypid.index.store.records import as_it_is
+from pypid.index.store.record_store import as_it_is
 
 AT_ONCE = 8
 """Projects listed at the same time."""
@@ -57,11 +57,11 @@ async def mark_changed(context: IndexContext) -> int:
 
 
 async def _mark(context: IndexContext, name: ProjectName) -> bool:
-    async with context.locks.hold(name):
+    async with context.records.locks.hold(name):
         project = await context.catalog.local.get(name)
         if (
             not isinstance(project, Project)
-            or name in context.pending_updates
+            or name in context.records.pending_updates
             or not context.is_sole()
         ):
             return False

@@ -128,7 +128,7 @@ class _Walk:
             raise self.failure
         if not self.context.plan.pypicloud:  # else what was found has to be adopted first
             await self.context.catalog.complete()
-            self.context.verified.clear()
+            self.context.records.forget_verified()
         if self.foreign:
             _log.info(
                 (
@@ -195,7 +195,7 @@ class _Walk:
         if _lie_elsewhere(group, keys):
             self.elsewhere.add(name)
         if await self.context.catalog.local.mark(name) == records.mark_of(group):
-            self.context.verified.add(name)
+            self.context.records.note_verified(name)
         else:
             await self.reading.add(partial(self._read, name))
 
@@ -268,12 +268,12 @@ class Reconciler:
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
-        async with self.context.locks.hold(name):
-            found = await self.context.refresh(name)
+        async with self.context.records.locks.hold(name):
+            found = await self.context.records.refresh(name)
         if not found.in_catalog:
             raise CatalogDown("what the storage holds was not compared with it.")
         return Reconciled(
-            projects=int(found.project is not None), changed=int(found.changed), strays=found.strays
+            projects=int(found.entry is not None), changed=int(found.changed), strays=found.strays
         )
 
 

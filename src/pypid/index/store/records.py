@@ -7,12 +7,12 @@ as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b, sha256
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
 from attrs import define, field, frozen
@@ -44,40 +44,6 @@ from pypid.core.records.layout import (
 from pypid.flow import BytesBody, whole
 from pypid.index.job_group import all_of
 from pypid.ports import Blobs
-
-T = TypeVar("T")
-
-READINGS = 5
-"""How often a project is read if other nodes keep changing it meanwhile."""
-
-
-@define
-class ConcurrentChange(Exception):
-    """What was read is older than the catalog's entry."""
-
-
-@define
-class CompareAndSet(Generic[T]):
-    """An edit that sets the entry to `found` if `is_as_before` confirms that it is unchanged; else
-    raises `ConcurrentChange`.
-    """
-
-    is_as_before: Callable[[T], bool]
-    found: Callable[[T], T]
-    old: T | None = None
-    """The entry before the edit."""
-
-    def __call__(self, held: T) -> T:
-        if not self.is_as_before(held):
-            raise ConcurrentChange
-        self.old = held
-        return self.found(held)
-
-
-def as_it_is(held: T) -> T:
-    """Return the entry unchanged: an edit that makes the catalog load what other nodes changed."""
-    return held
-
 
 _log = Logger()
 _D = TypeVar("_D", bound=msgspec.Struct)

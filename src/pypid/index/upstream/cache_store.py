@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
-from attrs import define, evolve, field
+from attrs import Factory, define, field
 from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageFull
-from pypid.core.lru import Recent
 from pypid.core.model import Digests, File, StoredFile, UpstreamEntry, as_stored
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import ProjectName
@@ -29,15 +28,15 @@ from pypid.core.records.layout import (
 )
 from pypid.flow import Blocking, BytesBody
 from pypid.flow.signals import Signal
-from pypid.flow.single_flight import Flights, Locks
+from pypid.flow.single_flight import Locks
 from pypid.index.context import stored_digests
 from pypid.index.store import records
-from pypid.index.store.records import READINGS, CompareAndSet, ConcurrentChange, as_it_is
+from pypid.index.store.record_store import RecordStore
 from pypid.index.upstream.cached_records import (
+    CachedRecords,
     agrees,
     cached_blobs,
     cached_metadata_key,
-    read_kept,
     recorded,
     small,
     with_kept,
@@ -75,19 +74,20 @@ class CacheStore:
     """Locks by ``<project>/<filename>``, held while bytes are written or removed; taken before the
     project's, never after.
     """
-    _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
-    """Locks by project, held while a record and the catalog's entry change together."""
-    pending_updates: set[ProjectName] = field(factory=set, init=False, repr=False)
-    """Projects with an update that a shared catalog is still missing."""
-    _dump_is_exact: bool = field(default=False, init=False)
-    """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
-    _compared_in: str | None = field(default=None, init=False)
-    """The generation of the catalog in which all projects were compared."""
-    _looked: Recent[tuple[str, ProjectName], bool] = field(
-        factory=lambda: Recent(MOST_LOOKED, MOST_LOOKED), init=False, repr=False
+    records: RecordStore[UpstreamEntry] = field(
+        default=Factory(
+            lambda store: RecordStore(
+                CachedRecords(store.blobs, store.catalog),
+                store.blobs,
+                store.catalog,
+                MOST_LOOKED,
+                store.shared,
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
     )
-    """Projects read again before all were compared, each with the catalog's generation."""
-    _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
     async def entry(self, name: ProjectName) -> UpstreamEntry:
         """Return the catalog's entry. Until all projects were compared, an entry of a dump is
@@ -96,35 +96,8 @@ class CacheStore:
 
         A dump may be old or missing: unknown is not absent.
         """
-        key = self.catalog.generation, name  # a new generation has lost what was looked up
         entry = await self.catalog.upstream.get(name)
-        is_current = bool(entry.kept) and (self.shared or self._dump_is_exact)
-        if is_current or self._are_compared or self._looked.get(key):
-            return entry
-        entry = await self._looking.single(name, lambda: self._verify(name))
-        if not await self.catalog.is_away():  # else the catalog has it now
-            self._looked.put(key, value=True)
-        return entry
-
-    async def _verify(self, name: ProjectName) -> UpstreamEntry:
-        """Return the catalog's entry, if a listing of the cached files agrees with it; else read it
-        from the storage.
-        """
-        if (await self.catalog.upstream.get(name)).kept:
-            async with aclosing(self.blobs.list(kept_folder(name))) as listing:
-                present = {blob.key: blob async for blob in listing}
-            entry = await self.catalog.upstream.get(name)
-            if agrees(entry, present):
-                return entry
-        return await self.resync(name)
-
-    def trust_dump(self) -> None:
-        """Trust the catalog dump: it was written after the last change."""
-        self._dump_is_exact = True
-
-    @property
-    def _are_compared(self) -> bool:
-        return self.catalog.was_complete or self._compared_in == self.catalog.generation
+        return entry if self.records.is_verified(name, entry) else await self.records.verify(name)
 
     async def find(self, file: File) -> StoredFile | None:
         """Return the cached copy of these very bytes, if there is one, from the catalog or from its
@@ -138,50 +111,17 @@ class CacheStore:
             return None
         if not await self._is_whole(found.key, found.size, None):
             return None
-        await self.resync(file.project)
+        await self.records.resync(file.project)
         return found
-
-    async def resync(self, name: ProjectName) -> UpstreamEntry:
-        """Read the project's cached files from the storage again, and return the entry, even if the
-        catalog cannot be updated.
-        """
-        async with self._projects.hold(name):
-            before = await self.catalog.upstream.get(name)
-            for _ in range(READINGS):
-                files = await read_kept(self.blobs, name)
-                try:
-                    entry = await self.catalog.upstream.edit(
-                        name, _compare_and_set(before.kept, files)
-                    )
-                except ConcurrentChange:
-                    with suppress(CatalogDown):  # the next catalog call raises it again
-                        before = await self.catalog.upstream.edit(name, as_it_is)
-                except CatalogDown:
-                    break
-                else:
-                    self.pending_updates.discard(name)
-                    return entry
-            if files != before.kept:
-                self.pending_updates.add(name)
-            return evolve(before, kept=files)
 
     async def _learn(
         self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> None:
         """Update the catalog after a change of the storage; if it is unavailable,
-        `flush_pending_updates` does it later.
+        `RecordStore.flush_pending_updates` does it later.
         """
-        try:
-            await self.catalog.upstream.edit(name, change)
-        except CatalogDown:
-            self.pending_updates.add(name)
-
-    async def flush_pending_updates(self) -> None:
-        """Send the pending updates to the catalog. Raises `StorageDown`."""
-        for name in list(self.pending_updates):
-            if await self.catalog.is_away():
-                return
-            await self.resync(name)
+        with suppress(CatalogDown):
+            await self.records.edit(name, change)
 
     async def keep(
         self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None
@@ -204,7 +144,7 @@ class CacheStore:
             )
             try:
                 kept = await self._write_metadata(kept, metadata)
-                async with self._projects.hold(file.project):
+                async with self.records.locks.hold(file.project):
                     # as it will be read again: without the mutable fields
                     kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
                     await self._learn(file.project, lambda entry: with_kept(entry, kept))
@@ -308,7 +248,7 @@ class CacheStore:
         """Remove a cached file from the storage: record, bytes and sidecars, then the catalog's
         entry.
         """
-        async with self._places.hold(f"{name}/{filename}"), self._projects.hold(name):
+        async with self._places.hold(f"{name}/{filename}"), self.records.locks.hold(name):
             await self.blobs.delete(kept_key(name, filename, ObjectKind.RECORD))
             async with aclosing(self.blobs.list(kept_folder(name) + filename)) as listing:
                 found = [blob.key async for blob in listing]
@@ -327,7 +267,7 @@ class CacheStore:
         async with self._places.hold(f"{name}/{filename}"):
             if await unwanted():
                 await self.blobs.delete(where)
-        await self.resync(name)
+        await self.records.resync(name)
 
     # --- metadata ---
 
@@ -353,7 +293,7 @@ class CacheStore:
         """
         async with (
             self._places.hold(f"{file.project}/{file.filename}"),
-            self._projects.hold(file.project),
+            self.records.locks.hold(file.project),
         ):
             held = (await self.catalog.upstream.get(file.project)).kept_file(file.filename)
             where = kept_key(file.project, file.filename, ObjectKind.METADATA)
@@ -384,18 +324,10 @@ class CacheStore:
             if summary.name not in seen:
                 await self._resync_or_fail(summary.name)
                 read += 1
-        self._compared_in = generation
+        self.records.note_compared(generation)
         return read
 
     async def _resync_or_fail(self, name: ProjectName) -> None:
-        await self.resync(name)
-        if name in self.pending_updates:
+        await self.records.resync(name)
+        if name in self.records.pending_updates:
             raise CatalogDown("what is kept was not compared with it.")
-
-
-def _compare_and_set(
-    before: tuple[StoredFile, ...], files: tuple[StoredFile, ...]
-) -> CompareAndSet[UpstreamEntry]:
-    return CompareAndSet(
-        lambda entry: entry.kept == before, lambda entry: evolve(entry, kept=files)
-    )

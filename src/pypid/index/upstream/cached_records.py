@@ -7,10 +7,11 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from typing import ClassVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 from msgspec.structs import replace
 from twisted.logger import Logger
 
@@ -20,19 +21,10 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_record
 from pypid.core.records.layout import KEPT, ObjectKind, kept_folder, kept_key, kept_place
 from pypid.index.store import records
-from pypid.ports import Blobs
+from pypid.index.store.record_store import RecordKind, StorageState
+from pypid.ports import Blobs, Catalog
 
 _log = Logger()
-
-
-async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[StoredFile, ...]:
-    """Return the project's cached files in the storage, `in_order`. Raises `StorageDown`.
-
-    A file that is unreadable, or has no bytes of its length, is left out and logged: it can be
-    fetched again.
-    """
-    async with aclosing(blobs.list(kept_folder(name))) as listing:
-        return await _files_of(blobs, name, [blob async for blob in listing])
 
 
 async def cached_blobs(
@@ -57,9 +49,57 @@ async def cached_blobs(
             yield name, present
 
 
-async def _files_of(
+@frozen
+class CachedRecords:
+    """The records of cached files (`RecordKind`): what is lost or unreadable is fetched again.
+
+    Without the catalog there is no upstream listing, so that nothing can be answered.
+    """
+
+    blobs: Blobs
+    catalog: Catalog
+    is_cache: ClassVar[bool] = True
+
+    def folder(self, name: ProjectName) -> str:
+        return kept_folder(name)
+
+    async def held(self, name: ProjectName) -> UpstreamEntry:
+        return await self.catalog.upstream.get(name)
+
+    async def edit(
+        self,
+        name: ProjectName,
+        change: Callable[[UpstreamEntry], UpstreamEntry],
+        mark: str | None = None,
+    ) -> UpstreamEntry:
+        return await self.catalog.upstream.edit(name, change)
+
+    async def read(self, name: ProjectName, listing: Sequence[Blob]) -> StorageState[UpstreamEntry]:
+        files = await cached_files(self.blobs, name, listing)
+        return StorageState(lambda entry: evolve(entry, kept=files))
+
+    async def agrees(self, held: UpstreamEntry, name: ProjectName, listing: Sequence[Blob]) -> bool:
+        return agrees(held, {blob.key: blob for blob in listing})
+
+    def has_records(self, held: UpstreamEntry) -> bool:
+        return bool(held.kept)
+
+    def version(self, held: UpstreamEntry) -> object:
+        return held.kept
+
+    def is_same(self, held: UpstreamEntry, found: UpstreamEntry) -> bool:
+        return held == found
+
+
+async def cached_files(
     blobs: Blobs, name: ProjectName, listing: Sequence[Blob]
 ) -> tuple[StoredFile, ...]:
+    """Return the project's cached files in the listing of its folder, `in_order`. Raises
+    `StorageDown`.
+
+    A file that is unreadable, or has no bytes of its length, is left out and logged: it can be
+    fetched again.
+    """
     present = {blob.key: blob for blob in listing}
     files: list[StoredFile] = []
     for where in map(kept_place, present):
@@ -155,3 +195,6 @@ def agrees(entry: UpstreamEntry, present: dict[str, Blob]) -> bool:
         if (cached_metadata_key(file) in present) != (file.metadata_sha256 is not None):
             return False
     return True
+
+
+_: type[RecordKind[UpstreamEntry]] = CachedRecords

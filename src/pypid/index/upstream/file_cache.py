@@ -177,7 +177,7 @@ class FileCache:
                 "the cached file {filename} is missing from the storage; it is fetched again",
                 filename=file.filename,
             )
-            await self.kept.resync(file.project)
+            await self.kept.records.resync(file.project)
             return None
         self.touched(kept)
         return body
