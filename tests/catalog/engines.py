@@ -150,6 +150,8 @@ class PlacedEngine:
     """What happens right before the next changes, one each: another writer was faster."""
     between_slices: list[Callable[[], object]] = field(factory=list)
     feeds: list[PlacedFeed] = field(factory=list)
+    unanswered: list[Deferred[None]] = field(factory=list)
+    """Held: a garbage collection would end their callers."""
     asked: int = 0
     """How many questions there were."""
 
@@ -161,7 +163,8 @@ class PlacedEngine:
     async def _question(self) -> None:
         self.asked += 1
         if self.hangs:
-            await Deferred()
+            self.unanswered.append(Deferred())
+            await self.unanswered[-1]
         if self.delay:
             waiting: Deferred[None] = Deferred()
             self.clock.callLater(self.delay, waiting.callback, None)

@@ -361,8 +361,8 @@ class IgnoredTests(SnapshotCase):
         """A snapshot of another format, whatever else is in it."""
         for path in self.folder.glob("*.jsonl"):
             path.unlink()
-        (self.folder / "manifest.json").write_text('{"format": 2, "shards": "elsewhere"}')
-        self.check("format 2")
+        (self.folder / "manifest.json").write_text('{"format": 3, "shards": "elsewhere"}')
+        self.check("format 3")
 
     def test_torn_manifest(self) -> None:
         """A manifest cut at any place, empty, of another kind, endless, or leading elsewhere."""

@@ -12,10 +12,11 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import table
+from pypid.catalog import memory, table
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
-from pypid.catalog.table import DECODED, PendingLine
+from pypid.catalog.packed_line import PackedLine
+from pypid.catalog.table import PendingLine
 from pypid.core.model import Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
@@ -41,9 +42,9 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
 
     def test_forgets_nothing_but_objects(self) -> None:
         """More projects than stay decoded are all held."""
-        projects = [
-            self.put(a_project(project_name(f"p{number}"), "1")) for number in range(DECODED + 50)
-        ]
+        self.patch(memory, "DECODED", 0)
+        self.catalog = MemoryCatalog()
+        projects = [self.put(a_project(project_name(f"p{number}"), "1")) for number in range(50)]
         self.assertEqual(
             [self.have(self.catalog.local.get(project.name)) for project in projects], projects
         )
@@ -53,8 +54,9 @@ class LongLinesTests(CatalogContract, SynchronousTestCase):
     """The contract holds where each line is long, and nothing stays decoded."""
 
     def setUp(self) -> None:
-        for name in ("FEW", "SHORT", "DECODED"):
+        for name in ("FEW", "SHORT"):
             self.patch(table, name, 0)
+        self.patch(memory, "DECODED", 0)
         super().setUp()
 
     async def make(self) -> MemoryCatalog:
@@ -77,8 +79,8 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
 
     def drop(self) -> None:
         """Let nothing stay decoded."""
-        self.catalog.upstream._table._recent.forget(SPAM)
-        self.catalog.local._table._recent.forget(SPAM)
+        self.catalog.upstream._table._forget(SPAM)
+        self.catalog.local._table._forget(SPAM)
 
     def test_is_seen_at_once(self) -> None:
         """What an edit made is seen before its line is written, and nobody waits for that."""
@@ -87,7 +89,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.have(self.catalog.upstream.get(SPAM)), self.heard)
         self.assertIsInstance(self.catalog.upstream.lines.get(SPAM), PendingLine)
         self.turns.all()
-        self.assertIsInstance(self.catalog.upstream.lines.get(SPAM), bytes)
+        self.assertIsInstance(self.catalog.upstream.lines.get(SPAM), PackedLine)
         self.drop()
         read = start(self.catalog.upstream.get(SPAM))
         self.assertNoResult(read)

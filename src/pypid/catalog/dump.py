@@ -2,7 +2,9 @@
 
 ``<shard>-<hash>.jsonl``
     A header line, then the projects' lines as the catalog holds them. Named after its content, so
-    never changed.
+    never changed. The dump of upstream projects has format 2: a long line ends with the two numbers
+    ``packed``, the lengths of its listed files, compressed (deflate), and of the whole line; the
+    compressed files follow it.
 ``manifest.json``
     Written last, and replaced atomically: it *is* the dump. It names the shards with their
     SHA-256, the catalog's serial, and the identity of the storage that all this was read from.
@@ -14,14 +16,14 @@ projects are if the manifest is damaged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from pypid.catalog.dump_folder import DumpFolder, Manifest, StoredShard, read_shards
-from pypid.catalog.table import DumpedLines, LinesState, Loaded, no_shards
+from pypid.catalog.dump_folder import FORMATS, DumpFolder, Manifest, StoredShard, read_shards
+from pypid.catalog.table import DumpedLine, DumpedLines, Line, LinesState, Loaded, no_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName
@@ -49,9 +51,11 @@ class CatalogDump:
 
     _log = Logger()
 
-    def __init__(self, catalog: DumpedLines, folder: str, identity: str, world: World) -> None:
+    def __init__(
+        self, catalog: DumpedLines, folder: str, identity: str, world: World, format: int = FORMAT
+    ) -> None:
         self._catalog = catalog
-        self._folder = DumpFolder(folder)
+        self._folder = DumpFolder(folder, format)
         self._identity = identity
         self._blocking = world.blocking
         self._turn = DeferredLock()
@@ -62,7 +66,7 @@ class CatalogDump:
 
     async def load(self) -> Loaded | Ignored:
         """Fill the (still empty) catalog from the folder; if that fails, the log says why."""
-        found = await self._blocking(_load, self._folder, self._identity)
+        found = await self._blocking(_load, self._folder, self._identity, self._catalog.adopt)
         if isinstance(found, Ignored):
             say = self._log.info if found.usual else self._log.warn
             say(
@@ -131,7 +135,7 @@ def load(folder: str, identity: str) -> Loaded | Ignored:
     """Return the catalog from the dump in `folder`, if it can be read and is of this storage. Never
     raises; blocks.
     """
-    found = _load(DumpFolder(folder), identity)
+    found = _load(DumpFolder(folder), identity, lambda line: line)
     return found if isinstance(found, Ignored) else found.loaded
 
 
@@ -144,18 +148,21 @@ class _Found:
     damaged: Mapping[int, Unreadable]
 
 
-def _load(folder: DumpFolder, identity: str) -> _Found | Ignored:
+def _load(
+    folder: DumpFolder, identity: str, adopt: Callable[[DumpedLine], Line]
+) -> _Found | Ignored:
     try:
         manifest = folder.manifest()
         if manifest is None:
             return Ignored("there is none yet.", usual=True)
-        if manifest.format != FORMAT:
+        if manifest.format not in FORMATS:
             return Ignored(
-                f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}."
+                f"it has format {manifest.format}, and this version of pypid reads format "
+                f"{max(FORMATS)} at most."
             )
         if manifest.identity != identity:
             return Ignored("it belongs to another storage.")
-        found = _sound_shards(folder, manifest)
+        found = _sound_shards(folder, manifest, adopt)
         return (
             found
             if found.shards or not found.damaged
@@ -167,11 +174,13 @@ def _load(folder: DumpFolder, identity: str) -> _Found | Ignored:
         return Ignored(f"it cannot be read: {error!r}.")
 
 
-def _sound_shards(folder: DumpFolder, manifest: Manifest) -> _Found:
+def _sound_shards(
+    folder: DumpFolder, manifest: Manifest, adopt: Callable[[DumpedLine], Line]
+) -> _Found:
     shards = no_shards()
     heads: dict[ProjectName, Summary] = {}
     sound, damaged = manifest.by_number(), dict[int, Unreadable]()
-    for number, projects in read_shards(folder, dict(sound)):
+    for number, projects in read_shards(folder, dict(sound), adopt):
         if isinstance(projects, Unreadable):
             damaged[number] = projects
             del sound[number]

@@ -16,7 +16,16 @@ from zlib import error as ZlibError
 
 import msgspec
 
-from pypid.catalog.table import LinesState, Loaded, no_shards, shard_of, written
+from pypid.catalog.table import (
+    Line,
+    LinesState,
+    Loaded,
+    PendingLine,
+    head_of,
+    no_shards,
+    shard_of,
+    written,
+)
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName, project_name
@@ -82,23 +91,28 @@ def pack(
 def _lines(moment: LinesState, wanted: Callable[[Head], bool]) -> Iterator[bytes]:
     for number in sorted(moment.lines):
         for each in moment.lines[number]:
-            line = written(each)
-            if wanted is everything or wanted(load_head(line)):
-                yield line
+            if wanted is everything:
+                yield written(each)
+                continue
+            line = written(each) if isinstance(each, PendingLine) else each
+            if wanted(head_of(line)):
+                yield written(line)
 
 
-def unpack(file: BinaryIO, identity: str) -> Loaded:
-    """Return the contents of a packed file. Raises `Unreadable`, also for a dump of another
-    storage.
+def unpack(
+    file: BinaryIO, identity: str, adopt: Callable[[bytes], Line] = lambda line: line
+) -> Loaded:
+    """Return the contents of a packed file, with its lines adopted. Raises `Unreadable`, also for a
+    dump of another storage.
     """
     try:
         with GzipFile(fileobj=file, mode="rb") as packed:
-            return _read(packed, identity)
+            return _read(packed, identity, adopt)
     except (BadGzipFile, EOFError, ZlibError, OSError) as error:
         raise Unreadable(_WHAT, f"it is torn ({error})") from None
 
 
-def _read(packed: GzipFile, identity: str) -> Loaded:
+def _read(packed: GzipFile, identity: str, adopt: Callable[[bytes], Line]) -> Loaded:
     head = load(PackHead, packed.readline(_LARGEST_HEAD), _WHAT)
     if head.identity != identity:
         raise Unreadable(_WHAT, "it belongs to another storage")
@@ -110,7 +124,7 @@ def _read(packed: GzipFile, identity: str) -> Loaded:
         if not line.endswith(b"\n"):
             raise Unreadable(_WHAT, "its last line does not end")
         summary = _head_of(line[:-1])
-        shards[shard_of(summary.name)][summary.name] = line[:-1]
+        shards[shard_of(summary.name)][summary.name] = adopt(line[:-1])
         heads[summary.name] = summary
         count += 1
     if not count == len(heads) == head.lines:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -15,11 +15,25 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.table import SHARDS, Line, LinePart, LinesState, head_of, shard_of, written
+from pypid.catalog.packed_line import PACKED_MARK, PackedLine
+from pypid.catalog.table import (
+    SHARDS,
+    DumpedLine,
+    Line,
+    LinePart,
+    LinesState,
+    head_of,
+    shard_of,
+    written,
+)
 from pypid.core.errors import Unreadable
 from pypid.core.records.documents import FORMAT, Head, dump
 
 MANIFEST = "manifest.json"
+PACKED = 2
+"""The format in which listed files are compressed."""
+FORMATS = FORMAT, PACKED
+"""The formats that are read."""
 _PART = ".part"
 _SHARD_FILE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}\.jsonl\Z")
 _LARGEST_MANIFEST = 1 << 20
@@ -64,6 +78,8 @@ class DumpFolder:
     """
 
     folder: Path = field(converter=Path)
+    format: int = FORMAT
+    """The format that is written."""
 
     def manifest(self) -> Manifest | None:
         """Return the current manifest; None if there is none. Raises `Unreadable`; of another
@@ -75,7 +91,7 @@ class DumpFolder:
             return None
         try:
             found = msgspec.json.decode(data, type=_Format)
-            if found.format != FORMAT:
+            if found.format not in FORMATS:
                 return Manifest("", 0, {}, found.format)
             manifest = msgspec.json.decode(data, type=Manifest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -115,6 +131,7 @@ class DumpFolder:
                 identity,
                 moment.serial,
                 {f"{number:02x}": shard for number, shard in sorted(shards.items())},
+                self.format,
             )
             self._put(MANIFEST, [dump(manifest)])
             self._sync()
@@ -125,12 +142,17 @@ class DumpFolder:
         return shards
 
     def _store_shard(self, number: int, lines: Sequence[Line]) -> StoredShard:
-        header = dump(_Header(number))[:-1]
-        data = b"\n".join((header, *map(written, lines), b""))
+        header = dump(_Header(number, self.format))[:-1]
+        data = b"\n".join((header, *map(self._dumped, lines), b""))
         digest = sha256(data).hexdigest()
         shard = StoredShard(f"{number:02x}-{digest[:32]}.jsonl", len(data), digest)
         self._put(shard.file, [data])
         return shard
+
+    def _dumped(self, line: Line) -> bytes:
+        if self.format == PACKED and isinstance(line, PackedLine):
+            return line.dumped()
+        return written(line)
 
     def _put(self, name: str, pieces: Sequence[bytes]) -> None:
         """Write a temporary file, sync, rename; the folder is synced by the caller, once for
@@ -166,7 +188,7 @@ class DumpFolder:
         """
         with suppress(OSError, Unreadable):
             manifest = self.manifest()
-            if manifest is not None and manifest.format != FORMAT:
+            if manifest is not None and manifest.format not in FORMATS:
                 return
             named = {shard.file for shard in kept.values()}
             named.update(shard.file for shard in (manifest.shards.values() if manifest else ()))
@@ -181,10 +203,12 @@ READERS = 2
 
 
 def read_shards(
-    folder: DumpFolder, shards: Mapping[int, StoredShard]
-) -> Iterator[tuple[int, list[tuple[Head, LinePart]] | Unreadable]]:
-    """Yield each shard's number, and its projects as `read_shard` returns them, or the error of
-    this shard.
+    folder: DumpFolder,
+    shards: Mapping[int, StoredShard],
+    adopt: Callable[[DumpedLine], Line],
+) -> Iterator[tuple[int, list[tuple[Head, Line]] | Unreadable]]:
+    """Yield each shard's number, and its projects as `read_shard` returns them, with their lines
+    adopted; or the error of this shard.
     """
     from concurrent.futures import (
         ThreadPoolExecutor,
@@ -194,7 +218,7 @@ def read_shards(
         try:
             yield from zip(
                 shards,
-                pool.map(partial(_read_if_sound, folder), shards, shards.values()),
+                pool.map(partial(_read_if_sound, folder, adopt), shards, shards.values()),
                 strict=True,
             )
         finally:
@@ -202,10 +226,10 @@ def read_shards(
 
 
 def _read_if_sound(
-    folder: DumpFolder, number: int, stored: StoredShard
-) -> list[tuple[Head, LinePart]] | Unreadable:
+    folder: DumpFolder, adopt: Callable[[DumpedLine], Line], number: int, stored: StoredShard
+) -> list[tuple[Head, Line]] | Unreadable:
     try:
-        return read_shard(folder, number, stored)
+        return [(head, adopt(line)) for head, line in read_shard(folder, number, stored)]
     except Unreadable as error:
         return error
     except FileNotFoundError:
@@ -214,25 +238,36 @@ def _read_if_sound(
         return Unreadable(stored.file, error.strerror or "the system refuses")
 
 
-def read_shard(folder: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
+def read_shard(
+    folder: DumpFolder, number: int, stored: StoredShard
+) -> list[tuple[Head, DumpedLine]]:
     """Return the head and the line of each project of a shard. Raises `Unreadable` for anything but
     what was written.
     """
     data = folder.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
         raise Unreadable(stored.file, "it is not what was written (torn, or modified since)")
-    header = dump(_Header(number))
-    if number >= SHARDS or not data.startswith(header) or not data.endswith(b"\n"):
+    header = data[: data.find(b"\n") + 1]
+    headers = {dump(_Header(number, format)) for format in FORMATS}
+    if number >= SHARDS or header not in headers or not data.endswith(b"\n"):
         raise Unreadable(stored.file, "it is another shard, or of another format")
-    found = [(head_of(line), line) for line in _lines(data, len(header))]
+    found = list(_lines(data, len(header)))
     for head, _ in found:
         if shard_of(head.name) != number:
             raise Unreadable(stored.file, f"{head.name!r} does not belong into it")
     return found
 
 
-def _lines(data: bytes, start: int) -> Iterator[LinePart]:
+def _lines(data: bytes, start: int) -> Iterator[tuple[Head, DumpedLine]]:
     while start < len(data):
         stop = data.index(b"\n", start)
-        yield LinePart(data, start, stop)
+        line = LinePart(data, start, stop)
+        head = head_of(line)
+        if head.packed is None:
+            yield head, line
+        else:
+            size, whole = head.packed
+            part = data[stop + 1 : stop + 1 + size]
+            yield head, PackedLine(data[start : data.rindex(PACKED_MARK, start, stop)], whole, part)
+            stop += 1 + size
         start = stop + 1

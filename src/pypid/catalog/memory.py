@@ -14,9 +14,12 @@ from operator import attrgetter
 
 from attrs import define, evolve, frozen
 
-from pypid.catalog.forgettable import MOST, Forgettable
+from pypid.catalog.forgettable import MOST
+from pypid.catalog.packed_lines import ListingMemory, PackedLines, listing_time_of, with_files_of
 from pypid.catalog.table import (
-    LinePart,
+    DECODED,
+    DumpedLine,
+    Line,
     LinesState,
     LineTable,
     Loaded,
@@ -28,8 +31,8 @@ from pypid.catalog.table import (
     same,
     upstream_summary,
     visible_state,
-    written,
 )
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project
@@ -78,7 +81,7 @@ class MemoryLocalTable:
     def __init__(self, serials: Serials, thinking: Blocking) -> None:
         self._serials = serials
         self._table: LineTable[LocalProject] = LineTable(
-            load_project, lambda project: len(project.files), thinking
+            load_project, lambda project: len(project.files), thinking, MemoryBudget(DECODED)
         )
         self.lines = self._table.lines
 
@@ -131,6 +134,10 @@ class MemoryLocalTable:
 
     # --- for dumps (`catalog.table.DumpedLines`) ---
 
+    def adopt(self, line: DumpedLine) -> Line:
+        """Return the form in which the line of a dump is held."""
+        return self.lines.adopt(line)
+
     def state(self, versions: Sequence[int] | None) -> LinesState:
         """Return the state of the local projects; see `CatalogLines.state`."""
         return self.lines.state(self._serials.last, versions)
@@ -153,13 +160,14 @@ class MemoryLocalTable:
 class MemoryUpstreamTable:
     """The upstream projects (`UpstreamTable`)."""
 
-    def __init__(self, serials: Serials, thinking: Blocking, forgettable: int) -> None:
+    def __init__(
+        self, serials: Serials, thinking: Blocking, forgettable: int, memory: ListingMemory
+    ) -> None:
         self._serials = serials
+        self.lines = PackedLines(memory, thinking, self._forget, forgettable)
         self._table: LineTable[UpstreamEntry] = LineTable(
-            load_upstream_entry, count_files, thinking
+            load_upstream_entry, count_files, thinking, memory.budget, self.lines
         )
-        self.lines = self._table.lines
-        self._forgettable = Forgettable(forgettable)
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
         self._keeping = (Summaries(), Summaries())
         """The heads of upstream projects, and those of them with cached files."""
@@ -183,26 +191,17 @@ class MemoryUpstreamTable:
             new = evolve(new, serial=self._serials.next())
         if new.listing is None and not new.kept:
             self._table.take_out(name)
-            self._forgettable.drop(name)
             return new
         line = self.lines.get(name)
-        if isinstance(line, bytes | LinePart) and listed_files(new) is listed_files(old):
-            self._table.put(upstream_summary(new), new, dump_upstream_entry(new, written(line)))
+        if line is not None and listed_files(new) is listed_files(old):
+            self._table.put(upstream_summary(new), new, with_files_of(line, new))
         else:
             self._table.put(upstream_summary(new), new, dump_upstream_entry)
-            self._table.write_down(name)
-        self._forget_others(name)
+        self._table.write_down(name)
         return new
 
-    def _forget_others(self, name: ProjectName) -> None:
-        """Drop other upstream projects to make space, after this one has changed."""
-        head, line = self.lines.head(name), self.lines.get(name)
-        if head is None or head.kept:
-            self._forgettable.drop(name)
-        elif line is not None:
-            self._forgettable.note(name, 0 if isinstance(line, PendingLine) else len(line))
-        for other in self._forgettable.pop_excess():
-            self._table.take_out(other)
+    def _forget(self, name: ProjectName) -> None:
+        self._table.take_out(name)
 
     async def summaries(self) -> Sequence[Summary]:
         heads = self.lines.summaries()
@@ -212,10 +211,13 @@ class MemoryUpstreamTable:
 
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
-        entry = self._table.get(name)
-        return None if entry is None or entry.listing is None else entry.listing.confirmed
+        return listing_time_of(self._table, name)
 
     # --- for dumps (`catalog.table.DumpedLines`) ---
+
+    def adopt(self, line: DumpedLine) -> Line:
+        """Return the form in which the line of a dump is held; see `PackedLines.adopt`."""
+        return self.lines.adopt(line)
 
     def state(self, versions: Sequence[int] | None) -> LinesState:
         """Return the state of the upstream projects; see `CatalogLines.state`."""
@@ -225,8 +227,6 @@ class MemoryUpstreamTable:
         """Add the projects of a dump to the empty table. Raises `ValueError` if it is not empty."""
         self.lines.fill(loaded)
         self._serials.reach(loaded.serial)
-        for head in self.lines.summaries():
-            self._forget_others(head.name)
 
     def merge(self, loaded: Loaded) -> None:
         """Add the projects of a dump that came late; see `CatalogLines.merge`."""
@@ -241,11 +241,16 @@ class MemoryCatalog:
     """
 
     def __init__(
-        self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST
+        self,
+        serial: int = 0,
+        thinking: Blocking = at_once,
+        forgettable: int = MOST,
+        memory: ListingMemory | None = None,
     ) -> None:
         self._serials = Serials(serial)
+        memory = ListingMemory() if memory is None else memory
         self.local = MemoryLocalTable(self._serials, thinking)
-        self.upstream = MemoryUpstreamTable(self._serials, thinking, forgettable)
+        self.upstream = MemoryUpstreamTable(self._serials, thinking, forgettable, memory)
 
     async def serial(self) -> int:
         return self._serials.last

@@ -107,7 +107,7 @@ class RemoteDump:
 
     def _unpack(self, spool: Spool) -> Loaded:
         with spool.inspected() as file:
-            return unpack(file, self.identity)
+            return unpack(file, self.identity, self.catalog.adopt)
 
     async def write(self, *, anyhow: bool = False) -> bool:
         """Write the blob if something changed; return whether it is up to date now. A failure is

@@ -12,18 +12,24 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogRow, Position, RowKind
-from pypid.catalog.forgettable import MOST, Forgettable
+from pypid.catalog.forgettable import MOST_SHARED, Forgettable
+from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.table import (
+    DECODED,
     SHORT,
+    CatalogLines,
     Line,
     LineTable,
     Loaded,
+    PendingLine,
     count_files,
     no_shards,
     shard_of,
+    takes_long,
     written,
 )
 from pypid.core.errors import Unreadable
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import LocalProject, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_head, load_project
@@ -50,9 +56,14 @@ class ReplicaTable(Generic[V]):
     """The rows of one kind."""
 
     def __init__(
-        self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking
+        self,
+        load: Callable[[bytes], V],
+        files: Callable[[V], int],
+        thinking: Blocking,
+        budget: MemoryBudget,
+        lines: CatalogLines | None = None,
     ) -> None:
-        self.table: LineTable[V] = LineTable(load, files, thinking)
+        self.table: LineTable[V] = LineTable(load, files, thinking, budget, lines)
         self.table.lines.settled()
         self._load = load
         self._thinking = thinking
@@ -109,15 +120,22 @@ class ReplicaTable(Generic[V]):
         """Return the project with its row's version and line, as an edit needs them: all of one
         time.
         """
-        await self.value(name)
+        while True:
+            line = self.table.lines.get(name)
+            text = None if line is None else await self._text(line)
+            await self.value(name)
+            if self.table.lines.get(name) is line:
+                break
         try:
             value = self.table.get(name)
         except Unreadable:
             value = None
-        line = self.table.lines.get(name)
-        return ReplicaEntry(
-            value, self._versions.get(name, 0), None if line is None else written(line)
-        )
+        return ReplicaEntry(value, self._versions.get(name, 0), text)
+
+    async def _text(self, line: Line) -> bytes:
+        if isinstance(line, PendingLine) or takes_long(line):
+            return await self._thinking(written, line)
+        return written(line)
 
     async def read(self, row: CatalogRow | None) -> ReplicaEntry[V]:
         """Return the entry for a row that is not held here."""
@@ -159,7 +177,8 @@ class Replica:
 
     generation: str
     thinking: Blocking
-    forgettable: Forgettable = field(factory=lambda: Forgettable(MOST))
+    forgettable: Forgettable = field(factory=lambda: Forgettable(MOST_SHARED))
+    memory: ListingMemory = field(factory=ListingMemory, repr=False)
     version: int = 0
     """Everything up to this version is held."""
     serial: int = 0
@@ -178,8 +197,19 @@ class Replica:
     """The heads of upstream projects, and those of them with cached files."""
 
     def __attrs_post_init__(self) -> None:
-        self.local = ReplicaTable(load_project, lambda project: len(project.files), self.thinking)
-        self.upstream = ReplicaTable(load_upstream_entry, count_files, self.thinking)
+        self.local = ReplicaTable(
+            load_project,
+            lambda project: len(project.files),
+            self.thinking,
+            MemoryBudget(DECODED),
+        )
+        self.upstream = ReplicaTable(
+            load_upstream_entry,
+            count_files,
+            self.thinking,
+            self.memory.budget,
+            PackedLines(self.memory, self.thinking),
+        )
 
     @property
     def position(self) -> Position:
@@ -212,7 +242,10 @@ class Replica:
             self.changes += 1
 
     def supersede(self, older: Replica) -> None:
-        """Count more changes than the older copy: what was cached by its number is read again."""
+        """Take the place of the older copy. Counts more changes than it: what was cached by its
+        number is read again.
+        """
+        older.upstream.table.release()
         self.changes += older.changes + 1
 
     def now_complete(self) -> None:

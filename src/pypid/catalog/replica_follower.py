@@ -27,7 +27,8 @@ from pypid.catalog.engine import (
     EngineState,
     slices,
 )
-from pypid.catalog.forgettable import MOST, Forgettable
+from pypid.catalog.forgettable import MOST_SHARED, Forgettable
+from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.flow import World, start
@@ -70,7 +71,8 @@ class ReplicaFollower:
     """Called whenever the copy is confirmed to be current: several times each second while the
     engine is available.
     """
-    forgettable: int = MOST
+    forgettable: int = MOST_SHARED
+    memory: ListingMemory = field(factory=ListingMemory, repr=False)
     replica: Replica = field(init=False)
     first_generation: str = field(default="", init=False)
     """The generation of the first copy; "" as long as there is none."""
@@ -88,7 +90,12 @@ class ReplicaFollower:
     _stop: Callable[[], Deferred[None]] | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.replica = Replica("", self.world.thinking, Forgettable(self.forgettable))
+        self.replica = self._copy("")
+
+    def _copy(self, generation: str) -> Replica:
+        """Return an empty copy."""
+        forgettable = Forgettable(self.forgettable)
+        return Replica(generation, self.world.thinking, forgettable, self.memory)
 
     # --- what is so now ---
 
@@ -305,7 +312,7 @@ class ReplicaFollower:
         raise DatabaseAway("it is begun anew again and again")
 
     async def _whole(self, state: EngineState) -> Replica:
-        replica = Replica(state.generation, self.world.thinking, Forgettable(self.forgettable))
+        replica = self._copy(state.generation)
         rows: list[CatalogRow] = []
         version = state.version
         async with aclosing(slices(self.engine, state.beginning)) as found:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.compare_and_set import RowDraft, swap_row
@@ -32,11 +32,12 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.forgettable import MOST
+from pypid.catalog.forgettable import MOST_SHARED
+from pypid.catalog.packed_lines import ListingMemory, listing_time_of
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.table import FEW, count_files, listed_files, same, visible_state
-from pypid.core.errors import CatalogDown, Unreadable
+from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_head
@@ -59,7 +60,8 @@ class SharedSettings:
     identity: str
     stale_for: timedelta = timedelta(minutes=10)
     serial: int = 0
-    forgettable: int = MOST
+    forgettable: int = MOST_SHARED
+    memory: ListingMemory = field(factory=ListingMemory, repr=False)
 
 
 class SharedLocalTable:
@@ -328,11 +330,7 @@ class SharedCatalog:
 
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
-        try:
-            entry = self._replica.upstream.table.get(name)
-        except Unreadable:
-            return None
-        return None if entry is None or entry.listing is None else entry.listing.confirmed
+        return listing_time_of(self._replica.upstream.table, name)
 
 
 def _mark(line: bytes | None) -> str | None:
@@ -378,6 +376,7 @@ def make(
         settings.stale_for,
         first_serial=settings.serial,
         forgettable=settings.forgettable,
+        memory=settings.memory,
         rights_changed=rights_changed,
         begun_anew=begun_anew,
         confirmed=confirmed,

@@ -11,6 +11,7 @@ import os
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Lock
 from typing import Generic, TypeVar
 from weakref import finalize
 from zlib import crc32
@@ -71,13 +72,14 @@ class SpilledBytes(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 class Spill(Generic[K]):
-    """Bytes by key in files of `folder`. `write` blocks, and is called by one thread at a time; all
-    else is for the reactor thread.
+    """Bytes by key in files of `folder`. `write` blocks, in any thread; all else is for the reactor
+    thread.
     """
 
     def __init__(self, folder: Path, longest_file: int = LONGEST_FILE) -> None:
         self._folder = folder
         self._longest_file = longest_file
+        self._lock = Lock()
         self._last: SpillFile | None = None
         self._files: dict[SpillFile, dict[K, SpilledBytes]] = {}
         self._held: dict[K, SpilledBytes] = {}
@@ -95,12 +97,13 @@ class Spill(Generic[K]):
 
     def write(self, data: Iterable[bytes]) -> list[SpilledBytes]:
         """Append each of these; `hold` the result. Raises `OSError`."""
-        spilled = []
-        for each in data:
-            if self._last is None or self._last.size >= self._longest_file:
-                self._last = SpillFile(self._folder)
-            spilled.append(self._last.append(each))
-        return spilled
+        with self._lock:
+            return [self._write(each) for each in data]
+
+    def _write(self, data: bytes) -> SpilledBytes:
+        if self._last is None or self._last.size >= self._longest_file:
+            self._last = SpillFile(self._folder)
+        return self._last.append(data)
 
     def hold(self, key: K, spilled: SpilledBytes) -> None:
         """Hold these bytes under the key, in place of others."""

@@ -15,7 +15,8 @@ import msgspec
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.lru import Recent
+from pypid.catalog.packed_line import PackedLine
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Head, load_head
@@ -109,16 +110,21 @@ class LinePart(msgspec.Struct, frozen=True, gc=False):
         return self.data[self.start : self.stop]
 
 
-Line = bytes | LinePart | PendingLine
+DumpedLine = bytes | LinePart | PackedLine
+Line = DumpedLine | PendingLine
 
 
 def written(line: Line) -> bytes:
-    """Return the line's bytes. This takes long for a `PendingLine`."""
+    """Return the line's bytes. This takes long for a `PendingLine`, and blocks for a `PackedLine`
+    on disk.
+    """
     return line if isinstance(line, bytes) else line.line()
 
 
-def head_of(line: bytes | LinePart) -> Head:
+def head_of(line: DumpedLine) -> Head:
     """Return the line's head; raises `Unreadable`."""
+    if isinstance(line, PackedLine):
+        return line.head
     return (
         load_head(line) if isinstance(line, bytes) else load_head(line.data, line.start, line.stop)
     )
@@ -164,6 +170,12 @@ class DumpedLines(Protocol):
         """
 
     @property
+    def adopt(self) -> Callable[[DumpedLine], Line]:
+        """Returns the form in which the line of a dump is held; called in the thread that reads
+        the dump.
+        """
+
+    @property
     def fill(self) -> Callable[[Loaded], None]:
         """Fills it with the contents of a dump. Raises `ValueError` if it is not empty."""
 
@@ -201,13 +213,25 @@ class CatalogLines:
         self._shards[number][head.name] = line
         self._versions[number] += 1
 
-    def settle(self, name: ProjectName, later: PendingLine, line: bytes) -> None:
-        """Hold the encoded line, unless another one was put meanwhile. The project stays the
-        same.
+    def settle(self, name: ProjectName, before: Line, line: Line) -> bool:
+        """Hold the line in another form than `before`, unless another one was put meanwhile; return
+        whether it is held. The project stays the same.
         """
         shard = self._shards[shard_of(name)]
-        if shard.get(name) is later:
+        is_held = shard.get(name) is before
+        if is_held:
             shard[name] = line
+        return is_held
+
+    def note_use(self, name: ProjectName) -> None:
+        """Note that the project's line is read now."""
+
+    def adopt(self, line: DumpedLine) -> Line:
+        """Return the form in which the line of a dump is held; for any thread."""
+        return line
+
+    def release(self) -> None:
+        """Stop counting the memory: the lines are replaced as a whole."""
 
     def take_out(self, name: ProjectName) -> None:
         """Remove the project's line, which must exist."""
@@ -273,15 +297,11 @@ class CatalogLines:
 _log = Logger()
 V = TypeVar("V")
 
-DECODED = 256
-"""How many projects stay decoded: those whose pages are rendered again and again while they are
-published to.
-"""
-MOST_FILES = 150_000
-"""How many files they may have together: some 80 MB, which the garbage collector need not look at.
-
-An installer requests 100 projects, and files of each in turn: if not all stay decoded, each request
-decodes them again.
+FILE_WEIGHT = 1000
+"""Bytes that a file takes in memory when it is decoded."""
+DECODED = 96 << 20
+"""Bytes of local projects that stay decoded: those whose pages are rendered again and again while
+they are published to, and of which an installer requests files in turn.
 """
 FEW = 256
 """Number of files up to which a line is encoded or decoded in the reactor thread: in some 2
@@ -291,26 +311,37 @@ SHORT = 1 << 17
 """Bytes of a line with about so many files."""
 
 
+def takes_long(line: DumpedLine) -> bool:
+    """Return whether the line is read in a thread."""
+    return len(line) > SHORT or (isinstance(line, PackedLine) and line.is_spilled)
+
+
 class LineTable(Generic[V]):
     """The `lines`, decoded by `load`. `files` counts the files of a value; `thinking` is for values
-    with many (`World.thinking`).
+    with many (`World.thinking`). Values stay decoded as far as the `budget` allows.
     """
 
     def __init__(
-        self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking
+        self,
+        load: Callable[[bytes], V],
+        files: Callable[[V], int],
+        thinking: Blocking,
+        budget: MemoryBudget,
+        lines: CatalogLines | None = None,
     ) -> None:
-        self.lines = CatalogLines()
+        self.lines = CatalogLines() if lines is None else lines
         self._load = load
         self._files = files
         self._thinking = thinking
-        self._recent: Recent[ProjectName, V] = Recent(DECODED, MOST_FILES)
+        self._decoded: dict[ProjectName, V] = {}
+        self._share = budget.share(self._decoded.__delitem__)
         self._flights: Flights[ProjectName, None] = Flights()
         self._unwritten: dict[ProjectName, None] = {}
         self._writing = False
 
     def get(self, name: ProjectName) -> V | None:
-        """Return the project now, however long decoding takes; None if there is no line."""
-        held = self._recent.get(name)
+        """Return the project now, however long reading takes; None if there is no line."""
+        held = self.decoded(name)
         if held is not None:
             return held
         line = self.lines.get(name)
@@ -319,6 +350,11 @@ class LineTable(Generic[V]):
         value: V = line.value if isinstance(line, PendingLine) else self._load(written(line))
         self._keep(name, value)
         return value
+
+    def decoded(self, name: ProjectName) -> V | None:
+        """Return the project if it is decoded, else None."""
+        self._share.touch(name)
+        return self._decoded.get(name)
 
     async def at_hand(self, name: ProjectName) -> V | None:
         """Return the project; a long line is decoded off the reactor thread. It stays decoded until
@@ -330,12 +366,14 @@ class LineTable(Generic[V]):
 
     def _takes_long(self, name: ProjectName) -> bool:
         line = self.lines.get(name)
-        is_long = line is not None and not isinstance(line, PendingLine) and len(line) > SHORT
-        return is_long and self._recent.get(name) is None
+        if line is None or isinstance(line, PendingLine) or name in self._decoded:
+            return False
+        return takes_long(line)
 
     async def _read(self, name: ProjectName) -> None:
         line = self.lines.get(name)
         if line is not None and not isinstance(line, PendingLine):
+            self.lines.note_use(name)
             value = await self._thinking(lambda: self._load(written(line)))
             if self.lines.get(name) is line:
                 self._keep(name, value)
@@ -349,7 +387,7 @@ class LineTable(Generic[V]):
         With few files it is encoded at once, and else by `write_down`; readers and dumps need not
         wait for it.
         """
-        if not isinstance(line, bytes | LinePart | PendingLine):
+        if not isinstance(line, bytes | LinePart | PackedLine | PendingLine):
             line = line(value) if self._files(value) <= FEW else PendingLine(value, line, mark)
         self.lines.put(head, line)
         self._keep(head.name, value)
@@ -357,7 +395,7 @@ class LineTable(Generic[V]):
     def put_line(self, head: Summary, line: Line) -> None:
         """Hold the line in place of an older one; it is decoded when it is read."""
         self.lines.put(head, line)
-        self._recent.forget(head.name)
+        self._forget(head.name)
 
     def write_down(self, name: ProjectName) -> None:
         """Encode the line in the background, so that the value need not be held. One is encoded at
@@ -387,7 +425,17 @@ class LineTable(Generic[V]):
         """Remove the project, if there is one."""
         if self.lines.get(name) is not None:
             self.lines.take_out(name)
-        self._recent.forget(name)
+        self._forget(name)
 
     def _keep(self, name: ProjectName, value: V) -> None:
-        self._recent.put(name, value, 1 + self._files(value))
+        self._decoded[name] = value
+        self._share.put(name, FILE_WEIGHT * self._files(value))
+
+    def release(self) -> None:
+        """Stop counting: the table is replaced as a whole."""
+        self._share.clear()
+        self.lines.release()
+
+    def _forget(self, name: ProjectName) -> None:
+        self._decoded.pop(name, None)
+        self._share.drop(name)

@@ -22,7 +22,9 @@ class MemoryBudget:
 
     most: int
     used: int = field(default=0, init=False)
-    """Bytes that are counted now."""
+    """Bytes that are counted now, with the permanent ones."""
+    permanent: int = field(default=0, init=False)
+    """Bytes that cannot be evicted."""
     _weights: OrderedDict[tuple[Share[Any], Hashable], int] = field(
         factory=OrderedDict, init=False, repr=False
     )
@@ -44,13 +46,28 @@ class MemoryBudget:
         self.used -= weight
         return weight
 
+    def remove_all(self, share: Share[Any]) -> None:
+        """Stop counting the values of a share."""
+        for other, key in [entry for entry in self._weights if entry[0] is share]:
+            self.remove(other, key)
+
     def touch(self, share: Share[Any], key: Hashable) -> None:
-        """Note the use of the value of a share, which must be counted."""
-        self._weights.move_to_end((share, key))
+        """Note the use of the value of a share, if it is counted."""
+        if (share, key) in self._weights:
+            self._weights.move_to_end((share, key))
+
+    def count_permanent(self, more: int) -> None:
+        """Count so many bytes more (or fewer) that cannot be evicted."""
+        self.used += more
+        self.permanent += more
 
     def evict_excess(self) -> None:
-        """Evict values until no more than `most` bytes are used; the last one always stays."""
-        while self.used > self.most and len(self._weights) > 1:
+        """Evict values until no more than `most` bytes are used; the last one always stays.
+
+        Values have a quarter of `most` in any case, however many bytes are permanent.
+        """
+        most = max(self.most, self.permanent + self.most // 4)
+        while self.used > most and len(self._weights) > 1:
             share, key = next(iter(self._weights))
             share.evict(key)
 
@@ -65,6 +82,7 @@ class Share(Generic[K]):
     """Bytes that are counted now."""
     count: int = field(default=0, init=False)
     """The number of values that are counted now."""
+    _permanent: int = field(default=0, init=False)
 
     def put(self, key: K, weight: int) -> None:
         """Count the value of `key` with so many bytes, in place of an older one, as the one used
@@ -77,8 +95,15 @@ class Share(Generic[K]):
         self._budget.evict_excess()
 
     def touch(self, key: K) -> None:
-        """Note that the value of `key`, which must be counted, was used."""
+        """Note that the value of `key` was used, if it is counted."""
         self._budget.touch(self, key)
+
+    def count_permanent(self, more: int) -> None:
+        """Count so many bytes more (or fewer) that cannot be evicted."""
+        self.used += more
+        self._permanent += more
+        self._budget.count_permanent(more)
+        self._budget.evict_excess()
 
     def drop(self, key: K) -> None:
         """Stop counting the value of `key`, if it is counted: the cache has removed it."""
@@ -86,6 +111,12 @@ class Share(Generic[K]):
         if weight:
             self.used -= weight
             self.count -= 1
+
+    def clear(self) -> None:
+        """Stop counting everything: the cache is given up."""
+        self._budget.remove_all(self)
+        self._budget.count_permanent(-self._permanent)
+        self.used = self.count = self._permanent = 0
 
     def evict(self, key: K) -> None:
         """Remove the value of `key` from the cache."""

@@ -72,6 +72,8 @@ class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
     mark: str | None = None
     keeps: bool = False
     gone: bool = False
+    packed: tuple[int, int] | None = None
+    """In a dump: the lengths of the compressed files that follow, and of the whole line."""
 
 
 class Yanked(msgspec.Struct, frozen=True):

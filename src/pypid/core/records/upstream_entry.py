@@ -105,6 +105,41 @@ def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> b
     )
 
 
+def dump_beginning(entry: UpstreamEntry, earlier: bytes) -> bytes:
+    """Return the beginning of the entry's line: all before the listed files, without the last
+    brace. `earlier` is the beginning of a line with the same listed files.
+    """
+    return _dumped_beginning(entry, _read_beginning(earlier, len(earlier)).blocks)
+
+
+def without_listing(beginning: bytes) -> bytes:
+    """Return the whole line of an entry whose listing is lost; `beginning` is that of its line."""
+    document = _read_beginning(beginning, len(beginning))
+    return _encoder.encode(
+        replace(document, status="active", gone=False, listing=None, blocks=None)
+    )
+
+
+class _Confirmed(msgspec.Struct, frozen=True, gc=False):
+    asked: datetime
+
+
+class _ListingTime(msgspec.Struct, frozen=True, gc=False):
+    said: _Confirmed | None = None
+
+
+_listing_time = msgspec.json.Decoder(_ListingTime)
+
+
+def listing_time(line: bytes) -> datetime | None:
+    """Return when the listing in a line was confirmed; None if there is no listing. Raises
+    `Unreadable`.
+    """
+    end = line.find(FILES)
+    said = decoded(_listing_time, line if end < 0 else line[:end] + b"}", _WHAT).said
+    return None if said is None else said.asked
+
+
 def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | _Packed | None) -> bytes:
     """Return all before the files, without the last brace."""
     listing = entry.listing
