@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import _rig as rig
-from million import JSON, Ticking, mib
+from million import JSON, mib
 
 HEADERS = f"{JSON}\r\nAccept-Encoding: gzip"
 TAGS = (
@@ -126,7 +126,7 @@ def requested(server: rig.Server, numbers: Sequence[int], clients: int) -> list[
     return took
 
 
-def measured(server: Ticking, numbers: Sequence[int], clients: int) -> dict[str, float]:
+def measured(server: rig.Ticking, numbers: Sequence[int], clients: int) -> dict[str, float]:
     """Request the pages; return what each cost, and the memory afterwards."""
     before = used(server)
     with server.ticked() as ticks:
@@ -141,7 +141,7 @@ def measured(server: Ticking, numbers: Sequence[int], clients: int) -> dict[str,
     }
 
 
-def dumped(server: Ticking) -> dict[str, float]:
+def dumped(server: rig.Ticking) -> dict[str, float]:
     """Return how late the reactor came while the catalog dump was written."""
     with server.ticked() as ticks:
         time.sleep(2 * INTERVAL)
@@ -169,7 +169,7 @@ def main() -> None:
             f"[catalog]\ndump_interval = {INTERVAL}s\n"
             f"[upstream]\nurl = {index}\nunknown_names = 0\nttl = 1d\nmemory = {options.memory}\n"
         )
-        server = Ticking(folder / "pypid", page="/health", more=more)
+        server = rig.Ticking(folder / "pypid", page="/health", more=more)
         with server.running():
             empty = mib(server.rss())
             first = measured(server, range(projects), CLIENTS)

@@ -5,26 +5,35 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from errno import ENOSPC
+from pathlib import Path
 from typing import TypeVar
 
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import memory, table
+from pypid.catalog import memory, packed_lines, table
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
 from pypid.catalog.packed_line import PackedLine
+from pypid.catalog.packed_lines import ListingMemory
+from pypid.catalog.spill import SpilledBytes, SpillFile
 from pypid.catalog.table import PendingLine
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Project, UpstreamEntry
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.testing import CatalogContract, world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
 from pypid.testing.worlds import Awaiting, Turns
 
 T = TypeVar("T")
+OTHER = project_name("other")
 
 
 class MemoryContractTests(CatalogContract, SynchronousTestCase):
@@ -61,6 +70,86 @@ class LongLinesTests(CatalogContract, SynchronousTestCase):
 
     async def make(self) -> MemoryCatalog:
         return await open(MemoryCatalogSettings(), world())
+
+
+class SpilledTests(CatalogContract, SynchronousTestCase):
+    """The contract holds where all listed files are on disk, and nothing stays decoded."""
+
+    def setUp(self) -> None:
+        self.patch(packed_lines, "SHORTEST", 1)
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        super().setUp()
+
+    async def make(self) -> MemoryCatalog:
+        budget = MemoryBudget(1 << 20)
+        self.made = MemoryCatalog(memory=ListingMemory(budget, self.folder))
+        budget.most = 0
+        return self.made
+
+    def heard(self, name: ProjectName) -> UpstreamEntry:
+        """Have upstream list the project, and another one after it, so that the first is on
+        disk.
+        """
+        entry = UpstreamEntry(name=name, listing=a_listing(name, "1", "2"), serial=1)
+        self.have(self.made.upstream.edit(name, lambda _: entry))
+        other = UpstreamEntry(name=OTHER, listing=a_listing(OTHER, "1"))
+        self.have(self.made.upstream.edit(OTHER, lambda _: other))
+        line = self.made.upstream.lines.get(name)
+        assert isinstance(line, PackedLine)
+        self.assertIsInstance(line.part, SpilledBytes)
+        return entry
+
+    def test_read_back(self) -> None:
+        """A listing on disk is read back, changed, and written again."""
+        entry = self.heard(SPAM)
+        self.assertEqual(self.have(self.made.upstream.get(SPAM)), entry)
+        assert entry.listing is not None
+        later = evolve(entry.listing, confirmed=entry.listing.confirmed + timedelta(hours=1))
+        self.heard(SPAM)
+        found = self.have(self.made.upstream.edit(SPAM, lambda held: evolve(held, listing=later)))
+        self.assertEqual(found.listing, later)
+        self.assertEqual(self.made.listing_time(SPAM), later.confirmed)
+        self.made.upstream._table._forget(SPAM)
+        self.assertEqual(self.made.listing_time(SPAM), later.confirmed)
+        self.assertEqual(self.have(self.made.upstream.get(SPAM)).listing, later)
+
+    def test_damaged(self) -> None:
+        """A damaged listing is unknown; cached files of the project are still known."""
+        file = replace(a_file(SPAM, "1"), key=".kept/spam/spam-1.tar.gz")
+        entry = self.heard(SPAM)
+        self.have(self.made.upstream.edit(SPAM, lambda held: evolve(held, kept=(file,))))
+        self.heard(OTHER)
+        line = self.made.upstream.lines.get(SPAM)
+        assert isinstance(line, PackedLine) and isinstance(line.part, SpilledBytes)
+        os.pwrite(line.part.file.descriptor, b"!!!!", line.part.start)
+        found = self.have(self.made.upstream.get(SPAM))
+        self.assertEqual((found.listing, found.kept), (None, (file,)))
+        new = self.have(
+            self.made.upstream.edit(SPAM, lambda held: evolve(held, listing=entry.listing))
+        )
+        self.assertEqual((new.listing, new.kept), (entry.listing, (file,)))
+
+    def test_full_disk(self) -> None:
+        """If the disk is full, listings are unknown; the log says so once."""
+        self.heard(SPAM)
+
+        def refuse(file: SpillFile, data: bytes) -> SpilledBytes:
+            raise OSError(ENOSPC, "No space left on device")
+
+        self.patch(SpillFile, "append", refuse)
+        with capturedLogs() as logged:
+            for number in range(5):
+                self.have(
+                    self.made.upstream.edit(
+                        project_name(f"p{number}"),
+                        lambda held: evolve(held, listing=a_listing(held.name, "1")),
+                    )
+                )
+        self.assertIsNone(self.have(self.made.upstream.get(project_name("p0"))).listing)
+        self.assertIsNone(self.made.listing_time(project_name("p0")))
+        said = [event for event in logged if "do not fit into memory" in event["log_format"]]
+        self.assertEqual(len(said), 1)
 
 
 class OffThreadTests(Awaiting, SynchronousTestCase):

@@ -56,15 +56,19 @@ class PackedLine(msgspec.Struct, gc=False, eq=False):
             return self.short
         try:
             packed = part if isinstance(part, bytes) else part.read()
-            return self.beginning + content(packed, self.size)
-        except (Unreadable, ValueError) as error:
-            if part != LOST:
-                _log.warn(
-                    "An upstream listing could not be read back from the state folder. It is "
-                    "requested again: {error}",
-                    error=error,
-                )
-            return without_listing(self.beginning)
+            line = self.beginning + content(packed, self.size)
+            if len(line) == self.size:
+                return line
+            error: Exception = Unreadable("a spilled listing", "it is incomplete")
+        except (Unreadable, ValueError) as damage:
+            error = damage
+        if part != LOST:
+            _log.warn(
+                "An upstream listing could not be read back from the state folder. It is "
+                "requested again: {error}",
+                error=error,
+            )
+        return without_listing(self.beginning)
 
     def dumped(self) -> bytes:
         """Return the line for a dump, with its listed files compressed; blocks as `line`."""

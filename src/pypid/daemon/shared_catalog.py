@@ -15,6 +15,7 @@ from pypid.access.sql.current_accounts import CONTACT
 from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
+from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared_signed_urls import EngineLinks
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
@@ -200,9 +201,10 @@ def open_sharing(
     world: World,
     reactor: Any,
     signals: Signals,
+    memory: ListingMemory,
 ) -> Sharing | None:
     """Return the shared catalog, not yet opened; None where the catalog is this process's own.
-    `identity`: the storage's; `serial`: the first serial.
+    `identity`: the storage's; `serial`: the first serial; `memory`: for its upstream listings.
 
     Raises `CannotStart`; blocks.
     """
@@ -215,7 +217,7 @@ def open_sharing(
         )
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
     engine = engine_of(config, paths, world, reactor)
-    settings = SharedSettings(identity, config.catalog.stale_for, serial=serial)
+    settings = SharedSettings(identity, config.catalog.stale_for, serial=serial, memory=memory)
     leases = Shared(engine, world.random(8).hex(), world)
     is_file = isinstance(accounts.current.database.place, SqliteFile)
     return Sharing(

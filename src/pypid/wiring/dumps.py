@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.logger import Logger
 
 from pypid.catalog.dump import CatalogDump
+from pypid.catalog.dump_folder import PACKED
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.table import Loaded
 from pypid.core.configuration.choices import Layout, StorageBackend
@@ -52,7 +53,9 @@ def dumps_of(
     if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
     local = CatalogDump(catalog.local, str(paths.snapshot), storage.identity, world)
-    upstream = CatalogDump(catalog.upstream, str(paths.their_snapshot), storage.identity, world)
+    upstream = CatalogDump(
+        catalog.upstream, str(paths.their_snapshot), storage.identity, world, PACKED
+    )
     return local, upstream
 
 

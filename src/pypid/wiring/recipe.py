@@ -12,7 +12,9 @@ from typing import Any
 from twisted.application.service import IService, Service
 
 from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.packed_lines import ListingMemory
 from pypid.core.configuration.parse import Config
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.simple_api import via
 from pypid.daemon import listeners
@@ -60,13 +62,23 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         serial = int(world.now().timestamp())
         storage = at_once(open_storage(config, paths, world, reactor))
         stores = open_stores(config, paths, world, reactor)
+        budget = MemoryBudget(config.upstream.memory)
+        memory = ListingMemory(budget, state.spool, world.blocking)
         sharing = open_sharing(
-            config, paths, storage.identity, serial, stores.accounts, world, reactor, signals
+            config,
+            paths,
+            storage.identity,
+            serial,
+            stores.accounts,
+            world,
+            reactor,
+            signals,
+            memory,
         )
         leases: Leases = SoleNode() if sharing is None else sharing.leases
         storage, lease = leased(config, paths, storage, sharing, world)
         catalog = (
-            MemoryCatalog(serial=serial, thinking=world.thinking)
+            MemoryCatalog(serial=serial, thinking=world.thinking, memory=memory)
             if sharing is None
             else sharing.catalog
         )
