@@ -187,7 +187,7 @@ class Bench:
         await self.measure(
             "revalidate (304)", lambda: ask(evolve(held, confirmed=datetime.now(UTC)))
         )
-        catalog.upstream._table._forget(NAME)
+        catalog.upstream._table._decoded.forget(NAME)
         await self.measure("take up again", lambda: catalog.upstream.get(NAME))
         with tempfile.TemporaryDirectory() as folder:
             await self.measure(

@@ -110,7 +110,7 @@ class SpilledTests(CatalogContract, SynchronousTestCase):
         found = self.have(self.made.upstream.edit(SPAM, lambda held: evolve(held, listing=later)))
         self.assertEqual(found.listing, later)
         self.assertEqual(self.made.listing_time(SPAM), later.confirmed)
-        self.made.upstream._table._forget(SPAM)
+        self.made.upstream._table._decoded.forget(SPAM)
         self.assertEqual(self.made.listing_time(SPAM), later.confirmed)
         self.assertEqual(self.have(self.made.upstream.get(SPAM)).listing, later)
 
@@ -168,8 +168,8 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
 
     def drop(self) -> None:
         """Let nothing stay decoded."""
-        self.catalog.upstream._table._forget(SPAM)
-        self.catalog.local._table._forget(SPAM)
+        self.catalog.upstream._table._decoded.forget(SPAM)
+        self.catalog.local._table._decoded.forget(SPAM)
 
     def test_is_seen_at_once(self) -> None:
         """What an edit made is seen before its line is written, and nobody waits for that."""

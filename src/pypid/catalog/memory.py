@@ -15,7 +15,17 @@ from operator import attrgetter
 from attrs import define, evolve, frozen
 
 from pypid.catalog.forgettable import MOST
-from pypid.catalog.packed_lines import ListingMemory, PackedLines, listing_time_of, with_files_of
+from pypid.catalog.packed_lines import ListingMemory, PackedLines
+from pypid.catalog.states import (
+    count_files,
+    listed_files,
+    local_summary,
+    local_weight,
+    same,
+    upstream_summary,
+    upstream_weight,
+    visible_state,
+)
 from pypid.catalog.table import (
     DECODED,
     DumpedLine,
@@ -24,14 +34,9 @@ from pypid.catalog.table import (
     LineTable,
     Loaded,
     PendingLine,
-    count_files,
     head_of,
-    listed_files,
-    local_summary,
-    same,
-    upstream_summary,
-    visible_state,
 )
+from pypid.catalog.upstream_lines import listing_time_of, with_files_of
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
@@ -81,7 +86,11 @@ class MemoryLocalTable:
     def __init__(self, serials: Serials, thinking: Blocking) -> None:
         self._serials = serials
         self._table: LineTable[LocalProject] = LineTable(
-            load_project, lambda project: len(project.files), thinking, MemoryBudget(DECODED)
+            load_project,
+            lambda project: len(project.files),
+            local_weight,
+            thinking,
+            MemoryBudget(DECODED),
         )
         self.lines = self._table.lines
 
@@ -166,7 +175,7 @@ class MemoryUpstreamTable:
         self._serials = serials
         self.lines = PackedLines(memory, thinking, self._forget, forgettable)
         self._table: LineTable[UpstreamEntry] = LineTable(
-            load_upstream_entry, count_files, thinking, memory.budget, self.lines
+            load_upstream_entry, count_files, upstream_weight, thinking, memory.budget, self.lines
         )
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
         self._keeping = (Summaries(), Summaries())

@@ -9,7 +9,6 @@ requested from upstream again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from attrs import field, frozen
@@ -23,16 +22,13 @@ from pypid.catalog.table import (
     DumpedLine,
     Line,
     LinePart,
-    LineTable,
     Loaded,
-    PendingLine,
-    listed_files,
+    written,
 )
 from pypid.core.errors import Unreadable
 from pypid.core.memory_budget import MemoryBudget
-from pypid.core.model import Listing, Summary, UpstreamEntry
+from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.upstream_entry import dump_beginning, dump_upstream_entry, listing_time
 from pypid.flow import Blocking, at_once, start
 
 _log = Logger()
@@ -85,7 +81,7 @@ class PackedLines(CatalogLines):
         """Projects of a dump that are not counted yet."""
         self._room = memory.budget.most // 2
         """Bytes of a dump that may still be loaded into memory."""
-        self._working = False
+        self._is_working = False
         self._is_disk_full = False
 
     @property
@@ -210,8 +206,8 @@ class PackedLines(CatalogLines):
     # --- in the background ---
 
     def _work_soon(self) -> None:
-        if not self._working:
-            self._working = True
+        if not self._is_working:
+            self._is_working = True
             start(self._work())
 
     async def _work(self) -> None:
@@ -225,7 +221,7 @@ class PackedLines(CatalogLines):
         except Exception:
             _log.failure("Upstream listings could not be moved to the disk")
         finally:
-            self._working = False
+            self._is_working = False
 
     def _count_some(self) -> None:
         for name in list(self._uncounted)[:COUNTED]:
@@ -244,7 +240,7 @@ class PackedLines(CatalogLines):
             if isinstance(line, bytes | LinePart):
                 some[name] = line
                 size += len(line)
-        packed = await self._thinking(lambda: [pack(_text(line)) for line in some.values()])
+        packed = await self._thinking(lambda: [pack(written(line)) for line in some.values()])
         for (name, line), short in zip(some.items(), packed, strict=True):
             self.settle(name, line, short)
 
@@ -264,7 +260,7 @@ class PackedLines(CatalogLines):
                 self._moved(name, before, part)
 
     async def _tidy_spill(self) -> None:
-        """Write the last bytes of files that are nearly empty once more, so that they are closed."""
+        """Write the last bytes of files that are nearly empty once more, to close them."""
         while self._spill is not None and (misplaced := self._spill.misplaced()):
             moved = await self._blocking(self._rewritten, list(misplaced.values()))
             for (name, before), part in zip(misplaced.items(), moved, strict=False):
@@ -285,12 +281,12 @@ class PackedLines(CatalogLines):
 
     # --- in threads ---
 
-    def _written(self, parts: Sequence[bytes]) -> Sequence[bytes | SpilledBytes]:
-        """Write the parts; return where they are now."""
+    def _written(self, pieces: Sequence[bytes]) -> Sequence[bytes | SpilledBytes]:
+        """Write the pieces; return where they are now."""
         try:
             if self._spill is None:
-                return [LOST] * len(parts)
-            written = self._spill.write(parts)
+                return [LOST] * len(pieces)
+            written = self._spill.write(pieces)
         except OSError as error:
             if not self._is_disk_full:
                 self._is_disk_full = True
@@ -300,15 +296,15 @@ class PackedLines(CatalogLines):
                     "{error}",
                     error=error,
                 )
-            return [LOST] * len(parts)
+            return [LOST] * len(pieces)
         self._is_disk_full = False
         return written
 
-    def _rewritten(self, parts: Sequence[SpilledBytes]) -> Sequence[bytes | SpilledBytes]:
-        """Write the first of the parts once more; return where they are now."""
+    def _rewritten(self, pieces: Sequence[SpilledBytes]) -> Sequence[bytes | SpilledBytes]:
+        """Write the first of the pieces once more; return where they are now."""
         moved: list[bytes | SpilledBytes] = []
         size = 0
-        for part in parts:
+        for part in pieces:
             try:
                 moved += self._written([part.read()])
             except Unreadable:
@@ -317,42 +313,6 @@ class PackedLines(CatalogLines):
             if size > BATCH:
                 break
         return moved
-
-
-def with_files_of(line: Line, entry: UpstreamEntry) -> Line:
-    """Return the line of an entry that has the same listed files as `line`."""
-    if isinstance(line, PackedLine):
-        if line.part is None or listed_files(entry) is None:
-            return dump_upstream_entry(entry)
-        return line.with_beginning(dump_beginning(entry, line.beginning))
-    if isinstance(line, PendingLine):
-        return PendingLine(entry, dump_upstream_entry)
-    return dump_upstream_entry(entry, _text(line))
-
-
-def listing_time_of(table: LineTable[UpstreamEntry], name: ProjectName) -> datetime | None:
-    """Return when upstream was last asked for the project, or None. Reads no listed files."""
-    entry = table.decoded(name)
-    if entry is not None:
-        return None if entry.listing is None else entry.listing.confirmed
-    line = table.lines.get(name)
-    try:
-        return None if line is None else _confirmed(line)
-    except Unreadable:
-        return None
-
-
-def _confirmed(line: Line) -> datetime | None:
-    if isinstance(line, PendingLine):
-        listing: Listing | None = line.value.listing
-        return None if listing is None else listing.confirmed
-    if isinstance(line, PackedLine):
-        return None if line.part == LOST else listing_time(line.short)
-    return listing_time(_text(line))
-
-
-def _text(line: bytes | LinePart) -> bytes:
-    return line if isinstance(line, bytes) else line.line()
 
 
 def _sizes(line: Line) -> tuple[int, int, int]:

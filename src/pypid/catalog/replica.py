@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from pypid.catalog.engine import CatalogRow, Position, RowKind
 from pypid.catalog.forgettable import MOST_SHARED, Forgettable
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
+from pypid.catalog.states import count_files, local_weight, upstream_weight
 from pypid.catalog.table import (
     DECODED,
     SHORT,
@@ -22,7 +23,6 @@ from pypid.catalog.table import (
     LineTable,
     Loaded,
     PendingLine,
-    count_files,
     no_shards,
     shard_of,
     takes_long,
@@ -59,11 +59,12 @@ class ReplicaTable(Generic[V]):
         self,
         load: Callable[[bytes], V],
         files: Callable[[V], int],
+        weigh: Callable[[V], int],
         thinking: Blocking,
         budget: MemoryBudget,
         lines: CatalogLines | None = None,
     ) -> None:
-        self.table: LineTable[V] = LineTable(load, files, thinking, budget, lines)
+        self.table: LineTable[V] = LineTable(load, files, weigh, thinking, budget, lines)
         self.table.lines.settled()
         self._load = load
         self._thinking = thinking
@@ -200,12 +201,14 @@ class Replica:
         self.local = ReplicaTable(
             load_project,
             lambda project: len(project.files),
+            local_weight,
             self.thinking,
             MemoryBudget(DECODED),
         )
         self.upstream = ReplicaTable(
             load_upstream_entry,
             count_files,
+            upstream_weight,
             self.thinking,
             self.memory.budget,
             PackedLines(self.memory, self.thinking),

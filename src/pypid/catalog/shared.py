@@ -33,10 +33,12 @@ from pypid.catalog.engine import (
     RowKind,
 )
 from pypid.catalog.forgettable import MOST_SHARED
-from pypid.catalog.packed_lines import ListingMemory, listing_time_of
+from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
-from pypid.catalog.table import FEW, count_files, listed_files, same, visible_state
+from pypid.catalog.states import count_files, listed_files, same, visible_state
+from pypid.catalog.table import FEW
+from pypid.catalog.upstream_lines import listing_time_of
 from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName

@@ -1,8 +1,8 @@
 """Bytes that do not fit into memory, in files of a folder.
 
 The files have no names, so they go away with the process; nothing in them is needed after a start.
-New bytes are appended to the last file. A file whose bytes are mostly replaced is emptied, by moving
-the remaining ones, and closed.
+New bytes are appended to the last file. A file whose bytes are mostly replaced is emptied, by
+moving the remaining ones, and closed.
 """
 
 from __future__ import annotations

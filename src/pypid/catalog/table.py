@@ -12,61 +12,17 @@ from typing import Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
 import msgspec
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.packed_line import PackedLine
-from pypid.core.memory_budget import MemoryBudget
-from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
+from pypid.core.memory_budget import BudgetedCache, MemoryBudget
+from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Head, load_head
 from pypid.core.summaries import MutableSummaries, Summaries
 from pypid.flow import Blocking, start
 from pypid.flow.single_flight import Flights
-
-
-def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
-    """Return the files in the upstream listing; None if there is no listing, or no such project
-    upstream.
-    """
-    return None if entry.listing is None else entry.listing.files
-
-
-def count_files(entry: UpstreamEntry) -> int:
-    """Return how many files the entry has."""
-    return len(listed_files(entry) or ()) + len(entry.kept)
-
-
-def local_summary(project: LocalProject) -> Summary:
-    """Return what a project list says of a local project."""
-    return Summary(project.name, project.serial, project.status)
-
-
-def upstream_summary(entry: UpstreamEntry) -> Summary:
-    """Return what a project list says of an upstream project."""
-    listing = entry.listing
-    status = Status.ACTIVE if listing is None else listing.status
-    gone = listing is not None and listing.files is None
-    return Summary(entry.name, entry.serial, status, kept=bool(entry.kept), gone=gone)
-
-
-def same(old: LocalProject | None, new: LocalProject | None) -> bool:
-    """Return whether both are equal, apart from the serial, which the catalog sets."""
-    if old is None or new is None:
-        return old is new
-    return evolve(new, serial=old.serial) == old
-
-
-def visible_state(entry: UpstreamEntry) -> object:
-    """Return the visible part of the entry: without the time of the request and the validators."""
-    listing = entry.listing
-    return (
-        entry.kept,
-        listing and (listing.files, listing.status, listing.status_reason),
-        entry.history,
-        entry.since,
-    )
-
 
 SHARDS = 256
 
@@ -297,8 +253,6 @@ class CatalogLines:
 _log = Logger()
 V = TypeVar("V")
 
-FILE_WEIGHT = 1000
-"""Bytes that a file takes in memory when it is decoded."""
 DECODED = 96 << 20
 """Bytes of local projects that stay decoded: those whose pages are rendered again and again while
 they are published to, and of which an installer requests files in turn.
@@ -318,23 +272,25 @@ def takes_long(line: DumpedLine) -> bool:
 
 class LineTable(Generic[V]):
     """The `lines`, decoded by `load`. `files` counts the files of a value; `thinking` is for values
-    with many (`World.thinking`). Values stay decoded as far as the `budget` allows.
+    with many (`World.thinking`). Values, of `weigh` bytes, stay decoded as far as the `budget`
+    allows.
     """
 
     def __init__(
         self,
         load: Callable[[bytes], V],
         files: Callable[[V], int],
+        weigh: Callable[[V], int],
         thinking: Blocking,
         budget: MemoryBudget,
         lines: CatalogLines | None = None,
     ) -> None:
         self.lines = CatalogLines() if lines is None else lines
+        self._weigh = weigh
         self._load = load
         self._files = files
         self._thinking = thinking
-        self._decoded: dict[ProjectName, V] = {}
-        self._share = budget.share(self._decoded.__delitem__)
+        self._decoded: BudgetedCache[ProjectName, V] = BudgetedCache(budget)
         self._flights: Flights[ProjectName, None] = Flights()
         self._unwritten: dict[ProjectName, None] = {}
         self._writing = False
@@ -353,7 +309,6 @@ class LineTable(Generic[V]):
 
     def decoded(self, name: ProjectName) -> V | None:
         """Return the project if it is decoded, else None."""
-        self._share.touch(name)
         return self._decoded.get(name)
 
     async def at_hand(self, name: ProjectName) -> V | None:
@@ -395,7 +350,7 @@ class LineTable(Generic[V]):
     def put_line(self, head: Summary, line: Line) -> None:
         """Hold the line in place of an older one; it is decoded when it is read."""
         self.lines.put(head, line)
-        self._forget(head.name)
+        self._decoded.forget(head.name)
 
     def write_down(self, name: ProjectName) -> None:
         """Encode the line in the background, so that the value need not be held. One is encoded at
@@ -425,17 +380,12 @@ class LineTable(Generic[V]):
         """Remove the project, if there is one."""
         if self.lines.get(name) is not None:
             self.lines.take_out(name)
-        self._forget(name)
+        self._decoded.forget(name)
 
     def _keep(self, name: ProjectName, value: V) -> None:
-        self._decoded[name] = value
-        self._share.put(name, FILE_WEIGHT * self._files(value))
+        self._decoded.put(name, value, self._weigh(value))
 
     def release(self) -> None:
         """Stop counting: the table is replaced as a whole."""
-        self._share.clear()
+        self._decoded.clear()
         self.lines.release()
-
-    def _forget(self, name: ProjectName) -> None:
-        self._decoded.pop(name, None)
-        self._share.drop(name)

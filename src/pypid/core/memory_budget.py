@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field
 
 K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 OVERHEAD = 300
 """Bytes that are counted for each value in addition to its own: for keys, tables and objects."""
@@ -122,3 +123,46 @@ class Share(Generic[K]):
         """Remove the value of `key` from the cache."""
         self.drop(key)
         self._evict(key)
+
+
+class BudgetedCache(Generic[K, V]):
+    """A cache of values within a `MemoryBudget`: the least recently used are dropped first, the
+    newest value always stays.
+    """
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._values: dict[K, V] = {}
+        self._share: Share[K] = budget.share(self._values.__delitem__)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._values
+
+    @property
+    def weight(self) -> int:
+        """The bytes of all values."""
+        return self._share.used
+
+    def get(self, key: K) -> V | None:
+        """Return the value under this key and mark it as used; None if there is none (any more)."""
+        value = self._values.get(key)
+        if value is not None:
+            self._share.touch(key)
+        return value
+
+    def put(self, key: K, value: V, weight: int) -> None:
+        """Store the value, of so many bytes, in place of an older one; others may be dropped."""
+        self._values[key] = value
+        self._share.put(key, weight)
+
+    def forget(self, key: K) -> None:
+        """Remove the value under this key, if any."""
+        self._values.pop(key, None)
+        self._share.drop(key)
+
+    def clear(self) -> None:
+        """Remove all values."""
+        self._values.clear()
+        self._share.clear()

@@ -121,11 +121,11 @@ def without_listing(beginning: bytes) -> bytes:
 
 
 class _Confirmed(msgspec.Struct, frozen=True, gc=False):
-    asked: datetime
+    confirmed: datetime = msgspec.field(name="asked")
 
 
 class _ListingTime(msgspec.Struct, frozen=True, gc=False):
-    said: _Confirmed | None = None
+    listing: _Confirmed | None = msgspec.field(default=None, name="said")
 
 
 _listing_time = msgspec.json.Decoder(_ListingTime)
@@ -136,8 +136,8 @@ def listing_time(line: bytes) -> datetime | None:
     `Unreadable`.
     """
     end = line.find(FILES)
-    said = decoded(_listing_time, line if end < 0 else line[:end] + b"}", _WHAT).said
-    return None if said is None else said.asked
+    listing = decoded(_listing_time, line if end < 0 else line[:end] + b"}", _WHAT).listing
+    return None if listing is None else listing.confirmed
 
 
 def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | _Packed | None) -> bytes:

@@ -1,0 +1,70 @@
+"""What the catalog derives from the state of a project: its head, what clients see of it, and its
+weight in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve
+
+from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
+from pypid.core.simple_api.listed_files import ListedFiles
+
+FILE_WEIGHT = 1000
+"""Bytes that a `File` takes in memory."""
+
+
+def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
+    """Return the files in the upstream listing; None if there is no listing, or no such project
+    upstream.
+    """
+    return None if entry.listing is None else entry.listing.files
+
+
+def count_files(entry: UpstreamEntry) -> int:
+    """Return how many files the entry has."""
+    return len(listed_files(entry) or ()) + len(entry.kept)
+
+
+def local_summary(project: LocalProject) -> Summary:
+    """Return what a project list says of a local project."""
+    return Summary(project.name, project.serial, project.status)
+
+
+def upstream_summary(entry: UpstreamEntry) -> Summary:
+    """Return what a project list says of an upstream project."""
+    listing = entry.listing
+    status = Status.ACTIVE if listing is None else listing.status
+    gone = listing is not None and listing.files is None
+    return Summary(entry.name, entry.serial, status, kept=bool(entry.kept), gone=gone)
+
+
+def same(old: LocalProject | None, new: LocalProject | None) -> bool:
+    """Return whether both are equal, apart from the serial, which the catalog sets."""
+    if old is None or new is None:
+        return old is new
+    return evolve(new, serial=old.serial) == old
+
+
+def visible_state(entry: UpstreamEntry) -> object:
+    """Return the visible part of the entry: without the time of the request and the validators."""
+    listing = entry.listing
+    return (
+        entry.kept,
+        listing and (listing.files, listing.status, listing.status_reason),
+        entry.history,
+        entry.since,
+    )
+
+
+def local_weight(project: LocalProject) -> int:
+    """Return how many bytes a local project takes in memory."""
+    return FILE_WEIGHT * len(project.files)
+
+
+def upstream_weight(entry: UpstreamEntry) -> int:
+    """Return how many bytes an upstream entry takes in memory."""
+    files = listed_files(entry)
+    listed = files.weight if isinstance(files, ListedFiles) else FILE_WEIGHT * len(files or ())
+    return listed + FILE_WEIGHT * len(entry.kept)

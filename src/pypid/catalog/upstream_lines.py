@@ -1,0 +1,45 @@
+"""What is read of, and changed in, the lines of upstream projects without their listed files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pypid.catalog.packed_line import LOST, PackedLine
+from pypid.catalog.states import listed_files
+from pypid.catalog.table import Line, LineTable, PendingLine, written
+from pypid.core.errors import Unreadable
+from pypid.core.model import Listing, UpstreamEntry
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.upstream_entry import dump_beginning, dump_upstream_entry, listing_time
+
+
+def with_files_of(line: Line, entry: UpstreamEntry) -> Line:
+    """Return the line of an entry that has the same listed files as `line`."""
+    if isinstance(line, PackedLine):
+        if line.part is None or listed_files(entry) is None:
+            return dump_upstream_entry(entry)
+        return line.with_beginning(dump_beginning(entry, line.beginning))
+    if isinstance(line, PendingLine):
+        return PendingLine(entry, dump_upstream_entry)
+    return dump_upstream_entry(entry, written(line))
+
+
+def listing_time_of(table: LineTable[UpstreamEntry], name: ProjectName) -> datetime | None:
+    """Return when upstream was last asked for the project, or None. Reads no listed files."""
+    entry = table.decoded(name)
+    if entry is not None:
+        return None if entry.listing is None else entry.listing.confirmed
+    line = table.lines.get(name)
+    try:
+        return None if line is None else _confirmed(line)
+    except Unreadable:
+        return None
+
+
+def _confirmed(line: Line) -> datetime | None:
+    if isinstance(line, PendingLine):
+        listing: Listing | None = line.value.listing
+        return None if listing is None else listing.confirmed
+    if isinstance(line, PackedLine):
+        return None if line.part == LOST else listing_time(line.short)
+    return listing_time(written(line))
