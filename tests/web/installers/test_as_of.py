@@ -224,12 +224,12 @@ class OursTests(MomentsCase):
         self.have_wheel()
         self.later(20)
         self.pypid.page("spam")
-        kept = len(self.pypid.app.pages._kept)
+        kept = len(self.pypid.app.pages._pages.memory)
         for number in range(MOST + 100):
             path = f"/at/2026-01-0{1 + number % 9}T{number // 60 % 24:02}:{number % 60:02}:{number // 1440:02}Z/simple/"
             self.assertEqual(self.pypid.get(path + ("spam/" if number % 2 else "")).status, 200)
         self.assertLessEqual(len(self.pypid.app.as_of_pages._pages.memory), MOST)
-        self.assertEqual(len(self.pypid.app.pages._kept), kept)
+        self.assertEqual(len(self.pypid.app.pages._pages.memory), kept)
 
     def test_storage_away(self) -> None:
         """While the storage is away pages of moments are given as others are: only the bytes are

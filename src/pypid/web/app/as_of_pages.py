@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from datetime import datetime
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from pypid.core.lru import Recent
 from pypid.core.model import File
@@ -24,6 +24,7 @@ from pypid.flow import World
 from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.views import UpstreamPermission
+from pypid.web.app.page_cache import CachedPage
 from pypid.web.app.visibility import seen
 from pypid.web.http.responses import FinishedPage
 
@@ -39,24 +40,13 @@ that time only.
 """
 
 
-@frozen
-class _Page:
-    finished: FinishedPage
-    serial: int
-
-    @property
-    def weight(self) -> int:
-        """The bytes of its body."""
-        return len(self.finished.page.body)
-
-
 class ThenPages:
     """The as-of pages of one index."""
 
     def __init__(self, index: Index, world: World) -> None:
         self._index = index
         self._world = world
-        self._pages: Derived[Hashable, _Page] = Derived(
+        self._pages: Derived[Hashable, CachedPage] = Derived(
             "as_of_pages", world, Recent(MOST, LIMIT), weigh=lambda page: page.weight
         )
 
@@ -82,14 +72,14 @@ class ThenPages:
         apart_url, files_url = absolute(APART_URL), absolute(FILES_URL)
         key = (name, format, permission.before, called, provenance_url, files_url)
 
-        async def make() -> _Page:
+        async def make() -> CachedPage:
             then = await history.resolve(looked)
 
             def url_of(file: File) -> str:
                 base = apart_url if file.filename in then.apart else files_url
                 return f"{base}{name}/{quoted(file.filename)}"
 
-            def render() -> _Page:
+            def render() -> CachedPage:
                 page = render_project(
                     then.project,
                     format,
@@ -97,7 +87,7 @@ class ThenPages:
                     url_of=url_of,
                     as_of=AsOfHeader(moment=called, since=then.since, gone=then.gone),
                 )
-                return _Page(FinishedPage(page, self._world.blocking), then.project.serial)
+                return CachedPage(FinishedPage(page, self._world.blocking), then.project.serial)
 
             is_long = len(then.project.files) > FEW
             return await self._world.thinking(render) if is_long else render()
@@ -113,17 +103,17 @@ class ThenPages:
         """
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
 
-        async def make() -> _Page:
+        async def make() -> CachedPage:
             names = await self._index.history.names(before)
 
-            def render() -> _Page:
+            def render() -> CachedPage:
                 shown = seen(names, by)
                 # the catalog's serial would disclose changes of projects that the viewer cannot see
                 number = (
                     serial if by.sees_all else max((summary.serial for summary in shown), default=0)
                 )
                 page = render_names(shown, format, serial=number)
-                return _Page(FinishedPage(page, self._world.blocking), number)
+                return CachedPage(FinishedPage(page, self._world.blocking), number)
 
             return await self._world.thinking(render) if len(names) > FEW else render()
 

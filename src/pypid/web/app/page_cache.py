@@ -26,7 +26,7 @@ from pypid.core.simple_api.render import (
 )
 from pypid.core.summaries import Run, Summaries
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.views import UpstreamPermission
 from pypid.metrics.families import PAGES
@@ -125,13 +125,19 @@ BEHIND = 3
 
 
 @frozen
-class _Kept:
-    edition: Hashable
-    """Of the project's view, or of the index: the page is valid for this edition only."""
+class CachedPage:
+    """A page with its serial."""
+
     finished: FinishedPage
     serial: int
     patchwork: Patchwork | None = None
     """Of a list: the pieces that the next one reuses."""
+
+    @property
+    def weight(self) -> int:
+        """The bytes that it takes."""
+        size = self.finished.weight
+        return size if self.patchwork is None else size * BEHIND
 
 
 class ProjectPages:
@@ -140,8 +146,9 @@ class ProjectPages:
     def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
         self._index = index
         self._world = world
-        self._kept: Recent[tuple[object, ...], _Kept] = Recent(MOST, limit)
-        self._flights: Flights[Hashable, _Kept] = Flights()
+        self._pages: Derived[tuple[object, ...], CachedPage] = Derived(
+            "simple_pages", world, Recent(MOST, limit), weigh=lambda page: page.weight
+        )
         self._lists = Lists()
 
     async def project(
@@ -163,16 +170,14 @@ class ProjectPages:
         )  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
 
-        def make() -> _Kept:
+        def make() -> CachedPage:
             page, zipped = render_forms(
                 project, format, files_url=files_url, provenance_url=provenance_url
             )
             finished = FinishedPage(page, self._world.blocking, zipped=zipped)
-            return _Kept(view.edition, finished, project.serial)
+            return CachedPage(finished, project.serial)
 
-        return await self._finished(
-            key, view.edition, make, at_once=len(project.files) <= FEW_FILES
-        )
+        return await self._finished(key, view.edition, make, costly=len(project.files) > FEW_FILES)
 
     async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
         """Return the list of projects with stored files, local and upstream, as far as `by` sees
@@ -185,9 +190,9 @@ class ProjectPages:
         # is claimed now
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
         names = await self._index.stored_names()
-        through, last = self._lists.sieve(by, names), self._kept.get((format, by))
+        through, last = self._lists.sieve(by, names), self._pages.latest((format, by))
 
-        def make() -> _Kept:
+        def make() -> CachedPage:
             before = None if last is None else last.patchwork
             # the catalog's serial would disclose changes of projects that the viewer cannot see
             patchwork = patched(
@@ -197,36 +202,23 @@ class ProjectPages:
                 finished = last.finished
             else:
                 finished = FinishedPage(patchwork.page(), self._world.blocking, patchwork.gzipped)
-            return _Kept(edition, finished, patchwork.serial, patchwork)
+            return CachedPage(finished, patchwork.serial, patchwork)
 
-        return await self._finished((format, by), edition, make, at_once=len(names) <= FEW_NAMES)
+        return await self._finished((format, by), edition, make, costly=len(names) > FEW_NAMES)
 
     async def _finished(
         self,
         key: tuple[object, ...],
         edition: Hashable,
-        make: Callable[[], _Kept],
+        make: Callable[[], CachedPage],
         *,
-        at_once: bool,
+        costly: bool,
     ) -> tuple[FinishedPage, int]:
         """Return the page and its serial, cached or rendered; long pages are rendered off the
         reactor thread, once for all requests.
         """
-        kept = self._kept.get(key)
-        is_kept = kept is not None and kept.edition == edition
-        self._world.counts.add(PAGES, ("kept",) if is_kept else ("made",))
-        if kept is None or not is_kept:
-            if at_once:
-                kept = self._keep(key, make())
-            else:
-
-                async def job() -> _Kept:
-                    return self._keep(key, await self._world.thinking(make))
-
-                kept = await self._flights.single((key, edition), job)
-        return kept.finished, kept.serial
-
-    def _keep(self, key: tuple[object, ...], kept: _Kept) -> _Kept:
-        size = kept.finished.weight
-        self._kept.put(key, kept, size if kept.patchwork is None else size * BEHIND)
-        return kept
+        page = self._pages.kept(key, edition)
+        self._world.counts.add(PAGES, ("made",) if page is None else ("kept",))
+        if page is None:
+            page = await self._pages.compute(key, edition, make, costly=costly)
+        return page.finished, page.serial

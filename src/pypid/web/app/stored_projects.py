@@ -45,7 +45,7 @@ class StoredProjects:
             "stored_projects_pages",
             world,
             Recent(SEERS, LIMIT),
-            weigh=lambda finished: len(finished.page.body),
+            weigh=lambda finished: finished.weight,
         )
 
     async def projects(self, by: Visibility) -> tuple[Project, ...]:
