@@ -20,9 +20,9 @@ from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.model import File, Listing, Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState, view
-from pypid.flow import at_once, start
+from pypid.flow import start
 from pypid.index.views import FEW, LIMIT, View, Views
-from pypid.testing.worlds import Turns
+from pypid.testing.worlds import Turns, world
 from tests.core.test_policy import KEPT, OUR_FILE, POLICIES, SAID, SPAM, their_file
 
 START = datetime(2026, 1, 20, tzinfo=UTC)
@@ -72,7 +72,7 @@ class ViewsTests(SynchronousTestCase):
         """Whatever changes, ours, theirs, whether upstream is there, or the time: what is given is
         what the rule says now; and two different views never have the same edition.
         """
-        views = Views(policy, at_once)
+        views = Views(policy, world())
         ours: Project | Presence = Presence.ABSENT
         theirs: UpstreamState | None = None
         now = START
@@ -112,7 +112,7 @@ class ViewsTests(SynchronousTestCase):
         """As long as nothing changes it is the very same object, for both states of upstream at
         once.
         """
-        views = Views(Policy(), at_once)
+        views = Views(Policy(), world())
         theirs = UpstreamState(serial=1)
         there, away = (
             self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=each), START)
@@ -131,7 +131,7 @@ class ViewsTests(SynchronousTestCase):
         """A kept file that is too young is there when its time has come, also where nobody
         remembers what upstream said.
         """
-        views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), at_once)
+        views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), world())
         kept = their_file(
             "1.0", uploaded=START - timedelta(days=1), key=".kept/spam/spam-1.0.tar.gz"
         )
@@ -142,7 +142,7 @@ class ViewsTests(SynchronousTestCase):
 
     def test_few(self) -> None:
         """No more are kept than there is room for: the one that was not wanted for longest goes."""
-        views = Views(Policy(), at_once)
+        views = Views(Policy(), world())
         names = [project_name(f"spam-{number}") for number in range(LIMIT)]
         first = self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START)
         found = {
@@ -162,7 +162,7 @@ class ViewsTests(SynchronousTestCase):
         another one, by itself.
         """
         turns = Turns()
-        views = Views(Policy(mode=Mode.CACHE), turns)
+        views = Views(Policy(mode=Mode.CACHE), evolve(world(), thinking=turns))
         said = Listing(
             name=SPAM,
             files=tuple(their_file(f"1.{number}") for number in range(FEW + 1)),

@@ -159,7 +159,7 @@ class Index:
             self.links,
             ArchiveRestores(self.bucket, self.world.clock.seconds),
         )
-        self._views = Views(self.policy, self.world.thinking)
+        self._views = Views(self.policy, self.world)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
     # --- reading ----------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from pypid.core.lru import Recent
 from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, changes_at, view
-from pypid.flow import Blocking
-from pypid.flow.single_flight import Flights
+from pypid.flow import World
+from pypid.flow.derived import Derived
 
 
 @frozen
@@ -86,40 +86,30 @@ class ViewSources:
 
 
 @frozen
-class _Seen:
-    basis: Hashable
-    """What it was made from: the catalog's generation, and the serials of both sides."""
-    made: datetime
-    """When it was computed. It is not valid for an earlier time, to which the clock may have been
-    set back since.
-    """
+class _TimedView:
+    view: View
     until: datetime | None
     """When it changes by itself (`[upstream] cooldown`)."""
-    view: View
-
-    def holds(self, now: datetime) -> bool:
-        """Return whether time has not changed it."""
-        return self.made <= now and (self.until is None or now < self.until)
 
 
-@frozen
 class Views:
-    """The most recently used views of one policy. `thinking` runs the computation for many files
-    (`World.thinking`).
-    """
+    """The most recently used views of one policy."""
 
-    policy: Policy
-    thinking: Blocking
-    _kept: Recent[_Key, _Seen] = field(
-        factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False
-    )
-    _own: Recent[ProjectName, tuple[Project, str, View]] = field(
-        factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False
-    )
-    """The view of a local project alone changes only with the project, which is then another
-    object.
-    """
-    _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
+    def __init__(self, policy: Policy, world: World) -> None:
+        self._policy = policy
+        self._views: Derived[_Key, _TimedView] = Derived(
+            "views",
+            world,
+            Recent(LIMIT, MOST_FILES),
+            weigh=lambda timed: 1 + len(timed.view.project.files),
+            until=lambda timed: timed.until,
+        )
+        self._own: Derived[ProjectName, View] = Derived(
+            "local_views",
+            world,
+            Recent(LIMIT, MOST_OWN),
+            weigh=lambda view: 1 + len(view.project.files),
+        )
 
     async def of(
         self,
@@ -132,46 +122,30 @@ class Views:
         """Return the view of the local and the upstream project (`policy.view`), in this
         `Catalog.generation` or a later one.
         """
+        basis = generation, _serial_of(ours)
         if upstream_state is None:
-            return self._of_ours(name, ours, now, generation)
-        key, basis = (
-            (name, upstream_state.reachable, upstream_state.stored_only),
-            (generation, _serial_of(ours), upstream_state.serial),
-        )
-        seen = self._kept.get(key)
-        if seen is not None and seen.basis == basis and seen.holds(now):
-            return seen.view
-        if _files_of(upstream_state) <= FEW:
-            return self._keep(key, _see(self.policy, ours, upstream_state, now, name, basis))
-
-        async def job() -> View:
-            return self._keep(
-                key, await self.thinking(_see, self.policy, ours, upstream_state, now, name, basis)
+            return await self._own.compute(
+                name,
+                basis,
+                lambda: _viewed(view(self._policy, ours, None, now, name), basis),
+                costly=False,
             )
-
-        return await self._flights.single((key, basis, seen and seen.until), job)
-
-    def _of_ours(
-        self, name: ProjectName, ours: Project | Presence, now: datetime, generation: str
-    ) -> View:
-        known = self._own.get(name)
-        if known is not None and known[0] is ours and known[1] == generation:
-            return known[2]
-        made = _viewed(view(self.policy, ours, None, now, name), (generation, _serial_of(ours)))
-        if isinstance(ours, Project):
-            self._own.put(name, (ours, generation, made), 1 + len(ours.files))
-        return made
+        edition = (*basis, upstream_state.serial)
+        timed = await self._views.compute(
+            (name, upstream_state.reachable, upstream_state.stored_only),
+            edition,
+            lambda: _see(self._policy, ours, upstream_state, now, name, edition),
+            costly=_files_of(upstream_state) > FEW,
+            at=now,
+        )
+        return timed.view
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """Return when the latest view changes by itself, in a tuple; None if it is no longer
         cached.
         """
-        seen = self._kept.get((name, reachable, not reachable))
-        return None if seen is None else (seen.until,)
-
-    def _keep(self, key: _Key, seen: _Seen) -> View:
-        self._kept.put(key, seen, 1 + len(seen.view.project.files))
-        return seen.view
+        timed = self._views.latest((name, reachable, not reachable))
+        return None if timed is None else (timed.until,)
 
 
 def _see(
@@ -181,10 +155,10 @@ def _see(
     now: datetime,
     name: ProjectName,
     basis: Hashable,
-) -> _Seen:
+) -> _TimedView:
     until = changes_at(policy, upstream_state, name, now)
     edition = basis, upstream_state.reachable, upstream_state.stored_only, until
-    return _Seen(basis, now, until, _viewed(view(policy, ours, upstream_state, now, name), edition))
+    return _TimedView(_viewed(view(policy, ours, upstream_state, now, name), edition), until)
 
 
 def _viewed(project: Project, edition: Hashable) -> View:

@@ -118,7 +118,7 @@ class ViewsTests(Awaiting, SynchronousTestCase):
         self.patch(views_module, "FEW", 1)
         self.turns = Turns()
         self.policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=9)))
-        self.views = Views(self.policy, self.turns)
+        self.views = Views(self.policy, evolve(world(), thinking=self.turns))
         heard = a_listing(SPAM, "1", "2", "3")
         assert heard.files is not None
         files = tuple(
