@@ -17,7 +17,7 @@ from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.name_sets import in_order
 from pypid.core.packaging.names import ProjectName
-from pypid.core.simple_api.parse import at_once as all_at_once
+from pypid.core.simple_api.packing import at_once as all_at_once
 from pypid.flow import Blocking, World, at_once
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.http_client.connections import HttpConnections, connections

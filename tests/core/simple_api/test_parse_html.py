@@ -21,6 +21,7 @@ from pypid.core.model import File, ListedFile, Project, Status, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.fast_links import Usual, attributes_of, usual_links
 from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import Gathered, ParsedListing, read_json
 from pypid.core.simple_api.parse_html import LONGEST_TAG, _Page, entry_of, read_html
 from pypid.core.simple_api.parse_pages import read_names, read_page
@@ -469,7 +470,7 @@ class PageTests(SynchronousTestCase):
         for link in parser.links:
             assert isinstance(link, dict)
             with_care.take([entry_of(link)])
-        listing = with_care.listing(Status.ACTIVE, "")
+        listing = at_once(with_care.listing(Status.ACTIVE, ""))
         found = read(f"<html><h1>demo</h1>{text}</html>")
         self.assertEqual((found.files, found.left_out), (listing.files, listing.left_out))
 

@@ -110,24 +110,25 @@ def _usual(filename: str) -> tuple[ProjectName, str] | None:
     if filename.endswith(".whl"):
         components = filename[:-4].split("-", 2)
         return (
-            _usual_two(components[0], components[1])
-            if len(components) == 3 and _are_tags(components[2])
+            usual_name_and_version(components[0], components[1])
+            if len(components) == 3 and are_usual_tags(components[2])
             else None
         )
     if filename.endswith(".tar.gz"):
         written, _, version = filename[:-7].rpartition("-")
-        return _usual_two(written, version)
+        return usual_name_and_version(written, version)
     return None
 
 
 @lru_cache(maxsize=65536)
-def _usual_two(written: str, version: str) -> tuple[ProjectName, str] | None:
+def usual_name_and_version(written: str, version: str) -> tuple[ProjectName, str] | None:
+    """Return the name and the version in a file name of the usual form, normalised; else None."""
     name, spelled = _usual_name(written), _spelled(version)
     return None if name is None or spelled is None else (name, spelled)
 
 
 @lru_cache(maxsize=16384)
-def _are_tags(text: str) -> bool:
+def are_usual_tags(text: str) -> bool:
     """Return whether these are the tags of a wheel, perhaps with a build number before them."""
     return _USUAL_TAGS(text) is not None
 

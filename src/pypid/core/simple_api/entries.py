@@ -40,7 +40,8 @@ class Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False)
 
 
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match
+is_unreserved = re.compile(r"[A-Za-z0-9._~-]*\Z").match
+"""Returns a match for texts that need no quotes in URLs."""
 
 
 def plain(text: str) -> str:
@@ -71,7 +72,7 @@ def utc_text(moment: datetime) -> str:
 
 def quoted(part: str) -> str:
     """Return `part` as one segment of a URL's path, fully quoted."""
-    if _UNRESERVED(part):
+    if is_unreserved(part):
         return part
     return quote(part, safe="", errors="replace")
 
@@ -84,7 +85,7 @@ def entry_of(
 ) -> Entry:
     """Return the entry of a file; the arguments are those of `render.render_project`."""
     filename = name = file.filename
-    if not _UNRESERVED(filename):  # nearly all are plain, and need no quotes
+    if not is_unreserved(filename):  # nearly all are plain, and need no quotes
         filename = plain(filename)
         name = quoted(filename)
     metadata: dict[str, str] | bool | UnsetType = UNSET

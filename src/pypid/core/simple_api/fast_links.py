@@ -15,7 +15,8 @@ from html import unescape
 from pypid.core.model import ListedFile
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName
-from pypid.core.simple_api.parse import LONGEST_TEXT, moment_of, secure, specifier_of, yanked_of
+from pypid.core.simple_api.fast_entries import LONGEST_TEXT
+from pypid.core.simple_api.parse import moment_of, secure, specifier_of, yanked_of
 
 Usual = tuple[str | None, ...]
 """The groups of `_LINK`."""

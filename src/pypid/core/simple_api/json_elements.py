@@ -10,7 +10,7 @@ continues after it.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import islice
 from typing import Any
 
@@ -28,6 +28,8 @@ GUESSES_AT_BEGINNING = 32
 GUESSES_AT_END = 4
 """Positions tried for the beginning of the array, and for the end of a slice."""
 
+_BETWEEN = (b"},{", b"}, {")
+"""What indexes write between two elements."""
 _END = re.compile(rb"\s*\]")
 _COMMA = re.compile(rb"\s*,\s*")
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
@@ -36,16 +38,21 @@ twice.
 """
 
 
-def elements(data: bytes | bytearray, key: str) -> Generator[list[Any], None, dict[str, Any]]:
+Decode = Callable[[bytes], list[Any]]
+
+
+def elements(
+    data: bytes | bytearray, key: str, decode: Decode = msgspec.json.decode
+) -> Generator[list[Any], None, dict[str, Any]]:
     """Yield the elements of the array under `key` of the JSON object `data`, some at a time; return
-    the rest of the object.
+    the rest of the object. `decode` returns the elements of an array, or raises `ValueError`.
 
     Raises `BadListing` if it is not an object with such an array of objects, or if an element is
     larger than `LARGEST_ELEMENT`.
     """
     head, position = _beginning(data, key)
     while (end := _END.match(data, position)) is None:
-        found, position = _slice(data, position)
+        found, position = _slice(data, position, decode)
         yield found
         comma = _COMMA.match(data, position)
         if comma is not None:
@@ -76,21 +83,26 @@ def _beginning(data: bytes | bytearray, key: str) -> tuple[dict[str, Any], int]:
     raise BadListing(f"it is no JSON object with a list of {key!r}, or it is damaged.")
 
 
-def _slice(data: bytes | bytearray, start: int) -> tuple[list[Any], int]:
+def _slice(data: bytes | bytearray, start: int, decode: Decode) -> tuple[list[Any], int]:
     """Return whole elements from `start` on, and the position after the last of them."""
-    stop = min(start + SLICE, len(data))
-    for _ in range(GUESSES_AT_END):
-        stop = data.rfind(b"}", start, stop)
+    stop = limit = min(start + SLICE, len(data))
+    # at the end of an element rather than of an object in it
+    between = [data.rfind(text, start, limit) for text in _BETWEEN] if limit < len(data) else []
+    for guess in range(GUESSES_AT_END):
+        stop = data.rfind(b"}", start, stop) if guess or not between else max(between)
         if stop < 0:
-            break
+            if guess:
+                break
+            stop = limit
+            continue
         try:
-            found: list[Any] = msgspec.json.decode(b"[" + data[start : stop + 1] + b"]")
+            found: list[Any] = decode(b"[" + data[start : stop + 1] + b"]")
         except (ValueError, RecursionError):
             continue  # the brace is in a string, in an element, or after the array
         return found, stop + 1
     stop = _scanned(data, start)
     try:
-        return msgspec.json.decode(b"[" + data[start:stop] + b"]"), stop
+        return decode(b"[" + data[start:stop] + b"]"), stop
     except (ValueError, RecursionError):
         raise BadListing("its JSON is damaged.") from None
 

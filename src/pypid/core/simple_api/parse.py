@@ -9,7 +9,7 @@ odd HTML. An unparseable part of a file drops that file, or that key; an unparse
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,17 +19,21 @@ from attrs import evolve, field, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import BadListing, BadName, shortened
-from pypid.core.model import ListedFile, Status, in_order
+from pypid.core.model import ListedFile, Status
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName, project_name
+from pypid.core.simple_api.fast_entries import (
+    LARGEST_SIZE,
+    LONGEST_TEXT,
+    GivenEntry,
+    UsualEntries,
+    as_any,
+    decode_entries,
+)
 from pypid.core.simple_api.json_elements import elements
 from pypid.core.simple_api.listed_files import ListedFiles
-from pypid.core.simple_api.packing import packed
+from pypid.core.simple_api.packing import Packer, at_once, row_of
 
-LONGEST_TEXT = 4096
-"""Maximum length in characters of a reason, a specifier or a URL."""
-LARGEST_SIZE = (1 << 53) - 1
-"""Bytes; some JSON readers alter greater numbers."""
 FEW = 128
 """Files parsed without a pause: some 3 milliseconds."""
 _OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
@@ -79,7 +83,7 @@ def slices_of_json(
     `BadListing`.
     """
     gathered = Gathered(name, url, serves)
-    entries = elements(data, "files")
+    entries = elements(data, "files", decode_entries)
     while True:
         try:
             some = next(entries)
@@ -93,7 +97,7 @@ def slices_of_json(
     must_be_known(meta.get("api-version") if isinstance(meta, dict) else None)
     _must_be_of(name, rest.get("name"))
     yield
-    listing = gathered.listing(*status_of(rest.get("project-status")))
+    listing = yield from gathered.listing(*status_of(rest.get("project-status")))
     says_nothing = not listing.files and not isinstance(meta, dict) and rest.get("name") is None
     return evolve(listing, is_doubtful=True) if says_nothing else listing
 
@@ -103,16 +107,6 @@ def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> ParsedLis
     return at_once(slices_of_json(data, name, url))
 
 
-def at_once(slices: Generator[None, None, T]) -> T:
-    """Return the result of the slices, without pausing between them."""
-    while True:
-        try:
-            next(slices)
-        except StopIteration as ended:
-            result: T = ended.value
-            return result
-
-
 class Gathered:
     """The files of a page, each name once: the first counts."""
 
@@ -120,30 +114,45 @@ class Gathered:
         self._name = name
         self._url = url
         self._serves = serves
-        self._files: dict[str, ListedFile] = {}
-        self._left_out = 0
+        self._packer = Packer(name)
+        self._unusable = 0
+        self._usual = UsualEntries(name, self._folder, serves)
 
-    def take(self, entries: Iterable[object]) -> None:
+    def take(self, entries: list[Any]) -> None:
         """Add some entries of the page; unusable ones are counted."""
-        for entry in entries:
-            self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
+        if not entries or type(entries[0]) is not GivenEntry:
+            for entry in entries:
+                self._take_any(entry)
+            return
+        versions = self._packer.versions
+        for entry, usual in zip(entries, self._usual.rows(entries), strict=True):
+            if usual is None:
+                self._take_any(as_any(entry))
+            else:
+                versions[usual[0]].append(usual[1])
+
+    def _take_any(self, entry: object) -> None:
+        self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
 
     def add(self, file: ListedFile | None) -> None:
         """Add a file of the page, or None for an unusable one."""
-        if file is None or file.filename in self._files:
-            self._left_out += 1
+        if file is None:
+            self._unusable += 1
             return
         is_unverified = file.metadata_offered and file.metadata_sha256 is None
-        if is_unverified and file.source is not None and not self._serves(file.source):
+        if is_unverified and not self._serves(file.source):
             file = replace(file, metadata_offered=False)  # it could not be verified
-        self._files[file.filename] = file
+        self._packer.versions[file.version].append(row_of(file))
 
-    def listing(self, status: Status, reason: str) -> ParsedListing:
-        """Return the listing of all files taken."""
-        files = packed(in_order(tuple(self._files.values())))
-        return ParsedListing(
-            files=files, status=status, status_reason=reason, left_out=self._left_out
-        )
+    def _folder(self, text: str) -> str | None:
+        """Return the URL of a relative folder that needs no further checks."""
+        return _joined(text, self._url) if _CLEAN_FOLDER(text) else None
+
+    def listing(self, status: Status, reason: str) -> Slices:
+        """Return the listing of all files taken, as slices."""
+        files = yield from self._packer.pack()
+        left_out = self._unusable + self._packer.duplicates
+        return ParsedListing(files=files, status=status, status_reason=reason, left_out=left_out)
 
 
 def must_be_known(version: object) -> None:
@@ -306,6 +315,9 @@ def _text(value: object) -> str | None:
 _CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)\Z").match
 
 
+_CLEAN_FOLDER = re.compile(
+    r"(?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++\Z"
+).match
 _CLEAN_RELATIVE = re.compile(
     r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)"
     r"([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"

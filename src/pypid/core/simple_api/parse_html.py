@@ -17,17 +17,16 @@ from attrs import evolve
 
 from pypid.core.errors import BadListing, BadName
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.simple_api.fast_entries import LARGEST_SIZE, LONGEST_TEXT
 from pypid.core.simple_api.fast_links import ESCAPED, LINE_END, Usual, file_of_usual, usual_links
+from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import (
     FEW,
-    LARGEST_SIZE,
-    LONGEST_TEXT,
     Gathered,
     ParsedListing,
     Serves,
     Slices,
     any_url,
-    at_once,
     file_of,
     must_be_known,
     status_of,
@@ -249,13 +248,13 @@ def slices_of_html(
             yield
     if must_end and page.tags.isdisjoint(("/html", "/body")):
         raise BadListing("its HTML breaks off.")
-    return _listing_of(page, gathered or Gathered(name, url), name)
+    return (yield from _listing_of(page, gathered or Gathered(name, url), name))
 
 
-def _listing_of(page: _Page, gathered: Gathered, name: ProjectName) -> ParsedListing:
-    """Return the listing. Raises `BadListing` if the page is not an index page of the project."""
+def _listing_of(page: _Page, gathered: Gathered, name: ProjectName) -> Slices:
+    """Return the listing, as slices. Raises `BadListing` if the page is not the project's."""
     must_be_known(page.version or None)
-    listing = gathered.listing(*status_of(page.status))
+    listing = yield from gathered.listing(*status_of(page.status))
     if listing.files:
         return listing
     if not page.is_of(name):

@@ -17,12 +17,12 @@ from pypid.core.errors import BadListing, BadName
 from pypid.core.packaging.name_sets import ManyNames, in_order, lines
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.simple_api.json_elements import elements
+from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import (
     ParsedListing,
     Serves,
     Slices,
     any_url,
-    at_once,
     must_be_known,
     slices_of_json,
 )
