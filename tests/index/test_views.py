@@ -17,11 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.memory_budget import OVERHEAD, MemoryBudget
 from pypid.core.model import File, Listing, Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.flow import start
-from pypid.index.views import FEW, LIMIT, View, Views
+from pypid.index.views import FEW, View, Views
 from pypid.testing.worlds import Turns, world
 from tests.core.test_policy import KEPT, OUR_FILE, POLICIES, SAID, SPAM, their_file
 
@@ -142,8 +143,8 @@ class ViewsTests(SynchronousTestCase):
 
     def test_few(self) -> None:
         """No more are kept than there is room for: the one that was not wanted for longest goes."""
-        views = Views(Policy(), world())
-        names = [project_name(f"spam-{number}") for number in range(LIMIT)]
+        views = Views(Policy(), world(), MemoryBudget(10 * OVERHEAD))
+        names = [project_name(f"spam-{number}") for number in range(10)]
         first = self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START)
         found = {
             name: self.of(views, name, Presence.ABSENT, UpstreamState(serial=1), START)

@@ -33,8 +33,6 @@ from pypid.flow import Blocking, at_once, start
 
 _log = Logger()
 
-MEMORY = 128 << 20
-"""Bytes of `[upstream] memory` if it is not set."""
 BATCH = 4 << 20
 """Bytes that are compressed or written in one call."""
 COUNTED = 200
@@ -47,7 +45,7 @@ class ListingMemory:
     nowhere else), which `blocking` writes.
     """
 
-    budget: MemoryBudget = field(factory=lambda: MemoryBudget(MEMORY))
+    budget: MemoryBudget = field(factory=MemoryBudget)
     folder: Path | None = None
     blocking: Blocking = at_once
 

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
-from pypid.core.simple_api.listed_files import ListedFiles
-
-FILE_WEIGHT = 1000
-"""Bytes that a `File` takes in memory."""
+from pypid.core.simple_api.shown_files import weight_of
 
 
 def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
@@ -60,11 +57,9 @@ def visible_state(entry: UpstreamEntry) -> object:
 
 def local_weight(project: LocalProject) -> int:
     """Return how many bytes a local project takes in memory."""
-    return FILE_WEIGHT * len(project.files)
+    return weight_of(project.files)
 
 
 def upstream_weight(entry: UpstreamEntry) -> int:
     """Return how many bytes an upstream entry takes in memory."""
-    files = listed_files(entry)
-    listed = files.weight if isinstance(files, ListedFiles) else FILE_WEIGHT * len(files or ())
-    return listed + FILE_WEIGHT * len(entry.kept)
+    return weight_of(listed_files(entry) or ()) + weight_of(entry.kept)

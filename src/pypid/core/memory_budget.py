@@ -13,6 +13,8 @@ from attrs import define, field
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+MEMORY = 128 << 20
+"""Bytes of a budget that nothing else is said of: the default of `[upstream] memory`."""
 OVERHEAD = 300
 """Bytes that are counted for each value in addition to its own: for keys, tables and objects."""
 
@@ -21,7 +23,7 @@ OVERHEAD = 300
 class MemoryBudget:
     """At most `most` bytes for the values of all shares together. For the reactor thread only."""
 
-    most: int
+    most: int = MEMORY
     used: int = field(default=0, init=False)
     """Bytes that are counted now, with the permanent ones."""
     permanent: int = field(default=0, init=False)

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field, frozen
 
 from pypid.core.lru import Recent
+from pypid.core.memory_budget import BudgetedCache
 from pypid.flow.single_flight import Flights
 from pypid.flow.world import World
 from pypid.metrics.families import DERIVED
@@ -27,7 +28,8 @@ from pypid.metrics.families import DERIVED
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-Memory = Recent[tuple[object, Hashable], Any]
+_At = tuple[object, Hashable]
+Memory = Recent[_At, Any] | BudgetedCache[_At, Any]
 """Where values are kept: bounded by their number and their total weight; the least recently used
 are dropped first, the newest value always stays. Several `Derived` may share one memory, and with
 it one bound; their weights then have one unit, bytes.

@@ -18,6 +18,7 @@ from pypid.core.errors import (
     NotYetKnown,
     PypidError,
 )
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import File, Presence, Project, SignedUrl, Span, Status, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
@@ -106,6 +107,8 @@ class Index:
     """Whether this process holds the lease by which no other one may write to the storage; None for
     a storage without leases.
     """
+    memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
+    """What bounds cached views and pages."""
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted after an upstream file was stored, with its size in bytes."""
     context: IndexContext = field(init=False, repr=False)
@@ -159,7 +162,7 @@ class Index:
             self.links,
             ArchiveRestores(self.bucket, self.world.clock.seconds),
         )
-        self._views = Views(self.policy, self.world)
+        self._views = Views(self.policy, self.world, self.memory)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
     # --- reading ----------------------------------------------------------------------------------

@@ -11,9 +11,11 @@ from attrs import field, frozen
 
 from pypid.core.errors import PypidError
 from pypid.core.lru import Recent
+from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, changes_at, view
+from pypid.core.simple_api.shown_files import weight_of
 from pypid.flow import World
 from pypid.flow.derived import Derived
 
@@ -49,9 +51,7 @@ DIRECT = UpstreamPermission()
 
 
 LIMIT = 256
-"""Maximum number of cached views; the least recently used are dropped first."""
-MOST_FILES = 150_000
-"""Maximum number of files in them together; most are shared with the catalog."""
+"""Maximum number of cached views of local projects; the least recently used are dropped first."""
 MOST_OWN = 20_000
 """Maximum number of files in the cached views of local projects alone, which are quickly made
 again.
@@ -93,15 +93,16 @@ class _TimedView:
 
 
 class Views:
-    """The most recently used views of one policy."""
+    """The most recently used views of one policy. `memory` bounds those of upstream projects."""
 
-    def __init__(self, policy: Policy, world: World) -> None:
+    def __init__(self, policy: Policy, world: World, memory: MemoryBudget | None = None) -> None:
         self._policy = policy
         self._views: Derived[_Key, _TimedView] = Derived(
             "views",
             world,
-            Recent(LIMIT, MOST_FILES),
-            weigh=lambda timed: 1 + len(timed.view.project.files),
+            BudgetedCache(memory or MemoryBudget()),
+            # a view shares most of its files with the catalog
+            weigh=lambda timed: weight_of(timed.view.project.files) // 2,
             until=lambda timed: timed.until,
         )
         self._own: Derived[ProjectName, View] = Derived(

@@ -35,7 +35,7 @@ from pypid.wiring.metrics import Measuring, metrics_folder
 from pypid.wiring.platform import Platform
 from pypid.wiring.prefork import listeners_of, scales_of, supervisor_of
 from pypid.wiring.reload import reload
-from pypid.wiring.sites import certificate_of, make_sites
+from pypid.wiring.sites import certificate_of, make_sites, responses_limit
 from pypid.wiring.storage import open_storage, plan_of
 from pypid.wiring.twistd import Options as Options
 from pypid.wiring.twistd import application_of, process_of, run_in_foreground
@@ -62,7 +62,8 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         serial = int(world.now().timestamp())
         storage = at_once(open_storage(config, paths, world, reactor))
         stores = open_stores(config, paths, world, reactor)
-        budget = MemoryBudget(config.upstream.memory)
+        # the rest is for the fast path, which has copies of pages
+        budget = MemoryBudget(config.upstream.memory - responses_limit(config))
         memory = ListingMemory(budget, state.spool, world.blocking)
         sharing = open_sharing(
             config,
@@ -105,6 +106,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             under_way=None if sharing is None else sharing.leases,
             identity=identity,
             is_sole=None if lease is None else lambda: lease.is_sole,
+            memory=budget,
             file_cached=signals.file_cached,
         )
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)

@@ -9,6 +9,7 @@ from pypid.daemon.state import StatePaths
 from pypid.daemon.tls import Certificate
 from pypid.ports import Glance
 from pypid.web.fastpath.fast_path import open_fast_path
+from pypid.web.fastpath.state import LIMIT
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel.start_check import check_framing
 from pypid.web.http.connections import ConnectionSettings
@@ -34,7 +35,14 @@ def make_sites(
     check_framing()
     # without the fast path all requests go through the routes
     fast_path = (
-        open_fast_path(apps.public, catalog, access_log, platform.reactor, wanted=server.fast_path)
+        open_fast_path(
+            apps.public,
+            catalog,
+            access_log,
+            platform.reactor,
+            wanted=server.fast_path,
+            limit=responses_limit(config),
+        )
         if platform.serves_clients
         else None
     )
@@ -53,6 +61,11 @@ def make_sites(
         counts=world.counts if platform.serves_clients else None,
     )
     return public, Site(resource(apps.operator), reactor=platform.reactor, ids=ids)
+
+
+def responses_limit(config: Config) -> int:
+    """Return how many bytes of `[upstream] memory` are for the responses of the fast path."""
+    return min(LIMIT, config.upstream.memory // 4)
 
 
 def _limits(config: Config) -> ConnectionSettings:

@@ -19,6 +19,9 @@ _BEGINNING = b'{"filename":'
 _SEPARATOR = b"}," + _BEGINNING
 _encoder = msgspec.json.Encoder()
 
+FILE_WEIGHT = 1000
+"""Bytes that a `File` takes in memory."""
+
 
 @frozen(eq=False)
 class ShownFiles(Files[File]):
@@ -77,6 +80,13 @@ class ShownFiles(Files[File]):
             if position not in self.hidden:
                 return self.replaced.get(position, file)
         return None
+
+
+def weight_of(files: Sequence[File]) -> int:
+    """Return how many bytes the files take in memory, roughly."""
+    if isinstance(files, ShownFiles):
+        return files.listed.weight + FILE_WEIGHT * len(files.replaced)
+    return files.weight if isinstance(files, ListedFiles) else FILE_WEIGHT * len(files)
 
 
 def texts_of(files: Files) -> Iterator[tuple[bytes, bytes]]:

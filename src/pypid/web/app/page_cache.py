@@ -12,7 +12,7 @@ from itertools import chain, islice, repeat
 from attrs import define, evolve, field, frozen
 
 from pypid.core.compression import fragment, gzip_of
-from pypid.core.lru import Recent
+from pypid.core.memory_budget import BudgetedCache
 from pypid.core.model import RenderedPage
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
@@ -113,10 +113,6 @@ def _strung(between: bytes, pieces: list[bytes]) -> Iterator[bytes]:
     return islice(chain.from_iterable(zip(repeat(between), pieces, strict=False)), 1, None)
 
 
-LIMIT = 64 << 20
-"""Most bytes of cached page bodies; the least recently used are evicted first."""
-MOST = 1 << 16
-"""Most cached pages, however small."""
 FEW_FILES = 256
 FEW_NAMES = 4096
 """Most lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
@@ -143,11 +139,11 @@ class CachedPage:
 class ProjectPages:
     """The cached pages of one index."""
 
-    def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
+    def __init__(self, index: Index, world: World) -> None:
         self._index = index
         self._world = world
         self._pages: Derived[tuple[object, ...], CachedPage] = Derived(
-            "simple_pages", world, Recent(MOST, limit), weigh=lambda page: page.weight
+            "simple_pages", world, BudgetedCache(index.memory), weigh=lambda page: page.weight
         )
         self._lists = Lists()
 

@@ -70,14 +70,20 @@ class FastPath(FastPathState):
 
 
 def open_fast_path(
-    app: CachedApp, glance: Glance, access_log: AccessLog | None, reactor: Any, *, wanted: bool
+    app: CachedApp,
+    glance: Glance,
+    access_log: AccessLog | None,
+    reactor: Any,
+    *,
+    wanted: bool,
+    limit: int = LIMIT,
 ) -> FastPath | None:
-    """Return the fast path; None, with one line in the log, if it is not `wanted` or the installed
-    packages do not allow it.
+    """Return the fast path, with at most `limit` bytes of responses; None, with one line in the
+    log, if it is not `wanted` or the installed packages do not allow it.
     """
     reason = obstacle(reactor) if wanted else "[server] fast_path = no"
     if reason is None:
-        return FastPath(app, glance, access_log)
+        return FastPath(app, glance, access_log, limit=limit)
     log = _log.warn if wanted else _log.info
     log("the fast path is off reason={reason!r}", reason=reason)
     return None
