@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Checksum, Digests
-from pypid.flow import at_once
+from pypid.flow import at_once, whole
+from pypid.flow.hashes import Hashes
 from pypid.flow.spool import Spool, sweep
 
 T = TypeVar("T")
@@ -237,6 +238,55 @@ class SpoolTests(SynchronousTestCase):
         self.assertRaises(RuntimeError, spool.descriptor_of_its_own)
         self.assertEqual(os.pread(descriptor, 200, 100), b"...four")
         os.close(descriptor)
+
+    def test_small_file_stays_in_memory(self) -> None:
+        """Up to one batch of a lazy spool is hashed in one call in a thread, and has no file."""
+        for pieces in ([], [b"one"], [b"one", b"two"], [b"." * 99]):
+            data = b"".join(pieces)
+            slow, heard = Slow(), list[int]()
+            spool = Spool(
+                *(self.folder, slow), batch=100, written=heard.append, also=Checksum, lazy=True
+            )
+            for piece in pieces:
+                self.run_now(spool.write(piece))
+            self.assertEqual((len(slow.calls), spool.is_in_memory), (0, True))
+            done = Deferred.fromCoroutine(spool.finish())
+            slow.run()
+            whole_of_it = Hashes()
+            whole_of_it.update(data)
+            self.assertEqual(self.successResultOf(done), whole_of_it.digests())
+            for _ in range(2):
+                body = self.run_now(spool.body())
+                self.assertEqual(self.run_now(whole(body, 100)), data)
+                with spool.inspected() as file:
+                    self.assertEqual(file.read(), data)
+            self.run_now(spool.discard())
+            self.assertRaises(RuntimeError, spool.open_for_inspection)
+            self.assertEqual((len(slow.calls), heard, self.files), (0, [], []))
+
+    def test_lazy_spool_that_is_made_or_full_is_a_file(self) -> None:
+        """A second batch, or `make`, gives a lazy spool its file."""
+        for makes, pieces in ((True, [b"one", b"two"]), (False, [b"." * 60] * 4)):
+            slow, heard = Slow(), list[int]()
+            spool = Spool(self.folder, slow, batch=100, written=heard.append, lazy=True)
+            if makes:
+                spool.make()
+            for piece in pieces:
+                writing = Deferred.fromCoroutine(spool.write(piece))
+                while slow.calls:
+                    slow.run()
+                self.successResultOf(writing)
+            self.assertFalse(spool.is_in_memory)
+            done = Deferred.fromCoroutine(spool.finish())
+            while slow.calls:
+                slow.run()
+            data = b"".join(pieces)
+            self.assertEqual(self.successResultOf(done).sha256, hashlib.sha256(data).hexdigest())
+            self.assertEqual((len(self.files), heard[-1]), (1, len(data)))
+            removed = Deferred.fromCoroutine(spool.discard())
+            slow.run()
+            self.successResultOf(removed)
+            self.assertEqual(self.files, [])
 
     def test_made_before(self) -> None:
         """A file that is made before any bytes come is told of when some lie in it, and is gone if

@@ -46,6 +46,11 @@ def noise(size: int) -> bytes:
     return shake_128(b"%d" % size).digest(size)
 
 
+async def no_metadata() -> bytes | None:
+    """Return None, as for a file that has no metadata."""
+    return None
+
+
 def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> File:
     """A file as upstream's page lists it: with its sha256 and size, unless told otherwise."""
     distribution = parse_filename(filename)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 
 from pypid.flow.coroutines import start
 
@@ -45,6 +45,22 @@ class Flights(Generic[K, T]):
             lambda failure: land(lambda waiter: waiter.errback(failure)),
         )
         return await mine
+
+
+class JobLimit:
+    """At most so many jobs at a time; the others wait for their turn."""
+
+    def __init__(self, most: int) -> None:
+        self._semaphore = DeferredSemaphore(most)
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Take a turn; callers get it in the order of their calls."""
+        await self._semaphore.acquire()
+        try:
+            yield
+        finally:
+            self._semaphore.release()
 
 
 class Locks(Generic[K]):

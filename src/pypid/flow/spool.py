@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, flock
+from io import BytesIO
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkstemp
@@ -21,9 +22,10 @@ from twisted.logger import Logger
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Checksum, Digests, Span
-from pypid.flow.bodies import FileBody
+from pypid.flow.bodies import BytesBody, FileBody
 from pypid.flow.hashes import Checksums, Hashes
 from pypid.flow.world import Blocking
+from pypid.ports import Body
 
 T = TypeVar("T")
 _log = Logger()
@@ -50,6 +52,9 @@ class Spool:
     With `written`, which is called with the number of bytes in the file so far, others can read
     them while more come: the first bytes are then written as soon as they arrive, which shows that
     writing works. `make` creates the file before.
+
+    If it is `lazy`, and `make` was not called, up to one batch stays in memory: a small file needs
+    no temporary file, and one call in a thread.
     """
 
     def __init__(
@@ -60,8 +65,11 @@ class Spool:
         batch: int = BATCH,
         written: Callable[[int], None] | None = None,
         also: Iterable[Checksum] = (),
+        lazy: bool = False,
     ) -> None:
         self._folder = folder
+        self._in_memory = lazy
+        self._data: bytes | None = None
         self._written = 0
         self._tell = written
         self._blocking = blocking
@@ -87,6 +95,11 @@ class Spool:
     ) -> None:
         await self.discard()
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the file is in memory only."""
+        return self._in_memory
+
     def make(self) -> None:
         """Create the file now; the first batch will find out if that fails."""
         self._send([])
@@ -105,13 +118,23 @@ class Spool:
         self._begun = True
         self._filling.append(data)
         self._filled += len(data)
-        if self._filled >= self._batch:
+        if self._filled > self._batch or (self._filled == self._batch and not self._in_memory):
             await self._turn()
-        elif self._tell is not None and self._under_way is None and not self._written:
+        elif (
+            self._tell is not None
+            and self._under_way is None
+            and not self._written
+            and not self._in_memory
+        ):
             self._send_filled()
 
     async def finish(self) -> Digests:
         """Write the rest, and return the hashes and the size."""
+        if self._in_memory:
+            self._data, self._filling = _joined(self._filling), []
+            wanted = self._checksums.which | self._late
+            self._digests = await self._blocking(_digests_of, self._data, wanted)
+            return self._digests
         await self._turn()
         await self._settle()
         self._digests = await self._blocking(
@@ -119,14 +142,16 @@ class Spool:
         )
         return self._digests
 
-    async def body(self) -> FileBody:
-        """Return the finished file as a body, from its beginning; `path` is where the file is
-        stored, fit to be hard-linked.
+    async def body(self) -> Body:
+        """Return the finished file as a body, from its beginning. The `path` of a `FileBody` is
+        where the file is stored, fit to be hard-linked.
 
         Raises `StorageDown` where the system cannot open the file.
         """
         if self._digests is None:
             raise RuntimeError("the spool is not finished")
+        if self._data is not None:
+            return BytesBody(self._data)
         try:
             file = await self._blocking(self.open_for_inspection)
         except OSError as error:
@@ -139,6 +164,8 @@ class Spool:
         It is the finished file, or one whose first bytes were `written`; a discarded spool has
         none.
         """
+        if self._data is not None:
+            return BytesIO(self._data)
         path = self._disk.path
         if path is None:
             raise RuntimeError("the spool has no file")
@@ -172,7 +199,9 @@ class Spool:
             self._under_way.addErrback(lambda _: None)
             self._under_way = None
         self._hashing = None
-        await self._blocking(self._disk.remove)
+        self._data = None
+        if not self._in_memory:
+            await self._blocking(self._disk.remove)
 
     async def _turn(self) -> None:
         """Send the full batch to the thread, after the one before."""
@@ -186,6 +215,7 @@ class Spool:
             self._send(batch)
 
     def _send(self, batch: list[bytes]) -> None:
+        self._in_memory = False
         if batch and self._checksums.which:
             self._hashing = self._blocking(_take_in, self._checksums, batch)
         self._under_way = under_way = self._blocking(self._disk.write, batch)
@@ -297,6 +327,12 @@ def _create(folder: Path) -> tuple[int, Path]:
 
 def _joined(pieces: Sequence[bytes]) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _digests_of(data: bytes, wanted: Iterable[Checksum]) -> Digests:
+    hashes = Hashes(wanted)
+    hashes.update(data)
+    return hashes.digests()
 
 
 def _take_in(checksums: Checksums, pieces: Sequence[bytes]) -> None:

@@ -9,8 +9,9 @@ from attrs import define, field
 from pypid.core.packaging.names import ProjectName
 
 QUIET, LATEST = 3.0, 30.0
-"""Seconds after the last change, and after the first one, when the projects are due: an installation
-through the proxy changes a hundred of them, each several times, and no client waits for its card.
+"""Seconds after the last change, and after the first one, when the projects are due: an
+installation through the proxy changes a hundred of them, each several times, and no client waits
+for its card.
 """
 
 

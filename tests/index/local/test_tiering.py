@@ -29,7 +29,7 @@ from pypid.index.local.tiering import tierer
 from pypid.ports import Body, Bucket
 from pypid.testing import world
 from tests.distributions import sdist
-from tests.index.file_cache_cases import listed
+from tests.index.file_cache_cases import listed, no_metadata
 from tests.index.uploads import SPAM, IndexCase, digests, fetched, publishing, sent
 
 DAY = 24 * 3600
@@ -304,7 +304,7 @@ class ArchiveTests(TierCase):
         async def body() -> Body:
             return BytesBody(data)
 
-        kept = self.have(self.index.file_cache.kept.keep(file, digests(data), body, metadata=None))
+        kept = self.have(self.index.file_cache.kept.keep(file, digests(data), body, no_metadata))
         assert kept.key is not None
         self.shelves.classes[kept.key] = "GLACIER"
         for _ in range(2):  # the second time it is in the catalog

@@ -38,7 +38,10 @@ def keeping(
     async def body() -> Body:
         return BytesBody(data)
 
-    return index.file_cache.kept.keep(file, digests(data), body, described)
+    async def metadata() -> bytes | None:
+        return described
+
+    return index.file_cache.kept.keep(file, digests(data), body, metadata)
 
 
 class AuditCase(IndexCase):

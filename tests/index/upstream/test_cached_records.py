@@ -57,8 +57,11 @@ class KeptCase(KeeperCase):
         async def body() -> Body:
             return BytesBody(data)
 
+        async def metadata() -> bytes | None:
+            return described
+
         return self.have(
-            (into or self.file_cache.kept).keep(file, digests_of(data), body, described)
+            (into or self.file_cache.kept).keep(file, digests_of(data), body, metadata)
         )
 
     def get(self, key: str | None) -> bytes:

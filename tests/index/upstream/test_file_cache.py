@@ -341,7 +341,8 @@ class HashTests(KeeperCase):
                     body.feed(piece)
                 if size > HELD:
                     clients.append(self.client(file, Span(size - 1, size)))
-                self.assertEqual({len(client.got) for client in clients[:2]}, {max(0, size - HELD)})
+                early = max(0, size - HELD) if size > keeping_module.BATCH else 0
+                self.assertEqual({len(client.got) for client in clients[:2]}, {early})
                 body.feed(None)
                 for client in clients:
                     error = self.failureResultOf(client.ended, WrongBytes).value
@@ -466,10 +467,32 @@ class BadLuckTests(KeeperCase):
 
     def test_no_spool(self) -> None:
         """A spool that cannot be written is `StorageDown`."""
-        data = noise(1000)
+        data = noise(BIG)
         self.folder.rmdir()
         self.fed(listed(data), data, None)
         self.failureResultOf(self.client(listed(data)).ended, StorageDown)
+        self.folder.mkdir()
+
+    def test_small_files_need_no_spool(self) -> None:
+        """A file of one batch, of which upstream says the size, is verified and stored from memory;
+        while there are too many of them, and without a size, it is spooled.
+        """
+        sizes: list[int | None] = [1000, keeping_module.BATCH, None]
+        self.folder.rmdir()
+        for size in sizes:
+            data = noise(size or 1000)
+            file = listed(data, f"spam-{size or 1}.tar.gz", size=None)
+            self.fed(file, *cut(data, 30_000), None, size=size)
+            ended = self.client(file).ended
+            if size is None:
+                self.failureResultOf(ended, StorageDown)
+            else:
+                self.assertEqual(self.successResultOf(ended), data)
+                self.assertIsNotNone(self.kept(file))
+        self.patch(keeping_module, "IN_MEMORY", -1)
+        file = listed(noise(1000), "spam-2.tar.gz")
+        self.fed(file, noise(1000), None, size=1000)
+        self.failureResultOf(self.client(file).ended, StorageDown)
         self.folder.mkdir()
 
     def test_storage_fails(self) -> None:
@@ -647,15 +670,18 @@ class CancellationTests(KeeperCase):
         """Whenever one of two clients goes away, the other has the file, it is kept, and no file is
         left open or spooled.
         """
-        self.patch(keeping_module, "BATCH", 30_000)
-        data = noise(BIG)
+        for batch, size, turns in ((30_000, BIG, 8), (keeping_module.BATCH, 100 * KIB, 0)):
+            self.patch(keeping_module, "BATCH", batch)
+            self.leaves_at_every_turn(noise(size), turns)
+
+    def leaves_at_every_turn(self, data: bytes, least: int) -> None:
         before = open_files()
         at = 0
         while True:
             turns = Turns()
             self.file_cache = self.another(turns)
             file = listed(data, f"spam-{at}.tar.gz")
-            self.fed(file, *cut(data, 30_000), None, size=BIG)
+            self.fed(file, *cut(data, 30_000), None, size=len(data))
             leaves, stays = self.client(file), self.client(file)
             for _ in range(at):
                 if turns:
@@ -669,7 +695,7 @@ class CancellationTests(KeeperCase):
             self.assertIsNotNone(self.kept(file))
             self.assertEqual((self.spooled(), open_files()), ([], before))
             if not left:
-                self.assertGreater(at, 8)
+                self.assertGreater(at, least)
                 return
             at += 1
 
@@ -677,12 +703,11 @@ class CancellationTests(KeeperCase):
         """Whenever pypid is stopped, the spool is empty then, and what is in the storage is whole
         or nobody's.
         """
-        data = noise(BIG)
-        for at in range(14):
-            turns = Turns()
+        for at, size in [(at, size) for at in range(14) for size in (BIG, 100 * KIB)]:
+            data, turns = noise(size), Turns()
             self.file_cache = self.another(turns)
-            file = listed(data, f"spam-{at}.tar.gz")
-            self.fed(file, *cut(data, 30_000), None, size=BIG)
+            file = listed(data, f"spam-{at}-{size}.tar.gz")
+            self.fed(file, *cut(data, 30_000), None, size=size)
             client = self.client(file)
             for _ in range(at):
                 if turns:
@@ -694,7 +719,7 @@ class CancellationTests(KeeperCase):
             self.assertEqual(self.spooled(), [])
             for kept in self.have(read_kept(self.blobs, file.project)):
                 assert kept.key is not None and kept.size is not None
-                self.assertEqual(self.have(_read(self.blobs, kept.key)), data)
+                self.assertEqual(self.have(_read(self.blobs, kept.key)), noise(kept.size))
 
 
 async def _read(blobs: object, key: str) -> bytes:
@@ -706,10 +731,11 @@ class TwoNodesTests(KeeperCase):
 
     def test_at_every_turn(self) -> None:
         """However their steps fall, both serve the file afterwards, and one copy is stored."""
-        data = noise(BIG)
-        for file in (
-            listed(data, "spam-1.0-py3-none-any.whl"),
-            listed(data, sha256=None, size=None),
+        big = noise(BIG)
+        for file, data in (
+            (listed(big, "spam-1.0-py3-none-any.whl"), big),
+            (listed(big, sha256=None, size=None), big),
+            (listed(noise(1000), "spam-1.0.zip"), noise(1000)),
         ):
             for head_start in range(12):
                 self.have(self.file_cache.forget(file.project, file.filename))

@@ -10,15 +10,17 @@ from typing import Any
 
 from attrs import evolve
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
 
 from pypid.core.errors import Archived, NoSuchFile, NotThere, StorageDown, UpstreamDown, WrongBytes
-from pypid.core.model import File, Listing, Span
+from pypid.core.model import Blob, File, Listing, Span
 from pypid.core.policy import UpstreamState
 from pypid.core.policy import listed as listed_of
 from pypid.core.records.layout import ObjectKind, kept_key
 from pypid.core.simple_api.metadata_offer import offering
 from pypid.flow import start
 from pypid.index.store.records import LARGEST_METADATA, sha256_of
+from pypid.index.upstream import file_metadata
 from pypid.index.upstream.cached_records import cached_metadata_key
 from pypid.ports import Body
 from pypid.testing import BEGINNING, Fed
@@ -68,6 +70,49 @@ class DescribingTests(KeeperCase):
         self.assertEqual(self.upstream.asked, [(self.source + ".metadata", None)])
         self.assertEqual(self.stored(), [self.where])
         self.assertEqual(self.have(read_kept(self.blobs, file.project)), ())
+
+    def test_client_does_not_wait_for_the_storage(self) -> None:
+        """It has the metadata before that is stored; other clients get the same meanwhile, and
+        upstream is asked once. If pypid stops then, it is fetched again later.
+        """
+        self.upstream.sends(self.source + ".metadata", TEXT)
+        file = replace(self.file, metadata_sha256=sha256_of(TEXT), metadata_offered=True)
+        usual, writing = self.blobs.write, [Deferred[None](), Deferred[None]()]
+        waits = iter(writing)
+
+        async def write(key: str, body: Body, *, replace: bool = False) -> Blob:
+            await next(waits)
+            return await usual(key, body, replace=replace)
+
+        self.patch(self.blobs, "write", write)
+        self.assertEqual((self.get(file), self.get(file)), (TEXT, TEXT))
+        self.assertEqual((len(self.upstream.asked), self.stored()), (1, []))
+        self.have(self.file_cache.close())
+        self.assertEqual(self.get(file), TEXT)
+        self.assertEqual((len(self.upstream.asked), self.stored()), (2, []))
+        writing[1].callback(None)
+        self.assertEqual((self.get(file), self.stored()), (TEXT, [self.where]))
+        self.assertEqual(len(self.upstream.asked), 2)
+
+    def test_slow_storage_is_waited_for(self) -> None:
+        """What is being stored is bounded: beyond it clients wait for the storage."""
+        self.patch(file_metadata, "STORING", 0)
+        self.upstream.sends(self.source + ".metadata", TEXT)
+        usual, stored = self.blobs.write, Deferred[None]()
+
+        async def write(key: str, body: Body, *, replace: bool = False) -> Blob:
+            await stored
+            return await usual(key, body, replace=replace)
+
+        self.patch(self.blobs, "write", write)
+        client = start(
+            self.file_cache.metadata(
+                replace(self.file, metadata_sha256=sha256_of(TEXT), metadata_offered=True)
+            )
+        )
+        self.assertNoResult(client)
+        stored.callback(None)
+        self.assertEqual(self.successResultOf(client), TEXT)
 
     def test_offered_without_a_hash(self) -> None:
         """A mere ``true`` is fetched, and from then on its hash is listed."""

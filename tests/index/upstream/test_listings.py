@@ -32,7 +32,7 @@ from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.listings import MOST_LATE, PAUSE, UpstreamListings
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, WallClock, world
-from tests.index.file_cache_cases import listed
+from tests.index.file_cache_cases import listed, no_metadata
 
 SPAM, EGGS = project_name("spam"), project_name("eggs")
 TTL = timedelta(minutes=10)
@@ -138,7 +138,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         async def body() -> Body:
             return BytesBody(data)
 
-        return self.have(self.kept.keep(listed(data), hashes.digests(), body, None))
+        return self.have(self.kept.keep(listed(data), hashes.digests(), body, no_metadata))
 
 
 class AskingTests(CorrespondentCase):

@@ -28,12 +28,15 @@ from pypid.core.records.layout import (
 )
 from pypid.flow import Blocking, BytesBody
 from pypid.flow.signals import Signal
-from pypid.flow.single_flight import Locks
+from pypid.flow.single_flight import JobLimit, Locks
 from pypid.index.context import stored_digests
 from pypid.index.store import records
 from pypid.index.store.record_store import RecordStore
 from pypid.index.upstream.cached_records import (
+    AT_ONCE,
+    BodyAnew,
     CachedRecords,
+    MetadataOf,
     agrees,
     cached_blobs,
     cached_metadata_key,
@@ -42,12 +45,10 @@ from pypid.index.upstream.cached_records import (
     with_kept,
     without_kept,
 )
-from pypid.ports import Blobs, Body, Catalog
+from pypid.ports import Blobs, Catalog
 
 _log = Logger()
 
-BodyAnew = Callable[[], Awaitable[Body]]
-"""Returns the bytes of a file, from their beginning with each call."""
 MOST_LOOKED = 10_000
 """Maximum number of remembered names that were looked up in the storage: clients may make up any
 number of them.
@@ -70,6 +71,8 @@ class CacheStore:
     """Whether no bytes may be stored under a distribution's own name (`layout.Plan.hides`)."""
     shared: bool = False
     """Whether the catalog is shared by several nodes; it has no dump then."""
+    _writes: JobLimit = field(factory=lambda: JobLimit(AT_ONCE), init=False, repr=False)
+    """Taken before any lock."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by ``<project>/<filename>``, held while bytes are written or removed; taken before the
     project's, never after.
@@ -124,14 +127,14 @@ class CacheStore:
             await self.records.edit(name, change)
 
     async def keep(
-        self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None
+        self, file: File, digests: Digests, body: BodyAnew, metadata: MetadataOf
     ) -> StoredFile:
         """Store the verified bytes; `body` returns them, from the beginning with each call. Return
-        the cached file.
+        the cached file. `metadata` is not called if the announced metadata is stored already.
 
         The same bytes stored by another process meanwhile are used as well. Raises `StorageFull`.
         """
-        async with self._places.hold(f"{file.project}/{file.filename}"):
+        async with self._writes.taken(), self._places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
             where, wrote = await self._write_bytes(file, digests, body, there)
             kept = as_stored(
@@ -143,7 +146,7 @@ class CacheStore:
                 size=digests.size,
             )
             try:
-                kept = await self._write_metadata(kept, metadata)
+                kept, described = await self._write_metadata(kept, metadata)
                 async with self.records.locks.hold(file.project):
                     # as it will be read again: without the mutable fields
                     kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
@@ -152,7 +155,7 @@ class CacheStore:
                 if wrote:
                     await self._sweep(where)
                 raise
-        self.file_cached.emit(digests.size + len(metadata or b""))
+        self.file_cached.emit(digests.size + described)
         return kept
 
     async def _write_bytes(
@@ -194,21 +197,25 @@ class CacheStore:
         except Missing:
             return False
 
-    async def _write_metadata(self, kept: StoredFile, metadata: bytes | None) -> StoredFile:
+    async def _write_metadata(
+        self, kept: StoredFile, metadata: MetadataOf
+    ) -> tuple[StoredFile, int]:
         """Write the metadata beside the bytes, if it is what upstream announces; or find it there
-        already.
+        already. Return the file, and how many bytes were written.
         """
         where = cached_metadata_key(kept)
         there = records.sha256_of(await small(self.blobs, where))
-        found = records.sha256_of(metadata)
-        if found is not None and kept.metadata_sha256 in (None, found):
-            if there != found:  # usually a client has requested it already
-                await self.blobs.write(where, BytesBody(metadata or b""), replace=True)
-            return replace(kept, metadata_sha256=found)
         if there is not None and there == kept.metadata_sha256:
-            return kept
-        await self.blobs.delete(where)  # it belonged to other bytes of this name
-        return replace(kept, metadata_sha256=None)
+            return kept, 0  # a client has requested it already
+        data = await metadata()
+        found = records.sha256_of(data)
+        if data is not None and kept.metadata_sha256 in (None, found):
+            if there != found:
+                await self.blobs.write(where, BytesBody(data), replace=True)
+            return replace(kept, metadata_sha256=found), len(data)
+        if there is not None:
+            await self.blobs.delete(where)  # it belonged to other bytes of this name
+        return replace(kept, metadata_sha256=None), 0
 
     async def _commit(self, kept: StoredFile, replaces: StoredFile | None) -> StoredFile:
         """Write the record. If another process's was first and has the same bytes, return its
@@ -292,6 +299,7 @@ class CacheStore:
         catalog's entry.
         """
         async with (
+            self._writes.taken(),
             self._places.hold(f"{file.project}/{file.filename}"),
             self.records.locks.hold(file.project),
         ):

@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import ClassVar
 
@@ -22,9 +22,18 @@ from pypid.core.records.documents import load_record
 from pypid.core.records.layout import KEPT, ObjectKind, kept_folder, kept_key, kept_place
 from pypid.index.store import records
 from pypid.index.store.record_store import RecordKind, StorageState
-from pypid.ports import Blobs, Catalog
+from pypid.ports import Blobs, Body, Catalog
 
 _log = Logger()
+
+BodyAnew = Callable[[], Awaitable[Body]]
+"""Returns the bytes of a file, from their beginning with each call."""
+MetadataOf = Callable[[], Awaitable[bytes | None]]
+"""Returns the metadata in a file, or None if there is none."""
+AT_ONCE = 8
+"""Files and metadata written at the same time: no client waits for them, and each keeps a thread
+waiting for the disk that others need to answer clients.
+"""
 
 
 async def cached_blobs(

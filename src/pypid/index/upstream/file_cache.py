@@ -44,6 +44,10 @@ LARGEST = 64 << 30
 BATCH = 1 << 18
 """Bytes written at a time. Installers cause fifty fetches at once, each with two batches in memory.
 """
+IN_MEMORY = 100
+"""Number of fetches up to which a file of one batch at most stays in memory until it is stored.
+Beyond it, if upstream or the storage is slow, every file is spooled.
+"""
 _MOST_FAILED = 1000
 SLOWEST = 1 << 10
 """Minimum average rate in bytes per second: a trickling upstream would be waited for endlessly."""
@@ -162,6 +166,7 @@ class FileCache:
             fetch.cancel()
         for fetch in list(self._under_way):
             await fetch
+        await self._describer.close()
 
     async def stored(self, file: File, span: Span | None) -> Body | None:
         """Return the bytes from the storage, or None if they are not there (any more). Upstream is
@@ -208,10 +213,15 @@ class FileCache:
     async def _fetch(self, download: SharedDownload, file: File, via: Sequence[str]) -> None:
         """Fetch the file and store it, independently of its readers."""
         async with Spool(
-            self.spool, self.world.blocking, batch=BATCH, written=download.grew, also=Checksum
+            *(self.spool, self.world.blocking),
+            batch=BATCH,
+            written=download.grew,
+            also=Checksum,
+            lazy=True,
         ) as spool:
             download.begin(spool)
-            spool.make()  # while the upstream request is under way
+            if (file.size or 0) > BATCH:
+                spool.make()  # while the upstream request is under way
             try:
                 await self._receive(download, file, spool, via)
                 digests = await spool.finish()
@@ -251,6 +261,8 @@ class FileCache:
         async with aclosing(body):
             size = _announced(file, body.size)
             download.announce(size)
+            if spool.is_in_memory and not self._fits(size):
+                spool.make()
             most = self.largest if size is None else size
             if most > self.largest:
                 raise WrongBytes(
@@ -284,6 +296,10 @@ class FileCache:
         if size is not None and came != size:
             raise UpstreamDown(f"{file.filename} ended after {came} of {size} bytes.")
 
+    def _fits(self, size: int | None) -> bool:
+        """Return whether a file of this size may stay in memory until it is stored."""
+        return size is not None and size <= BATCH and len(self._under_way) <= IN_MEMORY
+
     async def _prove(self, file: File, digests: Digests, spool: Spool) -> None:
         """Raise `WrongBytes` unless the bytes have the strongest hash that upstream gave; without
         one only the length is checked.
@@ -303,11 +319,12 @@ class FileCache:
     async def _keep(self, file: File, digests: Digests, spool: Spool) -> None:
         """Store the verified bytes. A failure is only logged: the clients have their bytes."""
         try:
-            metadata = (
-                await self.world.blocking(_metadata_in, spool, file)
-                if file.filename.endswith(".whl")
-                else None
-            )
+
+            async def metadata() -> bytes | None:
+                if not file.filename.endswith(".whl"):
+                    return None
+                return await self.world.blocking(_metadata_in, spool, file)
+
             self.touched(await self.kept.keep(file, digests, spool.body, metadata))
             self._broken_off.pop(_flight(file), None)
         except CancelledError:

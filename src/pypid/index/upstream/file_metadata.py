@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from pypid.core.archives.members import LARGEST_PART, UnusableArchive
@@ -27,7 +28,7 @@ from pypid.core.model import File, Span
 from pypid.core.packaging.expected_digest import claim_of
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.metadata_offer import with_metadata
-from pypid.flow import Blocking, whole
+from pypid.flow import Blocking, start, whole
 from pypid.flow.single_flight import Flights
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
@@ -39,10 +40,18 @@ Read = Callable[[Span], Awaitable[bytes]]
 """Returns exactly these bytes of a file."""
 
 
+STORING = 100
+"""Documents that are stored while their clients have them already. Beyond it, if the storage is
+slow, clients wait until theirs is stored.
+"""
+
+_Flight = tuple[str, str, str | None]
+
+
 @define(eq=False)
 class Describer:
     """Returns the metadata of upstream files, with one fetch for concurrent requests, and stores
-    it.
+    it: a client need not wait for the storage.
     """
 
     kept: CacheStore
@@ -50,9 +59,10 @@ class Describer:
     blocking: Blocking
     store: Callable[[File, Sequence[str]], Awaitable[None]]
     """Fetch a whole file and store it, verified (`FileCache.store`)."""
-    _flights: Flights[tuple[str, str, str | None], bytes] = field(
-        factory=Flights, init=False, repr=False
-    )
+    _flights: Flights[_Flight, bytes] = field(factory=Flights, init=False, repr=False)
+    _storing: dict[_Flight, bytes] = field(factory=dict, init=False, repr=False)
+    """What is being stored."""
+    _writes: set[Deferred[None]] = field(factory=set, init=False, repr=False)
 
     async def metadata(self, file: File, via: Sequence[str]) -> bytes:
         """Return the METADATA of the file: the stored one; else that in a cached wheel; else the
@@ -62,13 +72,22 @@ class Describer:
         Raises `NoSuchFile` if there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
         """
         self.gate.refuse_loop(via)
-        stored = await self.kept.metadata(file)
-        if stored is not None:
-            return stored
         flight = (file.project, file.filename, file.metadata_sha256 or file.sha256)
-        return await self._flights.single(flight, lambda: self._find(file, via))
+        data = self._storing.get(flight)
+        if data is None and flight not in self._flights:
+            data = await self.kept.metadata(file)
+        if data is not None:
+            return data
+        return await self._flights.single(flight, lambda: self._find(flight, file, via))
 
-    async def _find(self, file: File, via: Sequence[str]) -> bytes:
+    async def close(self) -> None:
+        """Give up what is being stored."""
+        for write in list(self._writes):
+            write.cancel()
+        for write in list(self._writes):
+            await write
+
+    async def _find(self, flight: _Flight, file: File, via: Sequence[str]) -> bytes:
         data = await self._in_kept(file)
         if data is None:
             data = await self._offered(file, via)
@@ -81,18 +100,34 @@ class Describer:
                 f"{file.filename}.metadata",
                 f"sha256 is {found}, and should be {file.metadata_sha256}.",
             )
+        self._storing[flight] = data
+        write = start(self._store(flight, replace(file, metadata_sha256=found), data))
+        self._writes.add(write)
+        write.addBoth(lambda _: self._writes.discard(write))
+        if len(self._writes) > STORING:
+            await write
+        return data
+
+    async def _store(self, flight: _Flight, file: File, data: bytes) -> None:
+        """Store the metadata. A failure is only logged: the clients have it."""
+        found = file.metadata_sha256
+        assert found is not None
         try:
-            known = replace(file, metadata_sha256=found)
             await self.kept.keep_metadata(
-                known, data, lambda entry: with_metadata(entry, file.filename, found)
+                file, data, lambda entry: with_metadata(entry, file.filename, found)
             )
+        except CancelledError:
+            pass
         except PypidError as error:
             _log.error(
                 "the metadata of {filename} could not be stored: {error}",
                 filename=file.filename,
                 error=error,
             )
-        return data
+        except Exception:
+            _log.failure("the metadata of {filename} could not be stored", filename=file.filename)
+        finally:
+            del self._storing[flight]
 
     async def _offered(self, file: File, via: Sequence[str]) -> bytes | None:
         """Return the metadata that upstream has beside the file, or None if it has none, whatever

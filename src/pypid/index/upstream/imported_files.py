@@ -154,7 +154,11 @@ class UpstreamImport:
             evidence = await look(self.context, blob, distribution, PypicloudDescription())
             if evidence is None:
                 return refused(("it changed while it was read: import it again.",))
-            metadata = evidence.inside.metadata if filename.endswith(".whl") else None
+            described = evidence.inside.metadata if filename.endswith(".whl") else None
+
+            async def metadata() -> bytes | None:
+                return described
+
             await self.kept.keep(
                 source,
                 evidence.digests,

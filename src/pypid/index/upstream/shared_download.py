@@ -30,6 +30,8 @@ NEAR = 1 << 20
 """Distance in bytes up to which a reader waits for this fetch instead of asking upstream again."""
 RECENT = 1 << 18
 """Bytes that stay in memory once they are written, for readers that are a little behind."""
+_NO_FILE = -1
+"""The descriptor of a body of a file that was never written."""
 
 
 @define(eq=False)
@@ -119,7 +121,7 @@ class SharedDownload:
 
     async def join(self, start: int, stop: int | None) -> SharedDownloadBody:
         """Return a body from `start` on, once the first bytes of the file are in the spool: then
-        the disk is not full, it seems.
+        the disk is not full, it seems. A small file, which stays in memory, is whole then.
 
         Raises what the fetch failed with.
         """
@@ -127,6 +129,8 @@ class SharedDownload:
             self._must_be_well()
             await self._change()
         self._must_be_well()
+        if not self.written:
+            return SharedDownloadBody(self, _NO_FILE, start, stop)
         assert self.spool is not None  # something was written
         try:
             descriptor = (
@@ -228,6 +232,6 @@ class SharedDownloadBody:
         return piece or await self._download.blocking(os.pread, self._descriptor, most, position)
 
     async def aclose(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        descriptor, self._descriptor = self._descriptor, _NO_FILE
+        if descriptor != _NO_FILE:
             os.close(descriptor)
