@@ -96,7 +96,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.wall = WallClock(self.clock)
-        self.memory: Memory = Recent(MOST, HEAVIEST)
+        self.memory: Recent[object, object] = Recent(MOST, HEAVIEST)
         self.cache = Derived[str, Value](
             "x",
             world(self.clock, wall=self.wall),

@@ -41,6 +41,11 @@ def fragment(data: bytes) -> bytes:
     return bytes(made.compress(data) + made.flush(_library.Z_FULL_FLUSH))
 
 
+def gunzip(member: bytes, size: int) -> bytes:
+    """Return the content of a gzip member of this process, which has so many bytes."""
+    return bytes(_library.decompress(member, 31, size))
+
+
 def gzip_of(fragments: Iterable[bytes], data: bytes) -> bytes:
     """Return the gzip member of these fragments; `data` is all of their content."""
     sums = struct.pack("<LL", crc32(data), len(data) & 0xFFFFFFFF)

@@ -4,6 +4,7 @@ as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
-from pypid.core.model import Presence, Project
+from pypid.core.memory_budget import OVERHEAD, BudgetedCache, MemoryBudget
+from pypid.core.model import Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING
 from pypid.core.policy import Policy, UpstreamState, view
@@ -26,12 +28,14 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
 from pypid.index.views import DIRECT, View, Views
+from pypid.metrics.families import PAGES
 from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
 from pypid.testing.worlds import Awaiting, Turns
 from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
+from pypid.web.http.negotiation import Encoding
 from pypid.web.http.responses import FinishedPage
 
 
@@ -89,7 +93,8 @@ class PagesTests(Awaiting, SynchronousTestCase):
         after = self.ask()
         self.turns.all()
         for answer, project in ((before, old), (after, new), (self.ask(), new)):
-            page = self.successResultOf(answer)[0].page
+            finished, _ = self.successResultOf(answer)
+            page = self.have(finished.in_encoding(Encoding.IDENTITY))
             self.assertEqual(page, render_project(project, Format.JSON, files_url="f/"))
 
     def test_small(self) -> None:
@@ -109,6 +114,71 @@ class PagesTests(Awaiting, SynchronousTestCase):
         self.assertEqual(len(self.turns), 1)
         self.turns.all()
         self.assertEqual([self.successResultOf(answer)[1] for answer in asked], [2, 2, 2])
+
+
+class UpstreamPagesTests(Awaiting, SynchronousTestCase):
+    """`ProjectPages` of an upstream project."""
+
+    def setUp(self) -> None:
+        self.world = world()
+        self.catalog = MemoryCatalog()
+        self.have(self.catalog.complete())
+        self.budget = MemoryBudget(1 << 20)
+        index = Index(
+            MemoryBlobs(self.world.now),
+            self.catalog,
+            Nothing(),
+            Policy(mode=Mode.CACHE),
+            self.world,
+            spool=Path(self.mktemp()),
+            memory=self.budget,
+        )
+        self.pages = ProjectPages(index, self.world)
+        self.listing = evolve(a_listing(SPAM, "1", "2"), confirmed=self.world.now())
+        self.edit(lambda entry: evolve(entry, listing=self.listing))
+
+    def edit(self, change: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
+        """Change what is known of the project."""
+        self.have(self.catalog.upstream.edit(SPAM, change))
+
+    def ask(self) -> tuple[FinishedPage, int]:
+        """Ask for the page."""
+        return self.have(
+            self.pages.project(SPAM, Format.JSON, DIRECT, files_url="f/", provenance=lambda: None)
+        )
+
+    def test_unchanged_listing_is_not_rendered_again(self) -> None:
+        """A listing that upstream confirms, and a download of a cached file, change nothing that a
+        page shows; a new file does.
+        """
+        first = self.ask()
+        confirmed = evolve(
+            self.listing, confirmed=self.world.now() + timedelta(seconds=1), etag='"other"'
+        )
+        self.edit(lambda entry: evolve(entry, listing=confirmed, touched=(("spam-1.tar.gz", 7),)))
+        self.assertIs(self.ask()[0], first[0])
+        self.assertEqual(self.world.counts.value(PAGES, ("made",)), 1)
+        self.edit(lambda entry: evolve(entry, listing=a_listing(SPAM, "1", "2", "3")))
+        self.assertIsNot(self.ask()[0], first[0])
+        self.assertEqual(self.world.counts.value(PAGES, ("made",)), 2)
+        self.assertEqual(self.world.counts.value(PAGES, ("kept",)), 1)
+
+    def test_serial_is_that_of_the_list(self) -> None:
+        """A file that was cached changes the serial of the project on lists, so it changes the
+        page, too: mirrors refuse a page with an older serial.
+        """
+        self.ask()
+        self.edit(lambda entry: evolve(entry, kept=(a_file(SPAM, "1"),)))
+        [summary] = self.have(self.catalog.upstream.summaries())
+        self.assertEqual(self.ask()[1], summary.serial)
+
+    def test_pages_count_in_the_budget(self) -> None:
+        """The bytes of a finished page are in the memory budget, until others need them."""
+        finished, _ = self.ask()
+        self.assertGreaterEqual(self.budget.used, finished.weight + OVERHEAD)
+        other: BudgetedCache[str, bytes] = BudgetedCache(self.budget)
+        other.put("x", b"", 1 << 20)
+        self.assertIsNot(self.ask()[0], finished)
 
 
 class ViewsTests(Awaiting, SynchronousTestCase):

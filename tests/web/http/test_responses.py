@@ -21,10 +21,13 @@ from pypid.core.packaging.names import ProjectName
 from pypid.flow import BytesBody, at_once
 from pypid.flow.bodies import PIECE
 from pypid.web.http.headers import TEXT, DownloadHead
+from pypid.web.http.negotiation import Encoding
 from pypid.web.http.redirects import redirect, relative
 from pypid.web.http.response_body import PATIENCE, WrongLength
 from pypid.web.http.responses import (
     AT_ONCE,
+    LARGE,
+    QUICK,
     FinishedPage,
     gzipped,
     preflight,
@@ -407,9 +410,8 @@ class PageTests(SynchronousTestCase):
         """A large page goes at the pace of the client, and pipelined requests wait for it: unread
         pages do not pile up.
         """
-        large = FinishedPage(
-            RenderedPage(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once
-        )
+        body = bytes(range(256)) * 20_000
+        large = FinishedPage(RenderedPage(body, "text/html", '"abc"'), at_once)
         talk = Talk(lambda request: send_page(request, large))
         real_write = talk.transport.write
 
@@ -429,7 +431,7 @@ class PageTests(SynchronousTestCase):
             talk.transport.value()[: talk.transport.value().find(b"HTTP/1.1", 10)]
             or talk.transport.value()
         )
-        self.assertIn(large.page.body, first)
+        self.assertIn(body, first)
         talk.lose()
         self.assertEqual(talk.clock.getDelayedCalls(), [])
 
@@ -498,6 +500,24 @@ class PageTests(SynchronousTestCase):
         last = Talk(lambda request: send_page(request, finished))
         last.send("GET /", GZIP)
         self.assertEqual((len(calls), last.results), (1, [None]))
+
+    def test_large_pages_stay_in_memory_gzipped_only(self) -> None:
+        """Once a large page is gzipped, it takes no more than that; both forms stay the same for
+        clients. A small page keeps both.
+        """
+        for size, stays in ((LARGE, True), (LARGE + 1, False), (QUICK + 1, False)):
+            page = evolve(LONG, body=bytes(range(97)) * (size // 97) + b"x" * (size % 97))
+            for zipped in (None, gzipped(page)):
+                finished = FinishedPage(page, at_once, zipped=zipped)
+                packed = self.successResultOf(Deferred.fromCoroutine(finished.gzipped()))
+                self.assertEqual(packed, gzipped(page))
+                weight = len(packed.body) + stays * size
+                for _ in range(2):
+                    plain = self.successResultOf(
+                        Deferred.fromCoroutine(finished.in_encoding(Encoding.IDENTITY))
+                    )
+                    self.assertEqual(plain, page)
+                    self.assertEqual(finished.weight, weight)
 
     def test_same_bytes(self) -> None:
         """The same page gives the same gzipped bytes, as its strong tag says."""

@@ -49,6 +49,7 @@ from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.app.stored_projects import FEW
+from pypid.web.http.negotiation import Encoding
 from pypid.web.http.query import Parameter, parameters
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
@@ -80,7 +81,8 @@ async def listed(ctx: RequestContext) -> None:
     verbose = _is_verbose(parameters(ctx.request, VERBOSE.name).get(VERBOSE.name, ""))
     render = overview_page if verbose else names_page
     made = await ctx.app.stored_projects.page(render.__name__, await ctx.visibility(), render)
-    return send(ctx.request, 200, made.page.content_type, made.page.body)
+    page = await made.in_encoding(Encoding.IDENTITY)
+    return send(ctx.request, 200, page.content_type, page.body)
 
 
 def _is_verbose(text: str) -> bool:

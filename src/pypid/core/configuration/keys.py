@@ -500,8 +500,9 @@ class UpstreamSettings:
         size(16 << 20),
         "128M",
         (
-            "The memory of each process for upstream listings and their pages. Listings that do "
-            "not fit are read back from a temporary file in the state folder."
+            "The memory of each process for upstream listings and for the finished pages of "
+            "installers, also those of local projects. Listings that do not fit are read back from "
+            "a temporary file in the state folder."
         ),
     )
 
