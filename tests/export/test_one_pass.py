@@ -254,14 +254,21 @@ class Recording(FolderPlace):
 class AgainTests(ServedCase):
     """The second time."""
 
+    def times(self) -> dict[Path, int]:
+        """When each visible file and folder of the tree was changed."""
+        found = self.folder.glob("[!.]*/**/*")
+        return {path: path.stat().st_mtime_ns for path in found}
+
     def test_same(self) -> None:
         """Nothing is written where nothing has changed, and two trees of one index are the same."""
         first = self.write(copies=True)
         self.assertTrue(first.counts.written and first.counts.copied)
-        before = {path: path.stat().st_mtime_ns for path in self.folder.rglob("*")}
-        again = self.write(copies=True)
-        self.assertEqual((again.counts.written, again.counts.copied), (0, 0))
-        self.assertEqual({path: path.stat().st_mtime_ns for path in self.folder.rglob("*")}, before)
+        before = self.times()
+        for verifies in (False, True):
+            again = self.write(copies=True, verifies=verifies)
+            self.assertEqual((again.counts.written, again.counts.copied), (0, 0))
+            self.assertEqual(again.unchanged, 0 if verifies else again.projects)
+            self.assertEqual(self.times(), before)
         tree, self.folder = self.tree(), Path(self.mktemp()).absolute()
         self.write(copies=True)
         self.assertEqual(self.tree(), tree)
@@ -357,7 +364,7 @@ class AgainTests(ServedCase):
         (self.folder / "simple/spam/index.html").write_text("nothing")
         (self.folder / f"packages/ham/{HAM}").unlink()
         (self.folder / "simple/index.json").unlink()
-        self.write(copies=True)
+        self.write(copies=True, verifies=True)
         self.assertEqual(self.tree(), tree)
 
     def test_cooldown(self) -> None:

@@ -54,7 +54,7 @@ class ProcessesTests(ServedCase):
         self.assertEqual(len(self.begun), 2)
         self.assertEqual(self.same(), ["a-b-c", "empty", "ham", "json", "spam", "sure", "x"])
         tree = self.tree()
-        again = self.write()
+        again = self.write(verifies=True)
         self.assertEqual((again.counts.written, again.counts.same), (0, outcome.counts.written))
         self.assertEqual([each.process.poll() for each in self.begun], [0] * 4)
         self.patch(folder, "WORTH_PROCESSES", 1000)
@@ -79,7 +79,9 @@ class ProcessesTests(ServedCase):
         where = self.folder / "pypi/spam/json"
         where.unlink()
         (where / "own").mkdir(parents=True)
-        self.assertIn(f"Is a directory: '{where.parent}", self.failed(IsADirectoryError))
+        self.assertIn(
+            f"Is a directory: '{where.parent}", self.failed(IsADirectoryError, verifies=True)
+        )
 
     def test_ended(self) -> None:
         """A process that ends by itself fails the export, which says so."""

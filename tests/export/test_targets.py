@@ -220,7 +220,8 @@ class FailingTests(BucketCase):
             raise StorageDown("it is away.")
 
         self.patch(ExportViewer, "project", fails)
-        self.failureResultOf(start(self.writing(copies=True, clears=True)), StorageDown)
+        failing = self.writing(copies=True, clears=True, verifies=True)
+        self.failureResultOf(start(failing), StorageDown)
         self.assertEqual(names_in(self.folder), ["spam"])
         self.assertFalse(
             [path for path, body in self.tree().items() if "secret" in path or b"secret" in body]

@@ -103,17 +103,28 @@ class TreeCase(LocalCase):
             self.assertIn(word, str(failure.value))
 
     async def writing(
-        self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any
+        self,
+        place: ExportPlace | None = None,
+        *,
+        clears: bool = False,
+        verifies: bool = False,
+        **wishes: Any,
     ) -> ExportOutcome:
         """An export."""
-        return await export(
-            self.pypid.index,
-            authority_of(self.pypid),
-            place or FolderPlace(str(self.folder), self.pypid.world),
-            ExportOptions(**{"base_url": BASE, **wishes}),
-            IDENTITY,
-            clears=clears,
-        )
+        where = place or FolderPlace(str(self.folder), self.pypid.world)
+        try:
+            return await export(
+                self.pypid.index,
+                authority_of(self.pypid),
+                where,
+                ExportOptions(**{"base_url": BASE, **wishes}),
+                IDENTITY,
+                clears=clears,
+                verifies=verifies,
+            )
+        finally:
+            if place is None:
+                await where.close()
 
     def tree(self) -> dict[str, bytes]:
         """What lies in the folder."""

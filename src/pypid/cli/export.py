@@ -60,6 +60,12 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--no-per-release-json", action="store_true", help="omit pypi/PROJECT/VERSION/json"
     )
+    command.add_argument(
+        "--verify",
+        action="store_true",
+        help="also compare, and repair, the pages of projects that have not changed since the last "
+        "export",
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -75,6 +81,7 @@ def _export(options: argparse.Namespace) -> None:
         "delete": options.delete,
         "timestamp": not options.no_timestamp,
         "per_release_json": not options.no_per_release_json,
+        "verify": options.verify,
     }
     bar = ProgressBar(sys.stderr)
 
@@ -98,6 +105,12 @@ def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
         f"{printable(answer['target'])}: {counted(answer['projects'], 'project')}. Pages: "
         f"{answer['written']} written, {answer['same']} unchanged{copied}{removed}."
     )
+    if answer["unchanged"]:
+        unchanged = counted(answer["unchanged"], "project")
+        print(
+            f"{unchanged} unchanged since the last export; their pages were not compared (to "
+            "compare them: --verify)."
+        )
     if answer["hidden"]:
         whose = options.as_user or "anonymous clients"
         advice = "" if options.as_user else " (to export what a user can see: --as-user NAME)"

@@ -25,7 +25,8 @@ FIRST_ADMIN = "admin"
 @frozen(kw_only=True)
 class ExportWanted:
     """The options of an export. `target`: an absolute folder, or ``s3://bucket/prefix``.
-    `files_url` and `signed` exclude each other.
+    `files_url` and `signed` exclude each other. `verifies`: also compare the pages of projects that
+    have not changed since the last export.
     """
 
     target: str
@@ -36,18 +37,21 @@ class ExportWanted:
     clears: bool = False
     dated: bool = True
     releases: bool = True
+    verifies: bool = False
 
 
 @frozen(kw_only=True)
 class Exported:
     """The result of an export. `hidden`: projects that the export's user cannot see; `left`:
-    projects that are still there but no longer visible; pages `written` or found the `same`, files
-    `copied`, paths `removed`.
+    projects that are still there but no longer visible; `unchanged`: projects that have not changed
+    since the last export, so that their pages were not compared; pages `written` or found the
+    `same`, files `copied`, paths `removed`.
     """
 
     projects: int
     hidden: int
     left: int
+    unchanged: int = 0
     written: int
     same: int
     copied: int

@@ -113,6 +113,12 @@ class BucketPlace:
     def _find(self, path: str) -> _There | None:
         return self._have.get(owner_of(path) or "", {}).get(path)
 
+    async def recall(self) -> bytes | None:
+        return None  # `claim` lists all objects, and so knows the digest of each page
+
+    async def remember(self, state: bytes) -> None:
+        return None
+
     async def projects(self) -> Mapping[ProjectName, bool]:
         return {
             ProjectName(name): all(f"simple/{name}/{page}" in paths for page in (PAGE, JSON_PAGE))

@@ -7,35 +7,27 @@ then pages, then files.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
-from pypid.core.errors import BadRequest, NoSuchFile, PypidError, StorageDown
-from pypid.core.lru import Recent
+from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.packaging.releases import describing_file
 from pypid.core.summaries import only
 from pypid.export.newest import NewestProjects, news_of_project
-from pypid.export.options import ExportOptions, can_be_copied, file_path, provenance_path
-from pypid.export.pages import (
-    ShownProject,
-    described_releases,
-    list_pages,
-    pages_for_people,
-)
-from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of
-from pypid.export.visibility import ExportView, ExportViewer
+from pypid.export.options import ExportOptions, can_be_copied
+from pypid.export.pages import ShownProject, list_pages, pages_for_people
+from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of, copies_of
+from pypid.export.tree_state import Fingerprint, ProjectState
+from pypid.export.visibility import STORED, ExportView, ExportViewer
 from pypid.export.written_projects import WrittenProject
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.context import Pace
-from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
 from pypid.static.tree import WrittenPage
 
@@ -45,11 +37,6 @@ BATCH, BATCH_OF_STREAM = 64, 32
 """Number of projects that are rendered and written together: by pypid itself, by a process."""
 FILES = 4000
 """Number of files after which a batch of projects is full."""
-READ = 8
-"""Number of core metadata files read at the same time."""
-MOST, DESCRIBED = 100_000, 32 << 20
-"""How much core metadata is remembered: entries, and bytes."""
-STORED = UpstreamPermission(local=True)
 
 
 @frozen
@@ -93,23 +80,30 @@ class Exporter:
     """Projects that could not be read, or of which something could not be copied."""
     unfinished: set[ProjectName] = field(factory=set)
     """Projects of which some legacy JSON is missing."""
-    _described: Recent[str, bytes] = field(
-        factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False
-    )
-    """Metadata by hash: it is needed again with each change of its project."""
-    _turns: DeferredSemaphore = field(
-        factory=lambda: DeferredSemaphore(READ), init=False, repr=False
-    )
+    marks: dict[ProjectName, Fingerprint] = field(factory=dict, init=False, repr=False)
+    """The fingerprints of the projects whose pages are complete, from before they were made."""
     _stale: list[str] = field(factory=list, init=False)
     """Paths to remove once no page names them."""
 
-    async def resume(self, visible: Collection[ProjectName]) -> list[ProjectName]:
+    def resume(
+        self, found: Mapping[ProjectName, bool], visible: Collection[ProjectName]
+    ) -> list[ProjectName]:
         """Take over the pages of an earlier run; return the projects that are in the place and not
-        `visible` any more.
+        `visible` any more. `found`: see `ExportPlace.projects`.
         """
-        found = await self.place.projects()
         self.there = {name for name, has_pages in found.items() if has_pages and name in visible}
         return sorted(found.keys() - visible)
+
+    def restore(self, since: datetime, states: Iterable[ProjectState]) -> None:
+        """Take these projects, which have not changed since an earlier run, for written."""
+        news = {}
+        for state in states:
+            self.there.add(state.name)
+            self.marks[state.name] = state.fingerprint
+            news[state.name] = state.news
+            if state.until is not None:
+                self.until[state.name] = state.until
+        self.newest.restore(since, news)
 
     # --- projects ---
 
@@ -124,7 +118,7 @@ class Exporter:
         remembered for `tidy`.
 
         `light`: leave their legacy JSON, which takes longest, as it is; projects of which some of
-        it is missing are added to `unfinished`. `on_done` is called now and then, with the number of
+        it is missing are added to `unfinished`. `on_done` is called now and then with the number of
         projects done since. Raises what the place raises.
         """
         waiting = deque(names)
@@ -163,8 +157,8 @@ class Exporter:
         """Return the project with those of its files that are there; None if it cannot be shown
         now, or need not be.
         """
-        self.failed.pop(name, None)
-        self.until.pop(name, None)
+        self._clear(name)
+        mark = self.viewer.fingerprint(name)
         try:
             seen = await self.viewer.project(name)
         except PypidError as error:
@@ -176,21 +170,35 @@ class Exporter:
         if until is not None:
             self.until[name] = until
         copies: frozenset[str] = frozenset()
+        lacking: Collection[str] = ()
         if self.options.copies:
             copies = frozenset(copy.path for file in project.files for copy in copies_of(file))
             lacking = await self._lacking(project)
-            if lacking and len(lacking) == len(project.files) and name not in self.there:
-                return None  # the page is written once it has a file to list
-            if lacking:
-                project = evolve(
-                    project,
-                    files=tuple(file for file in project.files if file.filename not in lacking),
-                )
+        if lacking and len(lacking) == len(project.files) and name not in self.there:
+            return None  # the page is written once it has a file to list
+        shown = await self._described(_without(project, lacking), copies, light)
+        if mark is not None and not light and not lacking and name not in self.failed:
+            self.marks[name] = mark
+        return shown
+
+    def _clear(self, name: ProjectName) -> None:
+        """Forget what an earlier look at the project has shown."""
+        for found in (self.failed, self.until, self.marks):
+            found.pop(name, None)
+
+    async def _described(
+        self, project: Project, copies: frozenset[str], light: bool
+    ) -> ShownProject | None:
+        """Return the project with core metadata and signed URLs; None if these cannot be read."""
         try:
-            metadata = {} if light else await self._metadata(project)
-            return ShownProject(project, metadata, await self._urls(project), copies, light)
+            if light:
+                return ShownProject(project, {}, await self._urls(project), copies, light)
+            metadata, error = await self.viewer.metadata(project, all=self.options.releases)
+            if error is not None:  # the pages that installers read need not wait for it
+                self.failed[project.name] = error
+            return ShownProject(project, metadata, await self._urls(project), copies)
         except PypidError as error:
-            self.failed[name] = error
+            self.failed[project.name] = error
             return None
 
     async def _lacking(self, project: Project) -> set[str]:
@@ -206,37 +214,6 @@ class Exporter:
         if missing:
             missing = await self.fetch(self, missing)
         return lacking | {copy.file.filename for copy in missing}
-
-    async def _metadata(self, project: Project) -> dict[str, bytes]:
-        if not any(file.metadata_sha256 for file in project.files):
-            return {}
-        described = {
-            version: file
-            for version in described_releases(project, all=self.options.releases)
-            if (file := describing_file(project, version)) is not None
-        }
-        read = await all_of([self._turns.run(self._reading, file) for file in described.values()])
-        return {
-            version: data for version, data in zip(described, read, strict=True) if data is not None
-        }
-
-    def _reading(self, file: File) -> Deferred[bytes | None]:
-        return start(self._metadata_of(file))
-
-    async def _metadata_of(self, file: File) -> bytes | None:
-        known = None if file.metadata_sha256 is None else self._described.get(file.metadata_sha256)
-        if known is not None:
-            return known
-        try:
-            data = await self.index.metadata(file, STORED)
-            if file.metadata_sha256 is not None:
-                self._described.put(file.metadata_sha256, data, len(data))
-            return data
-        except NoSuchFile:
-            return None
-        except StorageDown as error:  # the pages that installers read need not wait for it
-            self.failed[file.project] = error
-            return None
 
     async def _urls(self, project: Project) -> dict[str, str] | None:
         lifetime = self.options.signed
@@ -262,6 +239,8 @@ class Exporter:
         for project in written:
             self.there.add(project.name)
             self._stale += project.stale
+            if project.stale and not self.clears:  # a later run that clears must look at it
+                self.marks.pop(project.name, None)
             if project.is_unfinished:
                 self.unfinished.add(project.name)
             else:
@@ -316,9 +295,8 @@ class Exporter:
         for name in names:
             self.there.discard(name)
             self.newest.forget(name)
-            self.until.pop(name, None)
-            self.failed.pop(name, None)
             self.unfinished.discard(name)
+            self._clear(name)
 
     async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
         """Remove paths that no page names any more, and all of the projects `gone`, which no list
@@ -358,18 +336,11 @@ class Exporter:
                 return BytesBody(await self.index.provenance(copy.file))
 
 
-def copies_of(file: File) -> list[Copy]:
-    """Return the copies of a file; its sidecar files come first."""
-    path = file_path(file)
-    found = [Copy(path, FilePiece.BYTES, file)]
-    if file.metadata_sha256 or file.metadata_offered:
-        found.insert(0, Copy(path + ".metadata", FilePiece.METADATA, file))
-    if file.signed:
-        found.insert(0, Copy(path + ".asc", FilePiece.SIGNATURE, file))
-    where = provenance_path(file) if file.attested else None
-    if where is not None:
-        found.insert(0, Copy(where, FilePiece.PROVENANCE, file))
-    return found
+def _without(project: Project, lacking: Collection[str]) -> Project:
+    if not lacking:
+        return project
+    files = tuple(file for file in project.files if file.filename not in lacking)
+    return evolve(project, files=files)
 
 
 def _comes_last(path: str) -> bool:

@@ -20,6 +20,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.export.options import FOLDERS, MANIFEST, ExportOptions, fits, normal
 from pypid.export.page_processes import PageProcesses
 from pypid.export.pages import ShownProject
+from pypid.export.state_file import StateFile, replace_file
 from pypid.export.targets import Copy, ExportPlace, Stamp, check_manifest
 from pypid.export.written_projects import (
     RenderedProject,
@@ -60,6 +61,7 @@ class FolderPlace:
         self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
         self._temporary = f"{root}/{TEMPORARY}"
         self._processes = PageProcesses(world.blocking)
+        self._state = StateFile(root, self._temporary)
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
@@ -93,11 +95,7 @@ class FolderPlace:
             )
         check_manifest(held, is_empty, stamp, self.root, clears=clears)
         if held != stamp.text():
-            with open(f"{manifest}.new", "wb") as file:
-                file.write(stamp.text())
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(f"{manifest}.new", manifest)
+            replace_file(manifest, stamp.text(), 0o666)
         self._folder = TreeFolder(self.root, fits)
         os.makedirs(self._temporary, exist_ok=True)
         self._remove_abandoned()
@@ -113,6 +111,13 @@ class FolderPlace:
                 with suppress(FileNotFoundError, PermissionError), open(path, "r+b") as file:
                     if _lock(file, path):
                         os.unlink(path)
+
+    async def recall(self) -> bytes | None:
+        state: bytes | None = await self._run(self._state.recall)
+        return state
+
+    async def remember(self, state: bytes) -> None:
+        await self._run(self._state.remember, state)
 
     async def projects(self) -> Mapping[ProjectName, bool]:
         found: Mapping[ProjectName, bool] = await self._run(self._projects)
@@ -223,6 +228,7 @@ class FolderPlace:
 
     async def close(self) -> None:
         await self._processes.end()
+        self._state.close()
 
     async def _run(self, call: Any, *arguments: Any) -> Any:
         return await self._turn.run(self._world.blocking, call, *arguments)

@@ -4,7 +4,7 @@ holding every file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import nlargest, nsmallest
 from typing import NamedTuple
@@ -84,6 +84,16 @@ class NewestProjects:
         self._held += len(self._known[name].lines)
         if self._held > 2 * HELD:
             self._trim()
+
+    def restore(self, since: datetime, known: Mapping[ProjectName, ProjectNews]) -> None:
+        """Record the news that an earlier export recorded. `since`: what it had."""
+        self.since = since
+        self._known |= known
+        self._held = sum(len(news.lines) for news in self._known.values())
+
+    def news(self, name: ProjectName) -> ProjectNews | None:
+        """Return what is recorded of the project, or None."""
+        return self._known.get(name)
 
     def unread(self, names: Iterable[ProjectName]) -> list[ProjectName]:
         """Return those of the projects that were not recorded yet, in order."""

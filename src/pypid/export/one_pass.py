@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -14,9 +14,11 @@ from pypid.export.exporter import ExportCounts, Exporter
 from pypid.export.newest import NewestProjects
 from pypid.export.options import ExportOptions
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of
+from pypid.export.tree_state import ProjectState, TreeBasis, TreeState, dump_state, load_state
 from pypid.export.visibility import Authority, ExportView, ExportViewer
 from pypid.flow import start
 from pypid.index import Index
+from pypid.index.context import Pace
 
 AT_ONCE = 4
 """Number of files copied at the same time."""
@@ -33,12 +35,14 @@ class ExportOutcome:
     """The result of an export.
 
     `hidden`: number of projects that the exported view may not see; `left`: number of projects that
-    are no longer visible but of which files remain in the tree.
+    are no longer visible but of which files remain in the tree; `unchanged`: number of projects
+    that were not looked at, since they have not changed.
     """
 
     projects: int
     hidden: int
     left: int
+    unchanged: int
     counts: ExportCounts
 
 
@@ -67,6 +71,75 @@ async def _copied(exporter: Exporter, copy: Copy) -> bool:
     return True
 
 
+@define(eq=False)
+class LastExport:
+    """The state of the tree at a place: call `recall` before anything is written there, and
+    `remember` once everything is durable.
+    """
+
+    viewer: ExportViewer
+    place: ExportPlace
+    options: ExportOptions
+    _basis: TreeBasis | None = field(default=None, init=False, repr=False)
+    _state: TreeState | None = field(default=None, init=False, repr=False)
+
+    async def recall(self, look: ExportView, *, uses: bool) -> None:
+        """Read the state, for a run that writes what is visible at this `look`. Without `uses`, it
+        is only made void.
+        """
+        index = self.viewer.index
+        self._basis = basis = TreeBasis(
+            self.options, index.policy, look.fetches, index.catalog.generation
+        )
+        data = await self.place.recall()
+        if data is not None and uses and self.options.signed is None:
+            self._state = await index.world.thinking(load_state, data, basis.texts())
+
+    async def unchanged(
+        self, look: ExportView, found: Mapping[ProjectName, bool]
+    ) -> frozenset[ProjectName]:
+        """Return the visible projects whose pages are those of the last export. `found`: see
+        `ExportPlace.projects`.
+        """
+        if self._state is None:
+            return frozenset()
+        unchanged = []
+        world = self.viewer.index.world
+        now, pace = world.now(), Pace(world)
+        for summary in look.names:
+            name = summary.name
+            state = self._state.projects.get(name)
+            if (
+                state is not None
+                and found.get(name)
+                and (state.until is None or state.until > now)
+                and state.fingerprint == self.viewer.fingerprint(name)
+            ):
+                unchanged.append(name)
+            await pace.keep()
+        return frozenset(unchanged)
+
+    def restore(self, exporter: Exporter, unchanged: Collection[ProjectName]) -> None:
+        """Have the exporter take these projects for written."""
+        if self._state is not None:
+            states = [self._state.projects[name] for name in unchanged]
+            exporter.restore(self._state.since, states)
+
+    async def remember(self, exporter: Exporter) -> None:
+        """Store the state of the tree."""
+        index, basis = self.viewer.index, self._basis
+        if basis is None or self.options.signed is not None:
+            return
+        text = basis.text_for(await index.catalog.serial(), index.world.now())
+        states = [
+            ProjectState(name, mark, exporter.until.get(name), news)
+            for name, mark in exporter.marks.items()
+            if name in exporter.there and (news := exporter.newest.news(name)) is not None
+        ]
+        data = await index.world.thinking(dump_state, text, exporter.newest.since, states)
+        await self.place.remember(data)
+
+
 async def export(
     index: Index,
     authority: Authority,
@@ -75,9 +148,14 @@ async def export(
     identity: str,
     *,
     clears: bool = False,
+    verifies: bool = False,
     on_progress: Progress = lambda done, of: None,
 ) -> ExportOutcome:
     """Write all that is visible and not in the place yet.
+
+    Only projects that have changed since the last export into this place are looked at, and those
+    without their two pages of the Simple API; with `verifies` all projects, and each page is
+    compared.
 
     Waits until the catalog has been reconciled with the storage. Raises `BadRequest` as
     `ExportPlace.claim`, `Busy`, what the place raises, and the first error of a project that could
@@ -87,22 +165,25 @@ async def export(
     viewer = ExportViewer(index, authority, options.user, options.stored_only)
     await place.claim(Stamp(identity, options.user or "anonymous"), clears=clears)
     look = await viewer.look()
+    last = LastExport(viewer, place, options)
+    await last.recall(look, uses=not verifies)
     newest = NewestProjects(index.world.now() if options.dated else None)
     exporter = Exporter(index, viewer, place, options, FileCopying(), clears, newest)
-    names: list[ProjectName] = [summary.name for summary in look.names]
+    found = await place.projects()
+    unchanged = await last.unchanged(look, found)
+    last.restore(exporter, unchanged)
     if clears:
-        await _hide(exporter, look, names)
+        await _hide(exporter, look, found, unchanged)
+    names = [summary.name for summary in look.names if summary.name not in unchanged]
     await _write(exporter, names, on_progress)
     for error in exporter.failed.values():
         raise error
     await exporter.write_lists(look)
-    there = await place.projects()
-    gone = sorted(there.keys() - exporter.there)
-    exporter.forget(gone)
-    await exporter.tidy(gone)
+    gone = await _tidy(exporter)
     await place.settle()
+    await last.remember(exporter)
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
-    return ExportOutcome(len(exporter.there), look.hidden, left, exporter.counts)
+    return ExportOutcome(len(exporter.there), look.hidden, left, len(unchanged), exporter.counts)
 
 
 async def _write(exporter: Exporter, names: Sequence[ProjectName], on_progress: Progress) -> None:
@@ -121,16 +202,29 @@ async def _write(exporter: Exporter, names: Sequence[ProjectName], on_progress: 
         await exporter.place.prepare(0, exporter.options)
 
 
-async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectName]) -> None:
+async def _hide(
+    exporter: Exporter,
+    look: ExportView,
+    found: Mapping[ProjectName, bool],
+    unchanged: Collection[ProjectName],
+) -> None:
     """Remove projects that are no longer visible first, from the lists and then their files: the
     rest of the export takes long, and may fail.
     """
-    gone = await exporter.resume(set(names))
+    gone = exporter.resume(found, {summary.name for summary in look.names})
     if gone:
         await exporter.write_lists(look, people=False)
         await exporter.tidy(gone)
         await exporter.write_lists(look)  # afterwards, since all projects are read for it
-    exporter.forget(tuple(exporter.there))  # each is written again
+    exporter.forget(exporter.there.difference(unchanged))  # each is written again
+
+
+async def _tidy(exporter: Exporter) -> Sequence[ProjectName]:
+    """Remove what is no longer visible, if that is wanted; return these projects."""
+    gone = sorted((await exporter.place.projects()).keys() - exporter.there)
+    exporter.forget(gone)
+    await exporter.tidy(gone)
+    return gone
 
 
 async def _compared(index: Index) -> None:

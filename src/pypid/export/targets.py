@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import MANIFEST, ExportOptions
+from pypid.export.options import MANIFEST, ExportOptions, file_path, provenance_path
 from pypid.export.pages import ShownProject
 from pypid.export.written_projects import WrittenProject
 from pypid.flow import Blocking
@@ -63,6 +63,20 @@ class Copy:
         return int((self.file.sha256 or "0")[:7], 16) * 1_000_000_000
 
 
+def copies_of(file: File) -> list[Copy]:
+    """Return the copies of a file; its sidecar files come first."""
+    path = file_path(file)
+    found = [Copy(path, FilePiece.BYTES, file)]
+    if file.metadata_sha256 or file.metadata_offered:
+        found.insert(0, Copy(path + ".metadata", FilePiece.METADATA, file))
+    if file.signed:
+        found.insert(0, Copy(path + ".asc", FilePiece.SIGNATURE, file))
+    where = provenance_path(file) if file.attested else None
+    if where is not None:
+        found.insert(0, Copy(where, FilePiece.PROVENANCE, file))
+    return found
+
+
 @frozen
 class Stamp:
     """The contents of the manifest: the identity of the index, and whose view the tree shows."""
@@ -106,6 +120,14 @@ class ExportPlace(Protocol):
         Raises `BadRequest` if the place holds another index or files of other programs, or, without
         `clears`, another user's view: what may no longer be seen would stay there.
         """
+
+    async def recall(self) -> bytes | None:
+        """Return what the last run gave to `remember`; None if it did not, if other pages were
+        written since, or if there is no room for it. From now on it is void.
+        """
+
+    async def remember(self, state: bytes) -> None:
+        """Store the state of the tree, unless another run has begun since `recall`."""
 
     async def projects(self) -> Mapping[ProjectName, bool]:
         """Return the projects of which there may be files; the value: whether their pages for

@@ -98,7 +98,8 @@ class TreeKeeper:
         await self.place.claim(self.stamp, clears=True)
         self._basis = await self._viewer.basis()
         self._look = await self._viewer.look()
-        gone = await self.exporter.resume(self._seen())
+        await self.place.recall()  # an export that trusts it must not follow
+        gone = self.exporter.resume(await self.place.projects(), self._seen())
         try:
             if self.exporter.there or gone:
                 await self.exporter.write_lists(self._look, people=False)

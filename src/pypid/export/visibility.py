@@ -8,19 +8,32 @@ from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 
 from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from pypid.core.errors import NotYetKnown, PypidError
-from pypid.core.model import Presence, Project
+from pypid.core.errors import NoSuchFile, NotYetKnown, PypidError, StorageDown
+from pypid.core.lru import Recent
+from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import describing_file
 from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, visibility_of
 from pypid.core.policy import asks_upstream, changes_at, exists, may_show_upstream, view
 from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
+from pypid.export.pages import described_releases
+from pypid.export.targets import all_of
+from pypid.export.tree_state import Fingerprint
+from pypid.flow import start
 from pypid.index import Index
+from pypid.index.views import UpstreamPermission
 
 MANY = 4096
 """Number of names that are processed in the reactor thread: it takes some milliseconds."""
 FEW_FILES = 1000
 """Number of files that are judged in the reactor thread."""
+READ = 8
+"""Number of core metadata files read at the same time."""
+MOST, DESCRIBED = 100_000, 32 << 20
+"""How much core metadata is remembered: entries, and bytes."""
+STORED = UpstreamPermission(local=True)
 
 
 @frozen(kw_only=True)
@@ -82,6 +95,13 @@ class ExportViewer:
     """How often the rules were replaced."""
     _sieve: Sieve | None = field(default=None, init=False, repr=False)
     _fetches: bool = field(default=False, init=False)
+    _metadata: Recent[str, bytes] = field(
+        factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False
+    )
+    """Core metadata by hash: it is needed again with each change of its project."""
+    _reads: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(READ), init=False, repr=False
+    )
 
     async def who(self, *, anew: bool = False) -> Identity:
         """Return the identity of the viewer. Raises what `Authority.closed` returns,
@@ -148,6 +168,39 @@ class ExportViewer:
             await self.index.world.thinking(difference, old, new) if long else difference(old, new)
         )
 
+    @property
+    def fetches(self) -> bool:
+        """Whether the viewer may have pypid fetch from upstream, at the last `look`."""
+        return self._fetches
+
+    def fingerprint(self, name: ProjectName) -> Fingerprint | None:
+        """Return a value that changes whenever `project` may return something else, apart from what
+        time changes; None if there is none now. Call it before `project`.
+        """
+        index = self.index
+        heads = getattr(index.catalog, "heads", None)  # see `Glance`
+        if heads is None or self._is_pending(name):
+            return None
+        local, upstream = heads(name)
+        serial = -1 if local is None else local.serial
+        policy = index.policy
+        if local is not None and (serial < 0 or not policy.allow_mixed):
+            return (serial, -1) if serial >= 0 else None
+        ours = Presence.ABSENT if local is None else Project(name=name)
+        if not may_show_upstream(policy, name, ours):
+            return (serial, -1)
+        return None if upstream is None else (serial, upstream.serial)
+
+    def _is_pending(self, name: ProjectName) -> bool:
+        """Return whether the catalog may have missed an update of the project."""
+        context, cached = self.index.context, self.index.listings.kept.records
+        return (
+            not context.records.knows_all
+            or name in context.being_adopted
+            or name in context.records.pending_updates
+            or name in cached.pending_updates
+        )
+
     async def project(self, name: ProjectName) -> tuple[Project, datetime | None] | None:
         """Return the project as the viewer sees it, if it is on the project list, and when that
         changes by itself; None if it does not exist.
@@ -177,6 +230,47 @@ class ExportViewer:
         else:
             found = view(policy, local, upstream, now, name)
         return found, changes_at(policy, upstream, name, now)
+
+    async def metadata(
+        self, project: Project, *, all: bool
+    ) -> tuple[dict[str, bytes], StorageDown | None]:
+        """Return the stored core metadata by version: of each release, or of the newest one; and
+        the error, if some could not be read.
+        """
+        if not any(file.metadata_sha256 for file in project.files):
+            return {}, None
+        described = {
+            version: file
+            for version in described_releases(project, all=all)
+            if (file := describing_file(project, version)) is not None
+        }
+        jobs = [self._reads.run(_reading, self, file) for file in described.values()]
+        found, error = dict[str, bytes](), None
+        for version, read in zip(described, await all_of(jobs), strict=True):
+            if isinstance(read, StorageDown):
+                error = read
+            elif read is not None:
+                found[version] = read
+        return found, error
+
+    async def read_metadata(self, file: File) -> bytes | StorageDown | None:
+        """Return the core metadata of a file; None if there is none, or why it cannot be read."""
+        known = None if file.metadata_sha256 is None else self._metadata.get(file.metadata_sha256)
+        if known is not None:
+            return known
+        try:
+            data = await self.index.metadata(file, STORED)
+        except NoSuchFile:
+            return None
+        except StorageDown as error:
+            return error
+        if file.metadata_sha256 is not None:
+            self._metadata.put(file.metadata_sha256, data, len(data))
+        return data
+
+
+def _reading(viewer: ExportViewer, file: File) -> Deferred[bytes | StorageDown | None]:
+    return start(viewer.read_metadata(file))
 
 
 def _seen_by(by: Visibility) -> Callable[[Run], Run]:

@@ -101,6 +101,7 @@ class Exports:
                     self._options(wanted),
                     self.identity,
                     clears=wanted.clears,
+                    verifies=wanted.verifies,
                     on_progress=progress,
                 )
             finally:
@@ -116,6 +117,7 @@ class Exports:
             projects=outcome.projects,
             hidden=outcome.hidden,
             left=outcome.left,
+            unchanged=outcome.unchanged,
             written=counts.written,
             same=counts.same,
             copied=counts.copied,

@@ -14,7 +14,9 @@ async def exported(wanted: ExportWanted, heard: Callable[[int, int], None]) -> E
     """Three projects."""
     for done in range(4):
         heard(done, 3)
-    return Exported(projects=3, hidden=1, left=0, written=9, same=2, copied=0, removed=0)
+    return Exported(
+        projects=3, hidden=1, left=0, unchanged=1, written=9, same=2, copied=0, removed=0
+    )
 
 
 class ExportTests(WholeCase):
@@ -47,6 +49,7 @@ class ExportTests(WholeCase):
                 "projects": 3,
                 "hidden": 1,
                 "left": 0,
+                "unchanged": 1,
                 "written": 9,
                 "same": 2,
                 "copied": 0,
@@ -74,6 +77,7 @@ class ExportTests(WholeCase):
         self.assertEqual(said[-1]["projects"], 3)
         self.assertTrue(self.asked[0].clears)
         self.assertFalse(self.asked[0].dated)
+        self.assertFalse(self.asked[0].verifies)
 
     def _login(self) -> bytes:
         name, value = basic("ada")

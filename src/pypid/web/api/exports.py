@@ -34,17 +34,20 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
     delete: bool = False
     timestamp: bool = True
     per_release_json: bool = True
+    verify: bool = False
 
 
 class ExportedIndex(TypedDict):
     """The result of an export. `hidden` projects are left out, since the user of the export may not
-    see them; `left` ones are still in the target, though they are no longer visible.
+    see them; `left` ones are still in the target, though they are no longer visible; the pages of
+    `unchanged` ones were not compared, since they have not changed since the last export.
     """
 
     target: str
     projects: int
     hidden: int
     left: int
+    unchanged: int
     written: int
     same: int
     copied: int
@@ -128,6 +131,7 @@ def _wanted(body: Export) -> ExportWanted:
         clears=body.delete,
         dated=body.timestamp,
         releases=body.per_release_json,
+        verifies=body.verify,
     )
 
 
@@ -137,6 +141,7 @@ def _document(wanted: ExportWanted, came: Exported) -> ExportedIndex:
         "projects": came.projects,
         "hidden": came.hidden,
         "left": came.left,
+        "unchanged": came.unchanged,
         "written": came.written,
         "same": came.same,
         "copied": came.copied,

@@ -1,0 +1,293 @@
+"""What an export leaves alone, since it has not changed since the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from attrs import evolve
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.errors import StorageDown
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Rules
+from pypid.core.policy import Policy
+from pypid.export import tree_state
+from pypid.export.folder import FolderPlace
+from pypid.export.one_pass import ExportOutcome
+from pypid.export.options import ExportOptions
+from pypid.export.publish import Publishing
+from pypid.export.state_file import STATE
+from pypid.export.targets import Stamp
+from pypid.export.visibility import ExportViewer
+from pypid.flow import start
+from tests.distributions import wheel_filename
+from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, names_in, page_in
+from tests.index.file_cache_cases import listed
+from tests.web.installers.test_local import HAM
+
+SPAM = project_name("spam")
+
+
+class LastExportCase(TreeCase):
+    """An index with three projects, and a tree."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
+        for name in ("spam", "eggs", "bacon"):
+            self.have_wheel(name)
+        self.read: list[str] = []
+        project = ExportViewer.project
+
+        async def noted(viewer: ExportViewer, name: ProjectName) -> Any:
+            self.read.append(name)
+            return await project(viewer, name)
+
+        self.patch(ExportViewer, "project", noted)
+        self.write()
+        self.read.clear()
+
+    def again(self, *names: str, **wishes: Any) -> ExportOutcome:
+        """Export: of the projects, only these are read. The tree is what a new one would be."""
+        outcome = self.write(**wishes)
+        self.assertEqual(sorted(set(self.read)), sorted(names))
+        self.same(**wishes)
+        self.read.clear()
+        return outcome
+
+    def same(self, **wishes: Any) -> None:
+        """The tree is what a new one would be."""
+        tree, folder = self.tree(), self.folder
+        self.folder = Path(self.mktemp()).absolute()
+        self.write(**{**wishes, "clears": False})
+        fresh, self.folder = self.tree(), folder
+        self.assertEqual(tree.keys(), fresh.keys())
+        self.assertEqual([path for path, body in tree.items() if fresh[path] != body], [])
+
+    @property
+    def state(self) -> Path:
+        """The file with the state."""
+        return self.folder / STATE
+
+
+class UnchangedTests(LastExportCase):
+    """What is looked at."""
+
+    def test_nothing(self) -> None:
+        """Where nothing has changed, no project is read."""
+        outcome = self.again()
+        self.assertEqual((outcome.projects, outcome.unchanged, outcome.counts.written), (3, 3, 0))
+
+    def test_upload(self) -> None:
+        """After an upload only its project is read; lists, changelog and feeds have everything."""
+        self.have_wheel("spam", "2.0")
+        outcome = self.again("spam")
+        self.assertEqual((outcome.projects, outcome.unchanged), (3, 2))
+        self.have_wheel("new")
+        self.assertEqual(self.again("new").unchanged, 3)
+        for path in ("index.html", "changelog/page1.html", "rss/updates.xml", "rss/packages.xml"):
+            for name in (b"spam", b"eggs", b"bacon", b"new"):
+                self.assertIn(name, self.tree()[path], path)
+
+    def test_changes(self) -> None:
+        """A yank and a delete are changes; what a deleted release had is removed."""
+        index, file = self.pypid.index, wheel_filename("spam", "1.0")
+        self.have(index.yank(SPAM, [file], "bad"))
+        self.again("spam")
+        self.have(index.delete(SPAM, [file], "alice"))
+        self.again("spam", clears=True)
+        self.assertNotIn("pypi/spam/1.0/json", self.tree())
+
+    def test_removed_later(self) -> None:
+        """What a run without --delete leaves is removed by the next one with it."""
+        self.have(self.pypid.index.delete(SPAM, [wheel_filename("spam", "1.0")], "alice"))
+        self.write()
+        self.assertIn("pypi/spam/1.0/json", self.tree())
+        self.write(clears=True)
+        self.same()
+
+    def test_hidden(self) -> None:
+        """A project that is hidden goes, at once, with its files, and out of the state."""
+        self.write(copies=True)
+        self.read.clear()
+        self.hide("eggs")
+        outcome = self.again(copies=True, clears=True)
+        self.assertEqual((outcome.projects, outcome.hidden, outcome.unchanged), (2, 1, 2))
+        self.assertFalse([path for path in self.tree() if "eggs" in path])
+        self.assertNotIn(b"eggs", self.state.read_bytes())
+        self.hide()
+        self.again("eggs", copies=True, clears=True)
+
+    def test_hidden_before_others_are_read(self) -> None:
+        """A hidden project goes also if the storage is away, and nothing can be read."""
+        self.have_wheel("spam", "2.0")
+        self.hide("eggs")
+
+        async def fails(viewer: ExportViewer, name: ProjectName) -> None:
+            raise StorageDown("it is away.")
+
+        self.patch(ExportViewer, "project", fails)
+        self.failureResultOf(start(self.writing(clears=True)), StorageDown)
+        self.assertFalse([path for path in self.tree() if "eggs" in path])
+        self.assertEqual(names_in(self.folder), ["bacon", "spam"])
+
+    def test_left(self) -> None:
+        """Without --delete its files stay, and are counted each time, until they are removed."""
+        self.hide("eggs")
+        for _ in range(2):
+            self.assertEqual(self.write().left, 1)
+        self.assertEqual(self.write(clears=True).left, 0)
+        self.again(clears=True)
+
+
+class InvalidTests(LastExportCase):
+    """When everything is looked at."""
+
+    def all(self, **wishes: Any) -> None:
+        """Each project is read, and then none."""
+        self.again("bacon", "eggs", "spam", **wishes)
+        self.again(**wishes)
+
+    def test_options(self) -> None:
+        """Other options make other pages; going back does so, too."""
+        for wishes in ({"base_url": "https://other.example"}, {"copies": True}, {}):
+            self.all(**wishes, clears=True)
+
+    def test_policy(self) -> None:
+        """So do other rules."""
+        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=7)))
+        self.pypid = self.another(policy, at=self.pypid)
+        self.pypid.app.settings = evolve(self.pypid.app.settings, public_url=BASE)
+        self.all()
+
+    def test_right_to_fetch(self) -> None:
+        """So does it whether the user may have pypid fetch."""
+        self.pypid.app.rules = evolve(self.pypid.app.rules, fetch=Rules().write)
+        self.all()
+
+    def test_missing_page(self) -> None:
+        """A project that lacks a page of the Simple API is read again."""
+        for page in ("index.html", "index.json"):
+            (self.folder / "simple/spam" / page).unlink()
+            self.again("spam")
+
+    def test_verified(self) -> None:
+        """With `verifies` each page is compared."""
+        (self.folder / "simple/spam/index.html").write_text("damaged")
+        (self.folder / "pypi/eggs/json").unlink()
+        self.assertEqual(self.write().counts.written, 0)
+        self.assertEqual(self.write(verifies=True).counts.written, 2)
+        self.same()
+
+    def test_damaged(self) -> None:
+        """A state that is cut off, or is none, counts for nothing."""
+        whole = self.state.read_bytes()
+        first, _, rest = whole.partition(b"\n")
+        for data in (b"", whole[:-9], first, b"x" + whole, first + b"\n[]", b"\xff" + rest):
+            self.read.clear()
+            self.state.write_bytes(data)
+            self.again("bacon", "eggs", "spam")
+
+    def test_other_writer(self) -> None:
+        """Lists that another program, or another version, has written make the state invalid."""
+        where = self.folder / "simple/index.json"
+        where.write_bytes(where.read_bytes())
+        self.all()
+
+    def test_killed(self) -> None:
+        """After a run that ended in the middle everything is looked at."""
+        place = FolderPlace(str(self.folder), self.pypid.world)
+        self.have(place.claim(Stamp(IDENTITY, "anonymous"), clears=False))
+        self.assertTrue(self.have(place.recall()))
+        self.have(place.close())
+        self.all()
+
+    def test_two_runs(self) -> None:
+        """Of two runs at the same time none leaves a state: each may have overwritten pages of the
+        other.
+        """
+        stamp = Stamp(IDENTITY, "anonymous")
+        first, second = (FolderPlace(str(self.folder), self.pypid.world) for _ in range(2))
+        for place, recalled in ((first, True), (second, False)):
+            self.have(place.claim(stamp, clears=False))
+            self.assertEqual(self.have(place.recall()) is not None, recalled)
+        for place in (second, first):
+            self.have(place.remember(b"mine"))
+            self.have(place.close())
+        self.assertNotIn(b"mine", self.state.read_bytes())
+        self.all()
+
+    def test_publishing(self) -> None:
+        """[publish] into the same folder makes the state invalid."""
+
+        async def alone(job: Callable[[], Any]) -> bool:
+            await job()
+            return True
+
+        made = Publishing(
+            self.pypid.index,
+            authority_of(self.pypid),
+            FolderPlace(str(self.folder), self.pypid.world),
+            ExportOptions(base_url="https://other.example"),
+            Stamp(IDENTITY, "anonymous"),
+            "the folder",
+            alone,
+        )
+        made.startService()
+        for _ in range(10):
+            self.pypid.clock.advance(0.25)
+        stopped = made.stopService()
+        assert stopped is not None
+        self.successResultOf(stopped)
+        self.read.clear()
+        self.all()
+
+    def test_repeated_serials(self) -> None:
+        """A catalog in memory whose serials are ahead of the clock may give them again after a
+        restart: then the state is for this process only.
+        """
+        for serial, is_valid in ((0, True), (10**12, False)):
+
+            async def last(serial: int = serial) -> int:
+                return serial
+
+            self.patch(self.pypid.catalog, "serial", last)
+            self.write(verifies=True)
+            self.read.clear()
+            with patch.object(tree_state, "_run", "another process"):
+                self.write()
+            self.assertEqual(self.read == [], is_valid)
+
+    def test_pending(self) -> None:
+        """A project that the catalog could not be told of is read from the storage."""
+        self.pypid.index.context.records.pending_updates.add(SPAM)
+        self.again("spam")
+
+    def test_private(self) -> None:
+        """The state is readable for pypid only, and is no page."""
+        self.assertEqual(self.state.stat().st_mode & 0o777, 0o600)
+        self.assertTrue(STATE.startswith("."))
+
+
+class CooldownTests(TreeCase):
+    """Time is a change."""
+
+    policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(seconds=60)))
+
+    def test_old_enough(self) -> None:
+        """A file that is old enough by now is on the page, though nothing else has changed."""
+        name = project_name("ham")
+        kept = listed(self.ham, HAM, project=name, seen=self.pypid.world.now(), key="ham")
+        self.have(self.pypid.catalog.upstream.edit(name, lambda entry: evolve(entry, kept=(kept,))))
+        self.write()
+        self.assertEqual(page_in(self.folder, "ham")["files"], [])
+        self.assertEqual(self.write().unchanged, 1)
+        self.pypid.clock.advance(61)
+        self.assertEqual(self.write().unchanged, 0)
+        self.assertEqual(len(page_in(self.folder, "ham")["files"]), 1)
+        self.assertEqual(self.write().unchanged, 1)
