@@ -9,13 +9,22 @@ from pypid.catalog.spill import SpilledBytes
 from pypid.core.compression import content, fragment
 from pypid.core.errors import Unreadable
 from pypid.core.records.documents import FILES, Head, load_head
-from pypid.core.records.upstream_entry import without_listing
+from pypid.core.records.upstream_entry import (
+    compressed_blocks,
+    text_of_blocks,
+    without_listing,
+)
 
 _log = Logger()
 
 SHORTEST = 1024
 """Bytes of the shortest line that is packed."""
 PACKED_MARK = b',"packed":'
+_BLOCKS = b"\x07"
+"""The first byte of a part that consists of blocks that are compressed already. No deflate data
+begins with it.
+"""
+_blocks = msgspec.msgpack.Decoder(list[bytes])
 LOST = b""
 """The part of a line whose listed files could not be written to the disk."""
 
@@ -23,6 +32,7 @@ LOST = b""
 class PackedLine(msgspec.Struct, gc=False, eq=False):
     """`beginning` is all of the line before its listed files, without the last brace; `part` is the
     rest, compressed (None: there are no listed files); `size` is the length of the whole line.
+    Files that the line has as compressed blocks are not compressed again.
     """
 
     beginning: bytes
@@ -56,7 +66,7 @@ class PackedLine(msgspec.Struct, gc=False, eq=False):
             return self.short
         try:
             packed = part if isinstance(part, bytes) else part.read()
-            line = self.beginning + content(packed, self.size)
+            line = self.beginning + _unpacked(packed, self.size)
             if len(line) == self.size:
                 return line
             error: Exception = Unreadable("a spilled listing", "it is incomplete")
@@ -98,4 +108,16 @@ def pack(line: bytes) -> PackedLine:
     end = line.find(FILES)
     if end < 0:
         return PackedLine(line[:-1], len(line), None)
-    return PackedLine(line[:end], len(line), fragment(line[end:]))
+    return PackedLine(line[:end], len(line), _packed(line[end:]))
+
+
+def _packed(rest: bytes) -> bytes:
+    blocks = compressed_blocks(rest)
+    return fragment(rest) if blocks is None else _BLOCKS + msgspec.msgpack.encode(blocks)
+
+
+def _unpacked(part: bytes, limit: int) -> bytes:
+    """Return what `_packed` was given. Raises `ValueError`."""
+    if not part.startswith(_BLOCKS):
+        return content(part, limit)
+    return text_of_blocks(_blocks.decode(memoryview(part)[len(_BLOCKS) :]))

@@ -252,7 +252,7 @@ def _visible_listed(
         )
     hidden: set[int] = set()
     known = shown.listed
-    if age and (known.latest is None or now < known.latest + age):
+    if _may_be_young(known, now, age):
         hidden.update(
             position
             for position, time in enumerate(known.times())
@@ -265,6 +265,28 @@ def _visible_listed(
             if file.key is None and claim_of(file) is None
         )
     return evolve(shown, hidden=frozenset(hidden)) if hidden else files
+
+
+def files_looked_at(
+    policy: Policy,
+    ours: Project | Presence,
+    upstream: UpstreamState,
+    now: datetime,
+    name: ProjectName,
+) -> int:
+    """Return how many files `view` looks at: not all of a listing if no rule can hide any."""
+    listing = upstream.listing
+    files = (listing.files if listing is not None else None) or ()
+    if not isinstance(files, ListedFiles) or isinstance(ours, Project):
+        return len(upstream.kept) + len(files)
+    is_judged = _may_be_young(files, now, cooldown_of(policy, name)) or (
+        policy.require_hashes and not files.facts.hashed
+    )
+    return 8 * len(upstream.kept) + (len(files) if is_judged else 0)
+
+
+def _may_be_young(files: ListedFiles, now: datetime, age: timedelta) -> bool:
+    return bool(age) and (files.latest is None or now < files.latest + age)
 
 
 def exists(upstream: UpstreamState) -> bool:
@@ -368,7 +390,7 @@ def changes_at(
     if not files or not age:
         return None
     if isinstance(files, ListedFiles):
-        if files.latest is not None and files.latest + age <= now:
+        if not _may_be_young(files, now, age):
             return None
         times = [NEVER if time is None else time + age for time in files.times()]
     else:

@@ -14,7 +14,7 @@ from pypid.core.lru import Recent
 from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy, UpstreamState, changes_at, view
+from pypid.core.policy import Policy, UpstreamState, changes_at, files_looked_at, view
 from pypid.core.simple_api.shown_files import weight_of
 from pypid.flow import World
 from pypid.flow.derived import Derived
@@ -136,7 +136,7 @@ class Views:
             (name, upstream_state.reachable, upstream_state.stored_only),
             edition,
             lambda: _see(self._policy, ours, upstream_state, now, name, edition),
-            costly=_files_of(upstream_state) > FEW,
+            costly=files_looked_at(self._policy, ours, upstream_state, now, name) > FEW,
             at=now,
         )
         return timed.view
@@ -173,8 +173,3 @@ def _serial_of(ours: Project | Presence) -> Hashable:
     if isinstance(ours, Project):
         return ours.serial or ours
     return ours  # an unknown owner shows nothing of upstream
-
-
-def _files_of(upstream_state: UpstreamState) -> int:
-    listing = upstream_state.listing
-    return len(upstream_state.kept) + len((listing.files if listing is not None else None) or ())

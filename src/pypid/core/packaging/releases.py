@@ -59,8 +59,12 @@ def release_versions(project: Project) -> list[str]:
         return [release.version for release in releases(project)]
     versions: list[str] = []
     start = 0
-    for _, runs in groupby(project.files.runs, lambda run: version_key(run[0])):
-        some = list(runs)
+    runs = project.files.runs
+    keys = [version_key(version) for version, _ in runs]
+    if len(set(keys)) == len(keys):
+        return [version for version, _ in runs]
+    for _, group in groupby(zip(keys, runs, strict=True), lambda pair: pair[0]):
+        some = [run for _, run in group]
         stop = start + sum(count for _, count in some)
         spellings = {version for version, _ in some}
         versions.append(

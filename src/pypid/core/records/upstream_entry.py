@@ -181,6 +181,21 @@ def _dumped(files: ListedFiles) -> bytes:
     return _encoder.encode([part for block in files.blocks for part in (block.entries, block.rest)])
 
 
+def compressed_blocks(rest: bytes) -> list[bytes] | None:
+    """Return the compressed blocks in the end of a line, which begins with `FILES`; None for a line
+    of an older version.
+    """
+    try:
+        return _columns.decode(memoryview(rest)[len(FILES) : -1])
+    except msgspec.DecodeError:
+        return None
+
+
+def text_of_blocks(blocks: list[bytes]) -> bytes:
+    """Return the end of the line with these compressed blocks."""
+    return b"".join((FILES, _encoder.encode(blocks), b"}"))
+
+
 def _dumped_blocks(files: Sequence[File]) -> Iterator[bytes]:
     for start in range(0, len(files), BLOCK):
         yield _encoder.encode([stored(file) for file in files[start : start + BLOCK]])
@@ -375,6 +390,18 @@ def merged(listing: Listing, before: Listing | None) -> Listing:
     changed = [_merged_file(file, known.get(file.filename), listing.confirmed) for file in files]
     is_same = len(changed) == len(old) and all(map(eq, changed, old))
     return evolve(listing, files=old if is_same else _with_learnt(files, changed))
+
+
+def is_compared_quickly(listing: Listing, before: Listing | None) -> bool:
+    """Return whether `with_listing` need not look at each file: the listing is the first one, or as
+    it was.
+    """
+    files, old = listing.files, None if before is None else before.files
+    if not isinstance(files, ListedFiles):
+        return False
+    if isinstance(old, ListedFiles) and old:
+        return not files.learnt and files.same_listing(old)
+    return before is None and files.facts.dated
 
 
 def _with_learnt(listed: ListedFiles, files: Sequence[ListedFile]) -> ListedFiles:

@@ -25,6 +25,7 @@ from pypid.core.model import File, Files, Project, RenderedPage, Summary
 from pypid.core.packaging.releases import release_versions
 from pypid.core.policy import is_listed
 from pypid.core.simple_api.entries import FILES_URL, Entry, entry_of, plain, utc_text
+from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.shown_files import texts_of
 
@@ -143,8 +144,10 @@ def _packed_json(
     for text, compressed in _texts(project.files, project.name, files_url):
         texts += [b",", text]
         fragments += [_COMMA, compressed]
-    sizes = sum(text.count(b'"size":') for text in texts)  # in a string, its quotes have escapes
-    beginning = _beginning(project, status, as_of, has_sizes=sizes == len(project.files))
+    has_sizes = isinstance(project.files, ListedFiles) and project.files.facts.sized
+    if not has_sizes:  # in a string, the quotes of the key would have escapes
+        has_sizes = sum(text.count(b'"size":') for text in texts) == len(project.files)
+    beginning = _beginning(project, status, as_of, has_sizes=has_sizes)
     pieces = [beginning, *texts[1:], b"]}"]
     page = finished(b"".join(pieces), Format.JSON.value)
     body = gzip_of([fragment(beginning), *fragments[1:], fragment(b"]}")], page.body)

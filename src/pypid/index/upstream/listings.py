@@ -20,7 +20,7 @@ from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UpstreamState
 from pypid.core.records.ages import is_recent
-from pypid.core.records.upstream_entry import with_cached, with_listing
+from pypid.core.records.upstream_entry import is_compared_quickly, with_cached, with_listing
 from pypid.flow import World, start
 from pypid.flow.single_flight import Flights
 from pypid.index.upstream.cache_store import CacheStore
@@ -240,7 +240,7 @@ class UpstreamListings:
         )
 
     async def _compared(self, listing: Listing, before: UpstreamEntry) -> UpstreamEntry:
-        if len(listing.files or ()) <= FEW:
+        if len(listing.files or ()) <= FEW or is_compared_quickly(listing, before.listing):
             return with_listing(before, listing)
         return await self.world.thinking(with_listing, before, listing)
 
