@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import (
+    LONGEST_FILENAME,
     LONGEST_NAME,
     ProjectName,
     are_usual_tags,
@@ -84,6 +85,36 @@ def as_any(entry: GivenEntry) -> dict[str, Any]:
     return found
 
 
+class PlainNames:
+    """Finds the versions in the file names of one page."""
+
+    def __init__(self, project: ProjectName) -> None:
+        self._project = project
+        self._stem = " "
+        """The name and the version of the last wheel, as its file name begins."""
+        self._version: str | None = None
+        self._tags: set[str] = set()
+        """The ends of names of wheels that are known to be valid."""
+
+    def version_of(self, filename: str) -> str | None:
+        """Return the version, as `listed_names.version_of`, if the name needs no quotes in a URL;
+        else None.
+        """
+        if filename.startswith(self._stem) and filename[len(self._stem) :] in self._tags:
+            return self._version
+        version = version_of(filename, self._project)
+        if version is None or len(filename) > LONGEST_FILENAME or not is_unreserved(filename):
+            return None
+        name, _, rest = filename.partition("-")
+        spelled, _, tags = rest.partition("-")
+        usual = usual_name_and_version(name, spelled)
+        is_usual = usual == (self._project, version) and len(filename) < LONGEST_NAME
+        if is_usual and tags.endswith(".whl") and are_usual_tags(tags[:-4]):
+            self._stem, self._version = f"{name}-{spelled}-", version
+            self._tags.add(tags)
+        return version
+
+
 class UsualEntries:
     """Makes rows of the entries of one page. `folder_of` returns the URL of a relative folder, or
     None; `serves` as for `parse_pages.slices_of_page`.
@@ -99,11 +130,7 @@ class UsualEntries:
         self._url = f"{FILES_URL}{name}/"
         self._folder_of = folder_of
         self._serves = serves
-        self._stem = " "
-        """The name and the version of the last wheel, as its file name begins."""
-        self._version: str | None = None
-        self._tags: set[str] = set()
-        """The ends of names of wheels that are known to be valid."""
+        self._version_of = PlainNames(name).version_of
 
     def rows(self, entries: list[GivenEntry]) -> list[tuple[str, Row] | None]:
         """Return the version and the row of each entry of the usual form; None for any other, which
@@ -120,28 +147,13 @@ class UsualEntries:
         return self.rows(entries[:half]) + self.rows(entries[half:]) if half else [None]
 
     def _row(self, entry: GivenEntry, filename: str, folder: str) -> tuple[str, Row] | None:
-        is_known = filename.startswith(self._stem) and filename[len(self._stem) :] in self._tags
-        version = self._version if is_known else self._version_of(filename)
+        version = self._version_of(filename)
         if version is None:
             return None
         provenance = entry.provenance or None
         is_unverified = entry.core_metadata is True and not self._serves(folder + filename)
         entry.become_ours(self._url + filename, has_metadata=not is_unverified)
         return version, (filename, entry, folder, provenance, None)
-
-    def _version_of(self, filename: str) -> str | None:
-        """Return the version, if the name needs no quotes in a URL."""
-        version = version_of(filename, self._name)
-        if version is None or not is_unreserved(filename):
-            return None
-        name, _, rest = filename.partition("-")
-        spelled, _, tags = rest.partition("-")
-        usual = usual_name_and_version(name, spelled)
-        if tags.endswith(".whl") and are_usual_tags(tags[:-4]) and usual == (self._name, version):
-            self._stem, self._version = f"{name}-{spelled}-", version
-            if len(filename) < LONGEST_NAME:
-                self._tags.add(tags)
-        return version
 
     def _folders(self, names: list[str], urls: list[str]) -> list[str] | None:
         """Return the folders of the URLs, whose last parts are these names; None if any needs

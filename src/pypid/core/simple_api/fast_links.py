@@ -9,13 +9,18 @@ each attribute occurs once and has double quotes and the usual escapes. Any othe
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from html import unescape
+
+from msgspec import UNSET, UnsetType
 
 from pypid.core.model import ListedFile
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import LONGEST_FILENAME, ProjectName
-from pypid.core.simple_api.fast_entries import LONGEST_TEXT
+from pypid.core.simple_api.entries import FILES_URL, Entry
+from pypid.core.simple_api.fast_entries import LONGEST_TEXT, PlainNames
+from pypid.core.simple_api.packing import Row
 from pypid.core.simple_api.parse import moment_of, secure, specifier_of, yanked_of
 
 Usual = tuple[str | None, ...]
@@ -84,6 +89,45 @@ def file_of_usual(link: Usual, name: ProjectName) -> ListedFile | None:
         source=url,
         provenance_url=None if provenance is None else secure(unescape(provenance)),
     )
+
+
+class UsualLinks:
+    """Makes rows of the links of one page; `serves` as for `parse_pages.slices_of_page`."""
+
+    def __init__(self, name: ProjectName, serves: Callable[[str], bool]) -> None:
+        self._url = f"{FILES_URL}{name}/"
+        self._serves = serves
+        self._version_of = PlainNames(name).version_of
+
+    def row(self, link: Usual) -> tuple[str, Row] | None:
+        """Return the version and the row of a link to a file that is not yanked and has a plain
+        name; None for any other.
+        """
+        url, sha256, requires, time, yanked, size, offer, older_offer, provenance, *_ = link
+        assert url is not None and sha256 is not None
+        folder, slash, filename = url.rpartition("/")
+        version = self._version_of(filename)
+        specifier = requires and _specifier(requires)
+        uploaded = None if time is None else moment_of(time)
+        is_usual = yanked is provenance is None and len(url) <= LONGEST_TEXT
+        if version is None or not is_usual or (specifier and not specifier.isprintable()):
+            return None
+        offer = offer or older_offer
+        metadata: dict[str, str] | bool | UnsetType = UNSET
+        if offer is not None:
+            metadata = offer == "true" or {"sha256": offer[7:]}
+            if metadata is True and not self._serves(url):
+                metadata = UNSET  # without a hash it could not be verified
+        entry = Entry(
+            filename=filename,
+            url=self._url + filename,
+            hashes={"sha256": sha256},
+            size=UNSET if size is None else int(size),
+            upload_time=uploaded or UNSET,
+            requires_python=specifier or UNSET,
+            core_metadata=metadata,
+        )
+        return version, (filename, entry, folder + slash, None, None)
 
 
 @lru_cache(maxsize=1024)

@@ -32,7 +32,7 @@ from pypid.core.simple_api.fast_entries import (
 )
 from pypid.core.simple_api.json_elements import elements
 from pypid.core.simple_api.listed_files import ListedFiles
-from pypid.core.simple_api.packing import Packer, at_once, row_of
+from pypid.core.simple_api.packing import Packer, Row, at_once, row_of
 
 FEW = 128
 """Files parsed without a pause: some 3 milliseconds."""
@@ -130,6 +130,10 @@ class Gathered:
                 self._take_any(as_any(entry))
             else:
                 versions[usual[0]].append(usual[1])
+
+    def add_row(self, version: str, row: Row) -> None:
+        """Add a checked file of the page."""
+        self._packer.versions[version].append(row)
 
     def _take_any(self, entry: object) -> None:
         self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)

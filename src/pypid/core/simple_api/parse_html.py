@@ -18,7 +18,14 @@ from attrs import evolve
 from pypid.core.errors import BadListing, BadName
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.simple_api.fast_entries import LARGEST_SIZE, LONGEST_TEXT
-from pypid.core.simple_api.fast_links import ESCAPED, LINE_END, Usual, file_of_usual, usual_links
+from pypid.core.simple_api.fast_links import (
+    ESCAPED,
+    LINE_END,
+    Usual,
+    UsualLinks,
+    file_of_usual,
+    usual_links,
+)
 from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import (
     FEW,
@@ -191,14 +198,17 @@ class _Page(HTMLParser):
         if self.count > MOST_LINKS:
             raise BadListing(f"it has more than {MOST_LINKS} links.")
 
-    def move_links(self, gathered: Gathered, name: ProjectName, base: str) -> None:
+    def move_links(
+        self, gathered: Gathered, usual: UsualLinks, name: ProjectName, base: str
+    ) -> None:
         """Move the first few links to `gathered`."""
         for link in self.links[:FEW]:
-            gathered.add(
-                file_of_usual(link, name)
-                if isinstance(link, tuple)
-                else file_of(entry_of(link), name, base)
-            )
+            if not isinstance(link, tuple):
+                gathered.add(file_of(entry_of(link), name, base))
+            elif (row := usual.row(link)) is not None:
+                gathered.add_row(*row)
+            else:
+                gathered.add(file_of_usual(link, name))
         del self.links[:FEW]
 
     def is_of(self, name: ProjectName) -> bool:
@@ -231,7 +241,7 @@ def slices_of_html(
     """
     page = _Page()
     gathered: Gathered | None = None
-    base = url
+    base, usual = url, UsualLinks(name, serves)
     decoder = getincrementaldecoder(_encoding(content_type))("replace")
     for start in range(0, len(data), PIECE):
         page.take(decoder.decode(bytes(data[start : start + PIECE])))
@@ -244,7 +254,7 @@ def slices_of_html(
             base = page.links_from(url)
             gathered = Gathered(name, base, serves)
         while gathered is not None and page.links:
-            page.move_links(gathered, name, base)
+            page.move_links(gathered, usual, name, base)
             yield
     if must_end and page.tags.isdisjoint(("/html", "/body")):
         raise BadListing("its HTML breaks off.")
