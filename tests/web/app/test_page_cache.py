@@ -4,6 +4,7 @@ as well.
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
 from pypid.web.http.negotiation import Encoding
-from pypid.web.http.responses import FinishedPage
+from pypid.web.http.responses import LARGE, FinishedPage
 
 
 class PagesTests(Awaiting, SynchronousTestCase):
@@ -141,10 +142,10 @@ class UpstreamPagesTests(Awaiting, SynchronousTestCase):
         """Change what is known of the project."""
         self.have(self.catalog.upstream.edit(SPAM, change))
 
-    def ask(self) -> tuple[FinishedPage, int]:
+    def ask(self, format: Format = Format.JSON) -> tuple[FinishedPage, int]:
         """Ask for the page."""
         return self.have(
-            self.pages.project(SPAM, Format.JSON, DIRECT, files_url="f/", provenance=lambda: None)
+            self.pages.project(SPAM, format, DIRECT, files_url="f/", provenance=lambda: None)
         )
 
     def test_unchanged_listing_is_not_rendered_again(self) -> None:
@@ -171,6 +172,18 @@ class UpstreamPagesTests(Awaiting, SynchronousTestCase):
         self.edit(lambda entry: evolve(entry, kept=(a_file(SPAM, "1"),)))
         [summary] = self.have(self.catalog.upstream.summaries())
         self.assertEqual(self.ask()[1], summary.serial)
+
+    def test_large_pages_are_kept_gzipped(self) -> None:
+        """A large page takes no more memory than its gzipped form, in each format."""
+        versions = [str(number) for number in range(1000)]
+        self.edit(lambda entry: evolve(entry, listing=a_listing(SPAM, *versions)))
+        for format in (Format.JSON, Format.HTML_V1):
+            finished, _ = self.ask(format)
+            plain = self.have(finished.in_encoding(Encoding.IDENTITY))
+            packed = self.have(finished.in_encoding(Encoding.GZIP))
+            self.assertGreater(len(plain.body), LARGE)
+            self.assertEqual(finished.weight, len(packed.body))
+            self.assertEqual(gzip.decompress(packed.body), plain.body)
 
     def test_pages_count_in_the_budget(self) -> None:
         """The bytes of a finished page are in the memory budget, until others need them."""

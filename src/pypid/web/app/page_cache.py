@@ -31,7 +31,7 @@ from pypid.index import Index
 from pypid.index.views import UpstreamPermission
 from pypid.metrics.families import PAGES
 from pypid.web.app.visibility import Lists
-from pypid.web.http.responses import FinishedPage, gzipped_etag
+from pypid.web.http.responses import LARGE, FinishedPage, gzipped, gzipped_etag
 
 
 @define(eq=False)
@@ -170,6 +170,8 @@ class ProjectPages:
             page, zipped = render_forms(
                 project, format, files_url=files_url, provenance_url=provenance_url
             )
+            if zipped is None and len(page.body) > LARGE:
+                zipped = gzipped(page)  # then only that form takes memory
             finished = FinishedPage(page, self._world.blocking, zipped=zipped)
             return CachedPage(finished, project.serial)
 
