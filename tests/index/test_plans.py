@@ -359,7 +359,7 @@ class KeptTests(KeeperCase):
         self.have(again.kept.compare())
         kept = self.have(again.kept.find(file))
         assert kept is not None
-        self.assertEqual(self.have(whole_of(self.blobs, kept.key or "")), data)
+        self.assertEqual(self.have(whole_of(self.blobs, kept.key)), data)
         self.have(again.forget(file.project, file.filename))
         self.assertEqual(self.stored(), [])
 

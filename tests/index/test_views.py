@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.memory_budget import OVERHEAD, MemoryBudget
-from pypid.core.model import File, Listing, Presence, Project, Status
+from pypid.core.model import File, Listing, Presence, Project, Status, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.flow import start
@@ -133,8 +133,8 @@ class ViewsTests(SynchronousTestCase):
         remembers what upstream said.
         """
         views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), world())
-        kept = their_file(
-            "1.0", uploaded=START - timedelta(days=1), key=".kept/spam/spam-1.0.tar.gz"
+        kept = as_stored(
+            their_file("1.0", uploaded=START - timedelta(days=1)), key=".kept/spam/spam-1.0.tar.gz"
         )
         theirs = UpstreamState(kept=(kept,), reachable=False, serial=1)
         for days, found in ((0, 0), (1, 0), (2, 1)):

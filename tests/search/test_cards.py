@@ -36,10 +36,11 @@ def file(version: str, day: int, **options: Any) -> File:
         "metadata_sha256": version * 4,
         "sha256": "a" * 64,
         "size": 1,
-        "key": f"spam/{name}",
         **options,
     }
-    kind = StoredFile if given["key"] else ListedFile
+    kind = ListedFile if "source" in given else StoredFile
+    if kind is StoredFile:
+        given["key"] = f"spam/{name}"
     return kind(project=SPAM, filename=name, version=version, uploaded=uploaded, **given)
 
 
@@ -95,9 +96,7 @@ class CardTests(SynchronousTestCase):
 
     def test_elsewhere(self) -> None:
         """Metadata of a file of theirs that is not kept is not to be read: nobody else is asked."""
-        self.assertIsNone(
-            made(file("1.0", 0, source="https://elsewhere.example/f", key=None)).unread
-        )
+        self.assertIsNone(made(file("1.0", 0, source="https://elsewhere.example/f")).unread)
 
     def test_python(self) -> None:
         """Whatever some file of the release lets through; without a word, or with one that is none,

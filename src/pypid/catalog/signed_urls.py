@@ -19,7 +19,7 @@ from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Unreadable
-from pypid.core.model import File, SignedUrl
+from pypid.core.model import SignedUrl, StoredFile
 from pypid.core.records.ages import AHEAD
 from pypid.core.records.documents import FORMAT, dump, load
 from pypid.flow import World
@@ -82,24 +82,18 @@ class Links:
     """Keys whose URL only this node uses, and when sharing is tried again."""
     _flights: Flights[str, SignedUrl | None] = field(factory=Flights, init=False, repr=False)
 
-    async def link(self, file: File) -> SignedUrl | None:
+    async def link(self, file: StoredFile) -> SignedUrl | None:
         """Return a URL that gives access to the bytes of the file; None if the store has no signed
         URLs.
 
         Raises `StorageDown` if none can be signed (no credentials).
         """
-        assert file.key is not None  # only what is stored is linked
-        held = self._held.get(file.key)
-        is_known = self.signer() is not None
-        if (
-            held is not None
-            and is_known
-            and self._is_good(held)
-            and not self._may_be_shared(file.key)
-        ):
-            self._held.move_to_end(file.key)
-            return held
         key = file.key
+        held = self._held.get(key)
+        is_known = self.signer() is not None
+        if held is not None and is_known and self._is_good(held) and not self._may_be_shared(key):
+            self._held.move_to_end(key)
+            return held
         return await self._flights.single(key, lambda: self._signed(key, file.filename))
 
     async def _signed(self, key: str, filename: str) -> SignedUrl | None:

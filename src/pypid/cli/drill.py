@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 
 from pypid.cli.output import JobProgress, counted, print_json, printable
-from pypid.core.errors import CannotStart, PypidError
+from pypid.core.errors import CannotStart, PypidError, Unreadable
 
 if TYPE_CHECKING:
     from pypid.daemon.control import Control
@@ -143,15 +143,19 @@ def expected_projects(packages: Path) -> tuple[dict[str, ExpectedProject], list[
     found: dict[str, ExpectedProject] = {}
     unusable: list[str] = []
     for path in sorted(packages.rglob(f"*{ObjectKind.RECORD.value}")):
-        file = load_record(path.read_bytes(), path.name)
-        if file.key is None or segments(file.key) is None:  # a path out of the folder, for example
+        try:
+            file = load_record(path.read_bytes(), path.name)
+        except Unreadable as error:
+            unusable.append(str(error))
+            continue
+        if segments(file.key) is None:  # a path out of the folder, for example
             unusable.append(f"{file.project}: the record of {file.filename} has no valid key")
             continue
         project = found.setdefault(file.project, ExpectedProject({}, frozenset()))
         bytes_at = packages / file.key
         bytes_at.parent.mkdir(parents=True, exist_ok=True)
         with bytes_at.open("ab") as placeholder:
-            placeholder.truncate(file.size or 0)
+            placeholder.truncate(file.size)
         is_yanked = path.with_name(file.filename + ObjectKind.YANKED.value).exists()
         found[file.project] = ExpectedProject(
             {**project.files, file.filename: file.sha256 or ""},

@@ -66,8 +66,6 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """None: not yanked; "": yanked without a reason (PEP 592)."""
     source: str | None = None
     """The upstream URL; None for a local file."""
-    key: str | None = None
-    """The key of the bytes in the `Blobs`; None for an upstream file that is not cached."""
     md5: str | None = None
     blake2b_256: str | None = None
     uploader: str | None = None
@@ -110,7 +108,6 @@ class ListedFile(File, frozen=True, kw_only=True, gc=False):
 
     source: str
     """The upstream URL."""
-    key: None = None
 
 
 def as_stored(file: File, **fields: Any) -> StoredFile:

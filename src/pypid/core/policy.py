@@ -248,7 +248,9 @@ def _visible_listed(
     if stored_only:
         cached = (shown.replaced[position] for position in sorted(shown.replaced))
         return tuple(
-            file for file in cached if file.key is not None and now >= _visible_from(file, age)
+            file
+            for file in cached
+            if isinstance(file, StoredFile) and now >= _visible_from(file, age)
         )
     hidden: set[int] = set()
     known = shown.listed
@@ -262,7 +264,7 @@ def _visible_listed(
         hidden.update(
             position
             for position, file in enumerate(shown)
-            if file.key is None and claim_of(file) is None
+            if not isinstance(file, StoredFile) and claim_of(file) is None
         )
     return evolve(shown, hidden=frozenset(hidden)) if hidden else files
 
@@ -357,9 +359,11 @@ def _hidden(
         return Hidden.QUARANTINED
     if now < _visible_from(file, age):
         return Hidden.COOLDOWN
-    if policy.require_hashes and file.key is None and claim_of(file) is None:
+    if isinstance(file, StoredFile):
+        return None
+    if policy.require_hashes and claim_of(file) is None:
         return Hidden.UNVERIFIED
-    if file.key is None and (policy.mode is Mode.OFFLINE or upstream.stored_only):
+    if policy.mode is Mode.OFFLINE or upstream.stored_only:
         return Hidden.NOT_KEPT
     return None
 
@@ -419,7 +423,7 @@ def is_listed(project: Summary) -> bool:
 class Serve:
     """The bytes are served from the storage, under the file's key."""
 
-    file: File
+    file: StoredFile
 
 
 @frozen
@@ -442,9 +446,9 @@ Delivery = Serve | PassOn | Keep
 
 def delivery(policy: Policy, file: File) -> Delivery:
     """Return how the bytes of a visible file reach the client."""
-    if file.key is not None:
+    if isinstance(file, StoredFile):
         return Serve(file)
-    assert file.source is not None  # a file that is neither stored nor upstream is not visible
+    assert isinstance(file, ListedFile)  # others are not visible
     match policy.mode:
         case Mode.REDIRECT:
             return PassOn(file.source)

@@ -14,7 +14,7 @@ from attrs import frozen
 from packaging.version import Version
 
 from pypid.core.errors import BadRequest
-from pypid.core.model import File
+from pypid.core.model import F, File
 from pypid.core.packaging.names import ProjectName, version_key, version_of
 
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -49,7 +49,7 @@ class TieringRule:
             raise BadRequest("The age is 0 or more.")
 
 
-def due(files: Iterable[File], rule: TieringRule, now: datetime) -> tuple[File, ...]:
+def due(files: Iterable[F], rule: TieringRule, now: datetime) -> tuple[F, ...]:
     """Return the files of one project that the rule applies to, in their order.
 
     The newest versions are computed twice: of all, and of those that an installer selects by itself

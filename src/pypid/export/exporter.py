@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, PypidError
-from pypid.core.model import File, Project
+from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.summaries import only
 from pypid.export.newest import NewestProjects, news_of_project
@@ -220,11 +220,15 @@ class Exporter:
         return (
             None
             if lifetime is None
-            else {file.filename: await self._signed(file, lifetime) for file in project.files}
+            else {
+                file.filename: await self._signed(file, lifetime)
+                for file in project.files
+                if isinstance(file, StoredFile)
+            }
         )
 
-    async def _signed(self, file: File, lifetime: timedelta) -> str:
-        link = await self.index.blobs.link(file.key or "", lifetime, file.filename)
+    async def _signed(self, file: StoredFile, lifetime: timedelta) -> str:
+        link = await self.index.blobs.link(file.key, lifetime, file.filename)
         if link is None:
             raise BadRequest(
                 "This storage signs no URLs: signed links need a bucket ([storage] backend = s3)."

@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 
 from pypid.core.errors import Missing, PypidError
-from pypid.core.model import File, Project
+from pypid.core.model import File, Project, StoredFile
 from pypid.core.packaging.collection import (
     Collected,
     CollectOptions,
@@ -326,12 +326,12 @@ class Collector:
             )
         return evolve(report, outcome=CollectOutcome.KEPT)
 
-    async def _has_come(self, stored: File) -> bool:
+    async def _has_come(self, stored: StoredFile) -> bool:
         """Return whether the file was stored during this collection: reading metadata out of a
         small wheel may have cached it already.
         """
         try:
-            return (await self.index.blobs.stat(stored.key or "")).modified > self._began
+            return (await self.index.blobs.stat(stored.key)).modified > self._began
         except Missing:
             return False
 

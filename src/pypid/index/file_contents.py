@@ -38,7 +38,7 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.lru import Recent
-from pypid.core.model import File, Span
+from pypid.core.model import File, ListedFile, Span
 from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.flow import FileBody, whole
 from pypid.flow.derived import Derived
@@ -188,7 +188,7 @@ class Contents:
     async def _whole(self, file: File, reading: Reading[T], permission: UpstreamPermission) -> T:
         """Read the whole file, in place if it is on disk, else through a spool."""
         if (
-            file.size is not None and file.size > MOST_SPOOLED and file.key is None
+            isinstance(file, ListedFile) and file.size is not None and file.size > MOST_SPOOLED
         ):  # before it is fetched
             raise UnusableArchive(_TOO_LARGE)
         async with aclosing(await self._body(file, None, permission)) as body:
@@ -253,7 +253,7 @@ def _edition(file: File, permission: UpstreamPermission) -> str | None:
     """Return what identifies the contents of a file that the client could download itself, too;
     else None. A file that is only upstream requires the right to have it fetched.
     """
-    may_have = file.source is None or file.key is not None or permission.may_reach_out
+    may_have = not isinstance(file, ListedFile) or permission.may_reach_out
     return file.sha256 if may_have else None
 
 

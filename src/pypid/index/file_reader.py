@@ -16,9 +16,9 @@ from pypid.core.errors import (
     StorageDown,
     Unreadable,
 )
-from pypid.core.model import File, SignedUrl, Span
+from pypid.core.model import File, SignedUrl, Span, StoredFile
 from pypid.core.policy import PassOn, UnknownOwner, delivery
-from pypid.core.records.layout import ObjectKind, metadata_key, sidecar_key
+from pypid.core.records.layout import ObjectKind, sidecar_key
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.store import records
@@ -68,7 +68,7 @@ class FileReader:
         An archived file is never redirected: the client would get a 403 until it is restored.
         `restricted`: not every client may download it. Raises `StorageDown`.
         """
-        if self.links is None or file.key is None or file.archived:
+        if self.links is None or not isinstance(file, StoredFile) or file.archived:
             return None
         if file.source is not None:
             self.file_cache.touched(file)
@@ -92,11 +92,11 @@ class FileReader:
         try:
             return await (
                 self._open_ours(file, span)
-                if file.source is None
+                if isinstance(file, StoredFile) and file.source is None
                 else self._open_theirs(file, span, permission)
             )
         except Archived:
-            key = file.key or await self._cached_key(file)
+            key = file.key if isinstance(file, StoredFile) else await self._cached_key(file)
             if key is not None:
                 await self.restores.request(key)
             raise
@@ -106,9 +106,9 @@ class FileReader:
         cached = await self.file_cache.kept.find(file)
         return None if cached is None else cached.key
 
-    async def _open_ours(self, file: File, span: Span | None) -> Body:
+    async def _open_ours(self, file: StoredFile, span: Span | None) -> Body:
         try:
-            return await self.blobs.read(file.key or "", span)
+            return await self.blobs.read(file.key, span)
         except Missing:
             raise await self._gone(file) from None
 
@@ -125,12 +125,11 @@ class FileReader:
         except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 
-    async def _gone(self, file: File) -> PypidError:
+    async def _gone(self, file: StoredFile) -> PypidError:
         """Return why the bytes of a file that was visible a moment ago are missing. Refreshes the
         project's catalog entry.
         """
         await self.context.resync(file.project)
-        recorded: File | None
         try:
             recorded = await records.read_record(self.blobs, file.project, file.filename)
         except Unreadable:
@@ -148,7 +147,7 @@ class FileReader:
         if file.source is not None:
             return await self._metadata_of_theirs(file, permission)
         return await self._sidecar(
-            file, metadata_key(file) if file.metadata_sha256 else None, ".metadata"
+            file, ObjectKind.METADATA, ".metadata", is_promised=file.metadata_sha256 is not None
         )
 
     async def _metadata_of_theirs(self, file: File, permission: UpstreamPermission) -> bytes:
@@ -164,20 +163,22 @@ class FileReader:
 
     async def signature(self, file: File) -> bytes:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        return await self._sidecar(
-            file, sidecar_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc"
-        )
+        return await self._sidecar(file, ObjectKind.SIGNATURE, ".asc", is_promised=file.signed)
 
     async def provenance(self, file: File) -> bytes:
         """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
         none.
         """
         return await self._sidecar(
-            file, sidecar_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance"
+            file, ObjectKind.PROVENANCE, ".provenance", is_promised=file.attested
         )
 
-    async def _sidecar(self, file: File, where: str | None, what: str) -> bytes:
-        data = None if where is None else await records.read_bytes(self.blobs, where)
+    async def _sidecar(
+        self, file: File, kind: ObjectKind, what: str, *, is_promised: bool
+    ) -> bytes:
+        data = None
+        if is_promised and isinstance(file, StoredFile):
+            data = await records.read_bytes(self.blobs, sidecar_key(file, kind))
         if data is None:
             raise NoSuchFile(file.filename + what)
         return data

@@ -18,7 +18,7 @@ from pypid.core.archives.differences import (
 )
 from pypid.core.archives.metadata_differences import FieldDifference, metadata_differences
 from pypid.core.errors import NoSuchMember, PypidError
-from pypid.core.model import File
+from pypid.core.model import File, StoredFile
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release
@@ -169,7 +169,7 @@ class Comparison:
             try:
                 if file.metadata_sha256 or file.filename.endswith(".whl"):
                     return await self.contents.index.metadata(file, self.permission)
-                if file.source is None or file.key is not None:
+                if isinstance(file, StoredFile):
                     return await self._pkg_info(file)
             except PypidError:
                 continue

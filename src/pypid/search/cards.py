@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.model import File, Project
+from pypid.core.model import File, ListedFile, Project
 from pypid.core.packaging.core_metadata import read_metadata
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, choose_release, describing_file, release_of
@@ -67,7 +67,7 @@ def filed(seen: CardSource, described: str | None, description: ProjectDescripti
     version = choose_release(project)
     release = None if version is None else release_of(project, version)
     file = None if version is None else describing_file(project, version)
-    if file is not None and file.source is not None and file.key is None:
+    if isinstance(file, ListedFile):
         file = None  # it is stored upstream only, which is not asked
     wanted = (file.metadata_sha256 or "") if file is not None else ""
     is_known = described == wanted or not wanted

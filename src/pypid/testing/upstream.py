@@ -10,7 +10,7 @@ from contextlib import aclosing
 from attrs import evolve
 
 from pypid.core.errors import NotThere, UpstreamDown
-from pypid.core.model import File, Listing, Span
+from pypid.core.model import File, ListedFile, Listing, Span
 from pypid.core.packaging.names import project_name
 from pypid.flow import whole
 from pypid.ports import Upstream
@@ -57,7 +57,7 @@ class UpstreamContract(Awaiting):
         file = self.file()
         self.assertEqual((file.project, file.filename, file.version), (SPAM, FILENAME, "1.0"))
         self.assertIsNotNone(file.source)
-        self.assertIsNone(file.key)
+        self.assertIsInstance(file, ListedFile)
 
     def test_again(self) -> None:
         """A known listing that is still valid comes back the same, with a new time."""

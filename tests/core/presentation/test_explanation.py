@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
-from pypid.core.model import Listing, Presence, Project, Status, as_stored
+from pypid.core.model import Listing, Presence, Project, Status, StoredFile, as_stored
 from pypid.core.policy import (
     Hidden,
     Policy,
@@ -55,7 +55,7 @@ class AgreementTests(SynchronousTestCase):
         own = ours.files if isinstance(ours, Project) else ()
         why = explain(policy, SPAM, ours, known, NOW)
         expected = sorted(
-            (file.filename, file in own, file not in own and file.key is not None)
+            (file.filename, file in own, file not in own and isinstance(file, StoredFile))
             for file in seen.files
         )
         self.assertEqual(

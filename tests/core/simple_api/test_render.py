@@ -43,11 +43,12 @@ def a_file(filename: str = "demo-1.0-py3-none-any.whl", version: str = "1.0", **
         "sha256": "a" * 64,
         "size": 12,
         "uploaded": MOMENT,
-        "key": f"demo/{filename}",
+        **more,
     }
-    values = {**known, **more}
-    kind = StoredFile if values["key"] else ListedFile
-    return kind(project=NAME, filename=filename, version=version, **values)
+    if "source" in more:
+        return ListedFile(project=NAME, filename=filename, version=version, **known)
+    key = f"demo/{filename}"
+    return StoredFile(project=NAME, filename=filename, version=version, key=key, **known)
 
 
 def a_project(*files: File, **more: Any) -> Project:
@@ -401,7 +402,7 @@ class DetailTests(SynchronousTestCase):
         """URLs point at us, never at the source, and relative ones lead from the page to
         ``/packages/``.
         """
-        file = a_file(source="https://elsewhere/demo.whl", key=None)
+        file = a_file(source="https://elsewhere/demo.whl")
         page = render_project(a_project(file), Format.JSON)
         self.assertNotIn(b"elsewhere", page.body)
         url = strict(page)["files"][0]["url"]

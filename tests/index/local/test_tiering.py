@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import ArchiveState, Blob, Project, Span, Unfinished
+from pypid.core.model import ArchiveState, Blob, Project, Span, StoredFile, Unfinished
 from pypid.core.packaging.names import project_name
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
 from pypid.flow import BytesBody, start
@@ -305,7 +305,7 @@ class ArchiveTests(TierCase):
             return BytesBody(data)
 
         kept = self.have(self.index.file_cache.kept.keep(file, digests(data), body, no_metadata))
-        assert kept.key is not None
+        assert isinstance(kept, StoredFile)
         self.shelves.classes[kept.key] = "GLACIER"
         for _ in range(2):  # the second time it is in the catalog
             self.refused(self.started().open(file), Archived)

@@ -279,9 +279,7 @@ class AfterCrashTests(AuditCase):
                 self.sweeps()
                 self.assertEqual(self.kept(), before)
                 for file in self.kept():
-                    self.assertEqual(
-                        digests(self.have(self.read(file.key or ""))).sha256, file.sha256
-                    )
+                    self.assertEqual(digests(self.have(self.read(file.key))).sha256, file.sha256)
                 if not storm.struck:
                     break
             else:

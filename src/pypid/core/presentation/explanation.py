@@ -11,7 +11,7 @@ from enum import Enum
 from attrs import evolve, frozen
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.model import File, Presence, Project
+from pypid.core.model import File, Presence, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
     NEVER,
@@ -172,7 +172,11 @@ def _upstream_files(
         because = all_hidden or hidden(policy, file, upstream, taken, now)
         until = _until(policy, file, because)
         yield FileWhy(
-            file.filename, ours=False, kept=file.key is not None, because=because, until=until
+            file.filename,
+            ours=False,
+            kept=isinstance(file, StoredFile),
+            because=because,
+            until=until,
         )
     names = {file.filename for file in files}
     for file in upstream.kept:

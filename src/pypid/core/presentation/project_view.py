@@ -10,7 +10,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from pypid.core.model import File, Project
+from pypid.core.model import File, Project, StoredFile
 from pypid.core.packaging.names import ProjectName, is_prerelease, version_key
 from pypid.core.packaging.releases import Release, choose_release, describing_file, releases
 from pypid.core.packaging.tags import Fit, fit_of
@@ -205,14 +205,8 @@ def _to_be_opened(release: Release) -> File | None:
     """Return a small stored file: old sdists have a PKG-INFO that installers do not trust but users
     can read.
     """
-    here = (
-        file
-        for file in release.files
-        if file.key is not None and not file.archived and file.sha256 is not None
-    )
-    return next(
-        (file for file in here if file.size is not None and file.size <= LARGEST_INSIDE), None
-    )
+    here = (file for file in release.files if isinstance(file, StoredFile) and not file.archived)
+    return next((file for file in here if file.size <= LARGEST_INSIDE), None)
 
 
 def is_pkg_info(path: str) -> bool:

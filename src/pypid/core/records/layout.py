@@ -44,7 +44,7 @@ from hashlib import md5
 from attrs import frozen
 
 from pypid.core.errors import BadFilename, BadName
-from pypid.core.model import File
+from pypid.core.model import File, StoredFile
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, parse_filename, project_name, same_version
 
@@ -132,19 +132,19 @@ def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
     return f"{project}/{filename}{ObjectKind.OVERWRITE.value}{sha256[:16]}"
 
 
-def sidecar_key(file: File, kind: ObjectKind) -> str:
+def sidecar_key(file: StoredFile, kind: ObjectKind) -> str:
     """Return the key of the file's metadata, signature or provenance: beside the very bytes that it
     belongs to; or, if these are stored in pypicloud's layout, where it would be in pypid's.
     """
     base = key(file.project, file.filename)
-    if file.key is not None and _OVERWRITE.match(file.key):
+    if _OVERWRITE.match(file.key):
         base = file.key
-    elif file.sha256 is not None and f"/{_AT}{file.sha256[:16]}/" in (file.key or ""):
+    elif f"/{_AT}{file.sha256[:16]}/" in file.key:
         base = overwrite_key(file.project, file.filename, file.sha256)
     return base + kind.value
 
 
-def metadata_key(file: File) -> str:
+def metadata_key(file: StoredFile) -> str:
     """Return the key of the file's core metadata; see `sidecar_key`."""
     return sidecar_key(file, ObjectKind.METADATA)
 

@@ -25,7 +25,7 @@ from pypid.core.errors import (
     StorageDown,
     Unreadable,
 )
-from pypid.core.model import Blob, File, Project, StoredFile
+from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import (
     Distribution,
@@ -181,7 +181,7 @@ class Adopter:
         return (await described(self.context, blob)).sha256 not in (None, record.sha256)
 
     async def _refused(
-        self, blob: Blob, distribution: Distribution, older: File | None
+        self, blob: Blob, distribution: Distribution, older: StoredFile | None
     ) -> Adopted | None:
         """Return the refusal if the file need not even be read; None if it has to be."""
         project, filename = distribution.project, distribution.filename
@@ -213,7 +213,7 @@ class Adopter:
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         return None
 
-    async def _second(self, blob: Blob, older: File) -> Adopted:
+    async def _second(self, blob: Blob, older: StoredFile) -> Adopted:
         """Return the outcome for a file whose name is published already."""
         if blob.size == older.size and await digest(self.context, blob) == older.sha256:
             problem = f"the same bytes are served from {older.key!r}: this copy may be removed."

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
-from pypid.core.model import File, LocalProject, Project, Status
+from pypid.core.model import LocalProject, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.records.documents import Deleted, ProjectStatus, Yanked
 from pypid.core.records.file_history import Event, FileHistory
@@ -80,7 +80,7 @@ class Manager:
                 name, lambda p: with_pasts(_marked(p, files, None), pasts)
             )
 
-    async def _noted(self, file: File, event: Event) -> list[FileHistory]:
+    async def _noted(self, file: StoredFile, event: Event) -> list[FileHistory]:
         """Record what is about to happen to the file, so that as-of views can show its former
         state.
         """
@@ -140,7 +140,7 @@ class Manager:
                     await self._remove_bytes(file)
             return project
 
-    async def _is_back(self, file: File) -> bool:
+    async def _is_back(self, file: StoredFile) -> bool:
         """Return whether another node has published the name again since its record was deleted:
         then its bytes and its entry stay.
         """
@@ -152,7 +152,7 @@ class Manager:
             return True
         return recorded is not None
 
-    async def _current(self, file: File) -> File:
+    async def _current(self, file: StoredFile) -> StoredFile:
         """Return the file from its record, with the catalog's yank: the catalog may lag behind an
         overwrite, and the record has no yanks.
         """
@@ -162,15 +162,14 @@ class Manager:
             return file
         return file if recorded is None else replace(recorded, yanked=file.yanked)
 
-    async def _remove_bytes(self, file: File) -> None:
+    async def _remove_bytes(self, file: StoredFile) -> None:
         await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.YANKED))
         for kind in (ObjectKind.SIGNATURE, ObjectKind.PROVENANCE, ObjectKind.METADATA):
             await self.context.blobs.delete(sidecar_key(file, kind))
-        if file.key is not None:
-            description = self.context.plan.description(file.key)
-            if description is not None:
-                await self.context.blobs.delete(description)
-            await self.context.blobs.delete(file.key)
+        description = self.context.plan.description(file.key)
+        if description is not None:
+            await self.context.blobs.delete(description)
+        await self.context.blobs.delete(file.key)
 
     async def delete_project(self, name: ProjectName, by: str) -> LocalProject:
         """Delete all files of the project; it stays local, empty, with its status, until
@@ -241,7 +240,7 @@ def files_of_release(project: Project, version: str) -> frozenset[str]:
     return filenames
 
 
-def _chosen(project: LocalProject, filenames: frozenset[str]) -> tuple[File, ...]:
+def _chosen(project: LocalProject, filenames: frozenset[str]) -> tuple[StoredFile, ...]:
     files = tuple(file for file in project.files if file.filename in filenames)
     missing = filenames - {file.filename for file in files}
     if missing:
@@ -249,7 +248,7 @@ def _chosen(project: LocalProject, filenames: frozenset[str]) -> tuple[File, ...
     return files
 
 
-def _marked(project: LocalProject, files: Iterable[File], reason: str | None) -> LocalProject:
+def _marked(project: LocalProject, files: Iterable[StoredFile], reason: str | None) -> LocalProject:
     """Return the project with the yank of these files set or removed; files that another node has
     deleted or replaced are skipped.
     """

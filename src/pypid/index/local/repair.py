@@ -13,7 +13,7 @@ from contextlib import suppress
 from attrs import frozen
 
 from pypid.core.errors import Exists, Missing
-from pypid.core.model import File
+from pypid.core.model import StoredFile
 from pypid.core.records.layout import overwrite_key
 from pypid.index.context import IndexContext, digests_of
 from pypid.index.store import records
@@ -25,9 +25,9 @@ class Repair:
 
     context: IndexContext
 
-    async def copy_of(self, file: File) -> str | None:
+    async def copy_of(self, file: StoredFile) -> str | None:
         """Return the key of a copy with the hash that the record names, or None."""
-        sha256, plan = file.sha256 or "", self.context.plan
+        sha256, plan = file.sha256, self.context.plan
         overwrite = plan.overwrite(file.project, file.version, file.filename, sha256)
         candidates = {
             plan.aside(file.project, file.filename, sha256): None,
@@ -39,11 +39,11 @@ class Repair:
                 return candidate
         return None
 
-    async def mend(self, file: File) -> bool:
+    async def mend(self, file: StoredFile) -> bool:
         """Put the bytes back and list the file. Return False if the record changed, nothing is
         wrong, or no copy is left.
         """
-        where, sha256 = file.key or "", file.sha256 or ""
+        where, sha256 = file.key, file.sha256
         async with self.context.places.hold(f"{file.project}/{file.filename}"):
             if await records.read_record(self.context.blobs, file.project, file.filename) != file:
                 return False
@@ -57,9 +57,9 @@ class Repair:
         await self.context.resync(file.project)
         return True
 
-    async def _set_aside(self, file: File) -> None:
+    async def _set_aside(self, file: StoredFile) -> None:
         """Copy the bytes that are in the wrong place aside, if there are any."""
-        where = file.key or ""
+        where = file.key
         with suppress(Missing, Exists):
             other = (await digests_of(self.context, where)).sha256
             aside = self.context.plan.aside(file.project, file.filename, other)

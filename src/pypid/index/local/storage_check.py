@@ -16,7 +16,7 @@ from enum import Enum
 from attrs import define, evolve, field, frozen
 
 from pypid.core.errors import Missing, PypidError, Unreadable
-from pypid.core.model import Blob, File
+from pypid.core.model import Blob, StoredFile
 from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked
 from pypid.core.records.layout import (
     KEPT,
@@ -121,7 +121,7 @@ class Finding:
     sweepable: bool = False
     swept: bool = False
     mended: bool = False
-    file: File | None = field(default=None, repr=False)
+    file: StoredFile | None = field(default=None, repr=False)
     copy: str | None = field(default=None, repr=False)
 
 
@@ -227,7 +227,7 @@ class Checker:
 
     async def _record(
         self, seen: _Seen, where: ObjectPlace, listed: Set[str], hashes: bool
-    ) -> File | None:
+    ) -> StoredFile | None:
         """Check the bytes and documents of a record and return its file; None if the record is
         damaged.
         """
@@ -241,7 +241,7 @@ class Checker:
                 ),
             )
             return None
-        if file is None or file.key is None:
+        if file is None:
             return None  # deleted meanwhile
         seen.count_file()
         if file.key not in listed:
@@ -259,7 +259,7 @@ class Checker:
             await self._documents_of(seen, file, listed, hashes)
         return file
 
-    async def _with_copy(self, finding: Finding, file: File) -> Finding:
+    async def _with_copy(self, finding: Finding, file: StoredFile) -> Finding:
         """Add the copy from which the published bytes can be restored, if there is one."""
         copy = await Repair(self.context).copy_of(file)
         if copy is None:
@@ -283,7 +283,9 @@ class Checker:
             where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER
         )
 
-    async def _documents_of(self, seen: _Seen, file: File, listed: Set[str], hashes: bool) -> None:
+    async def _documents_of(
+        self, seen: _Seen, file: StoredFile, listed: Set[str], hashes: bool
+    ) -> None:
         for where in _promised(file):
             if where not in listed:
                 await self._report(
@@ -358,12 +360,11 @@ class Checker:
 
 
 async def wrong_with_bytes(
-    context: IndexContext, file: File, *, hashes: bool, if_cut: StorageProblem
+    context: IndexContext, file: StoredFile, *, hashes: bool, if_cut: StorageProblem
 ) -> StorageProblem | None:
     """Return what is wrong with the stored bytes of a file, or None; `if_cut` if they have another
     length. With `hashes` they are read.
     """
-    assert file.key is not None  # those who read records guarantee it
     try:
         found = await context.blobs.stat(file.key)
         if found.size != file.size:
@@ -377,14 +378,14 @@ async def wrong_with_bytes(
 
 
 def _finding(
-    where: str, wrong: StorageProblem, file: File | None = None, *, sweepable: bool = False
+    where: str, wrong: StorageProblem, file: StoredFile | None = None, *, sweepable: bool = False
 ) -> Finding:
     record = "" if file is None else key(file.project, file.filename, ObjectKind.RECORD)
     advice = _ADVICE[wrong].format(record=record, filename="" if file is None else file.filename)
     return Finding(where, wrong, advice, sweepable)
 
 
-def _promised(file: File) -> Iterator[str]:
+def _promised(file: StoredFile) -> Iterator[str]:
     """Return the keys of the documents that the record promises."""
     kinds = (
         (ObjectKind.METADATA, file.metadata_sha256),
@@ -394,13 +395,15 @@ def _promised(file: File) -> Iterator[str]:
     return (sidecar_key(file, kind) for kind, is_promised in kinds if is_promised)
 
 
-def _referred(file: File) -> set[str]:
+def _referred(file: StoredFile) -> set[str]:
     """Return all keys that the record refers to."""
-    return {*_promised(file), file.key or "", key(file.project, file.filename, ObjectKind.YANKED)}
+    return {*_promised(file), file.key, key(file.project, file.filename, ObjectKind.YANKED)}
 
 
 def _unclaimed(
-    placed: Sequence[tuple[ObjectPlace, Blob]], files: Mapping[str, File | None], now: datetime
+    placed: Sequence[tuple[ObjectPlace, Blob]],
+    files: Mapping[str, StoredFile | None],
+    now: datetime,
 ) -> Iterator[Finding]:
     """Yield findings for what no record refers to. `files` are those of the records, by name; None
     for a damaged one: it may refer to anything.

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import ArchiveState, File, LocalProject, Project
+from pypid.core.model import ArchiveState, LocalProject, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule, due
 from pypid.flow import shielded
@@ -91,11 +91,10 @@ class Tierer:
             await pace.keep()
         return Tiered(run.projects, run.files, tuple(run.moved))
 
-    async def _file(self, run: _Run, file: File) -> None:
+    async def _file(self, run: _Run, file: StoredFile) -> None:
         run.note(await self._moved(run, file))
 
-    async def _moved(self, run: _Run, file: File) -> Moved:
-        assert file.key is not None  # local files have one
+    async def _moved(self, run: _Run, file: StoredFile) -> Moved:
         size = file.size or 0
         try:
             state = await self.bucket.archive_state(file.key)
@@ -118,7 +117,7 @@ class Tierer:
             project=file.project, filename=file.filename, size=size, before=before, outcome=outcome
         )
 
-    async def _move(self, file: File, storage_class: str) -> None:
+    async def _move(self, file: StoredFile, storage_class: str) -> None:
         """Move the bytes while no publish can write them, and note in the catalog whether they can
         be read at once.
         """
@@ -127,13 +126,13 @@ class Tierer:
             if archived:  # before the move: a client redirected a moment later would be refused
                 await self._note(name, file, archived=True)
             try:
-                await self.bucket.move(file.key or "", storage_class)
+                await self.bucket.move(file.key, storage_class)
             except BaseException:
                 await self.context.records.recover(name)
                 raise
             await self._note(name, file, archived=archived)
 
-    async def _note(self, name: ProjectName, file: File, *, archived: bool) -> None:
+    async def _note(self, name: ProjectName, file: StoredFile, *, archived: bool) -> None:
         def noted(project: LocalProject) -> LocalProject:
             held = project.file(file.filename)
             if held is None or held.key != file.key or held.archived == archived:

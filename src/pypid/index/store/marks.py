@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
-from pypid.core.model import Blob, File, LocalProject, Project
+from pypid.core.model import Blob, LocalProject, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
 from pypid.index.context import IndexContext, Pace
@@ -92,11 +92,10 @@ def _agrees(project: LocalProject, listing: Sequence[Blob]) -> bool:
     return inside <= {blob.key for blob in listing}
 
 
-def _expected(file: File) -> dict[str, int | None]:
+def _expected(file: StoredFile) -> dict[str, int | None]:
     """Return the keys of the file, with the size of its bytes."""
-    found: dict[str, int | None] = {key(file.project, file.filename, ObjectKind.RECORD): None}
-    if file.key is not None:
-        found[file.key] = file.size
+    record = key(file.project, file.filename, ObjectKind.RECORD)
+    found: dict[str, int | None] = {record: None, file.key: file.size}
     if file.yanked is not None:
         found[key(file.project, file.filename, ObjectKind.YANKED)] = None
     sidecars = (

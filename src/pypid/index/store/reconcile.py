@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, CatalogDown, StorageDown
-from pypid.core.model import Blob, File, LocalProject, Project
+from pypid.core.model import Blob, LocalProject, Project, StoredFile
 from pypid.core.packaging.names import (
     OLD_SDIST_SUFFIXES,
     SDIST_SUFFIXES,
@@ -233,7 +233,7 @@ class _Walk:
                 await self._read(name)
                 ours = await self.context.catalog.local.get(name)
             if isinstance(ours, Project):
-                claimed.update(file.key or "" for file in ours.files)
+                claimed.update(file.key for file in ours.files)
             self.progress.at(
                 lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere"
             )
@@ -279,15 +279,11 @@ class Reconciler:
 
 def _agrees(ours: LocalProject, loose: Mapping[str, Blob]) -> bool:
     """Return whether the project's files outside its folder are as the catalog has them."""
-    outside = [
-        file
-        for file in ours.files
-        if file.key is not None and not file.key.startswith(folder(ours.name))
-    ]
-    return all(_is_there(file, loose.get(file.key or "")) for file in outside)
+    outside = [file for file in ours.files if not file.key.startswith(folder(ours.name))]
+    return all(_is_there(file, loose.get(file.key)) for file in outside)
 
 
-def _is_there(file: File, found: Blob | None) -> bool:
+def _is_there(file: StoredFile, found: Blob | None) -> bool:
     return found is not None and (found.size, found.archived) == (file.size, file.archived)
 
 

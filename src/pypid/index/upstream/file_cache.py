@@ -24,7 +24,7 @@ from pypid.core.errors import (
     UpstreamDown,
     WrongBytes,
 )
-from pypid.core.model import Checksum, Digests, File, Span
+from pypid.core.model import Checksum, Digests, File, Span, StoredFile
 from pypid.core.packaging.expected_digest import claim_of, computed, hash_of
 from pypid.core.packaging.listed_names import is_mutable
 from pypid.core.packaging.names import ProjectName
@@ -143,7 +143,7 @@ class FileCache:
         """Return the core metadata of the file; see `Describer.metadata`."""
         return await self._describer.metadata(file, via)
 
-    async def settled(self, file: File) -> File | None:
+    async def settled(self, file: File) -> StoredFile | None:
         """Return the cached file, after waiting for a fetch of it under way; None if it is not
         stored.
         """
@@ -173,7 +173,7 @@ class FileCache:
         not asked.
         """
         kept = await self.kept.find(file)
-        if kept is None or kept.key is None:
+        if kept is None:
             return None
         try:
             body = await self.kept.blobs.read(kept.key, span)

@@ -157,7 +157,7 @@ class Describer:
         listed hash.
         """
         kept = await self.kept.find(file) if file.filename.endswith(".whl") else None
-        if kept is None or kept.key is None or kept.size is None:
+        if kept is None:
             return None
         where = kept.key
 

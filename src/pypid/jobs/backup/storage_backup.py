@@ -268,8 +268,7 @@ def _records(documents: Mapping[str, bytes]) -> dict[str, str]:
         if where.endswith(_RECORD):
             with suppress(Unreadable):
                 file = load_record(data, where)
-                if file.key is not None and file.sha256 is not None:
-                    found[file.key] = file.sha256
+                found[file.key] = file.sha256
     return found
 
 
