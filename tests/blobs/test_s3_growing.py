@@ -13,7 +13,7 @@ from typing import IO, Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import payloads
+from pypid.blobs.s3 import object_writer, payloads
 from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, StorageDown
 from pypid.core.model import Blob
@@ -153,20 +153,37 @@ class GrowingFileTests(S3Case):
             self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
 
     async def test_part_that_is_refused_ends_the_others(self) -> None:
-        """A part that fails for good ends the write at once, also while another one waits for its
-        answer, and before the file has ended.
-        """
+        """A part that fails for good ends the write, also while another one waits for its answer."""
         self.fake.script("UploadPart", silent(10), says(error("AccessDenied", 403)))
         writing = self.write()
         self.growing.fill(0, 4 * MEBI)
         await self.until(lambda: self.fake.operations().count("UploadPart") >= 2)
         began = self.reactor.seconds()
         self.growing.fill(4 * MEBI, len(DATA))
+        self.growing.body.end(len(DATA))
         with self.assertRaises(StorageDown):
             await writing
         self.assertLess(self.reactor.seconds() - began, 5)
         await self.blobs._writer.settled()
         self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
+
+    async def test_parts_of_all_uploads_are_bounded(self) -> None:
+        """However many files come at once, so many parts are sent at the same time."""
+        self.patch(object_writer, "MOST_AT_ONCE", 2)
+        self.blobs = await self.open(timeout=10.0)
+        self.fake.script("UploadPart", *[silent(20)] * 2)
+        files = [Growing() for _ in range(3)]
+        writing = [start(self.blobs.write(f"spam/{id(each)}", each.body)) for each in files]
+        for each in files:
+            each.fill(0, len(DATA))
+        await self.until(lambda: len(self.bucket.uploads) == 3)
+        await deferLater(self.reactor, 0.1)
+        self.assertEqual(self.fake.operations().count("UploadPart"), 2)
+        for result in writing:
+            result.cancel()
+            with self.assertRaises(CancelledError):
+                await result
+        self.assertEqual(self.fake.operations().count("UploadPart"), 2)
 
     async def test_upload_that_was_swept(self) -> None:
         """A write whose parts an administrator swept meanwhile fails, and stores nothing."""

@@ -21,7 +21,13 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.installation import install_hint
 from pypid.core.records.documents import FORMAT, StorageIdentity
-from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only_ours
+from pypid.core.records.layout import (
+    DESCRIBED,
+    STORAGE_IDENTITY,
+    Plan,
+    is_document,
+    is_only_ours,
+)
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
 from pypid.index.store import records
@@ -253,6 +259,7 @@ def bucket_settings(wanted: StorageSettings, paths: StatePaths) -> S3Settings:
         cloudfront_domain=wanted.cloudfront_domain,
         cloudfront_key_id=wanted.cloudfront_key_id,
         cloudfront_key_file=paths.beside_ini(wanted.cloudfront_key_file),
+        is_document=is_document,
     )
 
 

@@ -76,11 +76,13 @@ async def send(
     upload: MultipartUpload,
     payloads: AsyncIterator[Payload],
     at_once: int,
+    bound: DeferredSemaphore,
 ) -> Sequence[UploadPart]:
-    """Send all parts, `at_once` of them at a time. Also raises what `payloads` raises; then no
-    request is under way any more.
+    """Send all parts, `at_once` of them at a time, and as many of all uploads as `bound` has room
+    for. Also raises what `payloads` raises; then no request is under way any more.
     """
-    return await _PartRequests(asker, blocking, upload, DeferredSemaphore(at_once)).all(payloads)
+    slots = DeferredSemaphore(at_once)
+    return await _PartRequests(asker, blocking, upload, slots, bound).all(payloads)
 
 
 @define(eq=False)
@@ -91,6 +93,7 @@ class _PartRequests:
     blocking: Blocking
     upload: MultipartUpload
     slots: DeferredSemaphore
+    bound: DeferredSemaphore
     _sent: list[UploadPart] = field(factory=list, init=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False)
     _failure: Failure | None = field(default=None, init=False)
@@ -119,8 +122,12 @@ class _PartRequests:
         request.addBoth(self._ended, request)
 
     async def _send_one(self, number: int, payload: Payload) -> None:
-        part = await send_part(self.asker, self.blocking, self.upload, number, payload)
-        self._sent.append(part)
+        await self.bound.acquire()
+        try:
+            part = await send_part(self.asker, self.blocking, self.upload, number, payload)
+            self._sent.append(part)
+        finally:
+            self.bound.release()
 
     def _ended(self, result: Failure | None, request: Deferred[None]) -> None:
         self._under_way.discard(request)

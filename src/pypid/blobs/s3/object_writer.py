@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,8 +25,10 @@ from pypid.http_client.faults import Fault
 from pypid.http_client.request_body import Payload
 from pypid.ports import Body
 
-AT_ONCE_FROM_FILE, AT_ONCE_HELD = 4, 2
-"""Parts under way at a time: those of a file need no memory."""
+AT_ONCE_FROM_FILE, AT_ONCE_HELD = 8, 2
+"""Parts of one upload that are sent at the same time: those of a file need little memory."""
+MOST_AT_ONCE = 32
+"""Parts of all uploads that are sent at the same time."""
 ONLY_IF_ABSENT: Mapping[str, str] = {"If-None-Match": "*"}
 NO_METADATA: Mapping[str, str] = {}
 _log = Logger()
@@ -56,8 +58,7 @@ class Ability:
 
 class Writer:
     """Writes objects. `object_headers` are the headers that every object is written with
-    (encryption, storage class); `page_type` returns the Content-Type of a key that is a page, and
-    None for files.
+    (encryption, storage class); `page_type` and `is_document` are described in `S3Settings`.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Writer:
         ability: Ability,
         world: World,
         page_type: Callable[[str], str | None] = lambda key: None,
+        is_document: Callable[[str], bool] = lambda key: False,
     ) -> None:
         self.ability = ability
         self._asker = asker
@@ -75,8 +77,10 @@ class Writer:
         self._object_headers = object_headers
         self._world = world
         self._page_type = page_type
+        self._is_document = is_document
         self._locks: Locks[str] = Locks()
         self._aborting: set[Deferred[None]] = set()
+        self._parts_bound = DeferredSemaphore(MOST_AT_ONCE)
 
     async def write(
         self, key: str, body: Body, *, replace: bool, metadata: Mapping[str, str] = NO_METADATA
@@ -147,7 +151,9 @@ class Writer:
         upload = await multipart.create(self._asker, self._prefix + key, headers)
         counted = _Counted(payloads)
         try:
-            sent = await multipart.send(self._asker, blocking, upload, counted, at_once)
+            sent = await multipart.send(
+                self._asker, blocking, upload, counted, at_once, self._parts_bound
+            )
             async with self._exclusively(key, replace):
                 once = ONLY_IF_ABSENT if self.ability.once_in_parts and not replace else {}
                 try:
@@ -226,6 +232,8 @@ class Writer:
         """Return the object that was just written as a listing shows it: only the store knows its
         date.
         """
+        if etag and self._is_document(key):
+            return self._told_by(result, key, size, etag)
         try:
             there = await head(self._asker, self._prefix, key)
         except PypidError:
@@ -235,16 +243,18 @@ class Writer:
         ):  # replaced, or deleted, meanwhile
             if not etag:  # every S3 sends one: this was some proxy's 200
                 raise StorageDown("its answer to a write lacks an ETag: this is no S3.")
-            modified = http_date(result.headers.get("date", "")) or self._world.now().replace(
-                microsecond=0
-            )
-            return Blob(key, size, modified, etag)
+            return self._told_by(result, key, size, etag)
         if there.blob.size != size:
             _log.error(
                 "S3 stored {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size
             )
             raise StorageDown("it keeps other bytes than were sent.")
         return there.blob
+
+    def _told_by(self, result: S3Result, key: str, size: int, etag: str) -> Blob:
+        """Return the object as the response to its write describes it."""
+        answered = http_date(result.headers.get("date", ""))
+        return Blob(key, size, answered or self._world.now().replace(microsecond=0), etag)
 
 
 def _log_failure(failure: Failure) -> None:

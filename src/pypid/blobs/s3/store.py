@@ -85,6 +85,10 @@ class S3Settings:
     timeout: float = 30.0
     page_type: Callable[[str], str | None] = field(default=lambda key: None, repr=False)
     """The Content-Type of keys that are pages for browsers and installers; None for files."""
+    is_document: Callable[[str], bool] = field(default=lambda key: False, repr=False)
+    """Whether the key is that of a document: the date of its `Blob` need not be exact when it is
+    written, which saves a request.
+    """
 
     def object_headers(self) -> Mapping[str, str]:
         """Return the headers that every object is written with. Raises `CannotStart`
@@ -307,7 +311,15 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
         await reached.close()
         raise
     classes = Classes(asker, settings.bucket, settings.prefix, world.blocking)
-    writer = Writer(asker, settings.prefix, object_headers, ability, world, settings.page_type)
+    writer = Writer(
+        asker,
+        settings.prefix,
+        object_headers,
+        ability,
+        world,
+        settings.page_type,
+        settings.is_document,
+    )
     return S3Blobs(asker, classes, settings.prefix, writer, world, reached, front)
 
 

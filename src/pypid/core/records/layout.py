@@ -353,6 +353,13 @@ def listed_as(where: str) -> ProjectName | None:
         return None
 
 
+def is_document(where: str) -> bool:
+    """Return whether the key is, by its name, that of a document beside a file: a record, metadata,
+    and the like.
+    """
+    return where.endswith(tuple(kind.value for kind in _SUFFIXED))
+
+
 def is_only_ours(where: str) -> bool:
     """Return whether the key is, by its name, not a distribution but pypid's own: a record,
     ``.pypid/``, and the like.
@@ -360,7 +367,7 @@ def is_only_ours(where: str) -> bool:
     name = where.rpartition("/")[2]
     return (
         where.startswith((OURS_AS_A_WHOLE, KEPT))
-        or name.endswith(tuple(kind.value for kind in _SUFFIXED))
+        or is_document(name)
         or _OVERWRITE.match(name) is not None
         or (name == ObjectKind.PROJECT.value and where.count("/") == 1)
     )
