@@ -137,15 +137,16 @@ class ProbeTests(S3Case):
         """What a store can do is found by trying; nothing of that stays, and no
         listing shows it.
         """
-        for able, exclusive in (
-            (EVERYTHING, True),
-            (("once",), False),
-            (("once_in_parts",), False),
-            ((), False),
+        for able, exclusive, exclusive_puts in (
+            (EVERYTHING, True, True),
+            (("once",), False, True),
+            (("once_in_parts",), False, False),
+            ((), False, False),
         ):
             self.bucket.able = able
             blobs = await self.open()
-            self.assertEqual(blobs.exclusive, exclusive, able)
+            found = blobs.exclusive, blobs.exclusive_puts
+            self.assertEqual(found, (exclusive, exclusive_puts), able)
             self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
 
     async def test_store_with_several_winners_is_asked_once_before_a_write(self) -> None:
@@ -187,12 +188,12 @@ class ProbeTests(S3Case):
         self.fake.script(
             "PutObject", first, taken, won, taken, taken, taken, won, taken, won, taken
         )
-        self.assertFalse((await self.open()).exclusive)
+        self.assertFalse((await self.open()).exclusive_puts)
 
     async def test_swift(self) -> None:
         """OpenStack's says who it is, and is known to let several win."""
         self.fake.script("DeleteObject", says(Said(204, b"", {"x-openstack-request-id": "tx1"})))
-        self.assertFalse((await self.open()).exclusive)
+        self.assertFalse((await self.open()).exclusive_puts)
 
     async def test_scratch_is_no_blob(self) -> None:
         """What is tried lies where no blob can be."""

@@ -235,8 +235,10 @@ class LateBucket:
         return None if self.blobs.opened is None else self.blobs.opened.signer
 
     def is_exact(self) -> bool:
-        """Return whether exactly one of several processes wins a write-if-absent."""
-        return self.blobs.opened is not None and self.blobs.opened.exclusive
+        """Return whether exactly one of several processes wins a write-if-absent of a small
+        object.
+        """
+        return self.blobs.opened is not None and self.blobs.opened.exclusive_puts
 
 
 def bucket_settings(wanted: StorageSettings, paths: StatePaths) -> S3Settings:

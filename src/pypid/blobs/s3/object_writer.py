@@ -49,11 +49,18 @@ class Ability:
     checksums_of_parts: bool
 
     @property
+    def exclusive_puts(self) -> bool:
+        """Whether exactly one of several writers wins, wherever they are, if each sends one
+        request (Ceph, too).
+        """
+        return self.once and self.exact
+
+    @property
     def exclusive(self) -> bool:
         """Whether exactly one of several writers wins, wherever they are; else only if they are in
         this process.
         """
-        return self.once and self.once_in_parts and self.exact
+        return self.exclusive_puts and self.once_in_parts
 
 
 class Writer:

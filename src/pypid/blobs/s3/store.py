@@ -138,6 +138,11 @@ class S3Blobs:
         """
         return self._writer.ability.exclusive
 
+    @property
+    def exclusive_puts(self) -> bool:
+        """Whether exactly one of several writers of a small object wins, wherever they are."""
+        return self._writer.ability.exclusive_puts
+
     async def read(self, key: str, span: Span | None = None) -> Body:
         if span is not None and not 0 <= span.start <= span.stop:
             raise ValueError(f"{span} is not a span")
