@@ -97,7 +97,7 @@ def with_pip(folder: Path, python: Path, *what: str | Path) -> Path:
     done([python, "-m", "venv", folder])
     done(
         [folder / "bin/python", "-m", "pip", "install", "--quiet", *what],
-        environ=near(),
+        environ=near() | RAW,
         timeout=900,
     )
     return folder / "bin"
