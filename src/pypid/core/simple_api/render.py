@@ -11,6 +11,7 @@ is rejected and 752 would be 1.5: neither is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from html import escape
 from itertools import chain
@@ -24,7 +25,14 @@ from pypid.core.compression import crc32, fragment, gzip_of
 from pypid.core.model import File, Files, Project, RenderedPage, Summary
 from pypid.core.packaging.releases import release_versions
 from pypid.core.policy import is_listed
-from pypid.core.simple_api.entries import FILES_URL, Entry, entry_of, plain, utc_text
+from pypid.core.simple_api.entries import (
+    FILES_URL,
+    Entry,
+    entry_of,
+    is_unreserved,
+    plain,
+    utc_text,
+)
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.shown_files import texts_of
@@ -275,41 +283,52 @@ def _anchor(entry: Entry) -> str:
     """Return the line of one file. Attributes contain no bare ``>``: hatch reads them with a
     regular expression.
     """
-    href = entry.url
-    for name, digest in entry.hashes.items():
-        href = f"{href}#{name}={digest}"
-    attributes = f'href="{escape(href)}"'
+    name = _escaped(entry.filename)
+    folder, slash, last = entry.url.rpartition("/")
+    href = f"{_escape(folder)}{slash}{name if last == entry.filename else _escaped(last)}"
+    for algorithm, digest in entry.hashes.items():
+        href = f"{href}#{_escape(algorithm)}={_escaped(digest)}"
+    attributes, remarks = f'href="{href}"', ""
     if entry.size is not UNSET:
         attributes += f' data-size="{entry.size}"'
+        remarks = f" {entry.size:,} bytes"
     if entry.upload_time is not UNSET:
-        attributes += f' data-upload-time="{utc_text(entry.upload_time)}"'
+        uploaded = utc_text(entry.upload_time)
+        attributes += f' data-upload-time="{uploaded}"'
+        remarks += f" {uploaded[:10]}"
     if entry.requires_python is not UNSET:
-        attributes += f' data-requires-python="{escape(entry.requires_python)}"'
+        attributes += f' data-requires-python="{_escape(entry.requires_python)}"'
     # omitted if there is none: for pip even "false" means that there is metadata
     if entry.core_metadata is not UNSET:
         digests = entry.core_metadata
-        value = f"sha256={escape(digests['sha256'])}" if isinstance(digests, dict) else "true"
+        value = f"sha256={_escaped(digests['sha256'])}" if isinstance(digests, dict) else "true"
         attributes += f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
-    if entry.gpg_sig is not UNSET:
-        attributes += ' data-gpg-sig="true"'
+    attributes += _rare_attributes(entry)
+    return f"<a {attributes}>{name}</a>{remarks}{_yank_remark(entry)}<br>\n"
+
+
+def _rare_attributes(entry: Entry) -> str:
+    attributes = ' data-gpg-sig="true"' if entry.gpg_sig is not UNSET else ""
     if entry.provenance is not UNSET:
         attributes += f' data-provenance="{escape(entry.provenance)}"'
     if entry.yanked is not False:
         attributes += f' data-yanked="{"" if entry.yanked is True else escape(entry.yanked)}"'
-    return f"<a {attributes}>{escape(entry.filename)}</a>{_remarks(entry)}<br>\n"
+    return attributes
 
 
-def _remarks(entry: Entry) -> str:
-    """Return the text after the link, for people: size, date and yank."""
-    remarks = ""
-    if entry.size is not UNSET:
-        remarks += f" {entry.size:,} bytes"
-    if entry.upload_time is not UNSET:
-        remarks += f" {utc_text(entry.upload_time)[:10]}"
-    if entry.yanked is not False:
-        reason = "" if entry.yanked is True else escape(entry.yanked)
-        remarks += f" yanked: {reason}" if reason else " yanked"
-    return remarks
+def _yank_remark(entry: Entry) -> str:
+    """Return the yank after the link, for people."""
+    if entry.yanked is False:
+        return ""
+    return " yanked" if entry.yanked in (True, "") else f" yanked: {escape(entry.yanked)}"
+
+
+_escape = lru_cache(maxsize=4096)(escape)
+"""Escapes texts of which a page has few, each many times."""
+
+
+def _escaped(text: str) -> str:
+    return text if is_unreserved(text) else escape(text)
 
 
 # The list of projects is rendered in pieces, so that a long list can be patched; a name needs no
