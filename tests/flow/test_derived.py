@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.lru import Recent
 from pypid.flow import start
-from pypid.flow.derived import Derived, Memory
+from pypid.flow.derived import Derived, Memory, SameObjects
 from pypid.metrics.families import DERIVED
 from pypid.testing.worlds import Timed, Turns, WallClock, world
 
@@ -313,6 +313,14 @@ class DerivedTests(Timed, SynchronousTestCase):
         self.assertEqual(self.compute("a", None, "first"), "first")
         self.assertEqual(self.compute("a", None, "second"), "second")
         self.assertIsNone(self.derived.latest("a"))
+
+    def test_edition_of_objects(self) -> None:
+        """An edition may be objects, which equal ones do not replace."""
+        first, equal = ["content"], ["content"]
+        self.assertEqual(self.compute("a", SameObjects((first, 1)), "first"), "first")
+        self.assertEqual(self.compute("a", SameObjects((first, 1)), "again"), "first")
+        self.assertEqual(self.compute("a", SameObjects((equal, 1)), "second"), "second")
+        self.assertEqual(hash(SameObjects((first, 1))), hash(SameObjects((first, 1))))
 
     def test_shared_memory_is_one_bound(self) -> None:
         """Caches that share a memory share its bound; equal keys do not collide."""

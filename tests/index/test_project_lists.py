@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +22,7 @@ from pypid.flow import Blocking, at_once, start
 from pypid.index import project_lists as lists
 from pypid.index.project_lists import Names
 from pypid.testing import Turns
-from pypid.testing.worlds import Awaiting
+from pypid.testing.worlds import Awaiting, world
 
 
 class Held(MemoryCatalog):
@@ -50,7 +51,7 @@ class NamesTests(Awaiting, SynchronousTestCase):
     """What is listed, and what is stored."""
 
     def lists(self, held: Held, policy: Policy, thinking: Blocking = at_once) -> Names:
-        return Names(held, policy, thinking)
+        return Names(held, policy, evolve(world(), thinking=thinking))
 
     def test_any(self) -> None:
         """Whatever is held, stored are: what is listed of ours, and of theirs what is ours in no

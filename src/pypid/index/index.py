@@ -163,7 +163,7 @@ class Index:
             ArchiveRestores(self.bucket, self.world.clock.seconds),
         )
         self._views = Views(self.policy, self.world, self.memory)
-        self._names = Names(self.catalog, self.policy, self.world.thinking)
+        self._names = Names(self.catalog, self.policy, self.world)
 
     # --- reading ----------------------------------------------------------------------------------
 

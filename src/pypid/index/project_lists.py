@@ -11,22 +11,16 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from pypid.core.lru import Recent
 from pypid.core.model import Presence, Summary
 from pypid.core.policy import Policy, is_listed, may_show_upstream
 from pypid.core.summaries import Merger, Run, Sieve, Summaries, in_runs, name_of, only
-from pypid.flow import Blocking
-from pypid.flow.single_flight import Flights
+from pypid.flow import World
+from pypid.flow.derived import Derived, SameObjects
 from pypid.ports import Catalog
 
 FEW = 4096
 """Largest number of names processed on the reactor thread: it takes a few milliseconds."""
-
-
-@frozen
-class _Made:
-    basis: tuple[object, ...]
-    """The inputs; the catalog returns the same objects until something changes."""
-    names: Summaries
 
 
 @frozen(eq=False)
@@ -39,17 +33,17 @@ class _Rules:
 
 @define(eq=False)
 class Names:
-    """The project lists of one index. `thinking` runs long computations (`World.thinking`)."""
+    """The project lists of one index."""
 
     catalog: Catalog
     policy: Policy
-    thinking: Blocking = field(repr=False)
-    _made: dict[str, _Made] = field(factory=dict, init=False, repr=False)
-    _flights: Flights[tuple[str | int, ...], Summaries] = field(
-        factory=Flights, init=False, repr=False
-    )
+    world: World = field(repr=False)
+    _lists: Derived[str, Summaries] = field(init=False, repr=False)
     _listed: Sieve = field(factory=lambda: Sieve(_listed), init=False, repr=False)
     _rules: _Rules | None = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._lists = Derived("project_lists", self.world, Recent(2, 2))
 
     async def listed(self) -> Summaries:
         """Return the listed local projects, by name."""
@@ -74,21 +68,11 @@ class Names:
     async def _made_of(
         self, what: str, basis: tuple[Any, ...], make: Callable[..., Summaries]
     ) -> Summaries:
-        made = self._made.get(what)
-        if made is not None and all(map(is_, made.basis, basis)):
-            return made.names
-
-        async def job() -> Summaries:
-            return await self.thinking(make, *basis)
-
-        if sum(len(names) for names in basis if isinstance(names, Sequence)) <= FEW:
-            names = make(*basis)
-        else:
-            names = await self._flights.single(
-                (what, *map(id, basis)), job
-            )  # `job` keeps the objects with these ids alive
-        self._made[what] = _Made(basis, names)
-        return names
+        length = sum(len(names) for names in basis if isinstance(names, Sequence))
+        # the catalog returns the same objects until something changes
+        return await self._lists.compute(
+            what, SameObjects(basis), lambda: make(*basis), costly=length > FEW
+        )
 
     def _list(self, ours: Sequence[Summary]) -> Summaries:
         return self._listed.of(in_runs(ours))
