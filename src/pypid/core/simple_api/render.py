@@ -320,7 +320,8 @@ def _yank_remark(entry: Entry) -> str:
     """Return the yank after the link, for people."""
     if entry.yanked is False:
         return ""
-    return " yanked" if entry.yanked in (True, "") else f" yanked: {escape(entry.yanked)}"
+    reason = "" if entry.yanked is True else escape(entry.yanked)
+    return f" yanked: {reason}" if reason else " yanked"
 
 
 _escape = lru_cache(maxsize=4096)(escape)
