@@ -155,7 +155,7 @@ class OldDumpTests(OldDumpCase):
         """
         watched = Watched(self.store)
         index = self.crashed(watched)
-        index.trust_dump()
+        index.maintenance.trust_dump()
         self.assertEqual(len(self.have(index.project(SPAM)).files), 1)
         self.assertEqual([summary.name for summary in self.have(index.stored_names())], ["spam"])
         self.assertEqual(watched.asked, [])
@@ -168,11 +168,11 @@ class OldDumpTests(OldDumpCase):
         """
         storm = Storm(self.store, 3, lambda: StorageDown("away."), late=True, for_good=True)
         index = self.crashed(storm)
-        self.assertFalse(index.may_trust_dump)
-        index.trust_dump()
-        self.assertTrue(index.may_trust_dump)
+        self.assertFalse(index.maintenance.may_trust_dump)
+        index.maintenance.trust_dump()
+        self.assertTrue(index.maintenance.may_trust_dump)
         self.refused(index.yank(SPAM, [WHEEL], "broken"), StorageDown)
-        self.assertFalse(index.may_trust_dump)
+        self.assertFalse(index.maintenance.may_trust_dump)
 
 
 class OldDumpOfABucketTests(OldDumpTests):

@@ -259,7 +259,11 @@ class Daemon(PeriodicJobs):
             await self.maintenance.end()
             await self.people.end()
             is_written = [await dump.write() for dump in self.dumps]
-            if self.clean_stop is not None and all(is_written) and self.index.may_trust_dump:
+            if (
+                self.clean_stop is not None
+                and all(is_written)
+                and self.index.maintenance.may_trust_dump
+            ):
                 await self.clean_stop.leave()
             if self.stateless_node is not None:
                 await self.stateless_node.end()

@@ -25,8 +25,8 @@ from pypid.core.records.layout import Plan
 from pypid.flow import Blocking, World
 from pypid.flow.hashes import Hashes
 from pypid.flow.single_flight import Flights, Locks
-from pypid.index.store.local_records import LocalRecords
 from pypid.index.store.record_store import RecordStore
+from pypid.index.store.records import LocalRecords
 from pypid.ports import Blobs, Catalog, Describing, Provisional
 
 _log = Logger()

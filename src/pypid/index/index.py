@@ -192,18 +192,6 @@ class Index:
         if not self.lists_are_complete:
             raise ListIncomplete()
 
-    @property
-    def may_trust_dump(self) -> bool:
-        """Whether a dump written now, after the last change, is as new as the storage."""
-        return self.lists_are_complete and not self.maintenance.pending_updates
-
-    def trust_dump(self) -> None:
-        """Trust the catalog dump, which was written after the last change
-        (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
-        """
-        self.context.records.trust_dump()
-        self.file_cache.kept.records.trust_dump()
-
     async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
         """Return those of `names` that are local projects in quarantine according to the
         catalog.

@@ -59,6 +59,18 @@ class Maintenance:
         """The number of projects with an update that a shared catalog is still missing."""
         return len(self.context.records.pending_updates) + len(self.kept.records.pending_updates)
 
+    @property
+    def may_trust_dump(self) -> bool:
+        """Whether a dump written now, after the last change, is as new as the storage."""
+        return self.context.records.knows_all and not self.pending_updates
+
+    def trust_dump(self) -> None:
+        """Trust the catalog dump, which was written after the last change
+        (`pypid.jobs.clean_stop`): its entries need no comparison with the storage.
+        """
+        self.context.records.trust_dump()
+        self.kept.records.trust_dump()
+
     async def flush_pending_updates(self) -> int:
         """Send pending updates to the shared catalog if it is available; return how many projects
         are left.

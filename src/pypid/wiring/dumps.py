@@ -96,7 +96,7 @@ def clean_stop_of(
     folders = paths.snapshot, paths.their_snapshot
     clean_stop = CleanStop(storage.blobs, folders, index.world.blocking)
     if at_once(clean_stop.take()) and all(dump.is_whole for dump in dumps):
-        index.trust_dump()
+        index.maintenance.trust_dump()
     return clean_stop
 
 

@@ -26,8 +26,8 @@ from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, kept_key, key
 from pypid.flow import BytesBody, start
-from pypid.index.store.local_records import LocalRecords
 from pypid.index.store.record_store import RecordKind, RecordStore
+from pypid.index.store.records import LocalRecords
 from pypid.index.upstream.cached_records import CachedRecords
 from pypid.ports import Blobs, Catalog
 from pypid.testing import BEGINNING

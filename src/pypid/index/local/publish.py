@@ -209,8 +209,7 @@ class Publisher:
         for where, data in description_of(file, self.context.plan):
             await self.context.blobs.write(where, BytesBody(data), replace=True)
         await self.context.resync(file.project)
-        if file.project in self.context.records.pending_updates:
-            raise CatalogDown(CHANGE_SAVED)
+        self.context.records.refuse_if_pending(file.project)
         return PublishOutcome.PUBLISHED
 
     # --- storing ---

@@ -7,19 +7,19 @@ as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b, sha256
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import Missing, StorageDown, Unreadable
+from pypid.core.errors import CatalogDown, Missing, StorageDown, Unreadable
 from pypid.core.model import Blob, File, LocalProject, Project, Status, StoredFile, in_order
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import (
@@ -41,9 +41,10 @@ from pypid.core.records.layout import (
     place,
     sidecar_key,
 )
-from pypid.flow import BytesBody, whole
+from pypid.flow import BytesBody, World, whole
 from pypid.index.job_group import all_of
-from pypid.ports import Blobs
+from pypid.index.store.record_store import RecordKind, StorageState
+from pypid.ports import Blobs, Catalog
 
 _log = Logger()
 _D = TypeVar("_D", bound=msgspec.Struct)
@@ -374,3 +375,71 @@ class _Reading:
 def sha256_of(data: bytes | None) -> str | None:
     """Return the SHA-256 of a small document that is served, in lower-case hex; None for None."""
     return None if data is None else sha256(data).hexdigest()
+
+
+# --- the kind of these records --------------------------------------------------------------------
+
+FEW = 1000
+"""Largest number of objects whose fingerprint is computed on the reactor thread: it takes about a
+millisecond.
+"""
+
+
+@frozen
+class LocalRecords:
+    """A project is local if it has a record, a tombstone or a status; None stands for no project.
+
+    While the catalog is unavailable, the storage alone answers.
+    """
+
+    blobs: Blobs
+    catalog: Catalog
+    world: World
+    is_cache: ClassVar[bool] = False
+
+    def folder(self, name: ProjectName) -> str:
+        return folder(name)
+
+    async def held(self, name: ProjectName) -> LocalProject | None:
+        try:
+            held = await self.catalog.local.get(name)
+        except CatalogDown:  # an edit raises it again
+            return None
+        return held if isinstance(held, Project) else None
+
+    async def edit(
+        self,
+        name: ProjectName,
+        change: Callable[[LocalProject | None], LocalProject | None],
+        mark: str | None = None,
+    ) -> LocalProject | None:
+        return await self.catalog.local.edit(name, change, mark=mark)
+
+    async def read(
+        self, name: ProjectName, listing: Sequence[Blob]
+    ) -> StorageState[LocalProject | None]:
+        found = await project_of(self.blobs, name, listing)
+        return StorageState(lambda _: found.project, found.mark, found.strays)
+
+    async def agrees(
+        self, held: LocalProject | None, name: ProjectName, listing: Sequence[Blob]
+    ) -> bool:
+        """Return whether the listing is the one that the entry was read from."""
+        mark = (
+            mark_of(listing) if len(listing) <= FEW else await self.world.thinking(mark_of, listing)
+        )
+        return mark == await self.catalog.local.mark(name)
+
+    def has_records(self, held: LocalProject | None) -> bool:
+        return held is not None
+
+    def version(self, held: LocalProject | None) -> object:
+        return None if held is None else held.serial
+
+    def is_same(self, held: LocalProject | None, found: LocalProject | None) -> bool:
+        if held is None or found is None:
+            return held is found
+        return evolve(found, serial=held.serial) == held
+
+
+_: type[RecordKind[LocalProject | None]] = LocalRecords
