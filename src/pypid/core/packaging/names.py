@@ -120,14 +120,14 @@ def _usual(filename: str) -> tuple[ProjectName, str] | None:
     return None
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)  # more than one page has; an entry takes 500 bytes
 def usual_name_and_version(written: str, version: str) -> tuple[ProjectName, str] | None:
     """Return the name and the version in a file name of the usual form, normalised; else None."""
     name, spelled = _usual_name(written), _spelled(version)
     return None if name is None or spelled is None else (name, spelled)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def are_usual_tags(text: str) -> bool:
     """Return whether these are the tags of a wheel, perhaps with a build number before them."""
     return _USUAL_TAGS(text) is not None
@@ -243,7 +243,7 @@ def _version(filename: str, text: str) -> str:
         raise BadFilename(filename, f"{text!r} is not a version (PEP 440).") from None
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)  # an entry takes 700 bytes
 def _parsed(version: str) -> Version:
     return Version(version)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -116,7 +116,8 @@ class Gathered:
         self._serves = serves
         self._packer = Packer(name)
         self._unusable = 0
-        self._usual = UsualEntries(name, self._folder, serves)
+        # without a reference to this object: in a circle the page would stay in memory for long
+        self._usual = UsualEntries(name, partial(_clean_folder, url), serves)
 
     def take(self, entries: list[Any]) -> None:
         """Add some entries of the page; unusable ones are counted."""
@@ -148,15 +149,16 @@ class Gathered:
             file = replace(file, metadata_offered=False)  # it could not be verified
         self._packer.versions[file.version].append(row_of(file))
 
-    def _folder(self, text: str) -> str | None:
-        """Return the URL of a relative folder that needs no further checks."""
-        return _joined(text, self._url) if _CLEAN_FOLDER(text) else None
-
     def listing(self, status: Status, reason: str) -> Slices:
         """Return the listing of all files taken, as slices."""
         files = yield from self._packer.pack()
         left_out = self._unusable + self._packer.duplicates
         return ParsedListing(files=files, status=status, status_reason=reason, left_out=left_out)
+
+
+def _clean_folder(base: str, text: str) -> str | None:
+    """Return the URL of a relative folder that needs no further checks."""
+    return _joined(text, base) if _CLEAN_FOLDER(text) else None
 
 
 def must_be_known(version: object) -> None:
