@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 from pypid.core.errors import NotThere, UpstreamDown
 from pypid.core.model import Span
 from pypid.flow import start, whole
+from pypid.http_client.connections import PER_READ
 from pypid.http_client.response_body import FULL
 from pypid.ports import Body, Upstream
 from tests.upstream.cases import UpstreamCase
@@ -205,11 +206,11 @@ class FetchTests(UpstreamCase):
             self.reactor, 0.6
         )  # longer than it may be silent: that we do not take is not its silence
         held = body._waiting  # type: ignore[attr-defined]
-        self.assertLess(held, 2 * FULL)
+        self.assertLess(held, FULL + PER_READ)
         self.assertLess(self.fake.talks[0].sent, 30 << 20)  # what the kernel's buffers hold
         async for piece in pieces:
             taken += len(piece)
-            self.assertLess(len(piece), 2 * FULL)
+            self.assertLess(len(piece), FULL + PER_READ)
             if taken > (60 << 20):
                 break
         await body.aclose()

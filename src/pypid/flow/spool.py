@@ -46,8 +46,9 @@ class Spool:
 
     While one batch is hashed and written in a thread the next one fills, so two batches are in
     memory at most. The file is created when the first batch is written. SHA-256 is computed in the
-    thread that writes, other checksums (`also`, `want`) in a second one. Raises `StorageFull` and
-    `StorageDown`.
+    thread that writes, other checksums (`also`, `want`) in a second one, or with `written` in the
+    same one: there are many such files at once, and each call in a thread costs as much as hashing
+    64 KiB. Raises `StorageFull` and `StorageDown`.
 
     With `written`, which is called with the number of bytes in the file so far, others can read
     them while more come: the first bytes are then written as soon as they arrive, which shows that
@@ -216,9 +217,10 @@ class Spool:
 
     def _send(self, batch: list[bytes]) -> None:
         self._in_memory = False
-        if batch and self._checksums.which:
+        if self._tell is None and batch and self._checksums.which:
             self._hashing = self._blocking(_take_in, self._checksums, batch)
-        self._under_way = under_way = self._blocking(self._disk.write, batch)
+        too = Checksums() if self._tell is None else self._checksums
+        self._under_way = under_way = self._blocking(self._disk.write, batch, too)
         if self._tell is not None:
             under_way.addCallback(lambda _: self._landed(under_way, sum(map(len, batch))))
 
@@ -256,13 +258,15 @@ class _Disk:
         self._hashes = Hashes(())
         self.path: Path | None = None
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, pieces: list[bytes], checksums: Checksums) -> None:
+        """Append the pieces, and add them to the checksums."""
         with self._turn:
             if self._removed:
                 return  # the request was cancelled meanwhile
             data = _joined(pieces)
             _storing(self._append, data)
             self._hashes.update(data)
+            checksums.update(data)
 
     def duplicate(self) -> int:
         """Return a new descriptor. Runs in the reactor thread, so it takes no lock; only that

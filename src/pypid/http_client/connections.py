@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
+from pypid.flow.transports import read_at_once
 from pypid.http_client.dns import resolving_once
 from pypid.http_client.public_only import PublicOnly
 from pypid.http_client.trust import Trust
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 LONGEST_HEAD = 1 << 18
 """Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not their
 number.
+"""
+PER_READ = 1 << 18
+"""Bytes that are read from a connection at a time: each read passes through ten calls, however
+little it brings.
 """
 
 
@@ -164,6 +169,7 @@ class _BoundedHead(Protocol):
         self._count = 0
 
     def connectionMade(self) -> None:
+        read_at_once(self.transport, PER_READ)
         self.protocol.makeConnection(self.transport)
 
     def dataReceived(self, data: bytes) -> None:

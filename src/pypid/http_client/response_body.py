@@ -41,6 +41,7 @@ class IncomingBody(Protocol):
         self._patience = patience
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
+        self._is_paused = False
         self._ended = False
         self._closed = False
         self._failure: Exception | None = None
@@ -66,9 +67,10 @@ class IncomingBody(Protocol):
             return
         self._pieces.append(data)
         self._waiting += len(data)
-        if self._waiting >= FULL:
-            self.transport.pauseProducing()
         self._wake()
+        if self._waiting >= FULL and not self._closed:  # no reader has taken it at once
+            self._is_paused = True
+            self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         from twisted.web.client import (
@@ -103,9 +105,10 @@ class IncomingBody(Protocol):
             await self._more()
         taken = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        if self._waiting >= FULL and not self._ended:
-            self.transport.resumeProducing()
         self._waiting = 0
+        if self._is_paused and not self._ended:
+            self._is_paused = False
+            self.transport.resumeProducing()
         return taken
 
     async def _more(self) -> None:

@@ -29,7 +29,7 @@ from pypid.upstream.origin import Base
 from pypid.upstream.pages import PageReader
 from pypid.upstream.simple import SimpleUpstream
 
-IDLE = 32
+IDLE = 64
 """Idle connections kept per host; installers request fifty pages and files at a time."""
 IDLE_TIME = 30
 """Seconds for which they are kept."""

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from pypid.core.errors import BadRequest
+from pypid.flow.transports import read_at_once
 from pypid.web.http.channel.framing import FramingChannel
 from pypid.web.http.request import Request
 
@@ -142,13 +143,8 @@ class BodyChannel(FramingChannel):
 
     def _read_at_once(self, most: int | None) -> None:
         """Request up to `most` bytes per read from the kernel; None: the transport's default."""
-        transport = self.transport
-        if not self._is_socket:
-            return
-        if most is not None:  # Twisted documents no other way to read more at once
-            transport.bufferSize = most
-        elif "bufferSize" in vars(transport):
-            del transport.bufferSize
+        if self._is_socket:
+            read_at_once(self.transport, most)
 
     # --- requests of the body (`web.http.request_body.BodyFeed`) ---
 
