@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
@@ -187,6 +188,17 @@ class Maintenance:
         from pypid.index.local.adoption import Adopter
 
         return await Adopter(self.context, tell).adopt(strays, by)
+
+    async def abort_uploads(self, age: timedelta) -> int:
+        """Abort the multipart uploads of that age that were not ended; return how many. An upload
+        that a client is still sending is written again once it was received.
+        """
+        from pypid.index.local.unfinished_uploads import UnfinishedUploads
+
+        if self.bucket is None:
+            return 0
+        uploads = UnfinishedUploads(self.context, await self.bucket(), age)
+        return sum(finding.swept for finding in await uploads.check(sweep=True))
 
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None

@@ -8,7 +8,7 @@ the bucket is compared again, to see what others put there.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import define, field
@@ -43,6 +43,9 @@ BY = "pypid"
 SHORT = 32
 """Characters that a secret should have."""
 _MOST_REPORTED = 10_000
+STALE = timedelta(days=1)
+"""Age from which a multipart upload is taken to be left by a crash; also how often that is checked.
+"""
 
 
 @define(slots=False, eq=False)
@@ -72,6 +75,8 @@ class StatelessNode(PeriodicJobs):
     _reported: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
     """The strays that were logged as impossible to adopt."""
     _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
+    _aborted: datetime | None = field(default=None, init=False)
+    """When stale multipart uploads were aborted last."""
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self._world.clock)
@@ -195,6 +200,7 @@ class StatelessNode(PeriodicJobs):
         try:
             found = await self.index.reconcile()
             adopted = await self._take_in(found.strays)
+            await self._abort_stale_uploads()
         except PypidError as error:
             _log.error(
                 "{error} The next comparison with it is in {every}.",
@@ -229,6 +235,18 @@ class StatelessNode(PeriodicJobs):
             if len(self._reported) < _MOST_REPORTED:
                 self._reported.add((adopted.key, etags[adopted.key]))
         return taken
+
+    async def _abort_stale_uploads(self) -> None:
+        """Abort the multipart uploads that a crash left, once a day."""
+        now = self._world.now()
+        if not self._may_write or (self._aborted is not None and now - self._aborted < STALE):
+            return
+        self._aborted = now
+        aborted = await self.index.maintenance.abort_uploads(STALE)
+        if aborted:
+            _log.info(
+                "aborted unfinished multipart uploads of a crash count={count}", count=aborted
+            )
 
     # --- the end ---
 

@@ -365,6 +365,14 @@ class UnfinishedTests(TierCase):
         self.assertEqual(self.shelves.uploads, [self.young])
         self.assertEqual(self.have(self.index.check()).findings, ())
 
+    def test_abort_of_an_age(self) -> None:
+        """Those of another age can be aborted, too; a storage without a bucket has none."""
+        self.assertEqual(self.have(self.index.maintenance.abort_uploads(timedelta(days=1))), 0)
+        self.assertEqual(self.have(self.index.maintenance.abort_uploads(UNDER_WAY)), 2)
+        self.assertEqual(self.shelves.uploads, [self.young])
+        plain = IndexCase.restarted(self)
+        self.assertEqual(self.have(plain.maintenance.abort_uploads(timedelta())), 0)
+
     def test_stays(self) -> None:
         """What cannot be taken away is not said to have gone."""
         self.shelves.failure = StorageDown("it denies access.")

@@ -251,10 +251,8 @@ class Publisher:
         replaced = named if older is None and file.key != named.key else older
         if replaced is not None:
             file = await self._brought_home(file, upload, body)
-            sidecars = documents_of(file, upload, plan)
-            await self._sweep(
-                left_by(replaced, plan, keep={file.key, *(where for where, _ in sidecars)})
-            )
+            keep = {file.key, *(where for where, _ in documents_of(file, upload, plan))}
+            await self._sweep(left_by(replaced, plan, keep=keep))
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _write_all(

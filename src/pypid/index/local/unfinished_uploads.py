@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import timedelta
 
 from attrs import evolve, frozen
 
@@ -31,12 +32,14 @@ class UnfinishedUploads:
 
     context: IndexContext
     bucket: Bucket
+    age: timedelta = UNDER_WAY
+    """Age from which an upload is found."""
 
     async def check(self, *, sweep: bool) -> Sequence[Finding]:
         """Return one finding for each. Raises `StorageDown`."""
         now = self.context.world.now()
         async with aclosing(self.bucket.unfinished()) as uploads:
-            old = [upload async for upload in uploads if now - upload.begun >= UNDER_WAY]
+            old = [upload async for upload in uploads if now - upload.begun >= self.age]
         return [await self._finding(upload, sweep) for upload in old]
 
     async def _finding(self, upload: Unfinished, sweep: bool) -> Finding:
