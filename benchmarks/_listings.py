@@ -41,10 +41,12 @@ def entries(project: str, count: int) -> list[dict[str, object]]:
         )
         digest = sha256(filename.encode()).hexdigest()
         day = f"{number // 900 % 12 + 1:02}-{number // 30 % 28 + 1:02}"
-        folder = f"{digest[:2]}/{digest[2:4]}/{digest[4:]}"
+        metadata = sha256(digest.encode()).hexdigest()
+        path = sha256(metadata.encode()).hexdigest()
+        folder = f"{path[:2]}/{path[2:4]}/{path[4:]}"
         entry: dict[str, object] = {
-            "core-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
-            "data-dist-info-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
+            "core-metadata": {"sha256": metadata} if wheel < 4 else False,
+            "data-dist-info-metadata": {"sha256": metadata} if wheel < 4 else False,
             "filename": filename,
             "hashes": {"sha256": digest},
             "provenance": None,

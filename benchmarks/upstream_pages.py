@@ -21,8 +21,7 @@ from attrs import define, field
 
 FILES, MANY = 400, 10_000
 """Files of a project."""
-JSON = f"application/vnd.pypi.simple.v1+json\r\nAccept-Encoding: gzip\r\nAuthorization: {rig.LOGIN}"
-"""What uv sends. Without a user, pypid limits how many unknown projects an address may ask for."""
+JSON = "application/vnd.pypi.simple.v1+json\r\nAccept-Encoding: gzip"
 SMALL_PAGES, LARGE_PAGES = 60, 4
 """Pages of each batch."""
 BATCHES = 3
@@ -40,7 +39,7 @@ SETTLING = 100
 def config(upstream: str, memory: str = "") -> str:
     """Sections of the configuration."""
     bound = f"memory = {memory}\n" if memory else ""
-    return f"[upstream]\nmode = cache\nurl = {upstream}\nttl = 1h\n{bound}"
+    return f"[upstream]\nmode = cache\nurl = {upstream}\nttl = 1h\nunknown_names = 0\n{bound}"
 
 
 def settle(server: rig.Server) -> None:
