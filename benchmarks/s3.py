@@ -1,5 +1,5 @@
-"""Packages in S3: a 1 GiB upload against ``aws s3 cp`` to the same server, redirects to signed URLs
-against pages, signing.
+"""Packages in S3: a 1 GiB upload against a bare PUT and ``aws s3 cp`` of the same bytes to the same
+server, redirects to signed URLs against pages, signing.
 
 ``python benchmarks/s3.py [--size 1024] [--runs 3] [--seconds 3]``   (MiB)
 
@@ -15,20 +15,26 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import timedelta
-from hashlib import sha256
+from datetime import UTC, datetime, timedelta
+from hashlib import file_digest, sha256
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
 import _rig as rig
 from _wheels import build, upload
+from attrs import define, field
 from pages import requests_a_second
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.live.clients import client
 from tests.live.stores import Store, own
+
+from pypid.blobs.s3.addresses import quoted
+from pypid.blobs.s3.signatures import Keys
+from pypid.blobs.s3.signatures import signed as sign
 
 MIB = 1 << 20
 SIGNED = 2000
@@ -87,15 +93,49 @@ class AwsCli:
         return time.perf_counter() - begun
 
 
-def uploads(
-    s3: Store, folder: Path, size: int, runs: int
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds by aws and by pypid, in turns, and by how many MiB pypid's memory grew at most."""
+def bare_put(s3: Store, path: Path, bucket: str) -> float:
+    """Seconds of one signed PUT out of the file, and of the hash that it is signed with."""
+    target = f"/{bucket}/bare/{path.name}"
+    begun = time.perf_counter()
+    with path.open("rb") as file:
+        hashed = file_digest(file, "sha256").hexdigest()
+        headers = sign(
+            Keys(s3.access_key, s3.secret_key),
+            s3.region,
+            datetime.now(UTC),
+            "PUT",
+            s3.endpoint + quoted(target),
+            {"Host": s3.host},
+            hashed,
+        )
+        connection = HTTPConnection(s3.host)
+        file.seek(0)
+        headers["Content-Length"] = str(path.stat().st_size)
+        connection.request("PUT", quoted(target), file, headers)
+        answer = connection.getresponse()
+        answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise SystemExit(f"the store answered a PUT with {answer.status}")
+    return time.perf_counter() - begun
+
+
+@define
+class Uploads:
+    """What each turn took: seconds, seconds of pypid's processor time, and MiB of its memory."""
+
+    bare: list[float] = field(factory=list)
+    aws: list[float] = field(factory=list)
+    pypid: list[float] = field(factory=list)
+    processor: list[float] = field(factory=list)
+    growth: list[float] = field(factory=list)
+
+
+def uploads(s3: Store, folder: Path, size: int, runs: int) -> Uploads:
+    """Upload new files by a bare PUT, by aws and by pypid, in turns."""
     bucket = s3.bucket("uploads")
     aws = AwsCli(s3, folder)
-    theirs: list[float] = []
-    ours: list[float] = []
-    growths: list[float] = []
+    taken = Uploads()
     with rig.Server(folder / "uploads", more=lines(s3, bucket), pinned=False).running() as server:
         compared(server)
         for run in range(-1, runs):
@@ -103,18 +143,26 @@ def uploads(
             path = folder / f"big-{version}-py3-none-any.whl"
             build(path, "big", version, size * MIB if run >= 0 else 9 * MIB)
             digest = sha256(path.read_bytes()).hexdigest()
-            took = aws.copy(path, bucket)
+            bare, copied = bare_put(s3, path, bucket), aws.copy(path, bucket)
             server.forget_peak()
-            idle = server.rss()
+            idle, processor = server.rss(), processor_time(server)
             seconds = upload(server, path, digest)
             if run >= 0:  # before: the password is remembered, and everything is imported
-                theirs.append(took)
-                ours.append(seconds)
-                growths.append((server.peak() - idle) / MIB)
-            for key in f"aws/{path.name}", f"big/{path.name}":  # it is all in memory
-                s3.ask("DELETE", f"/{bucket}/{key}")
+                taken.bare.append(bare)
+                taken.aws.append(copied)
+                taken.pypid.append(seconds)
+                taken.processor.append(processor_time(server) - processor)
+                taken.growth.append((server.peak() - idle) / MIB)
+            for folder_name in "bare", "aws", "big":  # it is all in memory
+                s3.ask("DELETE", f"/{bucket}/{folder_name}/{path.name}")
             path.unlink()
-    return theirs, ours, growths
+    return taken
+
+
+def processor_time(server: rig.Server) -> float:
+    """Seconds that the server has computed since its start."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- redirects ------------------------------------------------------------------------------------
@@ -200,15 +248,27 @@ def main() -> None:
         return
     try:
         with rig.scratch() as folder:
-            theirs, ours, growths = uploads(s3, folder, options.size, options.runs)
-            turn = rig.compare(ours, theirs)
+            taken = uploads(s3, folder, options.size, options.runs)
+            bare = rig.compare(taken.pypid, taken.bare)
+            turn = rig.compare(taken.pypid, taken.aws)
             rows += [
-                (f"{options.size} MiB to S3", f"{turn.ours:.2f} s", ""),
+                (f"{options.size} MiB to S3", f"{bare.ours:.2f} s", ""),
+                ("... processor time", f"{rig.median(taken.processor):.2f} s", ""),
+                ("bare PUT, with its hash", f"{bare.theirs:.2f} s", ""),
+                ("time against a bare PUT", f"{bare.ratio:.2f} x", "<= 1.3 x"),
                 ("aws s3 cp", f"{turn.theirs:.2f} s", ""),
                 ("time against aws s3 cp", f"{turn.ratio:.2f} x", "<= 1.3 x"),
-                ("peak memory above idle", f"{max(growths):.0f} MiB", "< 96 MB"),
+                ("peak memory above idle", f"{max(taken.growth):.0f} MiB", "< 96 MB"),
             ]
-            figures.update(ratio=turn.ratio, seconds=ours, aws=theirs, growth_mib=growths)
+            figures.update(
+                ratio=turn.ratio,
+                ratio_bare=bare.ratio,
+                seconds=taken.pypid,
+                processor=taken.processor,
+                bare=taken.bare,
+                aws=taken.aws,
+                growth_mib=taken.growth,
+            )
             signed = signings(s3)
             rows.append(("first signing, median", f"{rig.median(signed):.3f} ms", "< 0.2 ms"))
             rows.append(("first signing, p99", f"{rig.percentile(signed, 0.99):.3f} ms", ""))
