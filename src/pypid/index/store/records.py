@@ -102,26 +102,28 @@ async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> 
 
 
 async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> StoredFile | None:
-    """Return the file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
-    where = key(project, filename, ObjectKind.RECORD)
-    data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
-    return (
-        None if data is None else recorded(data, ObjectPlace(project, filename, ObjectKind.RECORD))
-    )
-
-
-def recorded(data: bytes, place: ObjectPlace) -> StoredFile:
-    """Return the file of the record at `place`. Raises `Unreadable`, also if it is another file's,
-    or incomplete.
+    """Return the local file that the record commits, or None. Raises `Unreadable`,
+    `StorageDown`.
     """
-    where = key(place.project, place.filename, ObjectKind.RECORD)
-    file = load_record(data, where)
-    if (file.project, file.filename) != (place.project, place.filename):
+    where = key(project, filename, ObjectKind.RECORD)
+    file = await read_file(blobs, where, project, filename)
+    if file is not None and file.uploaded is None:
+        raise Unreadable(where, "the upload time is missing")
+    return file
+
+
+async def read_file(
+    blobs: Blobs, where: str, project: ProjectName, filename: str
+) -> StoredFile | None:
+    """Return the file of the record at this key, or None. Raises `Unreadable`, also if it is
+    another file's or incomplete; `StorageDown`.
+    """
+    data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
+    file = None if data is None else load_record(data, where)
+    if file is not None and (file.project, file.filename) != (project, filename):
         raise Unreadable(
             where, f"it is the record of {file.filename!r} of the project {file.project!r}"
         )
-    if file.uploaded is None:
-        raise Unreadable(where, "the upload time is missing")
     return file
 
 
@@ -271,11 +273,10 @@ class _Reading:
         """
         record = key(where.project, where.filename, ObjectKind.RECORD)
         try:
-            data = await read_bytes(self.blobs, record, LARGEST_DOCUMENT)
-            if data is None:
+            file = await read_record(self.blobs, where.project, where.filename)
+            if file is None:
                 self.understood = False  # deleted since the listing
                 return None
-            file = recorded(data, where)
             found = await self._find_bytes(file)
             return replace(
                 self._with_what_is_there(file),

@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from pypid.core.errors import Unreadable
 from pypid.core.model import Blob, StoredFile, UpstreamEntry, in_order
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.documents import load_record
 from pypid.core.records.layout import KEPT, ObjectKind, kept_folder, kept_key, kept_place
 from pypid.index.store import records
 from pypid.index.store.record_store import RecordKind, StorageState
@@ -147,19 +146,12 @@ async def _with_metadata(blobs: Blobs, file: StoredFile, present: dict[str, Blob
 async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> StoredFile | None:
     """Return the file of a record, or None if there is no usable one."""
     where = kept_key(name, filename, ObjectKind.RECORD)
-    data = await small(blobs, where)
-    if data is None:
-        return None
     try:
-        file = load_record(data, where)
+        file = await records.read_file(blobs, where, name, filename)
+        if file is not None and not file.key.startswith(kept_folder(name)):
+            raise Unreadable(where, f"it names bytes outside the cache: {file.key!r}")
     except Unreadable as error:
         _log.warn("{error}; the file will be fetched again", error=error)
-        return None
-    right = (file.project, file.filename) == (name, filename) and file.key.startswith(
-        kept_folder(name)
-    )
-    if not right:
-        _log.warn("{record} is not the record of this file; it will be fetched again", record=where)
         return None
     return file
 
