@@ -158,7 +158,14 @@ class TreeCase(IndexTestCase):
         ]
 
     def same(self) -> None:
-        """The tree is what the server answers to anonymous."""
+        """The tree is what the server answers to anonymous: the lists follow a change last."""
+        self.until(
+            lambda: (
+                (self.tree / "simple/index.html").read_bytes()
+                == call(self.index, "GET", "/simple/", user=None, accept=H)
+            ),
+            what="the serial in the list",
+        )
         for name in ("", *(f"{name}/" for name in self.names())):
             for accept, page in ((J, "index.json"), (H, "index.html")):
                 body = (self.tree / f"simple/{name}{page}").read_bytes()

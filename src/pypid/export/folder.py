@@ -124,15 +124,16 @@ class FolderPlace:
         return found
 
     def _projects(self) -> Mapping[ProjectName, bool]:
-        found: dict[ProjectName, bool] = {}
+        names = set[str]()
         for folder in (folder.format("") for folder in FOLDERS):
             with suppress(FileNotFoundError, NotADirectoryError):
-                for text in os.listdir(f"{self.root}/{folder}"):
-                    name = normal(text)
-                    if name is not None and name not in found:
-                        pages = (f"{self.root}/simple/{name}/{page}" for page in (PAGE, JSON_PAGE))
-                        found[name] = all(os.path.isfile(page) for page in pages)
-        return found
+                names.update(os.listdir(f"{self.root}/{folder}"))
+        simple = f"{self.root}/simple"
+        return {
+            name: all(os.path.isfile(f"{simple}/{name}/{page}") for page in (PAGE, JSON_PAGE))
+            for name in map(normal, names)
+            if name is not None
+        }
 
     async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         done: tuple[int, int] = await self._run(put_all, self._folder, pages)

@@ -119,11 +119,12 @@ class LastExport:
             await pace.keep()
         return frozenset(unchanged)
 
-    def restore(self, exporter: Exporter, unchanged: Collection[ProjectName]) -> None:
+    async def restore(self, exporter: Exporter, unchanged: Collection[ProjectName]) -> None:
         """Have the exporter take these projects for written."""
-        if self._state is not None:
-            states = [self._state.projects[name] for name in unchanged]
-            exporter.restore(self._state.since, states)
+        state = self._state
+        if state is not None:
+            states = map(state.projects.__getitem__, unchanged)
+            await self.viewer.index.world.thinking(exporter.restore, state.since, states)
 
     async def remember(self, exporter: Exporter) -> None:
         """Store the state of the tree."""
@@ -131,13 +132,17 @@ class LastExport:
         if basis is None or self.options.signed is not None:
             return
         text = basis.text_for(await index.catalog.serial(), index.world.now())
-        states = [
-            ProjectState(name, mark, exporter.until.get(name), news)
-            for name, mark in exporter.marks.items()
-            if name in exporter.there and (news := exporter.newest.news(name)) is not None
-        ]
-        data = await index.world.thinking(dump_state, text, exporter.newest.since, states)
-        await self.place.remember(data)
+        newest = exporter.newest
+
+        def make() -> bytes:
+            states = (
+                ProjectState(name, mark, exporter.until.get(name), news)
+                for name, mark in exporter.marks.items()
+                if name in exporter.there and (news := newest.news(name)) is not None
+            )
+            return dump_state(text, newest.since, states)
+
+        await self.place.remember(await index.world.thinking(make))
 
 
 async def export(
@@ -171,15 +176,16 @@ async def export(
     exporter = Exporter(index, viewer, place, options, FileCopying(), clears, newest)
     found = await place.projects()
     unchanged = await last.unchanged(look, found)
-    last.restore(exporter, unchanged)
+    await last.restore(exporter, unchanged)
     if clears:
         await _hide(exporter, look, found, unchanged)
-    names = [summary.name for summary in look.names if summary.name not in unchanged]
-    await _write(exporter, names, on_progress)
+    await _write(exporter, await index.world.thinking(_others, look, unchanged), on_progress)
     for error in exporter.failed.values():
         raise error
     await exporter.write_lists(look)
-    gone = await _tidy(exporter)
+    gone = sorted(found.keys() - exporter.there)
+    exporter.forget(gone)
+    await exporter.tidy(gone)
     await place.settle()
     await last.remember(exporter)
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
@@ -219,12 +225,8 @@ async def _hide(
     exporter.forget(exporter.there.difference(unchanged))  # each is written again
 
 
-async def _tidy(exporter: Exporter) -> Sequence[ProjectName]:
-    """Remove what is no longer visible, if that is wanted; return these projects."""
-    gone = sorted((await exporter.place.projects()).keys() - exporter.there)
-    exporter.forget(gone)
-    await exporter.tidy(gone)
-    return gone
+def _others(look: ExportView, unchanged: Collection[ProjectName]) -> list[ProjectName]:
+    return [summary.name for summary in look.names if summary.name not in unchanged]
 
 
 async def _compared(index: Index) -> None:

@@ -5,11 +5,11 @@ functions, slow for large input: call them in a thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from gzip import compress
 
 from attrs import field, frozen
 from msgspec.structs import replace
 
+from pypid.core.compression import gzip
 from pypid.core.model import File, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, releases
@@ -32,8 +32,6 @@ from pypid.static.pages import FORMATS
 from pypid.static.pages import list_pages as plain_list_pages
 from pypid.static.tree import PAGE, WrittenPage
 
-BEST, FAST, LONG = 6, 1, 1 << 18
-"""Levels of gzip compression, and the size in bytes above which the fast one is used."""
 SCRIPT = "filter.js"
 NEW_PROJECTS = "rss/packages.xml"
 CHANGELOG = "changelog/page1.html"
@@ -163,7 +161,7 @@ def both(path: str, body: bytes, *, compressed: bool) -> Iterator[WrittenPage]:
     the same page.
     """
     if compressed:
-        yield WrittenPage(f"{path}.gz", compress(body, FAST if len(body) > LONG else BEST, mtime=0))
+        yield WrittenPage(f"{path}.gz", gzip(body))
     yield WrittenPage(path, body)
 
 
