@@ -16,7 +16,7 @@ from pypid.blobs.files import open as open_files
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import Busy, Opaque, StorageDown, UpstreamDown, WrongBytes
+from pypid.core.errors import Busy, NoSuchFile, Opaque, StorageDown, UpstreamDown, WrongBytes
 from pypid.core.model import Span, StoredFile, as_stored
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, start
@@ -24,6 +24,7 @@ from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index import file_contents as contents_module
 from pypid.index.file_contents import AT_ONCE, MOST_WAITING, Contents
+from pypid.index.views import UpstreamPermission
 from pypid.ports import Blobs, Body
 from pypid.testing import Fed, world
 from pypid.testing.worlds import Awaiting
@@ -104,6 +105,23 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         self.have(self.contents.member(file, "a.py"))
         self.have(self.contents.listing(file))
         self.assertEqual(self.upstream.asked, [])
+
+    def test_cached_contents_need_the_right_to_fetch(self) -> None:
+        """What one client has looked into is shown to no client that may not have the file
+        fetched.
+        """
+        data = wheel(files={"a.py": b"x"})
+        file = listed(data, wheel_filename())
+        assert file.source is not None
+        self.upstream.sends(file.source, data)
+        self.contents = self.on(MemoryBlobs(world().now), Mode.REDIRECT)
+        self.have(self.contents.member(file, "a.py"))
+        refused = UpstreamPermission(refusal=UpstreamDown("may not fetch"))
+        for permission in (refused, UpstreamPermission(local=True)):
+            kind = NoSuchFile if permission.local else UpstreamDown
+            self.refused(self.contents.listing(file, permission), kind)
+            self.refused(self.contents.member(file, "a.py", permission), kind)
+        self.assertEqual(self.have(self.contents.member(file, "a.py")).data, b"x")
 
     def test_of_unknown_length(self) -> None:
         """A wheel of which nobody says how long it is is fetched as a whole."""
