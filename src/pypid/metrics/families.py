@@ -315,6 +315,17 @@ CATALOG_LAG = _gauge(
     ("Versions of the shared catalog that a worker knows of and has not read; the largest value."),
     together=Aggregation.MOST,
 )
+LISTINGS_MEMORY = _gauge(
+    "pypid_upstream_memory_bytes",
+    "Memory for upstream listings, views and finished pages: at most [upstream] memory.",
+)
+LISTINGS_SPILLED = _gauge(
+    "pypid_upstream_spilled_bytes",
+    "Upstream listings that did not fit into memory and are in temporary files.",
+)
+LISTINGS_READ_BACK = _counter(
+    "pypid_upstream_spill_reads", "Reads of upstream listings from temporary files."
+)
 CATALOG_ROWS = _gauge(
     "pypid_catalog_rows",
     "Rows of the catalog in a worker.",

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from pypid.catalog.packed_lines import PackedLines
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StateFolder
 from pypid.flow import World, start
@@ -157,12 +158,21 @@ class Measuring(Service):
         for part, is_there in components:
             put(families.PART_UP, (part,), is_there())
         put(families.LAST_BACKUP, (), last_backup(self.state))
+        self._look_at_listings()
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
             differs = self.condition.differs()
             for what in (SETTINGS, CLOCK):
                 put(families.NODES_DIFFER, (what,), what in differs)
+
+    def _look_at_listings(self) -> None:
+        put, catalog = self.counts.set, self.index.catalog
+        put(families.LISTINGS_MEMORY, (), self.index.memory.used)
+        lines = getattr(catalog.upstream, "lines", None)
+        if isinstance(lines, PackedLines):
+            put(families.LISTINGS_SPILLED, (), lines.spilled)
+            put(families.LISTINGS_READ_BACK, (), lines.read_back)
 
     def _look_at_catalog(self, following: ReplicaFollower) -> None:
         put = self.counts.set
