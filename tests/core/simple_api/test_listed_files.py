@@ -14,8 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import release_versions
-from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
-from pypid.core.simple_api.listed_files import BLOCK, ListedFiles
+from pypid.core.records.upstream_entry import (
+    dump_upstream_entry,
+    load_upstream_entry,
+    with_listing,
+)
+from pypid.core.simple_api import listed_files, packing, shown_files
+from pypid.core.simple_api.file_blocks import BLOCK
+from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import packed
 from pypid.core.simple_api.render import render_forms, render_project
@@ -182,6 +188,35 @@ class PackedTests(SynchronousTestCase):
             replace(files[-1], source="https://x.example/" + files[-1].filename),
         )
         self.assertFalse(one.same_listing(packed(changed)))
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(some_files, some_files, some_files)
+    def test_changes(
+        self,
+        first: tuple[ListedFile, ...],
+        second: tuple[ListedFile, ...],
+        third: tuple[ListedFile, ...],
+    ) -> None:
+        """What becomes of listings does not depend on the size of blocks, of which only those that
+        changed are compared.
+        """
+        found = []
+        for size in (BLOCK, 2):
+            for module in (listed_files, packing, shown_files):
+                self.patch(module, "BLOCK", size)
+            entry = UpstreamEntry(name=SPAM)
+            for day, files in enumerate((first, second, second, (*first, *third)[:3], third)):
+                plain = {file.filename: replace(file, seen=None) for file in files}
+                listing = Listing(
+                    name=SPAM,
+                    files=packed(in_order(plain.values())),
+                    confirmed=WHEN + timedelta(days=day),
+                    index=URL,
+                )
+                entry = with_listing(entry, listing)
+            assert entry.listing is not None
+            found.append((tuple(entry.listing.files or ()), entry.history, entry.since))
+        self.assertEqual(found[0], found[1])
 
     def test_size(self) -> None:
         """A file takes some ten bytes beside its hashes and its URL."""

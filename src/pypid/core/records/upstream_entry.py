@@ -8,9 +8,9 @@ lengths are in the beginning: the writer or reader of a line yields to other thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import eq
+from itertools import chain, islice
 
 import msgspec
 from attrs import evolve
@@ -28,7 +28,8 @@ from pypid.core.records.documents import (
     stored_file,
 )
 from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
-from pypid.core.simple_api.listed_files import FileBlock, ListedFiles, ListingFacts, runs_of
+from pypid.core.simple_api.file_blocks import FileBlock
+from pypid.core.simple_api.listed_files import ListedFiles, ListingFacts, runs_of
 from pypid.core.simple_api.packing import packed
 
 BLOCK = 256
@@ -312,12 +313,7 @@ def _history_with_changes(
     if before is None or before.files is now.files:
         return history
     histories = {file_history.filename: file_history for file_history in history}
-    # limits the histories held of a project that was removed as a whole
-    were = {
-        file.filename: file
-        for file in (before.files or ())[-MOST_DELETED if now.files is None else 0 :]
-    }
-    are = {file.filename: file for file in now.files or ()}
+    were, are = _changed_files(before.files, now.files)
     events: dict[str, list[Event]] = {}
     if before.files is None or now.files is None:
         events[_THE_PROJECT] = _project_events(histories.get(_THE_PROJECT), now)
@@ -331,7 +327,22 @@ def _history_with_changes(
     for name, its in events.items():
         for event in its:
             histories[name] = with_event(histories.get(name, FileHistory(name)), event)
-    return in_bounds(histories.values(), are.keys() | {_THE_PROJECT}, MOST)
+    names = now.files.names() if isinstance(now.files, ListedFiles) else are.keys()
+    return in_bounds(histories.values(), {*names, _THE_PROJECT}, MOST)
+
+
+def _changed_files(
+    before: Sequence[ListedFile] | None, now: Sequence[ListedFile] | None
+) -> tuple[dict[str, ListedFile], dict[str, ListedFile]]:
+    """Return the files that were listed, and those that are, by name, except some in both."""
+    if isinstance(before, ListedFiles) and isinstance(now, ListedFiles):
+        here, there = now.changed_blocks(before)
+        were = chain.from_iterable(map(before.block_files, there))
+        are = chain.from_iterable(map(now.block_files, here))
+        return {file.filename: file for file in were}, {file.filename: file for file in are}
+    # limits the histories held of a project that was removed as a whole
+    last = (before or ())[-MOST_DELETED if now is None else 0 :]
+    return {file.filename: file for file in last}, {file.filename: file for file in now or ()}
 
 
 def _project_events(history: FileHistory | None, now: Listing) -> list[Event]:
@@ -386,10 +397,46 @@ def merged(listing: Listing, before: Listing | None) -> Listing:
         return evolve(listing, files=old)
     if not old and not files.learnt:
         return evolve(listing, files=files.first_seen(listing.confirmed))
-    known = {file.filename: file for file in old}
-    changed = [_merged_file(file, known.get(file.filename), listing.confirmed) for file in files]
-    is_same = len(changed) == len(old) and all(map(eq, changed, old))
-    return evolve(listing, files=old if is_same else _with_learnt(files, changed))
+    return evolve(listing, files=_merged_files(files, packed(old), listing.confirmed))
+
+
+def _merged_files(files: ListedFiles, old: ListedFiles, now: datetime) -> ListedFiles:
+    """Return the files with what was learnt before; only blocks that changed are read."""
+    numbers, before = files.changed_blocks(old)
+    if files.learnt or files.seen:
+        numbers, before = [*range(len(files.blocks))], [*range(len(old.blocks))]
+    known = {file.filename: file for number in before for file in old.block_files(number)}
+    listed = {number: files.block_files(number) for number in numbers}
+    merged = {
+        number: [_merged_file(file, known.get(file.filename), now) for file in some]
+        for number, some in listed.items()
+    }
+    changed = [*chain.from_iterable(merged.values())]
+    if len(changed) == len(known) and all(known.get(file.filename) == file for file in changed):
+        return old
+    learnt = {
+        file.filename: file.metadata_sha256
+        for file, plain in zip(changed, chain.from_iterable(listed.values()), strict=True)
+        if file.metadata_sha256 is not None and plain.metadata_sha256 is None
+    }
+    kept = {name: sha256 for name, sha256 in old.learnt.items() if name not in known}
+    return evolve(files, seen=_seen(files, old, merged), learnt={**kept, **files.learnt, **learnt})
+
+
+def _seen(
+    files: ListedFiles, old: ListedFiles, merged: Mapping[int, Sequence[ListedFile]]
+) -> tuple[tuple[datetime | None, int], ...]:
+    """Return when the files were first seen: those of other blocks than `merged` as in `old`."""
+    seen: list[datetime | None] = []
+    before = [*islice(old.seen_times(), len(files))]
+    for number, block in enumerate(files.blocks):
+        start = len(seen)
+        seen += (
+            [file.seen for file in merged[number]]
+            if number in merged
+            else before[start : start + block.count]
+        )
+    return runs_of(seen)
 
 
 def is_compared_quickly(listing: Listing, before: Listing | None) -> bool:
@@ -402,19 +449,6 @@ def is_compared_quickly(listing: Listing, before: Listing | None) -> bool:
     if isinstance(old, ListedFiles) and old:
         return not files.learnt and files.same_listing(old)
     return before is None and files.facts.dated
-
-
-def _with_learnt(listed: ListedFiles, files: Sequence[ListedFile]) -> ListedFiles:
-    """Return the listed files with what was learnt of them: `files` are the same, with `seen`, and
-    with hashes of metadata that upstream does not list.
-    """
-    learnt = {
-        file.filename: file.metadata_sha256
-        for file, before in zip(files, listed, strict=True)
-        if file.metadata_sha256 is not None and before.metadata_sha256 is None
-    }
-    seen = runs_of([file.seen for file in files])
-    return evolve(listed, seen=seen, learnt={**listed.learnt, **learnt})
 
 
 def _merged_file(file: ListedFile, before: ListedFile | None, now: datetime) -> ListedFile:

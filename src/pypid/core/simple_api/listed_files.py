@@ -20,65 +20,23 @@ import msgspec
 from attrs import evolve, field, frozen
 from msgspec.structs import replace
 
-from pypid.core.compression import content
-from pypid.core.errors import Unreadable
 from pypid.core.model import Files, ListedFile
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, version_key
-from pypid.core.records.documents import RecordedFile, listed_file
+from pypid.core.records.documents import listed_file
+from pypid.core.simple_api.file_blocks import (
+    BLOCK,
+    WHOLE_URL,
+    FileBlock,
+    HiddenColumns,
+    ReadEntry,
+)
 
-BLOCK = 256
-"""Files of a block: its entries are read in half a millisecond."""
-LARGEST_BLOCK = 64 << 20
-"""Maximum size of a block in bytes, uncompressed: some texts have 4,096 characters."""
 MANY = 16
 """Number of files from which on decoding a whole block is faster than searching it for each."""
-_BEGINNING = b'{"filename":'
-_SEPARATOR = b'},{"filename":'
-"""The end of an entry and the beginning of the next one. No JSON string contains this: a quote in
-one is preceded by a backslash.
-"""
-WHOLE_URL = "!"
-"""Precedes a URL that does not end with the file name."""
-
 T = TypeVar("T")
 Runs = tuple[tuple[T, int], ...]
 """Values with the numbers of consecutive files that have them."""
-
-
-class _ReadEntry(msgspec.Struct, rename="kebab", frozen=True, gc=False):
-    filename: str
-    hashes: dict[str, str]
-    size: int | None = None
-    upload_time: datetime | None = None
-    requires_python: str | None = None
-    core_metadata: dict[str, str] | bool = False
-    yanked: bool | str = False
-
-
-class _Time(msgspec.Struct, rename="kebab", frozen=True, gc=False):
-    upload_time: datetime | None = None
-
-
-class HiddenColumns(msgspec.Struct, omit_defaults=True, rename="kebab", gc=False):
-    """What pages do not show of the files of a block; an empty list stands for many None."""
-
-    folders: list[str]
-    """The URLs without the file names, or `WHOLE_URL` and a URL."""
-    provenance: list[str | None] = []
-    digests: list[str | None] = []
-    md5: list[str | None] = []
-    blake2b_256: list[str | None] = []
-    odd: dict[int, RecordedFile] = {}
-    """Files with more than all this, by number."""
-
-
-class FileBlock(msgspec.Struct, frozen=True, gc=False):
-    """Some consecutive files. `entries` and `rest` are compressed JSON."""
-
-    count: int
-    entries: bytes
-    rest: bytes
 
 
 class ListingFacts(msgspec.Struct, frozen=True, omit_defaults=True, rename="kebab", gc=False):
@@ -94,13 +52,6 @@ class ListingFacts(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
     """Whether the bytes of each file can be verified (`claim_of`)."""
     attested: bool = False
     """Whether the provenance of any file is stored here."""
-
-
-_encoder = msgspec.json.Encoder()
-_entries = msgspec.json.Decoder(list[_ReadEntry])
-_times = msgspec.json.Decoder(list[_Time])
-_entry = msgspec.json.Decoder(_ReadEntry)
-_rest = msgspec.json.Decoder(HiddenColumns)
 
 
 @frozen(eq=False)
@@ -143,18 +94,19 @@ class ListedFiles(Files[ListedFile]):
 
     def times(self) -> list[datetime | None]:
         """Return when each file was uploaded, or else first seen here."""
-        return [time or seen for time, seen in zip(self._uploaded(), self._seen(), strict=False)]
+        return [
+            time or seen for time, seen in zip(self._uploaded(), self.seen_times(), strict=False)
+        ]
 
     def _uploaded(self) -> Iterator[datetime | None]:
         for block in self.blocks:
-            for entry in self._read(_times, block):
-                yield entry.upload_time
+            yield from block.upload_times()
 
     # --- files ---
 
     def __iter__(self) -> Iterator[ListedFile]:
         for number in range(len(self.blocks)):
-            yield from self._files(number)
+            yield from self.block_files(number)
 
     @overload
     def __getitem__(self, index: int) -> ListedFile: ...
@@ -165,9 +117,9 @@ class ListedFiles(Files[ListedFile]):
     def __getitem__(self, index: int | slice) -> ListedFile | Sequence[ListedFile]:
         positions = range(len(self))[index]
         if isinstance(positions, int):
-            return self._files(positions // BLOCK)[positions % BLOCK]
+            return self.block_files(positions // BLOCK)[positions % BLOCK]
         numbers = dict.fromkeys(position // BLOCK for position in positions)
-        files = {number: self._files(number) for number in numbers}
+        files = {number: self.block_files(number) for number in numbers}
         return tuple(files[position // BLOCK][position % BLOCK] for position in positions)
 
     def named(self, filename: str) -> ListedFile | None:
@@ -185,7 +137,7 @@ class ListedFiles(Files[ListedFile]):
             start = number * BLOCK
             if len(names) > MANY:
                 some = frozenset(names)
-                for position, file in enumerate(self._files(number), start):
+                for position, file in enumerate(self.block_files(number), start):
                     if file.filename in some:
                         found[file.filename] = position, file
             else:
@@ -218,48 +170,43 @@ class ListedFiles(Files[ListedFile]):
         same = [each for each, _ in self.runs if version_key(each) == key]
         return [positions for each in dict.fromkeys(same) for positions in self._positions(each)]
 
-    def _search(self, number: int, filenames: Iterable[str]) -> Iterator[tuple[int, ListedFile]]:
+    def _search(self, number: int, names: Iterable[str]) -> Iterator[tuple[int, ListedFile]]:
         """Yield the files of a block that have these names, each with its number in the block."""
         block = self.blocks[number]
-        text = self._content(block.entries)
-        rest: HiddenColumns | None = None
-        for filename in filenames:
-            start = text.find(_BEGINNING + _encoder.encode(filename) + b",")
-            if start < 0:
-                continue
-            if rest is None:
-                rest = self._decoded(_rest, self._content(block.rest))
-            end = text.find(_SEPARATOR, start)
-            entry = self._decoded(_entry, text[start : len(text) if end < 0 else end + 1])
-            position = text.count(_BEGINNING, 0, start)
+        found = block.search(names)
+        columns = block.columns() if found else None
+        for position, entry in found:
+            assert columns is not None
             whole = number * BLOCK + position
             version = next(islice(self._versions(), whole, None))
-            seen = next(islice(self._seen(), whole, None))
-            yield position, self._file(position, entry, rest, version, seen)
+            seen = next(islice(self.seen_times(), whole, None))
+            yield position, self._file(position, entry, columns, version, seen)
 
-    def _files(self, number: int) -> list[ListedFile]:
+    def block_files(self, number: int) -> list[ListedFile]:
+        """Return the files of one block."""
         block, start = self.blocks[number], number * BLOCK
-        rest = self._decoded(_rest, self._content(block.rest))
+        rest = block.columns()
         versions = islice(self._versions(), start, start + block.count)
-        seens = islice(self._seen(), start, None)
+        seens = islice(self.seen_times(), start, None)
         return [
             self._file(position, entry, rest, version, seen)
             for position, (entry, version, seen) in enumerate(
-                zip(self._read(_entries, block), versions, seens, strict=False)
+                zip(block.read(), versions, seens, strict=False)
             )
         ]
 
     def _versions(self) -> Iterator[str]:
         return chain.from_iterable([repeat(version, count) for version, count in self.runs])
 
-    def _seen(self) -> Iterator[datetime | None]:
+    def seen_times(self) -> Iterator[datetime | None]:
+        """Return when each file was first seen; then None without end."""
         runs = [repeat(moment, count) for moment, count in self.seen]
         return chain(chain.from_iterable(runs), repeat(None))
 
     def _file(
         self,
         number: int,
-        entry: _ReadEntry,
+        entry: ReadEntry,
         rest: HiddenColumns,
         version: str,
         seen: datetime | None,
@@ -294,7 +241,7 @@ class ListedFiles(Files[ListedFile]):
         """Return these files, of which those without upload time are first seen `now`."""
         if self.facts.dated:
             return self
-        known = zip(self._uploaded(), self._seen(), strict=False)
+        known = zip(self._uploaded(), self.seen_times(), strict=False)
         return evolve(self, seen=runs_of([None if time else seen or now for time, seen in known]))
 
     # --- pages ---
@@ -304,7 +251,7 @@ class ListedFiles(Files[ListedFile]):
         commas; and the same, compressed.
         """
         for block in self.blocks:
-            yield self._content(block.entries), block.entries
+            yield block.text(), block.entries
 
     # --- comparison ---
 
@@ -324,39 +271,32 @@ class ListedFiles(Files[ListedFile]):
         """Return whether upstream listed exactly the same: `==` without what was learnt here."""
         if (self.runs, self.facts) != (other.runs, other.facts):
             return False
-        return self.blocks == other.blocks or all(
-            one == another
-            or (
-                self._content(one.entries) == self._content(another.entries)
-                and self._content(one.rest) == self._content(another.rest)
-            )
-            for one, another in zip(self.blocks, other.blocks, strict=True)
-        )
+        return all(map(FileBlock.lists_same, self.blocks, other.blocks))
 
-    # --- bytes ---
+    def changed_blocks(self, other: ListedFiles) -> tuple[list[int], list[int]]:
+        """Return the numbers of the blocks here and in `other` that upstream listed differently.
 
-    def _read(self, decoder: msgspec.json.Decoder[list[T]], block: FileBlock) -> list[T]:
-        return self._decoded(decoder, b"[" + self._content(block.entries) + b"]")
+        A file of any other block is in both, at the same position.
+        """
+        same = [
+            number
+            for number, (one, another) in enumerate(zip(self.blocks, other.blocks, strict=False))
+            if one == another
+        ]
+        return _others(same, len(self.blocks)), _others(same, len(other.blocks))
 
-    def _content(self, data: bytes) -> bytes:
-        try:
-            return content(data, LARGEST_BLOCK)
-        except ValueError as error:
-            raise Unreadable(self._what, str(error)) from None
-
-    def _decoded(self, decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-        try:
-            return decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unreadable(self._what, str(error)) from None
-
-    @property
-    def _what(self) -> str:
-        return f"the listing of {self.project}"
+    def names(self) -> Iterator[str]:
+        """Yield the names of all files."""
+        for block in self.blocks:
+            yield from block.names()
 
 
 def _at(column: list[str | None], number: int) -> str | None:
     return column[number] if column else None
+
+
+def _others(numbers: list[int], stop: int) -> list[int]:
+    return sorted(set(range(stop)).difference(numbers))
 
 
 def _same_files(files: Sequence[ListedFile], other: object) -> bool:

@@ -18,16 +18,8 @@ from pypid.core.model import ListedFile
 from pypid.core.packaging.names import ProjectName, version_key
 from pypid.core.records.documents import RecordedFile, stored
 from pypid.core.simple_api.entries import FILES_URL, entry_of
-from pypid.core.simple_api.listed_files import (
-    BLOCK,
-    WHOLE_URL,
-    FileBlock,
-    HiddenColumns,
-    ListedFiles,
-    ListingFacts,
-    joined_runs,
-    runs_of,
-)
+from pypid.core.simple_api.file_blocks import BLOCK, WHOLE_URL, FileBlock, HiddenColumns
+from pypid.core.simple_api.listed_files import ListedFiles, ListingFacts, joined_runs, runs_of
 
 T = TypeVar("T")
 _NAME = itemgetter(0)
@@ -136,12 +128,11 @@ def pack(
 def _facts_with(facts: ListingFacts, rows: Sequence[Row]) -> ListingFacts:
     entries = [row[1] for row in rows]
     times = [time for entry in entries if (time := entry.upload_time) is not UNSET]
-    if facts.latest is not None:
-        times.append(facts.latest)
+    latest = times if facts.latest is None else [*times, facts.latest]
     unhashed = [row[4] for row in rows if not row[1].hashes]
     return ListingFacts(
-        latest=max(times, default=None),
-        dated=facts.dated and len(times) >= len(rows),
+        latest=max(latest, default=None),
+        dated=facts.dated and len(times) == len(rows),
         sized=facts.sized and UNSET not in [entry.size for entry in entries],
         hashed=facts.hashed
         and all(rare and (rare.digest or rare.blake2b_256) for rare in unhashed),

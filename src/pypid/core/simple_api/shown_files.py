@@ -13,10 +13,9 @@ from attrs import field, frozen
 from pypid.core.compression import fragment
 from pypid.core.model import File, Files
 from pypid.core.simple_api.entries import FILES_URL, entry_of
-from pypid.core.simple_api.listed_files import BLOCK, ListedFiles, Runs, joined_runs
+from pypid.core.simple_api.file_blocks import BEGINNING, BLOCK, SEPARATOR
+from pypid.core.simple_api.listed_files import ListedFiles, Runs, joined_runs
 
-_BEGINNING = b'{"filename":'
-_SEPARATOR = b"}," + _BEGINNING
 _encoder = msgspec.json.Encoder()
 
 FILE_WEIGHT = 1000
@@ -127,12 +126,12 @@ def _changed(
     """Return the text of a block, which begins at position `start`, with the files of these numbers
     replaced or hidden.
     """
-    entries = text[len(_BEGINNING) : -1].split(_SEPARATOR)
+    entries = text[len(BEGINNING) : -1].split(SEPARATOR)
     for number in reversed(numbers):
         if start + number in hidden:
             del entries[number]
         else:
             file = replaced[start + number]
             entry = _encoder.encode(entry_of(file, f"{FILES_URL}{file.project}/", None))
-            entries[number] = entry[len(_BEGINNING) : -1]
-    return b"".join((_BEGINNING, _SEPARATOR.join(entries), b"}")) if entries else b""
+            entries[number] = entry[len(BEGINNING) : -1]
+    return b"".join((BEGINNING, SEPARATOR.join(entries), b"}")) if entries else b""
