@@ -115,10 +115,12 @@ async def put(
 
 async def _put(ctx: RequestContext, filename: str) -> None:
     """Receive and publish the upload."""
-    async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
-        digests = await _received(ctx.request.body, spool, ctx.app.settings.max_upload)
+    limit = ctx.app.settings.max_upload
+    async with receiving(ctx, limit) as reception:
+        await reception.begin(filename)
+        digests = await _received(ctx.request.body, reception.spool, limit)
         form = UploadFields(fields={}, filename=filename, content_digests=digests)
-        await publish(ctx, form, spool, overwriting=False)
+        await publish(ctx, form, reception.spool, overwriting=False, early=reception.early)
 
 
 async def _received(body: Body, spool: Spool, limit: int) -> Digests:

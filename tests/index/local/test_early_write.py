@@ -24,7 +24,7 @@ from pypid.index.local.publish import PublishOutcome
 from tests.index import uploads
 from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.local import test_publish
-from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, sent, signed
+from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, sent, signed
 
 MOST = 1 << 30
 
@@ -199,6 +199,22 @@ class EarlyWriteTests(EarlyCase):
         self.assertEqual(self.have(received.publish()), PublishOutcome.PUBLISHED)
         self.end(received)
         self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
+
+    def test_lease_that_was_lost_meanwhile(self) -> None:
+        """Bytes whose write began under a lease that another process has now are not stored by that
+        write: the next one asks for the lease.
+        """
+        for is_lost, writes in ((False, 1), (True, 2)):
+            self.setUp()
+            held = [True]
+            watched = Watched(self.store)
+            index = index_over(watched, self.clock, is_sole=lambda held=held: held[0])
+            received = self.received(sent(), index)
+            held[0] = not is_lost
+            self.assertEqual(self.have(received.publish()), PublishOutcome.PUBLISHED)
+            self.end(received)
+            self.assertEqual(watched.asked.count(f"write spam/{WHEEL}"), writes)
+            self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
 
     def test_is_patient_with_the_storage(self) -> None:
         """The client of an early write waits as that of any publish does."""

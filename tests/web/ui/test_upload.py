@@ -20,6 +20,9 @@ from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
 from pypid.flow.spool import PREFIX
+from pypid.index import Index
+from pypid.index.local import early_write
+from pypid.index.local.early_write import EarlyWrite
 from pypid.web.ui.multi_upload import MOST_FILES
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.app_with_registration import OURS, Registering, cookie_of
@@ -588,3 +591,13 @@ class TroubleTests(UploadCase):
             self.nothing_left()
         self.pypid.blobs.failing = lambda key: None  # type: ignore[method-assign]
         self.assertEqual(self.outcomes(self.send(file(*WHEEL))), [(WHEEL[0], "published", 200)])
+
+
+class EarlyFormTests(FormTests):
+    """The same form, whose files are written to the storage while they come."""
+
+    def setUp(self) -> None:
+        """Write early whatever comes."""
+        self.patch(early_write, "EARLIEST", 1)
+        self.patch(Index, "early_write", lambda index, most: EarlyWrite(index.context, most))
+        super().setUp()

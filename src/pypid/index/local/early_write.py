@@ -45,6 +45,7 @@ class EarlyWrite:
     _spool: Spool | None = field(default=None, init=False, repr=False)
     _body: GrowingFile | None = field(default=None, init=False, repr=False)
     _writing: Deferred[Blob] | None = field(default=None, init=False, repr=False)
+    _was_sole: bool = field(default=False, init=False)
 
     async def __aenter__(self) -> EarlyWrite:
         return self
@@ -85,6 +86,7 @@ class EarlyWrite:
         except (OSError, RuntimeError):
             return  # the next bytes try again
         self._body = body = GrowingFile(file, self._context.world.blocking, self._most)
+        self._was_sole = self._context.is_sole()
         before = is_patient.set(True)  # as in `Publisher.publish`
         try:
             self._writing = start(self._context.blobs.write(key, body))
@@ -106,11 +108,13 @@ class EarlyWrite:
 
     async def finish(self, key: str, size: int) -> Blob | None:
         """End the write, so that the bytes are stored under the key, and return the blob. Return
-        None if no such write is under way; then nothing was stored.
+        None if no such write is under way, or the lease under which it began was lost; then nothing
+        was stored.
 
         Raises as `Blobs.write`.
         """
-        if self._writing is None or self._body is None or self._key != key:
+        is_lost = self._was_sole and not self._context.is_sole()
+        if self._writing is None or self._body is None or self._key != key or is_lost:
             return None
         writing, self._writing = self._writing, None
         self._body.end(size)

@@ -8,6 +8,7 @@ one is processed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from attrs import define, evolve, field, frozen
 from multipart import MultipartError, MultipartSegment
@@ -17,7 +18,6 @@ from pypid.core.packaging.names import parse_filename
 from pypid.core.packaging.upload import UploadFields
 from pypid.core.permissions import Identity
 from pypid.flow import shielded
-from pypid.flow.spool import Spool
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.cookies import FIELD, credential_of_cookie, demand_csrf_token
@@ -33,7 +33,7 @@ from pypid.web.http.upload_form import (
     refusal_of_form,
     text_of,
 )
-from pypid.web.installers.uploads import Published, counted, publish
+from pypid.web.installers.uploads import Published, Reception, counted, publish, receiving
 
 FILES, OVERWRITE = "files", "overwrite"
 """The fields of the form after the CSRF token, which comes first: the files, and a checkbox before
@@ -138,7 +138,8 @@ class _Reading:
         self._name = ""
         self._text = bytearray()
         self._filename: str | None = None
-        self._spool: Spool | None = None
+        self._file = AsyncExitStack()
+        self._reception: Reception | None = None
         self._came = 0
         self._failure: PypidError | None = None
 
@@ -153,7 +154,7 @@ class _Reading:
     async def hear(self, event: Event) -> None:
         """Process the next event of the parser."""
         if isinstance(event, MultipartSegment):
-            self._begin(event)
+            await self._begin(event)
         elif event is None:
             await self._end()
         elif self._filename is None:
@@ -166,7 +167,7 @@ class _Reading:
         else:
             await self._more(event)
 
-    def _begin(self, segment: MultipartSegment) -> None:
+    async def _begin(self, segment: MultipartSegment) -> None:
         self._name = text_of((segment.name or "").encode("latin-1"))
         self._text, self._came, self._failure = bytearray(), 0, None
         if self._name != FIELD:
@@ -182,19 +183,21 @@ class _Reading:
                 f"A form can have at most {MOST_FILES} files; the files after them were ignored."
             )
         self._filename = named
-        self._spool = Spool(self._ctx.app.settings.spool, self._ctx.app.world.blocking)
+        receiver = receiving(self._ctx, self._ctx.app.settings.max_upload)
+        self._reception = await self._file.enter_async_context(receiver)
+        await self._reception.begin(named)
 
     async def _more(self, data: bytes) -> None:
         """Add data to a file. The rest of a file that failed is read and dropped: other files may
         follow.
         """
         self._came += len(data)
-        if self._failure is not None or self._spool is None:
+        if self._failure is not None or self._reception is None:
             return
         try:
             if self._came > self._ctx.app.settings.max_upload:
                 raise TooLarge(self._ctx.app.settings.max_upload, MAX_UPLOAD)
-            await self._spool.write(data)
+            await self._reception.spool.write(data)
         except PypidError as error:
             self._failure = error
             await self.discard()
@@ -212,13 +215,14 @@ class _Reading:
 
     async def _published(self, filename: str) -> ReceivedFile:
         try:
-            if self._failure is not None or self._spool is None:
+            if self._failure is not None or self._reception is None:
                 raise self._failure or BadRequest(CUT_OFF)
-            form = UploadFields(
-                fields={}, filename=filename, content_digests=await self._spool.finish()
-            )
+            spool, early = self._reception.spool, self._reception.early
+            form = UploadFields(fields={}, filename=filename, content_digests=await spool.finish())
             ctx = evolve(self._ctx, identity=await self._current_identity())
-            return published(await publish(ctx, form, self._spool, overwriting=self._overwriting))
+            return published(
+                await publish(ctx, form, spool, overwriting=self._overwriting, early=early)
+            )
         except PypidError as error:
             return refused(filename, error)
 
@@ -252,10 +256,9 @@ class _Reading:
             self.result.fail(error)
 
     async def discard(self) -> None:
-        """Discard the spool of the current file."""
-        spool, self._spool = self._spool, None
-        if spool is not None:
-            await spool.discard()
+        """Discard what was received of the current file."""
+        self._reception = None
+        await self._file.aclose()
 
 
 def published(done: Published) -> ReceivedFile:
