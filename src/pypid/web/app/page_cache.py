@@ -132,8 +132,7 @@ class CachedPage:
     @property
     def weight(self) -> int:
         """The bytes that it takes."""
-        size = self.finished.weight
-        return size if self.patchwork is None else size * BEHIND
+        return self.finished.weight if self.patchwork is None else self.finished.size * BEHIND
 
 
 class ProjectPages:

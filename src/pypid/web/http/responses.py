@@ -67,7 +67,7 @@ class FinishedPage:
     )
     _zipped: RenderedPage | None = field(default=None, repr=False)
     _flights: Flights[None, RenderedPage] = field(factory=Flights, init=False, repr=False)
-    _size: int = field(default=Factory(lambda self: len(self._page.body), True), init=False)
+    size: int = field(default=Factory(lambda self: len(self._page.body), True), init=False)
     """The bytes of the body as it is."""
 
     def __attrs_post_init__(self) -> None:
@@ -82,7 +82,7 @@ class FinishedPage:
         """Return the encoding of the page for a client that wishes this one: a small page is never
         gzipped.
         """
-        return wish if self._size >= SMALLEST else Encoding.IDENTITY
+        return wish if self.size >= SMALLEST else Encoding.IDENTITY
 
     def etag_in(self, encoding: Encoding) -> str:
         """Return the entity tag of one form; a strong tag names bytes, so each form has its own
@@ -105,7 +105,7 @@ class FinishedPage:
     async def gzipped(self) -> RenderedPage:
         """Return the gzipped form. Many callers may wait for one that is being made."""
         if self._zipped is None:
-            if self._size <= AT_ONCE:
+            if self.size <= AT_ONCE:
                 self._zipped = self._gzip(self._page)
             else:
                 self._zipped = await self._flights.single(None, self._make)
@@ -116,15 +116,15 @@ class FinishedPage:
         return await self._blocking(self._gzip, self._page)
 
     def _shrink(self) -> None:
-        if self._size > LARGE and self._zipped is not None:
+        if self.size > LARGE and self._zipped is not None:
             self._page = evolve(self._page, body=b"")
 
     async def _plain(self) -> RenderedPage:
-        if self._zipped is None or self._size <= LARGE:
+        if self._zipped is None or self.size <= LARGE:
             return self._page
-        if self._size <= QUICK:
-            return evolve(self._page, body=gunzip(self._zipped.body, self._size))
-        body = await self._blocking(gunzip, self._zipped.body, self._size)
+        if self.size <= QUICK:
+            return evolve(self._page, body=gunzip(self._zipped.body, self.size))
+        body = await self._blocking(gunzip, self._zipped.body, self.size)
         return evolve(self._page, body=body)
 
 
