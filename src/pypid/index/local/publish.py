@@ -7,7 +7,7 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from enum import Enum
@@ -252,7 +252,7 @@ class Publisher:
         if replaced is not None:
             file = await self._brought_home(file, upload, body)
             keep = {file.key, *(where for where, _ in documents_of(file, upload, plan))}
-            await self._sweep(left_by(replaced, plan, keep=keep))
+            await self.context.records.sweep(left_by(replaced, plan, keep=keep))
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _write_all(
@@ -308,7 +308,9 @@ class Publisher:
             )
             _log.warn(text, filename=file.filename, error=error)
             return file
-        await self._sweep([where for where, _ in documents_of(file, upload, plan)] + [file.key])
+        await self.context.records.sweep(
+            [where for where, _ in documents_of(file, upload, plan)] + [file.key]
+        )
         return there
 
     async def _write_artifact(
@@ -418,7 +420,7 @@ class Publisher:
                 error=error,
             )
             return  # keep all of it, so that a record's bytes are there
-        await self._sweep(written)
+        await self.context.records.sweep(written)
 
     async def _is_withdrawn(self, file: StoredFile, is_ours: bool, replaces: bool) -> bool:
         """Return whether no record names the bytes any more."""
@@ -433,11 +435,3 @@ class Publisher:
             await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
         await self.context.records.recover(file.project)
         return not replaces
-
-    async def _sweep(self, keys: Iterable[str]) -> None:
-        """Delete invisible blobs; `pypid storage check` finds those that cannot be deleted now."""
-        for where in reversed(list(keys)):
-            try:
-                await self.context.blobs.delete(where)
-            except PypidError as error:
-                _log.warn("{key} remains from a failed upload: {error}", key=where, error=error)

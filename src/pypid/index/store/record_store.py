@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from typing import Generic, Protocol, TypeVar
 
 from attrs import Factory, define, field, frozen
+from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, PypidError
 from pypid.core.lru import Recent
@@ -25,6 +26,8 @@ READINGS = 5
 CHANGE_SAVED = "the change was saved and will become visible shortly. Retrying is safe."
 
 V = TypeVar("V")
+
+_log = Logger()
 
 
 @define
@@ -284,6 +287,18 @@ class RecordStore(Generic[V]):
             await self.resync(name)
         except PypidError:
             self.pending_updates.add(name)
+
+    async def sweep(self, keys: Sequence[str]) -> None:
+        """Delete blobs that no record names, the last one first; `pypid storage check` finds those
+        that cannot be deleted now.
+        """
+        for where in reversed(list(keys)):
+            try:
+                await self.blobs.delete(where)
+            except PypidError as error:
+                _log.warn(
+                    "cannot delete {key}, which no record names: {error}", key=where, error=error
+                )
 
     async def flush_pending_updates(self) -> None:
         """Send the pending updates to the catalog, unless it is unavailable."""

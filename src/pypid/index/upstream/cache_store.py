@@ -14,7 +14,7 @@ from attrs import Factory, define, field
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageFull
+from pypid.core.errors import CatalogDown, Exists, Missing, StorageFull
 from pypid.core.model import Digests, File, StoredFile, UpstreamEntry, as_stored
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import ProjectName
@@ -153,7 +153,7 @@ class CacheStore:
                     await self._learn(file.project, lambda entry: with_kept(entry, kept))
             except StorageFull:
                 if wrote:
-                    await self._sweep(where)
+                    await self.records.sweep((where, where + ObjectKind.METADATA.value))
                 raise
         self.file_cached.emit(digests.size + described)
         return kept
@@ -234,22 +234,8 @@ class CacheStore:
                 return first
             await self.blobs.write(where, BytesBody(dump_record(kept)), replace=True)
         if replaces is not None and replaces.key != kept.key:
-            await self._sweep(replaces.key)
+            await self.records.sweep((replaces.key, cached_metadata_key(replaces)))
         return kept
-
-    async def _sweep(self, where: str) -> None:
-        """Remove bytes that no record names; a blob that cannot be removed now becomes an
-        orphan.
-        """
-        for each in (where + ObjectKind.METADATA.value, where):
-            try:
-                await self.blobs.delete(each)
-            except PypidError as error:
-                _log.warn(
-                    "{key} remains from a file that was not cached: {error}",
-                    key=each,
-                    error=error,
-                )
 
     async def forget(self, name: ProjectName, filename: str) -> None:
         """Remove a cached file from the storage: record, bytes and sidecars, then the catalog's
