@@ -5,10 +5,10 @@ changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 
@@ -16,6 +16,7 @@ from pypid.core.errors import PypidError
 from pypid.core.model import File, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
+from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
 from pypid.ports import Catalog
 
@@ -82,14 +83,12 @@ class Usage:
     _basis: tuple[object, object, str] | None = field(default=None, init=False, repr=False)
     """What the latest result was counted from."""
     _latest: Used | None = field(default=None, init=False, repr=False)
-    _failure: PypidError | None = field(default=None, init=False, repr=False)
-    _waiting: list[Deferred[None]] | None = field(default=None, init=False, repr=False)
-    """Callers waiting for the count that is under way."""
+    _counts: Flights[None, None] = field(factory=Flights, init=False, repr=False)
 
     @property
     def is_counting(self) -> bool:
         """Whether a count is under way."""
-        return self._waiting is not None
+        return None in self._counts
 
     async def current(self) -> Used | None:
         """Return the current usage; the last result if counting takes longer than `PATIENCE`, or
@@ -97,32 +96,18 @@ class Usage:
 
         Raises `CatalogDown`.
         """
-        if self._waiting is None:
-            self._waiting = []
-            start(self._counted())
-        if self._waiting is not None:  # else it has ended already
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
-            try:
-                await waiter.addTimeout(PATIENCE, self.world.clock)
-            except TimedOut:
-                return self._latest
-        if self._failure is not None:
-            raise self._failure
+        count = start(self._counts.single(None, self._counted))
+        with suppress(TimedOut):
+            await count.addTimeout(PATIENCE, self.world.clock)
         return self._latest
 
     async def _counted(self) -> None:
-        self._failure = None
         try:
             await self._count()
-        except PypidError as error:
-            self._failure = error
+        except PypidError:
+            raise
         except Exception:
             _log.failure("the disk usage of projects could not be counted")
-        waiting, self._waiting = self._waiting or [], None
-        for waiter in waiting:
-            if not waiter.called:
-                waiter.callback(None)
 
     async def _count(self) -> None:
         catalog, thinking = self.catalog, self.world.thinking
