@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import nlargest, nsmallest
-from typing import NamedTuple
 
 import msgspec
 from attrs import define, field
@@ -29,7 +28,7 @@ some are removed.
 """
 
 
-class _Line(NamedTuple):
+class _Line(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     uploaded: datetime
     filename: str
     project: ProjectName

@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from html import escape
 from urllib.parse import quote
 
+import msgspec
 from attrs import frozen
 
 from pypid.core.model import Project
@@ -39,8 +40,7 @@ SIMPLE, PAGES = FeedLinks("simple", False), FeedLinks("project", True)
 """Links to the pages of the Simple API, which static exports have as well, and to the web pages."""
 
 
-@frozen
-class News:
+class News(msgspec.Struct, frozen=True, gc=False):
     """A release, dated by its first upload."""
 
     project: ProjectName
