@@ -148,6 +148,7 @@ class Index:
             self.file_cached,
             self.plan.hides,
             self.shared,
+            others_write,
         )
         self.file_cache = FileCache(kept, self.gate, self.world, self.spool)
         self.listings = UpstreamListings(

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Digests, File, ListedFile, Presence, UpstreamEntry, as_listed
+from pypid.core.model import Digests, File, ListedFile, Presence, Span, UpstreamEntry, as_listed
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
@@ -187,6 +187,35 @@ class KeepingTests(KeptCase):
         ):
             self.assertFalse(is_copy(kept, listed(data, sha256=None, **other)), other)
         self.assertFalse(is_copy(kept, listed(data, sha256="12" * 32)))
+
+    def test_record_is_looked_up_only_where_others_may_have_written_it(self) -> None:
+        """Alone with the storage, a catalog that was compared with it knows all cached files."""
+        data = noise(1000)
+        file = listed(data)
+        reads: list[str] = []
+        usual = self.blobs.read
+
+        async def read(key: str, span: Span | None = None) -> Body:
+            reads.append(key)
+            return await usual(key, span)
+
+        self.patch(self.blobs, "read", read)
+        alone = CacheStore(self.blobs, MemoryCatalog(), world().blocking, others_write=False)
+        self.assertIsNone(self.have(alone.find(file)))
+        self.assertEqual(len(reads), 1)
+        self.keep(file, data)
+        self.assertTrue(is_copy(self.have(alone.find(file)), file))  # not compared yet
+        self.have(alone.forget(file.project, file.filename))
+        self.have(alone.compare())
+        reads.clear()
+        self.assertIsNone(self.have(alone.find(file)))
+        self.assertEqual(reads, [])
+        self.keep(file, data)
+        several = CacheStore(self.blobs, MemoryCatalog(), world().blocking)
+        self.have(several.forget(file.project, file.filename))
+        self.have(several.compare())
+        self.keep(file, data)
+        self.assertIsNotNone(self.have(several.find(file)))
 
 
 class ComparingTests(KeptCase):

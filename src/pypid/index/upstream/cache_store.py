@@ -71,6 +71,8 @@ class CacheStore:
     """Whether no bytes may be stored under a distribution's own name (`layout.Plan.hides`)."""
     shared: bool = False
     """Whether the catalog is shared by several nodes; it has no dump then."""
+    others_write: bool = True
+    """Whether other processes may store files, unknown to this catalog."""
     _writes: JobLimit = field(factory=lambda: JobLimit(AT_ONCE), init=False, repr=False)
     """Taken before any lock."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
@@ -106,9 +108,12 @@ class CacheStore:
         """Return the cached copy of these very bytes, if there is one, from the catalog or from its
         record (another process's).
         """
-        held = (await self.catalog.upstream.get(file.project)).kept_file(file.filename)
+        entry = await self.catalog.upstream.get(file.project)
+        held = entry.kept_file(file.filename)
         if held is not None and is_copy(held, file):
             return held
+        if not self.others_write and self.records.is_verified(file.project, entry):
+            return None
         found = await recorded(self.blobs, file.project, file.filename)
         if found is None or not is_copy(found, file):
             return None
