@@ -260,6 +260,8 @@ class PackedLines(CatalogLines):
         """Write the last bytes of files that are nearly empty once more, to close them."""
         while self._spill is not None and (misplaced := self._spill.misplaced()):
             moved = await self._blocking(self._rewritten, list(misplaced.values()))
+            if not moved:
+                return  # the disk is full
             for (name, before), part in zip(misplaced.items(), moved, strict=False):
                 self._moved(name, before, part)
 
@@ -298,14 +300,20 @@ class PackedLines(CatalogLines):
         return written
 
     def _rewritten(self, pieces: Sequence[SpilledBytes]) -> Sequence[bytes | SpilledBytes]:
-        """Write the first of the pieces once more; return where they are now."""
+        """Write the first of the pieces once more; return where they are now: none, if they cannot
+        be written.
+        """
         moved: list[bytes | SpilledBytes] = []
         size = 0
         for part in pieces:
             try:
-                moved += self._written([part.read()])
+                [written] = self._written([part.read()])
             except Unreadable:
                 moved.append(LOST)
+                continue
+            if written == LOST:
+                return moved
+            moved.append(written)
             size += len(part)
             if size > BATCH:
                 break
