@@ -1,14 +1,13 @@
-"""Values derived from data that changes (pages, lists, views, what users may see): the one cache of
-pypid.
+"""A cache of values that are derived from changing data: pages, lists, views, visibility.
 
 A value is made for a key and an *edition*. An edition identifies the state of all data that the
-value is made from; another edition, another value. There is one rule of freshness: **read the
-edition first, then ask for the value**, and let the function that makes it read nothing older than
-that edition. What it reads may be newer: then the next caller has another edition, and the value is
-made again.
+value is made from; another edition means another value. There is one rule of freshness: **read the
+edition first, then ask for the value**. The function that makes the value must read nothing older
+than that edition. What it reads may be newer: then the next caller has another edition, and the
+value is made again.
 
-The key contains everything else that the value depends on: who may see it, the format, the URLs in
-it. What one may not read is then in no value that one gets.
+The key contains everything else that the value depends on: the viewer's visibility, the format, the
+URLs in it. Otherwise a client would get a value that was made for another one.
 """
 
 from __future__ import annotations
