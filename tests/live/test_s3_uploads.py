@@ -238,28 +238,34 @@ class EarlyTests(LargeUploadCase):
         """Upload, and kill pypid as soon as the store has heard this request; the status of the
         answer.
         """
-        before = len(self.heard("PUT ", "POST "))
+        is_early = step in ("?uploads", "partNumber=2")
+        first = self.changed(step if is_early else "partNumber=2")
         client = begin(index, self.artifact)
-        if step in ("?uploads", "partNumber=2"):
-            until(lambda: self.changes(before, step))
+        until(first)
+        if is_early:
             kill(index)
             return client.finish()
-        until(lambda: self.changes(before, "partNumber=2"))
-        return self.killed_meanwhile(index, client, len(self.heard("PUT ", "POST ")), step)
+        return self.killed_meanwhile(index, client, step)
 
-    def changes(self, before: int, word: str) -> list[str]:
-        """The requests that change something, after the first so many, with this word."""
-        return [target for target in self.heard("PUT ", "POST ")[before:] if word in target]
+    def changed(self, word: str) -> Callable[[], bool]:
+        """Whether one more request that changes something has this word in it than now."""
 
-    def killed_meanwhile(self, index: LiveIndex, client: SlowClient, before: int, step: str) -> int:
+        def changes() -> int:
+            return sum(word in target for target in self.heard("PUT ", "POST "))
+
+        before = changes()
+        return lambda: changes() > before
+
+    def killed_meanwhile(self, index: LiveIndex, client: SlowClient, step: str) -> int:
         """Finish the upload, and kill pypid as soon as the store heard the request; the status of
         the answer.
         """
         statuses: list[int] = []
         finishing = Thread(target=lambda: statuses.append(client.finish()), daemon=True)
+        is_heard = self.changed(step)
         finishing.start()
         if step:
-            until(lambda: self.changes(before, step) or statuses)
+            until(lambda: is_heard() or statuses)
         else:
             finishing.join()
         kill(index)
