@@ -44,7 +44,7 @@ from pypid.core.records.documents import dump_project, load_project
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
 from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
-from pypid.ports import Catalog, Glance
+from pypid.ports import Catalog, Glance, TableKey
 
 
 @frozen
@@ -94,7 +94,7 @@ class MemoryLocalTable:
         )
         self.lines = self._table.lines
 
-    async def get(self, name: ProjectName) -> LocalProject | Presence:
+    async def get(self, name: TableKey) -> LocalProject | Presence:
         held = await self._table.at_hand(name)
         if held is not None:
             return held
@@ -105,7 +105,7 @@ class MemoryLocalTable:
 
     async def edit(
         self,
-        name: ProjectName,
+        name: TableKey,
         change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
@@ -132,10 +132,10 @@ class MemoryLocalTable:
         self._table.write_down(name)
         return new
 
-    async def mark(self, name: ProjectName) -> str | None:
+    async def mark(self, name: TableKey) -> str | None:
         return self._mark(name)
 
-    def _mark(self, name: ProjectName) -> str | None:
+    def _mark(self, name: TableKey) -> str | None:
         line = self.lines.get(name)
         if isinstance(line, PendingLine):
             return line.mark
@@ -181,11 +181,11 @@ class MemoryUpstreamTable:
         self._keeping = (Summaries(), Summaries())
         """The heads of upstream projects, and those of them with cached files."""
 
-    async def get(self, name: ProjectName) -> UpstreamEntry:
+    async def get(self, name: TableKey) -> UpstreamEntry:
         return await self._table.at_hand(name) or UpstreamEntry(name=name)
 
     async def edit(
-        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
+        self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         await self._table.at_hand(name)
         old = self._table.get(name) or UpstreamEntry(
@@ -209,7 +209,7 @@ class MemoryUpstreamTable:
         self._table.write_down(name)
         return new
 
-    def _forget(self, name: ProjectName) -> None:
+    def _forget(self, name: TableKey) -> None:
         self._table.take_out(name)
 
     async def summaries(self) -> Sequence[Summary]:
@@ -218,7 +218,7 @@ class MemoryUpstreamTable:
             self._keeping = (heads, self._kept.of(heads))
         return self._keeping[1]
 
-    def listing_time(self, name: ProjectName) -> datetime | None:
+    def listing_time(self, name: TableKey) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         return listing_time_of(self._table, name)
 

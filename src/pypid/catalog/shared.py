@@ -46,7 +46,7 @@ from pypid.core.records.documents import dump_project, load_head
 from pypid.core.records.upstream_entry import dump_upstream_entry
 from pypid.flow import World, start
 from pypid.metrics.families import STALE
-from pypid.ports import Catalog, Glance
+from pypid.ports import Catalog, Glance, TableKey
 
 _log = Logger()
 
@@ -75,7 +75,7 @@ class SharedLocalTable:
     def _half(self) -> ReplicaTable[LocalProject]:
         return self._following.replica.local
 
-    async def get(self, name: ProjectName) -> LocalProject | Presence:
+    async def get(self, name: TableKey) -> LocalProject | Presence:
         certain = await self._following.current()
         if not certain:
             self._following.world.counts.add(STALE, ("catalog",))
@@ -92,7 +92,7 @@ class SharedLocalTable:
 
     async def edit(
         self,
-        name: ProjectName,
+        name: TableKey,
         change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
@@ -119,7 +119,7 @@ class SharedLocalTable:
         made: LocalProject | None = done.draft.value
         return None if made is None else evolve(made, serial=done.row.serial)
 
-    async def mark(self, name: ProjectName) -> str | None:
+    async def mark(self, name: TableKey) -> str | None:
         await self._following.current()
         return _mark((await self._half().held(name)).line)
 
@@ -134,12 +134,12 @@ class SharedUpstreamTable:
     def _half(self) -> ReplicaTable[UpstreamEntry]:
         return self._following.replica.upstream
 
-    async def get(self, name: ProjectName) -> UpstreamEntry:
+    async def get(self, name: TableKey) -> UpstreamEntry:
         await self._following.current()
         return await self._half().value(name) or UpstreamEntry(name=name)
 
     async def edit(
-        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
+        self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
             old = held.value or UpstreamEntry(name=name)
