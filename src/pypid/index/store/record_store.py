@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Generic, Protocol, TypeVar
 
-from attrs import Factory, define, field, frozen
+from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, PypidError
-from pypid.core.lru import Recent
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
 from pypid.flow.single_flight import Flights, Locks
@@ -143,14 +142,10 @@ class RecordStore(Generic[V]):
     """Whether the catalog dump was written after the last change (`pypid.jobs.clean_stop`)."""
     _compared_in: str | None = field(default=None, init=False)
     """The generation of the catalog in which all projects were compared."""
-    _verified: Recent[tuple[str, ProjectName], bool] = field(
-        default=Factory(lambda self: Recent(self.most_verified, self.most_verified), True),
-        init=False,
-        repr=False,
-    )
-    """Projects that were compared with the storage, each with the catalog's generation: another one
-    has lost what was found.
-    """
+    _verified: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
+    """Projects that were compared with the storage, the last one last."""
+    _verified_in: str = field(default="", init=False, repr=False)
+    """The generation of the catalog in which they were: another one has lost what was found."""
     _flights: Flights[ProjectName, V] = field(factory=Flights, init=False, repr=False)
 
     # --- entries of a dump ---
@@ -171,12 +166,18 @@ class RecordStore(Generic[V]):
             self.kind.has_records(held) and (self.shared or self.dump_is_exact)
         ):
             return True
-        return self._verified.get((self.catalog.generation, name)) is not None
+        return name in self._verified and self._verified_in == self.catalog.generation
 
     def note_verified(self, name: ProjectName) -> None:
         """Note that the entry of the project agrees with the storage."""
-        if not self.is_compared:
-            self._verified.put((self.catalog.generation, name), value=True)
+        if self.is_compared:
+            return
+        if self._verified_in != self.catalog.generation:
+            self._verified_in, self._verified = self.catalog.generation, {}
+        self._verified.pop(name, None)
+        self._verified[name] = None
+        if len(self._verified) > self.most_verified:
+            del self._verified[next(iter(self._verified))]
 
     def note_compared(self, generation: str) -> None:
         """Note that all of the storage was compared with this generation of the catalog."""
@@ -185,7 +186,7 @@ class RecordStore(Generic[V]):
 
     def forget_verified(self) -> None:
         """Release the memory, once all of the storage was compared."""
-        self._verified = Recent(self.most_verified, self.most_verified)
+        self._verified = {}
 
     def trust_dump(self) -> None:
         """Trust all entries: the dump was written after the last change."""
