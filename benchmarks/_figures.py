@@ -60,7 +60,7 @@ GOALS = (
         "2,000,000 listed files, memory",
     ),
     Goal("... longest stall of the reactor", "upstream_pages.py", "2,000,000 listed files, the"),
-    Goal("upload of 500 MiB to S3, time against a bare PUT", "s3.py", "time against"),
+    Goal("upload of 500 MiB to S3, time against a bare PUT", "s3.py", "time against a bare PUT"),
     Goal("export of 100,000 files, time against dumb-pypi", "export.py", "100,000 files, all new"),
     Goal("... one file more", "export.py", "100,000 files, one file more"),
     Goal("/health after a start", "health.py", "after a start"),
