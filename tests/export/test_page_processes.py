@@ -15,7 +15,7 @@ from pypid.core.policy import BEGINNING
 from pypid.export import folder, page_processes
 from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
-from pypid.export.page_frames import Task
+from pypid.export.page_frames import Task, encoded_batch
 from pypid.export.page_processes import PageProcess
 from pypid.export.pages import ShownProject
 from pypid.flow import start
@@ -117,9 +117,9 @@ class OrphanTests(ServedCase):
             begun = PageProcess.begin(task)
             self.addCleanup(begun.end)
             if parent == os.getpid():
-                begun.write(shown, BEGINNING)
+                begun.write(encoded_batch(shown, BEGINNING))
             else:
-                self.assertRaises(Died, begun.write, shown, BEGINNING)
+                self.assertRaises(Died, begun.write, encoded_batch(shown, BEGINNING))
         self.assertIn("simple/empty/index.html", self.tree())
         self.flushLoggedErrors()
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
 
+from pypid.export.folder import WORTH_PROCESSES
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, configuration, pypid, until_ready
 from tests.live.isolation import fails, pip, uv, works
-from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 from tests.live.projects import call, manage, publish, sdist, wheel
 from tests.live.stores import store
 
@@ -376,6 +377,78 @@ class CommandTests(IndexTestCase):
         )
         self.assertIn("storage folder", self.export(self.index.storage / "x", status=1))
         self.assertIn("/dev/null/x", self.export("/dev/null/x", status=1))
+
+
+class ProcessesTests(IndexTestCase):
+    """An export of so many projects that processes write them."""
+
+    def start(self) -> LiveIndex:
+        home, port = self.entered(scratch()), free_port()
+        (home / "pypid.ini").write_text(configuration(home, port, Settings()))
+        command = [BIN / "pypid", "serve", "--config", home / "pypid.ini"]
+        process = self.entered(running(command, home / "log", cwd=home, environ=clean_environ()))
+        index = LiveIndex(home, port, False, process)
+        until_ready(index)
+        return index
+
+    def children(self) -> set[int]:
+        """The processes of pypid that write pages."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = path.read_text().rpartition(")")[2].split()[1]
+                command = path.with_name("cmdline").read_bytes()
+            except OSError:  # it has ended
+                continue
+            if int(parent) == self.index.running.process.pid and b"page_program" in command:
+                found.add(int(path.parent.name))
+        return found
+
+    def exporting(self, tree: Path, begun: Path) -> tuple[Running, set[int]]:
+        """The command, and the processes, which are stopped as soon as `begun` exists."""
+        command = [BIN / "pypid", "export", "--config", self.index.config, "--verify", tree]
+        log = self.folder / f"log-{tree.name}"
+        process = self.entered(running(command, log, environ=clean_environ()))
+        deadline = time.monotonic() + 20
+        while not (found := self.children()) or not begun.exists():
+            self.assertLess(time.monotonic(), deadline, process.output())
+            time.sleep(0.005)
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        return process, found
+
+    def test_killed(self) -> None:
+        """If one of them is killed, the command says so, and the next one writes everything. If
+        pypid is killed, they write nothing more, and end.
+        """
+        count = WORTH_PROCESSES + 100
+        publish(self.index, *(wheel(f"many-{number}") for number in range(count)))
+        tree = self.folder / "tree"
+        command, found = self.exporting(tree, tree)
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        self.assertEqual(command.process.wait(30), 1, command.output())
+        self.assertIn("was ended by signal 9", command.output())
+        self.assertFalse(self.children())
+        said = done([BIN / "pypid", "export", "--config", self.index.config, tree])
+        self.assertIn(f"{count} projects. Pages: ", said)
+        self.assertEqual(len(list(tree.glob("simple/*/index.html"))), count)
+
+        tree = self.folder / "other"
+        command, found = self.exporting(tree, tree / "simple")
+        pages = set(tree.rglob("*.html"))
+        self.index.running.process.send_signal(signal.SIGKILL)
+        self.index.running.process.wait()
+        for pid in found:
+            os.kill(pid, signal.SIGCONT)
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in found):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        self.assertNotEqual(command.process.wait(30), 0)
+        more = set(tree.rglob("*.html")) - pages
+        self.assertLessEqual(len(more), len(found))  # one may be between its check and the rename
+        self.assertFalse((tree / "simple/index.html").exists())
 
 
 class BucketTests(TreeCase):

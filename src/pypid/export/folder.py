@@ -60,7 +60,7 @@ class FolderPlace:
         self._world = world
         self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
         self._temporary = f"{root}/{TEMPORARY}"
-        self._processes = PageProcesses(world.blocking)
+        self._processes = PageProcesses(world)
         self._state = StateFile(root, self._temporary)
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:

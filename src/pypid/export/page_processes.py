@@ -27,7 +27,7 @@ from pypid.export.page_frames import (
 )
 from pypid.export.pages import ShownProject
 from pypid.export.written_projects import WrittenProject
-from pypid.flow import Blocking
+from pypid.flow import World
 from pypid.flow.python_child import child_environ, program_of
 from pypid.static.processes import Died
 
@@ -73,12 +73,12 @@ class PageProcess:
             send(begun.requests, encoded(task))
         return begun
 
-    def write(self, projects: Sequence[ShownProject], since: datetime) -> list[WrittenProject]:
-        """Have it write the pages of the projects. Raises `OSError` as the process did, and `Died`
-        if it has ended.
+    def write(self, batch: bytes) -> list[WrittenProject]:
+        """Have it write the pages of the projects in an `encoded_batch`. Raises `OSError` as the
+        process did, and `Died` if it has ended.
         """
         try:
-            send(self.requests, encoded_batch(projects, since))
+            send(self.requests, batch)
             message = receive(self.answers)
             answer = None if message is None else read_answer(message)
         except (BrokenPipeError, msgspec.DecodeError):
@@ -93,9 +93,8 @@ class PageProcess:
         self.process.kill()
         status = self.process.wait()
         complaint = self.complaints.read().decode(errors="backslashreplace")[-COMPLAINT:].strip()
-        _log.error(
-            "a process that wrote pages has ended: {complaint}", status=status, complaint=complaint
-        )
+        if complaint:
+            _log.error("a process that wrote pages has failed: {complaint}", complaint=complaint)
         return Died(status, "")
 
     def end(self) -> None:
@@ -114,7 +113,7 @@ class PageProcess:
 class PageProcesses:
     """Some processes, of which each writes one batch of projects at a time."""
 
-    blocking: Blocking = field(repr=False)
+    world: World = field(repr=False)
     _all: list[PageProcess] = field(factory=list, init=False)
     _idle: DeferredQueue[PageProcess] = field(factory=DeferredQueue, init=False, repr=False)
 
@@ -125,7 +124,7 @@ class PageProcesses:
         """Start the processes. Raises `OSError`."""
         task = Task(root, options, os.getpid())
         for _ in range(how_many()):
-            process = await self.blocking(PageProcess.begin, task)
+            process = await self.world.blocking(PageProcess.begin, task)
             self._all.append(process)
             self._idle.put(process)
 
@@ -135,9 +134,10 @@ class PageProcesses:
         """Write the pages of the projects by the first process that is idle. Raises as
         `PageProcess.write`.
         """
+        batch = await self.world.thinking(encoded_batch, projects, since)
         process = await self._idle.get()
         try:
-            return await self.blocking(process.write, projects, since)
+            return await self.world.blocking(process.write, batch)
         finally:
             self._idle.put(process)
 
@@ -145,4 +145,4 @@ class PageProcesses:
         """End all processes; none may be working."""
         processes, self._all, self._idle = self._all, [], DeferredQueue()
         for process in processes:
-            await self.blocking(process.end)
+            await self.world.blocking(process.end)
