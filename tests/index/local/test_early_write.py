@@ -150,6 +150,14 @@ class EarlyWriteTests(EarlyCase):
             self.assertEqual(storm.asked.count(f"write spam/{WHEEL}"), 2)
             self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
 
+    def test_unexpected_failure_is_logged(self) -> None:
+        """An error that no storage raises is made up for, too, and logged with its traceback."""
+        storm = Storm(self.store, 1, lambda: ValueError("a mistake"))
+        received = self.received(sent(), self.restarted(storm))
+        self.assertEqual(self.have(received.publish()), PublishOutcome.PUBLISHED)
+        self.end(received)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_failure_of_the_last_moment_fails_the_upload(self) -> None:
         """A write that fails once it may store the bytes fails the upload, as any write does."""
 

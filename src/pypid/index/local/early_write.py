@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.core.errors import CatalogDown
+from pypid.core.errors import CatalogDown, PypidError
 from pypid.core.model import Blob, Project
 from pypid.core.packaging.names import Distribution
 from pypid.flow import start
@@ -103,7 +103,10 @@ class EarlyWrite:
         if self._writing is None:  # given up
             return None
         self._writing = None
-        _log.info("{key} is written after it was received: {error}", key=key, error=failure.value)
+        error = failure.value
+        if isinstance(error, Exception) and not isinstance(error, (PypidError, CancelledError)):
+            _log.failure("the early write of {key} failed", failure=failure, key=key)
+        _log.info("{key} is written after it was received: {error}", key=key, error=error)
         return None
 
     async def finish(self, key: str, size: int) -> Blob | None:
