@@ -13,25 +13,36 @@ from pathlib import Path
 
 from attrs import evolve
 from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred
 
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Digests, File, ListedFile, Presence, Span, UpstreamEntry, as_listed
+from pypid.core.model import (
+    Blob,
+    Digests,
+    File,
+    ListedFile,
+    Presence,
+    Span,
+    UpstreamEntry,
+    as_listed,
+)
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key, place
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
-from pypid.flow import BytesBody, whole
+from pypid.flow import BytesBody, start, whole
 from pypid.flow.hashes import Hashes
 from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
+from pypid.index.upstream.cached_records import AT_ONCE
 from pypid.ports import Body
 from pypid.testing import contents, world
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.failing_calls import Scripted, die, in_child, refuse
-from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
+from tests.index.file_cache_cases import KeeperCase, listed, no_metadata, noise, read_kept
 from tests.index.uploads import IndexCase
 
 MODULES = (disk, draft, files, walk)
@@ -216,6 +227,43 @@ class KeepingTests(KeptCase):
         self.have(several.compare())
         self.keep(file, data)
         self.assertIsNotNone(self.have(several.find(file)))
+
+    def test_few_write_at_a_time(self) -> None:
+        """Of many files at once a few hold a thread; the others wait, and who is cancelled lets the
+        next one write.
+        """
+        usual, slow = self.blobs.write, [Deferred[None]() for _ in range(3 * AT_ONCE)]
+        under_way: list[str] = []
+
+        async def write(key: str, body: Body, *, replace: bool = False) -> Blob:
+            under_way.append(key)
+            await slow[len(under_way) - 1]
+            return await usual(key, body, replace=replace)
+
+        self.patch(self.blobs, "write", write)
+        data = noise(10)
+
+        async def body() -> Body:
+            return BytesBody(data)
+
+        writes = [
+            start(
+                self.file_cache.kept.keep(
+                    listed(data, f"spam-{number}.tar.gz"), digests_of(data), body, no_metadata
+                )
+            )
+            for number in range(AT_ONCE + 2)
+        ]
+        self.assertEqual(len(under_way), AT_ONCE)
+        writes[0].cancel()
+        self.failureResultOf(writes[0], CancelledError)
+        self.assertEqual(len(under_way), AT_ONCE + 1)
+        for write_done in slow:
+            if not write_done.called:
+                write_done.callback(None)
+        for done in writes[1:]:
+            self.successResultOf(done)
+        self.assertEqual(len(self.have(read_kept(self.blobs, SPAM))), AT_ONCE + 1)
 
 
 class ComparingTests(KeptCase):
