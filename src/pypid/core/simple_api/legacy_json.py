@@ -53,7 +53,9 @@ def render_legacy(
             return f"{base_url}/packages/{file.project}/{quoted(file.filename)}"
 
     document: dict[str, Any] = {
-        "info": _info(project, release, read_metadata(metadata or b""), base_url),
+        "info": _info(
+            project, release, read_metadata(metadata) if metadata else CoreMetadata(), base_url
+        ),
         "last_serial": project.serial,
         "ownership": {"organization": None, "roles": []},
         "urls": [_file(file, url_of) for file in release.files],
