@@ -190,7 +190,14 @@ class UsualTests(SynchronousTestCase):
             "url": "../../packages/demo/demo-1.0.tar.gz",
             "yanked": False,
         }
-        for page in ([public, sdist], [sdist], [ours]):
+        mirror = {
+            **ours,
+            "size": None,
+            "upload-time": None,
+            "requires-python": None,
+            "yanked": "bad ",
+        }
+        for page in ([public, sdist], [sdist], [ours], [mirror]):
             known = UsualEntries(DEMO, lambda text: f"https://x/{text}", lambda _: True)
             found = decode_entries(json.dumps(page).encode())
             self.assertEqual({type(entry) for entry in found}, {GivenEntry})

@@ -55,6 +55,12 @@ class GivenEntry(msgspec.Struct, rename="kebab", gc=False):
             self.core_metadata = UNSET
         if not self.requires_python:
             self.requires_python = UNSET
+        if self.size is None:
+            self.size = UNSET
+        if self.upload_time is None:
+            self.upload_time = UNSET
+        if self.yanked is None:
+            self.yanked = False
         self.provenance = self.dist_info_metadata = self.data_dist_info_metadata = UNSET
 
 
@@ -181,14 +187,11 @@ def _are_usual(entries: list[GivenEntry]) -> bool:
     """Return whether all parts of the entries, besides names and URLs, can be kept as they are."""
     sizes = [size for entry in entries if type(size := entry.size) is int]
     times = [time for entry in entries if isinstance(time := entry.upload_time, datetime)]
-    nulls = [entry for entry in entries if entry.size is None or entry.upload_time is None]
     return (
-        not nulls
-        and _are_usual_hashes(entries)
+        _are_usual_hashes(entries)
         and _are_usual_texts(entries)
         and {time.tzinfo for time in times} <= {UTC}
         and (not sizes or (min(sizes) >= 0 and max(sizes) <= LARGEST_SIZE))
-        and {type(entry.yanked) for entry in entries} == {bool}
     )
 
 
@@ -211,11 +214,18 @@ def _are_usual_hashes(entries: list[GivenEntry]) -> bool:
 
 def _are_usual_texts(entries: list[GivenEntry]) -> bool:
     specifiers = {entry.requires_python for entry in entries}
+    reasons = {reason for entry in entries if type(reason := entry.yanked) is str}
+    if any(not reason.strip() or not _is_usual_reason(reason) for reason in reasons):
+        return False
     urls = [url for entry in entries if (url := entry.provenance)]
     return all(not text or _is_usual_text(text) for text in specifiers) and (
         not urls or _SECURE_URLS("\n".join(urls)) is not None
     )
 
 
+def _is_usual_reason(text: str) -> bool:
+    return len(text) < LONGEST_TEXT and text.isprintable()
+
+
 def _is_usual_text(text: str) -> bool:
-    return len(text) < LONGEST_TEXT and text == text.strip() and text.isprintable()
+    return text == text.strip() and _is_usual_reason(text)
