@@ -237,13 +237,12 @@ class ExportViewer:
         """Return the stored core metadata by version: of each release, or of the newest one; and
         the error, if some could not be read.
         """
-        if not any(file.metadata_sha256 for file in project.files):
-            return {}, None
-        described = {
-            version: file
-            for version in described_releases(project, all=all)
-            if (file := describing_file(project, version)) is not None
-        }
+        is_long = len(project.files) > FEW_FILES
+        described = (
+            await self.index.world.thinking(_described, project, all)
+            if is_long
+            else _described(project, all)
+        )
         jobs = [self._reads.run(_reading, self, file) for file in described.values()]
         found, error = dict[str, bytes](), None
         for version, read in zip(described, await all_of(jobs), strict=True):
@@ -267,6 +266,17 @@ class ExportViewer:
         if file.metadata_sha256 is not None:
             self._metadata.put(file.metadata_sha256, data, len(data))
         return data
+
+
+def _described(project: Project, all: bool) -> dict[str, File]:
+    """Return the files whose core metadata is needed, by version."""
+    if not any(file.metadata_sha256 for file in project.files):
+        return {}
+    return {
+        version: file
+        for version in described_releases(project, all=all)
+        if (file := describing_file(project, version)) is not None
+    }
 
 
 def _reading(viewer: ExportViewer, file: File) -> Deferred[bytes | StorageDown | None]:
