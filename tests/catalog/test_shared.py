@@ -8,16 +8,21 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import table
+from pypid.catalog import packed_lines, replica, table
 from pypid.catalog.engine import Engine
+from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.core.memory_budget import MemoryBudget
+from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once
 from pypid.testing import CatalogContract, world
+from pypid.testing.catalog import a_file, a_listing
 from pypid.testing.engine import EngineContract
 from tests.catalog.engines import Place, PlacedEngine
 
@@ -46,9 +51,13 @@ class Sharing(CatalogContract):
         """A new one."""
         return PlacedEngine(clock)
 
+    def settings(self) -> SharedSettings:
+        """Return the settings of the catalog."""
+        return SharedSettings("storage")
+
     async def make(self) -> SharedCatalog:
         clock = Clock()
-        made = await open(SharedSettings("storage"), await self.engine(clock), world(clock))
+        made = await open(self.settings(), await self.engine(clock), world(clock))
         self.addCleanup(lambda: self.have(made.close()))
         return made
 
@@ -61,9 +70,41 @@ class LongLinesTests(Sharing, SynchronousTestCase):
     """The contract holds where each line is long, and nothing stays decoded."""
 
     def setUp(self) -> None:
-        for name in ("FEW", "SHORT", "DECODED"):
+        for name in ("FEW", "SHORT"):
             self.patch(table, name, 0)
+        self.patch(replica, "DECODED", 0)
         super().setUp()
+
+
+class SpilledTests(Sharing, SynchronousTestCase):
+    """The contract holds where all listed files are on disk, and nothing stays decoded."""
+
+    def setUp(self) -> None:
+        self.patch(packed_lines, "SHORTEST", 1)
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        super().setUp()
+
+    def settings(self) -> SharedSettings:
+        return SharedSettings("storage", memory=ListingMemory(MemoryBudget(0), self.folder))
+
+    def test_listed_files_are_on_disk(self) -> None:
+        """A node reads them back, and changes the row that is shared."""
+        names = [project_name(f"project-{number}") for number in range(5)]
+        for name in names:
+            listing = a_listing(name, "1", "2")
+            self.have(
+                self.catalog.upstream.edit(name, lambda it, new=listing: evolve(it, listing=new))
+            )
+        lines = self.catalog.following.replica.upstream.table.lines  # type: ignore[attr-defined]
+        self.assertTrue(lines.spilled)
+        for name in names:
+            found = self.have(self.catalog.upstream.get(name))
+            self.assertEqual(found.listing, a_listing(name, "1", "2"))
+            kept = (a_file(name, "1"),)
+            self.have(self.catalog.upstream.edit(name, lambda it, new=kept: evolve(it, kept=new)))
+            found = self.have(self.catalog.upstream.get(name))
+            self.assertEqual((found.listing, found.kept), (a_listing(name, "1", "2"), kept))
 
 
 class SlowContractTests(Sharing, SynchronousTestCase):

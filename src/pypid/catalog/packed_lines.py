@@ -137,8 +137,11 @@ class PackedLines(CatalogLines):
         self._count_soon(name for name in loaded.heads if name not in counted)
 
     def release(self) -> None:
-        """Stop counting: the lines are replaced as a whole."""
+        """Stop counting: the lines are replaced as a whole. Work that is under way is counted in a
+        budget of its own.
+        """
         self._share.clear()
+        self._share = MemoryBudget().share(self._evicted)
 
     # --- counting ---
 
