@@ -30,6 +30,8 @@ GUESSES_AT_END = 4
 
 _BETWEEN = (b"},{", b"}, {")
 """What indexes write between two elements."""
+_LAST = (b"}]", b"} ]")
+"""What they write after the last one."""
 _END = re.compile(rb"\s*\]")
 _COMMA = re.compile(rb"\s*,\s*")
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
@@ -87,9 +89,10 @@ def _slice(data: bytes | bytearray, start: int, decode: Decode) -> tuple[list[An
     """Return whole elements from `start` on, and the position after the last of them."""
     stop = limit = min(start + SLICE, len(data))
     # at the end of an element rather than of an object in it
-    between = [data.rfind(text, start, limit) for text in _BETWEEN] if limit < len(data) else []
+    texts = _BETWEEN if limit < len(data) else _LAST
+    between = [data.rfind(text, start, limit) for text in texts]
     for guess in range(GUESSES_AT_END):
-        stop = data.rfind(b"}", start, stop) if guess or not between else max(between)
+        stop = data.rfind(b"}", start, stop) if guess else max(between)
         if stop < 0:
             if guess:
                 break
