@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from hashlib import sha256
@@ -29,6 +30,7 @@ def export(server: rig.Server, target: Path) -> float:
     """Return the seconds of the whole command."""
     program = Path(sys.executable).with_name("pypid")
     command = [program, "export", "--config", server.config, target, "--no-per-release-json"]
+    os.sync()  # an export waits until all of its file system is durable: not for what was before
     return run(command)[0]
 
 
@@ -61,8 +63,8 @@ def main() -> None:
         wanted = "1 s" if step == STEPS[2] else "" if goal is None else f"{goal} x"
         rows.append((f"{options.projects * FILES:,} files, {step}", measured, wanted))
     rows += [
-        ("processor time of pypid itself in the first", f"{busy:.1f} s", ""),
-        ("longest wait for /health in the first", f"{worst * 1000:.0f} ms", "< 20 ms"),
+        ("processor time of pypid itself meanwhile, asked for /health", f"{busy:.1f} s", ""),
+        ("longest wait for /health meanwhile", f"{worst * 1000:.0f} ms", "< 20 ms"),
         ("peak memory of pypid itself", f"{peak:.0f} MiB", "1.5 GB (1,000,000 files)"),
     ]
     rig.report("pypid export", rows, figures)
@@ -70,16 +72,17 @@ def main() -> None:
 
 def of_pypid(server: rig.Server, folder: Path) -> tuple[list[float], float, float]:
     """Return the seconds of each step; the longest wait for an answer, and the processor seconds
-    of the daemon, during the first.
+    of the daemon, during another first one.
     """
     target = folder / "tree"
-    alive = rig.Watch(server.port, lambda: "/health", 0.005, steady=False)
+    seconds = [export(server, target), export(server, target)]
+    # once more, since asking for /health takes a part of both cores
     before = server.processor_time()
+    alive = rig.Watch(server.port, lambda: "/health", 0.005, steady=False)
     alive.start()
-    seconds = [export(server, target)]
+    export(server, folder / "watched")
     worst = max(alive.end())
     busy = server.processor_time() - before
-    seconds.append(export(server, target))
     wheel = folder / "one-1.0-py3-none-any.whl"
     build(wheel, "one", "1.0", 1000)
     upload(server, wheel, sha256(wheel.read_bytes()).hexdigest())
