@@ -16,12 +16,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog import remote_dump
-from pypid.catalog.dump_file import unpack, what_is_kept
+from pypid.catalog.dump_file import PackHead, unpack, what_is_kept
+from pypid.catalog.dump_folder import PACKED
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import StorageDown, Unreadable
 from pypid.core.model import File, Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import load
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Body
 from pypid.testing import world
@@ -112,6 +114,22 @@ class RoundTripTests(FarawayCase):
         )
         self.have(far.write())
         self.assertEqual(list(unpack(BytesIO(self.packed()), HERE).heads), [SPAM])
+
+    def test_format(self) -> None:
+        """The dump of upstream projects has format 2: older versions, which cannot read its lines,
+        ignore it.
+        """
+        self.have(self.catalog.upstream.edit(SPAM, heard((a_file(SPAM, "1"),))))
+        place = self.store, KEY, HERE, self.world, self.spool
+        far = RemoteDump(self.catalog.upstream, *place, what_is_kept, PACKED)
+        self.have(far.write())
+        head = gzip.decompress(self.packed()).split(b"\n")[0]
+        self.assertEqual(json.loads(head)["format"], 2)
+        with self.assertRaises(Unreadable):
+            load(PackHead, head, "the dump")
+        other = MemoryCatalog()
+        self.assertEqual(self.have(RemoteDump(other.upstream, *place).fill()), 1)
+        self.assertEqual(len(self.have(other.upstream.get(SPAM)).kept), 1)
 
 
 def heard(kept: tuple[File, ...]):  # type: ignore[no-untyped-def]
@@ -231,7 +249,7 @@ class IgnoredTests(FarawayCase):
         head, line, end = gzip.decompress(self.packed()).split(b"\n")
         self.assertEqual(json.loads(head)["identity"], HERE)
         lines = (
-            (head.replace(b'"format":1', b'"format":2'), line),
+            (head.replace(b'"format":1', b'"format":3'), line),
             (head, line, line),
             (head,),
             (head, line.replace(b'"spam"', b'"../Spam"', 1)),

@@ -16,6 +16,7 @@ from zlib import error as ZlibError
 
 import msgspec
 
+from pypid.catalog.dump_folder import FORMATS
 from pypid.catalog.table import (
     Line,
     LinesState,
@@ -44,7 +45,11 @@ _WHAT = "the snapshot"
 
 
 class PackHead(msgspec.Struct, frozen=True):
-    """The first line. `identity` is the storage's; `lines` is the number of lines that follow."""
+    """The first line. `identity` is the storage's; `lines` is the number of lines that follow.
+
+    The dump of upstream projects has format 2, so that versions ignore it that cannot read compact
+    listings.
+    """
 
     identity: str
     serial: int
@@ -65,7 +70,11 @@ def what_is_kept(head: Head) -> bool:
 
 
 def pack(
-    path: Path, identity: str, moment: LinesState, wanted: Callable[[Head], bool] = everything
+    path: Path,
+    identity: str,
+    moment: LinesState,
+    wanted: Callable[[Head], bool] = everything,
+    format: int = FORMAT,
 ) -> str:
     """Write the `wanted` lines of a state with all shards to `path`, an existing file; return the
     SHA-256 of the lines, without the serial. Raises `OSError`.
@@ -80,7 +89,7 @@ def pack(
         path.open("wb") as file,
         GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0, filename="") as packed,
     ):
-        packed.write(dump(PackHead(identity, moment.serial, count)))
+        packed.write(dump(PackHead(identity, moment.serial, count, format)))
         for line in _lines(moment, wanted):
             digest.update(line)
             packed.write(line)
@@ -113,7 +122,7 @@ def unpack(
 
 
 def _read(packed: GzipFile, identity: str, adopt: Callable[[bytes], Line]) -> Loaded:
-    head = load(PackHead, packed.readline(_LARGEST_HEAD), _WHAT)
+    head = load(PackHead, packed.readline(_LARGEST_HEAD), _WHAT, FORMATS)
     if head.identity != identity:
         raise Unreadable(_WHAT, "it belongs to another storage")
     shards = no_shards()

@@ -22,7 +22,7 @@ from pypid.catalog.dump_file import everything, pack, unpack
 from pypid.catalog.table import DumpedLines, LinesState, Loaded
 from pypid.core.errors import Missing, PypidError, StorageDown, Unreadable
 from pypid.core.model import Span
-from pypid.core.records.documents import Head
+from pypid.core.records.documents import FORMAT, Head
 from pypid.flow import FileBody, World
 from pypid.flow.spool import PREFIX, Spool
 from pypid.ports import Blobs
@@ -50,6 +50,8 @@ class RemoteDump:
     world: World
     spool: Path
     wanted: Callable[[Head], bool] = everything
+    format: int = FORMAT
+    """The format that is written (`dump_file.PackHead`)."""
     _seen: LinesState | None = field(default=None, init=False, repr=False)
     """The state that the blob holds, as far as this node wrote it; without lines."""
     _digest: str | None = field(default=None, init=False)
@@ -156,7 +158,7 @@ class RemoteDump:
         descriptor, name = mkstemp(prefix=PREFIX, dir=self.spool)  # mode 0600
         try:
             os.close(descriptor)
-            digest = pack(Path(name), self.identity, moment, self.wanted)
+            digest = pack(Path(name), self.identity, moment, self.wanted, self.format)
             return digest, open(name, "rb"), Path(name).stat().st_size  # its body closes it
         finally:
             Path(name).unlink()

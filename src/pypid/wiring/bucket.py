@@ -91,6 +91,7 @@ def stateless_node(
 
 def _dumps_in_bucket(index: Index, storage: OpenedStorage) -> tuple[RemoteDump, ...]:
     from pypid.catalog.dump_file import what_is_kept
+    from pypid.catalog.dump_folder import PACKED
     from pypid.catalog.remote_dump import RemoteDump
 
     catalog = index.catalog
@@ -99,5 +100,5 @@ def _dumps_in_bucket(index: Index, storage: OpenedStorage) -> tuple[RemoteDump, 
     place = storage.identity, index.world, index.spool
     return (
         RemoteDump(catalog.local, storage.blobs, SNAPSHOT, *place),
-        RemoteDump(catalog.upstream, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept),
+        RemoteDump(catalog.upstream, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept, PACKED),
     )

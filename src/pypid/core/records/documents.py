@@ -8,6 +8,7 @@ null. A reader refuses a higher ``format`` and ignores unknown keys.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TypeVar
 
@@ -157,13 +158,14 @@ def dump(document: msgspec.Struct) -> bytes:
     return _encoder.encode(document) + b"\n"
 
 
-def load(kind: type[_T], data: bytes, what: str) -> _T:
+def load(kind: type[_T], data: bytes, what: str, formats: Collection[int] = (FORMAT,)) -> _T:
     """Return the document in `data`. Raises `Unreadable`, naming `what`, for anything torn, foreign
-    or of another format.
+    or of other `formats`.
     """
     document = decoded(msgspec.json.Decoder(kind), data, what)
-    if getattr(document, "format", FORMAT) != FORMAT:
-        raise Unreadable(what, f"format {getattr(document, 'format', None)!r} is not {FORMAT}")
+    if getattr(document, "format", FORMAT) not in formats:
+        known = " or ".join(map(str, formats))
+        raise Unreadable(what, f"format {getattr(document, 'format', None)!r} is not {known}")
     return document
 
 
