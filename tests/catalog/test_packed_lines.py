@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from errno import ENOSPC
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import packed_lines
@@ -35,6 +37,7 @@ from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import FORMAT
+from pypid.flow import start
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_listing
 from pypid.testing.worlds import Awaiting
@@ -112,7 +115,7 @@ class LinesMachine(RuleBasedStateMachine):
             byte = os.pread(part.file.descriptor, 1, part.start)
             os.pwrite(part.file.descriptor, bytes([byte[0] ^ 255]), part.start)
             self.damaged[name] = part
-            self.catalog.upstream._table._decoded.clear()
+            self.catalog.upstream._table._decoded.forget(name)
 
     @rule()
     def start_again(self) -> None:
@@ -251,3 +254,73 @@ class PackedLinesTests(Awaiting, SynchronousTestCase):
         first = self.have(catalog.upstream.get(project_name("other-0")))
         self.assertEqual(first, UpstreamEntry(name=project_name("other-0")))
         self.assertLess(catalog.upstream.lines.spilled, 50_000)
+
+
+class InTurnsTests(Awaiting, SynchronousTestCase):
+    """What happens while lines wait to be compressed or written."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(packed_lines, "SHORTEST", 1)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.budget = MemoryBudget(0)
+        self.waiting: list[Callable[[], None]] = []
+        memory = ListingMemory(self.budget, folder, self.later)
+        self.catalog = MemoryCatalog(memory=memory, forgettable=20_000)
+
+    def later(self, call: Callable[..., object], *args: object) -> Deferred[object]:
+        """Run the call in a later turn."""
+        made: Deferred[object] = Deferred()
+        self.waiting.append(lambda: made.callback(call(*args)))
+        return made
+
+    def go_on(self) -> None:
+        """Run the calls, and those that follow."""
+        while self.waiting:
+            self.waiting.pop(0)()
+
+    def listed(self, number: int) -> ProjectName:
+        """Have upstream list a project with 200 files, one of which is cached; return its name."""
+        name = project_name(f"project-{number}")
+        listing = a_listing(name, *map(str, range(200)))
+        entry = UpstreamEntry(name=name, listing=listing, kept=(a_file(name, "1"),))
+        self.have(self.catalog.upstream.edit(name, lambda _: entry))
+        return name
+
+    def test_lost_while_it_waits(self) -> None:
+        """A listing that is lost before it is written stays lost: nothing says when it was asked
+        for. The newest ones are held.
+        """
+        names = []
+        for number in range(30):
+            names.append(self.listed(number))
+            if number in (5, 15):
+                self.go_on()
+        self.go_on()
+        found = [self.have(self.catalog.upstream.get(name)).listing for name in names]
+        times = [self.catalog.listing_time(name) for name in names]
+        self.assertEqual([each is None for each in found], [each is None for each in times])
+        self.assertEqual([each is None for each in found], [True] * 23 + [False] * 7)
+
+    def test_edit_of_a_lost_one(self) -> None:
+        """If the files of a lost listing are still decoded, an edit keeps them."""
+        name = self.listed(0)
+        self.go_on()
+        reading = start(self.catalog.upstream.get(name))
+        self.go_on()
+        self.assertIsNotNone(self.successResultOf(reading).listing)
+        self.catalog.upstream.lines._lose(name)
+        edited = self.have(self.catalog.upstream.edit(name, lambda entry: evolve(entry, kept=())))
+        self.catalog.upstream._table._decoded.forget(name)
+        self.go_on()
+        self.assertEqual(self.have(self.catalog.upstream.get(name)), edited)
+
+    def test_release(self) -> None:
+        """Lines that are released while they wait are not counted in the budget any more."""
+        for number in range(6):
+            self.listed(number)
+        self.catalog.upstream._table.release()
+        self.go_on()
+        self.have(self.catalog.upstream.get(NAMES[0]))
+        self.assertEqual((self.budget.used, self.budget.permanent), (0, 0))

@@ -137,11 +137,8 @@ class PackedLines(CatalogLines):
         self._count_soon(name for name in loaded.heads if name not in counted)
 
     def release(self) -> None:
-        """Stop counting: the lines are replaced as a whole. Work that is under way is counted in a
-        budget of its own.
-        """
-        self._share.clear()
-        self._share = MemoryBudget().share(self._evicted)
+        """Stop counting: the lines are replaced as a whole."""
+        self._share.leave()
 
     # --- counting ---
 
@@ -188,6 +185,7 @@ class PackedLines(CatalogLines):
     def _lose(self, name: ProjectName) -> None:
         """Lose the listed files of a project."""
         self._share.drop(name)
+        self._leaving.pop(name, None)
         if self._spill is not None:
             self._spill.drop(name)
         line = self.get(name)
@@ -235,7 +233,8 @@ class PackedLines(CatalogLines):
         some: dict[ProjectName, bytes | LinePart] = {}
         size = 0
         while self._unpacked and size < BATCH:
-            name, _ = self._unpacked.popitem()
+            name = next(iter(self._unpacked))  # the oldest, as each is noted as used when packed
+            del self._unpacked[name]
             line = self.get(name)
             if isinstance(line, bytes | LinePart):
                 some[name] = line

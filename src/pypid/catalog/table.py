@@ -387,5 +387,5 @@ class LineTable(Generic[V]):
 
     def release(self) -> None:
         """Stop counting: the table is replaced as a whole."""
-        self._decoded.clear()
+        self._decoded.leave()
         self.lines.release()

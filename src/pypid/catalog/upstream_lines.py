@@ -16,7 +16,7 @@ from pypid.core.records.upstream_entry import dump_beginning, dump_upstream_entr
 def with_files_of(line: Line, entry: UpstreamEntry) -> Line:
     """Return the line of an entry that has the same listed files as `line`."""
     if isinstance(line, PackedLine):
-        if line.part is None or listed_files(entry) is None:
+        if not line.part or listed_files(entry) is None:  # there are no files, or they are lost
             return dump_upstream_entry(entry)
         return line.with_beginning(dump_beginning(entry, line.beginning))
     if isinstance(line, PendingLine):

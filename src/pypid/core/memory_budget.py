@@ -115,10 +115,13 @@ class Share(Generic[K]):
             self.used -= weight
             self.count -= 1
 
-    def clear(self) -> None:
-        """Stop counting everything: the cache is given up."""
+    def leave(self) -> None:
+        """Stop counting in the shared budget, since the cache is given up. What its last users
+        still put into it is bounded by a budget of its own.
+        """
         self._budget.remove_all(self)
         self._budget.count_permanent(-self._permanent)
+        self._budget = MemoryBudget(self._budget.most)
         self.used = self.count = self._permanent = 0
 
     def evict(self, key: K) -> None:
@@ -164,7 +167,7 @@ class BudgetedCache(Generic[K, V]):
         self._values.pop(key, None)
         self._share.drop(key)
 
-    def clear(self) -> None:
-        """Remove all values."""
+    def leave(self) -> None:
+        """Remove all values, and leave the shared budget, since the cache is given up."""
         self._values.clear()
-        self._share.clear()
+        self._share.leave()
