@@ -96,6 +96,9 @@ times = st.sampled_from(
         "2026-01-02T03:04:05",
         "0001-01-01T00:00:00+02:00",
         "2026-02-30T00:00:00Z",
+        "2026-01-02t03:04:05z",
+        "2026-01-02T03:04:05.9999999Z",
+        "2026-01-02T03:04:05.0000000000000000000000000000000Z",
         "yesterday",
         "",
     )
@@ -161,6 +164,26 @@ class UsualTests(SynchronousTestCase):
         one, other = listing(decode_entries(text)), listing(json.loads(text))
         self.assertEqual(tuple(one.files), tuple(other.files))
         self.assertEqual(one.left_out, other.left_out)
+
+    def test_long_names(self) -> None:
+        """A long name is refused although its beginning and its end are those of other files."""
+        version, tags = f"1{'.0' * 80}", f"py3-none-{'a' * 160}.whl"
+        several = [f"demo-1-{tags}", f"demo-{version}-py3-none-any.whl", f"demo-{version}-{tags}"]
+        page = [
+            {"filename": name, "url": f"https://x/a/{name}", "hashes": {"sha256": SHA}}
+            for name in several
+        ]
+        found = listing(decode_entries(json.dumps(page).encode()))
+        self.assertEqual([file.filename for file in found.files], [several[0], several[1]])
+        self.assertEqual(found.left_out, 1)
+
+    def test_empty_offer(self) -> None:
+        """Metadata is also offered by an object without hashes, under any of the keys."""
+        name = "demo-1.0-py3-none-any.whl"
+        for key in ("core-metadata", "dist-info-metadata", "data-dist-info-metadata"):
+            entry = {"filename": name, "url": f"https://x/a/{name}", "hashes": {"sha256": SHA}}
+            found = listing(decode_entries(json.dumps([{**entry, key: {}}]).encode()))
+            self.assertEqual([file.metadata_offered for file in found.files], [True])
 
     def test_usual(self) -> None:
         """Entries as the public index, its mirrors and pypid write them are understood at once."""

@@ -106,7 +106,8 @@ class PlainNames:
         """Return the version, as `listed_names.version_of`, if the name needs no quotes in a URL;
         else None.
         """
-        if filename.startswith(self._stem) and filename[len(self._stem) :] in self._tags:
+        is_known = filename.startswith(self._stem) and filename[len(self._stem) :] in self._tags
+        if is_known and len(filename) < LONGEST_NAME:
             return self._version
         version = version_of(filename, self._project)
         if version is None or len(filename) > LONGEST_FILENAME or not is_unreserved(filename):
@@ -201,8 +202,9 @@ def _are_usual_hashes(entries: list[GivenEntry]) -> bool:
         metadata = entry.core_metadata
         if type(metadata) is dict:
             hashes.append(metadata)
-        elif (metadata is None or metadata is UNSET) and (
-            entry.dist_info_metadata or entry.data_dist_info_metadata
+        elif (metadata is None or metadata is UNSET) and not (
+            _offers_nothing(entry.dist_info_metadata)
+            and _offers_nothing(entry.data_dist_info_metadata)
         ):
             return False
     digests = [one.get("sha256", "") for one in hashes]
@@ -210,6 +212,10 @@ def _are_usual_hashes(entries: list[GivenEntry]) -> bool:
         return False
     text = "".join(digests)
     return text.isascii() and not text.encode().translate(None, b"0123456789abcdef")
+
+
+def _offers_nothing(metadata: _Metadata) -> bool:
+    return metadata is UNSET or metadata is None or metadata is False
 
 
 def _are_usual_texts(entries: list[GivenEntry]) -> bool:

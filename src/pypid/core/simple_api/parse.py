@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
+import msgspec
 from attrs import evolve, field, frozen
 from msgspec.structs import replace
 
@@ -285,15 +286,22 @@ def moment_of(value: object) -> datetime | None:
     """Return an upload time, aware, UTC; None if it is absent or invalid. Without a zone it counts
     as UTC.
     """
-    if not isinstance(value, str) or len(value) > 40:
+    if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        moment = _moment(value)
         if moment.tzinfo is UTC:
             return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return msgspec.convert(text, datetime)  # first: entries of the usual form are read by it
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text)
 
 
 def _size(value: object) -> int | None:
