@@ -158,7 +158,7 @@ def expected_projects(packages: Path) -> tuple[dict[str, ExpectedProject], list[
             placeholder.truncate(file.size)
         is_yanked = path.with_name(file.filename + ObjectKind.YANKED.value).exists()
         found[file.project] = ExpectedProject(
-            {**project.files, file.filename: file.sha256 or ""},
+            {**project.files, file.filename: file.sha256},
             project.yanked | ({file.filename} if is_yanked else set()),
         )
     return found, unusable

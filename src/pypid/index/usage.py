@@ -13,7 +13,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 
 from pypid.core.errors import PypidError
-from pypid.core.model import File, Project, Summary
+from pypid.core.model import Project, StoredFile, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
 from pypid.flow.single_flight import Flights
@@ -156,8 +156,8 @@ def _stale(summaries: Iterable[Summary], sums: Sums) -> list[Summary]:
     ]
 
 
-def _sum(summary: Summary, files: Sequence[File]) -> Sum:
-    return Sum(summary.serial, len(files), sum(file.size or 0 for file in files))
+def _sum(summary: Summary, files: Sequence[StoredFile]) -> Sum:
+    return Sum(summary.serial, len(files), sum(file.size for file in files))
 
 
 def _together(

@@ -124,7 +124,7 @@ class Manager:
                     file,
                     Event(now, file.yanked, gone=True, sha256=file.sha256, begun=file.uploaded),
                 )
-                tombstone = Deleted(sha256=file.sha256 or "", deleted=now, by=by)
+                tombstone = Deleted(sha256=file.sha256, deleted=now, by=by)
                 await records.write_document(
                     self.context.blobs, key(name, file.filename, ObjectKind.DELETED), tombstone
                 )

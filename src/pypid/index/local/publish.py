@@ -337,9 +337,7 @@ class Publisher:
             return await write_bytes(
                 self.context, file, body, replace=True, is_provisional=is_marked
             ), False
-        apart = self.context.plan.overwrite(
-            file.project, file.version, file.filename, file.sha256 or ""
-        )
+        apart = self.context.plan.overwrite(file.project, file.version, file.filename, file.sha256)
         return await write_bytes(
             self.context, structs.replace(file, key=apart), body, replace=True
         ), True

@@ -95,7 +95,6 @@ class Tierer:
         run.note(await self._moved(run, file))
 
     async def _moved(self, run: _Run, file: StoredFile) -> Moved:
-        size = file.size or 0
         try:
             state = await self.bucket.archive_state(file.key)
             outcome = _outcome(state, run.rule, dry=run.dry)
@@ -107,14 +106,18 @@ class Tierer:
             return Moved(
                 project=file.project,
                 filename=file.filename,
-                size=size,
+                size=file.size,
                 before="",
                 outcome=TieringOutcome.FAILED,
                 reason=str(error),
             )
         before = state.storage_class
         return Moved(
-            project=file.project, filename=file.filename, size=size, before=before, outcome=outcome
+            project=file.project,
+            filename=file.filename,
+            size=file.size,
+            before=before,
+            outcome=outcome,
         )
 
     async def _move(self, file: StoredFile, storage_class: str) -> None:
