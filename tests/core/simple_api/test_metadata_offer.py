@@ -80,6 +80,11 @@ class OfferingTests(SynchronousTestCase):
         again = with_metadata(learnt, FILE.filename, "ef" * 32)
         self.assertEqual(again.listing, learnt.listing)
 
+    def test_learns_nothing_without_hash(self) -> None:
+        """Of a listed file without SHA-256 the metadata may change with the bytes, unnoticed."""
+        heard = UpstreamEntry(name=SPAM, listing=said(replace(FILE, sha256=None)))
+        self.assertEqual(with_metadata(heard, FILE.filename, "cd" * 32), heard)
+
 
 class VerifyingTests(SynchronousTestCase):
     """The strongest hash that was given proves the bytes."""

@@ -29,6 +29,8 @@ def offering(listed: F, kept: StoredFile | None, *, reachable: bool) -> F:
 def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
     """Return `entry` with the hash of a file's metadata (read from the file, or offered by upstream
     without a hash).
+
+    It is not remembered for a listed file without SHA-256, whose bytes may change unnoticed.
     """
     kept = tuple(
         replace(file, metadata_sha256=sha256) if file.filename == filename else file
@@ -37,7 +39,7 @@ def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamE
     listing = entry.listing
     if listing is not None and isinstance(listing.files, ListedFiles):
         file = listing.files.named(filename)
-        if file is not None and file.metadata_sha256 is None:
+        if file is not None and file.metadata_sha256 is None and file.sha256 is not None:
             learnt = {**listing.files.learnt, filename: sha256}
             listing = evolve(listing, files=evolve(listing.files, learnt=learnt))
     elif listing is not None and listing.files is not None:
@@ -50,4 +52,6 @@ def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamE
 
 
 def _with_hash(file: ListedFile, sha256: str) -> ListedFile:
-    return file if file.metadata_sha256 is not None else replace(file, metadata_sha256=sha256)
+    if file.metadata_sha256 is not None or file.sha256 is None:
+        return file
+    return replace(file, metadata_sha256=sha256)
