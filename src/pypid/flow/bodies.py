@@ -54,7 +54,7 @@ _buffer = _Buffer()
 
 
 def at_hand(descriptor: int, position: int, most: int) -> bytes:
-    """Return what can be read of a file without waiting for a disk, at most `PIECE` bytes; b"" where
+    """Return what can be read of a file without waiting for a disk, at most `PIECE` bytes; b"" if
     that is not known (``preadv2(2)``, ``RWF_NOWAIT``).
     """
     view = _buffer.view[:most]
