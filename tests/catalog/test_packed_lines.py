@@ -215,6 +215,20 @@ class PackedLinesTests(Awaiting, SynchronousTestCase):
             found = self.have(catalog.upstream.get(name))
             self.assertEqual(found.listing, a_listing(name, *map(str, range(100))))
 
+    def test_least_recently_read(self) -> None:
+        """The line that was not read for longest leaves the memory first."""
+        catalog, budget = small_catalog(self.mktemp_folder)
+        budget.most = 1 << 20
+        for name in NAMES[:2]:
+            self.listed(catalog, name, "1", "2")
+            catalog.upstream._table._decoded.forget(name)
+        self.have(catalog.upstream.get(NAMES[0]))
+        catalog.upstream._table._decoded.forget(NAMES[0])
+        budget.permanent, budget.most = 0, budget.used - 1
+        budget.evict_excess()
+        parts = [part_of(catalog, name) for name in NAMES[:2]]
+        self.assertEqual([type(part) for part in parts], [bytes, SpilledBytes])
+
     def test_full_disk_while_tidying(self) -> None:
         """If bytes cannot be moved to another file, they stay where they are."""
         catalog, _ = small_catalog(self.mktemp_folder)

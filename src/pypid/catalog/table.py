@@ -303,6 +303,7 @@ class LineTable(Generic[V]):
         line = self.lines.get(name)
         if line is None:
             return None
+        self.lines.note_use(name)
         value: V = line.value if isinstance(line, PendingLine) else self._load(written(line))
         self._keep(name, value)
         return value
