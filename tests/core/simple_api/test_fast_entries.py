@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.fast_entries import GivenEntry, UsualEntries, decode_entries
-from pypid.core.simple_api.packing import at_once
+from pypid.core.simple_api.packing import RowsByVersion, at_once
 from pypid.core.simple_api.parse import Gathered, ParsedListing
 
 DEMO = project_name("demo")
@@ -224,4 +225,8 @@ class UsualTests(SynchronousTestCase):
             known = UsualEntries(DEMO, lambda text: f"https://x/{text}", lambda _: True)
             found = decode_entries(json.dumps(page).encode())
             self.assertEqual({type(entry) for entry in found}, {GivenEntry})
-            self.assertNotIn(None, known.rows(found))
+            others: list[GivenEntry] = []
+            rows: RowsByVersion = defaultdict(list)
+            known.add(found, rows, others.append)
+            self.assertEqual(others, [])
+            self.assertEqual(sum(map(len, rows.values())), len(page))

@@ -43,12 +43,15 @@ is), the folder as in `HiddenColumns`, the URL of its provenance, and the rest.
 """
 
 
+RowsByVersion = defaultdict[str, list[Row]]
+
+
 class Packer:
     """Packs the files of a page, in any order; of files with the same name the first counts."""
 
     def __init__(self, project: ProjectName) -> None:
         self._project = project
-        self.versions: defaultdict[str, list[Row]] = defaultdict(list)
+        self.versions: RowsByVersion = defaultdict(list)
         """The files so far, by version."""
         self.duplicates = 0
         """The number of files that had the name of another one; known when all are packed."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from itertools import groupby
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -122,16 +123,15 @@ class Gathered:
 
     def take(self, entries: list[Any]) -> None:
         """Add some entries of the page; unusable ones are counted."""
-        if not entries or type(entries[0]) is not GivenEntry:
-            for entry in entries:
-                self._take_any(entry)
-            return
-        versions = self._packer.versions
-        for entry, usual in zip(entries, self._usual.rows(entries), strict=True):
-            if usual is None:
-                self._take_any(as_any(entry))
+        for kind, some in groupby(entries, type):
+            if kind is GivenEntry:
+                self._usual.add(list(some), self._packer.versions, self._take_given)
             else:
-                versions[usual[0]].append(usual[1])
+                for entry in some:
+                    self._take_any(entry)
+
+    def _take_given(self, entry: GivenEntry) -> None:
+        self._take_any(as_any(entry))
 
     def add_row(self, version: str, row: Row) -> None:
         """Add a checked file of the page."""
