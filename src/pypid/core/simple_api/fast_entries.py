@@ -101,17 +101,31 @@ class PlainNames:
         self._project = project
         self._stem = " "
         """The name and the version of the last wheel, as its file name begins."""
+        self._sdist = " "
+        """The name of the sdist of the same version."""
         self._version: str | None = None
         self._tags: set[str] = set()
         """The ends of names of wheels that are known to be valid."""
+
+    def versions_of(self, filenames: Iterable[str]) -> list[str | None]:
+        """Return `version_of` of each name."""
+        found, stem, end = [], self._stem, len(self._stem)
+        for filename in filenames:
+            is_known = filename.startswith(stem) and filename[end:] in self._tags
+            if (is_known and len(filename) < LONGEST_NAME) or filename == self._sdist:
+                found.append(self._version)
+            else:
+                found.append(self._parsed(filename))
+                stem, end = self._stem, len(self._stem)
+        return found
 
     def version_of(self, filename: str) -> str | None:
         """Return the version, as `listed_names.version_of`, if the name needs no quotes in a URL;
         else None.
         """
-        is_known = filename.startswith(self._stem) and filename[len(self._stem) :] in self._tags
-        if is_known and len(filename) < LONGEST_NAME:
-            return self._version
+        return self.versions_of((filename,))[0]
+
+    def _parsed(self, filename: str) -> str | None:
         version = version_of(filename, self._project)
         if version is None or len(filename) > LONGEST_FILENAME or not is_unreserved(filename):
             return None
@@ -120,7 +134,8 @@ class PlainNames:
         usual = usual_name_and_version(name, spelled)
         is_usual = usual == (self._project, version) and len(filename) < LONGEST_NAME
         if is_usual and tags.endswith(".whl") and are_usual_tags(tags[:-4]):
-            self._stem, self._version = f"{name}-{spelled}-", version
+            self._stem, self._sdist = f"{name}-{spelled}-", f"{name}-{spelled}.tar.gz"
+            self._version = version
             self._tags.add(tags)
         return version
 
@@ -139,7 +154,7 @@ class UsualEntries:
         self._url = f"{FILES_URL}{name}/"
         self._folder_of = folder_of
         self._serves = serves
-        self._version_of = PlainNames(name).version_of
+        self._names = PlainNames(name)
 
     def add(
         self,
@@ -152,7 +167,7 @@ class UsualEntries:
         """
         rows = self._rows(entries)
         if rows is not None:
-            found = [self._version_of(entry.filename) for entry in entries]
+            found = self._names.versions_of([entry.filename for entry in entries])
             for version, row, entry in zip(found, rows, entries, strict=True):
                 if version is None:
                     other(entry)
@@ -209,12 +224,17 @@ class UsualEntries:
 
 def _are_clean(folders: list[str], origin: str) -> bool:
     """Return whether these are folders at the origin that need no further checks."""
-    text = "/\n" + "\n".join(folders)
-    if not text.endswith("/") or {*map(text.count, ("\n", "/\n", f"\n{origin}"))} != {len(folders)}:
+    opening = f"\n{origin}"
+    text = "\n" + "\n".join(folders)
+    if text.count(opening) != len(folders) or {folder[-1] for folder in folders} != {"/"}:
         return False
-    paths = text.replace(f"\n{origin}", "")
-    is_clean = paths.isascii() and not paths.encode().translate(None, _CLEAN)
-    return is_clean and "//" not in paths and "/." not in paths
+    paths = "/" + text.replace(opening, "")  # a line end that is left is not clean
+    return (
+        paths.isascii()
+        and not paths.encode().translate(None, _CLEAN)
+        and "//" not in paths
+        and ("." not in paths or "/." not in paths)
+    )
 
 
 def _offers(entries: list[GivenEntry]) -> list[_Metadata] | None:

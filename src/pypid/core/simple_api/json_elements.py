@@ -20,6 +20,8 @@ from pypid.core.errors import BadListing
 
 SLICE = 1 << 16
 """Bytes decoded at a time: some 300 microseconds."""
+NEAR = 1 << 12
+"""Bytes before the end of a slice in which most elements end."""
 LARGEST_ELEMENT = 4 << 20
 """Maximum size in bytes of one element; no index has larger ones. Also of what precedes or follows
 the array.
@@ -90,7 +92,10 @@ def _slice(data: bytes | bytearray, start: int, decode: Decode) -> tuple[list[An
     stop = limit = min(start + SLICE, len(data))
     # at the end of an element rather than of an object in it
     texts = _BETWEEN if limit < len(data) else _LAST
-    between = [data.rfind(text, start, limit) for text in texts]
+    near = max(start, limit - NEAR)  # first: a text that occurs nowhere is sought everywhere
+    between = [data.rfind(text, near, limit) for text in texts]
+    if max(between) < 0:
+        between = [data.rfind(text, start, limit) for text in texts]
     for guess in range(GUESSES_AT_END):
         stop = data.rfind(b"}", start, stop) if guess else max(between)
         if stop < 0:
