@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.errors import Unreadable
 from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import release_versions
@@ -26,6 +27,7 @@ from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import packed
 from pypid.core.simple_api.render import render_forms, render_project
 from pypid.core.simple_api.shown_files import ShownFiles
+from tests.costs import cpu_seconds
 
 SPAM = project_name("spam")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -106,6 +108,37 @@ class PackedTests(SynchronousTestCase):
         self.assertEqual(again, entry)
         assert again.listing is not None
         self.assertEqual(again.listing.files, files)
+
+    def test_many_are_found_in_linear_time(self) -> None:
+        """Of a mirrored project all files are looked up for each page."""
+        files = many(10_000)
+        listed = packed(files)
+        names = [file.filename for file in files]
+        found = listed.find(names)
+        # a search of all versions for each takes a second
+        self.assertLess(cpu_seconds(lambda: listed.find(names)), 0.3)
+        self.assertEqual(found, dict(zip(names, enumerate(files), strict=True)))
+        some = names[::700]
+        self.assertEqual(listed.find(some), {name: found[name] for name in some})
+
+    def test_damaged_line(self) -> None:
+        """A line that has not one version for each file is refused."""
+        listing = Listing(name=SPAM, files=packed(many(3)), confirmed=WHEN, index=URL)
+        line = dump_upstream_entry(UpstreamEntry(name=SPAM, listing=listing))
+        self.assertIn(b'"versions":[["0.0",3]]', line)
+        with self.assertRaises(Unreadable):
+            load_upstream_entry(line.replace(b'["0.0",3]', b'["0.0",2]'))
+
+    def test_other_spelling_is_found(self) -> None:
+        """A name is found by an equal version, as older versions of pypid wrote it."""
+        files = [
+            replace(file, version={"1.0": "1", "2.0": "2.0.0"}.get(file.version, file.version))
+            for file in many(12)
+        ]
+        listed = packed(files)
+        names = [file.filename for file in files]
+        expected = dict(zip(names, enumerate(files), strict=True))
+        self.assertEqual(listed.find([*names, "spam-9.tar.gz"]), expected)
 
     @settings(max_examples=200, deadline=None, database=None)
     @given(some_files, st.sampled_from(Format), st.sampled_from(("../../packages/", 'http://"/')))

@@ -253,6 +253,8 @@ def _read_blocks(
         columns = decoded(_columns, line[position:-1], _WHAT)
         if len(columns) != 2 * len(blocks.counts):
             raise Unreadable(_WHAT, "it has another number of blocks than it says")
+        if sum(count for _, count in blocks.versions) != sum(blocks.counts):
+            raise Unreadable(_WHAT, "it has not one version for each file")
         return ListedFiles(
             name,
             tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),
@@ -337,8 +339,8 @@ def _changed_files(
     """Return the files that were listed, and those that are, by name, except some in both."""
     if isinstance(before, ListedFiles) and isinstance(now, ListedFiles):
         here, there = now.changed_blocks(before)
-        were = chain.from_iterable(map(before.block_files, there))
-        are = chain.from_iterable(map(now.block_files, here))
+        were = chain.from_iterable(before.files_of(there))
+        are = chain.from_iterable(now.files_of(here))
         return {file.filename: file for file in were}, {file.filename: file for file in are}
     # limits the histories held of a project that was removed as a whole
     last = (before or ())[-MOST_DELETED if now is None else 0 :]
@@ -405,8 +407,8 @@ def _merged_files(files: ListedFiles, old: ListedFiles, now: datetime) -> Listed
     numbers, before = files.changed_blocks(old)
     if files.learnt or files.seen:
         numbers, before = [*range(len(files.blocks))], [*range(len(old.blocks))]
-    known = {file.filename: file for number in before for file in old.block_files(number)}
-    listed = {number: files.block_files(number) for number in numbers}
+    known = {file.filename: file for file in chain.from_iterable(old.files_of(before))}
+    listed = dict(zip(numbers, files.files_of(numbers), strict=True))
     merged = {
         number: [_merged_file(file, known.get(file.filename), now) for file in some]
         for number, some in listed.items()

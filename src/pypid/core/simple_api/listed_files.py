@@ -11,7 +11,7 @@ of metadata. So the same listing gives the same blocks, and is compared as bytes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from itertools import chain, groupby, islice, repeat
 from typing import TypeVar, overload
@@ -35,6 +35,7 @@ from pypid.core.simple_api.file_blocks import (
 MANY = 16
 """Number of files from which on decoding a whole block is faster than searching it for each."""
 T = TypeVar("T")
+K = TypeVar("K")
 Runs = tuple[tuple[T, int], ...]
 """Values with the numbers of consecutive files that have them."""
 
@@ -105,8 +106,7 @@ class ListedFiles(Files[ListedFile]):
     # --- files ---
 
     def __iter__(self) -> Iterator[ListedFile]:
-        for number in range(len(self.blocks)):
-            yield from self.block_files(number)
+        return chain.from_iterable(self.files_of(range(len(self.blocks))))
 
     @overload
     def __getitem__(self, index: int) -> ListedFile: ...
@@ -117,9 +117,9 @@ class ListedFiles(Files[ListedFile]):
     def __getitem__(self, index: int | slice) -> ListedFile | Sequence[ListedFile]:
         positions = range(len(self))[index]
         if isinstance(positions, int):
-            return self.block_files(positions // BLOCK)[positions % BLOCK]
-        numbers = dict.fromkeys(position // BLOCK for position in positions)
-        files = {number: self.block_files(number) for number in numbers}
+            return next(self.files_of((positions // BLOCK,)))[positions % BLOCK]
+        numbers = sorted({position // BLOCK for position in positions})
+        files = dict(zip(numbers, self.files_of(numbers), strict=True))
         return tuple(files[position // BLOCK][position % BLOCK] for position in positions)
 
     def named(self, filename: str) -> ListedFile | None:
@@ -128,72 +128,73 @@ class ListedFiles(Files[ListedFile]):
 
     def find(self, filenames: Collection[str]) -> dict[str, tuple[int, ListedFile]]:
         """Return the files of these names, each with its position."""
-        wanted: dict[int, list[str]] = {}
-        for filename in filenames:
-            for number in self._numbers(filename):
-                wanted.setdefault(number, []).append(filename)
+        wanted = self._blocks_of(filenames)
         found: dict[str, tuple[int, ListedFile]] = {}
-        for number, names in wanted.items():
+        for number, versions, seen in self._facts_of(sorted(wanted)):
+            block, names = self.blocks[number], wanted[number]
+            entries = block.search(names) if len(names) <= MANY else _named(block.read(), names)
+            rest = block.columns() if entries else None
+            for position, entry in entries:
+                assert rest is not None
+                file = self._file(position, entry, rest, versions[position], seen[position])
+                found[entry.filename] = number * BLOCK + position, file
+        return found
+
+    def _blocks_of(self, filenames: Iterable[str]) -> dict[int, list[str]]:
+        """Return the blocks that may have files of these names, each with the names."""
+        versions = {filename: version_of(filename, self.project) for filename in filenames}
+        numbers = self._blocks_of_versions({each for each in versions.values() if each is not None})
+        wanted: dict[int, list[str]] = {}
+        for filename, version in versions.items():
+            some = range(len(self.blocks)) if version is None else numbers.get(version, ())
+            for number in some:
+                wanted.setdefault(number, []).append(filename)
+        return wanted
+
+    def _blocks_of_versions(self, versions: Set[str]) -> dict[str, set[int]]:
+        """Return the blocks with files of these versions, also if they are spelled differently."""
+        found = self._blocks_by(versions, lambda version: version)
+        others = {version: version_key(version) for version in versions if version not in found}
+        if others:
+            same = self._blocks_by(frozenset(others.values()), version_key)
+            found |= {version: same.get(key, set()) for version, key in others.items()}
+        return found
+
+    def _blocks_by(self, wanted: Set[K], key_of: Callable[[str], K]) -> dict[K, set[int]]:
+        found: dict[K, set[int]] = {}
+        start = 0
+        for version, count in self.runs:
+            stop = start + count
+            if (key := key_of(version)) in wanted:
+                found.setdefault(key, set()).update(range(start // BLOCK, (stop - 1) // BLOCK + 1))
+            start = stop
+        return found
+
+    def files_of(self, numbers: Iterable[int]) -> Iterator[list[ListedFile]]:
+        """Yield the files of each of these blocks, which are in ascending order."""
+        for number, versions, seens in self._facts_of(numbers):
+            block = self.blocks[number]
+            rest = block.columns()
+            yield [
+                self._file(position, entry, rest, version, seen)
+                for position, (entry, version, seen) in enumerate(
+                    zip(block.read(), versions, seens, strict=True)
+                )
+            ]
+
+    def _facts_of(
+        self, numbers: Iterable[int]
+    ) -> Iterator[tuple[int, list[str], list[datetime | None]]]:
+        """Yield each of these blocks with the versions of its files, and when they were first
+        seen.
+        """
+        versions, seens, position = self._versions(), self.seen_times(), 0
+        for number in numbers:
             start = number * BLOCK
-            if len(names) > MANY:
-                some = frozenset(names)
-                for position, file in enumerate(self.block_files(number), start):
-                    if file.filename in some:
-                        found[file.filename] = position, file
-            else:
-                for position, file in self._search(number, names):
-                    found[file.filename] = start + position, file
-        return found
-
-    def _numbers(self, filename: str) -> Iterable[int]:
-        """Return the blocks that may have a file of this name."""
-        version = version_of(filename, self.project)
-        if version is None:
-            return range(len(self.blocks))
-        numbers: dict[int, None] = {}
-        for positions in self._positions(version) or self._positions_of_same(version):
-            numbers |= dict.fromkeys(
-                range(positions.start // BLOCK, (positions.stop - 1) // BLOCK + 1)
-            )
-        return numbers
-
-    def _positions(self, version: str) -> list[range]:
-        found, start = [], 0
-        for each, count in self.runs:
-            if each == version:
-                found.append(range(start, start + count))
-            start += count
-        return found
-
-    def _positions_of_same(self, version: str) -> list[range]:
-        key = version_key(version)
-        same = [each for each, _ in self.runs if version_key(each) == key]
-        return [positions for each in dict.fromkeys(same) for positions in self._positions(each)]
-
-    def _search(self, number: int, names: Iterable[str]) -> Iterator[tuple[int, ListedFile]]:
-        """Yield the files of a block that have these names, each with its number in the block."""
-        block = self.blocks[number]
-        found = block.search(names)
-        columns = block.columns() if found else None
-        for position, entry in found:
-            assert columns is not None
-            whole = number * BLOCK + position
-            version = next(islice(self._versions(), whole, None))
-            seen = next(islice(self.seen_times(), whole, None))
-            yield position, self._file(position, entry, columns, version, seen)
-
-    def block_files(self, number: int) -> list[ListedFile]:
-        """Return the files of one block."""
-        block, start = self.blocks[number], number * BLOCK
-        rest = block.columns()
-        versions = islice(self._versions(), start, start + block.count)
-        seens = islice(self.seen_times(), start, None)
-        return [
-            self._file(position, entry, rest, version, seen)
-            for position, (entry, version, seen) in enumerate(
-                zip(block.read(), versions, seens, strict=False)
-            )
-        ]
+            stop = start + self.blocks[number].count
+            span = start - position, stop - position
+            yield number, list(islice(versions, *span)), list(islice(seens, *span))
+            position = stop
 
     def _versions(self) -> Iterator[str]:
         return chain.from_iterable([repeat(version, count) for version, count in self.runs])
@@ -293,6 +294,11 @@ class ListedFiles(Files[ListedFile]):
 
 def _at(column: list[str | None], number: int) -> str | None:
     return column[number] if column else None
+
+
+def _named(entries: list[ReadEntry], names: Iterable[str]) -> list[tuple[int, ReadEntry]]:
+    some = frozenset(names)
+    return [pair for pair in enumerate(entries) if pair[1].filename in some]
 
 
 def _others(numbers: list[int], stop: int) -> list[int]:
