@@ -325,6 +325,29 @@ class HashTests(KeeperCase):
             self.upstream.answers.clear()
             self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
 
+    def test_checksums_of_the_record(self) -> None:
+        """The record has the MD5 and BLAKE2b that upstream lists beside a SHA-256. Without a SHA-256
+        it has both, since a later listing may have either.
+        """
+        for size in (1000, BIG):
+            data = noise(size)
+            md5 = hashlib.md5(data).hexdigest()
+            blake2b = hashlib.blake2b(data, digest_size=32).hexdigest()
+            for number, (fields, recorded) in enumerate(
+                (
+                    ({}, (None, None)),
+                    ({"md5": "12" * 16}, (md5, None)),
+                    ({"blake2b_256": blake2b}, (None, blake2b)),
+                    ({"sha256": None}, (md5, blake2b)),
+                )
+            ):
+                file = listed(data, f"spam-{size}.{number}.tar.gz", **fields)
+                self.fed(file, data, None)
+                self.assertEqual(self.successResultOf(self.client(file).ended), data)
+                kept = self.kept(file)
+                assert kept is not None
+                self.assertEqual((kept.md5, kept.blake2b_256), recorded, fields)
+
     def test_wrong(self) -> None:
         """Wrong bytes: nothing is stored, no client has the last 64 KiB (of a small file,
         anything), and the log has both.

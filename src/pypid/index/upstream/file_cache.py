@@ -5,7 +5,7 @@ of clients.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO
@@ -216,7 +216,7 @@ class FileCache:
             *(self.spool, self.world.blocking),
             batch=BATCH,
             written=download.grew,
-            also=Checksum,
+            also=_checksums_for(file),
             lazy=True,
         ) as spool:
             download.begin(spool)
@@ -347,6 +347,14 @@ def _flight(file: File) -> _Flight:
         file.filename,
         f"{file.source}" if claim is None else f"{claim.algorithm}={claim.hexdigest}",
     )
+
+
+def _checksums_for(file: File) -> Collection[Checksum]:
+    """Return the checksums that the record will have: those that upstream lists, or all if it lists
+    no SHA-256, since a later listing may have any of them.
+    """
+    listed = {Checksum.MD5: file.md5, Checksum.BLAKE2B_256: file.blake2b_256}
+    return [each for each in Checksum if file.sha256 is None or listed[each] is not None]
 
 
 def _source(file: File) -> str:
