@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import tracemalloc
 from datetime import timedelta
 from errno import ENOSPC
 from pathlib import Path
@@ -23,10 +25,17 @@ from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
 from pypid.catalog.packed_line import PackedLine
 from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.spill import SpilledBytes, SpillFile
+from pypid.catalog.states import upstream_weight
 from pypid.catalog.table import PendingLine
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.records.upstream_entry import (
+    dump_upstream_entry,
+    load_upstream_entry,
+    with_listing,
+)
+from pypid.core.simple_api.packing import packed
 from pypid.flow import start
 from pypid.testing import CatalogContract, world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
@@ -299,3 +308,35 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         other = MemoryCatalog()
         self.have(CatalogDump(other.upstream, folder, "here", world()).load())
         self.assertEqual(self.have(other.upstream.get(SPAM)), self.heard)
+
+
+class WeightTests(SynchronousTestCase):
+    """What entries weigh in the memory budget is what they take in memory, nearly."""
+
+    def weighed(self, entry: UpstreamEntry) -> float:
+        """Return the bytes that the decoded entry takes, for each byte of its weight."""
+        line = dump_upstream_entry(entry)
+        load_upstream_entry(line)  # what is shared by all entries
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        decoded = load_upstream_entry(line)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        return (after - before) / upstream_weight(decoded)
+
+    def test_weights(self) -> None:
+        """Listings with one file in each release, with hashes of metadata that pypid learnt, with
+        cached files, and with a history.
+        """
+        versions = [f"1.{number}" for number in range(1000)]
+        first = with_listing(UpstreamEntry(name=SPAM), a_listing(SPAM, *versions))
+        assert first.listing is not None
+        offered = [replace(file, metadata_offered=True) for file in first.listing.files or ()]
+        plain = evolve(first, listing=evolve(first.listing, files=packed(offered)))
+        kept = evolve(plain, kept=tuple(a_file(SPAM, version) for version in versions))
+        fewer = evolve(first.listing, files=packed(offered[:950]))
+        for entry in (plain, first, kept, with_listing(plain, fewer)):
+            ratio = self.weighed(entry)
+            self.assertTrue(0.6 < ratio < 1.5, ratio)

@@ -11,6 +11,9 @@ from attrs import evolve
 from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
 from pypid.core.simple_api.shown_files import weight_of
 
+HISTORY_WEIGHT = 500
+"""Bytes that the history of a file takes in memory."""
+
 
 def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
     """Return the files in the upstream listing; None if there is no listing, or no such project
@@ -57,9 +60,10 @@ def visible_state(entry: UpstreamEntry) -> object:
 
 def local_weight(project: LocalProject) -> int:
     """Return how many bytes a local project takes in memory."""
-    return weight_of(project.files)
+    return weight_of(project.files) + HISTORY_WEIGHT * len(project.history)
 
 
 def upstream_weight(entry: UpstreamEntry) -> int:
     """Return how many bytes an upstream entry takes in memory."""
-    return weight_of(listed_files(entry) or ()) + weight_of(entry.kept)
+    listed, history = listed_files(entry) or (), entry.history
+    return weight_of(listed) + weight_of(entry.kept) + HISTORY_WEIGHT * len(history)

@@ -34,6 +34,8 @@ from pypid.core.simple_api.file_blocks import (
 
 MANY = 16
 """Number of files from which on decoding a whole block is faster than searching it for each."""
+RUN, LEARNT = 130, 200
+"""Bytes that a run takes in memory, and what was learnt of a file."""
 T = TypeVar("T")
 K = TypeVar("K")
 Runs = tuple[tuple[T, int], ...]
@@ -75,7 +77,8 @@ class ListedFiles(Files[ListedFile]):
     @property
     def weight(self) -> int:
         """The size in memory, in bytes, roughly."""
-        return 500 + sum(250 + len(block.entries) + len(block.rest) for block in self.blocks)
+        blocks = sum(250 + len(block.entries) + len(block.rest) for block in self.blocks)
+        return 500 + blocks + RUN * (len(self.runs) + len(self.seen)) + LEARNT * len(self.learnt)
 
     @property
     def attested(self) -> bool:

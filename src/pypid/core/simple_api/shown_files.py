@@ -20,6 +20,8 @@ _encoder = msgspec.json.Encoder()
 
 FILE_WEIGHT = 1000
 """Bytes that a `File` takes in memory."""
+HIDDEN_WEIGHT = 100
+"""Bytes that the position of a hidden file takes in memory."""
 
 
 @frozen(eq=False)
@@ -84,7 +86,8 @@ class ShownFiles(Files[File]):
 def weight_of(files: Sequence[File]) -> int:
     """Return how many bytes the files take in memory, roughly."""
     if isinstance(files, ShownFiles):
-        return files.listed.weight + FILE_WEIGHT * len(files.replaced)
+        own = FILE_WEIGHT * len(files.replaced) + HIDDEN_WEIGHT * len(files.hidden)
+        return files.listed.weight + own
     return files.weight if isinstance(files, ListedFiles) else FILE_WEIGHT * len(files)
 
 
