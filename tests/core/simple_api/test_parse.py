@@ -25,6 +25,7 @@ from pypid.core.simple_api.json_elements import LARGEST_ELEMENT, SLICE, elements
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.parse import (
     LARGEST_SIZE,
+    MOST_FILES,
     ParsedListing,
     _joined,
     _url,
@@ -463,6 +464,13 @@ class PageTests(SynchronousTestCase):
         for name in ("other", "", "-", "x" * 1000):
             with self.assertRaises(BadListing):
                 read(entry(), name=name)
+
+    def test_too_many(self) -> None:
+        """A page with too many entries is refused before they fill the memory."""
+        page = b'{"files":[%s]}'
+        self.assertEqual(read_json(page % b",".join([b"{}"] * 9), DEMO, BASE).left_out, 9)
+        with self.assertRaises(BadListing):
+            read_json(page % b",".join([b"{}"] * (MOST_FILES + 1)), DEMO, BASE)
 
     def test_damaged(self) -> None:
         """What is no page of a project raises `BadListing`, wherever it is cut."""

@@ -251,10 +251,9 @@ def _read_blocks(
     position = end + len(FILES)
     if isinstance(blocks, _Packed):
         columns = decoded(_columns, line[position:-1], _WHAT)
-        if len(columns) != 2 * len(blocks.counts):
-            raise Unreadable(_WHAT, "it has another number of blocks than it says")
-        if sum(count for _, count in blocks.versions) != sum(blocks.counts):
-            raise Unreadable(_WHAT, "it has not one version for each file")
+        versions = sum(count for _, count in blocks.versions)
+        if (len(columns), versions) != (2 * len(blocks.counts), sum(blocks.counts)):
+            raise Unreadable(_WHAT, "it has another number of blocks or files than it says")
         return ListedFiles(
             name,
             tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),

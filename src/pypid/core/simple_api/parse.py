@@ -36,6 +36,10 @@ from pypid.core.simple_api.json_elements import elements
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.packing import Packer, Row, at_once, row_of
 
+MOST_FILES = 500_000
+"""Maximum number of entries of one page, which take half a gigabyte until they are packed; the
+largest project of the public index has some ten thousand.
+"""
 FEW = 128
 """Files parsed without a pause: some 3 milliseconds."""
 _OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
@@ -117,12 +121,18 @@ class Gathered:
         self._url = url
         self._serves = serves
         self._packer = Packer(name)
+        self._taken = 0
         self._unusable = 0
         # without a reference to this object: in a circle the page would stay in memory for long
         self._usual = UsualEntries(name, partial(_clean_folder, url), serves)
 
     def take(self, entries: list[Any]) -> None:
-        """Add some entries of the page; unusable ones are counted."""
+        """Add some entries of the page; unusable ones are counted. Raises `BadListing` if there are
+        too many.
+        """
+        self._taken += len(entries)
+        if self._taken > MOST_FILES:
+            raise BadListing(f"it lists more than {MOST_FILES} files.")
         for kind, some in groupby(entries, type):
             if kind is GivenEntry:
                 self._usual.add(list(some), self._packer.versions, self._take_given)

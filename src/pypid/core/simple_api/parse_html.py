@@ -29,6 +29,7 @@ from pypid.core.simple_api.fast_links import (
 from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import (
     FEW,
+    MOST_FILES,
     Gathered,
     ParsedListing,
     Serves,
@@ -39,10 +40,6 @@ from pypid.core.simple_api.parse import (
     status_of,
 )
 
-MOST_LINKS = 500_000
-"""Maximum number of links of one page; the largest project of the public index has some ten
-thousand.
-"""
 PIECE = 1 << 15
 """Bytes parsed without a pause: a millisecond for what indexes write, and ten for anything else."""
 LONGEST_TAG = 1 << 17
@@ -195,8 +192,8 @@ class _Page(HTMLParser):
         """Raise `BadListing` if a tag is too long, or if there are too many links."""
         if len(self.rawdata) > LONGEST_TAG:
             raise BadListing(f"its HTML has a tag of more than {LONGEST_TAG} characters.")
-        if self.count > MOST_LINKS:
-            raise BadListing(f"it has more than {MOST_LINKS} links.")
+        if self.count > MOST_FILES:
+            raise BadListing(f"it has more than {MOST_FILES} links.")
 
     def move_links(
         self, gathered: Gathered, usual: UsualLinks, name: ProjectName, base: str
