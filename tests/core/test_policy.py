@@ -43,6 +43,7 @@ from pypid.core.policy import (
     view,
     visible_from,
 )
+from pypid.core.simple_api.packing import packed
 
 SPAM = project_name("spam")
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
@@ -374,6 +375,16 @@ class CooldownTests(SynchronousTestCase):
             policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(cooldown))
             found = view(policy, Presence.ABSENT, UpstreamState(listing=listing), NOW, SPAM)
             self.assertEqual([each.version for each in found.files], expected)
+
+    def test_latest_time_possible(self) -> None:
+        """A file that claims to be uploaded at the end of time stays hidden, and it alone."""
+        files = (their_file("1.0"), their_file("2.0", uploaded=datetime.max.replace(tzinfo=UTC)))
+        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
+        for some in (files, packed(files)):
+            theirs = UpstreamState(listing=Listing(name=SPAM, files=some, confirmed=NOW, index="i"))
+            found = view(policy, Presence.ABSENT, theirs, NOW, SPAM)
+            self.assertEqual([each.version for each in found.files], ["1.0"])
+            self.assertIsNone(changes_at(policy, theirs, SPAM, NOW))
 
     def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
         """A release that its owner yanks an hour after the upload is not visible to a pin either,

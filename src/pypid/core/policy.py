@@ -256,9 +256,7 @@ def _visible_listed(
     known = shown.listed
     if _may_be_young(known, now, age):
         hidden.update(
-            position
-            for position, time in enumerate(known.times())
-            if now < (NEVER if time is None else time + age)
+            position for position, time in enumerate(known.times()) if now < _after(time, age)
         )
     if policy.require_hashes and not known.facts.hashed:
         hidden.update(
@@ -288,7 +286,7 @@ def files_looked_at(
 
 
 def _may_be_young(files: ListedFiles, now: datetime, age: timedelta) -> bool:
-    return bool(age) and (files.latest is None or now < files.latest + age)
+    return bool(age) and now < _after(files.latest, age)
 
 
 def exists(upstream: UpstreamState) -> bool:
@@ -378,8 +376,11 @@ def visible_from(policy: Policy, file: File) -> datetime:
 def _visible_from(file: File, age: timedelta) -> datetime:
     if not age:  # no cooldown: an upload time that is later than this machine's clock hides nothing
         return BEGINNING
-    begun = file.uploaded or file.seen
-    return NEVER if begun is None else begun + age
+    return _after(file.uploaded or file.seen, age)
+
+
+def _after(begun: datetime | None, age: timedelta) -> datetime:
+    return NEVER if begun is None or begun > NEVER - age else begun + age
 
 
 def changes_at(
@@ -396,7 +397,7 @@ def changes_at(
     if isinstance(files, ListedFiles):
         if not _may_be_young(files, now, age):
             return None
-        times = [NEVER if time is None else time + age for time in files.times()]
+        times = [_after(time, age) for time in files.times()]
     else:
         times = [_visible_from(file, age) for file in files]
     return min((time for time in times if now < time < NEVER), default=None)

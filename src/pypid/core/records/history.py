@@ -211,7 +211,7 @@ def _was_removed_early(file: File, history: FileHistory) -> bool:
         return False
     removal = history.events[-1]
     begun = file.uploaded or file.seen or removal.begun
-    return begun is None or removal.at < begun + REMOVED_EARLY
+    return begun is None or removal.at - begun < REMOVED_EARLY
 
 
 def _left(file: StoredFile, history: FileHistory, before: datetime) -> ListedFile | None:
