@@ -136,7 +136,7 @@ class Identities(PeriodicJobs):
         self.add_job(
             RETRY, self.outdated.end, "ending sessions of who has a new password in the file"
         )
-        self.add_job(FLUSH, downloads.flush, "writing down downloads")
+        self.add_job(FLUSH, downloads.flush_when_quiet, "writing down downloads")
         self.add_job(SWEEP, downloads.sweep, "forgetting old downloads")
         self.add_job(REFILL, self._refill, "filling the reserve of disk space")
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from twisted.logger import globalLogPublisher
@@ -133,6 +135,34 @@ class DownloadsTests(Logged):
         turns.all()
         self.successResultOf(closing)
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), download_log.AT_ONCE + 1)
+
+    def test_first_write_waits_until_no_download_comes(self) -> None:
+        """The database is opened when a second passes without a download, or after ten seconds.
+        Once it is open, each call writes.
+        """
+        self.downloads.note(a_download(0))
+        self.have(self.downloads.flush_when_quiet())
+        self.assertFalse(self.path.exists())
+        self.have(self.downloads.flush_when_quiet())
+        self.assertEqual(self.rows(), 1)
+        self.downloads.note(a_download(1))
+        self.have(self.downloads.flush_when_quiet())
+        self.assertEqual(self.rows(), 2)
+
+    def test_first_write_does_not_wait_endlessly(self) -> None:
+        """Clients that download without a pause do not keep the downloads in memory."""
+        for number in range(download_log.MOST_POSTPONED):
+            self.downloads.note(a_download(number))
+            self.have(self.downloads.flush_when_quiet())
+            self.assertFalse(self.path.exists())
+        self.downloads.note(a_download(0))
+        self.have(self.downloads.flush_when_quiet())
+        self.assertEqual(self.rows(), download_log.MOST_POSTPONED + 1)
+
+    def rows(self) -> int:
+        """The number of downloads in the file."""
+        with closing(sqlite3.connect(self.path)) as file:
+            return int(file.execute("SELECT count(*) FROM pypid_downloads").fetchone()[0])
 
     def test_away(self) -> None:
         """A file that was deleted is made anew: downloads are not of record. What cannot wait is

@@ -17,6 +17,7 @@ from pypid.databases.faults import DatabaseAway
 from pypid.databases.places import Place, SqliteFile
 from pypid.databases.transactions import no_longer_than, transact
 from pypid.flow import Blocking, shielded
+from pypid.flow.imports import import_late
 from pypid.flow.reserve import Reserve
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 ACCOUNTS = "accounts"
 """The part with the users."""
+_IMPORTS = ("pypid.access.sql.engine", "pypid.access.sql.tables", "pypid.access.sql.schema")
+"""Modules with SQLAlchemy: their import takes 0.1 s, and twice as long with garbage collections."""
 LONGEST = 8.0
 """Seconds after which the connections of a server that does not answer are cut."""
 
@@ -85,6 +88,11 @@ class Database:
     def is_there(self) -> bool:
         """Return whether the file exists; for a server always True."""
         return self._identity is not None or self.place.is_there()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been opened, so that all modules are imported."""
+        return self._engines is not None
 
     def refuse_loss(self) -> None:
         """Raise `DatabaseUnusable` if the file, which is missing, existed before. Blocks
@@ -148,6 +156,7 @@ class Database:
         self._is_read_only = self._is_logged = True
 
     def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
+        import_late(*_IMPORTS)
         from pypid.access.sql.engine import fault
         from pypid.access.sql.tables import SCHEMA_PARTS
         from pypid.databases.drivers import errors

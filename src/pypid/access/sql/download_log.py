@@ -27,6 +27,7 @@ PART = "downloads"
 NAME = "the database of downloads"
 AT_ONCE = 500
 """Downloads that are written together; when so many wait, they are written without `flush`."""
+MOST_POSTPONED = 10
 MOST_WAITING = 50_000
 """Downloads that wait for the database; of further ones only the number is kept."""
 AGE = timedelta(days=400)
@@ -37,7 +38,7 @@ MOST = 10_000
 
 
 class SqlDownloads:
-    """`Downloads` in a database. Call `flush` each second, and `sweep` each hour."""
+    """`Downloads` in a database. Call `flush_when_quiet` each second, and `sweep` each hour."""
 
     _log = Logger()
 
@@ -50,6 +51,9 @@ class SqlDownloads:
         )
         self._flights: Flights[None, None] = Flights()
         self._missed = 0
+        self._waited_before = 0
+        """How many downloads waited at the last `flush_when_quiet`."""
+        self._postponed = 0
         self._counted = False
         """Whether all downloads are counted by day, including those of an older pypid."""
         self._closing = False
@@ -68,6 +72,18 @@ class SqlDownloads:
         again.
         """
         await self._queue.flush()
+
+    async def flush_when_quiet(self) -> None:
+        """Do what `flush` does, but open the database only when no download came since the last
+        call, or at the latest after `MOST_POSTPONED` calls: the imports take processor time, which
+        the installation that downloads now needs.
+        """
+        waiting = len(self._queue.waiting)
+        before, self._waited_before = self._waited_before, waiting
+        if waiting > before and not self._database.is_open and self._postponed < MOST_POSTPONED:
+            self._postponed += 1
+        else:
+            await self.flush()
 
     async def _write(self, batch: Sequence[DownloadEntry]) -> None:
         await self._database.write(PART, partial(_insert, batch))
