@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import packed_lines, replica, table
 from pypid.catalog.engine import Engine
-from pypid.catalog.packed_lines import ListingMemory
+from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.memory_budget import MemoryBudget
@@ -96,7 +96,8 @@ class SpilledTests(Sharing, SynchronousTestCase):
             self.have(
                 self.catalog.upstream.edit(name, lambda it, new=listing: evolve(it, listing=new))
             )
-        lines = self.catalog.following.replica.upstream.table.lines  # type: ignore[attr-defined]
+        lines = self.catalog.upstream.lines  # type: ignore[attr-defined]
+        self.assertIsInstance(lines, PackedLines)  # `wiring.metrics` shows these
         self.assertTrue(lines.spilled)
         for name in names:
             found = self.have(self.catalog.upstream.get(name))

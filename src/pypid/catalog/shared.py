@@ -37,7 +37,7 @@ from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.states import count_files, listed_files, same, visible_state
-from pypid.catalog.table import FEW
+from pypid.catalog.table import FEW, CatalogLines
 from pypid.catalog.upstream_lines import listing_time_of
 from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
@@ -133,6 +133,11 @@ class SharedUpstreamTable:
 
     def _half(self) -> ReplicaTable[UpstreamEntry]:
         return self._following.replica.upstream
+
+    @property
+    def lines(self) -> CatalogLines:
+        """The lines of this node's copy."""
+        return self._half().table.lines
 
     async def get(self, name: TableKey) -> UpstreamEntry:
         await self._following.current()
