@@ -150,7 +150,10 @@ class MutableSummaries:
         self.heads[name] = summary
         number, run, place = self._find(name)
         changed = (*run[:place], summary, *run[place + (old is not None) :])
-        self._replace(number, number + 1, cut(changed) if old is None else (changed,))
+        # of the run's names only the last one ended it before
+        is_split = old is None and place < len(run) and ends_run(name)
+        parts = (changed[: place + 1], changed[place + 1 :]) if is_split else (changed,)
+        self._replace(number, number + 1, parts)
 
     def drop(self, name: ProjectName) -> None:
         """Remove the project. Raises `KeyError` if it is not in the list."""

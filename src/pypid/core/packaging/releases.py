@@ -60,9 +60,11 @@ def release_versions(project: Project) -> list[str]:
     versions: list[str] = []
     start = 0
     runs = project.files.runs
-    keys = [version_key(version) for version, _ in runs]
-    if len(set(keys)) == len(keys):
+    # neighbours, since runs are in order; equal versions differ in the number of their zeros
+    short = [version.replace(".0", "") for version, _ in runs]
+    if not any(map(str.__eq__, short, short[1:])):
         return [version for version, _ in runs]
+    keys = [version_key(version) for version, _ in runs]
     for _, group in groupby(zip(keys, runs, strict=True), lambda pair: pair[0]):
         some = [run for _, run in group]
         stop = start + sum(count for _, count in some)

@@ -200,7 +200,9 @@ def _beginning(
     """Return what precedes the entries of a JSON page."""
     version = API_VERSION if has_sizes else API_VERSION_WITHOUT_SIZES
     # a release that only has a name (`pypid.static`) may have no version
-    versions = [plain(version) for version in release_versions(project) if version]
+    versions = [version for version in release_versions(project) if version]
+    if not is_unreserved("".join(versions)):  # nearly all are plain
+        versions = [plain(version) for version in versions]
     more: dict[str, Any] = {} if as_of is None else {**as_of.keys()}
     meta = _Meta(version, project.serial, **more)
     beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
