@@ -17,7 +17,7 @@ from attrs import define, evolve, frozen
 from pypid.catalog.forgettable import MOST
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.states import (
-    count_files,
+    count_for_writing,
     listed_files,
     local_summary,
     local_weight,
@@ -175,7 +175,12 @@ class MemoryUpstreamTable:
         self._serials = serials
         self.lines = PackedLines(memory, thinking, self._forget, forgettable)
         self._table: LineTable[UpstreamEntry] = LineTable(
-            load_upstream_entry, count_files, upstream_weight, thinking, memory.budget, self.lines
+            load_upstream_entry,
+            count_for_writing,
+            upstream_weight,
+            thinking,
+            memory.budget,
+            self.lines,
         )
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
         self._keeping = (Summaries(), Summaries())

@@ -211,8 +211,9 @@ class PackedLines(CatalogLines):
     async def _work(self) -> None:
         try:
             while self._uncounted or self._unpacked or self._leaving:
-                await self._blocking(lambda: None)  # others have their turn
-                self._count_some()
+                if self._uncounted:
+                    await self._blocking(lambda: None)  # others have their turn
+                    self._count_some()
                 await self._pack_some()
                 await self._spill_some()
                 await self._tidy_spill()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
+from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.shown_files import weight_of
 
 HISTORY_WEIGHT = 500
@@ -25,6 +26,12 @@ def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
 def count_files(entry: UpstreamEntry) -> int:
     """Return how many files the entry has."""
     return len(listed_files(entry) or ()) + len(entry.kept)
+
+
+def count_for_writing(entry: UpstreamEntry) -> int:
+    """Return how many files take as long to write as those of the entry: packed ones are copied."""
+    listed = listed_files(entry) or ()
+    return len(listed) // (16 if isinstance(listed, ListedFiles) else 1) + len(entry.kept)
 
 
 def local_summary(project: LocalProject) -> Summary:
