@@ -131,6 +131,33 @@ class StartTests(DaemonCase):
         self.assertEqual((self.said, storage.tries), (["READY=1", "STATUS=3 projects"], 1))
         self.successResultOf(daemon.stopService())
 
+    def test_imports_for_upstream_requests_follow_the_first_pages(self) -> None:
+        """What the first request to an upstream index needs is imported without waiting for it, but
+        not while the first pages are answered.
+        """
+        prepared: list[float] = []
+
+        async def prepare() -> None:
+            prepared.append(self.reactor.seconds())
+
+        daemon = self.running(prepare_upstream=prepare)
+        for _ in range(5):
+            self.reactor.advance(1)
+        self.assertEqual(prepared, [4.0])
+        self.successResultOf(daemon.stopService())
+
+    def test_stop_before_the_imports(self) -> None:
+        """A daemon that stops at once imports nothing more."""
+        prepared: list[str] = []
+
+        async def prepare() -> None:
+            prepared.append("imports")
+
+        daemon = self.running(prepare_upstream=prepare)
+        self.successResultOf(daemon.stopService())
+        self.reactor.advance(10)
+        self.assertEqual(prepared, [])
+
     def test_tries_again(self) -> None:
         """While the storage is away, or a bug bites, comparing is tried again after 1, 2, 4 ... 60
         s, until it works once.

@@ -105,6 +105,8 @@ class Daemon(PeriodicJobs):
     """Set where the next start may trust the dump that this stop writes."""
     further_services: tuple[Service, ...] = ()
     """Services that run as long as the daemon does."""
+    prepare_upstream: Callable[[], Awaitable[object]] | None = None
+    """Imports what the first request to an upstream index needs."""
     _sockets: list[ListeningSocket] = field(factory=list, init=False)
     failed: bool = field(default=False, init=False)
     """Whether the daemon found, once it ran, that it cannot continue."""
@@ -176,14 +178,16 @@ class Daemon(PeriodicJobs):
         self._comparing.begin()
 
     async def _load_routes(self) -> None:
-        """Import what most clients need; then, after the first pages were answered, what an upload
-        needs: later there may be no descriptor to open the files with. The other modules with
-        routes take 10 MB: they wait for a request.
+        """Import what most clients need; then, after the first pages were answered, what uploads
+        and requests to upstream indexes need: later there may be no descriptor to open the files
+        with. The other modules with routes take 10 MB: they wait for a request.
         """
         await deferLater(self.world.clock, FIRST_PAGE)
         await self.routes.load(self.world, (HEALTH, FILES))
         await deferLater(self.world.clock, FIRST_PAGES)
         await self.routes.load(self.world, (UPLOADS,))
+        if self.prepare_upstream is not None:
+            await self.prepare_upstream()
 
     def _start_workers(self) -> None:
         """Start the other workers once the records of the state folder are there. This worker

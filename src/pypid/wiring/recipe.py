@@ -171,6 +171,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             supervisor=supervisor_of(config, paths, scales, platform),
             clean_stop=clean_stop,
             further_services=tuple(services),
+            prepare_upstream=upstream.prepare,
         )
 
 

@@ -33,10 +33,13 @@ _IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.trust", "twisted.web.cl
 
 @frozen
 class OpenedUpstream:
-    """The upstream indexes, and the function that closes their connections."""
+    """The upstream indexes, and the function that closes their connections. `prepare` imports what
+    the first request needs.
+    """
 
     upstream: Upstream
     close: Callable[[], Awaitable[object]]
+    prepare: Callable[[], Awaitable[object]] | None = None
 
 
 def open_upstreams(
@@ -64,7 +67,7 @@ def open_upstreams(
 
     prepare = partial(world.blocking, import_late, *_IMPORTS)
     upstream = LateUpstream(Provider(make), prepare)
-    return OpenedUpstream(upstream, upstream.close)
+    return OpenedUpstream(upstream, upstream.close, prepare)
 
 
 def policy_of(config: Config, claims: Claims) -> Policy:
