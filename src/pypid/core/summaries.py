@@ -152,8 +152,8 @@ class MutableSummaries:
         changed = (*run[:place], summary, *run[place + (old is not None) :])
         # of the run's names only the last one ended it before
         is_split = old is None and place < len(run) and ends_run(name)
-        parts = (changed[: place + 1], changed[place + 1 :]) if is_split else (changed,)
-        self._replace(number, number + 1, parts)
+        runs = (changed[: place + 1], changed[place + 1 :]) if is_split else (changed,)
+        self._replace(number, number + 1, runs)
 
     def drop(self, name: ProjectName) -> None:
         """Remove the project. Raises `KeyError` if it is not in the list."""
