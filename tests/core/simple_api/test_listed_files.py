@@ -129,6 +129,27 @@ class PackedTests(SynchronousTestCase):
         with self.assertRaises(Unreadable):
             load_upstream_entry(line.replace(b'["0.0",3]', b'["0.0",2]'))
 
+    def test_many_spellings(self) -> None:
+        """Releases of many projects are spelled differently in wheels and sdists: their versions
+        are read in linear time.
+        """
+        files = in_order(
+            a_file(f"{number}.0{more}", kind, sha256="ab" * 32, size=1)
+            for number in range(1000)
+            for kind, more in enumerate(("", ".0"))
+        )
+        plain = Project(name=SPAM, files=files)
+        listed = packed(files)
+        shown = ShownFiles(listed, hidden=frozenset((5, 7)))
+        compact = Project(name=SPAM, files=shown)
+        expected = release_versions(evolve(plain, files=tuple(shown)))
+        self.assertEqual(release_versions(compact), expected)
+        # reading all files for each version takes seconds
+        self.assertLess(cpu_seconds(lambda: release_versions(compact)), 0.3)
+        few = evolve(plain, files=files[:8])
+        compact = Project(name=SPAM, files=packed(few.files))
+        self.assertEqual(release_versions(compact), release_versions(few))
+
     def test_other_spelling_is_found(self) -> None:
         """A name is found by an equal version, as older versions of pypid wrote it."""
         files = [
@@ -181,6 +202,9 @@ class PackedTests(SynchronousTestCase):
             found = None if position in hidden else replaced.get(position, file)
             self.assertEqual(shown.named(file.filename), found)
         self.assertIsNone(shown.named("spam-9.tar.gz"))
+        for part in (slice(1, 3), slice(None, None, -2), slice(9, 9)):
+            self.assertEqual(shown[part], expected[part])
+        self.assertEqual([shown[number] for number in range(len(shown))], list(expected))
         plain, compact = Project(name=SPAM, files=expected), Project(name=SPAM, files=shown)
         self.assertEqual(release_versions(compact), release_versions(plain))
         self.assertEqual(compact.versions, plain.versions)

@@ -53,24 +53,36 @@ def releases(project: Project) -> tuple[Release, ...]:
     return found
 
 
+SEVERAL = 8
+"""Number of releases with several spellings from which on decoding all files is faster than
+decoding those of each.
+"""
+
+
 def release_versions(project: Project) -> list[str]:
-    """Return the versions of `releases`, without decoding `Files`."""
+    """Return the versions of `releases`, without decoding `Files`, except those of releases that
+    are spelled differently.
+    """
     if not isinstance(project.files, Files):
         return [release.version for release in releases(project)]
-    versions: list[str] = []
-    start = 0
     runs = project.files.runs
     # neighbours, since runs are in order; equal versions differ in the number of their zeros
     short = [version.replace(".0", "") for version, _ in runs]
     if not any(map(str.__eq__, short, short[1:])):
         return [version for version, _ in runs]
     keys = [version_key(version) for version, _ in runs]
-    for _, group in groupby(zip(keys, runs, strict=True), lambda pair: pair[0]):
-        some = [run for _, run in group]
-        stop = start + sum(count for _, count in some)
-        spellings = {version for version, _ in some}
+    groups = [
+        [run for _, run in group]
+        for _, group in groupby(zip(keys, runs, strict=True), lambda pair: pair[0])
+    ]
+    if sum(len(group) > 1 for group in groups) > SEVERAL:
+        return [release.version for release in _releases(project)]
+    versions: list[str] = []
+    start = 0
+    for group in groups:
+        stop = start + sum(count for _, count in group)
         versions.append(
-            some[0][0] if len(spellings) == 1 else _spelling(list(project.files[start:stop]))
+            group[0][0] if len(group) == 1 else _spelling(list(project.files[start:stop]))
         )
         start = stop
     return versions

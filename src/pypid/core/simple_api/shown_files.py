@@ -65,7 +65,17 @@ class ShownFiles(Files[File]):
     def __getitem__(self, index: slice) -> Sequence[File]: ...
 
     def __getitem__(self, index: int | slice) -> File | Sequence[File]:
-        return tuple(self)[index]
+        every: Sequence[int] = range(len(self.listed))
+        if self.hidden:
+            every = [position for position in every if position not in self.hidden]
+        positions = every[index]
+        if isinstance(positions, int):
+            return self.replaced.get(positions) or self.listed[positions]
+        if not positions:
+            return ()
+        first = min(positions)
+        files = self.listed[first : max(positions) + 1]
+        return tuple(self.replaced.get(each, files[each - first]) for each in positions)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
