@@ -22,6 +22,7 @@ from pypid.core.model import (
     Summary,
     Upload,
     as_stored,
+    in_order,
 )
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import (
@@ -95,6 +96,8 @@ FILES = st.lists(
     st.builds(
         their_file,
         st.sampled_from(["1.0", "2.0", "3.0", "4.0"]),
+        sha256=st.sampled_from(["cd" * 32, "cd" * 32, None]),
+        md5=st.sampled_from([None, "ef" * 16]),
         uploaded=st.none() | st.integers(0, 90).map(lambda days: NOW - timedelta(days=days)),
         seen=st.none() | st.integers(0, 90).map(lambda days: NOW - timedelta(days=days)),
         yanked=st.sampled_from([None, "", "bad"]),
@@ -330,6 +333,31 @@ class ViewTests(SynchronousTestCase):
         )
         for status in Status:
             self.assertEqual(is_listed(Summary(SPAM, 1, status)), status is not Status.QUARANTINED)
+
+
+class PackedTests(SynchronousTestCase):
+    """A listing as compact bytes."""
+
+    @many
+    @given(POLICIES, OURS, THEIRS, st.booleans())
+    def test_same_view(
+        self,
+        policy: Policy,
+        ours: Project | Presence,
+        theirs: UpstreamState | None,
+        require_hashes: bool,
+    ) -> None:
+        """Rules that work on columns hide the same files as rules that look at each file."""
+        if theirs is None or theirs.listing is None or theirs.listing.files is None:
+            return
+        policy = evolve(policy, require_hashes=require_hashes, allow_mixed=("*",))
+        files = in_order(theirs.listing.files)
+        plain = evolve(theirs, listing=evolve(theirs.listing, files=files))
+        compact = evolve(theirs, listing=evolve(theirs.listing, files=packed(files)))
+        one, other = (view(policy, ours, each, NOW, SPAM) for each in (plain, compact))
+        self.assertEqual(tuple(one.files), tuple(other.files))
+        self.assertEqual(evolve(one, files=()), evolve(other, files=()))
+        self.assertEqual(*(changes_at(policy, each, SPAM, NOW) for each in (plain, compact)))
 
 
 class CooldownTests(SynchronousTestCase):
