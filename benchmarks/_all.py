@@ -77,7 +77,6 @@ JOBS = (
 
 LEFT_OUT = {
     "attacks.py": "its attacks take a minute, which the others have not left.",
-    "listings.py": "upstream_pages.py measures the same, in less time.",
     "many_files.py": "it takes a minute; health.py and million.py measure the same.",
     "proxy.py": "its upstream is on the network; that of cold_install.py is on this machine.",
     "scale.py": "it needs PostgreSQL and Redis, and all cores for itself.",
