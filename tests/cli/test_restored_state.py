@@ -79,7 +79,7 @@ class RestoredStateTests(SynchronousTestCase):
             self.assertIn(
                 name, str(self.assertRaises(CannotStart, RestoredState(folder, "1").check))
             )
-            RestoredState(folder, "1", replaces=False).check()
+            RestoredState(folder, "1", "storage").check()
 
     def test_another_backup_needs_force(self) -> None:
         """After an unfinished restore, only that backup is restored without `--force`."""
@@ -94,9 +94,9 @@ class RestoredStateTests(SynchronousTestCase):
         """
         for begun, allowed in (("", [""]), ("state", ["", "state"]), ("storage", ["", "storage"])):
             folder = self.folder()
-            RestoredState(folder, "1", begun != "storage", begun).begin(NOW)
+            RestoredState(folder, "1", begun).begin(NOW)
             for only in ("", "state", "storage"):
-                state = RestoredState(folder, "2", only != "storage", only)
+                state = RestoredState(folder, "2", only)
                 if only in allowed:
                     state.check_scope()
                 else:
@@ -107,4 +107,4 @@ class RestoredStateTests(SynchronousTestCase):
         folder = self.folder()
         (folder / "restore-unfinished").write_text("1")
         RestoredState(folder, "1").check_scope()
-        self.assertRaises(CannotStart, RestoredState(folder, "1", False, "storage").check_scope)
+        self.assertRaises(CannotStart, RestoredState(folder, "1", "storage").check_scope)

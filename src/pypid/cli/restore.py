@@ -177,10 +177,8 @@ class _Restore:
     def __attrs_post_init__(self) -> None:
         from pypid.cli.restored_state import RestoredState
 
-        only = self.options.only or ""
-        self.state = RestoredState(
-            self.target.paths.state, self.backup.header().id, only != STORAGE_ONLY, only
-        )
+        backup_id, only = self.backup.header().id, self.options.only or ""
+        self.state = RestoredState(self.target.paths.state, backup_id, only)
 
     def summary(self) -> dict[str, Any]:
         """Return what was restored, for JSON."""

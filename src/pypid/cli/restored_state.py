@@ -30,8 +30,8 @@ def is_unfinished(folder: Path) -> bool:
 
 @define(eq=False)
 class RestoredState:
-    """The state folder of one restore. `replaces`: whether its files are part of the restore.
-    `only` is that option of the command, or empty.
+    """The state folder of one restore. `only`: the part that is restored, "state" or "storage";
+    empty: all.
 
     The note has the id of the backup, the folder of the files while they are moved aside, and
     `only`, a line each.
@@ -39,7 +39,6 @@ class RestoredState:
 
     folder: Path
     backup_id: str
-    replaces: bool = True
     only: str = ""
     aside: Path | None = field(default=None, init=False)
 
@@ -100,7 +99,9 @@ class RestoredState:
         put(self.folder, UNFINISHED_RESTORE, "\n".join((self.backup_id, aside, self.only)).encode())
 
     def _found(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if self.replaces and (self.folder / name).exists()]
+        if self.only == "storage":
+            return []
+        return [name for name in names if (self.folder / name).exists()]
 
     def _move(self, aside: Path) -> None:
         aside.mkdir(mode=0o700, exist_ok=True)
