@@ -244,9 +244,7 @@ class StatelessNode(PeriodicJobs):
         self._aborted = now
         aborted = await self.index.maintenance.abort_uploads(STALE)
         if aborted:
-            _log.info(
-                "aborted unfinished multipart uploads of a crash count={count}", count=aborted
-            )
+            _log.info("aborted {count} multipart uploads that a crash left", count=aborted)
 
     # --- the end ---
 

@@ -40,9 +40,9 @@ Read = Callable[[Span], Awaitable[bytes]]
 """Returns exactly these bytes of a file."""
 
 
-STORING = 100
-"""Documents that are stored while their clients have them already. Beyond it, if the storage is
-slow, clients wait until theirs is stored.
+STORING = 16 << 20
+"""Bytes of documents that are stored while their clients have them already. Beyond it, if the
+storage is slow, clients wait until theirs is stored.
 """
 
 _Flight = tuple[str, str, str | None]
@@ -104,7 +104,7 @@ class Describer:
         write = start(self._store(flight, replace(file, metadata_sha256=found), data))
         self._writes.add(write)
         write.addBoth(lambda _: self._writes.discard(write))
-        if len(self._writes) > STORING:
+        if sum(map(len, self._storing.values())) > STORING:
             await write
         return data
 
