@@ -135,7 +135,7 @@ class StaleUploadTests(ThrowawayCase):
         node.index.maintenance.bucket = opened
         self.have(node.look_around())
         self.assertEqual(bucket.uploads, [young])
-        self.assertIn("aborted unfinished multipart uploads", self.logged("info")[-1])
+        self.assertIn("multipart uploads that a crash left", self.logged("info")[-1])
         looks = bucket.listed
         self.clock.advance(STALE.total_seconds() - 1)
         self.have(node.look_around())
