@@ -314,6 +314,19 @@ class DerivedTests(Timed, SynchronousTestCase):
         self.assertEqual(self.compute("a", None, "second"), "second")
         self.assertIsNone(self.derived.latest("a"))
 
+    def test_without_an_edition_nothing_is_shared(self) -> None:
+        """Two callers at the same time may mean different data, so each gets its own value."""
+        first, second = Deferred[str](), Deferred[str]()
+        asked = [
+            start(self.derived.get("a", None, lambda result=each: awaited(result)))
+            for each in (first, second)
+        ]
+        second.callback("second")
+        self.assertNoResult(asked[0])
+        first.callback("first")
+        self.assertEqual([self.successResultOf(each) for each in asked], ["first", "second"])
+        self.assertEqual((self.counted("made"), self.counted("shared")), (2, 0))
+
     def test_edition_of_objects(self) -> None:
         """An edition may be objects, which equal ones do not replace."""
         first, equal = ["content"], ["content"]

@@ -97,14 +97,14 @@ class Derived(Generic[K, V]):
         """Return the value of this edition: the kept one, the one that is being made for another
         caller, or what `make` returns.
 
-        A value of None is not kept, and with the edition None no value is. Raises what `make`
+        A value of None is not kept. With the edition None, `make` is always called. Raises what it
         raises, to all callers that wait for it; nothing is kept then. `make` runs to its end even
         if a caller is cancelled.
         """
         kept = self._kept(key, edition, at)
         if kept is not None:
             return kept.value
-        flight = (key, edition)
+        flight = (key, object() if edition is None else edition)
         is_shared = flight in self._flights
         self._count("shared" if is_shared else "made")
         made = await self._flights.single(flight, lambda: self._make(key, edition, make, at))
