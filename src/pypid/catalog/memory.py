@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
+from typing import Generic, TypeVar
 
 from attrs import define, evolve, frozen
 
@@ -28,6 +29,7 @@ from pypid.catalog.states import (
 )
 from pypid.catalog.table import (
     DECODED,
+    CatalogLines,
     DumpedLine,
     Line,
     LinesState,
@@ -80,11 +82,40 @@ class Serials:
         self.is_complete = True
 
 
-class MemoryLocalTable:
+L = TypeVar("L", bound=CatalogLines)
+
+
+class _DumpedTable(Generic[L]):
+    """A table that a dump writes, and fills at a start (`catalog.table.DumpedLines`)."""
+
+    def __init__(self, serials: Serials, lines: L) -> None:
+        self._serials = serials
+        self.lines = lines
+
+    def adopt(self, line: DumpedLine) -> Line:
+        """Return the form in which the line of a dump is held; see `CatalogLines.adopt`."""
+        return self.lines.adopt(line)
+
+    def state(self, versions: Sequence[int] | None) -> LinesState:
+        """Return the state of the projects; see `CatalogLines.state`."""
+        return self.lines.state(self._serials.last, versions)
+
+    def fill(self, loaded: Loaded) -> None:
+        """Add the projects of a dump to the empty table. Raises `ValueError` if it is not empty."""
+        self.lines.fill(loaded)
+        self._serials.reach(loaded.serial)
+
+    def merge(self, loaded: Loaded) -> None:
+        """Add the projects of a dump that came late; see `CatalogLines.merge`."""
+        self.lines.merge(loaded)
+        self._serials.reach(loaded.serial)
+        self._serials.next()
+
+
+class MemoryLocalTable(_DumpedTable[CatalogLines]):
     """The local projects (`LocalTable`). `thinking` runs what takes long to read or write."""
 
     def __init__(self, serials: Serials, thinking: Blocking) -> None:
-        self._serials = serials
         self._table: LineTable[LocalProject] = LineTable(
             load_project,
             lambda project: len(project.files),
@@ -92,7 +123,7 @@ class MemoryLocalTable:
             thinking,
             MemoryBudget(DECODED),
         )
-        self.lines = self._table.lines
+        super().__init__(serials, self._table.lines)
 
     async def get(self, name: TableKey) -> LocalProject | Presence:
         held = await self._table.at_hand(name)
@@ -141,39 +172,19 @@ class MemoryLocalTable:
             return line.mark
         return None if line is None else head_of(line).mark
 
-    # --- for dumps (`catalog.table.DumpedLines`) ---
-
-    def adopt(self, line: DumpedLine) -> Line:
-        """Return the form in which the line of a dump is held."""
-        return self.lines.adopt(line)
-
-    def state(self, versions: Sequence[int] | None) -> LinesState:
-        """Return the state of the local projects; see `CatalogLines.state`."""
-        return self.lines.state(self._serials.last, versions)
-
-    def fill(self, loaded: Loaded) -> None:
-        """Add the projects of a dump to the empty table. Raises `ValueError` if it is not empty."""
-        self.lines.fill(loaded)
-        self._serials.reach(loaded.serial)
-
     def merge(self, loaded: Loaded) -> None:
-        """Add the projects of a dump that came late; see `CatalogLines.merge`. Does nothing after
-        `Catalog.complete`.
-        """
+        """Add the projects of a dump that came late. Does nothing after `Catalog.complete`."""
         if not self._serials.is_complete:
-            self.lines.merge(loaded)
-            self._serials.reach(loaded.serial)
-            self._serials.next()
+            super().merge(loaded)
 
 
-class MemoryUpstreamTable:
+class MemoryUpstreamTable(_DumpedTable[PackedLines]):
     """The upstream projects (`UpstreamTable`)."""
 
     def __init__(
         self, serials: Serials, thinking: Blocking, forgettable: int, memory: ListingMemory
     ) -> None:
-        self._serials = serials
-        self.lines = PackedLines(memory, thinking, self._forget, forgettable)
+        super().__init__(serials, PackedLines(memory, thinking, self._forget, forgettable))
         self._table: LineTable[UpstreamEntry] = LineTable(
             load_upstream_entry,
             count_for_writing,
@@ -193,9 +204,8 @@ class MemoryUpstreamTable:
         self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         await self._table.at_hand(name)
-        old = self._table.get(name) or UpstreamEntry(
-            name=name
-        )  # again: from here to the change no other task runs
+        # again: from here to the change no other task runs
+        old = self._table.get(name) or UpstreamEntry(name=name)
         new = change(old)
         if new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
@@ -226,27 +236,6 @@ class MemoryUpstreamTable:
     def listing_time(self, name: TableKey) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         return listing_time_of(self._table, name)
-
-    # --- for dumps (`catalog.table.DumpedLines`) ---
-
-    def adopt(self, line: DumpedLine) -> Line:
-        """Return the form in which the line of a dump is held; see `PackedLines.adopt`."""
-        return self.lines.adopt(line)
-
-    def state(self, versions: Sequence[int] | None) -> LinesState:
-        """Return the state of the upstream projects; see `CatalogLines.state`."""
-        return self.lines.state(self._serials.last, versions)
-
-    def fill(self, loaded: Loaded) -> None:
-        """Add the projects of a dump to the empty table. Raises `ValueError` if it is not empty."""
-        self.lines.fill(loaded)
-        self._serials.reach(loaded.serial)
-
-    def merge(self, loaded: Loaded) -> None:
-        """Add the projects of a dump that came late; see `CatalogLines.merge`."""
-        self.lines.merge(loaded)
-        self._serials.reach(loaded.serial)
-        self._serials.next()
 
 
 class MemoryCatalog:
