@@ -4,7 +4,7 @@ their rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Generic, TypeVar
 
@@ -14,11 +14,9 @@ from twisted.logger import Logger
 from pypid.catalog.engine import CatalogRow, Position, RowKind
 from pypid.catalog.forgettable import MOST_SHARED, Forgettable
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
-from pypid.catalog.states import count_files, local_weight, upstream_weight
+from pypid.catalog.states import count_for_writing, local_weight, upstream_weight
 from pypid.catalog.table import (
     DECODED,
-    SHORT,
-    CatalogLines,
     Line,
     LineTable,
     Loaded,
@@ -53,20 +51,11 @@ class ReplicaEntry(Generic[V]):
 
 
 class ReplicaTable(Generic[V]):
-    """The rows of one kind."""
+    """The rows of one kind, in the `table`."""
 
-    def __init__(
-        self,
-        load: Callable[[bytes], V],
-        files: Callable[[V], int],
-        weigh: Callable[[V], int],
-        thinking: Blocking,
-        budget: MemoryBudget,
-        lines: CatalogLines | None = None,
-    ) -> None:
-        self.table: LineTable[V] = LineTable(load, files, weigh, thinking, budget, lines)
-        self.table.lines.settled()
-        self._load = load
+    def __init__(self, table: LineTable[V], thinking: Blocking) -> None:
+        self.table = table
+        table.lines.settled()
         self._thinking = thinking
         self._versions: dict[ProjectName, int] = {}
         """Versions of all rows, including those that are damaged and have no line here."""
@@ -144,9 +133,7 @@ class ReplicaTable(Generic[V]):
             return ReplicaEntry(None)
         try:
             line = row.numbered()
-            value = (
-                self._load(line) if len(line) <= SHORT else await self._thinking(self._load, line)
-            )
+            value = await self.table.decode(line)
         except (Unreadable, ValueError) as error:
             _say_damaged(row.name, error)
             return ReplicaEntry(None, row.version)
@@ -198,21 +185,23 @@ class Replica:
     """The heads of upstream projects, and those of them with cached files."""
 
     def __attrs_post_init__(self) -> None:
-        self.local = ReplicaTable(
+        local = LineTable(
             load_project,
             lambda project: len(project.files),
             local_weight,
             self.thinking,
             MemoryBudget(DECODED),
         )
-        self.upstream = ReplicaTable(
+        upstream = LineTable(
             load_upstream_entry,
-            count_files,
+            count_for_writing,
             upstream_weight,
             self.thinking,
             self.memory.budget,
             PackedLines(self.memory, self.thinking),
         )
+        self.local = ReplicaTable(local, self.thinking)
+        self.upstream = ReplicaTable(upstream, self.thinking)
 
     @property
     def position(self) -> Position:

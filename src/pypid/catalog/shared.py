@@ -36,7 +36,7 @@ from pypid.catalog.forgettable import MOST_SHARED
 from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
-from pypid.catalog.states import count_files, listed_files, same, visible_state
+from pypid.catalog.states import count_for_writing, listed_files, same, visible_state
 from pypid.catalog.table import FEW, CatalogLines
 from pypid.catalog.upstream_lines import listing_time_of
 from pypid.core.errors import CatalogDown
@@ -359,9 +359,8 @@ def _upstream_draft(
         return RowDraft(new, seen=is_seen, line=None)
     earlier = held.line if listed_files(new) is listed_files(old) else None
     written = partial(dump_upstream_entry, evolve(new, serial=0), earlier)
-    return RowDraft(
-        new, seen=is_seen, line=written, short=earlier is not None or count_files(new) <= FEW
-    )
+    is_short = earlier is not None or count_for_writing(new) <= FEW
+    return RowDraft(new, seen=is_seen, line=written, short=is_short)
 
 
 def make(

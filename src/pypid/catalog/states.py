@@ -23,11 +23,6 @@ def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
     return None if entry.listing is None else entry.listing.files
 
 
-def count_files(entry: UpstreamEntry) -> int:
-    """Return how many files the entry has."""
-    return len(listed_files(entry) or ()) + len(entry.kept)
-
-
 def count_for_writing(entry: UpstreamEntry) -> int:
     """Return how many files take as long to write as those of the entry: packed ones are copied."""
     listed = listed_files(entry) or ()

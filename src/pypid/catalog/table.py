@@ -334,6 +334,12 @@ class LineTable(Generic[V]):
             if self.lines.get(name) is line:
                 self._keep(name, value)
 
+    async def decode(self, line: bytes) -> V:
+        """Return the project of a line that is not held; a long one is decoded off the reactor
+        thread. Raises as `load`.
+        """
+        return await self._thinking(self._load, line) if takes_long(line) else self._load(line)
+
     def put(
         self, head: Summary, value: V, line: Line | Callable[[V], bytes], mark: str | None = None
     ) -> None:
