@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 from attrs import define, evolve, frozen
@@ -44,7 +43,6 @@ from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
-from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
 from pypid.ports import Catalog, Glance, TableKey
 
@@ -193,9 +191,6 @@ class MemoryUpstreamTable(_DumpedTable[PackedLines]):
             memory.budget,
             self.lines,
         )
-        self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
-        self._keeping = (Summaries(), Summaries())
-        """The heads of upstream projects, and those of them with cached files."""
 
     async def get(self, name: TableKey) -> UpstreamEntry:
         return await self._table.at_hand(name) or UpstreamEntry(name=name)
@@ -228,10 +223,7 @@ class MemoryUpstreamTable(_DumpedTable[PackedLines]):
         self._table.take_out(name)
 
     async def summaries(self) -> Sequence[Summary]:
-        heads = self.lines.summaries()
-        if heads is not self._keeping[0]:
-            self._keeping = (heads, self._kept.of(heads))
-        return self._keeping[1]
+        return self.lines.cached_summaries()
 
     def listing_time(self, name: TableKey) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""

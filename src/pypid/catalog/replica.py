@@ -5,7 +5,6 @@ their rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
@@ -32,7 +31,7 @@ from pypid.core.model import LocalProject, Status, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_head, load_project
 from pypid.core.records.upstream_entry import load_upstream_entry
-from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
+from pypid.core.summaries import MutableSummaries
 from pypid.flow import Blocking
 
 _log = Logger()
@@ -176,13 +175,6 @@ class Replica:
     """Grows with each visible change."""
     local: ReplicaTable[LocalProject] = field(init=False)
     upstream: ReplicaTable[UpstreamEntry] = field(init=False)
-    _kept: Sieve = field(
-        factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False
-    )
-    _keeping: tuple[Summaries, Summaries] = field(
-        factory=lambda: (Summaries(), Summaries()), init=False
-    )
-    """The heads of upstream projects, and those of them with cached files."""
 
     def __attrs_post_init__(self) -> None:
         local = LineTable(
@@ -268,12 +260,3 @@ class Replica:
             self.forgettable.drop(name)
         else:
             self.forgettable.note(name, size)
-
-    def upstream_summaries(self) -> Summaries:
-        """Return the heads of upstream projects with cached files, by name; the same object until
-        something changes.
-        """
-        heads = self.upstream.table.lines.summaries()
-        if heads is not self._keeping[0]:
-            self._keeping = (heads, self._kept.of(heads))
-        return self._keeping[1]

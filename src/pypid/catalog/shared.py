@@ -168,7 +168,7 @@ class SharedUpstreamTable:
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self._following.replica.upstream_summaries()
+        return self.lines.cached_summaries()
 
     def _forget_others(self) -> None:
         """Drop other upstream projects to make space, for all nodes and in the background, after

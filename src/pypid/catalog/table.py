@@ -8,6 +8,7 @@ in memory, and writing a dump only joins the lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
@@ -20,7 +21,7 @@ from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Head, load_head
-from pypid.core.summaries import MutableSummaries, Summaries
+from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 from pypid.flow import Blocking, start
 from pypid.flow.single_flight import Flights
 
@@ -149,6 +150,9 @@ class CatalogLines:
         self._shards = no_shards()
         self._versions = [0] * SHARDS
         self._roll = MutableSummaries()
+        self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
+        self._keeping = (Summaries(), Summaries())
+        """All heads, and those of projects with cached files."""
         self._absent: set[ProjectName] | None = set()
         """Projects that were found absent before the dump was loaded; None once no dump may come
         any more.
@@ -200,6 +204,15 @@ class CatalogLines:
     def summaries(self) -> Summaries:
         """Return all heads, by name; the same object until one changes."""
         return self._roll.summaries()
+
+    def cached_summaries(self) -> Summaries:
+        """Return the heads of projects with cached files, by name; the same object until one
+        changes.
+        """
+        heads = self.summaries()
+        if heads is not self._keeping[0]:
+            self._keeping = (heads, self._kept.of(heads))
+        return self._keeping[1]
 
     def state(self, serial: int, versions: Sequence[int] | None) -> LinesState:
         """Return the current state, with the lines of the shards that have other versions than
