@@ -140,7 +140,7 @@ async def _show(
     def shows_it() -> bool:
         replica = following.replica
         return replica.generation != generation or (
-            replica.version >= row.version if row is not None else not half().has_row(name)
+            replica.version >= row.version if row is not None else not half().version(name)
         )
 
     try:

@@ -64,13 +64,18 @@ class ReplicaTable(Generic[V]):
         """The number of rows."""
         return len(self._versions)
 
-    def has_row(self, name: ProjectName) -> bool:
-        """Return whether there is a row, which may be damaged."""
-        return name in self._versions
+    def version(self, name: ProjectName) -> int:
+        """Return the version of the row, which may be damaged; 0: there is no row."""
+        return self._versions.get(name, 0)
+
+    def size(self, name: ProjectName) -> int:
+        """Return the length of the project's line; 0 if there is none that can be read."""
+        line = self.table.lines.get(name)
+        return 0 if line is None or isinstance(line, PendingLine) else len(line)
 
     def knows(self, row: CatalogRow) -> bool:
         """Return whether the copy has this version of the row, or a later one."""
-        return row.version <= self._versions.get(row.name, 0)
+        return row.version <= self.version(row.name)
 
     def take(self, row: CatalogRow, value: V | None = None) -> None:
         """Hold the row, which is later than the held one. `value` is its decoded line, if known."""
@@ -119,7 +124,7 @@ class ReplicaTable(Generic[V]):
             value = self.table.get(name)
         except Unreadable:
             value = None
-        return ReplicaEntry(value, self._versions.get(name, 0), text)
+        return ReplicaEntry(value, self.version(name), text)
 
     async def _text(self, line: Line) -> bytes:
         if isinstance(line, PendingLine) or takes_long(line):

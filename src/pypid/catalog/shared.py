@@ -83,7 +83,7 @@ class SharedLocalTable:
         held = await replica.local.value(name)
         if held is not None:
             return held
-        absent = certain and replica.complete and not replica.local.has_row(name)
+        absent = certain and replica.complete and not replica.local.version(name)
         return Presence.ABSENT if absent else Presence.UNKNOWN
 
     async def summaries(self) -> Sequence[Summary]:
@@ -182,17 +182,17 @@ class SharedUpstreamTable:
         replica, engine = self._following.replica, self._following.engine
         try:
             for name in replica.forgettable.pop_excess():
-                held = await replica.upstream.held(name)
+                version, size = replica.upstream.version(name), replica.upstream.size(name)
                 try:
-                    if held.version:
+                    if version:
                         done = await engine.swap(
                             replica.generation,
-                            RowChange(RowKind.UPSTREAM, name, None, held.version, seen=False),
+                            RowChange(RowKind.UPSTREAM, name, None, version, seen=False),
                         )
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
                 except (DatabaseAway, DatabaseUnusable, CatalogReset):
-                    replica.forgettable.note(name, len(held.line or b""))  # it is tried again
+                    replica.forgettable.note(name, size)  # it is tried again
                     return
         except Exception:
             _log.failure("cannot remove projects unused for long from the shared catalog")
