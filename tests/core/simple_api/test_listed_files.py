@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, in_order
+from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, as_stored, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import release_versions
 from pypid.core.records.upstream_entry import (
@@ -26,7 +26,7 @@ from pypid.core.simple_api.listed_files import RUN, ListedFiles
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import packed
 from pypid.core.simple_api.render import render_forms, render_project
-from pypid.core.simple_api.shown_files import ShownFiles
+from pypid.core.simple_api.shown_files import ShownFiles, texts_of
 from tests.costs import cpu_seconds
 
 SPAM = project_name("spam")
@@ -212,6 +212,15 @@ class PackedTests(SynchronousTestCase):
         self.assertEqual(page.body.decode(), render_project(plain, format).body.decode())
         if gzipped is not None:
             self.assertEqual(gzip.decompress(gzipped.body), page.body)
+
+    def test_cached_files_keep_compressed_blocks(self) -> None:
+        """Cached files with the entries that upstream listed cost no compression."""
+        listed = packed(many(2 * BLOCK))
+        cached = {number: as_stored(listed[number], key="k", size=1) for number in (0, BLOCK + 7)}
+        shown = texts_of(ShownFiles(listed, cached))
+        for (text, compressed), block in zip(shown, listed.blocks, strict=True):
+            self.assertEqual(text, block.text())
+            self.assertIs(compressed, block.entries)
 
     def test_blocks(self) -> None:
         """Files of all blocks are found, and pages of several blocks are whole."""

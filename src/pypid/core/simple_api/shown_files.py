@@ -87,9 +87,12 @@ class ShownFiles(Files[File]):
 
     def named(self, filename: str) -> File | None:
         """Return the file of this name, or None."""
-        for position, file in self.listed.find((filename,)).values():
+        for position, file in self.replaced.items():
+            if file.filename == filename:
+                return None if position in self.hidden else file
+        for position, listed in self.listed.find((filename,)).values():
             if position not in self.hidden:
-                return self.replaced.get(position, file)
+                return listed
         return None
 
 
@@ -113,9 +116,11 @@ def texts_of(files: Files) -> Iterator[tuple[bytes, bytes]]:
         if number not in touched:
             yield text, compressed
             continue
-        text = _changed(text, number * BLOCK, touched[number], replaced, hidden)
-        if text:
-            yield text, fragment(text)
+        changed = _changed(text, number * BLOCK, touched[number], replaced, hidden)
+        if changed == text:  # most cached files have the entry that upstream listed
+            yield text, compressed
+        elif changed:
+            yield changed, fragment(changed)
 
 
 def _sources(files: Files) -> tuple[ListedFiles, Mapping[int, File], Collection[int]]:
