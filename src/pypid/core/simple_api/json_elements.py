@@ -89,25 +89,23 @@ def _beginning(data: bytes | bytearray, key: str) -> tuple[dict[str, Any], int]:
 
 def _slice(data: bytes | bytearray, start: int, decode: Decode) -> tuple[list[Any], int]:
     """Return whole elements from `start` on, and the position after the last of them."""
-    stop = limit = min(start + SLICE, len(data))
+    limit = min(start + SLICE, len(data))
     # at the end of an element rather than of an object in it
     texts = _BETWEEN if limit < len(data) else _LAST
     near = max(start, limit - NEAR)  # first: a text that occurs nowhere is sought everywhere
     between = [data.rfind(text, near, limit) for text in texts]
     if max(between) < 0:
         between = [data.rfind(text, start, limit) for text in texts]
-    for guess in range(GUESSES_AT_END):
-        stop = data.rfind(b"}", start, stop) if guess else max(between)
+    stop = max(between)
+    if stop < 0:
+        stop = data.rfind(b"}", start, limit)
+    for _ in range(GUESSES_AT_END):
         if stop < 0:
-            if guess:
-                break
-            stop = limit
-            continue
+            break
         try:
-            found: list[Any] = decode(b"[" + data[start : stop + 1] + b"]")
-        except (ValueError, RecursionError):
-            continue  # the brace is in a string, in an element, or after the array
-        return found, stop + 1
+            return decode(b"[" + data[start : stop + 1] + b"]"), stop + 1
+        except (ValueError, RecursionError):  # in a string, in an element, or after the array
+            stop = data.rfind(b"}", start, stop)
     stop = _scanned(data, start)
     try:
         return decode(b"[" + data[start:stop] + b"]"), stop
