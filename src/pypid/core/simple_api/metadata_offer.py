@@ -9,8 +9,8 @@ from __future__ import annotations
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.model import F, ListedFile, StoredFile, UpstreamEntry
-from pypid.core.simple_api.listed_files import ListedFiles
+from pypid.core.model import F, StoredFile, UpstreamEntry
+from pypid.core.simple_api.packing import packed
 
 
 def offering(listed: F, kept: StoredFile | None, *, reachable: bool) -> F:
@@ -37,21 +37,10 @@ def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamE
         for file in entry.kept
     )
     listing = entry.listing
-    if listing is not None and isinstance(listing.files, ListedFiles):
-        file = listing.files.named(filename)
+    if listing is not None and listing.files is not None:
+        files = packed(listing.files)
+        file = files.named(filename)
         if file is not None and file.metadata_sha256 is None and file.sha256 is not None:
-            learnt = {**listing.files.learnt, filename: sha256}
-            listing = evolve(listing, files=evolve(listing.files, learnt=learnt))
-    elif listing is not None and listing.files is not None:
-        files: tuple[ListedFile, ...] = tuple(
-            _with_hash(file, sha256) if file.filename == filename else file
-            for file in listing.files
-        )
-        listing = evolve(listing, files=files)
+            files = evolve(files, learnt={**files.learnt, filename: sha256})
+            listing = evolve(listing, files=files)
     return evolve(entry, listing=listing, kept=kept)
-
-
-def _with_hash(file: ListedFile, sha256: str) -> ListedFile:
-    if file.metadata_sha256 is not None or file.sha256 is None:
-        return file
-    return replace(file, metadata_sha256=sha256)
