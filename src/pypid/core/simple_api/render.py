@@ -98,40 +98,14 @@ def render_project(
     returns each file's URL where no `files_url` can (signed ones). `as_of`: the time that is shown,
     if it is not now.
     """
-    return render_forms(
-        project,
-        format,
-        files_url=files_url,
-        provenance_url=provenance_url,
-        flat=flat,
-        url_of=url_of,
-        as_of=as_of,
-    )[0]
-
-
-def render_forms(
-    project: Project,
-    format: Format,
-    *,
-    files_url: str = FILES_URL,
-    provenance_url: str | None = None,
-    flat: bool = False,
-    url_of: Callable[[File], str] | None = None,
-    as_of: AsOfHeader | None = None,
-) -> tuple[RenderedPage, RenderedPage | None]:
-    """Return `render_project`'s page, and its gzipped form if that is made of parts that are
-    compressed already.
-    """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
     if not flat:
         files_url = f"{files_url}{project.name}/"
     files = project.files
-    reason = plain(project.status_reason) or UNSET
-    status = _Status(project.status.value, reason)
-    is_packed = isinstance(files, Files) and url_of is None and not files.attested
+    is_packed = url_of is None and _has_finished_entries(files)
     if is_packed and format.is_json:
-        return _packed_json(project, status, files_url, as_of)
+        return _joined_json(project, files_url, as_of)[0]
     blocks = (
         _read_blocks(files, project.name, files_url)
         if is_packed
@@ -141,11 +115,34 @@ def render_forms(
         )
     )
     detail = _detail_json if format.is_json else _detail_html
-    return finished(detail(project, status, blocks, as_of), format.value), None
+    return finished(detail(project, blocks, as_of), format.value)
 
 
-def _packed_json(
-    project: Project, status: _Status, files_url: str, as_of: AsOfHeader | None
+def render_forms(
+    project: Project,
+    format: Format,
+    *,
+    files_url: str = FILES_URL,
+    provenance_url: str | None = None,
+) -> tuple[RenderedPage, RenderedPage | None]:
+    """Return `render_project`'s page, and its gzipped form if both are joined (`is_joined`)."""
+    if is_joined(project.files, format):
+        return _joined_json(project, f"{files_url}{project.name}/")
+    page = render_project(project, format, files_url=files_url, provenance_url=provenance_url)
+    return page, None
+
+
+def is_joined(files: Sequence[File], format: Format) -> bool:
+    """Return whether the page of these files is joined from blocks that are compressed already."""
+    return format.is_json and _has_finished_entries(files)
+
+
+def _has_finished_entries(files: Sequence[File]) -> bool:
+    return isinstance(files, Files) and not files.attested
+
+
+def _joined_json(
+    project: Project, files_url: str, as_of: AsOfHeader | None = None
 ) -> tuple[RenderedPage, RenderedPage]:
     """Return the page and its gzipped form, joined from the blocks of `Files`."""
     texts, fragments = [], []
@@ -155,7 +152,7 @@ def _packed_json(
     has_sizes = isinstance(project.files, ListedFiles) and project.files.facts.sized
     if not has_sizes:  # in a string, the quotes of the key would have escapes
         has_sizes = sum(text.count(b'"size":') for text in texts) == len(project.files)
-    beginning = _beginning(project, status, as_of, has_sizes=has_sizes)
+    beginning = _beginning(project, as_of, has_sizes=has_sizes)
     pieces = [beginning, *texts[1:], b"]}"]
     page = finished(b"".join(pieces), Format.JSON.value)
     body = gzip_of([fragment(beginning), *fragments[1:], fragment(b"]}")], page.body)
@@ -183,10 +180,10 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 
 def _detail_json(
-    project: Project, status: _Status, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
+    project: Project, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
 ) -> bytes:
     has_sizes = all(file.size is not None for file in project.files)
-    pieces = [_beginning(project, status, as_of, has_sizes=has_sizes)]
+    pieces = [_beginning(project, as_of, has_sizes=has_sizes)]
     for block in blocks:
         pieces += (_encoder.encode(block)[1:-1], b",")
     if project.files:
@@ -194,9 +191,7 @@ def _detail_json(
     return b"".join((*pieces, b"]}"))
 
 
-def _beginning(
-    project: Project, status: _Status, as_of: AsOfHeader | None, *, has_sizes: bool
-) -> bytes:
+def _beginning(project: Project, as_of: AsOfHeader | None, *, has_sizes: bool) -> bytes:
     """Return what precedes the entries of a JSON page."""
     version = API_VERSION if has_sizes else API_VERSION_WITHOUT_SIZES
     # a release that only has a name (`pypid.static`) may have no version
@@ -205,6 +200,7 @@ def _beginning(
         versions = [plain(version) for version in versions]
     more: dict[str, Any] = {} if as_of is None else {**as_of.keys()}
     meta = _Meta(version, project.serial, **more)
+    status = _Status(project.status.value, plain(project.status_reason) or UNSET)
     beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
     return beginning.removesuffix(b"]}")
 
@@ -264,17 +260,17 @@ def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> byte
 
 
 def _detail_html(
-    project: Project, status: _Status, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
+    project: Project, blocks: Iterable[list[Entry]], as_of: AsOfHeader | None
 ) -> bytes:
     head, notice_of_view = ("", "") if as_of is None else (as_of.head(), as_of.notice())
-    head += f'<meta name="pypi:project-status" content="{status.status}">\n'
+    status, reason = project.status, escape(plain(project.status_reason))
+    head += f'<meta name="pypi:project-status" content="{status.value}">\n'
     notice = ""
-    if status.reason is not UNSET:
-        reason = escape(status.reason)
+    if reason:
         head += f'<meta name="pypi:project-status-reason" content="{reason}">\n'
-        notice = f"<p>{status.status}: {reason}</p>\n"
-    elif project.status is not project.status.ACTIVE:
-        notice = f"<p>{status.status}</p>\n"
+        notice = f"<p>{status.value}: {reason}</p>\n"
+    elif status is not status.ACTIVE:
+        notice = f"<p>{status.value}</p>\n"
     lines = ("".join(map(_anchor, block)) for block in blocks)
     return _document(
         f"Links for {project.name}", head, chain((notice_of_view, notice), lines), project.serial

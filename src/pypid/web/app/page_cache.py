@@ -13,12 +13,13 @@ from attrs import define, evolve, field, frozen
 
 from pypid.core.compression import fragment, gzip_of
 from pypid.core.memory_budget import BudgetedCache
-from pypid.core.model import Files, RenderedPage
+from pypid.core.model import RenderedPage
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import (
     finished,
+    is_joined,
     names_between,
     names_frame,
     names_piece,
@@ -116,7 +117,7 @@ def _strung(between: bytes, pieces: list[bytes]) -> Iterator[bytes]:
 FEW_FILES = 256
 FEW_NAMES = 4096
 """Most lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
-FEW_PACKED = 1024
+FEW_JOINED = 1024
 """The same for files whose entries are joined from blocks: in a millisecond."""
 BEHIND = 3
 """The weight of a list, in bytes of its body: it has its pieces, and both compressed."""
@@ -176,8 +177,7 @@ class ProjectPages:
             finished = FinishedPage(page, self._world.blocking, zipped=zipped)
             return CachedPage(finished, project.serial)
 
-        is_packed = format.is_json and isinstance(project.files, Files) and not view.attested
-        few = FEW_PACKED if is_packed else FEW_FILES
+        few = FEW_JOINED if is_joined(project.files, format) else FEW_FILES
         return await self._finished(key, view.edition, make, costly=len(project.files) > few)
 
     async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
