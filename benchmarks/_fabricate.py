@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pypid.blobs.disk import blob
 from pypid.catalog.dump import CatalogDump
+from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.table import Loaded, no_shards, shard_of
 from pypid.core.model import Blob, File, Project, StoredFile, Summary, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load

@@ -30,8 +30,8 @@ from _fabricate import BATCH, MOMENT, SIZE
 
 from pypid.blobs.disk import blob
 from pypid.catalog.dump import CatalogDump
+from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.table import Loaded, no_shards, shard_of
 from pypid.core.model import Blob, File, Project, StoredFile, Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load

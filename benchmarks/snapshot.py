@@ -29,8 +29,8 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater, react
 
 from pypid.catalog.dump import CatalogDump
+from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.table import Loaded
 from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.flow import start

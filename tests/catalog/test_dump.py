@@ -16,9 +16,10 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import dump_folder, table
-from pypid.catalog.dump import CatalogDump, Ignored, load
+from pypid.catalog.dump import CatalogDump, Ignored, read_dump
+from pypid.catalog.dump_folder import DumpFolder
+from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.table import Loaded, shard_of
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, start
@@ -28,6 +29,12 @@ from pypid.testing.worlds import Awaiting
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 
 HERE = "storage-1"
+
+
+def load(folder: str, identity: str) -> Loaded | Ignored:
+    """The catalog from the dump in `folder`."""
+    found = read_dump(DumpFolder(folder), identity, lambda line: line)
+    return found if isinstance(found, Ignored) else found.loaded
 
 
 class SnapshotCase(Awaiting, SynchronousTestCase):

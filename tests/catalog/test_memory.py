@@ -21,12 +21,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import memory, packed_lines, table
 from pypid.catalog.dump import CatalogDump
+from pypid.catalog.lines import PendingLine
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
 from pypid.catalog.packed_line import PackedLine
 from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.spill import SpilledBytes, SpillFile
 from pypid.catalog.states import upstream_weight
-from pypid.catalog.table import PendingLine
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name

@@ -23,7 +23,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.catalog.dump_folder import FORMATS, DumpFolder, Manifest, StoredShard, read_shards
-from pypid.catalog.table import DumpedLine, DumpedLines, Line, LinesState, Loaded, no_shards
+from pypid.catalog.lines import DumpedLine, DumpedLines, Line, LinesState, Loaded, no_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName
@@ -66,7 +66,7 @@ class CatalogDump:
 
     async def load(self) -> Loaded | Ignored:
         """Fill the (still empty) catalog from the folder; if that fails, the log says why."""
-        found = await self._blocking(_load, self._folder, self._identity, self._catalog.adopt)
+        found = await self._blocking(read_dump, self._folder, self._identity, self._catalog.adopt)
         if isinstance(found, Ignored):
             say = self._log.info if found.usual else self._log.warn
             say(
@@ -131,16 +131,8 @@ class CatalogDump:
         return True
 
 
-def load(folder: str, identity: str) -> Loaded | Ignored:
-    """Return the catalog from the dump in `folder`, if it can be read and is of this storage. Never
-    raises; blocks.
-    """
-    found = _load(DumpFolder(folder), identity, lambda line: line)
-    return found if isinstance(found, Ignored) else found.loaded
-
-
 @frozen
-class _Found:
+class FoundDump:
     """The result of reading: the projects of all `shards` except those that are `damaged`."""
 
     loaded: Loaded
@@ -148,9 +140,12 @@ class _Found:
     damaged: Mapping[int, Unreadable]
 
 
-def _load(
+def read_dump(
     folder: DumpFolder, identity: str, adopt: Callable[[DumpedLine], Line]
-) -> _Found | Ignored:
+) -> FoundDump | Ignored:
+    """Return the dump in `folder`, if it can be read and is of this storage; `adopt` returns the
+    form in which a line is held. Never raises; blocks.
+    """
     try:
         manifest = folder.manifest()
         if manifest is None:
@@ -176,7 +171,7 @@ def _load(
 
 def _sound_shards(
     folder: DumpFolder, manifest: Manifest, adopt: Callable[[DumpedLine], Line]
-) -> _Found:
+) -> FoundDump:
     shards = no_shards()
     heads: dict[ProjectName, Summary] = {}
     sound, damaged = manifest.by_number(), dict[int, Unreadable]()
@@ -191,4 +186,4 @@ def _sound_shards(
             name = ProjectName(head.name)
             shard[name] = line
             heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
-    return _Found(Loaded(manifest.serial, shards, MutableSummaries(heads)), sound, damaged)
+    return FoundDump(Loaded(manifest.serial, shards, MutableSummaries(heads)), sound, damaged)

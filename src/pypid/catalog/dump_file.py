@@ -17,7 +17,7 @@ from zlib import error as ZlibError
 import msgspec
 
 from pypid.catalog.dump_folder import FORMATS
-from pypid.catalog.table import (
+from pypid.catalog.lines import (
     Line,
     LinesState,
     Loaded,

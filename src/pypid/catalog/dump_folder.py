@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.packed_line import PACKED_MARK, PackedLine
-from pypid.catalog.table import (
+from pypid.catalog.lines import (
     SHARDS,
     DumpedLine,
     Line,
@@ -26,6 +25,7 @@ from pypid.catalog.table import (
     shard_of,
     written,
 )
+from pypid.catalog.packed_line import PACKED_MARK, PackedLine
 from pypid.core.errors import Unreadable
 from pypid.core.records.documents import FORMAT, Head, dump
 

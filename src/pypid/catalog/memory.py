@@ -15,6 +15,15 @@ from typing import Generic, TypeVar
 from attrs import define, evolve, frozen
 
 from pypid.catalog.forgettable import MOST
+from pypid.catalog.lines import (
+    CatalogLines,
+    DumpedLine,
+    Line,
+    LinesState,
+    Loaded,
+    PendingLine,
+    head_of,
+)
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.states import (
     count_for_writing,
@@ -26,17 +35,7 @@ from pypid.catalog.states import (
     upstream_weight,
     visible_state,
 )
-from pypid.catalog.table import (
-    DECODED,
-    CatalogLines,
-    DumpedLine,
-    Line,
-    LinesState,
-    LineTable,
-    Loaded,
-    PendingLine,
-    head_of,
-)
+from pypid.catalog.table import DECODED, LineTable
 from pypid.catalog.upstream_lines import listing_time_of, with_files_of
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
@@ -84,7 +83,7 @@ L = TypeVar("L", bound=CatalogLines)
 
 
 class _DumpedTable(Generic[L]):
-    """A table that a dump writes, and fills at a start (`catalog.table.DumpedLines`)."""
+    """A table that a dump writes, and fills at a start (`catalog.lines.DumpedLines`)."""
 
     def __init__(self, serials: Serials, lines: L) -> None:
         self._serials = serials

@@ -15,16 +15,9 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.forgettable import MOST, OVERHEAD, Forgettable
+from pypid.catalog.lines import CatalogLines, DumpedLine, Line, LinePart, Loaded, written
 from pypid.catalog.packed_line import LOST, SHORTEST, PackedLine, pack
 from pypid.catalog.spill import Spill, SpilledBytes
-from pypid.catalog.table import (
-    CatalogLines,
-    DumpedLine,
-    Line,
-    LinePart,
-    Loaded,
-    written,
-)
 from pypid.core.errors import Unreadable
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Summary

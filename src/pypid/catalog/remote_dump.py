@@ -19,7 +19,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.catalog.dump_file import everything, pack, unpack
-from pypid.catalog.table import DumpedLines, LinesState, Loaded
+from pypid.catalog.lines import DumpedLines, LinesState, Loaded
 from pypid.core.errors import Missing, PypidError, StorageDown, Unreadable
 from pypid.core.model import Span
 from pypid.core.records.documents import FORMAT, Head

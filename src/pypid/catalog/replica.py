@@ -12,19 +12,10 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogRow, Position, RowKind
 from pypid.catalog.forgettable import MOST_SHARED, Forgettable
+from pypid.catalog.lines import Line, Loaded, PendingLine, no_shards, shard_of, written
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.states import count_for_writing, local_weight, upstream_weight
-from pypid.catalog.table import (
-    DECODED,
-    Line,
-    LineTable,
-    Loaded,
-    PendingLine,
-    no_shards,
-    shard_of,
-    takes_long,
-    written,
-)
+from pypid.catalog.table import DECODED, LineTable, takes_long
 from pypid.core.errors import Unreadable
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import LocalProject, Status, Summary, UpstreamEntry

@@ -33,11 +33,12 @@ from pypid.catalog.engine import (
     RowKind,
 )
 from pypid.catalog.forgettable import MOST_SHARED
+from pypid.catalog.lines import CatalogLines
 from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.states import count_for_writing, listed_files, same, visible_state
-from pypid.catalog.table import FEW, CatalogLines
+from pypid.catalog.table import FEW
 from pypid.catalog.upstream_lines import listing_time_of
 from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pypid.catalog.lines import Line, PendingLine, written
 from pypid.catalog.packed_line import LOST, PackedLine
 from pypid.catalog.states import listed_files
-from pypid.catalog.table import Line, LineTable, PendingLine, written
+from pypid.catalog.table import LineTable
 from pypid.core.errors import Unreadable
 from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName

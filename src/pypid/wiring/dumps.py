@@ -13,8 +13,8 @@ from twisted.logger import Logger
 
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.dump_folder import PACKED
+from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.table import Loaded
 from pypid.core.configuration.choices import Layout, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.daemon.shared_catalog import Sharing
