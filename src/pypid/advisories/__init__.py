@@ -1,0 +1,1 @@
+"""Advisories: where they come from, their database, and the index in memory."""

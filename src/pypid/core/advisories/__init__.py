@@ -1,0 +1,1 @@
+"""Security advisories in the OSV format, as pure values and rules."""

@@ -1,0 +1,346 @@
+"""Records of the OSV schema 1.7 (https://ossf.github.io/osv-schema/), and which versions of a PyPI
+project they affect.
+
+Versions are compared by PEP 440. A local version (``2.0+cu118``) counts as its public version where
+a record names that, as in PEP 440's ``==`` and ``<=``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from packaging.utils import canonicalize_version
+
+from pypid.core.advisories.severity import Severity, labelled, rated
+from pypid.core.errors import BadName
+from pypid.core.packaging.names import ProjectName, project_name, version_key, version_of
+from pypid.core.simple_api.entries import plain
+
+ECOSYSTEM = "PyPI"
+MALWARE = "MAL-"
+"""The prefix of the ids of the OpenSSF's malicious packages."""
+LONGEST_SUMMARY = 300
+"""Characters of a summary that are kept in memory."""
+MOST_HASHES = 1000
+"""SHA-256 hashes of malicious files that one record may name."""
+MOST_VERSIONS = 10_000
+"""Versions, and events of ranges, that one record may name."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII).match
+_ZEROS = re.compile(r"(?:\.0)+\Z")
+_RANGE_TYPES = ("ECOSYSTEM", "SEMVER")
+_EVENTS = ("introduced", "fixed", "last_affected", "limit")
+_HASH_KEYS = ("sha256", "hashes", "file_hashes")
+_ALL_VERSIONS = ((("introduced", "0"),),)
+
+
+class InvalidRecord(ValueError):
+    """The bytes are not a record of the OSV schema; the text says why."""
+
+
+# --- records as sources have them -----------------------------------------------------------------
+
+
+class OsvPackage(msgspec.Struct, frozen=True):
+    """The package of an affected entry."""
+
+    ecosystem: str = ""
+    name: str = ""
+
+
+class OsvRange(msgspec.Struct, frozen=True):
+    """A range of versions; each event has one of the keys in `_EVENTS`."""
+
+    type: str = ""
+    events: list[dict[str, str | None]] | None = None
+
+
+class OsvSeverity(msgspec.Struct, frozen=True):
+    """A score, as a rule a CVSS vector."""
+
+    type: str = ""
+    score: str = ""
+
+
+class OsvAffected(msgspec.Struct, frozen=True):
+    """The affected versions of one package."""
+
+    package: OsvPackage | None = None
+    versions: list[str] | None = None
+    ranges: list[OsvRange] | None = None
+    severity: list[OsvSeverity] | None = None
+    database_specific: Any = None
+    ecosystem_specific: Any = None
+
+
+class OsvRecord(msgspec.Struct, frozen=True):
+    """A record, as far as pypid uses it; unknown keys are ignored.
+
+    Times stay text: a record with a wrong date still tells which versions are affected.
+    """
+
+    id: str
+    modified: str = ""
+    published: str | None = None
+    withdrawn: str | None = None
+    aliases: list[str] | None = None
+    summary: str | None = None
+    details: str | None = None
+    severity: list[OsvSeverity] | None = None
+    affected: list[OsvAffected] | None = None
+    database_specific: Any = None
+
+
+_decoder = msgspec.json.Decoder(OsvRecord)
+
+
+def parse_record(data: bytes) -> OsvRecord:
+    """Return the record in a JSON document. Raises `InvalidRecord`."""
+    try:
+        return _checked(_decoder.decode(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRecord(f"no OSV record: {error}") from None
+
+
+def record_of(document: object) -> OsvRecord:
+    """Return the record in a decoded document, as YAML gives it. Raises `InvalidRecord`."""
+    try:
+        return _checked(msgspec.convert(document, OsvRecord))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidRecord(f"no OSV record: {error}") from None
+
+
+def _checked(record: OsvRecord) -> OsvRecord:
+    if not _ID.match(record.id):
+        raise InvalidRecord(
+            "its id is missing, or has other characters than letters, digits, -._:+"
+        )
+    named = 0
+    for entry in record.affected or ():
+        named += len(entry.versions or ()) + sum(len(r.events or ()) for r in entry.ranges or ())
+    if named > MOST_VERSIONS:
+        raise InvalidRecord(f"it names {named} versions, more than {MOST_VERSIONS}")
+    return record
+
+
+# --- what is known of a project -------------------------------------------------------------------
+
+
+class AdvisorySummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """An advisory of one project, as the index in memory has it."""
+
+    id: str
+    summary: str = ""
+    severity: Severity = Severity.UNKNOWN
+    aliases: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    """The affected versions that the record enumerates, spelled as `canonical` does."""
+    ranges: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Ranges of affected versions: pairs of an event (``introduced``, ``fixed``, ``last_affected``,
+    ``limit``) and its version, in the order of the versions.
+    """
+    fixed: tuple[str, ...] = ()
+    """The versions that fix it, in ascending order."""
+    published: str = ""
+    modified: str = ""
+    withdrawn: str = ""
+    """When it was withdrawn; "": it is in force. A withdrawn advisory hits no version."""
+    private: bool = False
+    """Whether it comes from `[advisories] own`."""
+    hashes: tuple[str, ...] = ()
+    """SHA-256 of malicious files, where the record names them."""
+
+    @property
+    def is_malware(self) -> bool:
+        """Whether the advisory reports malware, not a vulnerability."""
+        return self.id.startswith(MALWARE)
+
+    def affects(self, version: str) -> bool:
+        """Return whether this version is affected, withdrawn or not."""
+        return self.affects_candidate(Candidate.of(version))
+
+    def affects_candidate(self, candidate: Candidate) -> bool:
+        """Return what `affects` returns, for a version that is compared with many advisories."""
+        return candidate.is_named(self.versions) or any(
+            candidate.is_within(events) for events in self.ranges
+        )
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A version that is compared with those of records; made by `of`."""
+
+    key: tuple[int, Any]
+    public: tuple[int, Any]
+    """The key without the local part."""
+    spellings: frozenset[str]
+    """The version with and without its local part, as `canonical` spells it."""
+
+    @classmethod
+    def of(cls, version: str) -> Candidate:
+        """Return the candidate for a version, which may be invalid by PEP 440."""
+        key = version_key(version)
+        public = version.partition("+")[0]
+        spellings = frozenset((canonical(version), canonical(public)))
+        return cls(key, key if public == version else version_key(public), spellings)
+
+    def is_named(self, versions: Iterable[str]) -> bool:
+        """Return whether the versions, as `canonical` spells them, contain this one."""
+        return not self.spellings.isdisjoint(versions)
+
+    def is_within(self, events: Sequence[tuple[str, str]]) -> bool:
+        """Return whether a range contains this version: the evaluation algorithm of the OSV
+        schema. The events are in the order of their versions.
+        """
+        limits = [version for event, version in events if event == "limit"]
+        if limits and not any(limit == "*" or self.key < version_key(limit) for limit in limits):
+            return False
+        affected = False
+        for event, version in events:
+            if event == "introduced":
+                affected = affected or version == "0" or self.key >= version_key(version)
+            elif event == "fixed":
+                affected = affected and self.key < version_key(version)
+            elif event == "last_affected":
+                affected = affected and self._comparable(version) <= version_key(version)
+        return affected
+
+    def _comparable(self, version: str) -> tuple[int, Any]:
+        return self.key if "+" in version else self.public
+
+
+@lru_cache(maxsize=4096)
+def canonical(version: str) -> str:
+    """Return the spelling that equal versions share, such as ``1`` for ``v1.0.0``; versions that
+    are invalid by PEP 440 stay as they are.
+    """
+    if _PLAIN(version):
+        return _ZEROS.sub("", version)
+    try:
+        return canonicalize_version(version_of(version))
+    except ValueError:
+        return version
+
+
+def _position(event: tuple[str, str]) -> tuple[int, Any]:
+    """Return where an event comes in its range: ``introduced`` with 0 before all versions."""
+    return (-1, "") if event == ("introduced", "0") else version_key(event[1])
+
+
+def affects(record: OsvRecord, name: ProjectName, version: str) -> bool:
+    """Return whether a record affects a version of a project, withdrawn or not."""
+    found = summaries_of(record).get(name)
+    return found is not None and found.affects(version)
+
+
+def summaries_of(
+    record: OsvRecord, *, private: bool = False
+) -> Mapping[ProjectName, AdvisorySummary]:
+    """Return what the record says of each PyPI project that it names."""
+    by_name: dict[ProjectName, list[OsvAffected]] = {}
+    for affected in record.affected or ():
+        name = _project(affected.package)
+        if name is not None:
+            by_name.setdefault(name, []).append(affected)
+    return {name: _summary(record, found, private) for name, found in by_name.items()}
+
+
+def _project(package: OsvPackage | None) -> ProjectName | None:
+    if package is None or package.ecosystem.partition(":")[0] != ECOSYSTEM:
+        return None
+    try:
+        return project_name(package.name)
+    except BadName:
+        return None
+
+
+def _summary(record: OsvRecord, affected: list[OsvAffected], private: bool) -> AdvisorySummary:
+    ranges = tuple(dict.fromkeys(events for entry in affected for events in _ranges(entry)))
+    if record.id.startswith(MALWARE) and any(not (e.versions or e.ranges) for e in affected):
+        ranges = _ALL_VERSIONS  # malware without any version: better all than none
+    fixes = {version for events in ranges for event, version in events if event == "fixed"}
+    # only a malware record's hashes are those of malicious files
+    malicious = record.id.startswith(MALWARE)
+    return AdvisorySummary(
+        id=record.id,
+        summary=_first_line(record.summary or record.details or ""),
+        severity=_severity(record, affected),
+        aliases=tuple(alias for alias in record.aliases or () if _ID.match(alias)),
+        versions=tuple(
+            dict.fromkeys(canonical(v) for entry in affected for v in entry.versions or ())
+        ),
+        ranges=ranges,
+        fixed=tuple(sorted(fixes, key=version_key)),
+        published=record.published or "",
+        modified=record.modified,
+        withdrawn=record.withdrawn or "",
+        private=private,
+        hashes=_hashes(record, affected) if malicious else (),
+    )
+
+
+def _first_line(text: str) -> str:
+    line = plain(text[: 4 * LONGEST_SUMMARY]).partition("\n")[0]
+    return line if len(line) <= LONGEST_SUMMARY else line[: LONGEST_SUMMARY - 1] + "…"
+
+
+def _ranges(affected: OsvAffected) -> Iterator[tuple[tuple[str, str], ...]]:
+    for each in affected.ranges or ():
+        if each.type in _RANGE_TYPES:
+            events = tuple(
+                (event, version)
+                for pair in each.events or ()
+                for event in _EVENTS
+                if (version := pair.get(event))
+            )
+            if events:
+                yield tuple(sorted(events, key=_position))
+
+
+def _severity(record: OsvRecord, affected: list[OsvAffected]) -> Severity:
+    places = (record.database_specific, *(entry.database_specific for entry in affected))
+    for place in places:
+        label = labelled(place.get("severity")) if isinstance(place, dict) else Severity.UNKNOWN
+        if label is not Severity.UNKNOWN:
+            return label
+    scores = [*(record.severity or ()), *(s for entry in affected for s in entry.severity or ())]
+    found = rated((each.type, each.score) for each in scores)
+    if found is Severity.UNKNOWN and record.id.startswith(MALWARE):
+        return Severity.CRITICAL
+    return found
+
+
+def _hashes(record: OsvRecord, affected: list[OsvAffected]) -> tuple[str, ...]:
+    """Return the SHA-256 of the malicious files.
+
+    The ``sha256`` of ``malicious-packages-origins`` is not among them: it is the hash of a report.
+    """
+    found: dict[str, None] = {}
+    places = [record.database_specific]
+    for entry in affected:
+        places += (entry.database_specific, entry.ecosystem_specific)
+    for place in places:
+        for key in _HASH_KEYS if isinstance(place, dict) else ():
+            for digest in _digests(place.get(key)):
+                found[digest] = None
+                if len(found) == MOST_HASHES:
+                    return tuple(found)
+    return tuple(found)
+
+
+def _digests(value: object) -> Iterator[str]:
+    """Yield each SHA-256 in a text, a list of texts, or a mapping with the key ``sha256``."""
+    if isinstance(value, str):
+        digest = value.lower().removeprefix("sha256:")
+        if _SHA256.match(digest):
+            yield digest
+    elif isinstance(value, list):
+        for each in value:
+            yield from _digests(each.get("sha256") if isinstance(each, dict) else each)
+    elif isinstance(value, dict):
+        yield from _digests(value.get("sha256"))
