@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.delivery import Keep, PassOn, Serve, delivery
 from pypid.core.errors import ProjectClosed, UpstreamDown
 from pypid.core.model import (
     Digests,
@@ -27,16 +28,12 @@ from pypid.core.model import (
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import (
     Hidden,
-    Keep,
-    PassOn,
     Policy,
-    Serve,
     Silence,
     UpstreamState,
     admits,
     asks_upstream,
     changes_at,
-    delivery,
     hidden,
     is_listed,
     listed,

@@ -314,6 +314,47 @@ class NameUsedUp(PypidError, status=400):
 
 
 @define(slots=False, repr=False)
+class Withheld(PypidError, status=403):
+    """The file exists, and a block, an advisory or a missing approval withholds it. Only for
+    clients that may read the project.
+
+    `kind` completes "it is ...": blocked, waiting for approval; `reason` is one line; `reference`
+    is the id of the block or of the advisory.
+    """
+
+    filename: str
+    kind: str
+    reason: str
+    reference: str = ""
+    project: str = ""
+
+    def text(self) -> str:
+        reference = f" ({self.reference})" if self.reference else ""
+        return f"{shortened(self.filename)} is {self.kind}{reference}: {self.reason}"
+
+    @property
+    def phrase(self) -> str:
+        """The reason phrase, for installers that show nothing else: printable ASCII, at most 100
+        characters.
+        """
+        line = "".join(char if " " <= char <= "~" else "?" for char in self.text())
+        return line if len(line) <= 100 else line[:97] + "..."
+
+
+@define(slots=False, repr=False)
+class RestrictionsUnknown(PypidError, status=503):
+    """The blocks and approvals could not be read from the storage yet."""
+
+    retry_after: int = 5
+
+    def text(self) -> str:
+        return (
+            "No file is served until the blocks and approvals of this index are read from the "
+            "storage. Try again soon."
+        )
+
+
+@define(slots=False, repr=False)
 class ProjectClosed(PypidError, status=403):
     """The project's status refuses uploads (project status markers, PEP 792)."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import assert_never
 
 from attrs import define, evolve, field, frozen
 
@@ -34,6 +33,14 @@ from pypid.core.packaging.expected_digest import claim_of, is_copy
 from pypid.core.packaging.globs import first_match, matches
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.file_history import FileHistory
+from pypid.core.restrictions import (
+    Hold,
+    Restrictions,
+    RestrictionsInForce,
+    StatusOverride,
+    unrestricted,
+    withheld_positions,
+)
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.metadata_offer import offering
 from pypid.core.simple_api.shown_files import ShownFiles
@@ -84,6 +91,8 @@ class Policy:
     (`core.records.history`).
     """
     claims: Claims = field(factory=Claims, eq=False)
+    restrictions: RestrictionsInForce = field(factory=RestrictionsInForce, eq=False, repr=False)
+    """Blocks, advisories and approvals, which change while pypid runs."""
 
 
 # --- may the other index hear this name? ----------------------------------------------------------
@@ -185,6 +194,7 @@ class Hidden(Enum):
     GONE = "the upstream index no longer lists it"
     UNVERIFIED = "the upstream index lists no hash to verify it ([upstream] require_hashes)"
     NOT_KEPT = "it is not stored, and only stored files are served (offline, /local/)"
+    CLOSED = "an administrator of this index has put the project in quarantine"
 
 
 def view(
@@ -200,20 +210,46 @@ def view(
     own = ours if isinstance(ours, Project) else None
     if own is not None and not own.status.offers_files:
         return evolve(own, files=())
+    restrictions = policy.restrictions.current
     if upstream is None or not may_show_upstream(policy, name, ours):
-        return own or Project(name=name)
-    own_files = own.files if own else ()
-    taken = frozenset(file.filename for file in own_files)
+        return Project(name=name) if own is None else _unrestricted(restrictions, own)
+    # a local file that is withheld still takes its name
+    taken = frozenset(file.filename for file in (own.files if own else ()))
     visible = _visible(policy, upstream, taken, now, name)
     if own is not None:
-        return evolve(own, files=in_order((*own_files, *visible)))
-    listing = upstream.listing
-    status = listing.status if listing is not None else Status.ACTIVE
-    reason = listing.status_reason if listing is not None else ""
+        files = _unrestricted(restrictions, own).files
+        return evolve(own, files=in_order((*files, *visible)))
+    marker = _marker(restrictions, upstream, name)
     # upstream's files are already in order
     return Project(
-        name=name, files=visible, status=status, status_reason=reason, serial=upstream.serial
+        name=name,
+        files=visible,
+        status=marker.status,
+        status_reason=marker.reason,
+        serial=upstream.serial,
     )
+
+
+def _unrestricted(restrictions: Restrictions, project: Project) -> Project:
+    if not restrictions.hides_any(project.name):
+        return project
+    return evolve(project, files=unrestricted(restrictions, project.files))
+
+
+def _marker(
+    restrictions: Restrictions, upstream: UpstreamState, name: ProjectName
+) -> StatusOverride:
+    """Return the status of an upstream project: upstream's quarantine, else the administrator's
+    override, else upstream's status.
+    """
+    listing, found = upstream.listing, restrictions.of(name)
+    if listing is not None and not listing.status.offers_files:
+        return StatusOverride(listing.status, listing.status_reason)
+    if found is not None and found.status is not None:
+        return found.status
+    if listing is None:
+        return StatusOverride(Status.ACTIVE)
+    return StatusOverride(listing.status, listing.status_reason)
 
 
 def _visible(
@@ -223,12 +259,14 @@ def _visible(
     rule can hide one.
     """
     files, age = listed(upstream), cooldown_of(policy, name)
-    if upstream.listing is not None and not upstream.listing.status.offers_files:
+    restrictions = policy.restrictions.current
+    if not _marker(restrictions, upstream, name).status.offers_files:
         return ()
     stored_only = upstream.stored_only or policy.mode is Mode.OFFLINE
     if isinstance(files, ListedFiles | ShownFiles) and not taken:
         return _visible_listed(policy, files, now, age, stored_only=stored_only)
-    if not (taken or age or stored_only or policy.require_hashes):
+    is_withheld = restrictions.hides_any(name)
+    if not (taken or age or stored_only or policy.require_hashes or is_withheld):
         return files
     return tuple(file for file in files if _hidden(policy, file, upstream, taken, now, age) is None)
 
@@ -245,15 +283,17 @@ def _visible_listed(
     one.
     """
     shown = files if isinstance(files, ShownFiles) else ShownFiles(files)
+    restrictions, known = policy.restrictions.current, shown.listed
+    is_withheld = restrictions.hides_any(known.project)
     if stored_only:
         cached = (shown.replaced[position] for position in sorted(shown.replaced))
-        return tuple(
+        found = tuple(
             file
             for file in cached
             if isinstance(file, StoredFile) and now >= _visible_from(file, age)
         )
-    hidden: set[int] = set()
-    known = shown.listed
+        return unrestricted(restrictions, found) if is_withheld else found
+    hidden = set(withheld_positions(restrictions, shown) if is_withheld else ())
     if _may_be_young(known, now, age):
         hidden.update(
             position for position, time in enumerate(known.times()) if now < _after(time, age)
@@ -282,7 +322,8 @@ def files_looked_at(
     is_judged = _may_be_young(files, now, cooldown_of(policy, name)) or (
         policy.require_hashes and not files.facts.hashed
     )
-    return 8 * len(upstream.kept) + (len(files) if is_judged else 0)
+    judged = len(files) if is_judged else policy.restrictions.current.judged(files)
+    return 8 * len(upstream.kept) + judged
 
 
 def _may_be_young(files: ListedFiles, now: datetime, age: timedelta) -> bool:
@@ -337,7 +378,7 @@ def _joined(file: ListedFile, kept: StoredFile, *, reachable: bool) -> File:
 
 def hidden(
     policy: Policy, file: File, upstream: UpstreamState, taken: frozenset[str], now: datetime
-) -> Hidden | None:
+) -> Hidden | Hold | None:
     """Return why this upstream file is not visible, or None. `taken` are the local file names."""
     return _hidden(policy, file, upstream, taken, now, cooldown_of(policy, file.project))
 
@@ -349,12 +390,16 @@ def _hidden(
     taken: frozenset[str],
     now: datetime,
     age: timedelta,
-) -> Hidden | None:
+) -> Hidden | Hold | None:
     if file.filename in taken:
         return Hidden.OURS
-    listing = upstream.listing
+    listing, restrictions = upstream.listing, policy.restrictions.current
     if listing is not None and not listing.status.offers_files:
         return Hidden.QUARANTINED
+    if not _marker(restrictions, upstream, file.project).status.offers_files:
+        return Hidden.CLOSED
+    if (hold := restrictions.hold(file)) is not None:
+        return hold
     if now < _visible_from(file, age):
         return Hidden.COOLDOWN
     if isinstance(file, StoredFile):
@@ -415,50 +460,6 @@ def is_listed(project: Summary) -> bool:
     public index), nor if upstream has removed it.
     """
     return project.status.offers_files and not project.gone
-
-
-# --- how the bytes travel -------------------------------------------------------------------------
-
-
-@frozen
-class Serve:
-    """The bytes are served from the storage, under the file's key."""
-
-    file: StoredFile
-
-
-@frozen
-class PassOn:
-    """The client is redirected to the upstream index."""
-
-    url: str
-
-
-@frozen
-class Keep:
-    """The bytes are fetched, streamed to the client as they arrive, and stored."""
-
-    file: File
-    url: str
-
-
-Delivery = Serve | PassOn | Keep
-
-
-def delivery(policy: Policy, file: File) -> Delivery:
-    """Return how the bytes of a visible file reach the client."""
-    if isinstance(file, StoredFile):
-        return Serve(file)
-    assert isinstance(file, ListedFile)  # others are not visible
-    match policy.mode:
-        case Mode.REDIRECT:
-            return PassOn(file.source)
-        case Mode.CACHE | Mode.MIRROR:
-            return Keep(file, file.source)
-        case Mode.OFFLINE:
-            raise AssertionError("offline, a file that is not stored is not visible")
-        case _ as never:
-            assert_never(never)
 
 
 # --- what may be published ------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 
+from pypid.core.delivery import PassOn, delivery
 from pypid.core.errors import Missing, PypidError
 from pypid.core.model import File, Project, StoredFile
 from pypid.core.packaging.collection import (
@@ -33,7 +34,6 @@ from pypid.core.packaging.install_targets import InstallTarget, best, needs_buil
 from pypid.core.packaging.lock_files import Pin
 from pypid.core.packaging.names import ProjectName, same_version, version_key
 from pypid.core.packaging.requirements import RequirementLine
-from pypid.core.policy import PassOn, delivery
 from pypid.flow import start
 from pypid.index.explain import Reasons
 from pypid.index.index import Index

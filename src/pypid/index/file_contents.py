@@ -28,6 +28,7 @@ from pypid.core.archives.contents import (
 )
 from pypid.core.archives.members import LARGEST_PART, UnusableArchive
 from pypid.core.archives.partial_wheel import WheelParts, first_part, look
+from pypid.core.delivery import PassOn, delivery
 from pypid.core.errors import (
     Busy,
     NoSuchFile,
@@ -39,7 +40,7 @@ from pypid.core.errors import (
 )
 from pypid.core.lru import Recent
 from pypid.core.model import File, ListedFile, Span
-from pypid.core.policy import PassOn, UnknownOwner, delivery
+from pypid.core.policy import UnknownOwner
 from pypid.flow import FileBody, whole
 from pypid.flow.derived import Derived
 from pypid.flow.spool import Spool

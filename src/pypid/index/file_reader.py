@@ -7,17 +7,21 @@ from __future__ import annotations
 from attrs import frozen
 
 from pypid.catalog.signed_urls import Links
+from pypid.core.delivery import PassOn, delivery
 from pypid.core.errors import (
     Archived,
     Busy,
     Missing,
     NoSuchFile,
     PypidError,
+    RestrictionsUnknown,
     StorageDown,
     Unreadable,
+    Withheld,
 )
-from pypid.core.model import File, SignedUrl, Span, StoredFile
-from pypid.core.policy import PassOn, UnknownOwner, delivery
+from pypid.core.model import File, Project, SignedUrl, Span, StoredFile, file_named
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import UnknownOwner, may_show_upstream
 from pypid.core.records.layout import ObjectKind, sidecar_key
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import ArchiveRestores
@@ -42,6 +46,44 @@ class FileReader:
     links: Links | None
     restores: ArchiveRestores
 
+    def check(self, file: File) -> None:
+        """Check that no rule withholds the file now: it may have been looked up before the rule
+        came into force. Raises `Withheld`, `RestrictionsUnknown`.
+        """
+        restrictions = self.context.policy.restrictions.current
+        if not restrictions.is_known:
+            raise RestrictionsUnknown()
+        hold = restrictions.hold(file)
+        if hold is not None:
+            raise Withheld(
+                file.filename, hold.kind.value, hold.reason, hold.reference, file.project
+            )
+
+    async def check_named(self, name: ProjectName, filename: str) -> None:
+        """Check that no rule withholds the file of this name, as far as it is known; upstream is
+        not asked. Raises `Withheld`, `RestrictionsUnknown`.
+        """
+        for file in await self._known_files(name, filename):
+            self.check(file)
+
+    async def _known_files(self, name: ProjectName, filename: str) -> list[File]:
+        """Return the local file of this name, or the listed and the cached one."""
+        ours = await self.context.local_project(name)
+        local = ours.file(filename) if isinstance(ours, Project) else None
+        if isinstance(ours, Project) and not ours.status.offers_files:
+            return []
+        if local is not None or not may_show_upstream(self.context.policy, name, ours):
+            return [] if local is None else [local]
+        entry = await self.file_cache.kept.entry(name)
+        listing = entry.listing
+        if listing is not None and not listing.status.offers_files:
+            return []
+        found = (
+            entry.kept_file(filename),
+            file_named(listing.files or () if listing else (), filename),
+        )
+        return [file for file in found if file is not None]
+
     async def elsewhere(
         self, file: File, permission: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
@@ -51,6 +93,7 @@ class FileReader:
         A redirect discloses the name as well: raises `NoSuchFile` if the gate would not ask for
         this name, and what the gate raises.
         """
+        self.check(file)
         match delivery(self.context.policy, file):
             case PassOn(url):
                 try:
@@ -68,6 +111,7 @@ class FileReader:
         An archived file is never redirected: the client would get a 403 until it is restored.
         `restricted`: not every client may download it. Raises `StorageDown`.
         """
+        self.check(file)
         if self.links is None or not isinstance(file, StoredFile) or file.archived:
             return None
         if file.source is not None:
@@ -89,6 +133,7 @@ class FileReader:
         has lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was
         overwritten, and for upstream files what `FileCache.open` raises.
         """
+        self.check(file)
         try:
             return await (
                 self._open_ours(file, span)
@@ -144,6 +189,7 @@ class FileReader:
         """Return the core metadata of a visible file (PEP 658). Raises `NoSuchFile` if it has none,
         and for upstream files what `FileCache.metadata` raises.
         """
+        self.check(file)
         if file.source is not None:
             return await self._metadata_of_theirs(file, permission)
         return await self._sidecar(
@@ -176,6 +222,7 @@ class FileReader:
     async def _sidecar(
         self, file: File, kind: ObjectKind, what: str, *, is_promised: bool
     ) -> bytes:
+        self.check(file)
         data = None
         if is_promised and isinstance(file, StoredFile):
             data = await records.read_bytes(self.blobs, sidecar_key(file, kind))

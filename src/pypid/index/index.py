@@ -237,7 +237,8 @@ class Index:
         """
         catalog = self.catalog
         generation = catalog.generation
-        return generation, await catalog.serial(), catalog.was_complete, self.policy.claims.names
+        rules = self.policy.claims.names, self.policy.restrictions.current
+        return generation, await catalog.serial(), catalog.was_complete, *rules
 
     def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """Return when the view of an upstream project changes by itself; see `Views.until`."""
@@ -286,8 +287,8 @@ class Index:
     async def file(
         self, name: ProjectName, filename: str, permission: UpstreamPermission = DIRECT
     ) -> File:
-        """Return the file if it is visible in the same view as the page. Raises `NoSuchFile`, the
-        refusal in `permission`, and what `view` raises.
+        """Return the file if it is visible in the same view as the page. Raises `NoSuchFile`,
+        `Withheld`, the refusal in `permission`, and what `view` raises.
         """
         try:
             file = (await self._project(name, permission)).file(filename)
@@ -300,9 +301,11 @@ class Index:
     async def _no_file(
         self, name: ProjectName, filename: str, permission: UpstreamPermission
     ) -> PypidError:
-        """Return the error for a file that cannot be shown: a file that is not stored here may be
-        available to a user who may have it fetched from upstream.
+        """Return the error for a file that cannot be shown: a rule may withhold it, and a file that
+        is not stored here may be available to a user who may have it fetched from upstream.
         """
+        if self.policy.restrictions.current.hides_any(name):
+            await self._reader.check_named(name, filename)
         if permission.refusal is not None and asks_upstream(
             self.policy, name, await self.context.local_project(name)
         ):

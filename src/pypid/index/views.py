@@ -123,7 +123,9 @@ class Views:
         """Return the view of the local and the upstream project (`policy.view`), in this
         `Catalog.generation` or a later one.
         """
-        basis = generation, _serial_of(ours)
+        # read before the view is made, which may be of later restrictions
+        restricted = self._policy.restrictions.current.edition(name)
+        basis = generation, _serial_of(ours), restricted
         if upstream_state is None:
             return await self._own.compute(
                 name,

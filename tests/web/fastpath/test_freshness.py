@@ -34,9 +34,11 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, Scope
 from pypid.core.policy import Claims, Policy
+from pypid.core.restrictions import ProjectRestrictions
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import KEY, Peopled, have
 from tests.web.fast_path_pair import Lines, link_files
@@ -222,6 +224,24 @@ class Changing(RuleBasedStateMachine):
             have(accounts.grant(Right(project, Whom.USER, user, write=user == "alice")))
         else:
             have(accounts.withdraw(project, Whom.USER, user))
+
+    @rule(
+        names=st.sets(st.sampled_from([*OURS, THEIRS]), max_size=2),
+        versions=st.frozensets(st.sampled_from(VERSIONS), min_size=1),
+    )
+    def block(self, names: set[str], versions: frozenset[str]) -> None:
+        """Versions are blocked, and others are not any more; no byte of them is sent from then
+        on.
+        """
+        rule = ProjectRestrictions((VersionRule(versions),))
+        restrictions = self.pypid.index.policy.restrictions
+        restrictions.replace("blocks", {ProjectName(name): rule for name in names})
+        for name in names:
+            for version in versions:
+                path = f"/packages/{name}/{wheel_filename(name, version)}"
+                for each in (path, f"{path}.metadata"):
+                    answer = self.exchange(self.hot, (each, "ada", J, ""))
+                    assert answer[9:12] in (b"403", b"404", b"503"), answer
 
     @rule(read=st.sampled_from([EVERYONE, AUTHENTICATED, Principals(groups=frozenset({"team"}))]))
     def reload(self, read: Principals) -> None:

@@ -24,6 +24,7 @@ from pypid.core.policy import (
     silence,
     visible_from,
 )
+from pypid.core.restrictions import Hold, Restrictions
 
 
 class NameStatus(Enum):
@@ -50,7 +51,7 @@ class Absent(Enum):
     UNHEARD = "it is not stored here, and pypid has not looked the project up upstream yet"
 
 
-Reason = Hidden | Silence | Absent
+Reason = Hidden | Hold | Silence | Absent
 """The reasons to hide a file."""
 
 
@@ -130,7 +131,10 @@ def explain(
         not_shown=not_shown,
         ours=ours,
         upstream=upstream,
-        files=(*_our_files(ours), *_upstream_files(policy, ours, upstream, now, not_shown)),
+        files=(
+            *_our_files(ours, policy.restrictions.current),
+            *_upstream_files(policy, ours, upstream, now, not_shown),
+        ),
     )
 
 
@@ -144,12 +148,12 @@ def _status(policy: Policy, ours: Project | Presence, not_shown: Silence | None)
             return NameStatus[not_shown.name]  # never OFFLINE
 
 
-def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
+def _our_files(ours: Project | Presence, restrictions: Restrictions) -> Iterator[FileWhy]:
     if isinstance(ours, Project):
-        because = None if ours.status.offers_files else Absent.CLOSED
-        yield from (
-            FileWhy(file.filename, ours=True, kept=False, because=because) for file in ours.files
-        )
+        closed = None if ours.status.offers_files else Absent.CLOSED
+        for file in ours.files:
+            because = closed or restrictions.hold(file)
+            yield FileWhy(file.filename, ours=True, kept=False, because=because)
 
 
 def _upstream_files(

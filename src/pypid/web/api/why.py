@@ -18,6 +18,7 @@ from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, authorize
 from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
+from pypid.core.restrictions import Hold
 from pypid.core.simple_api.entries import utc_text
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.explain import why
@@ -190,8 +191,9 @@ def _file(file: FileWhy) -> FileOfWhy:
     }
 
 
-def _word(of: Enum) -> str:
+def _word(of: Enum | Hold) -> str:
     """Return the name for programs: ``not-listed``."""
+    of = of.kind if isinstance(of, Hold) else of
     return _FORMER_WORDS.get(of) or of.name.lower().replace("_", "-")
 
 

@@ -96,6 +96,8 @@ class ErrorResponse:
     head: Head = field(default=(), repr=False)
     help: str | None = None
     """The documentation of the error, as a path from the root of the index."""
+    phrase: str | None = None
+    """The reason phrase, if it is not the text."""
 
     @property
     def title(self) -> str:
@@ -108,7 +110,8 @@ class ErrorResponse:
     @property
     def reason(self) -> str:
         """The reason phrase: the text on one line, printable Latin-1, at most 200 characters."""
-        line = _CONTROL.sub(" ", self.text).encode("latin-1", "replace").decode("latin-1").strip()
+        text = self.text if self.phrase is None else self.phrase
+        line = _CONTROL.sub(" ", text).encode("latin-1", "replace").decode("latin-1").strip()
         return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
 
 
@@ -156,7 +159,8 @@ def _of_pypid_error(error: PypidError, method: bytes) -> ErrorResponse | None:
     retry_after = getattr(error, "retry_after", None)
     if isinstance(retry_after, int):
         head.append((b"Retry-After", b"%d" % retry_after))
-    return ErrorResponse(status, error.text(), tuple(head), help_of(type(error)))
+    phrase = error.phrase if isinstance(error, errors.Withheld) else None
+    return ErrorResponse(status, error.text(), tuple(head), help_of(type(error)), phrase)
 
 
 def help_of(kind: type[PypidError]) -> str:

@@ -99,7 +99,7 @@ class FastPathState:
     version = 0
     """Increases with each change that a response may depend on, except time and outages."""
     rights = 0
-    """Increases with each change of the rules."""
+    """Increases with each change of the rules or restrictions: no response is valid after it."""
     changes = -1
     due = False
     """Whether lines wait to be written."""
@@ -127,11 +127,13 @@ class FastPathState:
         self.seconds = app.world.clock.seconds
         self.key = app.world.random(32)
         self.claims = app.index.policy.claims
+        self.restrictions = app.index.policy.restrictions
         self.circuit_breaker = app.index.gate.breaker
         self.generation = app.auth_generation
         self._ahead = self._ahead_of(self.seconds())
         self.rules = app.rules
         self.claimed = self.claims.names
+        self.restricted = self.restrictions.current
         self._access_log = access_log
 
     # --- current state ---
@@ -139,7 +141,12 @@ class FastPathState:
     def check(self) -> int:
         """Check for changes; return the `version`."""
         changes, rules, claimed = self.glance.changes, self.app.rules, self.claims.names
-        if changes != self.changes or rules is not self.rules or claimed is not self.claimed:
+        if (
+            changes != self.changes
+            or rules is not self.rules
+            or claimed is not self.claimed
+            or self.restrictions.current is not self.restricted
+        ):
             self.notice()
         return self.version
 
@@ -158,12 +165,18 @@ class FastPathState:
         self.quiet = False
 
     def notice(self) -> None:
-        """Register a change of the catalog, the rules or the claimed names."""
+        """Register a change of the catalog, the rules, the claimed names or the restrictions."""
         self.changes = self.glance.changes
-        if self.app.rules is not self.rules or self.claims.names != self.claimed:
+        restricted = self.restrictions.current
+        if (
+            self.app.rules is not self.rules
+            or self.claims.names != self.claimed
+            or restricted is not self.restricted
+        ):
             self.rules = self.app.rules
             self.rights += 1
         self.claimed = self.claims.names
+        self.restricted = restricted
         self.version += 1
 
     def still_holds(self, response: CachedResponse) -> bool:
