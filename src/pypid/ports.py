@@ -151,6 +151,14 @@ class Bucket(Protocol):
         that the store does not know.
         """
 
+    async def copy(self, key: str, target: str) -> None:
+        """Copy the blob inside the store, with its description, whatever its size; one under
+        `target` is replaced. Raises `Missing`, `Archived`.
+        """
+
+    async def is_versioned(self) -> bool | None:
+        """Return whether deleted blobs stay readable as former versions; None if unknown."""
+
     async def restore(self, key: str) -> None:
         """Request a readable copy of an archived blob for some days; it is available hours later.
         Raises `Missing`.

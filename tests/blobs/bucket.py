@@ -87,6 +87,8 @@ def read_head(head: str) -> Asked:
             if method == "HEAD"
             else "ListMultipartUploads"
             if "uploads" in query
+            else "GetBucketVersioning"
+            if "versioning" in query
             else "ListObjectsV2"
         )
     else:

@@ -110,6 +110,74 @@ class MoveTests(ClassCase):
         self.assertEqual(self.bucket.uploads, {})
 
 
+class CopyTests(ClassCase):
+    """`Classes.copy`."""
+
+    target = ".pypid/held/b1/spam/spam-1.0+x.zip"
+
+    def copied(self) -> tuple[bytes, dict[str, str]]:
+        found = self.bucket.objects[f"some/prefix-{self.target}"]
+        return found.data, dict(found.headers)
+
+    async def test_copies(self) -> None:
+        """The copy has the bytes and the headers of the source, which stays."""
+        await self.blobs.classes.move(KEY, "STANDARD_IA")
+        await self.blobs.classes.copy(KEY, self.target)
+        self.assertEqual(self.copied(), self.stored())
+        self.assertEqual(self.copied()[0], b"0123456789")
+
+    async def test_again(self) -> None:
+        """What fails for a moment, or whose answer is lost, is tried again."""
+        self.fake.script("CopyObject", says(FAILED), does_and_hangs_up)
+        await self.blobs.classes.copy(KEY, self.target)
+        self.assertEqual(self.copied(), (b"0123456789", self.before))
+
+    async def test_parts(self) -> None:
+        """A large object is copied in parts, without reading it here."""
+        self.fake.asked.clear()
+        with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
+            await self.blobs.classes.copy(KEY, self.target)
+        self.assertEqual(self.copied(), (b"0123456789", self.before))
+        self.assertNotIn("GetObject", self.fake.operations())
+        self.assertEqual(self.bucket.uploads, {})
+
+    async def test_missing(self) -> None:
+        """A missing source leaves no target."""
+        await self.assertFailure(
+            start(self.blobs.classes.copy("spam/spam-2.zip", self.target)), Missing
+        )
+        self.assertEqual(list(self.bucket.objects), [THERE])
+
+    async def test_archived(self) -> None:
+        """An archived object cannot be copied; a restored one returns to an ordinary class."""
+        await self.blobs.classes.move(KEY, "DEEP_ARCHIVE")
+        await self.assertFailure(start(self.blobs.classes.copy(KEY, self.target)), Archived)
+        self.bucket.objects[THERE].headers["x-amz-restore"] = (
+            'ongoing-request="false", expiry-date="Fri, 21 Dec 2029"'
+        )
+        await self.blobs.classes.copy(KEY, self.target)
+        self.assertNotIn("x-amz-storage-class", self.copied()[1])
+
+
+class VersioningTests(ClassCase):
+    """`Classes.is_versioned`."""
+
+    async def test_known(self) -> None:
+        """A bucket that keeps versions, or kept them once, says so; an unknown answer is None."""
+        versioning = (
+            b"<VersioningConfiguration xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
+            b"%s</VersioningConfiguration>"
+        )
+        for said, known in (
+            (Said(200, versioning % b"<Status>Enabled</Status>"), True),
+            (Said(200, versioning % b"<Status>Suspended</Status>"), True),
+            (Said(200, versioning % b""), False),
+            (error("AccessDenied", 403), None),
+        ):
+            self.fake.script("GetBucketVersioning", says(said))
+            self.assertEqual(await self.blobs.classes.is_versioned(), known)
+
+
 class ArchiveTests(ClassCase):
     """What lies in an archive."""
 

@@ -8,9 +8,15 @@ from pypid.core.model import StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import (
     STORAGE_IDENTITY,
+    HeldBytes,
     ObjectKind,
+    Plan,
     folder,
+    held_bytes,
+    is_only_ours,
+    kept_key,
     key,
+    listed_as,
     metadata_key,
     overwrite_key,
     place,
@@ -107,3 +113,42 @@ class MetadataKeyTests(SynchronousTestCase):
             key=over,
         )
         self.assertEqual(metadata_key(newer), over + ".metadata")
+
+
+class HeldKeyTests(SynchronousTestCase):
+    """`held_bytes` reads what `Plan.held` writes."""
+
+    def test_round_trip(self) -> None:
+        """Held bytes are found again from any key that a record may name."""
+        filename = "spam-1.0+cu118-py3-none-any.whl"
+        for plan in (Plan(), Plan(pypicloud=True), Plan(pypicloud=True, hashed=True)):
+            for origin in (
+                plan.artifact(SPAM, "1.0+cu118", filename),
+                plan.overwrite(SPAM, "1.0+cu118", filename, "ab" * 32),
+                f"spam/1.0+cu118/{filename}",
+                kept_key(SPAM, filename),
+            ):
+                where = plan.held("b1", origin)
+                self.assertEqual(held_bytes(where), HeldBytes("b1", origin))
+                self.assertTrue(is_only_ours(where))
+                self.assertIsNone(place(where))
+
+    def test_plain(self) -> None:
+        """The key has the documented form."""
+        self.assertEqual(Plan().held("b1", "spam/spam-1.0.zip"), ".pypid/held/b1/spam/spam-1.0.zip")
+
+    def test_pypicloud_lists_none(self) -> None:
+        """A pypicloud on the same bucket does not take held bytes for a distribution."""
+        plan = Plan(pypicloud=True)
+        self.assertIsNone(listed_as(plan.held("b1", "spam/spam-1.0.zip")))
+
+    def test_foreign(self) -> None:
+        """Documents and keys outside the layout are no held bytes."""
+        for where in (
+            "spam/spam-1.0.zip",
+            ".pypid/held/b1",
+            ".pypid/held//spam/spam-1.0.zip",
+            ".pypid/held/b1/spam/spam-1.0.zip.record.json",
+            ".pypid/held/b1/spam/notes.txt",
+        ):
+            self.assertIsNone(held_bytes(where), where)

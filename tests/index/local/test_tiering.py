@@ -85,6 +85,12 @@ class Shelves(MemoryBlobs):
         await super().stat(key)
         self.classes[key] = storage_class
 
+    async def copy(self, key: str, target: str) -> None:
+        await super().write(target, await self.read(key), replace=True)
+
+    async def is_versioned(self) -> bool | None:
+        return None
+
     async def restore(self, key: str) -> None:
         self.asked.append(key)
         if self.failure is not None:

@@ -79,32 +79,39 @@ class Classes:
 
     async def move(self, key: str, storage_class: str) -> None:
         """Change the object's storage class by copying it onto itself."""
+        await self._copy(key, key, storage_class)
+
+    async def copy(self, key: str, target: str) -> None:
+        """Copy the object inside the bucket, with its class unless that is an archive's."""
+        await self._copy(key, target, None)
+
+    async def is_versioned(self) -> bool | None:
+        """Return whether the bucket keeps former versions; None if the store does not say."""
+        question = S3Request("GetBucketVersioning", "GET", query=(("versioning", ""),))
+        try:
+            root = parsed((await self.asker.tell(question)).data)
+        except (S3Refusal, Fault):
+            return None
+        return None if root is None else "Status" in texts(root)
+
+    async def _copy(self, key: str, target: str, storage_class: str | None) -> None:
         head = await self._head(key)
-        etag = plain_etag(head.get("etag", ""))
-        headers_kept = {
-            name: text
-            for name, text in head.items()
-            if name in _COPIED_HEADERS or name.startswith(_META)
-        }
-        source = {
-            "x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}",
-            "x-amz-copy-source-if-match": f'"{etag}"',
-        }
-        wanted = {**headers_kept, CLASS: storage_class}
+        source, wanted = self._copy_headers(key, head, storage_class)
         size = int(head.get("content-length", "0"))
-        question = S3Request("CopyObject", "PUT", self.prefix + key, patience=COPYING)
+        headers = {**source, **wanted, "x-amz-metadata-directive": "REPLACE"}
+        question = S3Request(
+            "CopyObject", "PUT", self.prefix + target, (), headers, patience=COPYING
+        )
         try:
             if size > LARGEST_COPY:
-                await self._copy_in_parts(self.prefix + key, size, source, wanted)
-                return
-            headers = {**source, **wanted, "x-amz-metadata-directive": "REPLACE"}
-            await self.asker.tell(
-                S3Request("CopyObject", "PUT", self.prefix + key, (), headers, patience=COPYING)
-            )
+                await self._copy_in_parts(self.prefix + target, size, source, wanted)
+            else:
+                await self.asker.tell(question)
         except S3Refusal as problem:
             if (
                 problem.doubtful
                 and problem.status == 412
+                and key == target
                 and (await self.archive_state(key)).storage_class == storage_class
             ):
                 return  # an earlier try did it, and its response was lost
@@ -115,6 +122,25 @@ class Classes:
             raise await self._failed(problem, question, key) from problem
         except Fault as problem:
             raise await self._failed(problem, question, key) from problem
+
+    def _copy_headers(
+        self, key: str, head: Mapping[str, str], storage_class: str | None
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Return the headers that name the source, and those that the copy is written with."""
+        kept = {
+            name: text
+            for name, text in head.items()
+            if name in _COPIED_HEADERS or name.startswith(_META)
+        }
+        if storage_class is None and head.get(CLASS) not in ARCHIVES:
+            storage_class = head.get(CLASS)
+        if storage_class is not None:
+            kept[CLASS] = storage_class
+        source = {
+            "x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}",
+            "x-amz-copy-source-if-match": f'"{plain_etag(head.get("etag", ""))}"',
+        }
+        return source, kept
 
     async def restore(self, key: str) -> None:
         """Request a restore, unless one was requested already."""

@@ -21,6 +21,8 @@ have::
     .pypid/set-aside/<project>/<hex>/<filename>
                                          bytes that were found where a publish had to write
                                          (see decision 0002)
+    .pypid/held/<block>/<key>            the bytes of a file that a block withholds, moved here
+                                         from <key>
 
 No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` are the cached
 upstream files, in the same layout (bytes, metadata, record): whatever is lost, or breaks off, they
@@ -51,6 +53,8 @@ from pypid.core.packaging.names import ProjectName, parse_filename, project_name
 OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
 SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
+HELD = f"{OURS_AS_A_WHOLE}held/"
+"""The bytes of blocked files in a bucket (`index.held_files`)."""
 SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/ours.jsonl.gz"
 """The records of all local projects, for a new machine (`catalog.remote_dump`)."""
 THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
@@ -108,6 +112,7 @@ _LISTED = re.compile(
     r"\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
 )
 _AT = "at-"
+_ASIDE = ".aside"
 _OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
 
 
@@ -167,6 +172,32 @@ def cached_overwrite_key(project: ProjectName, filename: str, sha256: str) -> st
 def kept_folder(project: ProjectName) -> str:
     """Return the prefix of all that is cached of the upstream project."""
     return KEPT + folder(project)
+
+
+@frozen
+class HeldBytes:
+    """Bytes that a block withholds: its id, and the key from which they were moved."""
+
+    block: str
+    origin: str
+
+
+def held_bytes(key: str) -> HeldBytes | None:
+    """Return the meaning of a key below `HELD`, or None if it is not in its layout; the inverse of
+    `Plan.held`.
+    """
+    block, slash, origin = key.removeprefix(HELD).partition("/")
+    origin = origin.removesuffix(_ASIDE)
+    if not key.startswith(HELD) or not (block and slash and owner_of(origin)):
+        return None
+    return HeldBytes(block, origin)
+
+
+def owner_of(where: str) -> ObjectPlace | None:
+    """Return the file, local or cached, whose bytes are at this key; None for any other key."""
+    found = kept_place(where) or place(where) or lies_at(where)
+    is_bytes = found is not None and found.kind in (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
+    return found if is_bytes else None
 
 
 def kept_place(key: str) -> ObjectPlace | None:
@@ -285,7 +316,11 @@ class Plan:
         """Return the key for bytes without a record that were found where a publish has to
         write.
         """
-        return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}" + (".aside" if self.hides else "")
+        return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}" + (_ASIDE if self.hides else "")
+
+    def held(self, block: str, where: str) -> str:
+        """Return the key to which a block moves the bytes at `where`; see `held_bytes`."""
+        return f"{HELD}{block}/{where}" + (_ASIDE if self.hides else "")
 
     @property
     def hides(self) -> bool:

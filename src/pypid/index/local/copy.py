@@ -20,6 +20,7 @@ from pypid.core.model import Blob
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.layout import (
     DESCRIBED,
+    HELD,
     OF_RECORD,
     RECORDING,
     SNAPSHOT,
@@ -138,7 +139,8 @@ class Copier:
 
     async def _write(self, key: str) -> Blob:
         source, target = self.descriptions
-        described = {} if source is None or is_only_ours(key) else await source.description(key)
+        is_described = not is_only_ours(key) or (key.startswith(HELD) and target is not None)
+        described = await source.description(key) if source is not None and is_described else {}
         body = await self.source.read(key)
         if not described:
             return await self.target.write(key, body)

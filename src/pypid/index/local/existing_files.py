@@ -14,6 +14,7 @@ from pypid.core.errors import Missing, StorageDown, Unreadable
 from pypid.core.model import LocalProject, Presence, Project, StoredFile, Upload
 from pypid.index.context import IndexContext
 from pypid.index.store import records
+from pypid.index.store.held_listing import HeldListing
 
 _log = Logger()
 
@@ -93,9 +94,10 @@ class ExistingFiles:
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
 
     async def is_whole(self, file: StoredFile) -> bool:
-        """Return whether the bytes of a published file are still there."""
+        """Return whether the bytes of a published file are still there, or withheld by a block."""
         try:
-            return (await self.context.blobs.stat(file.key)).size == file.size
+            found = await HeldListing(self.context.blobs).stat(file.key)
+            return found.size == file.size
         except Missing:
             return False
 

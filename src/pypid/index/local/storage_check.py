@@ -9,7 +9,7 @@ distribution that could be adopted is never removed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from enum import Enum
 
@@ -19,12 +19,16 @@ from pypid.core.errors import Missing, PypidError, Unreadable
 from pypid.core.model import Blob, StoredFile
 from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked
 from pypid.core.records.layout import (
+    HELD,
     KEPT,
     SET_ASIDE,
     ObjectKind,
     ObjectPlace,
+    held_bytes,
+    kept_place,
     key,
     lies_at,
+    owner_of,
     place,
     sidecar_key,
 )
@@ -33,6 +37,7 @@ from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.repair import Repair
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
+from pypid.index.store.held_listing import HeldListing
 from pypid.index.store.reconcile import project_at
 
 _NEVER_ALONE = (ObjectKind.METADATA, ObjectKind.YANKED, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
@@ -206,6 +211,8 @@ class Checker:
             where = place(blob.key)
             if blob.key.startswith(SET_ASIDE):
                 await self._report(seen, _finding(blob.key, StorageProblem.SET_ASIDE))
+            elif blob.key.startswith(HELD):
+                await self._held(seen, blob.key)
             elif where is not None:
                 placed.append((where, blob))
             elif blob.key.startswith(KEPT):
@@ -283,6 +290,22 @@ class Checker:
             where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER
         )
 
+    async def _held(self, seen: _Seen, where: str) -> None:
+        """Report bytes that a block withholds if no record names the key to which they return, and
+        no delete explains that.
+        """
+        held = held_bytes(where)
+        owner = None if held is None else owner_of(held.origin)
+        if held is None or owner is None or kept_place(held.origin) is not None:
+            return
+        blobs = self.context.blobs
+        with suppress(Unreadable):
+            file = await records.read_record(blobs, owner.project, owner.filename)
+            if (file is None or file.key != held.origin) and (
+                await records.tombstone(blobs, owner.project, owner.filename) is None
+            ):
+                await self._report(seen, _finding(where, StorageProblem.LEFT_OVER))
+
     async def _documents_of(
         self, seen: _Seen, file: StoredFile, listed: Set[str], hashes: bool
     ) -> None:
@@ -306,7 +329,7 @@ class Checker:
         """Add the finding, unless the blob was removed meanwhile."""
         if is_there:
             try:
-                await self.context.blobs.stat(finding.key)
+                await HeldListing(self.context.blobs).stat(finding.key)
             except Missing:
                 return
         seen.findings.append(finding)
@@ -366,11 +389,11 @@ async def wrong_with_bytes(
     length. With `hashes` they are read.
     """
     try:
-        found = await context.blobs.stat(file.key)
+        found = await HeldListing(context.blobs).stat(file.key)
         if found.size != file.size:
             return if_cut
         is_read = hashes and not found.archived
-        if is_read and (await digests_of(context, file.key)).sha256 != file.sha256:
+        if is_read and (await digests_of(context, found.key)).sha256 != file.sha256:
             return StorageProblem.OTHER_BYTES
     except Missing:
         return StorageProblem.LOST_BYTES

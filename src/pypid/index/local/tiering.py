@@ -18,6 +18,7 @@ from pypid.flow import shielded
 from pypid.index.context import IndexContext, Pace, with_files
 from pypid.index.job_group import all_of
 from pypid.index.progress import Progress, Tell
+from pypid.index.store.held_listing import HeldListing
 from pypid.index.store.reconcile import Reconciler
 from pypid.ports import Bucket
 
@@ -92,9 +93,12 @@ class Tierer:
         return Tiered(run.projects, run.files, tuple(run.moved))
 
     async def _file(self, run: _Run, file: StoredFile) -> None:
-        run.note(await self._moved(run, file))
+        moved = await self._moved(run, file)
+        if moved is not None:
+            run.note(moved)
 
-    async def _moved(self, run: _Run, file: StoredFile) -> Moved:
+    async def _moved(self, run: _Run, file: StoredFile) -> Moved | None:
+        """Move the file, if it is due; return None while a block withholds its bytes."""
         try:
             state = await self.bucket.archive_state(file.key)
             outcome = _outcome(state, run.rule, dry=run.dry)
@@ -103,6 +107,8 @@ class Tierer:
         except Archived:
             outcome = TieringOutcome.ARCHIVED
         except (Missing, StorageDown) as error:
+            if isinstance(error, Missing) and await self._is_held(file):
+                return None
             return Moved(
                 project=file.project,
                 filename=file.filename,
@@ -119,6 +125,9 @@ class Tierer:
             before=before,
             outcome=outcome,
         )
+
+    async def _is_held(self, file: StoredFile) -> bool:
+        return await HeldListing(self.context.blobs).find(file.key) is not None
 
     async def _move(self, file: StoredFile, storage_class: str) -> None:
         """Move the bytes while no publish can write them, and note in the catalog whether they can

@@ -75,7 +75,7 @@ class CacheStore:
     """Whether other processes may store files, unknown to this catalog."""
     _writes: JobLimit = field(factory=lambda: JobLimit(AT_ONCE), init=False, repr=False)
     """Taken before any lock."""
-    _places: Locks[str] = field(factory=Locks, init=False, repr=False)
+    places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by ``<project>/<filename>``, held while bytes are written or removed; taken before the
     project's, never after.
     """
@@ -139,7 +139,7 @@ class CacheStore:
 
         The same bytes stored by another process meanwhile are used as well. Raises `StorageFull`.
         """
-        async with self._writes.taken(), self._places.hold(f"{file.project}/{file.filename}"):
+        async with self._writes.taken(), self.places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
             where, wrote = await self._write_bytes(file, digests, body, there)
             kept = as_stored(
@@ -246,7 +246,7 @@ class CacheStore:
         """Remove a cached file from the storage: record, bytes and sidecars, then the catalog's
         entry.
         """
-        async with self._places.hold(f"{name}/{filename}"), self.records.locks.hold(name):
+        async with self.places.hold(f"{name}/{filename}"), self.records.locks.hold(name):
             await self.blobs.delete(kept_key(name, filename, ObjectKind.RECORD))
             async with aclosing(self.blobs.list(kept_folder(name) + filename)) as listing:
                 found = [blob.key async for blob in listing]
@@ -262,7 +262,7 @@ class CacheStore:
         """Remove one blob that belongs to a file, if it is `unwanted` once the file's lock is
         held.
         """
-        async with self._places.hold(f"{name}/{filename}"):
+        async with self.places.hold(f"{name}/{filename}"):
             if await unwanted():
                 await self.blobs.delete(where)
         await self.records.resync(name)
@@ -291,7 +291,7 @@ class CacheStore:
         """
         async with (
             self._writes.taken(),
-            self._places.hold(f"{file.project}/{file.filename}"),
+            self.places.hold(f"{file.project}/{file.filename}"),
             self.records.locks.hold(file.project),
         ):
             held = (await self.catalog.upstream.get(file.project)).kept_file(file.filename)

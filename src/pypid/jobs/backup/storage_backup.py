@@ -22,6 +22,7 @@ from pypid.core.records.documents import Recording, StorageIdentity, dump, load,
 from pypid.core.records.layout import (
     CLEAN_STOP,
     DESCRIBED,
+    HELD,
     KEPT,
     LEASES,
     OF_RECORD,
@@ -32,6 +33,7 @@ from pypid.core.records.layout import (
     STORAGE_IDENTITY,
     THEIR_SNAPSHOT,
     ObjectKind,
+    held_bytes,
     is_only_ours,
     key,
     lies_at,
@@ -58,6 +60,8 @@ _CHANGING = (
     f"/{ObjectKind.PROJECT.value}",
     DESCRIBED,
 )
+_BYTES_ONLY = (HELD, SET_ASIDE)
+"""Prefixes of package files, not documents, among the objects of the storage as a whole."""
 _SIDECARS = (
     ObjectKind.METADATA.value,
     ObjectKind.SIGNATURE.value,
@@ -75,7 +79,7 @@ def group_of(where: str) -> str:
 
 def _is_document(blob: Blob) -> bool:
     """Return whether it is a small object that may change."""
-    if blob.size > _LARGEST or blob.key.startswith(SET_ASIDE):
+    if blob.size > _LARGEST or blob.key.startswith(_BYTES_ONLY):
         return False
     return blob.key.startswith(OURS_AS_A_WHOLE) or blob.key.endswith(_CHANGING)
 
@@ -157,11 +161,12 @@ class StorageCapture:
         where = blob.key
         if where.startswith(_ITS_OWN) or where == RECORDING or blob.provisional:
             return False
-        if where.startswith(KEPT):
+        held = held_bytes(where)
+        if (where if held is None else held.origin).startswith(KEPT):
             return self.files and self.cached
         if self.files or _is_document(blob):
             return True
-        return where.endswith(_SIDECARS) and not where.startswith(SET_ASIDE)
+        return where.endswith(_SIDECARS) and not where.startswith(_BYTES_ONLY)
 
     async def _listed(self, prefix: str) -> list[Blob]:
         async with aclosing(self.blobs.list(prefix)) as listing:
@@ -280,7 +285,7 @@ def is_document_of_record(member: BackupMember) -> bool:
     a whole.
     """
     where = member.path.removeprefix(STORAGE)
-    if where.startswith((KEPT, SET_ASIDE)):
+    if where.startswith((KEPT, *_BYTES_ONLY)):
         return False
     return where.startswith(OURS_AS_A_WHOLE) or where.endswith((*_CHANGING, *_SIDECARS))
 

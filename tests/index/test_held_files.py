@@ -1,0 +1,370 @@
+"""Withholding the bytes of blocked files in a bucket: nothing is lost, wherever a process dies."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from pypid.core.errors import Archived
+from pypid.core.model import File, Project
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.records.layout import Plan, kept_key
+from pypid.flow import BytesBody, start
+from pypid.index import Index
+from pypid.index.held_files import GRACE, HeldFiles, Settled
+from pypid.index.local.publish import UNDER_WAY
+from pypid.index.local.storage_check import StorageProblem
+from pypid.ports import Blobs, Body
+from tests.index.faulty_blobs import Died, Storm, Watched
+from tests.index.file_cache_cases import listed, no_metadata
+from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, sent
+
+OTHER = "spam-2.0-py3-none-any.whl"
+CACHED = "eggs-1.0.tar.gz"
+EGGS = project_name("eggs")
+
+
+@frozen
+class OneBlock:
+    """A block of one file name, or of a digest."""
+
+    filename: str
+    project: ProjectName | None
+
+    def hits(self, file: File) -> bool:
+        return file.filename == self.filename
+
+
+class Moving(Watched):
+    """A store that copies by itself, as a bucket does."""
+
+    archived = False
+
+    async def copy(self, key: str, target: str) -> None:
+        await self._before(f"copy {key}")
+        if self.archived:
+            raise Archived()
+        await self._blobs.write(target, await self._blobs.read(key), replace=True)
+        await self._after(f"copy {key}")
+
+
+class MovingStorm(Moving, Storm):
+    """One that dies at a step."""
+
+
+class HeldCase(IndexCase):
+    """Two local files and a cached one, in a bucket."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.blocks: dict[str, OneBlock] = {}
+        self.have(self.index.reconcile())
+        self.publish(sent(b"blocked"))
+        self.publish(sent(b"other", OTHER))
+        self.cache(self.index)
+        self.index = self.started(Moving(self.store))
+
+    def cache(self, index: Index) -> None:
+        async def body() -> Body:
+            return BytesBody(b"cached")
+
+        file = listed(b"cached", CACHED)
+        self.have(index.file_cache.kept.keep(file, digests(b"cached"), body, no_metadata))
+
+    def started(self, blobs: Blobs | None = None, *, shared: bool = False) -> Index:
+        return self.restarted(blobs or Moving(self.store), shared=shared)
+
+    def held(self, index: Index | None = None) -> HeldFiles:
+        """The mover of an index."""
+        index = index or self.index
+
+        async def bucket() -> Any:
+            return index.context.blobs
+
+        return HeldFiles(index.context, index.file_cache.kept, bucket, lambda: self.blocks)
+
+    def block(self, filename: str = WHEEL, project: ProjectName | None = SPAM) -> Settled:
+        self.blocks["b1"] = OneBlock(filename, project)
+        return self.have(self.held().settle())
+
+    def places(self, data: bytes) -> list[str]:
+        """The keys at which these bytes are."""
+
+        async def found() -> list[str]:
+            return [blob.key async for blob in self.store.list()]
+
+        return [key for key in self.have(found()) if self.get(key) == data]
+
+    def listed_files(self, index: Index) -> set[str]:
+        """The local and cached files that the catalog of an index knows."""
+
+        async def files() -> set[str]:
+            local = await index.catalog.local.get(SPAM)
+            assert isinstance(local, Project)
+            cached = await index.catalog.upstream.get(EGGS)
+            return {file.filename for file in (*local.files, *cached.kept)}
+
+        return self.have(files())
+
+
+class HeldTests(HeldCase):
+    """`HeldFiles`."""
+
+    def test_local(self) -> None:
+        """The bytes leave the key that signed URLs name, and return to it when the block ends."""
+        self.assertEqual(self.block(), Settled(moved=1))
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
+        self.assertEqual(self.places(b"other"), [f"spam/{OTHER}"])
+        self.assertEqual(self.have(self.held().settle()), Settled())
+        self.blocks.clear()
+        self.assertEqual(self.have(self.held().settle()), Settled(returned=1))
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+        self.files(self.compared(self.started()))
+        self.at_rest()
+
+    def test_cached(self) -> None:
+        """So do those of a cached file."""
+        self.assertEqual(self.block(CACHED, EGGS), Settled(moved=1))
+        self.assertEqual(self.places(b"cached"), [f".pypid/held/b1/.kept/eggs/{CACHED}"])
+        self.blocks.clear()
+        self.assertEqual(self.have(self.held().settle()), Settled(returned=1))
+        self.assertEqual(self.places(b"cached"), [kept_key(EGGS, CACHED)])
+
+    def test_digest(self) -> None:
+        """A block by digest hits the files of any project."""
+        self.have(self.index.reconcile())
+        self.assertEqual(self.block(CACHED, None), Settled(moved=1))
+
+    def test_one_block(self) -> None:
+        """A new block moves its own files only."""
+        self.block()
+        self.blocks["b2"] = OneBlock(OTHER, SPAM)
+        self.assertEqual(self.have(self.held().withhold("b2")), Settled(moved=1))
+        self.assertEqual(self.places(b"other"), [f".pypid/held/b2/spam/{OTHER}"])
+
+    def test_copy_back_first(self) -> None:
+        """Before a block ends its bytes are back, and the copy stays until it has ended."""
+        self.block()
+        self.have(self.held().copy_back("b1"))
+        both = [f".pypid/held/b1/spam/{WHEEL}", f"spam/{WHEEL}"]
+        self.assertEqual(self.places(b"blocked"), both)
+        self.blocks.clear()
+        self.have(self.held().settle())
+        self.assertEqual(self.places(b"blocked"), both[1:])
+
+    def test_two_blocks(self) -> None:
+        """A file that two blocks hit stays held until both have ended, and is nowhere readable by a
+        link meanwhile.
+        """
+        self.block()
+        self.blocks["b2"] = self.blocks["b1"]
+        self.have(self.held().settle())
+        self.have(self.held().copy_back("b1"))
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
+        del self.blocks["b1"]
+        self.have(self.held().settle())
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b2/spam/{WHEEL}"])
+        del self.blocks["b2"]
+        self.have(self.held().settle())
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+
+    def test_archived(self) -> None:
+        """Archived bytes stay in their place, and are named."""
+        store = self.index.context.blobs
+        assert isinstance(store, Moving)
+        store.archived = True
+        self.assertEqual(self.block(), Settled(archived=(WHEEL,)))
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+
+    def test_back_again(self) -> None:
+        """Bytes that came back under a block, for example by a copy of the storage, are moved
+        again.
+        """
+        self.block()
+        self.put(f"spam/{WHEEL}", b"blocked")
+        self.assertEqual(self.have(self.held().settle()), Settled(moved=1))
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
+
+    def test_deleted_file(self) -> None:
+        """The bytes of a file that was deleted under a block go when the block ends."""
+        self.block()
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.blocks.clear()
+        self.assertEqual(self.have(self.held().settle()), Settled())
+        self.assertEqual(self.places(b"blocked"), [])
+
+    def test_lost_record(self) -> None:
+        """Bytes whose record was lost stay where they are, and a check names them."""
+        self.block()
+        self.have(self.store.delete(f"spam/{WHEEL}.record.json"))
+        self.blocks.clear()
+        self.have(self.held().settle())
+        held = f".pypid/held/b1/spam/{WHEEL}"
+        self.assertEqual(self.places(b"blocked"), [held])
+        self.clock.advance(UNDER_WAY.total_seconds())
+        report = self.have(self.started().check(sweep=True))
+        self.assertIn(
+            (held, StorageProblem.LEFT_OVER), {(each.key, each.wrong) for each in report.findings}
+        )
+        self.assertEqual(self.places(b"blocked"), [held])
+
+    def test_other_nodes(self) -> None:
+        """Where other nodes may be moving the same file, the held copy stays for a while after the
+        bytes are back.
+        """
+        self.block()
+        node = self.started(shared=True)
+        mover = self.held(node)
+        self.blocks.clear()
+        self.have(mover.settle())
+        self.assertEqual(len(self.places(b"blocked")), 2)
+        self.clock.advance(GRACE)
+        self.have(mover.settle())
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+
+    def test_published_again(self) -> None:
+        """Publishing the same file again neither fails nor brings its bytes back."""
+        self.block()
+        self.publish(sent(b"blocked"), index=self.started())
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
+
+    def test_folder(self) -> None:
+        """A storage that is no bucket moves nothing, and returns what a copy of a bucket holds."""
+        self.block()
+        index = self.started()
+        mover = HeldFiles(index.context, index.file_cache.kept, None, lambda: self.blocks)
+        self.assertEqual(self.have(mover.settle()), Settled())
+        self.blocks.clear()
+        self.assertEqual(self.have(mover.settle()), Settled(returned=1))
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+
+
+class KnownTests(HeldCase):
+    """Everything that compares storage and catalog knows held bytes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.blocks = {"b1": OneBlock(WHEEL, SPAM), "b2": OneBlock(CACHED, EGGS)}
+        self.have(self.held().settle())
+
+    def test_listed(self) -> None:
+        """A node that starts now knows the files, so that a client learns why it does not get
+        them.
+        """
+        self.assertEqual(self.listed_files(self.compared(self.started())), {WHEEL, OTHER, CACHED})
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_compared_once(self) -> None:
+        """Held bytes are no reason to read a project again at each comparison."""
+        node = self.compared(self.started())
+        self.assertEqual(self.have(node.reconcile()).read, 0)
+
+    def test_check(self) -> None:
+        """A check finds no damage, and a sweep leaves held bytes, also much later."""
+        self.clock.advance(UNDER_WAY.total_seconds() * 10)
+        report = self.have(self.started().check(sweep=True, hashes=True))
+        self.assertEqual((report.findings, report.files, report.kept), ((), 2, 1))
+        self.assertEqual(len(self.places(b"blocked")), 1)
+
+    def test_damage_of_held_bytes(self) -> None:
+        """A check of hashes reads them."""
+        self.put(f".pypid/held/b1/spam/{WHEEL}", b"BLOCKED")
+        report = self.have(self.started().check(hashes=True))
+        self.assertEqual([each.wrong for each in report.findings], [StorageProblem.OTHER_BYTES])
+
+    def test_rebuild(self) -> None:
+        """A rebuild neither publishes nor loses them."""
+        node = self.started()
+        self.assertEqual(len(self.have(node.rebuild("alice"))[1]), 0)
+        self.assertEqual(self.listed_files(node), {WHEEL, OTHER, CACHED})
+
+
+class AfterCrashTests(HeldCase):
+    """Wherever a process dies, no bytes are lost, and the next pass finishes its work."""
+
+    def storms(self, change: Callable[[HeldFiles], Coroutine[Any, Any, object]]) -> None:
+        """Let a process die at each step of the change, before the step and after it."""
+        for late in (False, True):
+            for nth in range(1, 60):
+                self.setUp()
+                self.prepare()
+                storm = MovingStorm(self.store, nth, Died, for_good=True, late=late)
+                start(change(self.held(self.started(storm)))).addErrback(lambda failure: None)
+                for data in (b"blocked", b"other", b"cached"):
+                    self.assertTrue(self.places(data), (data, nth, storm.asked))
+                self.finish()
+                if not storm.struck:
+                    break
+            else:
+                self.fail("a change of more than 59 operations")
+
+    def prepare(self) -> None:
+        """What was before."""
+
+    def finish(self) -> None:
+        """The next process settles; each way leads to the same state."""
+        node = self.started()
+        self.have(node.reconcile())
+        self.have(self.held(node).settle())
+        self.assertEqual(self.listed_files(self.compared(node)), {WHEEL, OTHER, CACHED})
+        is_held = "b1" in self.blocks
+        self.assertEqual(
+            self.places(b"blocked"),
+            [f".pypid/held/b1/spam/{WHEEL}" if is_held else f"spam/{WHEEL}"],
+        )
+        self.assertEqual(
+            self.places(b"cached"),
+            [f".pypid/held/b2/.kept/eggs/{CACHED}" if is_held else kept_key(EGGS, CACHED)],
+        )
+        self.assertEqual(self.places(b"other"), [f"spam/{OTHER}"])
+        self.assertEqual(self.have(node.check()).findings, ())
+
+    def both(self) -> Mapping[str, OneBlock]:
+        return {"b1": OneBlock(WHEEL, SPAM), "b2": OneBlock(CACHED, EGGS)}
+
+    def test_block(self) -> None:
+        """A block that breaks off."""
+
+        async def change(held: HeldFiles) -> None:
+            self.blocks.update(self.both())
+            await held.settle()
+
+        self.storms(change)
+
+
+class AfterCrashOfUnblockTests(AfterCrashTests):
+    """The same for the way back."""
+
+    def prepare(self) -> None:
+        self.blocks.update(self.both())
+        self.have(self.held().settle())
+
+    def test_block(self) -> None:
+        """A block that ends, and breaks off before or after its document is gone."""
+
+        async def change(held: HeldFiles) -> None:
+            for block in list(self.blocks):
+                await held.copy_back(block)
+            self.blocks.clear()
+            await held.settle()
+
+        self.storms(change)
+
+
+class AfterCrashInPypicloudLayoutTests(AfterCrashTests):
+    """The same in a bucket that a pypicloud may list."""
+
+    plan = Plan(pypicloud=True)
+
+    def finish(self) -> None:
+        node = self.started()
+        self.have(node.reconcile())
+        self.have(self.held(node).settle())
+        self.assertEqual(self.listed_files(node), {WHEEL, OTHER, CACHED})
+        (where,) = self.places(b"blocked")
+        self.assertEqual(where.endswith(".aside"), "b1" in self.blocks)
