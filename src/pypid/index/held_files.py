@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from pypid.core.errors import Archived, Missing, Unreadable
 from pypid.core.model import Blob, File, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, owner_of
+from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, owner_of
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, Pace
 from pypid.index.job_group import JobGroup
@@ -281,6 +281,23 @@ class HeldFiles:
     ) -> AbstractAsyncContextManager[None]:
         places = self.kept.places if _is_cached(origin) else self.context.places
         return places.hold(f"{project}/{filename}")
+
+
+async def is_left_over(blobs: Blobs, where: str) -> bool:
+    """Return whether the local file of these held bytes has neither a record nor a tombstone, so
+    that nothing returns or deletes them.
+    """
+    held = held_bytes(where)
+    if held is None or _is_cached(held.origin):
+        return False
+    place = _place(held)
+    try:
+        file = await records.read_record(blobs, place.project, place.filename)
+    except Unreadable:
+        return False
+    if file is not None:
+        return file.key != held.origin
+    return await records.tombstone(blobs, place.project, place.filename) is None
 
 
 def _first_hit(blocks: Mapping[str, BytesBlock], file: StoredFile) -> str | None:

@@ -86,6 +86,20 @@ class RecordedTests(CopyCase):
             self.assertEqual(self.have(RecordingStart().since(index)), since)
 
 
+class HeldTests(CopyCase):
+    """Bytes that a block withholds."""
+
+    def test_goes_along(self) -> None:
+        """They arrive withheld, with their description where the target keeps one."""
+        held = f".pypid/held/b1/{FILE}"
+        source, bucket = Described(self.world.now), Described(self.world.now)
+        self.have(source.write_described(held, BytesBody(b"x"), {"name": "spam"}))
+        self.have(Copier(source, bucket, self.world, None, (source, bucket)).copy())
+        self.assertEqual(bucket.said, {held: {"name": "spam"}})
+        self.have(Copier(source, self.target, self.world, None, (source, None)).copy())
+        self.assertEqual(self.all_in(self.target), {held: b"x"})
+
+
 class DescribedTests(CopyCase):
     """Files that a pypicloud described in a bucket."""
 

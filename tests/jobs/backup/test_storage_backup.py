@@ -159,6 +159,24 @@ class RoundTripTest(StorageBackupCase):
         self.have(self.backup(cached=False))
         self.assertNotIn(cached, self.members())
 
+    def test_withheld_bytes_come_back(self) -> None:
+        """Bytes that a block withholds are copied once, and come back to where they were."""
+        held = f".pypid/held/b1/spam/{WHEEL}"
+        data = self.get(key(SPAM, WHEEL))
+        self.have(self.store.delete(key(SPAM, WHEEL)))
+        self.put(held, data)
+        totals = self.have(self.backup())
+        self.assertEqual((totals.files, totals.problems), (2, ()))
+        paths = [member.path for member in BackupFile(self.path).members()]
+        self.assertEqual(paths.count(STORAGE + held), 1)
+        self.have(self.backup(files=False))
+        paths = [member.path for member in BackupFile(self.path).members()]
+        self.assertNotIn(STORAGE + held, paths)
+        self.have(self.backup())
+        target = MemoryBlobs(self.world_now)
+        self.restored(target)
+        self.assertEqual(self.get(held), data)
+
     def test_what_describes_one_storage_is_left_out(self) -> None:
         """The identity of a storage is not copied into another one; the time since when changes
         are recorded is.

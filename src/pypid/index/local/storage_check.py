@@ -9,7 +9,7 @@ distribution that could be adopted is never removed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import datetime
 from enum import Enum
 
@@ -24,15 +24,13 @@ from pypid.core.records.layout import (
     SET_ASIDE,
     ObjectKind,
     ObjectPlace,
-    held_bytes,
-    kept_place,
     key,
     lies_at,
-    owner_of,
     place,
     sidecar_key,
 )
 from pypid.index.context import IndexContext, Pace, digests_of
+from pypid.index.held_files import is_left_over
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.repair import Repair
 from pypid.index.progress import Progress, Tell
@@ -209,10 +207,8 @@ class Checker:
         placed: list[tuple[ObjectPlace, Blob]] = []
         for blob in group:
             where = place(blob.key)
-            if blob.key.startswith(SET_ASIDE):
-                await self._report(seen, _finding(blob.key, StorageProblem.SET_ASIDE))
-            elif blob.key.startswith(HELD):
-                await self._held(seen, blob.key)
+            if blob.key.startswith((SET_ASIDE, HELD)):
+                await self._aside(seen, blob.key)
             elif where is not None:
                 placed.append((where, blob))
             elif blob.key.startswith(KEPT):
@@ -290,21 +286,12 @@ class Checker:
             where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER
         )
 
-    async def _held(self, seen: _Seen, where: str) -> None:
-        """Report bytes that a block withholds if no record names the key to which they return, and
-        no delete explains that.
-        """
-        held = held_bytes(where)
-        owner = None if held is None else owner_of(held.origin)
-        if held is None or owner is None or kept_place(held.origin) is not None:
-            return
-        blobs = self.context.blobs
-        with suppress(Unreadable):
-            file = await records.read_record(blobs, owner.project, owner.filename)
-            if (file is None or file.key != held.origin) and (
-                await records.tombstone(blobs, owner.project, owner.filename) is None
-            ):
-                await self._report(seen, _finding(where, StorageProblem.LEFT_OVER))
+    async def _aside(self, seen: _Seen, where: str) -> None:
+        """Report bytes that were set aside, and those of a block that nothing will return."""
+        if where.startswith(SET_ASIDE):
+            await self._report(seen, _finding(where, StorageProblem.SET_ASIDE))
+        elif await is_left_over(self.context.blobs, where):
+            await self._report(seen, _finding(where, StorageProblem.LEFT_OVER))
 
     async def _documents_of(
         self, seen: _Seen, file: StoredFile, listed: Set[str], hashes: bool

@@ -40,6 +40,7 @@ from pypid.core.records.layout import (
 )
 from pypid.flow import BytesBody, World, whole
 from pypid.index.job_group import JobGroup, all_of
+from pypid.index.store.held_listing import HeldListing
 from pypid.jobs.backup.backup_file import PIECE, STORAGE, BackupWriter
 from pypid.jobs.backup.backup_reader import BackupMember
 from pypid.ports import Blobs, Body, Describing
@@ -102,6 +103,8 @@ class StorageCapture:
     file_count: int = field(default=0, init=False)
     problems: list[str] = field(factory=list, init=False)
     _is_recording: bool = field(default=False, init=False)
+    _held: dict[str, str] = field(factory=dict, init=False)
+    """The SHA-256 of copied bytes that a block withholds, by key."""
 
     async def capture(self) -> None:
         """Copy all objects. Raises `StorageDown`, `OSError`."""
@@ -206,10 +209,11 @@ class StorageCapture:
         missing = set()
         for where in keys:
             if where not in copied and not await self._is_elsewhere(prefix, where):
-                try:
-                    copied[where] = await self._stream(where)
-                except Missing:
+                sha256 = await self._stream_file(where)
+                if sha256 is None:
                     missing.add(where)
+                else:
+                    copied[where] = sha256
                 self.file_count += where in records
         return missing
 
@@ -223,6 +227,18 @@ class StorageCapture:
         except Missing:
             return False
         return True
+
+    async def _stream_file(self, where: str) -> str | None:
+        """Copy the bytes of a file, also while a block withholds them; return their SHA-256, or
+        None if they do not exist.
+        """
+        with suppress(Missing):
+            return await self._stream(where)
+        held = await HeldListing(self.blobs).find(where)
+        with suppress(Missing):
+            if held is not None:
+                return self._held.get(held.key) or await self._stream(held.key)
+        return None
 
     async def _stream(self, where: str) -> str:
         """Copy one object of any size; return its SHA-256. Raises `Missing`."""
@@ -241,10 +257,13 @@ class StorageCapture:
                     self.tell()
         finally:
             await body.aclose()
-        return await self.world.blocking(self.writer.end)
+        sha256 = await self.world.blocking(self.writer.end)
+        if where.startswith(HELD):
+            self._held[where] = sha256
+        return sha256
 
     async def _description(self, where: str) -> Mapping[str, str]:
-        if self.describing is None or is_only_ours(where):
+        if self.describing is None or (is_only_ours(where) and not where.startswith(HELD)):
             return {}
         return await self.describing.description(where)
 
