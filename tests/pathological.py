@@ -20,7 +20,7 @@ from pypid.core.archives import inspection
 from pypid.core.archives.inspection import Inside
 from pypid.core.errors import PypidError
 from pypid.core.packaging import core_metadata, dependencies, lock_files, names, requirements
-from pypid.core.packaging.collection_request import JSON, parse_collection
+from pypid.core.packaging.collection_request import JSON, parse_collection, parse_dependencies
 from pypid.core.packaging.install_targets import target
 from pypid.core.packaging.names import parse_filename
 from pypid.core.records import as_of_time
@@ -434,6 +434,12 @@ PARSERS = (
     Parser(
         "collection request",
         lambda text: parse_collection([(JSON, text.encode())], "3.12"),
+        128 * KIB,
+        JSONS,
+    ),
+    Parser(
+        "dependencies to check",
+        lambda text: parse_dependencies([(JSON, text.encode())]),
         128 * KIB,
         JSONS,
     ),

@@ -75,6 +75,7 @@ TABLE: Final[dict[str, Client]] = {
     "pdm": Client("pdm", ("pdm[locked]==2.29.3",), ("3.12", "3.13")),
     "flit": Client("flit", ("flit==4.2.0",)),
     "hatch": Client("hatch", ("hatch==1.18.2",)),
+    "pip-audit": Client("pip-audit", ("pip-audit==2.10.1",)),
     "pypi-simple": Client("python", ("pypi-simple==1.8.0",)),  # a library: its Python
     "bandersnatch": Client("bandersnatch", ("bandersnatch==6.8.0",)),
     "bandersnatch-8": Client("bandersnatch", ("bandersnatch==8.2.0",), ("3.13", "3.12", "3.11")),

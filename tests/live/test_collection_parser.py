@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.collection import CollectOptions
-from pypid.core.packaging.collection_request import JSON, parse_collection
+from pypid.core.packaging.collection_request import JSON, parse_collection, parse_dependencies
 from pypid.flow import start
 from pypid.resolver.collection_parser import collections as module
 from pypid.resolver.collection_parser.collections import CollectionParser
@@ -88,6 +88,19 @@ class CollectionParserTests(TestCase):
             comparable(await self.parse(json)), comparable(parse_collection(json, "3.12"))
         )
         self.assertIsNone(await self.parse([("platform", b"linux")]))
+
+    async def test_dependencies(self) -> None:
+        """The list of pinned releases comes back as this process would parse it."""
+        parts = [("requirements", b"pinned==1.5\nloose>=1\n-e .\n"), *PARTS[2:]]
+        parser = CollectionParser(reactor)
+        found = await parser.dependencies(parts)
+        assert found is not None
+        self.assertEqual(found, parse_dependencies(parts))
+        self.assertIn(("pinned", "1.5"), {(pin.project, pin.version) for pin in found.pins})
+        self.assertEqual([remark.line for remark in found.unpinned], ["loose>=1"])
+        self.assertIsNone(await parser.dependencies([]))
+        await self.assertFailure(start(parser.dependencies([("uv.lock", b"=")])), BadRequest)
+        self.assertTrue(all(child.has_gone for child in self.children))
 
     async def test_refusal_comes_back(self) -> None:
         """In the words of the parser."""

@@ -1,4 +1,4 @@
-"""Parsing a client's request for a collection. Pure.
+"""Parsing a client's requirements and lock files, for a collection or for a check. Pure.
 
 In a daemon this runs in a confined child process (`pypid.resolver.collection_parser`): a lock file
 of the largest size takes seconds.
@@ -15,8 +15,8 @@ from pypid.core.errors import BadRequest
 from pypid.core.packaging.collection import CollectOptions
 from pypid.core.packaging.file_choice import applicable
 from pypid.core.packaging.install_targets import targets
-from pypid.core.packaging.lock_files import Lock, parse_pylock, parse_uv_lock
-from pypid.core.packaging.requirements import parse_requirements
+from pypid.core.packaging.lock_files import DependencyList, Lock, Pin, parse_pylock, parse_uv_lock
+from pypid.core.packaging.requirements import Remark, Requirements, parse_requirements
 
 MOST_TEXTS = 200
 """Maximum number of files in one collection request."""
@@ -24,6 +24,7 @@ LARGEST = 20 << 20
 """Maximum size in bytes of one request."""
 JSON = ""
 """The name of the part that is not a form field but a JSON document with all of them."""
+UNPINNED = "it names no exact version: check a lock file, or write name==version"
 
 Texts = str | tuple[str, ...]
 RequestFields = Sequence[tuple[str, bytes]]
@@ -50,18 +51,54 @@ def parse_collection(fields: RequestFields, running: str) -> CollectOptions | No
     `running` is the default Python version. Raises `BadRequest` with the problem.
     """
     request = _decoded(fields)
+    parsed = _parsed(request)
+    if parsed is None:
+        return None
+    wanted, locks = parsed
+    chosen = targets(_words(request.platform), _words(request.python), running=running)
+    return CollectOptions(wanted, tuple(locks), chosen, applicable(wanted.wanted, chosen))
+
+
+def parse_dependencies(fields: RequestFields) -> DependencyList | None:
+    """Return the releases that the files pin; None if there are no files. Raises `BadRequest`."""
+    parsed = _parsed(_decoded(fields))
+    if parsed is None:
+        return None
+    wanted, locks = parsed
+    pins: dict[tuple[str, str], Pin] = {}
+    unpinned: list[Remark] = []
+    for line in wanted.wanted:
+        version = _exact_version(line.specifiers)
+        if version is None:
+            unpinned.append(Remark(line.text, UNPINNED))
+        else:
+            pins.setdefault((line.project, version), Pin(line.project, version))
+    for pin in (pin for lock in locks for pin in lock.pins):
+        pins[pin.project, pin.version] = pin
+    return DependencyList(tuple(pins.values()), tuple(unpinned), wanted.unparseable)
+
+
+def _exact_version(specifiers: str) -> str | None:
+    """Return the version of ``==1.0`` or ``===1.0``; None for anything that allows several."""
+    version = specifiers.removeprefix("==").removeprefix("=")
+    is_exact = specifiers.startswith("==") and "," not in version and not version.endswith(".*")
+    return version.strip() if is_exact else None
+
+
+def _parsed(request: CollectionRequest) -> tuple[Requirements, list[Lock]] | None:
+    """Return the requirements, with the remarks on all files, and the locks; None if there are no
+    files.
+    """
     requirements = _texts(request.requirements)
     pylocks, uv_locks = _texts(request.pylock_toml), _texts(request.uv_lock)
     if not requirements and not pylocks and not uv_locks:
         return None
     if len(requirements) + len(pylocks) + len(uv_locks) > MOST_TEXTS:  # JSON may hold millions
-        raise BadRequest(f"At most {MOST_TEXTS} files can be collected for at once.")
-    chosen = targets(_words(request.platform), _words(request.python), running=running)
+        raise BadRequest(f"A request may have {MOST_TEXTS} files.")
     wanted = parse_requirements(*requirements)
     locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
     remarks = [remark for lock in locks for remark in lock.unparseable]
-    wanted = evolve(wanted, unparseable=(*wanted.unparseable, *remarks))
-    return CollectOptions(wanted, tuple(locks), chosen, applicable(wanted.wanted, chosen))
+    return evolve(wanted, unparseable=(*wanted.unparseable, *remarks)), locks
 
 
 def _decoded(fields: RequestFields) -> CollectionRequest:

@@ -73,6 +73,17 @@ class Lock:
 
     pins_for: Callable[[InstallTarget], Sequence[Pin]]
     unparseable: tuple[Remark, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    """All pins, whatever their markers say."""
+
+
+@frozen
+class DependencyList:
+    """The releases that requirements and lock files pin, and the lines that pin none."""
+
+    pins: tuple[Pin, ...]
+    unpinned: tuple[Remark, ...] = ()
+    unparseable: tuple[Remark, ...] = ()
 
 
 def _toml(text: str, what: str) -> dict[str, Any]:
@@ -144,7 +155,7 @@ def _of_pylock(lock: Pylock) -> Lock:
             if package.marker is None or _holds(package.marker, environment, "lock_file")
         ]
 
-    return Lock(pins_for, tuple(elsewhere))
+    return Lock(pins_for, tuple(elsewhere), tuple(pin for _, pin in pins))
 
 
 def _files_of(package: Package) -> dict[str, str | None]:
@@ -250,7 +261,8 @@ def parse_uv_lock(text: str) -> Lock:
         for _, package in packages
         if not package.is_root and _pin(package) is None
     )
-    return Lock(lambda target: _Walk(lock, target.environment).pins(), elsewhere)
+    pins = tuple(pin for _, package in packages if (pin := _pin(package)) is not None)
+    return Lock(lambda target: _Walk(lock, target.environment).pins(), elsewhere, pins)
 
 
 def _pin(package: _Locked) -> Pin | None:

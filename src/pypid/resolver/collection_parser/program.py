@@ -2,9 +2,9 @@
 output.
 
 Run as ``python -m pypid.resolver.collection_parser.program``. Its first frame, an empty one, says
-that it is ready. The request is a frame with ``running`` (a Python) and ``parts`` (names and
-sizes), and then the bytes of the parts. Each frame of the answer is followed by an empty one of the
-parent, which asks for the next; a refusal is a frame with ``refused``.
+that it is ready. The request is a frame with ``parts`` (names and sizes) and, for a collection,
+``running`` (a Python), and then the bytes of the parts. Each frame of the answer is followed by an
+empty one of the parent, which asks for the next; a refusal is a frame with ``refused``.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ def main() -> None:
     request = _received(requests)
     form = [(name, requests.read(size)) for name, size in request["parts"]]
     compute_for(CPU)
-    for frame in _answer(form, request["running"]):
+    for frame in _answer(form, request.get("running")):
         _send(answers, frame)
         if not requests.read(HEAD + len(b"{}")):
             return
 
 
-def _answer(form: list[tuple[str, bytes]], running: str) -> Iterator[bytes]:
+def _answer(form: list[tuple[str, bytes]], running: str | None) -> Iterator[bytes]:
     from pypid.core.errors import BadRequest
-    from pypid.core.packaging.collection_request import parse_collection
-    from pypid.resolver.collection_parser.wire import frames_of
+    from pypid.core.packaging.collection_request import parse_collection, parse_dependencies
+    from pypid.resolver.collection_parser.wire import frames_of, frames_of_dependencies
 
     try:
-        for document in frames_of(parse_collection(form, running)):
-            yield framed(document)
+        if running is None:
+            frames = frames_of_dependencies(parse_dependencies(form))
+        else:
+            frames = frames_of(parse_collection(form, running))
+        yield from map(framed, frames)
     except BadRequest as error:
         yield framed({"refused": str(error)})
     except MemoryError:

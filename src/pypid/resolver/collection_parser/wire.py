@@ -11,7 +11,7 @@ from attrs import define, field
 
 from pypid.core.packaging.collection import CollectOptions
 from pypid.core.packaging.install_targets import InstallTarget
-from pypid.core.packaging.lock_files import Lock, Pin
+from pypid.core.packaging.lock_files import DependencyList, Lock, Pin
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.requirements import Remark, RequirementLine, Requirements
 
@@ -49,6 +49,21 @@ def frames_of(options: CollectOptions | None) -> Iterator[Document]:
     for number, lock in enumerate(options.locks):
         yield from _batches("pins", ([number, *pin] for pin in _pins(lock, options.targets)))
     yield {"end": True, "prereleases": requirements.prereleases}
+
+
+def frames_of_dependencies(found: DependencyList | None) -> Iterator[Document]:
+    """Yield the frames of a dependency list for the parent, the last one with ``end``;
+    `DependencyAssembler` is the other side.
+    """
+    if found is None:
+        yield {"end": True, "empty": True}
+        return
+    yield from _batches(
+        "pins", ([pin.project, pin.version, dict(pin.hashes)] for pin in found.pins)
+    )
+    for name, remarks in (("unpinned", found.unpinned), ("unparseable", found.unparseable)):
+        yield from _batches(name, ([remark.line, remark.reason] for remark in remarks))
+    yield {"end": True}
 
 
 def _spelled(line: RequirementLine) -> list[Any]:
@@ -118,7 +133,7 @@ class FrameAssembler:
             for number in where:
                 self._pins[lock][self._targets[number]].append(pin)
 
-    def options(self, last: Document) -> CollectOptions | None:
+    def finish(self, last: Document) -> CollectOptions | None:
         """Return the content of all frames, of which `last` is the last one."""
         if last.get("empty"):
             return None
@@ -129,3 +144,25 @@ class FrameAssembler:
         locks = tuple(Lock(pins.__getitem__) for pins in self._pins)
         lines = {target: tuple(self._lines.get(target, ())) for target in self._targets}
         return CollectOptions(requirements, locks, tuple(self._targets), lines)
+
+
+@define
+class DependencyAssembler:
+    """The assembler of frames into a dependency list."""
+
+    _pins: list[Pin] = field(factory=list)
+    _remarks: dict[str, list[Remark]] = field(factory=lambda: {"unpinned": [], "unparseable": []})
+
+    def add(self, document: Document) -> None:
+        """Add one frame. Raises as `FrameAssembler.add`."""
+        for project, version, hashes in document.get("pins", ()):
+            self._pins.append(Pin(project_name(project), version, hashes))
+        for name, remarks in self._remarks.items():
+            remarks += (Remark(line, reason) for line, reason in document.get(name, ()))
+
+    def finish(self, last: Document) -> DependencyList | None:
+        """Return the content of all frames, of which `last` is the last one."""
+        if last.get("empty"):
+            return None
+        unpinned, unparseable = (tuple(self._remarks[name]) for name in ("unpinned", "unparseable"))
+        return DependencyList(tuple(self._pins), unpinned, unparseable)
