@@ -187,6 +187,9 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/rss/project/<project>/releases.xml", *GET),
         ("/api/package/", *GET),
         ("/packages/", *GET),
+        ("/osv/v1/query", "POST"),
+        ("/osv/v1/querybatch", "POST"),
+        ("/osv/v1/vulns/<advisory>", *GET),
     ),
     "point": (
         ("/api/package/<project>/", *GET),
@@ -450,6 +453,10 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         ("/legacy/", "GET"): {"open": "**********", "closed": "13*******3"},
         ("/legacy/", "HEAD"): {"open": "**********", "closed": "13*******3"},
         ("/pypi/", "POST"): {"open": "**********", "closed": "13*******3"},
+        # an empty query is a mistake, and this index has no advisories
+        ("/osv/v1/query", "POST"): {"open": "**********", "closed": "13*******3"},
+        ("/osv/v1/vulns/<advisory>", "GET"): {"open": "4444444444", "closed": "1344444443"},
+        ("/osv/v1/vulns/<advisory>", "HEAD"): {"open": "4444444444", "closed": "1344444443"},
         # tokens make no tokens
         ("/api/tokens", "POST"): dict.fromkeys(("open", "closed"), "1******333"),
         # nor do they change passwords
@@ -496,6 +503,7 @@ def target_of(rule: str, project: str) -> str:
         "id": "a" * 16,
         "moment": "2025-12-30",
         "snapshot": SNAPSHOT,
+        "advisory": "GHSA-none",
         "digest": "0" * 16,
         "page": "guides/index.html",
     }
@@ -552,7 +560,15 @@ class MatrixTests(WholeCase):
         for route in ALL_ROUTES:
             values = set(re.findall(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", route.path))
             if isinstance(route.action, Action) and route.action is not Action.ADMIN:
-                others = {"filename", "version", "python", "letter", "moment", "snapshot"}
+                others = {
+                    "filename",
+                    "version",
+                    "python",
+                    "letter",
+                    "moment",
+                    "snapshot",
+                    "advisory",
+                }
                 self.assertLessEqual(values, {"project", *others}, route.path)
             self.assertEqual("<project>" in route.path, "project" in values, route.path)
 

@@ -224,6 +224,16 @@ class BadMoment(PypidError, status=400):
 
 
 @define(slots=False, repr=False)
+class NoSuchAdvisory(PypidError, status=404):
+    """No advisory of this id is visible here."""
+
+    id: str
+
+    def text(self) -> str:
+        return f"There is no advisory {shortened(self.id)!r} on this index."
+
+
+@define(slots=False, repr=False)
 class NoSuchSnapshot(PypidError, status=404):
     """No snapshot of this name exists."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
 
+from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import NotAvailable, PypidError
@@ -143,6 +144,10 @@ class App:
     world: World
     settings: AppSettings
     attesting: Attesting = field(factory=Attesting)
+    advisories: Advisories = field(
+        default=Factory(lambda app: Advisories(app.world), takes_self=True)
+    )
+    """The security advisories of projects (`[advisories]`)."""
     resolvers: Resolvers | None = None
     registry: Registry | None = None
     """The registry of accounts and tokens, with the audit log and the download log."""

@@ -43,6 +43,7 @@ MODULES = (
             "collect",
             "local",
             "legacy",
+            "osv",
             "trusted_publishing",
             "client_files",
             "as_of",

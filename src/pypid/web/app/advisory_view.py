@@ -1,0 +1,61 @@
+"""Advisories as a viewer may see them: public ones as they are, private ones (`[advisories] own`)
+as far as the viewer may read the projects that they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from pypid.advisories.database import StoredAdvisory
+from pypid.core.advisories.osv import AdvisorySummary
+from pypid.core.advisories.osv_api import visible_record
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Visibility
+from pypid.web.app.app import App
+
+
+async def record_for(app: App, id: str, by: Visibility) -> bytes | None:
+    """Return the OSV record with this id as JSON; None if there is none that the viewer may see."""
+    stored = await app.advisories.record(id)
+    if stored is None or not stored.private or by.sees_all:
+        return None if stored is None else stored.document
+    return await app.world.blocking(_visible, stored, by)
+
+
+def _visible(stored: StoredAdvisory, by: Visibility) -> bytes | None:
+    return visible_record(stored.document, stored.projects, by.sees)
+
+
+def hits_for(
+    app: App, name: ProjectName, version: str | None, by: Visibility
+) -> tuple[AdvisorySummary, ...]:
+    """Return the advisories in force that hit a version (None: any) of a project. Those that are
+    private are among them only if the viewer may read the project.
+    """
+    if not app.advisories.knows(name):
+        return ()
+    if version is None:
+        found = tuple(each for each in app.advisories.of(name) if not each.withdrawn)
+    else:
+        found = app.advisories.hits(name, version)
+    if by.sees_all or not any(each.private for each in found) or by.sees(name):
+        return found
+    return tuple(each for each in found if not each.private)
+
+
+async def without_hidden_names(
+    app: App, found: Iterable[AdvisorySummary], by: Visibility
+) -> tuple[AdvisorySummary, ...]:
+    """Return the advisories of a readable project, without the text of those private ones that
+    also name projects which the viewer may not read.
+    """
+    shown: list[AdvisorySummary] = []
+    for advisory in found:
+        if advisory.private and not by.sees_all:
+            stored = await app.advisories.record(advisory.id)
+            if stored is None or not all(map(by.sees, stored.projects)):
+                advisory = msgspec.structs.replace(advisory, summary="", aliases=())
+        shown.append(advisory)
+    return tuple(shown)
