@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.delivery import Keep, PassOn, Serve, delivery
 from pypid.core.errors import ProjectClosed, UpstreamDown
 from pypid.core.model import (
@@ -76,6 +76,23 @@ OURS = st.sampled_from(Presence) | st.builds(
     files=st.sampled_from([(), (OUR_FILE,)]),
     status=st.sampled_from(Status),
 )
+WAITS = st.sampled_from([timedelta(), timedelta(days=3), timedelta(days=60)]) | st.integers(
+    0, 90
+).map(lambda days: NOW - timedelta(days=days))
+COOLDOWNS = st.builds(
+    Cooldown,
+    WAITS,
+    st.lists(
+        st.builds(
+            CooldownException,
+            st.sampled_from(["sp*", "spam", "eggs"]),
+            WAITS,
+            st.sampled_from(["", "", "==2.0", ">=2", "<3,>1", "==4.*"]),
+            st.none() | st.integers(-9, 90).map(lambda days: NOW + timedelta(days=days)),
+        ),
+        max_size=4,
+    ).map(tuple),
+)
 POLICIES = st.builds(
     Policy,
     mode=st.sampled_from(Mode),
@@ -83,11 +100,7 @@ POLICIES = st.builds(
     allow=GLOBS,
     deny=GLOBS,
     allow_mixed=GLOBS,
-    cooldown=st.builds(
-        Cooldown,
-        age=st.sampled_from([timedelta(), timedelta(days=3), timedelta(days=60)]),
-        exceptions=st.sampled_from([(), (("sp*", timedelta(days=10)),)]),
-    ),
+    cooldown=COOLDOWNS,
 )
 FILES = st.lists(
     st.builds(
@@ -194,7 +207,7 @@ class ViewTests(SynchronousTestCase):
         for file in foreign:
             assert theirs is not None
             self.assertIn(silence(policy, SPAM, ours), (None, Silence.OFFLINE))
-            self.assertLessEqual(visible_from(policy, file), NOW)
+            self.assertLessEqual(visible_from(policy, file, NOW), NOW)
             if theirs.stored_only or policy.mode is Mode.OFFLINE:
                 self.assertIsInstance(file, StoredFile)
             if theirs.listing is not None:
@@ -382,7 +395,11 @@ class CooldownTests(SynchronousTestCase):
         """The first name or glob that fits sets the age."""
         policy = Policy(
             cooldown=Cooldown(
-                timedelta(days=9), (("sp*", timedelta()), ("spam", timedelta(days=90)))
+                timedelta(days=9),
+                (
+                    CooldownException("sp*", timedelta()),
+                    CooldownException("spam", timedelta(days=90)),
+                ),
             ),
             mode=Mode.CACHE,
         )

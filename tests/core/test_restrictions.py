@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.model import File, Listing, Presence, Project, Status, as_stored, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Hidden, Policy, UpstreamState, files_looked_at, hidden, view

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Rules

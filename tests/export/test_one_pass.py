@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import PeopleUnknown, StorageDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.memory_budget import OVERHEAD, MemoryBudget
 from pypid.core.model import File, Listing, Presence, Project, Status, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
@@ -132,7 +132,7 @@ class ViewsTests(SynchronousTestCase):
         """A kept file that is too young is there when its time has come, also where nobody
         remembers what upstream said.
         """
-        views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), world())
+        views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(wait=timedelta(days=3))), world())
         kept = as_stored(
             their_file("1.0", uploaded=START - timedelta(days=1)), key=".kept/spam/spam-1.0.tar.gz"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import Busy, StorageDown
 from pypid.core.model import Span, Status
 from pypid.core.packaging.names import project_name

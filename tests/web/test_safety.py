@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pypid.catalog.dump import CatalogDump, Ignored
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name

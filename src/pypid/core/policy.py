@@ -8,13 +8,13 @@ may be, is never sent to another index (`asks_upstream`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
 from attrs import define, evolve, field, frozen
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import BEGINNING, NEVER, Cooldown, CooldownRules
 from pypid.core.errors import ProjectClosed, PypidError
 from pypid.core.model import (
     File,
@@ -30,7 +30,7 @@ from pypid.core.model import (
     in_order,
 )
 from pypid.core.packaging.expected_digest import claim_of, is_copy
-from pypid.core.packaging.globs import first_match, matches
+from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.file_history import FileHistory
 from pypid.core.restrictions import (
@@ -44,9 +44,6 @@ from pypid.core.restrictions import (
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.metadata_offer import offering
 from pypid.core.simple_api.shown_files import ShownFiles
-
-BEGINNING = datetime.min.replace(tzinfo=UTC)
-NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class EveryName:
@@ -190,6 +187,7 @@ class Hidden(Enum):
 
     OURS = "a local file has this name"
     COOLDOWN = "it is too young ([upstream] cooldown)"
+    TOO_NEW = "it is newer than the date in [upstream] cooldown"
     QUARANTINED = "the upstream index has put the project in quarantine"
     GONE = "the upstream index no longer lists it"
     UNVERIFIED = "the upstream index lists no hash to verify it ([upstream] require_hashes)"
@@ -258,24 +256,27 @@ def _visible(
     """Return the upstream files that no rule hides, without looking at each of ten thousand if no
     rule can hide one.
     """
-    files, age = listed(upstream), cooldown_of(policy, name)
+    files, rules = listed(upstream), policy.cooldown.rules_of(name, now)
     restrictions = policy.restrictions.current
     if not _marker(restrictions, upstream, name).status.offers_files:
         return ()
     stored_only = upstream.stored_only or policy.mode is Mode.OFFLINE
     if isinstance(files, ListedFiles | ShownFiles) and not taken:
-        return _visible_listed(policy, files, now, age, stored_only=stored_only)
+        return _visible_listed(policy, files, now, rules, stored_only=stored_only)
     is_withheld = restrictions.hides_any(name)
-    if not (taken or age or stored_only or policy.require_hashes or is_withheld):
+    may_hide = policy.cooldown.may_hide(name) or policy.require_hashes
+    if not (taken or may_hide or stored_only or is_withheld):
         return files
-    return tuple(file for file in files if _hidden(policy, file, upstream, taken, now, age) is None)
+    return tuple(
+        file for file in files if _hidden(policy, file, upstream, taken, now, rules) is None
+    )
 
 
 def _visible_listed(
     policy: Policy,
     files: ListedFiles | ShownFiles,
     now: datetime,
-    age: timedelta,
+    rules: CooldownRules,
     *,
     stored_only: bool,
 ) -> Sequence[File]:
@@ -290,14 +291,11 @@ def _visible_listed(
         found = tuple(
             file
             for file in cached
-            if isinstance(file, StoredFile) and now >= _visible_from(file, age)
+            if isinstance(file, StoredFile) and now >= rules.visible_from(file)
         )
         return unrestricted(restrictions, found) if is_withheld else found
     hidden = set(withheld_positions(restrictions, shown) if is_withheld else ())
-    if _may_be_young(known, now, age):
-        hidden.update(
-            position for position, time in enumerate(known.times()) if now < _after(time, age)
-        )
+    hidden.update(position for position, time in rules.times(known, now) if now < time)
     if policy.require_hashes and not known.facts.hashed:
         hidden.update(
             position
@@ -319,15 +317,11 @@ def files_looked_at(
     files = (listing.files if listing is not None else None) or ()
     if not isinstance(files, ListedFiles) or isinstance(ours, Project):
         return len(upstream.kept) + len(files)
-    is_judged = _may_be_young(files, now, cooldown_of(policy, name)) or (
+    is_judged = policy.cooldown.rules_of(name, now).may_hide(files.latest, now) or (
         policy.require_hashes and not files.facts.hashed
     )
     judged = len(files) if is_judged else policy.restrictions.current.judged(files)
     return 8 * len(upstream.kept) + judged
-
-
-def _may_be_young(files: ListedFiles, now: datetime, age: timedelta) -> bool:
-    return bool(age) and now < _after(files.latest, age)
 
 
 def exists(upstream: UpstreamState) -> bool:
@@ -380,7 +374,7 @@ def hidden(
     policy: Policy, file: File, upstream: UpstreamState, taken: frozenset[str], now: datetime
 ) -> Hidden | Hold | None:
     """Return why this upstream file is not visible, or None. `taken` are the local file names."""
-    return _hidden(policy, file, upstream, taken, now, cooldown_of(policy, file.project))
+    return _hidden(policy, file, upstream, taken, now, policy.cooldown.rules_of(file.project, now))
 
 
 def _hidden(
@@ -389,7 +383,7 @@ def _hidden(
     upstream: UpstreamState,
     taken: frozenset[str],
     now: datetime,
-    age: timedelta,
+    rules: CooldownRules,
 ) -> Hidden | Hold | None:
     if file.filename in taken:
         return Hidden.OURS
@@ -400,8 +394,9 @@ def _hidden(
         return Hidden.CLOSED
     if (hold := restrictions.hold(file)) is not None:
         return hold
-    if now < _visible_from(file, age):
-        return Hidden.COOLDOWN
+    if now < rules.visible_from(file):
+        is_dated = isinstance(rules.wait_of(file.version), datetime)
+        return Hidden.TOO_NEW if is_dated else Hidden.COOLDOWN
     if isinstance(file, StoredFile):
         return None
     if policy.require_hashes and claim_of(file) is None:
@@ -411,48 +406,39 @@ def _hidden(
     return None
 
 
-def visible_from(policy: Policy, file: File) -> datetime:
-    """Return when the file is old enough: its age counts from upstream's upload time, else from
-    when it was first seen here.
+def visible_from(policy: Policy, file: File, now: datetime) -> datetime:
+    """Return from when on the cooldown does not hide the file, or `NEVER`; a time that has passed
+    if it does not hide it now.
+
+    The age of a file counts from upstream's upload time, else from when it was first seen here.
     """
-    return _visible_from(file, cooldown_of(policy, file.project))
-
-
-def _visible_from(file: File, age: timedelta) -> datetime:
-    if not age:  # no cooldown: an upload time that is later than this machine's clock hides nothing
-        return BEGINNING
-    return _after(file.uploaded or file.seen, age)
-
-
-def _after(begun: datetime | None, age: timedelta) -> datetime:
-    return NEVER if begun is None or begun > NEVER - age else begun + age
+    rules = policy.cooldown.rules_of(file.project, now)
+    begin, visible = BEGINNING, rules.visible_from(file)
+    while rules.until is not None and rules.until <= visible:  # an exception expires before
+        begin = rules.until
+        rules = policy.cooldown.rules_of(file.project, begin)
+        visible = rules.visible_from(file)
+    return max(begin, visible)
 
 
 def changes_at(
     policy: Policy, upstream: UpstreamState, name: ProjectName, now: datetime
 ) -> datetime | None:
-    """Return when the next file becomes old enough, which changes the view without any event; None:
-    never.
+    """Return when the next file becomes old enough, or an exception of the cooldown expires, which
+    changes the view without any event; None: never.
     """
-    age = cooldown_of(policy, name)
+    rules = policy.cooldown.rules_of(name, now)
     # the files that `listed` starts from
     files = upstream.kept if upstream.listing is None else upstream.listing.files
-    if not files or not age:
+    if not files or not policy.cooldown.may_hide(name):
         return None
     if isinstance(files, ListedFiles):
-        if not _may_be_young(files, now, age):
-            return None
-        times = [_after(time, age) for time in files.times()]
+        times = [time for _, time in rules.times(files, now)]
     else:
-        times = [_visible_from(file, age) for file in files]
-    return min((time for time in times if now < time < NEVER), default=None)
-
-
-def cooldown_of(policy: Policy, name: ProjectName) -> timedelta:
-    """Return the minimum age of the project's files."""
-    ages = dict(policy.cooldown.exceptions)
-    fitting = first_match(name, ages)
-    return policy.cooldown.age if fitting is None else ages[fitting]
+        times = [rules.visible_from(file) for file in files]
+    return min(
+        (time for time in (*times, rules.until or NEVER) if now < time < NEVER), default=None
+    )
 
 
 def is_listed(project: Summary) -> bool:

@@ -12,10 +12,10 @@ import msgspec
 from attrs import define, field
 from msgspec.structs import replace
 
+from pypid.core.cooldown import BEGINNING
 from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release
-from pypid.core.policy import BEGINNING
 from pypid.core.presentation.feeds import UPDATES, News, newest_first, news_of
 from pypid.core.simple_api.entries import plain
 from pypid.export.options import ExportOptions

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.memory_budget import OVERHEAD, BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import project_name

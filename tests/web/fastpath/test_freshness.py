@@ -28,7 +28,7 @@ from pypid.core.accounts.entries import Account, AccountStatus, Session
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
@@ -93,7 +93,7 @@ class Changing(RuleBasedStateMachine):
         policy = Policy(
             mode=Mode.CACHE,
             allow_mixed=(BOTH,),
-            cooldown=Cooldown(timedelta(), ((YOUNG, timedelta(days=1)),)),
+            cooldown=Cooldown(timedelta(), (CooldownException(YOUNG, timedelta(days=1)),)),
             claims=Claims(),
         )
         self.pypid = self.case.pypid = Pypid(folder, policy=policy, upstream=self.upstream)

@@ -12,7 +12,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import StorageDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
@@ -414,7 +414,7 @@ class TheirsTests(MomentsCase):
 class CooldownTests(MomentsCase):
     """``[upstream] cooldown`` is of today."""
 
-    policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=7)))
+    policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(wait=timedelta(days=7)))
 
     def test_young(self) -> None:
         """A file that is too young now is at no moment, yanked or not."""

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import NeedsExtra, Unresolvable, UpstreamDown
 from pypid.core.installation import install_hint
 from pypid.core.packaging.install_targets import InstallTarget

@@ -34,7 +34,6 @@ from pypid.core.configuration.choices import (
     Tls,
 )
 from pypid.core.configuration.value_kinds import (
-    Cooldown,
     ValueKind,
     choice,
     count,
@@ -43,6 +42,7 @@ from pypid.core.configuration.value_kinds import (
     several,
     size,
 )
+from pypid.core.cooldown import Cooldown
 from pypid.core.permissions import Principals
 
 PUBLIC_INDEX = "https://pypi.org/simple/"
@@ -452,8 +452,10 @@ class UpstreamSettings:
         value_kinds.COOLDOWN,
         "0",
         (
-            "The minimum age of upstream files; younger files are hidden. Exceptions follow the "
-            "age: ``3d numpy=0``."
+            "The minimum age of upstream files, or the last day of their upload (UTC); other files "
+            "are hidden. Exceptions follow, the first match counts: ``3d numpy=0 "
+            "acme-*=2026-08-01``; for some versions, and until a date: "
+            "``requests==2.32.4=0@2026-12-31``."
         ),
     )
     require_hashes: bool = key(

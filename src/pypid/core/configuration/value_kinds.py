@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,10 @@ from attrs import frozen
 
 from pypid.core.accounts import ldap_filters
 from pypid.core.configuration.endpoints import parse_endpoint
+from pypid.core.cooldown import BEGINNING, Cooldown, CooldownException, Wait, specifier_of
+from pypid.core.errors import BadMoment
 from pypid.core.permissions import Principals, account_name
+from pypid.core.records.as_of_time import moment_of, parse_moment
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
@@ -409,31 +412,78 @@ def parse_hash(text: str) -> str:
 
 # --- cooldown -------------------------------------------------------------------------------------
 
-
-@frozen
-class Cooldown:
-    """The minimum age of a file, and the projects (names and globs) with another minimum; the first
-    match counts.
-    """
-
-    age: timedelta = timedelta()
-    exceptions: tuple[tuple[str, timedelta], ...] = ()
+_EXCEPTION = re.compile(r"(?P<projects>(?:\[[^\]]*\]|[^=<>~!\[])*)(?P<versions>(?:[=<>~!].*)?)\Z")
 
 
 def _cooldown(text: str) -> Cooldown:
-    age, *others = text.split() or [""]
-    exceptions = []
-    for word in others:
-        name, _, value = word.partition("=")
-        exceptions.append((GLOB.parse(name), parse_duration(value)))
-    return Cooldown(parse_duration(age), tuple(exceptions))
+    wait, *others = text.split() or [""]
+    return Cooldown(_wait(wait), tuple(map(_cooldown_exception, others)))
+
+
+def _cooldown_exception(word: str) -> CooldownException:
+    """Return the exception: `NAME[SPECIFIER]=WAIT[@DATE]`. No wait contains ``=`` or ``@``, so the
+    last of each divides.
+    """
+    target, _, value = word.rpartition("=")
+    found = _EXCEPTION.match(target)
+    if found is None:
+        raise ValueError()
+    wait, at, expires = value.partition("@")
+    return CooldownException(
+        GLOB.parse(found["projects"]),
+        _wait(wait),
+        _specifier(found["versions"]),
+        _end_of(expires) if at else None,
+    )
+
+
+def _wait(text: str) -> Wait:
+    return _end_of(text) if "-" in text else parse_duration(text)
+
+
+def _specifier(text: str) -> str:
+    try:
+        return str(specifier_of(text)) if text else ""
+    except ValueError:
+        raise ValueError(f"{text[:80]!r} is no version specifier (PEP 440)") from None
+
+
+def _end_of(text: str) -> datetime:
+    """Return the end of the day, or the time, that the text names (`core.records.as_of_time`)."""
+    try:
+        return parse_moment(text).before
+    except BadMoment:
+        raise ValueError(
+            f"{text[:80]!r} is no date (2026-08-01, in UTC) and no time (2026-08-01T12:30:00Z)"
+        ) from None
 
 
 def _cooldown_text(cooldown: Cooldown) -> str:
-    exceptions = (f"{name}={duration_text(age)}" for name, age in cooldown.exceptions)
-    return " ".join([duration_text(cooldown.age), *exceptions])
+    return " ".join([wait_text(cooldown.wait), *map(exception_text, cooldown.exceptions)])
+
+
+def exception_text(exception: CooldownException) -> str:
+    """Return the exception as it is written in the configuration."""
+    end = "" if exception.expires is None else f"@{_time_text(exception.expires)}"
+    return f"{exception.projects}{exception.versions}={wait_text(exception.wait)}{end}"
+
+
+def wait_text(wait: Wait) -> str:
+    """Return the wait as it is written in the configuration."""
+    return _time_text(wait) if isinstance(wait, datetime) else duration_text(wait)
+
+
+def _time_text(end: datetime) -> str:
+    if end.time() == time() and end - BEGINNING >= timedelta(days=1):
+        return (end - timedelta(days=1)).date().isoformat()
+    return moment_of(end).text
 
 
 COOLDOWN = ValueKind(
-    _cooldown, _cooldown_text, "an age, and exceptions behind it, like 3d numpy=0 acme-*=14d"
+    _cooldown,
+    _cooldown_text,
+    (
+        "an age or a date, and exceptions behind it, like 3d numpy=0 acme-*=14d "
+        "requests==2.32.4=0@2026-12-31"
+    ),
 )

@@ -11,10 +11,10 @@ from enum import Enum
 from attrs import evolve, frozen
 
 from pypid.core.configuration.choices import Mode
+from pypid.core.cooldown import NEVER
 from pypid.core.model import File, Presence, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
-    NEVER,
     Hidden,
     Policy,
     Silence,
@@ -174,7 +174,7 @@ def _upstream_files(
     files = listed(upstream)
     for file in files:
         because = all_hidden or hidden(policy, file, upstream, taken, now)
-        until = _until(policy, file, because)
+        until = _until(policy, file, because, now)
         yield FileWhy(
             file.filename,
             ours=False,
@@ -188,11 +188,11 @@ def _upstream_files(
             yield FileWhy(file.filename, ours=False, kept=True, because=all_hidden or Hidden.GONE)
 
 
-def _until(policy: Policy, file: File, because: Reason | None) -> datetime | None:
+def _until(policy: Policy, file: File, because: Reason | None, now: datetime) -> datetime | None:
     """Return when the file becomes visible without a change of rules or data: only for the
     cooldown.
     """
-    if because is not Hidden.COOLDOWN:
+    if because not in (Hidden.COOLDOWN, Hidden.TOO_NEW):
         return None
-    time = visible_from(policy, file)
+    time = visible_from(policy, file, now)
     return None if time == NEVER else time

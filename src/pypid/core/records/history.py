@@ -18,6 +18,7 @@ from operator import itemgetter
 from attrs import evolve, frozen
 from msgspec.structs import replace
 
+from pypid.core.cooldown import BEGINNING
 from pypid.core.model import (
     F,
     File,
@@ -31,7 +32,7 @@ from pypid.core.model import (
     in_order,
 )
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_upstream, view
+from pypid.core.policy import Policy, UpstreamState, may_show_upstream, view
 from pypid.core.records.file_history import FileHistory, of_file
 
 Spans = tuple[tuple[datetime, datetime | None], ...]

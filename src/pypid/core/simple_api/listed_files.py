@@ -96,11 +96,16 @@ class ListedFiles(Files[ListedFile]):
             times += [moment for moment in seen if moment is not None]
         return max(times, default=None)
 
-    def times(self) -> list[datetime | None]:
-        """Return when each file was uploaded, or else first seen here."""
-        return [
-            time or seen for time, seen in zip(self._uploaded(), self.seen_times(), strict=False)
-        ]
+    def times(self, positions: Iterable[int]) -> Iterator[tuple[int, datetime | None]]:
+        """Yield these positions, which are in ascending order, and when each file was uploaded, or
+        else first seen here. Only their blocks are decoded.
+        """
+        seen = list(islice(self.seen_times(), len(self))) if self.seen else None
+        for number, some in groupby(positions, lambda position: position // BLOCK):
+            uploaded = self.blocks[number].upload_times()
+            for position in some:
+                time = uploaded[position % BLOCK]
+                yield position, seen[position] if time is None and seen is not None else time
 
     def _uploaded(self) -> Iterator[datetime | None]:
         for block in self.blocks:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pypid.core.model import Presence, Project, Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import asks_upstream, cooldown_of, may_show_upstream
+from pypid.core.policy import asks_upstream, may_show_upstream
 from pypid.index.index import Index
 from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.ports import Glance
@@ -49,7 +49,7 @@ def validity_of(
     if not asks and not may_show_upstream(index.policy, name, presence):
         return Validity(name=name, local=local, upstream=None, generation=glance.generation)
     until = None
-    if cooldown_of(index.policy, name):
+    if index.policy.cooldown.may_hide(name):
         seen = index.seen_until(name, reachable=asks)
         if seen is None:
             return None

@@ -5,12 +5,17 @@ can be purged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import duration_text, parse_duration
+from pypid.core.configuration.value_kinds import (
+    duration_text,
+    exception_text,
+    parse_duration,
+    wait_text,
+)
 from pypid.core.errors import BadRequest, PypidError, StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
@@ -148,11 +153,10 @@ async def _page(
         indexes=ctx.app.settings.indexes,
         outage=ctx.app.index.gate.breaker,
         ttl=duration_text(ctx.app.index.ttl),
-        cooldown=duration_text(policy.cooldown.age),
-        cools=bool(policy.cooldown.age or policy.cooldown.exceptions),
-        exceptions=[
-            (name, duration_text(age)) for name, age in policy.cooldown.exceptions[:MOST_GLOBS]
-        ],
+        cooldown=wait_text(policy.cooldown.wait),
+        cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
+        dated=isinstance(policy.cooldown.wait, datetime),
+        exceptions=[exception_text(each) for each in policy.cooldown.exceptions[:MOST_GLOBS]],
         rules=_rules(ctx.app),
         used=used,
         counting=ctx.app.measures.usage.is_counting,

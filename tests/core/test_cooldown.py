@@ -1,0 +1,188 @@
+"""The cooldown: which files wait, how long, and which blocks of a listing are read for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.cooldown import NEVER, Cooldown
+from pypid.core.model import Listing, Presence
+from pypid.core.policy import Policy, UpstreamState, changes_at, view, visible_from
+from pypid.core.presentation.explanation import explain
+from pypid.core.simple_api.file_blocks import BLOCK, FileBlock
+from pypid.core.simple_api.packing import packed
+from tests.core.test_policy import COOLDOWNS, FILES, NOW, SPAM, their_file
+
+DAY = timedelta(days=1)
+many = settings(max_examples=60, deadline=None, database=None)
+
+
+def visible(cooldown: str, version: str, *, age: timedelta = DAY, now: datetime = NOW) -> bool:
+    """Whether a file of this age is visible."""
+    policy = Policy(mode=Mode.CACHE, cooldown=COOLDOWN.parse(cooldown))
+    return visible_from(policy, their_file(version, uploaded=now - age), now) <= now
+
+
+class GrammarTests(SynchronousTestCase):
+    """How the value is written."""
+
+    def test_meaning(self) -> None:
+        """Versions, dates and expiry of exceptions; the first match that has not expired counts."""
+        later = NOW.date() + DAY
+        for text, version, expected in (
+            ("3d spam=0", "1.0", True),
+            ("3d spam==2.0=0", "2.0", True),
+            ("3d spam==2.0=0", "2.0.0", True),
+            ("3d spam==2.0=0", "1.0", False),
+            ("3d spam!=2.0=0", "2.0", False),
+            ("3d sp*>=2,<3=0", "2.7rc1", True),
+            ("3d spam>=2=5d spam=0", "2.0", False),
+            ("3d spam>=2=5d spam=0", "1.0", True),
+            ("3d [!s]*=0", "1.0", False),
+            (f"3d spam=0@{later}", "1.0", True),
+            ("3d spam=0@2001-12-31 spam=1h", "1.0", True),
+            ("3d spam=0@2001-12-31", "1.0", False),
+            (f"{NOW.date()}", "1.0", True),
+            ("2001-12-31", "1.0", False),
+            ("2001-12-31 spam=0", "1.0", True),
+            ("0 spam=2001-12-31T12:00:00Z", "1.0", False),
+        ):
+            self.assertEqual(visible(text, version), expected, (text, version))
+
+    def test_day_ends(self) -> None:
+        """A date means the whole day, in UTC: of uploads, and of an exception."""
+        end = datetime(2026, 11, 2, tzinfo=UTC)
+        for age, expected in ((timedelta(seconds=1), True), (timedelta(), False)):
+            self.assertEqual(visible("2026-11-01", "1.0", age=age, now=end), expected)
+        for now, expected in ((end - timedelta(seconds=1), True), (end, False)):
+            self.assertEqual(visible("3d spam=0@2026-11-01", "1.0", now=now), expected)
+
+    def test_round_trip(self) -> None:
+        """What is shown is read as the same value; former values are shown as they were."""
+        for text in ("3d numpy=0 acme-*=14d", "0", "2026-11-01", "3d spam==2.0=0@2026-12-31"):
+            self.assertEqual(COOLDOWN.show(COOLDOWN.parse(text)), text)
+
+    @many
+    @given(COOLDOWNS)
+    def test_every_value_can_be_written(self, cooldown: Cooldown) -> None:
+        """The text of any cooldown is read as a cooldown with the same effect."""
+        again = COOLDOWN.parse(COOLDOWN.show(cooldown))
+        self.assertEqual(again, COOLDOWN.parse(COOLDOWN.show(again)))
+        for version in ("1.0", "2.0", "3.0", "4.0"):
+            self.assertEqual(
+                again.rules_of(SPAM, NOW).wait_of(version),
+                cooldown.rules_of(SPAM, NOW).wait_of(version),
+            )
+
+    def test_refused(self) -> None:
+        """Values without a clear meaning are refused."""
+        for text in (
+            "",
+            "3d spam",
+            "3d spam==2.0",
+            "3d spam>=2",
+            "3d ==2.0=0",
+            "3d spam==x.y=0",
+            "3d spam=0@",
+            "3d spam=0@soon",
+            "3d spam=0@2026-02-30",
+            "3d spam=0@3d",
+            "-3d",
+            "3d spam=-1",
+        ):
+            self.assertRaises(ValueError, COOLDOWN.parse, text)
+
+
+class TimeTests(SynchronousTestCase):
+    """When files become visible, and when the view changes."""
+
+    @many
+    @given(COOLDOWNS, FILES)
+    def test_visible_from(self, cooldown: Cooldown, files: tuple[object, ...]) -> None:
+        """A file is hidden until the time that is named, and visible at it."""
+        policy = Policy(mode=Mode.CACHE, cooldown=cooldown)
+        for file in files:
+            time = visible_from(policy, file, NOW)  # type: ignore[arg-type]
+            if NOW < time < NEVER:
+                for each, expected in ((time, True), (time - timedelta(seconds=1), False)):
+                    shown = visible_from(policy, file, each) <= each  # type: ignore[arg-type]
+                    self.assertEqual(shown, expected)
+
+    @many
+    @given(COOLDOWNS, FILES, st.integers(0, 200))
+    def test_changes_at(self, cooldown: Cooldown, files: object, days: int) -> None:
+        """Before the time of the next change the view stays as it is."""
+        listing = Listing(name=SPAM, files=files, confirmed=NOW, index="i")  # type: ignore[arg-type]
+        policy, state = Policy(mode=Mode.CACHE, cooldown=cooldown), UpstreamState(listing=listing)
+        change = changes_at(policy, state, SPAM, NOW)
+        later = NOW + timedelta(days=days)
+        if change is None or later < change:
+            one, other = (view(policy, Presence.ABSENT, state, now, SPAM) for now in (NOW, later))
+            self.assertEqual(one, other)
+
+    def test_exception_expires(self) -> None:
+        """A file that an exception shows is hidden again at its end; `why` says until when."""
+        end = datetime(2026, 11, 2, tzinfo=UTC)
+        policy = Policy(mode=Mode.CACHE, cooldown=COOLDOWN.parse("3d spam==2.0=0@2026-11-01"))
+        file = their_file("2.0", uploaded=end - DAY)
+        listing = Listing(name=SPAM, files=(file,), confirmed=NOW, index="i")
+        state = UpstreamState(listing=listing)
+        self.assertEqual(changes_at(policy, state, SPAM, end - DAY), end)
+        [why] = explain(policy, SPAM, Presence.ABSENT, state, end).files
+        self.assertEqual((why.visible, why.until), (False, end + 2 * DAY))
+
+    def test_longer_exception_expires(self) -> None:
+        """A file that only an exception hides is visible when the exception ends."""
+        policy = Policy(mode=Mode.CACHE, cooldown=COOLDOWN.parse("1d spam=90d@2026-11-01"))
+        file = their_file("2.0", uploaded=datetime(2026, 10, 20, tzinfo=UTC))
+        time = visible_from(policy, file, datetime(2026, 10, 25, tzinfo=UTC))
+        self.assertEqual(time, datetime(2026, 11, 2, tzinfo=UTC))
+
+
+class ColumnTests(SynchronousTestCase):
+    """Ten thousand files are not read for a rule about one version."""
+
+    def test_blocks_read(self) -> None:
+        """Only blocks with files of the versions that can be hidden are read."""
+        files = packed([their_file(f"1.{number}", uploaded=NOW) for number in range(4 * BLOCK)])
+        state = UpstreamState(listing=Listing(name=SPAM, files=files, confirmed=NOW, index="i"))
+        read: list[FileBlock] = []
+        upload_times = FileBlock.upload_times
+
+        def counted(block: FileBlock) -> list[datetime | None]:
+            read.append(block)
+            return upload_times(block)
+
+        self.patch(FileBlock, "upload_times", counted)
+        for text, blocks, hidden in (
+            ("0", 0, 0),
+            ("0 spam==1.7=3d", 1, 1),
+            ("0 eggs==1.7=3d", 0, 0),
+            ("3d spam==1.7=0", 4, 4 * BLOCK - 1),
+            ("3d spam>=1.300=0", 2, 300),
+            (f"{NOW.date()}", 0, 0),
+        ):
+            read.clear()
+            policy = Policy(mode=Mode.CACHE, cooldown=COOLDOWN.parse(text))
+            found = view(policy, Presence.ABSENT, state, NOW, SPAM)
+            self.assertEqual((len(read), len(files) - len(found.files)), (blocks, hidden), text)
+
+    def test_other_versions_keep_their_wait(self) -> None:
+        """The packed listing hides what the plain one hides, with versions outside PEP 440, too."""
+        files = (
+            their_file("1.0", uploaded=NOW - DAY),
+            their_file("2.0", uploaded=NOW - 9 * DAY),
+            replace(their_file("3.0", uploaded=NOW - DAY), version="4.x-rc"),
+        )
+        cooldown = COOLDOWN.parse("3d spam==1.0=0 spam>=2=30d")
+        policy = Policy(mode=Mode.CACHE, cooldown=cooldown)
+        for some in (files, packed(files)):
+            state = UpstreamState(listing=Listing(name=SPAM, files=some, confirmed=NOW, index="i"))
+            shown = view(policy, Presence.ABSENT, state, NOW, SPAM).files
+            self.assertEqual([file.version for file in shown], ["1.0"])
