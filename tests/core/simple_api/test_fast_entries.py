@@ -221,7 +221,8 @@ class UsualTests(SynchronousTestCase):
             "requires-python": None,
             "yanked": "bad ",
         }
-        for page in ([public, sdist], [sdist], [ours], [mirror]):
+        nested = {**ours, "url": "../../packages/de/mo/demo-1.0.tar.gz"}
+        for page in ([public, sdist], [sdist], [ours], [mirror], [ours, nested]):
             known = UsualEntries(DEMO, lambda text: f"https://x/{text}", lambda _: True)
             found = decode_entries(json.dumps(page).encode())
             self.assertEqual({type(entry) for entry in found}, {GivenEntry})

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from html import escape
+from html import escape, unescape
 from itertools import cycle
 from time import process_time
 from typing import Any
@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadListing
 from pypid.core.model import File, ListedFile, Project, Status, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.fast_links import Usual, attributes_of, usual_links
+from pypid.core.simple_api.fast_links import _VALUES, Usual, usual_links
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import Gathered, ParsedListing, read_json
@@ -170,6 +170,9 @@ FRAGMENTS = (
     '<meta name="pypi:project-status" content="archived">',
     "<!DOCTYPE html><html><body>",
     "</body></html>",
+    "<h1>Links for ",
+    "</h1>",
+    "</li><li>",
     "text ",
 )
 
@@ -454,7 +457,7 @@ class PageTests(SynchronousTestCase):
         page.end()
         links = [attributes_of(link) if isinstance(link, tuple) else link for link in page.links]
         self.assertEqual(links, parser.links)
-        for said in ("count", "base", "version", "status", "tags"):
+        for said in ("count", "base", "version", "status", "headings", "has_end"):
             self.assertEqual(getattr(page, said), getattr(parser, said), said)
 
     @settings(modest, max_examples=50)
@@ -494,9 +497,9 @@ class PageTests(SynchronousTestCase):
             text = f"<a {href} {attributes}>{NAME}</a><br/>"
             self.assertEqual((usual_links(text, 0, links), len(links)), (len(text), 1), attributes)
         for odd in (
-            f'<a href="../../{NAME}#sha256={SHA}">x</a>',
-            f'<a href="https://files.example/a/../{NAME}#sha256={SHA}">x</a>',
-            f'<a href="https://files.example//{NAME}#sha256={SHA}">x</a>',
+            f'<a href="https://files.example/%41/{NAME}#sha256={SHA}">x</a>',
+            f'<a href="https://files.example/?{NAME}#sha256={SHA}">x</a>',
+            f'<a href="https://u@files.example/{NAME}#sha256={SHA}">x</a>',
             f'<a href="https://files.example/{NAME}">x</a>',
             f"<a {href} data-yanked>x</a>",
             f'<a {href} data-yanked="" data-yanked="x">x</a>',
@@ -571,6 +574,15 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(
             [plain(file) for file in again[0].files], [plain(file) for file in again[1].files]
         )
+
+
+def attributes_of(link: Usual) -> dict[str, str | None]:
+    """The attributes of the link as an HTML parser has them."""
+    attributes: dict[str, str | None] = {"href": f"{link[0]}#sha256={link[1]}"}
+    for (name, _), value in zip(_VALUES, link[2:], strict=True):
+        if value is not None:
+            attributes[name] = unescape(value)
+    return attributes
 
 
 def in_html(value: object) -> str:

@@ -61,10 +61,7 @@ class GivenEntry(msgspec.Struct, rename="kebab", gc=False):
 _decode = msgspec.json.Decoder(list[GivenEntry]).decode
 _decode_one = msgspec.json.Decoder(GivenEntry).decode
 _decode_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_HOST = r"https?://[A-Za-z0-9.-]{1,253}(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/"
-_ORIGIN = re.compile(_HOST).match
-_FOLDER = re.compile(rf"{_HOST}(?:[A-Za-z0-9_~!+,=%-][A-Za-z0-9._~!+,=%-]*+/)*+\Z").match
-"""The URL of a folder that needs no further checks, whatever clean name follows."""
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/").match
 _CLEAN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~!+,=%/-"
 """The characters of paths that need no further checks."""
 _HEX = b"0123456789abcdef"
@@ -215,11 +212,12 @@ class UsualEntries:
         if not all(map(str.endswith, urls, names)):
             return None
         folders = list(map(str.removesuffix, urls, names))
-        if folders.count(folders[0]) == len(folders):
-            folder = folders[0] if _FOLDER(folders[0]) else self._folder_of(folders[0])
-            return None if folder is None else [folder] * len(folders)
         origin = _ORIGIN(folders[0])
-        return folders if origin is not None and _are_clean(folders, origin[0]) else None
+        if origin is not None:
+            return folders if _are_clean([*{*folders}], origin[0]) else None
+        known = {folder: self._folder_of(folder) for folder in {*folders}}
+        found = [folder for folder in map(known.get, folders) if folder is not None]
+        return found if len(found) == len(folders) else None
 
 
 def _are_clean(folders: list[str], origin: str) -> bool:

@@ -34,7 +34,7 @@ from pypid.core.simple_api.fast_entries import (
 )
 from pypid.core.simple_api.json_elements import elements
 from pypid.core.simple_api.listed_files import ListedFiles
-from pypid.core.simple_api.packing import Packer, Row, at_once, row_of
+from pypid.core.simple_api.packing import Packer, at_once, row_of
 
 MOST_FILES = 500_000
 """Maximum number of entries of one page, which take half a gigabyte until they are packed; the
@@ -143,15 +143,8 @@ class Gathered:
     def _take_given(self, entry: GivenEntry) -> None:
         self._take_any(as_any(entry))
 
-    def add_row(self, version: str, row: Row) -> None:
-        """Add a checked file of the page."""
-        self._packer.versions[version].append(row)
-
     def _take_any(self, entry: object) -> None:
-        self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
-
-    def add(self, file: ListedFile | None) -> None:
-        """Add a file of the page, or None for an unusable one."""
+        file = file_of(entry, self._name, self._url) if isinstance(entry, dict) else None
         if file is None:
             self._unusable += 1
             return
@@ -169,7 +162,8 @@ class Gathered:
 
 def _clean_folder(base: str, text: str) -> str | None:
     """Return the URL of a relative folder that needs no further checks."""
-    return _joined(text, base) if _CLEAN_FOLDER(text) else None
+    clean = _CLEAN_FOLDER(text)
+    return None if clean is None else _below(clean, base)
 
 
 def must_be_known(version: object) -> None:
@@ -339,13 +333,9 @@ def _text(value: object) -> str | None:
 _CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)\Z").match
 
 
-_CLEAN_FOLDER = re.compile(
-    r"(?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++\Z"
-).match
-_CLEAN_RELATIVE = re.compile(
-    r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)"
-    r"([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"
-).match
+_RELATIVE = r"(/|(?:\.\./)++)?+((?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++"
+_CLEAN_FOLDER = re.compile(rf"{_RELATIVE})\Z").match
+_CLEAN_RELATIVE = re.compile(rf"{_RELATIVE}[A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z").match
 """A folder, from the root or relative to the page, and a file in it; neither needs further
 checks.
 """
@@ -366,10 +356,13 @@ def _url(value: object, base: str) -> str | None:
     ):
         return value
     relative = _CLEAN_RELATIVE(value)
-    if relative is not None:  # there are few folders, with many files in each
-        folder = _joined(relative[1], base)
-        return None if folder is None else folder + relative[2]
-    return _joined(value, base)
+    return _joined(value, base) if relative is None else _below(relative, base)
+
+
+def _below(relative: re.Match[str], base: str) -> str | None:
+    """Return the URL of a clean relative path: only its beginning, "../../", needs to be joined."""
+    beginning = _joined(relative[1] or "./", base)
+    return None if beginning is None else beginning + relative[2]
 
 
 @lru_cache(maxsize=1024)

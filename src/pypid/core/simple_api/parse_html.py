@@ -7,8 +7,6 @@ from __future__ import annotations
 import re
 from codecs import getincrementaldecoder, lookup
 from collections.abc import Sequence
-from functools import lru_cache
-from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin
@@ -22,8 +20,8 @@ from pypid.core.simple_api.fast_links import (
     ESCAPED,
     LINE_END,
     Usual,
-    UsualLinks,
-    file_of_usual,
+    entry_of_usual,
+    plain,
     usual_links,
 )
 from pypid.core.simple_api.packing import at_once
@@ -35,7 +33,6 @@ from pypid.core.simple_api.parse import (
     Serves,
     Slices,
     any_url,
-    file_of,
     must_be_known,
     status_of,
 )
@@ -86,7 +83,8 @@ class _Page(HTMLParser):
         self.headings: list[str] = []
         """The texts of the first title and headings."""
         self._in_heading = False
-        self.tags: set[str] = set()
+        self.has_end = False
+        """Whether the end of the body or of the page came."""
         self._rest = ""
         """Perhaps the beginning of a usual link whose end is still to come."""
 
@@ -97,19 +95,16 @@ class _Page(HTMLParser):
         text = self._rest + text
         self._rest = ""
         position = 0
-        while not self.rawdata and self.cdata_elem is None:  # not inside a tag or a script
+        while not (self.rawdata or self.cdata_elem or self._in_heading):  # not inside of these
             position = self._usual_links(text, position)
             while (found := _USUAL(text, position)) is not None:
                 self._link(
                     [
-                        (name, _plain(value) if "&" in value else value)
+                        (name, plain(value) if "&" in value else value)
                         for name, value in _ATTRIBUTES(found[1])
                     ]
                 )
-                position = found.end()
-                if found[2]:
-                    self.tags.add("br")
-                position = self._usual_links(text, position)
+                position = self._usual_links(text, found.end())
             start = text.find("<a", position + 1)
             if start < 0:
                 if len(text) - position < LONGEST_LINK:
@@ -124,11 +119,8 @@ class _Page(HTMLParser):
         """Take the usual links at `position`; return the position after them."""
         links: list[Usual] = []
         position = usual_links(text, position, links)
-        if links:
-            self.links += links
-            self.count += len(links)
-            if any(link[-1] for link in links):
-                self.tags.add("br")
+        self.links += links
+        self.count += len(links)
         return position
 
     def end(self) -> None:
@@ -145,17 +137,14 @@ class _Page(HTMLParser):
             self.base = dict(reversed(attrs)).get("href")
         elif tag == "meta":
             self._meta(dict(reversed(attrs)))
-        elif len(tag) < 12:
-            self.tags.add(tag)
-            if tag in _HEADINGS:
-                self._in_heading = len(self.headings) < MOST_HEADINGS
-                self.headings += [""] * self._in_heading
+        elif tag in _HEADINGS:
+            self._in_heading = len(self.headings) < MOST_HEADINGS
+            self.headings += [""] * self._in_heading
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _HEADINGS:
             self._in_heading = False
-        if tag in ("html", "body"):
-            self.tags.add(f"/{tag}")
+        self.has_end = self.has_end or tag in ("html", "body")
 
     def handle_data(self, data: str) -> None:
         if self._in_heading:
@@ -195,17 +184,14 @@ class _Page(HTMLParser):
         if self.count > MOST_FILES:
             raise BadListing(f"it has more than {MOST_FILES} links.")
 
-    def move_links(
-        self, gathered: Gathered, usual: UsualLinks, name: ProjectName, base: str
-    ) -> None:
+    def move_links(self, gathered: Gathered) -> None:
         """Move the first few links to `gathered`."""
-        for link in self.links[:FEW]:
-            if not isinstance(link, tuple):
-                gathered.add(file_of(entry_of(link), name, base))
-            elif (row := usual.row(link)) is not None:
-                gathered.add_row(*row)
-            else:
-                gathered.add(file_of_usual(link, name))
+        gathered.take(
+            [
+                entry_of_usual(link) if isinstance(link, tuple) else entry_of(link)
+                for link in self.links[:FEW]
+            ]
+        )
         del self.links[:FEW]
 
     def is_of(self, name: ProjectName) -> bool:
@@ -238,7 +224,6 @@ def slices_of_html(
     """
     page = _Page()
     gathered: Gathered | None = None
-    base, usual = url, UsualLinks(name, serves)
     decoder = getincrementaldecoder(_encoding(content_type))("replace")
     for start in range(0, len(data), PIECE):
         page.take(decoder.decode(bytes(data[start : start + PIECE])))
@@ -248,12 +233,11 @@ def slices_of_html(
         if not page.links:
             yield
         elif gathered is None:
-            base = page.links_from(url)
-            gathered = Gathered(name, base, serves)
+            gathered = Gathered(name, page.links_from(url), serves)
         while gathered is not None and page.links:
-            page.move_links(gathered, usual, name, base)
+            page.move_links(gathered)
             yield
-    if must_end and page.tags.isdisjoint(("/html", "/body")):
+    if must_end and not page.has_end:
         raise BadListing("its HTML breaks off.")
     return (yield from _listing_of(page, gathered or Gathered(name, url), name))
 
@@ -297,14 +281,6 @@ def _encoding(content_type: str) -> str:
     except LookupError:
         return "utf-8"
     return encoding if encoding in _ENCODINGS else "utf-8"
-
-
-@lru_cache(maxsize=1024)
-def _plain(text: str) -> str:
-    """Return the text without escapes; cached, since most are a few values of
-    ``data-requires-python``.
-    """
-    return unescape(text)
 
 
 def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
