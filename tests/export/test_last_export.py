@@ -16,6 +16,7 @@ from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
+from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.export import tree_state
 from pypid.export.folder import FolderPlace
 from pypid.export.one_pass import ExportOutcome
@@ -25,6 +26,7 @@ from pypid.export.state_file import STATE
 from pypid.export.targets import Stamp
 from pypid.export.visibility import ExportViewer
 from pypid.flow import start
+from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, names_in, page_in
 from tests.index.file_cache_cases import listed
@@ -102,6 +104,34 @@ class UnchangedTests(LastExportCase):
         self.have(index.delete(SPAM, [file], "alice"))
         self.again("spam", clears=True)
         self.assertNotIn("pypi/spam/1.0/json", self.tree())
+
+    def test_block(self) -> None:
+        """A project with blocked versions is read each time, and once more when the block ends."""
+        restrictions = self.pypid.index.policy.restrictions
+        self.patch(restrictions, "current", Restrictions())
+        rule = VersionRule(frozenset({"1.0"}))
+        restrictions.replace("blocks", {SPAM: ProjectRestrictions((rule,))})
+        self.again("spam", clears=True)
+        self.assertNotIn("pypi/spam/1.0/json", self.tree())
+        self.again("spam", clears=True)
+        restrictions.replace("blocks", {})
+        self.again("spam", clears=True)
+        self.assertIn("pypi/spam/1.0/json", self.tree())
+        self.again(clears=True)
+
+    def test_block_by_digest(self) -> None:
+        """All projects are read once when a digest is blocked, and once when its block ends."""
+        restrictions = self.pypid.index.policy.restrictions
+        self.patch(restrictions, "current", Restrictions())
+        file = self.have(self.pypid.index.file(SPAM, wheel_filename("spam", "1.0")))
+        assert file.sha256 is not None
+        restrictions.replace("blocks", {}, {file.sha256: VersionRule(frozenset({"1.0"}))})
+        self.again("spam", "eggs", "bacon", clears=True)
+        self.assertNotIn("pypi/spam/1.0/json", self.tree())
+        self.again(clears=True)
+        restrictions.replace("blocks", {})
+        self.again("spam", "eggs", "bacon", clears=True)
+        self.assertIn("pypi/spam/1.0/json", self.tree())
 
     def test_removed_later(self) -> None:
         """What a run without --delete leaves is removed by the next one with it."""

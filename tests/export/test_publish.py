@@ -16,6 +16,7 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
+from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.export import tree_keeper
 from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
@@ -23,6 +24,7 @@ from pypid.export.publish import LONGEST, LOOK, Publishing
 from pypid.export.targets import Stamp
 from pypid.static import tree
 from pypid.static.tree import WrittenPage
+from tests.core.test_restrictions import ANY, VersionRule
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, linked_in, names_in, page_in
 from tests.index.file_cache_cases import listed
@@ -87,6 +89,7 @@ class PublishingCase(TreeCase):
 
         self.patch(tree.TreeFolder, "write", write)
         self.patch(tree.TreeFolder, "remove", remove)
+        self.patch(self.pypid.index.policy.restrictions, "current", Restrictions())
         self.publishing = self.begin()
 
     def begin(self, alone: Any = alone, **wishes: Any) -> Publishing:
@@ -235,6 +238,52 @@ class ChangesTests(PublishingCase):
         self.soon()
         self.assertEqual(self.shown(), [])
         self.assertFalse([path for path in self.tree() if "/ham/" in path])
+
+    def block(self, version: str | None, digest: str | None = None) -> None:
+        """Replace the blocks: a version of spam, or a digest."""
+        rule = VersionRule(frozenset({version or ""}))
+        self.pypid.index.policy.restrictions.replace(
+            "blocks",
+            {SPAM: ProjectRestrictions((rule,))} if version else {},
+            {digest: ANY} if digest else {},
+        )
+
+    def test_block(self) -> None:
+        """A blocked version leaves the folder, its file and pages too, and comes back."""
+        self.have_wheel()
+        self.have_wheel(version="2.0")
+        self.soon()
+        before = self.tree()
+        self.block("2.0")
+        self.soon()
+        self.shown()
+        self.assertFalse(
+            [path for path, body in self.tree().items() if "2.0" in path or b"2.0-py" in body]
+        )
+        self.block(None)
+        self.soon()
+        self.shown()
+        self.assertEqual(self.tree().keys(), before.keys())
+
+    def test_block_by_digest(self) -> None:
+        """So does a file that is blocked by its digest; with no file left the page is empty."""
+        self.have_wheel()
+        self.soon()
+        file = self.have(self.pypid.index.file(SPAM, FILE))
+        self.block(None, file.sha256)
+        self.soon()
+        self.shown()
+        self.assertFalse((self.folder / "packages/spam").exists())
+        self.assertEqual(page_in(self.folder, "spam")["files"], [])
+
+    def test_block_of_a_cached_file(self) -> None:
+        """A cached upstream file leaves the folder as well."""
+        self.keep()
+        self.soon()
+        digest = self.have(self.pypid.index.file(project_name("ham"), HAM)).sha256
+        self.block(None, digest)
+        self.soon()
+        self.assertFalse((self.folder / f"packages/ham/{HAM}").exists())
 
     def test_drift(self) -> None:
         """What somebody has changed in the folder is repaired within the hour; what is not ours

@@ -143,6 +143,20 @@ class Restrictions:
         restrictions = self.of(name)
         return bool(self.digests) or (restrictions is not None and bool(restrictions.rules))
 
+    def changed_names(self, before: Restrictions) -> frozenset[ProjectName] | None:
+        """Return the projects whose restrictions differ from those before; None for all projects."""
+        if self is before:
+            return frozenset()
+        if self.serial != before.serial:
+            return None
+        named = {
+            name
+            for rules in (self, before)
+            for source in rules._sources.values()
+            for name in source.projects
+        }
+        return frozenset(name for name in named if self.of(name) != before.of(name))
+
     def judged(self, files: ListedFiles) -> int:
         """Return how many files have to be decoded to apply the rules to a listing."""
         restrictions = self.of(files.project)

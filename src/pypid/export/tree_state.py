@@ -72,7 +72,10 @@ class TreeBasis:
         """Return a digest of all of it. `run`: the only process for which it holds."""
         options = evolve(self.options, dated=False)
         policy = evolve(self.policy, claims=Claims())  # part of each fingerprint
-        whole = (__version__, options, policy.__repr__(), self.fetches, self.generation, run)
+        digests = sorted(self.policy.restrictions.current.digests)
+        whole = (
+            __version__, options, policy.__repr__(), digests, self.fetches, self.generation, run,
+        )  # fmt: skip
         return sha256(repr(whole).encode()).hexdigest()
 
     def texts(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import describing_file
 from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, visibility_of
 from pypid.core.policy import asks_upstream, changes_at, exists, may_show_upstream, view
+from pypid.core.restrictions import Restrictions
 from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
 from pypid.export.pages import described_releases
 from pypid.export.targets import all_of
@@ -63,6 +64,7 @@ class ExportView:
     """None: the highest of `names`."""
     fetches: bool = False
     """Whether the user may have pypid fetch from upstream, and so sees what is not stored yet."""
+    restrictions: Restrictions = field(factory=Restrictions, repr=False)
 
 
 @frozen
@@ -142,6 +144,7 @@ class ExportViewer:
                 )
         catalog, sieve, fetches = index.catalog, self._sieve, self._fetches
         sees_all = sieve is None
+        restrictions = index.policy.restrictions.current
         serial = await catalog.serial()
         local, upstream = await catalog.local.summaries(), await catalog.upstream.summaries()
         names = await index.stored_names()
@@ -159,6 +162,7 @@ class ExportViewer:
             in_runs(upstream),
             serial if sees_all else None,
             fetches,
+            restrictions,
         )
 
     async def compared(self, old: ExportView, new: ExportView) -> Difference:
@@ -179,7 +183,9 @@ class ExportViewer:
         """
         index = self.index
         heads = getattr(index.catalog, "heads", None)  # see `Glance`
-        if heads is None or self._is_pending(name):
+        # restrictions have no number that a later process could compare
+        is_restricted = index.policy.restrictions.current.of(name) is not None
+        if heads is None or is_restricted or self._is_pending(name):
             return None
         local, upstream = heads(name)
         serial = -1 if local is None else local.serial
@@ -299,4 +305,8 @@ def difference(old: ExportView, new: ExportView) -> Difference:
     if half_changed - changed:
         listed = {summary.name for summary in new.names}
         changed |= half_changed & listed
-    return Difference(frozenset(changed), frozenset(gone), all=old.fetches != new.fetches)
+    restricted = new.restrictions.changed_names(old.restrictions)
+    if restricted:
+        changed |= {summary.name for summary in new.names if summary.name in restricted}
+    everything = old.fetches != new.fetches or restricted is None
+    return Difference(frozenset(changed), frozenset(gone), all=everything)
