@@ -159,6 +159,11 @@ class AssemblyTests(ServiceCase):
         self.assertEqual(daemon.dumps, ())
         self.assertFalse((self.state / "kept").exists())
 
+    def test_decisions_in_a_folder_are_read_before_anything_listens(self) -> None:
+        """The decisions of a folder are known when the daemon is put together."""
+        daemon, _ = self.make()
+        self.assertTrue(daemon.index.policy.restrictions.current.is_known)
+
     def test_refused(self) -> None:
         """Whatever keeps it from being put together, the state is free again."""
         self.state.mkdir()

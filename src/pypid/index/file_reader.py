@@ -63,8 +63,9 @@ class FileReader:
         """Check that no rule withholds the file of this name, as far as it is known; upstream is
         not asked. Raises `Withheld`, `RestrictionsUnknown`.
         """
-        for file in await self._known_files(name, filename):
-            self.check(file)
+        if self.context.policy.restrictions.current.hides_any(name):
+            for file in await self._known_files(name, filename):
+                self.check(file)
 
     async def _known_files(self, name: ProjectName, filename: str) -> list[File]:
         """Return the local file of this name, or the listed and the cached one."""

@@ -109,6 +109,8 @@ class Index:
     """
     memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
     """What bounds cached views and pages."""
+    restrictions_read: Callable[[], Awaitable[object]] | None = field(default=None, repr=False)
+    """Waits until it is known what blocks and approvals hide, for some seconds at most."""
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted after an upstream file was stored, with its size in bytes."""
     context: IndexContext = field(init=False, repr=False)
@@ -211,6 +213,8 @@ class Index:
 
     async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
         """Return the view of the project together with its sources. Raises what `view` raises."""
+        if self.restrictions_read is not None and not self.policy.restrictions.current.is_known:
+            await self.restrictions_read()
         # first: the data read later may be newer than the generation it is cached under, not older
         generation = self.catalog.generation
         ours = await self.context.local_project(name)
@@ -236,9 +240,13 @@ class Index:
         `CatalogDown`.
         """
         catalog = self.catalog
-        generation = catalog.generation
-        rules = self.policy.claims.names, self.policy.restrictions.current
-        return generation, await catalog.serial(), catalog.was_complete, *rules
+        return (
+            catalog.generation,  # first: what is read later is not older
+            await catalog.serial(),
+            catalog.was_complete,
+            self.policy.claims.names,
+            self.policy.restrictions.current,
+        )
 
     def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """Return when the view of an upstream project changes by itself; see `Views.until`."""
@@ -304,8 +312,7 @@ class Index:
         """Return the error for a file that cannot be shown: a rule may withhold it, and a file that
         is not stored here may be available to a user who may have it fetched from upstream.
         """
-        if self.policy.restrictions.current.hides_any(name):
-            await self._reader.check_named(name, filename)
+        await self._reader.check_named(name, filename)
         if permission.refusal is not None and asks_upstream(
             self.policy, name, await self.context.local_project(name)
         ):

@@ -22,6 +22,7 @@ from pypid.daemon.daemon import Daemon
 from pypid.daemon.shared_catalog import open_sharing
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
+from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.jobs.leases import Leases, SoleNode
@@ -36,7 +37,7 @@ from pypid.wiring.platform import Platform
 from pypid.wiring.prefork import listeners_of, scales_of, supervisor_of
 from pypid.wiring.reload import reload
 from pypid.wiring.sites import certificate_of, make_sites, responses_limit
-from pypid.wiring.storage import open_storage, plan_of
+from pypid.wiring.storage import decisions_of, open_storage, plan_of
 from pypid.wiring.twistd import Options as Options
 from pypid.wiring.twistd import application_of, process_of, run_in_foreground
 from pypid.wiring.upstreams import maintenance_of, open_upstreams, policy_of
@@ -88,11 +89,13 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         dumps = dumps_of(config, catalog, paths, storage, world)
         is_filled = sharing is not None or load(dumps, storage)
         links = links_of(config, storage, sharing, world)
+        policy = policy_of(config, claims)
+        decisions = decisions_of(config, policy, storage, sharing, platform)
         index = Index(
             storage.blobs,
             catalog,
             upstream.upstream,
-            policy_of(config, claims),
+            policy,
             world,
             shared=sharing is not None,
             ttl=config.upstream.ttl,
@@ -107,6 +110,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             identity=identity,
             is_sole=None if lease is None else lambda: lease.is_sole,
             memory=budget,
+            restrictions_read=decisions.ready,
             file_cached=signals.file_cached,
         )
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
@@ -131,12 +135,13 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         )  # fmt: skip
         if not restores:
             at_once(identities.open())
+        start(decisions.begin())  # a folder is read now, a bucket once the reactor runs
         site, operator_site = make_sites(config, apps, catalog, platform)
         scales = scales_of(config, state, lambda: len(site.channels), platform)
         sockets = listeners_of(config, site, certificate, scales, platform)
         if platform.is_first:
             sockets.append(listeners.control(reactor, state, operator_site))
-        services: list[Service] = [*condition.watches, apps.public.readmes, search]
+        services: list[Service] = [decisions, *condition.watches, apps.public.readmes, search]
         if agreement is not None:
             services.append(agreement.periodic())
         if platform.serves_clients:

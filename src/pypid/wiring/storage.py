@@ -20,6 +20,7 @@ from pypid.core.configuration.keys import StorageSettings
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.installation import install_hint
+from pypid.core.policy import Policy
 from pypid.core.records.documents import FORMAT, StorageIdentity
 from pypid.core.records.layout import (
     DESCRIBED,
@@ -28,10 +29,13 @@ from pypid.core.records.layout import (
     is_document,
     is_only_ours,
 )
+from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
+from pypid.index.decisions import Decisions
 from pypid.index.store import records
 from pypid.ports import Blobs, Bucket, Describing, Provisional
+from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Blobs, S3Settings  # not without its extra
@@ -311,3 +315,21 @@ def _knows_nothing(manifest: Manifest) -> bool:
 def _cause(error: StorageDown | StorageFull) -> str:
     """Return the cause, which is not in a log yet."""
     return str(error.__cause__ or error)
+
+
+def decisions_of(
+    config: Config,
+    policy: Policy,
+    storage: OpenedStorage,
+    sharing: Sharing | None,
+    platform: Platform,
+) -> Decisions:
+    """Return the decisions in the storage, which are not read yet."""
+    return Decisions(
+        storage.blobs,
+        platform.world,
+        policy.restrictions,
+        others_write=sharing is not None or config.storage.backend is StorageBackend.S3,
+        siblings=platform.siblings,
+        worker_count=config.server.workers,
+    )

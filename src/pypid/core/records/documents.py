@@ -132,6 +132,13 @@ class Recording(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
+class DecisionsStamp(msgspec.Struct, frozen=True):
+    """A random value that changes with the documents of decisions."""
+
+    value: str
+    format: int = FORMAT
+
+
 class SnapshotDocument(msgspec.Struct, frozen=True):
     """A snapshot: a named point in time of the index."""
 

@@ -1,0 +1,337 @@
+"""Decisions of administrators: small documents of record in the storage, such as blocks. Every
+process has them in memory.
+
+``.pypid/<folder>/<id>.json`` is one decision. After each change ``.pypid/decisions.json`` gets
+another random value: processes look at its ETag each second, and read the folders when it has
+changed. The other workers of this machine are told, and a change is acknowledged once they have
+read it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.logger import Logger
+
+from pypid import prefork
+from pypid.core.errors import BadRequest, Exists, Missing, NameTaken, StorageDown, Unreadable
+from pypid.core.model import Blob
+from pypid.core.records.documents import DecisionsStamp, dump, load
+from pypid.core.records.layout import DECISIONS, OURS_AS_A_WHOLE
+from pypid.core.restrictions import RestrictionsInForce
+from pypid.flow import BytesBody, World, start
+from pypid.flow.periodic import PeriodicJobs
+from pypid.flow.signals import Signal
+from pypid.index.job_group import all_of
+from pypid.index.store import records
+from pypid.ports import Blobs
+from pypid.prefork.messages import Message, Siblings
+
+D = TypeVar("D", bound=msgspec.Struct)
+_log = Logger()
+
+MOST = 10_000
+"""Maximum number of documents in a folder."""
+LARGEST = 64 << 10
+"""Maximum size of a document in bytes."""
+LOOK = 1.0
+"""Seconds between two looks at the ETag, where other processes may write to the storage."""
+LIST = 30.0
+"""Seconds between two listings of the folders: a process may die before it writes the stamp."""
+PATIENCE = 3.0
+"""Seconds to wait for the other workers to have read a change; each of them looks every second."""
+FIRST_READ = 10.0
+"""Seconds that a request waits for the first reading."""
+READ_AT_ONCE = 16
+CHANGED, READ = "decisions-changed", "decisions-read"
+"""The kinds of messages between workers."""
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,218}[a-z0-9])?")
+_SUFFIX = ".json"
+
+
+@frozen
+class _Entry(Generic[D]):
+    etag: str
+    document: D | None
+    problem: str = ""
+
+
+@define(eq=False)
+class DecisionFolder(Generic[D]):
+    """The decisions of one kind, by id. `Decisions.folder` makes it."""
+
+    name: str
+    kind: type[D]
+    decisions: Decisions = field(repr=False)
+    all: Mapping[str, D] = field(factory=dict, init=False, repr=False)
+    """The readable documents. Replaced as a whole."""
+    unreadable: Mapping[str, str] = field(factory=dict, init=False, repr=False)
+    """The ids of documents that could not be read, with the reasons. Of a document that was
+    readable before, `all` has the last version.
+    """
+    changed: Signal[[]] = field(factory=Signal, init=False, repr=False)
+    """Emitted after each change, also those that other processes made."""
+    _entries: Mapping[str, _Entry[D]] = field(factory=dict, init=False, repr=False)
+
+    async def put(self, id: str, document: D, *, replace: bool = True) -> None:
+        """Store the document; it is durable, and in force in all workers of this machine, when this
+        returns.
+
+        Raises `BadRequest`, `NameTaken` (without `replace`), `StorageDown`, `StorageFull`.
+        """
+        data = dump(document)
+        if not _ID.fullmatch(id):
+            raise BadRequest(f"{id[:80]!r} is not a valid id.")
+        if len(data) > LARGEST:
+            raise BadRequest(f"The document is larger than {LARGEST} bytes: use shorter texts.")
+        if id not in self._entries and len(self._entries) >= MOST:
+            raise BadRequest(f"There are {MOST} documents already: delete one first.")
+        try:
+            await self.decisions.blobs.write(self._key(id), BytesBody(data), replace=replace)
+        except Exists:
+            raise NameTaken(id, "there is a document of this name") from None
+        await self.decisions.spread()
+
+    async def delete(self, id: str) -> None:
+        """Delete the document; nothing happens if there is none. Otherwise as `put`."""
+        if _ID.fullmatch(id):
+            await self.decisions.blobs.delete(self._key(id))
+            await self.decisions.spread()
+
+    def _key(self, id: str) -> str:
+        return f"{OURS_AS_A_WHOLE}{self.name}/{id}{_SUFFIX}"
+
+    async def refresh(self) -> None:
+        """Read the documents that have changed. Raises `StorageDown`."""
+        prefix = f"{OURS_AS_A_WHOLE}{self.name}/"
+        async with aclosing(self.decisions.blobs.list(prefix)) as listing:
+            found = [blob async for blob in listing]
+        ids = {blob.key.removeprefix(prefix).removesuffix(_SUFFIX): blob for blob in found}
+        valid = {
+            id: blob for id, blob in ids.items() if blob.key == self._key(id) and _ID.fullmatch(id)
+        }
+        if len(valid) > MOST:
+            _log.error("more than {most} documents below {prefix}", most=MOST, prefix=prefix)
+        entries = await all_of(
+            [partial(self._entry, id, blob) for id, blob in valid.items()], READ_AT_ONCE
+        )
+        self._use(dict(zip(valid, entries, strict=True)))
+
+    async def _entry(self, id: str, blob: Blob) -> _Entry[D] | None:
+        """Return the entry of a listed document; None if it was deleted meanwhile."""
+        known = self._entries.get(id)
+        if known is not None and known.etag == blob.etag and not known.problem:
+            return known
+        try:
+            if blob.size > LARGEST:
+                raise Unreadable(blob.key, f"it has {blob.size} bytes")
+            data = await records.read_bytes(self.decisions.blobs, blob.key, LARGEST)
+            if data is None:
+                return None
+            return _Entry(blob.etag, load(self.kind, data, blob.key))
+        except Unreadable as error:
+            if known is None or known.problem != str(error):
+                _log.error("{error}; repair or delete this document", error=error)
+            return _Entry(blob.etag, None if known is None else known.document, str(error))
+
+    def _use(self, found: Mapping[str, _Entry[D] | None]) -> None:
+        entries = {id: entry for id, entry in found.items() if entry is not None}
+        if entries == self._entries:
+            return
+        self._entries = entries
+        self.all = {
+            id: entry.document for id, entry in entries.items() if entry.document is not None
+        }
+        self.unreadable = {id: entry.problem for id, entry in entries.items() if entry.problem}
+        self.changed.emit()
+
+
+@define(slots=False, eq=False)
+class Decisions(PeriodicJobs):
+    """The decisions in one storage. `restrictions` are unknown until they were read once.
+
+    `others_write`: other processes may write to the storage. `worker_count`: the workers of this
+    machine, which `siblings` reaches.
+    """
+
+    blobs: Blobs
+    world: World
+    restrictions: RestrictionsInForce
+    others_write: bool = False
+    siblings: Siblings = field(factory=Siblings)
+    worker_count: int = 1
+    _folders: dict[str, DecisionFolder[Any]] = field(factory=dict, init=False, repr=False)
+    _stamp: str | None = field(default=None, init=False)
+    """The ETag of the stamp when the folders were read last; "" without a stamp."""
+    _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
+    """Requests that wait for the first reading."""
+    _changes: int = field(default=0, init=False)
+    _acknowledgements: dict[int, _Acknowledgement] = field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__(self.world.clock)
+        self.restrictions.set_known(False)
+        if self.others_write:
+            self.add_job(LOOK, self.look, "looking for new decisions")
+            self.add_job(LIST, self._list, "reading the decisions")
+        else:
+            self.add_job(LOOK, self._read_first, "reading the decisions")
+        self.siblings.on(CHANGED, self._changed)
+        self.siblings.on(READ, self._was_read)
+
+    def folder(self, name: str, kind: type[D]) -> DecisionFolder[D]:
+        """Return the folder with documents of this kind: one for each name, before `begin`."""
+        assert name not in self._folders, name
+        made = DecisionFolder(name, kind, self)
+        self._folders[name] = made
+        return made
+
+    # --- reading ---
+
+    async def begin(self) -> None:
+        """Read all folders; if the storage is away, it is tried again each second."""
+        try:
+            await self.refresh()
+        except StorageDown as error:
+            _log.error("{error} No file is served until the blocks were read.", error=error)
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        if not self.restrictions.current.is_known:
+            start(self.begin()).addErrback(
+                lambda failure: _log.failure("reading the decisions failed", failure=failure)
+            )
+
+    async def ready(self) -> None:
+        """Wait for the first reading, for `FIRST_READ` seconds at most."""
+        if self.restrictions.current.is_known:
+            return
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        waiting.addTimeout(FIRST_READ, self.world.clock)
+        try:
+            await waiting
+        except TimedOut:
+            pass
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    async def refresh(self) -> None:
+        """Read what has changed, after readings that are under way. Raises `StorageDown`."""
+        await self._turn.run(lambda: start(self._read()))
+
+    async def _read(self) -> None:
+        stamp = await self._etag()  # first: what is read later is not older
+        for folder in self._folders.values():
+            await folder.refresh()
+        self._stamp = stamp
+        self.restrictions.set_known(True)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    async def _etag(self) -> str:
+        try:
+            return (await self.blobs.stat(DECISIONS)).etag
+        except Missing:
+            return ""
+
+    async def look(self) -> None:
+        """Read the folders if another process has changed them."""
+        try:
+            if self._stamp is None or await self._etag() != self._stamp:
+                await self.refresh()
+        except StorageDown:
+            return  # reported elsewhere
+
+    async def _list(self) -> None:
+        try:
+            await self.refresh()
+        except StorageDown:
+            return
+
+    async def _read_first(self) -> None:
+        if not self.restrictions.current.is_known:
+            await self._list()
+
+    # --- changes ---
+
+    async def spread(self) -> None:
+        """Put a change in force here, in the other workers, and let other nodes read it. Raises
+        `StorageDown`.
+        """
+        stamp = DecisionsStamp(self.world.random(16).hex())
+        try:
+            await records.write_document(self.blobs, DECISIONS, stamp)
+        finally:
+            await self.refresh()
+        await self._tell_workers()
+
+    async def _tell_workers(self) -> None:
+        others = self.worker_count - 1
+        if others < 1:
+            return
+        self._changes += 1
+        number, done = self._changes, Deferred[None]()
+        self._acknowledgements[number] = _Acknowledgement(others, done)
+        done.addTimeout(PATIENCE, self.world.clock)
+        try:
+            me = prefork.number()
+            self.siblings.tell({"kind": CHANGED, "worker": me, "number": number})
+            await done
+        except TimedOut:
+            _log.warn("a worker has not confirmed a new decision; it looks for it each second")
+        finally:
+            del self._acknowledgements[number]
+
+    def _changed(self, message: Message) -> None:
+        """Read the folders for another worker, and confirm it."""
+        if message["worker"] == prefork.number():
+            return
+
+        async def read() -> None:
+            await self.refresh()
+            self.siblings.tell(
+                {
+                    "kind": READ,
+                    "worker": prefork.number(),
+                    "to": message["worker"],
+                    "number": message["number"],
+                }
+            )
+
+        start(read()).addErrback(_not_read)
+
+    def _was_read(self, message: Message) -> None:
+        waiting = self._acknowledgements.get(message["number"])
+        if waiting is not None and message["to"] == prefork.number():
+            waiting.count(message["worker"])
+
+
+def _not_read(failure: Any) -> None:
+    failure.trap(StorageDown)
+
+
+@define(eq=False)
+class _Acknowledgement:
+    """The workers that have read one change."""
+
+    others: int
+    done: Deferred[None]
+    _confirmed: set[int] = field(factory=set, init=False)
+
+    def count(self, worker: int) -> None:
+        """Note that this worker has read it."""
+        self._confirmed.add(worker)
+        if len(self._confirmed) >= self.others and not self.done.called:
+            self.done.callback(None)
