@@ -49,7 +49,7 @@ class Nodes(Timed, SynchronousTestCase):
                 engine or PlacedEngine(self.clock, self.place),
                 self.world,
                 rights_changed=lambda: self.rights.append("changed"),
-                begun_anew=lambda: self.anew.append("begun"),
+                was_reset=lambda: self.anew.append("begun"),
             )
         )
         self.addCleanup(lambda: self.have(made.close()))

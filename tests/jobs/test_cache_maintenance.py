@@ -545,7 +545,7 @@ class ComparingTests(UpkeepCase):
             self.assertEqual(len(self.have(self.index.names())), 1)
             self.clock.advance(COMPARE)
         said = [formatEvent(event) for event in events if event["log_level"].name == "info"]
-        self.assertEqual(said, ["compared with the storage: 1 of 1 projects read anew"])
+        self.assertEqual(said, ["compared with the storage: 1 of 1 projects read again"])
 
 
 class StoppingTests(UpkeepCase):

@@ -143,7 +143,7 @@ class StopTests(OwnCase):
 
         again = self.again()
         self.assertIn("catalog dump read: 2 local projects", again.log())
-        self.assertIn("of them read anew, 0 changed", again.log())
+        self.assertIn("of them read again, 0 changed", again.log())
         self.assertEqual(listed(again, "slow-up"), ["slow_up-1.0-py2.py3-none-any.whl"])
         self.assertNotIn("The catalog dump is ignored", again.log())
 

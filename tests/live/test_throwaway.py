@@ -217,7 +217,7 @@ class LostTests(ThrowawayCase):
             self.assertNotEqual(
                 "has no conditional writes" in second.log, self.s3.can.exclusive_multipart
             )
-            self.assertIn("2 of them read anew, 2 changed", second.log)
+            self.assertIn("2 of them read again, 2 changed", second.log)
             self.assert_serves(second, password)
 
     def test_stopped(self) -> None:
@@ -236,7 +236,7 @@ class LostTests(ThrowawayCase):
         since = len(self.before.heard())
         with self.machine().runs("compared with") as second:
             self.assertIn("the catalog dump in the bucket has 2 projects", second.log)
-            self.assertIn("2 projects, 0 of them read anew, 0 changed", second.log)
+            self.assertIn("2 projects, 0 of them read again, 0 changed", second.log)
             read = [
                 heard.target
                 for heard in self.before.heard()[since:]

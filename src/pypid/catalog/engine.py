@@ -171,7 +171,7 @@ class CatalogReset(Exception):
     """
 
     def __str__(self) -> str:
-        return "the shared catalog was begun anew"
+        return "the shared catalog was reset"
 
 
 class Feed(Protocol):

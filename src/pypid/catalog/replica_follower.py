@@ -65,7 +65,7 @@ class ReplicaFollower:
     first_serial: int = 0
     rights_changed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called when users or rights were changed by any node, perhaps by this one."""
-    begun_anew: Callable[[], None] = field(default=lambda: None, repr=False)
+    was_reset: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called when the copy is one of another generation: earlier reconciliation is void."""
     confirmed: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called whenever the copy is confirmed to be current: several times each second while the
@@ -182,7 +182,7 @@ class ReplicaFollower:
         Raises `CannotStart` if its rows are of another storage, or it is unusable.
         """
         try:
-            await self._read_anew()
+            await self._read_all()
             self._is_back()
         except DatabaseUnusable as error:
             raise CannotStart(f"The shared catalog cannot be used: {error}") from None
@@ -252,7 +252,7 @@ class ReplicaFollower:
             state = await self.engine.state()
             self._answered = self.world.clock.seconds()
             if self._is_behind(state, held):
-                await self._begin_anew()
+                await self._reset()
             if state.generation != replica.generation:
                 raise CatalogReset
             if state.version > replica.version:
@@ -266,7 +266,7 @@ class ReplicaFollower:
                         replica.reach(each.position.version)
                 replica.reach(state.version, serial)
         except CatalogReset:
-            await self._read_anew()
+            await self._read_all()
         else:
             self._confirm(state, requested_at)
 
@@ -274,7 +274,7 @@ class ReplicaFollower:
         """Return whether the engine lacks changes that are `held`."""
         return state.generation == self.replica.generation and state.version < held
 
-    async def _begin_anew(self) -> None:
+    async def _reset(self) -> None:
         """Reset the engine, which has lost acknowledged changes: a backup was restored, or a
         replica took over that lacked some.
 
@@ -288,7 +288,7 @@ class ReplicaFollower:
         await self.engine.clear()
         raise CatalogReset
 
-    async def _read_anew(self) -> None:
+    async def _read_all(self) -> None:
         """Read another generation from its beginning; the old copy is shown until the new one is
         complete.
         """
@@ -307,9 +307,9 @@ class ReplicaFollower:
             self._confirm(state, requested_at)
             if was.generation and was.generation != replica.generation:
                 _log.info("The shared catalog was cleared, and has been read again.")
-                self.begun_anew()
+                self.was_reset()
             return
-        raise DatabaseAway("it is begun anew again and again")
+        raise DatabaseAway("it is reset again and again")
 
     async def _whole(self, state: EngineState) -> Replica:
         replica = self._copy(state.generation)

@@ -370,7 +370,7 @@ def make(
     world: World,
     *,
     rights_changed: Callable[[], None] = lambda: None,
-    begun_anew: Callable[[], None] = lambda: None,
+    was_reset: Callable[[], None] = lambda: None,
     confirmed: Callable[[], None] = lambda: None,
 ) -> SharedCatalog:
     """Return a catalog that will follow the engine, and closes it: `begin` it. Its callbacks: see
@@ -385,7 +385,7 @@ def make(
         forgettable=settings.forgettable,
         memory=settings.memory,
         rights_changed=rights_changed,
-        begun_anew=begun_anew,
+        was_reset=was_reset,
         confirmed=confirmed,
     )
     return SharedCatalog(following)
@@ -397,10 +397,10 @@ async def open(
     world: World,
     *,
     rights_changed: Callable[[], None] = lambda: None,
-    begun_anew: Callable[[], None] = lambda: None,
+    was_reset: Callable[[], None] = lambda: None,
 ) -> SharedCatalog:
     """Return a catalog that has begun. Raises as `SharedCatalog.begin`."""
-    catalog = make(settings, engine, world, rights_changed=rights_changed, begun_anew=begun_anew)
+    catalog = make(settings, engine, world, rights_changed=rights_changed, was_reset=was_reset)
     await catalog.begin()
     return catalog
 

@@ -134,7 +134,7 @@ class Comparing:
         self.notify(status(f"{found.projects} projects"))
         _log.info(
             (
-                "compared with the storage: {projects} projects, {read} of them read anew, "
+                "compared with the storage: {projects} projects, {read} of them read again, "
                 "{changed} changed{strays}"
             ),
             projects=found.projects,

@@ -240,7 +240,7 @@ def follow(
         engine,
         world,
         rights_changed=signals.rights_reported.emit,
-        begun_anew=signals.catalog_reset.emit,
+        was_reset=signals.catalog_reset.emit,
         confirmed=signals.catalog_confirmed.emit,
     )
 

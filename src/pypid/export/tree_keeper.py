@@ -37,7 +37,7 @@ FULL = 3600.0
 """
 AGAIN = 10.0
 """Seconds after which a project that could not be written is tried again."""
-ANEW = 60.0
+RENEWAL = 60.0
 """Seconds after which the user's identity is looked up again: a directory does not report changes.
 """
 AT_ONCE = 4
@@ -166,9 +166,9 @@ class TreeKeeper:
 
     async def _looked(self, now: float) -> set[ProjectName]:
         """Look for changes and queue them first; return the projects that are no longer visible."""
-        if self.options.user is not None and now - self._known >= ANEW:
+        if self.options.user is not None and now - self._known >= RENEWAL:
             self._known = now
-            await self._viewer.who(anew=True)
+            await self._viewer.who(renewed=True)
         basis = await self._viewer.basis()
         if basis == self._basis:
             return set()

@@ -105,17 +105,17 @@ class ExportViewer:
         factory=lambda: DeferredSemaphore(READ), init=False, repr=False
     )
 
-    async def who(self, *, anew: bool = False) -> Identity:
+    async def who(self, *, renewed: bool = False) -> Identity:
         """Return the identity of the viewer. Raises what `Authority.closed` returns,
         `PeopleUnknown`.
 
-        An unknown user sees what anonymous sees. With `anew` the identity is looked up again.
+        An unknown user sees what anonymous sees. With `renewed` the identity is looked up again.
         """
         closed = self.authority.closed()
         if closed is not None:
             raise closed
         changes = self.authority.changes()
-        if self.user is not None and (anew or changes != self._known_at):
+        if self.user is not None and (renewed or changes != self._known_at):
             found = await self.authority.find(self.user)
             self._who, self._known_at = found or ANONYMOUS, changes
             self._rules = None

@@ -42,7 +42,7 @@ from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.manage import Manager, files_of_release
 from pypid.index.local.publish import Publisher, PublishOutcome
-from pypid.index.local.sidecars import BodyAnew
+from pypid.index.local.sidecars import BodyFactory
 from pypid.index.maintenance import Maintenance
 from pypid.index.progress import Tell
 from pypid.index.project_lists import Names
@@ -366,7 +366,7 @@ class Index:
     async def publish(
         self,
         upload: Upload,
-        body: BodyAnew,
+        body: BodyFactory,
         by: str,
         *,
         overwrite: bool = False,

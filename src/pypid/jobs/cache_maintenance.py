@@ -116,7 +116,7 @@ class CacheMaintenance(PeriodicJobs):
     async def _compared(self) -> None:
         found = await self.index.reconcile()
         if found.changed:
-            message = "compared with the storage: {changed} of {projects} projects read anew"
+            message = "compared with the storage: {changed} of {projects} projects read again"
             _log.info(message, changed=found.changed, projects=found.projects)
 
     # --- refreshing ---
@@ -161,7 +161,7 @@ class CacheMaintenance(PeriodicJobs):
             project = await self.index.context.local_project(name)
             if not asks_upstream(self.index.policy, name, project):
                 return False
-            return (await self.index.listings.state(name, anew=True)).reachable
+            return (await self.index.listings.state(name, renewed=True)).reachable
         except CancelledError:  # pypid stops
             return False
         except PypidError as error:

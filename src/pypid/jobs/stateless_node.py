@@ -210,7 +210,7 @@ class StatelessNode(PeriodicJobs):
             return
         if found.changed or adopted:
             message = (
-                "compared with the storage: {read} of {projects} projects read anew, {adopted} "
+                "compared with the storage: {read} of {projects} projects read again, {adopted} "
                 "files taken in"
             )
             _log.info(message, read=found.read, projects=found.projects, adopted=adopted)

@@ -256,7 +256,7 @@ class EngineContract(NodesContract):
         self.put(b"line")
         self.assertTrue(self.have(self.another().state()).complete)
 
-    def test_begun_anew(self) -> None:
+    def test_reset(self) -> None:
         """After a reset, it has no rows and is not complete; serials go on, and followers have to
         read from the beginning.
         """

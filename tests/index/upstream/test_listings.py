@@ -192,7 +192,7 @@ class AskingTests(CorrespondentCase):
     def test_anew(self) -> None:
         """A refresh asks though it is fresh."""
         self.theirs()
-        self.have(self.made.state(SPAM, anew=True))
+        self.have(self.made.state(SPAM, renewed=True))
         self.assertEqual(self.times(), 2)
 
     def test_one_flight(self) -> None:
@@ -344,7 +344,7 @@ class SlowTests(CorrespondentCase):
 
     def test_unknown_project_is_waited_for(self) -> None:
         """There is nothing else to serve; and a refresh waits as well."""
-        waiting = [start(self.made.state(EGGS)), start(self.made.state(SPAM, anew=True))]
+        waiting = [start(self.made.state(EGGS)), start(self.made.state(SPAM, renewed=True))]
         self.pass_time(3 * TIMEOUT)
         for each in waiting:
             self.assertNoResult(each)

@@ -372,7 +372,7 @@ class RuleTests(LocalCase):
             200,
         )
         self.upstream.statuses["ham"] = Status.QUARANTINED
-        self.have(self.pypid.index.listings.state(project_name("ham"), anew=True))
+        self.have(self.pypid.index.listings.state(project_name("ham"), renewed=True))
         self.assertEqual(self.names(), [])
         self.missing("ham/", f"ham/{HAM}", f"spam/{filename}")
         self.assertEqual(self.files("spam"), {})
@@ -381,11 +381,11 @@ class RuleTests(LocalCase):
         """A project that upstream has no more is gone here too, and comes back with it."""
         self.keep()
         self.upstream.has_not("ham")
-        self.have(self.pypid.index.listings.state(project_name("ham"), anew=True))
+        self.have(self.pypid.index.listings.state(project_name("ham"), renewed=True))
         self.assertEqual(self.names(), [])
         self.missing("ham/", f"ham/{HAM}")
         self.upstream.has("ham", HAM, self.ham)
-        self.have(self.pypid.index.listings.state(project_name("ham"), anew=True))
+        self.have(self.pypid.index.listings.state(project_name("ham"), renewed=True))
         self.assertEqual(self.names(), ["ham"])
         self.assertEqual(set(self.files("ham")), {HAM})
 
@@ -477,5 +477,5 @@ class SdistTests(LocalCase):
         self.keep(name)
         self.assertIs(self.files("eggs")[name]["yanked"], False)
         self.upstream.has("eggs", name, sdist("eggs"), yanked="broken")
-        self.have(self.pypid.index.listings.state(project_name("eggs"), anew=True))
+        self.have(self.pypid.index.listings.state(project_name("eggs"), renewed=True))
         self.assertEqual(self.files("eggs")[name]["yanked"], "broken")

@@ -210,7 +210,7 @@ class Database:
         before, self._identity = self._identity, identity
         if before not in (None, identity):
             self._dispose()
-            raise DatabaseAway(f"{place.path} has become another file: it is read anew.")
+            raise DatabaseAway(f"{place.path} has become another file: it is read again.")
 
     def _note(self, *, made: bool) -> None:
         """Note that there are tables. If they existed before the disk was full, a failure is only

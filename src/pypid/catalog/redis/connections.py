@@ -160,7 +160,7 @@ class RedisConnections:
         if policy not in ("noeviction", was):
             _log.warn(
                 "The Redis of the shared catalog throws keys away where memory is short "
-                "(maxmemory-policy {policy}): then the catalog is begun anew, and compared with "
+                "(maxmemory-policy {policy}): then the catalog is reset, and compared with "
                 "the storage again, or leases end too early. Set it to noeviction.",
                 policy=policy,
             )

@@ -212,7 +212,7 @@ class RedisEngine:
                     await self.open(*self._known)
                 except CannotStart as error:
                     raise DatabaseUnusable(str(error)) from None
-        raise DatabaseAway("it is begun anew again and again")
+        raise DatabaseAway("it is reset again and again")
 
     async def _on_one_key(self, script: Script, key: bytes, *words: Word) -> Any:
         """Run a script about one key that does not concern rows."""
@@ -236,7 +236,7 @@ class RedisEngine:
                 raise CatalogReset
             case b"SCHEMA":
                 raise DatabaseUnusable(
-                    "it was begun anew by another version of pypid, with keys of version "
+                    "it was reset by another version of pypid, with keys of version "
                     f"{answer[1].decode()} (this one: {scripts.SCHEMA}). Run the same version "
                     "everywhere, and start this one again."
                 )
@@ -264,7 +264,7 @@ def _state(answer: list[Any]) -> EngineState:
     except (ValueError, AttributeError):
         raise DatabaseUnusable(
             "it holds what no pypid has written. Take its keys away (or a ?prefix=), and it is "
-            "filled anew."
+            "filled again."
         ) from None
 
 

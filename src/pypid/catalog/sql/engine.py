@@ -82,7 +82,7 @@ class SqlEngine:
         if schema is not None:
             _log.warn(
                 "The shared catalog had tables of version {schema}, of {age} pypid. They were "
-                "made anew, and all is read from the storage again. Run the same version "
+                "made again, and all is read from the storage again. Run the same version "
                 "everywhere: a node of another one cannot use the catalog from now on.",
                 schema=schema,
                 age="an older" if schema < SCHEMA else "a newer",
@@ -241,7 +241,7 @@ async def _in_any_generation(operation: Coroutine[Any, Any, T]) -> T:
     try:
         return await operation
     except CatalogReset:
-        raise DatabaseAway("it is to be begun anew") from None
+        raise DatabaseAway("it has to be reset") from None
 
 
 def _driver(place: Place) -> Sqlite | Postgresql:

@@ -111,7 +111,7 @@ def read_state(
         raise CatalogReset
     if found.schema != SCHEMA:
         raise DatabaseUnusable(
-            f"it was begun anew by another version of pypid, with tables of version "
+            f"it was reset by another version of pypid, with tables of version "
             f"{found.schema} (this one: {SCHEMA}). Run "
             "the same version everywhere, and start this one again."
         )

@@ -249,7 +249,7 @@ class _Judge:
             if kind == "user" and name in TAKEN:
                 raise ValueError(f"{name!r} is what the audit log calls others by")
         except ValueError as error:
-            done = "nothing of it is taken over. Give it another name there, or make it anew here"
+            done = "nothing of it is taken over. Give it another name there, or make it again here"
             self.odd(
                 f"the {kind} {shortened(ascii(name))} cannot be called so here ({error})",
                 done,

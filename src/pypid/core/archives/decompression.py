@@ -113,7 +113,7 @@ class Unpacked:
         while rest:
             if rest.strip(b"\0"):
                 raise UnusableArchive(
-                    "the file has data after its compressed stream; build it anew with a current "
+                    "the file has data after its compressed stream; build it again with a current "
                     "build tool."
                 )
             rest = self._file.read(_BATCH)
@@ -138,13 +138,13 @@ class Unpacked:
             data = self._file.read(_BATCH) if self._decoder.needs_input else b""
             if not data and self._decoder.needs_input:
                 raise UnusableArchive(
-                    "the compressed stream was cut off: build the file anew and upload it again."
+                    "the compressed stream was cut off: build the file again and upload it."
                 )
             try:
                 self._buffer = self._decoder.decompress(data, _PIECE)
             except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError):
                 raise UnusableArchive(
-                    "the file is not compressed as its name says, or it is damaged: build it anew."
+                    "the file is not compressed as its name says, or it is damaged: build it again."
                 ) from None
         self._unpacked += len(self._buffer)
         if is_bomb(self._unpacked, self._size):

@@ -179,7 +179,7 @@ _LONGEST_ROW = 256 << 10
 _SCRIPTS = ("console_scripts", "gui_scripts")
 """The groups of entry points that installers turn into files."""
 _WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
-_REBUILD = "build the wheel anew with a current build tool."
+_REBUILD = "build the wheel again with a current build tool."
 
 
 def wheel_metadata(
@@ -229,7 +229,7 @@ def _member(
 ) -> bytes | None:
     if name not in entries:
         findings.add(
-            f"the archive lacks {shortened(name)!r}; build it anew with a current build tool."
+            f"the archive lacks {shortened(name)!r}; build it again with a current build tool."
         )
         return None
     try:

@@ -24,7 +24,7 @@ _MOST_HEADERS = 64 << 20
 """Maximum size in bytes of all of them together: an hour of work would pack into a small file."""
 
 
-_CUT_OFF = "the tar archive was cut off: build the file anew and upload it again."
+_CUT_OFF = "the tar archive was cut off: build the file again and upload it."
 
 
 class TarKind(Enum):
@@ -104,7 +104,7 @@ def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -
     while piece := stream.pieces():
         if piece.strip(b"\0"):
             raise UnusableArchive(
-                "the tar archive has data after its end; build the file anew with a current build "
+                "the tar archive has data after its end; build the file again with a current build "
                 "tool."
             )
 
@@ -125,9 +125,11 @@ def _verify(header: bytes, count: int) -> None:
         if digits.isdigit() and digits.lstrip(b"0") in [b"%o" % each for each in sums]:
             return
     if count == 1:
-        raise UnusableArchive("it is not a tar archive compressed as its name says: build it anew.")
+        raise UnusableArchive(
+            "it is not a tar archive compressed as its name says: build it again."
+        )
     raise UnusableArchive(
-        "the tar archive is damaged or was cut off: build the file anew and upload it again."
+        "the tar archive is damaged or was cut off: build the file again and upload it."
     )
 
 
@@ -179,10 +181,12 @@ def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
         if fields:
             raise UnusableArchive(
                 "the tar archive names all its members alike, in a global header; build the file "
-                "anew."
+                "again."
             )
     elif fields.keys() & pending.keys():
-        raise UnusableArchive("the tar archive gives a member two long names; build the file anew.")
+        raise UnusableArchive(
+            "the tar archive gives a member two long names; build the file again."
+        )
     pending.update(fields)
 
 
@@ -190,7 +194,7 @@ def _pax(data: bytes) -> dict[str, str]:
     """Return the relevant records ``<length> <key>=<value>\\n`` (path, linkpath, size)."""
     records: dict[str, str] = {}
     damaged = UnusableArchive(
-        "the tar archive has a damaged extended (pax) header: build the file anew."
+        "the tar archive has a damaged extended (pax) header: build the file again."
     )
     data = data.rstrip(b"\0")
     start = 0
@@ -234,14 +238,14 @@ def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
         if not (text.isascii() and text.isdigit()) or len(text) > 18 or size not in (0, int(text)):
             # readers with and without pax support would find different members (CVE-2025-62518)
             raise UnusableArchive(
-                f"the tar archive gives {shortened(name)!r} two sizes; build the file anew."
+                f"the tar archive gives {shortened(name)!r} two sizes; build the file again."
             )
         size = int(text)
     if kind is not TarKind.FILE:
         if size and kind is not TarKind.HARDLINK:
             raise UnusableArchive(
                 f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; build "
-                "the file anew."
+                "the file again."
             )
         size = 0
     link = extended.get("linkpath", _text(header[157:257].split(b"\0")[0]))

@@ -44,14 +44,14 @@ def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
     where = tail.rfind(b"PK\x05\x06")
     if where < 0 or where + _END.size > len(tail):
         raise UnusableArchive(
-            "it is not a zip archive, or it was cut off: build it anew and upload it again."
+            "it is not a zip archive, or it was cut off: build it again and upload it."
         )
     _, disk, first_disk, here, entries, directory_size, start, comment_size = _END.unpack_from(
         tail, where
     )
     if where + _END.size + comment_size != len(tail):
         raise UnusableArchive(
-            "the zip archive has data after its end; build the file anew with a current build tool."
+            "the zip archive has data after its end; build it again with a current build tool."
         )
     position = tail_start + where
     if disk not in (0, 0xFFFF) or first_disk not in (0, 0xFFFF) or here != entries:
@@ -71,11 +71,11 @@ def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
     if start + directory_size < position:
         raise UnusableArchive(
             "the zip archive has data before its first member, or between its directory and its "
-            "end; build the file anew."
+            "end; build the file again."
         )
     if start + directory_size > position:
         raise UnusableArchive(
-            "the zip archive was cut off, or its end is damaged: build it anew and upload it again."
+            "the zip archive was cut off, or its end is damaged: build it again and upload it."
         )
     return Directory(entries, directory_size, start, size)
 

@@ -295,7 +295,7 @@ def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberPro
                 else "follows bytes that belong to no member"
             )
             findings.add(
-                f"{shortened(entry.name)!r} in the zip archive {what}; build the file anew with a "
+                f"{shortened(entry.name)!r} in the zip archive {what}; build the file again with a "
                 "current build tool."
             )
             return
@@ -306,7 +306,7 @@ def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberPro
     if position != end:
         findings.add(
             "the zip archive has bytes before its directory that belong to no member; build the "
-            "file anew."
+            "file again."
         )
 
 
@@ -351,7 +351,7 @@ def _after_descriptor(
         # a streaming reader cannot find the end of such data; uv refuses it too
         findings.add(
             f"{shortened(entry.name)!r} in the zip archive is stored with its size after it; "
-            f"build the file anew."
+            f"build the file again."
         )
         return None
     file.seek(position)

@@ -158,7 +158,7 @@ def _text(value: object) -> str | None:
 def _judge_metadata_version(text: str | None, problems: list[str]) -> None:
     if text is None:
         problems.append(
-            "the metadata has no Metadata-Version: build the file anew with a current build tool."
+            "the metadata has no Metadata-Version: build the file again with a current build tool."
         )
         return
     if not is_metadata_version(text):

@@ -177,7 +177,7 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
     )
     if inside.metadata is None and not problems:
         problems.append(
-            "the file has no metadata that can be read: build it anew with a current build tool."
+            "the file has no metadata that can be read: build it again with a current build tool."
         )
     if problems or metadata.version is None or form.content_digests is None:
         raise UploadRejected(tuple(dict.fromkeys(problems)), distribution.filename)

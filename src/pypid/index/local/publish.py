@@ -38,7 +38,7 @@ from pypid.index.local.commit import commit
 from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
 from pypid.index.local.sidecars import (
-    BodyAnew,
+    BodyFactory,
     description_of,
     documents_of,
     file_of,
@@ -82,7 +82,7 @@ class Publisher:
         return ExistingFiles(self.context)
 
     async def publish(
-        self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False
+        self, upload: Upload, body: BodyFactory, by: str, *, overwrite: bool = False
     ) -> PublishOutcome:
         """Store the upload durably and list it; `body` returns its bytes, from the beginning with
         each call.
@@ -121,7 +121,7 @@ class Publisher:
         return done
 
     async def _publish(
-        self, upload: Upload, body: BodyAnew, by: str, overwrite: bool
+        self, upload: Upload, body: BodyFactory, by: str, overwrite: bool
     ) -> PublishOutcome:
         name, filename = upload.distribution.project, upload.distribution.filename
         place = f"{name}/{filename}"
@@ -146,7 +146,7 @@ class Publisher:
             return await self._beside_older(first, upload, body, by, overwrite)
 
     async def _beside_older(
-        self, older: ExistingFile, upload: Upload, body: BodyAnew, by: str, overwrite: bool
+        self, older: ExistingFile, upload: Upload, body: BodyFactory, by: str, overwrite: bool
     ) -> PublishOutcome:
         if older.file.sha256 == upload.digests.sha256:
             if not older.is_whole:
@@ -191,7 +191,7 @@ class Publisher:
         # a delete that broke off may have left the yank of the former file
         await self.context.blobs.delete(key(name, filename, ObjectKind.YANKED))
 
-    async def _restore(self, file: StoredFile, upload: Upload, body: BodyAnew) -> PublishOutcome:
+    async def _restore(self, file: StoredFile, upload: Upload, body: BodyFactory) -> PublishOutcome:
         """Put back the very bytes that the record names and the storage has lost."""
         _log.warn(
             "The bytes of {filename} were lost, and are restored from an upload",
@@ -221,7 +221,7 @@ class Publisher:
     async def _store(
         self,
         upload: Upload,
-        body: BodyAnew,
+        body: BodyFactory,
         by: str,
         older: StoredFile | None,
         *,
@@ -259,7 +259,7 @@ class Publisher:
         self,
         file: StoredFile,
         upload: Upload,
-        body: BodyAnew,
+        body: BodyFactory,
         written: list[str],
         *,
         is_alone: bool,
@@ -283,7 +283,9 @@ class Publisher:
             with suppress(StorageDown, StorageFull):
                 await self.context.provisional.confirm(key)
 
-    async def _brought_home(self, file: StoredFile, upload: Upload, body: BodyAnew) -> StoredFile:
+    async def _brought_home(
+        self, file: StoredFile, upload: Upload, body: BodyFactory
+    ) -> StoredFile:
         """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
         and list them from there.
         """
@@ -314,7 +316,7 @@ class Publisher:
         return there
 
     async def _write_artifact(
-        self, file: StoredFile, body: BodyAnew, *, is_alone: bool = False
+        self, file: StoredFile, body: BodyFactory, *, is_alone: bool = False
     ) -> tuple[Blob, bool]:
         """Write the bytes only if absent. Return the blob, and whether there was none before.
 

@@ -12,7 +12,7 @@ from pypid.index.local.early_write import EarlyWrite
 from pypid.index.store import records
 from pypid.ports import Body
 
-BodyAnew = Callable[[], Awaitable[Body]]
+BodyFactory = Callable[[], Awaitable[Body]]
 """Returns the bytes of an upload, from their beginning with each call."""
 
 
@@ -80,7 +80,7 @@ def left_by(older: StoredFile, plan: Plan, keep: Set[str | None]) -> list[str]:
 async def write_bytes(
     context: IndexContext,
     file: StoredFile,
-    body: BodyAnew,
+    body: BodyFactory,
     *,
     replace: bool = False,
     is_provisional: bool = False,

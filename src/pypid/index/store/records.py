@@ -169,7 +169,7 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     try:
         before = await history_of(blobs, file.project, file.filename)
     except Unreadable as error:
-        _log.error("{error}; it is written anew", error=error)
+        _log.error("{error}; it is written again", error=error)
         before = FileHistory(file.filename)
     after = with_event(before, event)
     await write_document(

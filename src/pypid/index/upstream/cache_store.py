@@ -34,7 +34,7 @@ from pypid.index.store import records
 from pypid.index.store.record_store import RecordStore
 from pypid.index.upstream.cached_records import (
     AT_ONCE,
-    BodyAnew,
+    BodyFactory,
     CachedRecords,
     MetadataOf,
     agrees,
@@ -132,7 +132,7 @@ class CacheStore:
             await self.records.edit(name, change)
 
     async def keep(
-        self, file: File, digests: Digests, body: BodyAnew, metadata: MetadataOf
+        self, file: File, digests: Digests, body: BodyFactory, metadata: MetadataOf
     ) -> StoredFile:
         """Store the verified bytes; `body` returns them, from the beginning with each call. Return
         the cached file. `metadata` is not called if the announced metadata is stored already.
@@ -164,7 +164,7 @@ class CacheStore:
         return kept
 
     async def _write_bytes(
-        self, file: File, digests: Digests, body: BodyAnew, there: StoredFile | None
+        self, file: File, digests: Digests, body: BodyFactory, there: StoredFile | None
     ) -> tuple[str, bool]:
         """Write the bytes unless they are there; return their key, and whether this call wrote
         them. Existing bytes are never replaced.

@@ -26,7 +26,7 @@ from pypid.ports import Blobs, Body, Catalog
 
 _log = Logger()
 
-BodyAnew = Callable[[], Awaitable[Body]]
+BodyFactory = Callable[[], Awaitable[Body]]
 """Returns the bytes of a file, from their beginning with each call."""
 MetadataOf = Callable[[], Awaitable[bytes | None]]
 """Returns the metadata in a file, or None if there is none."""

@@ -73,11 +73,11 @@ class UpstreamListings:
         name: ProjectName,
         via: Sequence[str] = (),
         *,
-        anew: bool = False,
+        renewed: bool = False,
         spend: Callable[[], None] | None = None,
     ) -> UpstreamState:
         """Return the upstream state of the project; fetch the listing if it is not fresh, or with
-        `anew`.
+        `renewed`.
 
         Raises `UpstreamDown`, `BadListing` if upstream cannot be asked and nothing is known;
         `Loop`, `UnknownOwner`, `StorageDown` as `UpstreamGate`. While a shared catalog is down,
@@ -90,7 +90,7 @@ class UpstreamListings:
         )  # before waiting for a flight that this request may be the cause of
         entry = await self.kept.entry(name)
         breaker = self.gate.breaker
-        if not breaker.is_down and not anew and self._is_fresh(entry):
+        if not breaker.is_down and not renewed and self._is_fresh(entry):
             return _known(entry, failure=None)
         if await self.catalog.is_away():
             return self._as_it_was(entry)
@@ -103,7 +103,7 @@ class UpstreamListings:
                 and name not in self._flights
             ):
                 spend()
-            waits = entry.listing is None or anew
+            waits = entry.listing is None or renewed
             return _known(
                 await (self._renewed(name, via) if waits else self._renewed_soon(name, via)),
                 failure=None,

@@ -29,8 +29,8 @@ _log = Logger()
 EVERY = 4.0
 """Seconds between two checks for changes: a change is in the bucket within 10 s."""
 _SEALED = records.LARGEST + 2000
-_BEGIN_ANEW = (
-    f"Or, if that cannot be had, remove {COPIES} from the bucket: then pypid begins anew, without "
+_WITHOUT_COPIES = (
+    f"Or, if that is lost, remove {COPIES} from the bucket: then pypid starts without "
     f"what is there."
 )
 
@@ -95,7 +95,7 @@ class Backup:
                 raise CannotStart(
                     f"The state folder {self.state} is new, and the bucket has copies of what is "
                     "of record, sealed with a [server] secret, which is not set. Set the one that "
-                    f"the index had. {_BEGIN_ANEW}"
+                    f"the index had. {_WITHOUT_COPIES}"
                 )
 
     async def _copy_of(self, record: Record, secret: str) -> bytes | None:
@@ -110,12 +110,12 @@ class Backup:
         except WrongSecret as error:
             raise CannotStart(
                 f"The state folder {self.state} is new, and its copy in the bucket cannot be "
-                f"opened: {error} Set the one that the index had. {_BEGIN_ANEW}"
+                f"opened: {error} Set the one that the index had. {_WITHOUT_COPIES}"
             ) from None
         except Unreadable as error:
             raise CannotStart(
                 f"The copy in the bucket of what is of record: {error}. Restore it from a backup "
-                f"of the bucket. {_BEGIN_ANEW}"
+                f"of the bucket. {_WITHOUT_COPIES}"
             ) from None
 
     # --- keeping copies ---

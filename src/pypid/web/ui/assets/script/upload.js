@@ -101,9 +101,9 @@
     var file = answer && answer.files && answer.files[0];
     if (file && !file.problems.length) return succeed(entry, file);
     if (file) return fail(entry, file.problems, "Try again");
-    if (request.status === 401) return fail(entry, ["You are not logged in any more. Log in (in another tab, if others are still under way), load this page anew and try again."], "Try again");
+    if (request.status === 401) return fail(entry, ["You are not logged in any more. Log in (in another tab, if others are still under way), load this page again and try again."], "Try again");
     var problems = (answer && (answer.message ? [answer.message] : answer.problems)) || [];
-    if (request.status === 403) problems = problems.concat("If you have logged in or out since this page was loaded, load it anew.");
+    if (request.status === 403) problems = problems.concat("If you have logged in or out since this page was loaded, load it again.");
     if (!problems.length) problems = [{
       413: "A server on the way here says that the file is too large.",
       502: "The index cannot be reached behind its proxy. Try again soon.",
@@ -147,7 +147,7 @@
     }
     request.addEventListener("load", end(function () { hear(entry, request); }));
     request.addEventListener("error", end(function () {
-      fail(entry, ["The connection was lost before there was an answer. Try again: should it be published already, nothing changes. (A file that was changed since it was chosen cannot be read any more: choose it anew.)"], "Try again");
+      fail(entry, ["The connection was lost before there was an answer. Try again: should it be published already, nothing changes. (A file that was changed since it was chosen cannot be read any more: choose it again.)"], "Try again");
     }));
     request.addEventListener("abort", end(function () { fail(entry, ["Sending it was broken off."], "Try again"); }));
     request.open("POST", form.action);
