@@ -14,6 +14,7 @@ from pypid.core.model import Span, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
+from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.core.search.ranking import SearchQuery, SearchResults
 from pypid.flow import start
 from pypid.ports import Body
@@ -22,6 +23,7 @@ from pypid.search.follower import PAUSE
 from pypid.search.fts_index import READERS
 from pypid.search.postponed import LATEST, QUIET
 from pypid.search.search import FROM_A_PLACE, Search
+from tests.core.test_restrictions import ANY, VersionRule
 from tests.distributions import metadata, wheel_filename
 from tests.web.installers.test_local import CACHE, LocalCase
 
@@ -379,6 +381,50 @@ class LaterTests(SearchCase):
         self.look()
         self.assertEqual(self.names_of("food"), ["toast", "spam"])
         self.assertEqual(len(reads), 3)
+
+    def block(self, *versions: str, digest: str | None = None) -> None:
+        """Replace the blocks: versions of spam, or a digest."""
+        rule = ProjectRestrictions((VersionRule(frozenset(versions)),))
+        self.pypid.index.policy.restrictions.replace(
+            "blocks",
+            {project_name("spam"): rule} if versions else {},
+            {} if digest is None else {digest: ANY},
+        )
+
+    def test_block(self) -> None:
+        """A blocked release is not shown, also after a restart and after the block has ended."""
+        self.patch(self.pypid.index.policy.restrictions, "current", Restrictions())
+        self.add("spam", "1.0", summary="Old")
+        filename = self.add("spam", "2.0", summary="New")
+        self.add("eggs")
+        file = self.have(self.pypid.index.file(project_name("spam"), filename))
+        self.look()
+        for versions, digest in (((), file.sha256), (("2.0",), None)):
+            self.block(*versions, digest=digest)
+            for _ in "before", "after a restart":
+                self.look()
+                [found] = self.find("spam").found
+                self.assertEqual((found.version, found.summary), ("1.0", "Old"))
+                self.assertEqual(self.names_of("New"), [])
+                self.search.close()
+                self.search = self.searching()
+            self.block()
+            self.look()
+            [found] = self.find("spam").found
+            self.assertEqual((found.version, found.summary), ("2.0", "New"))
+
+    def test_block_that_ended_while_it_was_stopped(self) -> None:
+        """Cards made under a block are made again without it."""
+        self.patch(self.pypid.index.policy.restrictions, "current", Restrictions())
+        self.add("spam", "1.0")
+        self.add("spam", "2.0")
+        self.block("2.0")
+        self.look()
+        self.search.close()
+        self.block()
+        self.search = self.searching()
+        self.look()
+        self.assertEqual([each.version for each in self.find("spam").found], ["2.0"])
 
     def test_other_files(self) -> None:
         """A further file of the same release leaves what is known; a new release has its metadata

@@ -17,6 +17,7 @@ from pypid.core.errors import Busy, PypidError, StorageDown
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import changes_at, may_show_upstream, view
+from pypid.core.restrictions import Restrictions
 from pypid.core.search.ranking import ProjectDescription
 from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
@@ -69,6 +70,8 @@ class SearchFollower:
     _generation: str = field(default="", init=False)
     _rules: str = field(default="", init=False)
     """A digest of the visibility rules: when it differs, all is indexed again."""
+    _restrictions: Restrictions = field(factory=Restrictions, init=False, repr=False)
+    """Those that the cards obey."""
     _begun: bool = field(default=False, init=False)
     _urgent: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
     _todo: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
@@ -134,15 +137,32 @@ class SearchFollower:
 
     async def _begin(self) -> None:
         """Find out which projects have a card, and which of these are outdated."""
-        world, policy = self.index.world, self.index.policy
+        world = self.index.world
         self._urgent.clear()
         self._later = Postponed()
         self._edition, self._generation = await self.index.edition(), self.index.catalog.generation
-        self._rules = hash_of((self._generation, repr(policy)))
+        self._obey()
         look = await self._look()
         held = await world.blocking(self.search_index.held)
         self._todo, self._gone = await world.thinking(_differing, held, look, self._rules)
         self.known, self._begun, self._is_whole, self._all_read = look, True, False, False
+
+    def _obey(self) -> None:
+        """Make cards by the restrictions in force from now on."""
+        policy = self.index.policy
+        self._restrictions = policy.restrictions.current
+        digests = sorted(self._restrictions.digests)
+        self._rules = hash_of((self._generation, repr(policy), *digests))
+
+    def _restricted(self, look: CatalogView) -> None:
+        """Queue the projects whose restrictions have changed since the last look."""
+        changed = self.index.policy.restrictions.current.changed_names(self._restrictions)
+        if changed is None:
+            self._todo.update((summary.name, None) for summary in look.names)
+        else:
+            self._urgent.update((name, None) for name in changed if look.names.has(name))
+        if changed is None or changed:
+            self._obey()
 
     async def _look(self) -> CatalogView:
         catalog = self.index.catalog
@@ -176,6 +196,7 @@ class SearchFollower:
             look = await self._look()
             changed, only_upstream, gone = self._changes(look)
             self._edition, self.known = edition, look
+            self._restricted(look)
             self._urgent.update(dict.fromkeys(changed))
             self._later.add(only_upstream, self.index.world.clock.seconds())
             self._gone |= gone
@@ -254,6 +275,8 @@ class SearchFollower:
             local.serial if isinstance(local, Project) else 0,
             0 if upstream is None else upstream.serial,
         )
+        if self._restrictions.of(name) is not None:  # another process may have others
+            mark += " restricted"
         return CardSource(view(policy, local, upstream, now, name), is_ours, mark, until)
 
     # --- reading metadata ---
