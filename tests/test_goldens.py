@@ -27,7 +27,7 @@ from pypid.core.records.upstream_entry import dump_upstream_entry
 from pypid.flow import whole
 from pypid.web.api.openapi import document
 from tests.core.records.test_upstream_entry import WHEN, a_file
-from tests.index.file_cache_cases import KeeperCase, listed, noise
+from tests.index.file_cache_cases import KeeperCase, listed, noise, provenance_of
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
 from tests.web.routes import ALL_ROUTES
 
@@ -109,11 +109,14 @@ class Cached(KeeperCase):
         """Is run by hand."""
 
     def objects(self) -> dict[str, Any]:
-        """Fetch a file; return what lies in the storage, by key."""
+        """Fetch a file without and one with provenance; return what is in the storage, by key."""
         self.setUp()
-        file = listed(noise(2000))
-        self.upstream.sends(file.source or "", noise(2000))
-        self.successResultOf(self.client(file).ended)
+        provenance_url = "https://files.example/integrity/spam/1.1/spam-1.1.tar.gz/provenance"
+        attested = listed(noise(3000), "spam-1.1.tar.gz", provenance_url=provenance_url)
+        self.upstream.sends(provenance_url, provenance_of(attested))
+        for file, size in (listed(noise(2000)), 2000), (attested, 3000):
+            self.upstream.sends(file.source or "", noise(size))
+            self.successResultOf(self.client(file).ended)
 
         async def read() -> dict[str, Any]:
             return {

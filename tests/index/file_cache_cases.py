@@ -7,6 +7,8 @@ at the pace of the test.
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from hashlib import sha256, shake_128
@@ -63,6 +65,27 @@ def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> 
         source=FILES + filename,
     )
     return (as_stored if "key" in fields else replace)(file, **fields)  # type: ignore[arg-type]
+
+
+def provenance_of(file: File, **fields: object) -> bytes:
+    """A provenance object about the file, of the right form; its signature proves nothing."""
+    text = b64encode(b"any").decode()
+    about = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": file.filename, "digest": {"sha256": file.sha256}, **fields}],
+        "predicateType": "https://docs.pypi.org/attestations/publish/v1",
+    }
+    attestation = {
+        "version": 1,
+        "verification_material": {"certificate": text, "transparency_entries": [{}]},
+        "envelope": {
+            "statement": b64encode(json.dumps(about).encode()).decode(),
+            "signature": text,
+        },
+    }
+    publisher = {"kind": "GitHub", "repository": "monty/spam", "workflow": "release.yml"}
+    bundle = {"publisher": publisher, "attestations": [attestation]}
+    return json.dumps({"version": 1, "attestation_bundles": [bundle]}).encode()
 
 
 async def read_kept(blobs: Blobs, name: ProjectName) -> tuple[StoredFile, ...]:

@@ -366,7 +366,8 @@ def _joined(file: ListedFile, kept: StoredFile, *, reachable: bool) -> File:
     same = is_copy(kept, file) if file.sha256 is None else kept.sha256 == file.sha256
     if not same:
         return offering(file, None, reachable=reachable)
-    stored = as_stored(file, key=kept.key, sha256=kept.sha256, size=kept.size)
+    own = {"key": kept.key, "sha256": kept.sha256, "size": kept.size, "attested": kept.attested}
+    stored = as_stored(file, **own)
     return offering(stored, kept, reachable=reachable)
 
 

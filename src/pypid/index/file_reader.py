@@ -212,13 +212,27 @@ class FileReader:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
         return await self._sidecar(file, ObjectKind.SIGNATURE, ".asc", is_promised=file.signed)
 
-    async def provenance(self, file: File) -> bytes:
+    async def provenance(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
-        none.
+        none, and for upstream files what `ProvenanceCache.provenance` raises.
         """
+        if file.source is not None:
+            return await self._provenance_of_upstream(file, permission)
         return await self._sidecar(
             file, ObjectKind.PROVENANCE, ".provenance", is_promised=file.attested
         )
+
+    async def _provenance_of_upstream(self, file: File, permission: UpstreamPermission) -> bytes:
+        self.check(file)
+        if permission.may_reach_out:
+            try:
+                return await self.file_cache.provenance.provenance(file, permission.via)
+            except UnknownOwner:
+                raise NoSuchFile(f"{file.filename}.provenance") from None
+        data = await self.file_cache.kept.provenance(file)
+        if data is None:
+            raise permission.refusal or NoSuchFile(f"{file.filename}.provenance")
+        return data
 
     async def _sidecar(
         self, file: File, kind: ObjectKind, what: str, *, is_promised: bool

@@ -349,11 +349,11 @@ class Index:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
         return await self._reader.signature(file)
 
-    async def provenance(self, file: File) -> bytes:
-        """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
-        none.
+    async def provenance(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
+        """Return the provenance object of a visible file (PEP 740); see
+        `FileReader.provenance`.
         """
-        return await self._reader.provenance(file)
+        return await self._reader.provenance(file, permission)
 
     # --- changing ---------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from twisted.internet.defer import (
 )
 from twisted.logger import Logger
 
+from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
@@ -26,7 +27,15 @@ from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
 from pypid.index.upstream.eviction import files_to_evict, inventory_of
 from pypid.index.upstream.inventory import InventoryEntry
-from pypid.jobs.leases import COMPARE, EVICT, RECONCILE, REFRESH, Leases, SoleNode
+from pypid.jobs.leases import (
+    COMPARE,
+    EVICT,
+    PROVENANCE,
+    RECONCILE,
+    REFRESH,
+    Leases,
+    SoleNode,
+)
 
 _log = Logger()
 
@@ -40,6 +49,12 @@ ROOM = 20
 """An eviction leaves one part in so many of `max_cache` free: not every new file should need an
 eviction.
 """
+FETCH_PROVENANCE = 600.0
+"""Seconds between two fetches of provenance that cached files lack."""
+PROVENANCE_AT_ONCE = 200
+"""Number of provenance objects that such a fetch requests: upstream indexes limit requests."""
+ALL_PROVENANCE = 86400.0
+"""Seconds until the cached files are looked through again once all were."""
 SETTLE = 3.0
 """Seconds between two attempts to send pending updates to a shared catalog."""
 REFRESHES = 4
@@ -68,10 +83,15 @@ class CacheMaintenance(PeriodicJobs):
     """Cached bytes at the last check; None: unknown."""
     _came: int = field(default=0, init=False)
     """Bytes that came since."""
+    _provenance_after: str = field(default="", init=False)
+    """The last project whose cached files have their provenance, as far as upstream has it."""
+    _provenance_due: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self.index.world.clock)
         self.add_job(WRITE_DOWN, self._write_down, "writing down which kept files were used")
+        if self.index.policy.mode in (Mode.CACHE, Mode.MIRROR):
+            self.add_job(FETCH_PROVENANCE, self._fetch_provenance, "fetching provenance")
         if self.compares:
             self.add_job(COMPARE, self._compare, "comparing with the storage")
         if self.index.shared:
@@ -118,6 +138,19 @@ class CacheMaintenance(PeriodicJobs):
         if found.changed:
             message = "compared with the storage: {changed} of {projects} projects read again"
             _log.info(message, changed=found.changed, projects=found.projects)
+
+    async def _fetch_provenance(self) -> None:
+        """Fetch the provenance that cached files lack, some at a time; all of them once a day."""
+        now = self.index.world.clock.seconds()
+        if now >= self._provenance_due:
+            await self.leases.run(PROVENANCE, self._fetch_some_provenance, FETCH_PROVENANCE * 0.9)
+
+    async def _fetch_some_provenance(self) -> None:
+        fetch = self.index.file_cache.provenance.fetch_missing
+        last = await fetch(self._provenance_after, PROVENANCE_AT_ONCE)
+        self._provenance_after = last or ""
+        if last is None:
+            self._provenance_due = self.index.world.clock.seconds() + ALL_PROVENANCE
 
     # --- refreshing ---
 

@@ -26,6 +26,7 @@ _log = Logger()
 HELD, RENEWED = 30.0, 8.0
 """Seconds that a lease is valid while its job goes on, and after which it is renewed."""
 RECONCILE, FILL, REFRESH, EVICT, TENDED = "reconcile", "fill", "refresh", "evict", "tidy"
+PROVENANCE = "provenance"
 """The names of the leases of jobs."""
 PUBLISHING = "publish "
 """The prefix of a publisher's lease, before the place of the file."""

@@ -222,6 +222,25 @@ class PackedTests(SynchronousTestCase):
             self.assertEqual(text, block.text())
             self.assertIs(compressed, block.entries)
 
+    def test_cached_provenance(self) -> None:
+        """Pages that are joined from blocks name the provenance that is stored here, and no
+        other.
+        """
+        base = "https://host/integrity/"
+        listed = packed(many(2 * BLOCK))
+        cached = as_stored(listed[7], key="k", size=1, attested=True)
+        shown = ShownFiles(listed, {7: cached})
+        self.assertTrue(shown.attested)
+        project = Project(name=SPAM, files=shown)
+        plain = Project(name=SPAM, files=tuple(shown))
+        for format in Format:
+            for url in (base, "http://host/integrity/", None):
+                page, gzipped = render_forms(project, format, provenance_url=url)
+                self.assertEqual(page, render_project(plain, format, provenance_url=url))
+                self.assertEqual(page.body.count(b"/integrity/"), url == base)
+                if gzipped is not None:
+                    self.assertEqual(gzip.decompress(gzipped.body), page.body)
+
     def test_blocks(self) -> None:
         """Files of all blocks are found, and pages of several blocks are whole."""
         for count in (0, 1, BLOCK, BLOCK + 1, 3 * BLOCK):

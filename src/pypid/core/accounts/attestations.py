@@ -1,5 +1,5 @@
-"""Check the attestations (PEP 740) of an upload: their form, and whether they are about the
-uploaded file.
+"""Check the attestations (PEP 740) of an upload, or those that an upstream index serves: their
+form, and whether they are about the file.
 
 Signatures are verified elsewhere: `pypid.attestations.verification`. Source: "Index hosted
 attestations" (packaging.python.org).
@@ -17,6 +17,11 @@ from attrs import field, frozen
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from pypid.core.errors import shortened
+
+LARGEST = 1 << 20
+"""Maximum size in bytes of upstream's provenance objects; those of the public index have 10 KB."""
+MOST = 32
+"""Maximum number of attestations in one of them."""
 
 
 class Predicate(Enum):
@@ -57,6 +62,18 @@ class _Statement(msgspec.Struct):
     kind: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
     subjects: list[_Subject] = msgspec.field(name="subject")
     predicate_type: str = msgspec.field(name="predicateType")
+
+
+class _Bundle(msgspec.Struct):
+    publisher: dict[str, Any]
+    attestations: list[msgspec.Raw]
+
+
+class _Provenance(msgspec.Struct):
+    """A provenance object (PEP 740, "Provenance objects")."""
+
+    version: Literal[1]
+    attestation_bundles: list[_Bundle]
 
 
 @frozen
@@ -116,7 +133,7 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
     kinds: list[Predicate] = []
     for number, one in enumerate(objects, 1):
         try:
-            kinds.append(check_statement(_statement_in(bytes(one)), about))
+            kinds.append(check_statement(statement_in(bytes(one)), about))
         except ValueError as error:
             problems.append(f"attestation {number}: {error}")
     if len(set(kinds)) < len(kinds):
@@ -131,16 +148,30 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
     )
 
 
+def attestations_in(provenance: bytes, about: AttestationSubject) -> Sequence[bytes]:
+    """Return the attestation objects in a provenance object, each as exact JSON. Raises
+    `ValueError` unless there is one at least, and all are about the file.
+    """
+    try:
+        read = msgspec.json.decode(provenance, type=_Provenance)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"it is not a provenance object: {shortened(str(error))}") from None
+    objects = [bytes(one) for bundle in read.attestation_bundles for one in bundle.attestations]
+    if not 0 < len(objects) <= MOST:
+        raise ValueError(f"it has {len(objects)} attestations, and must have 1 to {MOST}")
+    for number, one in enumerate(objects, 1):
+        try:
+            check_subject(statement_in(one), about)
+        except ValueError as error:
+            raise ValueError(f"attestation {number}: {error}") from None
+    return objects
+
+
 def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
     """Return the kind of attestation that this in-toto statement makes. Raises `ValueError` with
     all the reasons why it is not valid for the file.
     """
-    try:
-        document = msgspec.json.decode(statement, type=_Statement)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ValueError(
-            f"its statement is not an in-toto statement v1: {_reason(error)}"
-        ) from None
+    document = _read_statement(statement)
     problems = list(_subject_problems(document.subjects, about))
     known = {predicate.value: predicate for predicate in Predicate}
     predicate = known.get(document.predicate_type)
@@ -154,8 +185,26 @@ def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
     return predicate
 
 
-def _statement_in(attestation: bytes) -> bytes:
-    """Return the statement as it was signed. Raises `ValueError`."""
+def check_subject(statement: bytes, about: AttestationSubject) -> None:
+    """Check that this in-toto statement, of whatever kind, is about the file. Raises
+    `ValueError`.
+    """
+    problems = _subject_problems(_read_statement(statement).subjects, about)
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _read_statement(statement: bytes) -> _Statement:
+    try:
+        return msgspec.json.decode(statement, type=_Statement)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(
+            f"its statement is not an in-toto statement v1: {_reason(error)}"
+        ) from None
+
+
+def statement_in(attestation: bytes) -> bytes:
+    """Return the statement of an attestation object, as it was signed. Raises `ValueError`."""
     try:
         read = msgspec.json.decode(attestation, type=_Attestation)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

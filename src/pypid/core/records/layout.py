@@ -28,7 +28,8 @@ No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/
 upstream files, in the same layout (bytes, metadata, record): whatever is lost, or breaks off, they
 can never be mistaken for local files::
 
-    .kept/<project>/<filename>           the bytes; .metadata and .record.json beside them
+    .kept/<project>/<filename>           the bytes; .metadata, .provenance.json (upstream's) and
+                                         .record.json beside them
 
 Only the artifacts may be elsewhere: the record names their key. Where a pypicloud has to find them
 again they are stored in its layout (`Plan`), and all other objects are only pypid's

@@ -53,8 +53,6 @@ class ListingFacts(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
     """Whether the size of each file is known."""
     hashed: bool = True
     """Whether the bytes of each file can be verified (`claim_of`)."""
-    attested: bool = False
-    """Whether the provenance of any file is stored here."""
 
 
 @frozen(eq=False)
@@ -82,8 +80,8 @@ class ListedFiles(Files[ListedFile]):
 
     @property
     def attested(self) -> bool:
-        """Whether the provenance of any file is stored here."""
-        return self.facts.attested
+        """Whether the provenance of any file is stored here: of a listed file it never is."""
+        return False
 
     @property
     def latest(self) -> datetime | None:

@@ -98,16 +98,15 @@ def render_project(
     returns each file's URL where no `files_url` can (signed ones). `as_of`: the time that is shown,
     if it is not now.
     """
-    if provenance_url is not None and not provenance_url.startswith("https://"):
-        provenance_url = None
+    provenance_url = _secure(provenance_url)
     if not flat:
         files_url = f"{files_url}{project.name}/"
     files = project.files
     is_packed = url_of is None and _has_finished_entries(files)
     if is_packed and format.is_json:
-        return _joined_json(project, files_url, as_of)[0]
+        return _joined_json(project, files_url, provenance_url, as_of)[0]
     blocks = (
-        _read_blocks(files, project.name, files_url)
+        _read_blocks(files, project.name, files_url, provenance_url)
         if is_packed
         else (
             [entry_of(file, files_url, provenance_url, url_of) for file in block]
@@ -127,7 +126,7 @@ def render_forms(
 ) -> tuple[RenderedPage, RenderedPage | None]:
     """Return `render_project`'s page, and its gzipped form if both are joined (`is_joined`)."""
     if is_joined(project.files, format):
-        return _joined_json(project, f"{files_url}{project.name}/")
+        return _joined_json(project, f"{files_url}{project.name}/", _secure(provenance_url))
     page = render_project(project, format, files_url=files_url, provenance_url=provenance_url)
     return page, None
 
@@ -137,16 +136,24 @@ def is_joined(files: Sequence[File], format: Format) -> bool:
     return format.is_json and _has_finished_entries(files)
 
 
+def _secure(provenance_url: str | None) -> str | None:
+    is_secure = provenance_url is not None and provenance_url.startswith("https://")
+    return provenance_url if is_secure else None
+
+
 def _has_finished_entries(files: Sequence[File]) -> bool:
-    return isinstance(files, Files) and not files.attested
+    return isinstance(files, Files)
 
 
 def _joined_json(
-    project: Project, files_url: str, as_of: AsOfHeader | None = None
+    project: Project,
+    files_url: str,
+    provenance_url: str | None,
+    as_of: AsOfHeader | None = None,
 ) -> tuple[RenderedPage, RenderedPage]:
     """Return the page and its gzipped form, joined from the blocks of `Files`."""
     texts, fragments = [], []
-    for text, compressed in _texts(project.files, project.name, files_url):
+    for text, compressed in _texts(project.files, project.name, files_url, provenance_url):
         texts += [b",", text]
         fragments += [_COMMA, compressed]
     has_sizes = isinstance(project.files, ListedFiles) and project.files.facts.sized
@@ -159,10 +166,12 @@ def _joined_json(
     return page, evolve(page, body=body, etag=f'{page.etag[:-1]}-gzip-{crc32(body):08x}"')
 
 
-def _texts(files: Sequence[File], name: str, files_url: str) -> Iterator[tuple[bytes, bytes]]:
+def _texts(
+    files: Sequence[File], name: str, files_url: str, provenance_url: str | None
+) -> Iterator[tuple[bytes, bytes]]:
     assert isinstance(files, Files)
     usual, url = f'"url":"{FILES_URL}{name}/'.encode(), b'"url":' + _encoder.encode(files_url)[:-1]
-    for text, compressed in texts_of(files):
+    for text, compressed in texts_of(files, provenance_url):
         if url == usual:
             yield text, compressed
         else:
@@ -170,8 +179,10 @@ def _texts(files: Sequence[File], name: str, files_url: str) -> Iterator[tuple[b
             yield changed, fragment(changed)
 
 
-def _read_blocks(files: Sequence[File], name: str, files_url: str) -> Iterator[list[Entry]]:
-    for text, _ in _texts(files, name, files_url):
+def _read_blocks(
+    files: Sequence[File], name: str, files_url: str, provenance_url: str | None
+) -> Iterator[list[Entry]]:
+    for text, _ in _texts(files, name, files_url, provenance_url):
         yield _entries.decode(b"[" + text + b"]")
 
 

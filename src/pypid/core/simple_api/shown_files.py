@@ -38,7 +38,7 @@ class ShownFiles(Files[File]):
     @property
     def attested(self) -> bool:
         """Whether the provenance of any file is stored here."""
-        return self.listed.attested or any(file.attested for file in self.replaced.values())
+        return any(file.attested for file in self.replaced.values())
 
     @property
     def runs(self) -> Runs[str]:
@@ -104,9 +104,10 @@ def weight_of(files: Sequence[File]) -> int:
     return files.weight if isinstance(files, ListedFiles) else FILE_WEIGHT * len(files)
 
 
-def texts_of(files: Files) -> Iterator[tuple[bytes, bytes]]:
+def texts_of(files: Files, provenance_url: str | None = None) -> Iterator[tuple[bytes, bytes]]:
     """Yield the entries of some consecutive files each time, for a page with the URLs of
     `FILES_URL`, joined by commas; and the same, compressed (`compression.fragment`).
+    `provenance_url` as for `render.render_project`.
     """
     listed, replaced, hidden = _sources(files)
     touched: dict[int, list[int]] = {}
@@ -116,7 +117,7 @@ def texts_of(files: Files) -> Iterator[tuple[bytes, bytes]]:
         if number not in touched:
             yield text, compressed
             continue
-        changed = _changed(text, number * BLOCK, touched[number], replaced, hidden)
+        changed = _changed(text, number * BLOCK, touched[number], replaced, hidden, provenance_url)
         if changed == text:  # most cached files have the entry that upstream listed
             yield text, compressed
         elif changed:
@@ -140,6 +141,7 @@ def _changed(
     numbers: Sequence[int],
     replaced: Mapping[int, File],
     hidden: Collection[int],
+    provenance_url: str | None,
 ) -> bytes:
     """Return the text of a block, which begins at position `start`, with the files of these numbers
     replaced or hidden.
@@ -150,6 +152,6 @@ def _changed(
             del entries[number]
         else:
             file = replaced[start + number]
-            entry = _encoder.encode(entry_of(file, f"{FILES_URL}{file.project}/", None))
+            entry = _encoder.encode(entry_of(file, f"{FILES_URL}{file.project}/", provenance_url))
             entries[number] = entry[len(BEGINNING) : -1]
     return b"".join((BEGINNING, SEPARATOR.join(entries), b"}")) if entries else b""

@@ -19,7 +19,12 @@ from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.cached_records import cached_metadata_key, recorded, small
+from pypid.index.upstream.cached_records import (
+    cached_keys,
+    cached_metadata_key,
+    recorded,
+    small,
+)
 
 _AGAIN = (
     "`pypid storage check --sweep` or `pypid cache purge {project} {filename}` deletes it; the "
@@ -162,7 +167,7 @@ class CacheChecker:
             is_damaged = file is None and place.filename in files
             if (
                 is_damaged
-                or (file is not None and blob.key in (file.key, cached_metadata_key(file)))
+                or (file is not None and blob.key in cached_keys(file))
                 or not self._is_old(blob)
             ):
                 continue
@@ -173,7 +178,7 @@ class CacheChecker:
                 and listed is not None
                 and place.filename not in listed
             )
-            if place.kind in _BYTES or is_unlisted:
+            if place.kind in (*_BYTES, ObjectKind.PROVENANCE) or is_unlisted:
                 yield place, blob
 
     def _report(self, seen: _Seen, place: ObjectPlace, key: str, wrong: StorageProblem) -> None:
@@ -212,6 +217,6 @@ class CacheChecker:
                     and finding.key == cached_metadata_key(file)
                     and await self._has_other_metadata(file)
                 )
-            return file is None or finding.key not in (file.key, cached_metadata_key(file))
+            return file is None or finding.key not in cached_keys(file)
 
         await self.kept.discard(place.project, place.filename, finding.key, is_wrong_still)

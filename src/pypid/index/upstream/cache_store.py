@@ -39,10 +39,13 @@ from pypid.index.upstream.cached_records import (
     MetadataOf,
     agrees,
     cached_blobs,
+    cached_keys,
     cached_metadata_key,
+    cached_provenance_key,
     recorded,
     small,
     with_kept,
+    with_provenance,
     without_kept,
 )
 from pypid.ports import Blobs, Catalog
@@ -239,7 +242,7 @@ class CacheStore:
                 return first
             await self.blobs.write(where, BytesBody(dump_record(kept)), replace=True)
         if replaces is not None and replaces.key != kept.key:
-            await self.records.sweep((replaces.key, cached_metadata_key(replaces)))
+            await self.records.sweep(cached_keys(replaces))
         return kept
 
     async def forget(self, name: ProjectName, filename: str) -> None:
@@ -301,6 +304,30 @@ class CacheStore:
             await self.blobs.write(where, BytesBody(data), replace=True)
             await self._learn(file.project, learn)
         self.file_cached.emit(len(data))
+
+    # --- provenance ---
+
+    async def provenance(self, file: File) -> bytes | None:
+        """Return the stored provenance object of the file, if these very bytes are cached."""
+        held = await self.find(file)
+        return None if held is None else await small(self.blobs, cached_provenance_key(held))
+
+    async def keep_provenance(self, file: File, data: bytes) -> StoredFile | None:
+        """Store the provenance object of a cached file. Return the file; None if it is no longer
+        cached: provenance is not stored without its file.
+        """
+        async with (
+            self._writes.taken(),
+            self.places.hold(f"{file.project}/{file.filename}"),
+            self.records.locks.hold(file.project),
+        ):
+            held = await recorded(self.blobs, file.project, file.filename)
+            if held is None or not is_copy(held, file):
+                return None
+            await self.blobs.write(cached_provenance_key(held), BytesBody(data), replace=True)
+            await self._learn(file.project, lambda entry: with_provenance(entry, held.key))
+        self.file_cached.emit(len(data))
+        return held
 
     # --- comparing with the storage ---
 

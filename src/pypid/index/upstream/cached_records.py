@@ -124,14 +124,15 @@ async def cached_files(
                 )
                 continue
             file = replace(file, archived=found.archived)
-            files.append(await _with_metadata(blobs, file, present))
+            files.append(await _with_sidecars(blobs, file, present))
     return in_order(tuple(files))
 
 
-async def _with_metadata(blobs: Blobs, file: StoredFile, present: dict[str, Blob]) -> StoredFile:
-    """Return the file with the hash of the metadata beside it, which may have been added or removed
-    since the record was written.
+async def _with_sidecars(blobs: Blobs, file: StoredFile, present: dict[str, Blob]) -> StoredFile:
+    """Return the file with the hash of the metadata beside it, and whether there is provenance:
+    both may have been added or removed since the record was written.
     """
+    file = replace(file, attested=cached_provenance_key(file) in present)
     if cached_metadata_key(file) not in present:
         return replace(file, metadata_sha256=None)
     if file.metadata_sha256 is not None:
@@ -167,6 +168,22 @@ def cached_metadata_key(file: StoredFile) -> str:
     return file.key + ObjectKind.METADATA.value
 
 
+def cached_provenance_key(file: StoredFile) -> str:
+    """Return the key of the provenance of a cached file: beside its very bytes."""
+    return file.key + ObjectKind.PROVENANCE.value
+
+
+def cached_keys(file: StoredFile) -> tuple[str, ...]:
+    """Return the keys of a cached file's bytes and of the documents beside them."""
+    return file.key, cached_metadata_key(file), cached_provenance_key(file)
+
+
+def with_provenance(entry: UpstreamEntry, where: str) -> UpstreamEntry:
+    """Return `entry`, whose cached file with this key has provenance now."""
+    kept = (replace(file, attested=True) if file.key == where else file for file in entry.kept)
+    return evolve(entry, kept=tuple(kept))
+
+
 def with_kept(entry: UpstreamEntry, file: StoredFile) -> UpstreamEntry:
     """Return `entry` with this cached file added."""
     others = (other for other in entry.kept if other.filename != file.filename)
@@ -192,6 +209,8 @@ def agrees(entry: UpstreamEntry, present: dict[str, Blob]) -> bool:
         if found is None or (found.size, found.archived) != (file.size, file.archived):
             return False
         if (cached_metadata_key(file) in present) != (file.metadata_sha256 is not None):
+            return False
+        if (cached_provenance_key(file) in present) != file.attested:
             return False
     return True
 

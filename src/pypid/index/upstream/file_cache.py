@@ -32,6 +32,7 @@ from pypid.flow import World, start
 from pypid.flow.spool import Spool
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_metadata import Describer
+from pypid.index.upstream.file_provenance import ProvenanceCache
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.last_access import LastAccess
 from pypid.index.upstream.shared_download import SharedDownload, SharedDownloadBody
@@ -71,6 +72,7 @@ class FileCache:
     spool: Path
     largest: int = LARGEST
     last_access: LastAccess = field(init=False, repr=False)
+    provenance: ProvenanceCache = field(init=False, repr=False)
     _downloads: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _describer: Describer = field(init=False, repr=False)
@@ -79,6 +81,7 @@ class FileCache:
 
     def __attrs_post_init__(self) -> None:
         self.last_access = LastAccess(self.world.now)
+        self.provenance = ProvenanceCache(self.kept, self.gate, self.world.blocking)
         self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 
     # --- serving files ---
@@ -167,6 +170,7 @@ class FileCache:
         for fetch in list(self._under_way):
             await fetch
         await self._describer.close()
+        await self.provenance.close()
 
     async def stored(self, file: File, span: Span | None) -> Body | None:
         """Return the bytes from the storage, or None if they are not there (any more). Upstream is
@@ -185,6 +189,7 @@ class FileCache:
             await self.kept.records.resync(file.project)
             return None
         self.touched(kept)
+        self.provenance.want(file, kept)
         return body
 
     # --- fetching ---
@@ -325,7 +330,9 @@ class FileCache:
                     return None
                 return await self.world.blocking(_metadata_in, spool, file)
 
-            self.touched(await self.kept.keep(file, digests, spool.body, metadata))
+            kept = await self.kept.keep(file, digests, spool.body, metadata)
+            self.touched(kept)
+            self.provenance.want(file, kept)
             self._broken_off.pop(_flight(file), None)
         except CancelledError:
             raise

@@ -160,10 +160,11 @@ async def provenance(
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(accepted, kind))
     if not _wish(accepted, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
-    found = await ctx.app.index.file(project, filename, ctx.upstream_permission(project))
+    permission = ctx.upstream_permission(project)
+    found = await ctx.app.index.file(project, filename, permission)
     if not same_version(found.version, version):
         raise NoSuchFile(f"{ctx.spelling} {version}: {filename}")
-    page = finished(await ctx.app.index.provenance(found), content_type)
+    page = finished(await ctx.app.index.provenance(found, permission), content_type)
     await send_page(
         ctx.request, FinishedPage(page, ctx.app.world.blocking), restricted=ctx.app.restricted
     )
