@@ -10,9 +10,11 @@ import functools
 import json
 import tempfile
 from contextlib import ExitStack, aclosing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -292,6 +294,32 @@ class CopyTests(OverSockets, SynchronousTestCase):
         self.assertIn("-5", after["ETag"])
         self.assertEqual(self.have(self.read(key)), data)
         self.assertEqual(self.have(self.unfinished()), [])
+
+    def test_links_of_withheld_bytes(self) -> None:
+        """A link ends when the bytes are moved away, whatever their size, and works again once they
+        are back.
+        """
+        stream = bytes(range(251)) * (17 * MEBIBYTE // 251)
+        self.patch(classes, "LARGEST_COPY", 10 * MEBIBYTE)
+        self.patch(classes, "COPY_PART", 6 * MEBIBYTE)
+        for key, data in (("spam/spam-1.0+x.zip", b"small"), ("spam/spam-2.0.zip", stream)):
+            held = f".pypid/held/b1/{key}"
+            self.have(self.blobs.write(key, BytesBody(data)))
+            link = self.have(self.blobs.link(key, timedelta(minutes=1)))
+            assert link is not None
+            parts = urlsplit(link.url)
+            target = f"{parts.path}?{parts.query}"
+            self.assertEqual(self.s3.send("GET", target).status, 200)
+            self.have(self.blobs.classes.copy(key, held))
+            self.have(self.blobs.delete(key))
+            answer = self.s3.send("GET", target)
+            self.assertEqual(answer.status, 404)
+            self.assertNotIn(data[:5], answer.body)
+            self.assertEqual(self.have(self.read(held)), data)
+            self.have(self.blobs.classes.copy(held, key))
+            self.have(self.blobs.delete(held))
+            self.assertEqual(self.s3.send("GET", target).body, data)
+        self.assertIs(self.have(self.blobs.classes.is_versioned()), False)
 
     async def read(self, key: str) -> bytes:
         """All of it."""

@@ -16,7 +16,7 @@ from typing import Protocol
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import Archived, Missing, Unreadable
+from pypid.core.errors import Archived, Missing, StorageDown, Unreadable
 from pypid.core.model import Blob, File, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, owner_of
@@ -175,6 +175,8 @@ class HeldFiles:
                 await run.copy(file.key, target)
                 copied = (await blobs.stat(target)).size
             except Missing:  # moved before, or lost: `pypid storage check` tells
+                if await self._is_there(file.key):
+                    raise StorageDown(f"the bytes of {file.filename} cannot be copied.") from None
                 return
             except Archived:
                 run.archived.append(file.filename)
@@ -254,6 +256,13 @@ class HeldFiles:
         except Archived:
             run.archived.append(blob.key)
             return False
+
+    async def _is_there(self, where: str) -> bool:
+        try:
+            await self.context.blobs.stat(where)
+        except Missing:
+            return False
+        return True
 
     async def _file(self, held: HeldBytes) -> StoredFile | None:
         """Return the file of the held bytes from its record. Raises `Unreadable`."""

@@ -18,6 +18,7 @@ from pypid.core.configuration.choices import CatalogStore, Mode, StorageBackend
 from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PeopleUnknown, StorageDown, StorageFull
+from pypid.core.presentation.block_limits import block_limits
 from pypid.daemon.control import Control, ControlRequest, listens
 from pypid.daemon.shared_catalog import engine_of
 from pypid.daemon.state import StatePaths, control_socket
@@ -119,6 +120,7 @@ class ServiceChecks:
         try:
             results = [area.ok(f"{place} can be listed, and an object can be written and deleted")]
             results.extend(await probe(area, blobs, settings.bucket, self.world))
+            versioned = await blobs.classes.is_versioned()
         finally:
             await blobs.close()
         if blobs.exclusive:
@@ -130,6 +132,8 @@ class ServiceChecks:
                     "Let one pypid alone receive uploads for this bucket.",
                 )
             )
+        limits = block_limits(is_bucket=True, is_versioned=versioned, cdn=wanted.cloudfront_domain)
+        results.extend(area.warning(limit.text, limit.advice) for limit in limits)
         return results
 
     async def catalog(self) -> Sequence[CheckResult]:
