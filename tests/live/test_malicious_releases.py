@@ -1,0 +1,236 @@
+"""Malicious releases of real projects, replayed: they appear upstream among good ones, and are
+removed hours later. Each protection keeps them from an installer by itself.
+
+litellm (March 2026): 1.82.7 and 1.82.8 were uploaded with a stolen token, without attestations; the
+latter runs at each start of Python by a ``.pth`` file. ultralytics (December 2024): 8.3.41 and
+8.3.42 came from the project's own workflow, whose cache was poisoned; 8.3.45 and 8.3.46 were
+uploaded with a stolen token.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid
+from tests.live.isolation import fails, uv, works
+from tests.live.processes import BIN, scratch
+from tests.live.projects import Artifact, call, wheel
+from tests.live.test_install import installed
+from tests.live.workers import until
+from tests.upstream.fake import J
+
+DAY: Final = timedelta(days=1)
+
+
+@frozen
+class Incident:
+    """A project with good releases, and malicious ones in the order of their upload."""
+
+    name: str
+    good: str
+    malicious: tuple[str, ...]
+
+    def wheel(self, version: str) -> Artifact:
+        """Return the wheel of a release; a malicious one leaves a mark at each start of Python."""
+        content = {f"{self.name}/__init__.py": f"version = {version!r}\n".encode()}
+        if version in self.malicious:
+            content[f"{self.name}_init.pth"] = b"import sys; sys.malicious = True\n"
+        return wheel(self.name, version, tag="py3-none-any", files=content)
+
+
+INCIDENTS: Final = {
+    incident.name: incident
+    for incident in (
+        Incident("litellm", "1.82.6", ("1.82.7", "1.82.8")),
+        Incident("ultralytics", "8.3.40", ("8.3.41", "8.3.42", "8.3.45", "8.3.46")),
+    )
+}
+
+
+class ReplayedIndex:
+    """The public index: what it lists now. Upload times are what the test says."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[str, bytes]] = {}
+        self.listed: dict[str, dict[str, Any]] = {}
+        self.url = ""
+
+    def upload(self, artifact: Artifact, uploaded: datetime) -> None:
+        """List a file."""
+        self.answers[f"/files/{artifact.filename}"] = ("application/octet-stream", artifact.data)
+        self.listed[artifact.filename] = {
+            "filename": artifact.filename,
+            "url": f"/files/{artifact.filename}",
+            "hashes": {"sha256": sha256(artifact.data).hexdigest()},
+            "size": len(artifact.data),
+            "upload-time": uploaded.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        }
+        self._write(artifact.filename.partition("-")[0])
+
+    def withdraw(self, artifact: Artifact) -> None:
+        """List and serve the file no longer."""
+        del self.listed[artifact.filename], self.answers[f"/files/{artifact.filename}"]
+        self._write(artifact.filename.partition("-")[0])
+
+    def _write(self, name: str) -> None:
+        files = [file for file in self.listed.values() if file["filename"].startswith(f"{name}-")]
+        versions = sorted({file["filename"].split("-")[1] for file in files})
+        page = {"meta": {"api-version": "1.1"}, "name": name, "versions": versions, "files": files}
+        self.answers[f"/simple/{name}/"] = (J, json.dumps(page).encode())
+
+    @contextmanager
+    def running(self) -> Iterator["ReplayedIndex"]:
+        """Serve it on a free port."""
+        answers = self.answers
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                kind, data = answers.get(self.path, ("", b""))
+                self.send_response(200 if kind else 404)
+                self.send_header("Content-Type", kind or "text/plain")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                with suppress(ConnectionError):  # pypid was stopped meanwhile
+                    self.wfile.write(data)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Write no log."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        self.url = f"http://127.0.0.1:{server.server_address[1]}/simple/"
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class ReplayCase(IndexTestCase):
+    """A public index that lists good and malicious releases, and a pypid with `lines` in front."""
+
+    lines = ""
+    sections = ""
+
+    def start(self) -> LiveIndex:
+        self.now = datetime.now(UTC)
+        self.upstream = self.entered(ReplayedIndex().running())
+        for incident in INCIDENTS.values():
+            self.upstream.upload(incident.wheel(incident.good), self.now - 30 * DAY)
+        self.place = self.entered(scratch())
+        upstream = f"mode = cache\nttl = 1s\nurl = {self.upstream.url}\n{self.lines}"
+        settings = Settings(upstream=upstream, sections=self.sections)
+        return self.entered(pypid(self.place, settings))
+
+    def attack(self, incident: Incident) -> None:
+        """The malicious releases appear upstream; they were uploaded in the last hours."""
+        for number, version in enumerate(incident.malicious):
+            age = timedelta(hours=2) - timedelta(minutes=10 * number)
+            self.upstream.upload(incident.wheel(version), self.now - age)
+
+    def withdraw(self, incident: Incident) -> None:
+        """The malicious releases disappear upstream."""
+        for version in incident.malicious:
+            self.upstream.withdraw(incident.wheel(version))
+
+    def command(self, *words: str | Path) -> str:
+        """Run a pypid command that works; return what it printed."""
+        command = [BIN / "pypid", *words, "--config", self.place / "pypid.ini"]
+        return works(command, self.folder)
+
+    def install(self, wanted: str, url: str = "") -> Path:
+        """Install the requirement with uv; return the folder."""
+        target = self.folder / f"target-{len(list(self.folder.iterdir()))}"
+        works([*uv(url or self.index.url(), "--no-cache"), "--target", target, wanted], self.folder)
+        return target
+
+    def hidden(self, incident: Incident) -> dict[str, str]:
+        """Return the files that a rule hides now, each with the rule."""
+        call(self.index, "GET", f"/simple/{incident.name}/")  # so that upstream is asked again
+        answer = json.loads(call(self.index, "GET", f"/api/why/{incident.name}", user="alice"))
+        return {file["filename"]: file["rule"] for file in answer["hidden"]}
+
+    def rules_that_hide(self, incident: Incident) -> dict[str, str]:
+        """Wait until pypid has read of the malicious releases, and hides them; return the rules."""
+        names = {incident.wheel(version).filename for version in incident.malicious}
+        until(lambda: names <= set(self.hidden(incident)), self.index)
+        return {name: rule for name, rule in self.hidden(incident).items() if name in names}
+
+    def assert_safe(self, incident: Incident) -> None:
+        """No installer gets a malicious release, neither unpinned nor pinned, nor by URL."""
+        target = self.install(incident.name)
+        self.assertEqual(installed(target), {f"{incident.name}-{incident.good}"})
+        self.assertEqual(list(target.glob("*.pth")), [])
+        for version in incident.malicious:
+            pinned = f"{incident.name}=={version}"
+            command = uv(self.index.url(), "--no-cache")
+            fails([*command, "--target", self.folder / "pinned", pinned], self.folder)
+            path = f"/packages/{incident.name}/{incident.wheel(version).filename}"
+            self.assertRaises(AssertionError, call, self.index, "GET", path)
+
+    def assert_no_view_has_it(self, incident: Incident) -> None:
+        """No as-of view has a malicious release, from the upload to now."""
+        for minutes in (5, 60, 100, 24 * 60):
+            at = (self.now - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            text = call(self.index, "GET", f"/at/{at}/simple/{incident.name}/").decode()
+            for version in incident.malicious:
+                self.assertNotIn(f"{incident.name}-{version}-", text)
+            self.assertIn(f"{incident.name}-{incident.good}-", text)
+
+
+class UnprotectedTests(ReplayCase):
+    """Without protection the malicious release is installed: the other tests can fail."""
+
+    @for_each(*INCIDENTS)
+    def attacked(self, name: str) -> None:
+        """While it is listed it is installed, and cached. After it was withdrawn no page, as-of
+        view or new installation has it.
+        """
+        incident = INCIDENTS[name]
+        self.install(name)
+        self.attack(incident)
+        until(lambda: self.on_page(incident) == set(incident.malicious), self.index)
+        target = self.install(name)
+        self.assertEqual(installed(target), {f"{name}-{incident.malicious[-1]}"})
+        self.assertEqual(len(list(target.glob("*.pth"))), 1)
+        self.withdraw(incident)
+        until(lambda: not self.on_page(incident), self.index)
+        self.assertEqual(installed(self.install(name)), {f"{name}-{incident.good}"})
+        self.assert_no_view_has_it(incident)
+
+    def on_page(self, incident: Incident) -> set[str]:
+        """Return the malicious versions that the project page lists."""
+        text = call(self.index, "GET", f"/simple/{incident.name}/").decode()
+        return {each for each in incident.malicious if f"{incident.name}-{each}-" in text}
+
+
+class CooldownTests(ReplayCase):
+    """A cooldown alone."""
+
+    lines = "cooldown = 3d"
+
+    @for_each(*INCIDENTS)
+    def attacked(self, name: str) -> None:
+        """The releases wait, and are withdrawn before they are old enough."""
+        incident = INCIDENTS[name]
+        self.attack(incident)
+        rules = self.rules_that_hide(incident)
+        self.assertEqual(set(rules.values()), {"cooldown"})
+        self.assert_safe(incident)
+        said = self.command("project", "why", name)
+        self.assertEqual(said.count("; visible from "), len(incident.malicious))
+        self.assert_no_view_has_it(incident)
+        self.withdraw(incident)
+        until(lambda: not self.hidden(incident), self.index)
+        self.assertEqual(installed(self.install(name)), {f"{name}-{incident.good}"})
+        self.assert_no_view_has_it(incident)
