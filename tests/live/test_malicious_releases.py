@@ -7,10 +7,11 @@ latter runs at each start of Python by a ``.pth`` file. ultralytics (December 20
 uploaded with a stolen token.
 """
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,7 +99,7 @@ class ReplayedIndex:
                 self.send_header("Content-Type", kind or "text/plain")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                with suppress(ConnectionError):  # pypid was stopped meanwhile
+                with contextlib.suppress(ConnectionError):  # pypid was stopped meanwhile
                     self.wfile.write(data)
 
             def log_message(self, format: str, *args: Any) -> None:
