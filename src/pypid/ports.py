@@ -471,6 +471,13 @@ class Downloads(Protocol):
         `PeopleUnknown`.
         """
 
+    async def by_user(
+        self, digests: Sequence[str], since: datetime
+    ) -> Sequence[tuple[str, str, int]]:
+        """Return how often each user has downloaded each of the files with these SHA-256 digests
+        since then: digest, user, number. Raises `PeopleUnknown`.
+        """
+
 
 class Upstream(Protocol):
     """Other indexes, seen through the Simple API, in the order of the configuration: the first that

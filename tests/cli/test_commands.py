@@ -36,6 +36,7 @@ COMMANDS = [
     "cache",
     "audit",
     "downloads",
+    "advisory",
     "backup",
     "restore",
     "log-level",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from tests.cli.command_lines import commands_below, pypid_lines, tree
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import basic
 
-NOUNS = ("project", "user", "group", "right", "token", "snapshot", "audit", "downloads", "status")
+NOUNS = (
+    *("project", "user", "group", "right", "token", "snapshot", "audit", "downloads", "status"),
+    "advisory",
+)
 """Commands that need a server only; the others need files, another index, or a terminal."""
 NOT_HERE = ("--ask", "--stdin", "--follow", "--at", "k3x9...")
 """Words of examples that need a terminal, standard input, a history, or an id."""
+PYLOCK = 'lock-version = "1.0"\ncreated-by = "test"\npackages = []'
 FIRST = (
     "user create carol",
     "user create ci",
@@ -43,6 +48,9 @@ class ExampleTests(CommandCase):
         """Every example of these commands works; one that asks is answered with the name that it
         asks for.
         """
+        for name, lock in (("uv.lock", "version = 1"), ("pylock.toml", PYLOCK)):
+            Path(name).write_text(lock)
+        Path("requirements.txt").write_text("acme-billing==1.0")
         count = 0
         for name, parser in commands_below(tree()):
             lines = [line for line in (parser.epilog or "").splitlines() if line.startswith("  ")]

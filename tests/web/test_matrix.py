@@ -187,6 +187,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/rss/project/<project>/releases.xml", *GET),
         ("/api/package/", *GET),
         ("/packages/", *GET),
+        ("/api/advisories", *GET),
+        ("/api/advisories/check", "POST"),
         ("/osv/v1/query", "POST"),
         ("/osv/v1/querybatch", "POST"),
         ("/osv/v1/vulns/<advisory>", *GET),
@@ -454,6 +456,7 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         ("/legacy/", "HEAD"): {"open": "**********", "closed": "13*******3"},
         ("/pypi/", "POST"): {"open": "**********", "closed": "13*******3"},
         # an empty query is a mistake, and this index has no advisories
+        ("/api/advisories/check", "POST"): {"open": "**********", "closed": "13*******3"},
         ("/osv/v1/query", "POST"): {"open": "**********", "closed": "13*******3"},
         ("/osv/v1/vulns/<advisory>", "GET"): {"open": "4444444444", "closed": "1344444443"},
         ("/osv/v1/vulns/<advisory>", "HEAD"): {"open": "4444444444", "closed": "1344444443"},

@@ -34,6 +34,7 @@ _MODULES = {
     "storage": ("storage",),
     "cache": ("cache",),
     "audit": ("audit", "downloads"),
+    "advisory": ("advisory",),
     "backup": ("backup",),
     "restore": ("restore",),
     "log_level": ("log-level",),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
+from pypid.cli.lock_file import field_of, text_of
 from pypid.cli.output import (
     ProgressBar,
     counted,
@@ -56,7 +55,6 @@ x86_64-unknown-linux-musl, aarch64-manylinux_2_34 ... The exit status is 1 if a
 requirement is incomplete afterwards.
 """
 
-_PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml\Z")
 CACHE = """\
   pypid cache list
   pypid cache purge --older-than 90d
@@ -214,7 +212,7 @@ def _confirm(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     document: dict[str, list[str]] = {"platform": options.platform, "python": options.python}
     for file in options.files:
-        document.setdefault(_field(file), []).append(_text(file))
+        document.setdefault(field_of(file), []).append(text_of(file))
     bar = ProgressBar(sys.stderr)
 
     def on_progress(event: Mapping[str, Any]) -> None:
@@ -232,23 +230,6 @@ def _fetch(options: argparse.Namespace) -> None:
     print_answer(options, answer, _print_fetched)
     if not answer["complete"]:
         sys.exit(1)
-
-
-def _field(file: str) -> str:
-    name = Path(file).name
-    if name == "uv.lock":
-        return "uv.lock"
-    return "pylock.toml" if _PYLOCK.match(name) else "requirements"
-
-
-def _text(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        sys.exit(f"pypid: {file} cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        sys.exit(f"pypid: {file} is not text in UTF-8")
 
 
 def _print_fetched(answer: Mapping[str, Any]) -> None:

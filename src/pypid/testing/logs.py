@@ -139,6 +139,13 @@ class MemoryDownloads:
         days = (each.when.astimezone(UTC).date() for each in self._noted if each.project == project)
         return sorted(Counter(day for day in days if day >= since).items())
 
+    async def by_user(
+        self, digests: Sequence[str], since: datetime
+    ) -> Sequence[tuple[str, str, int]]:
+        wanted = (each for each in self._noted if each.sha256 in digests and each.when >= since)
+        counted = Counter((each.sha256, each.who) for each in wanted)
+        return [(digest, who, count) for (digest, who), count in counted.items()]
+
 
 _: type[Downloads] = MemoryDownloads
 
@@ -246,3 +253,24 @@ class DownloadsContract(Timed):
             self.assertEqual(self.by_day(f"spam{project}"), list(zip(days, counted, strict=True)))
         self.downloads.note(a_download(0, project="spam1"))
         self.assertEqual(self.by_day("spam1")[0], (days[0], 168))
+
+    def test_by_user(self) -> None:
+        """The downloads of files since a time are counted for each file and user."""
+        one, other = "ab" * 32, "cd" * 32
+        hour = timedelta(hours=1)
+        for number, (who, digest) in enumerate(
+            [("bob", one), ("ann", one), ("bob", one), ("bob", other), ("bob", "ef" * 32)]
+        ):
+            self.downloads.note(evolve(a_download(3600 * number, sha256=digest), who=who))
+
+        def by_user(*digests: str, since: datetime = BEGINNING) -> set[tuple[str, str, int]]:
+            return set(self.have(self.downloads.by_user(digests, since)))
+
+        self.assertEqual(by_user(one, other), {(one, "bob", 2), (one, "ann", 1), (other, "bob", 1)})
+        later = {(one, "bob", 1), (other, "bob", 1)}
+        self.assertEqual(by_user(one, other, since=BEGINNING + 2 * hour), later)
+        self.assertEqual(by_user(one, since=BEGINNING + 9 * hour), set())
+        self.assertEqual(by_user(), set())
+        self.assertEqual(by_user("\0", "\ud800", "12" * 32), set())
+        many = [f"{number:064x}" for number in range(2500)]
+        self.assertEqual(len(by_user(one, *many, other)), 3)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -22,6 +22,8 @@ from pypid.ports import Downloads
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+T = TypeVar("T")
 
 PART = "downloads"
 NAME = "the database of downloads"
@@ -99,30 +101,29 @@ class SqlDownloads:
     async def of(
         self, *digests: str, most: int = 1000, before: int | None = None
     ) -> Sequence[DownloadEntry]:
-        await self.flush()
-        if not self._database.is_there():
-            return ()
-        try:
-            return await self._database.read(
-                PART,
-                partial(
-                    _select, [storable(each) for each in digests], max(0, min(most, MOST)), before
-                ),
-            )
-        except (DatabaseAway, DatabaseUnusable) as error:
-            self._log.error("The downloads cannot be read: {error}", error=str(error))
-            raise PeopleUnknown(NAME) from None
+        some, most = [storable(each) for each in digests], max(0, min(most, MOST))
+        return await self._read(partial(_select, some, most, before))
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
         await self.flush()
-        if not self._database.is_there():
-            return ()
-        if not (self._counted or self._closing):
+        if self._database.is_there() and not (self._counted or self._closing):
             start(
                 self._flights.single(None, self._count)
             )  # not awaited: counts of an older pypid's downloads may come later
+        return await self._read(partial(_select_days, storable(project), since))
+
+    async def by_user(
+        self, digests: Sequence[str], since: datetime
+    ) -> Sequence[tuple[str, str, int]]:
+        return await self._read(partial(_count_by_user, [*map(storable, digests)], since))
+
+    async def _read(self, read: Callable[[Connection], Sequence[T]]) -> Sequence[T]:
+        """Return what `read` finds, among all downloads until now; nothing without a database."""
+        await self.flush()
+        if not self._database.is_there():
+            return ()
         try:
-            return await self._database.read(PART, partial(_select_days, storable(project), since))
+            return await self._database.read(PART, read)
         except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
@@ -189,6 +190,14 @@ def _select_days(project: str, since: date, connection: Connection) -> Sequence[
     from pypid.access.sql.download_counts import find_days
 
     return find_days(connection, project, since)
+
+
+def _count_by_user(
+    digests: Sequence[str], since: datetime, connection: Connection
+) -> Sequence[tuple[str, str, int]]:
+    from pypid.access.sql.log_rows import count_by_user
+
+    return count_by_user(connection, digests, since)
 
 
 def _count_older(connection: Connection) -> bool:

@@ -116,6 +116,19 @@ def find_downloads(
     return found
 
 
+def count_by_user(
+    connection: Connection, digests: Sequence[str], since: datetime
+) -> Sequence[tuple[str, str, int]]:
+    """Return digest, user and number of the downloads of files since then."""
+    found: list[tuple[str, str, int]] = []
+    columns = table.c.sha256, table.c.who
+    for first in range(0, len(digests), DIGESTS_AT_ONCE):
+        some = table.c.sha256.in_(digests[first : first + DIGESTS_AT_ONCE])
+        query = select(*columns, func.count()).where(some & (table.c.when >= since))
+        found += [(row[0], row[1], row[2]) for row in connection.execute(query.group_by(*columns))]
+    return found
+
+
 def _entries(connection: Connection, found: Select[Any]) -> list[DownloadEntry]:
     return [
         DownloadEntry(

@@ -9,19 +9,19 @@ from collections.abc import Iterable
 import msgspec
 
 from pypid.advisories.database import StoredAdvisory
+from pypid.advisories.service import Advisories
 from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.advisories.osv_api import visible_record
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
-from pypid.web.app.app import App
 
 
-async def record_for(app: App, id: str, by: Visibility) -> bytes | None:
+async def record_for(advisories: Advisories, id: str, by: Visibility) -> bytes | None:
     """Return the OSV record with this id as JSON; None if there is none that the viewer may see."""
-    stored = await app.advisories.record(id)
+    stored = await advisories.record(id)
     if stored is None or not stored.private or by.sees_all:
         return None if stored is None else stored.document
-    return await app.world.blocking(_visible, stored, by)
+    return await advisories.world.blocking(_visible, stored, by)
 
 
 def _visible(stored: StoredAdvisory, by: Visibility) -> bytes | None:
@@ -29,24 +29,24 @@ def _visible(stored: StoredAdvisory, by: Visibility) -> bytes | None:
 
 
 def hits_for(
-    app: App, name: ProjectName, version: str | None, by: Visibility
+    advisories: Advisories, name: ProjectName, version: str | None, by: Visibility
 ) -> tuple[AdvisorySummary, ...]:
     """Return the advisories in force that hit a version (None: any) of a project. Those that are
     private are among them only if the viewer may read the project.
     """
-    if not app.advisories.knows(name):
+    if not advisories.knows(name):
         return ()
     if version is None:
-        found = tuple(each for each in app.advisories.of(name) if not each.withdrawn)
+        found = tuple(each for each in advisories.of(name) if not each.withdrawn)
     else:
-        found = app.advisories.hits(name, version)
+        found = advisories.hits(name, version)
     if by.sees_all or not any(each.private for each in found) or by.sees(name):
         return found
     return tuple(each for each in found if not each.private)
 
 
 async def without_hidden_names(
-    app: App, found: Iterable[AdvisorySummary], by: Visibility
+    advisories: Advisories, found: Iterable[AdvisorySummary], by: Visibility
 ) -> tuple[AdvisorySummary, ...]:
     """Return the advisories of a readable project, without the text of those private ones that
     also name projects which the viewer may not read.
@@ -54,7 +54,7 @@ async def without_hidden_names(
     shown: list[AdvisorySummary] = []
     for advisory in found:
         if advisory.private and not by.sees_all:
-            stored = await app.advisories.record(advisory.id)
+            stored = await advisories.record(advisory.id)
             if stored is None or not all(map(by.sees, stored.projects)):
                 advisory = msgspec.structs.replace(advisory, summary="", aliases=())
         shown.append(advisory)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pypid.index.file_contents import Contents
     from pypid.search.search import Search
     from pypid.web.app.as_of_pages import ThenPages
+    from pypid.web.app.hosted_advisories import HostedAdvisories
     from pypid.web.app.measures import Measures
     from pypid.web.app.project_page_cache import ProjectPageCache
 
@@ -284,6 +285,13 @@ class App:
         from pypid.web.app.project_page_cache import ProjectPageCache  # not needed at startup
 
         return ProjectPageCache(self.index, self.world)
+
+    @cached_property
+    def hosted_advisories(self) -> HostedAdvisories:
+        """The advisories that hit stored files."""
+        from pypid.web.app.hosted_advisories import HostedAdvisories  # not needed at startup
+
+        return HostedAdvisories(self.index, lambda: self.advisories, lambda: self.downloads)
 
     @property
     def search(self) -> Search:

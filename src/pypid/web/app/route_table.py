@@ -71,6 +71,7 @@ MODULES = (
             "cache",
             "upstream",
             "snapshots",
+            "advisories",
             "exports",
             "storage_usage",
             "tiering",

@@ -50,7 +50,7 @@ async def query(ctx: RequestContext) -> None:
     for advisory in found[:MOST_FOUND]:
         if size > LARGEST_ANSWER:
             break
-        record = await record_for(ctx.app, advisory.id, by)
+        record = await record_for(ctx.app.advisories, advisory.id, by)
         taken += 1
         if record is not None:
             records.append(record)
@@ -100,7 +100,7 @@ def _result(target: OsvTarget, found: tuple[AdvisorySummary, ...]) -> dict[str, 
 @route("GET", "/osv/v1/vulns/<advisory>", action=Action.READ)
 async def vulnerability(ctx: RequestContext, advisory: str) -> None:
     """Return an advisory as an OSV record."""
-    record = await record_for(ctx.app, advisory, await ctx.visibility())
+    record = await record_for(ctx.app.advisories, advisory, await ctx.visibility())
     if record is None:
         raise NoSuchAdvisory(advisory)
     send(ctx.request, 200, "application/json", record)
@@ -109,7 +109,7 @@ async def vulnerability(ctx: RequestContext, advisory: str) -> None:
 def _found(ctx: RequestContext, target: OsvTarget, by: Visibility) -> tuple[AdvisorySummary, ...]:
     if target.project is None:
         return ()
-    return hits_for(ctx.app, target.project, target.version, by)[target.skip :]
+    return hits_for(ctx.app.advisories, target.project, target.version, by)[target.skip :]
 
 
 async def _read(ctx: RequestContext, kind: type[T], most: int) -> T:

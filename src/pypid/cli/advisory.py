@@ -1,0 +1,182 @@
+"""The `advisory` command: security advisories of stored files, and the check of lock files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from pypid.cli.command import add_command, add_group
+from pypid.cli.lock_file import field_of, text_of
+from pypid.cli.output import counted, print_answer, print_json, print_table, printable
+from pypid.cli.request import send_request
+
+ADVISORIES = """\
+  pypid advisory list
+  pypid advisory check uv.lock
+
+[advisories] names the source of the advisories, and the company's own ones.
+"""
+LIST = """\
+  pypid advisory list
+  pypid advisory list --severity high
+  pypid advisory list --project requests --json
+  pypid advisory list --csv > advisories.csv
+  pypid advisory list --sarif > advisories.sarif
+
+Lists the advisories that affect local files or cached upstream files, the most severe
+first, with the downloads of these files in the last 30 days and the users who downloaded
+them.
+"""
+CHECK = """\
+  pypid advisory check uv.lock
+  pypid advisory check pylock.toml
+  pypid advisory check requirements.txt --json
+
+Checks each release that the file pins: whether it is blocked, yanked, gone (no file of it
+can be installed from this index), or vulnerable, and whether its files have attestations.
+Requirements without an exact version are named and not checked.
+
+The exit status is 1 if a release is blocked, yanked, gone, vulnerable, or could not be
+checked. Missing attestations do not change it.
+"""
+LONGEST = 60
+"""Characters of a summary in the table."""
+
+
+def add(commands: Any) -> None:
+    """Declare the `advisory` command."""
+    verbs = add_group(
+        commands,
+        "advisory",
+        "list advisories of stored files, and check lock files",
+        examples=ADVISORIES,
+    )
+    about = "list the advisories that affect stored files"
+    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    listing.add_argument("--project", metavar="PROJECT", help="only advisories of this project")
+    listing.add_argument(
+        "--severity",
+        choices=("low", "medium", "high", "critical"),
+        help="only advisories of this severity or above; malware is always listed",
+    )
+    formats = listing.add_mutually_exclusive_group()
+    formats.add_argument("--sarif", action="store_true", help="print SARIF 2.1.0")
+    formats.add_argument("--csv", action="store_true", help="print CSV")
+    about = "check the releases that a lock file or requirements pin"
+    checking = add_command(verbs, "check", _check, about, config=True, examples=CHECK)
+    checking.add_argument(
+        "file",
+        metavar="FILE",
+        help=(
+            "requirements.txt, pylock.toml or uv.lock, recognised by its name; - reads "
+            "requirements from standard input"
+        ),
+    )
+
+
+# --- list -----------------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> None:
+    filters = {"project": options.project, "severity": options.severity}
+    query = urlencode({name: value for name, value in filters.items() if value is not None})
+    answer = send_request(options, "GET", f"/api/advisories?{query}")
+    if options.sarif or options.csv:
+        _print_report(options, answer["advisories"])
+    else:
+        print_answer(options, answer, _print_advisories)
+
+
+def _print_report(options: argparse.Namespace, found: list[Any]) -> None:
+    from pypid import __version__
+    from pypid.core.presentation.advisory_reports import as_csv, as_sarif
+
+    if options.sarif:
+        print_json(as_sarif(found, __version__))
+    else:
+        print(as_csv(found), end="")
+
+
+def _print_advisories(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            each["id"],
+            "malware" if each["malware"] else each["severity"],
+            each["project"],
+            _versions(each["versions"]),
+            ", ".join(each["fixed"]) or "none",
+            str(len(each["files"])),
+            "unknown" if each["downloads"] is None else str(each["downloads"]),
+            ", ".join(user["user"] for user in each["users"] or ()),
+            _short(each["summary"]),
+        )
+        for each in answer["advisories"]
+    ]
+    head = ("ADVISORY", "SEVERITY", "PROJECT", "VERSIONS", "FIXED IN", "FILES", "DOWNLOADS")
+    print_table((*head, "BY", "SUMMARY"), rows)
+    total = counted(answer["total"], "hit")
+    if answer["age"] is None:
+        print(f"{total}. No advisories were read: see [advisories] source.")
+    else:
+        print(f"{total}. The advisories are {_age(answer['age'])} old.")
+
+
+def _versions(versions: list[str]) -> str:
+    return ", ".join(versions[:3]) + (f" and {len(versions) - 3} more" if versions[3:] else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _age(seconds: float) -> str:
+    hours = round(seconds / 3600)
+    return counted(hours, "hour") if hours < 48 else counted(hours // 24, "day")
+
+
+# --- check ----------------------------------------------------------------------------------------
+
+
+def _check(options: argparse.Namespace) -> None:
+    document = {field_of(options.file): text_of(options.file)}
+    answer = send_request(options, "POST", "/api/advisories/check", document)
+    print_answer(options, answer, _print_check)
+    if not answer["clean"]:
+        sys.exit(1)
+
+
+def _print_check(answer: Mapping[str, Any]) -> None:
+    releases = answer["releases"]
+    for release in releases:
+        for line in _findings(release):
+            print(printable(f"{release['project']} {release['version']}: {line}"))
+    for each in answer["unchecked"]:
+        print(printable(f"not checked: {each['line']}: {each['reason']}"))
+    found = sum(1 for release in releases if any(_findings(release)))
+    unattested = sum(not (release["attested"] or release["gone"]) for release in releases)
+    print(
+        f"{counted(len(releases), 'release')} checked: {found} with findings, {unattested} without "
+        "attestations."
+    )
+
+
+def _findings(release: Mapping[str, Any]) -> list[str]:
+    found = [f"{hold['kind']}{_reference(hold)}: {hold['reason']}" for hold in release["blocked"]]
+    if release["yanked"] is not None:
+        found.append(f"yanked{': ' if release['yanked'] else ''}{release['yanked']}")
+    if release["gone"]:
+        found.append(f"gone: {release['gone']}")
+    for each in release["vulnerable"]:
+        fixed = f" (fixed in {', '.join(each['fixed'])})" if each["fixed"] else ""
+        kind = "malware" if each["malware"] else f"vulnerable, {each['severity']}"
+        found.append(f"{kind}: {each['id']} {each['summary']}{fixed}")
+    if release["unknown"]:
+        found.append(f"could not be checked: {release['unknown']}")
+    return found
+
+
+def _reference(hold: Mapping[str, Any]) -> str:
+    return f" ({hold['reference']})" if hold["reference"] else ""

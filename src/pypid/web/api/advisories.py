@@ -1,0 +1,327 @@
+"""Advisories that hit stored files, and the check of lock files: ``/api/advisories``.
+
+All users who may read a project see its advisories; only administrators see who downloaded a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import msgspec
+from twisted.internet.defer import TimeoutError as TimedOut
+
+from pypid.advisories.service import Advisories
+from pypid.core.advisories.osv import AdvisorySummary
+from pypid.core.advisories.severity import Severity
+from pypid.core.errors import BadRequest, Busy, NotAvailable, PeopleUnknown, TooLarge, TooSlow
+from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, Visibility, authorize
+from pypid.flow import start
+from pypid.index.context import Pace
+from pypid.index.dependency_check import DependencyCheck, ReleaseState
+from pypid.index.views import UpstreamPermission
+from pypid.web.app.advisory_view import hits_for, without_hidden_names
+from pypid.web.app.app import App
+from pypid.web.app.descriptions import Described
+from pypid.web.app.hosted_advisories import FileDownloads, HostedAdvisory
+from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
+from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.http.request_body import read_small, refuse_early
+from pypid.web.http.small_responses import send_json
+
+MOST = 10_000
+"""Most advisories in one answer."""
+MOST_USERS = 20
+"""Users that are named for an advisory, those with the most downloads first."""
+MOST_PINS = 5000
+"""Releases in one check: each may need a listing from upstream."""
+READING = 60.0
+"""Seconds within which the body of a check must arrive."""
+
+ASKS = (
+    Parameter("project", "Only advisories of this project."),
+    Parameter(
+        "severity",
+        "Only advisories of this severity or above; malware always counts.",
+        {"enum": ["", *(severity.value for severity in Severity)]},
+    ),
+    Parameter(
+        "most",
+        "The number of advisories.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
+    ),
+)
+
+
+class AdvisoryDocument(TypedDict):
+    """An advisory. `fixed`: the versions that fix it; `private`: it is one of the company's own."""
+
+    id: str
+    aliases: list[str]
+    summary: str
+    severity: str
+    malware: bool
+    fixed: list[str]
+    published: str
+    modified: str
+    private: bool
+
+
+class DownloadsByUser(TypedDict):
+    """The number of downloads by one user."""
+
+    user: str
+    downloads: int
+
+
+class HostedDocument(AdvisoryDocument):
+    """An advisory, with the files here that it hits. `downloads`: of these files in the last 30
+    days, null if downloads are not recorded; `users`: null for other users than administrators.
+    """
+
+    project: str
+    local: bool
+    versions: list[str]
+    files: list[str]
+    downloads: int | None
+    users: list[DownloadsByUser] | None
+
+
+class HostedAdvisoriesDocument(TypedDict):
+    """The advisories that hit stored files, the most severe first; `total` counts all of them.
+    `age`: seconds since the source was read; null if `[advisories]` names none.
+    """
+
+    advisories: list[HostedDocument]
+    total: int
+    age: float | None
+
+
+class HoldDocument(TypedDict):
+    """Why a file is withheld. `reference`: the id of the block or of the advisory."""
+
+    kind: str
+    reason: str
+    reference: str
+
+
+class CheckedRelease(TypedDict):
+    """A pinned release. `blocked`: why files of it are withheld; `yanked`: the reason of its yank,
+    null if it is not yanked; `gone`: why no file of it is available, or empty; `unknown`: why it
+    could not be checked, or empty.
+    """
+
+    project: str
+    version: str
+    blocked: list[HoldDocument]
+    yanked: str | None
+    gone: str
+    vulnerable: list[AdvisoryDocument]
+    attested: bool
+    unknown: str
+
+
+class UncheckedLine(TypedDict):
+    """A line that names no release of an index, and why."""
+
+    line: str
+    reason: str
+
+
+class CheckDocument(TypedDict):
+    """The result of a check. `clean`: no release is blocked, yanked, gone, vulnerable or unknown.
+    `unchecked`: lines without an exact version, or that cannot be read.
+    """
+
+    clean: bool
+    releases: list[CheckedRelease]
+    unchecked: list[UncheckedLine]
+
+
+class FilesToCheck(msgspec.Struct, forbid_unknown_fields=True):
+    """The texts of the files to check."""
+
+    requirements: Texts = ()
+    pylock_toml: Texts = msgspec.field(default=(), name="pylock.toml")
+    uv_lock: Texts = msgspec.field(default=(), name="uv.lock")
+
+
+# --- what is stored here --------------------------------------------------------------------------
+
+
+@route(
+    "GET",
+    "/api/advisories",
+    action=Action.READ,
+    describe=Described(HostedAdvisoriesDocument, asks=ASKS),
+)
+async def hosted(ctx: RequestContext) -> None:
+    """List the advisories that hit stored files."""
+    query = parameters(ctx.request, *names(ASKS))
+    most = number(query, "most", 1, MOST) or MOST
+    by = await ctx.visibility()
+    found = selected(
+        await ctx.app.hosted_advisories.visible(by),
+        query.get("project", ""),
+        query.get("severity", ""),
+    )
+    shown = await ctx.app.hosted_advisories.shown(found[:most], by)
+    downloads = await downloads_of(ctx.app, shown)
+    document: HostedAdvisoriesDocument = {
+        "advisories": [
+            _hosted(each, counted, names_users=ctx.identity.admin)
+            for each, counted in zip(shown, downloads, strict=True)
+        ],
+        "total": len(found),
+        "age": ctx.app.advisories.age,
+    }
+    send_json(ctx.request, document)
+
+
+def selected(
+    found: Sequence[HostedAdvisory], project: str, severity: str
+) -> Sequence[HostedAdvisory]:
+    """Return those of a project, and of a severity or above. Raises `BadRequest`, `BadName`."""
+    if project:
+        name = project_name(project)
+        found = [each for each in found if each.project == name]
+    if severity:
+        try:
+            least = Severity(severity).rank
+        except ValueError:
+            known = ", ".join(each.value for each in Severity)
+            raise BadRequest(f"The severity is one of {known}.") from None
+        found = [
+            each
+            for each in found
+            if each.advisory.is_malware or each.advisory.severity.rank >= least
+        ]
+    return found
+
+
+async def downloads_of(app: App, found: Sequence[HostedAdvisory]) -> Sequence[FileDownloads | None]:
+    """Return the downloads of the files of each; None where they are not recorded, or unknown."""
+    try:
+        return await app.hosted_advisories.counted(found)
+    except (NotAvailable, PeopleUnknown):
+        return [None] * len(found)
+
+
+def _hosted(
+    each: HostedAdvisory, downloads: FileDownloads | None, *, names_users: bool
+) -> HostedDocument:
+    users: list[DownloadsByUser] | None = None
+    if names_users and downloads is not None:
+        users = [{"user": user, "downloads": count} for user, count in downloads.users[:MOST_USERS]]
+    return {
+        "project": each.project,
+        **_advisory(each.advisory),
+        "local": each.is_local,
+        "versions": [*each.versions],
+        "files": [file.filename for file in each.files],
+        "downloads": None if downloads is None else downloads.count,
+        "users": users,
+    }
+
+
+def _advisory(advisory: AdvisorySummary) -> AdvisoryDocument:
+    return {
+        "id": advisory.id,
+        "aliases": [*advisory.aliases],
+        "summary": advisory.summary,
+        "severity": advisory.severity.value,
+        "malware": advisory.is_malware,
+        "fixed": [*advisory.fixed],
+        "published": advisory.published,
+        "modified": advisory.modified,
+        "private": advisory.private,
+    }
+
+
+# --- what a lock file needs -----------------------------------------------------------------------
+
+
+@route(
+    "POST",
+    "/api/advisories/check",
+    action=Action.READ,
+    describe=Described(
+        CheckDocument, takes=FilesToCheck, refuses=(BadRequest, Busy, TooLarge, TooSlow)
+    ),
+)
+async def check(ctx: RequestContext) -> None:
+    """Find pinned releases that are blocked, yanked, gone, vulnerable, or without attestations.
+
+    They come from requirements, pylock.toml and uv.lock files.
+    """
+    if ctx.app.collections.tokens == 0:
+        raise Busy("Other files are being checked or collected for.", 30)
+    data = await _body(ctx)
+    await ctx.app.collections.acquire()
+    try:
+        found = await ctx.app.parser.dependencies([(JSON, data)])
+        if found is None:
+            raise BadRequest("Send the text of a file as requirements, pylock.toml or uv.lock.")
+        if len(found.pins) > MOST_PINS:
+            raise BadRequest(f"A check may have {MOST_PINS} releases: divide the file.")
+
+        def permission_for(name: ProjectName) -> UpstreamPermission:
+            authorize(ctx.app.rules, ctx.identity, Action.READ, name)
+            return ctx.upstream_permission(name)
+
+        states = await DependencyCheck(ctx.app.index, permission_for).check(found.pins)
+    finally:
+        ctx.app.collections.release()
+    by, pace, releases = await ctx.visibility(), Pace(ctx.app.world), list[CheckedRelease]()
+    for state in states:
+        await pace.keep()
+        releases.append(await _checked(ctx.app.advisories, state, by))
+    remarks = (*found.unparseable, *found.unpinned)
+    document: CheckDocument = {
+        "clean": all(map(_is_clean, releases)),
+        "releases": releases,
+        "unchecked": [{"line": each.line, "reason": each.reason} for each in remarks],
+    }
+    send_json(ctx.request, document)
+
+
+async def _body(ctx: RequestContext) -> bytes:
+    """Return the body, for the child process to parse. Raises `TooSlow`, `Busy`, `TooLarge`."""
+    refuse_early(ctx.request.body.size, LARGEST)
+    with ctx.app.collection_bodies.counted(ctx.request.body) as body:
+        reading = start(read_small(body, LARGEST))
+        reading.addTimeout(READING, ctx.app.world.clock)
+        try:
+            return await reading
+        except TimedOut:
+            raise TooSlow(READING) from None
+
+
+async def _checked(advisories: Advisories, state: ReleaseState, by: Visibility) -> CheckedRelease:
+    hits = hits_for(advisories, state.pin.project, state.pin.version, by)
+    holds: list[HoldDocument] = [
+        {"kind": hold.kind.value, "reason": hold.reason, "reference": hold.reference}
+        for hold in state.holds
+    ]
+    if state.quarantine is not None:
+        holds.append({"kind": "quarantined", "reason": state.quarantine, "reference": ""})
+    return {
+        "project": state.pin.project,
+        "version": state.pin.version,
+        "blocked": holds,
+        "yanked": state.yanked,
+        "gone": state.gone,
+        "vulnerable": [
+            _advisory(each) for each in await without_hidden_names(advisories, hits, by)
+        ],
+        "attested": state.attested,
+        "unknown": state.unknown,
+    }
+
+
+def _is_clean(release: CheckedRelease) -> bool:
+    problems = (release["blocked"], release["gone"], release["vulnerable"], release["unknown"])
+    return release["yanked"] is None and not any(problems)

@@ -1,0 +1,143 @@
+"""The advisories that hit files stored here: which files, and how often they were downloaded.
+
+Gathered once for each change of the index or of the advisories. Files that are withheld count too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from attrs import define, field, frozen
+
+from pypid.advisories.service import Advisories
+from pypid.core.advisories.osv import AdvisorySummary
+from pypid.core.lru import Recent
+from pypid.core.model import Project, StoredFile
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Visibility
+from pypid.core.policy import may_show_upstream
+from pypid.flow.derived import Derived
+from pypid.index import Index
+from pypid.index.context import Pace
+from pypid.ports import Downloads
+from pypid.web.app.advisory_view import without_hidden_names
+
+DAYS = 30
+"""Days of downloads that are counted."""
+
+
+@frozen
+class HostedAdvisory:
+    """An advisory, and the files of a project here that it hits."""
+
+    project: ProjectName
+    advisory: AdvisorySummary
+    versions: tuple[str, ...]
+    files: tuple[StoredFile, ...] = field(repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a file of it is local."""
+        return any(file.source is None for file in self.files)
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """The sort key: malware and the most severe first."""
+        advisory = self.advisory
+        return not advisory.is_malware, -advisory.severity.rank, self.project, advisory.id
+
+
+@frozen
+class FileDownloads:
+    """The downloads of some files: how many, and how many by each user, the most first."""
+
+    count: int
+    users: tuple[tuple[str, int], ...]
+
+
+@define(eq=False)
+class HostedAdvisories:
+    """The hosted advisories of one index. `advisories` and `downloads` return those in force; the
+    latter raises `NotAvailable` if downloads are not recorded.
+    """
+
+    index: Index
+    advisories: Callable[[], Advisories]
+    downloads: Callable[[], Downloads]
+    _found: Derived[str, tuple[HostedAdvisory, ...]] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._found = Derived("hosted_advisories", self.index.world, Recent(1, 1))
+
+    async def visible(self, by: Visibility) -> list[HostedAdvisory]:
+        """Return those of the projects that the viewer may read, the most severe first."""
+        found = await self._found.get("all", await self._edition(), self._gathered)
+        return [each for each in found if by.sees(each.project)]
+
+    async def shown(self, found: Iterable[HostedAdvisory], by: Visibility) -> list[HostedAdvisory]:
+        """Return these without texts that may name projects which the viewer may not read."""
+        return [
+            HostedAdvisory(each.project, advisory, each.versions, each.files)
+            for each in found
+            for advisory in await without_hidden_names(self.advisories(), (each.advisory,), by)
+        ]
+
+    async def projects(self, by: Visibility) -> frozenset[ProjectName]:
+        """Return the projects with an advisory that the viewer may read."""
+        return frozenset(each.project for each in await self.visible(by))
+
+    async def counted(self, found: Sequence[HostedAdvisory]) -> list[FileDownloads]:
+        """Return the downloads of the last `DAYS` of the files of each. Raises `PeopleUnknown`,
+        `NotAvailable`.
+        """
+        digests = sorted({file.sha256 for each in found for file in each.files})
+        since = self.index.world.now() - timedelta(days=DAYS)
+        by_digest: dict[str, dict[str, int]] = {}
+        for digest, user, count in await self.downloads().by_user(digests, since):
+            by_digest.setdefault(digest, {})[user] = count
+        return [_together(each.files, by_digest) for each in found]
+
+    async def _edition(self) -> Hashable:
+        return await self.index.edition(), self.advisories().index
+
+    async def _gathered(self) -> tuple[HostedAdvisory, ...]:
+        advisories, pace = self.advisories(), Pace(self.index.world)
+        found: list[HostedAdvisory] = []
+        for summary in await self.index.stored_names():
+            await pace.keep()
+            if advisories.knows(summary.name):
+                found += self._hits(summary.name, await self._files(summary.name))
+        return tuple(sorted(found, key=lambda each: each.order))
+
+    async def _files(self, name: ProjectName) -> Sequence[StoredFile]:
+        """Return the local files and the cached ones, also those that a rule withholds."""
+        index = self.index
+        ours = await index.context.local_project(name)
+        files = ours.files if isinstance(ours, Project) else ()
+        if may_show_upstream(index.policy, name, ours):
+            files = (*files, *(await index.listings.known(name)).kept)
+        return files
+
+    def _hits(self, name: ProjectName, files: Sequence[StoredFile]) -> Iterable[HostedAdvisory]:
+        by_version: dict[str, list[StoredFile]] = {}
+        for file in files:
+            by_version.setdefault(file.version, []).append(file)
+        by_id: dict[str, tuple[AdvisorySummary, list[str]]] = {}
+        for version in by_version:
+            for advisory in self.advisories().hits(name, version):
+                by_id.setdefault(advisory.id, (advisory, []))[1].append(version)
+        for advisory, versions in by_id.values():
+            hit = tuple(file for version in versions for file in by_version[version])
+            yield HostedAdvisory(name, advisory, tuple(versions), hit)
+
+
+def _together(
+    files: Iterable[StoredFile], by_digest: Mapping[str, Mapping[str, int]]
+) -> FileDownloads:
+    users: dict[str, int] = {}
+    for digest in {file.sha256 for file in files}:
+        for user, count in by_digest.get(digest, {}).items():
+            users[user] = users.get(user, 0) + count
+    by_count = sorted(users.items(), key=lambda pair: (-pair[1], pair[0]))
+    return FileDownloads(sum(users.values()), tuple(by_count))

@@ -1,0 +1,230 @@
+"""The advisories that hit stored files, and the check of lock files."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.model import Status
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Grants, Principals
+from pypid.core.restrictions import ProjectRestrictions
+from tests.core.test_restrictions import VersionRule
+from tests.web.advised import advise, advisory
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import RULES, Answer, WholeCase
+
+SECRET = project_name("acme-secret")
+BOBS = Grants(read=Principals(users=frozenset({"bob"})))
+PUBLIC = (
+    advisory("PYSEC-1", ("spam", "0", "1.5"), database_specific={"severity": "HIGH"}),
+    advisory("PYSEC-2", ("spam", "3", None)),
+    advisory("GHSA-3", ("spam", "2", None), ("ham", "0", None)),
+    advisory("MAL-4", ("acme-secret", "0", None)),
+    advisory("PYSEC-5", ("spam", "0", None), withdrawn="2026-01-03T00:00:00Z"),
+)
+OWN = (advisory("ACME-1", ("acme-secret", "0", "3"), ("spam", "0", "1.1"), summary="acme-secret!"),)
+
+
+class HostedTests(WholeCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.spam, data = self.have_wheel("spam", "1.0")
+        self.digest = sha256(data).hexdigest()
+        self.have_wheel("spam", "2.0")
+        self.have_wheel("acme-secret", "1.0")
+        self.peopled = Peopled(self.pypid, Path(self.mktemp()))
+        self.pypid.app.rules = evolve(RULES, projects={SECRET: BOBS})
+        self.advisories = advise(self.pypid, Path(self.mktemp()), PUBLIC, OWN)
+
+    def listed(self, query: str = "", user: str | None = None) -> list[dict[str, Any]]:
+        answer = self.pypid.api("GET", f"/api/advisories{query}", user=user)
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(answer.json["total"], len(answer.json["advisories"]))
+        found: list[dict[str, Any]] = answer.json["advisories"]
+        return found
+
+    def ids(self, query: str = "", user: str | None = None) -> list[str]:
+        return [f"{each['project']} {each['id']}" for each in self.listed(query, user)]
+
+    def test_files_that_are_hit(self) -> None:
+        """Each advisory in force that hits a stored version, with the files, the worst first."""
+        high, own, other = self.listed()
+        self.assertEqual(
+            {
+                name: high[name]
+                for name in ("id", "severity", "fixed", "versions", "files", "local")
+            },
+            {
+                "id": "PYSEC-1",
+                "severity": "high",
+                "fixed": ["1.5"],
+                "versions": ["1.0"],
+                "files": [self.spam],
+                "local": True,
+            },
+        )
+        self.assertEqual((other["id"], other["versions"]), ("GHSA-3", ["2.0"]))
+        self.assertEqual((own["id"], own["private"]), ("ACME-1", True))
+
+    def test_rights(self) -> None:
+        """Projects that the user may not read are in no line, and in no text of another line."""
+        everyones = ["spam PYSEC-1", "spam ACME-1", "spam GHSA-3"]
+        self.assertEqual(sorted(self.ids()), sorted(everyones))
+        self.assertNotIn("secret", json.dumps(self.listed()))
+        secret = ["acme-secret MAL-4", "acme-secret ACME-1"]
+        for user in "bob", "ada":
+            self.assertEqual(sorted(self.ids(user=user)), sorted([*everyones, *secret]))
+            self.assertEqual(self.ids(user=user)[0], secret[0])
+        self.assertEqual(self.ids("?project=acme-secret"), [])
+
+    def test_filters(self) -> None:
+        """By project, in any spelling, and by severity; malware is above all."""
+        self.assertEqual(self.ids("?severity=high"), ["spam PYSEC-1"])
+        self.assertEqual(
+            self.ids("?severity=high", user="ada"), ["acme-secret MAL-4", "spam PYSEC-1"]
+        )
+        self.assertEqual(self.ids("?project=Ham"), [])
+        answer = self.pypid.api("GET", "/api/advisories?most=1")
+        self.assertEqual((len(answer.json["advisories"]), answer.json["total"]), (1, 5))
+        self.refused(self.pypid.api("GET", "/api/advisories?severity=bad"), 400, "critical")
+
+    def test_downloads(self) -> None:
+        """Those of the last 30 days; by whom only administrators see."""
+        now = self.pypid.world.now()
+        for days, who in ((0, "bob"), (1, "bob"), (29, "ann"), (31, "eve")):
+            when = now - timedelta(days=days)
+            self.peopled.downloads.note(
+                DownloadEntry(
+                    when=when, sha256=self.digest, project="spam", filename=self.spam, who=who
+                )
+            )
+        found = self.listed(user="ada")[1]
+        self.assertEqual((found["id"], found["downloads"]), ("PYSEC-1", 3))
+        expected = [{"user": "bob", "downloads": 2}, {"user": "ann", "downloads": 1}]
+        self.assertEqual(found["users"], expected)
+        found = self.listed(user="bob")[1]
+        self.assertEqual((found["downloads"], found["users"]), (3, None))
+
+    def test_follows_changes(self) -> None:
+        """A new file and a new advisory are in the next answer."""
+        self.have_wheel("spam", "3.0")
+        self.assertIn("spam PYSEC-2", self.ids())
+        advise(self.pypid, Path(self.mktemp()), ())
+        self.assertEqual(self.ids(), [])
+
+    def test_without_source(self) -> None:
+        """An index without advisories says that it has none, and no age."""
+        self.pypid.app.advisories = type(self.advisories)(self.pypid.world)
+        answer = self.pypid.api("GET", "/api/advisories", user=None)
+        self.assertEqual(answer.json, {"advisories": [], "total": 0, "age": None})
+
+
+class CheckTests(WholeCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for name, version in (("spam", "1.0"), ("spam", "2.0"), ("eggs", "1.0"), ("eggs", "2.0")):
+            self.have_wheel(name, version)
+        self.have_wheel("acme-secret", "1.0")
+        self.pypid.app.rules = evolve(RULES, projects={SECRET: BOBS})
+        advise(self.pypid, Path(self.mktemp()), PUBLIC, OWN)
+
+    def check(self, user: str | None = None, **texts: str) -> Answer:
+        return self.pypid.api("POST", "/api/advisories/check", texts, user=user)
+
+    def checked(self, lines: str, user: str | None = None) -> dict[str, dict[str, Any]]:
+        answer = self.check(user, requirements=lines)
+        self.assertEqual(answer.status, 200, answer)
+        releases = answer.json["releases"]
+        self.assertEqual(answer.json["clean"], all(map(is_clean, releases)))
+        return {f"{each['project']} {each['version']}": each for each in releases}
+
+    def test_vulnerable(self) -> None:
+        """The advisories of each pinned release, those that the user may see."""
+        found = self.checked("spam==1\neggs==1.0\n")
+        ids = [each["id"] for each in found["spam 1"]["vulnerable"]]
+        self.assertEqual(sorted(ids), ["ACME-1", "PYSEC-1"])
+        self.assertNotIn("secret", json.dumps(found))
+        self.assertTrue(is_clean(found["eggs 1.0"]), found)
+
+    def test_gone(self) -> None:
+        """A release or project that is not here; a hidden project is like one that is not."""
+        found = self.checked("spam==9\nnothing==1\nacme-secret==1.0\n")
+        self.assertIn("does not have this release", found["spam 9"]["gone"])
+        gone = {name: found[name]["gone"] for name in ("nothing 1", "acme-secret 1.0")}
+        self.assertIn("There is no project", gone["nothing 1"])
+        self.assertEqual(
+            gone["acme-secret 1.0"].replace("acme-secret", "nothing"), gone["nothing 1"]
+        )
+        self.assertEqual(self.checked("acme-secret==1.0", "bob")["acme-secret 1.0"]["gone"], "")
+
+    def test_yanked(self) -> None:
+        """A release is yanked if all its files are."""
+        self.have(
+            self.pypid.index.yank(project_name("eggs"), ["eggs-1.0-py3-none-any.whl"], "broken")
+        )
+        found = self.checked("eggs==1.0\neggs==2.0")
+        self.assertEqual(found["eggs 1.0"]["yanked"], "broken")
+        self.assertIsNone(found["eggs 2.0"]["yanked"])
+
+    def test_blocked(self) -> None:
+        """A withheld release says why, and is not gone."""
+        rules = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
+        self.pypid.index.policy.restrictions.replace("blocks", {project_name("eggs"): rules})
+        found = self.checked("eggs==1.0\neggs==2.0")
+        [hold] = found["eggs 1.0"]["blocked"]
+        self.assertEqual((hold["kind"], hold["reason"]), ("blocked", "bad"))
+        self.assertEqual(found["eggs 1.0"]["gone"], "")
+        self.assertEqual(found["eggs 2.0"]["blocked"], [])
+
+    def test_quarantined(self) -> None:
+        """A quarantined project is blocked as a whole."""
+        self.have(self.pypid.index.set_status(project_name("eggs"), Status.QUARANTINED, "why"))
+        [hold] = self.checked("eggs==1.0")["eggs 1.0"]["blocked"]
+        self.assertEqual((hold["kind"], hold["reason"]), ("quarantined", "why"))
+
+    def test_lock_file(self) -> None:
+        """All releases of a lock; its files must be here."""
+        lock = """lock-version = "1.0"
+created-by = "test"
+[[packages]]
+name = "eggs"
+version = "1.0"
+marker = "sys_platform == 'win32'"
+wheels = [{name = "eggs-1.0-py3-none-any.whl", url = "https://x.example/1", hashes = {sha256 = "00"}}]
+[[packages]]
+name = "eggs"
+version = "2.0"
+wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", hashes = {sha256 = "00"}}]
+"""
+        first, second = self.check(**{"pylock.toml": lock}).json["releases"]
+        self.assertEqual(first["gone"], "")
+        self.assertIn("None of the files", second["gone"])
+
+    def test_unchecked_lines(self) -> None:
+        """Lines that pin nothing are named, and do not fail the check."""
+        answer = self.check(requirements="eggs>=1\n-r other.txt\n")
+        self.assertEqual((answer.json["clean"], answer.json["releases"]), (True, []))
+        self.assertEqual(
+            [each["line"] for each in answer.json["unchecked"]], ["-r other.txt", "eggs>=1"]
+        )
+
+    def test_refused(self) -> None:
+        """An empty request, one of other fields, and one that is too large."""
+        self.refused(self.check(), 400, "uv.lock")
+        self.refused(self.check(platform="linux", requirements="a"), 200)
+        self.refused(self.check(**{"uv.lock": "="}), 400, "TOML")
+        body = b" " * ((20 << 20) + 1)
+        self.refused(self.pypid.ask("POST", "/api/advisories/check", body=body), 413)
+
+
+def is_clean(release: dict[str, Any]) -> bool:
+    return release["yanked"] is None and not any(
+        release[name] for name in ("blocked", "gone", "vulnerable", "unknown")
+    )
