@@ -16,7 +16,7 @@ from typing import Protocol
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import Archived, Missing, StorageDown, Unreadable
+from pypid.core.errors import Archived, Missing, RestrictionsUnknown, StorageDown, Unreadable
 from pypid.core.model import Blob, File, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, owner_of
@@ -98,8 +98,8 @@ class HeldFiles:
     context: IndexContext
     kept: CacheStore
     bucket: Callable[[], Awaitable[Bucket]] | None
-    blocks: Callable[[], Mapping[str, BytesBlock]]
-    """Returns the blocks in force, by id."""
+    in_force: Callable[[], Mapping[str, BytesBlock] | None]
+    """Returns the blocks in force, by id; None while they are unknown: then nothing moves."""
     _back_since: dict[str, float] = field(factory=dict, init=False, repr=False)
     """Since when bytes are back in their place while their held copy stays, by the copy's key."""
 
@@ -107,6 +107,8 @@ class HeldFiles:
         """Move the bytes that blocks withhold, and return those that none withholds any more. Safe
         to repeat at any time, also after a crash.
         """
+        if self.in_force() is None:
+            return Settled()
         return await shielded(self._settle(await self._begin()))
 
     async def withhold(self, block: str) -> Settled:
@@ -122,14 +124,22 @@ class HeldFiles:
             self._each_held(partial(self._copy_back, run), lambda held: held.block == block)
         )
 
+    @property
+    def blocks(self) -> Mapping[str, BytesBlock]:
+        """The blocks in force. Raises `RestrictionsUnknown`."""
+        blocks = self.in_force()
+        if blocks is None:
+            raise RestrictionsUnknown()
+        return blocks
+
     async def _begin(self) -> _Pass:
         return _Pass(self.context.blobs, None if self.bucket is None else await self.bucket())
 
     # --- moving ---
 
     async def _settle(self, run: _Pass) -> Settled:
-        await self._withhold(run, list(self.blocks()))
-        await self._each_held(partial(self._end, run), lambda held: held.block not in self.blocks())
+        await self._withhold(run, list(self.blocks))
+        await self._each_held(partial(self._end, run), lambda held: held.block not in self.blocks)
         for project, is_cached in {
             (_place(held).project, _is_cached(held.origin)) for held in run.returned
         }:
@@ -152,7 +162,7 @@ class HeldFiles:
 
     async def _hits(self, blocks: list[str]) -> AsyncGenerator[tuple[str, StoredFile], None]:
         """Yield the stored files that these blocks hit, each with the id of the first of them."""
-        in_force = {id: block for id, block in self.blocks().items() if id in blocks}
+        in_force = {id: block for id, block in self.blocks.items() if id in blocks}
         names = {block.project for block in in_force.values() if block.project is not None}
         if any(block.project is None for block in in_force.values()):
             names.update(each.name for each in await self.context.catalog.local.summaries())
@@ -186,7 +196,7 @@ class HeldFiles:
                     "{filename} is blocked, and its copy has another size; it stays in its place",
                     filename=file.filename,
                 )
-            elif block in self.blocks():
+            elif block in self.blocks:
                 await blobs.delete(file.key)
                 run.note_moved()
 
@@ -218,7 +228,7 @@ class HeldFiles:
 
     async def _copy_back(self, run: _Pass, held: HeldBytes, blob: Blob) -> None:
         file = await self._file(held)
-        others = {id: block for id, block in self.blocks().items() if id != held.block}
+        others = {id: block for id, block in self.blocks.items() if id != held.block}
         if file is not None and file.key == held.origin and _first_hit(others, file) is None:
             await self._copy(run, blob, held.origin)
 
@@ -233,7 +243,7 @@ class HeldFiles:
             if file is not None or await self._may_be_lost(held):
                 await self.context.blobs.delete(blob.key)
             return
-        other = _first_hit(self.blocks(), file)
+        other = _first_hit(self.blocks, file)
         target = held.origin if other is None else self.context.plan.held(other, held.origin)
         if not await self._copy(run, blob, target):
             return

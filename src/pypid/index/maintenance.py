@@ -15,6 +15,7 @@ from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
 from pypid.index.context import IndexContext
+from pypid.index.held_files import HeldFiles
 from pypid.index.progress import Tell
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.upstream.cache_store import CacheStore
@@ -43,6 +44,7 @@ class Maintenance:
     gate: UpstreamGate
     bucket: Callable[[], Awaitable[Bucket]] | None
     """Operations specific to an S3 bucket, if the storage is one."""
+    held_files: HeldFiles
     comparing: ReconcileProgress | None = field(default=None, init=False)
     """Progress of a full reconciliation while one runs."""
 
@@ -53,6 +55,7 @@ class Maintenance:
         found = await self._compared()
         if self.context.plan.pypicloud:
             found = await self._taken_over(found)
+        await self.held_files.settle()
         return found
 
     @property
@@ -117,6 +120,7 @@ class Maintenance:
         """
         if project is None:
             found = await self._compared(tell)
+            await self.held_files.settle()
         else:
             found = await Reconciler(self.context, tell).reconcile_project(project)
         return found, await self._take_in(found.strays, found.foreign, by, tell)
