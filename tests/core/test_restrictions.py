@@ -15,7 +15,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
 from pypid.core.model import File, Listing, Presence, Project, Status, as_stored, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.policy import Hidden, Policy, UpstreamState, files_looked_at, hidden, view
+from pypid.core.policy import Policy, UpstreamState, files_looked_at, hidden, view
 from pypid.core.presentation.explanation import explain
 from pypid.core.restrictions import (
     Hold,
@@ -148,7 +148,8 @@ class ViewTests(SynchronousTestCase):
             local = Project(name=SPAM, files=(OUR_FILE,))
             self.assertIs(view(policy, local, None, NOW, SPAM).status, Status.ACTIVE)
         why = hidden(policy, their_file("1.0"), state, frozenset(), NOW)
-        self.assertIs(why, Hidden.CLOSED)
+        self.assertEqual(why, Hold(HoldKind.QUARANTINED, "use baz"))
+        self.assertEqual(policy.restrictions.current.unlisted, {SPAM})
         assert state.listing is not None
         listing = evolve(state.listing, status=Status.QUARANTINED)
         active = ProjectRestrictions(status=StatusOverride(Status.ACTIVE))

@@ -42,6 +42,8 @@ from pypid.core.policy import Policy
 from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
 from pypid.index import Index
+from pypid.index.decisions import Decisions
+from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
@@ -281,14 +283,19 @@ class Pypid:
         self.catalog = MemoryCatalog() if catalog is None else catalog
         if blobs is None if compared is None else compared:
             start(self.catalog.complete())
+        policy = policy or Policy()
+        decisions = Decisions(self.blobs, self.world, policy.restrictions)
         self.index = Index(
             self.blobs,
             self.catalog,
             upstream or Nothing(),
-            policy or Policy(),
+            policy,
             self.world,
             spool=spool,
+            restrictions_read=decisions.ready,
         )
+        decided = UpstreamDecisions.of(decisions, policy, self.world)
+        start(decisions.begin())
         verifier = Verifier(self.world)
         people = ConfigPeople(
             UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier
@@ -308,6 +315,7 @@ class Pypid:
             settings,
             Attesting(trusted_root),
             routes=ALL_ROUTES,
+            decided=decided,
         )
         self.log: list[str] = []
         """The access log's lines."""

@@ -418,7 +418,7 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         for method in GET
     }
     | {
-        # so does this; and what is not published here has no settings
+        # so does this; what is not published here, and not known upstream, has no settings
         (f"{SITE}/settings", method): {
             "open": "1333...33.",
             "own rules": "1333...333",

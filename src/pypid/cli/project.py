@@ -59,6 +59,12 @@ SET_STATUS = """\
 
 archived and deprecated inform the users of the project. quarantined hides all its
 files until the status changes again.
+
+Upstream projects can have a status, too: installers see it instead of the upstream
+status. Only an upstream quarantine is kept. active without a reason ends it:
+
+  pypid project set-status nose deprecated --reason "use pytest"
+  pypid project set-status nose active
 """
 DELETE = """\
   pypid project delete acme-billing 1.0

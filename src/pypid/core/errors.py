@@ -247,6 +247,19 @@ class NoSuchSnapshot(PypidError, status=404):
 
 
 @define(slots=False, repr=False)
+class NoSuchApproval(PypidError, status=404):
+    """There is no decision or request of this id."""
+
+    id: str
+
+    def text(self) -> str:
+        return (
+            f"There is no decision or request {shortened(self.id)!r}. `pypid approval list` shows "
+            "all."
+        )
+
+
+@define(slots=False, repr=False)
 class NotAcceptable(PypidError, status=406):
     """None of the representations that the client accepts is available."""
 

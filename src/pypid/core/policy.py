@@ -13,7 +13,8 @@ from enum import Enum
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.configuration.choices import Mode
+from pypid.core.approvals import WAITS, is_approved
+from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.cooldown import BEGINNING, NEVER, Cooldown, CooldownRules
 from pypid.core.errors import ProjectClosed, PypidError
 from pypid.core.model import (
@@ -83,6 +84,7 @@ class Policy:
     allow_mixed: tuple[str, ...] = ()
     cooldown: Cooldown = field(factory=Cooldown)
     require_hashes: bool = False
+    new_projects: NewProjects = NewProjects.OPEN
     restored: tuple[str, ...] = ()
     """Files that as-of views show although upstream removed them soon after their upload
     (`core.records.history`).
@@ -192,7 +194,6 @@ class Hidden(Enum):
     GONE = "the upstream index no longer lists it"
     UNVERIFIED = "the upstream index lists no hash to verify it ([upstream] require_hashes)"
     NOT_KEPT = "it is not stored, and only stored files are served (offline, /local/)"
-    CLOSED = "an administrator of this index has put the project in quarantine"
 
 
 def view(
@@ -211,6 +212,8 @@ def view(
     restrictions = policy.restrictions.current
     if upstream is None or not may_show_upstream(policy, name, ours):
         return Project(name=name) if own is None else _unrestricted(restrictions, own)
+    if waits(policy, ours, upstream, name):
+        return Project(name=name, status_reason=WAITS, serial=upstream.serial)
     # a local file that is withheld still takes its name
     taken = frozenset(file.filename for file in (own.files if own else ()))
     visible = _visible(policy, upstream, taken, now, name)
@@ -226,6 +229,37 @@ def view(
         status_reason=marker.reason,
         serial=upstream.serial,
     )
+
+
+def waits(
+    policy: Policy, ours: Project | Presence, upstream: UpstreamState | None, name: ProjectName
+) -> bool:
+    """Return whether an upstream project waits for approval (`[upstream] new_projects = ask`): no
+    file of it is cached, and no version is approved.
+
+    A local project whose page lists upstream files, too, never waits: the configuration names it.
+    """
+    return (
+        policy.new_projects is NewProjects.ASK
+        and not isinstance(ours, Project)
+        and upstream is not None
+        and not upstream.kept
+        and not is_approved(policy.restrictions.current.of(name))
+    )
+
+
+def page_of_waiting(
+    policy: Policy,
+    ours: Project | Presence,
+    upstream: UpstreamState,
+    now: datetime,
+    name: ProjectName,
+) -> Project:
+    """Return what the project page for installers lists while the project `waits`: the files that
+    it will have. Installers show the refusal of a file, and nothing of an empty page.
+    """
+    opened = evolve(policy, new_projects=NewProjects.OPEN)
+    return evolve(view(opened, ours, upstream, now, name), status_reason=WAITS)
 
 
 def _unrestricted(restrictions: Restrictions, project: Project) -> Project:
@@ -391,8 +425,6 @@ def _hidden(
     listing, restrictions = upstream.listing, policy.restrictions.current
     if listing is not None and not listing.status.offers_files:
         return Hidden.QUARANTINED
-    if not _marker(restrictions, upstream, file.project).status.offers_files:
-        return Hidden.CLOSED
     if (hold := restrictions.hold(file)) is not None:
         return hold
     if now < rules.visible_from(file):

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import chain
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pypid.core.model import F, File, ListedFile, Status
 from pypid.core.packaging.names import ProjectName
@@ -31,6 +31,7 @@ class HoldKind(Enum):
     MALWARE = "reported as malware"
     APPROVAL = "waiting for approval"
     TRUST = "held because its publisher is not trusted"
+    QUARANTINED = "in quarantine"
 
 
 @frozen
@@ -72,6 +73,16 @@ class StatusOverride:
     status: Status
     reason: str = ""
 
+    @property
+    def hold(self) -> Hold | None:
+        """Why the status withholds the files of the project, or None."""
+        if self.status.offers_files:
+            return None
+        return Hold(HoldKind.QUARANTINED, self.reason or _QUARANTINED)
+
+
+_QUARANTINED = "an administrator of this index decided so"
+
 
 @frozen
 class ProjectRestrictions:
@@ -83,7 +94,9 @@ class ProjectRestrictions:
     status: StatusOverride | None = None
 
     def hold(self, file: File) -> Hold | None:
-        """Return why a rule hides the file, or None."""
+        """Return why a rule, or the status, hides the file, or None."""
+        if self.status is not None and file.source is not None and self.status.hold is not None:
+            return self.status.hold
         for rule in self.rules:
             if file.source is None and rule.upstream_only:
                 continue
@@ -97,6 +110,7 @@ class _RuleSource:
     projects: Mapping[ProjectName, ProjectRestrictions]
     digests: Mapping[str, FileRule]
     everywhere: tuple[FileRule, ...]
+    unlisted: frozenset[ProjectName] = frozenset()
 
 
 @frozen(eq=False)
@@ -110,6 +124,10 @@ class Restrictions:
     """Changes with `digests`, and with the rules for all projects."""
     is_known: bool = True
     """Whether the rules were read: until then no file may be served."""
+    unlisted: frozenset[ProjectName] = frozenset()
+    """Upstream projects that an administrator put in quarantine: lists omit them. The same object
+    until they change.
+    """
 
     def of(self, name: ProjectName) -> ProjectRestrictions | None:
         """Return the restrictions of the project; None if there are none, which is usual."""
@@ -141,7 +159,10 @@ class Restrictions:
     def hides_any(self, name: ProjectName) -> bool:
         """Return whether a rule may hide files of this project."""
         restrictions = self.of(name)
-        return bool(self.digests) or (restrictions is not None and bool(restrictions.rules))
+        return bool(self.digests) or (
+            restrictions is not None
+            and bool(restrictions.rules or (restrictions.status and restrictions.status.hold))
+        )
 
     def changed_names(self, before: Restrictions) -> frozenset[ProjectName] | None:
         """Return the projects whose restrictions differ from those before; None for all projects."""
@@ -191,7 +212,10 @@ class RestrictionsInForce:
         everywhere: tuple[FileRule, ...] = (),
     ) -> None:
         """Replace the rules of this source: those of projects, of digests, and of all projects."""
-        new, old = _RuleSource(projects, digests or {}, everywhere), self.current
+        new, old = (
+            _RuleSource(projects, digests or {}, everywhere, _unlisted(projects)),
+            self.current,
+        )
         sources = {**old._sources, source: new}
         if not (projects or digests or everywhere):
             del sources[source]
@@ -200,13 +224,23 @@ class RestrictionsInForce:
             before is not None and bool(before.digests or before.everywhere)
         )
         every = {digest: rule for each in sources.values() for digest, rule in each.digests.items()}
-        self.current = Restrictions(sources, every, old.serial + is_wide, old.is_known)
+        hidden = frozenset[ProjectName]().union(*(each.unlisted for each in sources.values()))
+        unlisted = old.unlisted if hidden == old.unlisted else hidden
+        self.current = Restrictions(sources, every, old.serial + is_wide, old.is_known, unlisted)
 
     def set_known(self, is_known: bool) -> None:
         """State whether the rules were read from the storage."""
         old = self.current
         if old.is_known is not is_known:
-            self.current = Restrictions(old._sources, old.digests, old.serial, is_known)
+            self.current = evolve(old, is_known=is_known)
+
+
+def _unlisted(projects: Mapping[ProjectName, ProjectRestrictions]) -> frozenset[ProjectName]:
+    return frozenset(
+        name
+        for name, each in projects.items()
+        if each.status is not None and not each.status.status.offers_files
+    )
 
 
 def unrestricted(restrictions: Restrictions, files: Sequence[F]) -> Sequence[F]:

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from pypid.core.errors import NoSuchProject, PypidError, StorageDown
 from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import hidden, listed, silence
+from pypid.core.policy import exists, hidden, listed, may_show_upstream, silence, view
 from pypid.core.presentation.explanation import Why, explain
 from pypid.index.index import Index
 
@@ -26,6 +26,31 @@ async def why(index: Index, name: ProjectName) -> Why:
     state = await index.listings.shown_state(name)
     # off the reactor thread: ten thousand files take more than 100 ms
     return await index.world.thinking(explain, index.policy, name, ours, state, index.world.now())
+
+
+async def is_upstream(index: Index, name: ProjectName) -> bool:
+    """Return whether the name is not local, and upstream files may be shown under it."""
+    ours = await index.context.local_project(name)
+    return not isinstance(ours, Project) and may_show_upstream(index.policy, name, ours)
+
+
+async def is_known_upstream(index: Index, name: ProjectName) -> bool:
+    """Return whether it is a project that upstream is known to have, or whose status an
+    administrator has set.
+    """
+    if not await is_upstream(index, name):
+        return False
+    restrictions = index.policy.restrictions.current.of(name)
+    has_status = restrictions is not None and restrictions.status is not None
+    return has_status or exists(await index.listings.known(name))
+
+
+async def known_project(index: Index, name: ProjectName) -> Project:
+    """Return the project as a client would see it; it may not exist."""
+    ours = await index.context.local_project(name)
+    state = await index.listings.shown_state(name)
+    # off the reactor thread: ten thousand files may be judged
+    return await index.world.thinking(view, index.policy, ours, state, index.world.now(), name)
 
 
 async def _ours(index: Index, name: ProjectName) -> Project | Presence:

@@ -39,7 +39,7 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.lru import Recent
-from pypid.core.model import File, ListedFile, Span
+from pypid.core.model import File, ListedFile, Span, StoredFile
 from pypid.core.policy import UnknownOwner
 from pypid.flow import FileBody, whole
 from pypid.flow.derived import Derived
@@ -78,6 +78,8 @@ class Contents:
     index: Index
     spool: Path
     looking: DeferredSemaphore
+    caches: bool = True
+    """Whether an upstream tar is cached when it is read."""
     _through: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _turn: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
@@ -233,7 +235,8 @@ class Contents:
         """Return the bytes. For a file whose downloads are redirected upstream, they come from
         upstream and are not cached.
         """
-        if not isinstance(delivery(self.index.policy, file), PassOn):
+        is_passed_on = isinstance(delivery(self.index.policy, file), PassOn)
+        if isinstance(file, StoredFile) or (self.caches and not is_passed_on):
             return await self.index.open(file, span, permission)
         if not permission.may_reach_out or file.source is None:
             raise permission.refusal or NoSuchFile(file.filename)

@@ -7,6 +7,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from pypid.catalog.signed_urls import Links
+from pypid.core.approvals import WAITS
+from pypid.core.configuration.choices import NewProjects
 from pypid.core.delivery import PassOn, delivery
 from pypid.core.errors import (
     Archived,
@@ -19,10 +21,11 @@ from pypid.core.errors import (
     Unreadable,
     Withheld,
 )
-from pypid.core.model import File, Project, SignedUrl, Span, StoredFile, file_named
+from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFile, file_named
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import UnknownOwner, may_show_upstream
+from pypid.core.policy import UnknownOwner, UpstreamState, may_show_upstream, waits
 from pypid.core.records.layout import ObjectKind, sidecar_key
+from pypid.core.restrictions import HoldKind
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.store import records
@@ -63,9 +66,19 @@ class FileReader:
         """Check that no rule withholds the file of this name, as far as it is known; upstream is
         not asked. Raises `Withheld`, `RestrictionsUnknown`.
         """
-        if self.context.policy.restrictions.current.hides_any(name):
-            for file in await self._known_files(name, filename):
-                self.check(file)
+        policy = self.context.policy
+        may_wait = policy.new_projects is NewProjects.ASK
+        if not may_wait and not policy.restrictions.current.hides_any(name):
+            return
+        for file in await self._known_files(name, filename):
+            self.check(file)
+            if file.source is not None and await self._waits(name):
+                raise Withheld(filename, HoldKind.APPROVAL.value, WAITS, project=name)
+
+    async def _waits(self, name: ProjectName) -> bool:
+        entry = await self.file_cache.kept.entry(name)
+        state = UpstreamState(kept=entry.kept)
+        return waits(self.context.policy, Presence.ABSENT, state, name)
 
     async def _known_files(self, name: ProjectName, filename: str) -> list[File]:
         """Return the local file of this name, or the listed and the cached one."""

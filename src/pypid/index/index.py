@@ -392,7 +392,7 @@ class Index:
         return await Manager(self.context).unyank(name, filenames)
 
     async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
-        """Set the project status marker (PEP 792)."""
+        """Set the project status marker (PEP 792) of a local project."""
         return await Manager(self.context).set_status(name, status, reason)
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:

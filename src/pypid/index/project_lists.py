@@ -62,7 +62,12 @@ class Names:
             return await self.listed()
         presence = Presence.ABSENT if complete else Presence.UNKNOWN
         return await self._made_of(
-            "stored", (ours, kept, presence, self.policy.claims.names), self._store
+            "stored",
+            (
+                *(ours, kept, presence, self.policy.claims.names),
+                self.policy.restrictions.current.unlisted,
+            ),
+            self._store,
         )
 
     async def _made_of(
@@ -79,7 +84,7 @@ class Names:
 
     def _store(self, ours: Sequence[Summary], kept: Sequence[Summary], *basis: Any) -> Summaries:
         """Return the list of stored projects. `basis`: the presence of a name that is not among
-        `ours`, and the policy's current claims.
+        `ours`, the policy's current claims, and the names in quarantine.
         """
         rules = self._rules
         if rules is None or not all(map(is_, rules.basis, basis)):
@@ -100,6 +105,7 @@ def _stored(policy: Policy, presence: Presence, ours: Run, kept: Run) -> Run:
         for summary in kept
         if summary.name not in held
         and is_listed(summary)
+        and summary.name not in policy.restrictions.current.unlisted
         and may_show_upstream(policy, summary.name, presence)
     ]
     listed = _listed(ours)

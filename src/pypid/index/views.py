@@ -7,14 +7,22 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from datetime import datetime
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pypid.core.errors import PypidError
 from pypid.core.lru import Recent
 from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy, UpstreamState, changes_at, files_looked_at, view
+from pypid.core.policy import (
+    Policy,
+    UpstreamState,
+    changes_at,
+    files_looked_at,
+    page_of_waiting,
+    view,
+    waits,
+)
 from pypid.core.simple_api.shown_files import weight_of
 from pypid.flow import World
 from pypid.flow.derived import Derived
@@ -74,6 +82,10 @@ class View:
     edition: Hashable
     attested: bool
     """Whether any of its files has a provenance object here."""
+    waiting: Project | None = None
+    """What the project page for installers lists while the project waits for approval; no file of
+    it is served. None: it does not wait.
+    """
 
 
 @frozen
@@ -161,7 +173,11 @@ def _see(
 ) -> _TimedView:
     until = changes_at(policy, upstream_state, name, now)
     edition = basis, upstream_state.reachable, upstream_state.stored_only, until
-    return _TimedView(_viewed(view(policy, ours, upstream_state, now, name), edition), until)
+    found = _viewed(view(policy, ours, upstream_state, now, name), edition)
+    if waits(policy, ours, upstream_state, name):
+        page = page_of_waiting(policy, ours, upstream_state, now, name)
+        found = evolve(found, waiting=page)
+    return _TimedView(found, until)
 
 
 def _viewed(project: Project, edition: Hashable) -> View:

@@ -34,6 +34,7 @@ from pypid.flow.conditions import (
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider, ReloadOutcome, Signals
 from pypid.index import Index
+from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
 from pypid.ports import Resolver
@@ -81,6 +82,7 @@ def make_apps(
     metrics_folder: MetricsFolder | None,
     platform: Platform,
     signals: Signals,
+    decided: UpstreamDecisions,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
     routes = RouteTable((*MODULES, *ROUTE_MODULES))
@@ -97,6 +99,7 @@ def make_apps(
         condition=condition,
         routes=routes,
         configuration=partial(_configuration, config, identities),
+        decided=decided,
         catch_up=nobody_else if sharing is None else sharing.catch_up,
         searching=lambda: searching.search,
         readmes=Readmes(platform.reactor),

@@ -25,6 +25,7 @@ from pypid.daemon.stores import open_stores
 from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.index import Index
+from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases, SoleNode
 from pypid.wiring.apps import agreement_of, condition_of, make_apps, publishing_of, search_of
 from pypid.wiring.bucket import leased, stateless_node
@@ -91,6 +92,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         links = links_of(config, storage, sharing, world)
         policy = policy_of(config, claims)
         decisions = decisions_of(config, policy, storage, sharing, platform)
+        decided = UpstreamDecisions.of(decisions, policy, world)
         index = Index(
             storage.blobs,
             catalog,
@@ -131,7 +133,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         metrics = metrics_folder(config, state, platform)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,
-            platform, signals,
+            platform, signals, decided,
         )  # fmt: skip
         if not restores:
             at_once(identities.open())

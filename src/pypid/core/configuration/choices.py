@@ -59,6 +59,13 @@ class Mode(Enum):
     OFFLINE = "offline"
 
 
+class NewProjects(Enum):
+    """Treatments of upstream projects that were never installed here."""
+
+    OPEN = "open"
+    ASK = "ask"
+
+
 class AccessStore(Enum):
     """Sources of users and their rights."""
 

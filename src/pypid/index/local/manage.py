@@ -47,7 +47,7 @@ class Manager:
         """Mark the files yanked (PEP 592); an empty reason means none. Yanking again replaces the
         reason.
         """
-        _check_reason(reason)
+        check_reason(reason)
         return await self._counted("yank", self._yank(name, frozenset(filenames), reason))
 
     async def _yank(
@@ -90,7 +90,7 @@ class Manager:
 
     async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> LocalProject:
         """Set the project status marker (PEP 792)."""
-        _check_reason(reason)
+        check_reason(reason)
         return await self._counted("set_status", self._set_status(name, status, reason))
 
     async def _set_status(self, name: ProjectName, status: Status, reason: str) -> LocalProject:
@@ -258,7 +258,8 @@ def _marked(project: LocalProject, files: Iterable[StoredFile], reason: str | No
     )
 
 
-def _check_reason(reason: str) -> None:
+def check_reason(reason: str) -> None:
+    """Raise `BadRequest` if the reason is too long, or has control characters."""
     if len(reason) > LONGEST_REASON:
         raise BadRequest(
             f"The reason has {len(reason)} characters; at most {LONGEST_REASON} are allowed."

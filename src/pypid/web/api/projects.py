@@ -153,7 +153,9 @@ async def _unyank(
     describe=Described(ChangedProject, takes=NewStatus, refuses=ABSENT),
 )
 async def set_status(ctx: RequestContext, project: ProjectName) -> None:
-    """Set the status of a project."""
+    """Set the status of a project. Of an upstream project, it is shown here instead of the upstream
+    status, except an upstream quarantine; ``active`` without a reason ends that.
+    """
     wanted = await read_json(ctx.request, NewStatus)
     changed = await changes.set_status(ctx, project, wanted.status, wanted.reason)
     _changed(ctx, changed, frozenset())

@@ -43,6 +43,7 @@ from pypid.web.http.request_body import BodyBudget
 if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
+    from pypid.index.upstream.decided import UpstreamDecisions
     from pypid.search.search import Search
     from pypid.web.app.as_of_pages import ThenPages
     from pypid.web.app.hosted_advisories import HostedAdvisories
@@ -156,6 +157,8 @@ class App:
     """Writes an export; calls back with the number of projects done and the total."""
     searching: Callable[[], Search] | None = None
     """Returns the search index; None: one in memory is created for the first search."""
+    decided: UpstreamDecisions | None = None
+    """What administrators decided about upstream projects; None: nothing can be decided."""
     publishers: Publishers | None = None
     """Trusted publishing; None is equivalent to publishers without an issuer."""
     closed: PypidError | None = None

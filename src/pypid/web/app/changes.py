@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
+from pypid.index.explain import is_upstream, known_project
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import listed, recorded
 from pypid.web.app.request_context import RequestContext
@@ -42,10 +43,20 @@ async def unyank(
 async def set_status(
     ctx: RequestContext, name: ProjectName, status: Status, reason: str
 ) -> Project:
-    """Set the project's status (PEP 792)."""
+    """Set the project's status (PEP 792); that of an upstream project for this index."""
     details = {"status": status.value, "reason": reason}
-    setting = ctx.app.index.set_status(name, status, reason)
+    setting = _set_status(ctx, name, status, reason)
     return await recorded(ctx, "set-status", name, setting, lambda _: details)
+
+
+async def _set_status(
+    ctx: RequestContext, name: ProjectName, status: Status, reason: str
+) -> Project:
+    index, decided = ctx.app.index, ctx.app.decided
+    if decided is None or not await is_upstream(index, name):
+        return await index.set_status(name, status, reason)
+    await decided.overrides.set(name, status, reason, user_of(ctx.identity))
+    return await known_project(index, name)
 
 
 async def delete(

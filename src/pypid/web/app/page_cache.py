@@ -162,7 +162,7 @@ class ProjectPages:
         provenance objects are. Raises as `Index.view`.
         """
         view = await self._index.view(name, permission)
-        project = view.project
+        project = view.project if view.waiting is None else view.waiting
         provenance_url = (
             provenance() if view.attested else None
         )  # the page is then the same for every host

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from attrs import frozen
 
@@ -14,6 +15,7 @@ from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, release_of, releases
 from pypid.core.permissions import Action, authorize, may
+from pypid.index.explain import is_known_upstream, known_project
 from pypid.index.local.manage import LONGEST_REASON
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.page_cache import FEW_FILES
@@ -80,7 +82,7 @@ class ProjectSettings:
 
 @route("GET", ADDRESS + "settings", action=Action.WRITE, page=True)
 async def settings(ctx: RequestContext, project: ProjectName) -> None:
-    """Show what the user can change of a local project."""
+    """Show what the user can change of a local project, or the status of an upstream project."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):
         redirect(
             ctx.request,
@@ -110,6 +112,18 @@ async def show_settings(
     publish the project but not read it (a token).
     """
     authorize(ctx.app.rules, ctx.identity, Action.READ, name)
+    refusal = None if error is None else refusal_of(error, ctx.request.method)
+    values: dict[str, Any] = {
+        "status": 200 if refusal is None else refusal.status,
+        "problems": [] if refusal is None else [refusal.text],
+        "sent": sent or Fields(),
+        "statuses": [(status, MEANINGS[status]) for status in Status],
+        "longest": LONGEST_REASON,
+    }
+    if ctx.identity.admin and await is_known_upstream(ctx.app.index, name):
+        project = await known_project(ctx.app.index, name)
+        await show(ctx, "settings_upstream.html", **values, project=project)
+        return
     known = await ctx.app.index.context.known(name)
     is_long = len(known.files) > FEW_FILES
     listed = (
@@ -117,18 +131,13 @@ async def show_settings(
         if is_long
         else listing(known, version, page)
     )
-    refusal = None if error is None else refusal_of(error, ctx.request.method)
     await show(
         ctx,
         "settings.html",
-        status=200 if refusal is None else refusal.status,
-        problems=[] if refusal is None else [refusal.text],
-        sent=sent or Fields(),
+        **values,
         project=known,
         listed=listed,
         may_delete=may(ctx.app.rules, ctx.identity, Action.DELETE, name),
-        statuses=[(status, MEANINGS[status]) for status in Status],
-        longest=LONGEST_REASON,
     )
 
 

@@ -1,0 +1,175 @@
+"""What helps an administrator to decide about an upstream project: its age, similar names, and what
+its newest release contains. Files are read without being cached: a cached file would end the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from attrs import define, evolve, field, frozen
+
+from pypid.core.approvals import Verdict, matches
+from pypid.core.archives.contents import MemberListing, read_text
+from pypid.core.archives.hazards import Hazard, hazards_of, hazards_of_setup, setup_of
+from pypid.core.configuration.choices import NewProjects
+from pypid.core.errors import PypidError
+from pypid.core.lru import Recent
+from pypid.core.model import File, Presence, Project, StoredFile
+from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import Release, choose_release, release_of, releases
+from pypid.core.packaging.similar_names import NameIndex, SimilarName, popular_names
+from pypid.core.policy import view
+from pypid.core.restrictions import RestrictionsInForce
+from pypid.flow.derived import Derived, SameObjects
+from pypid.index.file_contents import Contents
+from pypid.index.index import Index
+from pypid.index.release_comparison import Compared, Comparison
+from pypid.index.upstream.approvals import Approvals
+from pypid.index.views import DIRECT
+
+MOST_FILES = 3
+"""Maximum number of files of the newest release that are looked through."""
+
+
+@frozen
+class ExaminedFile:
+    """A file, and what of it can run code; or, if it cannot be looked through, why."""
+
+    filename: str
+    size: int | None
+    hazards: tuple[Hazard, ...] = ()
+    problem: str = ""
+
+
+@frozen(kw_only=True)
+class ApprovalEvidence:
+    """What is known of an upstream project. `newest`: the release that installers would choose."""
+
+    releases: int
+    files: int
+    first: datetime | None
+    """When its oldest file was uploaded."""
+    newest: str | None
+    uploaded: datetime | None
+    """When the last file of the newest release was uploaded."""
+    summary: str
+    similar: tuple[SimilarName, ...]
+    examined: tuple[ExaminedFile, ...]
+    compared: Compared | None
+    """What differs from the last approved release; None without one."""
+
+
+@define(eq=False)
+class EvidenceReader:
+    """Gathers the evidence. `contents` must not cache what it reads."""
+
+    index: Index
+    approvals: Approvals
+    contents: Contents
+    _similar: Derived[str, NameIndex] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._similar = Derived("similar_names", self.index.world, Recent(1, 1))
+
+    async def of(self, name: ProjectName) -> ApprovalEvidence:
+        """Return the evidence from the last upstream listing. Upstream is asked for parts of
+        files.
+        """
+        project = await self._all_of(name)
+        known = await self.index.world.thinking(releases, project)
+        version = choose_release(project)
+        newest = None if version is None else release_of(project, version)
+        uploaded = [file.uploaded for file in project.files if file.uploaded is not None]
+        return ApprovalEvidence(
+            releases=len(known),
+            files=len(project.files),
+            first=min(uploaded, default=None),
+            newest=None if newest is None else newest.version,
+            uploaded=_last(newest),
+            summary=next((file.summary for file in project.files if file.summary), ""),
+            similar=(await self._names()).similar(name),
+            examined=() if newest is None else await self._examined(newest),
+            compared=await self._compared(name, project, newest),
+        )
+
+    async def _all_of(self, name: ProjectName) -> Project:
+        """Return the project as the last upstream listing describes it, with no rule applied."""
+        policy = evolve(
+            self.index.policy,
+            new_projects=NewProjects.OPEN,
+            restrictions=RestrictionsInForce(),
+        )
+        state = evolve(await self.index.listings.known(name), reachable=True)
+        now = self.index.world.now()
+        return await self.index.world.thinking(view, policy, Presence.ABSENT, state, now, name)
+
+    async def _names(self) -> NameIndex:
+        local = await self.index.catalog.local.summaries()
+        upstream = await self.index.catalog.upstream.summaries()
+
+        def make() -> NameIndex:
+            return NameIndex.of(
+                (
+                    *(summary.name for summary in local),
+                    *popular_names(),
+                    *(summary.name for summary in upstream if summary.kept),
+                )
+            )
+
+        return await self._similar.compute("all", SameObjects((local, upstream)), make, costly=True)
+
+    async def _examined(self, release: Release) -> tuple[ExaminedFile, ...]:
+        return tuple([await self._examine(file) for file in _chosen(release.files)])
+
+    async def _examine(self, file: File) -> ExaminedFile:
+        try:
+            listing = await self.contents.listing(file, DIRECT)
+            hazards = await self.index.world.thinking(hazards_of, listing.members)
+            return ExaminedFile(
+                file.filename, file.size, (*hazards, *await self._of_setup(file, listing))
+            )
+        except PypidError as error:
+            return ExaminedFile(file.filename, file.size, problem=str(error))
+
+    async def _of_setup(self, file: File, listing: MemberListing) -> tuple[Hazard, ...]:
+        setup = setup_of(listing.members)
+        if setup is None:
+            return ()
+        opened = await self.contents.member(file, setup.path, DIRECT)
+        text = read_text(opened.data, cut=opened.is_cut)
+        if text is None:
+            return ()
+        return await self.index.world.thinking(hazards_of_setup, text.text)
+
+    async def _compared(
+        self, name: ProjectName, project: Project, newest: Release | None
+    ) -> Compared | None:
+        old = self._last_approved(name, project)
+        if old is None or newest is None or old.version == newest.version:
+            return None
+        return await Comparison(self.contents, name, DIRECT).compare(old, newest)
+
+    def _last_approved(self, name: ProjectName, project: Project) -> Release | None:
+        """Return the newest release that is approved or, without approvals, that is cached."""
+        approved = [
+            each.specifier for each in self.approvals.of(name) if each.verdict is Verdict.APPROVED
+        ]
+        for release in reversed(releases(project)):
+            if any(matches(specifier, release.version) for specifier in approved) or (
+                not approved and any(isinstance(file, StoredFile) for file in release.files)
+            ):
+                return release_of(project, release.version)
+        return None
+
+
+def _last(release: Release | None) -> datetime | None:
+    files = () if release is None else release.files
+    return max((file.uploaded for file in files if file.uploaded is not None), default=None)
+
+
+def _chosen(files: Sequence[File]) -> Iterator[File]:
+    """Yield the files to look through: the sdist, which may run code, and the first wheels."""
+    sdists = [file for file in files if not file.filename.endswith((".whl", ".egg"))]
+    wheels = [file for file in files if file.filename.endswith(".whl")]
+    yield from (*sdists[:1], *wheels)[:MOST_FILES]

@@ -1,0 +1,201 @@
+"""Approval of upstream projects: decisions of administrators, and the requests that wait for one
+(`[upstream] new_projects`). Documents of record, below ``.pypid/approvals/`` and
+``.pypid/approval-requests/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from pypid.core.approvals import (
+    ApprovalDocument,
+    Verdict,
+    approval_id,
+    is_approved,
+    matches,
+    parse_specifier,
+    rules_of,
+)
+from pypid.core.configuration.choices import NewProjects
+from pypid.core.errors import NoSuchApproval, StorageDown, StorageFull
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Policy
+from pypid.core.records.documents import FORMAT
+from pypid.flow import World
+from pypid.flow.single_flight import Locks
+from pypid.index.decisions import DecisionFolder
+from pypid.index.local.manage import check_reason
+
+_log = Logger()
+
+DECIDED, REQUESTS = "approvals", "approval-requests"
+"""The folders of the documents."""
+SOURCE = "approvals"
+"""The name of these rules in `RestrictionsInForce.replace`."""
+MOST_REQUESTS = 1000
+"""Maximum number of projects that wait; further ones are refused like them, and not listed."""
+MOST_OF_ONE = 100
+"""Maximum number of projects that wait because of one user or address."""
+MOST_NAMED = 10
+"""Maximum number of users that one request names."""
+RENEWED = timedelta(minutes=1)
+"""How often a request that is repeated is written again."""
+
+
+class RequestDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A project that waits, as it is stored under its name. `by`: users, or addresses of clients
+    without a user, the first one first. `count`: the number of requests, approximate if several
+    nodes receive them.
+    """
+
+    by: tuple[str, ...]
+    first: datetime
+    last: datetime
+    count: int = 1
+    format: int = FORMAT
+
+
+@frozen
+class WaitingProject:
+    """A project that waits for approval, and who requested it."""
+
+    name: ProjectName
+    request: RequestDocument
+
+
+@define(eq=False)
+class Approvals:
+    """The decisions in force, and the queue of requests."""
+
+    decisions: DecisionFolder[ApprovalDocument]
+    requests: DecisionFolder[RequestDocument]
+    policy: Policy
+    world: World
+    _locks: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
+    _counted: dict[ProjectName, RequestDocument] = field(factory=dict, init=False, repr=False)
+    """Requests that were repeated and not written yet."""
+
+    def __attrs_post_init__(self) -> None:
+        self.decisions.changed.connect(self.apply)
+        self.apply()
+
+    @property
+    def asks(self) -> bool:
+        """Whether new projects need an approval."""
+        return self.policy.new_projects is NewProjects.ASK
+
+    def apply(self) -> None:
+        """Put the decisions in force."""
+        decided = self.decisions.all.values() if self.asks else ()
+        self.policy.restrictions.replace(SOURCE, rules_of(decided))
+
+    # --- requests ---
+
+    async def request(self, name: ProjectName, by: str, version: str | None = None) -> None:
+        """Record that a client requested a project, or one of its versions, that needs an approval.
+
+        Only the first request is written at once. The queue is bounded, and so is what one user may
+        add; a storage failure is logged, since the client is refused anyway.
+        """
+        if not self.asks or self._is_denied(name, version):
+            return
+        async with self._locks.hold(name):
+            known = self._counted.get(name) or self.requests.all.get(name)
+            if known is None and self._is_full(by):
+                return
+            now = self.world.now()
+            document = _repeated(known, by, now)
+            written = self.requests.all.get(name)
+            if written is not None and now < written.last + RENEWED:
+                self._counted[name] = document
+                return
+            self._counted.pop(name, None)
+            try:
+                await self.requests.put(name, document)
+            except (StorageDown, StorageFull) as error:
+                _log.warn(
+                    "the request for approval of {name} was not stored: {error}",
+                    name=name,
+                    error=error,
+                )
+
+    def _is_denied(self, name: ProjectName, version: str | None) -> bool:
+        return any(
+            each.verdict is Verdict.DENIED
+            and (not each.specifier or (version is not None and matches(each.specifier, version)))
+            for each in self.of(name)
+        )
+
+    def _is_full(self, by: str) -> bool:
+        waiting = self.requests.all
+        if len(waiting) >= MOST_REQUESTS:
+            return True
+        return sum(each.by[:1] == (by,) for each in waiting.values()) >= MOST_OF_ONE
+
+    def waiting(self) -> Sequence[WaitingProject]:
+        """Return the projects that wait, the latest request first."""
+        found = [
+            WaitingProject(ProjectName(name), self._counted.get(ProjectName(name), request))
+            for name, request in self.requests.all.items()
+        ]
+        return sorted(found, key=lambda each: (each.request.last, each.name), reverse=True)
+
+    # --- decisions ---
+
+    def of(self, name: ProjectName) -> Sequence[ApprovalDocument]:
+        """Return the decisions about a project."""
+        return [each for each in self.decisions.all.values() if each.project == name]
+
+    def is_approved(self, name: ProjectName) -> bool:
+        """Return whether any version of the project is approved."""
+        return is_approved(self.policy.restrictions.current.of(name))
+
+    async def decide(
+        self, name: ProjectName, specifier: str, verdict: Verdict, reason: str, by: str
+    ) -> ApprovalDocument:
+        """Approve or deny the versions that the specifier matches; the project no longer waits.
+        Replaces a decision about the same specifier. Raises `BadRequest`, `StorageDown`.
+        """
+        check_reason(reason)
+        document = ApprovalDocument(
+            project=name,
+            specifier=parse_specifier(specifier),
+            verdict=verdict,
+            reason=" ".join(reason.split()),
+            by=by,
+            decided=self.world.now(),
+        )
+        await self.decisions.put(approval_id(name, document.specifier), document)
+        await self._forget_request(name)
+        return document
+
+    async def delete(self, id: str) -> ApprovalDocument | None:
+        """Delete a decision, or a request that waits; return the decision, if it was one. Raises
+        `NoSuchApproval`, `StorageDown`.
+        """
+        document = self.decisions.all.get(id)
+        if document is not None:
+            await self.decisions.delete(id)
+            return document
+        if id not in self.requests.all:
+            raise NoSuchApproval(id)
+        await self._forget_request(ProjectName(id))
+        return None
+
+    async def _forget_request(self, name: ProjectName) -> None:
+        async with self._locks.hold(name):
+            self._counted.pop(name, None)
+            if name in self.requests.all:
+                await self.requests.delete(name)
+
+
+def _repeated(known: RequestDocument | None, by: str, now: datetime) -> RequestDocument:
+    if known is None:
+        return RequestDocument(by=(by,), first=now, last=now)
+    named = known.by if by in known.by or len(known.by) >= MOST_NAMED else (*known.by, by)
+    return RequestDocument(by=named, first=known.first, last=now, count=known.count + 1)

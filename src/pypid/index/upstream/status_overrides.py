@@ -1,0 +1,71 @@
+"""The status of upstream projects that administrators have set: quarantine, deprecation, archive,
+or a note (PEP 792). Documents of record, below ``.pypid/upstream-status/``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from attrs import define
+
+from pypid.core.model import Status
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Policy
+from pypid.core.records.documents import FORMAT
+from pypid.core.restrictions import ProjectRestrictions, StatusOverride
+from pypid.flow import World
+from pypid.index.decisions import DecisionFolder
+from pypid.index.local.manage import check_reason
+
+STATUSES = "upstream-status"
+"""The folder of the documents."""
+SOURCE = "status"
+"""The name of these rules in `RestrictionsInForce.replace`."""
+
+
+class OverrideDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The status of an upstream project, as it is stored under the project's name."""
+
+    status: Status
+    reason: str
+    by: str
+    changed: datetime
+    format: int = FORMAT
+
+
+@define(eq=False)
+class StatusOverrides:
+    """Sets and removes the status of upstream projects."""
+
+    folder: DecisionFolder[OverrideDocument]
+    policy: Policy
+    world: World
+
+    def __attrs_post_init__(self) -> None:
+        self.folder.changed.connect(self.apply)
+        self.apply()
+
+    def apply(self) -> None:
+        """Put the documents in force."""
+        self.policy.restrictions.replace(
+            SOURCE,
+            {
+                ProjectName(name): ProjectRestrictions(
+                    status=StatusOverride(document.status, document.reason)
+                )
+                for name, document in self.folder.all.items()
+            },
+        )
+
+    async def set(self, name: ProjectName, status: Status, reason: str, by: str) -> None:
+        """Set the status; ``active`` without a reason removes it. Raises `BadRequest`,
+        `StorageDown`.
+        """
+        check_reason(reason)
+        reason = " ".join(reason.split())
+        if status is Status.ACTIVE and not reason:
+            await self.folder.delete(name)
+            return
+        document = OverrideDocument(status=status, reason=reason, by=by, changed=self.world.now())
+        await self.folder.put(name, document)
