@@ -123,18 +123,18 @@ class PlainNames:
         return self.versions_of((filename,))[0]
 
     def _parsed(self, filename: str) -> str | None:
-        version = version_of(filename, self._project)
-        if version is None or len(filename) > LONGEST_FILENAME or not is_unreserved(filename):
-            return None
         name, _, rest = filename.partition("-")
         spelled, _, tags = rest.partition("-")
-        usual = usual_name_and_version(name, spelled)
-        is_usual = usual == (self._project, version) and len(filename) < LONGEST_NAME
-        if is_usual and tags.endswith(".whl") and are_usual_tags(tags[:-4]):
-            self._stem, self._sdist = f"{name}-{spelled}-", f"{name}-{spelled}.tar.gz"
-            self._version = version
-            self._tags.add(tags)
-        return version
+        are_usual = tags in self._tags or (tags.endswith(".whl") and are_usual_tags(tags[:-4]))
+        if are_usual and is_unreserved(spelled) and len(filename) < LONGEST_NAME:
+            usual = usual_name_and_version(name, spelled)
+            if usual is not None and usual[0] == self._project:
+                self._stem, self._sdist = f"{name}-{spelled}-", f"{name}-{spelled}.tar.gz"
+                self._version = usual[1]
+                self._tags.add(tags)
+                return usual[1]
+        is_plain = len(filename) <= LONGEST_FILENAME and is_unreserved(filename)
+        return version_of(filename, self._project) if is_plain else None
 
 
 class UsualEntries:

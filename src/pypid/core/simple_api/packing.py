@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from itertools import chain, groupby
-from operator import itemgetter
+from operator import itemgetter, lt
 from typing import Any, TypeVar
 
 import msgspec
@@ -79,6 +79,9 @@ class Packer:
     def _in_order(self, versions: list[str]) -> list[Row]:
         """Return the files of these versions by name, each once."""
         rows = list(chain.from_iterable(self.versions[version] for version in versions))
+        listed = list(map(_NAME, rows))
+        if all(map(lt, listed, listed[1:])):  # as most indexes list them
+            return rows
         rows.sort(key=_NAME)
         names = set(map(_NAME, rows))
         if len(names) == len(rows):
