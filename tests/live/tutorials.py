@@ -81,8 +81,9 @@ def _lines(folder: Path, blocks: list[Block]) -> Iterator[str]:
         (folder / f"block-{number}").write_text(block.text)
         yield f"until [ -e {folder}/go-{number} ]; do sleep 0.05; done\n"
         behind = " &" if block.text in SERVERS else ""
-        yield (
-            f'eval "$(cat {folder}/block-{number})" > {folder}/said-{number} 2>&1 < /dev/null'
+        yield (  # a server in the background may begin after `done`, which is read at once
+            f": > {folder}/said-{number}\n"
+            f'eval "$(cat {folder}/block-{number})" >> {folder}/said-{number} 2>&1 < /dev/null'
             f"{behind}\n: > {folder}/done-{number}\n"
         )
 
