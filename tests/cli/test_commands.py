@@ -32,6 +32,7 @@ COMMANDS = [
     "token",
     "invitation",
     "snapshot",
+    "block",
     "storage",
     "cache",
     "audit",

@@ -11,11 +11,22 @@ from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import basic
 
 NOUNS = (
-    *("project", "user", "group", "right", "token", "snapshot", "audit", "downloads", "status"),
+    *(
+        "project",
+        "user",
+        "group",
+        "right",
+        "token",
+        "snapshot",
+        "block",
+        "audit",
+        "downloads",
+        "status",
+    ),
     "advisory",
 )
 """Commands that need a server only; the others need files, another index, or a terminal."""
-NOT_HERE = ("--ask", "--stdin", "--follow", "--at", "k3x9...")
+NOT_HERE = ("--ask", "--stdin", "--follow", "--at", "k3x9...", "acme-1f3a9c02", "sha256:DIGEST")
 """Words of examples that need a terminal, standard input, a history, or an id."""
 PYLOCK = 'lock-version = "1.0"\ncreated-by = "test"\npackages = []'
 FIRST = (

@@ -45,6 +45,7 @@ class Node:
 
     def __init__(self, blobs: Blobs, clock: Clock, **more: Any) -> None:
         self.restrictions = RestrictionsInForce()
+        self.restrictions.set_known(False)
         self.decisions = Decisions(blobs, world(clock), self.restrictions, **more)
         self.notes: DecisionFolder[Note] = self.decisions.folder("notes", Note)
         self.seen: list[dict[str, str]] = []

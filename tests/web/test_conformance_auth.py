@@ -21,6 +21,9 @@ from pypid.core.permissions import (
     Principals,
     Rules,
 )
+from pypid.core.records.documents import BlockDocument, dump
+from pypid.flow import BytesBody
+from pypid.testing.worlds import BEGINNING
 from pypid.web.app.route import ANYBODY, SOMEBODY
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
@@ -90,6 +93,10 @@ MATRIX = {
     ("/snapshots/<snapshot>/simple/<project>/", "OPTIONS"): READ,
     ("/snapshots/<snapshot>/packages/<project>/<filename>", GET): READ,
     ("/snapshots/<snapshot>/packages/<project>/<filename>", "OPTIONS"): READ,
+    ("/api/blocks", GET): ADMIN,
+    ("/api/blocks", "POST"): ADMIN,
+    ("/api/blocks/<block>", GET): ADMIN,
+    ("/api/blocks/<block>", "DELETE"): ADMIN,
     ("/api/snapshots", GET): READ,
     ("/api/snapshots", "POST"): ADMIN,
     ("/api/snapshots/<snapshot>", "DELETE"): ADMIN,
@@ -308,6 +315,7 @@ VALUES |= {
     "moment": "2025-12-30",
     "snapshot": "release-42",
     "advisory": "GHSA-none",
+    "block": "acme-00000000",
     "digest": "0" * 16,
     "page": "guides/index.html",
 }
@@ -417,6 +425,10 @@ class MatrixTests(WholeCase):
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
             pypid.api("POST", "/api/snapshots", {"name": VALUES["snapshot"]}, user="ada")
+            block = BlockDocument("acme", "bad", BEGINNING)
+            key = f".pypid/blocks/{VALUES['block']}.json"
+            self.have(pypid.blobs.write(key, BytesBody(dump(block))))
+            self.have(pypid.app.decisions.refresh())
             answer = pypid.ask(
                 method, path, body=b"{}" if method in ("PUT", "POST") else None, user=least[right]
             )

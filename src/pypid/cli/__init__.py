@@ -31,6 +31,7 @@ _MODULES = {
     "token": ("token",),
     "invitation": ("invitation",),
     "snapshot": ("snapshot",),
+    "block": ("block",),
     "storage": ("storage",),
     "cache": ("cache",),
     "audit": ("audit", "downloads"),

@@ -234,6 +234,19 @@ class NoSuchAdvisory(PypidError, status=404):
 
 
 @define(slots=False, repr=False)
+class NoSuchBlock(PypidError, status=404):
+    """No block has this id, or the client may not read the project."""
+
+    id: str
+
+    def text(self) -> str:
+        return (
+            f"There is no block {shortened(self.id)!r}. `pypid block list` and /api/blocks list "
+            "the existing ones."
+        )
+
+
+@define(slots=False, repr=False)
 class NoSuchSnapshot(PypidError, status=404):
     """No snapshot of this name exists."""
 

@@ -46,6 +46,8 @@ LOOK = 1.0
 """Seconds between two looks at the ETag, where other processes may write to the storage."""
 LIST = 30.0
 """Seconds between two listings of the folders: a process may die before it writes the stamp."""
+SETTLING = 2 * LOOK
+"""Seconds after which other nodes have looked, and have read what they saw."""
 PATIENCE = 3.0
 """Seconds to wait for the other workers to have read a change; each of them looks every second."""
 FIRST_READ = 10.0
@@ -156,7 +158,7 @@ class DecisionFolder(Generic[D]):
 
 @define(slots=False, eq=False)
 class Decisions(PeriodicJobs):
-    """The decisions in one storage. `restrictions` are unknown until they were read once.
+    """The decisions in one storage. `restrictions` are known once they were read.
 
     `others_write`: other processes may write to the storage. `worker_count`: the workers of this
     machine, which `siblings` reaches.
@@ -179,7 +181,6 @@ class Decisions(PeriodicJobs):
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self.world.clock)
-        self.restrictions.set_known(False)
         if self.others_write:
             self.add_job(LOOK, self.look, "looking for new decisions")
             self.add_job(LIST, self._list, "reading the decisions")
@@ -187,6 +188,11 @@ class Decisions(PeriodicJobs):
             self.add_job(LOOK, self._read_first, "reading the decisions")
         self.siblings.on(CHANGED, self._changed)
         self.siblings.on(READ, self._was_read)
+
+    @property
+    def settling(self) -> float:
+        """The seconds after which all nodes that reach the storage have read a change."""
+        return SETTLING if self.others_write else 0.0
 
     def folder(self, name: str, kind: type[D]) -> DecisionFolder[D]:
         """Return the folder with documents of this kind: one for each name, before `begin`."""

@@ -168,6 +168,11 @@ DERIVED = _counter(
     "cache",
     "source",
 )
+WITHHELD = _counter(
+    "pypid_withheld_requests",
+    "Requests for files that are withheld, by reason: blocked, reported (malware), waiting, held.",
+    "because",
+)
 STALE = _counter(
     "pypid_stale_answers",
     "Reads of known data because the upstream (or the shared catalog) was unavailable.",

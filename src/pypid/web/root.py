@@ -16,8 +16,9 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 from werkzeug.routing import Map
 
-from pypid.core.errors import StorageDown, Unauthenticated
+from pypid.core.errors import StorageDown, Unauthenticated, Withheld
 from pypid.web.app.app import App
+from pypid.web.app.download_log import record_refusal
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
 from pypid.web.app.guard import answer
 from pypid.web.app.login_redirect import go_and_log_in
@@ -45,6 +46,8 @@ async def error(app: App, request: Request, failure: Failure) -> None:
     """Turn every error into a response, by the one table in `web.app.errors`."""
     if isinstance(failure.value, StorageDown):
         app.condition.doubt()
+    if isinstance(failure.value, Withheld):
+        await record_refusal(app, request, failure.value)
     # micropip asks the next index after a 404 that it may read
     for name, value in share(request, (), restricted=app.restricted):
         request.responseHeaders.setRawHeaders(name, [value])

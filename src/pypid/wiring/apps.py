@@ -34,6 +34,8 @@ from pypid.flow.conditions import (
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider, ReloadOutcome, Signals
 from pypid.index import Index
+from pypid.index.blocks import Blocks
+from pypid.index.decisions import Decisions
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
@@ -83,6 +85,7 @@ def make_apps(
     platform: Platform,
     signals: Signals,
     decided: UpstreamDecisions,
+    decisions: Decisions,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
     routes = RouteTable((*MODULES, *ROUTE_MODULES))
@@ -93,6 +96,8 @@ def make_apps(
         rules=identities.state.rules,
         world=platform.world,
         settings=_app_settings(config, paths, state),
+        decisions=decisions,
+        blocks=Blocks(decisions),
         closed=identities.state.closed,
         auth_generation=identities.generation,
         resolvers=partial(_resolver, platform.reactor),

@@ -133,7 +133,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         metrics = metrics_folder(config, state, platform)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,
-            platform, signals, decided,
+            platform, signals, decided, decisions,
         )  # fmt: skip
         if not restores:
             at_once(identities.open())

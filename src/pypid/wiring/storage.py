@@ -324,7 +324,8 @@ def decisions_of(
     sharing: Sharing | None,
     platform: Platform,
 ) -> Decisions:
-    """Return the decisions in the storage, which are not read yet."""
+    """Return the decisions in the storage, which are not read yet: no file may be served."""
+    policy.restrictions.set_known(False)
     return Decisions(
         storage.blobs,
         platform.world,

@@ -46,6 +46,8 @@ NO_DEED = {
     ("POST", "/_/oidc/github/mint-token"): "the same",
     ("POST", "/api/reload"): "wiring.reload writes it, for SIGHUP as well",
     ("POST", "/api/adopt/survey"): "it compares with upstream, and changes nothing",
+    ("POST", "/osv/v1/query"): "it reads advisories, and changes nothing",
+    ("POST", "/osv/v1/querybatch"): "the same",
     ("POST", "/admin/register"): "it confirms what the configuration says, and changes nothing",
 }
 """Routes of changing methods that leave no line of their own, and why."""
@@ -250,6 +252,9 @@ class EveryChangeTests(WholeCase):
     def storage(self) -> None:
         self.pypid.app.log_level_control = Threshold("info")
         self.api("set-log-level", "PUT", "/api/log-level", {"level": "debug"})
+        self.api("create-block", "POST", "/api/blocks", {"spec": "acme", "reason": "bad"})
+        [block] = self.pypid.app.blocks.all
+        self.api("delete-block", "DELETE", "/api/blocks/<block>", None, block=block)
         self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
         self.api(
             "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"

@@ -139,6 +139,17 @@ class DecisionsStamp(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
+class BlockDocument(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A block: files that `spec` names are withheld (`core.packaging.block_spec`)."""
+
+    spec: str
+    reason: str
+    created: datetime
+    by: str = ""
+    advisory: str = ""
+    format: int = FORMAT
+
+
 class SnapshotDocument(msgspec.Struct, frozen=True):
     """A snapshot: a named point in time of the index."""
 

@@ -48,6 +48,7 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "kind": {"enum": [whom.value for whom in Whom]},
     "id": {"type": "string", "minLength": 1},
     "snapshot": {"type": "string", "minLength": 1},
+    "block": {"type": "string", "minLength": 1},
 }
 """The schema of each path parameter."""
 

@@ -23,6 +23,8 @@ from pypid.flow import World
 from pypid.flow.conditions import Condition
 from pypid.flow.signals import ReloadOutcome
 from pypid.index import Index
+from pypid.index.blocks import Blocks
+from pypid.index.decisions import Decisions
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.prefork.messages import Siblings
@@ -32,7 +34,7 @@ from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.app.name_budget import NameBudget, UnknownNames
 from pypid.web.app.news_cache import NewsCache
 from pypid.web.app.page_cache import FEW_NAMES, ProjectPages
-from pypid.web.app.rate_limit import RateLimit
+from pypid.web.app.rate_limit import RateLimit, RefusalLimit
 from pypid.web.app.registry import Registry
 from pypid.web.app.route_table import RouteTable
 from pypid.web.app.stored_projects import StoredProjects
@@ -150,6 +152,16 @@ class App:
         default=Factory(lambda app: Advisories(app.world), takes_self=True)
     )
     """The security advisories of projects (`[advisories]`)."""
+    decisions: Decisions = field(
+        default=Factory(
+            lambda app: Decisions(app.index.blobs, app.world, app.index.policy.restrictions),
+            takes_self=True,
+        ),
+        repr=False,
+    )
+    """The decisions of administrators, in the storage."""
+    blocks: Blocks = field(default=Factory(lambda app: Blocks(app.decisions), takes_self=True))
+    """The blocks of projects, versions and files."""
     resolvers: Resolvers | None = None
     registry: Registry | None = None
     """The registry of accounts and tokens, with the audit log and the download log."""
@@ -234,6 +246,8 @@ class App:
     """Held while a collection runs."""
     registration_limit: RateLimit = field(factory=RateLimit, init=False)
     """Limits how often accounts are registered."""
+    refusal_limit: RefusalLimit = field(factory=RefusalLimit, init=False, repr=False)
+    """Limits how often refused downloads are recorded."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
 
     def use_access(self, access: AccessState) -> None:

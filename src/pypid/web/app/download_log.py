@@ -1,10 +1,16 @@
-"""Recording of downloads; `web.api.downloads` reports them."""
+"""Recording of downloads, and of refused ones; `web.api.downloads` reports them."""
 
 from __future__ import annotations
 
 from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.errors import Withheld
 from pypid.core.model import File
+from pypid.flow import shielded
+from pypid.metrics.families import WITHHELD
+from pypid.web.app.app import App, user_of
+from pypid.web.app.audit import note
 from pypid.web.app.request_context import RequestContext
+from pypid.web.http.request import Request
 
 
 def record_download(ctx: RequestContext, file: File) -> None:
@@ -18,3 +24,18 @@ def record_download(ctx: RequestContext, file: File) -> None:
         app.downloads.note(
             DownloadEntry.of(file, ctx.identity, request.client_address(), app.world.now())
         )
+
+
+async def record_refusal(app: App, request: Request, error: Withheld) -> None:
+    """Count a request for a withheld file, and record it in the audit log, once an hour for each
+    client and file.
+    """
+    app.world.counts.add(WITHHELD, (error.kind.partition(" ")[0],))
+    identity = request.identity
+    if identity is None:
+        return
+    client = f"{user_of(identity)} {request.client_address()}"
+    if app.refusal_limit.admits(client, error.filename, app.world.clock.seconds()):
+        details = {"project": error.project, "because": error.kind, "reference": error.reference}
+        ctx = RequestContext(app, request, identity)
+        await shielded(note(ctx, "refuse-download", error.filename, details))

@@ -1,4 +1,6 @@
-"""Rate limits: how many accounts are registered from one address, and how often a user logs in."""
+"""Rate limits: how many accounts are registered from one address, how often a user logs in, and how
+many refused downloads are recorded.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ MOST_LOGINS = 300
 """Maximum number of logins of one user in `WHILE`: each is a line in the audit log, and a change of
 the accounts that others wait for.
 """
+MOST_REFUSALS = 1000
+"""Maximum number of refused downloads in `WHILE` that are recorded in the audit log."""
 
 
 @define
@@ -65,6 +69,22 @@ class RateLimit:
         wait = _count(self._logins, user, MOST_LOGINS, now)
         if wait:
             raise TooManyLogins(wait)
+
+
+@define(eq=False)
+class RefusalLimit:
+    """Decides which refused downloads are recorded: each client and file once in `WHILE`."""
+
+    _seen: Recent[str, _Seen] = field(
+        factory=lambda: Recent(PLACES, PLACES), init=False, repr=False
+    )
+
+    def admits(self, client: str, filename: str, now: float) -> bool:
+        """Count a refusal at `now`; return whether to record it."""
+        return not (
+            _count(self._seen, f"{client} {filename}", 1, now)
+            or _count(self._seen, "", MOST_REFUSALS, now)
+        )
 
 
 def _count(of_all: Recent[str, _Seen], whose: str, most: int, now: float) -> int:

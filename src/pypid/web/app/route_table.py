@@ -68,6 +68,7 @@ MODULES = (
             "contents",
             "compare",
             "why",
+            "blocks",
             "cache",
             "upstream",
             "snapshots",

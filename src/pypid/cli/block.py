@@ -1,0 +1,118 @@
+"""The `block` command: withhold projects, versions and files from all clients."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, format_time, print_answer, print_table, printable
+from pypid.cli.request import send_request
+
+BLOCKS = """\
+  pypid block create 'acme==1.2' --reason "steals tokens"
+  pypid block list
+  pypid block show acme-1f3a9c02
+  pypid block delete acme-1f3a9c02
+
+A block withholds files from all clients at once: pages do not list them, and a request for
+one gets 403 with the reason. Local and upstream files are blocked alike.
+"""
+CREATE = """\
+  pypid block create acme --reason "name was taken over"
+  pypid block create 'acme==1.2' --reason "steals tokens" --advisory MAL-2026-1
+  pypid block create 'acme>=1,<2' --reason "no longer supported" --wait
+  pypid block create sha256:DIGEST --reason "a known trojan"
+
+SPEC is a project, a project with versions (PEP 440), or the SHA-256 digest of a file of any
+project. The block is in force on this machine when the command returns, and on the other
+nodes of the index within a second; --wait returns after that.
+"""
+LIST = """\
+  pypid block list
+"""
+SHOW = """\
+  pypid block show acme-1f3a9c02
+"""
+DELETE = """\
+  pypid block delete acme-1f3a9c02
+
+What the block withheld is served again, unless another rule withholds it.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare the `block` command."""
+    verbs = add_group(
+        commands, "block", "withhold projects, versions and files from all clients", examples=BLOCKS
+    )
+    about = "block a project, versions of it, or a file by its digest"
+    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
+    creating.add_argument(
+        "spec", metavar="SPEC", help="acme, 'acme==1.2', 'acme>=1,<2' or sha256:DIGEST"
+    )
+    creating.add_argument(
+        "--reason",
+        metavar="TEXT",
+        required=True,
+        help="shown to clients that ask for a file: one line, at most 500 characters",
+    )
+    creating.add_argument(
+        "--advisory", metavar="ID", default="", help="the advisory that the block follows"
+    )
+    creating.add_argument(
+        "--wait", action="store_true", help="return when all nodes have read the block"
+    )
+    add_command(verbs, "list", _list, "list the blocks", config=True, examples=LIST)
+    showing = add_command(verbs, "show", _show, "show a block", config=True, examples=SHOW)
+    showing.add_argument("id", metavar="ID")
+    deleting = add_command(verbs, "delete", _delete, "delete a block", config=True, examples=DELETE)
+    deleting.add_argument("id", metavar="ID")
+
+
+def _create(options: argparse.Namespace) -> None:
+    document = {
+        "spec": options.spec,
+        "reason": options.reason,
+        "advisory": options.advisory,
+        "wait": options.wait,
+    }
+    answer = send_request(options, "POST", "/api/blocks", document)
+    print_answer(options, answer, lambda made: print(f"{made['id']}: {made['spec']} is blocked"))
+
+
+def _list(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "GET", "/api/blocks"), _print_blocks)
+
+
+def _print_blocks(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            block["id"],
+            block["spec"],
+            format_time(block["created"]) if block["created"] else "",
+            block["by"],
+            block["reason"],
+        )
+        for block in answer["blocks"]
+    ]
+    print_table(("ID", "BLOCKS", "CREATED (UTC)", "BY", "REASON"), rows)
+    print(counted(len(rows), "block"))
+
+
+def _show(options: argparse.Namespace) -> None:
+    answer = send_request(options, "GET", f"/api/blocks/{quote(options.id, safe='')}")
+    print_answer(options, answer, _print_block)
+
+
+def _print_block(block: Mapping[str, Any]) -> None:
+    for name in ("id", "spec", "reason", "advisory", "created", "by"):
+        if block.get(name):
+            print(f"{name + ':':10} {printable(block[name])}")
+
+
+def _delete(options: argparse.Namespace) -> None:
+    answer = send_request(options, "DELETE", f"/api/blocks/{quote(options.id, safe='')}")
+    print_answer(options, answer, lambda answer: print(f"{printable(answer['name'])}: deleted"))

@@ -1,0 +1,93 @@
+"""What a block names: ``acme``, ``acme==1.2``, ``acme>=1,<2`` or ``sha256:<digest>``. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from pypid.core.errors import BadName, BadRequest, shortened
+from pypid.core.packaging.names import ProjectName, project_name, version_of
+from pypid.core.packaging.requirements import MOST_CLAUSES
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+LONGEST = 2000
+"""Maximum number of characters."""
+_NAME = re.compile(r"[A-Za-z0-9._-]++")
+_DIGEST = re.compile(r"sha256:([0-9A-Fa-f]{64})\Z")
+
+
+@frozen
+class BlockSpec:
+    """A project (`versions` "": all of its versions), or the SHA-256 of a file of any project.
+    Equal specs block the same.
+    """
+
+    project: ProjectName | None = None
+    versions: str = ""
+    """A version specifier (PEP 440), normalized."""
+    sha256: str | None = None
+    _specifier: SpecifierSet | None = field(default=None, eq=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The spec in its normal form."""
+        return f"sha256:{self.sha256}" if self.project is None else f"{self.project}{self.versions}"
+
+    def includes(self, version: str) -> bool:
+        """Return whether the spec names this version of its project, pre-releases included. A
+        version that is not valid (PEP 440) is in no specifier, but for ``===``.
+        """
+        if self._specifier is None:
+            return True
+        try:
+            return self._specifier.contains(version_of(version), prereleases=True)
+        except ValueError:
+            return any(
+                clause.operator == "===" and clause.version.lower() == version.lower()
+                for clause in self._specifier
+            )
+
+
+def parse_block_spec(text: str) -> BlockSpec:
+    """Return the spec. Takes time linear in the length of `text`. Raises `BadRequest`."""
+    text = text.strip()
+    if len(text) > LONGEST:
+        raise BadRequest(f"A block has at most {LONGEST} characters.")
+    digest = _DIGEST.match(text)
+    if digest is not None:
+        return BlockSpec(sha256=digest[1].lower())
+    name = _NAME.match(text)
+    if name is None:
+        raise _bad(text)
+    try:
+        project = project_name(name[0])
+    except BadName:
+        raise _bad(text) from None
+    rest = text[name.end() :].strip()
+    return BlockSpec(project) if not rest else _of_versions(text, project, rest)
+
+
+def _of_versions(text: str, project: ProjectName, rest: str) -> BlockSpec:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # imported late: rarely needed
+
+    if rest.count(",") >= MOST_CLAUSES:
+        raise BadRequest(f"A block has at most {MOST_CLAUSES} versions: create several.")
+    try:
+        specifier = SpecifierSet(rest)
+    except InvalidSpecifier:
+        raise _bad(text) from None
+    normal = str(specifier)
+    if not normal:  # commas alone
+        raise _bad(text)
+    return BlockSpec(project, normal, specifier=specifier)
+
+
+def _bad(text: str) -> BadRequest:
+    return BadRequest(
+        f"{shortened(text, 80)!r} names nothing to block: write a project (acme), versions of it "
+        "(acme==1.2 or 'acme>=1,<2') or the digest of a file (sha256:<64 hex digits>)."
+    )

@@ -1,0 +1,130 @@
+"""Blocks, created, listed and deleted: ``/api/blocks``."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import msgspec
+from twisted.internet.task import deferLater
+
+from pypid.core.errors import BadRequest, NoSuchBlock, StorageFull
+from pypid.core.packaging.block_spec import parse_block_spec
+from pypid.core.permissions import Action
+from pypid.core.simple_api.entries import utc_text
+from pypid.index.blocks import StoredBlock
+from pypid.web.app.app import user_of
+from pypid.web.app.audit import Details, recorded
+from pypid.web.app.descriptions import Described, Moment, Removed
+from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import route
+from pypid.web.http.small_responses import read_json, send_json
+
+
+class NewBlock(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to create a block. `spec`: ``acme``, ``acme==1.2``, ``acme>=1,<2`` or
+    ``sha256:<digest>``; `wait`: answer once all nodes have read it.
+    """
+
+    spec: str
+    reason: str
+    advisory: str = ""
+    wait: bool = False
+
+
+class BlockShape(TypedDict):
+    """A block. `advisory` is "" without one; `created` is null if its document is unreadable."""
+
+    id: str
+    spec: str
+    reason: str
+    advisory: str
+    created: Moment | None
+    by: str
+
+
+class BlockList(TypedDict):
+    """All blocks, by id."""
+
+    blocks: list[BlockShape]
+
+
+@route("GET", "/api/blocks", action=Action.ADMIN, describe=Described(BlockList))
+async def blocks(ctx: RequestContext) -> None:
+    """List the blocks."""
+    found = sorted(ctx.app.blocks.all.values(), key=lambda block: block.id)
+    document: BlockList = {"blocks": [_shape(each) for each in found]}
+    send_json(ctx.request, document)
+
+
+@route(
+    "GET",
+    "/api/blocks/<block>",
+    action=Action.ADMIN,
+    describe=Described(BlockShape, refuses=(NoSuchBlock,)),
+)
+async def block(ctx: RequestContext, block: str) -> None:
+    """Show a block."""
+    send_json(ctx.request, _shape(ctx.app.blocks.find(block)))
+
+
+@route(
+    "POST",
+    "/api/blocks",
+    action=Action.ADMIN,
+    describe=Described(BlockShape, status=201, takes=NewBlock, refuses=(BadRequest, StorageFull)),
+)
+async def create(ctx: RequestContext) -> None:
+    """Withhold files from all clients. The block is in force on this machine when this is
+    answered, and on other nodes within a second.
+    """
+    wish = await read_json(ctx.request, NewBlock)
+    made = await created(ctx, wish)
+    send_json(ctx.request, _shape(made), 201)
+
+
+async def created(ctx: RequestContext, wish: NewBlock) -> StoredBlock:
+    """Create the block; return it once it is in force."""
+    spec = parse_block_spec(wish.spec)
+    creating = ctx.app.blocks.create(spec, wish.reason, wish.advisory, user_of(ctx.identity))
+    made = await recorded(ctx, "create-block", spec.text, creating, _details)
+    settling = ctx.app.blocks.decisions.settling
+    if wish.wait and settling:
+        await deferLater(ctx.app.world.clock, settling)
+    return made
+
+
+@route(
+    "DELETE",
+    "/api/blocks/<block>",
+    action=Action.ADMIN,
+    describe=Described(Removed, refuses=(NoSuchBlock, StorageFull)),
+)
+async def delete(ctx: RequestContext, block: str) -> None:
+    """Delete a block: what it withheld is served again, unless another rule withholds it."""
+    await deleted(ctx, block)
+    document: Removed = {"name": block, "removed": True}
+    send_json(ctx.request, document)
+
+
+async def deleted(ctx: RequestContext, id: str) -> None:
+    """Delete the block."""
+    found = ctx.app.blocks.find(id)
+    await recorded(ctx, "delete-block", found.spec.text, ctx.app.blocks.delete(id), _details)
+
+
+def _details(block: StoredBlock) -> Details:
+    advisory = "" if block.document is None else block.document.advisory
+    more = {"advisory": advisory} if advisory else {}
+    return {"block": block.id, "reason": block.reason, **more}
+
+
+def _shape(block: StoredBlock) -> BlockShape:
+    document = block.document
+    return {
+        "id": block.id,
+        "spec": block.spec.text,
+        "reason": block.reason,
+        "advisory": "" if document is None else document.advisory,
+        "created": None if document is None else utc_text(document.created),
+        "by": "" if document is None else document.by,
+    }
