@@ -24,6 +24,7 @@ from pypid.core.model import Blob, File, Listing, Project
 from pypid.core.packaging.names import ProjectName, parse_filename, project_name
 from pypid.core.policy import Policy
 from pypid.core.records.documents import SnapshotDocument
+from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.flow import start, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
@@ -33,6 +34,7 @@ from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, Ca
 from pypid.jobs.leases import COMPARE
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
+from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
 from tests.index.uploads import publishing, sent
 from tests.web.memory_upstream import Elsewhere
@@ -209,6 +211,21 @@ class EvictingTests(UpkeepCase):
         self.have(snapshots.delete("x"))
         maintenance._came = 1
         self.have(maintenance.evict())
+        self.assertEqual(self.kept(), [])
+
+    def test_withheld(self) -> None:
+        """A blocked file stays, as evidence, while the block lasts; others go in its place."""
+        self.patch(self.index.policy.restrictions, "current", Restrictions())
+        self.keep("ant-1.0.tar.gz")
+        ant = project_name("ant")
+        rule = VersionRule(frozenset(["1.0"]))
+        self.index.policy.restrictions.replace("blocks", {ant: ProjectRestrictions((rule,))})
+        self.clock.advance(3600)
+        self.keep("bee-1.0.tar.gz")
+        self.have(self.maintenance(max_cache=KIB).evict())
+        self.assertEqual(self.kept(), ["ant-1.0.tar.gz"])
+        self.index.policy.restrictions.replace("blocks", {})
+        self.have(self.maintenance(max_cache=KIB).evict())
         self.assertEqual(self.kept(), [])
 
     def test_never_ours(self) -> None:

@@ -194,6 +194,19 @@ class Index:
         self._refuse_parts_of_lists()
         return await self._names.stored()
 
+    async def withheld(self, names: Iterable[ProjectName]) -> AbstractSet[tuple[ProjectName, str]]:
+        """Return the cached files of these projects that a rule withholds, as project and file
+        name: they are kept as evidence, and upstream may have removed them.
+        """
+        restrictions = self.policy.restrictions.current
+        return {
+            (name, file.filename)
+            for name in names
+            if restrictions.hides_any(name)
+            for file in (await self.catalog.upstream.get(name)).kept
+            if restrictions.hold(file) is not None
+        }
+
     @property
     def lists_are_complete(self) -> bool:
         """Whether every project with stored files is known."""

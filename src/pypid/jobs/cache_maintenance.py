@@ -276,8 +276,9 @@ class CacheMaintenance(PeriodicJobs):
     async def _needed(
         self, found: Sequence[InventoryEntry], limit: int
     ) -> Set[tuple[ProjectName, str]]:
-        """Return the cached files that snapshots show: they stay."""
-        needed = await self.index.history.needed({file.project for file in found})
+        """Return the cached files that stay: those that snapshots show, and withheld ones."""
+        projects = {file.project for file in found}
+        needed = await self.index.history.needed(projects)
         size = sum(file.size for file in found if (file.project, file.filename) in needed)
         if size > limit:
             _log.warn(
@@ -287,4 +288,4 @@ class CacheMaintenance(PeriodicJobs):
                 size=size,
                 limit=limit,
             )
-        return needed
+        return needed | await self.index.withheld(projects)
