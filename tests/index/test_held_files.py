@@ -86,7 +86,12 @@ class HeldCase(IndexCase):
         async def bucket() -> Any:
             return index.context.blobs
 
-        return HeldFiles(index.context, index.file_cache.kept, bucket, lambda: self.blocks)
+        return self.following(HeldFiles(index.context, index.file_cache.kept, bucket))
+
+    def following(self, held: HeldFiles) -> HeldFiles:
+        """The mover, once it knows the blocks."""
+        held.follow(lambda: self.blocks)
+        return held
 
     def block(self, filename: str = WHEEL, project: ProjectName | None = SPAM) -> Settled:
         self.blocks["b1"] = OneBlock(filename, project)
@@ -237,7 +242,7 @@ class HeldTests(HeldCase):
         """A storage that is no bucket moves nothing, and returns what a copy of a bucket holds."""
         self.block()
         index = self.started()
-        mover = HeldFiles(index.context, index.file_cache.kept, None, lambda: self.blocks)
+        mover = self.following(HeldFiles(index.context, index.file_cache.kept, None))
         self.assertEqual(self.have(mover.settle()), Settled())
         self.blocks.clear()
         self.assertEqual(self.have(mover.settle()), Settled(returned=1))

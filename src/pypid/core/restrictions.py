@@ -165,7 +165,7 @@ class Restrictions:
         )
 
     def changed_names(self, before: Restrictions) -> frozenset[ProjectName] | None:
-        """Return the projects whose restrictions differ from those before; None for all projects."""
+        """Return the projects whose restrictions differ from those before; None for all."""
         if self is before:
             return frozenset()
         if self.serial != before.serial:

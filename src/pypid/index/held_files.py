@@ -8,7 +8,8 @@ records never change: they name the key to which the bytes return.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 from typing import Protocol
@@ -98,16 +99,23 @@ class HeldFiles:
     context: IndexContext
     kept: CacheStore
     bucket: Callable[[], Awaitable[Bucket]] | None
-    in_force: Callable[[], Mapping[str, BytesBlock] | None]
-    """Returns the blocks in force, by id; None while they are unknown: then nothing moves."""
+    _in_force: Callable[[], Mapping[str, BytesBlock] | None] = field(
+        default=lambda: None, init=False, repr=False
+    )
     _back_since: dict[str, float] = field(factory=dict, init=False, repr=False)
     """Since when bytes are back in their place while their held copy stays, by the copy's key."""
+
+    def follow(self, in_force: Callable[[], Mapping[str, BytesBlock] | None]) -> None:
+        """Obey these blocks from now on. `in_force` returns them by id; None while they are
+        unknown: then nothing moves.
+        """
+        self._in_force = in_force
 
     async def settle(self) -> Settled:
         """Move the bytes that blocks withhold, and return those that none withholds any more. Safe
         to repeat at any time, also after a crash.
         """
-        if self.in_force() is None:
+        if self._in_force() is None:
             return Settled()
         return await shielded(self._settle(await self._begin()))
 
@@ -127,7 +135,7 @@ class HeldFiles:
     @property
     def blocks(self) -> Mapping[str, BytesBlock]:
         """The blocks in force. Raises `RestrictionsUnknown`."""
-        blocks = self.in_force()
+        blocks = self._in_force()
         if blocks is None:
             raise RestrictionsUnknown()
         return blocks
@@ -300,6 +308,22 @@ class HeldFiles:
     ) -> AbstractAsyncContextManager[None]:
         places = self.kept.places if _is_cached(origin) else self.context.places
         return places.hold(f"{project}/{filename}")
+
+
+async def withheld_files(
+    context: IndexContext, names: Iterable[ProjectName]
+) -> AbstractSet[tuple[ProjectName, str]]:
+    """Return the cached files of these projects that a rule withholds, as project and file name:
+    they stay as evidence, and upstream may have removed them.
+    """
+    restrictions = context.policy.restrictions.current
+    return {
+        (name, file.filename)
+        for name in names
+        if restrictions.hides_any(name)
+        for file in (await context.catalog.upstream.get(name)).kept
+        if restrictions.hold(file) is not None
+    }
 
 
 async def is_left_over(blobs: Blobs, where: str) -> bool:

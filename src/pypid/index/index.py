@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,6 @@ from pypid.flow.signals import Signal
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.context import IndexContext, UnderWay, without_lease
 from pypid.index.file_reader import FileReader
-from pypid.index.held_files import BytesBlock, HeldFiles
 from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.manage import Manager, files_of_release
@@ -65,10 +64,6 @@ SAME_SIGNER = timedelta(seconds=10)
 """How long a finished redirect is reused before the signer is asked again: keys may be rotated at
 any time.
 """
-
-
-def _unknown() -> None:
-    """Return None: blocks are not known."""
 
 
 @define
@@ -116,8 +111,6 @@ class Index:
     """What bounds cached views and pages."""
     restrictions_read: Callable[[], Awaitable[object]] | None = field(default=None, repr=False)
     """Waits until it is known what blocks and approvals hide, for some seconds at most."""
-    blocks: Callable[[], Mapping[str, BytesBlock] | None] = field(default=_unknown, repr=False)
-    """Returns the blocks in force, by id; None while they are unknown."""
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted after an upstream file was stored, with its size in bytes."""
     context: IndexContext = field(init=False, repr=False)
@@ -163,8 +156,7 @@ class Index:
         self.listings = UpstreamListings(
             self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
-        held_files = HeldFiles(self.context, kept, self.bucket, self.blocks)
-        self.maintenance = Maintenance(self.context, kept, self.gate, self.bucket, held_files)
+        self.maintenance = Maintenance(self.context, kept, self.gate, self.bucket)
         self._reader = FileReader(
             self.blobs,
             self.context,
@@ -193,19 +185,6 @@ class Index:
         """
         self._refuse_parts_of_lists()
         return await self._names.stored()
-
-    async def withheld(self, names: Iterable[ProjectName]) -> AbstractSet[tuple[ProjectName, str]]:
-        """Return the cached files of these projects that a rule withholds, as project and file
-        name: they are kept as evidence, and upstream may have removed them.
-        """
-        restrictions = self.policy.restrictions.current
-        return {
-            (name, file.filename)
-            for name in names
-            if restrictions.hides_any(name)
-            for file in (await self.catalog.upstream.get(name)).kept
-            if restrictions.hold(file) is not None
-        }
 
     @property
     def lists_are_complete(self) -> bool:

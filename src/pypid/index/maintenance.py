@@ -44,9 +44,12 @@ class Maintenance:
     gate: UpstreamGate
     bucket: Callable[[], Awaitable[Bucket]] | None
     """Operations specific to an S3 bucket, if the storage is one."""
-    held_files: HeldFiles
+    held_files: HeldFiles = field(init=False, repr=False)
     comparing: ReconcileProgress | None = field(default=None, init=False)
     """Progress of a full reconciliation while one runs."""
+
+    def __attrs_post_init__(self) -> None:
+        self.held_files = HeldFiles(self.context, self.kept, self.bucket)
 
     async def reconcile(self) -> Reconciled:
         """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud

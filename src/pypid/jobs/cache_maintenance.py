@@ -25,6 +25,7 @@ from pypid.core.policy import asks_upstream
 from pypid.flow import start
 from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
+from pypid.index.held_files import withheld_files
 from pypid.index.upstream.eviction import files_to_evict, inventory_of
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.jobs.leases import (
@@ -288,4 +289,4 @@ class CacheMaintenance(PeriodicJobs):
                 size=size,
                 limit=limit,
             )
-        return needed | await self.index.withheld(projects)
+        return needed | await withheld_files(self.index.context, projects)

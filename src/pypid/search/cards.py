@@ -4,7 +4,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from pypid.core.packaging.core_metadata import read_metadata
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, choose_release, describing_file, release_of
 from pypid.core.search.ranking import Card, ProjectDescription
+from pypid.core.summaries import Summaries
 
 MOST_KEYWORDS, LONGEST_KEYWORD = 30, 50
 MOST_CLASSIFIERS, LONGEST_CLASSIFIER = 60, 200
@@ -76,6 +77,50 @@ def filed(seen: CardSource, described: str | None, description: ProjectDescripti
     card = _card(project, seen.ours, release, description)
     now_described, unread = (wanted, None) if is_known else (None, file)
     return Filed(card, seen.mark, seen.until, now_described, description, unread)
+
+
+def filed_all(
+    seen: Sequence[CardSource], known: Mapping[ProjectName, tuple[str | None, ProjectDescription]]
+) -> list[Filed]:
+    """Return the cards. `known`: `described` and `description` of earlier ones, see `filed`."""
+    return [filed(each, *known.get(each.project.name, (None, NOTHING))) for each in seen]
+
+
+def with_metadata(
+    seen: Sequence[CardSource], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]
+) -> list[Filed]:
+    """Return the cards; new ones where the metadata was read."""
+    made = []
+    for each, card in zip(seen, cards, strict=True):
+        if card.unread is not None and card.name in read:
+            card = filed(each, card.unread.metadata_sha256, describe(read[card.name]))
+        made.append(card)
+    return made
+
+
+def mark_of(rules: str, local: int, upstream: int) -> str:
+    """Return a mark that differs when the project is to be indexed again. `rules`: the visibility
+    rules, and what serials mean.
+    """
+    return f"{rules} {local} {upstream}"
+
+
+def differing_cards(
+    held: Mapping[ProjectName, str], lists: tuple[Summaries, Summaries, Summaries], rules: str
+) -> tuple[dict[ProjectName, None], set[ProjectName]]:
+    """Return what is to be indexed, and what is to be removed. `held`: the marks of all cards;
+    `lists`: the visible, the local and the upstream projects.
+    """
+    names, *halves = lists
+    local = {summary.name: summary.serial for summary in halves[0]}
+    upstream = {summary.name: summary.serial for summary in halves[1]}
+    todo: dict[ProjectName, None] = {}
+    for name in (summary.name for summary in names):
+        own, other = local.get(name, 0), upstream.get(name, 0)
+        # a local project hides the upstream one, unless both are blended
+        if held.get(name) not in (mark_of(rules, own, other), mark_of(rules, own, 0)):
+            todo[name] = None
+    return todo, set(held.keys() - {summary.name for summary in names})
 
 
 def _card(

@@ -5,7 +5,7 @@ metadata.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from itertools import islice
 from math import inf
 
@@ -18,13 +18,12 @@ from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import changes_at, may_show_upstream, view
 from pypid.core.restrictions import Restrictions
-from pypid.core.search.ranking import ProjectDescription
 from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.index.views import UpstreamPermission
-from pypid.search.cards import NOTHING, CardSource, Filed, describe, filed
+from pypid.search.cards import CardSource, Filed, differing_cards, filed_all, mark_of, with_metadata
 from pypid.search.fts_index import IndexOutdated, SearchIndex
 from pypid.search.postponed import Postponed
 from pypid.search.sqlite_files import hash_of
@@ -144,7 +143,9 @@ class SearchFollower:
         self._obey()
         look = await self._look()
         held = await world.blocking(self.search_index.held)
-        self._todo, self._gone = await world.thinking(_differing, held, look, self._rules)
+        self._todo, self._gone = await world.thinking(
+            differing_cards, held, (look.names, look.local, look.upstream), self._rules
+        )
         self.known, self._begun, self._is_whole, self._all_read = look, True, False, False
 
     def _obey(self) -> None:
@@ -236,7 +237,7 @@ class SearchFollower:
         world, gone = self.index.world, sorted(self._gone)
         seen = await self._seen(names)
         known = await world.blocking(self.search_index.descriptions, names)
-        cards: Sequence[Filed] = await world.thinking(_filed, seen, known)
+        cards: Sequence[Filed] = await world.thinking(filed_all, seen, known)
         if at_once and len(cards) <= READ:
             cards = await self._described(seen, cards)
         there = {each.project.name for each in seen}
@@ -270,7 +271,7 @@ class SearchFollower:
         now = index.world.now()
         until = None if upstream is None else changes_at(policy, upstream, name, now)
         is_ours = isinstance(local, Project)
-        mark = _mark(
+        mark = mark_of(
             self._rules,
             local.serial if isinstance(local, Project) else 0,
             0 if upstream is None else upstream.serial,
@@ -292,7 +293,7 @@ class SearchFollower:
             return False
         seen = await self._seen(names)
         known = await world.blocking(self.search_index.descriptions, names)
-        cards = await self._described(seen, await world.thinking(_filed, seen, known))
+        cards = await self._described(seen, await world.thinking(filed_all, seen, known))
         there = {card.name for card in cards}
         await world.blocking(
             self.search_index.put, cards, [name for name in names if name not in there]
@@ -318,7 +319,7 @@ class SearchFollower:
                 for file, data in zip(some, found, strict=True)
                 if data is not None
             )
-        return await self.index.world.thinking(_with_metadata, seen, cards, read) if read else cards
+        return await self.index.world.thinking(with_metadata, seen, cards, read) if read else cards
 
     async def _metadata(self, file: File) -> bytes | None:
         """Return the stored metadata; b"" if it is missing though listed; None if it is unavailable
@@ -339,43 +340,3 @@ class SearchFollower:
 
 def _some(names: Collection[ProjectName], most: int) -> list[ProjectName]:
     return list(islice(names, most))
-
-
-def _mark(rules: str, local: int, upstream: int) -> str:
-    """Return a mark that differs when the project is to be indexed again. `rules`: the visibility
-    rules, and what serials mean.
-    """
-    return f"{rules} {local} {upstream}"
-
-
-def _filed(
-    seen: Sequence[CardSource], known: Mapping[ProjectName, tuple[str | None, ProjectDescription]]
-) -> list[Filed]:
-    return [filed(each, *known.get(each.project.name, (None, NOTHING))) for each in seen]
-
-
-def _with_metadata(
-    seen: Sequence[CardSource], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]
-) -> list[Filed]:
-    """Return the cards; new ones where the metadata was read."""
-    made = []
-    for each, card in zip(seen, cards, strict=True):
-        if card.unread is not None and card.name in read:
-            card = filed(each, card.unread.metadata_sha256, describe(read[card.name]))
-        made.append(card)
-    return made
-
-
-def _differing(
-    held: Mapping[ProjectName, str], look: CatalogView, rules: str
-) -> tuple[dict[ProjectName, None], set[ProjectName]]:
-    """Return what is to be indexed, and what is to be removed."""
-    local = {summary.name: summary.serial for summary in look.local}
-    upstream = {summary.name: summary.serial for summary in look.upstream}
-    todo: dict[ProjectName, None] = {}
-    for name in (summary.name for summary in look.names):
-        own, other = local.get(name, 0), upstream.get(name, 0)
-        # a local project hides the upstream one, unless both are blended
-        if held.get(name) not in (_mark(rules, own, other), _mark(rules, own, 0)):
-            todo[name] = None
-    return todo, set(held.keys() - {summary.name for summary in look.names})

@@ -207,12 +207,13 @@ class Checker:
         placed: list[tuple[ObjectPlace, Blob]] = []
         for blob in group:
             where = place(blob.key)
-            if blob.key.startswith((SET_ASIDE, HELD)):
-                await self._aside(seen, blob.key)
+            if blob.key.startswith(SET_ASIDE):
+                await self._report(seen, _finding(blob.key, StorageProblem.SET_ASIDE))
             elif where is not None:
                 placed.append((where, blob))
-            elif blob.key.startswith(KEPT):
-                continue  # cached files: `index.upstream.cache_check` checks them
+            elif blob.key.startswith((HELD, KEPT)):  # `index.upstream.cache_check` has cached ones
+                if await is_left_over(self.context.blobs, blob.key):
+                    await self._report(seen, _finding(blob.key, StorageProblem.LEFT_OVER))
             elif project_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()
@@ -285,13 +286,6 @@ class Checker:
         return _finding(
             where, StorageProblem.NO_RECORD if other is None else StorageProblem.LEFT_OVER
         )
-
-    async def _aside(self, seen: _Seen, where: str) -> None:
-        """Report bytes that were set aside, and those of a block that nothing will return."""
-        if where.startswith(SET_ASIDE):
-            await self._report(seen, _finding(where, StorageProblem.SET_ASIDE))
-        elif await is_left_over(self.context.blobs, where):
-            await self._report(seen, _finding(where, StorageProblem.LEFT_OVER))
 
     async def _documents_of(
         self, seen: _Seen, file: StoredFile, listed: Set[str], hashes: bool
