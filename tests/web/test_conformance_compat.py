@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 from xmlrpc.client import Fault, dumps, loads
 
-from pypid.core.permissions import AUTHENTICATED, Rules
+from attrs import evolve
+
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import AUTHENTICATED, Grants, Rules
 from tests.distributions import metadata, wheel, wheel_filename
+from tests.web.advised import advise, advisory
 from tests.web.full_app import HOST, HTML, RULES, Answer, J, Pypid, WholeCase
 
 INFO = """name version summary description description_content_type keywords license license_expression license_files
@@ -40,6 +45,35 @@ class LegacyJsonTests(WholeCase):
 
     def ask_json(self, path: str, *headers: tuple[str, str]) -> Answer:
         return self.pypid.get(path, None, *headers)
+
+    def test_vulnerabilities(self) -> None:
+        """With advisories the release has those that hit it; without a source the key is left
+        out.
+        """
+        record = advisory("PYSEC-1", ("foo_bar", "0", "2.0"), aliases=["CVE-1"])
+        own = advisory("ACME-1", ("foo-bar", "0", "2.0"), ("hidden", "0", None), summary="hidden!")
+        self.pypid.app.rules = evolve(RULES, projects={project_name("hidden"): Grants()})
+        advisories = advise(self.pypid, Path(self.mktemp()), [record], [own])
+        self.assertEqual(self.ask_json("/pypi/foo-bar/json").json["vulnerabilities"], [])
+        mine, found = self.ask_json("/pypi/foo-bar/1.0.0/json").json["vulnerabilities"]
+        self.assertEqual((mine["id"], mine["summary"]), ("ACME-1", ""))
+        expected = {
+            "aliases": ["CVE-1"],
+            "details": "Summary of PYSEC-1",
+            "fixed_in": ["2.0"],
+            "id": "PYSEC-1",
+            "link": f"http://{HOST}/osv/v1/vulns/PYSEC-1",
+            "source": "osv",
+            "summary": "Summary of PYSEC-1",
+            "withdrawn": None,
+        }
+        self.assertEqual(found, expected)
+        path = urlsplit(found["link"]).path
+        self.assertEqual(self.ask_json(path).json, record)
+        advise(self.pypid, Path(self.mktemp()), [])
+        self.assertEqual(self.ask_json("/pypi/foo-bar/1.0/json").json["vulnerabilities"], [])
+        self.pypid.app.advisories = type(advisories)(self.pypid.world)
+        self.assertNotIn("vulnerabilities", self.ask_json("/pypi/foo-bar/1.0/json").json)
 
     def test_project(self) -> None:
         """A project has all keys, and is described by its newest release (C110)."""

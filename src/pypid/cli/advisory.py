@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import Any
 from urllib.parse import urlencode
 
+from pypid import __version__
 from pypid.cli.command import add_command, add_group
 from pypid.cli.lock_file import field_of, text_of
 from pypid.cli.output import counted, print_answer, print_json, print_table, printable
@@ -42,6 +44,21 @@ Requirements without an exact version are named and not checked.
 The exit status is 1 if a release is blocked, yanked, gone, vulnerable, or could not be
 checked. Missing attestations do not change it.
 """
+Hosted = Mapping[str, Any]
+"""An advisory as ``GET /api/advisories`` returns it."""
+
+COLUMNS = (
+    *("project", "id", "aliases", "severity", "malware", "summary", "fixed", "versions", "files"),
+    *("downloads", "users", "published", "modified", "private", "local"),
+)
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note"}
+SCORES = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "2.0"}
+"""A score in the middle of each severity's range: code scanning services sort by a number."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 LONGEST = 60
 """Characters of a summary in the table."""
 
@@ -90,10 +107,7 @@ def _list(options: argparse.Namespace) -> None:
         print_answer(options, answer, _print_advisories)
 
 
-def _print_report(options: argparse.Namespace, found: list[Any]) -> None:
-    from pypid import __version__
-    from pypid.core.presentation.advisory_reports import as_csv, as_sarif
-
+def _print_report(options: argparse.Namespace, found: Sequence[Hosted]) -> None:
     if options.sarif:
         print_json(as_sarif(found, __version__))
     else:
@@ -135,6 +149,82 @@ def _short(text: str) -> str:
 def _age(seconds: float) -> str:
     hours = round(seconds / 3600)
     return counted(hours, "hour") if hours < 48 else counted(hours // 24, "day")
+
+
+# --- reports for other programs -------------------------------------------------------------------
+
+
+def as_csv(found: Sequence[Hosted]) -> str:
+    """Return the advisories as CSV with a header line; lists are separated by spaces."""
+    import csv  # `--help` need not wait for it
+
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for each in found:
+        users = [f"{user['user']}:{user['downloads']}" for user in each["users"] or ()]
+        writer.writerow([_cell({**each, "users": users}[column]) for column in COLUMNS])
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    """Return the text of a cell. A spreadsheet would run text that begins as a formula."""
+    if isinstance(value, list):
+        text = " ".join(map(str, value))
+    else:
+        text = (
+            "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        )
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def as_sarif(found: Sequence[Hosted], version: str) -> dict[str, Any]:
+    """Return the advisories as a SARIF log: a rule for each advisory, and a result for each
+    project that it hits. `version` is that of pypid.
+    """
+    rules = {each["id"]: _rule(each) for each in found}
+    driver = {
+        "name": "pypid",
+        "version": version,
+        "rules": list(rules.values()),
+    }
+    places = {id: place for place, id in enumerate(rules)}
+    results = [_result(each, places[each["id"]]) for each in found]
+    run = {"tool": {"driver": driver}, "results": results}
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _rule(each: Hosted) -> dict[str, Any]:
+    return {
+        "id": each["id"],
+        "shortDescription": {"text": each["summary"] or each["id"]},
+        "properties": {
+            "tags": ["security", *(["malware"] if each["malware"] else [])],
+            **({"security-severity": score} if (score := SCORES.get(each["severity"])) else {}),
+        },
+    }
+
+
+def _result(each: Hosted, rule: int) -> dict[str, Any]:
+    fixed = f" Fixed in {', '.join(each['fixed'])}." if each["fixed"] else ""
+    text = (
+        f"{each['project']} {', '.join(each['versions'])}: {each['summary'] or each['id']}{fixed}"
+    )
+    location = {
+        "physicalLocation": {"artifactLocation": {"uri": f"simple/{each['project']}/"}},
+        "logicalLocations": [
+            {"name": each["project"], "fullyQualifiedName": f"{each['project']}=={version}"}
+            for version in each["versions"]
+        ],
+    }
+    return {
+        "ruleId": each["id"],
+        "ruleIndex": rule,
+        "level": LEVELS.get(each["severity"], "warning"),
+        "message": {"text": text},
+        "locations": [location],
+        "partialFingerprints": {"advisory/v1": f"{each['project']}:{each['id']}"},
+    }
 
 
 # --- check ----------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ null for unknown values, are those of the public index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,9 @@ from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, Packagetype, parse_fi
 from pypid.core.packaging.releases import Release, choose_release, release_of, releases
 from pypid.core.simple_api.entries import quoted, utc_text
 from pypid.core.simple_api.render import finished
+
+if TYPE_CHECKING:
+    from pypid.core.advisories.osv import AdvisorySummary
 
 CONTENT_TYPE = "application/json"
 
@@ -33,6 +36,7 @@ def render_legacy(
     *,
     base_url: str,
     url_of: Callable[[File], str] | None = None,
+    advisories: Sequence[AdvisorySummary] | None = None,
 ) -> RenderedPage | None:
     """Return the page of a project (`version` None: described by its newest release) or of one
     release, in any spelling.
@@ -40,7 +44,8 @@ def render_legacy(
     Return None if there is no such release, or no file at all: 404. `project` is what the client
     may see; `metadata` the core metadata of `releases.describing_file`, or None. `base_url` is
     absolute; file URLs begin with ``<base_url>/packages/``, as bandersnatch demands, unless
-    `url_of` returns others. Never raises, whatever the metadata contains.
+    `url_of` returns others. `advisories` are those that hit the release; None: they are not known,
+    and the page has no ``vulnerabilities``. Never raises, whatever the metadata contains.
     """
     chosen = choose_release(project, version)
     release = None if chosen is None else release_of(project, chosen)
@@ -60,11 +65,26 @@ def render_legacy(
         "ownership": {"organization": None, "roles": []},
         "urls": [_file(file, url_of) for file in release.files],
     }
+    if advisories is not None:
+        document["vulnerabilities"] = [_vulnerability(each, base_url) for each in advisories]
     if version is None:
         document["releases"] = {
             one.version: [_file(file, url_of) for file in one.files] for one in releases(project)
         }
     return finished(_encoder.encode(document), CONTENT_TYPE)
+
+
+def _vulnerability(advisory: AdvisorySummary, base_url: str) -> dict[str, Any]:
+    return {
+        "aliases": advisory.aliases,
+        "details": advisory.summary,
+        "fixed_in": advisory.fixed,
+        "id": advisory.id,
+        "link": f"{base_url}/osv/v1/vulns/{quoted(advisory.id)}",
+        "source": "osv",
+        "summary": advisory.summary,
+        "withdrawn": None,
+    }
 
 
 def _info(

@@ -20,7 +20,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Visibility, authorize
 from pypid.flow import start
 from pypid.index.context import Pace
-from pypid.index.dependency_check import DependencyCheck, ReleaseState
+from pypid.index.explain import DependencyCheck, ReleaseState
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App

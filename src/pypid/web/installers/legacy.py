@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from xml.parsers.expat import ParserCreate
 from xmlrpc.client import Fault, Unmarshaller, dumps
 
+from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
 from pypid.core.model import File, Project, Summary
 from pypid.core.packaging.names import ProjectName
@@ -19,6 +20,7 @@ from pypid.core.search.legacy_search import LegacySearchQuery, search
 from pypid.core.simple_api.entries import plain
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.index.views import UpstreamPermission
+from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
 from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
@@ -68,18 +70,22 @@ async def describe(ctx: RequestContext, project: ProjectName, version: str | Non
     permission = ctx.upstream_permission(project)
     found = await ctx.app.index.project(project, permission)
     is_long = len(found.files) > FEW_FILES
-    described = (
+    chosen, described = (
         await ctx.app.world.thinking(_describing, found, version)
         if is_long
         else _describing(found, version)
     )
+    advisories = None if chosen is None else await _advisories(ctx, project, chosen)
     metadata = None if described is None else await _metadata(ctx.app, described, permission)
     # off the reactor thread: metadata may contain a manual
     elsewhere = ctx.app.world.thinking if is_long else ctx.app.world.blocking
-    page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
+    page = await elsewhere(
+        partial(render_legacy, found, version, metadata, base_url=base_url, advisories=advisories)
+    )
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
-    if described is None or metadata is not None:  # else it may be available next time
+    # the metadata may be available next time, and advisories change by themselves
+    if advisories is None and (described is None or metadata is not None):
         ctx.request.depends_on(ResponseDependencies(found.name, permission))
     await send_page(
         ctx.request,
@@ -89,10 +95,21 @@ async def describe(ctx: RequestContext, project: ProjectName, version: str | Non
     )
 
 
-def _describing(project: Project, version: str | None) -> File | None:
-    """Return the file whose metadata describes the project, or None."""
+def _describing(project: Project, version: str | None) -> tuple[str | None, File | None]:
+    """Return the release that is described, and the file whose metadata describes it, if any."""
     release = choose_release(project, version)
-    return None if release is None else describing_file(project, release)
+    return release, None if release is None else describing_file(project, release)
+
+
+async def _advisories(
+    ctx: RequestContext, project: ProjectName, version: str
+) -> Sequence[AdvisorySummary] | None:
+    """Return the advisories that hit the release; None if `[advisories]` names no source."""
+    advisories = ctx.app.advisories
+    if not advisories.is_configured:
+        return None
+    by = await ctx.visibility()
+    return await without_hidden_names(advisories, hits_for(advisories, project, version, by), by)
 
 
 async def _metadata(app: App, file: File, permission: UpstreamPermission) -> bytes | None:
