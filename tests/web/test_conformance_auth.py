@@ -286,6 +286,7 @@ MATRIX = {
     ("/manage/tokens", GET): ADMIN,
     ("/manage/tokens/revoke", "POST"): ADMIN,
     ("/manage/audit", GET): ADMIN,
+    ("/advisories", GET): READ,
     ("/api/advisories", GET): READ,
     ("/api/advisories/check", "POST"): READ,
     ("/osv/v1/query", "POST"): READ,

@@ -187,6 +187,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/rss/project/<project>/releases.xml", *GET),
         ("/api/package/", *GET),
         ("/packages/", *GET),
+        ("/advisories", *GET),
         ("/api/advisories", *GET),
         ("/api/advisories/check", "POST"),
         ("/osv/v1/query", "POST"),

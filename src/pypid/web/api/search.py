@@ -12,14 +12,14 @@ from attrs import frozen
 
 from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import BadRequest, Busy
-from pypid.core.permissions import Action
+from pypid.core.permissions import Action, Visibility
 from pypid.core.search.ranking import FoundProject, SearchQuery
 from pypid.core.simple_api.entries import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.http.query import Parameter, flag, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
 FEW = 20
@@ -45,6 +45,11 @@ ASKS = (
     ),
     Parameter("license", "Words of the licence."),
     Parameter("classifier", "A classifier, or its beginning up to one of its ``::``."),
+    Parameter(
+        "advisories",
+        "Only projects with an advisory that affects a stored file.",
+        {"enum": ["", "yes", "no"], "default": "no"},
+    ),
     Parameter("page", "The number of the page.", {"type": "integer", "minimum": 1, "default": 1}),
     Parameter(
         "most",
@@ -88,13 +93,21 @@ class Results:
     unread: int
 
 
-async def results(ctx: RequestContext, query: SearchQuery, page: int, most: int = FEW) -> Results:
+async def results(
+    ctx: RequestContext,
+    query: SearchQuery,
+    page: int,
+    most: int = FEW,
+    *,
+    with_advisories: bool = False,
+) -> Results:
     """Return a page of the results that the user may see. Raises `Busy`."""
     search: Search = ctx.app.search
     place = place_of(ctx.request.client_address() or "")
-    findings = await search.find(
-        query, await ctx.visibility(), most=most, skip=(page - 1) * most, place=place
-    )
+    by = await ctx.visibility()
+    if with_advisories:  # sees nothing else
+        by = Visibility(usual=False, others=await ctx.app.hosted_advisories.projects(by))
+    findings = await search.find(query, by, most=most, skip=(page - 1) * most, place=place)
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
     return Results(findings.found, findings.total, page, pages, findings.unread)
 
@@ -115,7 +128,8 @@ async def searched(ctx: RequestContext) -> None:
         query = SearchQuery.read(fields.get("q", ""), **filters)
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    found = await results(ctx, query, page, most)
+    only = flag(fields, "advisories")
+    found = await results(ctx, query, page, most, with_advisories=only)
     document: SearchDocument = {
         "found": [_document(each) for each in found.found],
         "total": found.total,

@@ -93,6 +93,7 @@ MODULES = (
             "project",
             "contents",
             "compare",
+            "advisories",
             "project_actions",
             "settings",
             "upload",

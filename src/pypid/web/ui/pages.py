@@ -127,6 +127,7 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "may_publish": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.WRITE),
         "may_read": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.READ),
         "has_accounts": ctx.app.registry is not None,
+        "has_advisories": ctx.app.advisories.is_configured,
         "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
         "said": flash_message(ctx.request),
         "query": query_fields(ctx.request).text("q") if path_of(ctx.request) == "search" else "",

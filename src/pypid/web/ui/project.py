@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
+from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.errors import NoSuchFile
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
@@ -19,6 +20,7 @@ from pypid.core.presentation.project_view import Age, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.views import ViewSources
+from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
 from pypid.web.app.login_redirect import root_of
 from pypid.web.app.request_context import RequestContext
@@ -77,6 +79,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
         "project.html",
         **values,
         shown=found,
+        advisories=await _advisories(ctx, found),
         told=facts is not None,
         facts=facts or NOTHING,
         quarantined=await _quarantined(ctx, facts or NOTHING),
@@ -88,6 +91,13 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
         plot=marked_up(await _plot(ctx.app, seen.view.project)),
         is_open=is_open,
     )
+
+
+async def _advisories(ctx: RequestContext, found: ShownRelease) -> tuple[AdvisorySummary, ...]:
+    """Return the advisories that hit the release, as the user may see them."""
+    by, advisories = await ctx.visibility(), ctx.app.advisories
+    hits = hits_for(advisories, found.name, found.line.version, by)
+    return await without_hidden_names(advisories, hits, by)
 
 
 async def _quarantined(ctx: RequestContext, facts: Facts) -> frozenset[ProjectName]:

@@ -23,7 +23,8 @@ NONE = Results((), 0, 1, 1, 0)
 async def search(ctx: RequestContext) -> None:
     """Show the search form and its results."""
     fields = query_fields(ctx.request)
-    typed = {name: fields.text(name).strip() for name in ("q", *FILTERS)}
+    typed = {name: fields.text(name).strip() for name in ("q", *FILTERS, "advisories")}
+    only = typed["advisories"] == "yes"
     text = fields.text("page")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
     page, problems = min(max(page, 1), FARTHEST // FEW), list[str]()
@@ -33,9 +34,9 @@ async def search(ctx: RequestContext) -> None:
         problems.append(str(error))
         found = NONE
     else:
-        found = await results(ctx, query, page)
+        found = await results(ctx, query, page, with_advisories=only)
         if page > found.pages:
-            found = await results(ctx, query, found.pages)
+            found = await results(ctx, query, found.pages, with_advisories=only)
     link = urlencode({name: value for name, value in typed.items() if value})
     await show(
         ctx,
@@ -44,7 +45,7 @@ async def search(ctx: RequestContext) -> None:
         problems=problems,
         typed=typed,
         found=found,
-        filtered=any(typed[name] for name in FILTERS),
+        filtered=only or any(typed[name] for name in FILTERS),
         pythons=PYTHONS,
         link=f"?{link}&" if link else "?",
     )

@@ -1,0 +1,102 @@
+"""Advisories on pages: the list, the project pages, and the filter of the search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve
+
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Grants, Principals
+from tests.web.advised import advise, advisory
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import RULES, Answer, WholeCase
+
+SECRET = project_name("acme-secret")
+BOBS = Grants(read=Principals(users=frozenset({"bob"})))
+PUBLIC = (
+    advisory("PYSEC-1", ("spam", "0", "1.5"), summary="<script>alert(1)</script>"),
+    advisory("GHSA-2", ("spam", "0", "9"), database_specific={"severity": "CRITICAL"}),
+    advisory("MAL-3", ("acme-secret", "0", None)),
+)
+OWN = (advisory("ACME-1", ("acme-secret", "0", "3"), ("spam", "0", "1.1"), summary="acme-secret!"),)
+
+
+class AdvisoryPageTests(WholeCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for name, version in (("spam", "1.0"), ("spam", "2.0"), ("eggs", "1"), (SECRET, "1.0")):
+            self.have_wheel(name, version)
+        self.pypid.app.rules = evolve(RULES, projects={SECRET: BOBS})
+        advise(self.pypid, Path(self.mktemp()), PUBLIC, OWN)
+
+    def page(self, path: str, user: str | None = None, status: int = 200) -> str:
+        answer: Answer = self.pypid.get(path, "text/html", user=user)
+        self.assertEqual(answer.status, status, answer)
+        return answer.text
+
+    def test_list(self) -> None:
+        """The advisories that hit stored files, the worst first, with links; texts are text."""
+        text = self.page("/advisories")
+        self.assertIn("3 advisories for files", text)
+        self.assertIn('href="./osv/v1/vulns/PYSEC-1"', text)
+        self.assertIn('href="./project/spam/1.0/"', text)
+        self.assertIn("&lt;script&gt;alert(1)", text)
+        self.assertLess(text.index("GHSA-2"), text.index("PYSEC-1"))
+
+    def test_rights(self) -> None:
+        """A project that the user may not read is not on the page, and in no text of another."""
+        for user in None, "alice":
+            self.assertNotIn("secret", self.page("/advisories", user))
+        text = self.page("/advisories", "bob")
+        self.assertIn("5 advisories", text)
+        self.assertLess(text.index("MAL-3"), text.index("GHSA-2"))
+        self.assertNotIn("Users</th>", text)
+
+    def test_users(self) -> None:
+        """Only administrators see a column with users."""
+        Peopled(self.pypid, Path(self.mktemp()))
+        self.pypid.app.rules = evolve(RULES, projects={SECRET: BOBS})
+        self.assertIn("Users</th>", self.page("/advisories", "ada"))
+        self.assertNotIn("Users</th>", self.page("/advisories", "bob"))
+
+    def test_filters(self) -> None:
+        """By project and severity; what is wrong is told."""
+        text = self.page("/advisories?severity=high&project=SPAM")
+        self.assertIn("1 advisory for files", text)
+        self.assertIn('<option value="high" selected>', text)
+        self.assertIn("0 advisories", self.page("/advisories?project=eggs"))
+        self.assertIn('role="alert"', self.page("/advisories?project=/", status=400))
+        self.assertIn('role="alert"', self.page("/advisories?severity=bad", status=400))
+
+    def test_project_page(self) -> None:
+        """A release names the advisories that hit it, with a mark at its head; others do not."""
+        text = self.page("/project/spam/1.0/")
+        self.assertIn("3 advisories affect this release", text)
+        self.assertIn("Fixed in 1.5.", text)
+        self.assertIn("&lt;script&gt;alert(1)", text)
+        self.assertNotIn("secret", text)
+        self.assertIn("1 advisory affects this release", self.page("/project/spam/2.0/"))
+        self.assertNotIn("advisor", self.page("/project/eggs/").replace('"../../advisories"', ""))
+
+    def test_search(self) -> None:
+        """The filter leaves those with advisories, as far as the user sees them."""
+        text = self.page("/search?advisories=yes")
+        self.assertIn("1 project<", text)
+        self.assertIn('<option value="yes" selected>', text)
+        for query, user, names in (
+            ("advisories=yes", None, ["spam"]),
+            ("advisories=yes&q=s", "bob", ["acme-secret", "spam"]),
+            ("advisories=yes&q=eggs", None, []),
+            ("advisories=no", None, ["eggs", "spam"]),
+        ):
+            found = self.pypid.get(f"/api/search?{query}", user=user).json["found"]
+            self.assertEqual(sorted(each["name"] for each in found), names, query)
+        self.assertEqual(self.pypid.get("/api/search?advisories=maybe").status, 400)
+
+    def test_without_source(self) -> None:
+        """Without a source there is no link and no filter, and the page says what to configure."""
+        self.pypid.app.advisories = type(self.pypid.app.advisories)(self.pypid.world)
+        self.assertIn("[advisories] source", self.page("/advisories"))
+        for path in "/", "/search", "/project/spam/":
+            self.assertNotIn("dvisor", self.page(path))
