@@ -13,6 +13,7 @@ from pypid.core.installation import DISTRIBUTION, PROJECT_URL, PROJECT_URLS  # n
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
+    "advisories": ["pyyaml>=6.0"],  # advisories in YAML ([advisories] source, own)
     "attestations": [
         "pypi-attestations>=0.0.30",
         "sigstore>=4.5,<5",

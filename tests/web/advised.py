@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pypid.advisories.database import FILE, AdvisoryDatabase, ParsedRecord, encoded_summary
+from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.advisories.service import Advisories
+from pypid.advisories.wire import ParsedRecord, encoded_summary, rank_of
 from pypid.core.advisories.osv import record_of, summaries_of
+from pypid.core.compression import fragment
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Pypid
 
@@ -46,9 +47,9 @@ def parsed(document: Document, *, private: bool) -> ParsedRecord:
     summaries = summaries_of(record_of(document), private=private)
     return ParsedRecord(
         document["id"],
-        private,
-        zlib.compress(json.dumps(document).encode()),
-        tuple((name, encoded_summary(summary)) for name, summary in summaries.items()),
+        fragment(json.dumps(document).encode()),
+        max((rank_of(summary) for summary in summaries.values()), default=0),
+        [(name, encoded_summary(summary)) for name, summary in summaries.items()],
     )
 
 
@@ -58,9 +59,9 @@ def advise(
     """Let the app have these advisories, those of `own` private; return them."""
     folder.mkdir(exist_ok=True)
     with AdvisoryDatabase(folder / FILE).replacing() as writer:
-        writer.put(parsed(document, private=False) for document in public)
-        writer.put(parsed(document, private=True) for document in own)
-        writer.put_meta("loaded", "2026-01-02T00:00:00Z")
+        writer.put((parsed(document, private=False) for document in public), private=False)
+        writer.put((parsed(document, private=True) for document in own), private=True)
+        writer.put_meta({"loaded": "2026-01-02T00:00:00Z", "generation": "1"})
     pypid.app.advisories = Advisories(pypid.world, folder)
     have(pypid.app.advisories.read())
     return pypid.app.advisories

@@ -61,7 +61,7 @@ class MeasuringCase(WholeCase):
         site.counts = app.world.counts
         measuring = Measuring(
             app.world, app.index, site, app.condition, daemon.reactor, self.folder, self.siblings,
-            self.state,
+            self.state, app.advisories,
         )  # fmt: skip
         measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]
         daemon.startService()  # type: ignore[no-untyped-call]

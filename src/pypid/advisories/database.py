@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import msgspec
 from attrs import define, frozen
 
-from pypid.core.advisories.osv import AdvisorySummary
+from pypid.advisories.wire import LONGEST_DOCUMENT, ParsedRecord
+from pypid.core.compression import content
 from pypid.core.packaging.names import ProjectName
 
 FILE = "advisories.sqlite"
@@ -25,30 +24,20 @@ LAYOUT = "1"
 """The version of the tables. A file with another one is loaded again from the source."""
 BUSY = 10.0
 """Seconds that one connection waits for another."""
-LONGEST_DOCUMENT = 4 << 20
-"""Bytes of a record."""
 ROWS = 500
-"""Rows that are read or written at once."""
+"""Rows that are read at once."""
 
 _SCHEMA = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE record(id TEXT PRIMARY KEY, private INTEGER NOT NULL, document BLOB NOT NULL)",
-    "CREATE TABLE summary(project TEXT NOT NULL, id TEXT NOT NULL, summary BLOB NOT NULL, "
-    "PRIMARY KEY (project, id)) WITHOUT ROWID",
+    "CREATE TABLE record(id TEXT NOT NULL, private INTEGER NOT NULL, document BLOB NOT NULL, "
+    "PRIMARY KEY (id, private))",
+    "CREATE TABLE summary(project TEXT NOT NULL, id TEXT NOT NULL, private INTEGER NOT NULL, "
+    "rank INTEGER NOT NULL, summary BLOB NOT NULL, PRIMARY KEY (project, id, private))",
     "CREATE INDEX by_id ON summary(id)",
     "CREATE TABLE statement(project TEXT NOT NULL, statement BLOB NOT NULL)",
 )
-
-
-@frozen
-class ParsedRecord:
-    """A record for the database: its JSON, and its encoded summary for each project."""
-
-    id: str
-    private: bool
-    document: bytes
-    """JSON, compressed by zlib."""
-    summaries: tuple[tuple[str, bytes], ...]
+_IN_FORCE = "(private OR id NOT IN (SELECT id FROM record WHERE private))"
+"""The rows that count: a private record replaces a public one with its id."""
 
 
 @frozen
@@ -64,8 +53,11 @@ class StoredAdvisory:
     """The PyPI projects that it names."""
 
 
+SummaryRow = tuple[str, int, bytes]
+"""Project, rank (`wire.rank_of`) and encoded summary."""
+
 Stamp = tuple[int, int, int]
-"""Identifies the content of the file: inode, time of modification in ns, size."""
+"""Identifies the state of the file: inode, time of modification in ns, size."""
 
 
 def stamp_of(path: Path) -> Stamp | None:
@@ -96,41 +88,36 @@ class AdvisoryDatabase:
         return {}
 
     def record(self, id: str) -> StoredAdvisory | None:
-        """Return the record with this id. Raises `sqlite3.Error` for a damaged file."""
-        if not self.meta():
-            return None
-        with self._reading() as db:
-            query = "SELECT id, private, document FROM record WHERE id = ?"
+        """Return the record with this id."""
+        with suppress(sqlite3.Error, ValueError), self._reading() as db:
+            query = "SELECT id, private, document FROM record WHERE id = ? ORDER BY private DESC"
             row = db.execute(query, (id,)).fetchone()
-            if row is None:
-                return None
-            found = db.execute("SELECT project FROM summary WHERE id = ?", (id,)).fetchall()
-        unpacked = zlib.decompressobj().decompress(row[2], LONGEST_DOCUMENT)
-        projects = tuple(ProjectName(project) for (project,) in found)
-        return StoredAdvisory(row[0], bool(row[1]), unpacked, projects)
+            if row is not None:
+                query = "SELECT project FROM summary WHERE id = ? AND private = ?"
+                found = db.execute(query, row[:2]).fetchall()
+                document = content(row[2], LONGEST_DOCUMENT)
+                projects = tuple(ProjectName(project) for (project,) in found)
+                return StoredAdvisory(row[0], bool(row[1]), document, projects)
+        return None
 
-    def summaries(self) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield pairs of project and encoded summary in batches, ordered by project."""
-        if not self.meta():
-            return
+    def summaries(self) -> Iterator[Sequence[SummaryRow]]:
+        """Yield the summaries in batches, ordered by project. Raises `sqlite3.Error`."""
         with self._reading() as db:
-            rows = db.execute("SELECT project, summary FROM summary ORDER BY project, id")
+            rows = db.execute(
+                f"SELECT project, rank, summary FROM summary WHERE {_IN_FORCE} ORDER BY project, id"
+            )
             while batch := rows.fetchmany(ROWS):
                 yield batch
 
-    def statements(self) -> list[tuple[str, bytes]]:
-        """Return pairs of project and encoded VEX statement."""
-        if not self.meta():
-            return []
+    def statements(self) -> Sequence[tuple[str, bytes]]:
+        """Return pairs of project and encoded VEX statement. Raises `sqlite3.Error`."""
         with self._reading() as db:
             return db.execute("SELECT project, statement FROM statement").fetchall()
 
     def count(self) -> int:
-        """Return the number of records."""
-        if not self.meta():
-            return 0
+        """Return the number of records. Raises `sqlite3.Error`."""
         with self._reading() as db:
-            number: int = db.execute("SELECT count(*) FROM record").fetchone()[0]
+            number: int = db.execute("SELECT count(DISTINCT id) FROM record").fetchone()[0]
             return number
 
     @contextmanager
@@ -157,7 +144,7 @@ class AdvisoryDatabase:
                 for statement in _SCHEMA:
                     db.execute(statement)
                 writer = AdvisoryWriter(db)
-                writer.put_meta("layout", LAYOUT)
+                writer.put_meta({"layout": LAYOUT})
                 yield writer
                 db.execute("COMMIT")
             _sync(new)
@@ -183,62 +170,42 @@ class AdvisoryWriter:
     """Writes to an open database."""
 
     _db: sqlite3.Connection
-    count: int = 0
-    """The number of records that were put."""
 
-    def put_meta(self, key: str, value: str) -> None:
-        """Remember a fact about the content."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    def put_meta(self, facts: Mapping[str, str]) -> None:
+        """Remember facts about the content."""
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
 
-    def put(self, records: Iterable[ParsedRecord]) -> None:
-        """Add records. A private record replaces another one of the same id, and never the other
-        way round.
-        """
-        for record in records:
-            row = self._db.execute(
-                "SELECT private FROM record WHERE id = ?", (record.id,)
-            ).fetchone()
-            if row is not None:
-                if row[0] and not record.private:
-                    continue
-                self.forget(record.id)
-            self._db.execute(
-                "INSERT INTO record VALUES (?, ?, ?)",
-                (record.id, record.private, record.document),
-            )
-            self._db.executemany(
-                "INSERT INTO summary VALUES (?, ?, ?)",
-                [(project, record.id, summary) for project, summary in record.summaries],
-            )
-            self.count += 1
+    def put(self, records: Iterable[ParsedRecord], *, private: bool) -> None:
+        """Add records. The later of two with the same id counts."""
+        records = list(records)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO record VALUES (?, ?, ?)",
+            [(record.id, private, record.document) for record in records],
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO summary VALUES (?, ?, ?, ?, ?)",
+            [
+                (project, record.id, private, record.rank, summary)
+                for record in records
+                for project, summary in record.summaries
+            ],
+        )
 
-    def forget(self, id: str) -> None:
-        """Remove the record with this id, if there is one."""
-        self._db.execute("DELETE FROM record WHERE id = ?", (id,))
-        self._db.execute("DELETE FROM summary WHERE id = ?", (id,))
+    def forget(self, ids: Iterable[str]) -> None:
+        """Remove the public records with these ids."""
+        wanted = [(id,) for id in ids]
+        self._db.executemany("DELETE FROM record WHERE id = ? AND NOT private", wanted)
+        self._db.executemany("DELETE FROM summary WHERE id = ? AND NOT private", wanted)
+
+    def forget_private(self) -> None:
+        """Remove the private records, and the VEX statements."""
+        for table in ("record", "summary"):
+            self._db.execute(f"DELETE FROM {table} WHERE private")
+        self._db.execute("DELETE FROM statement")
 
     def put_statements(self, statements: Iterable[tuple[str, bytes]]) -> None:
         """Add pairs of project and encoded VEX statement."""
         self._db.executemany("INSERT INTO statement VALUES (?, ?)", statements)
-
-
-def encoded_summary(summary: AdvisorySummary) -> bytes:
-    """Return the summary as the database has it."""
-    return _encoder.encode(summary)
-
-
-def decoded_summaries(encoded: bytes) -> tuple[AdvisorySummary, ...]:
-    """Return the summaries of one project, whose encoded forms were joined by `joined`."""
-    return _decoder.decode(encoded)
-
-
-def joined(summaries: list[bytes]) -> bytes:
-    """Return the encoded summaries of one project as one encoded array (MessagePack, array 32)."""
-    return b"\xdd" + len(summaries).to_bytes(4, "big") + b"".join(summaries)
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[AdvisorySummary, ...])
 
 
 def _sync(path: Path) -> None:

@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
-import msgspec
-from attrs import define, field, frozen
+from attrs import define, field
+from twisted.logger import Logger
 
-from pypid.advisories.database import (
-    FILE,
-    AdvisoryDatabase,
-    Stamp,
-    StoredAdvisory,
-    decoded_summaries,
-    joined,
-    stamp_of,
-)
-from pypid.core.advisories.osv import AdvisorySummary, Candidate
-from pypid.core.advisories.vex import Mute
-from pypid.core.lru import Recent
+from pypid.advisories.database import FILE, AdvisoryDatabase, Stamp, StoredAdvisory, stamp_of
+from pypid.advisories.index import NOTHING, AdvisoryIndex, read_index, time_of
+from pypid.advisories.rules import AdvisoryRestrictions, restrictions_of
+from pypid.core.advisories.osv import AdvisorySummary
+from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.packaging.names import ProjectName
+from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import World
 from pypid.flow.signals import Signal
 
-DECODED = 2000
-"""Projects whose decoded advisories are cached."""
-HEAVIEST = 4 << 20
-"""Bytes of their encoded forms."""
+_log = Logger()
 
-
-@frozen(eq=False)
-class AdvisoryIndex:
-    """What is known of each project, in memory: the encoded summaries by name."""
-
-    encoded: Mapping[ProjectName, bytes] = field(factory=dict, repr=False)
-    mutes: Mapping[ProjectName, tuple[Mute, ...]] = field(factory=dict, repr=False)
-    count: int = 0
-    """The number of records."""
-    loaded: datetime | None = None
-    """When the source was last read without an error; None: never."""
-    _decoded: Recent[ProjectName, tuple[AdvisorySummary, ...]] = field(
-        factory=lambda: Recent(DECODED, HEAVIEST), init=False, repr=False
-    )
-
-    def of(self, name: ProjectName) -> tuple[AdvisorySummary, ...]:
-        """Return all advisories of a project, also those withdrawn or muted; nearly always ()."""
-        encoded = self.encoded.get(name)
-        if encoded is None:
-            return ()
-        found = self._decoded.get(name)
-        if found is None:
-            found = decoded_summaries(encoded)
-            self._decoded.put(name, found, len(encoded))
-        return found
-
-    def hits(self, name: ProjectName, version: str) -> tuple[AdvisorySummary, ...]:
-        """Return the advisories in force that affect a version: none withdrawn, none muted."""
-        found = self.of(name)
-        if not found:
-            return ()
-        candidate, mutes = Candidate.of(version), self.mutes.get(name, ())
-        return tuple(
-            advisory
-            for advisory in found
-            if not advisory.withdrawn
-            and advisory.affects_candidate(candidate)
-            and not any(mute.mutes(advisory, candidate) for mute in mutes)
-        )
-
-
-NOTHING = AdvisoryIndex()
+SOURCE = "malware"
+"""The name of the advisories among the sources of restrictions."""
 
 
 @define(eq=False)
 class Advisories:
-    """The advisories that this process knows. Without `[advisories]` there are none.
+    """The advisories that this process knows. Without a folder there are none.
 
     `of` and `hits` answer from memory; `record` reads the database in a thread.
     """
@@ -85,10 +38,17 @@ class Advisories:
     folder: Path | None = None
     """The state folder; None: `[advisories]` names no source, so nothing is read."""
     source: str = ""
-    """Where the advisories come from, for display."""
+    """Where the advisories come from, for display; without a password."""
+    block: tuple[BlockedAdvisories, ...] = ()
+    restrictions: RestrictionsInForce = field(factory=RestrictionsInForce, repr=False)
+    """Receives the rules by which advisories hide upstream files."""
     changed: Signal[[]] = field(factory=Signal)
-    """The index has been replaced."""
+    """The advisories have changed."""
     index: AdvisoryIndex = field(default=NOTHING, init=False, repr=False)
+    loaded: datetime | None = field(default=None, init=False)
+    """When the source was last read without an error; None: never."""
+    failure: str = field(default="", init=False)
+    """Why the source could not be read the last time; "": it could."""
     _stamp: Stamp | None = field(default=None, init=False, repr=False)
 
     def of(self, name: ProjectName) -> tuple[AdvisorySummary, ...]:
@@ -107,7 +67,7 @@ class Advisories:
         """Return the record with this id. The caller checks who may see a private one."""
         if self.folder is None:
             return None
-        found: StoredAdvisory | None = await self.world.blocking(self._database.record, id)
+        found: StoredAdvisory | None = await self.world.blocking(self.database.record, id)
         return found
 
     @property
@@ -123,49 +83,51 @@ class Advisories:
     @property
     def age(self) -> float | None:
         """Seconds since the source was last read without an error; None: never."""
-        loaded = self.index.loaded
+        loaded = self.loaded
         return None if loaded is None else max(0.0, (self.world.now() - loaded).total_seconds())
 
     @property
-    def _database(self) -> AdvisoryDatabase:
+    def database(self) -> AdvisoryDatabase:
+        """The database of this machine."""
         assert self.folder is not None
         return AdvisoryDatabase(self.folder / FILE)
 
-    async def read(self) -> bool:
-        """Read the database if it has changed. Returns whether the index was replaced."""
+    def read_now(self) -> None:
+        """Read the database, before anything is served. Blocks, for half a second with 60,000
+        records. A damaged one counts as empty until it is loaded again.
+        """
+        if self.folder is not None:
+            stamp = stamp_of(self.database.path)
+            with suppress(sqlite3.Error, ValueError):
+                self._use(self.database.meta(), self._read_all())
+            self._stamp = stamp
+
+    async def read(self) -> None:
+        """Read the database if it has changed; if it is damaged, what is known stays."""
         if self.folder is None:
-            return False
-        stamp = stamp_of(self.folder / FILE)
+            return
+        stamp = stamp_of(self.database.path)
         if stamp is None or stamp == self._stamp:
-            return False
-        index: AdvisoryIndex = await self.world.thinking(read_index, self._database)
-        self._stamp, self.index = stamp, index
-        self.changed.emit()
-        return True
+            return
+        facts: dict[str, str] = await self.world.blocking(self.database.meta)
+        content = None
+        try:
+            if facts and facts.get("generation", "") != self.index.generation:
+                content = await self.world.thinking(self._read_all)
+        except (sqlite3.Error, ValueError) as error:
+            _log.warn("the advisories cannot be read: {error}", error=error)
+        self._stamp = stamp
+        self._use(facts, content)
 
+    def _read_all(self) -> tuple[AdvisoryIndex, AdvisoryRestrictions]:
+        index = read_index(self.database)
+        return index, restrictions_of(index, self.block)
 
-def read_index(database: AdvisoryDatabase) -> AdvisoryIndex:
-    """Return the index of a database; blocks."""
-    encoded: dict[ProjectName, bytes] = {}
-    name, of_name = "", list[bytes]()
-    for batch in database.summaries():
-        for project, summary in batch:
-            if project != name:
-                if of_name:
-                    encoded[ProjectName(name)] = joined(of_name)
-                name, of_name = project, []
-            of_name.append(summary)
-    if of_name:
-        encoded[ProjectName(name)] = joined(of_name)
-    mutes: dict[ProjectName, tuple[Mute, ...]] = {}
-    for project, statement in database.statements():
-        mute = msgspec.msgpack.decode(statement, type=Mute)
-        mutes[ProjectName(project)] = (*mutes.get(ProjectName(project), ()), mute)
-    return AdvisoryIndex(encoded, mutes, database.count(), _time(database.meta().get("loaded")))
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
-        return None
+    def _use(
+        self, facts: Mapping[str, str], content: tuple[AdvisoryIndex, AdvisoryRestrictions] | None
+    ) -> None:
+        self.loaded, self.failure = time_of(facts.get("loaded")), facts.get("failure", "")
+        if content is not None:
+            self.index, rules = content
+            self.restrictions.replace(SOURCE, rules.projects, rules.digests)
+            self.changed.emit()

@@ -338,6 +338,26 @@ CATALOG_ROWS = _gauge(
     together=Aggregation.HERE,
 )
 
+# --- advisories -----------------------------------------------------------------------------------
+
+ADVISORIES = _gauge(
+    "pypid_advisories",
+    "Advisories that are known; 0 without `[advisories]`.",
+    together=Aggregation.HERE,
+)
+ADVISORIES_LOADED = _gauge(
+    "pypid_advisories_loaded_timestamp_seconds",
+    "When the sources of advisories were last read without an error, in seconds since 1970; 0 if "
+    "they never were.",
+    together=Aggregation.HERE,
+)
+ADVISORY_FAILURES = _counter(
+    "pypid_advisory_refresh_failures", "Reads of a source of advisories that failed."
+)
+ADVISORIES_SKIPPED = _counter(
+    "pypid_advisories_skipped", "Documents of the sources that could not be read as advisories."
+)
+
 # --- the process ----------------------------------------------------------------------------------
 
 LAG = _histogram(

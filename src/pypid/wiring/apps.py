@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from pypid.access.operator import Operator
+from pypid.advisories.service import Advisories
 from pypid.compat import ROUTE_MODULES
 from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
@@ -86,6 +87,7 @@ def make_apps(
     signals: Signals,
     decided: UpstreamDecisions,
     decisions: Decisions,
+    advisories: Advisories,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
     routes = RouteTable((*MODULES, *ROUTE_MODULES))
@@ -102,6 +104,7 @@ def make_apps(
         auth_generation=identities.generation,
         resolvers=partial(_resolver, platform.reactor),
         condition=condition,
+        advisories=advisories,
         routes=routes,
         configuration=partial(_configuration, config, identities),
         decided=decided,

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from pypid.advisories.service import Advisories
 from pypid.catalog.packed_lines import PackedLines
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StateFolder
@@ -62,6 +63,7 @@ class Measuring(Service):
     siblings: Siblings
     state: Path
     """The state folder, which tells when the last backup was made."""
+    advisories: Advisories
     _due: float = field(default=0.0, init=False)
     _later: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looks: int = field(default=0, init=False)
@@ -158,6 +160,9 @@ class Measuring(Service):
         for part, is_there in components:
             put(families.PART_UP, (part,), is_there())
         put(families.LAST_BACKUP, (), last_backup(self.state))
+        put(families.ADVISORIES, (), self.advisories.count)
+        loaded = self.advisories.loaded
+        put(families.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
         self._look_at_listings()
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:

@@ -27,6 +27,7 @@ from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases, SoleNode
+from pypid.wiring.advisories import advisory_services, open_advisories
 from pypid.wiring.apps import agreement_of, condition_of, make_apps, publishing_of, search_of
 from pypid.wiring.bucket import leased, stateless_node
 from pypid.wiring.configuration import load_config as load_config
@@ -131,9 +132,10 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         condition = condition_of(config, storage, sharing, agreement, identities, world)
         search = search_of(index, state, storage)
         metrics = metrics_folder(config, state, platform)
+        advisories = open_advisories(config, paths, world, index.policy.restrictions)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,
-            platform, signals, decided, decisions,
+            platform, signals, decided, decisions, advisories,
         )  # fmt: skip
         if not restores:
             at_once(identities.open())
@@ -148,11 +150,13 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             services.append(agreement.periodic())
         if platform.serves_clients:
             services += publishing_of(config, paths, index, apps.public, storage, leases, reactor)
+            services += advisory_services(config, paths, advisories, platform)
             services.append(
                 Measuring(
-                    world, index, site, condition, reactor, metrics, platform.siblings, paths.state
+                    world, index, site, condition, reactor, metrics, platform.siblings,
+                    paths.state, advisories,
                 )
-            )
+            )  # fmt: skip
         if platform.greets:
             log_start(config, paths)
         return Daemon(

@@ -19,7 +19,7 @@ from pypid.core.advisories.osv import (
     record_of,
     summaries_of,
 )
-from pypid.core.advisories.severity import Severity, base_score, rated
+from pypid.core.advisories.severity import AdvisorySeverity, base_score, rated
 from pypid.core.packaging.names import ProjectName
 
 FOO = ProjectName("foo")
@@ -187,7 +187,9 @@ class RecordTests(SynchronousTestCase):
             parse_record(osv("MAL-2026-1", entry=entry, database_specific=origins))
         )
         self.assertTrue(found[FOO].is_malware and found[FOO].affects("1.0"))
-        self.assertEqual((found[FOO].severity, found[FOO].hashes), (Severity.CRITICAL, (DIGEST,)))
+        self.assertEqual(
+            (found[FOO].severity, found[FOO].hashes), (AdvisorySeverity.CRITICAL, (DIGEST,))
+        )
         other = summaries_of(parse_record(osv("PYSEC-1", entry=entry)))[FOO]
         self.assertEqual((other.hashes, other.affects("1.0")), ((), False))
 
@@ -236,17 +238,17 @@ class SeverityTests(SynchronousTestCase):
 
     def test_version_4_is_estimated(self) -> None:
         vector = "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"
-        self.assertIs(rated([("CVSS_V4", vector)]), Severity.CRITICAL)
+        self.assertIs(rated([("CVSS_V4", vector)]), AdvisorySeverity.CRITICAL)
         lesser = "CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N"
-        self.assertIs(rated([("CVSS_V4", vector), ("CVSS_V3", lesser)]), Severity.MEDIUM)
+        self.assertIs(rated([("CVSS_V4", vector), ("CVSS_V3", lesser)]), AdvisorySeverity.MEDIUM)
 
     def test_label_comes_first(self) -> None:
         vector = {"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}
         for specific, expected in (
-            ({"severity": "MODERATE"}, Severity.MEDIUM),
-            ({"severity": "?"}, Severity.CRITICAL),
-            (["odd"], Severity.CRITICAL),
+            ({"severity": "MODERATE"}, AdvisorySeverity.MEDIUM),
+            ({"severity": "?"}, AdvisorySeverity.CRITICAL),
+            (["odd"], AdvisorySeverity.CRITICAL),
         ):
             record = parse_record(osv(severity=[vector], database_specific=specific))
             self.assertIs(summaries_of(record)[FOO].severity, expected)
-        self.assertIs(summaries_of(parse_record(osv()))[FOO].severity, Severity.UNKNOWN)
+        self.assertIs(summaries_of(parse_record(osv()))[FOO].severity, AdvisorySeverity.UNKNOWN)

@@ -135,6 +135,7 @@ CONTRACT: dict[str, dict[str, str]] = {
     "remote": {"url": "", "user": "", "password": "", "cache": "1m"},
     "issuer:github": {"url": "", "audience": "pypid", "allow": ""},
     "publish": {"as_user": "", "target": "", "files": "link", "files_url": ""},
+    "advisories": {"source": "", "own": "", "refresh": "1h", "block": "malware"},
     "log": {"level": "info", "format": "text", "access": "yes"},
 }
 """The contract's sections, keys and defaults, copied by hand: a change here is a change of what

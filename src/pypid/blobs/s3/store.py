@@ -27,7 +27,7 @@ from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
 from pypid.blobs.s3.object_head import ObjectHead, look, must_be_there
 from pypid.blobs.s3.object_reader import read
-from pypid.blobs.s3.object_writer import NO_METADATA, Writer
+from pypid.blobs.s3.object_writer import NO_METADATA, Ability, Writer
 from pypid.blobs.s3.parallel_listing import listed
 from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
@@ -54,6 +54,9 @@ LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)
 """The maximum of SigV4."""
+_NONE = Ability(
+    once=False, once_in_parts=False, exact=False, checksums=False, checksums_of_parts=False
+)
 KEPT_BY_CLIENTS = f"private, max-age={int(LONGEST_LINK.total_seconds())}, immutable"
 """The bytes under a key are never replaced; without this header pip revalidates before it uses its
 cache.
@@ -285,9 +288,11 @@ def _is_text(text: str) -> bool:
     return True
 
 
-async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
+async def open(
+    settings: S3Settings, world: World, reactor: Any, *, reads_only: bool = False
+) -> S3Blobs:
     """Return the store in the bucket, after checking access and probing its abilities; `reactor` is
-    the network.
+    the network. With `reads_only` nothing is checked, since that needs further permissions.
 
     Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, a
     response.
@@ -306,9 +311,11 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     asker = S3Client(reached.agent, address, own_credentials, world, settings.timeout)
     where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
     try:
-        await Lister(asker, settings.prefix, world).page("", most=1)
-        scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
-        ability = await probe(asker, scratch, object_headers, world)
+        ability = _NONE
+        if not reads_only:
+            await Lister(asker, settings.prefix, world).page("", most=1)
+            scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
+            ability = await probe(asker, scratch, object_headers, world)
     except (S3Refusal, Fault, StorageDown, StorageFull) as problem:
         await reached.close()
         raise CannotStart(f"{where} cannot be used: {problem.__cause__ or problem}") from problem

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from packaging.utils import canonicalize_version
 
-from pypid.core.advisories.severity import Severity, labelled, rated
+from pypid.core.advisories.severity import AdvisorySeverity, labelled, rated
 from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name, version_key, version_of
 from pypid.core.simple_api.entries import plain
@@ -137,7 +137,7 @@ class AdvisorySummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True
 
     id: str
     summary: str = ""
-    severity: Severity = Severity.UNKNOWN
+    severity: AdvisorySeverity = AdvisorySeverity.UNKNOWN
     aliases: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     """The affected versions that the record enumerates, spelled as `canonical` does."""
@@ -302,16 +302,18 @@ def _ranges(affected: OsvAffected) -> Iterator[tuple[tuple[str, str], ...]]:
                 yield tuple(sorted(events, key=_position))
 
 
-def _severity(record: OsvRecord, affected: list[OsvAffected]) -> Severity:
+def _severity(record: OsvRecord, affected: list[OsvAffected]) -> AdvisorySeverity:
     places = (record.database_specific, *(entry.database_specific for entry in affected))
     for place in places:
-        label = labelled(place.get("severity")) if isinstance(place, dict) else Severity.UNKNOWN
-        if label is not Severity.UNKNOWN:
+        label = (
+            labelled(place.get("severity")) if isinstance(place, dict) else AdvisorySeverity.UNKNOWN
+        )
+        if label is not AdvisorySeverity.UNKNOWN:
             return label
     scores = [*(record.severity or ()), *(s for entry in affected for s in entry.severity or ())]
     found = rated((each.type, each.score) for each in scores)
-    if found is Severity.UNKNOWN and record.id.startswith(MALWARE):
-        return Severity.CRITICAL
+    if found is AdvisorySeverity.UNKNOWN and record.id.startswith(MALWARE):
+        return AdvisorySeverity.CRITICAL
     return found
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from math import ceil
 
 
-class Severity(Enum):
+class AdvisorySeverity(Enum):
     """How severe an advisory is; the values are shown to users. `rank` orders them."""
 
     UNKNOWN = "unknown"
@@ -26,26 +26,26 @@ class Severity(Enum):
         return _RANKS[self]
 
 
-_RANKS = {severity: number for number, severity in enumerate(Severity)}
+_RANKS = {severity: number for number, severity in enumerate(AdvisorySeverity)}
 _LABELS = {
-    **{severity.value: severity for severity in Severity},
-    "moderate": Severity.MEDIUM,  # GitHub's
-    "important": Severity.HIGH,
-    "none": Severity.LOW,
+    **{severity.value: severity for severity in AdvisorySeverity},
+    "moderate": AdvisorySeverity.MEDIUM,  # GitHub's
+    "important": AdvisorySeverity.HIGH,
+    "none": AdvisorySeverity.LOW,
 }
 _PREFERRED = ("CVSS_V3", "CVSS_V4", "CVSS_V2")
 
 
-def labelled(label: object) -> Severity:
+def labelled(label: object) -> AdvisorySeverity:
     """Return the severity that a label such as ``MODERATE`` names, or unknown."""
     return (
-        _LABELS.get(label.lower(), Severity.UNKNOWN)
+        _LABELS.get(label.lower(), AdvisorySeverity.UNKNOWN)
         if isinstance(label, str)
         else _LABELS["unknown"]
     )
 
 
-def rated(scores: Iterable[tuple[str, str]]) -> Severity:
+def rated(scores: Iterable[tuple[str, str]]) -> AdvisorySeverity:
     """Return the severity of CVSS vectors: pairs of the OSV type (``CVSS_V3``) and the vector.
 
     The exact scores of CVSS 3 are preferred. Vectors that cannot be read count as unknown.
@@ -58,15 +58,15 @@ def rated(scores: Iterable[tuple[str, str]]) -> Severity:
     for kind in _PREFERRED:
         if kind in by_type:
             return _rating(by_type[kind])
-    return Severity.UNKNOWN
+    return AdvisorySeverity.UNKNOWN
 
 
-def _rating(score: float) -> Severity:
+def _rating(score: float) -> AdvisorySeverity:
     if score >= 9:
-        return Severity.CRITICAL
+        return AdvisorySeverity.CRITICAL
     if score >= 7:
-        return Severity.HIGH
-    return Severity.MEDIUM if score >= 4 else Severity.LOW
+        return AdvisorySeverity.HIGH
+    return AdvisorySeverity.MEDIUM if score >= 4 else AdvisorySeverity.LOW
 
 
 def base_score(vector: str) -> float | None:

@@ -113,3 +113,14 @@ class LogFormat(Enum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class BlockedAdvisories(Enum):
+    """What `[advisories] block` hides upstream files for; a severity includes those above it."""
+
+    MALWARE = "malware"
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    NOTHING = "nothing"

@@ -21,6 +21,7 @@ from pypid.core.configuration import value_kinds
 from pypid.core.configuration.choices import (
     AccessStore,
     Addressing,
+    BlockedAdvisories,
     CatalogStore,
     Encryption,
     Layout,
@@ -696,6 +697,32 @@ class PublishSettings:
 
 
 @frozen(kw_only=True)
+class AdvisorySettings:
+    """Security advisories: vulnerabilities and malware in projects."""
+
+    source: str | None = key(
+        optional(value_kinds.ADVISORY_SOURCE),
+        "",
+        "Advisories in the OSV format: a path or URL of ``all.zip``, ``s3://bucket/key``, or a "
+        "folder with JSON or YAML files. Empty: none.",
+    )
+    own: str | None = key(
+        _PATH,
+        "",
+        "A folder with the company's own advisories (OSV) and OpenVEX documents, as JSON or YAML.",
+    )
+    refresh: timedelta = key(
+        duration("1m"), "1h", "How often pypid reads changes of ``source`` and ``own``."
+    )
+    block: tuple[BlockedAdvisories, ...] = key(
+        several(choice(BlockedAdvisories)),
+        "malware",
+        "Which advisories hide upstream files: ``malware``, and severities, each with those above "
+        "it. Local files are never hidden.",
+    )
+
+
+@frozen(kw_only=True)
 class LogSettings:
     """The log's level and format."""
 
@@ -716,6 +743,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "ldap": LdapSettings,
         "remote": RemoteSettings,
         "publish": PublishSettings,
+        "advisories": AdvisorySettings,
         "log": LogSettings,
     }
 )

@@ -36,6 +36,7 @@ from pypid.core.configuration.keys import (
     ISSUER,
     SECTIONS,
     AccessSettings,
+    AdvisorySettings,
     CatalogSettings,
     IssuerSettings,
     Key,
@@ -83,6 +84,7 @@ class Config:
     ldap: LdapSettings = LdapSettings()
     remote: RemoteSettings = RemoteSettings()
     publish: PublishSettings = PublishSettings()
+    advisories: AdvisorySettings = AdvisorySettings()
     log: LogSettings = LogSettings()
     users: Mapping[str, str] = field(default=_NONE, repr=lambda users: f"<{len(users)} users>")
     """Password hashes by user name; not in the repr."""

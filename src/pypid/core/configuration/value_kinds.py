@@ -300,6 +300,27 @@ INDEX_URL = ValueKind(
     "absolute http or https URLs, like https://index.example.org/simple",
     url=True,
 )
+
+
+def _advisory_source(text: str) -> str:
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme in ("http", "https"):
+        return INDEX_URL.parse(text)
+    if separator and scheme == "s3":
+        bucket, _, key = text.removeprefix("s3://").partition("/")
+        if not bucket or not key:
+            raise ValueError("a file in a bucket is written as s3://bucket/key")
+    elif separator:
+        raise ValueError(f"{scheme[:20]!r} is none of http, https and s3")
+    return _line(text)
+
+
+ADVISORY_SOURCE = ValueKind(
+    _advisory_source,
+    str,
+    "a path, an http or https URL, or s3://bucket/key",
+    url=True,
+)
 LDAP_URL = ValueKind(
     _url(("ldap", "ldaps"), userinfo=False),
     str,

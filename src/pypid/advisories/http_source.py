@@ -1,0 +1,277 @@
+"""An OSV export on an HTTP server: ``.../PyPI/all.zip``, and, between full downloads, only the
+records that ``modified_id.csv`` beside it names as modified.
+"""
+
+# Twisted's web client is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from zipfile import ZIP_STORED, ZipFile
+
+import msgspec
+from attrs import field, frozen
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
+
+from pypid import __version__
+from pypid.advisories.archive import UnusableSource
+from pypid.advisories.sources import LARGEST_ARCHIVE, FetchedAdvisories, temporary_archive
+from pypid.advisories.wire import LONGEST_DOCUMENT
+from pypid.flow import World
+from pypid.http_client.faults import Fault, fault_of
+from pypid.http_client.response_body import IncomingBody
+
+PATIENCE = 60.0
+"""Seconds without a byte after which a download is given up."""
+WHOLE_AFTER = timedelta(days=1)
+"""Age of the last full download after which the archive is requested again: only that shows which
+records were removed.
+"""
+OVERLAP = timedelta(hours=2)
+"""Records modified so long before the last known time are requested again: the clocks of an export
+and of its records differ.
+"""
+MOST_CHANGED = 500
+"""Modified records that are requested one by one; for more the archive is downloaded."""
+LONGEST_LIST = 64 << 20
+"""Bytes of ``modified_id.csv``."""
+MOST_REDIRECTS = 5
+CHUNK = 1 << 20
+_LIST = "modified_id.csv"
+
+
+class HttpVersion(msgspec.Struct, frozen=True):
+    """What is known of an export after it was read."""
+
+    etag: str = ""
+    """Of the archive."""
+    last_modified: str = ""
+    whole: str = ""
+    """When the archive was downloaded or confirmed (ISO 8601)."""
+    newest: str = ""
+    """The latest time of modification in the list (ISO 8601)."""
+
+
+@frozen
+class HttpSource:
+    """An OSV export. `url` may have ``user:password@``."""
+
+    url: str = field(repr=False)
+    spool: Path
+    world: World
+    agent: IAgent = field(repr=False)
+
+    async def fetch(self, known: str) -> FetchedAdvisories | None:
+        """Return what the source has, as `AdvisorySource.fetch` does."""
+        before = _version(known)
+        now = self.world.now()
+        whole = _time(before.whole)
+        if whole is not None and timedelta() <= now - whole < WHOLE_AFTER:
+            newest = _time(before.newest)
+            changed = None if newest is None else await self._modified(newest)
+            if changed is not None:
+                return await self._delta(before, *changed)
+        return await self._whole(before, now)
+
+    # --- the archive ------------------------------------------------------------------------------
+
+    async def _whole(self, before: HttpVersion, now: datetime) -> FetchedAdvisories | None:
+        # before the archive, so that what is modified meanwhile is in the next delta
+        newest = await self._newest(now)
+        conditions = {}
+        if before.etag:
+            conditions["If-None-Match"] = before.etag
+        elif before.last_modified:
+            conditions["If-Modified-Since"] = before.last_modified
+        archive = temporary_archive(self.spool)
+        try:
+            headers = await self._download(self.url, archive, LARGEST_ARCHIVE, conditions)
+        except BaseException:
+            archive.close()
+            raise
+        if headers is None:
+            archive.close()
+            return None
+        version = HttpVersion(
+            _header(headers, b"ETag"), _header(headers, b"Last-Modified"), now.isoformat(), newest
+        )
+        return FetchedAdvisories(msgspec.json.encode(version).decode(), archive)
+
+    # --- what was modified ------------------------------------------------------------------------
+
+    async def _newest(self, now: datetime) -> str:
+        """Return the latest time in the list; "" without a list."""
+        try:
+            listed = await self._list()
+        except (Fault, UnusableSource):
+            return ""
+        return _latest(listed, now).isoformat() if listed else ""
+
+    async def _modified(self, since: datetime) -> tuple[list[str], str] | None:
+        """Return the ids that were modified since then, and the latest time; None where the archive
+        is better.
+        """
+        try:
+            listed = await self._list()
+        except (Fault, UnusableSource):
+            return None
+        ids = [id for time, id in listed if time > since - OVERLAP]
+        newest = max(_latest(listed, self.world.now()), since) if listed else since
+        return (ids, newest.isoformat()) if len(ids) <= MOST_CHANGED else None
+
+    async def _list(self) -> list[tuple[datetime, str]]:
+        data = await self._body(urljoin(self.url, _LIST), LONGEST_LIST)
+        found: list[tuple[datetime, str]] = await self.world.thinking(modified_records, data)
+        return found
+
+    async def _delta(
+        self, before: HttpVersion, ids: list[str], newest: str
+    ) -> FetchedAdvisories | None:
+        archive = temporary_archive(self.spool)
+        with ZipFile(archive, "w", ZIP_STORED) as packed:
+            for id in ids:
+                try:
+                    url = urljoin(self.url, f"{quote(id, safe='')}.json")
+                    data = await self._body(url, LONGEST_DOCUMENT)
+                except UnusableSource:  # removed meanwhile: the next archive tells
+                    continue
+                await self.world.blocking(packed.writestr, f"{id}.json".replace("..", "__"), data)
+        version = msgspec.structs.replace(before, newest=newest)
+        text = msgspec.json.encode(version).decode()
+        return FetchedAdvisories(text, archive, is_delta=True)
+
+    async def _body(self, url: str, limit: int) -> bytes:
+        file = temporary_archive(self.spool)
+        with file:
+            await self._download(url, file, limit, {})
+            data: bytes = await self.world.blocking(_whole_content, file)
+            return data
+
+    # --- HTTP -------------------------------------------------------------------------------------
+
+    async def _download(
+        self, url: str, file: BinaryIO, limit: int, headers: Mapping[str, str]
+    ) -> Headers | None:
+        """Write a response to the file; return its headers, None for 304 Not Modified. Raises
+        `Fault` and `UnusableSource`.
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            response = await self._response(url, headers)
+            body = IncomingBody(response, self.world.clock, PATIENCE)
+            try:
+                location = _header(response.headers, b"Location")
+                if response.code in (301, 302, 303, 307, 308) and location:
+                    url = _redirected(url, location)
+                    continue
+                if response.code == 304 and headers:
+                    return None
+                if response.code != 200:
+                    raise UnusableSource(f"it answered with the status {response.code}")
+                await self._write(body, file, limit)
+                found: Headers = response.headers
+                return found
+            finally:
+                await body.aclose()
+        raise UnusableSource(f"it redirects more than {MOST_REDIRECTS} times")
+
+    async def _response(self, url: str, headers: Mapping[str, str]) -> Any:
+        target, authorization = _target(url)
+        fields = {**headers, "User-Agent": f"pypid/{__version__}", "Accept-Encoding": "identity"}
+        if authorization is not None:
+            fields["Authorization"] = authorization
+        sent = Headers({name: [value] for name, value in fields.items()})
+        requested = self.agent.request(b"GET", target, sent)
+        requested.addTimeout(PATIENCE, self.world.clock)
+        try:
+            return await requested
+        except Exception as error:
+            raise fault_of(error) from None
+
+    async def _write(self, body: IncomingBody, file: BinaryIO, limit: int) -> None:
+        pieces, waiting, size = list[bytes](), 0, 0
+        async for piece in body:
+            pieces.append(piece)
+            waiting += len(piece)
+            size += len(piece)
+            if size > limit:
+                raise UnusableSource(f"it has more than {limit >> 20} MiB")
+            if waiting >= CHUNK:
+                await self.world.blocking(file.write, b"".join(pieces))
+                pieces, waiting = [], 0
+        await self.world.blocking(file.write, b"".join(pieces))
+
+
+def _latest(listed: Sequence[tuple[datetime, str]], now: datetime) -> datetime:
+    """Return the latest time that is not in the future: a wrong date must not hide later ones."""
+    return min(max(time for time, _ in listed), now)
+
+
+def modified_records(data: bytes) -> list[tuple[datetime, str]]:
+    """Return time and id of each line of ``modified_id.csv``; other lines are skipped."""
+    found = []
+    for line in data.decode("utf-8", "replace").splitlines():
+        text, _, id = line.partition(",")
+        time = _time(text.strip())
+        if time is not None and id.strip():
+            found.append((time, id.strip().rpartition("/")[2]))
+    return found
+
+
+def _whole_content(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _version(text: str) -> HttpVersion:
+    try:
+        return msgspec.json.decode(text, type=HttpVersion)
+    except msgspec.MsgspecError:
+        return HttpVersion()
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _header(headers: Headers, name: bytes) -> str:
+    values = headers.getRawHeaders(name)
+    return values[0].decode("latin-1") if values else ""
+
+
+def _target(url: str) -> tuple[bytes, str | None]:
+    """Return the URL without user and password, and these as HTTP Basic authentication."""
+    split = urlsplit(url)
+    user, at, host = split.netloc.rpartition("@")
+    target = urlunsplit(split._replace(netloc=host, fragment=""))
+    try:
+        if split.scheme not in ("http", "https") or not host:
+            raise ValueError
+        encoded = target.encode("ascii")
+    except ValueError:
+        raise UnusableSource("its address, or a redirect, is no http or https URL") from None
+    if not at:
+        return encoded, None
+    return encoded, "Basic " + base64.b64encode(unquote(user).encode()).decode()
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return where a redirect leads. User and password go to the same origin only."""
+    old, new = urlsplit(url), urlsplit(urljoin(url, location))
+    host = new.netloc.rpartition("@")[2]
+    user = old.netloc.rpartition("@")[0]
+    if old.scheme == "https" and new.scheme == "http":
+        raise UnusableSource("it redirects from https to http")
+    if user and (old.scheme, old.netloc.rpartition("@")[2]) == (new.scheme, host):
+        host = f"{user}@{host}"
+    return urlunsplit(new._replace(netloc=host))

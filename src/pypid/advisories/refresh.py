@@ -1,0 +1,218 @@
+"""Keeping the advisories up to date: one process of a machine reads the sources, all read the
+database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pypid.advisories.archive import UnusableSource
+from pypid.advisories.loading import AdvisoryLoader, LoadCounts
+from pypid.advisories.service import Advisories
+from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
+from pypid.core.errors import PypidError
+from pypid.flow.periodic import Periodic
+from pypid.http_client.faults import Fault
+from pypid.metrics import families
+
+_log = Logger()
+
+LOOK = 2.0
+"""Seconds between two looks at the database."""
+AGAIN = 300.0
+"""Seconds after which a source that failed is read again, if `refresh` is not sooner."""
+_FAILURES = (UnusableSource, Fault, PypidError, OSError, sqlite3.Error, ValueError)
+
+
+@frozen
+class AdvisorySources:
+    """The sources of the configuration."""
+
+    source: AdvisorySource | None
+    own: AdvisorySource | None
+    names: str
+    """A hash of both settings: another one means that everything is loaded again."""
+
+
+@define
+class _Round:
+    """What one refresh found."""
+
+    facts: dict[str, str]
+    """Of the database; empty without one."""
+    is_same: bool
+    """Whether the database is of these sources."""
+    found: FetchedAdvisories | None = None
+    own: FetchedAdvisories | None = None
+    failures: list[str] = field(factory=list)
+
+    def take(self, found: FetchedAdvisories | None) -> None:
+        """Take what the source has."""
+        self.found = found
+
+    def take_own(self, own: FetchedAdvisories | None) -> None:
+        """Take the company's own advisories."""
+        self.own = own
+
+    def known(self, key: str) -> str:
+        """Return the version of a source that the database has."""
+        return self.facts.get(key, "") if self.is_same else ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a new database is written: for a whole archive, or if there is none to keep."""
+        if self.found is not None:
+            return not self.found.is_delta
+        return not self.facts or not (self.is_same or self.failures)
+
+    def new_facts(self, now: str, names: str, generation: str) -> dict[str, str]:
+        """Return the facts to write with what was found."""
+        new = {"failure": "; ".join(self.failures)}
+        if not self.failures:
+            new["loaded"] = now
+        if self.is_whole or self.is_same:
+            new["names"] = names
+        if self.is_whole or self.found is not None or self.own is not None:
+            new["generation"] = generation
+        if self.found is not None:
+            new["version"] = self.found.version
+        if self.own is not None:
+            new["own_version"] = self.own.version
+        return new
+
+    def close(self) -> None:
+        """Close the archives."""
+        for fetched in (self.found, self.own):
+            if fetched is not None:
+                fetched.archive.close()
+
+
+@define(eq=False)
+class AdvisoryRefresh:
+    """Reads the sources into the database."""
+
+    advisories: Advisories
+    sources: AdvisorySources
+    loader: AdvisoryLoader
+    _is_damaged: bool = field(default=False, init=False)
+
+    async def refresh(self) -> bool:
+        """Read what has changed in the sources; return whether all could be read. After an error
+        the last data stays.
+        """
+        world, database = self.advisories.world, self.loader.database
+        facts = {} if self._is_damaged else await world.blocking(database.meta)
+        found = _Round(facts, facts.get("names") == self.sources.names)
+        try:
+            found.take(await self._fetch(found, self.sources.source, found.known("version")))
+            # a new database needs the company's advisories, too
+            known = "" if found.is_whole else found.known("own_version")
+            before = len(found.failures)
+            found.take_own(await self._fetch(found, self.sources.own, known))
+            lacks_own = found.is_whole and facts and len(found.failures) > before
+            await (self._note(found) if lacks_own else self._load(found))
+        finally:
+            found.close()
+        await self.advisories.read()
+        return not found.failures
+
+    async def _fetch(
+        self, found: _Round, source: AdvisorySource | None, known: str
+    ) -> FetchedAdvisories | None:
+        try:
+            return None if source is None else await source.fetch(known)
+        except _FAILURES as error:
+            self._failed(found, error)
+            return None
+
+    async def _load(self, found: _Round) -> None:
+        world = self.advisories.world
+        now, generation = world.now().isoformat(), world.random(8).hex()
+        facts = found.new_facts(now, self.sources.names, generation)
+        archive = None if found.found is None else found.found.archive
+        own = None if found.own is None else found.own.archive
+        try:
+            load = self.loader.replace if found.is_whole else self.loader.change
+            counts = await world.blocking(load, archive, own, facts)
+        except _FAILURES as error:
+            self._is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+                error, sqlite3.OperationalError
+            )
+            self._failed(found, error)
+            await self._note(found)
+        else:
+            self._is_damaged = False
+            if "generation" in facts:
+                self._report(counts)
+
+    async def _note(self, found: _Round) -> None:
+        """Write down why the last data stays, if there are any."""
+        if found.facts:
+            facts = {"failure": "; ".join(found.failures)}
+            with suppress(sqlite3.Error):
+                await self.advisories.world.blocking(self.loader.change, None, None, facts)
+
+    def _failed(self, found: _Round, error: Exception) -> None:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        found.failures.append(reason)
+        self.advisories.world.counts.add(families.ADVISORY_FAILURES)
+        _log.warn(
+            "the advisories could not be read, the last ones stay in force: {reason} "
+            "source={source}",
+            reason=reason,
+            source=self.advisories.source,
+        )
+
+    def _report(self, counts: LoadCounts) -> None:
+        if counts.skipped:
+            self.advisories.world.counts.add(families.ADVISORIES_SKIPPED, (), counts.skipped)
+            _log.warn(
+                "advisories were skipped: {problems} skipped={skipped}",
+                skipped=counts.skipped,
+                problems="; ".join(counts.problems),
+            )
+        _log.info(
+            "advisories loaded records={records} statements={statements} source={source}",
+            records=counts.records,
+            statements=counts.statements,
+            source=self.advisories.source,
+        )
+
+
+class AdvisoryService(Periodic):
+    """Follows the database; with `refresh`, also reads the sources, at the start and then every
+    `interval` seconds.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        advisories: Advisories,
+        refresh: AdvisoryRefresh | None,
+        interval: float,
+    ) -> None:
+        super().__init__(clock, LOOK, self._look, "reading the advisories")
+        self._clock, self._advisories, self._refresh = clock, advisories, refresh
+        self._every, self._due = interval, 0.0
+
+    def stopService(self) -> Deferred[LoopingCall] | None:
+        """Stop; a load under way is ended."""
+        if self._refresh is not None:
+            self._refresh.loader.stop()
+        return super().stopService()
+
+    async def _look(self) -> None:
+        refresh = self._refresh
+        if refresh is not None and self._clock.seconds() >= self._due:
+            is_read = await refresh.refresh()
+            again = self._every if is_read else min(AGAIN, self._every)
+            self._due = self._clock.seconds() + again
+        else:
+            await self._advisories.read()

@@ -1,0 +1,136 @@
+"""The wiring of `[advisories]`: their sources, and the services that keep them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+from twisted.application.service import Service
+
+from pypid.advisories.service import Advisories
+from pypid.core.configuration.parse import Config
+from pypid.core.configuration.value_kinds import without_userinfo
+from pypid.core.restrictions import RestrictionsInForce
+from pypid.daemon.state import StatePaths
+from pypid.flow import World
+from pypid.flow.imports import import_late
+from pypid.flow.signals import Provider
+from pypid.ports import Blobs
+from pypid.wiring.platform import Platform
+from pypid.wiring.storage import bucket_settings
+from pypid.wiring.upstreams import authorities_of
+
+if TYPE_CHECKING:  # not needed without a source, nor by a start
+    from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
+    from pypid.http_client.connections import HttpConnections
+
+_HTTP_IMPORTS = "pypid.advisories.http_source", "pypid.http_client.trust", "twisted.web.client"
+_BUCKET_IMPORTS = "pypid.advisories.bucket_source", "pypid.blobs.s3.store", "twisted.web.client"
+_TIMEOUT = 30.0
+"""Seconds that a connection to the source may take."""
+
+
+def open_advisories(
+    config: Config, paths: StatePaths, world: World, restrictions: RestrictionsInForce
+) -> Advisories:
+    """Return the advisories that this machine has from earlier; none without `[advisories]`. Blocks
+    while it reads them, so that malware is hidden before anything is served.
+    """
+    wanted = config.advisories
+    if wanted.source is None and wanted.own is None:
+        return Advisories(world)
+    source = without_userinfo(wanted.source or wanted.own or "")
+    advisories = Advisories(
+        world, paths.state, source=source, block=wanted.block, restrictions=restrictions
+    )
+    advisories.read_now()
+    return advisories
+
+
+def advisory_services(
+    config: Config, paths: StatePaths, advisories: Advisories, platform: Platform
+) -> list[Service]:
+    """Return the service that follows the database, and in the first process also reads the
+    sources; none without `[advisories]`.
+    """
+    if not advisories.is_configured or not platform.serves_clients:
+        return []
+    from pypid.advisories.loading import AdvisoryLoader
+    from pypid.advisories.refresh import AdvisoryRefresh, AdvisoryService, AdvisorySources
+
+    refresh = None
+    if platform.is_first:
+        wanted = config.advisories
+        own = None if wanted.own is None else _local(wanted.own, paths, platform.world)
+        source = None if wanted.source is None else _source(wanted.source, config, paths, platform)
+        # hashed, since a URL may have a password
+        names = blake2b(f"{wanted.source}\n{wanted.own}".encode(), digest_size=16).hexdigest()
+        sources = AdvisorySources(source, own, names)
+        refresh = AdvisoryRefresh(advisories, sources, AdvisoryLoader(advisories.database))
+    interval = config.advisories.refresh.total_seconds()
+    return [AdvisoryService(platform.world.clock, advisories, refresh, interval)]
+
+
+def _source(text: str, config: Config, paths: StatePaths, platform: Platform) -> AdvisorySource:
+    world = platform.world
+    if text.startswith(("http://", "https://")):
+        make = partial(_over_http, text, paths, world, platform.reactor)
+        return LateSource(world, Provider(make), _HTTP_IMPORTS)
+    if text.startswith("s3://"):
+        make = partial(_in_bucket, text, config, paths, platform)
+        return LateSource(world, Provider(make), _BUCKET_IMPORTS)
+    return _local(text, paths, world)
+
+
+def _local(text: str, paths: StatePaths, world: World) -> AdvisorySource:
+    from pypid.advisories.sources import LocalSource
+
+    return LocalSource(paths.ini.parent / text, paths.state, world)
+
+
+def _over_http(url: str, paths: StatePaths, world: World, reactor: Any) -> AdvisorySource:
+    from pypid.advisories.http_source import HttpSource
+    from pypid.http_client.connections import connections
+    from pypid.http_client.trust import Trust
+
+    trust = Trust(authorities_of(paths.authorities))
+    reached: HttpConnections = connections(reactor, trust, _TIMEOUT, idle=1, idle_time=5)
+    return HttpSource(url, paths.state, world, reached.agent)
+
+
+def _in_bucket(text: str, config: Config, paths: StatePaths, platform: Platform) -> AdvisorySource:
+    from pypid.advisories.bucket_source import BucketSource
+    from pypid.blobs.s3 import store
+
+    bucket, _, key = text.removeprefix("s3://").partition("/")
+    world = platform.world
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Blobs]:
+        settings = evolve(bucket_settings(config.storage, paths), bucket=bucket, prefix="")
+        blobs = await store.open(settings, world, platform.reactor, reads_only=True)
+        try:
+            yield blobs
+        finally:
+            await blobs.close()
+
+    return BucketSource(key, opened, paths.state, world)
+
+
+@frozen(eq=False)
+class LateSource:
+    """A source whose modules a start does not need; a thread imports them at the first use."""
+
+    _world: World
+    _provider: Provider[AdvisorySource]
+    _imports: tuple[str, ...]
+
+    async def fetch(self, known: str) -> FetchedAdvisories | None:
+        """Return what the source has, as `AdvisorySource.fetch` does."""
+        if self._provider.made is None:
+            await self._world.blocking(import_late, *self._imports)
+        return await self._provider().fetch(known)
