@@ -13,7 +13,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.advisories.service import Advisories
 from pypid.core.advisories.osv import AdvisorySummary
-from pypid.core.advisories.severity import Severity
+from pypid.core.advisories.severity import AdvisorySeverity
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PeopleUnknown, TooLarge, TooSlow
 from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
 from pypid.core.packaging.names import ProjectName, project_name
@@ -46,7 +46,7 @@ ASKS = (
     Parameter(
         "severity",
         "Only advisories of this severity or above; malware always counts.",
-        {"enum": ["", *(severity.value for severity in Severity)]},
+        {"enum": ["", *(severity.value for severity in AdvisorySeverity)]},
     ),
     Parameter(
         "most",
@@ -190,9 +190,9 @@ def selected(
         found = [each for each in found if each.project == name]
     if severity:
         try:
-            least = Severity(severity).rank
+            least = AdvisorySeverity(severity).rank
         except ValueError:
-            known = ", ".join(each.value for each in Severity)
+            known = ", ".join(each.value for each in AdvisorySeverity)
             raise BadRequest(f"The severity is one of {known}.") from None
         found = [
             each
