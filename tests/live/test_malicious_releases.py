@@ -17,6 +17,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from attrs import frozen
 
@@ -38,6 +39,8 @@ class Incident:
     name: str
     good: str
     malicious: tuple[str, ...]
+    from_workflow: tuple[str, ...] = ()
+    """The malicious releases with valid attestations of the project's own workflow."""
 
     def wheel(self, version: str) -> Artifact:
         """Return the wheel of a release; a malicious one leaves a mark at each start of Python."""
@@ -51,7 +54,12 @@ INCIDENTS: Final = {
     incident.name: incident
     for incident in (
         Incident("litellm", "1.82.6", ("1.82.7", "1.82.8")),
-        Incident("ultralytics", "8.3.40", ("8.3.41", "8.3.42", "8.3.45", "8.3.46")),
+        Incident(
+            "ultralytics",
+            "8.3.40",
+            ("8.3.41", "8.3.42", "8.3.45", "8.3.46"),
+            from_workflow=("8.3.41", "8.3.42"),
+        ),
     )
 }
 
@@ -64,8 +72,8 @@ class ReplayedIndex:
         self.listed: dict[str, dict[str, Any]] = {}
         self.url = ""
 
-    def upload(self, artifact: Artifact, uploaded: datetime) -> None:
-        """List a file."""
+    def upload(self, artifact: Artifact, uploaded: datetime, provenance: bytes = b"") -> None:
+        """List a file, with this provenance object, if any."""
         self.answers[f"/files/{artifact.filename}"] = ("application/octet-stream", artifact.data)
         self.listed[artifact.filename] = {
             "filename": artifact.filename,
@@ -74,6 +82,10 @@ class ReplayedIndex:
             "size": len(artifact.data),
             "upload-time": uploaded.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
+        if provenance:
+            path = f"/provenance/{artifact.filename}"
+            self.answers[path] = ("application/vnd.pypi.integrity.v1+json", provenance)
+            self.listed[artifact.filename]["provenance"] = urljoin(self.url, path)
         self._write(artifact.filename.partition("-")[0])
 
     def withdraw(self, artifact: Artifact) -> None:
@@ -127,17 +139,25 @@ class ReplayCase(IndexTestCase):
         self.now = datetime.now(UTC)
         self.upstream = self.entered(ReplayedIndex().running())
         for incident in INCIDENTS.values():
-            self.upstream.upload(incident.wheel(incident.good), self.now - 30 * DAY)
+            good = incident.wheel(incident.good)
+            self.upstream.upload(good, self.now - 30 * DAY, self.attested(incident, good))
         self.place = self.entered(scratch())
         upstream = f"mode = cache\nttl = 1s\nurl = {self.upstream.url}\n{self.lines}"
-        settings = Settings(upstream=upstream, sections=self.sections)
-        return self.entered(pypid(self.place, settings))
+        self.settings = Settings(upstream=upstream, sections=self.sections)
+        return self.entered(pypid(self.place, self.settings))
 
     def attack(self, incident: Incident) -> None:
         """The malicious releases appear upstream; they were uploaded in the last hours."""
         for number, version in enumerate(incident.malicious):
             age = timedelta(hours=2) - timedelta(minutes=10 * number)
-            self.upstream.upload(incident.wheel(version), self.now - age)
+            artifact = incident.wheel(version)
+            is_attested = version in incident.from_workflow
+            provenance = self.attested(incident, artifact) if is_attested else b""
+            self.upstream.upload(artifact, self.now - age, provenance)
+
+    def attested(self, incident: Incident, artifact: Artifact) -> bytes:
+        """Return the provenance object of a file from the project's own workflow."""
+        return b""
 
     def withdraw(self, incident: Incident) -> None:
         """The malicious releases disappear upstream."""
@@ -172,7 +192,11 @@ class ReplayCase(IndexTestCase):
         target = self.install(incident.name)
         self.assertEqual(installed(target), {f"{incident.name}-{incident.good}"})
         self.assertEqual(list(target.glob("*.pth")), [])
-        for version in incident.malicious:
+        self.assert_refused(incident, *incident.malicious)
+
+    def assert_refused(self, incident: Incident, *versions: str) -> None:
+        """Nobody gets these versions, neither pinned nor by URL."""
+        for version in versions:
             pinned = f"{incident.name}=={version}"
             command = uv(self.index.url(), "--no-cache")
             fails([*command, "--target", self.folder / "pinned", pinned], self.folder)
@@ -234,4 +258,26 @@ class CooldownTests(ReplayCase):
         self.withdraw(incident)
         until(lambda: not self.hidden(incident), self.index)
         self.assertEqual(installed(self.install(name)), {f"{name}-{incident.good}"})
+        self.assert_no_view_has_it(incident)
+
+
+class BlockTests(ReplayCase):
+    """A block alone."""
+
+    @for_each(*INCIDENTS)
+    def attacked(self, name: str) -> None:
+        """The releases were installed before they were known; from the block on nobody gets them,
+        also after upstream has removed them.
+        """
+        incident = INCIDENTS[name]
+        self.attack(incident)
+        self.assertEqual(installed(self.install(name)), {f"{name}-{incident.malicious[-1]}"})
+        spec = f"{name}>={incident.malicious[0]},<={incident.malicious[-1]}"
+        self.command("block", "create", spec, "--reason", "steals credentials", "--wait")
+        self.assertEqual(set(self.rules_that_hide(incident).values()), {"blocked"})
+        self.assert_safe(incident)
+        self.assert_no_view_has_it(incident)
+        self.withdraw(incident)
+        until(lambda: set(self.hidden(incident).values()) == {"gone"}, self.index)
+        self.assert_safe(incident)
         self.assert_no_view_has_it(incident)
