@@ -10,12 +10,16 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.errors import Archived
+from pypid.core.errors import Archived, StorageDown
 from pypid.core.model import File, Project
+from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.layout import Plan, kept_key
+from pypid.core.restrictions import Restrictions
 from pypid.flow import BytesBody, start
 from pypid.index import Index
+from pypid.index.blocks import Blocks, StoredBlock
+from pypid.index.decisions import Decisions
 from pypid.index.held_files import GRACE, HeldFiles, Settled
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
@@ -373,3 +377,55 @@ class AfterCrashInPypicloudLayoutTests(AfterCrashTests):
         self.assertEqual(self.listed_files(node), {WHEEL, OTHER, CACHED})
         (where,) = self.places(b"blocked")
         self.assertEqual(where.endswith(".aside"), "b1" in self.blocks)
+
+
+class BlocksTests(HeldCase):
+    """`Blocks` moves the bytes of what it withholds."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(self.index.policy.restrictions, "current", Restrictions())
+        self.mover = self.held()
+        restrictions = self.index.policy.restrictions
+        self.service = Blocks(Decisions(self.store, self.index.world, restrictions), self.mover)
+
+    def create(self) -> StoredBlock:
+        return self.have(self.service.create(parse_block_spec("spam==1.0"), "bad", "", "ada"))
+
+    def test_life(self) -> None:
+        """The bytes leave when the block comes, and are back before it ends."""
+        self.have(self.service.decisions.begin())
+        made = self.create()
+        self.assertEqual(self.have(self.service.withhold(made)), Settled(moved=1))
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/{made.id}/spam/{WHEEL}"])
+        self.have(self.service.delete(made.id))
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+        self.have(self.index.reconcile())
+        self.assertEqual(self.files()[WHEEL], b"blocked")
+
+    def test_storage_away(self) -> None:
+        """A block whose files cannot be moved now is in force all the same, and the next comparison
+        with the storage moves them.
+        """
+        self.have(self.service.decisions.begin())
+        made = self.create()
+        away = MovingStorm(self.store, 1, lambda: StorageDown("away."), for_good=True)
+        working, self.mover.context = self.mover.context, self.started(away).context
+        self.assertIn("away", self.have(self.service.withhold(made)).failure)
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+        self.mover.context = working
+        self.assertEqual(self.have(self.mover.settle()), Settled(moved=1))
+
+    def test_unknown_blocks(self) -> None:
+        """Nothing moves before the blocks were read, or while one of them cannot be read."""
+        self.block()
+        held = self.places(b"blocked")
+        self.assertEqual(self.have(self.mover.settle()), Settled())
+        self.put(".pypid/blocks/b1.json", b"damaged")
+        self.have(self.service.decisions.begin())
+        self.assertEqual(self.have(self.mover.settle()), Settled())
+        self.assertEqual(self.places(b"blocked"), held)
+        self.have(self.store.delete(".pypid/blocks/b1.json"))
+        self.have(self.service.decisions.refresh())
+        self.assertEqual(self.have(self.mover.settle()), Settled(returned=1))
+        self.flushLoggedErrors()

@@ -80,7 +80,21 @@ def _create(options: argparse.Namespace) -> None:
         "wait": options.wait,
     }
     answer = send_request(options, "POST", "/api/blocks", document)
-    print_answer(options, answer, lambda made: print(f"{made['id']}: {made['spec']} is blocked"))
+    print_answer(options, answer, _print_created)
+
+
+def _print_created(made: Mapping[str, Any]) -> None:
+    print(f"{made['id']}: {made['spec']} is blocked")
+    if made["moved"]:
+        print(f"{counted(made['moved'], 'file')} moved: signed URLs given earlier have ended")
+    for filename in made["archived"]:
+        print(f"not moved, since it is in an archive: {printable(filename)}")
+    if made["unmoved"]:
+        print(f"not moved yet, pypid tries again: {printable(made['unmoved'])}")
+    for target in made["pending"]:
+        print(f"pending until its next pass: {printable(target)}")
+    for limit in made["not_revoked"]:
+        print(f"not revoked: {printable(limit)}")
 
 
 def _list(options: argparse.Namespace) -> None:

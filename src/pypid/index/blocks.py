@@ -8,16 +8,19 @@ import re
 from collections.abc import Mapping
 
 from attrs import define, field, frozen
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.configuration.ini import printable
-from pypid.core.errors import BadName, BadRequest, NoSuchBlock
+from pypid.core.errors import BadName, BadRequest, NoSuchBlock, PypidError
 from pypid.core.model import File
 from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import BlockDocument
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
+from pypid.flow import start
 from pypid.index.decisions import DecisionFolder, Decisions
+from pypid.index.held_files import BytesBlock, HeldFiles, Settled
 
 _log = Logger()
 
@@ -42,6 +45,28 @@ class StoredBlock:
     document: BlockDocument | None
     """None: it cannot be read."""
 
+    @property
+    def project(self) -> ProjectName | None:
+        """The only project whose files it hits; None for a block by digest."""
+        return self.spec.project
+
+    def hits(self, file: File) -> bool:
+        """Return whether it withholds the file."""
+        if self.spec.sha256 is not None:
+            return file.sha256 == self.spec.sha256
+        return file.project == self.spec.project and self.spec.includes(file.version)
+
+
+@frozen
+class UnknownBlock:
+    """A block of which not even its id says what it withholds: its bytes stay where they are."""
+
+    project: ProjectName | None = None
+
+    def hits(self, file: File) -> bool:
+        """Return False."""
+        return False
+
 
 @frozen
 class BlockRule:
@@ -65,6 +90,8 @@ class Blocks:
     """The blocks of one index. They are in force as soon as they are known."""
 
     decisions: Decisions
+    held_files: HeldFiles | None = None
+    """Moves the bytes of blocked files."""
     all: Mapping[str, StoredBlock] = field(factory=dict, init=False, repr=False)
     """The blocks by id. Replaced as a whole."""
     _folder: DecisionFolder[BlockDocument] = field(init=False, repr=False)
@@ -72,6 +99,8 @@ class Blocks:
     def __attrs_post_init__(self) -> None:
         self._folder = self.decisions.folder(FOLDER, BlockDocument)
         self._folder.changed.connect(self._apply)
+        if self.held_files is not None:
+            self.held_files.follow(self._in_force)
 
     def find(self, id: str) -> StoredBlock:
         """Return the block. Raises `NoSuchBlock`."""
@@ -82,7 +111,7 @@ class Blocks:
 
     async def create(self, spec: BlockSpec, reason: str, advisory: str, by: str) -> StoredBlock:
         """Block what `spec` names: durable, and in force in all workers of this machine, when this
-        returns. Raises `BadRequest`, `StorageDown`, `StorageFull`.
+        returns. Call `withhold` next. Raises `BadRequest`, `StorageDown`, `StorageFull`.
         """
         reason = reason.strip()
         if not reason or len(reason) > LONGEST_REASON or not reason.isprintable():
@@ -101,11 +130,47 @@ class Blocks:
         await self._folder.put(id, document, replace=False)
         return StoredBlock(id, spec, reason, document)
 
+    async def withhold(self, block: StoredBlock) -> Settled:
+        """Move the bytes that a new block withholds in a bucket, so that signed URLs given earlier
+        end. What fails now is done with the next comparison with the storage.
+        """
+        if self.held_files is None:
+            return Settled()
+        settling = self.decisions.settling
+        if settling:  # a node that had not read the block may have stored another file meanwhile
+            later = deferLater(self.decisions.world.clock, settling, self._move, block.id)
+            later.addCallback(start)
+        return await self._move(block.id)
+
+    async def _move(self, id: str) -> Settled:
+        assert self.held_files is not None  # the callers have checked that
+        try:
+            return await self.held_files.withhold(id)
+        except PypidError as error:
+            _log.error("the files of {id} could not be moved: {error}", id=id, error=error)
+            return Settled(failure=str(error))
+
     async def delete(self, id: str) -> StoredBlock:
-        """Delete the block and return it; otherwise as `create`. Raises `NoSuchBlock`."""
+        """Delete the block and return it; otherwise as `create`. Raises `NoSuchBlock`.
+
+        The bytes of its files come back first, so that no listed file lacks them.
+        """
         found = self.find(id)
+        if self.held_files is not None:
+            await self.held_files.copy_back(id)
         await self._folder.delete(id)
+        if self.held_files is not None:
+            try:
+                await self.held_files.settle()
+            except PypidError as error:  # the next comparison with the storage does it
+                _log.error("copies of files of {id} are left: {error}", id=id, error=error)
         return found
+
+    def _in_force(self) -> Mapping[str, BytesBlock] | None:
+        """Return all blocks by id, unreadable ones too; None before they were read."""
+        if not self.decisions.is_read:
+            return None
+        return {**dict.fromkeys(self._folder.unreadable, UnknownBlock()), **self.all}
 
     def _apply(self) -> None:
         """Put the blocks in force that the storage has now."""

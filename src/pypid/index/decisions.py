@@ -194,6 +194,11 @@ class Decisions(PeriodicJobs):
         """The seconds after which all nodes that reach the storage have read a change."""
         return SETTLING if self.others_write else 0.0
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all folders were read at least once."""
+        return self._stamp is not None
+
     def folder(self, name: str, kind: type[D]) -> DecisionFolder[D]:
         """Return the folder with documents of this kind: one for each name, before `begin`."""
         assert name not in self._folders, name

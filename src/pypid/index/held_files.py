@@ -60,6 +60,8 @@ class Settled:
     moved: int = 0
     returned: int = 0
     archived: tuple[str, ...] = ()
+    failure: str = ""
+    """Why bytes could not be moved now."""
 
 
 @define

@@ -99,7 +99,7 @@ def make_apps(
         world=platform.world,
         settings=_app_settings(config, paths, state),
         decisions=decisions,
-        blocks=Blocks(decisions),
+        blocks=Blocks(decisions, index.maintenance.held_files),
         closed=identities.state.closed,
         auth_generation=identities.generation,
         resolvers=partial(_resolver, platform.reactor),
@@ -284,4 +284,6 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
         address=listeners.base_url(config),
         place=files_of(config, paths),
         indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
+        trees=() if config.publish.target is None else (config.publish.target,),
+        cdn=config.storage.cloudfront_domain,
     )

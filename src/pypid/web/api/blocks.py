@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import msgspec
@@ -10,7 +11,9 @@ from twisted.internet.task import deferLater
 from pypid.core.errors import BadRequest, NoSuchBlock, StorageFull
 from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.permissions import Action
+from pypid.core.presentation.block_limits import BlockLimit, block_limits
 from pypid.core.simple_api.entries import utc_text
+from pypid.flow import shielded
 from pypid.index.blocks import StoredBlock
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded
@@ -42,6 +45,22 @@ class BlockShape(TypedDict):
     by: str
 
 
+class CreatedBlock(BlockShape):
+    """A new block, and its reach.
+
+    `moved`: number of files whose bytes were moved in the bucket, so that signed URLs given earlier
+    end; `archived`: files whose bytes stay, since they are in an archive; `unmoved`: why others
+    could not be moved yet, or "". `pending`: static trees of the index, which drop the files with
+    their next pass. `not_revoked`: what this index cannot revoke.
+    """
+
+    moved: int
+    archived: list[str]
+    unmoved: str
+    pending: list[str]
+    not_revoked: list[str]
+
+
 class BlockList(TypedDict):
     """All blocks, by id."""
 
@@ -71,26 +90,40 @@ async def block(ctx: RequestContext, block: str) -> None:
     "POST",
     "/api/blocks",
     action=Action.ADMIN,
-    describe=Described(BlockShape, status=201, takes=NewBlock, refuses=(BadRequest, StorageFull)),
+    describe=Described(CreatedBlock, status=201, takes=NewBlock, refuses=(BadRequest, StorageFull)),
 )
 async def create(ctx: RequestContext) -> None:
     """Withhold files from all clients. The block is in force on this machine when this is
     answered, and on other nodes within a second.
     """
     wish = await read_json(ctx.request, NewBlock)
-    made = await created(ctx, wish)
-    send_json(ctx.request, _shape(made), 201)
+    send_json(ctx.request, await created(ctx, wish), 201)
 
 
-async def created(ctx: RequestContext, wish: NewBlock) -> StoredBlock:
-    """Create the block; return it once it is in force."""
+async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
+    """Create the block; return it once it is in force, and signed URLs have ended."""
     spec = parse_block_spec(wish.spec)
     creating = ctx.app.blocks.create(spec, wish.reason, wish.advisory, user_of(ctx.identity))
     made = await recorded(ctx, "create-block", spec.text, creating, _details)
+    moved = await shielded(ctx.app.blocks.withhold(made))
     settling = ctx.app.blocks.decisions.settling
     if wish.wait and settling:
         await deferLater(ctx.app.world.clock, settling)
-    return made
+    return {
+        **_shape(made),
+        "moved": moved.moved,
+        "archived": list(moved.archived),
+        "unmoved": moved.failure,
+        "pending": list(ctx.app.settings.trees),
+        "not_revoked": [str(limit) for limit in await _limits(ctx)],
+    }
+
+
+async def _limits(ctx: RequestContext) -> Sequence[BlockLimit]:
+    bucket = ctx.app.index.bucket
+    versioned = None if bucket is None else await (await bucket()).is_versioned()
+    cdn = ctx.app.settings.cdn
+    return block_limits(is_bucket=bucket is not None, is_versioned=versioned, cdn=cdn)
 
 
 @route(

@@ -97,6 +97,10 @@ class AppSettings:
     """
     indexes: tuple[str, ...] = ()
     """The URLs of the other indexes, without user names and passwords."""
+    trees: tuple[str, ...] = ()
+    """The folders and buckets that `[publish]` keeps up to date."""
+    cdn: str | None = None
+    """The domain of the content delivery network in front of the bucket."""
 
 
 class Resolvers(Protocol):
@@ -160,7 +164,11 @@ class App:
         repr=False,
     )
     """The decisions of administrators, in the storage."""
-    blocks: Blocks = field(default=Factory(lambda app: Blocks(app.decisions), takes_self=True))
+    blocks: Blocks = field(
+        default=Factory(
+            lambda app: Blocks(app.decisions, app.index.maintenance.held_files), takes_self=True
+        )
+    )
     """The blocks of projects, versions and files."""
     resolvers: Resolvers | None = None
     registry: Registry | None = None
