@@ -274,6 +274,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/manage/storage", *GET),
         ("/manage/rebuild", "POST"),
         ("/manage/check", "POST"),
+        ("/manage/blocks", *GET, "POST"),
+        ("/manage/blocks/delete", "POST"),
         ("/manage/snapshots", *GET, "POST"),
         ("/manage/snapshots/delete", "POST"),
         ("/manage/configuration", *GET),

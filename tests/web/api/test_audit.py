@@ -331,6 +331,10 @@ class EveryChangeTests(WholeCase):
     def machine_pages(self) -> None:
         self.pypid.app.log_level_control = Threshold("info")
         self.by_form("set-log-level", "/manage/log-level", {"level": "debug"})
+        block = {"spec": "evil", "reason": "bad", "confirm": "evil"}
+        self.by_form("create-block", "/manage/blocks", block)
+        (id,) = (each for each in self.pypid.app.blocks.all if each.startswith("evil-"))
+        self.by_form("delete-block", "/manage/blocks/delete", {"id": id, "confirm": id})
         self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
         self.by_form(
             "delete-snapshot",

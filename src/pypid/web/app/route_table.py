@@ -106,6 +106,7 @@ MODULES = (
             "manage",
             "upstream",
             "storage",
+            "blocks",
             "snapshots",
             "configuration",
             "documentation",
