@@ -167,7 +167,7 @@ class ViewTests(SynchronousTestCase):
         why = explain(policy, SPAM, local, state, NOW)
         self.assertEqual(
             [file.because.value if file.because else None for file in why.files],
-            ["it is blocked (b1): bad"] * 2,
+            ["it is blocked: bad (b1)"] * 2,
         )
 
 

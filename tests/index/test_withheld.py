@@ -27,7 +27,7 @@ class WithheldTests(IndexCase):
         files = self.have(self.index.project(SPAM)).files
         self.assertEqual([file.version for file in files], ["2.0"])
         error = self.refused(self.index.file(SPAM, WHEEL), Withheld)
-        self.assertEqual(str(error), f"{WHEEL} is blocked (b1): bad")
+        self.assertEqual(str(error), f"{WHEEL} is blocked: bad (b1)")
         self.refused(self.index.file(SPAM, "spam-9.0-py3-none-any.whl"), NoSuchFile)
         self.restrictions.replace("blocks", {})
         self.have(self.index.file(SPAM, WHEEL))

@@ -365,15 +365,19 @@ class Withheld(PypidError, status=403):
     project: str = ""
 
     def text(self) -> str:
-        reference = f" ({self.reference})" if self.reference else ""
-        return f"{shortened(self.filename)} is {self.kind}{reference}: {self.reason}"
+        return f"{shortened(self.filename)} is {self.kind}: {self.reason}{self._reference}"
+
+    @property
+    def _reference(self) -> str:
+        return f" ({self.reference})" if self.reference else ""
 
     @property
     def phrase(self) -> str:
         """The reason phrase, for installers that show nothing else: printable ASCII, at most 100
         characters.
         """
-        line = "".join(char if " " <= char <= "~" else "?" for char in self.text())
+        text = f"{self.kind}: {self.reason}{self._reference}"
+        line = "".join(char if " " <= char <= "~" else "?" for char in text)
         return line if len(line) <= 100 else line[:97] + "..."
 
 

@@ -48,7 +48,7 @@ class Hold:
     def value(self) -> str:
         """The hold in words, after "it is hidden because"."""
         reference = f" ({self.reference})" if self.reference else ""
-        return f"it is {self.kind.value}{reference}: {self.reason}"
+        return f"it is {self.kind.value}: {self.reason}{reference}"
 
 
 class FileRule(Protocol):
