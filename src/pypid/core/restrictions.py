@@ -8,7 +8,7 @@ projects have any rule; the others cost one lookup.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain
 from typing import Protocol
@@ -203,6 +203,8 @@ class RestrictionsInForce:
     """
 
     current: Restrictions = field(factory=Restrictions)
+    on_change: list[Callable[[], object]] = field(factory=list, init=False, repr=False)
+    """Called after each change of rules."""
 
     def replace(
         self,
@@ -227,6 +229,8 @@ class RestrictionsInForce:
         hidden = frozenset[ProjectName]().union(*(each.unlisted for each in sources.values()))
         unlisted = old.unlisted if hidden == old.unlisted else hidden
         self.current = Restrictions(sources, every, old.serial + is_wide, old.is_known, unlisted)
+        for callback in self.on_change:
+            callback()
 
     def set_known(self, is_known: bool) -> None:
         """State whether the rules were read from the storage."""

@@ -113,6 +113,7 @@ class Changing(RuleBasedStateMachine):
         self.passwords = ["carol's"]
         self.secret = self.cookie = ""
         self.sessions = 0
+        self.blocked: set[tuple[str, str]] = set()
         self.asked: list[Asked] = []
         self.tags: dict[tuple[str, str], str] = {}
 
@@ -152,7 +153,8 @@ class Changing(RuleBasedStateMachine):
         page = self.exchange(self.hot, (f"/simple/{name}/", "ada", J, ""))
         if name == BOTH and self.upstream.away is not None:
             return
-        assert (wheel_filename(name, version).encode() in page) is there, page
+        is_shown = there and (name, version) not in self.blocked
+        assert (wheel_filename(name, version).encode() in page) is is_shown, page
 
     @rule(
         name=st.sampled_from(OURS),
@@ -236,6 +238,7 @@ class Changing(RuleBasedStateMachine):
         rule = ProjectRestrictions((VersionRule(versions),))
         restrictions = self.pypid.index.policy.restrictions
         restrictions.replace("blocks", {ProjectName(name): rule for name in names})
+        self.blocked = {(name, version) for name in names for version in versions}
         for name in names:
             for version in versions:
                 path = f"/packages/{name}/{wheel_filename(name, version)}"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from hashlib import sha256, shake_128
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -34,6 +35,7 @@ from pypid.blobs import files as folder_of_blobs
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Project, Span, StoredFile
+from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
@@ -346,6 +348,40 @@ class ConnectionTests(SendingCase):
         self.assertEqual(
             [sizes[at] for at in (0, 1, 2, 4)], [len(NOISE), 100, 2 * WINDOW - 6, len(NOISE)]
         )
+
+    async def test_block_cuts_running_downloads(self) -> None:
+        """A block cuts the 100 downloads of the file that run in this process, and no other one."""
+        await self.have("a.whl", NOISE * 4)
+        await self.have("b.whl", NOISE[::-1] * 4)
+        await self.fetched("a.whl")
+        await self.fetched("b.whl")
+        connect = partial(Client, self.port, buffer=1 << 13)
+        clients = [await deferToThread(connect) for _ in range(101)]
+        for client in clients:
+            self.addCleanup(client.close)
+        *blocked, other = clients
+        for client in blocked:
+            client.ask("a.whl")
+        other.ask("b.whl")
+        running = self.app.running
+        await self.when(lambda: len(running._running) == 101, "not all downloads run")
+        digest = sha256(NOISE * 4).hexdigest()
+        await self.app.blocks.create(BlockSpec(sha256=digest), "bad", "", "ada")
+        self.assertEqual(len(self.app.blocks.all), 1)
+
+        def rest(client: Client) -> int:
+            head = client.head()
+            try:
+                return len(client.stream.read(int(head["content-length"])))
+            except ConnectionError:
+                return 0
+
+        for client in blocked:
+            self.assertLess(await deferToThread(rest, client), len(NOISE) * 4)
+        self.assertEqual(await deferToThread(rest, other), len(NOISE) * 4)
+        await self.when(lambda: not running._running, "a download is still registered")
+        for client in clients:
+            client.close()
 
     async def test_pipelined(self) -> None:
         """Requests that come at once are answered in their order, each whole."""

@@ -41,6 +41,7 @@ from pypid.web.app.stored_projects import StoredProjects
 from pypid.web.app.visibility import Lists, VisibilityCache
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import BodyBudget
+from pypid.web.http.running_downloads import RunningDownloads
 
 if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
@@ -254,6 +255,14 @@ class App:
     """Held while a collection runs."""
     registration_limit: RateLimit = field(factory=RateLimit, init=False)
     """Limits how often accounts are registered."""
+    running: RunningDownloads = field(
+        default=Factory(
+            lambda app: RunningDownloads(app.index.policy.restrictions), takes_self=True
+        ),
+        init=False,
+        repr=False,
+    )
+    """The downloads under way, which a block cuts."""
     refusal_limit: RefusalLimit = field(factory=RefusalLimit, init=False, repr=False)
     """Limits how often refused downloads are recorded."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)

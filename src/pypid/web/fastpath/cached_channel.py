@@ -128,7 +128,10 @@ class CachedChannel(KnownClients):
         if file is None and not sent.body:
             channel.send(channel.transport, sent.head)
         elif not self._send_long(
-            channel, sent, partial(state.note_line, now, address, log_client, log_fields)
+            channel,
+            sent,
+            partial(state.note_line, now, address, log_client, log_fields),
+            response,
         ):
             return True
         log = state.log
@@ -140,15 +143,29 @@ class CachedChannel(KnownClients):
         return True
 
     def _send_long(
-        self, channel: Channel, sent: SentResponse, on_sent: Callable[[int], None]
+        self,
+        channel: Channel,
+        sent: SentResponse,
+        on_sent: Callable[[int], None],
+        response: CachedResponse,
     ) -> bool:
         """Send a long response; return whether all of it went out at once, so that `on_sent` will
         not be called.
         """
         self.state.interrupt()
         blocking = self.state.app.world.blocking
-        if sent.file is not None:
-            return send_file(channel, sent.head, sent.file, blocking, on_sent)
+        if sent.file is not None and response.file is not None:
+            # a block cuts it
+            remove = self.state.app.running.add(response.file, channel.transport.abortConnection)
+
+            def finished(size: int) -> None:
+                remove()
+                on_sent(size)
+
+            is_sent = send_file(channel, sent.head, sent.file, blocking, finished)
+            if is_sent:
+                remove()
+            return is_sent
         position = send_at_once(channel, sent)
         if position is None:
             return True

@@ -22,6 +22,7 @@ from pypid.web.fastpath.response_cache import CachedResponse, KnownClient, Respo
 from pypid.web.http.access_log import AccessLog, LogClient, SharedLogFields, entry_of
 from pypid.web.http.request import UNIX
 from pypid.web.http.response_counts import count_long, count_short
+from pypid.web.http.running_downloads import RunningDownloads
 
 LIMIT = 64 << 20
 """Maximum size of the cache in bytes."""
@@ -62,6 +63,9 @@ class CachedApp(Protocol):
 
     @property
     def rules(self) -> Rules: ...
+
+    @property
+    def running(self) -> RunningDownloads: ...
 
     @property
     def closed(self) -> PypidError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from hashlib import sha256
 
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from pypid.web.fastpath.dependencies import ResponseDependencies
 from pypid.web.http.headers import TEXT, DownloadHead
 from pypid.web.http.negotiation import qualities
 from pypid.web.http.redirects import redirect
+from pypid.web.http.response_body import abort
 from pypid.web.http.responses import FinishedPage, header_of, send_file, send_page, send_text
 
 METADATA, SIGNATURE = ".metadata", ".asc"
@@ -75,6 +77,12 @@ async def send_named(
             restricted=ctx.app.restricted,
             storable=False,
         )
+    with ctx.app.running.during(found, partial(abort, ctx.request)):
+        return await _send(ctx, found, permission)
+
+
+async def _send(ctx: RequestContext, found: File, permission: UpstreamPermission) -> None:
+    """Send the bytes of the file."""
     if found.size is None:
         return await _send_unmeasured(ctx, found, permission)
 
@@ -84,7 +92,7 @@ async def send_named(
         return body
 
     what = DownloadHead.of(found, lasting=ctx.app.lasting)
-    ctx.request.depends_on(ResponseDependencies(project, permission, found))
+    ctx.request.depends_on(ResponseDependencies(found.project, permission, found))
     return await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
 
 
