@@ -96,6 +96,25 @@ class DownloadTests(CommandCase):
         for missing in "spam 3.0", "spam spam-9.tar.gz":
             self.assertIn("no file or release", self.run_command(f"downloads {missing}")[0])
 
+    def test_blocked(self) -> None:
+        """Who has a blocked file, and who was refused it since."""
+        filename, data = wheel_filename("spam", "1.0"), wheel("spam", "1.0")
+        target = f"/packages/py3/s/spam/{filename}"
+        self.pypid.ask("PUT", target, basic("alice"), body=data)
+        self.pypid.get(f"/packages/spam/{filename}", user="bob")
+        self.assertEqual(self.prints("downloads --blocked"), "0 downloads\n0 refused downloads\n")
+        id = self.prints("block create spam --reason bad").partition(":")[0]
+        self.pypid.get(f"/packages/spam/{filename}", user="alice")
+        for words in "--blocked", "--blocked spam":
+            lines = self.prints(f"downloads {words}").splitlines()
+            self.assertIn("bob", lines[1])
+            self.assertEqual(lines[2], "1 download")
+            self.assertIn("alice", lines[4])
+            self.assertTrue(lines[4].endswith(id), lines)
+            self.assertEqual(lines[5], "1 refused download")
+        self.assertIn("--blocked", self.run_command("downloads")[0])
+        self.assertIn("project", self.run_command("downloads --blocked spam 1.0")[0])
+
     def test_parameters(self) -> None:
         """A request names files by a digest or by a project, not by both."""
         for query in "", "?sha256=ab", f"?sha256={'0' * 64}&project=spam", "?version=1.0":

@@ -33,7 +33,10 @@ DOWNLOADS = """\
   pypid downloads acme-billing 1.0
   pypid downloads acme-billing acme_billing-1.0-py3-none-any.whl
   pypid downloads 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  pypid downloads --blocked
+  pypid downloads --blocked acme-billing
 
+--blocked shows who downloaded files that are blocked now, and who was refused one since.
 A file that was deleted can be looked up by its SHA-256 digest, which the audit log has.
 """
 
@@ -66,9 +69,12 @@ def add(commands: Any) -> None:
     downloads = add_command(
         commands, "downloads", _downloads, about, config=True, examples=DOWNLOADS
     )
-    downloads.add_argument("project", metavar="PROJECT|SHA256")
+    downloads.add_argument("project", metavar="PROJECT|SHA256", nargs="?")
     downloads.add_argument(
         "what", metavar="VERSION|FILE", nargs="?", help="(default: all files of the project)"
+    )
+    downloads.add_argument(
+        "--blocked", action="store_true", help="only files that are blocked (of one project)"
     )
     downloads.add_argument(
         "--before", metavar="NUMBER", type=int, help="only downloads before this one"
@@ -158,23 +164,31 @@ def _downloads(options: argparse.Namespace) -> None:
     url = f"/api/downloads?{urlencode(_downloaded(options))}&{page}"
 
     def print_downloads(answer: Mapping[str, Any]) -> None:
-        rows = [
-            (
-                format_time(download["when"]),
-                download["who"],
-                _origin(download),
-                download["project"],
-                download["filename"],
-            )
-            for download in reversed(answer["downloads"])
-        ]
+        rows = [_download_row(download) for download in reversed(answer["downloads"])]
         print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
         print(counted(len(rows), "download"))
+        if "refused" in answer:
+            refused = [
+                (*_download_row(each), each["block"]) for each in reversed(answer["refused"])
+            ]
+            print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE", "BLOCK"), refused)
+            print(counted(len(refused), "refused download"))
         if answer["before"] is not None:
-            files = " ".join(filter(None, (options.project, options.what)))
+            words = ("--blocked" if options.blocked else None, options.project, options.what)
+            files = " ".join(filter(None, words))
             print(f"For earlier downloads: pypid downloads {files} --before {answer['before']}")
 
     print_answer(options, send_request(options, "GET", url), print_downloads)
+
+
+def _download_row(download: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        format_time(download["when"]),
+        download["who"],
+        _origin(download),
+        download["project"],
+        download["filename"],
+    )
 
 
 def _downloaded(options: argparse.Namespace) -> dict[str, str]:
@@ -182,6 +196,12 @@ def _downloaded(options: argparse.Namespace) -> dict[str, str]:
     from pypid.core.errors import BadFilename
     from pypid.core.packaging.names import parse_filename
 
+    if options.blocked:
+        if options.what is not None:
+            sys.exit("pypid: --blocked takes a project only, not a version or a file.")
+        return {"blocked": "yes"} | ({"project": options.project} if options.project else {})
+    if options.project is None:
+        sys.exit("pypid: name a project or a digest, or use --blocked.")
     if _SHA256.match(options.project) and options.what is None:
         return {"sha256": options.project}
     if options.what is None:

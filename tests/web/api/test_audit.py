@@ -25,6 +25,7 @@ from pypid.core.accounts.sessions import csrf_token
 from pypid.core.configuration.choices import Mode, Registration
 from pypid.core.errors import StorageDown
 from pypid.core.model import SignedUrl
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.daemon.logs import Threshold
 from pypid.testing.worlds import BEGINNING
@@ -592,6 +593,36 @@ class LogTests(PeopleCase):
 
 class DownloadTests(PeopleCase):
     """Who was given a file."""
+
+    def test_blocked(self) -> None:
+        """Administrators see who has a blocked file, and who was refused it since; the files of
+        other projects, and other versions, are left out.
+        """
+        self.have_wheel("spam", "2.0")
+        self.have_wheel("eggs")
+        for name, version in (("spam", "1.0"), ("spam", "2.0"), ("eggs", "1.0")):
+            self.pypid.get(f"/packages/{name}/{wheel_filename(name, version)}", user="bob")
+        made = self.pypid.api("POST", "/api/blocks", {"spec": "spam==1.0", "reason": "bad"})
+        digest = self.have(
+            self.pypid.index.file(project_name("eggs"), wheel_filename("eggs"))
+        ).sha256
+        self.pypid.api("POST", "/api/blocks", {"spec": f"sha256:{digest}", "reason": "bad"})
+        self.pypid.get(f"/packages/spam/{self.filename}", user="alice")
+
+        def told(query: str) -> tuple[set[str], list[tuple[str, str, str]]]:
+            answer = self.pypid.api("GET", f"/api/downloads?blocked{query}").json
+            refused = [(each["who"], each["filename"], each["block"]) for each in answer["refused"]]
+            return {each["filename"] for each in answer["downloads"]}, refused
+
+        refused = [("alice", self.filename, made.json["id"])]
+        self.assertEqual(told(""), ({self.filename, wheel_filename("eggs")}, refused))
+        self.assertEqual(told("&project=Spam"), ({self.filename}, refused))
+        self.assertEqual(told("&project=eggs"), ({wheel_filename("eggs")}, []))
+        for query in ("&version=1.0", "&filename=x", "=maybe", f"&sha256={'0' * 64}"):
+            answer = self.pypid.api("GET", f"/api/downloads?blocked{query}")
+            self.assertEqual(answer.status, 400, query)
+        answer = self.pypid.api("GET", "/api/downloads?blocked", user="alice")
+        self.assertEqual(answer.status, 403)
 
     def setUp(self) -> None:
         super().setUp()

@@ -7,9 +7,9 @@ All users who may read a project may see its counts; only administrators see who
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import (
@@ -23,13 +23,16 @@ from pypid.core.errors import (
     NotYetKnown,
     UpstreamDown,
 )
+from pypid.core.model import File, Project
 from pypid.core.packaging.names import ProjectName, project_name, same_version
 from pypid.core.permissions import Action
+from pypid.core.restrictions import HoldKind
 from pypid.core.simple_api.entries import utc_text
+from pypid.index.blocks import StoredBlock
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.query import LARGEST_SERIAL, Parameter, names, number, parameters
+from pypid.web.http.query import LARGEST_SERIAL, Parameter, flag, names, number, parameters
 from pypid.web.http.small_responses import send_json
 
 MOST = 1000
@@ -39,12 +42,17 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ASKS = (
     Parameter(
         "sha256",
-        "The digest of a file. This, or `project`, is required.",
+        "The digest of a file. This, `project` or `blocked` is required.",
         {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
     ),
     Parameter("project", "All files of this project."),
     Parameter("version", "Only the files of this version of the project."),
     Parameter("filename", "Only this file of the project."),
+    Parameter(
+        "blocked",
+        "Alone, or with ``yes``: only files that a block withholds, and their refused downloads.",
+        {"type": "string", "enum": ["", "yes", "no"]},
+    ),
     Parameter(
         "most",
         "The number of entries.",
@@ -83,14 +91,28 @@ class DownloadDocument(TypedDict):
     filename: str
 
 
+class RefusalDocument(TypedDict):
+    """A refused download: one for each client and file in an hour. `block`: the id of the block."""
+
+    serial: int
+    when: Moment
+    who: str
+    where: str | None
+    token: str | None
+    project: str
+    filename: str
+    block: str
+
+
 class DownloadsOf(TypedDict):
     """The downloads of the files, newest first. `sha256`: the digest of the request; `before`: the
-    value to send for the next page, null if there is none.
+    value to send for the next page, null if there is none; `refused`: with `blocked` only.
     """
 
     sha256: str | None
     downloads: list[DownloadDocument]
     before: int | None
+    refused: NotRequired[list[RefusalDocument]]
 
 
 class DayDocument(TypedDict):
@@ -120,7 +142,8 @@ class DownloadsOfProject(TypedDict):
 async def downloads(ctx: RequestContext) -> None:
     """List the downloads of a file, or of the files of a project, newest first."""
     query = parameters(ctx.request, *names(ASKS))
-    digests = await _digests(ctx, query)
+    is_blocked = flag(query, "blocked")
+    digests = await (blocked_digests if is_blocked else _digests)(ctx, query)
     most = number(query, "most", 1, MOST) or MOST
     before = number(query, "before", 0, LARGEST_SERIAL)
     found = await ctx.app.downloads.of(*digests, most=most, before=before)
@@ -129,7 +152,59 @@ async def downloads(ctx: RequestContext) -> None:
         "downloads": [_document(download) for download in found],
         "before": found[-1].serial if len(found) == most else None,
     }
+    if is_blocked:
+        document["refused"] = await _refused(ctx, query.get("project"), most)
     send_json(ctx.request, document)
+
+
+async def blocked_digests(ctx: RequestContext, query: Mapping[str, str]) -> Sequence[str]:
+    """Return the digests of the files that blocks withhold, of one project or of all. Raises
+    `BadRequest`.
+    """
+    if not query.keys() <= {"blocked", "project", "most", "before"}:
+        raise BadRequest("With ``blocked``, only a project can be named.")
+    index, blocks = ctx.app.index, list(ctx.app.blocks.all.values())
+    digests = {block.spec.sha256 for block in blocks if block.spec.sha256 is not None}
+    chosen = {block.project for block in blocks if block.project is not None}
+    if "project" in query:
+        chosen = {project_name(query["project"])}
+    found = set() if "project" in query else digests
+    for name in sorted(chosen):
+        local, entry = await index.context.local_project(name), await index.listings.known(name)
+        listed = entry.listing.files if entry.listing is not None else None
+        files = [*(local.files if isinstance(local, Project) else ()), *entry.kept]
+        found |= await ctx.app.world.thinking(_hit, blocks, [*files, *(listed or ())])
+    return sorted(found)
+
+
+def _hit(blocks: Iterable[StoredBlock], files: Iterable[File]) -> set[str]:
+    """Return the digests of the files that one of the blocks hits."""
+    return {
+        file.sha256
+        for file in files
+        if file.sha256 is not None and any(block.hits(file) for block in blocks)
+    }
+
+
+async def _refused(ctx: RequestContext, project: str | None, most: int) -> list[RefusalDocument]:
+    """Return the newest refusals because of blocks, of one project or of all."""
+    name = None if project is None else project_name(project)
+    entries = await ctx.app.journal.entries(what="refuse-download", most=most)
+    return [
+        {
+            "serial": entry.serial,
+            "when": utc_text(entry.when),
+            "who": entry.who,
+            "where": entry.where or None,
+            "token": entry.token,
+            "project": entry.details.get("project", ""),
+            "filename": entry.subject,
+            "block": entry.details.get("reference", ""),
+        }
+        for entry in entries
+        if entry.details.get("because") == HoldKind.BLOCKED.value
+        and name in (None, entry.details.get("project"))
+    ]
 
 
 async def _digests(ctx: RequestContext, query: Mapping[str, str]) -> Sequence[str]:
@@ -139,8 +214,8 @@ async def _digests(ctx: RequestContext, query: Mapping[str, str]) -> Sequence[st
         "sha256" in query and not _SHA256.match(sha256)
     ):
         raise BadRequest(
-            "Name the files: /api/downloads?sha256= and 64 hexadecimal digits, or ?project= and "
-            "the name of a project."
+            "Name the files: /api/downloads?sha256= and 64 hexadecimal digits, ?project= and the "
+            "name of a project, or ?blocked."
         )
     if sha256:
         return [sha256]
