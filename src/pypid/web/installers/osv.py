@@ -1,5 +1,5 @@
 """The OSV API for ``pip-audit -s osv --osv-url URL/osv/v1/query`` and ``uv audit --service-url
-URL/osv``.
+URL/osv/``.
 
 It answers from the index's own advisories and asks no other server. All clients who may read this
 index get the public advisories. Private ones exist only for clients who may read their projects.
