@@ -6,7 +6,7 @@ A backend is one file in the folder of its port, and passes the contract suite f
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -476,6 +476,12 @@ class Downloads(Protocol):
     ) -> Sequence[tuple[str, str, int]]:
         """Return how often each user has downloaded each of the files with these SHA-256 digests
         since then: digest, user, number. Raises `PeopleUnknown`.
+        """
+
+    async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
+        """Return the SHA-256 digests of those files whose last download was at `since` or later.
+
+        The cost does not depend on the number of downloads. Raises `PeopleUnknown`.
         """
 
 

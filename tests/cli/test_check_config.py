@@ -190,6 +190,11 @@ WARNINGS = [
         ":2: [projects] acme.user.bbo: there is no user 'bbo'; did you mean 'bob'?",
     ),
     (
+        "[upstream]\ncooldown = 3d\ncooldown_fixes = 6h\n",
+        ":3: [upstream] cooldown_fixes: it has no effect without [advisories] source: nothing says "
+        "what a version fixes",
+    ),
+    (
         "[storage]\npath = files   # local\n",
         ":2: [storage] path: the value is 'files   # local'; behind a value only ; begins a "
         "comment",

@@ -10,7 +10,15 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.parse import Config, parse
-from pypid.jobs.node_agreement import CLOCK, LASTING, SETTINGS, Agreement, digest_of
+from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.jobs.node_agreement import (
+    CLOCK,
+    LASTING,
+    SETTINGS,
+    Agreement,
+    _plain,
+    digest_of,
+)
 from pypid.testing.worlds import Awaiting, WallClock, world
 from tests.catalog.engines import Place, PlacedEngine
 
@@ -95,6 +103,15 @@ class AgreementTests(Awaiting, SynchronousTestCase):
             found = self.look(self.nodes(config(), config()))
             self.assertEqual(found[behind], {CLOCK})
             self.assertEqual(found[1 - behind], set())
+
+    def test_cooldown(self) -> None:
+        """A cooldown that an older version of pypid can read has the digest of that version."""
+        found = _plain(COOLDOWN.parse("3d numpy=0"))
+        expected = {"age": "3 days, 0:00:00", "exceptions": [["numpy", "0:00:00"]]}
+        self.assertEqual(found, expected)
+        texts = ("cooldown = 3d", "cooldown = 3d numpy==1=0", "cooldown = 3d\ncooldown_fixes = 1h")
+        digests = {digest_of(config(f"[upstream]\n{text}\n"), "a") for text in texts}
+        self.assertEqual(len(digests), 3)
 
     def test_digest_is_the_same_in_each_process(self) -> None:
         """Sets have no order of their own; and the secret cannot be tried out quickly: the digest

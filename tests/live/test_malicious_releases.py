@@ -21,7 +21,7 @@ from urllib.parse import urljoin
 
 from attrs import frozen
 
-from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid, stop
 from tests.live.isolation import fails, uv, works
 from tests.live.processes import BIN, scratch
 from tests.live.projects import Artifact, call, wheel
@@ -281,3 +281,40 @@ class BlockTests(ReplayCase):
         until(lambda: set(self.hidden(incident).values()) == {"gone"}, self.index)
         self.assert_safe(incident)
         self.assert_no_view_has_it(incident)
+
+
+class FixTests(ReplayCase):
+    """A version that fixes a vulnerability of a version in use comes earlier than others."""
+
+    lines = "cooldown = 3d\ncooldown_fixes = 1s"
+
+    def start(self) -> LiveIndex:
+        self.advisories = self.folder / "advisories"
+        self.advisories.mkdir()
+        self.advise("PYSEC-2026-1", "other", "2.0")
+        self.sections = f"[advisories]\nsource = {self.advisories}"
+        return super().start()
+
+    def advise(self, id: str, name: str, fixed: str) -> None:
+        """Add an advisory for all versions before `fixed`."""
+        events = [{"introduced": "0"}, {"fixed": fixed}]
+        affected = {
+            "package": {"ecosystem": "PyPI", "name": name},
+            "ranges": [{"type": "ECOSYSTEM", "events": events}],
+        }
+        record = {"id": id, "modified": "2026-01-01T00:00:00Z", "affected": [affected]}
+        (self.advisories / f"{id}.json").write_text(json.dumps(record))
+
+    def test_fix(self) -> None:
+        """Only the fix is installed before the cooldown ends; `why` names the time of the other."""
+        incident = INCIDENTS["litellm"]
+        self.install("litellm")
+        for version in ("1.82.9", "1.83.0"):
+            self.upstream.upload(incident.wheel(version), self.now - timedelta(hours=2))
+        self.advise("PYSEC-2026-2", "litellm", "1.82.9")
+        stop(self.index)
+        self.index, self.since = self.entered(pypid(self.place, self.settings)), 0
+        newer = incident.wheel("1.83.0").filename
+        until(lambda: self.hidden(incident) == {newer: "cooldown"}, self.index)
+        self.assertEqual(installed(self.install("litellm")), {"litellm-1.82.9"})
+        self.assertIn(f"{newer}: hidden", self.command("project", "why", "litellm"))

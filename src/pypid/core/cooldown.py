@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pypid.core.model import File
 from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName, version_of
+from pypid.core.packaging.names import ProjectName, VersionKeys, version_key, version_of
 from pypid.core.simple_api.listed_files import ListedFiles
 
 if TYPE_CHECKING:
@@ -78,11 +78,17 @@ class CooldownRules:
     by_version: tuple[CooldownException, ...] = ()
     """Exceptions for some versions; the first match counts, and `wait` where none matches."""
     until: datetime | None = None
+    fixes: timedelta = timedelta()
+    fixed: VersionKeys = frozenset()
+    """Versions that wait for `fixes` at most."""
 
     def wait_of(self, version: str) -> Wait:
         """Return how long the files of this version wait."""
         exceptions = (each.wait for each in self.by_version if each.has_version(version))
-        return next(exceptions, self.wait)
+        wait = next(exceptions, self.wait)
+        if self.fixed and isinstance(wait, timedelta) and version_key(version) in self.fixed:
+            return min(wait, self.fixes)
+        return wait
 
     def visible_from(self, file: File) -> datetime:
         """Return when the file is visible, by these rules."""
@@ -111,7 +117,7 @@ class CooldownRules:
 
     def _spans(self, files: ListedFiles) -> Iterator[tuple[range, Wait]]:
         """Yield the positions of consecutive files that have the same wait."""
-        if not self.by_version:
+        if not (self.by_version or self.fixed):
             yield range(len(files)), self.wait
             return
         start = 0
@@ -126,9 +132,17 @@ class Cooldown:
 
     wait: Wait = timedelta()
     exceptions: tuple[CooldownException, ...] = ()
+    fixes: timedelta = timedelta()
+    """How long versions wait that fix a vulnerability of a version in use
+    (`[upstream] cooldown_fixes`); 0: as long as others.
+    """
 
-    def rules_of(self, name: ProjectName, now: datetime) -> CooldownRules:
-        """Return the rules for the files of a project that count now."""
+    def rules_of(
+        self, name: ProjectName, now: datetime, fixed: VersionKeys = frozenset()
+    ) -> CooldownRules:
+        """Return the rules for the files of a project that count now; `fixed` are the versions
+        that fix a vulnerability.
+        """
         by_version = []
         until, wait = None, self.wait
         for exception in self.exceptions:
@@ -140,7 +154,24 @@ class Cooldown:
                 wait = exception.wait
                 break
             by_version.append(exception)
-        return CooldownRules(wait, tuple(by_version), None if until == NEVER else until)
+        end = None if until == NEVER else until
+        return CooldownRules(
+            wait, tuple(by_version), end, self.fixes, fixed if self.fixes else frozenset()
+        )
+
+    def visible_from(self, file: File, now: datetime, fixed: VersionKeys = frozenset()) -> datetime:
+        """Return from when on the file is visible, or `NEVER`; a time that has passed if it is
+        visible now.
+
+        The age of a file counts from upstream's upload time, else from when it was first seen here.
+        """
+        rules = self.rules_of(file.project, now, fixed)
+        begin, visible = BEGINNING, rules.visible_from(file)
+        while rules.until is not None and rules.until <= visible:  # an exception expires before
+            begin = rules.until
+            rules = self.rules_of(file.project, begin, fixed)
+            visible = rules.visible_from(file)
+        return max(begin, visible)
 
     def may_hide(self, name: ProjectName) -> bool:
         """Return whether any rule can hide a file of the project, at any time."""

@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 
 from pypid.core.approvals import WAITS, is_approved
 from pypid.core.configuration.choices import Mode, NewProjects
-from pypid.core.cooldown import BEGINNING, NEVER, Cooldown, CooldownRules
+from pypid.core.cooldown import NEVER, Cooldown, CooldownRules
 from pypid.core.errors import ProjectClosed, PypidError
 from pypid.core.model import (
     File,
@@ -32,7 +32,7 @@ from pypid.core.model import (
 )
 from pypid.core.packaging.expected_digest import claim_of, is_copy
 from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, VersionKeys
 from pypid.core.records.file_history import FileHistory
 from pypid.core.restrictions import (
     Hold,
@@ -290,7 +290,7 @@ def _visible(
     """Return the upstream files that no rule hides, without looking at each of ten thousand if no
     rule can hide one.
     """
-    files, rules = listed(upstream), policy.cooldown.rules_of(name, now)
+    files, rules = listed(upstream), cooldown_rules(policy, name, now)
     restrictions = policy.restrictions.current
     if not _marker(restrictions, upstream, name).status.offers_files:
         return ()
@@ -351,7 +351,7 @@ def files_looked_at(
     files = (listing.files if listing is not None else None) or ()
     if not isinstance(files, ListedFiles) or isinstance(ours, Project):
         return len(upstream.kept) + len(files)
-    is_judged = policy.cooldown.rules_of(name, now).may_hide(files.latest, now) or (
+    is_judged = cooldown_rules(policy, name, now).may_hide(files.latest, now) or (
         policy.require_hashes and not files.facts.hashed
     )
     judged = len(files) if is_judged else policy.restrictions.current.judged(files)
@@ -409,7 +409,7 @@ def hidden(
     policy: Policy, file: File, upstream: UpstreamState, taken: frozenset[str], now: datetime
 ) -> Hidden | Hold | None:
     """Return why this upstream file is not visible, or None. `taken` are the local file names."""
-    return _hidden(policy, file, upstream, taken, now, policy.cooldown.rules_of(file.project, now))
+    return _hidden(policy, file, upstream, taken, now, cooldown_rules(policy, file.project, now))
 
 
 def _hidden(
@@ -439,19 +439,21 @@ def _hidden(
     return None
 
 
+def cooldown_rules(policy: Policy, name: ProjectName, now: datetime) -> CooldownRules:
+    """Return how long the files of a project wait, by the configuration and the known fixes."""
+    return policy.cooldown.rules_of(name, now, _fixed(policy, name))
+
+
+def _fixed(policy: Policy, name: ProjectName) -> VersionKeys:
+    restrictions = policy.restrictions.current.of(name)
+    return frozenset() if restrictions is None else restrictions.fixed
+
+
 def visible_from(policy: Policy, file: File, now: datetime) -> datetime:
     """Return from when on the cooldown does not hide the file, or `NEVER`; a time that has passed
     if it does not hide it now.
-
-    The age of a file counts from upstream's upload time, else from when it was first seen here.
     """
-    rules = policy.cooldown.rules_of(file.project, now)
-    begin, visible = BEGINNING, rules.visible_from(file)
-    while rules.until is not None and rules.until <= visible:  # an exception expires before
-        begin = rules.until
-        rules = policy.cooldown.rules_of(file.project, begin)
-        visible = rules.visible_from(file)
-    return max(begin, visible)
+    return policy.cooldown.visible_from(file, now, _fixed(policy, file.project))
 
 
 def changes_at(
@@ -460,7 +462,7 @@ def changes_at(
     """Return when the next file becomes old enough, or an exception of the cooldown expires, which
     changes the view without any event; None: never.
     """
-    rules = policy.cooldown.rules_of(name, now)
+    rules = cooldown_rules(policy, name, now)
     # the files that `listed` starts from
     files = upstream.kept if upstream.listing is None else upstream.listing.files
     if not files or not policy.cooldown.may_hide(name):

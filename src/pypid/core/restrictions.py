@@ -16,7 +16,7 @@ from typing import Protocol
 from attrs import define, evolve, field, frozen
 
 from pypid.core.model import F, File, ListedFile, Status
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, VersionKeys
 from pypid.core.simple_api.file_blocks import BLOCK
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.shown_files import ShownFiles
@@ -92,6 +92,8 @@ class ProjectRestrictions:
 
     rules: tuple[FileRule, ...] = ()
     status: StatusOverride | None = None
+    fixed: VersionKeys = frozenset()
+    """Versions that fix a vulnerability of a version in use, which shortens their cooldown."""
 
     def hold(self, file: File) -> Hold | None:
         """Return why a rule, or the status, hides the file, or None."""
@@ -140,7 +142,8 @@ class Restrictions:
             return found[0] if found else None
         rules = tuple(chain.from_iterable(restrictions.rules for restrictions in found))
         statuses = (each.status for each in found if each.status is not None)
-        return ProjectRestrictions(rules, next(statuses, None))
+        fixed: VersionKeys = frozenset().union(*(each.fixed for each in found))
+        return ProjectRestrictions(rules, next(statuses, None), fixed)
 
     def edition(self, name: ProjectName) -> object:
         """Return a hashable value that changes whenever the view of the project may change."""
@@ -193,7 +196,7 @@ def _of_source(source: _RuleSource, name: ProjectName) -> ProjectRestrictions | 
     if not source.everywhere:
         return own
     rules = source.everywhere if own is None else (*own.rules, *source.everywhere)
-    return ProjectRestrictions(rules, None if own is None else own.status)
+    return ProjectRestrictions(rules) if own is None else evolve(own, rules=rules)
 
 
 @define(eq=False)

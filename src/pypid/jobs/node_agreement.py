@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.core.configuration.parse import Config
+from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.model import SignedUrl
 from pypid.core.records.ages import AHEAD
 from pypid.flow import World
@@ -80,6 +81,8 @@ def digest_of(config: Config, salt: str) -> str:
         "layout": _plain(config.storage.layout),
         **{name: _plain(getattr(config, name)) for name in ("users", "groups", "projects")},
     }
+    if config.upstream.cooldown_fixes:  # older versions do not know this key
+        settings["cooldown_fixes"] = _plain(config.upstream.cooldown_fixes)
     secret = (config.server.secret or "").encode()
     proof = scrypt(secret, salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=32)
     return blake2b(
@@ -98,6 +101,11 @@ def _plain(value: Any) -> Any:
             return sorted((_plain(each) for each in value), key=repr)
         case tuple() | list():
             return [_plain(each) for each in value]
+        case Cooldown():  # as nodes of an older version write it, which know ages and names only
+            return {"age": _plain(value.wait), "exceptions": _plain(value.exceptions)}
+        case CooldownException():
+            end = () if value.expires is None else (value.expires,)
+            return _plain((f"{value.projects}{value.versions}", value.wait, *end))
         case _ if attrs.has(type(value)):
             return {
                 name.name: _plain(getattr(value, name.name)) for name in attrs.fields(type(value))

@@ -8,7 +8,7 @@ download log in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
@@ -146,6 +146,10 @@ class MemoryDownloads:
         counted = Counter((each.sha256, each.who) for each in wanted)
         return [(digest, who, count) for (digest, who), count in counted.items()]
 
+    async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
+        found = {each.sha256 for each in self._noted if each.when >= since}
+        return [digest for digest in digests if digest in found]
+
 
 _: type[Downloads] = MemoryDownloads
 
@@ -194,6 +198,16 @@ class DownloadsContract(Timed):
         rest = self.have(self.downloads.of(*digests, most=4, before=found[-1].serial))
         self.assertEqual([*found, *rest], wanted)
         self.assertEqual(list(self.have(self.downloads.of())), [])
+
+    def test_recent(self) -> None:
+        """Files that were downloaded since a time; older downloads of them do not matter."""
+        for number in range(6):
+            self.downloads.note(a_download(number, sha256=f"{number % 3:064x}"))
+        digests = [f"{number:064x}" for number in (2, 0, *range(10, 2500))]
+        for since, expected in ((0, {0, 2}), (3, {0, 2}), (4, {2}), (5, {2}), (6, set())):
+            found = self.have(self.downloads.recent(digests, a_download(since).when))
+            self.assertEqual({int(digest, 16) for digest in found}, expected, since)
+        self.assertEqual(self.have(self.downloads.recent(["\0", ""], a_download(0).when)), [])
 
     def test_many(self) -> None:
         """Thousands of downloads at once are all stored."""

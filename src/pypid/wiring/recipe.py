@@ -42,7 +42,7 @@ from pypid.wiring.sites import certificate_of, make_sites, responses_limit
 from pypid.wiring.storage import decisions_of, open_storage, plan_of
 from pypid.wiring.twistd import Options as Options
 from pypid.wiring.twistd import application_of, process_of, run_in_foreground
-from pypid.wiring.upstreams import maintenance_of, open_upstreams, policy_of
+from pypid.wiring.upstreams import cooldown_fixes_of, maintenance_of, open_upstreams, policy_of
 
 
 def make_daemon(config: Config, platform: Platform) -> Daemon:
@@ -151,6 +151,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         if platform.serves_clients:
             services += publishing_of(config, paths, index, apps.public, storage, leases, reactor)
             services += advisory_services(config, paths, advisories, platform)
+            services += cooldown_fixes_of(config, index, advisories, stores.downloads)
             services.append(
                 Measuring(
                     world, index, site, condition, reactor, metrics, platform.siblings,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from pypid.advisories.service import Advisories
 from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.core.configuration.parse import Config
@@ -24,8 +25,11 @@ from pypid.flow.signals import Provider
 from pypid.index import Index
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.leases import Leases
-from pypid.ports import Body, Upstream
+from pypid.ports import Body, Downloads, Upstream
 from pypid.upstream.nothing import Nothing
+
+if TYPE_CHECKING:
+    from pypid.jobs.cooldown_fixes import CooldownFixes
 
 _IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.trust", "twisted.web.client")
 """Modules that the first request to an upstream index needs."""
@@ -79,7 +83,7 @@ def policy_of(config: Config, claims: Claims) -> Policy:
         allow=upstream.allow,
         deny=upstream.deny,
         allow_mixed=upstream.allow_mixed,
-        cooldown=upstream.cooldown,
+        cooldown=evolve(upstream.cooldown, fixes=upstream.cooldown_fixes),
         require_hashes=upstream.require_hashes,
         restored=upstream.restored,
         claims=claims,
@@ -100,6 +104,17 @@ def maintenance_of(
         max_cache=config.upstream.max_cache,
         compares=compares,
     )
+
+
+def cooldown_fixes_of(
+    config: Config, index: Index, advisories: Advisories, downloads: Downloads
+) -> tuple[CooldownFixes, ...]:
+    """Return the search for versions that fix vulnerabilities, if the configuration wants it."""
+    if not (config.upstream.cooldown_fixes and advisories.is_configured):
+        return ()
+    from pypid.jobs.cooldown_fixes import CooldownFixes  # here, since few configurations need it
+
+    return (CooldownFixes(index, advisories, downloads),)
 
 
 def indexes_of(config: Config) -> tuple[str, ...]:

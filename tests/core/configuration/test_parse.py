@@ -95,6 +95,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "deny": "",
         "allow_mixed": "",
         "cooldown": "0",
+        "cooldown_fixes": "0",
         "require_hashes": "no",
         "unknown_names": "2000",
         "unknown_names_per_minute": "100",

@@ -145,7 +145,8 @@ class Changing(RuleBasedStateMachine):
         """A release, which may be there already."""
         answer = self.case.publish(wheel_filename(name, version), wheel(name, version))
         assert answer.status in (200, 400, 403, 503), answer
-        if answer.status == 200:
+        restrictions = self.pypid.index.policy.restrictions.current.of(ProjectName(name))
+        if answer.status == 200 and restrictions is None:
             self.shown(name, version, True)
 
     def shown(self, name: str, version: str, there: bool) -> None:

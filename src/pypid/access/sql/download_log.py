@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -117,6 +117,9 @@ class SqlDownloads:
     ) -> Sequence[tuple[str, str, int]]:
         return await self._read(partial(_count_by_user, [*map(storable, digests)], since))
 
+    async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
+        return await self._read(partial(_select_recent, [*map(storable, digests)], since))
+
     async def _read(self, read: Callable[[Connection], Sequence[T]]) -> Sequence[T]:
         """Return what `read` finds, among all downloads until now; nothing without a database."""
         await self.flush()
@@ -198,6 +201,14 @@ def _count_by_user(
     from pypid.access.sql.log_rows import count_by_user
 
     return count_by_user(connection, digests, since)
+
+
+def _select_recent(
+    digests: Sequence[str], since: datetime, connection: Connection
+) -> Sequence[str]:
+    from pypid.access.sql.log_rows import find_recent
+
+    return find_recent(connection, digests, since)
 
 
 def _count_older(connection: Connection) -> bool:

@@ -129,6 +129,17 @@ def count_by_user(
     return found
 
 
+def find_recent(connection: Connection, digests: Sequence[str], since: datetime) -> Sequence[str]:
+    """Return the digests whose newest download is not older than `since`: one row is read for
+    each.
+    """
+    newest = select(table.c.when).order_by(table.c.id.desc()).limit(1)
+    times = {
+        digest: connection.scalar(newest.where(table.c.sha256 == digest)) for digest in digests
+    }
+    return [digest for digest, when in times.items() if when is not None and when >= since]
+
+
 def _entries(connection: Connection, found: Select[Any]) -> list[DownloadEntry]:
     return [
         DownloadEntry(

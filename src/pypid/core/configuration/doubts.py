@@ -44,7 +44,7 @@ def names_only_itself(config: Config) -> bool:
 def doubts(config: Config, names: AccountNames | None) -> tuple[ConfigProblem, ...]:
     """Return the warnings. `names`: all users and groups; None if they are not known."""
     unknown = () if names is None else _unknown_names(config, names)
-    return (*_comments(config), *unknown)
+    return (*_comments(config), *_without_effect(config), *unknown)
 
 
 def problem_at(config: Config, section: str, key: str, message: str) -> ConfigProblem:
@@ -69,6 +69,13 @@ def _comments(config: Config) -> Iterator[ConfigProblem]:
                     key,
                     f"the value is {printable(value)!r}; behind a value only ; begins a comment",
                 )
+
+
+def _without_effect(config: Config) -> Iterator[ConfigProblem]:
+    upstream, advisories = config.upstream, config.advisories
+    if upstream.cooldown_fixes and not (advisories.source or advisories.own):
+        message = "it has no effect without [advisories] source: nothing says what a version fixes"
+        yield problem_at(config, "upstream", "cooldown_fixes", message)
 
 
 def _unknown_names(config: Config, names: AccountNames) -> Iterator[ConfigProblem]:

@@ -459,6 +459,14 @@ class UpstreamSettings:
             "``requests==2.32.4=0@2026-12-31``."
         ),
     )
+    cooldown_fixes: timedelta = key(
+        duration(),
+        "0",
+        (
+            "The cooldown of versions that fix a vulnerability, by ``[advisories]``, of a cached "
+            "version that was downloaded in the last 90 days; ``0``: that of other versions."
+        ),
+    )
     require_hashes: bool = key(
         value_kinds.BOOLEAN,
         "no",

@@ -266,6 +266,10 @@ def version_key(version: str) -> tuple[int, Any]:
         return (0, version)
 
 
+VersionKeys = frozenset[tuple[int, Any]]
+"""Versions by their `version_key`: all spellings of a release are one."""
+
+
 def same_version(one: str, other: str) -> bool:
     """Return whether both spell one release (``1.0`` and ``1.0.0`` do, PEP 440)."""
     return version_key(one) == version_key(other)
