@@ -54,6 +54,16 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         ),
     ),
     (
+        "[advisories]\nsource = ftp://osv.example.org/all.zip\nblock = malwar\n",
+        (
+            ":2: [advisories] source: invalid value 'ftp://osv.example.org/all.zip' (allowed: a "
+            "path, an http or https URL, or s3://bucket/key)",
+            ":3: [advisories] block: invalid value 'malwar' (allowed: malware, critical, high, "
+            "medium, low, nothing; several are separated by white space): 'malwar' is none; did "
+            "you mean 'malware'?",
+        ),
+    ),
+    (
         "[storage]\nbackend = s3\n",
         (":2: [storage] bucket: backend = s3 needs the name of a bucket",),
     ),
@@ -244,6 +254,18 @@ class CheckConfigTests(RecordedCase):
                 self.assertEqual(status, 0)
                 self.assertIn(f"warning: {self.file}{warning}\n", error)
                 self.assertIn("\nConfiguration is valid, with ", out)
+
+    def test_sources_of_advisories(self) -> None:
+        """A source that is not there is a warning, and no password is printed."""
+        text = "[server]\nlisten = 0\n[advisories]\nsource = none.zip\nblock = nothing low\n"
+        status, _, error = self.check(text)
+        self.assertEqual(status, 0)
+        self.assertIn(f":4: [advisories] source: there is no {self.file.parent}/none.zip", error)
+        self.assertIn(":5: [advisories] block: nothing is hidden", error)
+        url = "https://u:s3cret@osv.example.org/all.zip"
+        status, out, error = self.check(f"[server]\nlisten = 0\n[advisories]\nsource = {url}\n")
+        self.assertEqual((status, error), (0, ""))
+        self.assertIn("source = https://(set)@osv.example.org/all.zip", out)
 
     def test_short_endpoints_are_translated(self) -> None:
         """Addresses and ports as other servers write them become endpoint strings."""

@@ -4,20 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.blobs.memory import MemoryBlobs
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, Missing
 from pypid.core.model import Span
+from pypid.daemon.state import where
 from pypid.flow import World, at_once, start
 from pypid.ports import Blobs, Body
 from pypid.testing import contents, world
 from pypid.testing.worlds import Awaiting
+from pypid.wiring.doctor.machine import MachineChecks
 from pypid.wiring.doctor.report import LIMIT, Area, CheckResult, Severity, run_checks
 from pypid.wiring.doctor.services import _advice, probe
+
+
+class AdvisoryTests(SynchronousTestCase):
+    def test_age_and_failure(self) -> None:
+        """The last read of the advisories is reported, with its failure."""
+        with TemporaryDirectory() as name:
+            ini = Path(name, "pypid.ini")
+            config = Config(source=str(ini))
+            paths = where(config, {})
+            paths.state.mkdir()
+            now = datetime(2026, 5, 6, 12, tzinfo=UTC)
+
+            def found(config: Config) -> list[tuple[Severity, str]]:
+                results = MachineChecks(config, paths, None, now).advisories()
+                return [(each.severity, each.text) for each in results]
+
+            self.assertEqual(found(config), [])
+            settings = evolve(config.advisories, own="own")
+            config = evolve(config, advisories=settings)
+            self.assertEqual(found(config), [(Severity.WARNING, "they have not been read yet")])
+            database = AdvisoryDatabase(paths.state / FILE)
+            facts = {"loaded": "2026-05-06T11:00:00+00:00"}
+            with database.replacing() as writer:
+                writer.put_meta(facts)
+            self.assertEqual(found(config), [(Severity.OK, "read at 2026-05-06 11:00 (UTC)")])
+            with database.changing() as writer:
+                writer.put_meta({"failure": "no archive", "loaded": "2026-05-01T11:00:00+00:00"})
+            self.assertEqual(
+                found(config),
+                [
+                    (Severity.WARNING, "the last read failed: no archive"),
+                    (Severity.WARNING, "they were last read at 2026-05-01 11:00 (UTC)"),
+                ],
+            )
 
 
 class RunChecksTests(SynchronousTestCase):

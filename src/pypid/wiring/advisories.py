@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import blake2b
@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from twisted.application.service import Service
 
 from pypid.advisories.service import Advisories
+from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 from pypid.core.restrictions import RestrictionsInForce
@@ -20,6 +21,8 @@ from pypid.flow import World
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider
 from pypid.ports import Blobs
+from pypid.wiring.checks.file_access import exists
+from pypid.wiring.checks.finding import ConfigFinding
 from pypid.wiring.platform import Platform
 from pypid.wiring.storage import bucket_settings
 from pypid.wiring.upstreams import authorities_of
@@ -73,6 +76,22 @@ def advisory_services(
         refresh = AdvisoryRefresh(advisories, sources, AdvisoryLoader(advisories.database))
     interval = config.advisories.refresh.total_seconds()
     return [AdvisoryService(platform.world.clock, advisories, refresh, interval)]
+
+
+def advisory_findings(config: Config, paths: StatePaths) -> Iterator[ConfigFinding]:
+    """Yield warnings about `[advisories]`: a source may be away for a while. Blocks."""
+    wanted = config.advisories
+    for key, text in (("source", wanted.source), ("own", wanted.own)):
+        path = paths.ini.parent / (text or "")
+        if text is not None and "://" not in text and not exists(path):
+            message = (
+                f"there is no {path}, or its folder cannot be entered; pypid reads it as soon as "
+                "it is there"
+            )
+            yield ConfigFinding("advisories", key, message, is_warning=True)
+    if BlockedAdvisories.NOTHING in wanted.block and len(wanted.block) > 1:
+        message = "nothing is hidden, since the value contains the word nothing; remove a word"
+        yield ConfigFinding("advisories", "block", message, is_warning=True)
 
 
 def _source(text: str, config: Config, paths: StatePaths, platform: Platform) -> AdvisorySource:

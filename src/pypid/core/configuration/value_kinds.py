@@ -303,15 +303,12 @@ INDEX_URL = ValueKind(
 
 
 def _advisory_source(text: str) -> str:
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, rest = text.partition("://")
     if separator and scheme in ("http", "https"):
         return INDEX_URL.parse(text)
-    if separator and scheme == "s3":
-        bucket, _, key = text.removeprefix("s3://").partition("/")
-        if not bucket or not key:
-            raise ValueError("a file in a bucket is written as s3://bucket/key")
-    elif separator:
-        raise ValueError(f"{scheme[:20]!r} is none of http, https and s3")
+    bucket, _, key = rest.partition("/")
+    if separator and not (scheme == "s3" and bucket and key):
+        raise ValueError()
     return _line(text)
 
 

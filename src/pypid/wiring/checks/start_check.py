@@ -18,6 +18,7 @@ from pypid.daemon.shared_catalog import engine_of
 from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, where
 from pypid.daemon.stores import open_stores
 from pypid.flow import World
+from pypid.wiring.advisories import advisory_findings
 from pypid.wiring.checks.account_names import account_names, dormant_accounts
 from pypid.wiring.checks.file_access import ServiceUser, exists, file_problems, folder_problems
 from pypid.wiring.checks.finding import ConfigFinding, refusals
@@ -78,6 +79,7 @@ def _findings(
     yield from tls_findings(config, paths, user, platform.world.now())
     yield from _folder_findings(config, paths, user)
     yield from _component_findings(config, user, platform, broken)
+    yield from advisory_findings(config, paths)
     if "access" not in broken:
         yield from dormant_accounts(config, paths)
 

@@ -38,7 +38,7 @@ def examine(
     world, reactor = platform.world, platform.reactor
     checks: list[tuple[str, Check]] = [
         (name, partial(world.blocking, _all, check))
-        for name, check in _machine_checks(MachineChecks(config, paths, reactor))
+        for name, check in _machine_checks(MachineChecks(config, paths, reactor, world.now()))
     ]
     checks += service_checks(ServiceChecks(config, paths, world, reactor))
 
@@ -57,6 +57,7 @@ def _machine_checks(
     yield "catalog", checks.catalog_dump
     yield "accounts", checks.administrators
     yield "backup", checks.backup
+    yield "advisories", checks.advisories
 
 
 def _all(check: Callable[[], Iterator[CheckResult]]) -> Sequence[CheckResult]:

@@ -7,6 +7,7 @@ import shutil
 import ssl
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from tempfile import TemporaryFile
@@ -16,6 +17,9 @@ from attrs import frozen
 
 from pypid import __version__
 from pypid.access.first_admin import read_admin
+from pypid.advisories.database import FILE as ADVISORIES
+from pypid.advisories.database import AdvisoryDatabase
+from pypid.advisories.index import time_of
 from pypid.catalog.dump_folder import DumpFolder, StoredShard
 from pypid.core.configuration.choices import AccessStore, CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
@@ -33,6 +37,7 @@ DESCRIPTORS = 4096
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 100 << 20
 """Bytes free below which a result is a warning, or a problem."""
+OLD_ADVISORIES = timedelta(days=1)
 _OTHERS = 0o077
 
 
@@ -43,6 +48,7 @@ class MachineChecks:
     config: Config
     paths: StatePaths
     reactor: Any
+    now: datetime
 
     def versions(self) -> Iterator[CheckResult]:
         """Compare the installed packages with those that the tests ran with."""
@@ -144,6 +150,23 @@ class MachineChecks:
                 "no administrator can log in",
                 "Create one: pypid user create NAME --admin; or list a user in [access] admins.",
             )
+
+    def advisories(self) -> Iterator[CheckResult]:
+        """Check when the sources of advisories were last read; nothing if there are none."""
+        area, wanted = Area("advisories"), self.config.advisories
+        if wanted.source is None and wanted.own is None:
+            return
+        advice = "Check [advisories] source and own; the log has the reason."
+        facts = AdvisoryDatabase(self.paths.state / ADVISORIES).meta()
+        failure, loaded = facts.get("failure"), time_of(facts.get("loaded"))
+        if failure:
+            yield area.warning(f"the last read failed: {failure}", advice)
+        if loaded is None:
+            yield area.warning("they have not been read yet", "Start pypid.")
+        elif self.now - loaded > OLD_ADVISORIES:
+            yield area.warning(f"they were last read at {loaded:%Y-%m-%d %H:%M} (UTC)", advice)
+        elif not failure:
+            yield area.ok(f"read at {loaded:%Y-%m-%d %H:%M} (UTC)")
 
     def backup(self) -> Iterator[CheckResult]:
         """Check whether the accounts and records have a copy elsewhere."""
