@@ -28,7 +28,8 @@ CREATE = """\
 
 SPEC is a project, a project with versions (PEP 440), or the SHA-256 digest of a file of any
 project. The block is in force on this machine when the command returns, and on the other
-nodes of the index within a second; --wait returns after that.
+nodes of the index within a second; --wait returns after that. In a bucket the files are
+moved, so that signed URLs given earlier end. The command names what it cannot revoke.
 """
 LIST = """\
   pypid block list
