@@ -33,8 +33,8 @@ from pypid.access.sql.place import Place, Server, SqliteFile, place_of
 from pypid.core.accounts.entries import Account
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import CannotStart, PeopleUnknown
-from pypid.databases.threads import Threads
 from pypid.flow import at_once, start
+from pypid.flow.threads import Threads
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
 from pypid.testing.accounts import SPAM, a_session, a_token, an_account

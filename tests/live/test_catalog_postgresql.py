@@ -35,8 +35,8 @@ from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import project_name
-from pypid.databases.threads import Threads
 from pypid.flow import World, at_once, start
+from pypid.flow.threads import Threads
 from pypid.testing.engine import IDENTITY, EngineContract
 from tests.catalog.swapping import Follower, Storm, engine_at
 from tests.live.clients import ROOT

@@ -6,12 +6,8 @@ import json
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from attrs import define, field
 from twisted.application.service import MultiService
-from twisted.internet.task import Clock
-from twisted.python.threadpool import ThreadPool
 
 from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.metrics import families
@@ -19,25 +15,6 @@ from pypid.metrics.worker_metrics import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
 from pypid.wiring.metrics import EVERY, WINDOW, Measuring, all_metrics
 from tests.web.full_app import Pypid, WholeCase
-
-
-class Reactor(Clock):
-    """A clock with threads."""
-
-    pool = ThreadPool(0, 1)
-
-    def getThreadPool(self) -> ThreadPool:
-        return self.pool
-
-
-@define(slots=False, eq=False)
-class Daemon(MultiService):
-    """What measuring is a part of."""
-
-    reactor: Any = field(factory=Reactor)
-
-    def __attrs_post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
 
 
 class MeasuringCase(WholeCase):
@@ -54,14 +31,14 @@ class MeasuringCase(WholeCase):
         self.daemon = self.measured(self.pypid)
         self.counts = self.pypid.world.counts
 
-    def measured(self, pypid: Pypid) -> Daemon:
-        daemon = Daemon()
+    def measured(self, pypid: Pypid) -> MultiService:
+        daemon = MultiService()  # type: ignore[no-untyped-call]
         app, site = pypid.app, pypid.site
         app.measured = partial(all_metrics, app.world, self.folder)
         site.counts = app.world.counts
         measuring = Measuring(
-            app.world, app.index, site, app.condition, daemon.reactor, self.folder, self.siblings,
-            self.state, app.advisories,
+            app.world, app.index, site, app.condition, self.folder, self.siblings, self.state,
+            app.advisories,
         )  # fmt: skip
         measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]
         daemon.startService()  # type: ignore[no-untyped-call]

@@ -11,7 +11,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, LoggingFile, globalLogPublisher
-from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import hash_password
@@ -36,15 +35,11 @@ HASH = hash_password("secret")
 
 
 class Reactor(MemoryReactorClock):
-    """One that has a pool, which no test starts."""
+    """One that counts how often it is stopped."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = ThreadPool(0, 1)
         self.stopped = 0
-
-    def getThreadPool(self) -> ThreadPool:
-        return self.pool
 
     def callFromThread(self, call: Any, *args: Any, **named: Any) -> None:
         call(*args, **named)

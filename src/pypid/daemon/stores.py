@@ -14,9 +14,9 @@ from pypid.access.sql.place import Place, Server, place_of
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StatePaths
-from pypid.databases.threads import Threads
 from pypid.flow import World
 from pypid.flow.reserve import FILE, Reserve
+from pypid.flow.threads import Threads
 from pypid.jobs.backup.accounts_marker import AccountsMarker
 from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.application.service import Service
@@ -21,6 +21,7 @@ from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StateFolder
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
+from pypid.flow.threads import Threads
 from pypid.flow.world import InTurn
 from pypid.index import Index
 from pypid.jobs.backup.records import LAST_BACKUP
@@ -58,7 +59,6 @@ class Measuring(Service):
     index: Index
     site: Site
     condition: Condition
-    reactor: Any = field(repr=False)
     folder: MetricsFolder | None
     siblings: Siblings
     state: Path
@@ -195,14 +195,11 @@ class Measuring(Service):
             put(families.GC_COLLECTED, (str(generation),), done["collected"])
         if isinstance(self.world.thinking, InTurn):
             put(families.THINKING_QUEUE, (), self.world.thinking.waiting)
-        team = getattr(
-            self.reactor.getThreadPool(), "_team", None
-        )  # the pool itself does not report how many calls wait
-        if team is not None:
-            threads = team.statistics()
-            put(families.THREADS, ("busy",), threads.busyWorkerCount)
-            put(families.THREADS, ("idle",), threads.idleWorkerCount)
-            put(families.THREADS_QUEUE, (), threads.backloggedWorkCount)
+        threads = self.world.blocking
+        if isinstance(threads, Threads):
+            put(families.THREADS, ("busy",), threads.busy)
+            put(families.THREADS, ("idle",), threads.idle)
+            put(families.THREADS_QUEUE, (), threads.waiting)
 
 
 def last_backup(state: Path) -> float:

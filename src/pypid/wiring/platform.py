@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import Factory, field, frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 
 from pypid.core.errors import CannotStart
 from pypid.daemon import logs
 from pypid.daemon.sd_notify import notify, watchdog
 from pypid.daemon.state import StateFolder, join_state, open_state
-from pypid.flow import World, at_once
+from pypid.flow import World
 from pypid.flow.clock import use_monotonic_clock
 from pypid.flow.spool import sweep, sweep_collections
+from pypid.flow.threads import Threads
 from pypid.prefork.messages import Siblings
 from pypid.prefork.sockets import ListeningSocket
-
-T = TypeVar("T")
 
 THREADS = 16
 """Threads for blocking calls: the disk, password hashes, archives."""
@@ -38,18 +34,11 @@ def the_world(reactor: Any) -> World:
     Gives the reactor a monotonic clock: call it before anything is scheduled.
     """
     use_monotonic_clock(reactor)
-    pool = reactor.getThreadPool()
-    pool.adjustPoolsize(maxthreads=THREADS)
-
-    def blocking(call: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        if not reactor.running:
-            return at_once(call, *arguments)
-        return deferToThreadPool(
-            reactor, pool, copy_context().run, call, *arguments
-        )  # for the request id of log lines
-
     return World(
-        clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes
+        clock=reactor,
+        now=lambda: datetime.now(UTC),
+        blocking=Threads(reactor, "blocking", THREADS),
+        random=secrets.token_bytes,
     )
 
 

@@ -154,8 +154,8 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             services += cooldown_fixes_of(config, index, advisories, stores.downloads)
             services.append(
                 Measuring(
-                    world, index, site, condition, reactor, metrics, platform.siblings,
-                    paths.state, advisories,
+                    world, index, site, condition, metrics, platform.siblings, paths.state,
+                    advisories,
                 )
             )  # fmt: skip
         if platform.greets:

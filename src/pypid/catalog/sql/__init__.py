@@ -15,8 +15,8 @@ from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.databases.places import Named, Place, Server, SqliteFile
-from pypid.databases.threads import Threads
 from pypid.flow import World
+from pypid.flow.threads import Threads
 
 FILE = "catalog.db"
 _CATALOG = Named(
