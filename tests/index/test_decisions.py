@@ -148,9 +148,9 @@ class StartTests(DecisionsCase):
             away = Storm(self.store, 1, lambda: StorageDown("away."), for_good=True)
             node = self.node(away, others_write=others_write)
             waiting = start(node.decisions.ready())
-            self.clock.pump([LOOK] * int(FIRST_READ - 1))
+            self.clock.pump([1.0] * int(FIRST_READ - 1))
             self.assertNoResult(waiting)
-            self.clock.advance(LOOK)
+            self.clock.advance(1.0)
             self.successResultOf(waiting)
             self.assertFalse(node.restrictions.current.is_known)
             node.decisions.blobs = self.store
@@ -228,7 +228,7 @@ class NodesTests(DecisionsCase):
         self.have(self.store.write(".pypid/notes/one.json", BytesBody(dump(Note("a")))))
         self.clock.advance(LOOK)
         self.assertEqual(other.texts, {})
-        self.clock.pump([LOOK] * int(LIST))
+        self.clock.pump([1.0] * int(LIST))
         self.assertEqual(other.texts, {"one": "a"})
         self.assertEqual(self.node().texts, {"one": "a"})
 
@@ -245,7 +245,7 @@ class NodesTests(DecisionsCase):
                 if not isinstance(getattr(attempt, "result", None), type(None)):
                     self.failureResultOf(attempt, StorageDown)
                     self.have(node.notes.put("one", Note("a")))
-                self.clock.pump([LOOK] * int(LIST + 1))
+                self.clock.pump([1.0] * int(LIST + 1))
                 self.assertEqual(node.texts, {"one": "a"})
                 self.assertEqual(other.texts, {"one": "a"})
 
@@ -311,6 +311,6 @@ class WorkersTests(DecisionsCase):
         putting = start(workers[0].notes.put("one", Note("a")))
         self.assertNoResult(putting)
         self.assertEqual(workers[1].texts, {"one": "a"})
-        self.clock.pump([LOOK] * int(PATIENCE))
+        self.clock.pump([1.0] * int(PATIENCE))
         self.successResultOf(putting)
         self.assertEqual(workers[2].texts, {"one": "a"})

@@ -154,9 +154,11 @@ class AssemblyTests(ServiceCase):
         self.assertEqual(daemon.dumps, ())
         self.assertFalse((self.state / "kept").exists())
 
-    def test_decisions_in_a_folder_are_read_before_anything_listens(self) -> None:
-        """The decisions of a folder are known when the daemon is put together."""
+    def test_decisions_in_a_folder_are_read_before_the_reactor_runs(self) -> None:
+        """The blocks of a folder are known before the first request can come."""
         daemon, _ = self.make()
+        self.assertFalse(daemon.index.policy.restrictions.current.is_known)
+        daemon.startService()
         self.assertTrue(daemon.index.policy.restrictions.current.is_known)
 
     def test_refused(self) -> None:

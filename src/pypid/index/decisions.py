@@ -2,7 +2,7 @@
 process has them in memory.
 
 ``.pypid/<folder>/<id>.json`` is one decision. After each change ``.pypid/decisions.json`` gets
-another random value: processes look at its ETag each second, and read the folders when it has
+another random value: processes look at its ETag every second, and read the folders when it has
 changed. The other workers of this machine are told, and a change is acknowledged once they have
 read it.
 """
@@ -42,8 +42,10 @@ MOST = 10_000
 """Maximum number of documents in a folder."""
 LARGEST = 64 << 10
 """Maximum size of a document in bytes."""
-LOOK = 1.0
-"""Seconds between two looks at the ETag, where other processes may write to the storage."""
+LOOK = 0.8
+"""Seconds between two looks at the ETag, where other processes may write to the storage: a change
+is read within a second.
+"""
 LIST = 30.0
 """Seconds between two listings of the folders: a process may die before it writes the stamp."""
 SETTLING = 2 * LOOK
@@ -170,6 +172,8 @@ class Decisions(PeriodicJobs):
     others_write: bool = False
     siblings: Siblings = field(factory=Siblings)
     worker_count: int = 1
+    reported: Signal[[]] = field(factory=Signal, init=False, repr=False)
+    """Emitted after a change of this process, before it is acknowledged."""
     _folders: dict[str, DecisionFolder[Any]] = field(factory=dict, init=False, repr=False)
     _stamp: str | None = field(default=None, init=False)
     """The ETag of the stamp when the folders were read last; "" without a stamp."""
@@ -286,6 +290,7 @@ class Decisions(PeriodicJobs):
             await records.write_document(self.blobs, DECISIONS, stamp)
         finally:
             await self.refresh()
+        self.reported.emit()
         await self._tell_workers()
 
     async def _tell_workers(self) -> None:

@@ -22,7 +22,6 @@ from pypid.daemon.daemon import Daemon
 from pypid.daemon.shared_catalog import open_sharing
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
-from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.index.upstream.decided import UpstreamDecisions
@@ -92,7 +91,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         is_filled = sharing is not None or load(dumps, storage)
         links = links_of(config, storage, sharing, world)
         policy = policy_of(config, claims)
-        decisions = decisions_of(config, policy, storage, sharing, platform)
+        decisions = decisions_of(config, policy, storage, sharing, platform, signals)
         decided = UpstreamDecisions.of(decisions, policy, world)
         index = Index(
             storage.blobs,
@@ -139,7 +138,6 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         )  # fmt: skip
         if not restores:
             at_once(identities.open())
-        start(decisions.begin())  # a folder is read now, a bucket once the reactor runs
         site, operator_site = make_sites(config, apps, catalog, platform)
         scales = scales_of(config, state, lambda: len(site.channels), platform)
         sockets = listeners_of(config, site, certificate, scales, platform)

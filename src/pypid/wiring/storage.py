@@ -31,7 +31,8 @@ from pypid.core.records.layout import (
 )
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StatePaths
-from pypid.flow import World
+from pypid.flow import World, start
+from pypid.flow.signals import Signals
 from pypid.index.decisions import Decisions
 from pypid.index.store import records
 from pypid.ports import Blobs, Bucket, Describing, Provisional
@@ -323,10 +324,14 @@ def decisions_of(
     storage: OpenedStorage,
     sharing: Sharing | None,
     platform: Platform,
+    signals: Signals,
 ) -> Decisions:
-    """Return the decisions in the storage, which are not read yet: no file may be served."""
+    """Return the decisions in the storage, which are not read yet: no file may be served.
+
+    Nodes that share a catalog report changes through it.
+    """
     policy.restrictions.set_known(False)
-    return Decisions(
+    decisions = Decisions(
         storage.blobs,
         platform.world,
         policy.restrictions,
@@ -334,3 +339,7 @@ def decisions_of(
         siblings=platform.siblings,
         worker_count=config.server.workers,
     )
+    if sharing is not None:
+        decisions.reported.connect(sharing.report_change)
+        signals.rights_reported.connect(lambda: start(decisions.look()))
+    return decisions
