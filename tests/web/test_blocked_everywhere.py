@@ -38,6 +38,7 @@ NAMES_FILES = frozenset(
         "/api/blocks",
         "/manage/",
         "/manage/audit",
+        "/manage/blocks",
         "/api/downloads",
         "/api/projects/<project>/downloads",
         "/api/cache",
