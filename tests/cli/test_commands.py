@@ -33,6 +33,7 @@ COMMANDS = [
     "invitation",
     "snapshot",
     "block",
+    "approval",
     "storage",
     "cache",
     "audit",

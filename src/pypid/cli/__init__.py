@@ -32,6 +32,7 @@ _MODULES = {
     "invitation": ("invitation",),
     "snapshot": ("snapshot",),
     "block": ("block",),
+    "approval": ("approval",),
     "storage": ("storage",),
     "cache": ("cache",),
     "audit": ("audit", "downloads"),

@@ -33,8 +33,8 @@ LONGEST_SPECIFIER = 200
 """Maximum length of a specifier in characters: what is matched with each version is short."""
 LONGEST_SPEC = 400
 """Maximum length of a name with a specifier."""
-WAITS = "an administrator of this index has to approve the project first"
-"""The reason of a project that waits."""
+WAITING = Hold(HoldKind.APPROVAL, "an administrator has to approve it first")
+"""Why the files of a project that waits are withheld."""
 
 
 class Verdict(Enum):

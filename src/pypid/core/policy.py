@@ -13,7 +13,7 @@ from enum import Enum
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.approvals import WAITS, is_approved
+from pypid.core.approvals import WAITING, is_approved
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.cooldown import NEVER, Cooldown, CooldownRules
 from pypid.core.errors import ProjectClosed, PypidError
@@ -213,7 +213,7 @@ def view(
     if upstream is None or not may_show_upstream(policy, name, ours):
         return Project(name=name) if own is None else _unrestricted(restrictions, own)
     if waits(policy, ours, upstream, name):
-        return Project(name=name, status_reason=WAITS, serial=upstream.serial)
+        return Project(name=name, status_reason=WAITING.reason, serial=upstream.serial)
     # a local file that is withheld still takes its name
     taken = frozenset(file.filename for file in (own.files if own else ()))
     visible = _visible(policy, upstream, taken, now, name)
@@ -259,7 +259,7 @@ def page_of_waiting(
     it will have. Installers show the refusal of a file, and nothing of an empty page.
     """
     opened = evolve(policy, new_projects=NewProjects.OPEN)
-    return evolve(view(opened, ours, upstream, now, name), status_reason=WAITS)
+    return evolve(view(opened, ours, upstream, now, name), status_reason=WAITING.reason)
 
 
 def _unrestricted(restrictions: Restrictions, project: Project) -> Project:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import define, evolve, field, frozen
 
+from pypid.core.approvals import WAITING
 from pypid.core.errors import Forbidden, NoSuchProject, PypidError, StorageDown, Unauthenticated
 from pypid.core.model import File, Files, Presence, Project
 from pypid.core.packaging.file_choice import named
 from pypid.core.packaging.lock_files import Pin
 from pypid.core.packaging.names import ProjectName, same_version, version_key
-from pypid.core.policy import exists, hidden, listed, may_show_upstream, silence, view
+from pypid.core.policy import exists, hidden, listed, may_show_upstream, silence, view, waits
 from pypid.core.presentation.explanation import Why, explain
 from pypid.core.restrictions import Hold
 from pypid.index.index import Index
@@ -108,9 +109,10 @@ class Reasons:
             if isinstance(ours, Project)
             else frozenset[str]()
         )
+        waiting, now = waits(index.policy, ours, state, name), index.world.now()
         files, rule = [], ""
         for file in listed(state):
-            why = hidden(index.policy, file, state, taken, index.world.now())
+            why = WAITING if waiting else hidden(index.policy, file, state, taken, now)
             if why is not None and fits(file.version):
                 files.append(file)
                 rule = f"{file.filename}: {why.value}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from pypid.catalog.signed_urls import Links
-from pypid.core.approvals import WAITS
+from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.delivery import PassOn, delivery
 from pypid.core.errors import (
@@ -25,7 +25,6 @@ from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFil
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UnknownOwner, UpstreamState, may_show_upstream, waits
 from pypid.core.records.layout import ObjectKind, sidecar_key
-from pypid.core.restrictions import HoldKind
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.store import records
@@ -73,7 +72,7 @@ class FileReader:
         for file in await self._known_files(name, filename):
             self.check(file)
             if file.source is not None and await self._waits(name):
-                raise Withheld(filename, HoldKind.APPROVAL.value, WAITS, project=name)
+                raise Withheld(filename, WAITING.kind.value, WAITING.reason, project=name)
 
     async def _waits(self, name: ProjectName) -> bool:
         entry = await self.file_cache.kept.entry(name)

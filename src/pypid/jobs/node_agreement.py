@@ -18,6 +18,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
+from pypid.core.configuration.choices import NewProjects
 from pypid.core.configuration.parse import Config
 from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.model import SignedUrl
@@ -83,6 +84,8 @@ def digest_of(config: Config, salt: str) -> str:
     }
     if config.upstream.cooldown_fixes:  # older versions do not know this key
         settings["cooldown_fixes"] = _plain(config.upstream.cooldown_fixes)
+    if config.upstream.new_projects is not NewProjects.OPEN:  # nor this one
+        settings["upstream"]["new_projects"] = _plain(config.upstream.new_projects)
     secret = (config.server.secret or "").encode()
     proof = scrypt(secret, salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=32)
     return blake2b(

@@ -85,6 +85,7 @@ def policy_of(config: Config, claims: Claims) -> Policy:
         allow_mixed=upstream.allow_mixed,
         cooldown=evolve(upstream.cooldown, fixes=upstream.cooldown_fixes),
         require_hashes=upstream.require_hashes,
+        new_projects=upstream.new_projects,
         restored=upstream.restored,
         claims=claims,
     )

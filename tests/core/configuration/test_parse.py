@@ -97,6 +97,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "cooldown": "0",
         "cooldown_fixes": "0",
         "require_hashes": "no",
+        "new_projects": "open",
         "unknown_names": "2000",
         "unknown_names_per_minute": "100",
         "restored": "",

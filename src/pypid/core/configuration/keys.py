@@ -30,6 +30,7 @@ from pypid.core.configuration.choices import (
     LogFormat,
     Mode,
     Needed,
+    NewProjects,
     Registration,
     StorageBackend,
     Tls,
@@ -473,6 +474,14 @@ class UpstreamSettings:
         (
             "Hide upstream files that are listed without a hash. With ``no`` pypid serves them, "
             "verified by their length only."
+        ),
+    )
+    new_projects: NewProjects = key(
+        choice(NewProjects),
+        "open",
+        (
+            "``ask``: an upstream project without cached files is withheld until an administrator "
+            "approves it (``pypid approval``). ``open``: no approval is needed."
         ),
     )
     unknown_names: int = key(

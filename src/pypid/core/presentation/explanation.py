@@ -10,6 +10,7 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
+from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import NEVER
 from pypid.core.model import File, Presence, Project, StoredFile
@@ -23,6 +24,7 @@ from pypid.core.policy import (
     listed,
     silence,
     visible_from,
+    waits,
 )
 from pypid.core.restrictions import Hold, Restrictions
 
@@ -133,7 +135,7 @@ def explain(
         upstream=upstream,
         files=(
             *_our_files(ours, policy.restrictions.current),
-            *_upstream_files(policy, ours, upstream, now, not_shown),
+            *_upstream_files(policy, name, ours, upstream, now, not_shown),
         ),
     )
 
@@ -158,6 +160,7 @@ def _our_files(ours: Project | Presence, restrictions: Restrictions) -> Iterator
 
 def _upstream_files(
     policy: Policy,
+    name: ProjectName,
     ours: Project | Presence,
     upstream: UpstreamState,
     now: datetime,
@@ -166,6 +169,8 @@ def _upstream_files(
     """Yield the upstream files, judged like `policy.view`: first all together, then each."""
     closed = isinstance(ours, Project) and not ours.status.offers_files
     all_hidden: Reason | None = Absent.CLOSED if closed else not_shown
+    if all_hidden is None and waits(policy, ours, upstream, name):
+        all_hidden = WAITING
     taken = (
         frozenset(file.filename for file in ours.files)
         if isinstance(ours, Project)

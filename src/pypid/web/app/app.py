@@ -46,6 +46,8 @@ from pypid.web.http.running_downloads import RunningDownloads
 if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
+    from pypid.index.upstream.approval_evidence import EvidenceReader
+    from pypid.index.upstream.approvals import Approvals
     from pypid.index.upstream.decided import UpstreamDecisions
     from pypid.search.search import Search
     from pypid.web.app.as_of_pages import ThenPages
@@ -304,6 +306,22 @@ class App:
         from pypid.index.file_contents import Contents  # not needed at startup
 
         return Contents(self.index, self.settings.spool, self.inspections)
+
+    @cached_property
+    def approval_evidence(self) -> EvidenceReader:
+        """What helps to decide about projects that wait for approval. Raises `NotAvailable`."""
+        from pypid.index.file_contents import Contents  # not needed at startup
+        from pypid.index.upstream.approval_evidence import EvidenceReader
+
+        contents = Contents(self.index, self.settings.spool, self.inspections, caches=False)
+        return EvidenceReader(self.index, self.approvals, contents)
+
+    @property
+    def approvals(self) -> Approvals:
+        """The approvals of upstream projects. Raises `NotAvailable`."""
+        if self.decided is None:
+            raise NotAvailable("the approval of projects without a storage")
+        return self.decided.approvals
 
     @cached_property
     def measures(self) -> Measures:

@@ -72,6 +72,7 @@ MODULES = (
             "cache",
             "upstream",
             "snapshots",
+            "approvals",
             "advisories",
             "exports",
             "storage_usage",
@@ -108,6 +109,7 @@ MODULES = (
             "storage",
             "blocks",
             "snapshots",
+            "approvals",
             "configuration",
             "documentation",
         )

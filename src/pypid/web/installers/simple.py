@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import NotAcceptable
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
@@ -110,8 +111,22 @@ async def send_project(
         files_url=files_url,
         provenance=ctx.provenance_url,
     )
-    ctx.request.depends_on(ResponseDependencies(project, permission))
+    if not await _is_requested(ctx, project, permission):
+        ctx.request.depends_on(ResponseDependencies(project, permission))
     await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
+
+
+async def _is_requested(
+    ctx: RequestContext, project: ProjectName, permission: UpstreamPermission
+) -> bool:
+    """Return whether the project waits for approval; then this request is recorded."""
+    if ctx.app.index.policy.new_projects is NewProjects.OPEN:
+        return False
+    waiting = (await ctx.app.index.view(project, permission)).waiting
+    if waiting is None or not waiting.files:
+        return waiting is not None
+    await ctx.app.approvals.request(project, ctx.identity.user or ctx.address)
+    return True
 
 
 def format_of(request: Request) -> Format:

@@ -1,0 +1,208 @@
+"""The `approval` command: decide about upstream projects that are new here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pypid.cli.command import add_command, add_group
+from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
+from pypid.cli.request import send_request
+
+APPROVALS = """\
+  pypid approval list
+  pypid approval show left-pad
+  pypid approval approve left-pad
+  pypid approval approve 'numpy>=2,<3' --reason "ticket 42"
+  pypid approval deny reqeusts --reason "looks like requests"
+
+With [upstream] new_projects = ask, an upstream project without cached files waits until
+an administrator approves it. Clients that request it are refused with the reason, and
+`pypid approval list` shows who they were.
+"""
+LIST = """\
+  pypid approval list
+  pypid approval list --json
+"""
+SHOW = """\
+  pypid approval show left-pad
+
+The answer shows how old the project is, known projects with similar names, what in the
+files of its newest release can run code, advisories, and what has changed since the
+last approved release. pypid reads parts of the files from upstream and caches none.
+"""
+APPROVE = """\
+  pypid approval approve left-pad
+  pypid approval approve 'numpy>=2,<3' --reason "ticket 42"
+
+Without versions, all versions are approved. With versions, clients see only these.
+"""
+DENY = """\
+  pypid approval deny reqeusts --reason "looks like requests"
+  pypid approval deny 'numpy<1.20'
+
+A denial wins over an approval. The reason is shown to clients.
+"""
+DELETE = """\
+  pypid approval delete left-pad
+
+ID is the id of a decision, or the name of a project that waits (`pypid approval list`).
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare the `approval` command."""
+    about = "approve or deny upstream projects that are new here"
+    verbs = add_group(commands, "approval", about, examples=APPROVALS)
+    about = "list the projects that wait, and the decisions"
+    add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    about = "show what helps to decide about a project"
+    showing = add_command(verbs, "show", _show, about, config=True, examples=SHOW)
+    showing.add_argument("project", metavar="PROJECT")
+    about = "approve a project, or some of its versions"
+    approving = add_command(verbs, "approve", _approve, about, config=True, examples=APPROVE)
+    about = "deny a project, or some of its versions"
+    denying = add_command(verbs, "deny", _deny, about, config=True, examples=DENY)
+    for command in approving, denying:
+        command.add_argument(
+            "spec", metavar="SPEC", help="name, 'name==1.2' or 'name>=1,<2' (PEP 440)"
+        )
+        command.add_argument("--reason", metavar="TEXT", default="", help="why")
+    about = "delete a decision or a request"
+    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
+    deleting.add_argument("id", metavar="ID")
+
+
+def _list(options: argparse.Namespace) -> None:
+    print_answer(options, send_request(options, "GET", "/api/approvals"), _print_approvals)
+
+
+def _print_approvals(answer: Mapping[str, Any]) -> None:
+    waiting, decisions = answer["waiting"], answer["decisions"]
+    rows = [
+        (
+            each["project"],
+            format_time(each["first"]),
+            str(each["count"]),
+            printable(", ".join(each["by"])),
+        )
+        for each in waiting
+    ]
+    if rows:
+        print_table(("PROJECT", "SINCE (UTC)", "REQUESTS", "BY"), rows)
+    print(f"{counted(len(waiting), 'project')} waiting for approval")
+    if decisions:
+        print()
+        _print_decisions(decisions)
+    print(counted(len(decisions), "decision"))
+    if not answer["asks"]:
+        print("No project needs an approval: [upstream] new_projects is open.")
+
+
+def _print_decisions(decisions: list[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            each["id"],
+            each["verdict"],
+            f"{each['project']}{each['specifier']}",
+            format_time(each["decided"]),
+            printable(each["by"]),
+            printable(each["reason"]),
+        )
+        for each in decisions
+    ]
+    print_table(("ID", "DECISION", "VERSIONS", "WHEN (UTC)", "BY", "REASON"), rows)
+
+
+def _show(options: argparse.Namespace) -> None:
+    answer = send_request(
+        options, "GET", f"/api/projects/{quote(options.project, safe='')}/approval"
+    )
+    print_answer(options, answer, _print_project)
+
+
+def _print_project(answer: Mapping[str, Any]) -> None:
+    for line in _lines(answer):
+        print(line)
+    if answer["decisions"]:
+        _print_decisions(answer["decisions"])
+
+
+def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    waiting, evidence = answer["waiting"], answer["evidence"]
+    name = answer["project"]
+    if waiting is None:
+        yield f"{name}: no request waits."
+    else:
+        by = printable(", ".join(waiting["by"]))
+        since = format_time(waiting["first"])
+        yield f"{name}: waits since {since} UTC, {counted(waiting['count'], 'request')} by {by}."
+    if not evidence["files"]:
+        yield "Upstream lists no files, or was not asked yet."
+        return
+    yield (
+        f"Upstream: {counted(evidence['releases'], 'release')}, "
+        f"{counted(evidence['files'], 'file')}, first upload "
+        f"{format_time(evidence['first'], 'unknown')}, newest {evidence['newest']} "
+        f"({format_time(evidence['uploaded'], 'unknown')})."
+    )
+    for each in evidence["similar"]:
+        yield f"Similar name: {each['name']} ({each['why']})."
+    for each in evidence["advisories"]:
+        yield f"Advisory: {each['id']} ({each['severity']}): {printable(each['summary'])}"
+    for file in evidence["examined"]:
+        yield from _file_lines(file)
+    yield from _difference_lines(evidence["compared"])
+
+
+def _file_lines(file: Mapping[str, Any]) -> Iterator[str]:
+    size = "" if file["size"] is None else f" ({format_size(file['size'])})"
+    if file["problem"]:
+        yield f"{file['filename']}{size}: could not be looked through: {printable(file['problem'])}"
+        return
+    yield f"{file['filename']}{size}: " + ("" if file["hazards"] else "no code runs by itself.")
+    for each in file["hazards"]:
+        names = printable(", ".join(each["names"]))
+        yield f"  {each['what']}: {each['count']} ({names})"
+
+
+def _difference_lines(compared: Mapping[str, Any] | None) -> Iterator[str]:
+    if compared is None:
+        return
+    yield f"Changes from {compared['from']} (last approved) to {compared['to']}:"
+    for each in compared["metadata"] or ():
+        number = sum(len(each[kind]) for kind in ("added", "removed", "changed"))
+        yield f"  metadata {each['field']}: {counted(number, 'change')}"
+    if compared["contents"] is None:
+        yield f"  contents: not compared. {printable(compared['problem'] or '')}"
+        return
+    for kind in ("added", "removed", "changed"):
+        members = compared["contents"][kind]
+        names = ", ".join(printable(member["path"]) for member in members[:5])
+        if members:
+            yield f"  {kind}: {counted(len(members), 'file')} ({names})"
+
+
+def _approve(options: argparse.Namespace) -> None:
+    _decide(options, "approved")
+
+
+def _deny(options: argparse.Namespace) -> None:
+    _decide(options, "denied")
+
+
+def _decide(options: argparse.Namespace, verdict: str) -> None:
+    document = {"spec": options.spec, "verdict": verdict, "reason": options.reason}
+    answer = send_request(options, "POST", "/api/approvals", document)
+    print_answer(options, answer, _print_decision)
+
+
+def _print_decision(answer: Mapping[str, Any]) -> None:
+    print(f"{answer['project']}{answer['specifier']}: {answer['verdict']} (id {answer['id']})")
+
+
+def _delete(options: argparse.Namespace) -> None:
+    answer = send_request(options, "DELETE", f"/api/approvals/{quote(options.id, safe='')}")
+    print_answer(options, answer, lambda answer: print(f"{printable(answer['id'])}: deleted"))

@@ -1,0 +1,350 @@
+"""New upstream projects that wait for approval (`[upstream] new_projects = ask`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pypid.core.approvals import Verdict
+from pypid.core.configuration.choices import Mode, NewProjects
+from pypid.core.errors import StorageDown
+from pypid.core.packaging.names import project_name
+from pypid.core.policy import Policy
+from pypid.index.upstream.approvals import MOST_NAMED, MOST_OF_ONE, MOST_REQUESTS
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import J, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
+from tests.web.ui.administered import NASTY, AdministeredCase
+
+HAM, NEWER = wheel_filename("ham"), wheel_filename("ham", "2.0")
+FILE = f"/packages/ham/{HAM}"
+REASON = "waiting for approval: an administrator has to approve it first"
+
+
+class ApprovalCase(AdministeredCase):
+    """``ham`` is upstream's, in two releases; nothing is cached."""
+
+    policy = Policy(mode=Mode.CACHE, new_projects=NewProjects.ASK, reserved=("acme-*",))
+
+    def setUp(self) -> None:
+        WholeCase.setUp(self)
+        self.upstream = Elsewhere()
+        self.upstream.has("ham", HAM, wheel("ham", files={"ham/x.so": b"\0", "ham.pth": b"x"}))
+        self.upstream.has("ham", NEWER, wheel("ham", "2.0"))
+        self.pypid = Pypid(Path(self.mktemp()), policy=self.policy, upstream=self.upstream)
+        self.have(self.pypid.catalog.complete())
+        self.have_wheel("spam")
+        self.peopled = Peopled(self.pypid, Path(self.mktemp()))
+        self.browsers = {user: self.log_in(user) for user in ("ada", "bob")}
+        self.approvals = self.pypid.app.approvals
+
+    def files(self, name: str = "ham") -> list[str]:
+        """The files on the page for installers."""
+        return [
+            file["filename"] for file in self.pypid.get(f"/simple/{name}/", accept=J).json["files"]
+        ]
+
+    def waiting(self) -> list[str]:
+        """The projects that wait, by the API."""
+        return [each["project"] for each in self.pypid.api("GET", "/api/approvals").json["waiting"]]
+
+    def decide(self, spec: str, verdict: str = "approved", reason: str = "") -> str:
+        """Decide by the API; return the id."""
+        document = {"spec": spec, "verdict": verdict, "reason": reason}
+        answer = self.pypid.api("POST", "/api/approvals", document)
+        self.assertEqual(answer.status, 201, answer)
+        id: str = answer.json["id"]
+        return id
+
+
+class WaitingTests(ApprovalCase):
+    """What clients of a project that waits get."""
+
+    def test_files_are_refused_with_the_reason(self) -> None:
+        """The page for installers lists the files, since they show the refusal of a file only; each
+        way to the bytes or to metadata is refused, and nothing is cached.
+        """
+        self.assertEqual(self.files(), [HAM, NEWER])
+        for target in (FILE, f"{FILE}.metadata", f"/packages/ham/{NEWER}"):
+            answer = self.pypid.get(target)
+            self.assertEqual(answer.status, 403, target)
+            self.assertIn(REASON, answer.reason)
+            self.assertIn(REASON, answer.text)
+        self.assertEqual(self.upstream.urls, [])
+        self.assertEqual(self.pypid.get(f"/packages/ham/{wheel_filename('ham', '9')}").status, 404)
+
+    def test_other_routes_show_no_files(self) -> None:
+        """No other page, list or archive listing has the files."""
+        self.files()
+        for target in (
+            "/api/projects/ham",
+            "/project/ham/",
+            "/pypi/ham/json",
+            "/local/ham/",
+            f"/project/ham/-/contents/{HAM}",
+            "/project/ham/-/versions",
+            f"/api/projects/ham/contents/{HAM}",
+            f"/api/projects/ham/files/{HAM}/contents",
+            f"/integrity/ham/1.0/{HAM}/provenance",
+            "/api/search?q=ham",
+            "/simple/",
+        ):
+            answer = self.pypid.api("GET", target)
+            named = HAM in answer.text and answer.status == 200
+            self.assertFalse(named, (target, answer.status))
+        self.assertIn(REASON.partition(": ")[2], self.page("/project/ham/").lower())
+        self.assertEqual(self.upstream.urls, [])
+        self.assertIn("waiting for approval", self.page("/project/ham/-/why"))
+
+    def test_no_page_from_memory(self) -> None:
+        """A page of a project that waits is not answered from memory, so that each request counts;
+        after the approval it is.
+        """
+        for _ in range(3):
+            self.files()
+        [request] = self.pypid.api("GET", "/api/approvals").json["waiting"]
+        self.assertEqual((request["count"], request["by"]), (3, ["192.0.2.7"]))
+
+    def test_approved(self) -> None:
+        """After the approval all files are served, and the project no longer waits."""
+        self.files()
+        self.assertEqual(self.waiting(), ["ham"])
+        self.assertEqual(self.decide("Ham"), "ham")
+        self.assertEqual((self.files(), self.waiting()), ([HAM, NEWER], []))
+        self.assertEqual(self.pypid.get(FILE).status, 200)
+        self.assertEqual(self.peopled.done(what="approve"), [("ada", "approve", "ham")])
+
+    def test_approved_range(self) -> None:
+        """Only approved versions are listed; a request for another one is refused and queued."""
+        self.decide("ham<2")
+        self.assertEqual(self.files(), [HAM])
+        self.assertEqual(self.pypid.get(FILE).status, 200)
+        self.assertEqual(self.waiting(), [])
+        answer = self.pypid.get(f"/packages/ham/{NEWER}")
+        self.assertEqual(answer.status, 403)
+        self.assertIn("approve this version first", answer.reason)
+        self.assertEqual(self.waiting(), ["ham"])
+        self.decide("ham==2.0")
+        self.assertEqual(self.files(), [HAM, NEWER])
+        self.assertEqual(self.waiting(), [])
+
+    def test_denied(self) -> None:
+        """A denied project stays refused, with the reason, and is not queued again."""
+        self.files()
+        self.decide("ham", "denied", "use spam\ninstead")
+        self.assertEqual(self.files(), [])
+        answer = self.pypid.get(FILE)
+        self.assertEqual(answer.status, 403)
+        self.assertIn("denied it: use spam instead", answer.reason)
+        self.assertEqual(self.waiting(), [])
+        self.decide("ham")  # a decision about the same versions replaces the other one
+        self.assertEqual(self.files(), [HAM, NEWER])
+        self.decide("ham==1.0", "denied")
+        self.assertEqual(self.files(), [NEWER])
+
+    def test_deleted(self) -> None:
+        """Without its decision, a project waits again unless files are cached."""
+        id = self.decide("ham==1.0")
+        self.assertEqual(self.pypid.api("DELETE", f"/api/approvals/{id}").status, 200)
+        self.assertEqual(self.pypid.get(FILE).status, 403)
+        self.assertEqual(self.pypid.api("DELETE", f"/api/approvals/{id}").status, 404)
+        id = self.decide("ham")
+        self.assertEqual(self.pypid.get(FILE).status, 200)
+        self.pypid.api("DELETE", f"/api/approvals/{id}")
+        self.assertEqual(self.pypid.get(f"/packages/ham/{NEWER}").status, 200)
+
+    def test_local_projects_never_wait(self) -> None:
+        """Local files need no approval; a name that is not disclosed is neither asked nor queued."""
+        self.assertEqual(len(self.files("spam")), 1)
+        for name in ("acme-secret", "spam", "nothing-there"):
+            self.pypid.get(f"/simple/{name}/", accept=J)
+            self.pypid.get(f"/packages/{name}/{wheel_filename(name)}")
+        self.assertEqual(self.waiting(), [])
+        self.assertEqual(self.upstream.heard, ["nothing-there"])
+
+    def test_mistakes(self) -> None:
+        """A specifier that is none is refused, and nothing changes."""
+        for spec in ("", "ham>>1", "ham==", "-", "a b", "ham==" + "1" * 500, "ham[x]==1"):
+            answer = self.pypid.api("POST", "/api/approvals", {"spec": spec})
+            self.assertEqual(answer.status, 400, spec)
+        long = {"spec": "ham", "reason": "x" * 1001}
+        self.assertEqual(self.pypid.api("POST", "/api/approvals", long).status, 400)
+        self.assertEqual(dict(self.approvals.decisions.all), {})
+
+    def test_only_administrators(self) -> None:
+        """No other user sees the queue, the evidence, or the decisions."""
+        self.files()
+        for method, target in (
+            ("GET", "/api/approvals"),
+            ("GET", "/api/projects/ham/approval"),
+            ("POST", "/api/approvals"),
+            ("DELETE", "/api/approvals/ham"),
+            ("GET", "/manage/approvals"),
+            ("GET", "/manage/approvals/ham"),
+        ):
+            for user in ("bob", None):
+                answer = self.pypid.api(method, target, {"spec": "ham"}, user=user)
+                self.assertIn(answer.status, (401, 403), (method, target, user))
+                self.assertNotIn("192.0.2.7", answer.text)
+        self.assertEqual(self.waiting(), ["ham"])
+
+
+class QueueTests(ApprovalCase):
+    """The queue is bounded, whatever clients request."""
+
+    def request(self, name: str, by: str) -> None:
+        """Request a project."""
+        self.have(self.approvals.request(project_name(name), by))
+
+    def test_one_user_cannot_fill_it(self) -> None:
+        for number in range(MOST_OF_ONE + 5):
+            self.request(f"p{number}", "bob")
+        self.request("other", "carol")
+        self.request("p1", "carol")
+        waiting = {each.name: each.request for each in self.approvals.waiting()}
+        self.assertEqual(len(waiting), MOST_OF_ONE + 1)
+        self.assertEqual(waiting[project_name("p1")].by, ("bob", "carol"))
+
+    def test_all_users_cannot_fill_the_storage(self) -> None:
+        for number in range(MOST_REQUESTS + 5):
+            self.request(f"p{number}", f"user{number // 50}")
+        self.assertEqual(len(self.approvals.waiting()), MOST_REQUESTS)
+
+    def test_names_of_one_request_are_bounded(self) -> None:
+        for number in range(MOST_NAMED + 5):
+            self.request("ham", f"user{number}")
+        [waiting] = self.approvals.waiting()
+        self.assertEqual((len(waiting.request.by), waiting.request.count), (MOST_NAMED, 15))
+
+    def test_repeated_requests_are_written_once_a_minute(self) -> None:
+        """Counts are in memory meanwhile."""
+        self.request("ham", "bob")
+        stored = self.approvals.requests.all
+        for _ in range(5):
+            self.request("ham", "bob")
+        self.assertIs(self.approvals.requests.all, stored)
+        self.assertEqual(self.approvals.waiting()[0].request.count, 6)
+        self.pypid.clock.advance(61)
+        self.request("ham", "bob")
+        self.assertEqual(self.approvals.requests.all["ham"].count, 7)
+
+    def test_storage_away(self) -> None:
+        """A client is refused as before if its request cannot be stored."""
+        self.assertEqual(self.pypid.get("/simple/ham/", accept=J).status, 200)
+        self.have(self.approvals.delete("ham"))
+        self.pypid.blobs.away = StorageDown("gone")
+        self.request("ham", "bob")
+        self.pypid.blobs.away = None
+        self.assertEqual(list(self.approvals.waiting()), [])
+
+    def test_open_ignores_decisions(self) -> None:
+        """With `new_projects = open` nothing waits, and decisions hide nothing."""
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream)
+        self.have(pypid.catalog.complete())
+        self.have(pypid.app.approvals.decide(project_name("ham"), "", Verdict.DENIED, "", "ada"))
+        self.assertEqual(pypid.get(FILE).status, 200)
+
+
+class EvidenceTests(ApprovalCase):
+    """What helps to decide."""
+
+    def evidence(self, name: str = "ham") -> dict[str, object]:
+        """The evidence, by the API."""
+        answer = self.pypid.api("GET", f"/api/projects/{name}/approval")
+        self.assertEqual(answer.status, 200, answer)
+        found: dict[str, object] = answer.json["evidence"]
+        return found
+
+    def test_of_a_wheel(self) -> None:
+        """Age, releases and dangerous members are shown; looking caches nothing."""
+        self.upstream.has_not("ham")
+        self.upstream.has("ham", HAM, wheel("ham", files={"ham/x.so": b"\0", "ham.pth": b"x"}))
+        self.files()
+        found = self.evidence()
+        self.assertEqual((found["releases"], found["files"], found["newest"]), (1, 1, "1.0"))
+        self.assertEqual(found["first"], "2026-01-01T00:00:00Z")
+        [examined] = found["examined"]  # type: ignore[misc]
+        kinds = {each["what"]: each["names"] for each in examined["hazards"]}
+        self.assertEqual(
+            kinds,
+            {"native code": ["ham/x.so"], "code that runs at every start of Python": ["ham.pth"]},
+        )
+        self.assertEqual(self.pypid.get(FILE).status, 403)
+
+    def test_of_an_sdist(self) -> None:
+        """An sdist is read from its beginning, and is not cached either."""
+        data = sdist("eggs", files={"setup.py": b"import urllib.request\nexec('x')\n"})
+        self.upstream.has("eggs", sdist_filename("eggs"), data)
+        self.files("eggs")
+        [examined] = self.evidence("eggs")["examined"]  # type: ignore[misc]
+        kinds = {each["what"] for each in examined["hazards"]}
+        self.assertIn("setup.py uses the network", kinds)
+        self.assertIn("setup.py runs programs or generated code", kinds)
+        answer = self.pypid.get(f"/packages/eggs/{sdist_filename('eggs')}")
+        self.assertEqual(answer.status, 403)
+
+    def test_broken_file(self) -> None:
+        """A file that cannot be looked through is shown with the reason."""
+        self.upstream.has("bad", wheel_filename("bad"), b"no zip")
+        self.files("bad")
+        [examined] = self.evidence("bad")["examined"]  # type: ignore[misc]
+        self.assertTrue(examined["problem"])
+
+    def test_similar_names(self) -> None:
+        """Popular and local names are compared."""
+        for name, other in (("reqeusts", "requests"), ("spamm", "spam"), ("hamm", "ham")):
+            self.upstream.has(name, wheel_filename(name), wheel(name))
+            self.files(name)
+            names = [each["name"] for each in self.evidence(name)["similar"]]  # type: ignore[union-attr, attr-defined]
+            if other == "requests":
+                self.assertEqual(names, ["requests"])
+        self.assertEqual(self.evidence("never-asked")["files"], 0)
+
+    def test_difference_to_the_last_approved_release(self) -> None:
+        self.decide("ham==1.0")
+        self.files()
+        compared = self.evidence()["compared"]
+        assert isinstance(compared, dict)
+        self.assertEqual((compared["from"], compared["to"]), ("1.0", "2.0"))
+        removed = [each["path"] for each in compared["contents"]["removed"]]
+        self.assertIn("ham/x.so", removed)
+
+
+class PageTests(ApprovalCase):
+    """The pages of administration."""
+
+    URL = "/manage/approvals"
+
+    def test_one_click(self) -> None:
+        """A project is approved or denied with one click."""
+        self.pypid.get("/simple/ham/", accept=J, user="bob")
+        page = self.page(self.URL)
+        self.assertIn("1 project waits for approval", page)
+        self.assertIn("1 request by bob", page)
+        answer = self.send(self.URL, spec="ham", verdict="approved")
+        self.assertEqual(
+            (answer.status, answer["location"]), (303, "../manage/approvals?done=approved")
+        )
+        self.assertIn("0 projects wait", self.page(f"{self.URL}?done=approved"))
+        self.assertEqual(self.pypid.get(FILE).status, 200)
+        self.assertEqual(self.send(f"{self.URL}/delete", id="ham").status, 303)
+        self.assertEqual(dict(self.approvals.decisions.all), {})
+
+    def test_evidence(self) -> None:
+        """The page of a project shows the evidence, and takes versions."""
+        self.files()
+        page = self.page(f"{self.URL}/ham")
+        self.assertIn("2 releases, 2 files", page)
+        self.send(self.URL, spec="ham", versions="<2", verdict="approved", reason="ok")
+        self.assertEqual(self.files(), [HAM])
+        page = self.page(f"{self.URL}/ham")
+        self.assertIn("Changes from 1.0, the last approved release, to 2.0", page)
+
+    def test_mistakes(self) -> None:
+        """What is wrong is said above the form, with what was typed in it."""
+        for fields in ({"spec": NASTY, "verdict": "approved"}, {"spec": "ham", "verdict": "x"}):
+            answer = self.send(self.URL, **fields)
+            self.assertEqual(answer.status, 400)
+            self.assertIn('role="alert"', answer.text)
+            self.assertNotIn("<script>alert", answer.text)
+        self.assertEqual(self.send(f"{self.URL}/delete", id="nothing").status, 400)
