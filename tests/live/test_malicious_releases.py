@@ -283,21 +283,19 @@ class BlockTests(ReplayCase):
         self.assert_no_view_has_it(incident)
 
 
-class FixTests(ReplayCase):
-    """A version that fixes a vulnerability of a version in use comes earlier than others."""
-
-    lines = "cooldown = 3d\ncooldown_fixes = 1s"
+class AdvisedCase(ReplayCase):
+    """With a source of advisories, a folder."""
 
     def start(self) -> LiveIndex:
         self.advisories = self.folder / "advisories"
         self.advisories.mkdir()
-        self.advise("PYSEC-2026-1", "other", "2.0")
+        self.advise("PYSEC-2026-1", "other", "0", fixed="2.0")
         self.sections = f"[advisories]\nsource = {self.advisories}"
         return super().start()
 
-    def advise(self, id: str, name: str, fixed: str) -> None:
-        """Add an advisory for all versions before `fixed`."""
-        events = [{"introduced": "0"}, {"fixed": fixed}]
+    def advise(self, id: str, name: str, introduced: str, **end: str) -> None:
+        """Add an advisory for the versions from one to another."""
+        events = [{"introduced": introduced}, end]
         affected = {
             "package": {"ecosystem": "PyPI", "name": name},
             "ranges": [{"type": "ECOSYSTEM", "events": events}],
@@ -305,15 +303,42 @@ class FixTests(ReplayCase):
         record = {"id": id, "modified": "2026-01-01T00:00:00Z", "affected": [affected]}
         (self.advisories / f"{id}.json").write_text(json.dumps(record))
 
+    def restart(self) -> None:
+        """Restart pypid, which reads the advisories."""
+        stop(self.index)
+        self.index, self.since = self.entered(pypid(self.place, self.settings)), 0
+
+
+class MalwareTests(AdvisedCase):
+    """An advisory alone."""
+
+    @for_each(*INCIDENTS)
+    def attacked(self, name: str) -> None:
+        """The releases were installed before the report; from then on nobody gets them."""
+        incident = INCIDENTS[name]
+        first, *_, last = incident.malicious
+        self.attack(incident)
+        self.assertEqual(installed(self.install(name)), {f"{name}-{last}"})
+        self.advise("MAL-2026-1", name, first, last_affected=last)
+        self.restart()
+        self.assertEqual(set(self.rules_that_hide(incident).values()), {"malware"})
+        self.assert_safe(incident)
+        self.assert_no_view_has_it(incident)
+
+
+class FixTests(AdvisedCase):
+    """A version that fixes a vulnerability of a version in use comes earlier than others."""
+
+    lines = "cooldown = 3d\ncooldown_fixes = 1s"
+
     def test_fix(self) -> None:
         """Only the fix is installed before the cooldown ends; `why` names the time of the other."""
         incident = INCIDENTS["litellm"]
         self.install("litellm")
         for version in ("1.82.9", "1.83.0"):
             self.upstream.upload(incident.wheel(version), self.now - timedelta(hours=2))
-        self.advise("PYSEC-2026-2", "litellm", "1.82.9")
-        stop(self.index)
-        self.index, self.since = self.entered(pypid(self.place, self.settings)), 0
+        self.advise("PYSEC-2026-2", "litellm", "0", fixed="1.82.9")
+        self.restart()
         newer = incident.wheel("1.83.0").filename
         until(lambda: self.hidden(incident) == {newer: "cooldown"}, self.index)
         self.assertEqual(installed(self.install("litellm")), {"litellm-1.82.9"})
