@@ -11,14 +11,20 @@ from typing import Any
 from attrs import evolve
 
 from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
+from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions
 from tests.core.test_restrictions import VersionRule
+from tests.distributions import wheel
 from tests.web.advised import advise, advisory
 from tests.web.app_with_accounts import Peopled
-from tests.web.full_app import RULES, Answer, WholeCase
+from tests.web.full_app import RULES, Answer, Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
 
 SECRET = project_name("acme-secret")
 BOBS = Grants(read=Principals(users=frozenset({"bob"})))
@@ -222,6 +228,90 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         self.refused(self.check(**{"uv.lock": "="}), 400, "TOML")
         body = b" " * ((20 << 20) + 1)
         self.refused(self.pypid.ask("POST", "/api/advisories/check", body=body), 413)
+
+
+class UpstreamTests(WholeCase):
+    """An index with another one behind it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.elsewhere = Elsewhere()
+        self.pypid = self.over(Policy(mode=Mode.CACHE))
+        for name in ("theirs", "signed"):
+            for version in ("1.0", "2.0"):
+                url = "https://elsewhere.example/provenance" if name == "signed" else None
+                self.elsewhere.has(
+                    name,
+                    f"{name}-{version}-py3-none-any.whl",
+                    wheel(name, version),
+                    provenance_url=url,
+                )
+
+    def over(self, policy: Policy) -> Pypid:
+        pypid = Pypid(self.spool, policy=policy, upstream=self.elsewhere)
+        self.have(pypid.index.reconcile())
+        advise(pypid, Path(self.mktemp()), [advisory("MAL-1", ("theirs", "0", "1.5"))])
+        return pypid
+
+    def checked(self, *pins: str) -> list[dict[str, Any]]:
+        document = {"requirements": "\n".join(pins)}
+        answer = self.pypid.api("POST", "/api/advisories/check", document, user=None)
+        self.assertEqual(answer.status, 200, answer)
+        releases: list[dict[str, Any]] = answer.json["releases"]
+        return releases
+
+    def test_listed_files(self) -> None:
+        """What upstream lists counts, with its attestations, although nothing is stored here; each
+        project is asked for once.
+        """
+        one, other, signed, none = self.checked(
+            "theirs==1.0", "theirs==2.0", "signed==1.0", "nothing==1"
+        )
+        self.assertEqual([each["id"] for each in one["vulnerable"]], ["MAL-1"])
+        self.assertEqual((one["attested"], signed["attested"]), (False, True))
+        self.assertTrue(is_clean(other) and is_clean(signed), (other, signed))
+        self.assertIn("There is no project", none["gone"])
+        self.assertEqual(sorted(self.elsewhere.heard), ["nothing", "signed", "theirs"])
+
+    def test_withheld(self) -> None:
+        """A listed file that a rule withholds is blocked."""
+        rules = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
+        self.pypid.index.policy.restrictions.replace("blocks", {project_name("theirs"): rules})
+        one, other = self.checked("theirs==1.0", "theirs==2.0")
+        self.assertEqual([hold["kind"] for hold in one["blocked"]], ["blocked"])
+        self.assertEqual((one["gone"], other["blocked"]), ("", []))
+
+    def test_withheld_files_are_listed(self) -> None:
+        """A cached file that is withheld as malware is still stored here, and was downloaded."""
+        filename = "theirs-1.0-py3-none-any.whl"
+        self.assertEqual(self.pypid.get(f"/packages/theirs/{filename}").status, 200)
+        rules = ProjectRestrictions((VersionRule(frozenset(["1.0", "2.0"])),))
+        self.pypid.index.policy.restrictions.replace("malware", {project_name("theirs"): rules})
+        self.assertEqual(self.pypid.get(f"/packages/theirs/{filename}").status, 403)
+        [each] = self.pypid.api("GET", "/api/advisories", user=None).json["advisories"]
+        self.assertEqual((each["id"], each["files"], each["local"]), ("MAL-1", [filename], False))
+
+    def test_private_names_are_not_heard(self) -> None:
+        """A check sends no local and no reserved name upstream."""
+        self.pypid = self.over(Policy(mode=Mode.CACHE, reserved=("acme-*",)))
+        self.have_wheel("mine", "1")
+        mine, reserved, _ = self.checked("mine==1", "acme-billing==1", "theirs==1.0")
+        self.assertEqual((mine["gone"], bool(reserved["gone"])), ("", True))
+        self.assertEqual(self.elsewhere.heard, ["theirs"])
+
+    def test_cooldown(self) -> None:
+        """A release that is too young is not here yet, and the check says why."""
+        self.pypid = self.over(Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=9000))))
+        [one] = self.checked("signed==1.0")
+        self.assertIn("too young", one["gone"])
+
+    def test_upstream_is_away(self) -> None:
+        """What cannot be looked up is unknown, which is not clean, and other releases are."""
+        self.have_wheel("eggs", "1")
+        self.elsewhere.away = UpstreamDown("https://elsewhere.example/", "gone fishing")
+        mine, theirs = self.checked("eggs==1", "theirs==2.0")
+        self.assertTrue(is_clean(mine))
+        self.assertIn("elsewhere.example", theirs["unknown"])
 
 
 def is_clean(release: dict[str, Any]) -> bool:
