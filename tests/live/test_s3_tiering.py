@@ -122,6 +122,30 @@ class CommandTests(TierCase):
         self.assertIn("0 problems", self.pypid("check", "--hashes"))
         self.assertEqual(self.tier("STANDARD", "s3-tier"), dict.fromkeys(due, "moved"))
 
+    def test_block(self) -> None:
+        """A block ends the signed URLs that were given before; a restart and a check know the
+        moved bytes, and they are back when the block ends.
+        """
+        old, newer = large("s3-block", "1.0", MEBIBYTE), wheel("s3-block", "2.0")
+        publish(self.index, old, newer)
+        location = get(self.packages(old, "s3-block")).location
+        self.assertEqual(get(location).body, old.data)
+        said = self.pypid("block", "create", "s3-block==1.0", "--reason", "steals tokens")
+        self.assertIn("1 file moved: signed URLs given earlier have ended", said)
+        self.assertEqual(get(location).status, 404)
+        refused = get(self.packages(old, "s3-block"))
+        self.assertEqual(refused.status, 403)
+        self.assertIn(b"steals tokens", refused.body)
+        self.assertEqual(get(self.packages(newer, "s3-block")).status, 302)
+        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.pypid("storage", "rebuild")
+        self.assertEqual(get(self.packages(old, "s3-block")).status, 403)
+        self.assertIn(old.filename, self.pypid("downloads", "--blocked", "s3-block"))
+        self.pypid("block", "delete", said.partition(":")[0])
+        self.assertEqual(get(location).body, old.data)
+        self.assertEqual(get(get(self.packages(old, "s3-block")).location).body, old.data)
+        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+
     def test_refused(self) -> None:
         """A class that the store does not know, or nobody, and an age that is none are refused in
         one line.
