@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from attrs import frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pypid.core.errors import Archived, StorageDown
 from pypid.core.model import File, Project
@@ -24,7 +26,7 @@ from pypid.index.held_files import GRACE, HeldFiles, Settled
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs, Body
-from tests.index.faulty_blobs import Died, Storm, Watched
+from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.file_cache_cases import listed, no_metadata
 from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, sent
 
@@ -429,3 +431,46 @@ class BlocksTests(HeldCase):
         self.have(self.service.decisions.refresh())
         self.assertEqual(self.have(self.mover.settle()), Settled(returned=1))
         self.flushLoggedErrors()
+
+
+class MovingGated(Moving, Gated):
+    """One whose steps the test lets through."""
+
+
+class TwoNodesTests(HeldCase):
+    """Two nodes move the same file at once, one of which does not know that the block has ended, or
+    that it has begun.
+    """
+
+    def node(self, store: Blobs, blocks: Mapping[str, OneBlock]) -> HeldFiles:
+        mover = self.held(self.started(store, shared=True))
+        mover.follow(lambda: blocks)
+        return mover
+
+    @given(st.lists(st.integers(0, 9), max_size=60), st.booleans())
+    @settings(max_examples=150, deadline=None)
+    def test_opposite(self, order: list[int], is_held: bool) -> None:
+        """Whatever the order of their steps, no bytes are lost, and the next pass of a node that
+        knows the state settles it.
+        """
+        self.setUp()
+        both = {"b1": OneBlock(WHEEL, SPAM), "b2": OneBlock(CACHED, EGGS)}
+        if is_held:
+            self.blocks.update(both)
+            self.have(self.held().settle())
+            self.blocks.clear()
+        gated = MovingGated(self.store)
+        passes = [start(node.settle()) for node in (self.node(gated, both), self.node(gated, {}))]
+        choices = iter(order)
+        gated.all(lambda number: next(choices, 0))
+        for each in passes:  # one of them may give up, and the next pass continues
+            each.addErrback(lambda failure: failure.trap(StorageDown))
+            self.successResultOf(each)
+        for data in (b"blocked", b"other", b"cached"):
+            self.assertTrue(self.places(data), (data, gated.asked))
+        last = self.node(Moving(self.store), {})
+        self.have(last.settle())
+        self.clock.advance(GRACE)
+        self.have(last.settle())
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+        self.assertEqual(self.places(b"cached"), [kept_key(EGGS, CACHED)])

@@ -34,6 +34,8 @@ _log = Logger()
 
 AT_ONCE = 8
 """Files moved at the same time."""
+ATTEMPTS = 3
+"""How often a file is copied that another node moves at the same time."""
 GRACE = 600.0
 """Seconds for which held bytes stay after they were copied back, where another process may move
 the same file at the same time: one that was paused between its copy and its delete.
@@ -191,24 +193,31 @@ class HeldFiles:
         """Copy the bytes of a file below `layout.HELD`, then delete them where they were."""
         blobs, target = self.context.blobs, self.context.plan.held(block, file.key)
         async with self._lock(file.key, file.project, file.filename):
-            try:
-                await run.copy(file.key, target)
-                copied = (await blobs.stat(target)).size
-            except Missing:  # moved before, or lost: `pypid storage check` tells
-                if await self._is_there(file.key):
-                    raise StorageDown(f"the bytes of {file.filename} cannot be copied.") from None
-                return
-            except Archived:
-                run.archived.append(file.filename)
-                return
-            if copied != file.size:
+            copied = await self._copied(run, file, target)
+            if copied is not None and copied != file.size:
                 _log.error(
                     "{filename} is blocked, and its copy has another size; it stays in its place",
                     filename=file.filename,
                 )
-            elif block in self.blocks:
+            elif copied is not None and block in self.blocks:
                 await blobs.delete(file.key)
                 run.note_moved()
+
+    async def _copied(self, run: _Pass, file: StoredFile, target: str) -> int | None:
+        """Copy the bytes of a file; return the size of the copy, or None if there is nothing to
+        copy: they were moved before, or lost, which `pypid storage check` tells.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                await run.copy(file.key, target)
+                return (await self.context.blobs.stat(target)).size
+            except Archived:
+                run.archived.append(file.filename)
+                return None
+            except Missing:
+                if not await self._is_there(file.key):
+                    return None
+        raise StorageDown(f"the bytes of {file.filename} cannot be copied.")
 
     # --- returning ---
 
