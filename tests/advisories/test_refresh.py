@@ -224,6 +224,10 @@ class RefreshTests(RefreshCase):
         self.assertEqual(self.ids(), ["PYSEC-1"])
         self.clock.pump([LOOK] * 1750)
         self.assertEqual(self.ids(), ["PYSEC-2"])
+        self.put(record("PYSEC-3"))
+        self.advisories.refresh_requested.emit()
+        self.clock.advance(LOOK)
+        self.assertEqual(self.ids(), ["PYSEC-3"])
         service.stopService()
 
 

@@ -4,6 +4,7 @@ database.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import suppress
 
@@ -201,6 +202,7 @@ class AdvisoryService(Periodic):
         super().__init__(clock, LOOK, self._look, "reading the advisories")
         self._clock, self._advisories, self._refresh = clock, advisories, refresh
         self._every, self._due = interval, 0.0
+        advisories.refresh_requested.connect(self._refresh_soon)
 
     def stopService(self) -> Deferred[LoopingCall] | None:
         """Stop; a load under way is ended."""
@@ -208,11 +210,15 @@ class AdvisoryService(Periodic):
             self._refresh.loader.stop()
         return super().stopService()
 
+    def _refresh_soon(self) -> None:
+        self._due = 0.0
+
     async def _look(self) -> None:
         refresh = self._refresh
         if refresh is not None and self._clock.seconds() >= self._due:
+            self._due = math.inf  # a request from now on means another refresh
             is_read = await refresh.refresh()
             again = self._every if is_read else min(AGAIN, self._every)
-            self._due = self._clock.seconds() + again
+            self._due = min(self._due, self._clock.seconds() + again)
         else:
             await self._advisories.read()

@@ -44,6 +44,8 @@ class Advisories:
     """Receives the rules by which advisories hide upstream files."""
     changed: Signal[[]] = field(factory=Signal)
     """The advisories have changed."""
+    refresh_requested: Signal[[]] = field(factory=Signal)
+    """The sources are to be read soon."""
     index: AdvisoryIndex = field(default=NOTHING, init=False, repr=False)
     loaded: datetime | None = field(default=None, init=False)
     """When the source was last read without an error; None: never."""

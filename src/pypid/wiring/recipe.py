@@ -172,7 +172,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             world=world,
             reactor=reactor,
             notify=platform.notify,
-            reload_people=partial(reload, config, paths, identities, platform),
+            reload_people=partial(reload, config, paths, identities, advisories, platform),
             people=identities,
             condition=condition,
             watchdog=platform.watchdog,

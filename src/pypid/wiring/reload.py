@@ -6,6 +6,7 @@ import attrs
 from twisted.logger import Logger
 
 from pypid import prefork
+from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PypidError
@@ -27,13 +28,19 @@ _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 
 
 async def reload(
-    config: Config, paths: StatePaths, identities: Identities, platform: Platform
+    config: Config,
+    paths: StatePaths,
+    identities: Identities,
+    advisories: Advisories,
+    platform: Platform,
 ) -> ReloadOutcome:
-    """Apply the users, the rules and the log level of the current file; all else needs a restart.
+    """Apply the users, the rules and the log level of the current file, and have the sources of
+    advisories read; all else needs a restart.
 
     `config` was in force at the start. A file that cannot be used changes nothing.
     """
     world, control = platform.world, platform.log_level_control
+    advisories.refresh_requested.emit()
     try:
         fresh = await world.blocking(load_config, paths.ini, platform.worker_count)
         if fresh.inherits is not None and config.inherits is None:
