@@ -9,6 +9,7 @@ from datetime import timedelta
 from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
@@ -221,8 +222,16 @@ class RestrictionsTests(SynchronousTestCase):
         self.assertNotIn(force.current.edition(SPAM), (third,))
 
     def test_rules_by_version_and_digest_decode_no_file(self) -> None:
-        """A rule by version costs nothing per file, one by digest a search."""
-        files = packed([their_file(f"{number}.0") for number in range(300)])
+        """A rule by version looks at each version, one by digest searches."""
+        files = packed(
+            [
+                replace(
+                    their_file(f"{number // 100}.0"),
+                    filename=f"spam-{number // 100}.0-{number}.whl",
+                )
+                for number in range(300)
+            ]
+        )
         state = UpstreamState(listing=Listing(name=SPAM, files=files, confirmed=NOW, index="i"))
         policy = Policy(mode=Mode.CACHE, restrictions=RestrictionsInForce())
         force = policy.restrictions
@@ -232,7 +241,7 @@ class RestrictionsTests(SynchronousTestCase):
 
         self.assertEqual(looked_at(), 0)
         force.replace("blocks", {SPAM: ProjectRestrictions((VersionRule(frozenset()),))})
-        self.assertEqual(looked_at(), 0)
+        self.assertEqual(looked_at(), 3)
         force.replace("blocks", {}, {DIGESTS[0]: ANY})
         self.assertEqual(looked_at(), 75)
         rule = VersionRule(frozenset(), by_version=False)

@@ -137,6 +137,28 @@ class FolderTests(DecisionsCase):
         self.have(node.notes.put("one", Note("b")))
         self.assertEqual(node.texts, {"one": "b"})
 
+    def test_failure_of_one_kind_holds_up_no_other(self) -> None:
+        """If what follows a change of one kind fails, that raises, and the other kinds are in
+        force.
+        """
+        node = Node(self.store, self.clock)
+        more = node.decisions.folder("more", Note)
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        node.notes.changed.connect(fail)
+        self.refused(node.notes.put("one", Note("a")), ZeroDivisionError)
+        self.have(node.decisions.refresh())
+        self.have(more.put("two", Note("b")))
+        self.assertEqual(set(more.all), {"two"})
+        other = Node(self.store, self.clock)
+        more = other.decisions.folder("more", Note)
+        other.notes.changed.connect(fail)
+        self.refused(other.decisions.refresh(), ZeroDivisionError)
+        self.assertEqual(set(more.all), {"two"})
+        self.assertFalse(other.restrictions.current.is_known)
+
 
 class StartTests(DecisionsCase):
     """A start with a storage that is away, or slow."""

@@ -156,6 +156,7 @@ class EverywhereTests(WholeCase):
                     self.ask_hot(target, accept),
                 ):
                     if answer is not None:
+                        self.assertNotEqual(answer.status, 500, (target, answer))
                         yield path, target, answer
 
     def gives(self, sample: Sample, path: str, answer: Answer) -> str:
@@ -210,6 +211,27 @@ class EverywhereTests(WholeCase):
                 path for path, _, each in self.answers(sample) if self.gives(sample, path, each)
             }
             self.assertLessEqual(giving, again)
+
+    def test_other_questions(self) -> None:
+        """HEAD, ranges and conditions give nothing either: no size, no part, no confirmation."""
+        for sample in SAMPLES:
+            path = f"/packages/{sample.project}/{sample.filename}"
+            tag = self.pypid.get(path)["ETag"]
+            assert tag is not None
+            questions = (
+                ("HEAD", ()),
+                ("GET", (("Range", "bytes=0-9"),)),
+                ("GET", (("If-None-Match", tag),)),
+                ("GET", (("If-Match", '"other"'),)),
+                ("GET", (("Range", "bytes=5-"), ("If-Range", tag))),
+            )
+            document = {"spec": f"{sample.project}==1.0", "reason": "bad"}
+            self.assertEqual(self.pypid.api("POST", "/api/blocks", document).status, 201)
+            for method, headers in questions:
+                answer = self.pypid.ask(method, path, *headers)
+                self.assertEqual(answer.status, 403, (method, headers))
+                self.assertIsNone(answer["ETag"])
+                self.assertIsNone(answer["Content-Range"])
 
     def test_by_digest(self) -> None:
         """A block by digest reaches as far."""

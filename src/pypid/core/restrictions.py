@@ -182,13 +182,15 @@ class Restrictions:
         return frozenset(name for name in named if self.of(name) != before.of(name))
 
     def judged(self, files: ListedFiles) -> int:
-        """Return how many files have to be decoded to apply the rules to a listing."""
+        """Return how many files it takes to apply the rules to a listing, by the time to decode
+        one.
+        """
         restrictions = self.of(files.project)
-        decodes = restrictions is not None and any(
-            not rule.by_version for rule in restrictions.rules
-        )
-        # searching for digests takes a quarter of the time
-        return len(files) if decodes else len(files) // 4 if self.digests else 0
+        rules = () if restrictions is None else restrictions.rules
+        if any(not rule.by_version for rule in rules):
+            return len(files)
+        # a version takes about as long as a file, and a search for digests a quarter of that
+        return len(files.runs) * bool(rules) + (len(files) // 4 if self.digests else 0)
 
 
 def _of_source(source: _RuleSource, name: ProjectName) -> ProjectRestrictions | None:

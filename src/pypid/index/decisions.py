@@ -247,8 +247,16 @@ class Decisions(PeriodicJobs):
 
     async def _read(self) -> None:
         stamp = await self._etag()  # first: what is read later is not older
+        failures = []
         for folder in self._folders.values():
-            await folder.refresh()
+            try:
+                await folder.refresh()
+            except StorageDown:
+                raise
+            except Exception as error:  # of one kind: the other kinds are put in force
+                failures.append(error)
+        if failures:
+            raise failures[0]
         self._stamp = stamp
         self.restrictions.set_known(True)
         waiting, self._waiting = self._waiting, []
