@@ -318,6 +318,8 @@ class PageTests(ApprovalCase):
     def test_one_click(self) -> None:
         """A project is approved or denied with one click."""
         self.pypid.get("/simple/ham/", accept=J, user="bob")
+        self.assertIn("1 upstream project waits for approval", self.page("/manage/"))
+        self.assertIn("pypid_waiting_projects 1.0", self.pypid.api("GET", "/metrics").text)
         page = self.page(self.URL)
         self.assertIn("1 project waits for approval", page)
         self.assertIn("1 request by bob", page)

@@ -162,7 +162,7 @@ def _file_lines(file: Mapping[str, Any]) -> Iterator[str]:
     if file["problem"]:
         yield f"{file['filename']}{size}: could not be looked through: {printable(file['problem'])}"
         return
-    yield f"{file['filename']}{size}: " + ("" if file["hazards"] else "no code runs by itself.")
+    yield f"{file['filename']}{size}:" + ("" if file["hazards"] else " no code runs by itself.")
     for each in file["hazards"]:
         names = printable(", ".join(each["names"]))
         yield f"  {each['what']}: {each['count']} ({names})"

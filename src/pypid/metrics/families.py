@@ -198,6 +198,11 @@ PROJECTS = _gauge(
     "whose",
     together=Aggregation.HERE,
 )
+WAITING_PROJECTS = _gauge(
+    "pypid_waiting_projects",
+    "Upstream projects that were requested and wait for approval ([upstream] new_projects).",
+    together=Aggregation.HERE,
+)
 COMPARED = _gauge(
     "pypid_storage_compared",
     (

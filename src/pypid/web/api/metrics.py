@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pypid import __version__
 from pypid.core.errors import CatalogDown, StorageDown
 from pypid.core.permissions import Action
-from pypid.metrics.families import BUILD, PROJECTS
+from pypid.metrics.families import BUILD, PROJECTS, WAITING_PROJECTS
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.responses import header_of
@@ -30,6 +30,8 @@ async def metrics(ctx: RequestContext) -> None:
     """
     counts = ctx.app.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
+    if ctx.app.decided is not None:
+        counts.set(WAITING_PROJECTS, (), len(ctx.app.decided.approvals.requests.all))
     try:
         counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.local.summaries()))
         counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.upstream.summaries()))
