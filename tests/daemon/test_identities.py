@@ -27,7 +27,8 @@ from pypid.flow import World, start
 from pypid.flow.signals import Signals
 from pypid.jobs.backup.marker import Marker, write_marker
 from pypid.testing.worlds import world
-from pypid.web.app.app import App, AppSettings
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.app.auth_generation import FAR, LEASE
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities

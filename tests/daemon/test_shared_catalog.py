@@ -28,7 +28,8 @@ from pypid.flow import start
 from pypid.flow.signals import Signals
 from pypid.jobs.leases import Shared
 from pypid.testing.worlds import world
-from pypid.web.app.app import App, AppSettings
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import AppSettings
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
 from tests.catalog.engines import Place, PlacedEngine

@@ -20,7 +20,8 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
 from pypid.ports import Catalog
-from pypid.web.app.app import App, AppSettings
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.fastpath.fast_path import FastPath
 from pypid.web.http.site import Site
 from pypid.web.root import resource

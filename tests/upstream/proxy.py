@@ -38,7 +38,8 @@ from pypid.http_client.trust import Trust
 from pypid.index import Index
 from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
-from pypid.web.app.app import App, AppSettings
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.upstream.cases import UpstreamCase

@@ -47,7 +47,8 @@ from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App, AppSettings
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.site import Site
 from pypid.web.root import resource

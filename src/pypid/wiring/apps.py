@@ -44,7 +44,8 @@ from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
-from pypid.web.app.app import LOG_LEVEL, App, AppSettings, nobody_else
+from pypid.web.app.app import LOG_LEVEL, App, nobody_else
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.app.name_budget import NameBudget
 from pypid.web.app.route_table import MODULES, RouteTable
 from pypid.web.installers import simple

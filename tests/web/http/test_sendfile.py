@@ -44,7 +44,8 @@ from pypid.flow.bodies import PIECE
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App, AppSettings
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.headers import DownloadHead

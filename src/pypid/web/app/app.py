@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import Factory, define, evolve, field, frozen
@@ -30,8 +29,9 @@ from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolv
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
+from pypid.web.app.app_settings import AppSettings
 from pypid.web.app.auth_generation import AuthGeneration
-from pypid.web.app.name_budget import NameBudget, UnknownNames
+from pypid.web.app.name_budget import UnknownNames
 from pypid.web.app.news_cache import NewsCache
 from pypid.web.app.page_cache import FEW_NAMES, ProjectPages
 from pypid.web.app.rate_limit import RateLimit, RefusalLimit
@@ -67,43 +67,6 @@ time.
 
 COLLECTION_BODIES = 64 << 20
 """Bytes of collection requests that are read at once: enough for three of the largest."""
-
-
-@frozen(kw_only=True)
-class AppSettings:
-    """The part of the configuration that routes need. `max_upload` is in bytes; `spool` is the
-    folder of uploads in progress.
-    """
-
-    spool: Path
-    max_upload: int
-    public_url: str | None = None
-    storage_folder: Path | None = None
-    """The storage folder, if the storage is a folder; files that can be adopted are in it."""
-    max_cache: int | None = None
-    """Maximum size of the cache of upstream files, in bytes."""
-    people: AccountSettings = AccountSettings()
-    """Who may create an account, and how long a session lasts."""
-    certificate: Path | None = None
-    """The TLS certificate chain."""
-    configuration_name: str = ""
-    """The configuration file that was read at the start, or ``built-in defaults``."""
-    address: str = ""
-    """The configured URL, or the first address that pypid listens on."""
-    place: str = "in memory"
-    """Where the files are stored, for display: a folder or ``s3://bucket/prefix``; no secret."""
-    unknown_names: NameBudget = NameBudget()
-    """How many names that were never asked upstream an address may ask for without a login."""
-    redirects_upstream: bool = True
-    """Whether clients may be redirected to upstream URLs (`[upstream] mode = redirect`), unless a
-    client runs on this machine.
-    """
-    indexes: tuple[str, ...] = ()
-    """The URLs of the other indexes, without user names and passwords."""
-    trees: tuple[str, ...] = ()
-    """The folders and buckets that `[publish]` keeps up to date."""
-    cdn: str | None = None
-    """The domain of the content delivery network in front of the bucket."""
 
 
 class Resolvers(Protocol):
