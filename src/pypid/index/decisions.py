@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -185,11 +185,9 @@ class Decisions(PeriodicJobs):
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self.world.clock)
+        self.add_job(LOOK, self.look, "looking for new decisions")
         if self.others_write:
-            self.add_job(LOOK, self.look, "looking for new decisions")
             self.add_job(LIST, self._list, "reading the decisions")
-        else:
-            self.add_job(LOOK, self._read_first, "reading the decisions")
         self.siblings.on(CHANGED, self._changed)
         self.siblings.on(READ, self._was_read)
 
@@ -270,22 +268,14 @@ class Decisions(PeriodicJobs):
             return ""
 
     async def look(self) -> None:
-        """Read the folders if another process has changed them."""
-        try:
-            if self._stamp is None or await self._etag() != self._stamp:
+        """Read the folders, if they were not read yet or another process has changed them."""
+        with suppress(StorageDown):  # reported elsewhere
+            if self._stamp is None or (self.others_write and await self._etag() != self._stamp):
                 await self.refresh()
-        except StorageDown:
-            return  # reported elsewhere
 
     async def _list(self) -> None:
-        try:
+        with suppress(StorageDown):
             await self.refresh()
-        except StorageDown:
-            return
-
-    async def _read_first(self) -> None:
-        if not self.restrictions.current.is_known:
-            await self._list()
 
     # --- changes ---
 
@@ -324,26 +314,17 @@ class Decisions(PeriodicJobs):
             return
 
         async def read() -> None:
-            await self.refresh()
-            self.siblings.tell(
-                {
-                    "kind": READ,
-                    "worker": prefork.number(),
-                    "to": message["worker"],
-                    "number": message["number"],
-                }
-            )
+            with suppress(StorageDown):  # it is tried again soon
+                await self.refresh()
+                answer = {"kind": READ, "worker": prefork.number()}
+                self.siblings.tell({**answer, "to": message["worker"], "number": message["number"]})
 
-        start(read()).addErrback(_not_read)
+        start(read())
 
     def _was_read(self, message: Message) -> None:
         waiting = self._acknowledgements.get(message["number"])
         if waiting is not None and message["to"] == prefork.number():
             waiting.count(message["worker"])
-
-
-def _not_read(failure: Any) -> None:
-    failure.trap(StorageDown)
 
 
 @define(eq=False)
