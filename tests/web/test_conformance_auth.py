@@ -12,6 +12,7 @@ from pathlib import Path
 
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
+from pypid.core.approvals import ApprovalDocument, Verdict
 from pypid.core.permissions import (
     ADMINS,
     AUTHENTICATED,
@@ -97,6 +98,10 @@ MATRIX = {
     ("/api/blocks", "POST"): ADMIN,
     ("/api/blocks/<block>", GET): ADMIN,
     ("/api/blocks/<block>", "DELETE"): ADMIN,
+    ("/api/approvals", GET): ADMIN,
+    ("/api/approvals", "POST"): ADMIN,
+    ("/api/approvals/<id>", "DELETE"): ADMIN,
+    ("/api/projects/<project>/approval", GET): ADMIN,
     ("/api/snapshots", GET): READ,
     ("/api/snapshots", "POST"): ADMIN,
     ("/api/snapshots/<snapshot>", "DELETE"): ADMIN,
@@ -260,6 +265,10 @@ MATRIX = {
     ("/manage/storage", GET): ADMIN,
     ("/manage/rebuild", "POST"): ADMIN,
     ("/manage/check", "POST"): ADMIN,
+    ("/manage/approvals", GET): ADMIN,
+    ("/manage/approvals", "POST"): ADMIN,
+    ("/manage/approvals/<project>", GET): ADMIN,
+    ("/manage/approvals/delete", "POST"): ADMIN,
     ("/manage/blocks", GET): ADMIN,
     ("/manage/blocks", "POST"): ADMIN,
     ("/manage/blocks/delete", "POST"): ADMIN,
@@ -433,6 +442,15 @@ class MatrixTests(WholeCase):
             key = f".pypid/blocks/{VALUES['block']}.json"
             self.have(pypid.blobs.write(key, BytesBody(dump(block))))
             self.have(pypid.app.decisions.refresh())
+            approval = ApprovalDocument(
+                project="acme",
+                specifier="",
+                verdict=Verdict.APPROVED,
+                reason="",
+                by="ada",
+                decided=BEGINNING,
+            )
+            self.have(pypid.app.approvals.decisions.put(VALUES["id"], approval))
             answer = pypid.ask(
                 method, path, body=b"{}" if method in ("PUT", "POST") else None, user=least[right]
             )
