@@ -34,6 +34,7 @@ COMMANDS = [
     "snapshot",
     "block",
     "approval",
+    "trust",
     "storage",
     "cache",
     "audit",

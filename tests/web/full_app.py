@@ -39,10 +39,13 @@ from pypid.core.errors import PypidError, StorageDown
 from pypid.core.model import Blob, Span
 from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
+from pypid.core.publisher_rules import TrustRules
+from pypid.core.trust import TrustDocument
 from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.decisions import Decisions
+from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.ports import Body, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
@@ -271,6 +274,7 @@ class Pypid:
         upstream: Upstream | None = None,
         catalog: MemoryCatalog | None = None,
         compared: bool | None = None,
+        trust: TrustRules | None = None,
     ) -> None:
         """`compared`: as if the catalog had been compared with the storage, which a new one need
         not be.
@@ -294,6 +298,13 @@ class Pypid:
             self.world,
             spool=spool,
             restrictions_read=decisions.ready,
+            trust=PublisherTrust(
+                trust or TrustRules(),
+                Attesting(trusted_root).verdicts,
+                self.world,
+                policy.restrictions,
+                decisions.folder("trust", TrustDocument),
+            ),
         )
         decided = UpstreamDecisions.of(decisions, policy, self.world)
         start(decisions.begin())
@@ -316,6 +327,7 @@ class Pypid:
             settings,
             Attesting(trusted_root),
             routes=ALL_ROUTES,
+            decisions=decisions,
             decided=decided,
         )
         self.log: list[str] = []

@@ -23,6 +23,7 @@ from pypid.core.permissions import (
     Rules,
 )
 from pypid.core.records.documents import BlockDocument, dump
+from pypid.core.trust import TrustDocument
 from pypid.flow import BytesBody
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app.route import ANYBODY, SOMEBODY
@@ -94,6 +95,10 @@ MATRIX = {
     ("/snapshots/<snapshot>/simple/<project>/", "OPTIONS"): READ,
     ("/snapshots/<snapshot>/packages/<project>/<filename>", GET): READ,
     ("/snapshots/<snapshot>/packages/<project>/<filename>", "OPTIONS"): READ,
+    ("/api/trust", GET): ADMIN,
+    ("/api/trust/<project>", "DELETE"): ADMIN,
+    ("/api/trust/<project>/approvals", "POST"): ADMIN,
+    ("/api/trust/<project>/<filename>", GET): READ,
     ("/api/blocks", GET): ADMIN,
     ("/api/blocks", "POST"): ADMIN,
     ("/api/blocks/<block>", GET): ADMIN,
@@ -272,6 +277,9 @@ MATRIX = {
     ("/manage/blocks", GET): ADMIN,
     ("/manage/blocks", "POST"): ADMIN,
     ("/manage/blocks/delete", "POST"): ADMIN,
+    ("/manage/trust", GET): ADMIN,
+    ("/manage/trust", "POST"): ADMIN,
+    ("/manage/trust/reset", "POST"): ADMIN,
     ("/manage/snapshots", GET): ADMIN,
     ("/manage/snapshots", "POST"): ADMIN,
     ("/manage/snapshots/delete", "POST"): ADMIN,
@@ -441,6 +449,8 @@ class MatrixTests(WholeCase):
             block = BlockDocument("acme", "bad", BEGINNING)
             key = f".pypid/blocks/{VALUES['block']}.json"
             self.have(pypid.blobs.write(key, BytesBody(dump(block))))
+            known = dump(TrustDocument("spam"))
+            self.have(pypid.blobs.write(".pypid/trust/spam.json", BytesBody(known)))
             self.have(pypid.app.decisions.refresh())
             approval = ApprovalDocument(
                 project="acme",

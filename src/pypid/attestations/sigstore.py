@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from cryptography import x509
 from pypi_attestations import Attestation
 from sigstore.dsse import Statement
 from sigstore.errors import CertValidationError, Error
-from sigstore.models import TrustedRoot
+from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
 
 from pypid.core.accounts.attestations import AttestationSubject, check_statement
@@ -36,7 +37,8 @@ class _Anybody:
 
 
 class Sigstore:
-    """The verifier against a trusted root: Fulcio's certificates and the keys of the logs.
+    """The verifier against trusted roots: Fulcio's certificates and the keys of the logs. An
+    attestation is valid if it is by the root of the library, or by `trusted_root`.
 
     The library's is as old as its release: when Sigstore has changed its keys, the library must be
     upgraded. Fetching new ones by TUF would take too long during an upload. Raises `OSError`,
@@ -46,8 +48,11 @@ class Sigstore:
     def __init__(self, trusted_root: Path | None = None) -> None:
         shipped = files("sigstore") / "_store" / quote(PUBLIC, safe="") / "trusted_root.json"
         try:
-            with as_file(shipped if trusted_root is None else trusted_root) as path:
-                self._verifier = Verifier(trusted_root=TrustedRoot.from_file(str(path)))
+            with as_file(shipped) as path:
+                roots = [path] if trusted_root is None else [path, trusted_root]
+                self._verifiers = [
+                    Verifier(trusted_root=TrustedRoot.from_file(str(root))) for root in roots
+                ]
         except Error as error:
             raise ValueError(f"the trusted root of Sigstore cannot be used: {error}") from error
 
@@ -62,7 +67,7 @@ class Sigstore:
         """
         try:
             model = Attestation.model_validate_json(attestation)
-            kind, statement = self._verifier.verify_dsse(model.to_bundle(), _Anybody())
+            kind, statement = self._verified(model.to_bundle())
             Statement(statement)  # what clients will read it with
         except CertValidationError as error:  # the library's text does not help the uploader
             raise ValueError(
@@ -79,6 +84,13 @@ class Sigstore:
         return Signed(
             _publisher(model.certificate_claims, certificate), model.model_dump_json().encode()
         )
+
+    def _verified(self, bundle: Bundle) -> tuple[str, bytes]:
+        """Return the kind and the bytes that were signed. Raises what the last root leads to."""
+        for verifier in self._verifiers[:-1]:
+            with suppress(Error):
+                return verifier.verify_dsse(bundle, _Anybody())
+        return self._verifiers[-1].verify_dsse(bundle, _Anybody())
 
 
 def _publisher(claimed: Mapping[str, str], certificate: x509.Certificate) -> Publisher:

@@ -1,5 +1,5 @@
-"""The provenance of an upload (PEP 740): its attestations, verified by `pypi_attestations` where
-that is installed.
+"""Attestations (PEP 740), verified by `pypi_attestations` where that is installed: those of an
+upload in this process, those of upstream indexes in a process of their own.
 
 No network is used, neither at start-up nor at an upload. The library takes 0.4 s and 45 MB to
 import, so that is done when the first attestation comes, off the reactor thread.
@@ -7,24 +7,33 @@ import, so that is done when the first attestation comes, off the reactor thread
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import msgspec
 from attrs import define, field
 from twisted.logger import Logger
 
+from pypid.attestations.program import AttestedFile, Question
 from pypid.core.accounts.attestations import AttestationSubject
 from pypid.core.accounts.provenance import provenance_object
-from pypid.core.errors import AttestationsRejected
+from pypid.core.errors import AttestationsRejected, Busy
 from pypid.core.installation import install_hint
 from pypid.core.model import Upload
+from pypid.core.trust import Verdict
+from pypid.flow.python_child import child_environ, program_of
 
 if TYPE_CHECKING:
     from pypid.attestations.sigstore import Sigstore
 
 _log = Logger()
 
+PROGRAM = "pypid.attestations.program"
+TIMEOUT = 150.0
+"""Seconds that a child process may take."""
 ADVICE = (
     "sign with the public Sigstore, as the publishing jobs of GitHub and GitLab do, or upload "
     "without attestations."
@@ -33,8 +42,8 @@ ADVICE = (
 
 @define(eq=False)
 class Attesting:
-    """The verifier of attestations. `trusted_root` is a file of Sigstore's; by default that of the
-    installed library.
+    """The verifier of attestations. `trusted_root` is the file of a private Sigstore, which is
+    trusted besides the public one.
     """
 
     trusted_root: Path | None = None
@@ -75,6 +84,27 @@ class Attesting:
         if problems:
             raise AttestationsRejected(problems, about.filename)
         return provenance_object(signed)
+
+    def verdicts(self, files: Sequence[AttestedFile]) -> Sequence[Verdict]:
+        """Return the results of the verification of provenance objects, in their order. Blocks for
+        half a second and more: a child process does it, which ends. Raises `Busy`.
+        """
+        root = None if self.trusted_root is None else str(self.trusted_root.absolute())
+        try:
+            ended = subprocess.run(
+                program_of(PROGRAM),
+                input=msgspec.json.encode(Question(list(files), root)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=child_environ(),
+                timeout=TIMEOUT,
+                check=True,
+            )
+            found = msgspec.json.decode(ended.stdout, type=list[Verdict])
+        except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
+            _log.error("the verification of attestations failed: {error}", error=error)
+            raise Busy("Attestations cannot be verified now; the log has the reason.", 5) from error
+        return found
 
     def _opened(self) -> Sigstore | None:
         """Return the verifier; None where it is unavailable, which is logged once."""

@@ -33,6 +33,7 @@ _MODULES = {
     "snapshot": ("snapshot",),
     "block": ("block",),
     "approval": ("approval",),
+    "trust": ("trust",),
     "storage": ("storage",),
     "cache": ("cache",),
     "audit": ("audit", "downloads"),

@@ -382,6 +382,21 @@ class Withheld(PypidError, status=403):
 
 
 @define(slots=False, repr=False)
+class UntrustedPublisher(PypidError, status=403):
+    """The upload is not attested by a publisher that ``[trust] require`` names for its project."""
+
+    filename: str
+    reason: str
+    wanted: str
+
+    def text(self) -> str:
+        return (
+            f"{shortened(self.filename)} is refused: {self.reason}. This index accepts files of "
+            f"the project that are attested by {shortened(self.wanted, 300)}."
+        )
+
+
+@define(slots=False, repr=False)
 class RestrictionsUnknown(PypidError, status=503):
     """The blocks and approvals could not be read from the storage yet."""
 

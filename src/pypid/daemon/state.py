@@ -59,6 +59,8 @@ class StatePaths:
     key: Path | None
     authorities: Path | None
     """PEM, `[upstream] ca_certificates`."""
+    trust_root: Path | None = None
+    """JSON, `[trust] trust_root`."""
 
     def beside_ini(self, path: str | None) -> str | None:
         """Return a path of the configuration, made absolute."""
@@ -87,6 +89,7 @@ def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
         certificate=absolute(config.server.tls_certificate),
         key=absolute(config.server.tls_key),
         authorities=absolute(config.upstream.ca_certificates),
+        trust_root=absolute(config.trust.trust_root),
     )
 
 

@@ -20,6 +20,7 @@ from pypid.core.errors import (
     StorageDown,
     Unreadable,
     Withheld,
+    WrongBytes,
 )
 from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFile, file_named
 from pypid.core.packaging.names import ProjectName
@@ -28,6 +29,7 @@ from pypid.core.records.layout import ObjectKind, sidecar_key
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.store import records
+from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_metadata import metadata_url
 from pypid.index.upstream.gate import UpstreamGate
@@ -47,6 +49,7 @@ class FileReader:
     file_cache: FileCache
     links: Links | None
     restores: ArchiveRestores
+    trust: PublisherTrust | None = None
 
     def check(self, file: File) -> None:
         """Check that no rule withholds the file now: it may have been looked up before the rule
@@ -106,6 +109,8 @@ class FileReader:
         A redirect discloses the name as well: raises `NoSuchFile` if the gate would not ask for
         this name, and what the gate raises.
         """
+        if not metadata:
+            await self._judge(file, permission)
         self.check(file)
         match delivery(self.context.policy, file):
             case PassOn(url):
@@ -124,6 +129,7 @@ class FileReader:
         An archived file is never redirected: the client would get a 403 until it is restored.
         `restricted`: not every client may download it. Raises `StorageDown`.
         """
+        await self._judge(file, DIRECT)
         self.check(file)
         if self.links is None or not isinstance(file, StoredFile) or file.archived:
             return None
@@ -146,6 +152,7 @@ class FileReader:
         has lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was
         overwritten, and for upstream files what `FileCache.open` raises.
         """
+        await self._judge(file, permission)
         self.check(file)
         try:
             return await (
@@ -233,6 +240,21 @@ class FileReader:
         return await self._sidecar(
             file, ObjectKind.PROVENANCE, ".provenance", is_promised=file.attested
         )
+
+    async def _judge(self, file: File, permission: UpstreamPermission) -> None:
+        """Verify the provenance of an upstream file if a rule needs its publisher, before its bytes
+        are sent. Raises what `ProvenanceCache.provenance` raises.
+        """
+        if self.trust is None or not self.trust.needs_provenance(file):
+            return
+        try:
+            data = await self._provenance_of_upstream(file, permission)
+        except NoSuchFile:
+            self.trust.refuse(file, "its provenance is not available")
+        except WrongBytes as error:
+            self.trust.refuse(file, error.reason)
+        else:
+            await self.trust.verdict(file, data)
 
     async def _provenance_of_upstream(self, file: File, permission: UpstreamPermission) -> bytes:
         self.check(file)

@@ -47,6 +47,7 @@ from pypid.index.maintenance import Maintenance
 from pypid.index.progress import Tell
 from pypid.index.project_lists import Names
 from pypid.index.store.reconcile import Reconciled
+from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
@@ -113,6 +114,8 @@ class Index:
     """Waits until it is known what blocks and approvals hide, for some seconds at most."""
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted after an upstream file was stored, with its size in bytes."""
+    trust: PublisherTrust | None = field(default=None, repr=False)
+    """What judges the publishers of upstream files."""
     context: IndexContext = field(init=False, repr=False)
     gate: UpstreamGate = field(init=False, repr=False)
     listings: UpstreamListings = field(init=False, repr=False)
@@ -164,7 +167,10 @@ class Index:
             self.file_cache,
             self.links,
             ArchiveRestores(self.bucket, self.world.clock.seconds),
+            self.trust,
         )
+        if self.trust is not None:
+            self.trust.follow(self.file_cache)
         self._views = Views(self.policy, self.world, self.memory)
         self._names = Names(self.catalog, self.policy, self.world)
 

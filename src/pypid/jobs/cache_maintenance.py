@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -27,6 +28,7 @@ from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
 from pypid.index.held_files import withheld_files
 from pypid.index.upstream.eviction import files_to_evict, inventory_of
+from pypid.index.upstream.file_provenance import AT_ONCE
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.jobs.leases import (
     COMPARE,
@@ -52,10 +54,10 @@ eviction.
 """
 FETCH_PROVENANCE = 600.0
 """Seconds between two fetches of provenance that cached files lack."""
-PROVENANCE_AT_ONCE = 200
-"""Number of provenance objects that such a fetch requests: upstream indexes limit requests."""
 ALL_PROVENANCE = 86400.0
 """Seconds until the cached files are looked through again once all were."""
+LOOK_AT_PUBLISHERS = 600.0
+"""Seconds between two looks for upstream files without the expected publisher."""
 SETTLE = 3.0
 """Seconds between two attempts to send pending updates to a shared catalog."""
 REFRESHES = 4
@@ -93,6 +95,9 @@ class CacheMaintenance(PeriodicJobs):
         self.add_job(WRITE_DOWN, self._write_down, "writing down which kept files were used")
         if self.index.policy.mode in (Mode.CACHE, Mode.MIRROR):
             self.add_job(FETCH_PROVENANCE, self._fetch_provenance, "fetching provenance")
+        if self.index.trust is not None:
+            look = partial(self.index.trust.look, self.index.catalog)
+            self.add_job(LOOK_AT_PUBLISHERS, look, "looking at the publishers of upstream files")
         if self.compares:
             self.add_job(COMPARE, self._compare, "comparing with the storage")
         if self.index.shared:
@@ -122,6 +127,8 @@ class CacheMaintenance(PeriodicJobs):
         """Cancel downloads, and write what is known; call it after the last request."""
         try:
             await self.index.file_cache.close()
+            if self.index.trust is not None:
+                await self.index.trust.close()
             await self.disconnect()
             if self._evicting is not None:
                 await self._evicting
@@ -148,7 +155,7 @@ class CacheMaintenance(PeriodicJobs):
 
     async def _fetch_some_provenance(self) -> None:
         fetch = self.index.file_cache.provenance.fetch_missing
-        last = await fetch(self._provenance_after, PROVENANCE_AT_ONCE)
+        last = await fetch(self._provenance_after, AT_ONCE)
         self._provenance_after = last or ""
         if last is None:
             self._provenance_due = self.index.world.clock.seconds() + ALL_PROVENANCE

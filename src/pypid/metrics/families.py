@@ -325,6 +325,11 @@ CATALOG_LAG = _gauge(
     ("Versions of the shared catalog that a worker knows of and has not read; the largest value."),
     together=Aggregation.MOST,
 )
+TRUST = _counter(
+    "pypid_trust_doubted_files",
+    "Upstream files without the expected publisher that were reported, by what happens to them.",
+    "outcome",
+)
 LISTINGS_MEMORY = _gauge(
     "pypid_upstream_memory_bytes",
     "Memory for upstream listings, views and finished pages: at most [upstream] memory.",

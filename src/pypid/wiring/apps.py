@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from pypid.access.operator import Operator
 from pypid.advisories.service import Advisories
+from pypid.attestations.verification import Attesting
 from pypid.compat import ROUTE_MODULES
 from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
@@ -101,6 +102,7 @@ def make_apps(
         settings=_app_settings(config, paths, state),
         decisions=decisions,
         blocks=Blocks(decisions, index.maintenance.held_files),
+        attesting=Attesting(paths.trust_root),
         closed=identities.state.closed,
         auth_generation=identities.generation,
         resolvers=partial(_resolver, platform.reactor),

@@ -41,7 +41,13 @@ from pypid.wiring.sites import certificate_of, make_sites, responses_limit
 from pypid.wiring.storage import decisions_of, open_storage, plan_of
 from pypid.wiring.twistd import Options as Options
 from pypid.wiring.twistd import application_of, process_of, run_in_foreground
-from pypid.wiring.upstreams import cooldown_fixes_of, maintenance_of, open_upstreams, policy_of
+from pypid.wiring.upstreams import (
+    cooldown_fixes_of,
+    maintenance_of,
+    open_upstreams,
+    policy_of,
+    trust_of,
+)
 
 
 def make_daemon(config: Config, platform: Platform) -> Daemon:
@@ -113,6 +119,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             is_sole=None if lease is None else lambda: lease.is_sole,
             memory=budget,
             restrictions_read=decisions.ready,
+            trust=trust_of(config, paths, policy, decisions, world),
             file_cached=signals.file_cached,
         )
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)

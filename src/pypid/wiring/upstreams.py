@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from pypid.advisories.service import Advisories
+from pypid.attestations.verification import Attesting
 from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.core.configuration.parse import Config
@@ -18,11 +19,15 @@ from pypid.core.errors import CannotStart
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Claims, Policy
+from pypid.core.publisher_rules import TrustRules
+from pypid.core.trust import TrustDocument
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider
 from pypid.index import Index
+from pypid.index.decisions import Decisions
+from pypid.index.trust import PublisherTrust
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.leases import Leases
 from pypid.ports import Body, Downloads, Upstream
@@ -89,6 +94,16 @@ def policy_of(config: Config, claims: Claims) -> Policy:
         restored=upstream.restored,
         claims=claims,
     )
+
+
+def trust_of(
+    config: Config, paths: StatePaths, policy: Policy, decisions: Decisions, world: World
+) -> PublisherTrust:
+    """Return what judges the publishers of upstream files."""
+    rules = TrustRules(config.trust.require, config.trust.ratchet)
+    verify = Attesting(paths.trust_root).verdicts
+    folder = decisions.folder("trust", TrustDocument)
+    return PublisherTrust(rules, verify, world, policy.restrictions, folder)
 
 
 def maintenance_of(

@@ -138,6 +138,7 @@ CONTRACT: dict[str, dict[str, str]] = {
     "issuer:github": {"url": "", "audience": "pypid", "allow": ""},
     "publish": {"as_user": "", "target": "", "files": "link", "files_url": ""},
     "advisories": {"source": "", "own": "", "refresh": "1h", "block": "malware"},
+    "trust": {"require": "", "ratchet": "warn", "trust_root": ""},
     "log": {"level": "info", "format": "text", "access": "yes"},
 }
 """The contract's sections, keys and defaults, copied by hand: a change here is a change of what

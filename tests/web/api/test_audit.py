@@ -24,13 +24,16 @@ from pypid.core.accounts.registration import AccountSettings
 from pypid.core.accounts.sessions import csrf_token
 from pypid.core.configuration.choices import Mode, Registration
 from pypid.core.errors import StorageDown
-from pypid.core.model import SignedUrl
+from pypid.core.model import SignedUrl, as_stored
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
+from pypid.core.publisher_rules import Ratchet, TrustRules
+from pypid.core.trust import TrustDocument
 from pypid.daemon.logs import Threshold
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app.audit import listed
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.index.file_cache_cases import listed as listed_file
 from tests.index.local.test_tiering import Shelves
 from tests.web.api.test_exports import exported
 from tests.web.api.test_users import PeopleCase
@@ -73,6 +76,7 @@ class EveryChangeTests(WholeCase):
             upstream=self.elsewhere,
             blobs=cast(Fragile, self.shelves),
             storage_folder=Path("/srv/storage"),
+            trust=TrustRules(ratchet=Ratchet.WARN),
         )
         resolver = Scripted({"more": [("more", "1.0")]})
         self.pypid.app.resolvers = resolver
@@ -256,6 +260,7 @@ class EveryChangeTests(WholeCase):
         self.api("create-block", "POST", "/api/blocks", {"spec": "acme", "reason": "bad"})
         [block] = self.pypid.app.blocks.all
         self.api("delete-block", "DELETE", "/api/blocks/<block>", None, block=block)
+        self.trust()
         self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
         self.api(
             "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
@@ -268,6 +273,38 @@ class EveryChangeTests(WholeCase):
         self.api("export", "POST", "/api/export", {"target": "/srv/index"})
         self.pypid.api("POST", "/api/check")
         self.assertEqual(len(self.deeds()), self.seen)  # only looked
+
+    def trust(self) -> None:
+        """Doubted files of an upstream project, approved by each way, and its publishers
+        forgotten by each way.
+        """
+        known = TrustDocument("doubted", ("github:monty/spam",), BEGINNING)
+        later = BEGINNING + timedelta(days=1)
+        files = [
+            as_stored(
+                listed_file(version.encode(), f"doubted-{version}.tar.gz"),
+                key=f"k{version}",
+                uploaded=later,
+            )
+            for version in ("1.0", "1.1")
+        ]
+        name = project_name("doubted")
+        editing = self.pypid.catalog.upstream.edit(
+            name, lambda entry: evolve(entry, kept=tuple(files))
+        )
+        self.have(editing)
+        trust = self.pypid.index.trust
+        assert trust is not None
+        folder = trust.folder
+        self.have(folder.put("doubted", known))
+        approvals = "/api/trust/<project>/approvals"
+        wish = {"files": [files[0].filename]}
+        self.api("approve-publisher", "POST", approvals, wish, project="doubted")
+        fields = {"project": "doubted", "filename": files[1].filename}
+        self.by_form("approve-publisher", "/manage/trust", fields)
+        self.by_form("reset-publishers", "/manage/trust/reset", {"project": "doubted"})
+        self.have(folder.put("doubted", known))
+        self.api("reset-publishers", "DELETE", "/api/trust/<project>", None, project="doubted")
 
     def accounts(self) -> None:
         user, group, right = (

@@ -1,7 +1,7 @@
 """The signers of a file, read from its provenance object (PEP 740).
 
-Only for objects that are stored here: pypid makes them from attestations whose signatures it has
-verified (`core.accounts.provenance`).
+Only for objects whose signatures pypid has verified: those of local files
+(`core.accounts.provenance`), and those of upstream files with a verdict (`core.trust`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Signer:
     url: str | None = None
     """URL of the repository."""
     workflow: str = ""
+    problem: str = ""
+    """Why the attestations of an upstream file prove nothing; there is no signer then."""
 
 
 class _Publisher(msgspec.Struct):
@@ -63,6 +65,22 @@ def signers_in(provenance: bytes) -> tuple[Signer, ...]:
     return tuple(
         dict.fromkeys(_signer(bundle.publisher) for bundle in read.attestation_bundles[:MOST])
     )
+
+
+def claimed_publishers(provenance: bytes) -> frozenset[str]:
+    """Return the publishers that a provenance object claims, as they are written in rules. Raises
+    `ValueError`.
+    """
+    try:
+        read = msgspec.json.decode(provenance, type=_Provenance)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"its publishers cannot be read: {error}") from None
+    return frozenset(_claim(bundle.publisher) for bundle in read.attestation_bundles)
+
+
+def _claim(publisher: _Publisher) -> str:
+    name = publisher.repository or publisher.email or publisher.project_id
+    return f"{publisher.kind}:{line(name, 200) or 'unknown'}".lower()
 
 
 def _signer(publisher: _Publisher) -> Signer:

@@ -46,6 +46,7 @@ from pypid.core.configuration.value_kinds import (
 )
 from pypid.core.cooldown import Cooldown
 from pypid.core.permissions import Principals
+from pypid.core.publisher_rules import Ratchet, RequiredPublisher
 
 PUBLIC_INDEX = "https://pypi.org/simple/"
 """The public Python Package Index: the upstream index if `[upstream] url` is empty."""
@@ -740,6 +741,40 @@ class AdvisorySettings:
 
 
 @frozen(kw_only=True)
+class TrustSettings:
+    """Publishers that must have attested files (PEP 740). Verification needs the extra
+    ``attestations``.
+    """
+
+    require: tuple[RequiredPublisher, ...] = key(
+        several(value_kinds.REQUIRED_PUBLISHER),
+        "",
+        (
+            "The publishers of projects: ``acme-*=github:acme/* requests=github:psf/requests``. "
+            "The first name or glob that matches counts; repeat it for further publishers. Other "
+            "upstream files are held, and other uploads are refused."
+        ),
+    )
+    ratchet: Ratchet = key(
+        choice(Ratchet),
+        "warn",
+        (
+            "An upstream file without an attestation, or by another publisher, after releases of "
+            "the project were attested: ``hold`` it until an administrator approves it, ``warn`` "
+            "in the log, or ``off``."
+        ),
+    )
+    trust_root: str | None = key(
+        _PATH,
+        "",
+        (
+            "The trusted root of a private Sigstore, as a JSON file. Attestations of the public "
+            "Sigstore are valid too."
+        ),
+    )
+
+
+@frozen(kw_only=True)
 class LogSettings:
     """The log's level and format."""
 
@@ -761,6 +796,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "remote": RemoteSettings,
         "publish": PublishSettings,
         "advisories": AdvisorySettings,
+        "trust": TrustSettings,
         "log": LogSettings,
     }
 )

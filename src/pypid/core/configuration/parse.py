@@ -46,6 +46,7 @@ from pypid.core.configuration.keys import (
     RemoteSettings,
     ServerSettings,
     StorageSettings,
+    TrustSettings,
     UpstreamSettings,
     keys,
 )
@@ -85,6 +86,7 @@ class Config:
     remote: RemoteSettings = RemoteSettings()
     publish: PublishSettings = PublishSettings()
     advisories: AdvisorySettings = AdvisorySettings()
+    trust: TrustSettings = TrustSettings()
     log: LogSettings = LogSettings()
     users: Mapping[str, str] = field(default=_NONE, repr=lambda users: f"<{len(users)} users>")
     """Password hashes by user name; not in the repr."""

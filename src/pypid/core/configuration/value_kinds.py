@@ -21,6 +21,7 @@ from pypid.core.configuration.endpoints import parse_endpoint
 from pypid.core.cooldown import BEGINNING, Cooldown, CooldownException, Wait, specifier_of
 from pypid.core.errors import BadMoment
 from pypid.core.permissions import Principals, account_name
+from pypid.core.publisher_rules import SERVICES, RequiredPublisher
 from pypid.core.records.as_of_time import moment_of, parse_moment
 
 T = TypeVar("T")
@@ -503,5 +504,26 @@ COOLDOWN = ValueKind(
     (
         "an age or a date, and exceptions behind it, like 3d numpy=0 acme-*=14d "
         "requests==2.32.4=0@2026-12-31"
+    ),
+)
+
+
+# --- trust ----------------------------------------------------------------------------------------
+
+
+def _required_publisher(text: str) -> RequiredPublisher:
+    projects, _, publisher = text.partition("=")
+    service, colon, name = publisher.partition(":")
+    if service.lower() not in SERVICES or bool(colon and name) is (service == "*"):
+        raise ValueError(f"the publisher {publisher[:80]!r} is not like github:acme/spam or *")
+    return RequiredPublisher(GLOB.parse(projects), publisher)
+
+
+REQUIRED_PUBLISHER = ValueKind(
+    _required_publisher,
+    lambda rule: f"{rule.projects}={rule.publisher}",
+    (
+        "a project or glob, =, and a publisher (github:, gitlab:, google: or circleci:, with a "
+        "name or a glob) or just *, like acme-*=github:acme/*"
     ),
 )

@@ -327,7 +327,7 @@ class CacheStore:
             await self.blobs.write(cached_provenance_key(held), BytesBody(data), replace=True)
             await self._learn(file.project, lambda entry: with_provenance(entry, held.key))
         self.file_cached.emit(len(data))
-        return held
+        return replace(held, attested=True)
 
     # --- comparing with the storage ---
 

@@ -29,6 +29,7 @@ from pypid.core.packaging.expected_digest import claim_of, computed, hash_of
 from pypid.core.packaging.listed_names import is_mutable
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
+from pypid.flow.signals import Signal
 from pypid.flow.spool import Spool
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_metadata import Describer
@@ -71,6 +72,8 @@ class FileCache:
     world: World
     spool: Path
     largest: int = LARGEST
+    stored_file: Signal[[StoredFile]] = field(factory=Signal, repr=False)
+    """Emitted after a file was cached."""
     last_access: LastAccess = field(init=False, repr=False)
     provenance: ProvenanceCache = field(init=False, repr=False)
     _downloads: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
@@ -334,6 +337,7 @@ class FileCache:
             self.touched(kept)
             self.provenance.want(file, kept)
             self._broken_off.pop(_flight(file), None)
+            self.stored_file.emit(kept)
         except CancelledError:
             raise
         except PypidError as error:

@@ -19,6 +19,7 @@ from pypid.core.model import File, StoredFile, UpstreamEntry
 from pypid.core.policy import UnknownOwner
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.flow import Blocking, start, whole
+from pypid.flow.signals import Signal
 from pypid.flow.single_flight import Flights
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.gate import UpstreamGate
@@ -27,6 +28,10 @@ _log = Logger()
 
 FETCHES = 2
 """Provenance objects fetched at a time without a client that waits for them: files come first."""
+AT_ONCE = 200
+"""Number of missing provenance objects that the maintenance requests at a time: upstream indexes
+limit requests.
+"""
 MOST_WAITING = 2000
 """Number of files whose provenance waits to be fetched; `fetch_missing` finds the others."""
 MOST_REFUSED = 10_000
@@ -44,6 +49,8 @@ class ProvenanceCache:
     kept: CacheStore
     gate: UpstreamGate
     blocking: Blocking
+    stored: Signal[[StoredFile, bytes]] = field(factory=Signal, repr=False)
+    """Emitted after a provenance object was stored beside its cached file."""
     _flights: Flights[_Flight, bytes] = field(factory=Flights, init=False, repr=False)
     _waiting: OrderedDict[_Flight, File] = field(factory=OrderedDict, init=False, repr=False)
     _refused: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
@@ -142,7 +149,9 @@ class ProvenanceCache:
             if len(self._refused) > MOST_REFUSED:
                 self._refused.popitem(last=False)
             raise
-        await self.kept.keep_provenance(file, data)
+        kept = await self.kept.keep_provenance(file, data)
+        if kept is not None:
+            self.stored.emit(kept, data)
         return data
 
     async def _checked(

@@ -23,6 +23,7 @@ from pypid.core.errors import (
     PeopleUnknown,
     PypidError,
     UpstreamDown,
+    Withheld,
     WrongBytes,
 )
 from pypid.core.lru import Recent
@@ -193,13 +194,21 @@ class ProjectPageCache:
 
     async def _signers_of(self, file: File) -> tuple[Signer, ...]:
         async def read() -> tuple[Signer, ...]:
-            return signers_in(await self.index.provenance(file))
+            data, trust = await self.index.provenance(file), self.index.trust
+            if file.source is None:
+                return signers_in(data)
+            problem = "this process verifies none"
+            if trust is not None:
+                problem = (await trust.verdict(file, data)).problem
+            return (Signer("", "", problem=problem),) if problem else signers_in(data)
 
         try:
             return await self._signers.get(
                 (file.project, file.filename), (file.sha256, file.uploaded), read
             )
-        except NoSuchFile:  # it was just deleted
+        except Busy as error:
+            return (Signer("", "", problem=str(error)),)
+        except (NoSuchFile, Withheld):  # it was just deleted, or is held
             return ()
 
     async def plot(self, name: ProjectName, downloads: Downloads) -> str:

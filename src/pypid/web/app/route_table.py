@@ -73,6 +73,7 @@ MODULES = (
             "upstream",
             "snapshots",
             "approvals",
+            "trust",
             "advisories",
             "exports",
             "storage_usage",
@@ -110,6 +111,7 @@ MODULES = (
             "blocks",
             "snapshots",
             "approvals",
+            "trust",
             "configuration",
             "documentation",
         )

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
+from pypid.core.accounts.signers import claimed_publishers
 from pypid.core.archives.inspection import inspect
-from pypid.core.errors import BadFilename, BadRequest
+from pypid.core.errors import BadFilename, BadRequest, UntrustedPublisher
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution, parse_filename
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.core.permissions import Action, authorize, may
+from pypid.core.trust import publisher_fits
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.early_write import EarlyWrite
@@ -216,7 +218,30 @@ def _checked(app: App, form: UploadFields, distribution: Distribution, spool: Sp
     """
     with spool.inspected() as file:
         upload = check(form, distribution, inspect(file, distribution))
-    return evolve(upload, provenance=app.attesting.provenance(upload))
+    provenance = app.attesting.provenance(upload)
+    _check_publisher(app, distribution, provenance)
+    return evolve(upload, provenance=provenance)
+
+
+def _check_publisher(app: App, distribution: Distribution, provenance: bytes | None) -> None:
+    """Raise `UntrustedPublisher` unless the upload has the publisher that ``[trust] require`` asks
+    for. `provenance` was made from verified attestations.
+    """
+    trust = app.index.trust
+    if trust is None or not trust.rules.require:
+        return
+    required = trust.rules.required(distribution.project)
+    if not required:
+        return
+    found = frozenset[str]() if provenance is None else claimed_publishers(provenance)
+    if publisher_fits(found, required):
+        return
+    reason = (
+        f"its attestations are by {' and '.join(sorted(found))}"
+        if found
+        else "it has no verified attestation"
+    )
+    raise UntrustedPublisher(distribution.filename, reason, " or ".join(required))
 
 
 def _query_action(request: Request) -> str | None:

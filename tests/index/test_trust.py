@@ -1,0 +1,316 @@
+"""The publishers of upstream files: `pypid.index.trust`, with real signatures."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.attestations.verification import Attesting
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
+from pypid.core.configuration.choices import Mode
+from pypid.core.errors import NoSuchFile, UpstreamDown, Withheld
+from pypid.core.model import File, Listing, as_listed, in_order
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.policy import Policy
+from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
+from pypid.core.simple_api.packing import packed
+from pypid.core.trust import TrustDocument, Verdict
+from pypid.flow import whole
+from pypid.flow.spool import sweep
+from pypid.index import Index
+from pypid.index.decisions import Decisions
+from pypid.index.trust import GATHER, PublisherTrust
+from pypid.testing import world
+from pypid.testing.worlds import Awaiting
+from tests.index.file_cache_cases import ScriptedUpstream, listed
+from tests.sigstores import OwnSigstore, github, statement
+
+SPAM = project_name("spam")
+OWN = OwnSigstore()
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def provenance_by(repository: str, file: File, sigstore: OwnSigstore = OWN) -> bytes:
+    """The provenance object of the file, signed by a job of the repository."""
+    about = statement(file.filename, file.sha256 or "")
+    attestation = json.dumps(sigstore.attestation(about, github(repository))).encode()
+    return provenance_object([Signed(GitHub(repository, "release.yml"), attestation)])
+
+
+class ListingUpstream(ScriptedUpstream):
+    """An upstream index with one project."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[File] = []
+
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
+        files = packed(in_order([as_listed(file) for file in self.files]))
+        return Listing(name=name, files=files, confirmed=DAY, index="https://up.example/simple/")
+
+
+class TrustCase(Awaiting, SynchronousTestCase):
+    """An index in front of an upstream with attested files."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = ListingUpstream()
+        self.root = OWN.trusted_root(Path(self.mktemp()))
+        self.blobs, self.clock = MemoryBlobs(world().now), Clock()
+        self.verified = 0
+
+    def open(self, rules: TrustRules, mode: Mode = Mode.CACHE) -> Index:
+        """An index with these rules over the storage."""
+        self.policy, outside = Policy(mode=mode), world(self.clock)
+        decisions = Decisions(self.blobs, outside, self.policy.restrictions)
+        folder = decisions.folder("trust", TrustDocument)
+        attesting = Attesting(self.root)
+        self.trust = PublisherTrust(
+            rules, attesting.verdicts, outside, self.policy.restrictions, folder
+        )
+        spool = Path(self.mktemp())
+        sweep(spool)
+        catalog = MemoryCatalog()
+        index = Index(
+            *(self.blobs, catalog, self.upstream, self.policy, outside),
+            spool=spool,
+            trust=self.trust,
+        )
+        self.have(decisions.begin())
+        self.addCleanup(lambda: self.have(self.trust.close()))
+        self.have(index.reconcile())
+        return index
+
+    def add(self, version: str, day: int, by: str = "", sigstore: OwnSigstore = OWN) -> File:
+        """A file that upstream lists, uploaded on that day, attested by a job of a repository."""
+        data = version.encode()
+        url = f"https://files.example/integrity/{version}" if by else None
+        file = listed(
+            data,
+            f"spam-{version}.tar.gz",
+            uploaded=DAY + timedelta(days=day),
+            provenance_url=url,
+        )
+        self.upstream.files.append(file)
+        self.upstream.sends(file.source or "", data)
+        if url is not None:
+            self.upstream.sends(url, provenance_by(by, file, sigstore))
+        return file
+
+    def visible(self, index: Index) -> list[str]:
+        return [file.version for file in self.have(index.project(SPAM)).files]
+
+    def fetch(self, index: Index, file: File) -> bytes:
+        """What a client gets."""
+
+        async def fetched() -> bytes:
+            found = await index.file(SPAM, file.filename)
+            return await whole(await index.open(found), 1 << 20)
+
+        data = self.have(fetched())
+        self.clock.advance(GATHER)
+        return data
+
+    def held(self, index: Index, file: File) -> str:
+        """Why a client does not get the file."""
+
+        async def fetched() -> None:
+            found = await index.file(SPAM, file.filename)
+            await (await index.open(found)).aclose()
+
+        return str(self.refused(fetched(), Withheld))
+
+
+def required(*publishers: str) -> TrustRules:
+    return TrustRules(tuple(RequiredPublisher("spam", each) for each in publishers))
+
+
+class RequireTests(TrustCase):
+    """``[trust] require``."""
+
+    def test_right_publisher(self) -> None:
+        """A file by the required publisher is served; the rule ignores case, and takes globs."""
+        file = self.add("1.0", 1, "Monty/Spam")
+        for publishers in (("github:monty/*",), ("gitlab:monty/spam", "github:MONTY/spam"), ("*",)):
+            self.blobs = MemoryBlobs(world().now)
+            index = self.open(required(*publishers))
+            self.assertEqual(self.fetch(index, file), b"1.0")
+            self.assertEqual(self.visible(index), ["1.0"])
+
+    def test_wrong_publisher(self) -> None:
+        """A file by another publisher, or without attestation, is held; none of its bytes are
+        given, and others stay visible.
+        """
+        right, wrong = self.add("1.0", 1, "monty/spam"), self.add("1.1", 2, "eve/spam")
+        bare = self.add("1.2", 3)
+        index = self.open(required("github:monty/*"))
+        self.assertIn("has no attestation", self.held(index, bare))
+        self.assertIn("by github:eve/spam", self.held(index, wrong))
+        self.assertNotIn(wrong.source, [url for url, _ in self.upstream.asked])
+        self.assertEqual(self.fetch(index, right), b"1.0")
+        self.assertEqual(self.visible(index), ["1.0"])
+
+    def test_forged(self) -> None:
+        """A signature by another Sigstore, another file's attestation, or a publisher that is only
+        claimed proves nothing.
+        """
+        stranger = self.add("1.0", 1, "monty/spam", OwnSigstore())
+        other = self.add("1.1", 1, "monty/spam")
+        self.upstream.sends(other.provenance_url or "", provenance_by("monty/spam", stranger))
+        claimed = self.add("1.2", 1, "monty/spam")
+        data = provenance_by("eve/spam", claimed).replace(
+            b'"repository":"eve/spam"', b'"repository":"monty/spam"'
+        )
+        self.upstream.sends(claimed.provenance_url or "", data)
+        index = self.open(required("github:monty/*"))
+        for file in (stranger, other, claimed):
+            self.assertIn("proves nothing", self.held(index, file))
+        self.assertEqual(self.visible(index), [])
+
+    def test_provenance_is_away(self) -> None:
+        """Under a rule, a file whose provenance cannot be fetched now is not given; it is as soon
+        as it can.
+        """
+        file = self.add("1.0", 1, "monty/spam")
+        url = file.provenance_url or ""
+        answer = self.upstream.answers[url]
+        self.upstream.answers[url] = UpstreamDown("it is away.")
+        index = self.open(required("github:monty/*"))
+        found = self.have(index.file(SPAM, file.filename))
+        self.refused(index.open(found), UpstreamDown)
+        self.upstream.answers[url] = answer
+        self.assertEqual(self.fetch(index, file), b"1.0")
+
+    def test_offline(self) -> None:
+        """The publisher of a cached file is verified again with upstream away; a cached file
+        without provenance is held.
+        """
+        file, bare = self.add("1.0", 1, "monty/spam"), self.add("1.1", 1)
+        index = self.open(TrustRules())
+        self.fetch(index, file)
+        self.fetch(index, bare)
+        self.upstream.answers.clear()
+        offline = self.open(required("github:monty/*"), Mode.OFFLINE)
+        self.assertEqual(self.fetch(offline, file), b"1.0")
+        self.held(offline, bare)
+        self.assertEqual(self.visible(offline), ["1.0"])
+
+    def test_other_projects(self) -> None:
+        """Projects that no entry names need no attestation."""
+        file = self.add("1.0", 1)
+        rules = TrustRules((RequiredPublisher("eggs-*", "github:monty/*"),))
+        self.assertEqual(self.fetch(self.open(rules), file), b"1.0")
+
+
+class RatchetTests(TrustCase):
+    """``[trust] ratchet``."""
+
+    def learned(self, ratchet: Ratchet) -> Index:
+        """An index that has cached version 1.0, by monty/spam."""
+        index = self.open(TrustRules(ratchet=ratchet))
+        self.assertEqual(self.fetch(index, self.add("1.0", 10, "monty/spam")), b"1.0")
+        return index
+
+    def test_hold(self) -> None:
+        """After an attested release, later files without attestation and of others are held;
+        earlier ones and those of the same publisher are not.
+        """
+        index = self.learned(Ratchet.HOLD)
+        old, bare = self.add("0.9", 1), self.add("1.1", 11)
+        same, other = self.add("1.2", 12, "monty/spam"), self.add("1.3", 13, "eve/spam")
+        self.clock.advance(3600)
+        self.assertEqual(self.fetch(index, old), b"0.9")
+        self.assertEqual(self.fetch(index, same), b"1.2")
+        self.assertIn("earlier releases were attested by github:monty/spam", self.held(index, bare))
+        self.assertIn("by github:eve/spam", self.held(index, other))
+        self.assertEqual(self.visible(index), ["0.9", "1.0", "1.2"])
+
+    def test_approved(self) -> None:
+        """An approved file is visible from then on, for all processes, and its publisher is one of
+        the project's.
+        """
+        index = self.learned(Ratchet.HOLD)
+        bare, other = self.add("1.1", 11), self.add("1.2", 12, "eve/spam")
+        later = self.add("1.3", 13, "eve/spam")
+        self.clock.advance(3600)
+        self.held(index, bare)
+        self.held(index, other)
+        entry = self.have(index.catalog.upstream.get(SPAM))
+        doubts = {doubt.file.version: doubt for doubt in self.trust.doubts(entry)}
+        self.assertEqual(
+            {version: doubt.held for version, doubt in doubts.items()}, {"1.1": True, "1.2": True}
+        )
+        for doubt in doubts.values():
+            self.have(self.trust.approve(doubt.file, "admin"))
+        again = self.open(TrustRules(ratchet=Ratchet.HOLD))
+        for each in (index, again):
+            self.assertEqual(self.visible(each), ["1.0", "1.1", "1.2", "1.3"])
+        self.assertEqual(self.fetch(again, later), b"1.3")
+
+    def test_reset(self) -> None:
+        """A project whose publishers are forgotten begins anew."""
+        index = self.learned(Ratchet.HOLD)
+        bare = self.add("1.1", 11)
+        self.clock.advance(3600)
+        self.held(index, bare)
+        self.have(self.trust.reset(SPAM))
+        self.assertEqual(self.fetch(index, bare), b"1.1")
+        self.refused(self.trust.reset(SPAM), NoSuchFile)
+
+    def test_warn(self) -> None:
+        """By default such a file is served, and reported once."""
+        index = self.learned(Ratchet.WARN)
+        bare, other = self.add("1.1", 11), self.add("1.2", 12, "eve/spam")
+        self.clock.advance(3600)
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for _ in range(2):
+            self.assertEqual(self.fetch(index, bare), b"1.1")
+            self.assertEqual(self.fetch(index, other), b"1.2")
+        reports = [formatEvent(event) for event in events if "reason" in event]
+        self.assertEqual(len(reports), 2, reports)
+        self.assertIn("spam-1.1.tar.gz of spam is served, and doubted: it has no", reports[0])
+        self.assertIn("its attestation is by github:eve/spam", reports[1])
+        self.assertIsNone(self.policy.restrictions.current.of(SPAM))
+
+    def test_off(self) -> None:
+        """Nothing is verified or remembered."""
+        self.learned(Ratchet.OFF)
+        self.assertEqual(dict(self.trust.folder.all), {})
+
+    def test_new_process(self) -> None:
+        """Another process, with an empty memory, holds the same files."""
+        self.learned(Ratchet.HOLD)
+        bare, other = self.add("1.1", 11), self.add("1.2", 12, "eve/spam")
+        again = self.open(TrustRules(ratchet=Ratchet.HOLD))
+        self.held(again, bare)
+        self.held(again, other)
+        self.assertEqual(self.visible(again), ["1.0"])
+
+
+class DocumentTests(SynchronousTestCase):
+    """What is remembered of a project."""
+
+    def test_older_files_extend_what_is_known(self) -> None:
+        """An older attested file adds its publisher; a later one does not: that is the doubt."""
+        first = TrustDocument("spam").with_verdict(Verdict(("github:a/a",)), DAY)
+        later = first.with_verdict(Verdict(("github:b/b",)), DAY + timedelta(1))
+        older = first.with_verdict(Verdict(("github:c/c",)), DAY - timedelta(1))
+        self.assertIs(later, first)
+        self.assertEqual(older.publishers, ("github:a/a", "github:c/c"))
+        self.assertEqual(older.since, DAY - timedelta(1))
+        self.assertIs(first.with_verdict(Verdict(problem="bad"), DAY - timedelta(1)), first)
