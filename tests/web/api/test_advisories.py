@@ -100,6 +100,7 @@ class HostedTests(WholeCase):
         answer = self.pypid.api("GET", "/api/advisories?most=1")
         self.assertEqual((len(answer.json["advisories"]), answer.json["total"]), (1, 5))
         self.refused(self.pypid.api("GET", "/api/advisories?severity=bad"), 400, "critical")
+        self.refused(self.pypid.api("GET", "/api/advisories?project=%2F"), 400, "project name")
 
     def test_downloads(self) -> None:
         """Those of the last 30 days; by whom only administrators see."""

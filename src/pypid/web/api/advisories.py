@@ -14,7 +14,15 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from pypid.advisories.service import Advisories
 from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.advisories.severity import AdvisorySeverity
-from pypid.core.errors import BadRequest, Busy, NotAvailable, PeopleUnknown, TooLarge, TooSlow
+from pypid.core.errors import (
+    BadName,
+    BadRequest,
+    Busy,
+    NotAvailable,
+    PeopleUnknown,
+    TooLarge,
+    TooSlow,
+)
 from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Visibility, authorize
@@ -184,9 +192,12 @@ async def hosted(ctx: RequestContext) -> None:
 def selected(
     found: Sequence[HostedAdvisory], project: str, severity: str
 ) -> Sequence[HostedAdvisory]:
-    """Return those of a project, and of a severity or above. Raises `BadRequest`, `BadName`."""
+    """Return those of a project, and of a severity or above. Raises `BadRequest`."""
     if project:
-        name = project_name(project)
+        try:
+            name = project_name(project)
+        except BadName as error:
+            raise BadRequest(str(error)) from None
         found = [each for each in found if each.project == name]
     if severity:
         try:

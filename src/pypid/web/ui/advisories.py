@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pypid.core.errors import BadName, BadRequest
+from pypid.core.errors import BadRequest
 from pypid.core.permissions import Action
 from pypid.web.api.advisories import MOST_USERS, downloads_of, selected
 from pypid.web.app.hosted_advisories import DAYS
@@ -24,7 +24,7 @@ async def advisories(ctx: RequestContext) -> None:
     found = await hosted.visible(by)
     try:
         leaf = leaf_of(selected(found, **typed), ctx.request, *typed)
-    except (BadName, BadRequest) as error:
+    except BadRequest as error:
         problems.append(str(error))
         leaf = leaf_of((), ctx.request)
     lines = await hosted.shown(leaf.lines, by)
