@@ -9,13 +9,14 @@ from attrs import field, frozen
 
 from pypid.core.errors import BadName, BadRequest, shortened
 from pypid.core.packaging.names import ProjectName, project_name, version_of
-from pypid.core.packaging.requirements import MOST_CLAUSES
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 LONGEST = 2000
 """Maximum number of characters."""
+MOST_CLAUSES = 50
+"""Maximum number of clauses of a version specifier (``>=1,<2`` has two)."""
 _NAME = re.compile(r"[A-Za-z0-9._-]++")
 _DIGEST = re.compile(r"sha256:([0-9A-Fa-f]{64})\Z")
 
