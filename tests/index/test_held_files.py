@@ -22,7 +22,7 @@ from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.blocks import Blocks, StoredBlock
 from pypid.index.decisions import Decisions
-from pypid.index.held_files import GRACE, HeldFiles, Settled
+from pypid.index.held_files import GRACE, PAUSE, HeldFiles, Settled
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs, Body
@@ -50,9 +50,12 @@ class Moving(Watched):
     """A store that copies by itself, as a bucket does."""
 
     archived = False
+    failure: Exception | None = None
 
     async def copy(self, key: str, target: str) -> None:
         await self._before(f"copy {key}")
+        if self.failure is not None:
+            raise self.failure
         if self.archived:
             raise Archived()
         await self._blobs.write(target, await self._blobs.read(key), replace=True)
@@ -96,7 +99,7 @@ class HeldCase(IndexCase):
 
     def following(self, held: HeldFiles) -> HeldFiles:
         """The mover, once it knows the blocks."""
-        held.follow(lambda: self.blocks)
+        held.follow(lambda: self.blocks, no_metadata)
         return held
 
     def block(self, filename: str = WHEEL, project: ProjectName | None = SPAM) -> Settled:
@@ -406,8 +409,8 @@ class BlocksTests(HeldCase):
         self.assertEqual(self.files()[WHEEL], b"blocked")
 
     def test_storage_away(self) -> None:
-        """A block whose files cannot be moved now is in force all the same, and the next comparison
-        with the storage moves them.
+        """A block whose files cannot be moved now is in force all the same, and they are moved
+        soon.
         """
         self.have(self.service.decisions.begin())
         made = self.create()
@@ -416,7 +419,27 @@ class BlocksTests(HeldCase):
         self.assertIn("away", self.have(self.service.withhold(made)).failure)
         self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
         self.mover.context = working
-        self.assertEqual(self.have(self.mover.settle()), Settled(moved=1))
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/{made.id}/spam/{WHEEL}"])
+
+    def test_comparison_with_the_storage(self) -> None:
+        """A pass that fails does not stop the comparison that it follows, and is tried again."""
+        self.have(self.service.decisions.begin())
+        made = self.create()
+        held = self.index.maintenance.held_files
+        held.follow(lambda: self.service.all, no_metadata)
+        store = Moving(self.store)
+        store.failure = StorageDown("away.")
+
+        async def bucket() -> Any:
+            return store
+
+        held.bucket = bucket
+        self.have(self.index.reconcile())
+        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
+        store.failure = None
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/{made.id}/spam/{WHEEL}"])
 
     def test_unknown_blocks(self) -> None:
         """Nothing moves before the blocks were read, or while one of them cannot be read."""
@@ -444,7 +467,7 @@ class TwoNodesTests(HeldCase):
 
     def node(self, store: Blobs, blocks: Mapping[str, OneBlock]) -> HeldFiles:
         mover = self.held(self.started(store, shared=True))
-        mover.follow(lambda: blocks)
+        mover.follow(lambda: blocks, no_metadata)
         return mover
 
     @given(st.lists(st.integers(0, 9), max_size=60), st.booleans())

@@ -20,7 +20,7 @@ from pypid.core.records.documents import BlockDocument
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
 from pypid.flow import start
 from pypid.index.decisions import DecisionFolder, Decisions
-from pypid.index.held_files import BytesBlock, HeldFiles, Settled
+from pypid.index.held_files import PAUSE, BytesBlock, HeldFiles, Settled
 
 _log = Logger()
 
@@ -100,7 +100,7 @@ class Blocks:
         self._folder = self.decisions.folder(FOLDER, BlockDocument)
         self._folder.changed.connect(self._apply)
         if self.held_files is not None:
-            self.held_files.follow(self._in_force)
+            self.held_files.follow(self._in_force, self.decisions.ready)
 
     def find(self, id: str) -> StoredBlock:
         """Return the block. Raises `NoSuchBlock`."""
@@ -132,7 +132,7 @@ class Blocks:
 
     async def withhold(self, block: StoredBlock) -> Settled:
         """Move the bytes that a new block withholds in a bucket, so that signed URLs given earlier
-        end. What fails now is done with the next comparison with the storage.
+        end. What fails now is tried again until it is done.
         """
         if self.held_files is None:
             return Settled()
@@ -148,6 +148,8 @@ class Blocks:
             return await self.held_files.withhold(id)
         except PypidError as error:
             _log.error("the files of {id} could not be moved: {error}", id=id, error=error)
+            if id in self.all:
+                deferLater(self.decisions.world.clock, PAUSE, self._move, id).addCallback(start)
             return Settled(failure=str(error))
 
     async def delete(self, id: str) -> StoredBlock:

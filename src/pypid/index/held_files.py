@@ -34,6 +34,8 @@ _log = Logger()
 
 AT_ONCE = 8
 """Files moved at the same time."""
+PAUSE = 60.0
+"""Seconds after which a pass that failed is tried again."""
 ATTEMPTS = 3
 """How often a file is copied that another node moves at the same time."""
 GRACE = 600.0
@@ -93,6 +95,10 @@ class _Pass:
         return Settled(self.moved, len(self.returned), tuple(sorted(self.archived)))
 
 
+async def _nothing() -> None:
+    """Do nothing: no blocks are followed."""
+
+
 @define(eq=False)
 class HeldFiles:
     """Moves the bytes of blocked files, local and cached, and returns them. In a storage that is
@@ -106,21 +112,28 @@ class HeldFiles:
     _in_force: Callable[[], Mapping[str, BytesBlock] | None] = field(
         default=lambda: None, init=False, repr=False
     )
+    _ready: Callable[[], Awaitable[object]] = field(default=_nothing, init=False, repr=False)
     _back_since: dict[str, float] = field(factory=dict, init=False, repr=False)
     """Since when bytes are back in their place while their held copy stays, by the copy's key."""
 
-    def follow(self, in_force: Callable[[], Mapping[str, BytesBlock] | None]) -> None:
+    def follow(
+        self,
+        in_force: Callable[[], Mapping[str, BytesBlock] | None],
+        ready: Callable[[], Awaitable[object]],
+    ) -> None:
         """Obey these blocks from now on. `in_force` returns them by id; None while they are
-        unknown: then nothing moves.
+        unknown: then nothing moves. `ready` waits some seconds until they are known.
         """
-        self._in_force = in_force
+        self._in_force, self._ready = in_force, ready
 
     async def settle(self) -> Settled:
         """Move the bytes that blocks withhold, and return those that none withholds any more. Safe
         to repeat at any time, also after a crash.
         """
         if self._in_force() is None:
-            return Settled()
+            await self._ready()
+            if self._in_force() is None:
+                return Settled()
         return await shielded(self._settle(await self._begin()))
 
     async def withhold(self, block: str) -> Settled:

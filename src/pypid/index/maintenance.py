@@ -10,12 +10,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
-from pypid.core.errors import BadListing, UpstreamDown
+from pypid.core.errors import BadListing, PypidError, UpstreamDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
+from pypid.flow import start
 from pypid.index.context import IndexContext
-from pypid.index.held_files import HeldFiles
+from pypid.index.held_files import PAUSE, HeldFiles
 from pypid.index.progress import Tell
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.upstream.cache_store import CacheStore
@@ -28,6 +31,8 @@ if TYPE_CHECKING:  # imported where they are needed, which is rare: they look in
     from pypid.index.local.storage_check import CheckReport
     from pypid.index.upstream.imported_files import UpstreamImport, UpstreamMatch
 
+
+_log = Logger()
 
 _NO_SURVEY = (
     "So it is not known which of these projects also exist there, and nothing was imported. Try "
@@ -58,8 +63,22 @@ class Maintenance:
         found = await self._compared()
         if self.context.plan.pypicloud:
             found = await self._taken_over(found)
-        await self.held_files.settle()
+        await self._settle_held_files()
         return found
+
+    async def _settle_held_files(self) -> None:
+        """Finish what broke off of moving the bytes of blocked files; a failure is logged, and
+        tried again.
+        """
+        try:
+            await self.held_files.settle()
+        except PypidError as error:
+            again = (
+                "the bytes of blocked files were not all moved: {error} Next attempt in {pause} s"
+            )
+            _log.error(again, error=error, pause=PAUSE)
+            clock = self.context.world.clock
+            deferLater(clock, PAUSE, self._settle_held_files).addCallback(start)
 
     @property
     def pending_updates(self) -> int:
@@ -123,7 +142,7 @@ class Maintenance:
         """
         if project is None:
             found = await self._compared(tell)
-            await self.held_files.settle()
+            await self._settle_held_files()
         else:
             found = await Reconciler(self.context, tell).reconcile_project(project)
         return found, await self._take_in(found.strays, found.foreign, by, tell)
