@@ -37,6 +37,10 @@ class ApprovalTests(CacheCase):
         self.assertRegex(listed, r"(?m)^bee ")
         self.assertIn("1 project waiting for approval", listed)
         self.assertIn("Upstream: 2 releases, 2 files", self.pypid("approval", "show", "bee"))
+        wanted = self.folder / "requirements.txt"
+        wanted.write_text("bee\n")
+        printed = fails(self.command("cache", "fetch", "-r", wanted), self.folder)
+        self.assertIn(reason, printed)
         self.assertEqual(self.kept(), [])
         self.pypid("approval", "approve", "bee<2")
         for name, command in self.clients().items():

@@ -8,12 +8,10 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from pypid.core.errors import NoSuchFile, NotAcceptable, Withheld
+from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
-from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.permissions import ANONYMOUS, Action, may
-from pypid.core.restrictions import HoldKind
 from pypid.core.simple_api.render import finished
 from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
@@ -47,9 +45,9 @@ async def send_named(
     """Send the file of this name, or the sidecar, if it is visible."""
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
-            found = await _visible(ctx, project, filename.removesuffix(suffix), permission)
+            found = await ctx.app.index.file(project, filename.removesuffix(suffix), permission)
             return await _send_sidecar(ctx, found, suffix, permission)
-    found = await _visible(ctx, project, filename, permission)
+    found = await ctx.app.index.file(project, filename, permission)
     elsewhere = (
         await ctx.app.index.elsewhere(found, permission)
         if ctx.app.settings.redirects_upstream
@@ -96,21 +94,6 @@ async def _send(ctx: RequestContext, found: File, permission: UpstreamPermission
     what = DownloadHead.of(found, lasting=ctx.app.lasting)
     ctx.request.depends_on(ResponseDependencies(found.project, permission, found))
     return await send_file(ctx.request, what, body_of, restricted=ctx.app.restricted)
-
-
-async def _visible(
-    ctx: RequestContext, project: ProjectName, filename: str, permission: UpstreamPermission
-) -> File:
-    """Return the file; if it waits for approval, record the request. Raises what `Index.file`
-    raises.
-    """
-    try:
-        return await ctx.app.index.file(project, filename, permission)
-    except Withheld as error:
-        if error.kind == HoldKind.APPROVAL.value:
-            version = version_of(filename, project)
-            await ctx.app.approvals.request(project, ctx.identity.user or ctx.address, version)
-        raise
 
 
 async def _send_unmeasured(
