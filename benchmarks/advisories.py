@@ -172,7 +172,7 @@ def queries(advisories: Advisories, count: int) -> None:
         restrictions.of(ProjectName("harmless"))
     took = (time.process_time() - began) / times * 1e9
     print(f"a project without advisories: {took:.0f} ns a view")
-    assert len(advisories.index.encoded) <= count
+    assert advisories.count == count
 
 
 def main() -> None:

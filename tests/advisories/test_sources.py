@@ -60,12 +60,14 @@ class LocalSourceTests(SynchronousTestCase):
         return self.successResultOf(start(source.fetch(known)))
 
     def test_folder(self) -> None:
-        """Records below it are read; hidden and other files, and links to folders, are not."""
+        """Records below it are read; hidden and other files, links to folders and pipes are not."""
         for name in ("a.json", "sub/b.yaml", "sub/c.YML", ".git/d.json", "e.txt", ".f.json"):
             path = self.folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(name.encode())
         (self.folder / "loop").symlink_to(self.folder)
+        (self.folder / "broken.json").symlink_to(self.folder / "none")
+        os.mkfifo(self.folder / "fifo.json")
         found = members(self.fetch(self.folder))
         self.assertEqual(found, {n: n.encode() for n in ("a.json", "sub/b.yaml", "sub/c.YML")})
 

@@ -104,9 +104,10 @@ class S3Case(TestCase):
     async def _told(self, *_: object) -> Ability:
         return abilities(self.bucket.able)
 
-    async def open(self, **more: Any) -> S3Blobs:
+    async def open(self, *, reads_only: bool = False, **more: Any) -> S3Blobs:
         """A store in the fake's bucket."""
-        blobs = await store.open(settings(self.fake, **more), self.world, self.reactor)
+        given = settings(self.fake, **more)
+        blobs = await store.open(given, self.world, self.reactor, reads_only=reads_only)
         self.opened.append(blobs)
         return blobs
 

@@ -60,15 +60,6 @@ Stamp = tuple[int, int, int]
 """Identifies the state of the file: inode, time of modification in ns, size."""
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """Return the stamp of the file; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
 @define(eq=False)
 class AdvisoryDatabase:
     """The database at `path`. Reading a file that is missing, damaged or of another layout finds
@@ -78,6 +69,14 @@ class AdvisoryDatabase:
     path: Path
 
     # --- reading ----------------------------------------------------------------------------------
+
+    def stamp(self) -> Stamp | None:
+        """Return the stamp of the file; None if there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def meta(self) -> dict[str, str]:
         """Return facts about the content: `source`, `loaded`, ...; empty without a database."""

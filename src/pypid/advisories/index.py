@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -20,6 +21,8 @@ DECODED = 2000
 HEAVIEST = 4 << 20
 """Bytes of their encoded forms."""
 
+UNREADABLE = (sqlite3.Error, ValueError)
+"""What reading a damaged database raises."""
 Mutes = Mapping[ProjectName, tuple[Mute, ...]]
 
 

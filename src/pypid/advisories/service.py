@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.advisories.database import FILE, AdvisoryDatabase, Stamp, StoredAdvisory, stamp_of
-from pypid.advisories.index import NOTHING, AdvisoryIndex, read_index, time_of
-from pypid.advisories.rules import AdvisoryRestrictions, restrictions_of
-from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.packaging.names import ProjectName
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import World
 from pypid.flow.signals import Signal
+
+if TYPE_CHECKING:  # not needed without `[advisories]`
+    from pypid.advisories.database import AdvisoryDatabase, Stamp, StoredAdvisory
+    from pypid.advisories.index import AdvisoryIndex
+    from pypid.advisories.rules import AdvisoryRestrictions
+    from pypid.core.advisories.osv import AdvisorySummary
 
 _log = Logger()
 
@@ -46,7 +47,8 @@ class Advisories:
     """The advisories have changed."""
     refresh_requested: Signal[[]] = field(factory=Signal)
     """The sources are to be read soon."""
-    index: AdvisoryIndex = field(default=NOTHING, init=False, repr=False)
+    index: AdvisoryIndex | None = field(default=None, init=False, repr=False)
+    """What is known of each project; None: nothing."""
     loaded: datetime | None = field(default=None, init=False)
     """When the source was last read without an error; None: never."""
     failure: str = field(default="", init=False)
@@ -55,15 +57,15 @@ class Advisories:
 
     def of(self, name: ProjectName) -> tuple[AdvisorySummary, ...]:
         """Return all advisories of a project, also those withdrawn or muted; nearly always ()."""
-        return self.index.of(name)
+        return () if self.index is None else self.index.of(name)
 
     def hits(self, name: ProjectName, version: str) -> tuple[AdvisorySummary, ...]:
         """Return the advisories in force that affect a version: none withdrawn, none muted."""
-        return self.index.hits(name, version)
+        return () if self.index is None else self.index.hits(name, version)
 
     def knows(self, name: ProjectName) -> bool:
         """Return whether there is any advisory of the project."""
-        return name in self.index.encoded
+        return self.index is not None and name in self.index.encoded
 
     async def record(self, id: str) -> StoredAdvisory | None:
         """Return the record with this id. The caller checks who may see a private one."""
@@ -80,7 +82,7 @@ class Advisories:
     @property
     def count(self) -> int:
         """The number of records."""
-        return self.index.count
+        return 0 if self.index is None else self.index.count
 
     @property
     def age(self) -> float | None:
@@ -91,6 +93,8 @@ class Advisories:
     @property
     def database(self) -> AdvisoryDatabase:
         """The database of this machine."""
+        from pypid.advisories.database import FILE, AdvisoryDatabase
+
         assert self.folder is not None
         return AdvisoryDatabase(self.folder / FILE)
 
@@ -99,35 +103,45 @@ class Advisories:
         records. A damaged one counts as empty until it is loaded again.
         """
         if self.folder is not None:
-            stamp = stamp_of(self.database.path)
-            with suppress(sqlite3.Error, ValueError):
-                self._use(self.database.meta(), self._read_all())
+            database = self.database
+            stamp = database.stamp()
+            content = self._read_all()
+            if content is not None:
+                self._use(database.meta(), content)
             self._stamp = stamp
 
     async def read(self) -> None:
         """Read the database if it has changed; if it is damaged, what is known stays."""
         if self.folder is None:
             return
-        stamp = stamp_of(self.database.path)
+        database = self.database
+        stamp = database.stamp()
         if stamp is None or stamp == self._stamp:
             return
-        facts: dict[str, str] = await self.world.blocking(self.database.meta)
+        facts: dict[str, str] = await self.world.blocking(database.meta)
         content = None
-        try:
-            if facts and facts.get("generation", "") != self.index.generation:
-                content = await self.world.thinking(self._read_all)
-        except (sqlite3.Error, ValueError) as error:
-            _log.warn("the advisories cannot be read: {error}", error=error)
+        generation = "" if self.index is None else self.index.generation
+        if facts and facts.get("generation", "") != generation:
+            content = await self.world.thinking(self._read_all)
         self._stamp = stamp
         self._use(facts, content)
 
-    def _read_all(self) -> tuple[AdvisoryIndex, AdvisoryRestrictions]:
-        index = read_index(self.database)
+    def _read_all(self) -> tuple[AdvisoryIndex, AdvisoryRestrictions] | None:
+        from pypid.advisories.index import UNREADABLE, read_index
+        from pypid.advisories.rules import restrictions_of
+
+        try:
+            index = read_index(self.database)
+        except UNREADABLE as error:
+            _log.warn("the advisories cannot be read: {error}", error=error)
+            return None
         return index, restrictions_of(index, self.block)
 
     def _use(
         self, facts: Mapping[str, str], content: tuple[AdvisoryIndex, AdvisoryRestrictions] | None
     ) -> None:
+        from pypid.advisories.index import time_of
+
         self.loaded, self.failure = time_of(facts.get("loaded")), facts.get("failure", "")
         if content is not None:
             self.index, rules = content

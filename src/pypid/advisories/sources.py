@@ -7,7 +7,9 @@ Each source gives a zip archive; a folder is packed into one. What was read befo
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -125,7 +127,10 @@ def _files_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 if number > MOST_FILES:
                     raise UnusableSource(f"it has more than {MOST_FILES} files")
                 path = os.path.join(where, name)  # noqa: PTH118  # one of many thousands
-                yield os.path.relpath(path, folder), os.stat(path)  # noqa: PTH116
+                with suppress(OSError):  # removed meanwhile, or a broken link
+                    status = os.stat(path)  # noqa: PTH116
+                    if stat.S_ISREG(status.st_mode):
+                        yield os.path.relpath(path, folder), status
 
 
 def _raise(error: OSError) -> None:

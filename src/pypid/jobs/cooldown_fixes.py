@@ -86,7 +86,7 @@ class CooldownFixes(PeriodicJobs):
         """
         index = self.index
         # a copy has its own cache of decoded advisories: another thread uses it
-        advisories = evolve(self.advisories.index)
+        advisories = evolve(self.advisories.index or AdvisoryIndex())
         since = index.world.now() - IN_USE
         cached = await index.context.catalog.upstream.summaries()
         names = [each.name for each in cached if each.name in advisories.encoded]

@@ -21,8 +21,6 @@ from pypid.flow import World
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider
 from pypid.ports import Blobs
-from pypid.wiring.checks.file_access import exists
-from pypid.wiring.checks.finding import ConfigFinding
 from pypid.wiring.platform import Platform
 from pypid.wiring.storage import bucket_settings
 from pypid.wiring.upstreams import authorities_of
@@ -30,6 +28,7 @@ from pypid.wiring.upstreams import authorities_of
 if TYPE_CHECKING:  # not needed without a source, nor by a start
     from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
     from pypid.http_client.connections import HttpConnections
+    from pypid.wiring.checks.finding import ConfigFinding
 
 _HTTP_IMPORTS = "pypid.advisories.http_source", "pypid.http_client.trust", "twisted.web.client"
 _BUCKET_IMPORTS = "pypid.advisories.bucket_source", "pypid.blobs.s3.store", "twisted.web.client"
@@ -80,6 +79,9 @@ def advisory_services(
 
 def advisory_findings(config: Config, paths: StatePaths) -> Iterator[ConfigFinding]:
     """Yield warnings about `[advisories]`: a source may be away for a while. Blocks."""
+    from pypid.wiring.checks.file_access import exists
+    from pypid.wiring.checks.finding import ConfigFinding
+
     wanted = config.advisories
     for key, text in (("source", wanted.source), ("own", wanted.own)):
         path = paths.ini.parent / (text or "")
