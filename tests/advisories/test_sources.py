@@ -187,12 +187,18 @@ class HttpSourceTests(TestCase):
         self.now += timedelta(hours=1)
         lines = "2026-05-06T12:30:00Z,PyPI/X-2\nbad line\n2026-05-06T12:20:00Z,X-gone\n,\n9,X-9\n"
         self.answer("modified_id.csv", lines.encode() + b"2026-05-01T00:00:00Z,X-old\n")
+        self.server.scripts["/PyPI/X-2.json"] = status(500)
+        with self.assertRaises(UnusableSource):
+            await self.source.fetch(found.version)
+        self.asked()
         self.answer("X-2.json", record("X-2"))
         delta = await self.source.fetch(found.version)
         assert delta is not None
         self.assertEqual(members(delta), {"X-2.json": record("X-2")})
         self.assertTrue(delta.is_delta)
         self.assertEqual(self.asked(), ["modified_id.csv", "X-2.json", "X-gone.json"])
+        self.assertIsNone(await self.source.fetch(delta.version))
+        self.assertEqual(self.asked(), ["modified_id.csv"])
         self.now += timedelta(days=1)
         whole = await self.source.fetch(delta.version)
         assert whole is not None
@@ -203,12 +209,12 @@ class HttpSourceTests(TestCase):
         """A record from the future hides no later change; a clock that went back means a full
         download.
         """
-        self.answer("modified_id.csv", b"2099-01-01T00:00:00Z,X-1\n")
+        self.answer("modified_id.csv", b"2099-01-01T00:00:00Z,X-1\n2026-05-06T11:00:00Z,X-2\n")
         found = await self.source.fetch("")
         assert found is not None
         found.archive.close()
         version = msgspec.json.decode(found.version, type=HttpVersion)
-        self.assertEqual(version.newest, NOW.isoformat())
+        self.assertEqual(version.newest, "2026-05-06T11:00:00+00:00")
         self.now -= timedelta(days=3)
         whole = await self.source.fetch(found.version)
         assert whole is not None
@@ -261,8 +267,11 @@ class HttpSourceTests(TestCase):
             self.assertTrue(await other.all_gone())
 
     def test_list(self) -> None:
-        found = modified_records(
-            b"2026-01-01,A-1\n2026-01-01T00:00:00,B-1\n\xff,\nx\n2026-13-01T,C\n"
-        )
-        self.assertEqual([id for _, id in found], ["A-1", "B-1"])
-        self.assertEqual({time for time, _ in found}, {BEGINNING})
+        """Times without a zone are in UTC; broken lines are skipped, and the number is bounded."""
+        data = b"2026-01-01,A-1\n2026-01-01T00:00:00,B-1\n\xff,\nx\n2026-13-01T,C\n2027-01-01,D\n"
+        found = modified_records(data, BEGINNING - timedelta(days=1), NOW)
+        self.assertEqual((list(found.times), found.newest), (["A-1", "B-1", "D"], BEGINNING))
+        many = b"".join(b"2026-01-01,A-%d\n" % number for number in range(9999))
+        found = modified_records(many, BEGINNING - timedelta(days=1), NOW)
+        self.assertEqual(len(found.times), http_source.MOST_CHANGED + 1)
+        self.assertIsNone(modified_records(b"2027-01-01,D\n", NOW, NOW).newest)

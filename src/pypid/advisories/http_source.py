@@ -8,8 +8,10 @@ records that ``modified_id.csv`` beside it names as modified.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -40,6 +42,7 @@ and of its records differ.
 """
 MOST_CHANGED = 500
 """Modified records that are requested one by one; for more the archive is downloaded."""
+FUTURE = datetime.max.replace(tzinfo=UTC)
 LONGEST_LIST = 64 << 20
 """Bytes of ``modified_id.csv``."""
 MOST_REDIRECTS = 5
@@ -57,6 +60,22 @@ class HttpVersion(msgspec.Struct, frozen=True):
     """When the archive was downloaded or confirmed (ISO 8601)."""
     newest: str = ""
     """The latest time of modification in the list (ISO 8601)."""
+    recent: dict[str, str] = {}
+    """The records modified shortly before that, with their times: they need not be read again."""
+
+
+@frozen
+class ModifiedRecords:
+    """What the list of modified records says."""
+
+    newest: datetime | None
+    """The latest time that is not in the future: a wrong date must not hide later ones."""
+    times: Mapping[str, datetime]
+    """The records that were modified after some time; one more than `MOST_CHANGED` at most."""
+
+
+class NotFound(UnusableSource):
+    """The server has no such file."""
 
 
 @frozen
@@ -72,19 +91,19 @@ class HttpSource:
         """Return what the source has, as `AdvisorySource.fetch` does."""
         before = _version(known)
         now = self.world.now()
-        whole = _time(before.whole)
-        if whole is not None and timedelta() <= now - whole < WHOLE_AFTER:
-            newest = _time(before.newest)
-            changed = None if newest is None else await self._modified(newest)
-            if changed is not None:
-                return await self._delta(before, *changed)
+        whole, newest = _time(before.whole), _time(before.newest)
+        if whole is not None and newest is not None and timedelta() <= now - whole < WHOLE_AFTER:
+            listed = await self._listed(newest - OVERLAP)
+            if listed is not None and len(listed.times) <= MOST_CHANGED:
+                return await self._delta(before, newest, listed)
         return await self._whole(before, now)
 
     # --- the archive ------------------------------------------------------------------------------
 
     async def _whole(self, before: HttpVersion, now: datetime) -> FetchedAdvisories | None:
         # before the archive, so that what is modified meanwhile is in the next delta
-        newest = await self._newest(now)
+        listed = await self._listed(FUTURE)
+        newest = "" if listed is None or listed.newest is None else listed.newest.isoformat()
         conditions = {}
         if before.etag:
             conditions["If-None-Match"] = before.etag
@@ -106,44 +125,37 @@ class HttpSource:
 
     # --- what was modified ------------------------------------------------------------------------
 
-    async def _newest(self, now: datetime) -> str:
-        """Return the latest time in the list; "" without a list."""
+    async def _listed(self, since: datetime) -> ModifiedRecords | None:
+        """Return which records were modified after a time; None without a list."""
         try:
-            listed = await self._list()
-        except (Fault, UnusableSource):
-            return ""
-        return _latest(listed, now).isoformat() if listed else ""
-
-    async def _modified(self, since: datetime) -> tuple[list[str], str] | None:
-        """Return the ids that were modified since then, and the latest time; None where the archive
-        is better.
-        """
-        try:
-            listed = await self._list()
+            data = await self._body(urljoin(self.url, _LIST), LONGEST_LIST)
         except (Fault, UnusableSource):
             return None
-        ids = [id for time, id in listed if time > since - OVERLAP]
-        newest = max(_latest(listed, self.world.now()), since) if listed else since
-        return (ids, newest.isoformat()) if len(ids) <= MOST_CHANGED else None
-
-    async def _list(self) -> list[tuple[datetime, str]]:
-        data = await self._body(urljoin(self.url, _LIST), LONGEST_LIST)
-        found: list[tuple[datetime, str]] = await self.world.thinking(modified_records, data)
+        now = self.world.now()
+        found: ModifiedRecords = await self.world.thinking(modified_records, data, since, now)
         return found
 
     async def _delta(
-        self, before: HttpVersion, ids: list[str], newest: str
+        self, before: HttpVersion, newest: datetime, listed: ModifiedRecords
     ) -> FetchedAdvisories | None:
+        times = {id: time.isoformat() for id, time in listed.times.items()}
+        changed = [id for id, time in times.items() if before.recent.get(id) != time]
+        if not changed:
+            return None
         archive = temporary_archive(self.spool)
-        with ZipFile(archive, "w", ZIP_STORED) as packed:
-            for id in ids:
-                try:
+        try:
+            with ZipFile(archive, "w", ZIP_STORED) as packed:
+                for id in changed:
                     url = urljoin(self.url, f"{quote(id, safe='')}.json")
-                    data = await self._body(url, LONGEST_DOCUMENT)
-                except UnusableSource:  # removed meanwhile: the next archive tells
-                    continue
-                await self.world.blocking(packed.writestr, f"{id}.json".replace("..", "__"), data)
-        version = msgspec.structs.replace(before, newest=newest)
+                    with suppress(NotFound):  # removed meanwhile: the next archive tells
+                        data = await self._body(url, LONGEST_DOCUMENT)
+                        name = f"{id}.json".replace("..", "__")
+                        await self.world.blocking(packed.writestr, name, data)
+        except BaseException:
+            archive.close()
+            raise
+        latest = max(listed.newest or newest, newest).isoformat()
+        version = msgspec.structs.replace(before, newest=latest, recent=times)
         text = msgspec.json.encode(version).decode()
         return FetchedAdvisories(text, archive, is_delta=True)
 
@@ -172,6 +184,8 @@ class HttpSource:
                     continue
                 if response.code == 304 and headers:
                     return None
+                if response.code in (404, 410):
+                    raise NotFound(f"it answered with the status {response.code}")
                 if response.code != 200:
                     raise UnusableSource(f"it answered with the status {response.code}")
                 await self._write(body, file, limit)
@@ -208,20 +222,20 @@ class HttpSource:
         await self.world.blocking(file.write, b"".join(pieces))
 
 
-def _latest(listed: Sequence[tuple[datetime, str]], now: datetime) -> datetime:
-    """Return the latest time that is not in the future: a wrong date must not hide later ones."""
-    return min(max(time for time, _ in listed), now)
-
-
-def modified_records(data: bytes) -> list[tuple[datetime, str]]:
-    """Return time and id of each line of ``modified_id.csv``; other lines are skipped."""
-    found = []
-    for line in data.decode("utf-8", "replace").splitlines():
-        text, _, id = line.partition(",")
-        time = _time(text.strip())
-        if time is not None and id.strip():
-            found.append((time, id.strip().rpartition("/")[2]))
-    return found
+def modified_records(data: bytes, since: datetime, now: datetime) -> ModifiedRecords:
+    """Return what ``modified_id.csv`` says. Lines that have no time or no id are skipped."""
+    newest: datetime | None = None
+    times: dict[str, datetime] = {}
+    for line in BytesIO(data):
+        text, _, written = line.decode("utf-8", "replace").partition(",")
+        time, id = _time(text.strip()), written.strip().rpartition("/")[2]
+        if time is None or not id:
+            continue
+        if time <= now:
+            newest = time if newest is None else max(newest, time)
+        if time > since and len(times) <= MOST_CHANGED:
+            times[id] = max(time, times.get(id, time))
+    return ModifiedRecords(newest, times)
 
 
 def _whole_content(file: BinaryIO) -> bytes:
