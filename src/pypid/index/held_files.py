@@ -8,8 +8,7 @@ records never change: they name the key to which the bytes return.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 from typing import Protocol
@@ -332,22 +331,6 @@ class HeldFiles:
     ) -> AbstractAsyncContextManager[None]:
         places = self.kept.places if _is_cached(origin) else self.context.places
         return places.hold(f"{project}/{filename}")
-
-
-async def withheld_files(
-    context: IndexContext, names: Iterable[ProjectName]
-) -> AbstractSet[tuple[ProjectName, str]]:
-    """Return the cached files of these projects that a rule withholds, as project and file name:
-    they stay as evidence, and upstream may have removed them.
-    """
-    restrictions = context.policy.restrictions.current
-    return {
-        (name, file.filename)
-        for name in names
-        if restrictions.hides_any(name)
-        for file in (await context.catalog.upstream.get(name)).kept
-        if restrictions.hold(file) is not None
-    }
 
 
 async def is_left_over(blobs: Blobs, where: str) -> bool:

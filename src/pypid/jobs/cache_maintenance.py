@@ -26,8 +26,7 @@ from pypid.core.policy import asks_upstream
 from pypid.flow import start
 from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
-from pypid.index.held_files import withheld_files
-from pypid.index.upstream.eviction import files_to_evict, inventory_of
+from pypid.index.upstream.eviction import files_to_evict, inventory_of, withheld_files
 from pypid.index.upstream.file_provenance import AT_ONCE
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.jobs.leases import (
@@ -296,4 +295,4 @@ class CacheMaintenance(PeriodicJobs):
                 size=size,
                 limit=limit,
             )
-        return needed | await withheld_files(self.index.context, projects)
+        return needed | await withheld_files(self.index, projects)

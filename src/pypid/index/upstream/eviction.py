@@ -4,7 +4,7 @@ files are never touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import timedelta
 
 from pypid.core.packaging.names import ProjectName
@@ -80,3 +80,19 @@ def files_to_evict(
         going.append(file)
         left -= file.size
     return going
+
+
+async def withheld_files(
+    index: Index, names: Iterable[ProjectName]
+) -> Set[tuple[ProjectName, str]]:
+    """Return the cached files of these projects that a rule withholds, as project and file name:
+    they stay as evidence, and upstream may have removed them.
+    """
+    restrictions = index.policy.restrictions.current
+    return {
+        (name, file.filename)
+        for name in names
+        if restrictions.hides_any(name)
+        for file in (await index.catalog.upstream.get(name)).kept
+        if restrictions.hold(file) is not None
+    }
