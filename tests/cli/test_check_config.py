@@ -17,7 +17,7 @@ from tests.live.certificates import Authority
 
 ENDPOINTS = (
     "(allowed: host:port, :port, port, or a Twisted endpoint string, like "
-    "tcp:6543:interface=127.0.0.1; several are separated by white space)"
+    "tcp:6543:interface=127.0.0.1; several are separated by whitespace)"
 )
 NOBODY = 65534
 USERS = f"[users]\nalice = {HASH}\nbob = {HASH}\n"
@@ -59,7 +59,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
             ":2: [advisories] source: invalid value 'ftp://osv.example.org/all.zip' (allowed: a "
             "path, an http or https URL, or s3://bucket/key)",
             ":3: [advisories] block: invalid value 'malwar' (allowed: malware, critical, high, "
-            "medium, low, nothing; several are separated by white space): 'malwar' is none; did "
+            "medium, low, nothing; several are separated by whitespace): 'malwar' is none; did "
             "you mean 'malware'?",
         ),
     ),

@@ -19,6 +19,7 @@ NOUNS = (
         "token",
         "snapshot",
         "block",
+        "trust",
         "audit",
         "downloads",
         "status",
@@ -26,7 +27,16 @@ NOUNS = (
     "advisory",
 )
 """Commands that need a server only; the others need files, another index, or a terminal."""
-NOT_HERE = ("--ask", "--stdin", "--follow", "--at", "k3x9...", "acme-1f3a9c02", "sha256:DIGEST")
+NOT_HERE = (
+    "--ask",
+    "--stdin",
+    "--follow",
+    "--at",
+    "k3x9...",
+    "acme-1f3a9c02",
+    "sha256:DIGEST",
+    "PROJECT",
+)
 """Words of examples that need a terminal, standard input, a history, or an id."""
 PYLOCK = 'lock-version = "1.0"\ncreated-by = "test"\npackages = []'
 FIRST = (

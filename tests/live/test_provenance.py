@@ -17,7 +17,7 @@ from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from tests.live.certificates import Authority
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid
 from tests.live.isolation import fails, works
-from tests.live.processes import free_port
+from tests.live.processes import BIN, free_port
 from tests.live.projects import Artifact, wheel
 from tests.live.workers import until
 from tests.sigstores import OwnSigstore, statement
@@ -46,6 +46,7 @@ class ProvenanceTests(IndexTestCase):
         authority.issue(chain, key)
         self.sigstore = OwnSigstore()
         self.answers: dict[str, tuple[str, bytes]] = {}
+        self.listed: dict[str, list[dict[str, Any]]] = {}
         self.upstream = self.serve(chain, key)
         self.list_file(SPAM, attested_by(self.sigstore, SPAM))
         self.list_file(EGGS, b'{"version": 1, "attestation_bundles": []}')
@@ -55,8 +56,12 @@ class ProvenanceTests(IndexTestCase):
             certificate=chain,
             key=key,
             trusted=self.trusted,
-            upstream=f"mode = cache\nurl = {self.upstream}/simple/",
+            upstream=f"mode = cache\nttl = 0\nurl = {self.upstream}/simple/",
             server=f"public_url = https://127.0.0.1:{(port := free_port())}",
+            sections=(
+                "[trust]\nratchet = hold\n"
+                f"trust_root = {self.sigstore.trusted_root(self.folder / 'root.json')}\n"
+            ),
         )
         self.port = port
         return self.entered(pypid(place, settings))
@@ -90,21 +95,26 @@ class ProvenanceTests(IndexTestCase):
         self.stop_upstream: Callable[[], None] = stop
         return f"https://127.0.0.1:{server.server_address[1]}"
 
-    def list_file(self, artifact: Artifact, provenance: bytes) -> None:
-        """Have upstream list the file with this provenance object."""
+    def list_file(
+        self, artifact: Artifact, provenance: bytes | None, uploaded: str = "2026-01-01"
+    ) -> None:
+        """Have upstream list the file, uploaded on that day, with this provenance object."""
         name, version = artifact.filename.split("-")[:2]
         path = f"/integrity/{name}/{version}/{artifact.filename}/provenance"
-        self.answers[path] = ("application/vnd.pypi.integrity.v1+json", provenance)
+        self.answers[path] = ("application/vnd.pypi.integrity.v1+json", provenance or b"")
         self.answers[f"/files/{artifact.filename}"] = ("application/octet-stream", artifact.data)
         file = {
             "filename": artifact.filename,
             "url": f"/files/{artifact.filename}",
             "hashes": {"sha256": sha256(artifact.data).hexdigest()},
             "size": len(artifact.data),
-            "provenance": f"{self.upstream}{path}",
+            "upload-time": f"{uploaded}T00:00:00Z",
+            **({} if provenance is None else {"provenance": f"{self.upstream}{path}"}),
         }
-        page = {"meta": {"api-version": "1.1"}, "name": name, "versions": [version]}
-        self.answers[f"/simple/{name}/"] = (J, json.dumps({**page, "files": [file]}).encode())
+        files = self.listed.setdefault(name, [])
+        files.append(file)
+        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files}
+        self.answers[f"/simple/{name}/"] = (J, json.dumps(page).encode())
 
     def get(self, path: str, accept: str = "*/*") -> bytes:
         context = ssl.create_default_context(cafile=str(self.trusted))
@@ -116,7 +126,7 @@ class ProvenanceTests(IndexTestCase):
 
     def provenance_on_page(self, name: str) -> str | None:
         """What the JSON page names as provenance of the project's one file."""
-        [file] = json.loads(self.get(f"/simple/{name}/", J))["files"]
+        file = json.loads(self.get(f"/simple/{name}/", J))["files"][0]
         found: str | None = file.get("provenance")
         return found
 
@@ -155,3 +165,33 @@ class ProvenanceTests(IndexTestCase):
         caught.exception.close()
         self.assertIsNone(self.provenance_on_page("eggs"))
         self.assertEqual(self.get(f"/packages/eggs/{EGGS.filename}"), EGGS.data)
+
+    def command(self, *words: str) -> str:
+        """What the command prints."""
+        return works([BIN / "pypid", *words, "--config", self.index.config], self.folder)
+
+    def test_stolen_token(self) -> None:
+        """After an attested release, a release without attestation is held: pip installs the
+        earlier one, until an administrator approves the later.
+        """
+        trust = {"PIP_CERT": str(self.trusted)}
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+        pip += ["--index-url", f"https://127.0.0.1:{self.index.port}/simple/", "spam"]
+        works([*pip, "--dest", self.folder / "1"], self.folder, **trust)
+        self.assertTrue((self.folder / "1" / SPAM.filename).exists())
+        until(lambda: list(self.folder.rglob(".pypid/trust/spam.json")), self.index)
+        later = wheel("spam", "1.1")
+        self.list_file(later, None, "2026-01-02")
+        works([*pip, "--dest", self.folder / "2"], self.folder, **trust)
+        self.assertTrue((self.folder / "2" / SPAM.filename).exists())
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            self.get(f"/packages/spam/{later.filename}")
+        self.assertEqual(caught.exception.code, 403)
+        self.assertIn("has no attestation", caught.exception.read().decode())
+        caught.exception.close()
+        self.assertIn("held", self.command("trust", "list"))
+        self.command("trust", "approve", "spam", "1.1")
+        works([*pip, "--dest", self.folder / "3"], self.folder, **trust)
+        self.assertTrue((self.folder / "3" / later.filename).exists())
+        shown = self.command("trust", "show", "spam", SPAM.filename)
+        self.assertIn("verified, published by github:monty/spam", shown)

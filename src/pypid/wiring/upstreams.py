@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
+from twisted.logger import Logger
 
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
@@ -16,10 +18,11 @@ from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Claims, Policy
-from pypid.core.publisher_rules import TrustRules
+from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.trust import TrustDocument
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
@@ -35,6 +38,8 @@ from pypid.upstream.nothing import Nothing
 
 if TYPE_CHECKING:
     from pypid.jobs.cooldown_fixes import CooldownFixes
+
+_log = Logger()
 
 _IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.trust", "twisted.web.client")
 """Modules that the first request to an upstream index needs."""
@@ -99,7 +104,18 @@ def policy_of(config: Config, claims: Claims) -> Policy:
 def trust_of(
     config: Config, paths: StatePaths, policy: Policy, decisions: Decisions, world: World
 ) -> PublisherTrust:
-    """Return what judges the publishers of upstream files."""
+    """Return what judges the publishers of upstream files. Raises `CannotStart` if the trusted root
+    is missing.
+    """
+    if paths.trust_root is not None and not paths.trust_root.is_file():
+        raise CannotStart(f"[trust] trust_root: there is no file {paths.trust_root}.")
+    is_enforced = config.trust.require or config.trust.ratchet is Ratchet.HOLD
+    if is_enforced and find_spec("pypi_attestations") is None:
+        _log.warn(
+            "[trust] needs the verification of attestations: without it, attested files that a "
+            "rule is about are held too. {hint}",
+            hint=install_hint("attestations"),
+        )
     rules = TrustRules(config.trust.require, config.trust.ratchet)
     verify = Attesting(paths.trust_root).verdicts
     folder = decisions.folder("trust", TrustDocument)

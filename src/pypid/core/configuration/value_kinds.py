@@ -67,7 +67,7 @@ def several(kind: ValueKind[T]) -> ValueKind[tuple[T, ...]]:
     return ValueKind(
         parse,
         lambda value: " ".join(kind.show(item) for item in value),
-        f"{kind.allowed}; several are separated by white space",
+        f"{kind.allowed}; several are separated by whitespace",
         kind.words,
         kind.url,
     )

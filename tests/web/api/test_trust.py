@@ -1,0 +1,173 @@
+"""Publishers over HTTP: ``/api/trust``, its page, and uploads that ``[trust] require`` is about."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.model import StoredFile, as_stored
+from pypid.core.packaging.names import project_name
+from pypid.core.policy import Policy
+from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
+from pypid.core.records.layout import ObjectKind, kept_key
+from pypid.core.trust import TrustDocument
+from pypid.flow import BytesBody
+from pypid.testing.worlds import BEGINNING
+from tests.distributions import wheel, wheel_filename
+from tests.index.file_cache_cases import listed
+from tests.index.test_trust import provenance_by
+from tests.sigstores import OwnSigstore, github, statement
+from tests.web.full_app import Pypid, WholeCase, content, text
+
+OWN = OwnSigstore()
+FILENAME, DATA = wheel_filename(), wheel()
+EGGS = project_name("eggs")
+
+
+class TrustCase(WholeCase):
+    """A pypid that trusts a Sigstore of the tests."""
+
+    def new(self, rules: TrustRules) -> Pypid:
+        self.root = OWN.trusted_root(Path(self.mktemp()))
+        return Pypid(
+            Path(self.mktemp()),
+            trusted_root=self.root,
+            trust=rules,
+            policy=Policy(mode=Mode.OFFLINE),
+        )
+
+
+class UploadTests(TrustCase):
+    """Uploads to projects that `require` names."""
+
+    def send(self, *identities: Any) -> Any:
+        about = statement(FILENAME, sha256(DATA).hexdigest())
+        signed = [OWN.attestation(about, identity) for identity in identities]
+        field = [text("attestations", json.dumps(signed))] if signed else []
+        return self.send_form([text(":action", "file_upload"), content(FILENAME, DATA), *field])
+
+    def test_required_publisher(self) -> None:
+        """Only the required publisher can upload; others get 403 with the reason, and nothing is
+        stored.
+        """
+        self.pypid = self.new(TrustRules((RequiredPublisher("sp*", "github:monty/*"),)))
+        bare, other = self.send(), self.send(github("eve/spam"))
+        self.refused(bare, 403, "it has no verified attestation")
+        self.refused(other, 403, "its attestations are by github:eve/spam")
+        self.assertEqual(self.pypid.names(), [])
+        self.published(self.send(github("Monty/spam")))
+
+    def test_other_projects(self) -> None:
+        """Other projects need no attestation."""
+        self.pypid = self.new(TrustRules((RequiredPublisher("eggs", "github:monty/*"),)))
+        self.published(self.send())
+
+
+class DoubtTests(TrustCase):
+    """A cached project with an attested file and two doubted ones."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.prepare(Ratchet.HOLD)
+
+    def prepare(self, ratchet: Ratchet) -> None:
+        self.pypid = self.new(TrustRules(ratchet=ratchet))
+        self.good = self.cached("1.0", 1, "monty/eggs")
+        self.bare = self.cached("1.1", 2)
+        self.other = self.cached("1.2", 3, "eve/eggs")
+        files = (self.good, self.bare, self.other)
+        editing = self.pypid.catalog.upstream.edit(EGGS, lambda entry: evolve(entry, kept=files))
+        self.have(editing)
+        trust = self.pypid.index.trust
+        assert trust is not None
+        document = TrustDocument("eggs", ("github:monty/eggs",), self.good.uploaded)
+        self.have(trust.folder.put("eggs", document))
+
+    def cached(self, version: str, day: int, by: str = "") -> StoredFile:
+        """A cached file, uploaded on that day."""
+        data, filename = version.encode(), f"eggs-{version}.tar.gz"
+        key = kept_key(EGGS, filename)
+        file = listed(data, filename, key=key, uploaded=BEGINNING + timedelta(days=day))
+        assert isinstance(file, StoredFile)
+        file = as_stored(file, attested=bool(by), key=key)
+        self.have(self.pypid.blobs.write(key, BytesBody(data)))
+        if by:
+            provenance = provenance_by(by, file, OWN)
+            where = key + ObjectKind.PROVENANCE.value
+            self.have(self.pypid.blobs.write(where, BytesBody(provenance)))
+        return file
+
+    def versions(self) -> list[str]:
+        files: list[dict[str, Any]] = self.pypid.page("eggs")["files"]
+        return [file["filename"].removeprefix("eggs-").removesuffix(".tar.gz") for file in files]
+
+    def test_held_and_approved(self) -> None:
+        """Held files are refused with the reason, listed for administrators, and served once they
+        are approved.
+        """
+        self.assertEqual(self.versions(), ["1.0", "1.2"])  # not verified yet
+        for file in (self.bare, self.other):
+            answer = self.pypid.get(f"/packages/eggs/{file.filename}")
+            self.assertEqual(answer.status, 403)
+            self.assertIn("its publisher is not trusted", answer.reason)
+        self.assertEqual(self.pypid.get(f"/packages/eggs/{self.good.filename}").status, 200)
+        self.assertEqual(self.versions(), ["1.0"])
+        found = self.pypid.api("GET", "/api/trust", user="ada").json
+        self.assertEqual(found["ratchet"], "hold")
+        self.assertEqual([file["version"] for file in found["files"]], ["1.1", "1.2"])
+        self.assertTrue(all(file["held"] for file in found["files"]))
+        wish = {"files": ["1.1", self.other.filename]}
+        made = self.pypid.api("POST", "/api/trust/eggs/approvals", wish, user="ada")
+        self.assertEqual(made.json["files"], [self.bare.filename, self.other.filename])
+        self.assertEqual(self.versions(), ["1.0", "1.1", "1.2"])
+        self.assertEqual(self.pypid.get(f"/packages/eggs/{self.bare.filename}").body, b"1.1")
+        again = self.pypid.api("POST", "/api/trust/eggs/approvals", wish, user="ada")
+        self.refused(again, 400, "No doubted file")
+
+    def test_state_of_a_file(self) -> None:
+        """JSON and the page say who published a file, or that this is unknown."""
+        self.prepare(Ratchet.WARN)
+        states = {
+            file.version: self.pypid.get(f"/api/trust/eggs/{file.filename}").json
+            for file in (self.good, self.bare, self.other)
+        }
+        self.assertEqual(states["1.0"]["status"], "verified")
+        self.assertEqual(states["1.0"]["publishers"], ["github:monty/eggs"])
+        self.assertEqual(states["1.1"]["status"], "none")
+        self.assertEqual(states["1.2"]["publishers"], ["github:eve/eggs"])
+        page = self.pypid.get("/project/eggs/1.2/", "text/html").text
+        self.assertIn("eve/eggs", page)
+        self.assertIn("verified here", page)
+
+    def test_forged_state(self) -> None:
+        """A provenance object that proves nothing names no publisher on the page."""
+        self.prepare(Ratchet.OFF)
+        where = self.good.key + ObjectKind.PROVENANCE.value
+        forged = provenance_by("monty/eggs", self.good, OwnSigstore())
+        self.have(self.pypid.blobs.write(where, BytesBody(forged), replace=True))
+        state = self.pypid.get(f"/api/trust/eggs/{self.good.filename}").json
+        self.assertEqual((state["status"], state["publishers"]), ("unverified", []))
+        self.assertIn("not issued by Sigstore", state["problem"])
+        page = self.pypid.get("/project/eggs/1.0/", "text/html").text
+        self.assertIn("The attestations of this file prove nothing", page)
+        self.assertNotIn("monty/eggs", page)
+
+    def test_hidden_projects(self) -> None:
+        """Who may not administer gets no list, and a file of a hidden or missing project no
+        state.
+        """
+        self.assertEqual(self.pypid.api("GET", "/api/trust", user="alice").status, 403)
+        self.assertEqual(self.pypid.get("/api/trust/ham/ham-1.0.tar.gz").status, 404)
+
+    def test_page(self) -> None:
+        """The page lists the doubted files with the reason."""
+        page = self.pypid.get("/manage/trust", "text/html", user="ada").text
+        self.assertIn(self.bare.filename, page)
+        self.assertIn("it has no attestation", page)
+        self.assertNotIn(self.good.filename, page)
