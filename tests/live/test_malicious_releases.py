@@ -9,6 +9,7 @@ uploaded with a stolen token.
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,15 @@ from urllib.parse import urljoin
 
 from attrs import frozen
 
+from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
+from tests.live.certificates import Authority
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid, stop
 from tests.live.isolation import fails, uv, works
 from tests.live.processes import BIN, scratch
 from tests.live.projects import Artifact, call, wheel
 from tests.live.test_install import installed
 from tests.live.workers import until
+from tests.sigstores import OwnSigstore, statement
 from tests.upstream.fake import J
 
 DAY: Final = timedelta(days=1)
@@ -100,7 +104,7 @@ class ReplayedIndex:
         self.answers[f"/simple/{name}/"] = (J, json.dumps(page).encode())
 
     @contextmanager
-    def running(self) -> Iterator["ReplayedIndex"]:
+    def running(self, tls: ssl.SSLContext | None = None) -> Iterator["ReplayedIndex"]:
         """Serve it on a free port."""
         answers = self.answers
 
@@ -118,9 +122,12 @@ class ReplayedIndex:
                 """Write no log."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        self.url = f"http://127.0.0.1:{server.server_address[1]}/simple/"
+        self.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/simple/"
         try:
             yield self
         finally:
@@ -134,16 +141,19 @@ class ReplayCase(IndexTestCase):
 
     lines = ""
     sections = ""
+    tls: ssl.SSLContext | None = None
+    trusted: Path | None = None
+    """The authorities that pypid believes, in place of the system's."""
 
     def start(self) -> LiveIndex:
         self.now = datetime.now(UTC)
-        self.upstream = self.entered(ReplayedIndex().running())
+        self.upstream = self.entered(ReplayedIndex().running(self.tls))
         for incident in INCIDENTS.values():
             good = incident.wheel(incident.good)
             self.upstream.upload(good, self.now - 30 * DAY, self.attested(incident, good))
         self.place = self.entered(scratch())
         upstream = f"mode = cache\nttl = 1s\nurl = {self.upstream.url}\n{self.lines}"
-        self.settings = Settings(upstream=upstream, sections=self.sections)
+        self.settings = Settings(upstream=upstream, sections=self.sections, trusted=self.trusted)
         return self.entered(pypid(self.place, self.settings))
 
     def attack(self, incident: Incident) -> None:
@@ -343,3 +353,44 @@ class FixTests(AdvisedCase):
         until(lambda: self.hidden(incident) == {newer: "cooldown"}, self.index)
         self.assertEqual(installed(self.install("litellm")), {"litellm-1.82.9"})
         self.assertIn(f"{newer}: hidden", self.command("project", "why", "litellm"))
+
+
+class RatchetTests(ReplayCase):
+    """The ratchet of trust alone: earlier releases were attested by the project's workflow."""
+
+    def start(self) -> LiveIndex:
+        # an index names provenance by https only
+        authority = Authority()
+        self.trusted = authority.pem(self.folder)
+        chain, key = self.folder / "chain.pem", self.folder / "key.pem"
+        authority.issue(chain, key)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(chain, key)
+        self.sigstore = OwnSigstore()
+        root = self.sigstore.trusted_root(self.folder / "trusted_root.json")
+        self.sections = f"[trust]\nratchet = hold\ntrust_root = {root}"
+        return super().start()
+
+    def attested(self, incident: Incident, artifact: Artifact) -> bytes:
+        about = statement(artifact.filename, sha256(artifact.data).hexdigest())
+        attestation = json.dumps(self.sigstore.attestation(about)).encode()
+        return provenance_object([Signed(GitHub("monty/spam", "release.yml"), attestation)])
+
+    @for_each(*INCIDENTS)
+    def attacked(self, name: str) -> None:
+        """Releases that were uploaded with a stolen token have no attestation, and are held; those
+        from the poisoned workflow are not.
+        """
+        incident = INCIDENTS[name]
+        self.install(name)
+        self.attack(incident)
+        held = [each for each in incident.malicious if each not in incident.from_workflow]
+        names = {incident.wheel(version).filename for version in held}
+        until(lambda: set(self.hidden(incident)) == names, self.index)
+        self.assertEqual(set(self.hidden(incident).values()), {"trust"})
+        last = [incident.good, *incident.from_workflow][-1]
+        self.assertEqual(installed(self.install(name)), {f"{name}-{last}"})
+        self.assert_refused(incident, *held)
+        self.withdraw(incident)
+        until(lambda: set(self.hidden(incident).values()) <= {"gone"}, self.index)
+        self.assert_no_view_has_it(incident)
