@@ -9,6 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,7 +18,7 @@ from pypid.advisories.loading import AdvisoryLoader
 from pypid.advisories.refresh import AGAIN, LOOK, AdvisoryRefresh, AdvisoryService, AdvisorySources
 from pypid.advisories.rules import ranks_of
 from pypid.advisories.service import Advisories
-from pypid.advisories.sources import LocalSource
+from pypid.advisories.sources import FetchedAdvisories, LocalSource
 from pypid.core.configuration.choices import BlockedAdvisories as Blocked
 from pypid.core.model import ListedFile, StoredFile
 from pypid.core.packaging.names import ProjectName
@@ -229,6 +230,48 @@ class RefreshTests(RefreshCase):
         self.clock.advance(LOOK)
         self.assertEqual(self.ids(), ["PYSEC-3"])
         service.stopService()
+
+
+class EndlessSource:
+    """A source that never answers."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    async def fetch(self, known: str) -> FetchedAdvisories | None:
+        try:
+            await Deferred()
+        except CancelledError:
+            self.cancelled = True
+            raise
+        return None
+
+
+class StopTests(RefreshCase):
+    """The end of the service during a refresh."""
+
+    def test_download_is_ended(self) -> None:
+        """It does not hold up the stop, and counts as no failure."""
+        endless = EndlessSource()
+        loader = AdvisoryLoader(AdvisoryDatabase(self.folder / FILE))
+        refresh = AdvisoryRefresh(self.advisories, AdvisorySources(endless, None, "1"), loader)
+        service = AdvisoryService(self.clock, self.advisories, refresh, 3600)
+        service.startService()
+        self.clock.advance(LOOK)
+        stopped = service.stopService()
+        assert stopped is not None
+        self.successResultOf(stopped)
+        self.assertTrue(endless.cancelled)
+        self.assertEqual(self.world.counts.value(families.ADVISORY_FAILURES, ()), 0)
+
+    def test_load_is_ended(self) -> None:
+        """The database stays as it is, without a failure."""
+        self.put(record("PYSEC-1"))
+        self.run_refresh()
+        self.put(record("PYSEC-2"))
+        self.refresh.loader.stop()
+        self.failureResultOf(start(self.refresh.refresh()), CancelledError)
+        self.assertEqual((self.ids(), self.advisories.failure), (["PYSEC-1"], ""))
 
 
 class HiddenTests(RefreshCase):

@@ -33,7 +33,7 @@ from pypid.http_client.trust import Trust
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING, world
 from tests.advisories.archives import archive_of, record
-from tests.upstream.fake import Fake, says, status
+from tests.upstream.fake import Fake, raw, says, status
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
 
@@ -250,6 +250,15 @@ class HttpSourceTests(TestCase):
         await self.server.port.stopListening()
         with self.assertRaises(Fault):
             await self.source.fetch("")
+
+    async def test_silence(self) -> None:
+        """A server that accepts a connection and says nothing, or stops, is given up."""
+        self.patch(http_source, "PATIENCE", 0.2)
+        for script in (raw(5.0), raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", 5.0)):
+            self.server.scripts["/PyPI/all.zip"] = script
+            with self.assertRaises(Fault) as caught:
+                await self.source.fetch("")
+            self.assertTrue(caught.exception.timed_out)
 
     async def test_redirect_to_another_host(self) -> None:
         """User and password are not sent there."""

@@ -19,6 +19,7 @@ from zipfile import ZIP_STORED, ZipFile
 
 import msgspec
 from attrs import field, frozen
+from twisted.internet.defer import TimeoutError
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
@@ -26,7 +27,7 @@ from pypid import __version__
 from pypid.advisories.archive import UnusableSource
 from pypid.advisories.sources import LARGEST_ARCHIVE, FetchedAdvisories, temporary_archive
 from pypid.advisories.wire import LONGEST_DOCUMENT
-from pypid.flow import World
+from pypid.flow import World, start
 from pypid.http_client.faults import Fault, fault_of
 from pypid.http_client.response_body import IncomingBody
 
@@ -175,7 +176,12 @@ class HttpSource:
         `Fault` and `UnusableSource`.
         """
         for _ in range(MOST_REDIRECTS + 1):
-            response = await self._response(url, headers)
+            answer = start(self._response(url, headers)).addTimeout(PATIENCE, self.world.clock)
+            try:
+                response = await answer
+            except TimeoutError:
+                reason = f"it did not answer within {PATIENCE:g} seconds"
+                raise Fault(reason, timed_out=True) from None
             body = IncomingBody(response, self.world.clock, PATIENCE)
             try:
                 location = _header(response.headers, b"Location")
@@ -201,10 +207,8 @@ class HttpSource:
         if authorization is not None:
             fields["Authorization"] = authorization
         sent = Headers({name: [value] for name, value in fields.items()})
-        requested = self.agent.request(b"GET", target, sent)
-        requested.addTimeout(PATIENCE, self.world.clock)
         try:
-            return await requested
+            return await self.agent.request(b"GET", target, sent)
         except Exception as error:
             raise fault_of(error) from None
 

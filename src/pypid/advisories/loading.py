@@ -46,7 +46,8 @@ class AdvisoryLoader:
     program: Sequence[str] = PROGRAM
     limit: float = LIMIT
     _child: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
-    _stopped: bool = field(default=False, init=False)
+    is_stopped: bool = field(default=False, init=False)
+    """Whether nothing is loaded any more."""
 
     def replace(
         self, source: BinaryIO | None, own: BinaryIO | None, facts: Mapping[str, str]
@@ -115,7 +116,7 @@ class AdvisoryLoader:
         alarm.start()
         assert child.stdout is not None
         try:
-            if self._stopped:
+            if self.is_stopped:
                 raise UnusableSource("pypid ends")
             yield from batches_in(child.stdout)
         except ValueError as error:
@@ -127,7 +128,7 @@ class AdvisoryLoader:
 
     def stop(self) -> None:
         """End the load under way, and refuse further ones."""
-        self._stopped = True
+        self.is_stopped = True
         child = self._child
         if child is not None:
             with suppress(ProcessLookupError):

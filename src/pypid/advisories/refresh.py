@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import suppress
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -19,6 +19,7 @@ from pypid.advisories.loading import AdvisoryLoader, LoadCounts
 from pypid.advisories.service import Advisories
 from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
 from pypid.core.errors import PypidError
+from pypid.flow import start
 from pypid.flow.periodic import Periodic
 from pypid.http_client.faults import Fault
 from pypid.metrics import families
@@ -143,6 +144,8 @@ class AdvisoryRefresh:
             load = self.loader.replace if found.is_whole else self.loader.change
             counts = await world.blocking(load, archive, own, facts)
         except _FAILURES as error:
+            if self.loader.is_stopped:
+                raise CancelledError() from None
             self._is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
                 error, sqlite3.OperationalError
             )
@@ -202,12 +205,15 @@ class AdvisoryService(Periodic):
         super().__init__(clock, LOOK, self._look, "reading the advisories")
         self._clock, self._advisories, self._refresh = clock, advisories, refresh
         self._every, self._due = interval, 0.0
+        self._running: Deferred[bool] | None = None
         advisories.refresh_requested.connect(self._refresh_soon)
 
     def stopService(self) -> Deferred[LoopingCall] | None:
-        """Stop; a load under way is ended."""
+        """Stop; a refresh under way is ended."""
         if self._refresh is not None:
             self._refresh.loader.stop()
+        if self._running is not None:
+            self._running.cancel()
         return super().stopService()
 
     def _refresh_soon(self) -> None:
@@ -215,10 +221,17 @@ class AdvisoryService(Periodic):
 
     async def _look(self) -> None:
         refresh = self._refresh
-        if refresh is not None and self._clock.seconds() >= self._due:
-            self._due = math.inf  # a request from now on means another refresh
-            is_read = await refresh.refresh()
+        if refresh is None or self._clock.seconds() < self._due:
+            await self._advisories.read()
+            return
+        self._due = math.inf  # a request from now on means another refresh
+        is_read = False
+        try:
+            self._running = start(refresh.refresh())
+            is_read = await self._running
+        except CancelledError:
+            _log.debug("reading the advisories was ended")
+        finally:
             again = self._every if is_read else min(AGAIN, self._every)
             self._due = min(self._due, self._clock.seconds() + again)
-        else:
-            await self._advisories.read()
+            self._running = None
