@@ -30,7 +30,7 @@ NO_PAGES: Final = (
         "/local/",
         "/at/",
     ),
-    *("/snapshots/", "/ready", "/health", "/metrics"),
+    *("/snapshots/", "/osv/", "/ready", "/health", "/metrics"),
     "/docs/",  # made by Sphinx: tests.live.test_documentation
 )
 BEGINNING: Final = "no page"

@@ -246,8 +246,8 @@ def settings(**more: Any) -> Settings:
 
 
 @functools.cache
-def stocked() -> LiveIndex:
-    """The pypid of this process, with all that in it."""
-    index = shared(settings())
+def stocked(sections: str = "") -> LiveIndex:
+    """The pypid of this process, with all that in it, and further sections of the configuration."""
+    index = shared(settings(sections=sections))
     stock(index)
     return index

@@ -49,6 +49,7 @@ LAST: Final = ("deleteProjectsProject", "deleteNamesProject")
 """After which there is nothing left to ask for."""
 
 OUT_OF_REACH: Final = {
+    "POST /api/advisories/check": "no lock file is made up",
     "GET /api/captcha": "nobody has to solve a riddle here",
     "POST /api/export": "nobody over a network has files written",
     "GET /api/invitations": "nobody registers by invitation here",

@@ -3,11 +3,13 @@ it is made.
 """
 
 from tests.live.browser import Look, SiteTestCase
+from tests.live.clients import ROOT
 from tests.live.crawler import Crawl, all_kinds, seen_by_all
 from tests.live.daemon import LiveIndex
 from tests.live.site_content import stocked
 
 BEGINNINGS = ("/", "/project/theirs/", "/search?source=upstream")
+ADVISORIES = ROOT / "tests/live/data/advisories"
 ENTRANCES = {"/account/login", "/account/register"}
 """Which nobody is led to who is in."""
 
@@ -16,7 +18,7 @@ class CrawlTests(SiteTestCase):
     """From the first page on."""
 
     def start(self) -> LiveIndex:
-        return stocked()
+        return stocked(f"[advisories]\nown = {ADVISORIES}\n")
 
     def test_administrator(self) -> None:
         """All that an administrator can click on is there, and built as a page should be; axe-core
