@@ -227,6 +227,21 @@ class HeldTests(HeldCase):
         )
         self.assertEqual(self.places(b"blocked"), [held])
 
+    def test_damaged_record(self) -> None:
+        """A damaged record does not keep a block from ending; the bytes stay until it is
+        repaired.
+        """
+        self.block()
+        where = f"spam/{WHEEL}.record.json"
+        record = self.get(where)
+        self.put(where, b"damaged")
+        self.have(self.held().copy_back("b1"))
+        self.blocks.clear()
+        self.assertEqual(self.have(self.held().settle()), Settled())
+        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
+        self.put(where, record)
+        self.assertEqual(self.have(self.held().settle()), Settled(returned=1))
+
     def test_other_nodes(self) -> None:
         """Where other nodes may be moving the same file, the held copy stays for a while after the
         bytes are back.

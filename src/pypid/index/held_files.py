@@ -258,7 +258,9 @@ class HeldFiles:
             raise
 
     async def _copy_back(self, run: _Pass, held: HeldBytes, blob: Blob) -> None:
-        file = await self._file(held)
+        file = None
+        with suppress(Unreadable):  # `_end` reports it
+            file = await self._file(held)
         others = {id: block for id, block in self.blocks.items() if id != held.block}
         if file is not None and file.key == held.origin and _first_hit(others, file) is None:
             await self._copy(run, blob, held.origin)
