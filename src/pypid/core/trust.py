@@ -186,7 +186,17 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
     rules: TrustRules
     documents: Mapping[str, TrustDocument]
     verdicts: Mapping[ProjectName, Mapping[str, Verdict]]
-    _made: dict[ProjectName, ProjectRestrictions | None] = field(factory=dict, init=False)
+    _made: dict[ProjectName, ProjectRestrictions | None] = field(factory=dict, repr=False)
+
+    def following(self, before: TrustedProjects) -> TrustedProjects:
+        """Return these rules with those that `before` has made, as far as they are the same."""
+        made = {
+            name: restrictions
+            for name, restrictions in before._made.items()
+            if self.documents.get(name) is before.documents.get(name)
+            and self.verdicts.get(name) is before.verdicts.get(name)
+        }
+        return TrustedProjects(self.rules, self.documents, self.verdicts, made)
 
     def rule(self, name: ProjectName) -> TrustRule:
         """Return the rule for the project, also if it holds nothing."""
@@ -227,4 +237,5 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
         return bool(self.rules.require) or self.rules.ratchet is Ratchet.HOLD
 
 
-_MOST_MADE = 10_000
+_MOST_MADE = 20_000
+"""Number of rules that are kept: those of all documents, and as many others."""

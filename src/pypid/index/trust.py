@@ -74,6 +74,7 @@ class PublisherTrust:
     _waiting: list[tuple[StoredFile, bytes]] = field(factory=list, init=False, repr=False)
     _gathering: IDelayedCall | None = field(default=None, init=False, repr=False)
     _learning: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _in_force: TrustedProjects | None = field(default=None, init=False, repr=False)
     _reported: OrderedDict[tuple[str, str, str], None] = field(
         factory=OrderedDict, init=False, repr=False
     )
@@ -87,7 +88,8 @@ class PublisherTrust:
     def _put_in_force(self) -> None:
         projects = self._projects()
         if projects:
-            self.restrictions.replace("trust", projects)
+            self._in_force = projects.following(self._in_force or projects)
+            self.restrictions.replace("trust", self._in_force)
 
     def _projects(self) -> TrustedProjects:
         return TrustedProjects(self.rules, self.folder.all, dict(self._verdicts))
