@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
+
+from pypid.blobs.memory import MemoryBlobs
 from pypid.core.approvals import Verdict
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.index.upstream.approvals import MOST_NAMED, MOST_OF_ONE, MOST_REQUESTS
+from pypid.core.restrictions import RestrictionsInForce
+from pypid.flow import BytesBody, start
+from pypid.index.decisions import Decisions
+from pypid.index.upstream.approvals import (
+    MOST_NAMED,
+    MOST_OF_ONE,
+    MOST_REQUESTS,
+)
+from pypid.index.upstream.decided import UpstreamDecisions
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.index.faulty_blobs import Gated
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
@@ -236,6 +248,34 @@ class QueueTests(ApprovalCase):
         self.request("ham", "bob")
         self.pypid.blobs.away = None
         self.assertEqual(list(self.approvals.waiting()), [])
+
+    def test_simultaneous_requests_are_bounded(self) -> None:
+        """Requests that are being stored count, and no client waits for the request of another."""
+        policy, world = evolve(self.policy, restrictions=RestrictionsInForce()), self.pypid.world
+        blobs = Gated(MemoryBlobs(world.now))
+        decisions = Decisions(blobs, world, policy.restrictions)
+        approvals = UpstreamDecisions.of(decisions, policy, world).approvals
+        under_way = [
+            start(approvals.request(project_name(f"p{number}"), "bob"))
+            for number in range(MOST_OF_ONE + 20)
+        ]
+        self.assertEqual(len(blobs.waiting), MOST_OF_ONE)
+        self.successResultOf(start(approvals.request(project_name("p1"), "carol")))
+        blobs.all()
+        for each in under_way:
+            self.successResultOf(each)
+        self.assertEqual(len(approvals.waiting()), MOST_OF_ONE)
+
+    def test_unreadable_decision(self) -> None:
+        """A document that cannot be read withholds the project: it may be a denial."""
+        self.decide("ham")
+        for id in ("ham", "ham.0a1b2c3d"):
+            key = f".pypid/approvals/{id}.json"
+            self.have(self.pypid.blobs.write(key, BytesBody(b"{"), replace=True))
+        self.have(self.approvals.decisions.decisions.refresh())
+        answer = self.pypid.get(FILE)
+        self.assertEqual(answer.status, 403)
+        self.assertIn("cannot be read", answer.text)
 
     def test_open_ignores_decisions(self) -> None:
         """With `new_projects = open` nothing waits, and decisions hide nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pypid.core.model import Status
+from pypid.flow import BytesBody
 from tests.web.full_app import J
 from tests.web.ui.administered import HAM, AdministeredCase
 
@@ -133,3 +134,12 @@ class UpstreamStatusTests(AdministeredCase):
         self.assertEqual(self.status()[1], 1)
         self.decided.overrides.apply()
         self.assertEqual(self.status()[1], 0)
+
+    def test_unreadable_document(self) -> None:
+        """A status that cannot be read is a quarantine: it may have been one."""
+        key = ".pypid/upstream-status/ham.json"
+        self.have(self.pypid.blobs.write(key, BytesBody(b"{")))
+        self.have(self.decided.overrides.folder.decisions.refresh())
+        self.assertEqual(self.status()[1], 0)
+        self.set_status("active")
+        self.assertEqual(self.status()[1], 1)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -79,6 +79,8 @@ class Approvals:
     _locks: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
     _counted: dict[ProjectName, RequestDocument] = field(factory=dict, init=False, repr=False)
     """Requests that were repeated and not written yet."""
+    _adding: dict[ProjectName, str] = field(factory=dict, init=False, repr=False)
+    """Requests that are being written, and their users."""
 
     def __attrs_post_init__(self) -> None:
         self.decisions.changed.connect(self.apply)
@@ -91,8 +93,20 @@ class Approvals:
 
     def apply(self) -> None:
         """Put the decisions in force."""
-        decided = self.decisions.all.values() if self.asks else ()
+        decided = [*self.decisions.all.values(), *self._unreadable()] if self.asks else ()
         self.policy.restrictions.replace(SOURCE, rules_of(decided))
+
+    def _unreadable(self) -> Iterator[ApprovalDocument]:
+        """Yield a denial for each document that cannot be read: it may have been one."""
+        for id in self.decisions.unreadable.keys() - self.decisions.all.keys():
+            yield ApprovalDocument(
+                project=id.partition(".")[0],
+                specifier="",
+                verdict=Verdict.DENIED,
+                reason="a decision about it cannot be read",
+                by="",
+                decided=self.world.now(),
+            )
 
     # --- requests ---
 
@@ -104,25 +118,27 @@ class Approvals:
         """
         if not self.asks or self._is_denied(name, version):
             return
-        async with self._locks.hold(name):
-            known = self._counted.get(name) or self.requests.all.get(name)
-            if known is None and self._is_full(by):
-                return
-            now = self.world.now()
-            document = _repeated(known, by, now)
-            written = self.requests.all.get(name)
-            if written is not None and now < written.last + RENEWED:
-                self._counted[name] = document
-                return
-            self._counted.pop(name, None)
-            try:
-                await self.requests.put(name, document)
-            except (StorageDown, StorageFull) as error:
-                _log.warn(
-                    "the request for approval of {name} was not stored: {error}",
-                    name=name,
-                    error=error,
-                )
+        now, known = self.world.now(), self._counted.get(name) or self.requests.all.get(name)
+        written = self.requests.all.get(name)
+        if self._locks.held(name) or (written is not None and now < written.last + RENEWED):
+            if known is not None:  # else it is being written for the first time
+                self._counted[name] = _repeated(known, by, now)
+            return
+        if known is None and self._is_full(by):
+            return
+        self._adding[name] = by
+        try:
+            async with self._locks.hold(name):
+                self._counted.pop(name, None)
+                await self.requests.put(name, _repeated(known, by, now))
+        except (StorageDown, StorageFull) as error:
+            _log.warn(
+                "the request for approval of {name} was not stored: {error}",
+                name=name,
+                error=error,
+            )
+        finally:
+            self._adding.pop(name, None)
 
     def _is_denied(self, name: ProjectName, version: str | None) -> bool:
         return any(
@@ -132,10 +148,11 @@ class Approvals:
         )
 
     def _is_full(self, by: str) -> bool:
-        waiting = self.requests.all
-        if len(waiting) >= MOST_REQUESTS:
+        first = {name: each.by[:1] for name, each in self.requests.all.items()}
+        first.update((name, (user,)) for name, user in self._adding.items())
+        if len(first) >= MOST_REQUESTS:
             return True
-        return sum(each.by[:1] == (by,) for each in waiting.values()) >= MOST_OF_ONE
+        return sum(users == (by,) for users in first.values()) >= MOST_OF_ONE
 
     def waiting(self) -> Sequence[WaitingProject]:
         """Return the projects that wait, the latest request first."""

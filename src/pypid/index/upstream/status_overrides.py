@@ -24,6 +24,9 @@ SOURCE = "status"
 """The name of these rules in `RestrictionsInForce.replace`."""
 
 
+_UNREADABLE = StatusOverride(Status.QUARANTINED, "the document of its status cannot be read")
+
+
 class OverrideDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The status of an upstream project, as it is stored under the project's name."""
 
@@ -47,14 +50,17 @@ class StatusOverrides:
         self.apply()
 
     def apply(self) -> None:
-        """Put the documents in force."""
+        """Put the documents in force. One that cannot be read is a quarantine: it may have been
+        one.
+        """
+        found = dict.fromkeys(self.folder.unreadable, _UNREADABLE)
+        for name, document in self.folder.all.items():
+            found[name] = StatusOverride(document.status, document.reason)
         self.policy.restrictions.replace(
             SOURCE,
             {
-                ProjectName(name): ProjectRestrictions(
-                    status=StatusOverride(document.status, document.reason)
-                )
-                for name, document in self.folder.all.items()
+                ProjectName(name): ProjectRestrictions(status=override)
+                for name, override in found.items()
             },
         )
 
