@@ -9,7 +9,6 @@ from contextlib import aclosing
 from urllib.parse import urlsplit
 
 from attrs import define, field
-from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -24,7 +23,7 @@ from pypid.core.errors import (
     UpstreamDown,
     WrongBytes,
 )
-from pypid.core.model import File, Span
+from pypid.core.model import File, Span, UpstreamEntry
 from pypid.core.packaging.expected_digest import claim_of
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.metadata_offer import with_metadata
@@ -101,21 +100,25 @@ class Describer:
                 f"sha256 is {found}, and should be {file.metadata_sha256}.",
             )
         self._storing[flight] = data
-        write = start(self._store(flight, replace(file, metadata_sha256=found), data))
+        write = start(self._store(flight, file, found, data))
         self._writes.add(write)
         write.addBoth(lambda _: self._writes.discard(write))
         if sum(map(len, self._storing.values())) > STORING:
             await write
         return data
 
-    async def _store(self, flight: _Flight, file: File, data: bytes) -> None:
-        """Store the metadata. A failure is only logged: the clients have it."""
-        found = file.metadata_sha256
-        assert found is not None
+    async def _store(self, flight: _Flight, file: File, found: str, data: bytes) -> None:
+        """Store the metadata, whose SHA-256 is `found`. A failure is only logged: the clients have
+        it.
+        """
+
+        def learn(entry: UpstreamEntry) -> UpstreamEntry:
+            if file.metadata_sha256 == found and entry.kept_file(file.filename) is None:
+                return entry  # the hash is that of the listing
+            return with_metadata(entry, file.filename, found)
+
         try:
-            await self.kept.keep_metadata(
-                file, data, lambda entry: with_metadata(entry, file.filename, found)
-            )
+            await self.kept.keep_metadata(file, data, learn)
         except CancelledError:
             pass
         except PypidError as error:
