@@ -1,13 +1,44 @@
-"""The `block` command: what it says of a new block, and of those that there are."""
+"""block: what it does and prints."""
 
-from __future__ import annotations
+import json
 
 from attrs import evolve
 
 from tests.cli.commands import CommandCase
+from tests.distributions import wheel, wheel_filename
+from tests.web.full_app import basic
 
 
 class BlockTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        filename = wheel_filename("acme", "1.2")
+        self.file = f"/packages/py3/a/acme/{filename}"
+        put = self.pypid.ask("PUT", self.file, basic("alice"), body=wheel("acme", "1.2"))
+        self.assertEqual(put.status, 200)
+
+    def test_life(self) -> None:
+        """A block is created, listed, shown and deleted; the file is withheld meanwhile."""
+        out = self.prints("block create acme==1.2 --advisory MAL-1 --reason", "steals tokens")
+        id = out.partition(":")[0]
+        self.assertTrue(out.startswith(f"{id}: acme==1.2 is blocked\n"), out)
+        self.assertEqual(self.pypid.get(self.file).status, 403)
+        [head, line, count] = self.prints("block list").splitlines()
+        self.assertEqual(head.split()[:2], ["ID", "BLOCKS"])
+        self.assertEqual(line.split()[:2], [id, "acme==1.2"])
+        self.assertIn("operator/root", line)
+        self.assertTrue(line.endswith("steals tokens"))
+        self.assertEqual(count, "1 block")
+        shown = self.prints(f"block show {id}")
+        for words in (id, "acme==1.2", "steals tokens", "MAL-1", "operator/root"):
+            self.assertIn(words, shown)
+        self.assertEqual(json.loads(self.prints(f"block show {id} --json"))["id"], id)
+        why = self.prints("project why acme")
+        self.assertIn("steals tokens", why)
+        self.assertEqual(self.prints(f"block delete {id}"), f"{id}: deleted\n")
+        self.assertEqual(self.pypid.get(self.file).status, 200)
+        self.assertTrue(self.prints("block list").endswith("0 blocks\n"))
+
     def test_created(self) -> None:
         """A new block is named, with the trees that drop the files later and what stays."""
         self.pypid.app.settings = evolve(self.pypid.app.settings, trees=("/srv/\x1b[2J",))
@@ -18,12 +49,14 @@ class BlockTests(CommandCase):
         self.assertEqual(pending, "pending until its next pass: /srv/\\x1b[2J")
         self.assertTrue(limit.startswith("not revoked: another web server"), limit)
 
-    def test_life(self) -> None:
-        """A block is listed, shown and deleted."""
-        status, out, _ = self.run_command("block create acme --reason", "steals tokens")
-        self.assertIsNone(status)
-        id = out.partition(":")[0]
-        self.assertIn(id, self.prints("block list"))
-        self.assertIn("steals tokens", self.prints(f"block show {id}"))
-        self.assertEqual(self.prints(f"block delete {id}"), f"{id}: deleted\n")
-        self.assertEqual(self.prints("block list"), "0 blocks\n")
+    def test_refused(self) -> None:
+        """What is no block is refused, with the reason."""
+        self.assertIn(
+            "names nothing to block", self.run_command("block create acme= --reason bad")[0]
+        )
+        self.assertIn("needs a reason", self.run_command("block create acme --reason", "a\nb")[0])
+        self.assertIn("no block 'acme-1'", self.run_command("block delete acme-1")[0])
+        self.assertIn("no block 'acme-1'", self.run_command("block show acme-1")[0])
+        self.assertEqual(self.run_command("block create acme")[0], 2)
+        self.prints("block create acme --reason bad")
+        self.assertIn("is blocked already", self.run_command("block create ACME --reason bad")[0])
