@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -147,7 +148,8 @@ async def measure(folder: Path, count: int) -> None:
     child = used.children_user + used.children_system - cpu.children_user - cpu.children_system
     print(
         f"load {took:.2f} s (CPU: parser {child:.2f} s, this process {own:.2f} s), "
-        f"stall {stall:.1f} ms, memory +{resident() - before:.1f} MiB"
+        f"stall {stall:.1f} ms, memory +{resident() - before:.1f} MiB, "
+        f"parser up to {getrusage(RUSAGE_CHILDREN).ru_maxrss >> 10} MiB"
     )
     other = Advisories(world, folder, block=(BlockedAdvisories.MALWARE,))
     ticks.begin()
