@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from pypid.core.accounts.attestations import AttestationSubject, attestations_in
-from pypid.core.accounts.signers import claimed_publishers
 from pypid.core.installation import install_hint
 from pypid.core.trust import Verdict, publisher_text
 
@@ -41,6 +40,8 @@ class Question(msgspec.Struct, frozen=True):
 
 def verdicts(question: Question) -> list[Verdict]:
     """Return the verdicts, in the order of the files."""
+    from pypid.core.accounts.signers import claimed_publishers  # the daemon imports this module
+
     try:
         from pypid.attestations.sigstore import Sigstore
 
