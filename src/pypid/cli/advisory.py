@@ -147,7 +147,9 @@ def _short(text: str) -> str:
 
 
 def _age(seconds: float) -> str:
-    hours = round(seconds / 3600)
+    hours = int(seconds / 3600)
+    if hours < 1:
+        return "less than an hour"
     return counted(hours, "hour") if hours < 48 else counted(hours // 24, "day")
 
 
@@ -206,7 +208,7 @@ def _rule(each: Hosted) -> dict[str, Any]:
 
 
 def _result(each: Hosted, rule: int) -> dict[str, Any]:
-    fixed = f" Fixed in {', '.join(each['fixed'])}." if each["fixed"] else ""
+    fixed = f" (fixed in {', '.join(each['fixed'])})" if each["fixed"] else ""
     text = (
         f"{each['project']} {', '.join(each['versions'])}: {each['summary'] or each['id']}{fixed}"
     )
