@@ -316,6 +316,22 @@ class HiddenTests(RefreshCase):
         self.assertIsNone(self.hidden(local))
         self.assertEqual(self.ids(), ["MAL-1"])
 
+    def test_private_advisory_is_not_named_in_other_projects(self) -> None:
+        """A file is hidden by the hash in a private advisory of another project, without its id
+        and text.
+        """
+        digest = "cd" * 32
+        own = record(
+            "MAL-ACME-1", "secret-tool", summary="Secret", database_specific={"sha256": digest}
+        )
+        self.put(record("PYSEC-1"))
+        self.put_own("mal.json", own)
+        self.run_refresh()
+        hold = self.advisories.restrictions.current.hold(listed("1.0", digest, "other"))
+        assert hold is not None
+        self.assertEqual((hold.kind, hold.reference), (HoldKind.MALWARE, ""))
+        self.assertNotIn("Secret", hold.reason)
+
     def test_muted_advisories_hide_nothing(self) -> None:
         statement = {
             "vulnerability": {"name": "MAL-1"},

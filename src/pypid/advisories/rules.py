@@ -75,7 +75,11 @@ class MaliciousDigest:
     by_version = False
 
     def hides(self, file: File) -> Hold | None:
-        """Return why the file is hidden."""
+        """Return why the file is hidden. A client that may read the file's project may perhaps not
+        read those of a private advisory.
+        """
+        if self.advisory.private:
+            return Hold(HoldKind.MALWARE, "its hash is that of malware")
         return hold_of(self.advisory)
 
 
