@@ -79,6 +79,14 @@ class AdvisoryPageTests(WholeCase):
         self.assertIn("1 advisory affects this release", self.page("/project/spam/2.0/"))
         self.assertNotIn("advisor", self.page("/project/eggs/").replace('"../../advisories"', ""))
 
+    def test_versions(self) -> None:
+        """Tables of versions mark those that an advisory affects, if the user may see it."""
+        for path in "/project/spam/2.0/", "/project/spam/-/versions":
+            self.assertEqual(self.page(path).count(">advisory<"), 2)
+        self.assertEqual(self.page("/project/eggs/-/versions").count(">advisory<"), 0)
+        advise(self.pypid, Path(self.mktemp()), (), OWN)
+        self.assertEqual(self.page("/project/spam/-/versions").count(">advisory<"), 1)
+
     def test_search(self) -> None:
         """The filter leaves those with advisories, as far as the user sees them."""
         text = self.page("/search?advisories=yes")

@@ -6,6 +6,7 @@ made safe (`pypid.rendering`). The list has a hundred releases a page; two can b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,9 +17,10 @@ from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, may
 from pypid.core.presentation.client_files import IndexAddress
-from pypid.core.presentation.project_view import Age, ShownRelease
+from pypid.core.presentation.project_view import Age, ReleaseLine, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
+from pypid.index.context import Pace
 from pypid.index.views import ViewSources
 from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
@@ -80,6 +82,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
         **values,
         shown=found,
         advisories=await _advisories(ctx, found),
+        affected=await _affected(ctx, found.name, found.lines),
         told=facts is not None,
         facts=facts or NOTHING,
         quarantined=await _quarantined(ctx, facts or NOTHING),
@@ -98,6 +101,20 @@ async def _advisories(ctx: RequestContext, found: ShownRelease) -> tuple[Advisor
     by, advisories = await ctx.visibility(), ctx.app.advisories
     hits = hits_for(advisories, found.name, found.line.version, by)
     return await without_hidden_names(advisories, hits, by)
+
+
+async def _affected(
+    ctx: RequestContext, name: ProjectName, lines: Sequence[ReleaseLine]
+) -> frozenset[str]:
+    """Return the versions that an advisory affects, as far as the user may see it."""
+    if not ctx.app.advisories.knows(name):
+        return frozenset()
+    by, pace, found = await ctx.visibility(), Pace(ctx.app.world), set[str]()
+    for line in lines:
+        await pace.keep()
+        if hits_for(ctx.app.advisories, name, line.version, by):
+            found.add(line.version)
+    return frozenset(found)
 
 
 async def _quarantined(ctx: RequestContext, facts: Facts) -> frozenset[ProjectName]:
@@ -198,11 +215,13 @@ async def versions(ctx: RequestContext, project: ProjectName) -> None:
     found = await ctx.app.project_page_cache.lines(seen.view)
     pages = max(1, -(-len(found.each) // LINES))
     page = page_asked(ctx.request, pages)
+    lines = found.each[(page - 1) * LINES : page * LINES]
     return await show(
         ctx,
         "versions.html",
         **project_values(ctx, seen),
-        lines=found.each[(page - 1) * LINES : page * LINES],
+        lines=lines,
+        affected=await _affected(ctx, project, lines),
         newest=found.newest,
         total=len(found.each),
         page=page,
