@@ -62,9 +62,6 @@ def verdicts(question: Question) -> list[Verdict]:
         except Exception as error:  # the library was written for honest input
             return Verdict(problem=f"it cannot be verified ({type(error).__name__})")
         publishers = tuple(dict.fromkeys(publisher_text(each.publisher) for each in signed))
-        # imported here, since the daemon needs only the types of this module
-        from pypid.core.accounts.signers import claimed_publishers
-
         claimed = claimed_publishers(data)
         if not claimed.issubset(publishers):
             return Verdict(
