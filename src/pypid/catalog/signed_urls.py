@@ -32,8 +32,10 @@ MOST = 50_000
 """URLs that are cached, some 30 MB; the least recently used are dropped first."""
 AGAIN = timedelta(seconds=10)
 """Time until sharing a URL is tried again after a failure."""
-
-
+SAME_SIGNER = timedelta(seconds=10)
+"""How long a finished redirect is reused before the signer is asked again: keys may be rotated at
+any time.
+"""
 RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minutes=5)
 """Upper limits for signed URLs of files that not everyone may download."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from pypid.catalog.signed_urls import Links
+from pypid.catalog.signed_urls import SAME_SIGNER, Links
 from pypid.core.errors import (
     ListIncomplete,
     NoSuchFile,
@@ -60,11 +60,6 @@ if TYPE_CHECKING:  # imported where they are needed, which is rare: they look in
     from pypid.index.history.as_of import AsOfViews
     from pypid.index.local.adoption import Adopted
     from pypid.index.local.storage_check import CheckReport
-
-SAME_SIGNER = timedelta(seconds=10)
-"""How long a finished redirect is reused before the signer is asked again: keys may be rotated at
-any time.
-"""
 
 
 @define
@@ -206,8 +201,11 @@ class Index:
         catalog.
         """
         known = in_runs(await self.catalog.local.summaries())
-        found = (known.find(name) for name in names)
-        return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
+        return frozenset(
+            name
+            for name in names
+            if (found := known.find(name)) and found.status is Status.QUARANTINED
+        )
 
     async def view(self, name: ProjectName, permission: UpstreamPermission = DIRECT) -> View:
         """Return what a client may see of the project.
@@ -245,11 +243,10 @@ class Index:
         """Return a value that changes whenever the view of any project may have changed. Raises
         `CatalogDown`.
         """
-        catalog = self.catalog
         return (
-            catalog.generation,  # first: what is read later is not older
-            await catalog.serial(),
-            catalog.was_complete,
+            self.catalog.generation,  # first: what is read later is not older
+            await self.catalog.serial(),
+            self.catalog.was_complete,
             self.policy.claims.names,
             self.policy.restrictions.current,
         )
@@ -337,9 +334,8 @@ class Index:
 
     def given_until(self, link: SignedUrl) -> datetime | None:
         """Return until when clients are redirected to this URL; None without signed URLs."""
-        if self.links is None:
-            return None
-        return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
+        links, soon = self.links, self.world.now() + SAME_SIGNER
+        return None if links is None else min(link.expires - links.buffer, soon)
 
     async def open(
         self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT
