@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from io import BytesIO
@@ -168,6 +169,19 @@ class LoadingTests(LoadingCase):
         with self.assertRaises((sqlite3.Error, ValueError)):
             if read_index(self.database).count == 0:
                 raise ValueError("it counts as empty")
+
+    def test_crash_during_a_change(self) -> None:
+        """The next reader finds what was there before."""
+        self.replace(*(record(f"A-{number}", summary="x" * 200) for number in range(500)))
+        program = (
+            "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+            "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN IMMEDIATE');"
+            "db.execute('DELETE FROM summary'); db.execute('DELETE FROM record'); os._exit(9)"
+        )
+        ended = subprocess.run([sys.executable, "-c", program, str(self.database.path)])
+        self.assertEqual(ended.returncode, 9)
+        self.assertTrue(self.database.path.with_name(f"{FILE}-journal").stat().st_size)
+        self.assertEqual(read_index(AdvisoryDatabase(self.database.path)).count, 500)
 
     def test_mode(self) -> None:
         """Other users of the machine cannot read it."""

@@ -121,7 +121,8 @@ class AdvisoryDatabase:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        # not read-only: after a crash in a change the first reader rolls it back
+        uri = f"{self.path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None)) as db:
             yield db
 
