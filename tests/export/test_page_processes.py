@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from pypid.core.cooldown import BEGINNING
 from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
-from pypid.core.policy import BEGINNING
 from pypid.export import folder, page_processes
 from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
