@@ -231,6 +231,8 @@ def plant(index: LiveIndex, upstream: LiveIndex) -> None:
             {"name": text, "actions": ["read"], "projects": [f"{MARK}-*"]},
         )
         does(index, "POST", "/api/snapshots", {"name": f"{MARK}-{number}", "note": text})
+        decision = {"spec": f"{MARK}-{number}", "verdict": "denied", "reason": text}
+        does(index, "POST", "/api/approvals", decision)
 
 
 def add_user_and_group(index: LiveIndex, name: str) -> None:
