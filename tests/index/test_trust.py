@@ -25,7 +25,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
 from pypid.core.simple_api.packing import packed
-from pypid.core.trust import TrustDocument, Verdict
+from pypid.core.trust import PublisherVerdict, TrustDocument
 from pypid.flow import whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
@@ -307,10 +307,12 @@ class DocumentTests(SynchronousTestCase):
 
     def test_older_files_extend_what_is_known(self) -> None:
         """An older attested file adds its publisher; a later one does not: that is the doubt."""
-        first = TrustDocument("spam").with_verdict(Verdict(("github:a/a",)), DAY)
-        later = first.with_verdict(Verdict(("github:b/b",)), DAY + timedelta(1))
-        older = first.with_verdict(Verdict(("github:c/c",)), DAY - timedelta(1))
+        first = TrustDocument("spam").with_verdict(PublisherVerdict(("github:a/a",)), DAY)
+        later = first.with_verdict(PublisherVerdict(("github:b/b",)), DAY + timedelta(1))
+        older = first.with_verdict(PublisherVerdict(("github:c/c",)), DAY - timedelta(1))
         self.assertIs(later, first)
         self.assertEqual(older.publishers, ("github:a/a", "github:c/c"))
         self.assertEqual(older.since, DAY - timedelta(1))
-        self.assertIs(first.with_verdict(Verdict(problem="bad"), DAY - timedelta(1)), first)
+        self.assertIs(
+            first.with_verdict(PublisherVerdict(problem="bad"), DAY - timedelta(1)), first
+        )

@@ -15,7 +15,7 @@ import msgspec
 
 from pypid.core.accounts.attestations import AttestationSubject, attestations_in
 from pypid.core.installation import install_hint
-from pypid.core.trust import Verdict, publisher_text
+from pypid.core.trust import PublisherVerdict, publisher_text
 
 MEMORY = 1 << 30
 """Bytes of address space."""
@@ -38,7 +38,7 @@ class Question(msgspec.Struct, frozen=True):
     trusted_root: str | None = None
 
 
-def verdicts(question: Question) -> list[Verdict]:
+def verdicts(question: Question) -> list[PublisherVerdict]:
     """Return the verdicts, in the order of the files."""
     from pypid.core.accounts.signers import claimed_publishers  # the daemon imports this module
 
@@ -49,26 +49,28 @@ def verdicts(question: Question) -> list[Verdict]:
         sigstore = Sigstore(root)
     except ImportError:
         problem = f"signatures cannot be verified. {install_hint('attestations')}"
-        return [Verdict(problem=problem)] * len(question.files)
+        return [PublisherVerdict(problem=problem)] * len(question.files)
     except (OSError, ValueError) as error:
-        return [Verdict(problem=f"signatures cannot be verified: {error}")] * len(question.files)
+        return [PublisherVerdict(problem=f"signatures cannot be verified: {error}")] * len(
+            question.files
+        )
 
-    def verdict(file: AttestedFile) -> Verdict:
+    def verdict(file: AttestedFile) -> PublisherVerdict:
         about, data = AttestationSubject(file.filename, file.sha256), file.provenance.encode()
         try:
             signed = [sigstore.verify(each, about) for each in attestations_in(data, about)]
         except ValueError as error:
-            return Verdict(problem=str(error))
+            return PublisherVerdict(problem=str(error))
         except Exception as error:  # the library was written for honest input
-            return Verdict(problem=f"it cannot be verified ({type(error).__name__})")
+            return PublisherVerdict(problem=f"it cannot be verified ({type(error).__name__})")
         publishers = tuple(dict.fromkeys(publisher_text(each.publisher) for each in signed))
         claimed = claimed_publishers(data)
         if not claimed.issubset(publishers):
-            return Verdict(
+            return PublisherVerdict(
                 problem=f"it names {' and '.join(sorted(claimed))}, and was signed by "
                 f"{' and '.join(publishers)}"
             )
-        return Verdict(publishers)
+        return PublisherVerdict(publishers)
 
     return [verdict(file) for file in question.files]
 

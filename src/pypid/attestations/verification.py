@@ -23,7 +23,7 @@ from pypid.core.accounts.provenance import provenance_object
 from pypid.core.errors import AttestationsRejected, Busy
 from pypid.core.installation import install_hint
 from pypid.core.model import Upload
-from pypid.core.trust import Verdict
+from pypid.core.trust import PublisherVerdict
 from pypid.flow.python_child import child_environ, program_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Attesting:
             raise AttestationsRejected(problems, about.filename)
         return provenance_object(signed)
 
-    def verdicts(self, files: Sequence[AttestedFile]) -> Sequence[Verdict]:
+    def verdicts(self, files: Sequence[AttestedFile]) -> Sequence[PublisherVerdict]:
         """Return the results of the verification of provenance objects, in their order. Blocks for
         half a second and more: a child process does it, which ends. Raises `Busy`.
         """
@@ -100,7 +100,7 @@ class Attesting:
                 timeout=TIMEOUT,
                 check=True,
             )
-            found = msgspec.json.decode(ended.stdout, type=list[Verdict])
+            found = msgspec.json.decode(ended.stdout, type=list[PublisherVerdict])
         except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
             _log.error("the verification of attestations failed: {error}", error=error)
             raise Busy("Attestations cannot be verified now; the log has the reason.", 5) from error

@@ -29,9 +29,9 @@ LIST = """\
 SHOW = """\
   pypid approval show left-pad
 
-The answer shows how old the project is, known projects with similar names, what in the
-files of its newest release can run code, advisories, and what has changed since the
-last approved release. pypid reads parts of the files from upstream and caches none.
+The answer shows the age of the project, known projects with similar names, what in the
+files of its newest release can run code, advisories, and what has changed since the last
+approved release. To find this, pypid reads parts of the files from upstream. It caches none.
 """
 APPROVE = """\
   pypid approval approve left-pad

@@ -40,7 +40,7 @@ SHOW = """\
 DELETE = """\
   pypid block delete acme-1f3a9c02
 
-What the block withheld is served again, unless another rule withholds it.
+The withheld files are served again, unless another rule withholds them.
 """
 
 

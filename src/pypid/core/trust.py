@@ -45,7 +45,7 @@ def publisher_fits(publishers: Iterable[str], patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(found, pattern) for found in publishers for pattern in wanted)
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class PublisherVerdict(msgspec.Struct, frozen=True):
     """The result of the verification of a provenance object: its `publishers`, or the `problem` for
     which it proves nothing.
     """
@@ -66,7 +66,7 @@ class TrustDocument(msgspec.Struct, frozen=True):
     by: str = ""
     format: int = FORMAT
 
-    def with_verdict(self, verdict: Verdict, uploaded: datetime) -> TrustDocument:
+    def with_verdict(self, verdict: PublisherVerdict, uploaded: datetime) -> TrustDocument:
         """Return the document after a file with this upload time was verified: another publisher is
         remembered only of a file that is older than all known ones.
         """
@@ -78,7 +78,7 @@ class TrustDocument(msgspec.Struct, frozen=True):
             self, publishers=publishers[:MOST_PUBLISHERS], since=uploaded
         )
 
-    def approving(self, file: File, verdict: Verdict | None, by: str) -> TrustDocument:
+    def approving(self, file: File, verdict: PublisherVerdict | None, by: str) -> TrustDocument:
         """Return the document after the file was approved, and with it its verified publishers."""
         new = () if verdict is None else verdict.publishers
         publishers = tuple(dict.fromkeys((*self.publishers, *new)))[-MOST_PUBLISHERS:]
@@ -96,11 +96,11 @@ class TrustRule:
     publishers: frozenset[str] = frozenset()
     since: datetime | None = None
     approved: frozenset[str] = frozenset()
-    verdicts: frozenset[tuple[str, Verdict]] = frozenset()
+    verdicts: frozenset[tuple[str, PublisherVerdict]] = frozenset()
     """The verified files, by SHA-256."""
     holds: bool = True
     """Whether files that the ratchet doubts are held."""
-    _verdicts: Mapping[str, Verdict] = field(init=False, eq=False, repr=False)
+    _verdicts: Mapping[str, PublisherVerdict] = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_verdicts", dict(self.verdicts))
@@ -173,7 +173,7 @@ def _lack(file: File) -> str:
     return "" if file.sha256 else "it is listed without the SHA-256 that attestations are about"
 
 
-def _described(verdict: Verdict) -> str:
+def _described(verdict: PublisherVerdict) -> str:
     if verdict.publishers:
         return f"its attestation is by {' and '.join(verdict.publishers)}"
     return f"its attestation proves nothing: {verdict.problem}"
@@ -185,7 +185,7 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
 
     rules: TrustRules
     documents: Mapping[str, TrustDocument]
-    verdicts: Mapping[ProjectName, Mapping[str, Verdict]]
+    verdicts: Mapping[ProjectName, Mapping[str, PublisherVerdict]]
     _made: dict[ProjectName, ProjectRestrictions | None] = field(factory=dict, repr=False)
 
     def following(self, before: TrustedProjects) -> TrustedProjects:

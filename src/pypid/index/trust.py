@@ -19,7 +19,7 @@ from pypid.core.model import File, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.restrictions import RestrictionsInForce
-from pypid.core.trust import TrustDocument, TrustedProjects, TrustRule, Verdict
+from pypid.core.trust import PublisherVerdict, TrustDocument, TrustedProjects, TrustRule
 from pypid.flow import World, start
 from pypid.index.decisions import DecisionFolder
 from pypid.index.upstream.file_cache import FileCache
@@ -28,7 +28,7 @@ from pypid.ports import Catalog
 
 _log = Logger()
 
-Verify = Callable[[Sequence[AttestedFile]], Sequence[Verdict]]
+Verify = Callable[[Sequence[AttestedFile]], Sequence[PublisherVerdict]]
 """Returns the verdicts of provenance objects, in their order. Blocks
 (`Attesting.verdicts`).
 """
@@ -64,10 +64,10 @@ class PublisherTrust:
     world: World = field(repr=False)
     restrictions: RestrictionsInForce = field(repr=False)
     folder: DecisionFolder[TrustDocument] = field(repr=False)
-    _verdicts: OrderedDict[ProjectName, Mapping[str, Verdict]] = field(
+    _verdicts: OrderedDict[ProjectName, Mapping[str, PublisherVerdict]] = field(
         factory=OrderedDict, init=False, repr=False
     )
-    _asking: list[tuple[File, bytes, Deferred[Verdict]]] = field(
+    _asking: list[tuple[File, bytes, Deferred[PublisherVerdict]]] = field(
         factory=list, init=False, repr=False
     )
     _is_verifying: bool = field(default=False, init=False)
@@ -113,25 +113,25 @@ class PublisherTrust:
         rules = () if restrictions is None else restrictions.rules
         return any(isinstance(rule, TrustRule) and not rule.is_judged(file) for rule in rules)
 
-    async def verdict(self, file: File, provenance: bytes) -> Verdict:
+    async def verdict(self, file: File, provenance: bytes) -> PublisherVerdict:
         """Return the verdict of the provenance object of an upstream file, which is remembered."""
         known = self.known_verdict(file)
         if known is not None:
             return known
-        verdict: Deferred[Verdict] = Deferred()
+        verdict: Deferred[PublisherVerdict] = Deferred()
         self._asking.append((file, provenance, verdict))
         if not self._is_verifying:
             self._is_verifying = True
             start(self._verify_all())
         return await verdict
 
-    def known_verdict(self, file: File) -> Verdict | None:
+    def known_verdict(self, file: File) -> PublisherVerdict | None:
         """Return the verdict of the file, if its provenance was verified by this process."""
         return self._verdicts.get(file.project, {}).get(file.sha256 or "")
 
     def refuse(self, file: File, problem: str) -> None:
         """Remember that the file has no usable provenance."""
-        self._remember(file, Verdict(problem=problem))
+        self._remember(file, PublisherVerdict(problem=problem))
 
     async def _verify_all(self) -> None:
         """Verify what is asked for, one process at a time; the next one verifies all that came
@@ -144,7 +144,9 @@ class PublisherTrust:
         finally:
             self._is_verifying = False
 
-    async def _verify_batch(self, batch: Sequence[tuple[File, bytes, Deferred[Verdict]]]) -> None:
+    async def _verify_batch(
+        self, batch: Sequence[tuple[File, bytes, Deferred[PublisherVerdict]]]
+    ) -> None:
         files = [
             AttestedFile(file.filename, file.sha256 or "", data.decode(errors="replace"))
             for file, data, _ in batch
@@ -160,7 +162,7 @@ class PublisherTrust:
             self._remember(file, verdict)
             waiting.callback(verdict)
 
-    def _remember(self, file: File, verdict: Verdict) -> None:
+    def _remember(self, file: File, verdict: PublisherVerdict) -> None:
         if file.sha256 is None:
             return
         known = {**self._verdicts.pop(file.project, {}), file.sha256: verdict}
@@ -214,7 +216,7 @@ class PublisherTrust:
         except Exception:
             _log.failure("the publishers of cached files could not be verified")
 
-    async def _learn_publisher(self, file: StoredFile, verdict: Verdict) -> None:
+    async def _learn_publisher(self, file: StoredFile, verdict: PublisherVerdict) -> None:
         if self.rules.ratchet is not Ratchet.OFF:
             known = self.folder.all.get(file.project) or TrustDocument(file.project)
             uploaded = file.uploaded or file.seen or self.world.now()

@@ -13,7 +13,7 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.permissions import Action
 from pypid.core.simple_api.entries import utc_text
-from pypid.core.trust import Verdict
+from pypid.core.trust import PublisherVerdict
 from pypid.index.trust import DoubtedFile, PublisherTrust
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded
@@ -111,7 +111,7 @@ async def attestation(ctx: RequestContext, project: ProjectName, filename: str) 
         return send_json(ctx.request, _state(file, None))
     if file.source is None:  # verified when it was uploaded
         return send_json(
-            ctx.request, _state(file, Verdict(tuple(sorted(claimed_publishers(data)))))
+            ctx.request, _state(file, PublisherVerdict(tuple(sorted(claimed_publishers(data)))))
         )
     return send_json(ctx.request, _state(file, await trust_of(ctx).verdict(file, data)))
 
@@ -196,7 +196,7 @@ def _shape(doubt: DoubtedFile) -> DoubtedFileShape:
     }
 
 
-def _state(file: File, verdict: Verdict | None) -> AttestationState:
+def _state(file: File, verdict: PublisherVerdict | None) -> AttestationState:
     is_verified = verdict is not None and bool(verdict.publishers)
     return {
         "project": file.project,
