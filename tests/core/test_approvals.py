@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.approvals import (
     WAITING,
     ApprovalDocument,
-    Verdict,
+    ApprovalVerdict,
     approval_id,
     matches,
     parse_spec,
@@ -34,7 +34,9 @@ SPECIFIERS = ("", "<2", "==2.0", ">=2", "!=1.0", "~=1.0")
 VERSIONS = ("0.9", "1.0", "2.0rc1", "2.0", "3.0")
 
 
-def decision(specifier: str, verdict: Verdict = Verdict.APPROVED) -> ApprovalDocument:
+def decision(
+    specifier: str, verdict: ApprovalVerdict = ApprovalVerdict.APPROVED
+) -> ApprovalDocument:
     """A decision about these versions of ``spam``."""
     return ApprovalDocument(
         project=SPAM, specifier=specifier, verdict=verdict, reason="r", by="ada",
@@ -45,15 +47,19 @@ def decision(specifier: str, verdict: Verdict = Verdict.APPROVED) -> ApprovalDoc
 class RuleTests(SynchronousTestCase):
     """Which versions the decisions hide."""
 
-    @given(st.lists(st.tuples(st.sampled_from(SPECIFIERS), st.sampled_from(Verdict)), min_size=1))
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(SPECIFIERS), st.sampled_from(ApprovalVerdict)), min_size=1
+        )
+    )
     def test_denials_win_and_approvals_are_complete(
-        self, decisions: list[tuple[str, Verdict]]
+        self, decisions: list[tuple[str, ApprovalVerdict]]
     ) -> None:
         [rule] = rules_of([decision(*each) for each in decisions])[SPAM].rules
         for version in VERSIONS:
             fitting = {verdict for specifier, verdict in decisions if matches(specifier, version)}
-            has_approval = any(verdict is Verdict.APPROVED for _, verdict in decisions)
-            is_hidden = Verdict.DENIED in fitting or (has_approval and not fitting)
+            has_approval = any(verdict is ApprovalVerdict.APPROVED for _, verdict in decisions)
+            is_hidden = ApprovalVerdict.DENIED in fitting or (has_approval and not fitting)
             hold = rule.hides(their_file(version))
             self.assertEqual(hold is not None, is_hidden, (decisions, version))
 
@@ -99,7 +105,7 @@ class WaitingTests(SynchronousTestCase):
         listed = their_file("1.0")
         cached = as_stored(listed, key="k", sha256="cd" * 32, size=2)
         approved = rules_of([decision(">=2")])
-        denied = rules_of([decision("", Verdict.DENIED)])
+        denied = rules_of([decision("", ApprovalVerdict.DENIED)])
         for setting, kept, rules, local in product(
             NewProjects, ((), (cached,)), ({}, approved, denied), (False, True)
         ):

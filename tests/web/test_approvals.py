@@ -7,7 +7,7 @@ from pathlib import Path
 from attrs import evolve
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.approvals import Verdict
+from pypid.core.approvals import ApprovalVerdict
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import project_name
@@ -281,7 +281,9 @@ class QueueTests(ApprovalCase):
         """With `new_projects = open` nothing waits, and decisions hide nothing."""
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream)
         self.have(pypid.catalog.complete())
-        self.have(pypid.app.approvals.decide(project_name("ham"), "", Verdict.DENIED, "", "ada"))
+        self.have(
+            pypid.app.approvals.decide(project_name("ham"), "", ApprovalVerdict.DENIED, "", "ada")
+        )
         self.assertEqual(pypid.get(FILE).status, 200)
 
 

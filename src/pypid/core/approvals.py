@@ -37,7 +37,7 @@ WAITING = Hold(HoldKind.APPROVAL, "an administrator has to approve it first")
 """Why the files of a project that waits are withheld."""
 
 
-class Verdict(Enum):
+class ApprovalVerdict(Enum):
     """What an administrator decided."""
 
     APPROVED = "approved"
@@ -49,7 +49,7 @@ class ApprovalDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     project: str
     specifier: str
-    verdict: Verdict
+    verdict: ApprovalVerdict
     reason: str
     by: str
     decided: datetime
@@ -60,7 +60,7 @@ class ApprovalDocument(msgspec.Struct, frozen=True, kw_only=True):
 class Decision:
     """The part of a decision that the rule uses."""
 
-    verdict: Verdict
+    verdict: ApprovalVerdict
     specifier: str
     reason: str
 
@@ -78,13 +78,13 @@ class ApprovalRule:
     @property
     def approves(self) -> bool:
         """Whether any version is approved."""
-        return any(each.verdict is Verdict.APPROVED for each in self.decisions)
+        return any(each.verdict is ApprovalVerdict.APPROVED for each in self.decisions)
 
     def hides(self, file: File) -> Hold | None:
         """Return why the rule hides the file, or None."""
         fitting = [each for each in self.decisions if matches(each.specifier, file.version)]
         for each in fitting:
-            if each.verdict is Verdict.DENIED:
+            if each.verdict is ApprovalVerdict.DENIED:
                 reason = f": {each.reason}" if each.reason else ""
                 return Hold(HoldKind.APPROVAL, f"an administrator denied it{reason}")
         if fitting or not self.approves:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.approvals import Verdict, matches
+from pypid.core.approvals import ApprovalVerdict, matches
 from pypid.core.archives.contents import MemberListing, read_text
 from pypid.core.archives.hazards import Hazard, hazards_of, hazards_of_setup, setup_of
 from pypid.core.configuration.choices import NewProjects
@@ -153,7 +153,9 @@ class EvidenceReader:
     def _last_approved(self, name: ProjectName, project: Project) -> Release | None:
         """Return the newest release that is approved or, without approvals, that is cached."""
         approved = [
-            each.specifier for each in self.approvals.of(name) if each.verdict is Verdict.APPROVED
+            each.specifier
+            for each in self.approvals.of(name)
+            if each.verdict is ApprovalVerdict.APPROVED
         ]
         for release in reversed(releases(project)):
             if any(matches(specifier, release.version) for specifier in approved) or (

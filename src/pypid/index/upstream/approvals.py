@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from pypid.core.approvals import (
     ApprovalDocument,
-    Verdict,
+    ApprovalVerdict,
     approval_id,
     is_approved,
     matches,
@@ -102,7 +102,7 @@ class Approvals:
             yield ApprovalDocument(
                 project=id.partition(".")[0],
                 specifier="",
-                verdict=Verdict.DENIED,
+                verdict=ApprovalVerdict.DENIED,
                 reason="a decision about it cannot be read",
                 by="",
                 decided=self.world.now(),
@@ -142,7 +142,7 @@ class Approvals:
 
     def _is_denied(self, name: ProjectName, version: str | None) -> bool:
         return any(
-            each.verdict is Verdict.DENIED
+            each.verdict is ApprovalVerdict.DENIED
             and (not each.specifier or (version is not None and matches(each.specifier, version)))
             for each in self.of(name)
         )
@@ -173,7 +173,7 @@ class Approvals:
         return is_approved(self.policy.restrictions.current.of(name))
 
     async def decide(
-        self, name: ProjectName, specifier: str, verdict: Verdict, reason: str, by: str
+        self, name: ProjectName, specifier: str, verdict: ApprovalVerdict, reason: str, by: str
     ) -> ApprovalDocument:
         """Approve or deny the versions that the specifier matches; the project no longer waits.
         Replaces a decision about the same specifier. Raises `BadRequest`, `StorageDown`.

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import msgspec
 
-from pypid.core.approvals import ApprovalDocument, Verdict, approval_id, parse_spec
+from pypid.core.approvals import ApprovalDocument, ApprovalVerdict, approval_id, parse_spec
 from pypid.core.errors import BadName, BadRequest, NoSuchApproval, NotAvailable, UpstreamDown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
@@ -30,7 +30,7 @@ class NewDecision(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     spec: str
-    verdict: Verdict = Verdict.APPROVED
+    verdict: ApprovalVerdict = ApprovalVerdict.APPROVED
     reason: str = ""
 
 
@@ -201,7 +201,7 @@ async def decided(ctx: RequestContext, wish: NewDecision) -> ApprovalDocument:
     deciding = ctx.app.approvals.decide(
         name, specifier, wish.verdict, wish.reason, user_of(ctx.identity)
     )
-    what = "approve" if wish.verdict is Verdict.APPROVED else "deny"
+    what = "approve" if wish.verdict is ApprovalVerdict.APPROVED else "deny"
     return await recorded(ctx, what, f"{name}{specifier}", deciding, lambda _: _details(wish))
 
 

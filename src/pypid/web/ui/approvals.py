@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.approvals import ApprovalDocument, Verdict
+from pypid.core.approvals import ApprovalDocument, ApprovalVerdict
 from pypid.core.errors import BadName, BadRequest, NoSuchApproval
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
@@ -51,7 +51,7 @@ async def decide(ctx: RequestContext) -> None:
     """Approve or deny what the form names."""
     fields = ctx.request.form or Fields()
     try:
-        verdict = Verdict(fields.text("verdict"))
+        verdict = ApprovalVerdict(fields.text("verdict"))
     except ValueError:
         return await _page(ctx, problems=["Choose to approve or to deny."])
     spec = fields.text("spec").strip() + fields.text("versions").strip()
