@@ -7,13 +7,15 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.model import Status
+from pypid.core.model import Project, Status
 from pypid.core.packaging.names import project_name
+from pypid.core.records.file_history import FileHistory
 from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, Plan, kept_key, key
 from pypid.flow import start
 from pypid.index import Index
@@ -125,7 +127,25 @@ class StorageBackupCase(IndexCase):
 
     def state(self, index: Index) -> object:
         """All that clients see of the index, but for serials."""
-        return self.have(everything(index)), self.files(index)
+        projects = self.have(everything(index)).values()
+        return [_without_unmade_events(project) for project in projects], self.files(index)
+
+
+def _without_unmade_events(project: Project) -> Project:
+    """The project without events that were recorded before changes that were not made then: pypid
+    ignores them (`core.records.file_history.with_event`).
+    """
+    histories = []
+    for history in project.history:
+        *earlier, last = history.events
+        file = project.file(history.filename)
+        if last.gone:
+            is_made = file is None or file.uploaded != last.begun
+        else:
+            is_made = file is not None and file.yanked == last.yanked
+        events = (*earlier, last) if is_made else tuple(earlier)
+        histories += [FileHistory(history.filename, events)] if events else []
+    return evolve(project, history=tuple(histories))
 
 
 class RoundTripTest(StorageBackupCase):
