@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
-from pypid.core.approvals import ApprovalDocument, Verdict
+from pypid.core.approvals import ApprovalDocument, ApprovalVerdict
 from pypid.core.permissions import (
     ADMINS,
     AUTHENTICATED,
@@ -455,7 +455,7 @@ class MatrixTests(WholeCase):
             approval = ApprovalDocument(
                 project="acme",
                 specifier="",
-                verdict=Verdict.APPROVED,
+                verdict=ApprovalVerdict.APPROVED,
                 reason="",
                 by="ada",
                 decided=BEGINNING,

@@ -139,10 +139,9 @@ def _without_unmade_events(project: Project) -> Project:
     for history in project.history:
         *earlier, last = history.events
         file = project.file(history.filename)
-        if last.gone:
-            is_made = file is None or file.uploaded != last.begun
-        else:
-            is_made = file is not None and file.yanked == last.yanked
+        is_yanked_so = file is not None and file.yanked == last.yanked
+        is_other = file is None or file.uploaded != last.begun
+        is_made = is_other if last.gone else is_yanked_so
         events = (*earlier, last) if is_made else tuple(earlier)
         histories += [FileHistory(history.filename, events)] if events else []
     return evolve(project, history=tuple(histories))

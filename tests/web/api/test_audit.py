@@ -52,6 +52,7 @@ NO_DEED = {
     ("POST", "/api/adopt/survey"): "it compares with upstream, and changes nothing",
     ("POST", "/osv/v1/query"): "it reads advisories, and changes nothing",
     ("POST", "/osv/v1/querybatch"): "the same",
+    ("POST", "/api/advisories/check"): "it compares with the index, and changes nothing",
     ("POST", "/admin/register"): "it confirms what the configuration says, and changes nothing",
 }
 """Routes of changing methods that leave no line of their own, and why."""
@@ -261,6 +262,8 @@ class EveryChangeTests(WholeCase):
         [block] = self.pypid.app.blocks.all
         self.api("delete-block", "DELETE", "/api/blocks/<block>", None, block=block)
         self.trust()
+        made = self.api("approve", "POST", "/api/approvals", {"spec": "theirs==5.0"})
+        self.api("delete-approval", "DELETE", "/api/approvals/<id>", id=made["id"])
         self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
         self.api(
             "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
@@ -373,6 +376,9 @@ class EveryChangeTests(WholeCase):
         self.by_form("create-block", "/manage/blocks", block)
         (id,) = (each for each in self.pypid.app.blocks.all if each.startswith("evil-"))
         self.by_form("delete-block", "/manage/blocks/delete", {"id": id, "confirm": id})
+        self.by_form("deny", "/manage/approvals", {"spec": "evil", "verdict": "denied"})
+        (id,) = self.pypid.app.approvals.decisions.all
+        self.by_form("delete-approval", "/manage/approvals/delete", {"id": id})
         self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
         self.by_form(
             "delete-snapshot",

@@ -94,7 +94,7 @@ def _parsed(request: CollectionRequest) -> tuple[Requirements, list[Lock]] | Non
     if not requirements and not pylocks and not uv_locks:
         return None
     if len(requirements) + len(pylocks) + len(uv_locks) > MOST_TEXTS:  # JSON may hold millions
-        raise BadRequest(f"A request may have {MOST_TEXTS} files.")
+        raise BadRequest(f"At most {MOST_TEXTS} files are accepted in one request.")
     wanted = parse_requirements(*requirements)
     locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
     remarks = [remark for lock in locks for remark in lock.unparseable]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.index.explain import is_upstream, known_project
+from pypid.index.explain import is_known_upstream, is_upstream, known_project
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import listed, recorded
 from pypid.web.app.request_context import RequestContext
@@ -53,7 +53,9 @@ async def _set_status(
     ctx: RequestContext, name: ProjectName, status: Status, reason: str
 ) -> Project:
     index, decided = ctx.app.index, ctx.app.decided
-    if decided is None or not await is_upstream(index, name):
+    ends = status is Status.ACTIVE and not reason
+    is_other = is_known_upstream if ends else is_upstream
+    if decided is None or not await is_other(index, name):
         return await index.set_status(name, status, reason)
     await decided.overrides.set(name, status, reason, user_of(ctx.identity))
     return await known_project(index, name)
