@@ -5,6 +5,7 @@ with.
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode, encodebytes
 from typing import Any
 
@@ -154,6 +155,15 @@ class FormTests(SynchronousTestCase):
             WHEEL + "\n",
         ):
             self.refused(attestation(statement(subject, DIGEST)), "not about")
+
+    def test_long_name(self) -> None:
+        """A name with thousands of tags for each part of a wheel's name is refused at once: it
+        stands for billions of combinations.
+        """
+        tags = "-".join(".".join(f"{kind}{n}" for n in range(3000)) for kind in "abc")
+        began = time.process_time()
+        self.refused(attestation(statement(f"spam-1.0-{tags}.whl", DIGEST)), "not about")
+        self.assertLess(time.process_time() - began, 1)
 
     def test_what_can_have_them(self) -> None:
         """Eggs, and sdists of other kinds than .tar.gz and .zip, have none: no client could verify

@@ -17,6 +17,7 @@ from attrs import field, frozen
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from pypid.core.errors import shortened
+from pypid.core.packaging.names import LONGEST_FILENAME
 
 LARGEST = 1 << 20
 """Maximum size in bytes of upstream's provenance objects; those of the public index have 10 KB."""
@@ -238,7 +239,8 @@ def _subject_problems(subjects: Sequence[_Subject], about: AttestationSubject) -
     except ValueError:
         return ("only wheels and sdists (.tar.gz, .zip) can have attestations",)
     try:
-        is_same = parsed_filename(subject.name) == ours
+        # the time to parse the tags of a wheel grows with the cube of its length
+        is_same = len(subject.name) <= LONGEST_FILENAME and parsed_filename(subject.name) == ours
     except ValueError:
         is_same = False
     if not is_same:
