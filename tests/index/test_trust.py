@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,18 +20,20 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import NoSuchFile, UpstreamDown, Withheld
-from pypid.core.model import File, Listing, as_listed, in_order
+from pypid.core.errors import Busy, NoSuchFile, StorageDown, UpstreamDown, Withheld
+from pypid.core.model import Blob, File, Listing, as_listed, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
 from pypid.core.simple_api.packing import packed
 from pypid.core.trust import PublisherVerdict, TrustDocument
-from pypid.flow import whole
+from pypid.flow import BytesBody, start, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.decisions import Decisions
 from pypid.index.trust import GATHER, PublisherTrust
+from pypid.index.views import UpstreamPermission
+from pypid.ports import Body
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
 from tests.index.file_cache_cases import ScriptedUpstream, listed
@@ -60,6 +63,18 @@ class ListingUpstream(ScriptedUpstream):
     ) -> Listing:
         files = packed(in_order([as_listed(file) for file in self.files]))
         return Listing(name=name, files=files, confirmed=DAY, index="https://up.example/simple/")
+
+
+class SlowBlobs(MemoryBlobs):
+    """A storage that takes a second for each write."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(world().now)
+        self.clock = clock
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        await deferLater(self.clock, 1)
+        return await super().write(key, body, replace=replace)
 
 
 class TrustCase(Awaiting, SynchronousTestCase):
@@ -300,6 +315,72 @@ class RatchetTests(TrustCase):
         self.held(again, bare)
         self.held(again, other)
         self.assertEqual(self.visible(again), ["1.0"])
+
+
+class SharedStateTests(TrustCase):
+    """What several administrators, clients and files change together."""
+
+    def test_two_approvals_at_once(self) -> None:
+        """Of two files that are approved at once, both stay approved."""
+        self.blobs = SlowBlobs(self.clock)
+        self.open(TrustRules(ratchet=Ratchet.HOLD))
+        files = [self.add("1.1", 11), self.add("1.2", 12)]
+        approving = [start(self.trust.approve(file, "admin")) for file in files]
+        self.clock.pump([1] * 10)
+        for each in approving:
+            self.successResultOf(each)
+        self.assertEqual(self.trust.folder.all[SPAM].approved, tuple(file.sha256 for file in files))
+
+    def test_unreadable_document(self) -> None:
+        """A document that cannot be read is not overwritten, except by an administrator."""
+        key = ".pypid/trust/spam.json"
+        self.have(self.blobs.write(key, BytesBody(b"{")))
+        index = self.open(TrustRules(ratchet=Ratchet.HOLD))
+        self.flushLoggedErrors()
+        file = self.add("1.0", 10, "eve/spam")
+        self.fetch(index, file)
+        self.refused(self.trust.approve(file, "admin"), StorageDown)
+        self.assertEqual(self.have(whole(self.have(self.blobs.read(key)), 100)), b"{")
+        self.have(self.trust.reset(SPAM))
+        self.have(self.trust.approve(file, "admin"))
+
+    def test_failed_verification(self) -> None:
+        """A verification that fails leaves no unhandled error, and the next one is made."""
+        index = self.open(TrustRules())
+        files = [self.add("1.0", 10, "monty/spam"), self.add("0.9", 9, "monty/spam")]
+
+        def busy(files: object) -> Sequence[PublisherVerdict]:
+            raise Busy("not now", 5)
+
+        self.trust.rules = TrustRules(ratchet=Ratchet.WARN)
+        verify, self.trust.verify = self.trust.verify, busy
+        for file in files:
+            found = self.have(index.file(SPAM, file.filename))
+            self.have(whole(self.have(index.open(found)), 1 << 20))
+        self.clock.advance(GATHER)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(dict(self.trust.folder.all), {})
+        self.trust.verify = verify
+        older = self.add("0.8", 8, "monty/spam")
+        self.clock.advance(3600)
+        self.fetch(index, older)
+        self.assertEqual(self.trust.folder.all[SPAM].publishers, ("github:monty/spam",))
+
+    def test_request_without_the_right_to_reach_out(self) -> None:
+        """A request that may not cause upstream requests does not get a cached file whose
+        provenance is not here, and changes nothing for the others.
+        """
+        file = self.add("1.0", 1, "monty/spam")
+        url = file.provenance_url or ""
+        answer = self.upstream.answers[url]
+        self.upstream.answers[url] = UpstreamDown("it is away.")
+        self.fetch(self.open(TrustRules()), file)
+        self.upstream.answers[url] = answer
+        index = self.open(required("github:monty/*"))
+        found = self.have(index.file(SPAM, file.filename))
+        self.refused(index.open(found, permission=UpstreamPermission(local=True)), Withheld)
+        self.assertEqual(self.fetch(index, file), b"1.0")
 
 
 class DocumentTests(SynchronousTestCase):

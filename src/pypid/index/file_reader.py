@@ -26,6 +26,7 @@ from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFil
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UnknownOwner, UpstreamState, may_show_upstream, waits
 from pypid.core.records.layout import ObjectKind, sidecar_key
+from pypid.core.restrictions import HoldKind
 from pypid.index.context import IndexContext
 from pypid.index.local.archive_restore import ArchiveRestores
 from pypid.index.store import records
@@ -243,13 +244,19 @@ class FileReader:
 
     async def _judge(self, file: File, permission: UpstreamPermission) -> None:
         """Verify the provenance of an upstream file if a rule needs its publisher, before its bytes
-        are sent. Raises what `ProvenanceCache.provenance` raises.
+        are sent. Raises what `ProvenanceCache.provenance` raises, and `Withheld` if this request
+        may not fetch it.
         """
         if self.trust is None or not self.trust.needs_provenance(file):
             return
         try:
             data = await self._provenance_of_upstream(file, permission)
         except NoSuchFile:
+            if not permission.may_reach_out:  # a request with that right finds out
+                held = HoldKind.TRUST.value
+                raise Withheld(
+                    file.filename, held, "its provenance is not stored here", project=file.project
+                ) from None
             self.trust.refuse(file, "its provenance is not available")
         except WrongBytes as error:
             self.trust.refuse(file, error.reason)

@@ -14,13 +14,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.attestations.program import AttestedFile
-from pypid.core.errors import NoSuchFile, PypidError
+from pypid.core.errors import NoSuchFile, PypidError, StorageDown
 from pypid.core.model import File, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.core.trust import PublisherVerdict, TrustDocument, TrustedProjects, TrustRule
 from pypid.flow import World, start
+from pypid.flow.single_flight import Locks
 from pypid.index.decisions import DecisionFolder
 from pypid.index.upstream.file_cache import FileCache
 from pypid.metrics.families import TRUST
@@ -43,7 +44,10 @@ MOST_FILES = 500
 """Number of verdicts that are remembered for a project."""
 MOST_REPORTED = 20_000
 MOST_WAITING = 2000
-"""Number of provenance objects that wait for their verification."""
+LARGEST_WAITING = 32 << 20
+"""Number of provenance objects that wait for their verification, and their bytes; further files
+teach no publisher.
+"""
 
 
 @frozen
@@ -64,6 +68,7 @@ class PublisherTrust:
     world: World = field(repr=False)
     restrictions: RestrictionsInForce = field(repr=False)
     folder: DecisionFolder[TrustDocument] = field(repr=False)
+    _locks: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
     _verdicts: OrderedDict[ProjectName, Mapping[str, PublisherVerdict]] = field(
         factory=OrderedDict, init=False, repr=False
     )
@@ -131,7 +136,7 @@ class PublisherTrust:
 
     def refuse(self, file: File, problem: str) -> None:
         """Remember that the file has no usable provenance."""
-        self._remember(file, PublisherVerdict(problem=problem))
+        self._remember([(file, PublisherVerdict(problem=problem))])
 
     async def _verify_all(self) -> None:
         """Verify what is asked for, one process at a time; the next one verifies all that came
@@ -158,20 +163,23 @@ class PublisherTrust:
             for _, _, waiting in batch:
                 waiting.errback(failure)
             return
-        for (file, _, waiting), verdict in zip(batch, verdicts, strict=True):
-            self._remember(file, verdict)
+        self._remember(
+            [(file, verdict) for (file, *_), verdict in zip(batch, verdicts, strict=True)]
+        )
+        for (_, _, waiting), verdict in zip(batch, verdicts, strict=True):
             waiting.callback(verdict)
 
-    def _remember(self, file: File, verdict: PublisherVerdict) -> None:
-        if file.sha256 is None:
-            return
-        known = {**self._verdicts.pop(file.project, {}), file.sha256: verdict}
-        if len(known) > MOST_FILES:
-            known.pop(next(iter(known)))
-        self._verdicts[file.project] = known
-        if len(self._verdicts) > MOST_PROJECTS:
-            self._verdicts.popitem(last=False)
-        if self.restrictions.current.of(file.project) is not None:
+    def _remember(self, verdicts: Sequence[tuple[File, PublisherVerdict]]) -> None:
+        for file, verdict in verdicts:
+            if file.sha256 is None:
+                continue
+            known = {**self._verdicts.pop(file.project, {}), file.sha256: verdict}
+            if len(known) > MOST_FILES:
+                known.pop(next(iter(known)))
+            self._verdicts[file.project] = known
+            if len(self._verdicts) > MOST_PROJECTS:
+                self._verdicts.popitem(last=False)
+        if any(self.restrictions.current.of(file.project) is not None for file, _ in verdicts):
             self._put_in_force()
 
     # --- learning from cached files ---
@@ -185,7 +193,8 @@ class PublisherTrust:
         """Verify the provenance of a cached file soon, and remember its publisher."""
         if self.rules.ratchet is Ratchet.OFF and not self.rules.required(file.project):
             return
-        if len(self._waiting) < MOST_WAITING:
+        size = len(provenance) + sum(len(data) for _, data in self._waiting)
+        if len(self._waiting) < MOST_WAITING and size <= LARGEST_WAITING:
             self._waiting.append((file, provenance))
             self._gather()
 
@@ -208,22 +217,42 @@ class PublisherTrust:
         try:
             verifying = [(file, start(self.verdict(file, data))) for file, data in files]
             for file, verdict in verifying:
-                await self._learn_publisher(file, await verdict)
+                await self._learn_from(file, verdict)
         except CancelledError:  # pypid stops
             pass
-        except PypidError as error:
-            _log.warn("the publishers of cached files could not be stored: {error}", error=error)
         except Exception:
             _log.failure("the publishers of cached files could not be verified")
 
+    async def _learn_from(self, file: StoredFile, verdict: Deferred[PublisherVerdict]) -> None:
+        try:
+            await self._learn_publisher(file, await verdict)
+        except PypidError as error:
+            _log.warn(
+                "the publisher of {filename} is not remembered: {error}",
+                filename=file.filename,
+                error=error,
+            )
+
     async def _learn_publisher(self, file: StoredFile, verdict: PublisherVerdict) -> None:
         if self.rules.ratchet is not Ratchet.OFF:
-            known = self.folder.all.get(file.project) or TrustDocument(file.project)
             uploaded = file.uploaded or file.seen or self.world.now()
-            learned = known.with_verdict(verdict, uploaded)
-            if learned is not known:
-                await self.folder.put(file.project, learned)
+            await self._change(file.project, lambda known: known.with_verdict(verdict, uploaded))
         self._report_if_doubted(file)
+
+    async def _change(
+        self, name: ProjectName, change: Callable[[TrustDocument], TrustDocument]
+    ) -> None:
+        """Store what the change makes of the document of a project, after changes that are under
+        way.
+        """
+        async with self._locks.hold(name):
+            known = self.folder.all.get(name)
+            if known is None and name in self.folder.unreadable:
+                raise StorageDown(f"the remembered publishers of {name} cannot be read.")
+            known = known or TrustDocument(name)
+            changed = change(known)
+            if changed is not known:
+                await self.folder.put(name, changed)
 
     async def close(self) -> None:
         """Verify nothing else."""
@@ -294,17 +323,17 @@ class PublisherTrust:
         """Accept the file, and with it the publishers that were verified for it. Raises what
         `DecisionFolder.put` raises.
         """
-        known = self.folder.all.get(file.project) or TrustDocument(file.project)
-        approved = known.approving(file, self.known_verdict(file), by)
-        await self.folder.put(file.project, approved)
+        verdict = self.known_verdict(file)
+        await self._change(file.project, lambda known: known.approving(file, verdict, by))
 
     async def reset(self, name: ProjectName) -> None:
         """Forget the publishers and approvals of a project. Raises `NoSuchFile` if there are
         none.
         """
-        if name not in self.folder.all:
-            raise NoSuchFile(name)
-        await self.folder.delete(name)
+        async with self._locks.hold(name):
+            if name not in self.folder.all and name not in self.folder.unreadable:
+                raise NoSuchFile(name)
+            await self.folder.delete(name)
 
 
 def _with_cached(file: File, cached: StoredFile | None) -> File:
