@@ -94,6 +94,38 @@ class ParsingTests(SynchronousTestCase):
             [problem.partition(":")[0] for problem in found.problems], list(members)[:-1]
         )
 
+    def test_yaml_that_is_no_json_is_skipped(self) -> None:
+        """One such document does not end the child, nor hide the others."""
+        members = {
+            "null.yaml": b"null: x",
+            "on.yaml": b"id: X-2\non: push",
+            "digits.yaml": b"a: !!int " + b"1:" * 10_000 + b"1",
+            "keys.yaml": b"? !!binary /w==\n: x",
+            "deep.yaml": b"[" * 1000 + b"]" * 1000,
+            "flow.yaml": b"[" * 100_000,
+            "block.yaml": b"- " * 100_000,
+            "map.yaml": b"{a: " * 100_000,
+            "good.yaml": YAML,
+        }
+        found = everything(archive(members))
+        self.assertEqual([each.id for each in found.records], ["PYSEC-2026-7"])
+        self.assertEqual((found.skipped, found.failure), (len(members) - 1, ""))
+
+    def test_long_yaml(self) -> None:
+        """A long document with usual nesting is read."""
+        found = everything(archive({"long.yaml": YAML + b"  x" * 10_000 + b"\n"}))
+        self.assertEqual([each.id for each in found.records], ["PYSEC-2026-7"])
+
+    def test_much_about_many_projects(self) -> None:
+        """A record that repeats much for each project is skipped, before it takes memory."""
+        names = [f"foo{number}" for number in range(20_000)]
+        affected = [{"package": {"ecosystem": "PyPI", "name": name}} for name in names]
+        aliases = [f"CVE-2026-{number}" for number in range(20_000)]
+        big = json.dumps({"id": "X-1", "affected": affected, "aliases": aliases}).encode()
+        found = everything(archive_of(big, record("X-2")))
+        self.assertEqual([each.id for each in found.records], ["X-2"])
+        self.assertEqual((found.skipped, found.failure), (1, ""))
+
     def test_problems_are_bounded(self) -> None:
         found = everything(archive({f"{'x' * 500}{number}.json": b"" for number in range(100)}))
         self.assertEqual((found.skipped, len(found.problems)), (100, 20))

@@ -20,7 +20,7 @@ from pypid.core.packaging.names import ProjectName
 
 FILE = "advisories.sqlite"
 """The file in the state folder."""
-LAYOUT = "1"
+LAYOUT = "2"
 """The version of the tables. A file with another one is loaded again from the source."""
 BUSY = 10.0
 """Seconds that one connection waits for another."""

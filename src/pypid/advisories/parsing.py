@@ -18,6 +18,7 @@ from attrs import define, field
 from pypid.advisories.archive import AdvisoryArchive, ArchiveMember, UnusableSource
 from pypid.advisories.wire import (
     LONGEST_DOCUMENT,
+    WITHDRAWN_RANK,
     ParsedBatch,
     ParsedRecord,
     encoded_summary,
@@ -29,7 +30,7 @@ from pypid.core.advisories.osv import (
     OsvRecord,
     parse_record,
     record_of,
-    summaries_of,
+    summaries_in,
 )
 from pypid.core.advisories.vex import is_vex, mutes_of
 from pypid.core.compression import fragment
@@ -42,6 +43,10 @@ BATCH = 1 << 20
 """Bytes of a batch, about."""
 MOST_PROBLEMS = 20
 """Problems that are reported; further ones are counted."""
+FLAT = 8192
+"""Bytes of YAML that cannot be nested too deeply for libyaml."""
+DEEPEST = 100
+"""Levels of nesting in longer YAML documents."""
 _SCALARS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 _ALIAS = re.compile(rb"(?:^|[\s\[{,:-])\*[^\s*,\]}]+", re.MULTILINE)
 
@@ -100,9 +105,7 @@ class _Collector:
             compressed, document = member.compressed, None
             if not member.name.lower().endswith(".json"):
                 document = read_yaml(member.data)
-                compressed = fragment(msgspec.json.encode(document))
-                if len(compressed) > LONGEST_DOCUMENT:
-                    raise InvalidRecord("it is too large as JSON")
+                compressed = fragment(_as_json(document))
             elif self.private:
                 document = _decoded(member.data)
             if self.private and is_vex(document):
@@ -119,12 +122,27 @@ class _Collector:
             self.size += 100
 
     def _add_record(self, record: OsvRecord, compressed: bytes) -> None:
-        found = summaries_of(record, private=self.private)
-        if found:  # else it is of another ecosystem
-            rank = max(map(rank_of, found.values()))
-            summaries = [(str(name), encoded_summary(each)) for name, each in found.items()]
+        summaries, rank, size = list[tuple[str, bytes]](), WITHDRAWN_RANK, 0
+        for name, each in summaries_in(record, private=self.private):
+            encoded = encoded_summary(each)
+            size += len(encoded)
+            if size > LONGEST_DOCUMENT:  # each project has its own copy of aliases and hashes
+                raise InvalidRecord("it says too much of too many projects")
+            summaries.append((str(name), encoded))
+            rank = max(rank, rank_of(each))
+        if summaries:  # else it is of another ecosystem
             self._records.append(ParsedRecord(record.id, compressed, rank, summaries))
-            self.size += len(compressed) + sum(len(each) for _, each in summaries)
+            self.size += len(compressed) + size
+
+
+def _as_json(document: object) -> bytes:
+    try:
+        data = msgspec.json.encode(document)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRecord(f"it cannot be written as JSON: {error}") from None
+    if len(data) > LONGEST_DOCUMENT:
+        raise InvalidRecord("it is too large as JSON")
+    return data
 
 
 def _decoded(data: bytes) -> Any:
@@ -137,22 +155,32 @@ def _decoded(data: bytes) -> Any:
 def read_yaml(data: bytes) -> Any:
     """Return a YAML document, where all scalars but null and booleans are text: ``1.10`` is a
     version, and ``2026-01-01`` a date. Raises `InvalidRecord`, also for aliases, which a few bytes
-    can expand to gigabytes; and `UnusableSource` if PyYAML is not installed.
+    can expand to gigabytes, and for deep nesting, which overflows libyaml's stack; and
+    `UnusableSource` if PyYAML is not installed.
     """
     try:
         import yaml
     except ImportError:
         raise UnusableSource(f"YAML records need PyYAML. {install_hint('advisories')}") from None
     try:
-        if _ALIAS.search(data):  # perhaps in a text
-            for event in yaml.parse(data, Loader=_loader(yaml)):
-                if isinstance(event, yaml.AliasEvent):
-                    raise InvalidRecord("YAML aliases are not accepted")
+        if len(data) > FLAT or _ALIAS.search(data):  # perhaps in a text
+            _check_events(yaml, data)
         return yaml.load(data, Loader=_loader(yaml))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, InvalidRecord):
             raise
         raise InvalidRecord(f"no YAML: {str(error)[:200]}") from None
+
+
+def _check_events(yaml: Any, data: bytes) -> None:
+    depth = 0
+    for event in yaml.parse(data, Loader=_loader(yaml)):
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidRecord("YAML aliases are not accepted")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise InvalidRecord(f"it is nested more than {DEEPEST} levels deep")
 
 
 def _loader(yaml: Any) -> Any:

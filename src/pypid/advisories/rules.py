@@ -84,8 +84,10 @@ class MaliciousDigest:
 
 
 def hold_of(advisory: AdvisorySummary) -> Hold:
-    """Return the hold of a file that the advisory blocks."""
-    text = advisory.summary or "no summary"
+    """Return the hold of a file that the advisory blocks. Clients that may read the file's project
+    may perhaps not read the other projects of the advisory.
+    """
+    text = "see the advisory" if advisory.is_shared else advisory.summary or "no summary"
     if advisory.is_malware:
         return Hold(HoldKind.MALWARE, text, advisory.id)
     reason = f"{advisory.severity.value} vulnerability: {text}"

@@ -155,6 +155,9 @@ class AdvisorySummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True
     """Whether it comes from `[advisories] own`."""
     hashes: tuple[str, ...] = ()
     """SHA-256 of malicious files, where the record names them."""
+    is_shared: bool = False
+    """Whether it is private and its record names other projects, too: the text may be about them.
+    """
 
     @property
     def is_malware(self) -> bool:
@@ -242,12 +245,24 @@ def summaries_of(
     record: OsvRecord, *, private: bool = False
 ) -> Mapping[ProjectName, AdvisorySummary]:
     """Return what the record says of each PyPI project that it names."""
+    return dict(summaries_in(record, private=private))
+
+
+def summaries_in(
+    record: OsvRecord, *, private: bool = False
+) -> Iterator[tuple[ProjectName, AdvisorySummary]]:
+    """Yield what `summaries_of` returns, for a record that may be hostile: a record of four
+    megabytes can make gigabytes.
+    """
     by_name: dict[ProjectName, list[OsvAffected]] = {}
     for affected in record.affected or ():
         name = _project(affected.package)
         if name is not None:
             by_name.setdefault(name, []).append(affected)
-    return {name: _summary(record, found, private) for name, found in by_name.items()}
+    for name, found in by_name.items():
+        summary = _summary(record, found, private)
+        is_shared = private and len(by_name) > 1
+        yield name, msgspec.structs.replace(summary, is_shared=True) if is_shared else summary
 
 
 def _project(package: OsvPackage | None) -> ProjectName | None:
