@@ -195,12 +195,13 @@ class RefreshTests(RefreshCase):
         self.assertEqual(self.ids(), ["ACME-1"])
 
     def test_damaged_database(self) -> None:
-        """What is known stays in force, and the file is written again."""
+        """What is known stays in force, with its age, and the file is written again."""
         self.put(record("PYSEC-1"))
         self.run_refresh()
         (self.folder / FILE).write_bytes(b"nonsense" * 1000)
+        self.clock.advance(60)
         self.successResultOf(start(self.advisories.read()))
-        self.assertEqual(self.ids(), ["PYSEC-1"])
+        self.assertEqual((self.ids(), self.advisories.age), (["PYSEC-1"], 60))
         self.assertTrue(self.run_refresh())
         again = self.process()
         again.read_now()
@@ -331,6 +332,20 @@ class HiddenTests(RefreshCase):
         assert hold is not None
         self.assertEqual((hold.kind, hold.reference), (HoldKind.MALWARE, ""))
         self.assertNotIn("Secret", hold.reason)
+
+    def test_private_advisory_of_several_projects(self) -> None:
+        """The text of a private advisory can name other projects, which not all clients who are
+        refused a file may read.
+        """
+        own = json.loads(record("MAL-ACME-1", "foo", summary="also in secret-tool"))
+        own["affected"] += json.loads(record("MAL-ACME-1", "secret-tool"))["affected"]
+        self.put(record("PYSEC-1"))
+        self.put_own("mal.json", json.dumps(own).encode())
+        self.run_refresh()
+        hold = self.advisories.restrictions.current.hold(listed("1.0"))
+        assert hold is not None
+        self.assertEqual((hold.kind, hold.reference), (HoldKind.MALWARE, "MAL-ACME-1"))
+        self.assertNotIn("secret", hold.reason)
 
     def test_muted_advisories_hide_nothing(self) -> None:
         statement = {

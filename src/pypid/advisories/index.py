@@ -53,9 +53,13 @@ class AdvisoryIndex:
             self._decoded.put(name, found, len(encoded))
         return found
 
-    def hits(self, name: ProjectName, version: str) -> tuple[AdvisorySummary, ...]:
-        """Return the advisories in force that affect a version: none withdrawn, none muted."""
+    def hits(
+        self, name: ProjectName, version: str, *, private: bool = True
+    ) -> tuple[AdvisorySummary, ...]:
+        """Return the advisories in force that affect a version, as `Advisories.hits` does."""
         found = self.of(name)
+        if not private:
+            found = tuple(each for each in found if not each.private)
         return hitting(found, version, self.mutes.get(name, ())) if found else ()
 
 

@@ -59,9 +59,13 @@ class Advisories:
         """Return all advisories of a project, also those withdrawn or muted; nearly always ()."""
         return () if self.index is None else self.index.of(name)
 
-    def hits(self, name: ProjectName, version: str) -> tuple[AdvisorySummary, ...]:
-        """Return the advisories in force that affect a version: none withdrawn, none muted."""
-        return () if self.index is None else self.index.hits(name, version)
+    def hits(
+        self, name: ProjectName, version: str, *, private: bool = True
+    ) -> tuple[AdvisorySummary, ...]:
+        """Return the advisories in force that affect a version: none withdrawn, none muted, and
+        only with `private` those of the company.
+        """
+        return () if self.index is None else self.index.hits(name, version, private=private)
 
     def knows(self, name: ProjectName) -> bool:
         """Return whether there is any advisory of the project."""
@@ -119,10 +123,14 @@ class Advisories:
         if stamp is None or stamp == self._stamp:
             return
         facts: dict[str, str] = await self.world.blocking(database.meta)
-        content = None
-        generation = "" if self.index is None else self.index.generation
-        if facts and facts.get("generation", "") != generation:
+        if not facts:  # damaged, or locked for long: the next look tells
+            return
+        content, generation = None, "" if self.index is None else self.index.generation
+        if facts.get("generation", "") != generation:
             content = await self.world.thinking(self._read_all)
+            if content is None:  # the age stays that of what is known
+                self._stamp = stamp
+                return
         self._stamp = stamp
         self._use(facts, content)
 

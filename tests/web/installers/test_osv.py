@@ -93,6 +93,14 @@ class OsvTests(WholeCase):
         [result] = self.post("querybatch", again).json["results"]
         self.assertEqual([each["id"] for each in result["vulns"]], ["GHSA-2"])
 
+    def test_work_of_a_batch_does_not_show_private_advisories(self) -> None:
+        """What a batch leaves for later depends on the advisories that the client may see alone."""
+        self.patch(osv, "MOST_COMPARED", 2)
+        batch = {"queries": [asking("acme-secret", "1"), asking("ham", "1")]}
+        for user, key in ((None, "vulns"), ("alice", "vulns"), ("bob", "next_page_token")):
+            _, last = self.post("querybatch", batch, user).json["results"]
+            self.assertEqual([*last], [key], user)
+
     def test_private_advisories(self) -> None:
         """They exist for those who may read their projects; public ones do not depend on what is
         here.

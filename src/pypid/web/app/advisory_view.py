@@ -36,13 +36,12 @@ def hits_for(
     """
     if not advisories.knows(name):
         return ()
-    if version is None:
-        found = tuple(each for each in advisories.of(name) if not each.withdrawn)
-    else:
-        found = advisories.hits(name, version)
-    if by.sees_all or not any(each.private for each in found) or by.sees(name):
-        return found
-    return tuple(each for each in found if not each.private)
+    private = by.sees_all or by.sees(name)
+    if version is not None:
+        return advisories.hits(name, version, private=private)
+    return tuple(
+        each for each in advisories.of(name) if not each.withdrawn and (private or not each.private)
+    )
 
 
 async def without_hidden_names(
@@ -53,7 +52,7 @@ async def without_hidden_names(
     """
     shown: list[AdvisorySummary] = []
     for advisory in found:
-        if advisory.private and not by.sees_all:
+        if advisory.is_shared and not by.sees_all:
             stored = await advisories.record(advisory.id)
             if stored is None or not all(map(by.sees, stored.projects)):
                 advisory = msgspec.structs.replace(advisory, summary="", aliases=())

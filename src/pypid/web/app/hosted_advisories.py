@@ -107,7 +107,7 @@ class HostedAdvisories:
         for summary in await self.index.stored_names():
             await pace.keep()
             if advisories.knows(summary.name):
-                found += self._hits(summary.name, await self._files(summary.name))
+                found += await self._hits(summary.name, await self._files(summary.name), pace)
         return tuple(sorted(found, key=lambda each: each.order))
 
     async def _files(self, name: ProjectName) -> Sequence[StoredFile]:
@@ -119,17 +119,23 @@ class HostedAdvisories:
             files = (*files, *(await index.listings.known(name)).kept)
         return files
 
-    def _hits(self, name: ProjectName, files: Sequence[StoredFile]) -> Iterable[HostedAdvisory]:
+    async def _hits(
+        self, name: ProjectName, files: Sequence[StoredFile], pace: Pace
+    ) -> list[HostedAdvisory]:
         by_version: dict[str, list[StoredFile]] = {}
         for file in files:
             by_version.setdefault(file.version, []).append(file)
         by_id: dict[str, tuple[AdvisorySummary, list[str]]] = {}
         for version in by_version:
+            await pace.keep()
             for advisory in self.advisories().hits(name, version):
                 by_id.setdefault(advisory.id, (advisory, []))[1].append(version)
+        found = []
         for advisory, versions in by_id.values():
+            await pace.keep()
             hit = tuple(file for version in versions for file in by_version[version])
-            yield HostedAdvisory(name, advisory, tuple(versions), hit)
+            found.append(HostedAdvisory(name, advisory, tuple(versions), hit))
+        return found
 
 
 def _together(

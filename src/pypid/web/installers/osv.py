@@ -80,7 +80,8 @@ async def query_batch(ctx: RequestContext) -> None:
             results.append({"next_page_token": token_of(target.skip)})
             continue
         if target.project is not None:
-            compared += len(ctx.app.advisories.of(target.project))
+            # only those that the client may see: their number shows
+            compared += len(hits_for(ctx.app.advisories, target.project, None, by))
         results.append(_result(target, _found(ctx, target, by)))
     send_json(ctx.request, {"results": results})
 
