@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from pypid.flow import threads as threads_module
 from pypid.flow.threads import Threads
 
 reactor: Any = installed
@@ -38,6 +39,13 @@ class AtOnceTests(SynchronousTestCase):
         )
         self.failureResultOf(threads(int, "x"), ValueError)
         threads.stop()
+
+
+class Unstartable(threading.Thread):
+    """A thread that a system without free threads refuses."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
 
 
 class Argument:
@@ -117,6 +125,14 @@ class RunningTests(TestCase):
         while self.threads.busy:  # with the cancelled call
             await deferLater(reactor, 0)
         self.assertEqual(self.numbers(), (0, 2, 0))
+
+    async def test_no_thread(self) -> None:
+        """A call for which the system gives no thread fails, and does not count."""
+        await deferLater(reactor, 0)
+        self.patch(threads_module, "Thread", Unstartable)
+        with self.assertRaises(RuntimeError):
+            await self.threads(int)
+        self.assertEqual(self.numbers(), (0, 0, 0))
 
     async def test_idle_threads_keep_nothing(self) -> None:
         """What a call refers to is freed when it has ended."""

@@ -51,9 +51,9 @@ class Threads:
                 outcome = Failure()  # type: ignore[no-untyped-call]
             self._reactor.callFromThread(self._settle, result, outcome)
 
-        self._count += 1
-        if len(self._threads) < min(self._count, self._most):
+        if len(self._threads) < min(self._count + 1, self._most):
             self._grow()
+        self._count += 1
         self._calls.put(job)
         return result
 
