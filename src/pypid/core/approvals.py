@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.model import File
+from pypid.core.packaging.block_spec import tidy_specifier
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import FORMAT
 from pypid.core.restrictions import Hold, HoldKind, ProjectRestrictions
@@ -33,7 +34,7 @@ LONGEST_SPECIFIER = 200
 """Maximum length of a specifier in characters: what is matched with each version is short."""
 LONGEST_SPEC = 400
 """Maximum length of a name with a specifier."""
-WAITING = Hold(HoldKind.APPROVAL, "an administrator has to approve it first")
+WAITING = Hold(HoldKind.APPROVAL, "an administrator has to approve the project first")
 """Why the files of a project that waits are withheld."""
 
 
@@ -115,11 +116,12 @@ def is_approved(restrictions: ProjectRestrictions | None) -> bool:
 
 def approval_id(project: ProjectName, specifier: str) -> str:
     """Return the id of the decision about these versions: the project's name, with a digest of the
-    specifier if there is one.
+    specifier if there is one. The order of its clauses does not matter.
     """
     if not specifier:
         return project
-    return f"{project}.{sha256(specifier.encode()).hexdigest()[:8]}"
+    ordered = ",".join(sorted(specifier.split(",")))
+    return f"{project}.{sha256(ordered.encode()).hexdigest()[:8]}"
 
 
 _SPEC = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*([=<>!~].*)?\Z", re.ASCII)
@@ -139,17 +141,18 @@ def parse_spec(text: str) -> tuple[ProjectName, str]:
 
 
 def parse_specifier(text: str) -> str:
-    """Return the specifier in its normal form. Raises `BadRequest`."""
+    """Return the specifier as `tidy_specifier` writes it. Raises `BadRequest`."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # not needed by a start
 
     try:
         if len(text) > LONGEST_SPECIFIER:
             raise InvalidSpecifier()
-        return str(SpecifierSet(text))
+        SpecifierSet(text)
     except InvalidSpecifier:
         raise BadRequest(
             f"{shortened(text)!r} is not a version specifier: write '==1.2' or '>=1,<2' (PEP 440)."
         ) from None
+    return tidy_specifier(text)
 
 
 @lru_cache(maxsize=256)

@@ -29,9 +29,10 @@ class BlockSpecTests(SynchronousTestCase):
         for text, normal in {
             "Acme_Lib": "acme-lib",
             " acme == 1.2 ": "acme==1.2",
-            "acme>=1 ,<2": "acme<2,>=1",
+            "acme>=1 ,<2,": "acme>=1,<2",
             "acme<2,>=1": "acme<2,>=1",
             f"sha256:{DIGEST}": f"sha256:{DIGEST.lower()}",
+            "acme!=1,!= 1": "acme!=1",
             "acme==1.*": "acme==1.*",
             "acme===odd": "acme===odd",
             "acme!=2": "acme!=2",
@@ -39,6 +40,14 @@ class BlockSpecTests(SynchronousTestCase):
             spec = parse_block_spec(text)
             self.assertEqual(spec.text, normal)
             self.assertEqual(parse_block_spec(spec.text), spec)
+
+    def test_order_of_clauses(self) -> None:
+        """Clauses keep their order, which does not matter to what is blocked."""
+        spec, turned = parse_block_spec("acme>=1,<2"), parse_block_spec("acme<2,>=1")
+        self.assertEqual((spec.text, turned.text), ("acme>=1,<2", "acme<2,>=1"))
+        self.assertEqual((spec, hash(spec)), (turned, hash(turned)))
+        self.assertNotEqual(spec, parse_block_spec("acme>=1,<3"))
+        self.assertNotEqual(spec, parse_block_spec("acme"))
 
     def test_refused(self) -> None:
         """Everything else is refused, with examples."""

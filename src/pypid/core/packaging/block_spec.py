@@ -28,10 +28,10 @@ class BlockSpec:
     """
 
     project: ProjectName | None = None
-    versions: str = ""
-    """A version specifier (PEP 440), normalized."""
+    versions: str = field(default="", eq=False)
+    """A version specifier (PEP 440) in the order in which it was written."""
     sha256: str | None = None
-    _specifier: SpecifierSet | None = field(default=None, eq=False, repr=False)
+    _specifier: SpecifierSet | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
@@ -81,10 +81,19 @@ def _of_versions(text: str, project: ProjectName, rest: str) -> BlockSpec:
         specifier = SpecifierSet(rest)
     except InvalidSpecifier:
         raise _bad(text) from None
-    normal = str(specifier)
-    if not normal:  # commas alone
+    if not specifier:  # commas alone
         raise _bad(text)
-    return BlockSpec(project, normal, specifier=specifier)
+    return BlockSpec(project, tidy_specifier(rest), specifier=specifier)
+
+
+def tidy_specifier(text: str) -> str:
+    """Return a valid version specifier without spaces and repetitions, in the order in which it was
+    written: `SpecifierSet` sorts ``>=1,<2`` as ``<2,>=1``.
+    """
+    from packaging.specifiers import Specifier  # imported late: rarely needed
+
+    clauses = [str(Specifier(clause)) for clause in text.split(",") if clause.strip()]
+    return ",".join(dict.fromkeys(clauses))
 
 
 def _bad(text: str) -> BadRequest:
