@@ -55,10 +55,10 @@ class AdvisoryTests(CommandCase):
         words = ["PYSEC-1", "high", "spam", "1.0", "1.5", "1", "1", "bob"]
         self.assertEqual(high.split()[:8], words)
         self.assertNotIn("\x1b", low)
-        self.assertEqual(end, "3 hits. The advisories are less than an hour old.")
+        self.assertEqual(end, "3 advisories. The source was read less than an hour ago.")
         self.assertEqual(len(json.loads(self.prints("advisory list --json"))["advisories"]), 3)
-        self.assertIn("1 hit.", self.prints("advisory list --project spam"))
-        self.assertIn("2 hits.", self.prints("advisory list --severity medium"))
+        self.assertIn("1 advisory.", self.prints("advisory list --project spam"))
+        self.assertIn("2 advisories.", self.prints("advisory list --severity medium"))
 
     def test_csv(self) -> None:
         """A line for each; no cell is a formula."""
@@ -109,5 +109,5 @@ class AdvisoryTests(CommandCase):
         self.pypid.app.advisories = type(self.pypid.app.advisories)(self.pypid.world)
         self.assertEqual(
             self.prints("advisory list"),
-            "0 hits. No advisories were read: see [advisories] source.\n",
+            "0 advisories. No advisories were read: see [advisories] source.\n",
         )

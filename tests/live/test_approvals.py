@@ -28,7 +28,7 @@ class ApprovalTests(CacheCase):
         newest release in it. A quarantine stops them again, with the reason.
         """
         publish(self.theirs, wheel("bee", "1.0"), wheel("bee", "2.0"))
-        reason = "waiting for approval: an administrator has to approve it first"
+        reason = "waiting for approval: an administrator has to approve the project first"
         for name, command in self.clients().items():
             with scratch() as target:
                 printed = fails([*command, "--target", target, "bee"], self.folder)

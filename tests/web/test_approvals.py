@@ -30,7 +30,7 @@ from tests.web.ui.administered import NASTY, AdministeredCase
 
 HAM, NEWER = wheel_filename("ham"), wheel_filename("ham", "2.0")
 FILE = f"/packages/ham/{HAM}"
-REASON = "waiting for approval: an administrator has to approve it first"
+REASON = "waiting for approval: an administrator has to approve the project first"
 
 
 class ApprovalCase(AdministeredCase):

@@ -131,11 +131,11 @@ def _print_advisories(answer: Mapping[str, Any]) -> None:
     ]
     head = ("ADVISORY", "SEVERITY", "PROJECT", "VERSIONS", "FIXED IN", "FILES", "DOWNLOADS")
     print_table((*head, "BY", "SUMMARY"), rows)
-    total = counted(answer["total"], "hit")
+    total = counted(answer["total"], "advisory", "advisories")
     if answer["age"] is None:
         print(f"{total}. No advisories were read: see [advisories] source.")
     else:
-        print(f"{total}. The advisories are {_age(answer['age'])} old.")
+        print(f"{total}. The source was read {_age(answer['age'])} ago.")
 
 
 def _versions(versions: list[str]) -> str:
@@ -261,7 +261,10 @@ def _findings(release: Mapping[str, Any]) -> list[str]:
         found.append(f"yanked{': ' if release['yanked'] else ''}{release['yanked']}")
     if release["gone"]:
         found.append(f"gone: {release['gone']}")
+    named = {hold["reference"] for hold in release["blocked"]}
     for each in release["vulnerable"]:
+        if each["id"] in named:
+            continue
         fixed = f" (fixed in {', '.join(each['fixed'])})" if each["fixed"] else ""
         kind = "malware" if each["malware"] else f"vulnerable, {each['severity']}"
         found.append(f"{kind}: {each['id']} {each['summary']}{fixed}")

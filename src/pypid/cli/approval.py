@@ -113,7 +113,7 @@ def _print_decisions(decisions: list[Mapping[str, Any]]) -> None:
         )
         for each in decisions
     ]
-    print_table(("ID", "DECISION", "VERSIONS", "WHEN (UTC)", "BY", "REASON"), rows)
+    print_table(("ID", "DECISION", "PROJECT", "WHEN (UTC)", "BY", "REASON"), rows)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -160,7 +160,7 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
 def _file_lines(file: Mapping[str, Any]) -> Iterator[str]:
     size = "" if file["size"] is None else f" ({format_size(file['size'])})"
     if file["problem"]:
-        yield f"{file['filename']}{size}: could not be looked through: {printable(file['problem'])}"
+        yield f"{file['filename']}{size}: cannot be examined: {printable(file['problem'])}"
         return
     yield f"{file['filename']}{size}:" + ("" if file["hazards"] else " no code runs by itself.")
     for each in file["hazards"]:

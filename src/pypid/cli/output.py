@@ -66,9 +66,9 @@ def printable(text: str) -> str:
     )
 
 
-def counted(number: int, thing: str) -> str:
-    """Return the number with its noun: ``1 right``, ``2 rights``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def counted(number: int, thing: str, many: str = "") -> str:
+    """Return the number with its noun: ``1 right``, ``2 rights``, ``2 advisories`` (`many`)."""
+    return f"{number} {thing}" if number == 1 else f"{number} {many or f'{thing}s'}"
 
 
 def format_time(text: str | None, never: str = "never", *, seconds: bool = False) -> str:

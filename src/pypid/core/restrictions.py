@@ -30,7 +30,7 @@ class HoldKind(Enum):
     BLOCKED = "blocked"
     MALWARE = "reported as malware"
     APPROVAL = "waiting for approval"
-    TRUST = "held because its publisher is not trusted"
+    TRUST = "held"
     QUARANTINED = "in quarantine"
 
 

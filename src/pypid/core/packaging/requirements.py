@@ -41,9 +41,7 @@ _QUOTING = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
 _ESCAPE = re.compile(r"""\\(["\\])""")
 _HASH = re.compile(r"(sha256|sha384|sha512|sha1|md5)[:=]([0-9a-fA-F]{32,128})\Z")
 
-ELSEWHERE = (
-    "it names a place, not a project of an index: only what lies on an index can be collected"
-)
+ELSEWHERE = "it names a file, a folder or a URL: write the name of a project of this index"
 NESTED = (
     "other files are not read from here: send them along (several -r, or the field several times)"
 )

@@ -29,12 +29,12 @@ from pypid.index.upstream.approvals import Approvals
 from pypid.index.views import DIRECT
 
 MOST_FILES = 3
-"""Maximum number of files of the newest release that are looked through."""
+"""Maximum number of files of the newest release that are examined."""
 
 
 @frozen
 class ExaminedFile:
-    """A file, and what of it can run code; or, if it cannot be looked through, why."""
+    """A file, and what of it can run code; or, if it cannot be examined, why."""
 
     filename: str
     size: int | None

@@ -82,7 +82,7 @@ class HazardDocument(TypedDict):
 
 
 class ExaminedDocument(TypedDict):
-    """A file that was looked through; `problem` says why it could not be."""
+    """A file that was examined; `problem` says why it could not be."""
 
     filename: str
     size: int | None

@@ -168,7 +168,7 @@ async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[st
     describe=Described(Removed, refuses=(NoSuchFile, StorageFull)),
 )
 async def reset(ctx: RequestContext, project: ProjectName) -> None:
-    """Forget the publishers and the approvals of a project: the next attested file begins anew."""
+    """Forget the publishers and approvals of a project: its next attested file determines them."""
     await forgotten(ctx, project)
     document: Removed = {"name": project, "removed": True}
     send_json(ctx.request, document)
