@@ -26,6 +26,7 @@ from pypid.index.held_files import GRACE, PAUSE, HeldFiles, Settled
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs, Body
+from tests.distributions import wheel
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.file_cache_cases import listed, no_metadata
 from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, sent
@@ -241,6 +242,20 @@ class HeldTests(HeldCase):
         self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
         self.put(where, record)
         self.assertEqual(self.have(self.held().settle()), Settled(returned=1))
+
+    def test_adopted_file(self) -> None:
+        """The bytes of a file that was adopted at a key of another index come back, too."""
+        filename = "spam-3.0-py3-none-any.whl"
+        where = f"old/wheels/any/{filename}"
+        self.put(where, wheel("spam", "3.0"))
+        self.have(self.index.adopt("old/", "dave"))
+        self.index = self.started(Moving(self.store))
+        self.block(filename)
+        self.assertEqual(self.places(wheel("spam", "3.0")), [f".pypid/held/b1/{where}"])
+        self.assertIn(filename, self.listed_files(self.compared(self.started())))
+        self.blocks.clear()
+        self.assertEqual(self.have(self.held().settle()), Settled(returned=1))
+        self.assertEqual(self.places(wheel("spam", "3.0")), [where])
 
     def test_other_nodes(self) -> None:
         """Where other nodes may be moving the same file, the held copy stays for a while after the

@@ -126,6 +126,7 @@ class HeldKeyTests(SynchronousTestCase):
                 plan.artifact(SPAM, "1.0+cu118", filename),
                 plan.overwrite(SPAM, "1.0+cu118", filename, "ab" * 32),
                 f"spam/1.0+cu118/{filename}",
+                f"adopted/in/place/{filename}",
                 kept_key(SPAM, filename),
             ):
                 where = plan.held("b1", origin)

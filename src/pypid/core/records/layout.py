@@ -197,8 +197,16 @@ def held_bytes(key: str) -> HeldBytes | None:
 
 
 def owner_of(where: str) -> ObjectPlace | None:
-    """Return the file, local or cached, whose bytes are at this key; None for any other key."""
+    """Return the file, local or cached, whose bytes are at this key; None for any other key. Files
+    may be adopted in place, at a key outside the layout: their name tells their project.
+    """
     found = kept_place(where) or place(where) or lies_at(where)
+    if found is None and not where.startswith(KEPT):
+        filename = where.rpartition("/")[2]
+        try:
+            return ObjectPlace(_project_of(filename), filename, ObjectKind.ARTIFACT)
+        except BadFilename:
+            return None
     is_bytes = found is not None and found.kind in (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
     return found if is_bytes else None
 
