@@ -13,11 +13,13 @@ from typing import BinaryIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.advisories import database as database_module
 from pypid.advisories.archive import UnusableSource
 from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.advisories.index import AdvisoryIndex, read_index
 from pypid.advisories.loading import AdvisoryLoader
 from pypid.advisories.sources import temporary_archive
+from pypid.advisories.wire import ParsedRecord
 from pypid.core.packaging.names import ProjectName
 from tests.advisories.archives import archive, archive_of, record
 
@@ -159,13 +161,16 @@ class LoadingTests(LoadingCase):
     def test_damaged_file_counts_as_none(self) -> None:
         for content in (b"", b"nonsense" * 1000):
             self.database.path.write_bytes(content)
-            self.assertEqual((self.database.meta(), self.database.record("A-1")), ({}, None))
+            self.assertEqual(self.database.meta(), {})
+            with self.assertRaises(sqlite3.Error):
+                self.database.record("A-1")
             self.assertEqual(read_index(self.database).count, 0)
         self.replace(record("A-1"))
         data = bytearray(self.database.path.read_bytes())
         data[4096:] = bytes(len(data) - 4096)
         self.database.path.write_bytes(data)
-        self.assertIsNone(self.database.record("A-1"))
+        with self.assertRaises((sqlite3.Error, ValueError)):
+            self.database.record("A-1")
         with self.assertRaises((sqlite3.Error, ValueError)):
             if read_index(self.database).count == 0:
                 raise ValueError("it counts as empty")
@@ -182,6 +187,16 @@ class LoadingTests(LoadingCase):
         self.assertEqual(ended.returncode, 9)
         self.assertTrue(self.database.path.with_name(f"{FILE}-journal").stat().st_size)
         self.assertEqual(read_index(AdvisoryDatabase(self.database.path)).count, 500)
+
+    def test_readers_do_not_wait_for_a_change(self) -> None:
+        """A change that is larger than SQLite's cache keeps readers out at its end only."""
+        self.replace(record("A-1"))
+        self.patch(database_module, "BUSY", 0.1)
+        with self.database.changing() as writer:
+            for number in range(20):
+                writer.put([ParsedRecord(f"B-{number}", bytes(1 << 20), 0, [])], private=True)
+            self.assertIsNotNone(self.database.record("A-1"))
+        self.assertEqual(self.database.count(), 21)
 
     def test_mode(self) -> None:
         """Other users of the machine cannot read it."""

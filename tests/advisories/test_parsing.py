@@ -11,6 +11,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.advisories import archive as archive_module
+from pypid.advisories import parsing as parsing_module
 from pypid.advisories.parsing import parsed, read_yaml
 from pypid.advisories.wire import (
     LONGEST_DOCUMENT,
@@ -125,6 +126,12 @@ class ParsingTests(SynchronousTestCase):
         found = everything(archive_of(big, record("X-2")))
         self.assertEqual([each.id for each in found.records], ["X-2"])
         self.assertEqual((found.skipped, found.failure), (1, ""))
+
+    def test_memory_of_a_source_is_bounded(self) -> None:
+        records = [record(f"X-{number}", summary="x" * 200) for number in range(9)]
+        with mock.patch.object(parsing_module, "MOST_SUMMARIES", 1000):
+            self.assertIn("memory", everything(archive_of(*records)).failure)
+        self.assertEqual(len(everything(archive_of(*records)).records), 9)
 
     def test_problems_are_bounded(self) -> None:
         found = everything(archive({f"{'x' * 500}{number}.json": b"" for number in range(100)}))

@@ -62,9 +62,7 @@ Stamp = tuple[int, int, int]
 
 @define(eq=False)
 class AdvisoryDatabase:
-    """The database at `path`. Reading a file that is missing, damaged or of another layout finds
-    nothing.
-    """
+    """The database at `path`. A file that is missing, damaged or of another layout has no `meta`."""
 
     path: Path
 
@@ -87,8 +85,10 @@ class AdvisoryDatabase:
         return {}
 
     def record(self, id: str) -> StoredAdvisory | None:
-        """Return the record with this id."""
-        with suppress(sqlite3.Error, ValueError), self._reading() as db:
+        """Return the record with this id. Raises `sqlite3.Error`, and `ValueError` for a damaged
+        one.
+        """
+        with self._reading() as db:
             query = "SELECT id, private, document FROM record WHERE id = ? ORDER BY private DESC"
             row = db.execute(query, (id,)).fetchone()
             if row is not None:
@@ -156,6 +156,7 @@ class AdvisoryDatabase:
     def changing(self) -> Iterator[AdvisoryWriter]:
         """Yield a writer for changes of this database: all of them, or none after an exception."""
         with closing(sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)) as db:
+            db.execute("PRAGMA cache_spill = OFF")  # it would keep readers out until the end
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield AdvisoryWriter(db)

@@ -41,6 +41,8 @@ CPU = 300
 """Seconds of computing for a source."""
 BATCH = 1 << 20
 """Bytes of a batch, about."""
+MOST_SUMMARIES = 256 << 20
+"""Bytes of the summaries of a source, which all processes keep in memory."""
 MOST_PROBLEMS = 20
 """Problems that are reported; further ones are counted."""
 FLAT = 8192
@@ -78,6 +80,7 @@ class _Collector:
     _problems: list[str] = field(factory=list)
     _skipped: int = 0
     _reported: int = 0
+    _summaries: int = 0
 
     def take(self, *, is_last: bool = False) -> ParsedBatch:
         """Return the batch, and begin another one."""
@@ -133,6 +136,10 @@ class _Collector:
         if summaries:  # else it is of another ecosystem
             self._records.append(ParsedRecord(record.id, compressed, rank, summaries))
             self.size += len(compressed) + size
+            self._summaries += size
+            if self._summaries > MOST_SUMMARIES:
+                most = MOST_SUMMARIES >> 20
+                raise UnusableSource(f"its records would take more than {most} MiB of memory")
 
 
 def _as_json(document: object) -> bytes:

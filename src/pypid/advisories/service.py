@@ -11,6 +11,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.core.configuration.choices import BlockedAdvisories
+from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import World
@@ -72,10 +73,18 @@ class Advisories:
         return self.index is not None and name in self.index.encoded
 
     async def record(self, id: str) -> StoredAdvisory | None:
-        """Return the record with this id. The caller checks who may see a private one."""
-        if self.folder is None:
+        """Return the record with this id. The caller checks who may see a private one. Raises
+        `Busy` if the database cannot be read.
+        """
+        if not self.count:
             return None
-        found: StoredAdvisory | None = await self.world.blocking(self.database.record, id)
+        from pypid.advisories.index import UNREADABLE
+
+        try:
+            found: StoredAdvisory | None = await self.world.blocking(self.database.record, id)
+        except UNREADABLE as error:
+            _log.warn("an advisory cannot be read: {error}", error=error)
+            raise Busy("The database of advisories cannot be read now.", 30) from None
         return found
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import evolve
 
+from pypid.advisories.database import FILE
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from pypid.web.installers import osv
@@ -137,6 +138,20 @@ class OsvTests(WholeCase):
         """A record as its source has it, also a withdrawn one."""
         for record in PUBLIC:
             self.assertEqual(self.pypid.get(f"/osv/v1/vulns/{record['id']}").json, record)
+
+    def test_unreadable_database(self) -> None:
+        """An advisory that is known but cannot be read is not left out: that would mean that the
+        release has none.
+        """
+        folder = self.pypid.app.advisories.folder
+        assert folder is not None
+        (folder / FILE).write_bytes(b"damaged" * 1000)
+        for answer in (
+            self.post("query", asking("spam", "1.2")),
+            self.pypid.get("/osv/v1/vulns/GHSA-2"),
+        ):
+            self.assertEqual((answer.status, answer["Retry-After"]), (503, "30"))
+        self.flushLoggedErrors()
 
     def test_refused(self) -> None:
         """What is no query, or too much, is refused without work."""

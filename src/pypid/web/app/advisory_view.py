@@ -5,6 +5,7 @@ as far as the viewer may read the projects that they name.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -12,12 +13,15 @@ from pypid.advisories.database import StoredAdvisory
 from pypid.advisories.service import Advisories
 from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.advisories.osv_api import visible_record
+from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 
 
 async def record_for(advisories: Advisories, id: str, by: Visibility) -> bytes | None:
-    """Return the OSV record with this id as JSON; None if there is none that the viewer may see."""
+    """Return the OSV record with this id as JSON; None if there is none that the viewer may see.
+    Raises `Busy`.
+    """
     stored = await advisories.record(id)
     if stored is None or not stored.private or by.sees_all:
         return None if stored is None else stored.document
@@ -53,7 +57,9 @@ async def without_hidden_names(
     shown: list[AdvisorySummary] = []
     for advisory in found:
         if advisory.is_shared and not by.sees_all:
-            stored = await advisories.record(advisory.id)
+            stored = None
+            with suppress(Busy):
+                stored = await advisories.record(advisory.id)
             if stored is None or not all(map(by.sees, stored.projects)):
                 advisory = msgspec.structs.replace(advisory, summary="", aliases=())
         shown.append(advisory)
