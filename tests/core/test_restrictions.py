@@ -150,7 +150,6 @@ class ViewTests(SynchronousTestCase):
             self.assertIs(view(policy, local, None, NOW, SPAM).status, Status.ACTIVE)
         why = hidden(policy, their_file("1.0"), state, frozenset(), NOW)
         self.assertEqual(why, Hold(HoldKind.QUARANTINED, "use baz"))
-        self.assertEqual(policy.restrictions.current.unlisted, {SPAM})
         assert state.listing is not None
         listing = evolve(state.listing, status=Status.QUARANTINED)
         active = ProjectRestrictions(status=StatusOverride(Status.ACTIVE))
@@ -192,15 +191,6 @@ class RestrictionsTests(SynchronousTestCase):
         force.replace("malware", {})
         self.assertIsNone(force.current.of(SPAM))
 
-    def test_rule_for_all_projects(self) -> None:
-        """A rule may be about all projects."""
-        force, rule = RestrictionsInForce(), VersionRule(frozenset(["1.0"]))
-        before = force.current.edition(SPAM)
-        force.replace("trust", {}, everywhere=(rule,))
-        self.assertIsNotNone(force.current.hold(their_file("1.0")))
-        self.assertIsNone(force.current.hold(their_file("2.0")))
-        self.assertNotEqual(force.current.edition(SPAM), before)
-
     def test_editions(self) -> None:
         """The edition of a project changes with its rules and with digests, not with the rules of
         another project; equal rules give the same edition.
@@ -218,8 +208,25 @@ class RestrictionsTests(SynchronousTestCase):
         force.replace("blocks", {}, {DIGESTS[0]: ANY})
         third = force.current.edition(SPAM)
         self.assertNotIn(third, (first, second))
+        force.replace("blocks", {other: restrictions}, {DIGESTS[0]: ANY})
+        self.assertEqual(force.current.edition(SPAM), third)
         force.replace("blocks", {})
         self.assertNotIn(force.current.edition(SPAM), (third,))
+
+    def test_changed_names(self) -> None:
+        """The projects with other rules are named; where digests changed, it may be all."""
+        force, other = RestrictionsInForce(), project_name("other")
+        restrictions = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
+        force.replace("malware", {other: restrictions}, {DIGESTS[0]: ANY})
+        before = force.current
+        force.replace("blocks", {SPAM: restrictions, other: restrictions})
+        self.assertEqual(force.current.changed_names(before), {SPAM, other})
+        self.assertEqual(before.changed_names(force.current), {SPAM, other})
+        force.replace("blocks", {SPAM: restrictions})
+        force.replace("malware", {other: restrictions}, {DIGESTS[0]: ANY})
+        self.assertEqual(force.current.changed_names(before), {SPAM})
+        force.replace("malware", {})
+        self.assertIsNone(force.current.changed_names(before))
 
     def test_rules_by_version_and_digest_decode_no_file(self) -> None:
         """A rule by version looks at each version, one by digest searches."""

@@ -8,7 +8,7 @@ projects have any rule; the others cost one lookup.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from enum import Enum
 from itertools import chain
 from typing import Protocol
@@ -111,8 +111,10 @@ class ProjectRestrictions:
 class _RuleSource:
     projects: Mapping[ProjectName, ProjectRestrictions]
     digests: Mapping[str, FileRule]
-    everywhere: tuple[FileRule, ...]
-    unlisted: frozenset[ProjectName] = frozenset()
+    unlisted: Set[ProjectName]
+
+
+_NO_RULES = _RuleSource({}, {}, frozenset())
 
 
 @frozen(eq=False)
@@ -123,7 +125,7 @@ class Restrictions:
     digests: Mapping[str, FileRule] = field(factory=dict)
     """Rules that hide the files with this SHA-256, of any project."""
     serial: int = 0
-    """Changes with `digests`, and with the rules for all projects."""
+    """Changes with `digests`."""
     is_known: bool = True
     """Whether the rules were read: until then no file may be served."""
     unlisted: frozenset[ProjectName] = frozenset()
@@ -136,7 +138,7 @@ class Restrictions:
         found = [
             restrictions
             for source in self._sources.values()
-            if (restrictions := _of_source(source, name)) is not None
+            if (restrictions := source.projects.get(name)) is not None
         ]
         if len(found) < 2:
             return found[0] if found else None
@@ -173,13 +175,18 @@ class Restrictions:
             return frozenset()
         if self.serial != before.serial:
             return None
-        named = {
+        changed = (
+            (now, then)
+            for id in self._sources.keys() | before._sources.keys()
+            if (now := self._sources.get(id, _NO_RULES).projects)
+            is not (then := before._sources.get(id, _NO_RULES).projects)
+        )
+        return frozenset(
             name
-            for rules in (self, before)
-            for source in rules._sources.values()
-            for name in source.projects
-        }
-        return frozenset(name for name in named if self.of(name) != before.of(name))
+            for now, then in changed
+            for name in now.keys() | then.keys()
+            if now.get(name) != then.get(name)
+        )
 
     def judged(self, files: ListedFiles) -> int:
         """Return how many files it takes to apply the rules to a listing, by the time to decode
@@ -191,14 +198,6 @@ class Restrictions:
             return len(files)
         # a version takes about as long as a file, and a search for digests a quarter of that
         return len(files.runs) * bool(rules) + (len(files) // 4 if self.digests else 0)
-
-
-def _of_source(source: _RuleSource, name: ProjectName) -> ProjectRestrictions | None:
-    own = source.projects.get(name)
-    if not source.everywhere:
-        return own
-    rules = source.everywhere if own is None else (*own.rules, *source.everywhere)
-    return ProjectRestrictions(rules) if own is None else evolve(own, rules=rules)
 
 
 @define(eq=False)
@@ -216,24 +215,20 @@ class RestrictionsInForce:
         source: str,
         projects: Mapping[ProjectName, ProjectRestrictions],
         digests: Mapping[str, FileRule] | None = None,
-        everywhere: tuple[FileRule, ...] = (),
+        unlisted: Set[ProjectName] = frozenset(),
     ) -> None:
-        """Replace the rules of this source: those of projects, of digests, and of all projects."""
-        new, old = (
-            _RuleSource(projects, digests or {}, everywhere, _unlisted(projects)),
-            self.current,
-        )
+        """Replace the rules of this source: those of projects, which are not looked at here, and
+        those of digests. `unlisted`: the projects that it puts in quarantine.
+        """
+        old, new = self.current, _RuleSource(projects, digests or {}, unlisted)
         sources = {**old._sources, source: new}
-        if not (projects or digests or everywhere):
+        if not (projects or digests):
             del sources[source]
-        before = old._sources.get(source)
-        is_wide = bool(new.digests or everywhere) or (
-            before is not None and bool(before.digests or before.everywhere)
-        )
+        is_wide = new.digests != old._sources.get(source, _NO_RULES).digests
         every = {digest: rule for each in sources.values() for digest, rule in each.digests.items()}
         hidden = frozenset[ProjectName]().union(*(each.unlisted for each in sources.values()))
-        unlisted = old.unlisted if hidden == old.unlisted else hidden
-        self.current = Restrictions(sources, every, old.serial + is_wide, old.is_known, unlisted)
+        kept = old.unlisted if hidden == old.unlisted else hidden
+        self.current = Restrictions(sources, every, old.serial + is_wide, old.is_known, kept)
         for callback in self.on_change:
             callback()
 
@@ -242,14 +237,6 @@ class RestrictionsInForce:
         old = self.current
         if old.is_known is not is_known:
             self.current = evolve(old, is_known=is_known)
-
-
-def _unlisted(projects: Mapping[ProjectName, ProjectRestrictions]) -> frozenset[ProjectName]:
-    return frozenset(
-        name
-        for name, each in projects.items()
-        if each.status is not None and not each.status.status.offers_files
-    )
 
 
 def unrestricted(restrictions: Restrictions, files: Sequence[F]) -> Sequence[F]:

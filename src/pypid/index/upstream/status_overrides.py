@@ -56,13 +56,12 @@ class StatusOverrides:
         found = dict.fromkeys(self.folder.unreadable, _UNREADABLE)
         for name, document in self.folder.all.items():
             found[name] = StatusOverride(document.status, document.reason)
-        self.policy.restrictions.replace(
-            SOURCE,
-            {
-                ProjectName(name): ProjectRestrictions(status=override)
-                for name, override in found.items()
-            },
-        )
+        projects = {
+            ProjectName(name): ProjectRestrictions(status=override)
+            for name, override in found.items()
+        }
+        quarantined = {name for name in projects if not found[name].status.offers_files}
+        self.policy.restrictions.replace(SOURCE, projects, unlisted=quarantined)
 
     async def set(self, name: ProjectName, status: Status, reason: str, by: str) -> None:
         """Set the status; ``active`` without a reason removes it. Raises `BadRequest`,
