@@ -102,16 +102,16 @@ class DownloadTests(CommandCase):
         target = f"/packages/py3/s/spam/{filename}"
         self.pypid.ask("PUT", target, basic("alice"), body=data)
         self.pypid.get(f"/packages/spam/{filename}", user="bob")
-        self.assertEqual(self.prints("downloads --blocked"), "0 downloads\n0 refused downloads\n")
+        self.assertEqual(self.prints("downloads --blocked"), "0 downloads\n\n0 refused downloads\n")
         id = self.prints("block create spam --reason bad").partition(":")[0]
         self.pypid.get(f"/packages/spam/{filename}", user="alice")
         for words in "--blocked", "--blocked spam":
             lines = self.prints(f"downloads {words}").splitlines()
             self.assertIn("bob", lines[1])
             self.assertEqual(lines[2], "1 download")
-            self.assertIn("alice", lines[4])
-            self.assertTrue(lines[4].endswith(id), lines)
-            self.assertEqual(lines[5], "1 refused download")
+            self.assertIn("alice", lines[5])
+            self.assertTrue(lines[5].endswith(id), lines)
+            self.assertEqual(lines[6], "1 refused download")
         self.assertIn("--blocked", self.run_command("downloads")[0])
         self.assertIn("project", self.run_command("downloads --blocked spam 1.0")[0])
 

@@ -20,7 +20,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import Busy, NoSuchFile, StorageDown, UpstreamDown, Withheld
+from pypid.core.errors import BadRequest, Busy, StorageDown, UpstreamDown, Withheld
 from pypid.core.model import Blob, File, Listing, as_listed, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
@@ -283,7 +283,7 @@ class RatchetTests(TrustCase):
         self.held(index, bare)
         self.have(self.trust.reset(SPAM))
         self.assertEqual(self.fetch(index, bare), b"1.1")
-        self.refused(self.trust.reset(SPAM), NoSuchFile)
+        self.refused(self.trust.reset(SPAM), BadRequest)
 
     def test_warn(self) -> None:
         """By default such a file is served, and reported once."""

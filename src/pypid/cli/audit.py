@@ -168,6 +168,7 @@ def _downloads(options: argparse.Namespace) -> None:
         print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
         print(counted(len(rows), "download"))
         if "refused" in answer:
+            print()
             refused = [
                 (*_download_row(each), each["block"]) for each in reversed(answer["refused"])
             ]

@@ -89,6 +89,7 @@ def _show(options: argparse.Namespace) -> None:
 def _print_state(answer: Mapping[str, Any]) -> None:
     words = {
         "none": "it has no attestation",
+        "held": f"held: {answer['problem']}",
         "unverified": f"not verified: {answer['problem']}",
         "verified": f"verified, published by {' and '.join(answer['publishers'])}",
     }

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.attestations.program import AttestedFile
-from pypid.core.errors import NoSuchFile, PypidError, StorageDown
+from pypid.core.errors import BadRequest, PypidError, StorageDown
 from pypid.core.model import File, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.publisher_rules import Ratchet, TrustRules
@@ -327,12 +327,12 @@ class PublisherTrust:
         await self._change(file.project, lambda known: known.approving(file, verdict, by))
 
     async def reset(self, name: ProjectName) -> None:
-        """Forget the publishers and approvals of a project. Raises `NoSuchFile` if there are
+        """Forget the publishers and approvals of a project. Raises `BadRequest` if there are
         none.
         """
         async with self._locks.hold(name):
             if name not in self.folder.all and name not in self.folder.unreadable:
-                raise NoSuchFile(name)
+                raise BadRequest(f"No publisher or approval of {name} is remembered.")
             await self.folder.delete(name)
 
 

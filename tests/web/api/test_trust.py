@@ -116,6 +116,9 @@ class DoubtTests(TrustCase):
             answer = self.pypid.get(f"/packages/eggs/{file.filename}")
             self.assertEqual(answer.status, 403)
             self.assertTrue(answer.reason.startswith("held: it"), answer.reason)
+            state = self.pypid.get(f"/api/trust/eggs/{file.filename}").json
+            self.assertEqual(answer.reason.partition("...")[0], f"held: {state['problem']}"[:97])
+            self.assertEqual(state["status"], "held")
         self.assertEqual(self.pypid.get(f"/packages/eggs/{self.good.filename}").status, 200)
         self.assertEqual(self.versions(), ["1.0"])
         found = self.pypid.api("GET", "/api/trust", user="ada").json

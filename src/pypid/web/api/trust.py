@@ -12,6 +12,7 @@ from pypid.core.errors import BadRequest, NoSuchFile, NoSuchProject, StorageFull
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.permissions import Action
+from pypid.core.restrictions import HoldKind
 from pypid.core.simple_api.entries import utc_text
 from pypid.core.trust import PublisherVerdict
 from pypid.index.trust import DoubtedFile, PublisherTrust
@@ -58,12 +59,12 @@ class Approved(TypedDict):
 
 class AttestationState(TypedDict):
     """Whether the attestations of a file were verified, by whom it was published, or what is
-    wrong with them. `none`: the file has no attestation.
+    wrong with them. `none`: the file has no attestation; `held`: the file is held for this problem.
     """
 
     project: str
     filename: str
-    status: Literal["verified", "unverified", "none"]
+    status: Literal["verified", "unverified", "none", "held"]
     publishers: list[str]
     problem: str
 
@@ -104,7 +105,19 @@ async def doubted_files(ctx: RequestContext) -> Sequence[DoubtedFile]:
 async def attestation(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Verify the attestations of a file, or show why they cannot be verified."""
     permission = ctx.upstream_permission(project)
-    file = await ctx.app.index.file(project, filename, permission)
+    try:
+        file = await ctx.app.index.file(project, filename, permission)
+    except Withheld as error:
+        if error.kind != HoldKind.TRUST.value:
+            raise
+        document: AttestationState = {
+            "project": project,
+            "filename": filename,
+            "status": "held",
+            "publishers": [],
+            "problem": error.reason,
+        }
+        return send_json(ctx.request, document)
     try:
         data = await ctx.app.index.provenance(file, permission)
     except NoSuchFile:
@@ -165,7 +178,7 @@ async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[st
     "DELETE",
     "/api/trust/<project>",
     action=Action.ADMIN,
-    describe=Described(Removed, refuses=(NoSuchFile, StorageFull)),
+    describe=Described(Removed, refuses=(BadRequest, StorageFull)),
 )
 async def reset(ctx: RequestContext, project: ProjectName) -> None:
     """Forget the publishers and approvals of a project: its next attested file determines them."""

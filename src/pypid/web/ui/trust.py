@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.errors import BadName, BadRequest, NoSuchFile
+from pypid.core.errors import BadName, BadRequest
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.index.trust import DoubtedFile
@@ -45,7 +45,7 @@ async def reset(ctx: RequestContext) -> None:
     fields = ctx.request.form or Fields()
     try:
         await forgotten(ctx, project_name(fields.text("project")))
-    except (BadName, NoSuchFile) as error:
+    except (BadName, BadRequest) as error:
         return await _page(ctx, problems=[str(error)])
     return go(ctx.request, "manage/trust", done="publishers-reset")
 
