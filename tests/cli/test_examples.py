@@ -62,6 +62,8 @@ class ExampleTests(CommandCase):
             self.prints("project delete acme-billing --yes")
         if words[:2] in (["right", "revoke"], ["token", "create"]) and "carol" in words:
             self.prints("right grant acme-billing carol rw")
+        if words[1:] == ["set-status", "nose", "active"]:
+            self.prints("project set-status nose deprecated")
         if words[:2] == ["group", "remove-user"]:
             self.prints("group add-user devs carol")
 
