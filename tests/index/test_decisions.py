@@ -113,6 +113,21 @@ class FolderTests(DecisionsCase):
         self.refused(node.notes.put("a", Note("x" * LARGEST)), BadRequest)
         self.assertEqual(node.seen, [])
 
+    def test_many_at_once(self) -> None:
+        """Many changes at once are read together, and each is in force when acknowledged."""
+        gate = Gated(self.store)
+        node = Node(gate, self.clock)
+        putting = []
+        for number in range(50):
+            putting.append(start(node.notes.put(f"n{number}", Note("a"))))
+            putting[-1].addCallback(
+                lambda _, id=f"n{number}": self.assertIn(id, node.texts)  # type: ignore[misc]
+            )
+        gate.all()
+        for each in putting:
+            self.successResultOf(each)
+        self.assertLess(gate.asked.count("list .pypid/notes/"), 5)
+
     def test_unreadable(self) -> None:
         """A document that is damaged, foreign or too large is reported; what was read before stays
         in force.

@@ -178,6 +178,9 @@ class Decisions(PeriodicJobs):
     _stamp: str | None = field(default=None, init=False)
     """The ETag of the stamp when the folders were read last; "" without a stamp."""
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
+    _requested: int = field(default=0, init=False)
+    _read_up_to: int = field(default=0, init=False)
+    """The last request for a reading that preceded a successful one."""
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
     """Requests that wait for the first reading."""
     _changes: int = field(default=0, init=False)
@@ -240,8 +243,18 @@ class Decisions(PeriodicJobs):
                 self._waiting.remove(waiting)
 
     async def refresh(self) -> None:
-        """Read what has changed, after readings that are under way. Raises `StorageDown`."""
-        await self._turn.run(lambda: start(self._read()))
+        """Read what has changed, after readings that are under way: one reading for all that wait.
+        Raises `StorageDown`.
+        """
+        self._requested += 1
+        number = self._requested
+        await self._turn.run(lambda: start(self._read_for(number)))
+
+    async def _read_for(self, number: int) -> None:
+        if self._read_up_to < number:
+            requested = self._requested
+            await self._read()
+            self._read_up_to = requested
 
     async def _read(self) -> None:
         stamp = await self._etag()  # first: what is read later is not older
