@@ -11,9 +11,10 @@ from typing import Any
 from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Archived, StorageDown
-from pypid.core.model import File, Project
+from pypid.core.model import File, Project, as_stored
 from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.layout import Plan, kept_key
@@ -22,7 +23,7 @@ from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.blocks import Blocks, StoredBlock
 from pypid.index.decisions import Decisions
-from pypid.index.held_files import GRACE, PAUSE, HeldFiles, Settled
+from pypid.index.held_files import GRACE, PAUSE, BytesBlocks, HeldFiles, Settled
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs, Body
@@ -42,6 +43,10 @@ class OneBlock:
 
     filename: str
     project: ProjectName | None
+
+    @property
+    def sha256(self) -> str | None:
+        return digests(b"cached").sha256 if self.project is None else None
 
     def hits(self, file: File) -> bool:
         return file.filename == self.filename
@@ -100,7 +105,7 @@ class HeldCase(IndexCase):
 
     def following(self, held: HeldFiles) -> HeldFiles:
         """The mover, once it knows the blocks."""
-        held.follow(lambda: self.blocks, no_metadata)
+        held.follow(lambda: BytesBlocks({**self.blocks}), no_metadata)
         return held
 
     def block(self, filename: str = WHEEL, project: ProjectName | None = SPAM) -> Settled:
@@ -328,6 +333,29 @@ class KnownTests(HeldCase):
         self.assertEqual(self.listed_files(node), {WHEEL, OTHER, CACHED})
 
 
+class ManyBlocksTests(SynchronousTestCase):
+    """`BytesBlocks`."""
+
+    def test_linear(self) -> None:
+        """A file asks the blocks of its project and digest only."""
+        asked = []
+
+        @frozen
+        class Counting(OneBlock):
+            def hits(self, file: File) -> bool:
+                asked.append(self.filename)
+                return super().hits(file)
+
+        file = as_stored(listed(b"cached", CACHED), key="k", size=6, sha256="ab" * 32)
+        names = [project_name(f"p{number}") for number in range(1000)]
+        blocks = BytesBlocks(
+            {f"b-{name}": Counting(CACHED, name) for name in [*names, file.project]}
+        )
+        self.assertEqual(blocks.first_hit(file), f"b-{file.project}")
+        self.assertIsNone(blocks.first_hit(file, without=f"b-{file.project}"))
+        self.assertEqual(asked, [CACHED])
+
+
 class AfterCrashTests(HeldCase):
     """Wherever a process dies, no bytes are lost, and the next pass finishes its work."""
 
@@ -457,7 +485,7 @@ class BlocksTests(HeldCase):
         self.have(self.service.decisions.begin())
         made = self.create()
         held = self.index.maintenance.held_files
-        held.follow(lambda: self.service.all, no_metadata)
+        held.follow(lambda: BytesBlocks(self.service.all), no_metadata)
         store = Moving(self.store)
         store.failure = StorageDown("away.")
 
@@ -497,7 +525,7 @@ class TwoNodesTests(HeldCase):
 
     def node(self, store: Blobs, blocks: Mapping[str, OneBlock]) -> HeldFiles:
         mover = self.held(self.started(store, shared=True))
-        mover.follow(lambda: blocks, no_metadata)
+        mover.follow(lambda: BytesBlocks({**blocks}), no_metadata)
         return mover
 
     @given(st.lists(st.integers(0, 9), max_size=60), st.booleans())

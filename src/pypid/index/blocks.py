@@ -20,7 +20,7 @@ from pypid.core.records.documents import BlockDocument
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
 from pypid.flow import start
 from pypid.index.decisions import DecisionFolder, Decisions
-from pypid.index.held_files import PAUSE, BytesBlock, HeldFiles, Settled
+from pypid.index.held_files import PAUSE, BytesBlocks, HeldFiles, Settled
 
 _log = Logger()
 
@@ -50,6 +50,11 @@ class StoredBlock:
         """The only project whose files it hits; None for a block by digest."""
         return self.spec.project
 
+    @property
+    def sha256(self) -> str | None:
+        """The only digest that it hits; None for a block of a project."""
+        return self.spec.sha256
+
     def hits(self, file: File) -> bool:
         """Return whether it withholds the file."""
         if self.spec.sha256 is not None:
@@ -62,6 +67,7 @@ class UnknownBlock:
     """A block of which not even its id says what it withholds: its bytes stay where they are."""
 
     project: ProjectName | None = None
+    sha256: str | None = None
 
     def hits(self, file: File) -> bool:
         """Return False."""
@@ -95,6 +101,7 @@ class Blocks:
     all: Mapping[str, StoredBlock] = field(factory=dict, init=False, repr=False)
     """The blocks by id. Replaced as a whole."""
     _folder: DecisionFolder[BlockDocument] = field(init=False, repr=False)
+    _bytes_blocks: BytesBlocks = field(factory=BytesBlocks, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._folder = self.decisions.folder(FOLDER, BlockDocument)
@@ -168,17 +175,17 @@ class Blocks:
                 _log.error("copies of files of {id} are left: {error}", id=id, error=error)
         return found
 
-    def _in_force(self) -> Mapping[str, BytesBlock] | None:
-        """Return all blocks by id, unreadable ones too; None before they were read."""
-        if not self.decisions.is_read:
-            return None
-        return {**dict.fromkeys(self._folder.unreadable, UnknownBlock()), **self.all}
+    def _in_force(self) -> BytesBlocks | None:
+        """Return all blocks, unreadable ones too; None before they were read."""
+        return self._bytes_blocks if self.decisions.is_read else None
 
     def _apply(self) -> None:
         """Put the blocks in force that the storage has now."""
-        found = [_block(id, document) for id, document in self._folder.all.items()]
+        found = [self._block(id, document) for id, document in self._folder.all.items()]
         found += [_unreadable(id) for id in self._folder.unreadable if id not in self._folder.all]
         self.all = {block.id: block for block in found if block is not None}
+        unknown = dict.fromkeys(self._folder.unreadable, UnknownBlock())
+        self._bytes_blocks = BytesBlocks({**unknown, **self.all})
         rules: dict[ProjectName, list[FileRule]] = {}
         digests: dict[str, FileRule] = {}
         for block in self.all.values():
@@ -189,6 +196,10 @@ class Blocks:
                 rules.setdefault(block.spec.project, []).append(rule)
         projects = {name: ProjectRestrictions(tuple(each)) for name, each in rules.items()}
         self.decisions.restrictions.replace(FOLDER, projects, digests)
+
+    def _block(self, id: str, document: BlockDocument) -> StoredBlock | None:
+        known = self.all.get(id)  # there may be thousands, and a specifier takes long to parse
+        return known if known is not None and known.document is document else _block(id, document)
 
 
 def _block(id: str, document: BlockDocument) -> StoredBlock | None:

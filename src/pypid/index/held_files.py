@@ -8,7 +8,7 @@ records never change: they name the key to which the bytes return.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 from typing import Protocol
@@ -50,8 +50,38 @@ class BytesBlock(Protocol):
     def project(self) -> ProjectName | None:
         """The only project whose files it hits; None for a block by digest."""
 
+    @property
+    def sha256(self) -> str | None:
+        """The only digest that it hits; None for a block of a project."""
+
     def hits(self, file: File) -> bool:
         """Return whether the block withholds the file."""
+
+
+@frozen(eq=False)
+class BytesBlocks:
+    """The blocks in force, found by what they hit: each of many files cannot ask each of ten
+    thousand blocks.
+    """
+
+    by_id: Mapping[str, BytesBlock] = field(factory=dict)
+    _ids: Mapping[str | None, Sequence[str]] = field(init=False, repr=False)
+    """By the project or the digest."""
+
+    def __attrs_post_init__(self) -> None:
+        ids: dict[str | None, list[str]] = {}
+        for id, block in self.by_id.items():
+            ids.setdefault(block.project or block.sha256, []).append(id)
+        object.__setattr__(self, "_ids", ids)
+
+    def __contains__(self, id: str) -> bool:
+        """Return whether the block of this id is in force."""
+        return id in self.by_id
+
+    def first_hit(self, file: StoredFile, without: str = "") -> str | None:
+        """Return the id of the first block, other than `without`, that hits the file, or None."""
+        ids = (id for target in (file.project, file.sha256) for id in self._ids.get(target, ()))
+        return next((id for id in ids if id != without and self.by_id[id].hits(file)), None)
 
 
 @frozen
@@ -108,7 +138,7 @@ class HeldFiles:
     context: IndexContext
     kept: CacheStore
     bucket: Callable[[], Awaitable[Bucket]] | None
-    _in_force: Callable[[], Mapping[str, BytesBlock] | None] = field(
+    _in_force: Callable[[], BytesBlocks | None] = field(
         default=lambda: None, init=False, repr=False
     )
     _ready: Callable[[], Awaitable[object]] = field(default=_nothing, init=False, repr=False)
@@ -117,11 +147,11 @@ class HeldFiles:
 
     def follow(
         self,
-        in_force: Callable[[], Mapping[str, BytesBlock] | None],
+        in_force: Callable[[], BytesBlocks | None],
         ready: Callable[[], Awaitable[object]],
     ) -> None:
-        """Obey these blocks from now on. `in_force` returns them by id; None while they are
-        unknown: then nothing moves. `ready` waits some seconds until they are known.
+        """Obey these blocks from now on. `in_force` returns None while they are unknown:
+        then nothing moves. `ready` waits some seconds until they are known.
         """
         self._in_force, self._ready = in_force, ready
 
@@ -137,7 +167,8 @@ class HeldFiles:
 
     async def withhold(self, block: str) -> Settled:
         """Move the bytes that one block withholds; its document is stored already."""
-        return await shielded(self._withhold(await self._begin(), [block]))
+        chosen = BytesBlocks({id: each for id, each in self.blocks.by_id.items() if id == block})
+        return await shielded(self._withhold(await self._begin(), chosen))
 
     async def copy_back(self, block: str) -> None:
         """Copy the bytes of a block back before it ends: then no client finds a listed file without
@@ -149,7 +180,7 @@ class HeldFiles:
         )
 
     @property
-    def blocks(self) -> Mapping[str, BytesBlock]:
+    def blocks(self) -> BytesBlocks:
         """The blocks in force. Raises `RestrictionsUnknown`."""
         blocks = self._in_force()
         if blocks is None:
@@ -162,7 +193,7 @@ class HeldFiles:
     # --- moving ---
 
     async def _settle(self, run: _Pass) -> Settled:
-        await self._withhold(run, list(self.blocks))
+        await self._withhold(run, self.blocks)
         await self._each_held(partial(self._end, run), lambda held: held.block not in self.blocks)
         for project, is_cached in {
             (_place(held).project, _is_cached(held.origin)) for held in run.returned
@@ -170,7 +201,7 @@ class HeldFiles:
             await (self.kept.records if is_cached else self.context.records).resync(project)
         return run.result
 
-    async def _withhold(self, run: _Pass, blocks: list[str]) -> Settled:
+    async def _withhold(self, run: _Pass, blocks: BytesBlocks) -> Settled:
         if run.bucket is None:
             return run.result
         moves = JobGroup(AT_ONCE)
@@ -184,11 +215,10 @@ class HeldFiles:
             raise
         return run.result
 
-    async def _hits(self, blocks: list[str]) -> AsyncGenerator[tuple[str, StoredFile], None]:
+    async def _hits(self, blocks: BytesBlocks) -> AsyncGenerator[tuple[str, StoredFile], None]:
         """Yield the stored files that these blocks hit, each with the id of the first of them."""
-        in_force = {id: block for id, block in self.blocks.items() if id in blocks}
-        names = {block.project for block in in_force.values() if block.project is not None}
-        if any(block.project is None for block in in_force.values()):
+        names = {each.project for each in blocks.by_id.values() if each.project is not None}
+        if any(each.project is None for each in blocks.by_id.values()):
             names.update(each.name for each in await self.context.catalog.local.summaries())
             names.update(each.name for each in await self.context.catalog.upstream.summaries())
         pace = Pace(self.context.world)
@@ -196,7 +226,7 @@ class HeldFiles:
             local, cached = await self.context.local_project(name), await self.kept.entry(name)
             files = local.files if isinstance(local, Project) else ()
             for file in (*files, *cached.kept):
-                block = _first_hit(in_force, file)
+                block = blocks.first_hit(file)
                 if block is not None:
                     yield block, file
                 await pace.keep()
@@ -261,8 +291,9 @@ class HeldFiles:
         file = None
         with suppress(Unreadable):  # `_end` reports it
             file = await self._file(held)
-        others = {id: block for id, block in self.blocks.items() if id != held.block}
-        if file is not None and file.key == held.origin and _first_hit(others, file) is None:
+        if file is None or file.key != held.origin:
+            return
+        if self.blocks.first_hit(file, without=held.block) is None:
             await self._copy(run, blob, held.origin)
 
     async def _end(self, run: _Pass, held: HeldBytes, blob: Blob) -> None:
@@ -276,7 +307,7 @@ class HeldFiles:
             if file is not None or await self._may_be_lost(held):
                 await self.context.blobs.delete(blob.key)
             return
-        other = _first_hit(self.blocks, file)
+        other = self.blocks.first_hit(file)
         target = held.origin if other is None else self.context.plan.held(other, held.origin)
         if not await self._copy(run, blob, target):
             return
@@ -350,10 +381,6 @@ async def is_left_over(blobs: Blobs, where: str) -> bool:
     if file is not None:
         return file.key != held.origin
     return await records.tombstone(blobs, place.project, place.filename) is None
-
-
-def _first_hit(blocks: Mapping[str, BytesBlock], file: StoredFile) -> str | None:
-    return next((id for id, block in blocks.items() if block.hits(file)), None)
 
 
 def _is_cached(origin: str) -> bool:
