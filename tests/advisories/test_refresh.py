@@ -354,11 +354,14 @@ class HiddenTests(RefreshCase):
             "products": [{"@id": "pkg:pypi/foo@1.0"}],
         }
         vex = {"@context": "https://openvex.dev/ns/v0.2.0", "statements": [statement]}
-        self.put(record("MAL-1"))
+        digest = "ef" * 32
+        self.put(record("MAL-1", database_specific={"sha256": digest}))
         self.put_own("vex.json", json.dumps(vex).encode())
         self.run_refresh()
         self.assertIsNone(self.hidden(listed("1.0")))
-        self.assertEqual(self.hidden(listed("1.1")), (HoldKind.MALWARE, "MAL-1"))
+        self.assertIsNone(self.hidden(listed("1.0", digest)))
+        for file in (listed("1.1"), listed("1.1", digest), listed("1.0", digest, "other")):
+            self.assertEqual(self.hidden(file), (HoldKind.MALWARE, "MAL-1"))
 
     def test_editions(self) -> None:
         """The view of a project changes with its advisories, and with those only."""

@@ -84,7 +84,7 @@ class ViewTests(SynchronousTestCase):
         FILES,
         st.integers(0, 3),
         st.lists(RULES, max_size=2),
-        st.sets(st.sampled_from(DIGESTS)),
+        st.dictionaries(st.sampled_from(DIGESTS), st.just(ANY) | RULES),
         st.sampled_from([Presence.ABSENT, Project(name=SPAM, files=(OUR_FILE,))]),
         st.booleans(),
         st.sampled_from([Mode.CACHE, Mode.OFFLINE]),
@@ -94,7 +94,7 @@ class ViewTests(SynchronousTestCase):
         files: tuple[File, ...],
         cached: int,
         rules: list[VersionRule],
-        digests: set[str],
+        digests: dict[str, VersionRule],
         ours: Project | Presence,
         is_compact: bool,
         mode: Mode,
@@ -102,9 +102,7 @@ class ViewTests(SynchronousTestCase):
         """The view with rules is the view without them, less the files that a rule holds."""
         free = Policy(mode=mode, allow_mixed=("*",))
         policy = evolve(free, restrictions=RestrictionsInForce())
-        policy.restrictions.replace(
-            "blocks", {SPAM: ProjectRestrictions(tuple(rules))}, dict.fromkeys(digests, ANY)
-        )
+        policy.restrictions.replace("blocks", {SPAM: ProjectRestrictions(tuple(rules))}, digests)
         state = state_of(files, cached)
         if is_compact and state.listing is not None and state.listing.files is not None:
             listing = evolve(state.listing, files=packed(state.listing.files))
@@ -249,6 +247,10 @@ class RestrictionsTests(SynchronousTestCase):
         self.assertEqual(looked_at(), 0)
         force.replace("blocks", {SPAM: ProjectRestrictions((VersionRule(frozenset()),))})
         self.assertEqual(looked_at(), 3)
+        heavy = ProjectRestrictions((VersionRule(frozenset()),), weight=7)
+        force.replace("malware", {SPAM: heavy})
+        self.assertEqual(looked_at(), 3 * (1 + 7))
+        force.replace("malware", {})
         force.replace("blocks", {}, {DIGESTS[0]: ANY})
         self.assertEqual(looked_at(), 75)
         rule = VersionRule(frozenset(), by_version=False)

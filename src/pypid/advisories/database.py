@@ -62,7 +62,7 @@ Stamp = tuple[int, int, int]
 
 @define(eq=False)
 class AdvisoryDatabase:
-    """The database at `path`. A file that is missing, damaged or of another layout has no `meta`."""
+    """The database at `path`. A missing or damaged file, or one of another layout, has no facts."""
 
     path: Path
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pypid.advisories.index import AdvisoryIndex, hitting
 from pypid.advisories.wire import MALWARE_RANK, decoded_summaries, rank_of
-from pypid.core.advisories.osv import AdvisorySummary
+from pypid.core.advisories.osv import AdvisorySummary, Candidate
 from pypid.core.advisories.vex import Mute
 from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.model import File
@@ -23,6 +23,9 @@ _LEVELS = {
     BlockedAdvisories.CRITICAL: 4,
     BlockedAdvisories.MALWARE: MALWARE_RANK,
 }
+
+FILE_BYTES = 700
+"""Bytes of encoded advisories that a version is compared with while one file is decoded."""
 
 
 def ranks_of(block: tuple[BlockedAdvisories, ...]) -> frozenset[int]:
@@ -67,17 +70,25 @@ def _decoded(encoded: bytes) -> tuple[AdvisorySummary, ...]:
 
 @frozen
 class MaliciousDigest:
-    """Hides each upstream file with the digest of a malicious one, whatever its project."""
+    """Hides each upstream file with the digest of a malicious one, whatever its project. The mutes
+    are those of the project that the advisory names.
+    """
 
     advisory: AdvisorySummary
+    name: ProjectName
+    mutes: tuple[Mute, ...]
 
     upstream_only = True
     by_version = False
 
     def hides(self, file: File) -> Hold | None:
-        """Return why the file is hidden. A client that may read the file's project may perhaps not
-        read those of a private advisory.
+        """Return why the file is hidden, or None. A client that may read the file's project may
+        perhaps not read those of a private advisory.
         """
+        if self.mutes and file.project == self.name:
+            candidate = Candidate.of(file.version)
+            if any(mute.mutes(self.advisory, candidate) for mute in self.mutes):
+                return None
         if self.advisory.private:
             return Hold(HoldKind.MALWARE, "its hash is that of malware")
         return hold_of(self.advisory)
@@ -108,8 +119,9 @@ class BlockedProjects(Mapping[ProjectName, ProjectRestrictions]):
         if name not in self.names:
             raise KeyError(name)
         index = self.index
-        rule = AdvisoryRule(index.encoded[name], index.mutes.get(name, ()), self.ranks)
-        return ProjectRestrictions((rule,))
+        encoded = index.encoded[name]
+        rule = AdvisoryRule(encoded, index.mutes.get(name, ()), self.ranks)
+        return ProjectRestrictions((rule,), weight=1 + len(encoded) // FILE_BYTES)
 
     def __iter__(self) -> Iterator[ProjectName]:
         return iter(self.names)
@@ -139,7 +151,11 @@ def restrictions_of(
     if MALWARE_RANK in ranks:
         malicious = (name for name in names if index.ranks[name] == MALWARE_RANK)
         for name in malicious:
+            mutes = index.mutes.get(name, ())
             for advisory in decoded_summaries(index.encoded[name]):
                 if not advisory.withdrawn and advisory.hashes:
-                    digests.update(dict.fromkeys(advisory.hashes, MaliciousDigest(advisory)))
+                    rule = MaliciousDigest(advisory, name, mutes)
+                    for digest in advisory.hashes:
+                        if not mutes or digest not in digests:
+                            digests[digest] = rule
     return AdvisoryRestrictions(BlockedProjects(index, names, ranks), digests)

@@ -354,7 +354,7 @@ def files_looked_at(
     is_judged = cooldown_rules(policy, name, now).may_hide(files.latest, now) or (
         policy.require_hashes and not files.facts.hashed
     )
-    judged = len(files) if is_judged else policy.restrictions.current.judged(files)
+    judged = max(policy.restrictions.current.judged(files), len(files) * is_judged)
     return 8 * len(upstream.kept) + judged
 
 

@@ -94,6 +94,8 @@ class ProjectRestrictions:
     status: StatusOverride | None = None
     fixed: VersionKeys = frozenset()
     """Versions that fix a vulnerability of a version in use, which shortens their cooldown."""
+    weight: int = 1
+    """How many files one could decode while the rules judge a version."""
 
     def hold(self, file: File) -> Hold | None:
         """Return why a rule, or the status, hides the file, or None."""
@@ -145,7 +147,8 @@ class Restrictions:
         rules = tuple(chain.from_iterable(restrictions.rules for restrictions in found))
         statuses = (each.status for each in found if each.status is not None)
         fixed: VersionKeys = frozenset().union(*(each.fixed for each in found))
-        return ProjectRestrictions(rules, next(statuses, None), fixed)
+        weight = sum(restrictions.weight for restrictions in found)
+        return ProjectRestrictions(rules, next(statuses, None), fixed, weight)
 
     def edition(self, name: ProjectName) -> object:
         """Return a hashable value that changes whenever the view of the project may change."""
@@ -193,11 +196,14 @@ class Restrictions:
         one.
         """
         restrictions = self.of(files.project)
-        rules = () if restrictions is None else restrictions.rules
-        if any(not rule.by_version for rule in rules):
-            return len(files)
-        # a version takes about as long as a file, and a search for digests a quarter of that
-        return len(files.runs) * bool(rules) + (len(files) // 4 if self.digests else 0)
+        # a search for digests takes a quarter of the time
+        searched = len(files) // 4 if self.digests else 0
+        if restrictions is None or not restrictions.rules:
+            return searched
+        judged = len(files.runs) * restrictions.weight
+        if any(not rule.by_version for rule in restrictions.rules):
+            return max(len(files), judged)
+        return judged + searched
 
 
 @define(eq=False)
@@ -275,11 +281,13 @@ def _any_file(project: ProjectName, version: str) -> File:
 def _by_digest(restrictions: Restrictions, shown: ShownFiles) -> Iterator[int]:
     for number, block in enumerate(shown.listed.blocks):
         if _names_any(block.text(), restrictions.digests):
-            for index, entry in enumerate(block.read()):
-                if entry.hashes.get("sha256") in restrictions.digests:
-                    yield number * BLOCK + index
+            for index, entry in enumerate(block.read(), number * BLOCK):
+                rule = restrictions.digests.get(entry.hashes.get("sha256", ""))
+                if rule is not None and rule.hides(shown.listed[index]) is not None:
+                    yield index
     for position, file in shown.replaced.items():
-        if file.sha256 in restrictions.digests:
+        rule = None if file.sha256 is None else restrictions.digests.get(file.sha256)
+        if rule is not None and rule.hides(file) is not None:
             yield position
 
 
