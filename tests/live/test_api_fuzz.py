@@ -39,7 +39,7 @@ may be, and which folder lies in the storage, no schema says.
 """
 
 DOCUMENT: Final = "/api/openapi.json"
-VERSIONS: Final = [f"{number}.0" for number in range(1, 16)]
+VERSIONS: Final = [f"{number}.0" for number in range(1, 31)]
 FILENAMES: Final = [wheel("spam", version).filename for version in VERSIONS]
 NAMES: Final = [f"ann{number}" for number in range(6)]
 """Of users, and of groups."""
@@ -50,6 +50,7 @@ LAST: Final = ("deleteProjectsProject", "deleteNamesProject")
 
 OUT_OF_REACH: Final = {
     "POST /api/advisories/check": "no lock file is made up",
+    "POST /api/blocks": "no specification is made up",
     "GET /api/captcha": "nobody has to solve a riddle here",
     "POST /api/export": "nobody over a network has files written",
     "GET /api/invitations": "nobody registers by invitation here",
@@ -57,6 +58,7 @@ OUT_OF_REACH: Final = {
     "POST /api/package/{project}/{filename}": "no distribution is made up",
     "POST /api/reload": "only commands on this machine reload",
     "POST /api/tier": "the storage is no bucket",
+    "DELETE /api/trust/{project}": "no project has publishers",
     "POST /api/user/password": "nobody's password is guessed",
     "PUT /api/user/{name}": "no password that is long enough is made up",
     "PUT /api/user/password": "the same",
@@ -70,18 +72,26 @@ filenames.values = {filenames}
 names.values = {names}
 versions.values = {versions}
 ids.values = {ids}
+blocks.values = {blocks}
+approvals.values = {approvals}
 digests.values = ["{digest}"]
+kinds.values = ["py2.py3-none-any"]
+members.values = ["spam-*.dist-info/METADATA"]
 
 [parameters]
 "path.project" = {{dictionary = "projects", probability = 0.8}}
 "path.filename" = {{dictionary = "filenames", probability = 0.8}}
 "path.name" = {{dictionary = "names", probability = 0.8}}
 "path.user" = {{dictionary = "names", probability = 0.8}}
+"path.approval" = {{dictionary = "approvals", probability = 0.9}}
+"path.block" = {{dictionary = "blocks", probability = 0.9}}
 "path.id" = {{dictionary = "ids", probability = 0.9}}
 "path.version" = {{dictionary = "versions", probability = 0.9}}
 "query.sha256" = {{dictionary = "digests", probability = 0.5}}
-"query.from" = {{dictionary = "versions", probability = 0.9}}
-"query.to" = {{dictionary = "versions", probability = 0.9}}
+"query.from" = {{dictionary = "versions", probability = 1.0}}
+"query.kind" = {{dictionary = "kinds", probability = 1.0}}
+"query.path" = {{dictionary = "members", probability = 0.5}}
+"query.to" = {{dictionary = "versions", probability = 1.0}}
 """
 
 
@@ -104,7 +114,14 @@ class FuzzTests(IndexTestCase):
         tokens = [
             self.post(index, "/api/tokens", {"name": "ci", "actions": ["read"]}) for _ in range(IDS)
         ]
+        specs = [f"acme{number}" for number in range(IDS)]
+        approvals = [self.post(index, "/api/approvals", {"spec": spec}) for spec in specs]
         self.ids = [token["id"] for token in tokens] + ["0" * 24]
+        self.approvals = [approval["id"] for approval in approvals]
+        blocks = [
+            self.post(index, "/api/blocks", {"spec": spec, "reason": "bad"}) for spec in specs
+        ]
+        self.blocks = [block["id"] for block in blocks]
         return index
 
     def post(self, index: LiveIndex, path: str, document: Any) -> Any:
@@ -122,6 +139,8 @@ class FuzzTests(IndexTestCase):
             "names": NAMES,
             "versions": VERSIONS,
             "ids": self.ids,
+            "blocks": self.blocks,
+            "approvals": self.approvals,
         }
         lists = {name: json.dumps(list(these)) for name, these in values.items()}
         config.write_text(CONFIG.format(**lists, digest="0" * 64))

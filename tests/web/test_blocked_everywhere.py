@@ -95,6 +95,7 @@ def targets(sample: Sample) -> Iterator[tuple[str, str]]:
         "snapshot": SNAPSHOT,
         "advisory": "GHSA-none",
         "block": "acme-00000000",
+        "approval": "acme-00000000",
         "digest": "0" * 16,
         "page": "index.html",
     }

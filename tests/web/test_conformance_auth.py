@@ -98,14 +98,14 @@ MATRIX = {
     ("/api/trust", GET): ADMIN,
     ("/api/trust/<project>", "DELETE"): ADMIN,
     ("/api/trust/<project>/approvals", "POST"): ADMIN,
-    ("/api/trust/<project>/<filename>", GET): READ,
+    ("/api/trust/<project>/files/<filename>", GET): READ,
     ("/api/blocks", GET): ADMIN,
     ("/api/blocks", "POST"): ADMIN,
     ("/api/blocks/<block>", GET): ADMIN,
     ("/api/blocks/<block>", "DELETE"): ADMIN,
     ("/api/approvals", GET): ADMIN,
     ("/api/approvals", "POST"): ADMIN,
-    ("/api/approvals/<id>", "DELETE"): ADMIN,
+    ("/api/approvals/<approval>", "DELETE"): ADMIN,
     ("/api/projects/<project>/approval", GET): ADMIN,
     ("/api/snapshots", GET): READ,
     ("/api/snapshots", "POST"): ADMIN,
@@ -337,6 +337,7 @@ VALUES |= {
     "snapshot": "release-42",
     "advisory": "GHSA-none",
     "block": "acme-00000000",
+    "approval": "acme-00000000",
     "digest": "0" * 16,
     "page": "guides/index.html",
 }
@@ -460,7 +461,7 @@ class MatrixTests(WholeCase):
                 by="ada",
                 decided=BEGINNING,
             )
-            self.have(pypid.app.approvals.decisions.put(VALUES["id"], approval))
+            self.have(pypid.app.approvals.decisions.put(VALUES["approval"], approval))
             answer = pypid.ask(
                 method, path, body=b"{}" if method in ("PUT", "POST") else None, user=least[right]
             )

@@ -82,7 +82,7 @@ def _print_files(answer: Mapping[str, Any]) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    path = f"/api/trust/{quote(options.project, safe='')}/{quote(options.filename, safe='')}"
+    path = f"/api/trust/{quote(options.project, safe='')}/files/{quote(options.filename, safe='')}"
     print_answer(options, send_request(options, "GET", path), _print_state)
 
 

@@ -263,7 +263,9 @@ class EveryChangeTests(WholeCase):
         self.api("delete-block", "DELETE", "/api/blocks/<block>", None, block=block)
         self.trust()
         made = self.api("approve", "POST", "/api/approvals", {"spec": "theirs==5.0"})
-        self.api("delete-approval", "DELETE", "/api/approvals/<id>", id=made["id"])
+        self.api(
+            "delete-approval", "DELETE", "/api/approvals/<approval>", None, approval=made["id"]
+        )
         self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
         self.api(
             "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"

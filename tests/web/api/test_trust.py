@@ -137,7 +137,7 @@ class DoubtTests(TrustCase):
         """JSON and the page say who published a file, or that this is unknown."""
         self.prepare(Ratchet.WARN)
         states = {
-            file.version: self.pypid.get(f"/api/trust/eggs/{file.filename}").json
+            file.version: self.pypid.get(f"/api/trust/eggs/files/{file.filename}").json
             for file in (self.good, self.bare, self.other)
         }
         self.assertEqual(states["1.0"]["status"], "verified")
@@ -154,7 +154,7 @@ class DoubtTests(TrustCase):
         where = self.good.key + ObjectKind.PROVENANCE.value
         forged = provenance_by("monty/eggs", self.good, OwnSigstore())
         self.have(self.pypid.blobs.write(where, BytesBody(forged), replace=True))
-        state = self.pypid.get(f"/api/trust/eggs/{self.good.filename}").json
+        state = self.pypid.get(f"/api/trust/eggs/files/{self.good.filename}").json
         self.assertEqual((state["status"], state["publishers"]), ("unverified", []))
         self.assertIn("not issued by Sigstore", state["problem"])
         page = self.pypid.get("/project/eggs/1.0/", "text/html").text
@@ -166,7 +166,7 @@ class DoubtTests(TrustCase):
         state.
         """
         self.assertEqual(self.pypid.api("GET", "/api/trust", user="alice").status, 403)
-        self.assertEqual(self.pypid.get("/api/trust/ham/ham-1.0.tar.gz").status, 404)
+        self.assertEqual(self.pypid.get("/api/trust/ham/files/ham-1.0.tar.gz").status, 404)
 
     def test_page(self) -> None:
         """The page lists the doubted files with the reason."""

@@ -207,14 +207,14 @@ async def decided(ctx: RequestContext, wish: NewDecision) -> ApprovalDocument:
 
 @route(
     "DELETE",
-    "/api/approvals/<id>",
+    "/api/approvals/<approval>",
     action=Action.ADMIN,
     describe=Described(DeletedDecision, refuses=(NoSuchApproval, NotAvailable)),
 )
-async def delete(ctx: RequestContext, id: str) -> None:
+async def delete(ctx: RequestContext, approval: str) -> None:
     """Delete a decision by its id, or a request by the name of its project."""
-    await deleted(ctx, id)
-    document: DeletedDecision = {"id": id, "removed": True}
+    await deleted(ctx, approval)
+    document: DeletedDecision = {"id": approval, "removed": True}
     send_json(ctx.request, document)
 
 

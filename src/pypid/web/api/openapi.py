@@ -49,6 +49,7 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "id": {"type": "string", "minLength": 1},
     "snapshot": {"type": "string", "minLength": 1},
     "block": {"type": "string", "minLength": 1},
+    "approval": {"type": "string", "minLength": 1},
 }
 """The schema of each path parameter."""
 

@@ -98,7 +98,7 @@ async def doubted_files(ctx: RequestContext) -> Sequence[DoubtedFile]:
 
 @route(
     "GET",
-    "/api/trust/<project>/<filename>",
+    "/api/trust/<project>/files/<filename>",
     action=Action.READ,
     describe=Described(AttestationState, refuses=(NoSuchProject, NoSuchFile, Withheld)),
 )
