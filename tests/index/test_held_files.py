@@ -22,8 +22,9 @@ from pypid.core.restrictions import Restrictions
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.blocks import Blocks, StoredBlock
+from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.decisions import Decisions
-from pypid.index.held_files import GRACE, PAUSE, BytesBlocks, HeldFiles, Settled
+from pypid.index.held_files import GRACE, PAUSE, HeldFiles, Settled
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import StorageProblem
 from pypid.ports import Blobs, Body

@@ -19,8 +19,9 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import BlockDocument
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
 from pypid.flow import start
+from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.decisions import DecisionFolder, Decisions
-from pypid.index.held_files import PAUSE, BytesBlocks, HeldFiles, Settled
+from pypid.index.held_files import PAUSE, HeldFiles, Settled
 
 _log = Logger()
 

@@ -33,7 +33,7 @@ from pypid.flow.signals import Signal
 from pypid.index.job_group import all_of
 from pypid.index.store import records
 from pypid.ports import Blobs
-from pypid.prefork.messages import Message, Siblings
+from pypid.prefork.messages import Acknowledgement, Message, Siblings
 
 D = TypeVar("D", bound=msgspec.Struct)
 _log = Logger()
@@ -184,7 +184,7 @@ class Decisions(PeriodicJobs):
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
     """Requests that wait for the first reading."""
     _changes: int = field(default=0, init=False)
-    _acknowledgements: dict[int, _Acknowledgement] = field(factory=dict, init=False, repr=False)
+    _acknowledgements: dict[int, Acknowledgement] = field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self.world.clock)
@@ -310,7 +310,7 @@ class Decisions(PeriodicJobs):
             return
         self._changes += 1
         number, done = self._changes, Deferred[None]()
-        self._acknowledgements[number] = _Acknowledgement(others, done)
+        self._acknowledgements[number] = Acknowledgement(others, done)
         done.addTimeout(PATIENCE, self.world.clock)
         try:
             me = prefork.number()
@@ -338,18 +338,3 @@ class Decisions(PeriodicJobs):
         waiting = self._acknowledgements.get(message["number"])
         if waiting is not None and message["to"] == prefork.number():
             waiting.count(message["worker"])
-
-
-@define(eq=False)
-class _Acknowledgement:
-    """The workers that have read one change."""
-
-    others: int
-    done: Deferred[None]
-    _confirmed: set[int] = field(factory=set, init=False)
-
-    def count(self, worker: int) -> None:
-        """Note that this worker has read it."""
-        self._confirmed.add(worker)
-        if len(self._confirmed) >= self.others and not self.done.called:
-            self.done.callback(None)

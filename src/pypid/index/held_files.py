@@ -8,19 +8,19 @@ records never change: they name the key to which the bytes return.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
-from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import Archived, Missing, RestrictionsUnknown, StorageDown, Unreadable
-from pypid.core.model import Blob, File, Project, StoredFile
+from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, owner_of
 from pypid.flow import shielded
+from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.context import IndexContext, Pace
 from pypid.index.job_group import JobGroup
 from pypid.index.store import records
@@ -41,47 +41,6 @@ GRACE = 600.0
 """Seconds for which held bytes stay after they were copied back, where another process may move
 the same file at the same time: one that was paused between its copy and its delete.
 """
-
-
-class BytesBlock(Protocol):
-    """What a block says of files."""
-
-    @property
-    def project(self) -> ProjectName | None:
-        """The only project whose files it hits; None for a block by digest."""
-
-    @property
-    def sha256(self) -> str | None:
-        """The only digest that it hits; None for a block of a project."""
-
-    def hits(self, file: File) -> bool:
-        """Return whether the block withholds the file."""
-
-
-@frozen(eq=False)
-class BytesBlocks:
-    """The blocks in force, found by what they hit: each of many files cannot ask each of ten
-    thousand blocks.
-    """
-
-    by_id: Mapping[str, BytesBlock] = field(factory=dict)
-    _ids: Mapping[str | None, Sequence[str]] = field(init=False, repr=False)
-    """By the project or the digest."""
-
-    def __attrs_post_init__(self) -> None:
-        ids: dict[str | None, list[str]] = {}
-        for id, block in self.by_id.items():
-            ids.setdefault(block.project or block.sha256, []).append(id)
-        object.__setattr__(self, "_ids", ids)
-
-    def __contains__(self, id: str) -> bool:
-        """Return whether the block of this id is in force."""
-        return id in self.by_id
-
-    def first_hit(self, file: StoredFile, without: str = "") -> str | None:
-        """Return the id of the first block, other than `without`, that hits the file, or None."""
-        ids = (id for target in (file.project, file.sha256) for id in self._ids.get(target, ()))
-        return next((id for id in ids if id != without and self.by_id[id].hits(file)), None)
 
 
 @frozen

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 Message: TypeAlias = Mapping[str, Any]
@@ -107,3 +108,18 @@ class Siblings:
                 callback(message)
             except Exception:
                 self._log.failure("a message of another worker could not be handled")
+
+
+@define(eq=False)
+class Acknowledgement:
+    """The workers that have confirmed one message; `done` fires after the last of `others`."""
+
+    others: int
+    done: Deferred[None]
+    _confirmed: set[int] = field(factory=set, init=False)
+
+    def count(self, worker: int) -> None:
+        """Note that this worker has confirmed it."""
+        self._confirmed.add(worker)
+        if len(self._confirmed) >= self.others and not self.done.called:
+            self.done.callback(None)
