@@ -15,16 +15,18 @@ TABLE = TESTS.parent / "docs" / "reference" / "conformance.rst"
 
 POINTS = tuple(
     chain(
-        range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)
+        range(1, 38),
+        range(40, 51),
+        range(60, 81),
+        range(90, 96),
+        range(100, 104),
+        range(110, 119),
+        range(120, 124),
     ),
 )
 """The numbers of the checklist; the gaps leave room for more of a kind."""
 
-FINISHED = frozenset(
-    chain(
-        range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)
-    )
-)
+FINISHED = frozenset(POINTS)
 """The points that this version claims. One that goes back to ``not yet`` is a regression."""
 
 NOT_YET = "not yet"

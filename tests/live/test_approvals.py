@@ -25,7 +25,7 @@ class ApprovalTests(CacheCase):
 
     def test_waits_until_it_is_approved(self) -> None:
         """Both clients print that the project waits; after the approval of a range they install the
-        newest release in it. A quarantine stops them again, with the reason.
+        newest release in it. A quarantine stops them again, with the reason (C122).
         """
         publish(self.theirs, wheel("bee", "1.0"), wheel("bee", "2.0"))
         reason = "waiting for approval: an administrator has to approve the project first"

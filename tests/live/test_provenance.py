@@ -132,7 +132,7 @@ class ProvenanceTests(IndexTestCase):
 
     def test_offline(self) -> None:
         """Upstream's provenance is on the page of a cached file, and verifies with upstream
-        away, against the file that came from here; a changed file does not verify.
+        away, against the file that came from here; a changed file does not verify (C121).
         """
         self.assertIsNone(self.provenance_on_page("spam"))
         data = self.get(f"/packages/spam/{SPAM.filename}")

@@ -44,7 +44,7 @@ class UpstreamStatusTests(AdministeredCase):
 
     def test_quarantined(self) -> None:
         """A quarantine lists no files, and each route that gives bytes answers 403 with the
-        reason; lists omit the name.
+        reason; lists omit the name (C123).
         """
         metadata = self.pypid.get(f"{FILE}.metadata").status
         self.assertEqual((metadata, self.pypid.get(f"/local/ham/{HAM}").status), (200, 200))
