@@ -374,6 +374,22 @@ class PageTests(ApprovalCase):
         self.assertEqual(self.send(f"{self.URL}/delete", id="ham").status, 303)
         self.assertEqual(dict(self.approvals.decisions.all), {})
 
+    def test_open(self) -> None:
+        """Without the setting no project waits: earlier requests are counted and listed nowhere."""
+        self.pypid.get("/simple/ham/", accept=J, user="bob")
+        policy = evolve(self.approvals.policy, new_projects=NewProjects.OPEN)
+        self.patch(self.approvals, "policy", policy)
+        self.assertNotIn("for approval: <a", self.page("/manage/"))
+        self.assertIn("pypid_waiting_projects 0.0", self.pypid.api("GET", "/metrics").text)
+        page = self.page(self.URL)
+        self.assertIn("need no approval here", page)
+        self.assertIn("0 projects wait", page)
+        self.assertNotIn("by bob", page)
+
+    def test_upstream_rules(self) -> None:
+        """The page of the upstream says that new projects wait."""
+        self.assertIn("Projects without cached files wait for", self.page("/manage/upstream"))
+
     def test_evidence(self) -> None:
         """The page of a project shows the evidence, and takes versions."""
         self.files()

@@ -1,7 +1,7 @@
 """Where advisories come from: an archive or a folder on this machine, an HTTP server, a bucket.
 
-Each source gives a zip archive; a folder is packed into one. What was read before is told by a
-`version`, so that an unchanged source is not parsed again.
+Each source gives a zip archive; a folder is packed into one. A `version` identifies what
+was read before, so that an unchanged source is not parsed again.
 """
 
 from __future__ import annotations

@@ -261,6 +261,15 @@ class UpstreamTests(WholeCase):
         releases: list[dict[str, Any]] = answer.json["releases"]
         return releases
 
+    def test_links_to_malware(self) -> None:
+        """The page links to the project of cached malware: the release has no page, as it is hidden
+        where advisories are in force.
+        """
+        self.assertEqual(self.pypid.get("/packages/theirs/theirs-1.0-py3-none-any.whl").status, 200)
+        text = self.pypid.get("/advisories", "text/html").text
+        self.assertIn('href="./project/theirs/"', text)
+        self.assertNotIn("theirs/1.0/", text)
+
     def test_listed_files(self) -> None:
         """What upstream lists counts, with its attestations, although nothing is stored here; each
         project is asked for once.

@@ -44,6 +44,7 @@ class PageTests(AdministeredCase):
         for words in ("acme-*=14d</span>", "Never requested from upstream:", "evil", "mixed"):
             self.assertIn(words, text)
         self.assertNotIn("Only these can come from upstream", text)
+        self.assertNotIn("wait for <a", text)
         self.assertLess(text.index("a.example"), text.index("b.example"))
 
     def test_outage(self) -> None:

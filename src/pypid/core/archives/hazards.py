@@ -28,7 +28,7 @@ class HazardKind(Enum):
     NETWORK = "setup.py uses the network"
     EXECUTES = "setup.py runs programs or generated code"
     SETUP = "setup.py runs when it is installed"
-    UNREADABLE = "it could not be looked through"
+    UNREADABLE = "it cannot be examined"
 
 
 @frozen

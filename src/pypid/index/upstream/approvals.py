@@ -155,7 +155,9 @@ class Approvals:
         return sum(users == (by,) for users in first.values()) >= MOST_OF_ONE
 
     def waiting(self) -> Sequence[WaitingProject]:
-        """Return the projects that wait, the latest request first."""
+        """Return the projects that wait, the latest request first; none if no approval is needed."""
+        if not self.asks:
+            return ()
         found = [
             WaitingProject(ProjectName(name), self._counted.get(ProjectName(name), request))
             for name, request in self.requests.all.items()

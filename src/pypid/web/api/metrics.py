@@ -31,7 +31,7 @@ async def metrics(ctx: RequestContext) -> None:
     counts = ctx.app.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
     if ctx.app.decided is not None:
-        counts.set(WAITING_PROJECTS, (), len(ctx.app.decided.approvals.requests.all))
+        counts.set(WAITING_PROJECTS, (), len(ctx.app.decided.approvals.waiting()))
     try:
         counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.local.summaries()))
         counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.upstream.summaries()))

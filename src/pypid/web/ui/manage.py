@@ -53,7 +53,7 @@ async def manage(ctx: RequestContext) -> None:
         counting=usage.is_counting,
         limit=ctx.app.settings.max_cache,
         pending=await _pending(ctx.app),
-        waiting=0 if ctx.app.decided is None else len(ctx.app.decided.approvals.requests.all),
+        waiting=0 if ctx.app.decided is None else len(ctx.app.decided.approvals.waiting()),
         deeds=await _recent_entries(ctx.app),
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.configuration.value_kinds import (
     duration_text,
     exception_text,
@@ -157,6 +157,7 @@ async def _page(
         cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
         dated=isinstance(policy.cooldown.wait, datetime),
         exceptions=[exception_text(each) for each in policy.cooldown.exceptions[:MOST_GLOBS]],
+        asks=policy.new_projects is NewProjects.ASK,
         rules=_rules(ctx.app),
         used=used,
         counting=ctx.app.measures.usage.is_counting,
