@@ -72,8 +72,9 @@ class LegacyJsonTests(WholeCase):
         self.assertEqual(self.ask_json(path).json, record)
         advise(self.pypid, Path(self.mktemp()), [])
         self.assertEqual(self.ask_json("/pypi/foo-bar/1.0/json").json["vulnerabilities"], [])
-        self.pypid.app.advisories = type(advisories)(self.pypid.world)
-        self.assertNotIn("vulnerabilities", self.ask_json("/pypi/foo-bar/1.0/json").json)
+        for folder in (None, Path(self.mktemp())):  # no source, and one that was not read yet
+            self.pypid.app.advisories = type(advisories)(self.pypid.world, folder)
+            self.assertNotIn("vulnerabilities", self.ask_json("/pypi/foo-bar/1.0/json").json)
 
     def test_project(self) -> None:
         """A project has all keys, and is described by its newest release (C110)."""

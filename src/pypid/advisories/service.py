@@ -93,6 +93,13 @@ class Advisories:
         return self.folder is not None
 
     @property
+    def is_unread(self) -> bool:
+        """Whether the sources that `[advisories]` names have never been read without an error: that
+        a release has no advisory would say nothing.
+        """
+        return self.is_configured and self.loaded is None
+
+    @property
     def count(self) -> int:
         """The number of records."""
         return 0 if self.index is None else self.index.count

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
+from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
@@ -159,6 +160,13 @@ class CheckTests(WholeCase):
         self.assertEqual(sorted(ids), ["ACME-1", "PYSEC-1"])
         self.assertNotIn("secret", json.dumps(found))
         self.assertTrue(is_clean(found["eggs 1.0"]), found)
+
+    def test_unread_source(self) -> None:
+        """Before the source was read once, no release is clean."""
+        self.pypid.app.advisories = Advisories(self.pypid.world, Path(self.mktemp()))
+        found = self.checked("eggs==1.0\n")["eggs 1.0"]
+        self.assertIn("not been read", found["unknown"])
+        self.assertFalse(is_clean(found))
 
     def test_gone(self) -> None:
         """A release or project that is not here; a hidden project is like one that is not."""

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve
 
 from pypid.advisories.database import FILE
+from pypid.advisories.service import Advisories
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from pypid.web.installers import osv
@@ -138,6 +139,15 @@ class OsvTests(WholeCase):
         """A record as its source has it, also a withdrawn one."""
         for record in PUBLIC:
             self.assertEqual(self.pypid.get(f"/osv/v1/vulns/{record['id']}").json, record)
+
+    def test_unread_source(self) -> None:
+        """Before the source was read once, no release is reported as one without advisories."""
+        self.pypid.app.advisories = Advisories(self.pypid.world, Path(self.mktemp()))
+        for answer in (
+            self.post("query", asking("spam", "1.2")),
+            self.post("querybatch", {"queries": [asking("spam", "1.2")]}),
+        ):
+            self.assertEqual((answer.status, answer["Retry-After"]), (503, "30"))
 
     def test_unreadable_database(self) -> None:
         """An advisory that is known but cannot be read is not left out: that would mean that the

@@ -30,7 +30,7 @@ from pypid.flow import start
 from pypid.index.context import Pace
 from pypid.index.explain import DependencyCheck, ReleaseState
 from pypid.index.views import UpstreamPermission
-from pypid.web.app.advisory_view import hits_for, without_hidden_names
+from pypid.web.app.advisory_view import UNREAD, hits_for, without_hidden_names
 from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
 from pypid.web.app.hosted_advisories import FileDownloads, HostedAdvisory
@@ -329,7 +329,7 @@ async def _checked(advisories: Advisories, state: ReleaseState, by: Visibility) 
             _advisory(each) for each in await without_hidden_names(advisories, hits, by)
         ],
         "attested": state.attested,
-        "unknown": state.unknown,
+        "unknown": state.unknown or (UNREAD if advisories.is_unread else ""),
     }
 
 

@@ -17,6 +17,8 @@ from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Visibility
 
+UNREAD = "The source of advisories has not been read yet."
+
 
 async def record_for(advisories: Advisories, id: str, by: Visibility) -> bytes | None:
     """Return the OSV record with this id as JSON; None if there is none that the viewer may see.

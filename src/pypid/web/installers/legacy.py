@@ -85,7 +85,7 @@ async def describe(ctx: RequestContext, project: ProjectName, version: str | Non
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     # the metadata may be available next time, and advisories change by themselves
-    if advisories is None and (described is None or metadata is not None):
+    if not ctx.app.advisories.is_configured and (described is None or metadata is not None):
         ctx.request.depends_on(ResponseDependencies(found.name, permission))
     await send_page(
         ctx.request,
@@ -104,9 +104,11 @@ def _describing(project: Project, version: str | None) -> tuple[str | None, File
 async def _advisories(
     ctx: RequestContext, project: ProjectName, version: str
 ) -> Sequence[AdvisorySummary] | None:
-    """Return the advisories that hit the release; None if `[advisories]` names no source."""
+    """Return the advisories that hit the release; None if `[advisories]` names no source, or if no
+    source has been read yet.
+    """
     advisories = ctx.app.advisories
-    if not advisories.is_configured:
+    if not advisories.is_configured or advisories.is_unread:
         return None
     by = await ctx.visibility()
     return await without_hidden_names(advisories, hits_for(advisories, project, version, by), by)

@@ -21,10 +21,10 @@ from pypid.core.advisories.osv_api import (
     target_of,
     token_of,
 )
-from pypid.core.errors import BadRequest, NoSuchAdvisory
+from pypid.core.errors import BadRequest, Busy, NoSuchAdvisory
 from pypid.core.permissions import Action, Visibility
 from pypid.index.context import Pace
-from pypid.web.app.advisory_view import hits_for, record_for
+from pypid.web.app.advisory_view import UNREAD, hits_for, record_for
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.request_body import read_small
@@ -43,6 +43,7 @@ T = TypeVar("T")
 @route("POST", "/osv/v1/query", action=Action.READ)
 async def query(ctx: RequestContext) -> None:
     """Return the advisories that affect a version of a package, as OSV records."""
+    _check_read(ctx)
     target = target_of(await _read(ctx, OsvQuery, LARGEST_QUERY))
     by = await ctx.visibility()
     found, records, size = _found(ctx, target, by), list[bytes](), 0
@@ -64,6 +65,7 @@ async def query(ctx: RequestContext) -> None:
 @route("POST", "/osv/v1/querybatch", action=Action.READ)
 async def query_batch(ctx: RequestContext) -> None:
     """Return the ids of the advisories for up to 1000 queries, in their order."""
+    _check_read(ctx)
     queries = (await _read(ctx, OsvBatch, LARGEST_BATCH)).queries
     if len(queries) > MOST_QUERIES:
         raise BadRequest(f"A batch has at most {MOST_QUERIES} queries: divide it.")
@@ -84,6 +86,11 @@ async def query_batch(ctx: RequestContext) -> None:
             compared += len(hits_for(ctx.app.advisories, target.project, None, by))
         results.append(_result(target, _found(ctx, target, by)))
     send_json(ctx.request, {"results": results})
+
+
+def _check_read(ctx: RequestContext) -> None:
+    if ctx.app.advisories.is_unread:  # an audit would take all releases for safe
+        raise Busy(UNREAD, 30)
 
 
 def _result(target: OsvTarget, found: tuple[AdvisorySummary, ...]) -> dict[str, Any]:
