@@ -217,6 +217,21 @@ class QueueTests(ApprovalCase):
         self.assertEqual(len(waiting), MOST_OF_ONE + 1)
         self.assertEqual(waiting[project_name("p1")].by, ("bob", "carol"))
 
+    def test_one_network_cannot_fill_it(self) -> None:
+        """The addresses of one IPv6 network, of which there are 2^64, count as one."""
+        for number in range(MOST_OF_ONE + 5):
+            self.request(f"p{number}", f"2001:db8::{number:x}")
+        self.assertEqual(len(self.approvals.waiting()), MOST_OF_ONE)
+
+    def test_removed_by_another_process(self) -> None:
+        """A project that another process removed from the queue is new again."""
+        self.request("ham", "bob")
+        self.request("ham", "bob")
+        self.have(self.approvals.requests.delete("ham"))
+        self.request("ham", "carol")
+        [waiting] = self.approvals.waiting()
+        self.assertEqual((waiting.request.by, waiting.request.count), (("carol",), 1))
+
     def test_all_users_cannot_fill_the_storage(self) -> None:
         for number in range(MOST_REQUESTS + 5):
             self.request(f"p{number}", f"user{number // 50}")
@@ -276,6 +291,11 @@ class QueueTests(ApprovalCase):
         answer = self.pypid.get(FILE)
         self.assertEqual(answer.status, 403)
         self.assertIn("cannot be read", answer.text)
+        for id in ("ham", "ham.0a1b2c3d"):
+            self.assertEqual(self.pypid.api("DELETE", f"/api/approvals/{id}").status, 200)
+        self.assertEqual(self.pypid.get(FILE).status, 403)
+        self.decide("ham")
+        self.assertEqual(self.pypid.get(FILE).status, 200)
 
     def test_open_ignores_decisions(self) -> None:
         """With `new_projects = open` nothing waits, and decisions hide nothing."""

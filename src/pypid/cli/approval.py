@@ -162,10 +162,12 @@ def _file_lines(file: Mapping[str, Any]) -> Iterator[str]:
     if file["problem"]:
         yield f"{file['filename']}{size}: cannot be examined: {printable(file['problem'])}"
         return
-    yield f"{file['filename']}{size}:" + ("" if file["hazards"] else " no code runs by itself.")
+    yield f"{file['filename']}{size}:" + (
+        "" if file["hazards"] else " no code that runs by itself."
+    )
     for each in file["hazards"]:
-        names = printable(", ".join(each["names"]))
-        yield f"  {each['what']}: {each['count']} ({names})"
+        names = f" ({printable(', '.join(each['names']))})" if each["names"] else ""
+        yield f"  {each['what']}: {each['count']}{names}"
 
 
 def _difference_lines(compared: Mapping[str, Any] | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.archives.contents import Inner
+from pypid.core.archives.contents import LONGEST_PATH, Inner, MemberListing
 from pypid.core.archives.hazards import (
     MOST_NAMED,
     Hazard,
@@ -17,9 +17,9 @@ from pypid.core.archives.hazards import (
 )
 
 
-def members(*paths: str) -> list[Inner]:
-    """Return members with these paths."""
-    return [Inner(path, 1) for path in paths]
+def members(*paths: str) -> MemberListing:
+    """Return a listing of members with these paths."""
+    return MemberListing(tuple(Inner(path, 1) for path in paths), len(paths))
 
 
 class Hazards(SynchronousTestCase):
@@ -64,9 +64,28 @@ class Hazards(SynchronousTestCase):
         self.assertEqual((hazard.count, len(hazard.names)), (5000, MOST_NAMED))
 
     def test_setup_of_an_sdist(self) -> None:
-        found = setup_of(members("spam-1.0/a/setup.py", "spam-1.0/setup.py"))
+        found = setup_of(members("spam-1.0/a/setup.py", "spam-1.0/setup.py").members)
         self.assertEqual(found, Inner("spam-1.0/setup.py", 1))
-        self.assertIsNone(setup_of(members("spam-1.0/pyproject.toml")))
+        self.assertIsNone(setup_of(members("spam-1.0/pyproject.toml").members))
+
+    def test_other_spellings_of_setup(self) -> None:
+        """A path that is made simpler when the sdist is unpacked, or a second member of the name,
+        does not hide it.
+        """
+        for path in ("./spam-1.0/setup.py", "spam-1.0//setup.py", "spam-1.0/./setup.py"):
+            self.assertEqual([each.kind for each in hazards_of(members(path))], [HazardKind.SETUP])
+        twice = members("spam-1.0/setup.py", "spam-1.0/a.py", "spam-1.0/setup.py\\#3")
+        self.assertEqual(setup_of(twice.members), twice.members[2])
+        began = time.thread_time()
+        hazards_of(members("./" * 100_000, "/" * 100_000, "\\#1" * 100_000))
+        self.assertLess(time.thread_time() - began, 1)
+
+    def test_members_that_are_not_held(self) -> None:
+        """An archive with more members than are looked at says so: its code may be among them."""
+        listing = MemberListing(members("spam/__init__.py").members, 100_000)
+        self.assertEqual(hazards_of(listing), (Hazard(HazardKind.UNREADABLE, 99_999),))
+        cut = "a" * LONGEST_PATH + "\\#1"
+        self.assertEqual(hazards_of(members(cut)), (Hazard(HazardKind.UNREADABLE, 1, (cut,)),))
 
     def test_text_of_setup(self) -> None:
         text = "import urllib.request, base64\nexec(base64.b64decode(x))\nos.system('id')\n"

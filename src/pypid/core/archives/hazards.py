@@ -8,12 +8,12 @@ would decide how long that takes. The findings are hints: their absence proves n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from attrs import frozen
 
-from pypid.core.archives.contents import Inner
+from pypid.core.archives.contents import LONGEST_PATH, Inner, MemberListing
 
 MOST_NAMED = 5
 """Maximum number of members named for one kind."""
@@ -28,7 +28,7 @@ class HazardKind(Enum):
     NETWORK = "setup.py uses the network"
     EXECUTES = "setup.py runs programs or generated code"
     SETUP = "setup.py runs when it is installed"
-    UNREADABLE = "it cannot be examined"
+    UNREADABLE = "not examined"
 
 
 @frozen
@@ -44,7 +44,8 @@ _NATIVE = (".so", ".pyd", ".dll", ".dylib", ".exe", ".a", ".o", ".node", ".wasm"
 _VERSIONED = re.compile(r"\.so(?:\.\d+)+\Z")
 _STARTUP = re.compile(r"(?:\A|/)(?:site|user)customize\.py\Z|\.pth\Z")
 _SCRIPT = re.compile(r"\A[^/]+\.data/scripts/")
-_SETUP = re.compile(r"\A[^/]+/setup\.py\Z")
+_NUMBER = re.compile(r"(?<!\\)\\#\d+\Z")
+"""What `contents` appends to the path of a duplicate, or of a name that it has cut."""
 _NETWORK = re.compile(
     r"\b(?:urllib|urllib2|urllib3|requests|httpx|aiohttp|http\.client|socket|ftplib|smtplib"
     r"|urlopen|urlretrieve|curl|wget)\b"
@@ -56,16 +57,18 @@ _EXECUTES = re.compile(
 )
 
 
-def hazards_of(members: Iterable[Inner]) -> tuple[Hazard, ...]:
-    """Return what the names of the members tell."""
-    found: dict[HazardKind, list[str]] = {}
-    for member in members:
+def hazards_of(listing: MemberListing) -> tuple[Hazard, ...]:
+    """Return what the names of the members tell, and how many members are not looked at."""
+    found: dict[HazardKind, list[str]] = {kind: [] for kind in HazardKind}
+    for member in listing.members:
         for kind in _kinds(member.path):
-            found.setdefault(kind, []).append(member.path)
+            found[kind].append(member.path)
+    counts = {kind: len(names) for kind, names in found.items()}
+    counts[HazardKind.UNREADABLE] += listing.more
     return tuple(
-        Hazard(kind, len(found[kind]), tuple(found[kind][:MOST_NAMED]))
+        Hazard(kind, counts[kind], tuple(found[kind][:MOST_NAMED]))
         for kind in HazardKind
-        if kind in found
+        if counts[kind]
     )
 
 
@@ -77,13 +80,21 @@ def _kinds(path: str) -> Iterator[HazardKind]:
         yield HazardKind.STARTUP
     if _SCRIPT.search(path):
         yield HazardKind.SCRIPT
-    if _SETUP.search(path):
+    if _is_setup(path):
         yield HazardKind.SETUP
+    if len(path) > LONGEST_PATH and _NUMBER.search(path):  # its suffix is unknown
+        yield HazardKind.UNREADABLE
+
+
+def _is_setup(path: str) -> bool:
+    """Return whether the member is ``setup.py`` in the folder of an sdist, once it is unpacked."""
+    names = [name for name in _NUMBER.sub("", path).split("/") if name not in ("", ".")]
+    return len(names) == 2 and names[1] == "setup.py"
 
 
 def setup_of(members: Sequence[Inner]) -> Inner | None:
-    """Return the ``setup.py`` of an sdist, or None."""
-    return next((member for member in members if _SETUP.search(member.path)), None)
+    """Return the ``setup.py`` of an sdist, or None; of several, the last, which is installed."""
+    return next((member for member in reversed(members) if _is_setup(member.path)), None)
 
 
 def hazards_of_setup(text: str) -> tuple[Hazard, ...]:

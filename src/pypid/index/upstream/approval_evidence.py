@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from pypid.core.approvals import ApprovalVerdict, matches
 from pypid.core.archives.contents import MemberListing, read_text
-from pypid.core.archives.hazards import Hazard, hazards_of, hazards_of_setup, setup_of
+from pypid.core.archives.hazards import Hazard, HazardKind, hazards_of, hazards_of_setup, setup_of
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import PypidError
 from pypid.core.lru import Recent
@@ -125,7 +125,7 @@ class EvidenceReader:
     async def _examine(self, file: File) -> ExaminedFile:
         try:
             listing = await self.contents.listing(file, DIRECT)
-            hazards = await self.index.world.thinking(hazards_of, listing.members)
+            hazards = await self.index.world.thinking(hazards_of, listing)
             return ExaminedFile(
                 file.filename, file.size, (*hazards, *await self._of_setup(file, listing))
             )
@@ -137,10 +137,12 @@ class EvidenceReader:
         if setup is None:
             return ()
         opened = await self.contents.member(file, setup.path, DIRECT)
+        unseen = (Hazard(HazardKind.UNREADABLE, 1, (setup.path,)),)
         text = read_text(opened.data, cut=opened.is_cut)
         if text is None:
-            return ()
-        return await self.index.world.thinking(hazards_of_setup, text.text)
+            return unseen
+        found = await self.index.world.thinking(hazards_of_setup, text.text)
+        return (*found, *unseen) if opened.is_cut else found
 
     async def _compared(
         self, name: ProjectName, project: Project, newest: Release | None

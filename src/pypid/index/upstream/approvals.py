@@ -12,6 +12,7 @@ import msgspec
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
+from pypid.core.accounts.client_networks import place_of
 from pypid.core.approvals import (
     ApprovalDocument,
     ApprovalVerdict,
@@ -40,7 +41,9 @@ SOURCE = "approvals"
 MOST_REQUESTS = 1000
 """Maximum number of projects that wait; further ones are refused like them, and not listed."""
 MOST_OF_ONE = 100
-"""Maximum number of projects that wait because of one user or address."""
+"""Maximum number of projects that wait because of one user or address; an IPv6 address counts as
+its /64.
+"""
 MOST_NAMED = 10
 """Maximum number of users that one request names."""
 RENEWED = timedelta(minutes=1)
@@ -118,8 +121,9 @@ class Approvals:
         """
         if not self.asks or self._is_denied(name, version):
             return
-        now, known = self.world.now(), self._counted.get(name) or self.requests.all.get(name)
-        written = self.requests.all.get(name)
+        now, written = self.world.now(), self.requests.all.get(name)
+        # what another process has removed from the queue counts no more
+        known = None if written is None else self._counted.get(name, written)
         if self._locks.held(name) or (written is not None and now < written.last + RENEWED):
             if known is not None:  # else it is being written for the first time
                 self._counted[name] = _repeated(known, by, now)
@@ -148,11 +152,14 @@ class Approvals:
         )
 
     def _is_full(self, by: str) -> bool:
-        first = {name: each.by[:1] for name, each in self.requests.all.items()}
-        first.update((name, (user,)) for name, user in self._adding.items())
+        first = {
+            ProjectName(name): "".join(each.by[:1]) for name, each in self.requests.all.items()
+        }
+        first.update(self._adding)
         if len(first) >= MOST_REQUESTS:
             return True
-        return sum(users == (by,) for users in first.values()) >= MOST_OF_ONE
+        place = place_of(by)
+        return sum(place_of(user) == place for user in first.values()) >= MOST_OF_ONE
 
     def waiting(self) -> Sequence[WaitingProject]:
         """Return the projects that wait, the latest request first; none if no approval is needed."""
@@ -194,11 +201,11 @@ class Approvals:
         return document
 
     async def delete(self, id: str) -> ApprovalDocument | None:
-        """Delete a decision, or a request that waits; return the decision, if it was one. Raises
-        `NoSuchApproval`, `StorageDown`.
+        """Delete a decision, or a request that waits; return the decision, if it was one that can
+        be read. Raises `NoSuchApproval`, `StorageDown`.
         """
         document = self.decisions.all.get(id)
-        if document is not None:
+        if document is not None or id in self.decisions.unreadable:
             await self.decisions.delete(id)
             return document
         if id not in self.requests.all:
