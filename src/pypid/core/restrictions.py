@@ -15,6 +15,7 @@ from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 
+from pypid.core.errors import Withheld
 from pypid.core.model import F, File, ListedFile, Status
 from pypid.core.packaging.names import ProjectName, VersionKeys
 from pypid.core.simple_api.file_blocks import BLOCK
@@ -163,6 +164,14 @@ class Restrictions:
                 return hold
         restrictions = self.of(file.project)
         return None if restrictions is None else restrictions.hold(file)
+
+    def check(self, file: File) -> None:
+        """Raise `Withheld` if a rule withholds the file."""
+        hold = self.hold(file)
+        if hold is not None:
+            raise Withheld(
+                file.filename, hold.kind.value, hold.reason, hold.reference, file.project
+            )
 
     def hides_any(self, name: ProjectName) -> bool:
         """Return whether a rule may hide files of this project."""

@@ -59,11 +59,7 @@ class FileReader:
         restrictions = self.context.policy.restrictions.current
         if not restrictions.is_known:
             raise RestrictionsUnknown()
-        hold = restrictions.hold(file)
-        if hold is not None:
-            raise Withheld(
-                file.filename, hold.kind.value, hold.reason, hold.reference, file.project
-            )
+        restrictions.check(file)
 
     async def check_named(self, name: ProjectName, filename: str) -> None:
         """Check that no rule withholds the file of this name, as far as it is known; upstream is

@@ -27,6 +27,7 @@ from pypid.core.errors import (
     StorageDown,
     StorageFull,
     UpstreamDown,
+    Withheld,
     WrongBytes,
 )
 from pypid.core.model import Blob, File, Span
@@ -40,6 +41,7 @@ from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.shared_download import NEAR
 from pypid.ports import Body
 from pypid.testing import Fed, Turns, world
+from tests.core.test_restrictions import VersionRule
 from tests.disks import on_a_disk
 from tests.index.file_cache_cases import (
     HELD,
@@ -324,6 +326,24 @@ class HashTests(KeeperCase):
             )
             self.upstream.answers.clear()
             self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
+
+    def test_blocked_digest(self) -> None:
+        """A block by digest also hits a file whose digest upstream does not list: no client has the
+        last 64 KiB of it, and its record names the digest from then on.
+        """
+        rules = self.file_cache.gate.policy.restrictions
+        for size in (1000, BIG):
+            data = noise(size)
+            file = listed(data, f"spam-{size}.tar.gz", sha256=None)
+            rule = VersionRule(frozenset([file.version]), by_version=False)
+            rules.replace("blocks", {}, {hashlib.sha256(data).hexdigest(): rule})
+            self.fed(file, *cut(data, 100_000), None)
+            client = self.client(file)
+            self.failureResultOf(client.ended, Withheld)
+            self.assertLessEqual(len(client.got), max(0, size - HELD))
+            kept = self.kept(file)
+            assert kept is not None
+            self.assertRaises(Withheld, rules.current.check, kept)
 
     def test_checksums_of_the_record(self) -> None:
         """The record has the MD5 and BLAKE2b that upstream lists beside a SHA-256. Without a SHA-256

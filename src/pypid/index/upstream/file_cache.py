@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from attrs import define, field
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -22,6 +23,7 @@ from pypid.core.errors import (
     StorageDown,
     UnlistedHost,
     UpstreamDown,
+    Withheld,
     WrongBytes,
 )
 from pypid.core.model import Checksum, Digests, File, Span, StoredFile
@@ -94,7 +96,7 @@ class FileCache:
         way, or from a new one.
 
         Of a whole file (`span` is None, or is all of it) the last 64 KiB are sent only once its
-        hash is verified, and the fetch continues if the client disconnects. The body's `size` is
+        hash is verified, and known not to be blocked, and the fetch continues if the client disconnects. The body's `size` is
         what upstream announced; None if it announced nothing. The body raises `WrongBytes`,
         `UpstreamDown`, `StorageFull` after fewer bytes.
 
@@ -234,6 +236,8 @@ class FileCache:
                 await self._receive(download, file, spool, via)
                 digests = await spool.finish()
                 await self._prove(file, digests, spool)
+                if file.sha256 is None:
+                    await self._check_digest(file, digests, spool)
                 download.prove()
                 await self._keep(file, digests, spool)
             except BaseException as error:
@@ -323,6 +327,16 @@ class FileCache:
             raise WrongBytes(
                 file.filename, f"{claim.algorithm} is {found}, and should be {claim.hexdigest}."
             )
+
+    async def _check_digest(self, file: File, digests: Digests, spool: Spool) -> None:
+        """Raise `Withheld` if a rule hits the digest, which upstream did not list. The file is
+        stored, so that the next client is refused at once.
+        """
+        try:
+            self.gate.policy.restrictions.current.check(replace(file, sha256=digests.sha256))
+        except Withheld:
+            await self._keep(file, digests, spool)
+            raise
 
     async def _keep(self, file: File, digests: Digests, spool: Spool) -> None:
         """Store the verified bytes. A failure is only logged: the clients have their bytes."""
