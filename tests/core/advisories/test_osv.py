@@ -168,6 +168,18 @@ class RecordTests(SynchronousTestCase):
         self.assertTrue(found.private and found.withdrawn and not found.is_malware)
         self.assertEqual(found.modified, "never")
 
+    def test_summaries_are_short(self) -> None:
+        """What a record repeats or invents takes little memory, and little of an answer."""
+        long = "x" * 100_000
+        aliases = [f"CVE-2026-{number}" for number in range(20_000)]
+        times = dict.fromkeys(("published", "modified", "withdrawn"), long)
+        data = osv(summary=long, aliases=aliases, **times)
+        found = summaries_of(parse_record(data))[FOO]
+        self.assertEqual(found.aliases, tuple(aliases[:1000]))
+        for text in (found.published, found.modified, found.withdrawn):
+            self.assertEqual(text, "x" * 64)
+        self.assertEqual(len(found.summary), 300)
+
     def test_entries_of_one_project_are_joined(self) -> None:
         package = {"ecosystem": "PyPI", "name": "f_o.o"}
         entries = [{"package": package, "versions": [version]} for version in ("1", "2")]

@@ -25,6 +25,10 @@ MALWARE = "MAL-"
 """The prefix of the ids of the OpenSSF's malicious packages."""
 LONGEST_SUMMARY = 300
 """Characters of a summary that are kept in memory."""
+LONGEST_TIME = 64
+"""Characters of a time that are kept in memory: it is in each answer to a batch of queries."""
+MOST_ALIASES = 1000
+"""Aliases that are kept in memory."""
 MOST_HASHES = 1000
 """SHA-256 hashes of malicious files that one record may name."""
 MOST_VERSIONS = 10_000
@@ -285,15 +289,15 @@ def _summary(record: OsvRecord, affected: list[OsvAffected], private: bool) -> A
         id=record.id,
         summary=_first_line(record.summary or record.details or ""),
         severity=_severity(record, affected),
-        aliases=tuple(alias for alias in record.aliases or () if _ID.match(alias)),
+        aliases=tuple(alias for alias in (record.aliases or ())[:MOST_ALIASES] if _ID.match(alias)),
         versions=tuple(
             dict.fromkeys(canonical(v) for entry in affected for v in entry.versions or ())
         ),
         ranges=ranges,
         fixed=tuple(sorted(fixes, key=version_key)),
-        published=record.published or "",
-        modified=record.modified,
-        withdrawn=record.withdrawn or "",
+        published=(record.published or "")[:LONGEST_TIME],
+        modified=record.modified[:LONGEST_TIME],
+        withdrawn=(record.withdrawn or "")[:LONGEST_TIME],
         private=private,
         hashes=_hashes(record, affected) if malicious else (),
     )
